@@ -1,0 +1,218 @@
+"""The two protocols of model selection, and the sets of the final evaluation, as pair sets.
+
+A search sees folds made from training images alone; test images appear in `evaluation_sets`, nowhere else.
+Within a fold, training and validation pairs never share an image. Where a sample takes each image once that
+holds by itself. Where it repeats images (the digits, at more than 648 pairs), splitting its pairs would put
+an image on both sides, so the images are divided first and the pairs drawn inside each division:
+
+* `resample`: the training images are divided at random in the proportion of training to validation pairs (at
+  least two images on either side), and the two sets are drawn from the two sides;
+* `kfold`: the training images are divided at random into as many groups as there are folds, and each group
+  gives its equal share of the one sample. Fold k validates on the pairs of group k and trains on all others.
+  The pairs being drawn per group, the target is balanced by chance there and not by stratification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+
+from data.errors import DataError
+from data.pairs import SEED_LIMIT, PairSet, draw, draw_indices, gather, generator, standardise
+from data.sources import Source
+
+PROTOCOLS = ("resample", "kfold")
+
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One training set and the pairs it is validated on; no image is in both."""
+
+    train: PairSet
+    validation: PairSet
+
+
+def make_folds(
+    source: Source,
+    *,
+    protocol: str,
+    folds: int,
+    sample_size: int,
+    validation_size: int | None,
+    sample_seeds: Sequence[int],
+    split_seeds: Sequence[int],
+    standardised: bool = False,
+) -> list[Fold]:
+    """Make the folds of a search from the training images of a source.
+
+    Args:
+        source: only its training images are read.
+        protocol: `resample`: fold k is the generated sample k with a random part held out; `kfold`: the folds
+            are those of one generated sample, shuffled and stratified on the target.
+        folds: >= 1 for `resample`, >= 2 for `kfold`.
+        sample_size: pairs in a generated sample, training and validation together.
+        validation_size: pairs held out of each sample by `resample`, 1 to sample_size − 1; None for `kfold`,
+            where it follows from the number of folds.
+        sample_seeds: one for each sample: `folds` of them for `resample`, one for `kfold`; more are not read.
+        split_seeds: one for each split of a sample, counted likewise.
+        standardised: whether each fold is standardised by its training pairs; otherwise intensities stay raw.
+
+    Returns:
+        `folds` folds; equal arguments give equal bytes, and fold k of `resample` depends on its own two seeds
+        alone.
+
+    Raises:
+        DataError: naming the field, what was given and what was expected.
+    """
+    if protocol not in PROTOCOLS:
+        raise DataError(f"protocol: {protocol!r} given; expected one of {', '.join(PROTOCOLS)}")
+    least = 2 if protocol == "kfold" else 1
+    if folds < least:
+        raise DataError(f"folds: {folds} given; {protocol} needs at least {least}")
+    if sample_size < 2:
+        raise DataError(f"sample_size: {sample_size} given; expected at least 2 pairs, to train and validate")
+    samples = folds if protocol == "resample" else 1
+    for field, seeds in (("sample_seeds", sample_seeds), ("split_seeds", split_seeds)):
+        _check_seeds(field, seeds, samples)
+    if protocol == "resample":
+        if validation_size is None or not 1 <= validation_size < sample_size:
+            raise DataError(
+                f"validation_size: {validation_size} given; resample expects 1 to {sample_size - 1}, "
+                f"fewer than sample_size ({sample_size})"
+            )
+        made: Iterator[Fold] = (
+            _resampled(source, sample_size, validation_size, sample_seed, split_seed)
+            for sample_seed, split_seed in zip(sample_seeds[:folds], split_seeds[:folds], strict=True)
+        )
+    else:
+        if validation_size is not None:
+            raise DataError(f"validation_size: {validation_size} given; kfold takes none, folds decides it")
+        made = _cross_validated(source, folds, sample_size, sample_seeds[0], split_seeds[0])
+    if standardised:
+        return [Fold(*standardise(fold.train, fold.validation)) for fold in made]
+    return list(made)
+
+
+def evaluation_sets(
+    source: Source,
+    *,
+    train_pairs: int,
+    test_pairs: int,
+    train_seed: int,
+    test_seed: int,
+    standardised: bool = False,
+) -> tuple[PairSet, PairSet]:
+    """A fresh training set from the training images and a fresh test set from the test images: one round.
+
+    Args:
+        source: the images; where it repeats images, each set may (the two splits have none in common).
+        train_pairs: pairs in the training set, >= 1.
+        test_pairs: pairs in the test set, >= 1.
+        train_seed: 0 to 2**63 − 1.
+        test_seed: likewise.
+        standardised: whether both are standardised by the training set; otherwise intensities stay raw.
+
+    Raises:
+        DataError: a bad value, or more pairs than images.
+    """
+    train = draw(source, "train", train_pairs, train_seed, field="train_pairs")
+    test = draw(source, "test", test_pairs, test_seed, field="test_pairs")
+    if standardised:
+        train, test = standardise(train, test)
+    return train, test
+
+
+def _resampled(
+    source: Source, sample_size: int, validation_size: int, sample_seed: int, split_seed: int
+) -> Fold:
+    images = len(source.pool("train")[0])
+    if not _images_recur(source, sample_size):
+        sample = draw(source, "train", sample_size, sample_seed)
+        train, validation = _hold_out(sample_size, validation_size, split_seed)
+        return Fold(sample.subset(train), sample.subset(validation))
+    if images < 4:
+        raise DataError(f"sample_size: {source.name} has {images} training images; expected at least 4")
+    share = round(images * validation_size / sample_size)
+    sides = _hold_out(images, min(max(share, 2), images - 2), split_seed)
+    random = generator(sample_seed)
+    train_set, validation_set = (
+        gather(source, "train", draw_indices(source, "train", torch.from_numpy(side), count, random))
+        for side, count in zip(sides, (sample_size - validation_size, validation_size), strict=True)
+    )
+    return Fold(train_set, validation_set)
+
+
+def _cross_validated(
+    source: Source, folds: int, sample_size: int, sample_seed: int, split_seed: int
+) -> Iterator[Fold]:
+    if _images_recur(source, sample_size):
+        sample, parts = _grouped_sample(source, folds, sample_size, sample_seed, split_seed)
+    else:
+        sample = draw(source, "train", sample_size, sample_seed)
+        parts = _stratified_parts(sample, folds, split_seed)
+    for part in parts:
+        rest = np.setdiff1d(np.arange(sample_size), part)
+        yield Fold(sample.subset(rest), sample.subset(part))
+
+
+def _stratified_parts(sample: PairSet, folds: int, split_seed: int) -> list[Index]:
+    target = sample.target.numpy()
+    scarcest = int(np.bincount(target, minlength=2).min())
+    if folds > scarcest:
+        raise DataError(
+            f"folds: {folds} given; stratified on the target, this sample of {len(sample)} pairs allows "
+            f"at most {scarcest}: lower folds or raise sample_size"
+        )
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=_random_state(split_seed))
+    return [part for _, part in splitter.split(np.zeros(len(sample)), target)]
+
+
+def _grouped_sample(
+    source: Source, folds: int, sample_size: int, sample_seed: int, split_seed: int
+) -> tuple[PairSet, list[Index]]:
+    """A sample whose part k uses the images of group k alone, and the positions of each part in it."""
+    images = len(source.pool("train")[0])
+    most = min(sample_size, images // 2)
+    if folds > most:
+        raise DataError(
+            f"folds: {folds} given; {sample_size} pairs of {images} {source.name} images allow at most {most}"
+        )
+    splitter = KFold(folds, shuffle=True, random_state=_random_state(split_seed))
+    parts = np.array_split(np.arange(sample_size), folds)
+    random = generator(sample_seed)
+    indices = [
+        draw_indices(source, "train", torch.from_numpy(group), len(part), random)
+        for part, (_, group) in zip(parts, splitter.split(np.zeros(images)), strict=True)
+    ]
+    return gather(source, "train", torch.cat(indices)), parts
+
+
+def _images_recur(source: Source, sample_size: int) -> bool:
+    return source.repeats and 2 * sample_size > len(source.pool("train")[0])
+
+
+def _hold_out(count: int, held_out: int, split_seed: int) -> tuple[Index, Index]:
+    kept, out = train_test_split(
+        np.arange(count), test_size=held_out, random_state=_random_state(split_seed), shuffle=True
+    )
+    return kept, out
+
+
+def _random_state(seed: int) -> np.random.RandomState:
+    """scikit-learn's kind of generator, seeded through a SeedSequence: by itself it takes 32 bits only."""
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
+
+
+def _check_seeds(field: str, seeds: Sequence[int], needed: int) -> None:
+    if len(seeds) < needed:
+        raise DataError(f"{field}: {len(seeds)} given; expected {needed}, one for each generated sample")
+    for position, seed in enumerate(seeds[:needed]):
+        if not 0 <= seed < SEED_LIMIT:
+            raise DataError(f"{field}[{position}]: {seed} given; expected 0 to 2**63 - 1")

@@ -1,0 +1,151 @@
+"""MNIST on disk: the four raw files of a torchvision root, verified before reading, downloaded if absent."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+import torchvision
+from filelock import FileLock
+from torch import Tensor
+
+from data.errors import CorruptDataError, DownloadError, MissingDataError
+
+STALL_SECONDS = 20.0
+"""How long a mirror may stay silent before it counts as failed (torchvision itself would wait for ever)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """What one extracted file must be: its size in bytes and its MD5 in hexadecimal."""
+
+    size: int
+    md5: str
+
+
+# The MD5 of the extracted files; torchvision's own table has those of the compressed ones.
+RAW_FILES: dict[str, RawFile] = {
+    "train-images-idx3-ubyte": RawFile(47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
+    "train-labels-idx1-ubyte": RawFile(60_008, "a25bea736e30d166cdddb491f175f624"),
+    "t10k-images-idx3-ubyte": RawFile(7_840_016, "2646ac647ad5339dbf082846283269ea"),
+    "t10k-labels-idx1-ubyte": RawFile(10_008, "27ae3e4e09519cfbb04c329615203637"),
+}
+
+
+def read(root: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Verify and read the MNIST files under `root`.
+
+    A root from before torchvision 0.6 may hold `MNIST/processed/*.pt` too, and torchvision then reads those;
+    a source's fingerprint covers what was read.
+
+    Args:
+        root: a torchvision root, the folder that holds `MNIST/raw`.
+
+    Returns:
+        training images (60000, 28, 28) uint8 and labels (60000,) int64, then 10,000 of each for testing.
+
+    Raises:
+        MissingDataError: a file is not there.
+        CorruptDataError: a file is truncated, unreadable, or has a wrong checksum.
+    """
+    verify(root)
+    train = torchvision.datasets.MNIST(root, train=True, download=False)
+    test = torchvision.datasets.MNIST(root, train=False, download=False)
+    return train.data, train.targets, test.data, test.targets
+
+
+def verify(root: Path) -> None:
+    """Hold the four raw files under `root` against their sizes and MD5; errors as for `read`."""
+    for name, expected in RAW_FILES.items():
+        path = _raw_folder(root) / name
+        try:
+            with path.open("rb") as file:
+                md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise MissingDataError(f"{path}: not there; it should be one of MNIST's four raw files") from None
+        except OSError as error:
+            raise CorruptDataError(f"{path}: unreadable ({error.strerror or error})") from error
+        if size < expected.size:
+            raise CorruptDataError(
+                f"{path}: truncated, {size} of {expected.size} bytes; delete it to have it downloaded again"
+            )
+        if md5 != expected.md5:
+            raise CorruptDataError(
+                f"{path}: wrong checksum, MD5 {md5} where MNIST's is {expected.md5}; "
+                "delete it to have it downloaded again"
+            )
+
+
+def missing(root: Path) -> list[str]:
+    """Names of the raw files that are not under `root`, whatever the state of the others."""
+    folder = _raw_folder(root)
+    try:
+        return [name for name in RAW_FILES if not (folder / name).exists()]
+    except OSError:  # a folder that may not be searched: nothing in it can be used
+        return list(RAW_FILES)
+
+
+def download(root: Path) -> bool:
+    """Fetch what is missing of MNIST into `root`, with torchvision's progress bar on standard error.
+
+    torchvision downloads into a staging folder beside `MNIST/`; only when all four files pass `verify` there
+    are they renamed into place, so a file in place is always whole. Files that were there already stay. By a
+    lock in `root`, one process downloads while the others wait for it.
+
+    Returns:
+        whether this call downloaded: False where nothing was missing once the lock was held.
+
+    Raises:
+        DownloadError: no mirror delivered, or `root` cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".mnist.lock"):
+            absent = missing(root)
+            if absent:
+                _fetch(root, absent)
+            return bool(absent)
+    except (CorruptDataError, HTTPException, RuntimeError, OSError, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DownloadError(
+            f"MNIST could not be downloaded to {root} ({reason}); check the network and the folder, "
+            f"or put the four raw files into {_raw_folder(root)}, or use the digits source"
+        ) from error
+
+
+def _fetch(root: Path, absent: list[str]) -> None:
+    staging = root / ".mnist-download"
+    # Whoever holds the lock may clear it: what is here was left by a process that was killed.
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with _stall_timeout(STALL_SECONDS):
+            torchvision.datasets.MNIST(staging, download=True)
+        verify(staging)
+        _raw_folder(root).mkdir(parents=True, exist_ok=True)
+        for name in absent:
+            (_raw_folder(staging) / name).replace(_raw_folder(root) / name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _stall_timeout(seconds: float) -> Iterator[None]:
+    """Give sockets opened inside a timeout: torchvision passes none on, so the default is the only handle."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _raw_folder(root: Path) -> Path:
+    return root / "MNIST" / "raw"

@@ -1,0 +1,180 @@
+"""Pair sets: pairs of 14×14 digit images, drawn from a source by a seeded generator.
+
+The order of the digits is the question: target 1 where the first digit is <= the second, else 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from data.errors import DataError
+from data.sources import Source, Split
+
+SIDE = 14
+"""Height and width of an image in a pair, in pixels."""
+
+SEED_LIMIT = 2**63
+
+
+@dataclass(frozen=True, eq=False)
+class PairSet:
+    """N pairs of images.
+
+    Args:
+        images: (N, 2, 14, 14) float32, raw intensities 0 to 255 unless standardised.
+        target: (N,) int64, 1 where `classes[:, 0] <= classes[:, 1]`, else 0.
+        classes: (N, 2) int64, the digits 0 to 9.
+        indices: (N, 2) int64, the position of each image in its split of the source; differ within a pair.
+
+    Raises:
+        DataError: on construction, naming the field with a wrong shape, type or value.
+    """
+
+    images: Tensor
+    target: Tensor
+    classes: Tensor
+    indices: Tensor
+
+    def __post_init__(self) -> None:
+        count = len(self.target)
+        for field, dtype, shape in (
+            ("images", torch.float32, (count, 2, SIDE, SIDE)),
+            ("target", torch.int64, (count,)),
+            ("classes", torch.int64, (count, 2)),
+            ("indices", torch.int64, (count, 2)),
+        ):
+            value: Tensor = getattr(self, field)
+            if value.dtype != dtype or value.shape != shape:
+                raise DataError(
+                    f"{field}: {value.dtype} {tuple(value.shape)} given; expected {dtype} {shape}"
+                )
+        if not torch.equal(self.target, _target(self.classes)):
+            raise DataError("target: expected 1 where classes[:, 0] <= classes[:, 1], else 0")
+        if bool((self.indices[:, 0] == self.indices[:, 1]).any()):
+            raise DataError("indices: a pair holds one image twice; expected two images")
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def subset(self, index: Tensor | Sequence[int] | npt.NDArray[np.int64]) -> PairSet:
+        """The pairs at `index` (integer positions 0 to N − 1, in that order), copied."""
+        rows = torch.as_tensor(index, dtype=torch.int64)
+        return PairSet(self.images[rows], self.target[rows], self.classes[rows], self.indices[rows])
+
+
+def draw(
+    source: Source,
+    split: Split,
+    count: int,
+    seed: int,
+    *,
+    pool: Tensor | None = None,
+    field: str = "sample_size",
+) -> PairSet:
+    """Draw `count` pairs of images: one random permutation of the images, paired up in its order.
+
+    Where that takes more images than there are and `source.repeats`, further permutations follow, so that an
+    image comes back in other pairs only when all have been used (but one, where their number is odd).
+
+    Args:
+        source: the images.
+        split: `train` or `test`; nothing of the other one is read.
+        count: number of pairs, >= 1.
+        seed: 0 to 2**63 − 1; equal seeds give equal bytes.
+        pool: (P,) int64, distinct positions to draw from; None is the whole split.
+        field: what the count is called where the user sets it, for the messages.
+
+    Raises:
+        DataError: too few images, or a bad count or seed.
+    """
+    if pool is None:
+        pool = torch.arange(len(source.pool(split)[0]))
+    return gather(source, split, draw_indices(source, split, pool, count, generator(seed), field=field))
+
+
+def generator(seed: int) -> torch.Generator:
+    """A CPU generator seeded with `seed`, 0 to 2**63 − 1; any other value is a DataError."""
+    if not 0 <= seed < SEED_LIMIT:
+        raise DataError(f"seed: {seed} given; expected 0 to 2**63 - 1")
+    return torch.Generator().manual_seed(seed)
+
+
+def draw_indices(
+    source: Source,
+    split: Split,
+    pool: Tensor,
+    count: int,
+    random: torch.Generator,
+    *,
+    field: str = "sample_size",
+) -> Tensor:
+    """The (count, 2) int64 positions that `draw` pairs up, taken from `pool`; it advances `random`."""
+    if count < 1:
+        raise DataError(f"{field}: {count} given; expected at least 1 pair")
+    needed = 2 * count
+    if not source.repeats and needed > len(pool):
+        images = {"train": "training", "test": "test"}[split]
+        raise DataError(
+            f"{count} pairs need {needed} distinct images; {source.name} has {len(pool)} {images} images: "
+            f"lower {field}"
+        )
+    usable = len(pool) - len(pool) % 2  # whole pairs only, so that no pair spans two permutations
+    if usable == 0:
+        raise DataError(
+            f"{field}: {count} pairs asked of {len(pool)} {source.name} images; expected 2 or more images"
+        )
+    passes = math.ceil(needed / usable)
+    order = torch.cat([torch.randperm(len(pool), generator=random)[:usable] for _ in range(passes)])
+    return pool[order[:needed]].reshape(count, 2)
+
+
+def gather(source: Source, split: Split, indices: Tensor) -> PairSet:
+    """The pair set whose images stand at `indices`, (N, 2) int64, in a split of the source."""
+    images, labels = source.pool(split)
+    classes = labels[indices]
+    pixels = shrink(images[indices.flatten()]).reshape(len(indices), 2, SIDE, SIDE)
+    return PairSet(images=pixels, target=_target(classes), classes=classes, indices=indices)
+
+
+def shrink(images: Tensor) -> Tensor:
+    """Images as float32 at 14×14: (N, 28, 28) uint8 by 2×2 average pooling, (N, 14, 14) uint8 as they are.
+
+    The mean of four whole numbers up to 255 is exact in float32, whatever the order of summing.
+    """
+    if images.shape[-1] == SIDE:
+        return images.float()
+    return torch.nn.functional.avg_pool2d(images.float().unsqueeze(1), kernel_size=2).squeeze(1)
+
+
+def standardise(train: PairSet, *others: PairSet) -> tuple[PairSet, ...]:
+    """Shift and scale all sets by the mean and the (population) standard deviation of the training images.
+
+    Args:
+        train: raw intensities; one mean and one deviation over all its pixels.
+        others: raw intensities too; they have no part in the mean and deviation.
+
+    Returns:
+        new sets, `train` first, in the order given.
+
+    Raises:
+        DataError: all training pixels are equal, so that there is nothing to scale by.
+    """
+    # Raw intensities are quarters, so these float64 sums are exact: they do not depend on the thread count.
+    pixels = train.images.double()
+    mean = pixels.sum().item() / pixels.numel()
+    variance = pixels.square().sum().item() / pixels.numel() - mean**2
+    if not variance > 0:
+        raise DataError(f"standardise: every training pixel is {mean:g}; expected images that differ")
+    deviation = math.sqrt(variance)
+    return tuple(replace(pairs, images=(pairs.images - mean) / deviation) for pairs in (train, *others))
+
+
+def _target(classes: Tensor) -> Tensor:
+    return (classes[:, 0] <= classes[:, 1]).long()

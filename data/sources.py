@@ -1,0 +1,201 @@
+"""Where images come from: a `Source` of labelled digits, split once into training and test images."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import platformdirs
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from data import mnist
+from data.errors import DataError, MissingDataError
+
+Split = Literal["train", "test"]
+
+KINDS = ("mnist", "digits")
+"""What `load` takes; `resolve` takes `auto` too."""
+
+DIGITS_TEST_IMAGES = 500
+DIGITS_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Labelled grey images of the digits 0 to 9, in a training and a test split.
+
+    Args:
+        name: `mnist` or `digits`; it appears in messages and in the fingerprint.
+        train_images: (N, 28, 28) or (N, 14, 14) uint8, intensities 0 to 255.
+        train_labels: (N,) int64, 0 to 9.
+        test_images: (M, h, w) uint8, of the same height and width.
+        test_labels: (M,) int64, 0 to 9.
+        fingerprint: SHA-256 in hexadecimal, as `fingerprint` computes it; `Source.of` fills it in.
+        repeats: whether a sample that needs more images than there are may use one in several pairs.
+
+    Raises:
+        DataError: on construction, naming the field with a wrong shape, type or value.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    fingerprint: str
+    repeats: bool
+
+    def __post_init__(self) -> None:
+        for split in get_args(Split):
+            images, labels = self.pool(split)
+            if images.dtype != torch.uint8 or images.shape[1:] not in {(28, 28), (14, 14)}:
+                raise DataError(
+                    f"{split}_images: {images.dtype} {tuple(images.shape)} given; "
+                    "expected uint8 (N, 28, 28) or (N, 14, 14)"
+                )
+            if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+                raise DataError(
+                    f"{split}_labels: {labels.dtype} {tuple(labels.shape)} given; "
+                    f"expected int64 ({len(images)},), one for each image"
+                )
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
+                raise DataError(
+                    f"{split}_labels: {int(labels.min())} to {int(labels.max())} given; expected 0 to 9"
+                )
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError("test_images: expected the height and width of train_images")
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        train_images: Tensor,
+        train_labels: Tensor,
+        test_images: Tensor,
+        test_labels: Tensor,
+        *,
+        repeats: bool,
+    ) -> Source:
+        """A source with its fingerprint computed; arguments as for the class."""
+        tensors = (train_images, train_labels, test_images, test_labels)
+        return cls(name, *tensors, fingerprint=fingerprint(name, *tensors), repeats=repeats)
+
+    def pool(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Images (N, h, w) uint8 and labels (N,) int64 of one split; the other split is not touched."""
+        if split == "train":
+            return self.train_images, self.train_labels
+        if split == "test":
+            return self.test_images, self.test_labels
+        raise DataError(f"split: {split!r} given; expected 'train' or 'test'")
+
+
+def fingerprint(
+    name: str, train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor
+) -> str:
+    """SHA-256, in hexadecimal, over the name and each tensor's role, type, shape and little-endian bytes."""
+    digest = hashlib.sha256(f"{name}\n".encode())
+    roles = ("train_images", "train_labels", "test_images", "test_labels")
+    for role, tensor in zip(roles, (train_images, train_labels, test_images, test_labels), strict=True):
+        array = tensor.contiguous().numpy()
+        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{role} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(little_endian.data)
+    return digest.hexdigest()
+
+
+def default_root() -> Path:
+    """The per-user folder that MNIST is downloaded to, such as `~/.local/share/pairsearch/data` on Linux."""
+    return platformdirs.user_data_path("pairsearch", appauthor=False) / "data"
+
+
+def load(kind: str, root: Path | None = None, *, download: bool = True) -> Source:
+    """Load a source.
+
+    Args:
+        kind: `mnist`, through torchvision, or `digits`, scikit-learn's bundled 1,797 images.
+        root: for `mnist`, the folder that holds `MNIST/raw`; None is `default_root()`.
+        download: whether `mnist` may be fetched into `root` where files are missing.
+
+    Raises:
+        DataError: an unknown kind.
+        MissingDataError: a file is missing and `download` is False; `DownloadError` where fetching it failed.
+        CorruptDataError: a file is truncated, unreadable, or has a wrong checksum; it is not replaced.
+    """
+    return resolve(_known(kind, KINDS), root, download=download)[0]
+
+
+def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tuple[Source, str]:
+    """Load a source as `load` does, or choose one where `kind` is `auto`, and say which one it is and why.
+
+    `auto` takes MNIST where it is present or can be downloaded, otherwise the digits. A corrupt file is an
+    error even so: to fall back silently would hide it.
+
+    Returns:
+        the source, and one line to print first.
+    """
+    _known(kind, (*KINDS, "auto"))
+    if kind == "digits":
+        return _digits(), "digits: asked for; scikit-learn's bundled images, resized to 14×14"
+    root = default_root() if root is None else root
+    try:
+        fetched = download and bool(mnist.missing(root)) and mnist.download(root)
+        tensors = mnist.read(root)
+    except MissingDataError as error:
+        if kind == "mnist":
+            raise
+        return _digits(), f"digits: chosen because MNIST is not at hand: {error}"
+    chosen = "asked for" if kind == "mnist" else "chosen because it is at hand"
+    place = f"{'downloaded to' if fetched else 'read from'} {root}"
+    return Source.of("mnist", *tensors, repeats=False), f"mnist: {chosen}; {place}"
+
+
+def _known(kind: str, kinds: tuple[str, ...]) -> str:
+    if kind not in kinds:
+        raise DataError(f"data: {kind!r} given; expected one of {', '.join(kinds)}")
+    return kind
+
+
+def _digits() -> Source:
+    """scikit-learn's digits at 14×14: 1,297 training and 500 test images, stratified on the digit."""
+    bunch = load_digits()
+    images = torch.from_numpy(resize_digits(bunch.images.astype(np.int64)))
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    train, test = train_test_split(
+        np.arange(len(labels)),
+        test_size=DIGITS_TEST_IMAGES,
+        random_state=DIGITS_SPLIT_SEED,
+        stratify=bunch.target,
+    )
+    return Source.of("digits", images[train], labels[train], images[test], labels[test], repeats=True)
+
+
+def resize_digits(images: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> np.ndarray:
+    """Scale intensities 0 to 16 to 0 to 255 and resize 8×8 to 14×14, bilinear with pixel centres aligned.
+
+    The weights are whole fourteenths, so it is done in integers and rounded once (half up): the bytes, and
+    the fingerprint with them, are the same on every processor. Up to that rounding, this is
+    `torch.nn.functional.interpolate` with `mode="bilinear", align_corners=False`.
+
+    Args:
+        images: (N, 8, 8) int64, 0 to 16.
+
+    Returns:
+        (N, 14, 14) uint8, 0 to 255.
+    """
+    small, large = 8, 14
+    weights = np.zeros((large, small), dtype=np.int64)
+    for row in range(large):
+        # The centre of output pixel i lies at (i + 1/2)·8/14 − 1/2 = (8i − 3)/14 input pixels, kept inside.
+        position = min(max(8 * row - 3, 0), large * (small - 1))
+        below, fourteenths = divmod(position, large)
+        weights[row, below] += large - fourteenths
+        weights[row, min(below + 1, small - 1)] += fourteenths
+    scaled = 255 * (weights @ images @ weights.T)
+    unit = 16 * large * large
+    return ((scaled + unit // 2) // unit).astype(np.uint8)
