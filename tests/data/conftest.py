@@ -1,0 +1,21 @@
+"""Fixtures of the data tests."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture
+def open_sockets_forgiven() -> Iterator[None]:
+    """Collect what a failed download left: torchvision keeps the HTTP error with its socket still open.
+
+    The socket would otherwise be collected, with a ResourceWarning, in the middle of an unrelated test.
+    """
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

@@ -1,0 +1,222 @@
+"""MNIST's files: what is wrong with them is said by name, and a download leaves all of them or nothing."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import mirror
+import pytest
+import torchvision
+from filelock import FileLock
+
+from data import mnist
+from data.errors import CorruptDataError, DownloadError, MissingDataError
+from data.sources import load
+
+NAMES = list(mnist.RAW_FILES)
+
+
+@pytest.fixture
+def files(monkeypatch):
+    """A small MNIST, which counts as the real one for the length of a test."""
+    files = mirror.raw_files()
+    mirror.expect(monkeypatch, files)
+    return files
+
+
+@pytest.fixture
+def root(tmp_path, files):
+    """A root that holds it."""
+    mirror.write(tmp_path, files)
+    return tmp_path
+
+
+def left_in(root: Path) -> list[str]:
+    """Everything under a root but the lock's file."""
+    paths = (path.relative_to(root).as_posix() for path in root.rglob("*"))
+    return sorted(path for path in paths if path != ".mnist.lock")
+
+
+WHOLE = sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in NAMES)])
+
+
+def test_the_real_files_pass(mnist_root):
+    mnist.verify(mnist_root)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_truncated_file_is_named(root, files, name):
+    (root / "MNIST/raw" / name).write_bytes(files[name][:-1])
+    with pytest.raises(CorruptDataError) as caught:
+        load("mnist", root)
+    size = len(files[name])
+    assert str(caught.value).startswith(f"{root / 'MNIST/raw' / name}: truncated, {size - 1} of {size} bytes")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_checksum_is_named(root, files, name):
+    (root / "MNIST/raw" / name).write_bytes(files[name][:-1] + bytes([files[name][-1] ^ 1]))
+    with pytest.raises(CorruptDataError) as caught:
+        load("mnist", root)
+    expected = mirror.md5(files[name])
+    assert str(caught.value).startswith(f"{root / 'MNIST/raw' / name}: wrong checksum, MD5 ")
+    assert f"where MNIST's is {expected}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unreadable_file_is_named(root, name):
+    path = root / "MNIST/raw" / name
+    path.unlink()
+    path.mkdir()  # a folder cannot be read as a file by anyone, root included
+    with pytest.raises(CorruptDataError) as caught:
+        load("mnist", root)
+    assert str(caught.value).startswith(f"{path}: unreadable (")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_file_is_named_where_nothing_may_be_downloaded(root, name):
+    (root / "MNIST/raw" / name).unlink()
+    with pytest.raises(MissingDataError) as caught:
+        load("mnist", root, download=False)
+    assert str(caught.value).startswith(f"{root / 'MNIST/raw' / name}: not there")
+
+
+def test_errors_are_one_line(root, files):
+    (root / "MNIST/raw" / NAMES[0]).write_bytes(b"")
+    with pytest.raises(CorruptDataError) as caught:
+        load("mnist", root)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_download_puts_the_four_files_in_place_with_a_progress_bar(tmp_path, monkeypatch, files, capsys):
+    served = mirror.expect(monkeypatch, files)
+    root = tmp_path / "new" / "folder"
+    with mirror.mirror(served) as (address, _):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        source = load("mnist", root)
+    assert left_in(root) == WHOLE
+    assert {name: (root / "MNIST/raw" / name).read_bytes() for name in NAMES} == files
+    assert (len(source.train_images), len(source.test_images)) == (30, 10)
+    assert "100%" in capsys.readouterr().err
+
+
+def test_files_that_are_there_stay_and_what_a_killed_download_left_goes(root, monkeypatch, files):
+    served = mirror.expect(monkeypatch, files)
+    (root / "MNIST/raw" / NAMES[1]).unlink()
+    before = (root / "MNIST/raw" / NAMES[0]).stat().st_ino
+    leftover = root / ".mnist-download" / "MNIST" / "raw"
+    leftover.mkdir(parents=True)
+    (leftover / f"{NAMES[1]}.gz").write_bytes(b"half")
+    (leftover / NAMES[1]).write_bytes(b"half")
+    with mirror.mirror(served) as (address, _):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        load("mnist", root)
+    assert left_in(root) == WHOLE
+    assert (root / "MNIST/raw" / NAMES[0]).stat().st_ino == before
+
+
+def wrong_gzip(served: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: gzip.compress(b"something else") for name in served}
+
+
+@pytest.mark.usefixtures("open_sockets_forgiven")
+@pytest.mark.parametrize(
+    ("change", "truncate"),
+    [(lambda served: {}, False), (wrong_gzip, False), (lambda served: served, True)],
+    ids=["404", "other content", "truncated"],
+)
+def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypatch, files, change, truncate):
+    served = mirror.expect(monkeypatch, files)
+    with mirror.mirror(change(served), truncate=truncate) as (address, _):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        with pytest.raises(DownloadError) as caught:
+            load("mnist", tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"MNIST could not be downloaded to {tmp_path} (")
+    assert f"put the four raw files into {tmp_path / 'MNIST/raw'}" in message
+    assert "\n" not in message
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.usefixtures("open_sockets_forgiven")
+def test_a_second_mirror_serves_where_the_first_does_not(tmp_path, monkeypatch, files):
+    served = mirror.expect(monkeypatch, files)
+    with mirror.mirror({}) as (bad, _), mirror.mirror(served) as (good, _):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [bad, good])
+        load("mnist", tmp_path)
+    assert left_in(tmp_path) == WHOLE
+
+
+@pytest.mark.usefixtures("open_sockets_forgiven")
+def test_a_mirror_that_stays_silent_is_given_up(tmp_path, monkeypatch, files):
+    served = mirror.expect(monkeypatch, files)
+    monkeypatch.setattr(mnist, "STALL_SECONDS", 0.2)
+    before = socket.getdefaulttimeout()
+    with mirror.mirror(served, silent=True) as (address, _):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        with pytest.raises(DownloadError, match="timed out"):
+            load("mnist", tmp_path)
+    assert left_in(tmp_path) == []
+    assert socket.getdefaulttimeout() == before
+
+
+def test_extracted_files_are_held_to_our_own_checksums_before_they_are_put_in_place(
+    tmp_path, monkeypatch, files
+):
+    served = mirror.expect(monkeypatch, files)
+    table = {name: mnist.RawFile(file.size, "0" * 32) for name, file in mnist.RAW_FILES.items()}
+    monkeypatch.setattr(mnist, "RAW_FILES", table)
+    with mirror.mirror(served) as (address, _):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        with pytest.raises(DownloadError, match="wrong checksum"):
+            load("mnist", tmp_path)
+    assert left_in(tmp_path) == []
+
+
+def test_a_root_that_cannot_be_a_folder_is_a_download_error(tmp_path, files):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(DownloadError, match="could not be downloaded"):
+        load("mnist", tmp_path / "file")
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import mirror, pytest, torchvision
+from data.sources import load
+patch = pytest.MonkeyPatch()
+mirror.expect(patch, mirror.raw_files())
+patch.setattr(torchvision.datasets.MNIST, "mirrors", [sys.argv[1]])
+print("ready", flush=True)
+print(load("mnist", Path(sys.argv[2])).fingerprint)
+"""
+
+
+def test_processes_that_start_together_download_once(tmp_path, monkeypatch, files):
+    served = mirror.expect(monkeypatch, files)
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
+    with mirror.mirror(served) as (address, asked):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        fingerprint = load("mnist", tmp_path / "alone").fingerprint
+        requests_of_one = sorted(asked)
+        asked.clear()
+
+        root = tmp_path / "shared"
+        root.mkdir()
+        command = [sys.executable, "-c", PROGRAM, address, str(root)]
+        with FileLock(root / ".mnist.lock"):  # neither begins before both have come this far
+            processes = [
+                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+                for _ in range(2)
+            ]
+            assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
+        printed = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert printed == [f"{fingerprint}\n"] * 2
+    assert sorted(asked) == requests_of_one
