@@ -93,7 +93,9 @@ class TrainingJob:
             if not member.weight_decay >= 0:
                 raise ValueError(f"member {index}: weight_decay must be >= 0, got {member.weight_decay}")
             if not member.aux_loss_weight >= 0:
-                raise ValueError(f"member {index}: aux_loss_weight must be >= 0, got {member.aux_loss_weight}")
+                raise ValueError(
+                    f"member {index}: aux_loss_weight must be >= 0, got {member.aux_loss_weight}"
+                )
             if member.evaluation.keys() != first.evaluation.keys():
                 raise ValueError(
                     f"member {index}: evaluation sets {sorted(member.evaluation)} differ from member 0's "
@@ -107,7 +109,9 @@ class TrainingJob:
 def _check_pairs(what: str, pairs: Pairs, like: Pairs) -> None:
     count = like.images.shape[0]
     if tuple(pairs.images.shape) != (count, 2, 14, 14) or count == 0:
-        raise ValueError(f"{what}: expected images ({count or 'N'}, 2, 14, 14), got {tuple(pairs.images.shape)}")
+        raise ValueError(
+            f"{what}: expected images ({count or 'N'}, 2, 14, 14), got {tuple(pairs.images.shape)}"
+        )
     if pairs.images.dtype != torch.float32:
         raise ValueError(f"{what}: expected float32 images, got {pairs.images.dtype}")
     if tuple(pairs.target.shape) != (count,) or tuple(pairs.classes.shape) != (count, 2):

@@ -1,0 +1,227 @@
+"""The training core's general backend: stacked models in batched PyTorch operations, on the CPU and on CUDA.
+
+Works for every architecture and optimiser of the registries, because it derives from the plain module (through
+`torch.func`) all that it needs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, stack_module_state, vmap  # type: ignore[attr-defined]
+
+from models.losses import pair_losses, wrong_answers
+from models.nets import Architecture, build_seeded
+from models.optim import optimiser
+from models.recording import Recorder, SetResult
+from models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
+
+# Pairs of each model evaluated at once: bounds memory, changes no mean (sums are kept in float64).
+EVALUATION_BATCH = 500
+
+# Sums over pairs, per model: main loss, total loss, wrong answers, each (K,) float64.
+Sums = tuple[Tensor, Tensor, Tensor]
+
+
+class _StackedPairs:
+    """One set of each of K models, on the device: images (K, N, 2, 14, 14), target (K, N), classes (K, N, 2)."""
+
+    def __init__(self, sets: Sequence[Pairs], device: torch.device) -> None:
+        self.images = torch.stack([pairs.images for pairs in sets]).to(device)
+        self.target = torch.stack([pairs.target for pairs in sets]).to(device)
+        self.classes = torch.stack([pairs.classes for pairs in sets]).to(device)
+
+    def batch(self, index_KB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The pairs each model asks for by its own row of indices."""
+        model_K1 = torch.arange(len(index_KB), device=index_KB.device).unsqueeze(1)
+        return (
+            self.images[model_K1, index_KB],
+            self.target[model_K1, index_KB],
+            self.classes[model_K1, index_KB],
+        )
+
+
+class _Stack:
+    """K models side by side while they train."""
+
+    def __init__(self, job: TrainingJob, members: Sequence[Member], device: torch.device) -> None:
+        self._rule = optimiser(job.optimiser)
+        modules = [build_seeded(job.architecture, job.hidden_units, member.init_seed) for member in members]
+        stacked, _ = stack_module_state(modules)
+        self._parameters: dict[str, Tensor] = {
+            name: value.detach().to(device) for name, value in stacked.items()
+        }
+        self._template: Architecture = copy.deepcopy(modules[0]).to("meta")
+        self._state = {
+            name: tuple(torch.zeros_like(value) for _ in range(self._rule.state_size))
+            for name, value in self._parameters.items()
+        }
+        self._step = torch.zeros((), dtype=torch.float64, device=device)
+        self._learning_rate = self._per_model([member.learning_rate for member in members], device)
+        self._weight_decay = self._per_model([member.weight_decay for member in members], device)
+        self._weight = self._per_model([member.aux_loss_weight for member in members], device)
+        self._orders = torch.stack([batch_order(member, job.epochs) for member in members]).to(device)
+        self._train = _StackedPairs([member.train for member in members], device)
+        self._evaluation = {
+            name: _StackedPairs([member.evaluation[name] for member in members], device)
+            for name in members[0].evaluation
+        }
+        self._batch_size = job.batch_size
+        self._sums: Sums = tuple(  # type: ignore[assignment]
+            torch.zeros(len(members), dtype=torch.float64, device=device) for _ in range(3)
+        )
+        self._graphs: dict[int, Callable[[Tensor], None]] = {}
+
+    @staticmethod
+    def _per_model(values: list[float], device: torch.device) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=device)
+
+    def _loss(
+        self,
+        parameters: Mapping[str, Tensor],
+        images: Tensor,
+        target: Tensor,
+        classes: Tensor,
+        weight: Tensor,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """One model: mean total loss, and the sums over the batch of main loss, total loss, wrong answers."""
+        output = functional_call(self._template, parameters, (images,))
+        main_B, total_B = pair_losses(
+            output, target, classes, weight if self._template.uses_aux_loss else None
+        )
+        return total_B.mean(), (main_B.sum(), total_B.sum(), wrong_answers(output, target))
+
+    def _add(self, sums: Sequence[Tensor]) -> None:
+        for kept, new in zip(self._sums, sums, strict=True):
+            kept.add_(new.detach())
+
+    def _train_batch(self, index_KB: Tensor) -> None:
+        gradients, sums = vmap(grad(self._loss, has_aux=True))(
+            self._parameters, *self._train.batch(index_KB), self._weight
+        )
+        self._add(sums)
+        self._step.add_(1)
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                ones = (-1,) + (1,) * (parameter.dim() - 1)
+                self._rule.update(
+                    parameter, gradients[name], self._state[name], self._step,
+                    self._learning_rate.view(ones), self._weight_decay.view(ones),
+                )  # fmt: skip
+
+    def _stepper(self, index_KB: Tensor) -> Callable[[Tensor], None]:
+        """What runs a step on batches of this size: on CUDA a captured graph, elsewhere the plain function."""
+        if index_KB.device.type != "cuda":
+            return self._train_batch
+        size = index_KB.shape[1]
+        if size not in self._graphs:
+            self._graphs[size] = self._capture(index_KB)
+        return self._graphs[size]
+
+    def _capture(self, index_KB: Tensor) -> Callable[[Tensor], None]:
+        """A CUDA graph of one step; the warm-up steps that capturing needs leave no trace."""
+        kept = [
+            *self._parameters.values(), *(t for state in self._state.values() for t in state),
+            *self._sums, self._step,
+        ]  # fmt: skip
+        before = [tensor.clone() for tensor in kept]
+        static_index = index_KB.clone()
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self._train_batch(static_index)
+        torch.cuda.current_stream().wait_stream(side)  # type: ignore[no-untyped-call]
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._train_batch(static_index)
+        for tensor, value in zip(kept, before, strict=True):
+            tensor.copy_(value)
+
+        def replay(index: Tensor) -> None:
+            static_index.copy_(index)
+            graph.replay()  # type: ignore[no-untyped-call]
+
+        return replay
+
+    def epoch(self, epoch: int) -> tuple[list[SetResult], dict[str, list[SetResult]]]:
+        """Trains epoch `epoch` (from 0) and evaluates every set; results per model."""
+        order_KN = self._orders[:, epoch]
+        for index_KB in order_KN.split(self._batch_size, dim=1):
+            self._stepper(index_KB)(index_KB)
+        running = self._results(order_KN.shape[1])
+        return running, {name: self._evaluate(pairs) for name, pairs in self._evaluation.items()}
+
+    @torch.no_grad()
+    def _evaluate(self, pairs: _StackedPairs) -> list[SetResult]:
+        count = pairs.target.shape[1]
+        for images, target, classes in zip(
+            pairs.images.split(EVALUATION_BATCH, dim=1),
+            pairs.target.split(EVALUATION_BATCH, dim=1),
+            pairs.classes.split(EVALUATION_BATCH, dim=1),
+            strict=True,
+        ):
+            _, sums = vmap(self._loss)(self._parameters, images, target, classes, self._weight)
+            self._add(sums)
+        return self._results(count)
+
+    def _results(self, count: int) -> list[SetResult]:
+        """The sums so far as means over `count` pairs; starts the sums again."""
+        means = (torch.stack(self._sums) / count).tolist()
+        for kept in self._sums:
+            kept.zero_()
+        return [SetResult(*values) for values in zip(*means, strict=True)]
+
+    def state_dict(self, model: int) -> dict[str, Tensor]:
+        """One model's parameters, on the CPU."""
+        return {name: value[model].detach().cpu().clone() for name, value in self._parameters.items()}
+
+
+def train(
+    job: TrainingJob,
+    *,
+    on_epoch: EpochCallback | None = None,
+    device: str = "cpu",
+    stack: int | None = None,
+) -> TrainingHistory:
+    """Train every member in batched PyTorch operations.
+
+    Args:
+        job: what to train.
+        on_epoch: called after every epoch.
+        device: a PyTorch device; on CUDA each batch size becomes one captured graph.
+        stack: how many models share an operation. None stacks all of them on a GPU, and one at a time on the
+            CPU, where PyTorch picks other kernels for other stack sizes, so that a model's bits would depend
+            on its neighbours, and where stacking does not pay above the smallest batches.
+
+    Raises:
+        ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
+    """
+    place = torch.device(device)
+    count = len(job.members)
+    width = stack or (count if place.type == "cuda" else 1)
+    stacks = [_Stack(job, job.members[at : at + width], place) for at in range(0, count, width)]
+    recorder = Recorder(job, on_epoch)
+    final: dict[int, dict[str, Tensor]] = {}  # Of models that diverged, as they were then.
+    for epoch in range(job.epochs):
+        for number, models in enumerate(stacks):
+            numbered = list(enumerate(range(number * width, min((number + 1) * width, count))))
+            if not any(recorder.alive(k) for _, k in numbered):
+                continue
+            running, evaluated = models.epoch(epoch)
+            for within, k in numbered:
+                if not recorder.alive(k):
+                    continue
+                recorder.record_training(k, running[within].main, running[within].total)
+                for name, results in evaluated.items():
+                    recorder.record_evaluation(k, name, results[within])
+                if recorder.diverged(k):
+                    final[k] = models.state_dict(within)
+        if not recorder.end_epoch():
+            break
+    return recorder.history(
+        [final[k] if k in final else stacks[k // width].state_dict(k % width) for k in range(count)]
+    )

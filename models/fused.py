@@ -1,0 +1,74 @@
+"""The shared training core: trains the K models of a job, by compiled kernels where there are, else in PyTorch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from models import batched
+from models.nets import build_seeded
+from models.optim import optimiser
+from models.training import EpochCallback, TrainingHistory, TrainingJob
+
+Backend = Literal["auto", "compiled", "torch"]
+
+
+def choose_backend(
+    job: TrainingJob, device: str = "cpu", backend: str = "auto"
+) -> Literal["compiled", "torch"]:
+    """The backend that `train` will take.
+
+    Raises:
+        ValueError: unknown backend, architecture or optimiser; compiled kernels asked for on another device
+            than the CPU, or for an architecture or optimiser that has none.
+    """
+    if backend not in ("auto", "compiled", "torch"):
+        raise ValueError(f"unknown backend {backend!r}: expected auto, compiled or torch")
+    if backend == "torch":
+        return "torch"
+    on_cpu = device.split(":", maxsplit=1)[0] == "cpu"
+    if not on_cpu:
+        if backend == "compiled":
+            raise ValueError(
+                f"backend 'compiled' runs on device 'cpu' only, got {device!r}: use backend 'torch'"
+            )
+        return "torch"
+    # Numba is slow to import: only where it may be used.
+    from models import compiled  # noqa: PLC0415
+
+    module = build_seeded(job.architecture, job.hidden_units, 0)
+    if compiled.plannable(module, optimiser(job.optimiser)):
+        return "compiled"
+    if backend == "compiled":
+        raise ValueError(
+            f"no compiled kernels for architecture {job.architecture!r} with optimiser {job.optimiser!r}: "
+            "use backend 'torch'"
+        )
+    return "torch"
+
+
+def train(
+    job: TrainingJob,
+    *,
+    on_epoch: EpochCallback | None = None,
+    device: str = "cpu",
+    backend: str = "auto",
+    threads: int = 1,
+) -> TrainingHistory:
+    """Train every member of `job`.
+
+    Args:
+        job: what to train.
+        on_epoch: called after every epoch; returning False stops the job there.
+        device: a PyTorch device.
+        backend: `compiled` (Numba kernels, CPU), `torch` (batched PyTorch operations, any device), or `auto`:
+            compiled where the kernels know the architecture and the optimiser, else torch.
+        threads: how many members the compiled backend trains at a time. Results do not depend on it.
+
+    Raises:
+        ValueError: unknown architecture, optimiser or backend, or a combination that cannot run.
+    """
+    if choose_backend(job, device, backend) == "torch":
+        return batched.train(job, on_epoch=on_epoch, device=device)
+    from models import compiled  # noqa: PLC0415
+
+    return compiled.train(job, on_epoch=on_epoch, threads=threads)

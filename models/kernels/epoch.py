@@ -1,0 +1,107 @@
+"""The two compiled entries, a whole training epoch and a whole evaluation of one model, kept in Numba's cache.
+
+A worker compiles them once per machine; later processes load them. Numba's cache looks at the entry's own file
+only, so a fingerprint of every kernel's source is made part of the entry, and an edited kernel is never stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from models.kernels.network import OUTPUT, OUTPUT_GRADIENT, OUTPUTS, backward, forward, prepare
+from models.kernels.softmax import answers_one, cross_entropy
+from models.kernels.updates import update
+
+DIGITS = 10
+EVALUATION_PAIRS = 32  # Evaluated at once: small enough for the processor's cache.
+
+
+@njit(error_model="numpy", nogil=True)
+def _losses(plan, layers, floats, target, classes, chosen, first, pairs, weight, results):  # type: ignore[no-untyped-def]
+    """Adds the batch's main loss, total loss and wrong answers to `results`; leaves the logits' gradients."""
+    last = layers[len(layers) - 1]
+    scale = np.float32(1 / pairs)
+    main_sum = np.float32(0)
+    total_sum = np.float32(0)
+    for n in range(pairs):
+        pair = chosen[first + n]
+        at = last[OUTPUT] + n * last[OUTPUTS]
+        to = last[OUTPUT_GRADIENT] + n * last[OUTPUTS]
+        main = cross_entropy(floats, at, 2, target[pair], floats, to, scale)
+        total = main
+        if plan.digits >= 0:
+            digits = layers[plan.digits]
+            aux = np.float32(0)
+            for side in range(2):
+                row = (2 * n + side) * digits[OUTPUTS]
+                aux += cross_entropy(floats, digits[OUTPUT] + row, DIGITS, classes[pair, side],
+                                     floats, plan.digits_gradient + row, np.float32(scale * weight))  # fmt: skip
+            total = np.float32(main + np.float32(weight) * aux)
+        main_sum += main
+        total_sum += total
+        results[2] += answers_one(floats[at], floats[at + 1]) != (target[pair] == 1)
+    results[0] += main_sum
+    results[1] += total_sum
+
+
+def sources_fingerprint() -> str:
+    """SHA-256 over the source of every kernel and of the formulas they take over."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("*.py"), here.parent / "optim.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _entries(compiled: Callable[..., Any], fingerprint: str) -> tuple[Any, Any]:
+    # Numba's cache key holds the values of a function's free variables: hence the unused `version`.
+    @compiled
+    def train_epoch(
+        plan, layers, parameters, gradients, state, floats, integers, rates, images, target, classes, order,
+        batch_size, step, learning_rate, weight_decay, weight, results,
+    ):  # type: ignore[no-untyped-def]  # fmt: skip
+        """One pass in the given order, a step per batch; results: sums of main and total loss, wrong answers."""
+        version = fingerprint  # noqa: F841
+        results[:] = 0
+        prepare(plan, parameters, floats)
+        for first in range(0, len(order), batch_size):
+            pairs = min(batch_size, len(order) - first)
+            forward(plan, layers, parameters, floats, integers, images, order, first, pairs)
+            _losses(plan, layers, floats, target, classes, order, first, pairs, weight, results)
+            backward(plan, layers, parameters, gradients, floats, integers, images, order, first, pairs)
+            step += 1
+            update(plan.rule, parameters, gradients, state, rates, step, learning_rate, weight_decay)
+            prepare(plan, parameters, floats)
+
+    @compiled
+    def evaluate(
+        plan, layers, parameters, floats, integers, images, target, classes, everything, weight, results
+    ):  # type: ignore[no-untyped-def]
+        """A forward pass over the pairs listed; results: sums of main and total loss, wrong answers."""
+        version = fingerprint  # noqa: F841
+        results[:] = 0
+        prepare(plan, parameters, floats)
+        for first in range(0, len(everything), EVALUATION_PAIRS):
+            pairs = min(EVALUATION_PAIRS, len(everything) - first)
+            forward(plan, layers, parameters, floats, integers, images, everything, first, pairs)
+            _losses(plan, layers, floats, target, classes, everything, first, pairs, weight, results)
+
+    return train_epoch, evaluate
+
+
+def _compiled_entries() -> tuple[Any, Any]:
+    fingerprint = sources_fingerprint()
+    try:
+        return _entries(njit(error_model="numpy", nogil=True, cache=True), fingerprint)
+    except RuntimeError:
+        # No place for a cache can be written: neither beside the source nor in the user's cache folder.
+        return _entries(njit(error_model="numpy", nogil=True), fingerprint)
+
+
+train_epoch, evaluate = _compiled_entries()

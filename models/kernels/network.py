@@ -1,0 +1,146 @@
+"""Forward and backward pass of one model over one batch, following a plan of where everything lies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from numba import njit
+
+from models.kernels.convolution import (
+    IMAGE,
+    MAPS1,
+    MAPS2,
+    PLACES1,
+    SIZE1,
+    SIZE2,
+    TAPS2,
+    backward1_pair,
+    backward1_single,
+    backward2,
+    forward1_pair,
+    forward1_single,
+    forward2,
+    taps_first,
+)
+from models.kernels.emit import LANES
+from models.kernels.linear import input_gradient, matmul, relu_vectors, sum_rows
+
+# Columns of the table of linear layers, one row a layer, in forward order. Sizes are padded to whole vectors;
+# places are offsets: of weights and bias in the parameters, of the others in the float workspace.
+ROWS_PER_PAIR, INPUTS, OUTPUTS, WEIGHTS, BIAS, INPUT, OUTPUT = range(7)
+INPUT_GRADIENT, OUTPUT_GRADIENT, INPUT_IS_RELU, OUTPUT_IS_RELU = range(7, 11)
+LAYER_FIELDS = 11
+
+
+class Plan(NamedTuple):
+    """Where everything of one model lies, all integers, so that one compiled function serves every shape.
+
+    Args:
+        channels: channels of one CLeNet input, 1 or 2.
+        images_per_pair: CLeNet inputs per pair, 2 or 1.
+        digits: row of the table of layers that gives digit logits under the auxiliary loss, or -1.
+        rule: the optimiser, a value of `models.kernels.updates.COMPILED_RULES`.
+        weights1, bias1, weights2, bias2: offsets in the flat parameters.
+        turned2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, digits_gradient,
+            survivors: offsets in the float workspace.
+        positions1, positions2, corners: offsets in the integer workspace.
+    """
+
+    channels: int
+    images_per_pair: int
+    digits: int
+    rule: int
+    weights1: int
+    bias1: int
+    weights2: int
+    bias2: int
+    turned2: int
+    pooled1: int
+    pooled2: int
+    pooled1_gradient: int
+    pooled2_gradient: int
+    scratch: int
+    zeros: int
+    digits_gradient: int
+    survivors: int
+    positions1: int
+    positions2: int
+    corners: int
+
+
+@njit(error_model="numpy", nogil=True)
+def forward(plan, layers, parameters, floats, integers, images, chosen, first, pairs):  # type: ignore[no-untyped-def]
+    """Runs pairs chosen[first : first + pairs] through the model; every layer's output stays in the workspace."""
+    size = plan.channels * IMAGE * IMAGE
+    for row in range(pairs * plan.images_per_pair):
+        pair = chosen[first + row // plan.images_per_pair]
+        image = (pair * plan.images_per_pair + row % plan.images_per_pair) * size
+        pooled1 = plan.pooled1 + row * SIZE1
+        positions1 = plan.positions1 + row * PLACES1
+        if plan.channels == 1:
+            forward1_single(images, image, parameters, plan.weights1, parameters, plan.bias1,
+                            floats, pooled1, integers, positions1)  # fmt: skip
+        else:
+            forward1_pair(images, image, parameters, plan.weights1, parameters, plan.bias1,
+                          floats, pooled1, integers, positions1)  # fmt: skip
+        forward2(floats, pooled1, floats, plan.turned2, parameters, plan.bias2, floats, plan.scratch,
+                 floats, plan.pooled2 + row * SIZE2, integers, plan.positions2 + row * SIZE2)  # fmt: skip
+    for n in range(len(layers)):
+        layer = layers[n]
+        rows = pairs * layer[ROWS_PER_PAIR]
+        matmul(floats, layer[INPUT], layer[INPUTS], 1, parameters, layer[WEIGHTS], parameters, layer[BIAS],
+               floats, layer[OUTPUT], rows, layer[OUTPUTS], layer[INPUTS])  # fmt: skip
+        if layer[OUTPUT_IS_RELU]:
+            relu_vectors(floats, layer[OUTPUT], rows * layer[OUTPUTS] // LANES)
+
+
+@njit(error_model="numpy", nogil=True)
+def backward(plan, layers, parameters, gradients, floats, integers, images, chosen, first, pairs):  # type: ignore[no-untyped-def]
+    """Gradients of all parameters for the batch last run forward.
+
+    The last layer's output gradient, and that of the digit logits where there is one, lie in the workspace.
+    """
+    for n in range(len(layers) - 1, -1, -1):
+        layer = layers[n]
+        rows = pairs * layer[ROWS_PER_PAIR]
+        if n == plan.digits:
+            for place in range(rows * layer[OUTPUTS]):
+                floats[layer[OUTPUT_GRADIENT] + place] += floats[plan.digits_gradient + place]
+        matmul(floats, layer[INPUT], 1, layer[INPUTS], floats, layer[OUTPUT_GRADIENT], floats, plan.zeros,
+               gradients, layer[WEIGHTS], layer[INPUTS], layer[OUTPUTS], rows)  # fmt: skip
+        sum_rows(floats, layer[OUTPUT_GRADIENT], rows, layer[OUTPUTS], gradients, layer[BIAS])
+        input_gradient(floats, layer[OUTPUT_GRADIENT], parameters, layer[WEIGHTS], floats, layer[INPUT],
+                       floats, layer[INPUT_GRADIENT], rows, layer[INPUTS], layer[OUTPUTS],
+                       layer[INPUT_IS_RELU] != 0)  # fmt: skip
+    rows = pairs * plan.images_per_pair
+    size = plan.channels * IMAGE * IMAGE
+    for n in range(9 * plan.channels * MAPS1):
+        gradients[plan.weights1 + n] = 0
+    for n in range(MAPS1):
+        gradients[plan.bias1 + n] = 0
+    for n in range(MAPS2 * TAPS2):
+        gradients[plan.weights2 + n] = 0
+    sum_rows(floats, plan.pooled2_gradient, rows * 9, MAPS2, gradients, plan.bias2)
+    for row in range(rows):
+        pair = chosen[first + row // plan.images_per_pair]
+        image = (pair * plan.images_per_pair + row % plan.images_per_pair) * size
+        pooled1 = plan.pooled1 + row * SIZE1
+        positions1 = plan.positions1 + row * PLACES1
+        backward2(floats, pooled1, floats, plan.pooled1_gradient, parameters, plan.weights2,
+                  gradients, plan.weights2, floats, plan.pooled2_gradient + row * SIZE2,
+                  integers, plan.positions2 + row * SIZE2, integers, plan.corners,
+                  floats, plan.survivors)  # fmt: skip
+        if plan.channels == 1:
+            backward1_single(images, image, floats, pooled1, integers, positions1,
+                             floats, plan.pooled1_gradient, gradients, plan.weights1,
+                             gradients, plan.bias1)  # fmt: skip
+        else:
+            backward1_pair(images, image, floats, pooled1, integers, positions1,
+                           floats, plan.pooled1_gradient, gradients, plan.weights1,
+                           gradients, plan.bias1)  # fmt: skip
+
+
+@njit(error_model="numpy", nogil=True)
+def prepare(plan, parameters, floats):  # type: ignore[no-untyped-def]
+    """Brings the second weights into the forward pass's order; needed after every change of parameters."""
+    taps_first(parameters, plan.weights2, floats, plan.turned2)

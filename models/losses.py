@@ -1,0 +1,38 @@
+"""The paper's losses: main cross entropy and, for architectures that use it, the auxiliary digit losses."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from models.nets import DIGITS, Logits, split_logits
+
+
+def pair_losses(
+    output: Logits, target_B: Tensor, classes_BI: Tensor, aux_loss_weight: Tensor | float | None
+) -> tuple[Tensor, Tensor]:
+    """Main loss and total loss of every pair, both (B,).
+
+    total = main + w · (aux(image 1) + aux(image 2)), all cross entropies (paper, section 2.3). The means of
+    both over a batch are the paper's, because each term is a mean over the same pairs.
+
+    Args:
+        output: what the module returned for the batch.
+        target_B: (B,) int64, 0 or 1.
+        classes_BI: (B, 2) int64, digits 0 to 9.
+        aux_loss_weight: w, or None to leave the auxiliary losses out (the total is then the main loss).
+    """
+    main_logits_BO, digits_BID = split_logits(output)
+    main_B = functional.cross_entropy(main_logits_BO, target_B, reduction="none")
+    if aux_loss_weight is None or digits_BID is None:
+        return main_B, main_B
+    aux_B2 = functional.cross_entropy(
+        digits_BID.reshape(-1, DIGITS), classes_BI.reshape(-1), reduction="none"
+    ).reshape(-1, 2)
+    return main_B, main_B + aux_loss_weight * aux_B2.sum(1)
+
+
+def wrong_answers(output: Logits, target_B: Tensor) -> Tensor:
+    """Number of pairs whose larger main logit is not the target's (a tie answers 0, NaN answers as torch)."""
+    main_logits_BO, _ = split_logits(output)
+    return (main_logits_BO.argmax(-1) != target_B).sum(-1)

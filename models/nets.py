@@ -1,0 +1,189 @@
+"""CLeNet, MLP and the architectures of the paper, as plain modules under their registered names.
+
+A further architecture is one new class here and one entry in `ARCHITECTURES`; every trainer, and the search's
+validation, reads the rest from the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+DIGITS = 10
+
+# Main logits alone, or main logits and digit logits.
+Logits = Tensor | tuple[Tensor, Tensor]
+
+
+class CLeNet(nn.Module):
+    """A small LeNet for 14×14 images; (B, channels, 14, 14) float32 in, (B, outputs) out.
+
+    Convolution 3×3 to 12 channels, ReLU, max-pool 2×2 (14 → 7); convolution 3×3 to 32, ReLU, max-pool 2×2
+    (7 → 3, the last row and column drop out); linear 288 → 120 → 84 → outputs with ReLU between. The only
+    reading of the paper's section 2 that gives the parameter counts of its Table 1.
+    """
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 12, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(12, 32, kernel_size=3, padding=1)
+        self.fc1 = nn.Linear(288, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, outputs) of images (B, channels, 14, 14)."""
+        x = functional.max_pool2d(functional.relu(self.conv1(images)), 2)
+        x = functional.max_pool2d(functional.relu(self.conv2(x)), 2)
+        x = functional.relu(self.fc1(x.flatten(1)))
+        x = functional.relu(self.fc2(x))
+        logits: Tensor = self.fc3(x)
+        return logits
+
+
+class MLP(nn.Module):
+    """The comparing head: linear 20 → hidden units, ReLU, linear → 2; (B, 20) in, (B, 2) out."""
+
+    def __init__(self, hidden_units: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(2 * DIGITS, hidden_units)
+        self.fc2 = nn.Linear(hidden_units, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Main logits (B, 2) of features (B, 20)."""
+        logits: Tensor = self.fc2(functional.relu(self.fc1(x)))
+        return logits
+
+
+class Architecture(nn.Module):
+    """What a registered architecture states about itself, beside its layers.
+
+    Its constructor takes `hidden_units` where `uses_hidden_units` is true, and nothing otherwise. `forward`
+    takes images (B, 2, 14, 14) float32 and returns main logits (B, 2), or a pair of those and digit logits
+    (B, 2, 10).
+    """
+
+    uses_hidden_units: ClassVar[bool] = True
+    uses_aux_loss: ClassVar[bool] = False
+    default_hidden_units: ClassVar[int | None] = None
+
+
+class Joint(Architecture):
+    """One CLeNet sees both images of a pair as two channels; a head may follow."""
+
+    clenet: CLeNet
+    head: MLP | None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Main logits (B, 2) of pairs (B, 2, 14, 14)."""
+        logits: Tensor = self.clenet(images)
+        return logits if self.head is None else self.head(logits)
+
+
+class Shared(Architecture):
+    """The same CLeNet reads each image of a pair; a head compares the two sets of digit logits."""
+
+    clenet: CLeNet
+    head: MLP
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Main logits (B, 2) and digit logits (B, 2, 10) of pairs (B, 2, 14, 14)."""
+        digits_BI = self.clenet(images.flatten(0, 1).unsqueeze(1)).unflatten(0, (-1, 2))
+        return self.head(digits_BI.flatten(1)), digits_BI
+
+
+class B1(Joint):
+    """Baseline 1: CLeNet(2, 2); 48,730 parameters."""
+
+    uses_hidden_units = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clenet = CLeNet(2, 2)
+        self.head = None
+
+
+class B2(Joint):
+    """Baseline 2: CLeNet(2, 20), then MLP; 51,412 parameters at 50 hidden units."""
+
+    default_hidden_units = 50
+
+    def __init__(self, hidden_units: int) -> None:
+        super().__init__()
+        self.clenet = CLeNet(2, 2 * DIGITS)
+        self.head = MLP(hidden_units)
+
+
+class WS(Shared):
+    """Weight sharing: CLeNet(1, 10) on each image, then MLP; 50,454 parameters at 50 hidden units."""
+
+    default_hidden_units = 50
+
+    def __init__(self, hidden_units: int) -> None:
+        super().__init__()
+        self.clenet = CLeNet(1, DIGITS)
+        self.head = MLP(hidden_units)
+
+
+class WSAL(WS):
+    """Weight sharing with the auxiliary loss on the digits; 51,604 parameters at 100 hidden units."""
+
+    uses_aux_loss = True
+    default_hidden_units = 100
+
+
+# Keys are lower case; look-ups go through `architecture_class`, which accepts any case.
+ARCHITECTURES: Mapping[str, type[Architecture]] = {"b1": B1, "b2": B2, "ws": WS, "wsal": WSAL}
+
+
+def architecture_class(architecture: str) -> type[Architecture]:
+    """The class registered under a name, in any case.
+
+    Raises:
+        ValueError: unknown name; the message lists the known ones.
+    """
+    found = ARCHITECTURES.get(architecture.lower())
+    if found is None:
+        raise ValueError(f"unknown architecture {architecture!r}: expected one of {', '.join(ARCHITECTURES)}")
+    return found
+
+
+def build(architecture: str, hidden_units: int | None = None) -> Architecture:
+    """A freshly initialised module (PyTorch's default initialisation, from the global generator).
+
+    Args:
+        architecture: a key of `ARCHITECTURES`, in any case.
+        hidden_units: width of the MLP's hidden layer, >= 1; None takes the architecture's default (50 for B2
+            and WS, 100 for WSAL). Must be None where the architecture has no MLP.
+
+    Raises:
+        ValueError: unknown architecture, hidden units below 1, or hidden units for an architecture without any.
+    """
+    chosen = architecture_class(architecture)
+    if not chosen.uses_hidden_units:
+        if hidden_units is not None:
+            raise ValueError(
+                f"architecture {architecture!r} has no hidden units: leave them out, got {hidden_units}"
+            )
+        return chosen()
+    if hidden_units is None:
+        hidden_units = chosen.default_hidden_units
+    if hidden_units is None or hidden_units < 1:
+        raise ValueError(f"hidden_units: expected an integer >= 1, got {hidden_units}")
+    return chosen(hidden_units)
+
+
+def build_seeded(architecture: str, hidden_units: int | None, seed: int) -> Architecture:
+    """`build` with initial weights that depend on the seed alone; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(architecture, hidden_units)
+
+
+def split_logits(output: Logits) -> tuple[Tensor, Tensor | None]:
+    """Main logits and, where the architecture gives them, digit logits."""
+    return output if isinstance(output, tuple) else (output, None)

@@ -1,0 +1,89 @@
+"""Keeps the curves of a job while it trains, decides divergence and calls the callback, for every trainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from models.training import Curves, EpochCallback, EpochReport, TrainingHistory, TrainingJob
+
+
+@dataclass(slots=True)
+class SetResult:
+    """Means over one set for one model: main loss, total loss (auxiliary term included), error in [0, 1]."""
+
+    main: float
+    total: float
+    error: float
+
+
+class Recorder:
+    """The figures of a job, epoch by epoch.
+
+    A trainer calls `record_training` and `record_evaluation` for every model still `alive`, then `end_epoch`.
+    """
+
+    def __init__(self, job: TrainingJob, on_epoch: EpochCallback | None) -> None:
+        shape = (len(job.members), job.epochs)
+        self._train_loss = np.full(shape, np.nan)
+        self._curves = {
+            name: Curves(np.full(shape, np.nan), np.full(shape, np.nan)) for name in job.members[0].evaluation
+        }
+        self._diverged: list[int | None] = [None] * len(job.members)
+        self._on_epoch = on_epoch
+        self._epochs_run = 0
+        self._started = time.perf_counter()
+
+    def alive(self, model: int) -> bool:
+        """Whether a model is still trained: it has not diverged in an earlier epoch."""
+        return self._diverged[model] is None or self._diverged[model] == self._epochs_run + 1
+
+    def diverged(self, model: int) -> bool:
+        """Whether a model has diverged, in this epoch or before."""
+        return self._diverged[model] is not None
+
+    def record_training(self, model: int, main: float, total: float) -> None:
+        """Running mean losses of the present epoch, without and with the auxiliary term."""
+        self._train_loss[model, self._epochs_run] = main
+        self._check(model, main, total)
+
+    def record_evaluation(self, model: int, name: str, result: SetResult) -> None:
+        """Means over an evaluation set after the present epoch."""
+        self._curves[name].loss[model, self._epochs_run] = result.main
+        self._curves[name].error[model, self._epochs_run] = result.error
+        self._check(model, result.main, result.total)
+
+    def _check(self, model: int, *losses: float) -> None:
+        if not np.isfinite(losses).all():
+            self._diverged[model] = self._epochs_run + 1
+
+    def end_epoch(self) -> bool:
+        """Close the present epoch and call the callback; False means stop the job here."""
+        epoch = self._epochs_run
+        self._epochs_run += 1
+        if self._on_epoch is None:
+            return True
+        return self._on_epoch(
+            EpochReport(
+                epoch=epoch + 1,
+                train_loss=self._train_loss[:, epoch].copy(),
+                loss={name: curves.loss[:, epoch].copy() for name, curves in self._curves.items()},
+                error={name: curves.error[:, epoch].copy() for name, curves in self._curves.items()},
+                diverged=tuple(self._diverged),
+            )
+        )
+
+    def history(self, parameters: Sequence[Mapping[str, Tensor]]) -> TrainingHistory:
+        """What training gave, with the final state dict of every model."""
+        return TrainingHistory(
+            train_loss=self._train_loss,
+            evaluation=self._curves,
+            diverged=tuple(self._diverged),
+            parameters=tuple(parameters),
+            epochs_run=self._epochs_run,
+            seconds=time.perf_counter() - self._started,
+        )

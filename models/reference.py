@@ -1,0 +1,93 @@
+"""The plain PyTorch loop, one model at a time: the oracle that the fused core is held to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.losses import pair_losses, wrong_answers
+from models.nets import Architecture, build_seeded
+from models.optim import optimiser
+from models.recording import Recorder, SetResult
+from models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
+
+# Pairs evaluated at once: bounds memory, changes no mean (sums are kept in float64).
+EVALUATION_BATCH = 500
+
+
+def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
+    """Train every member of `job` on the CPU, each as if it were alone.
+
+    Raises:
+        ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
+    """
+    rule = optimiser(job.optimiser)
+    nets = [build_seeded(job.architecture, job.hidden_units, member.init_seed) for member in job.members]
+    optimisers = [
+        rule.plain(net.parameters(), member.learning_rate, member.weight_decay)
+        for net, member in zip(nets, job.members, strict=True)
+    ]
+    orders = [batch_order(member, job.epochs) for member in job.members]
+    recorder = Recorder(job, on_epoch)
+    for epoch in range(job.epochs):
+        for k, member in enumerate(job.members):
+            if not recorder.alive(k):
+                continue
+            weight = member.aux_loss_weight if nets[k].uses_aux_loss else None
+            main, total = _train_epoch(
+                nets[k], optimisers[k], member, orders[k][epoch], job.batch_size, weight
+            )
+            recorder.record_training(k, main, total)
+            for name, pairs in member.evaluation.items():
+                recorder.record_evaluation(k, name, evaluate(nets[k], pairs, weight))
+        if not recorder.end_epoch():
+            break
+    return recorder.history([_state(net) for net in nets])
+
+
+def _train_epoch(
+    net: Architecture,
+    plain: torch.optim.Optimizer,
+    member: Member,
+    order_N: Tensor,
+    batch_size: int,
+    aux_loss_weight: float | None,
+) -> tuple[float, float]:
+    """One pass over the training pairs; the running means of the main and the total loss."""
+    main_sum = total_sum = 0.0
+    for index_B in order_N.split(batch_size):
+        output = net(member.train.images[index_B])
+        main_B, total_B = pair_losses(
+            output, member.train.target[index_B], member.train.classes[index_B], aux_loss_weight
+        )
+        plain.zero_grad()
+        total_B.mean().backward()  # type: ignore[no-untyped-call]
+        plain.step()
+        main_sum += float(main_B.detach().sum())
+        total_sum += float(total_B.detach().sum())
+    count = len(order_N)
+    return main_sum / count, total_sum / count
+
+
+@torch.no_grad()
+def evaluate(net: Architecture, pairs: Pairs, aux_loss_weight: float | None) -> SetResult:
+    """Mean losses and error of one model over a set of pairs."""
+    main_sum = total_sum = 0.0
+    wrong = 0
+    for images, target, classes in zip(
+        pairs.images.split(EVALUATION_BATCH),
+        pairs.target.split(EVALUATION_BATCH),
+        pairs.classes.split(EVALUATION_BATCH),
+        strict=True,
+    ):
+        output = net(images)
+        main_B, total_B = pair_losses(output, target, classes, aux_loss_weight)
+        main_sum += float(main_B.double().sum())
+        total_sum += float(total_B.double().sum())
+        wrong += int(wrong_answers(output, target))
+    count = len(pairs.target)
+    return SetResult(main_sum / count, total_sum / count, wrong / count)
+
+
+def _state(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in net.state_dict().items()}

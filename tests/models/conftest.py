@@ -1,0 +1,30 @@
+"""Fixtures of the trainer tests: every implementation of the `Trainer` contract."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from models import batched, compiled, reference
+from models.training import Trainer
+
+TRAINERS: dict[str, Trainer] = {
+    "reference": reference.train,
+    "torch": batched.train,
+    "torch-stacked": partial(batched.train, stack=8),
+    "compiled": compiled.train,
+    "compiled-threads": partial(compiled.train, threads=2),
+}
+
+
+@pytest.fixture(params=TRAINERS)
+def trainer(request: pytest.FixtureRequest) -> Trainer:
+    """Each trainer in turn."""
+    return TRAINERS[request.param]
+
+
+@pytest.fixture(params=[name for name in TRAINERS if name != "reference"])
+def fast_trainer(request: pytest.FixtureRequest) -> Trainer:
+    """Each trainer that is held to the reference."""
+    return TRAINERS[request.param]

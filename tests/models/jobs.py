@@ -1,0 +1,60 @@
+"""Synthetic training jobs: seeded images in which the digit can be learnt, without any data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from models.training import Member, TrainingJob
+
+
+@dataclass(frozen=True)
+class SyntheticPairs:
+    """N pairs as a trainer reads them."""
+
+    images: Tensor
+    target: Tensor
+    classes: Tensor
+
+
+def make_pairs(count: int, seed: int) -> SyntheticPairs:
+    """Each digit is one random 14×14 pattern, seen through noise; intensities 0 to 255 as in MNIST."""
+    patterns = torch.rand(10, 14, 14, generator=torch.Generator().manual_seed(9))
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.randint(0, 10, (count, 2), generator=generator)
+    noise = torch.rand(count, 2, 14, 14, generator=generator)
+    images = 255 * (0.7 * patterns[classes] + 0.3 * noise)
+    return SyntheticPairs(images, (classes[:, 0] <= classes[:, 1]).long(), classes)
+
+
+def make_member(number: int, pairs: int = 33, **rates: float) -> Member:
+    """The member of that number, always the same; its streams differ from every other number's."""
+    return Member(
+        train=make_pairs(pairs, number),
+        evaluation={"validation": make_pairs(21, 100 + number), "test": make_pairs(5, 200 + number)},
+        init_seed=number,
+        order_seed=1000 + number,
+        **{"learning_rate": 1e-4, "weight_decay": 0.01, "aux_loss_weight": 2.0, **rates},
+    )
+
+
+def make_job(
+    architecture: str = "wsal",
+    *,
+    batch_size: int = 10,
+    epochs: int = 3,
+    hidden_units: int | None = None,
+    optimiser: str = "adam",
+    members: tuple[Member, ...] | None = None,
+) -> TrainingJob:
+    """Two members with different rates, unless others are given."""
+    if members is None:
+        members = (make_member(0), make_member(1, learning_rate=3e-4, weight_decay=0.0, aux_loss_weight=0.5))
+    return TrainingJob(architecture, members, batch_size, epochs, hidden_units, optimiser)
+
+
+def alone(job: TrainingJob, member: int) -> TrainingJob:
+    """The same job with one of its members only."""
+    return replace(job, members=(job.members[member],))

@@ -1,0 +1,78 @@
+"""Choice of the backend, the GPU path, and Numba's cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jobs import make_job, make_member
+
+from models import fused, reference
+from models.kernels import epoch
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "WSAL"])
+@pytest.mark.parametrize("optimiser", ["adam", "SGD"])
+def test_every_registered_combination_is_compiled_on_the_cpu(architecture: str, optimiser: str) -> None:
+    assert fused.choose_backend(make_job(architecture, optimiser=optimiser)) == "compiled"
+
+
+def test_other_devices_take_pytorch() -> None:
+    assert fused.choose_backend(make_job(), device="cuda") == "torch"
+    with pytest.raises(ValueError, match=r"^backend 'compiled' runs on device 'cpu' only, got 'cuda'"):
+        fused.choose_backend(make_job(), device="cuda", backend="compiled")
+
+
+def test_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^unknown backend 'jax': expected auto, compiled or torch$"):
+        fused.train(make_job(), backend="jax")
+
+
+@pytest.mark.parametrize("backend", ["auto", "compiled", "torch"])
+def test_every_backend_trains(backend: str) -> None:
+    job = make_job("b1", batch_size=25, epochs=1)
+    got, expected = fused.train(job, backend=backend), reference.train(job)
+    np.testing.assert_allclose(got.train_loss, expected.train_loss, rtol=2e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "wsal"])
+@pytest.mark.parametrize("batch_size", [1, 7, 25])
+def test_cuda_agrees_with_the_reference(architecture: str, batch_size: int) -> None:
+    # cuDNN may multiply in TF32, whose 10-bit mantissa is the looser tolerance's reason.
+    job = make_job(architecture, batch_size=batch_size, members=tuple(make_member(n) for n in range(3)))
+    got, expected = fused.train(job, device="cuda"), reference.train(job)
+    np.testing.assert_allclose(got.train_loss, expected.train_loss, rtol=2e-2)
+    for name, curves in expected.evaluation.items():
+        np.testing.assert_allclose(got.evaluation[name].loss, curves.loss, rtol=2e-2)
+
+
+def test_kernels_are_loaded_from_the_cache_by_a_second_process(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.path.insert(0, 'tests/models')\n"
+        "from jobs import make_job\nfrom models import compiled\nfrom models.kernels import epoch\n"
+        "compiled.train(make_job(epochs=1))\n"
+        "print(sum(epoch.train_epoch.stats.cache_hits.values()), sum(epoch.evaluate.stats.cache_hits.values()))"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+
+    def hits() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+        ).stdout.strip()  # fmt: skip
+
+    assert hits() == "0 0"
+    assert hits() == "1 1"
+
+
+def test_the_cache_key_holds_every_kernels_source() -> None:
+    assert epoch.sources_fingerprint() in [
+        cell.cell_contents for cell in epoch.train_epoch.py_func.__closure__
+    ]

@@ -1,0 +1,73 @@
+"""Architectures: parameter counts, shapes, names, what they say about themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models.nets import ARCHITECTURES, architecture_class, build, build_seeded, split_logits
+
+
+@pytest.mark.parametrize(
+    ("architecture", "count"), [("b1", 48_730), ("b2", 51_412), ("ws", 50_454), ("wsal", 51_604)]
+)
+def test_parameter_counts_are_those_of_table_1(architecture: str, count: int) -> None:
+    assert sum(p.numel() for p in build(architecture).parameters()) == count
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("batch", [1, 7])
+def test_forward_gives_main_logits_and_digit_logits_of_sharing_models(architecture: str, batch: int) -> None:
+    output = build(architecture.upper())(torch.rand(batch, 2, 14, 14))
+    main, digits = split_logits(output)
+    assert main.shape == (batch, 2)
+    if architecture in ("ws", "wsal"):
+        assert digits is not None
+        assert digits.shape == (batch, 2, 10)
+    else:
+        assert digits is None
+
+
+@pytest.mark.parametrize("hidden_units", [1, 10, 100])
+def test_hidden_units_set_the_width_of_the_head(hidden_units: int) -> None:
+    head = build("b2", hidden_units).head
+    assert (head.fc1.in_features, head.fc1.out_features, head.fc2.out_features) == (20, hidden_units, 2)
+
+
+def test_digit_logits_of_an_image_do_not_depend_on_its_side() -> None:
+    net = build("ws")
+    images = torch.rand(3, 2, 14, 14)
+    _, digits = net(images)
+    _, swapped = net(images.flip(1))
+    torch.testing.assert_close(digits, swapped.flip(1))
+
+
+def test_architectures_say_what_they_use() -> None:
+    uses = {name: (a.uses_hidden_units, a.uses_aux_loss) for name, a in ARCHITECTURES.items()}
+    assert uses == {
+        "b1": (False, False), "b2": (True, False), "ws": (True, False), "wsal": (True, True),
+    }  # fmt: skip
+
+
+def test_seeded_weights_depend_on_the_seed_alone() -> None:
+    before = torch.random.get_rng_state()
+    one, same, other = (build_seeded("b1", None, seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(one.clenet.conv1.weight, same.clenet.conv1.weight)
+    assert not torch.equal(one.clenet.conv1.weight, other.clenet.conv1.weight)
+
+
+def test_unknown_architecture_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"^unknown architecture 'lenet': expected one of b1, b2, ws, wsal$"):
+        architecture_class("lenet")
+
+
+@pytest.mark.parametrize("hidden_units", [0, -3])
+def test_hidden_units_below_one_are_refused(hidden_units: int) -> None:
+    with pytest.raises(ValueError, match=rf"^hidden_units: expected an integer >= 1, got {hidden_units}$"):
+        build("ws", hidden_units)
+
+
+def test_hidden_units_for_an_architecture_without_any_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^architecture 'b1' has no hidden units: leave them out, got 50$"):
+        build("b1", 50)

@@ -1,0 +1,121 @@
+"""Stacked and compiled optimisers against torch.optim; one class and one entry suffice for a further one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+import torch
+from jobs import make_job
+from torch import Tensor, nn
+
+from models import fused, nets, optim, reference
+from models.kernels import updates
+
+LEARNING_RATES = (1e-3, 1e-2, 0.1)
+WEIGHT_DECAYS = (0.0, 0.01, 0.1)
+
+
+def plain_run(rule: optim.Optimiser, start: Tensor, gradients: list[Tensor], lr: float, wd: float) -> Tensor:
+    parameter = nn.Parameter(start.clone())
+    plain = rule.plain([parameter], lr, wd)
+    for gradient in gradients:
+        parameter.grad = gradient.clone()
+        plain.step()
+    return parameter.detach()
+
+
+@pytest.mark.parametrize("name", optim.OPTIMISERS)
+def test_stacked_updates_follow_torch_optim(name: str) -> None:
+    rule = optim.optimiser(name)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(3, 5, 7, generator=generator)
+    gradients = [torch.randn(3, 5, 7, generator=generator) for _ in range(20)]
+    got = start.clone()
+    state = tuple(torch.zeros_like(got) for _ in range(rule.state_size))
+    for step, gradient in enumerate(gradients, 1):
+        rule.update(
+            got, gradient, state, torch.tensor(step, dtype=torch.float64),
+            torch.tensor(LEARNING_RATES).view(-1, 1, 1), torch.tensor(WEIGHT_DECAYS).view(-1, 1, 1),
+        )  # fmt: skip
+    for k in range(3):
+        expected = plain_run(rule, start[k], [g[k] for g in gradients], LEARNING_RATES[k], WEIGHT_DECAYS[k])
+        torch.testing.assert_close(got[k], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", optim.OPTIMISERS)
+@pytest.mark.parametrize(
+    ("learning_rate", "weight_decay"), list(zip(LEARNING_RATES, WEIGHT_DECAYS, strict=True))
+)
+def test_compiled_updates_follow_torch_optim(name: str, learning_rate: float, weight_decay: float) -> None:
+    rule = optim.optimiser(name)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(64, generator=generator)
+    gradients = [torch.randn(64, generator=generator) for _ in range(20)]
+    got = start.numpy().copy()
+    state = np.zeros(128, np.float32)
+    rates = np.zeros(updates.RATES, np.float32)
+    for step, gradient in enumerate(gradients, 1):
+        updates.update(
+            updates.COMPILED_RULES[type(rule)],
+            got,
+            gradient.numpy(),
+            state,
+            rates,
+            step,
+            learning_rate,
+            weight_decay,
+        )
+    expected = plain_run(rule, start, gradients, learning_rate, weight_decay)
+    torch.testing.assert_close(torch.from_numpy(got), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_unknown_optimiser_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"^unknown optimiser 'lion': expected one of adam, sgd$"):
+        optim.optimiser("lion")
+
+
+class SignDescent:
+    """A rule that nothing else knows."""
+
+    state_size = 0
+
+    def plain(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float):  # type: ignore[no-untyped-def]
+        class Plain(torch.optim.Optimizer):
+            def step(self, closure=None) -> None:  # type: ignore[no-untyped-def, override]
+                with torch.no_grad():
+                    for parameter in self.param_groups[0]["params"]:
+                        parameter -= learning_rate * parameter.grad.sign()
+
+        return Plain(parameters, {})
+
+    def update(self, parameter_K, gradient_K, state, step, learning_rate_K, weight_decay_K) -> None:  # type: ignore[no-untyped-def]
+        parameter_K.sub_(learning_rate_K * gradient_K.sign())
+
+
+class OneLayer(nets.Architecture):
+    """An architecture that nothing else knows."""
+
+    uses_hidden_units = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2 * 14 * 14, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layer(images.flatten(1) / 255)
+        return logits
+
+
+def test_a_new_architecture_and_a_new_optimiser_need_one_class_and_one_entry_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nets, "ARCHITECTURES", {**nets.ARCHITECTURES, "one": OneLayer})
+    monkeypatch.setattr(optim, "OPTIMISERS", {**optim.OPTIMISERS, "sign": SignDescent()})
+    for architecture, optimiser in [("one", "adam"), ("b1", "sign"), ("one", "sign")]:
+        job = make_job(architecture, optimiser=optimiser, epochs=2)
+        assert fused.choose_backend(job) == "torch"
+        np.testing.assert_allclose(fused.train(job).train_loss, reference.train(job).train_loss, rtol=2e-3)
+        with pytest.raises(ValueError, match="no compiled kernels for architecture"):
+            fused.train(job, backend="compiled")

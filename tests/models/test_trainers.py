@@ -1,0 +1,248 @@
+"""The contract of a trainer, run over every implementation; the fused core held to the reference loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from jobs import SyntheticPairs, alone, make_job, make_member
+
+from models import compiled, reference
+from models.nets import build
+from models.training import EpochReport, Trainer, TrainingHistory
+
+# Two trainers add the same numbers in different orders, which moves a float32 sum by about 1e-7 of its size.
+# Adam divides a gradient by its own size, so that a gradient near zero may turn such a difference into a whole
+# step of the learning rate; at 1e-4 and after a few dozen steps the losses then agree to about 1e-5, and to
+# 2e-3 with room for other processors' kernels.
+TOLERANCE = 2e-3
+
+
+def assert_agree(got: TrainingHistory, expected: TrainingHistory, tolerance: float = TOLERANCE) -> None:
+    """Equal losses epoch by epoch, and errors equal up to a pair on the edge."""
+    assert got.diverged == expected.diverged
+    np.testing.assert_allclose(got.train_loss, expected.train_loss, rtol=tolerance)
+    assert got.evaluation.keys() == expected.evaluation.keys()
+    for name, curves in expected.evaluation.items():
+        np.testing.assert_allclose(got.evaluation[name].loss, curves.loss, rtol=tolerance)
+        np.testing.assert_allclose(
+            got.evaluation[name].error, curves.error, atol=0.21 if name == "test" else 0.06
+        )
+
+
+def assert_identical(got: TrainingHistory, expected: TrainingHistory, members: list[int]) -> None:
+    """Member n of `got` is, bit for bit, member members[n] of `expected`."""
+    np.testing.assert_array_equal(got.train_loss, expected.train_loss[members])
+    for name, curves in expected.evaluation.items():
+        np.testing.assert_array_equal(got.evaluation[name].loss, curves.loss[members])
+        np.testing.assert_array_equal(got.evaluation[name].error, curves.error[members])
+    assert got.diverged == tuple(expected.diverged[k] for k in members)
+    for parameters, k in zip(got.parameters, members, strict=True):
+        for name, value in expected.parameters[k].items():
+            assert torch.equal(parameters[name], value), name
+
+
+@pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "wsal"])
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 25, 50])
+def test_agrees_with_the_reference_on_every_architecture_and_batch_size(
+    fast_trainer: Trainer, architecture: str, batch_size: int
+) -> None:
+    # 33 pairs leave a partial last batch at 7, 10 and 25, and a single partial batch at 50.
+    job = make_job(architecture, batch_size=batch_size, epochs=2 if batch_size == 1 else 3)
+    assert_agree(fast_trainer(job), reference.train(job))
+
+
+@pytest.mark.parametrize("architecture", ["b2", "ws", "wsal"])
+@pytest.mark.parametrize("hidden_units", [1, 10, 50, 100])
+def test_agrees_with_the_reference_on_every_hidden_size(
+    fast_trainer: Trainer, architecture: str, hidden_units: int
+) -> None:
+    job = make_job(architecture, hidden_units=hidden_units, epochs=2)
+    assert_agree(fast_trainer(job), reference.train(job))
+
+
+@pytest.mark.parametrize("architecture", ["b1", "wsal"])
+def test_agrees_with_the_reference_under_sgd(fast_trainer: Trainer, architecture: str) -> None:
+    members = (make_member(0, learning_rate=1e-6), make_member(1, learning_rate=1e-5, weight_decay=0.1))
+    job = make_job(architecture, optimiser="sgd", members=members)
+    # Without Adam's division rounding stays rounding.
+    assert_agree(fast_trainer(job), reference.train(job), tolerance=1e-5)
+
+
+def test_agrees_with_the_reference_on_the_final_parameters(fast_trainer: Trainer) -> None:
+    job = make_job("wsal", batch_size=25, optimiser="sgd", members=(make_member(0, learning_rate=1e-6),))
+    got, expected = fast_trainer(job).parameters[0], reference.train(job).parameters[0]
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_agrees_with_the_reference_where_maxima_tie(fast_trainer: Trainer) -> None:
+    # Flat images make all four places of most windows tie: the gradient must go to the same one.
+    job = make_job(optimiser="sgd", members=(make_member(0, learning_rate=1e-6),))
+    flat = job.members[0].train.images.round(decimals=-2).amax((2, 3), keepdim=True).expand(-1, -1, 14, 14)
+    pairs = SyntheticPairs(flat.contiguous(), job.members[0].train.target, job.members[0].train.classes)
+    job = replace(job, members=(replace(job.members[0], train=pairs),))
+    assert_agree(fast_trainer(job), reference.train(job), tolerance=1e-5)
+
+
+def test_learns(trainer: Trainer) -> None:
+    history = trainer(
+        make_job("wsal", batch_size=5, epochs=8, members=(make_member(0, pairs=80, learning_rate=1e-3),))
+    )
+    assert history.train_loss[0, -1] < 0.8 * history.train_loss[0, 0]
+
+
+def test_curves_have_a_row_per_member_and_a_column_per_epoch(trainer: Trainer) -> None:
+    history = trainer(make_job("b1", batch_size=50, epochs=4))
+    assert history.train_loss.shape == (2, 4)
+    assert set(history.evaluation) == {"validation", "test"}
+    for curves in history.evaluation.values():
+        assert curves.loss.shape == curves.error.shape == (2, 4)
+        assert curves.loss.dtype == curves.error.dtype == np.float64
+        assert ((curves.error >= 0) & (curves.error <= 1)).all()
+    assert history.epochs_run == 4
+    assert history.diverged == (None, None)
+    assert history.seconds > 0
+
+
+def test_training_is_deterministic(trainer: Trainer) -> None:
+    job = make_job("ws", batch_size=7)
+    assert_identical(trainer(job), trainer(job), [0, 1])
+
+
+def test_final_parameters_load_into_the_plain_module_and_give_its_last_evaluation(trainer: Trainer) -> None:
+    job = make_job("wsal", hidden_units=10)
+    history = trainer(job)
+    for k, member in enumerate(job.members):
+        net = build("wsal", 10)
+        net.load_state_dict(dict(history.parameters[k]))
+        result = reference.evaluate(net, member.evaluation["validation"], None)
+        assert result.main == pytest.approx(history.evaluation["validation"].loss[k, -1], rel=1e-4)
+        assert result.error == pytest.approx(history.evaluation["validation"].error[k, -1], abs=0.05)
+
+
+def test_a_callback_sees_every_epoch_as_the_history_keeps_it(trainer: Trainer) -> None:
+    reports: list[EpochReport] = []
+
+    def keep(report: EpochReport) -> bool:
+        reports.append(report)
+        return True
+
+    history = trainer(make_job("b2"), on_epoch=keep)
+    assert [report.epoch for report in reports] == [1, 2, 3]
+    for number, report in enumerate(reports):
+        np.testing.assert_array_equal(report.train_loss, history.train_loss[:, number])
+        for name, curves in history.evaluation.items():
+            np.testing.assert_array_equal(report.loss[name], curves.loss[:, number])
+            np.testing.assert_array_equal(report.error[name], curves.error[:, number])
+        assert report.diverged == (None, None)
+
+
+def test_a_callback_that_returns_false_stops_the_job(trainer: Trainer) -> None:
+    history = trainer(make_job("b1", epochs=5), on_epoch=lambda report: report.epoch < 2)
+    assert history.epochs_run == 2
+    assert np.isfinite(history.train_loss[:, :2]).all()
+    assert np.isnan(history.train_loss[:, 2:]).all()
+    assert np.isnan(history.evaluation["validation"].loss[:, 2:]).all()
+
+
+def test_the_auxiliary_weight_changes_wsal_alone(trainer: Trainer) -> None:
+    def final_loss(architecture: str, weight: float) -> float:
+        job = make_job(architecture, members=(make_member(0, aux_loss_weight=weight),))
+        return float(trainer(job).train_loss[0, -1])
+
+    assert final_loss("wsal", 0.0) != final_loss("wsal", 5.0)
+    assert final_loss("ws", 0.0) == final_loss("ws", 5.0)
+
+
+def test_a_diverging_member_is_recorded_in_its_epoch_and_leaves_the_others_alone(trainer: Trainer) -> None:
+    # 4e38 / 255 of the images' scale overflows within the first epochs.
+    sane = make_member(0)
+    wild = make_member(1, learning_rate=1e30)
+    job = make_job("wsal", batch_size=10, epochs=4, members=(sane, wild))
+    history, expected = trainer(job), reference.train(job)
+    assert history.diverged == expected.diverged
+    assert history.diverged[0] is None
+    epoch = history.diverged[1]
+    assert epoch is not None
+    losses = [history.train_loss[1], *(curves.loss[1] for curves in history.evaluation.values())]
+    assert not all(np.isfinite(loss[epoch - 1]) for loss in losses)
+    assert all(np.isnan(loss[epoch:]).all() for loss in losses)
+    undisturbed = trainer(alone(job, 0))
+    np.testing.assert_allclose(history.train_loss[:1], undisturbed.train_loss, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("architecture", ["b1", "wsal"])
+def test_a_bad_pixel_is_noticed_in_the_first_epoch(trainer: Trainer, architecture: str, value: float) -> None:
+    member = make_member(0)
+    images = member.train.images.clone()
+    images[17, 1, 6, 7] = value
+    pairs = SyntheticPairs(images, member.train.target, member.train.classes)
+    job = make_job(architecture, members=(replace(member, train=pairs), make_member(1)))
+    assert trainer(job).diverged == (1, None)
+
+
+def test_a_bad_evaluation_set_counts_as_diverged(trainer: Trainer) -> None:
+    member = make_member(0)
+    images = member.evaluation["test"].images.clone()
+    images[4] = float("nan")
+    bad = SyntheticPairs(images, member.evaluation["test"].target, member.evaluation["test"].classes)
+    job = make_job("ws", members=(replace(member, evaluation={**member.evaluation, "test": bad}),))
+    history = trainer(job)
+    assert history.diverged == (1,)
+    assert np.isfinite(history.train_loss[0, 0])
+    assert np.isnan(history.evaluation["test"].loss[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "lenet"}, r"^unknown architecture 'lenet': expected one of b1, b2, ws, wsal$"),
+        ({"optimiser": "lion"}, r"^unknown optimiser 'lion': expected one of adam, sgd$"),
+        ({"architecture": "b1", "hidden_units": 50}, r"^architecture 'b1' has no hidden units"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    trainer: Trainer, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        trainer(replace(make_job(), **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("architecture", ["b1", "wsal"])
+@pytest.mark.parametrize("batch_size", [1, 10])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_compiled_results_are_the_same_bits_whatever_is_beside_them(
+    architecture: str, batch_size: int, threads: int
+) -> None:
+    members = tuple(make_member(n, learning_rate=10.0 ** (-5 + n)) for n in range(4))
+    job = make_job(architecture, batch_size=batch_size, epochs=2, members=members)
+    together = compiled.train(job, threads=threads)
+    for k in range(len(members)):
+        assert_identical(compiled.train(alone(job, k)), together, [k])
+    backwards = replace(job, members=members[::-1])
+    assert_identical(compiled.train(backwards, threads=threads), together, [3, 2, 1, 0])
+
+
+def test_torch_results_on_the_cpu_are_the_same_bits_whatever_is_beside_them(trainer: Trainer) -> None:
+    if getattr(trainer, "keywords", {}).get("stack"):
+        pytest.skip("stacked CPU operations choose their kernels by the stack's size")
+    job = make_job("wsal", members=tuple(make_member(n) for n in range(3)), epochs=2)
+    together = trainer(job)
+    for k in range(3):
+        assert_identical(trainer(alone(job, k)), together, [k])
+
+
+def test_compiled_results_do_not_depend_on_pytorch_threads() -> None:
+    job = make_job("b2", batch_size=25)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = compiled.train(job)
+        torch.set_num_threads(2)
+        assert_identical(compiled.train(job), one, [0, 1])
+    finally:
+        torch.set_num_threads(before)
