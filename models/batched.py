@@ -1,17 +1,17 @@
 """The training core's general backend: stacked models in batched PyTorch operations, on the CPU and on CUDA.
 
-Works for every architecture and optimiser of the registries, because it derives from the plain module (through
-`torch.func`) all that it needs.
+Works for every architecture and optimiser of the registries, because it derives from the plain module
+(through `torch.func`) all that it needs.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, stack_module_state, vmap  # type: ignore[attr-defined]
+from torch.func import functional_call, grad, stack_module_state, vmap
 
 from models.losses import pair_losses, wrong_answers
 from models.nets import Architecture, build_seeded
@@ -27,7 +27,7 @@ Sums = tuple[Tensor, Tensor, Tensor]
 
 
 class _StackedPairs:
-    """One set of each of K models, on the device: images (K, N, 2, 14, 14), target (K, N), classes (K, N, 2)."""
+    """One set of K models on the device: images (K, N, 2, 14, 14), target (K, N), classes (K, N, 2)."""
 
     def __init__(self, sets: Sequence[Pairs], device: torch.device) -> None:
         self.images = torch.stack([pairs.images for pairs in sets]).to(device)
@@ -81,7 +81,7 @@ class _Stack:
 
     def _loss(
         self,
-        parameters: Mapping[str, Tensor],
+        parameters: dict[str, Tensor],
         images: Tensor,
         target: Tensor,
         classes: Tensor,
@@ -113,7 +113,7 @@ class _Stack:
                 )  # fmt: skip
 
     def _stepper(self, index_KB: Tensor) -> Callable[[Tensor], None]:
-        """What runs a step on batches of this size: on CUDA a captured graph, elsewhere the plain function."""
+        """What runs a step on batches of this size: a captured graph on CUDA, else the plain function."""
         if index_KB.device.type != "cuda":
             return self._train_batch
         size = index_KB.shape[1]
@@ -129,12 +129,12 @@ class _Stack:
         ]  # fmt: skip
         before = [tensor.clone() for tensor in kept]
         static_index = index_KB.clone()
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())  # type: ignore[no-untyped-call]
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
                 self._train_batch(static_index)
-        torch.cuda.current_stream().wait_stream(side)  # type: ignore[no-untyped-call]
+        torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._train_batch(static_index)
@@ -143,14 +143,14 @@ class _Stack:
 
         def replay(index: Tensor) -> None:
             static_index.copy_(index)
-            graph.replay()  # type: ignore[no-untyped-call]
+            graph.replay()
 
         return replay
 
     def epoch(self, epoch: int) -> tuple[list[SetResult], dict[str, list[SetResult]]]:
         """Trains epoch `epoch` (from 0) and evaluates every set; results per model."""
         order_KN = self._orders[:, epoch]
-        for index_KB in order_KN.split(self._batch_size, dim=1):
+        for index_KB in torch.split(order_KN, self._batch_size, dim=1):
             self._stepper(index_KB)(index_KB)
         running = self._results(order_KN.shape[1])
         return running, {name: self._evaluate(pairs) for name, pairs in self._evaluation.items()}
@@ -159,9 +159,9 @@ class _Stack:
     def _evaluate(self, pairs: _StackedPairs) -> list[SetResult]:
         count = pairs.target.shape[1]
         for images, target, classes in zip(
-            pairs.images.split(EVALUATION_BATCH, dim=1),
-            pairs.target.split(EVALUATION_BATCH, dim=1),
-            pairs.classes.split(EVALUATION_BATCH, dim=1),
+            torch.split(pairs.images, EVALUATION_BATCH, dim=1),
+            torch.split(pairs.target, EVALUATION_BATCH, dim=1),
+            torch.split(pairs.classes, EVALUATION_BATCH, dim=1),
             strict=True,
         ):
             _, sums = vmap(self._loss)(self._parameters, images, target, classes, self._weight)

@@ -1,4 +1,4 @@
-"""The shared training core: trains the K models of a job, by compiled kernels where there are, else in PyTorch."""
+"""The shared training core: trains a job's K models, in compiled kernels where there are, else PyTorch."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def choose_backend(
             )
         return "torch"
     # Numba is slow to import: only where it may be used.
-    from models import compiled  # noqa: PLC0415
+    from models.layout import plannable  # noqa: PLC0415
 
     module = build_seeded(job.architecture, job.hidden_units, 0)
-    if compiled.plannable(module, optimiser(job.optimiser)):
+    if plannable(module, optimiser(job.optimiser)):
         return "compiled"
     if backend == "compiled":
         raise ValueError(

@@ -161,7 +161,8 @@ def build(architecture: str, hidden_units: int | None = None) -> Architecture:
             and WS, 100 for WSAL). Must be None where the architecture has no MLP.
 
     Raises:
-        ValueError: unknown architecture, hidden units below 1, or hidden units for an architecture without any.
+        ValueError: unknown architecture, hidden units below 1, or hidden units for an architecture without
+        any.
     """
     chosen = architecture_class(architecture)
     if not chosen.uses_hidden_units:

@@ -55,7 +55,7 @@ def _train_epoch(
 ) -> tuple[float, float]:
     """One pass over the training pairs; the running means of the main and the total loss."""
     main_sum = total_sum = 0.0
-    for index_B in order_N.split(batch_size):
+    for index_B in torch.split(order_N, batch_size):
         output = net(member.train.images[index_B])
         main_B, total_B = pair_losses(
             output, member.train.target[index_B], member.train.classes[index_B], aux_loss_weight
@@ -75,9 +75,9 @@ def evaluate(net: Architecture, pairs: Pairs, aux_loss_weight: float | None) -> 
     main_sum = total_sum = 0.0
     wrong = 0
     for images, target, classes in zip(
-        pairs.images.split(EVALUATION_BATCH),
-        pairs.target.split(EVALUATION_BATCH),
-        pairs.classes.split(EVALUATION_BATCH),
+        torch.split(pairs.images, EVALUATION_BATCH),
+        torch.split(pairs.target, EVALUATION_BATCH),
+        torch.split(pairs.classes, EVALUATION_BATCH),
         strict=True,
     ):
         output = net(images)

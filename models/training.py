@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Raised by one whenever the figures of a job would change (arithmetic, draw order, initialisation). A study is
-# bound to it, so that results of two training versions never mix; a git commit that leaves figures alone keeps it.
+# Raised by one whenever the figures of a job would change (arithmetic, draw order, initialisation). A study
+# is bound to it, so that results of two training versions never mix; a git commit that leaves figures alone
+# keeps it.
 TRAINING_VERSION = 1
 
 FloatArray = npt.NDArray[np.float64]
@@ -44,7 +45,8 @@ class Member:
 
     Args:
         train: the pairs trained on.
-        evaluation: named sets evaluated after every epoch, for example `{"validation": pairs}`. All members of
+        evaluation: named sets evaluated after every epoch, for example `{"validation": pairs}`. All members
+        of
             a job name the same sets.
         init_seed: seed of the initial weights (PyTorch's default initialisation), 0 to 2**63 - 1.
         order_seed: seed of the generator that draws one permutation of the training pairs per epoch.
@@ -116,8 +118,8 @@ def _check_pairs(what: str, pairs: Pairs, like: Pairs) -> None:
         raise ValueError(f"{what}: expected float32 images, got {pairs.images.dtype}")
     if tuple(pairs.target.shape) != (count,) or tuple(pairs.classes.shape) != (count, 2):
         raise ValueError(
-            f"{what}: expected target ({count},) and classes ({count}, 2), got {tuple(pairs.target.shape)} and "
-            f"{tuple(pairs.classes.shape)}"
+            f"{what}: expected target ({count},) and classes ({count}, 2), got {tuple(pairs.target.shape)} "
+            f"and {tuple(pairs.classes.shape)}"
         )
 
 
@@ -125,8 +127,8 @@ def _check_pairs(what: str, pairs: Pairs, like: Pairs) -> None:
 class Curves:
     """What one evaluation set gave after each epoch, for every model.
 
-    `loss` is the mean main cross entropy over the set, without the auxiliary term, (K, E) float64; `error` the
-    fraction of wrong answers in [0, 1], (K, E) float64. NaN after an epoch that was not trained.
+    `loss` is the mean main cross entropy over the set, without the auxiliary term, (K, E) float64; `error`
+    the fraction of wrong answers in [0, 1], (K, E) float64. NaN after an epoch that was not trained.
     """
 
     loss: FloatArray
@@ -164,8 +166,8 @@ class TrainingHistory:
             (before each step); NaN where not trained.
         evaluation: curves by evaluation set.
         diverged: per model, the 1-based epoch in which a training or evaluation loss (the auxiliary term
-            included) became NaN or infinite, or None. A diverged model is not trained further; its curves keep
-            the non-finite value in that epoch and are NaN afterwards.
+            included) became NaN or infinite, or None. A diverged model is not trained further; its curves
+            keep the non-finite value in that epoch and are NaN afterwards.
         parameters: per model, the final state dict (CPU float32 tensors), loadable into
             `models.nets.build(architecture, hidden_units)`.
         epochs_run: epochs trained, fewer than asked only if the callback stopped the job.

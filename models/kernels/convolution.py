@@ -4,7 +4,8 @@ Channels lie last, so that vectors run over them. Layouts of one image, flat flo
 
 * image: (C, 16, 16), the 14×14 image within a border of zeros
 * first weights: (C, 3, 3, 12); first pooled output: (8, 8, 12), 7×7 after a first row and column of zeros
-* second weights: (32, 3, 3, 12), and for the forward pass also (3, 3, 12, 32); second pooled output: (3, 3, 32)
+* second weights: (32, 3, 3, 12), and for the forward pass also (3, 3, 12, 32)
+* second pooled output: (3, 3, 32)
 * positions: which of a pooling window's four places held the maximum, 32-bit integers like the pooled output
   (without the border)
 """
@@ -13,9 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
 from models.kernels.emit import LANES, Address, Count, Emitter, chunks, vector_kernel
+from models.kernels.jit import Floats, Positions, compiled
 from models.kernels.tiles import accumulate
 
 IMAGE = 16  # Side of an image with its border.
@@ -27,6 +27,8 @@ PLACES1 = SIDE1 * SIDE1 * MAPS1
 SIZE2 = SIDE2 * SIDE2 * MAPS2
 RUN = 3 * MAPS1  # The inputs of three neighbouring taps lie side by side.
 TAPS2 = 3 * RUN
+SCRATCH2 = 2 * 2 * SIDE2 * MAPS2  # What `forward2` needs.
+SURVIVORS = SIDE2 * SIDE2 + 1  # What `backward2` needs; the list is written one beyond its end.
 
 # Where a window's four places and a kernel's nine taps meet the 4×4 pixels around it.
 _PIXELS = [(row, column) for row in range(4) for column in range(4)]
@@ -155,11 +157,12 @@ def _backward2_map(
         e.store(e.get(place), e.at(weight_gradient, row * RUN + at))
 
 
-@njit(error_model="numpy", nogil=True)
+@compiled
 def backward2(
-    source, so, source_gradient, go, weights, wo, weight_gradient, wgo, gradient, dyo, positions, po,
-    corners, co, gradients, lo,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+    source: Floats, so: int, source_gradient: Floats, go: int, weights: Floats, wo: int,
+    weight_gradient: Floats, wgo: int, gradient: Floats, dyo: int, positions: Positions, po: int,
+    corners: Positions, co: int, gradients: Floats, lo: int,
+) -> None:  # fmt: skip
     """Adds one image's gradient of the second weights, and writes that of its first pooled output.
 
     Only a window's maximum passes a gradient on, and only where ReLU let it live: an eighth of the positions
@@ -182,8 +185,8 @@ def backward2(
         )  # fmt: skip
 
 
-@njit(error_model="numpy", nogil=True)
-def taps_first(weights, wo, turned, to):  # type: ignore[no-untyped-def]
+@compiled
+def taps_first(weights: Floats, wo: int, turned: Floats, to: int) -> None:
     """Second weights (32, 108) as (108, 32), for the forward pass."""
     for tap in range(TAPS2):
         for m in range(MAPS2):

@@ -1,9 +1,10 @@
 """A small vocabulary for writing vector kernels as LLVM IR, called from Numba functions.
 
-A kernel is a Python function over an `Emitter` that *generates* code: Python loops unroll, `Emitter.loop` makes
-a loop at run time, and values are vectors of 8 float32 lanes (or fewer, at the edge of a row). LLVM turns them
-into the processor's own vectors, whatever their width, so that a kernel is said once for every processor; and
-because every kernel fixes its own order of additions, its result is the same bits however it is called.
+A kernel is a Python function over an `Emitter` that *generates* code: Python loops unroll, `Emitter.loop`
+makes a loop at run time, and values are vectors of 8 float32 lanes (or fewer, at the edge of a row). LLVM
+turns them into the processor's own vectors, whatever their width, so that a kernel is said once for every
+processor; and because every kernel fixes its own order of additions, its result is the same bits however it
+is called.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from llvmlite import ir
-from numba.core import cgutils, types
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils as _cgutils
+from numba.core import types
 from numba.extending import intrinsic
 
 LANES = 8
+
+cgutils: Any = _cgutils  # Without annotations.
 
 _FLOAT = ir.FloatType()
 _INT32 = ir.IntType(32)
@@ -28,7 +32,7 @@ Index = Any  # An int, known while generating, or a 64-bit integer value.
 
 
 def chunks(width: int) -> list[tuple[int, int]]:
-    """A row of `width` lanes as (offset, lanes) vectors: full ones, then a smaller one where it does not divide."""
+    """A row of `width` lanes as (offset, lanes) vectors: full ones, then a smaller one for what is left."""
     return [(at, min(LANES, width - at)) for at in range(0, width, LANES)]
 
 
@@ -118,7 +122,7 @@ class Emitter:
         return self._b.select(mask, a, b)
 
     def first_maximum(self, values: Sequence[Value]) -> tuple[Value, Value]:
-        """Lane by lane, the largest value and the position of the first one that reaches it, as PyTorch pools.
+        """Lane by lane, the largest value and the position of the first that reaches it, as PyTorch pools.
 
         NaN wins over numbers (the position is then of no meaning).
         """
@@ -137,7 +141,7 @@ class Emitter:
         return best, position
 
     def sum_lanes(self, vectors: Sequence[Value]) -> Value:
-        """Eight vectors of eight lanes to one: lane i is the sum of vector i's lanes, always in the same order."""
+        """Eight vectors of eight lanes to one: lane i is the sum of vector i's lanes, in a fixed order."""
         level = list(vectors)
         for shift in (1, 2, 4):
             # Lane l of a pair's result holds, in the bit `shift` of l, which of the two it belongs to.
@@ -245,7 +249,8 @@ def vector_kernel(generate: Callable[..., None]) -> Any:
     # Numba folds arguments by name: it must not see *arguments.
     names = ["typing_context", *(f"operand{number}" for number in range(wide))]
     kind_of = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    typed.__signature__ = inspect.Signature([inspect.Parameter(name, kind_of) for name in names])  # type: ignore[attr-defined]
+    signature = inspect.Signature([inspect.Parameter(name, kind_of) for name in names])
+    typed.__signature__ = signature  # type: ignore[attr-defined]
     typed.__name__ = generate.__name__
     typed.__doc__ = generate.__doc__
     return intrinsic(typed)

@@ -1,7 +1,8 @@
-"""The two compiled entries, a whole training epoch and a whole evaluation of one model, kept in Numba's cache.
+"""The two compiled entries, a training epoch and an evaluation of one model, kept in Numba's cache.
 
-A worker compiles them once per machine; later processes load them. Numba's cache looks at the entry's own file
-only, so a fingerprint of every kernel's source is made part of the entry, and an edited kernel is never stale.
+A worker compiles them once per machine; later processes load them. Numba's cache looks at the entry's own
+file only, so a fingerprint of every kernel's source is made part of the entry, and an edited kernel is never
+stale.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numba import njit
 
-from models.kernels.network import OUTPUT, OUTPUT_GRADIENT, OUTPUTS, backward, forward, prepare
+from models.kernels.jit import Floats, Integers, Positions, Sums, compiled, compiled_and_cached
+from models.kernels.network import OUTPUT, OUTPUT_GRADIENT, OUTPUTS, Plan, backward, forward, prepare
 from models.kernels.softmax import answers_one, cross_entropy
 from models.kernels.updates import update
 
@@ -22,8 +22,11 @@ DIGITS = 10
 EVALUATION_PAIRS = 32  # Evaluated at once: small enough for the processor's cache.
 
 
-@njit(error_model="numpy", nogil=True)
-def _losses(plan, layers, floats, target, classes, chosen, first, pairs, weight, results):  # type: ignore[no-untyped-def]
+@compiled
+def _losses(
+    plan: Plan, layers: Integers, floats: Floats, target: Integers, classes: Integers, chosen: Integers,
+    first: int, pairs: int, weight: float, results: Sums,
+) -> None:  # fmt: skip
     """Adds the batch's main loss, total loss and wrong answers to `results`; leaves the logits' gradients."""
     last = layers[len(layers) - 1]
     scale = np.float32(1 / pairs)
@@ -40,8 +43,10 @@ def _losses(plan, layers, floats, target, classes, chosen, first, pairs, weight,
             aux = np.float32(0)
             for side in range(2):
                 row = (2 * n + side) * digits[OUTPUTS]
-                aux += cross_entropy(floats, digits[OUTPUT] + row, DIGITS, classes[pair, side],
-                                     floats, plan.digits_gradient + row, np.float32(scale * weight))  # fmt: skip
+                aux += cross_entropy(
+                    floats, digits[OUTPUT] + row, DIGITS, classes[pair, side],
+                    floats, plan.digits_gradient + row, np.float32(scale * weight),
+                )  # fmt: skip
             total = np.float32(main + np.float32(weight) * aux)
         main_sum += main
         total_sum += total
@@ -59,14 +64,16 @@ def sources_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _entries(compiled: Callable[..., Any], fingerprint: str) -> tuple[Any, Any]:
+def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]]:
     # Numba's cache key holds the values of a function's free variables: hence the unused `version`.
-    @compiled
+    @compiled_and_cached
     def train_epoch(
-        plan, layers, parameters, gradients, state, floats, integers, rates, images, target, classes, order,
-        batch_size, step, learning_rate, weight_decay, weight, results,
-    ):  # type: ignore[no-untyped-def]  # fmt: skip
-        """One pass in the given order, a step per batch; results: sums of main and total loss, wrong answers."""
+        plan: Plan, layers: Integers, parameters: Floats, gradients: Floats, state: Floats, floats: Floats,
+        integers: Positions, rates: Floats, images: Floats, target: Integers, classes: Integers,
+        order: Integers, batch_size: int, step: int, learning_rate: float, weight_decay: float,
+        weight: float, results: Sums,
+    ) -> None:  # fmt: skip
+        """One pass in this order, a step a batch; results: sums of main and total loss, wrong answers."""
         version = fingerprint  # noqa: F841
         results[:] = 0
         prepare(plan, parameters, floats)
@@ -79,10 +86,12 @@ def _entries(compiled: Callable[..., Any], fingerprint: str) -> tuple[Any, Any]:
             update(plan.rule, parameters, gradients, state, rates, step, learning_rate, weight_decay)
             prepare(plan, parameters, floats)
 
-    @compiled
+    @compiled_and_cached
     def evaluate(
-        plan, layers, parameters, floats, integers, images, target, classes, everything, weight, results
-    ):  # type: ignore[no-untyped-def]
+        plan: Plan, layers: Integers, parameters: Floats, floats: Floats, integers: Positions,
+        images: Floats, target: Integers, classes: Integers, everything: Integers, weight: float,
+        results: Sums,
+    ) -> None:  # fmt: skip
         """A forward pass over the pairs listed; results: sums of main and total loss, wrong answers."""
         version = fingerprint  # noqa: F841
         results[:] = 0
@@ -95,13 +104,4 @@ def _entries(compiled: Callable[..., Any], fingerprint: str) -> tuple[Any, Any]:
     return train_epoch, evaluate
 
 
-def _compiled_entries() -> tuple[Any, Any]:
-    fingerprint = sources_fingerprint()
-    try:
-        return _entries(njit(error_model="numpy", nogil=True, cache=True), fingerprint)
-    except RuntimeError:
-        # No place for a cache can be written: neither beside the source nor in the user's cache folder.
-        return _entries(njit(error_model="numpy", nogil=True), fingerprint)
-
-
-train_epoch, evaluate = _compiled_entries()
+train_epoch, evaluate = _entries(sources_fingerprint())

@@ -1,22 +1,25 @@
 """Linear layers over a batch: forward, gradient of the weights, gradient of the input.
 
-All arrays are flat float32 with an offset. Weights are [input][output], rows padded with zeros to whole vectors
-of 8, so that a row of a layer's output is the next layer's input as it lies.
+All arrays are flat float32 with an offset. Weights are [input][output], rows padded with zeros to whole
+vectors of 8, so that a row of a layer's output is the next layer's input as it lies.
 """
 
 from __future__ import annotations
 
-import numba
-from numba import njit
+from typing import Any
 
 from models.kernels.emit import LANES, Address, Count, Emitter, vector_kernel
+from models.kernels.jit import Floats, compiled
 from models.kernels.tiles import tile_1x1, tile_1x5, tile_2x1, tile_2x5, tile_6x1, tile_6x2
 
 _WIDE = 5 * LANES
 
 
-@njit(error_model="numpy", nogil=True)
-def matmul(x, xo, x_row, x_step, w, wo, start, so, y, yo, rows, columns, steps):  # type: ignore[no-untyped-def]
+@compiled
+def matmul(
+    x: Floats, xo: int, x_row: int, x_step: int, w: Floats, wo: int, start: Floats, so: int,
+    y: Floats, yo: int, rows: int, columns: int, steps: int,
+) -> None:  # fmt: skip
     """y (rows, columns) = start (columns) + x (rows, steps) · w (steps, columns); columns a multiple of 8.
 
     x is read at strides x_row and x_step, so that the same code multiplies by x transposed.
@@ -55,7 +58,7 @@ def matmul(x, xo, x_row, x_step, w, wo, start, so, y, yo, rows, columns, steps):
         r += 2 if two else 1
 
 
-def _input_gradient(masked: bool) -> object:
+def _input_gradient(masked: bool) -> Any:
     @vector_kernel
     def eight_inputs(
         e: Emitter, dy: Address, w: Address, w_row: Count, vectors: Count, x: Address, dx: Address
@@ -79,8 +82,11 @@ _eight_inputs = _input_gradient(masked=False)
 _eight_inputs_masked = _input_gradient(masked=True)
 
 
-@njit(error_model="numpy", nogil=True)
-def input_gradient(dy, dyo, w, wo, x, xo, dx, dxo, rows, inputs, columns, masked):  # type: ignore[no-untyped-def]
+@compiled
+def input_gradient(
+    dy: Floats, dyo: int, w: Floats, wo: int, x: Floats, xo: int, dx: Floats, dxo: int,
+    rows: int, inputs: int, columns: int, masked: bool,
+) -> None:  # fmt: skip
     """dx (rows, inputs) = dy (rows, columns) · w (inputs, columns) transposed; with `masked`, 0 where x ≤ 0.
 
     `masked` is the gradient of the ReLU that made x.
@@ -96,8 +102,8 @@ def input_gradient(dy, dyo, w, wo, x, xo, dx, dxo, rows, inputs, columns, masked
                               x, xo + at, dx, dxo + at)  # fmt: skip
 
 
-@njit(error_model="numpy", nogil=True)
-def sum_rows(x, xo, rows, columns, y, yo):  # type: ignore[no-untyped-def]
+@compiled
+def sum_rows(x: Floats, xo: int, rows: int, columns: int, y: Floats, yo: int) -> None:
     """y (columns) = Σ over rows of x (rows, columns)."""
     for c in range(columns):
         y[yo + c] = 0
@@ -112,6 +118,3 @@ def relu_vectors(e: Emitter, x: Address, vectors: Count) -> None:
     with e.loop(vectors) as vector:
         here = e.at(x, e.mul(vector, LANES))
         e.store(e.relu(e.load(here)), here)
-
-
-__all__ = ["input_gradient", "matmul", "numba", "relu_vectors", "sum_rows"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from numba import njit
-
 from models.kernels.convolution import (
     IMAGE,
     MAPS1,
@@ -23,6 +21,7 @@ from models.kernels.convolution import (
     taps_first,
 )
 from models.kernels.emit import LANES
+from models.kernels.jit import Floats, Integers, Positions, compiled
 from models.kernels.linear import input_gradient, matmul, relu_vectors, sum_rows
 
 # Columns of the table of linear layers, one row a layer, in forward order. Sizes are padded to whole vectors;
@@ -68,9 +67,12 @@ class Plan(NamedTuple):
     corners: int
 
 
-@njit(error_model="numpy", nogil=True)
-def forward(plan, layers, parameters, floats, integers, images, chosen, first, pairs):  # type: ignore[no-untyped-def]
-    """Runs pairs chosen[first : first + pairs] through the model; every layer's output stays in the workspace."""
+@compiled
+def forward(
+    plan: Plan, layers: Integers, parameters: Floats, floats: Floats, integers: Positions, images: Floats,
+    chosen: Integers, first: int, pairs: int,
+) -> None:  # fmt: skip
+    """Runs pairs chosen[first : first + pairs] through; every layer's output stays in the workspace."""
     size = plan.channels * IMAGE * IMAGE
     for row in range(pairs * plan.images_per_pair):
         pair = chosen[first + row // plan.images_per_pair]
@@ -94,8 +96,11 @@ def forward(plan, layers, parameters, floats, integers, images, chosen, first, p
             relu_vectors(floats, layer[OUTPUT], rows * layer[OUTPUTS] // LANES)
 
 
-@njit(error_model="numpy", nogil=True)
-def backward(plan, layers, parameters, gradients, floats, integers, images, chosen, first, pairs):  # type: ignore[no-untyped-def]
+@compiled
+def backward(
+    plan: Plan, layers: Integers, parameters: Floats, gradients: Floats, floats: Floats, integers: Positions,
+    images: Floats, chosen: Integers, first: int, pairs: int,
+) -> None:  # fmt: skip
     """Gradients of all parameters for the batch last run forward.
 
     The last layer's output gradient, and that of the digit logits where there is one, lie in the workspace.
@@ -140,7 +145,7 @@ def backward(plan, layers, parameters, gradients, floats, integers, images, chos
                            gradients, plan.bias1)  # fmt: skip
 
 
-@njit(error_model="numpy", nogil=True)
-def prepare(plan, parameters, floats):  # type: ignore[no-untyped-def]
+@compiled
+def prepare(plan: Plan, parameters: Floats, floats: Floats) -> None:
     """Brings the second weights into the forward pass's order; needed after every change of parameters."""
     taps_first(parameters, plan.weights2, floats, plan.turned2)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from models.kernels.jit import Floats, compiled
 
 
-@njit(error_model="numpy", nogil=True)
-def cross_entropy(logits, at, count, label, gradients, to, scale):  # type: ignore[no-untyped-def]
+@compiled
+def cross_entropy(
+    logits: Floats, at: int, count: int, label: int, gradients: Floats, to: int, scale: np.float32
+) -> np.float32:
     """The loss -log softmax(logits)[label]; writes scale · (softmax - one-hot) to `gradients`.
 
     NaN or infinite logits give NaN, as in PyTorch.
@@ -29,7 +32,7 @@ def cross_entropy(logits, at, count, label, gradients, to, scale):  # type: igno
     return np.float32(np.float32(math.log(total)) - (logits[at + label] - largest))
 
 
-@njit(error_model="numpy", nogil=True)
-def answers_one(zero, one):  # type: ignore[no-untyped-def]
-    """Whether the larger of two logits is the second: a tie answers 0, NaN counts as largest (torch.argmax)."""
-    return one > zero or (one != one and zero == zero)  # noqa: PLR0124
+@compiled
+def answers_one(zero: np.float32, one: np.float32) -> bool:
+    """Whether the second of two logits is larger: a tie answers 0, NaN counts as largest (torch.argmax)."""
+    return bool(one > zero or (np.isnan(one) and not np.isnan(zero)))

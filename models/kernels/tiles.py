@@ -1,4 +1,4 @@
-"""The register tile under every dense kernel: a few rows times a few vectors of columns, kept in registers."""
+"""The tile under every dense kernel: a few rows times a few vectors of columns, kept in registers."""
 
 from __future__ import annotations
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numba import njit
-
 from models.kernels.emit import LANES, Address, Count, Emitter, vector_kernel
+from models.kernels.jit import Floats, compiled
 from models.optim import SGD, Adam
 
 ADAM, SGD_MOMENTUM = 0, 1
-# The compiled form of each registered rule, by its class; a rule that is not here trains in PyTorch operations.
-COMPILED_RULES = {Adam: ADAM, SGD: SGD_MOMENTUM}
+# The compiled form of each registered rule, by its class; a rule that is not here trains in PyTorch
+# operations.
+COMPILED_RULES: dict[type, int] = {Adam: ADAM, SGD: SGD_MOMENTUM}
 
+RATES = 8  # float32 places that `update` needs.
 _BETA1, _BETA2, _EPS = Adam.beta1, Adam.beta2, Adam.eps
 _MOMENTUM = SGD.momentum
 
@@ -55,8 +55,11 @@ def _sgd_vectors(
         e.store(e.fma(size, velocity, parameter), e.at(parameters, at))
 
 
-@njit(error_model="numpy", nogil=True)
-def update(rule, parameters, gradients, state, rates, step, learning_rate, weight_decay):  # type: ignore[no-untyped-def]
+@compiled
+def update(
+    rule: int, parameters: Floats, gradients: Floats, state: Floats, rates: Floats, step: int,
+    learning_rate: float, weight_decay: float,
+) -> None:  # fmt: skip
     """Step number `step` (from 1) of a rule; `state` holds the rule's tensors one after the other."""
     size = len(parameters)
     rates[0] = weight_decay
@@ -73,7 +76,3 @@ def update(rule, parameters, gradients, state, rates, step, learning_rate, weigh
         rates[1] = -learning_rate
         rates[2] = _MOMENTUM
         _sgd_vectors(parameters, 0, gradients, 0, state, 0, rates, 0, size // LANES)
-
-
-RATES = 8  # float32 places that `update` needs.
-RATES_TYPE = np.float32

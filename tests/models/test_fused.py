@@ -55,18 +55,22 @@ def test_cuda_agrees_with_the_reference(architecture: str, batch_size: int) -> N
 
 
 def test_kernels_are_loaded_from_the_cache_by_a_second_process(tmp_path: Path) -> None:
-    program = (
-        "import sys; sys.path.insert(0, 'tests/models')\n"
-        "from jobs import make_job\nfrom models import compiled\nfrom models.kernels import epoch\n"
-        "compiled.train(make_job(epochs=1))\n"
-        "print(sum(epoch.train_epoch.stats.cache_hits.values()), sum(epoch.evaluate.stats.cache_hits.values()))"
-    )
+    program = """
+import sys
+sys.path.insert(0, "tests/models")
+from jobs import make_job
+from models import compiled
+from models.kernels.epoch import evaluate, train_epoch
+compiled.train(make_job(epochs=1))
+print(*(sum(entry.stats.cache_hits.values()) for entry in (train_epoch, evaluate)))
+"""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", program]
 
     def hits() -> str:
         return subprocess.run(
-            [sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
-        ).stdout.strip()  # fmt: skip
+            command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     assert hits() == "0 0"
     assert hits() == "1 1"

@@ -81,16 +81,25 @@ class SignDescent:
 
     state_size = 0
 
-    def plain(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float):  # type: ignore[no-untyped-def]
+    def plain(
+        self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
         class Plain(torch.optim.Optimizer):
-            def step(self, closure=None) -> None:  # type: ignore[no-untyped-def, override]
-                with torch.no_grad():
-                    for parameter in self.param_groups[0]["params"]:
-                        parameter -= learning_rate * parameter.grad.sign()
+            def step(self, closure: object = None) -> None:  # type: ignore[override]
+                for parameter in self.param_groups[0]["params"]:
+                    parameter.data.sub_(learning_rate * parameter.grad.sign())
 
         return Plain(parameters, {})
 
-    def update(self, parameter_K, gradient_K, state, step, learning_rate_K, weight_decay_K) -> None:  # type: ignore[no-untyped-def]
+    def update(
+        self,
+        parameter_K: Tensor,
+        gradient_K: Tensor,
+        state: tuple[Tensor, ...],
+        step: Tensor,
+        learning_rate_K: Tensor,
+        weight_decay_K: Tensor,
+    ) -> None:
         parameter_K.sub_(learning_rate_K * gradient_K.sign())
 
 

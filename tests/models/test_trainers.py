@@ -14,9 +14,9 @@ from models.nets import build
 from models.training import EpochReport, Trainer, TrainingHistory
 
 # Two trainers add the same numbers in different orders, which moves a float32 sum by about 1e-7 of its size.
-# Adam divides a gradient by its own size, so that a gradient near zero may turn such a difference into a whole
-# step of the learning rate; at 1e-4 and after a few dozen steps the losses then agree to about 1e-5, and to
-# 2e-3 with room for other processors' kernels.
+# Adam divides a gradient by its own size, so that a gradient near zero may turn such a difference into a
+# whole step of the learning rate; at 1e-4 and after a few dozen steps the losses then agree to about 1e-5,
+# and to 2e-3 with room for other processors' kernels.
 TOLERANCE = 2e-3
 
 

@@ -1,0 +1,201 @@
+"""Where parameters and intermediate values lie in the flat arrays of the compiled kernels.
+
+Read from the `nn.Module` itself, so that an architecture is said once, in `models.nets`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.kernels import convolution as conv
+from models.kernels import network, updates
+from models.kernels.emit import LANES
+from models.kernels.jit import Floats, Integers
+from models.nets import Architecture, Joint, Shared
+from models.optim import Optimiser
+
+
+def plannable(module: Architecture, rule: Optimiser) -> bool:
+    """Whether the compiled kernels know this module's structure and this optimiser."""
+    return type(module).forward in (Joint.forward, Shared.forward) and type(rule) in updates.COMPILED_RULES
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One tensor of the module, at `place` in the flat parameters as an array of `shape`.
+
+    The tensor, reshaped to `split` and its axes permuted to `axes`, fills the first entries of each axis of
+    `shape`; the rest is padding, zero before training and (its gradients being zero) after it.
+    """
+
+    place: int
+    shape: tuple[int, ...]
+    split: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    def view(self, flat: Floats) -> Floats:
+        """The part of the flat parameters that holds the tensor, in its permuted order."""
+        padded = flat[self.place : self.place + int(np.prod(self.shape))].reshape(self.shape)
+        return padded[tuple(slice(self.split[axis]) for axis in self.axes)]
+
+
+class _Places:
+    """Hands out consecutive places of a flat array, each a whole number of vectors."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def take(self, count: int) -> int:
+        place = self.size
+        self.size += padded(count)
+        return place
+
+
+def padded(count: int) -> int:
+    """The next whole number of vectors."""
+    return -(-count // LANES) * LANES
+
+
+@dataclass(slots=True)
+class Layout:
+    """The layout of one kind of model; complete once `of` has returned it."""
+
+    pairs: int
+    parameters: _Places = field(default_factory=_Places)
+    floats: _Places = field(default_factory=_Places)
+    integers: _Places = field(default_factory=_Places)
+    blocks: dict[str, Block] = field(default_factory=dict)
+    rows: list[list[int]] = field(default_factory=list)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    plan: network.Plan = field(init=False)
+    layers: Integers = field(init=False)
+
+    @staticmethod
+    def of(module: Joint | Shared, rule: Optimiser, pairs: int) -> Layout:
+        """The layout of a module and an optimiser for batches of up to `pairs` pairs."""
+        layout = Layout(pairs)
+        layout.shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+        shared = isinstance(module, Shared)
+        per_pair = 2 if shared else 1
+        images = pairs * per_pair
+        clenet, head = module.clenet, module.head
+        channels, maps1, maps2 = clenet.conv1.in_channels, conv.MAPS1, conv.MAPS2
+        block, floats, integers = layout._block, layout.floats, layout.integers
+        convolutions = {
+            "weights1": block(
+                "clenet.conv1.weight", (channels, 3, 3, maps1), (maps1, channels, 3, 3), (1, 2, 3, 0)
+            ),
+            "bias1": block("clenet.conv1.bias", (maps1,), (maps1,), (0,)),
+            "weights2": block(
+                "clenet.conv2.weight", (maps2, 3, 3, maps1), (maps2, maps1, 3, 3), (0, 2, 3, 1)
+            ),
+            "bias2": block("clenet.conv2.bias", (maps2,), (maps2,), (0,)),
+        }
+        pooled2, pooled2_gradient = floats.take(images * conv.SIZE2), floats.take(images * conv.SIZE2)
+        layout._first_layer("clenet.fc1", clenet.fc1, per_pair, pooled2, pooled2_gradient)
+        layout._next_layer("clenet.fc2", clenet.fc2, per_pair, relu=True)
+        layout._next_layer("clenet.fc3", clenet.fc3, per_pair, relu=False)
+        digits = len(layout.rows) - 1
+        if head is not None:
+            layout._next_layer("head.fc1", head.fc1, 1, relu=True)
+            layout._next_layer("head.fc2", head.fc2, 1, relu=False)
+        layout.layers = np.array(layout.rows, np.int64)
+        layout.plan = network.Plan(
+            channels=channels,
+            images_per_pair=per_pair,
+            digits=digits if shared and module.uses_aux_loss else -1,
+            rule=updates.COMPILED_RULES[type(rule)],
+            **convolutions,
+            turned2=floats.take(maps2 * conv.TAPS2),
+            pooled1=floats.take(images * conv.SIZE1),
+            pooled2=pooled2,
+            pooled1_gradient=floats.take(conv.SIZE1),
+            pooled2_gradient=pooled2_gradient,
+            scratch=floats.take(conv.SCRATCH2),
+            zeros=floats.take(int(layout.layers[:, network.OUTPUTS].max())),
+            digits_gradient=floats.take(images * layout.rows[digits][network.OUTPUTS]),
+            survivors=floats.take(conv.SURVIVORS),
+            positions1=integers.take(images * conv.PLACES1),
+            positions2=integers.take(images * conv.SIZE2),
+            corners=integers.take(conv.SURVIVORS),
+        )
+        return layout
+
+    def _block(self, name: str, shape: tuple[int, ...], split: tuple[int, ...], axes: tuple[int, ...]) -> int:
+        place = self.parameters.take(int(np.prod(shape)))
+        self.blocks[name] = Block(place, shape, split, axes)
+        return place
+
+    def _first_layer(self, name: str, linear: nn.Linear, per_pair: int, source: int, gradient: int) -> None:
+        """The layer behind the second convolution, whose features lie with channels last."""
+        outputs, side, maps = padded(linear.out_features), conv.SIDE2, conv.MAPS2
+        weights = self._block(
+            f"{name}.weight",
+            (side, side, maps, outputs),
+            (linear.out_features, maps, side, side),
+            (2, 3, 1, 0),
+        )
+        self._row(name, linear, per_pair, weights, linear.in_features, source, gradient, True, True)
+
+    def _next_layer(self, name: str, linear: nn.Linear, per_pair: int, *, relu: bool) -> None:
+        """A layer that reads the output of the one before as it lies.
+
+        Several rows of that output may make one row here (the two images of a pair), padding and all.
+        """
+        before = self.rows[-1]
+        parts, outputs = before[network.ROWS_PER_PAIR] // per_pair, padded(linear.out_features)
+        width = before[network.OUTPUTS]
+        weights = self._block(
+            f"{name}.weight",
+            (parts, width, outputs),
+            (linear.out_features, parts, linear.in_features // parts),
+            (1, 2, 0),
+        )
+        source, gradient = before[network.OUTPUT], before[network.OUTPUT_GRADIENT]
+        relu_before = bool(before[network.OUTPUT_IS_RELU])
+        self._row(name, linear, per_pair, weights, parts * width, source, gradient, relu_before, relu)
+
+    def _row(
+        self,
+        name: str,
+        linear: nn.Linear,
+        per_pair: int,
+        weights: int,
+        inputs: int,
+        source: int,
+        gradient: int,
+        relu_before: bool,
+        relu: bool,
+    ) -> None:
+        outputs = padded(linear.out_features)
+        row = [0] * network.LAYER_FIELDS
+        row[network.ROWS_PER_PAIR] = per_pair
+        row[network.INPUTS], row[network.OUTPUTS] = inputs, outputs
+        row[network.WEIGHTS] = weights
+        row[network.BIAS] = self._block(f"{name}.bias", (outputs,), (linear.out_features,), (0,))
+        row[network.INPUT], row[network.INPUT_GRADIENT] = source, gradient
+        row[network.OUTPUT] = self.floats.take(self.pairs * per_pair * outputs)
+        row[network.OUTPUT_GRADIENT] = self.floats.take(self.pairs * per_pair * outputs)
+        row[network.INPUT_IS_RELU], row[network.OUTPUT_IS_RELU] = relu_before, relu
+        self.rows.append(row)
+
+    def pack(self, module: nn.Module) -> Floats:
+        """The module's parameters as one flat float32 array."""
+        flat = np.zeros(self.parameters.size, np.float32)
+        tensors = module.state_dict()
+        for name, block in self.blocks.items():
+            block.view(flat)[...] = tensors[name].numpy().reshape(block.split).transpose(block.axes)
+        return flat
+
+    def unpack(self, flat: Floats) -> dict[str, Tensor]:
+        """The state dict that flat parameters stand for, as new tensors."""
+        return {
+            name: torch.tensor(
+                self.blocks[name].view(flat).transpose(np.argsort(self.blocks[name].axes)).reshape(shape)
+            )
+            for name, shape in self.shapes.items()
+        }
