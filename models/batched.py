@@ -44,7 +44,7 @@ class _StackedPairs:
         )
 
 
-class _Stack:
+class Stack:
     """K models side by side while they train."""
 
     def __init__(self, job: TrainingJob, members: Sequence[Member], device: torch.device) -> None:
@@ -147,13 +147,16 @@ class _Stack:
 
         return replay
 
-    def epoch(self, epoch: int) -> tuple[list[SetResult], dict[str, list[SetResult]]]:
-        """Trains epoch `epoch` (from 0) and evaluates every set; results per model."""
+    def train_epoch(self, epoch: int) -> list[SetResult]:
+        """Trains epoch `epoch` (from 0); the running result of each model."""
         order_KN = self._orders[:, epoch]
         for index_KB in torch.split(order_KN, self._batch_size, dim=1):
             self._stepper(index_KB)(index_KB)
-        running = self._results(order_KN.shape[1])
-        return running, {name: self._evaluate(pairs) for name, pairs in self._evaluation.items()}
+        return self._results(order_KN.shape[1])
+
+    def evaluate(self) -> dict[str, list[SetResult]]:
+        """Evaluates every set; results per model."""
+        return {name: self._evaluate(pairs) for name, pairs in self._evaluation.items()}
 
     @torch.no_grad()
     def _evaluate(self, pairs: _StackedPairs) -> list[SetResult]:
@@ -203,7 +206,7 @@ def train(
     place = torch.device(device)
     count = len(job.members)
     width = stack or (count if place.type == "cuda" else 1)
-    stacks = [_Stack(job, job.members[at : at + width], place) for at in range(0, count, width)]
+    stacks = [Stack(job, job.members[at : at + width], place) for at in range(0, count, width)]
     recorder = Recorder(job, on_epoch)
     final: dict[int, dict[str, Tensor]] = {}  # Of models that diverged, as they were then.
     for epoch in range(job.epochs):
@@ -211,7 +214,7 @@ def train(
             numbered = list(enumerate(range(number * width, min((number + 1) * width, count))))
             if not any(recorder.alive(k) for _, k in numbered):
                 continue
-            running, evaluated = models.epoch(epoch)
+            running, evaluated = models.train_epoch(epoch), models.evaluate()
             for within, k in numbered:
                 if not recorder.alive(k):
                     continue

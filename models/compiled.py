@@ -49,13 +49,13 @@ class _Set:
         return _Set(images.reshape(-1), target, classes, np.arange(len(images)))
 
 
-class _Trainee:
+class Trainee:
     """One member while it trains: its data, parameters, optimiser state and workspace."""
 
     def __init__(
         self, job: TrainingJob, member: Member, layout: Layout, initial: Floats, state_size: int
     ) -> None:
-        self._layout = layout
+        self.layout = layout
         self._member = member
         self._batch_size = job.batch_size
         self._order = batch_order(member, job.epochs).numpy()
@@ -64,9 +64,13 @@ class _Trainee:
         self.parameters = initial
         self._state = np.zeros(max(state_size, 1) * len(initial), np.float32)
 
-    def epoch(self, epoch: int, space: _Space) -> EpochResult:
+    def epoch(self, epoch: int, space: Workspace) -> EpochResult:
         """Trains epoch `epoch` (from 0) and evaluates; the running result, and one per evaluation set."""
-        member, layout, train = self._member, self._layout, self._train
+        return self.train_epoch(epoch, space), self.evaluate(space)
+
+    def train_epoch(self, epoch: int, space: Workspace) -> SetResult:
+        """Trains epoch `epoch` (from 0); the running result."""
+        member, layout, train = self._member, self.layout, self._train
         results = np.zeros(3)
         count = len(train.target)
         steps = -(-count // self._batch_size)
@@ -76,19 +80,22 @@ class _Trainee:
             self._batch_size, epoch * steps, float(member.learning_rate),
             float(member.weight_decay), float(member.aux_loss_weight), results,
         )  # fmt: skip
-        running = SetResult(results[0] / count, results[1] / count, results[2] / count)
-        evaluated = {}
+        return SetResult(results[0] / count, results[1] / count, results[2] / count)
+
+    def evaluate(self, space: Workspace) -> Mapping[str, SetResult]:
+        """Evaluates every set."""
+        layout, results, evaluated = self.layout, np.zeros(3), {}
         for name, pairs in self._evaluation.items():
             kernels.evaluate(
                 layout.plan, layout.layers, self.parameters, space.floats, space.integers, pairs.images,
-                pairs.target, pairs.classes, pairs.everything, float(member.aux_loss_weight), results,
+                pairs.target, pairs.classes, pairs.everything, float(self._member.aux_loss_weight), results,
             )  # fmt: skip
             size = len(pairs.target)
             evaluated[name] = SetResult(results[0] / size, results[1] / size, results[2] / size)
-        return running, evaluated
+        return evaluated
 
 
-class _Space:
+class Workspace:
     """The workspace of one thread; every call writes what it reads, so that models may share it in turn."""
 
     def __init__(self, layout: Layout) -> None:
@@ -106,24 +113,12 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: i
     Raises:
         ValueError: unknown architecture or optimiser, or one that the kernels have no plan for.
     """
-    rule = optimiser(job.optimiser)
-    modules = [build_seeded(job.architecture, job.hidden_units, member.init_seed) for member in job.members]
-    first = modules[0]
-    if not plannable(first, rule) or not isinstance(first, Joint | Shared):
-        raise ValueError(
-            f"no compiled kernels for architecture {job.architecture!r} with optimiser {job.optimiser!r}: "
-            "use backend 'torch'"
-        )
-    layout = Layout.of(first, rule, max(job.batch_size, kernels.EVALUATION_PAIRS))
-    trainees = [
-        _Trainee(job, member, layout, layout.pack(module), rule.state_size)
-        for member, module in zip(job.members, modules, strict=True)
-    ]
+    trainees = trainees_of(job)
     threads = min(threads, len(trainees))
-    spaces = [_Space(layout) for _ in range(threads)]
+    spaces = [Workspace(trainees[0].layout) for _ in range(threads)]
     recorder = Recorder(job, on_epoch)
 
-    def train_share(epoch: int, models: list[int], space: _Space) -> list[tuple[int, EpochResult]]:
+    def train_share(epoch: int, models: list[int], space: Workspace) -> list[tuple[int, EpochResult]]:
         return [(k, trainees[k].epoch(epoch, space)) for k in models]
 
     with ThreadPoolExecutor(threads) as pool:
@@ -139,4 +134,21 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: i
                     recorder.record_evaluation(k, name, result)
             if not recorder.end_epoch():
                 break
-    return recorder.history([layout.unpack(trainee.parameters) for trainee in trainees])
+    return recorder.history([trainee.layout.unpack(trainee.parameters) for trainee in trainees])
+
+
+def trainees_of(job: TrainingJob) -> list[Trainee]:
+    """Every member of a job, ready for its first epoch; all share one layout."""
+    rule = optimiser(job.optimiser)
+    modules = [build_seeded(job.architecture, job.hidden_units, member.init_seed) for member in job.members]
+    first = modules[0]
+    if not plannable(first, rule) or not isinstance(first, Joint | Shared):
+        raise ValueError(
+            f"no compiled kernels for architecture {job.architecture!r} with optimiser {job.optimiser!r}: "
+            "use backend 'torch'"
+        )
+    layout = Layout.of(first, rule, max(job.batch_size, kernels.EVALUATION_PAIRS))
+    return [
+        Trainee(job, member, layout, layout.pack(module), rule.state_size)
+        for member, module in zip(job.members, modules, strict=True)
+    ]

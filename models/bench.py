@@ -1,0 +1,258 @@
+"""Measures the training core beside the plain eager loop and a vmap ensemble: `python -m models.bench`.
+
+One core, one thread, synthetic digits; writes `bench.json`. Example:
+
+    python -m models.bench --quick --output bench.json
+"""
+
+# The thread pools' widths are set before the imports that make the pools.
+# ruff: noqa: E402
+
+from __future__ import annotations
+
+import os
+
+# One thread everywhere, before anything creates a thread pool.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[_variable] = "1"
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import batched, fused
+from models.benchfile import describe_machine, write
+from models.compiled import Trainee, Workspace, trainees_of
+from models.losses import pair_losses
+from models.nets import ARCHITECTURES, DIGITS, build_seeded
+from models.optim import optimiser
+from models.training import Member, TrainingJob
+
+# Dense floating-point operations of one training pair: forward and both gradients of every layer.
+FLOP_PER_PAIR = {"b1": 1.2e6, "b2": 1.2e6, "ws": 2.2e6, "wsal": 2.2e6}
+BATCH_SIZES = (1, 10, 25, 50)
+METHODS = ("eager", "vmap", "core")
+MODELS = 10  # Of the vmap ensemble, as many as a trial has folds.
+EPOCHS = 30
+TRAIN_PAIRS, VALIDATION_PAIRS = 800, 200
+
+
+@dataclass(frozen=True)
+class DigitLikePairs:
+    """Pairs as a trainer reads them."""
+
+    images: Tensor
+    target: Tensor
+    classes: Tensor
+
+
+def digit_like_pairs(count: int, seed: int) -> DigitLikePairs:
+    """Images mostly black with a few soft strokes, as MNIST's are; the class decides where they lie.
+
+    How many pixels are black matters: it decides how many maxima survive ReLU, and so what the backward
+    pass costs.
+    """
+    random = np.random.default_rng(seed)
+    strokes = np.random.default_rng(0).uniform(3, 11, (DIGITS, 6, 2))
+    classes = random.integers(0, DIGITS, (count, 2))
+    centres = strokes[classes] + random.normal(0, 0.5, (count, 2, 6, 2))
+    grid = np.arange(14)
+    across = np.exp(-((grid - centres[..., :1]) ** 2) / 1.5)
+    down = np.exp(-((grid - centres[..., 1:]) ** 2) / 1.5)
+    images = np.clip(1.2 * np.einsum("npsy,npsx->npyx", down, across) - 0.15, 0, 1) * 255
+    target = classes[:, 0] <= classes[:, 1]
+    return DigitLikePairs(
+        torch.from_numpy(images.astype(np.float32)),
+        torch.from_numpy(target.astype(np.int64)),
+        torch.from_numpy(classes),
+    )
+
+
+def trial_job(architecture: str, batch_size: int, models: int, epochs: int) -> TrainingJob:
+    """A trial's job: `models` folds of 800 training and 200 validation pairs."""
+    members = tuple(
+        Member(
+            train=digit_like_pairs(TRAIN_PAIRS, number),
+            evaluation={"validation": digit_like_pairs(VALIDATION_PAIRS, 100 + number)},
+            init_seed=number,
+            order_seed=number,
+            learning_rate=1e-3 if batch_size > 1 else 1e-4,
+            aux_loss_weight=1.0,
+        )
+        for number in range(models)
+    )
+    return TrainingJob(architecture, members, batch_size, epochs)
+
+
+def eager_epoch(job: TrainingJob) -> Callable[[], None]:
+    """One epoch of the plain PyTorch loop: one model, tensors loaded and put in order before the loop."""
+    member = job.members[0]
+    net = build_seeded(job.architecture, job.hidden_units, member.init_seed)
+    adam = optimiser("adam").plain(net.parameters(), member.learning_rate, member.weight_decay)
+    weight = member.aux_loss_weight if net.uses_aux_loss else None
+
+    def run() -> None:
+        order = torch.randperm(TRAIN_PAIRS)
+        images, target, classes = (
+            torch.split(values[order], job.batch_size)
+            for values in (member.train.images, member.train.target, member.train.classes)
+        )
+        for x, y, c in zip(images, target, classes, strict=True):
+            adam.zero_grad()
+            _, total = pair_losses(net(x), y, c, weight)
+            total.mean().backward()  # type: ignore[no-untyped-call]
+            adam.step()
+
+    return run
+
+
+def vmap_epoch(job: TrainingJob) -> Callable[[], None]:
+    """One epoch of ten models in batched PyTorch operations."""
+    stack = batched.Stack(job, job.members, torch.device("cpu"))
+
+    def run() -> None:
+        stack.train_epoch(0)
+
+    return run
+
+
+def core_epoch(job: TrainingJob) -> Callable[[], None]:
+    """One epoch of one model in the compiled kernels."""
+    trainees = trainees_of(replace(job, members=job.members[:1]))
+    trainee: Trainee = trainees[0]
+    workspace = Workspace(trainee.layout)
+
+    def run() -> None:
+        trainee.train_epoch(0, workspace)
+
+    return run
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def measure(architecture: str, batch_size: int, rounds: int) -> dict[str, float]:
+    """Milliseconds per model and step, by method: medians over rounds that take the methods in turn."""
+    job = trial_job(architecture, batch_size, MODELS, 1)
+    runs = {"eager": eager_epoch(job), "vmap": vmap_epoch(job), "core": core_epoch(job)}
+    models = {"eager": 1, "vmap": MODELS, "core": 1}
+    repeats = {"eager": 1, "vmap": 1, "core": 5}
+    steps = -(-TRAIN_PAIRS // batch_size)
+    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
+    runs["core"]()
+    for _ in range(rounds):
+        for method, run in runs.items():
+            for _ in range(repeats[method]):
+                seconds[method].append(timed(run))
+    return {m: 1e3 * median(values) / steps / models[m] for m, values in seconds.items()}
+
+
+def sgemm_gflops(size: int = 1024) -> dict[str, float]:
+    """Dense float32 matrix multiplication on one thread, GFLOP/s, by library."""
+    left, right = (np.random.default_rng(n).random((size, size), np.float32) for n in (0, 1))
+    result = {}
+    for library, a, b in (
+        ("numpy", left, right),
+        ("torch", torch.from_numpy(left), torch.from_numpy(right)),
+    ):
+        seconds = median(timed(lambda a=a, b=b: a @ b) for _ in range(15))  # type: ignore[misc]
+        result[library] = round(2 * size**3 / seconds / 1e9, 1)
+    return result
+
+
+def _work(batch_size: int, repeats: int, gate: Barrier, seconds: Any) -> None:
+    """One worker process of the scaling measurement: a third of a trial, several times."""
+    job = trial_job("wsal", batch_size, MODELS, 1)
+    fused.train(job)
+    gate.wait()
+    seconds.put(timed(lambda: [fused.train(job) for _ in range(repeats)]))
+
+
+def scaling(workers: int, batch_size: int = 25, repeats: int = 6) -> float:
+    """Seconds for `repeats` short trials in each of `workers` processes at once (the slowest one's)."""
+    spawn = multiprocessing.get_context("spawn")
+    gate, seconds = spawn.Barrier(workers), spawn.Queue()
+    processes = [
+        spawn.Process(target=_work, args=(batch_size, repeats, gate, seconds)) for _ in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    slowest: float = max(seconds.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return slowest
+
+
+def say(text: str) -> None:
+    """A line of the report."""
+    print(text, flush=True)  # noqa: T201
+
+
+def main() -> None:
+    """Measure, print the table and write the file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--output", type=Path, default=Path("bench.json"), help="file to write or to add to")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds whose median is taken")
+    parser.add_argument("--quick", action="store_true", help="three rounds, batch sizes 1 and 25, no trials")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rounds = 3 if options.quick else options.rounds
+    sgemm = sgemm_gflops()
+    say(f"sgemm on one thread: numpy {sgemm['numpy']} GFLOP/s, torch {sgemm['torch']} GFLOP/s")
+    say("                 ms per model and step            times eager    GFLOP/s")
+    say("model batch   eager     vmap     core      vmap     core       core")
+    records = []
+    for architecture in ARCHITECTURES:
+        for batch_size in BATCH_SIZES if not options.quick else (1, 25):
+            ms = measure(architecture, batch_size, rounds)
+            rate = {m: FLOP_PER_PAIR[architecture] * batch_size / value / 1e6 for m, value in ms.items()}
+            say(
+                f"{architecture:5} {batch_size:5} {ms['eager']:7.3f} {ms['vmap']:8.3f} {ms['core']:8.4f}"
+                f" {ms['eager'] / ms['vmap']:9.2f} {ms['eager'] / ms['core']:8.1f} {rate['core']:10.1f}"
+            )
+            records += [
+                {
+                    "architecture": architecture,
+                    "batch_size": batch_size,
+                    "method": method,
+                    "ms_per_model_step": round(ms[method], 5),
+                    "gflops": round(rate[method], 3),
+                }
+                for method in METHODS
+            ]
+    sections: dict[str, Any] = {**describe_machine(), "n": rounds, "sgemm_gflops": sgemm}
+    if not options.quick:
+        sections["trials"] = []
+        for batch_size in (25, 1):
+            seconds = timed(lambda: fused.train(trial_job("wsal", batch_size, MODELS, EPOCHS)))  # noqa: B023
+            say(f"wsal, batch size {batch_size}: a trial of {MODELS} folds, {EPOCHS} epochs: {seconds:.2f} s")
+            sections["trials"].append(
+                {"architecture": "wsal", "batch_size": batch_size, "seconds": round(seconds, 2)}
+            )
+        one, two = median(scaling(1) for _ in range(3)), median(scaling(2) for _ in range(3))
+        say(f"two workers do {2 * one / two:.2f} times the trials of one")
+        sections["scaling"] = {"workers": 2, "times_one": round(2 * one / two, 3), "n": 3}
+    write(options.output, records, sections)
+    say(f"written: {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The file of measurements, `bench.json`: several programs add their sections, none drops another's."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+Record = Mapping[str, Any]
+
+# What tells one measurement from another; a new one of the same replaces the old.
+_KEYS = ("architecture", "batch_size", "method")
+
+
+def write(path: Path, records: Sequence[Record], sections: Mapping[str, Any]) -> None:
+    """Adds records and sections to the file, made if it is not there.
+
+    Args:
+        path: the JSON file; written beside and then renamed, so that it is never half there.
+        records: measurements with the keys architecture, batch_size, method, ms_per_model_step, gflops; each
+            replaces the one of the same architecture, batch size and method, others stay.
+        sections: top-level entries to set; others stay.
+
+    Raises:
+        ValueError: the file is there but is no JSON object.
+    """
+    content: dict[str, Any] = {}
+    if path.exists():
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: not a JSON file ({error}); move it away or name another") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: expected a JSON object, got a {type(content).__name__}")
+    kept = {tuple(record.get(key) for key in _KEYS): record for record in content.get("records", [])}
+    kept.update({tuple(record.get(key) for key in _KEYS): dict(record) for record in records})
+    content.update(sections)
+    content["records"] = list(kept.values())
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    beside.replace(path)
+
+
+def describe_machine() -> dict[str, Any]:
+    """The sections `hardware` and `versions`."""
+    return {
+        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "numba", "llvmlite", "numpy")},
+        },
+    }
+
+
+def _processor() -> str:
+    """The processor's name, where Linux tells it."""
+    table = Path("/proc/cpuinfo")
+    if table.exists():
+        lines = (line.partition(":") for line in table.read_text("utf-8").splitlines())
+        fields = {name.strip(): value.strip() for name, _, value in lines}
+        named = (f"family {fields.get('cpu family')}", f"model {fields.get('model')}")
+        return f"{fields.get('model name', platform.processor())} ({', '.join(named)})"
+    return platform.processor() or platform.machine()
