@@ -1,0 +1,1 @@
+"""The search service: ledger, workers, evaluation and the command line."""

@@ -1,0 +1,1 @@
+"""Studies: their definitions as TOML files, and the model that validates them."""
