@@ -45,6 +45,7 @@ METHODS = ("eager", "vmap", "core")
 MODELS = 10  # Of the vmap ensemble, as many as a trial has folds.
 EPOCHS = 30
 TRAIN_PAIRS, VALIDATION_PAIRS = 800, 200
+STEPS = 200  # At most, in one timed call.
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,13 @@ def digit_like_pairs(count: int, seed: int) -> DigitLikePairs:
     )
 
 
-def trial_job(architecture: str, batch_size: int, models: int, epochs: int) -> TrainingJob:
-    """A trial's job: `models` folds of 800 training and 200 validation pairs."""
+def trial_job(
+    architecture: str, batch_size: int, models: int, epochs: int, pairs: int = TRAIN_PAIRS
+) -> TrainingJob:
+    """A trial's job: `models` folds of 800 training pairs (or as many as asked) and 200 validation pairs."""
     members = tuple(
         Member(
-            train=digit_like_pairs(TRAIN_PAIRS, number),
+            train=digit_like_pairs(pairs, number),
             evaluation={"validation": digit_like_pairs(VALIDATION_PAIRS, 100 + number)},
             init_seed=number,
             order_seed=number,
@@ -102,7 +105,7 @@ def eager_epoch(job: TrainingJob) -> Callable[[], None]:
     weight = member.aux_loss_weight if net.uses_aux_loss else None
 
     def run() -> None:
-        order = torch.randperm(TRAIN_PAIRS)
+        order = torch.randperm(len(member.train.target))
         images, target, classes = (
             torch.split(values[order], job.batch_size)
             for values in (member.train.images, member.train.target, member.train.classes)
@@ -147,11 +150,12 @@ def timed(run: Callable[[], object]) -> float:
 
 def measure(architecture: str, batch_size: int, rounds: int) -> dict[str, float]:
     """Milliseconds per model and step, by method: medians over rounds that take the methods in turn."""
-    job = trial_job(architecture, batch_size, MODELS, 1)
+    pairs = min(TRAIN_PAIRS, STEPS * batch_size)
+    job = trial_job(architecture, batch_size, MODELS, 1, pairs)
     runs = {"eager": eager_epoch(job), "vmap": vmap_epoch(job), "core": core_epoch(job)}
     models = {"eager": 1, "vmap": MODELS, "core": 1}
     repeats = {"eager": 1, "vmap": 1, "core": 5}
-    steps = -(-TRAIN_PAIRS // batch_size)
+    steps = -(-pairs // batch_size)
     seconds: dict[str, list[float]] = {method: [] for method in METHODS}
     runs["core"]()
     for _ in range(rounds):
@@ -210,7 +214,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--output", type=Path, default=Path("bench.json"), help="file to write or to add to")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds whose median is taken")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds whose median is taken")
     parser.add_argument("--quick", action="store_true", help="three rounds, batch sizes 1 and 25, no trials")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -15,7 +15,7 @@ import numpy as np
 from models.kernels import epoch as kernels
 from models.kernels import updates
 from models.kernels.jit import Floats, Integers
-from models.layout import Layout, plannable
+from models.layout import Layout, float_zeros, plannable
 from models.nets import DIGITS, Joint, Shared, build_seeded
 from models.optim import optimiser
 from models.recording import Recorder, SetResult
@@ -62,7 +62,7 @@ class Trainee:
         self._train = _Set.of(member.train)
         self._evaluation = {name: _Set.of(pairs) for name, pairs in member.evaluation.items()}
         self.parameters = initial
-        self._state = np.zeros(max(state_size, 1) * len(initial), np.float32)
+        self._state = float_zeros(max(state_size, 1) * len(initial))
 
     def epoch(self, epoch: int, space: Workspace) -> EpochResult:
         """Trains epoch `epoch` (from 0) and evaluates; the running result, and one per evaluation set."""
@@ -99,10 +99,10 @@ class Workspace:
     """The workspace of one thread; every call writes what it reads, so that models may share it in turn."""
 
     def __init__(self, layout: Layout) -> None:
-        self.gradients = np.zeros(layout.parameters.size, np.float32)
-        self.floats = np.zeros(layout.floats.size, np.float32)
+        self.gradients = float_zeros(layout.parameters.size)
+        self.floats = float_zeros(layout.floats.size)
         self.integers = np.zeros(layout.integers.size, np.int32)
-        self.rates = np.zeros(updates.RATES, np.float32)
+        self.rates = float_zeros(updates.RATES)
 
 
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: int = 1) -> TrainingHistory:

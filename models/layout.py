@@ -24,6 +24,14 @@ def plannable(module: Architecture, rule: Optimiser) -> bool:
     return type(module).forward in (Joint.forward, Shared.forward) and type(rule) in updates.COMPILED_RULES
 
 
+def float_zeros(count: int) -> Floats:
+    """A flat float32 array that starts on a cache line, so that no aligned vector straddles two."""
+    line = 64
+    raw = np.zeros(4 * count + line, np.uint8)
+    start = -raw.ctypes.data % line
+    return raw[start : start + 4 * count].view(np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """One tensor of the module, at `place` in the flat parameters as an array of `shape`.
@@ -185,7 +193,7 @@ class Layout:
 
     def pack(self, module: nn.Module) -> Floats:
         """The module's parameters as one flat float32 array."""
-        flat = np.zeros(self.parameters.size, np.float32)
+        flat = float_zeros(self.parameters.size)
         tensors = module.state_dict()
         for name, block in self.blocks.items():
             block.view(flat)[...] = tensors[name].numpy().reshape(block.split).transpose(block.axes)

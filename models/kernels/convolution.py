@@ -28,7 +28,8 @@ SIZE2 = SIDE2 * SIDE2 * MAPS2
 RUN = 3 * MAPS1  # The inputs of three neighbouring taps lie side by side.
 TAPS2 = 3 * RUN
 SCRATCH2 = 2 * 2 * SIDE2 * MAPS2  # What `forward2` needs.
-SURVIVORS = SIDE2 * SIDE2 + 1  # What `backward2` needs; the list is written one beyond its end.
+CHUNK2 = 4  # Images whose maxima are listed at once: few enough for the first-level cache.
+SURVIVORS = CHUNK2 * SIDE2 * SIDE2 + 1  # The list is written one beyond its end.
 
 # Where a window's four places and a kernel's nine taps meet the 4×4 pixels around it.
 _PIXELS = [(row, column) for row in range(4) for column in range(4)]
@@ -134,60 +135,93 @@ def forward2(
                 e.store(position, e.at(positions, e.mul(cell_row, SIDE2 * MAPS2), where))
 
 
+# The three runs of inputs that a position of the second convolution reads, as (offset, weights' offset).
+# Fifteen vectors, which with one factor fill sixteen registers. The last vector of a run overlaps the one
+# before it: both come to the same values there, and whichever is stored last is right.
+_RUNS = [(row * ROW1 + at, row * RUN + at) for row in range(3) for at in (0, 8, 16, 24, RUN - LANES)]
+
+
 @vector_kernel
-def _backward2_map(
-    e: Emitter, source: Address, source_gradient: Address, weights: Address, weight_gradient: Address,
-    corners: Address, gradients: Address, count: Count,
-) -> None:  # fmt: skip
-    """One output map: adds the outer products of its `count` surviving maxima with the inputs they read."""
-    runs = [(row, at, lanes) for row in range(3) for at, lanes in chunks(RUN)]
-    sums = [e.variable(e.load(e.at(weight_gradient, row * RUN + at), lanes)) for row, at, lanes in runs]
+def _map_gradient(
+    e: Emitter, source: Address, weight_gradient: Address, corners: Address, gradients: Address, count: Count
+) -> None:
+    """Adds to one output map's weight gradient: `count` surviving maxima times the inputs they read."""
+    sums = [e.variable(e.load(e.at(weight_gradient, tap))) for _, tap in _RUNS]
     with e.loop(count) as number:
-        corner = e.scalar_index(e.at(corners, number))
-        here, there = e.at(source, corner), e.at(source_gradient, corner)
-        for place, (row, at, lanes) in zip(sums, runs, strict=True):
-            gradient = e.broadcast(e.at(gradients, number), lanes)
-            e.set(place, e.fma(gradient, e.load(e.at(here, row * ROW1 + at), lanes), e.get(place)))
-        for row, at, lanes in runs:
-            gradient = e.broadcast(e.at(gradients, number), lanes)
-            spot = e.at(there, row * ROW1 + at)
-            weight = e.load(e.at(weights, row * RUN + at), lanes)
-            e.store(e.fma(gradient, weight, e.load(spot, lanes)), spot)
-    for place, (row, at, _) in zip(sums, runs, strict=True):
-        e.store(e.get(place), e.at(weight_gradient, row * RUN + at))
+        here = e.at(source, e.scalar_index(e.at(corners, number)))
+        gradient = e.broadcast(e.at(gradients, number))
+        for place, (at, _) in zip(sums, _RUNS, strict=True):
+            e.set(place, e.fma(gradient, e.load(e.at(here, at)), e.get(place)))
+    for place, (_, tap) in zip(sums, _RUNS, strict=True):
+        e.store(e.get(place), e.at(weight_gradient, tap))
+
+
+@vector_kernel
+def source_gradient2(
+    e: Emitter, gradient: Address, positions: Address, weights: Address, source_gradient: Address
+) -> None:
+    """Gradient of one image's first pooled output, given that of the second; the border gets values too."""
+    with e.loop(SIZE1 // LANES) as vector:
+        e.store(e.zeros(), e.at(source_gradient, e.mul(vector, LANES)))
+    with e.loop(SIDE2) as y, e.loop(SIDE2) as x:
+        cell = e.at(gradient, e.mul(y, SIDE2 * MAPS2), e.mul(x, MAPS2))
+        held = e.at(positions, e.mul(y, SIDE2 * MAPS2), e.mul(x, MAPS2))
+        for place, (dy, dx) in enumerate(_WINDOW):
+            corner = e.at(source_gradient, e.mul(y, 2 * ROW1), e.mul(x, 2 * MAPS1), dy * ROW1 + dx * MAPS1)
+            # A bit for every output map whose maximum lay at this place and passes a gradient on.
+            bits = e.bits(
+                [
+                    e.both(e.equal(e.load(e.at(held, m)), place), e.nonzero(e.load(e.at(cell, m))))
+                    for m, _ in chunks(MAPS2)
+                ]
+            )
+            sums = [e.variable(e.zeros()) for _ in _RUNS]
+            with e.loop_over_bits(bits) as m:
+                gradient_m = e.broadcast(e.at(cell, m))
+                taps = e.at(weights, e.mul(m, TAPS2))
+                for place_sum, (_, tap) in zip(sums, _RUNS, strict=True):
+                    e.set(place_sum, e.fma(gradient_m, e.load(e.at(taps, tap)), e.get(place_sum)))
+            # Added only now, when the stores of the place before, which these overlap, have left the
+            # processor's store buffer. All are read before any is written: the last two of a run overlap.
+            results = [
+                e.add(e.load(e.at(corner, at)), e.get(place_sum))
+                for place_sum, (at, _) in zip(sums, _RUNS, strict=True)
+            ]
+            for result, (at, _) in zip(results, _RUNS, strict=True):
+                e.store(result, e.at(corner, at))
 
 
 @compiled
-def backward2(
-    source: Floats, so: int, source_gradient: Floats, go: int, weights: Floats, wo: int,
-    weight_gradient: Floats, wgo: int, gradient: Floats, dyo: int, positions: Positions, po: int,
-    corners: Positions, co: int, gradients: Floats, lo: int,
+def weight_gradient2(
+    source: Floats, so: int, images: int, gradient: Floats, dyo: int, positions: Positions, po: int,
+    weight_gradient: Floats, wgo: int, corners: Positions, co: int, survivors: Floats, lo: int,
 ) -> None:  # fmt: skip
-    """Adds one image's gradient of the second weights, and writes that of its first pooled output.
+    """Adds the gradient of the second weights from up to `CHUNK2` images that lie one behind the other.
 
-    Only a window's maximum passes a gradient on, and only where ReLU let it live: an eighth of the positions
-    or so, listed per output map.
+    Only a window's maximum passes a gradient on, and only where ReLU let it live: they are listed per output
+    map, so that the map's gradient stays in registers over all of them.
     """
-    for n in range(SIZE1):
-        source_gradient[go + n] = 0
     for m in range(MAPS2):
         count = 0
-        for y in range(SIDE2):
-            for x in range(SIDE2):
-                n = (y * SIDE2 + x) * MAPS2 + m
-                position = positions[po + n]
-                corners[co + count] = (2 * y + (position >> 1)) * ROW1 + (2 * x + (position & 1)) * MAPS1
-                gradients[lo + count] = gradient[dyo + n]
-                count += gradient[dyo + n] != 0
-        _backward2_map(
-            source, so, source_gradient, go, weights, wo + m * TAPS2, weight_gradient, wgo + m * TAPS2,
-            corners, co, gradients, lo, count,
-        )  # fmt: skip
+        for image in range(images):
+            for y in range(SIDE2):
+                for x in range(SIDE2):
+                    n = image * SIZE2 + (y * SIDE2 + x) * MAPS2 + m
+                    position = positions[po + n]
+                    corner = (2 * y + (position >> 1)) * ROW1 + (2 * x + (position & 1)) * MAPS1
+                    corners[co + count] = image * SIZE1 + corner
+                    survivors[lo + count] = gradient[dyo + n]
+                    count += gradient[dyo + n] != 0
+        _map_gradient(source, so, weight_gradient, wgo + m * TAPS2, corners, co, survivors, lo, count)
 
 
-@compiled
-def taps_first(weights: Floats, wo: int, turned: Floats, to: int) -> None:
-    """Second weights (32, 108) as (108, 32), for the forward pass."""
-    for tap in range(TAPS2):
-        for m in range(MAPS2):
-            turned[to + tap * MAPS2 + m] = weights[wo + m * TAPS2 + tap]
+@vector_kernel
+def taps_first(e: Emitter, weights: Address, turned: Address) -> None:
+    """Second weights (32, 108) as (108, 32), for the forward pass; the last block of 8×8 overlaps."""
+    with e.loop(MAPS2 // LANES) as block:
+        source = e.at(weights, e.mul(block, LANES * TAPS2))
+        target = e.at(turned, e.mul(block, LANES))
+        for tap in [*range(0, TAPS2 - LANES, LANES), TAPS2 - LANES]:
+            rows = [e.load(e.at(source, m * TAPS2 + tap)) for m in range(LANES)]
+            for number, row in enumerate(e.transposed(rows)):
+                e.store(row, e.at(target, (tap + number) * MAPS2))

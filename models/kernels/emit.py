@@ -117,6 +117,32 @@ class Emitter:
         """Lanes of 32-bit integers equal to a number, as a mask."""
         return self._b.icmp_signed("==", a, self.integers(number, a.type.count))
 
+    def nonzero(self, a: Value) -> Value:
+        """Lanes that are not zero, as a mask; NaN is not zero."""
+        return self._b.fcmp_unordered("!=", a, self.zeros(a.type.count))
+
+    def both(self, a: Value, b: Value) -> Value:
+        """Lanes set in two masks."""
+        return self._b.and_(a, b)
+
+    def bits(self, masks: Sequence[Value]) -> Value:
+        """Up to four masks of eight lanes as one 32-bit integer, the first lane lowest."""
+        result = ir.Constant(_INT32, 0)
+        for number, mask in enumerate(masks):
+            byte = self._b.zext(self._b.bitcast(mask, ir.IntType(LANES)), _INT32)
+            result = self._b.or_(result, self._b.shl(byte, ir.Constant(_INT32, number * LANES)))
+        return result
+
+    @contextmanager
+    def loop_over_bits(self, bits: Value) -> Iterator[Value]:
+        """A run-time loop over the numbers of the bits set, from the lowest."""
+        left = self.variable(bits)
+        count = self._b.zext(self._b.ctpop(bits), _INDEX)
+        with self.loop(count):
+            present = self.get(left)
+            self.set(left, self._b.and_(present, self._b.sub(present, ir.Constant(_INT32, 1))))
+            yield self._b.zext(self._b.cttz(present, ir.Constant(ir.IntType(1), 1)), _INDEX)
+
     def select(self, mask: Value, a: Value, b: Value) -> Value:
         """Lanes of `a` where the mask is set, else of `b`."""
         return self._b.select(mask, a, b)
@@ -185,6 +211,22 @@ class Emitter:
     def multiply(self, a: Value, b: Value) -> Value:
         """a · b."""
         return self._b.fmul(a, b)
+
+    def without_traces(self, a: Value) -> Value:
+        """`a` with lanes below 1e-30 in size set to zero; NaN stays.
+
+        Moments of units that died shrink for ever and would end as denormal numbers, on which some processors
+        are a hundred times slower.
+        """
+        vector = a.type
+        size = self._b.call(
+            cgutils.get_or_insert_function(
+                self._b.module, ir.FunctionType(vector, [vector]), f"llvm.fabs.v{vector.count}f32"
+            ),
+            [a],
+        )
+        least = ir.Constant(vector, [1e-30] * vector.count)
+        return self._b.select(self._b.fcmp_ordered("<", size, least), self.zeros(vector.count), a)
 
     def variable(self, value: Value) -> Any:
         """A place that holds a value across run-time loops; LLVM keeps it in a register."""

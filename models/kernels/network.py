@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from models.kernels.convolution import (
+    CHUNK2,
     IMAGE,
     MAPS1,
     MAPS2,
@@ -14,11 +15,12 @@ from models.kernels.convolution import (
     TAPS2,
     backward1_pair,
     backward1_single,
-    backward2,
     forward1_pair,
     forward1_single,
     forward2,
+    source_gradient2,
     taps_first,
+    weight_gradient2,
 )
 from models.kernels.emit import LANES
 from models.kernels.jit import Floats, Integers, Positions, compiled
@@ -126,15 +128,19 @@ def backward(
     for n in range(MAPS2 * TAPS2):
         gradients[plan.weights2 + n] = 0
     sum_rows(floats, plan.pooled2_gradient, rows * 9, MAPS2, gradients, plan.bias2)
+    for row in range(0, rows, CHUNK2):
+        weight_gradient2(
+            floats, plan.pooled1 + row * SIZE1, min(CHUNK2, rows - row),
+            floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2,
+            gradients, plan.weights2, integers, plan.corners, floats, plan.survivors,
+        )  # fmt: skip
     for row in range(rows):
         pair = chosen[first + row // plan.images_per_pair]
         image = (pair * plan.images_per_pair + row % plan.images_per_pair) * size
         pooled1 = plan.pooled1 + row * SIZE1
         positions1 = plan.positions1 + row * PLACES1
-        backward2(floats, pooled1, floats, plan.pooled1_gradient, parameters, plan.weights2,
-                  gradients, plan.weights2, floats, plan.pooled2_gradient + row * SIZE2,
-                  integers, plan.positions2 + row * SIZE2, integers, plan.corners,
-                  floats, plan.survivors)  # fmt: skip
+        source_gradient2(floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2,
+                         parameters, plan.weights2, floats, plan.pooled1_gradient)  # fmt: skip
         if plan.channels == 1:
             backward1_single(images, image, floats, pooled1, integers, positions1,
                              floats, plan.pooled1_gradient, gradients, plan.weights1,

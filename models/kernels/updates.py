@@ -34,8 +34,8 @@ def _adam_vectors(
         gradient = e.fma(decay, parameter, e.load(e.at(gradients, at)))
         mean = e.fma(beta1, e.load(e.at(means, at)), e.multiply(rest1, gradient))
         square = e.fma(beta2, e.load(e.at(squares, at)), e.multiply(e.multiply(rest2, gradient), gradient))
-        e.store(mean, e.at(means, at))
-        e.store(square, e.at(squares, at))
+        e.store(e.without_traces(mean), e.at(means, at))
+        e.store(e.without_traces(square), e.at(squares, at))
         denominator = e.fma(e.sqrt(square), unbias, eps)
         e.store(e.fma(size, e.divide(mean, denominator), parameter), e.at(parameters, at))
 
@@ -51,7 +51,7 @@ def _sgd_vectors(
         parameter = e.load(e.at(parameters, at))
         gradient = e.fma(decay, parameter, e.load(e.at(gradients, at)))
         velocity = e.fma(momentum, e.load(e.at(velocities, at)), gradient)
-        e.store(velocity, e.at(velocities, at))
+        e.store(e.without_traces(velocity), e.at(velocities, at))
         e.store(e.fma(size, velocity, parameter), e.at(parameters, at))
 
 
