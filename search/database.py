@@ -1,0 +1,303 @@
+"""Opens a database URL: engine, transactions, the database's clock, schema version; translates its errors.
+
+Everything that SQLAlchemy or a driver raises about a database leaves this module as a `StorageError` or a
+`DatabaseAway`, with passwords masked.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from sqlalchemy import Connection, Double, create_engine, event, insert, inspect, select, text
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from search.errors import StorageError, WorkError
+from search.tables import SCHEMA_VERSION, Base, SchemaRow
+
+# How long a SQLite connection waits for another's write lock. Writes take milliseconds; this is for a slow disk.
+BUSY_SECONDS = 60
+CONNECT_SECONDS = 10
+# Any number that other programs on the same PostgreSQL database will hardly use as an advisory lock.
+CREATION_LOCK = 0x7061697273
+
+SQLITE = "sqlite"
+POSTGRESQL = "postgresql"
+
+
+class DatabaseAway(WorkError):
+    """The database did not answer, or broke off; the same call may succeed later."""
+
+
+class DiskFullError(WorkError):
+    """The database has no room left to write."""
+
+
+class now(FunctionElement[float]):  # noqa: N801 - an SQL function, lower case like sqlalchemy.func's
+    """The database's clock as an SQL expression, in seconds since 1970 (UTC): workers' clocks may be wrong."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, POSTGRESQL)
+def _now_postgresql(element: now, compiler: Any, **options: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+@compiles(now, SQLITE)
+def _now_sqlite(element: now, compiler: Any, **options: Any) -> str:
+    # 2440587.5 is the Julian day of 1970-01-01; unixepoch('subsec') would need SQLite 3.42.
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def parse_url(given: str) -> URL:
+    """The URL with its driver named.
+
+    Raises:
+        StorageError: not a URL, or of a database other than SQLite and PostgreSQL. The message masks passwords.
+    """
+    expected = "expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+    try:
+        url = make_url(given)
+    except (ArgumentError, ValueError):
+        # What is no URL may still hold a password: it is not repeated.
+        raise StorageError(f"storage URL is malformed: {expected}") from None
+    backend = url.get_backend_name()
+    if backend == POSTGRESQL:
+        if url.drivername not in (POSTGRESQL, f"{POSTGRESQL}+psycopg"):
+            raise StorageError(f"storage URL names driver {url.drivername!r}: {expected}")
+        return url.set(drivername=f"{POSTGRESQL}+psycopg")
+    if backend == SQLITE:
+        if url.drivername not in (SQLITE, f"{SQLITE}+pysqlite") or not url.database or url.host:
+            raise StorageError(f"storage URL {mask(url)!r} names no file: {expected}")
+        if url.database == ":memory:":
+            raise StorageError("storage URL names a database in memory, which workers cannot share: name a file")
+        return url.set(drivername=SQLITE)
+    raise StorageError(f"storage URL names database {backend!r}: {expected}")
+
+
+def mask(url: URL) -> str:
+    """The URL without its password, for people."""
+    secretive = {key: "***" for key in url.query if "pass" in key.lower()}
+    return url.update_query_dict(secretive).render_as_string(hide_password=True)
+
+
+class Database:
+    """One database, seen through a small pool of connections; safe to use from several threads.
+
+    Attributes:
+        url: with the password; never print it.
+        label: the URL for people, its password masked.
+    """
+
+    def __init__(self, url: str | URL) -> None:
+        self.url = parse_url(url) if isinstance(url, str) else url
+        self.label = mask(self.url)
+        self.is_sqlite = self.url.get_backend_name() == SQLITE
+        self.engine: Engine = create_engine(self.url, **self.engine_options(overflow=0))
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    def engine_options(self, overflow: int) -> dict[str, Any]:
+        """Options of `create_engine` for this database: one pooled connection, and `overflow` more at need."""
+        if self.is_sqlite:
+            return {"connect_args": {"timeout": BUSY_SECONDS}}
+        return {
+            "pool_size": 1,
+            "max_overflow": overflow,
+            "pool_pre_ping": True,
+            "pool_recycle": 1800,
+            "connect_args": {"connect_timeout": CONNECT_SECONDS, "application_name": "pairsearch"},
+        }
+
+    @property
+    def file(self) -> Path | None:
+        """SQLite's file, else None."""
+        if not self.is_sqlite:
+            return None
+        return Path((self.url.database or "").removeprefix("file:"))
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that may write: commits at the end of the block, rolls back on an exception.
+
+        Raises:
+            DatabaseAway, DiskFullError, StorageError: translated, see `translated`.
+        """
+        with self.translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, and on SQLite takes no write lock. Raises as `write` does."""
+        with self.translated(), self.engine.connect() as connection:
+            yield connection.execution_options(pairsearch_read=True)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn the errors of SQLAlchemy and the drivers inside the block into ours.
+
+        Errors of our own making (a missing column, a broken constraint) are not caught: they are bugs.
+        """
+        try:
+            yield
+        except PoolTimeoutError:
+            raise DatabaseAway(f"database {self.label}: no free connection") from None
+        except DBAPIError as error:
+            raise self._translation(error) or error from None
+
+    def _translation(self, error: DBAPIError) -> Exception | None:
+        cause = error.orig
+        message = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        if self.url.password:
+            message = message.replace(str(self.url.password), "***")
+        if isinstance(cause, sqlite3.DatabaseError):
+            code = getattr(cause, "sqlite_errorname", "")
+            if code == "SQLITE_NOTADB" or code.startswith("SQLITE_CORRUPT"):
+                return StorageError(f"{self.file} is no SQLite database, or a damaged one: name another file")
+            if code == "SQLITE_FULL":
+                return DiskFullError(f"database {self.label}: the disk is full: make room and start again")
+            if code.startswith("SQLITE_READONLY"):
+                return StorageError(f"database {self.label} is read-only: make it writable or name another")
+            if code.startswith("SQLITE_CANTOPEN"):
+                return StorageError(f"database {self.label} cannot be opened: does its folder exist, writable?")
+            if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR")):
+                return DatabaseAway(f"database {self.label}: {message}")
+            return None
+        state = getattr(cause, "sqlstate", None) or ""
+        if state in ("53100",):
+            return DiskFullError(f"database {self.label}: the disk is full: make room and start again")
+        if state == "25006":
+            return StorageError(f"database {self.label} is read-only: name a user and database that may write")
+        # 08 connection, 57P shutdown, 53 resources, 40 deadlock or serialisation: later may do.
+        if error.connection_invalidated or state[:2] in ("08", "53", "40") or state.startswith("57P"):
+            return DatabaseAway(f"database {self.label} is not reachable: {message}")
+        if not state and type(cause).__name__ in ("OperationalError", "InterfaceError"):
+            return DatabaseAway(f"database {self.label} is not reachable: {message}")
+        if state[:2] in ("28", "3D", "42") and state not in ("42P01", "42703", "42601"):
+            return StorageError(f"database {self.label}: {message}")
+        return None
+
+    @contextmanager
+    def creation_lock(self) -> Iterator[None]:
+        """Held by one process at a time while tables or studies are first created."""
+        if (file := self.file) is not None:
+            try:
+                with FileLock(f"{file}.lock"):
+                    yield
+            except OSError as error:
+                raise StorageError(
+                    f"database {self.label} cannot be opened: {error.strerror or error}: does its folder exist, writable?"
+                ) from None
+            return
+        # A second engine: the lock lives as long as its connection, beside the pooled one that does the work.
+        engine = create_engine(self.url, **self.engine_options(overflow=0))
+        try:
+            with self.translated(), engine.connect() as connection:
+                connection.execute(text("select pg_advisory_lock(:key)"), {"key": CREATION_LOCK})
+                yield
+        finally:
+            engine.dispose()
+
+    def schema_version(self) -> int | None:
+        """The version of our tables in this database, None where there are none. Raises as `read` does."""
+        with self.read() as connection:
+            if not inspect(connection).has_table(SchemaRow.__tablename__):
+                return None
+            return connection.execute(select(SchemaRow.version)).scalar_one_or_none()
+
+    def create_tables(self) -> None:
+        """Create our tables where they are missing; the caller holds `creation_lock`."""
+        with self.write() as connection:
+            Base.metadata.create_all(connection)
+            if connection.execute(select(SchemaRow.version)).first() is None:
+                connection.execute(insert(SchemaRow).values(id=1, version=SCHEMA_VERSION))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    # We say BEGIN ourselves, below: the driver's own way starts writing transactions as reading ones, which
+    # then fail at once, without waiting, when another has written in between.
+    connection.isolation_level = None
+    tune_sqlite(connection, record)
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def tune_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    """Settings of every SQLite connection (SQLAlchemy's `connect` event).
+
+    In WAL mode readers and the writer do not block each other, and `synchronous = NORMAL` cannot damage the
+    database; a power cut may take back the last transactions, whose configurations are then trained again.
+    """
+    cursor = connection.cursor()
+    try:
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            cursor.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        # A database that only can be read keeps the mode it has.
+        if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
+            raise
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get("pairsearch_read", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def open_database(url: str, *, create: bool = False) -> Database:
+    """Open a database and check its schema version.
+
+    Args:
+        url: see `parse_url`.
+        create: make the tables (and SQLite's file) where they are missing; otherwise that is an error.
+
+    Raises:
+        StorageError: malformed, unreachable, read-only where writing is needed, no database, without our tables,
+            or of another schema version.
+    """
+    database = Database(url)
+    try:
+        if not create and database.file is not None and not database.file.exists():
+            raise StorageError(f"no database at {database.file}: `pairsearch create` makes one")
+        with database.creation_lock() if create else _unlocked():
+            version = database.schema_version()
+            if version is None and create:
+                database.create_tables()
+                version = SCHEMA_VERSION
+        if version is None:
+            raise StorageError(f"database {database.label} holds no studies yet: `pairsearch create` makes them")
+        if version != SCHEMA_VERSION:
+            age, advice = (
+                ("newer", "upgrade pairsearch") if version > SCHEMA_VERSION else ("older", "name another database")
+            )
+            raise StorageError(
+                f"database {database.label} has schema version {version}, {age} than this program's "
+                f"{SCHEMA_VERSION}: {advice}"
+            )
+    except DatabaseAway as error:
+        database.close()
+        raise StorageError(str(error)) from None
+    except (StorageError, SQLAlchemyError):
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def _unlocked() -> Iterator[None]:
+    yield

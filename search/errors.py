@@ -1,0 +1,48 @@
+"""Exit codes, and the errors that the command line turns into one line and one of them.
+
+    PairsearchError                 exit code
+    ├── InputError                  2    something given cannot be used; nothing was changed
+    │   ├── StorageError            2    the database cannot be opened or is not ours
+    │   └── StudyError              2    an unknown study, or one that the database holds differently
+    └── WorkError                   1    the work was possible, and failed
+
+`data.errors.DataError` and `studies.errors.DefinitionError`, which know nothing of this package, count as input
+errors. Errors of SQLAlchemy and of the database drivers are translated in `search.database` alone.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the command line returns to the shell."""
+
+    DONE = 0
+    WORK_FAILED = 1
+    BAD_INPUT = 2
+    INTERRUPTED = 130
+
+
+class PairsearchError(Exception):
+    """An error for people: one line that says what was given, what was expected and what to do."""
+
+    exit_code = ExitCode.WORK_FAILED
+
+
+class InputError(PairsearchError):
+    """Something given cannot be used."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class StorageError(InputError):
+    """The database cannot be opened, or does not hold what is expected."""
+
+
+class StudyError(InputError):
+    """An unknown study, or one that differs from what the database holds."""
+
+
+class WorkError(PairsearchError):
+    """The work itself failed."""
