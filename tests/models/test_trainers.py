@@ -89,7 +89,7 @@ def test_agrees_with_the_reference_where_maxima_tie(fast_trainer: Trainer) -> No
 
 def test_learns(trainer: Trainer) -> None:
     history = trainer(
-        make_job("wsal", batch_size=5, epochs=8, members=(make_member(0, pairs=80, learning_rate=1e-3),))
+        make_job("wsal", batch_size=5, epochs=5, members=(make_member(0, pairs=60, learning_rate=1e-3),))
     )
     assert history.train_loss[0, -1] < 0.8 * history.train_loss[0, 0]
 
@@ -158,7 +158,7 @@ def test_the_auxiliary_weight_changes_wsal_alone(trainer: Trainer) -> None:
 
 
 def test_a_diverging_member_is_recorded_in_its_epoch_and_leaves_the_others_alone(trainer: Trainer) -> None:
-    # 4e38 / 255 of the images' scale overflows within the first epochs.
+    # Steps of 1e30 overflow float32 within the first epochs.
     sane = make_member(0)
     wild = make_member(1, learning_rate=1e30)
     job = make_job("wsal", batch_size=10, epochs=4, members=(sane, wild))
