@@ -13,12 +13,15 @@ import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Connection, case, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from search.database import Database, now
-from search.outcome import Outcome, State, finite
+from search.outcome import Outcome, finite
+from search.states import COVERED, State
 from search.tables import ConfigurationRow, CurveRow, FoldRow, SupersededRow
 from studies.configuration import PARAMETERS, Configuration
 
@@ -225,6 +228,41 @@ class Ledger:
         with self.database.read() as connection:
             return connection.execute(statement).scalar_one()
 
+    def outcome(self, key: str) -> Outcome | None:
+        """The stored result of a configuration, None where it has none."""
+        with self.database.read() as connection:
+            row = connection.execute(
+                select(Row.__table__).where(Row.study_id == self.study_id, Row.key == key)
+            ).first()
+            if row is None or row.state not in COVERED:
+                return None
+            points = connection.execute(
+                select(CurveRow.fold, CurveRow.epoch, CurveRow.train_loss, CurveRow.val_loss, CurveRow.val_error)
+                .where(CurveRow.configuration_id == row.id)
+                .order_by(CurveRow.fold, CurveRow.epoch)
+            ).all()
+            diverged = connection.execute(
+                select(FoldRow.diverged_epoch)
+                .where(FoldRow.configuration_id == row.id)
+                .order_by(FoldRow.fold)
+            ).scalars()
+            return stored_outcome(row, points, tuple(diverged))
+
+    def result_of(self, key: str, token: str) -> tuple[State | None, Outcome | None]:
+        """State of a configuration as far as one claim is concerned, and that claim's result.
+
+        Returns:
+            (None, None) where the row is in other hands or in none.
+        """
+        with self.database.read() as connection:
+            row = connection.execute(
+                select(Row.state).where(Row.study_id == self.study_id, Row.key == key, Row.claim == token)
+            ).first()
+        if row is None:
+            return None, None
+        state = State(row.state)
+        return state, self.outcome(key) if state in COVERED else None
+
     def _change(self, claim: Claim, **values: object) -> bool:
         with self.database.write() as connection:
             changed = connection.execute(update(Row).where(*_held(claim)).values(**values))
@@ -243,6 +281,27 @@ _FREE: dict[str, object] = {
 
 def _held(claim: Claim) -> Iterable[ColumnElement[bool]]:
     return Row.id == claim.row_id, Row.claim == claim.token, Row.state == State.RUNNING
+
+
+def stored_outcome(
+    row: sa.Row[Any], points: Sequence[sa.Row[Any]], diverged: tuple[int | None, ...]
+) -> Outcome:
+    """An `Outcome` from its rows; NULL becomes NaN."""
+    import numpy as np  # noqa: PLC0415 - commands that only look start faster without it
+
+    figures = np.array([point[2:] for point in points], dtype=np.float64)
+    train_loss, val_loss, val_error = figures.T.reshape(3, len(diverged), -1)
+    return Outcome(
+        state=State(row.state),
+        value=row.value,
+        train_loss=train_loss,
+        val_loss=val_loss,
+        val_error=val_error,
+        diverged=diverged,
+        seconds=row.seconds,
+        reason=row.reason,
+        provenance=json.loads(row.provenance),
+    )
 
 
 def _fold_rows(row_id: int, outcome: Outcome) -> list[dict[str, object]]:

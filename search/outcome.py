@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from typing import TYPE_CHECKING, SupportsFloat
 
-import numpy as np
-import numpy.typing as npt
+from search.states import State
 
-FloatArray = npt.NDArray[np.float64]
-
-
-class State(StrEnum):
-    """States of a configuration in the ledger."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    FINISHED = "finished"
-    DIVERGED = "diverged"
-    PRUNED = "pruned"
-    FAILED = "failed"
-
-
-# Nothing is claimed again from here, but for FAILED, which a person may lay out anew.
-TERMINAL = (State.FINISHED, State.DIVERGED, State.PRUNED, State.FAILED)
-# Those that hold a result: what the search set out to find.
-COVERED = (State.FINISHED, State.DIVERGED, State.PRUNED)
+if TYPE_CHECKING:  # commands that only look at a database start faster without NumPy
+    from models.training import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +49,7 @@ class Outcome:
         return finite(self.val_error[:, -1].mean())
 
 
-def finite(number: float | np.floating) -> float | None:
+def finite(number: SupportsFloat) -> float | None:
     """The number as a Python float, or None where it is NaN or infinite: databases differ on those."""
-    number = float(number)
-    return number if np.isfinite(number) else None
+    converted = float(number)
+    return converted if math.isfinite(converted) else None

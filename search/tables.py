@@ -37,8 +37,6 @@ class StudyRow(Base):
     optuna_study_id: Mapped[int]
     definition: Mapped[str]
     """JSON of the definition as last created."""
-    depends_on: Mapped[str]
-    """JSON of what the results depend on; never changes."""
     choices: Mapped[str]
     """JSON of parameter → values in the order of Optuna's categorical distributions; only ever appended to."""
     source_name: Mapped[str]
@@ -66,7 +64,7 @@ class ConfigurationRow(Base):
     hidden_units: Mapped[int | None]
     aux_loss_weight: Mapped[float | None]
     state: Mapped[str] = mapped_column(String(16))
-    """One of `search.ledger.State`."""
+    """One of `search.states.State`."""
     errors: Mapped[int]
     """Attempts that ended in an exception."""
     claims: Mapped[int]
