@@ -64,7 +64,7 @@ def list_studies(database: Database) -> list[StoredStudy]:
     """All studies of a database, by name."""
     with database.read() as connection:
         rows = connection.execute(select(StudyRow.__table__).order_by(StudyRow.name)).all()
-    return [_stored(row._mapping) for row in rows]
+    return [_stored(row._asdict()) for row in rows]
 
 
 def find_study(database: Database, name: str) -> StoredStudy | None:
@@ -195,7 +195,7 @@ def _find(connection: Connection, name: str) -> StoredStudy | None:
     if not valid_name(name):
         return None
     row = connection.execute(select(StudyRow.__table__).where(StudyRow.name == name)).first()
-    return None if row is None else _stored(row._mapping)
+    return None if row is None else _stored(row._asdict())
 
 
 def _stored(row: Mapping[str, object]) -> StoredStudy:

@@ -220,9 +220,14 @@ class Ledger:
 
     def open_count(self, limit: int | None = None) -> int:
         """How many of the first `limit` configurations are pending or running."""
-        statement = select(func.count()).where(
-            Row.study_id == self.study_id, Row.state.in_((State.PENDING, State.RUNNING))
-        )
+        return self._count((State.PENDING, State.RUNNING), limit)
+
+    def pending_count(self, limit: int | None = None) -> int:
+        """How many of the first `limit` configurations are pending."""
+        return self._count((State.PENDING,), limit)
+
+    def _count(self, states: Sequence[State], limit: int | None) -> int:
+        statement = select(func.count()).where(Row.study_id == self.study_id, Row.state.in_(states))
         if limit is not None:
             statement = statement.where(Row.rank < limit)
         with self.database.read() as connection:
@@ -240,7 +245,7 @@ class Ledger:
                 select(CurveRow.fold, CurveRow.epoch, CurveRow.train_loss, CurveRow.val_loss, CurveRow.val_error)
                 .where(CurveRow.configuration_id == row.id)
                 .order_by(CurveRow.fold, CurveRow.epoch)
-            ).all()
+            ).tuples().all()
             diverged = connection.execute(
                 select(FoldRow.diverged_epoch)
                 .where(FoldRow.configuration_id == row.id)
@@ -284,9 +289,9 @@ def _held(claim: Claim) -> Iterable[ColumnElement[bool]]:
 
 
 def stored_outcome(
-    row: sa.Row[Any], points: Sequence[sa.Row[Any]], diverged: tuple[int | None, ...]
+    row: sa.Row[Any], points: Sequence[Sequence[Any]], diverged: tuple[int | None, ...]
 ) -> Outcome:
-    """An `Outcome` from its rows; NULL becomes NaN."""
+    """An `Outcome` from its row and its (fold, epoch, figures ...) points; NULL becomes NaN."""
     import numpy as np  # noqa: PLC0415 - commands that only look start faster without it
 
     figures = np.array([point[2:] for point in points], dtype=np.float64)

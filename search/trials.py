@@ -6,7 +6,7 @@ left RUNNING can be told from a live one and mended from the ledger, by any work
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -268,7 +268,7 @@ class Sampler:
     def __init__(self, mirror: Mirror) -> None:
         definition = mirror.study.definition
         self.mirror = mirror
-        samplers = {
+        samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
             "tpe": lambda: optuna.samplers.TPESampler(constant_liar=True),
             "random": optuna.samplers.RandomSampler,
             "gp": optuna.samplers.GPSampler,

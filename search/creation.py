@@ -1,0 +1,85 @@
+"""Creates a study: its row, its Optuna study and its ledger, once, however many processes ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from optuna.storages import RDBStorage
+
+from data.sources import Source
+from models.training import TRAINING_VERSION
+from search.catalogue import (
+    StoredStudy,
+    check_same,
+    find_study,
+    get_study,
+    insert_study,
+    layout_order,
+    merge_choices,
+    update_study,
+)
+from search.database import Database
+from search.evaluation import round_pairs
+from search.ledger import Ledger
+from search.objective import search_folds
+from search.trials import create_optuna_study, describe_study, extend_choices, open_storage
+from studies.architecture import check
+from studies.definition import Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """What creating a study did."""
+
+    study: StoredStudy
+    created: bool
+    laid_out: int
+    """Configurations added to the ledger; 0 where all were there."""
+
+
+def create_study(
+    database: Database, definition: Definition, source: Source, storage: RDBStorage | None = None
+) -> Creation:
+    """Create a study, or add what its grid has gained since; run again, it changes nothing more.
+
+    Raises:
+        StudyError: the database holds the study with other results-relevant settings, data or training version.
+        DefinitionError, DataError: the definition cannot be trained, or not with these data.
+    """
+    identity = (source.name, source.fingerprint)
+    known = find_study(database, definition.name)
+    if known is not None:
+        check_same(known, definition, identity, TRAINING_VERSION)
+        if known.definition == definition:
+            return Creation(known, created=False, laid_out=0)
+    # All that can be wrong with the definition shows here, before anything is written.
+    check(definition)
+    search_folds(definition, source)
+    round_pairs(definition, source, 0)
+    with database.creation_lock():
+        return _create(database, definition, identity, storage)
+
+
+def _create(
+    database: Database, definition: Definition, identity: tuple[str, str], storage: RDBStorage | None
+) -> Creation:
+    opened = storage or open_storage(database)
+    try:
+        known = find_study(database, definition.name)
+        if known is None:
+            optuna_study_id = create_optuna_study(database, opened, definition.name)
+            describe_study(opened, optuna_study_id, definition, identity)
+            with database.write() as connection:
+                study = insert_study(connection, definition, optuna_study_id, identity, TRAINING_VERSION)
+                added = Ledger(database, study.id).lay_out(connection, layout_order(definition))
+            return Creation(study, created=True, laid_out=added)
+        check_same(known, definition, identity, TRAINING_VERSION)
+        choices = merge_choices(known.choices, definition.grid.choices)
+        with database.write() as connection:
+            extend_choices(connection, known, choices)
+            update_study(connection, known, definition, choices)
+            added = Ledger(database, known.id).lay_out(connection, layout_order(definition))
+        return Creation(get_study(database, definition.name), created=False, laid_out=added)
+    finally:
+        if storage is None:
+            opened.engine.dispose()

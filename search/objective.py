@@ -1,0 +1,123 @@
+"""The cross-validation objective: a configuration in, an `Outcome` over all folds out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from data.folds import Fold, make_folds
+from data.sources import Source
+from models import fused
+from models.training import EpochReport, Member, TrainingJob
+from search.outcome import Outcome, finite
+from search.provenance import provenance
+from search.states import State
+from studies.configuration import Configuration
+from studies.definition import Definition
+from studies.seeds import Stream, derive
+
+# Called with the epoch and the metric's mean over folds; returns the state to end in, or None to go on.
+# PENDING ends without a result: the configuration is to be handed back.
+Progress = Callable[[int, float], State | None]
+
+
+def search_folds(definition: Definition, source: Source) -> list[Fold]:
+    """The folds of a study. They depend on its seed, protocol and data, never on the configuration.
+
+    Raises:
+        DataError: the source has too few images for the definition.
+    """
+    return make_folds(
+        source,
+        protocol=definition.protocol,
+        folds=definition.folds,
+        sample_size=definition.sample_size,
+        validation_size=definition.validation_size,
+        sample_seeds=[derive(definition.seed, Stream.SAMPLE, fold) for fold in range(definition.folds)],
+        split_seeds=[derive(definition.seed, Stream.SPLIT, fold) for fold in range(definition.folds)],
+        standardised=definition.standardise,
+    )
+
+
+class CrossValidation:
+    """The objective of one study on one source; makes the folds once and trains any configuration on them.
+
+    Args:
+        device: a PyTorch device; `cpu` takes the compiled kernels where there are.
+    """
+
+    def __init__(self, definition: Definition, source: Source, device: str = "cpu") -> None:
+        self.definition = definition
+        self.device = device
+        self.folds = search_folds(definition, source)
+
+    def job(self, configuration: Configuration) -> TrainingJob:
+        """The training job of a configuration: one model for each fold."""
+        seed = self.definition.seed
+        return TrainingJob(
+            architecture=self.definition.architecture,
+            hidden_units=configuration.hidden_units,
+            batch_size=configuration.batch_size,
+            epochs=self.definition.epochs,
+            optimiser=self.definition.optimiser,
+            members=tuple(
+                Member(
+                    train=fold.train,
+                    evaluation={"validation": fold.validation},
+                    init_seed=derive(seed, Stream.INITIAL_WEIGHTS, index),
+                    order_seed=derive(seed, Stream.BATCH_ORDER, index),
+                    learning_rate=configuration.learning_rate,
+                    weight_decay=configuration.weight_decay,
+                    aux_loss_weight=configuration.aux_loss_weight or 0.0,
+                )
+                for index, fold in enumerate(self.folds)
+            ),
+        )
+
+    def provenance(self) -> dict[str, str]:
+        """Which program and machine computes the results of this objective."""
+        probe = self.job(self.definition.grid.configurations()[0])
+        return provenance(fused.choose_backend(probe, self.device), self.device)
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+        """Train a configuration on every fold.
+
+        Returns:
+            The outcome; None where `progress` asked to hand the configuration back.
+        """
+        job = self.job(configuration)
+        ended: State | None = None
+
+        def on_epoch(report: EpochReport) -> bool:
+            nonlocal ended
+            if any(epoch is not None for epoch in report.diverged):
+                ended = State.DIVERGED
+            elif progress is not None:
+                figures = report.loss if self.definition.metric == "val_loss" else report.error
+                ended = progress(report.epoch, float(figures["validation"].mean()))
+            return ended is None
+
+        history = fused.train(job, on_epoch=on_epoch, device=self.device)
+        if ended == State.PENDING:
+            return None
+        ran = history.epochs_run
+        curves = history.evaluation["validation"]
+        value, reason = None, None
+        if ended is None:
+            figures = curves.loss if self.definition.metric == "val_loss" else curves.error
+            value = finite(figures[:, -1].mean())
+        elif ended == State.DIVERGED:
+            fold, epoch = next((fold, epoch) for fold, epoch in enumerate(history.diverged) if epoch is not None)
+            reason = f"fold {fold} diverged in epoch {epoch}: a loss became NaN or infinite"
+        else:
+            reason = f"pruned after epoch {ran} by pruner {self.definition.pruner}"
+        return Outcome(
+            state=ended or State.FINISHED,
+            value=value,
+            train_loss=history.train_loss[:, :ran],
+            val_loss=curves.loss[:, :ran],
+            val_error=curves.error[:, :ran],
+            diverged=history.diverged,
+            seconds=history.seconds,
+            reason=reason,
+            provenance=self.provenance(),
+        )

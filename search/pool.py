@@ -1,0 +1,89 @@
+"""N worker processes on this machine, started and watched by `pairsearch run`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from types import TracebackType
+from typing import IO
+
+from search import threads
+from search.errors import ExitCode
+
+# Above the time of the longest epoch, after which a worker sees that it is to end.
+STOP_SECONDS = 60.0
+
+
+class Pool:
+    """Worker processes of one `run`.
+
+    Args:
+        arguments: what follows `pairsearch worker`.
+        storage: the database URL; workers get it in their environment, where process lists do not show it.
+    """
+
+    def __init__(self, arguments: Sequence[str], workers: int, storage: str) -> None:
+        environment = os.environ | {"PAIRSEARCH_STORAGE": storage}
+        environment |= dict.fromkeys(threads.VARIABLES, "1")
+        self._logs: list[IO[str]] = []
+        self._processes: list[subprocess.Popen[str]] = []
+        for _ in range(workers):
+            log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed below
+            self._logs.append(log)
+            self._processes.append(
+                subprocess.Popen(  # noqa: S603 - our own program, with validated study names
+                    [sys.executable, "-m", "search", "worker", *arguments],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    text=True,
+                )
+            )
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        for log in self._logs:
+            log.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [process.pid for process in self._processes]
+
+    def alive(self) -> int:
+        """How many workers are at work."""
+        return sum(process.poll() is None for process in self._processes)
+
+    def stop(self) -> None:
+        """Ask the workers to hand back what they hold, wait for them, and kill those that do not answer."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def complaints(self) -> list[str]:
+        """The last line of each worker that ended otherwise than well."""
+        found = []
+        for process, log in zip(self._processes, self._logs, strict=True):
+            code = process.poll()
+            if code in (None, ExitCode.DONE):
+                continue
+            log.seek(0)
+            lines = log.read().strip().splitlines()
+            ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            found.append(f"worker {process.pid} ended ({ending})" + (f": {lines[-1]}" if lines else ""))
+        return found

@@ -1,0 +1,161 @@
+"""Read-only views of a database: progress of studies, their best configurations, their evaluations.
+
+Imports neither NumPy nor Optuna nor PyTorch, so that commands which only look start at once.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from search.catalogue import StoredStudy
+from search.database import Database, now
+from search.states import COVERED, State
+from search.tables import ConfigurationRow, RoundRow
+from studies.configuration import PARAMETERS, Configuration, Value
+
+Row = ConfigurationRow
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A finished configuration with its figures (means over folds; errors are fractions in [0, 1])."""
+
+    rank: int
+    """1 for the best."""
+    configuration: Configuration
+    value: float
+    val_loss: float | None
+    val_error: float | None
+    seconds: float
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """The hyperparameters."""
+        return self.configuration.params
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a study is, over its first `limit` configurations where there is a limit."""
+
+    study: str
+    metric: str
+    total: int
+    counts: dict[str, int]
+    """Configurations by state."""
+    best: Ranked | None
+    failures: dict[str, str]
+    """Reason by key of the configurations that failed."""
+    recent_per_minute: float
+    """Configurations that got a result in the last minute of the database's clock."""
+
+    def count(self, *states: State) -> int:
+        """How many configurations are in one of the states."""
+        return sum(self.counts.get(state, 0) for state in states)
+
+    @property
+    def covered(self) -> int:
+        """Configurations that have a result: finished, diverged or pruned."""
+        return self.count(*COVERED)
+
+    @property
+    def open(self) -> int:
+        """Configurations that are still to be finished."""
+        return self.count(State.PENDING, State.RUNNING)
+
+
+def progress(database: Database, study: StoredStudy, limit: int | None = None) -> Progress:
+    """How far a study is."""
+    within = [Row.study_id == study.id]
+    if limit is not None:
+        within.append(Row.rank < limit)
+    with database.read() as connection:
+        states = connection.execute(select(Row.state, func.count()).where(*within).group_by(Row.state)).all()
+        failed = connection.execute(
+            select(Row.key, Row.reason).where(*within, Row.state == State.FAILED).order_by(Row.rank)
+        ).all()
+        recent = connection.execute(
+            select(func.count()).where(*within, Row.state.in_(COVERED), Row.finished_at > now() - 60.0)
+        ).scalar_one()
+    counts = Counter({state: count for state, count in states})
+    top = best(database, study, 1, limit)
+    return Progress(
+        study=study.name,
+        metric=study.definition.metric,
+        total=sum(counts.values()),
+        counts={state.value: counts[state] for state in State},
+        best=top[0] if top else None,
+        failures={key: reason or "" for key, reason in failed},
+        recent_per_minute=float(recent),
+    )
+
+
+def best(database: Database, study: StoredStudy, top: int, limit: int | None = None) -> list[Ranked]:
+    """The `top` finished configurations by the study's value, the best first; ties in the order of the grid."""
+    statement = (
+        select(Row.__table__)
+        .where(Row.study_id == study.id, Row.state == State.FINISHED)
+        .order_by(Row.value, Row.id)
+        .limit(top)
+    )
+    if limit is not None:
+        statement = statement.where(Row.rank < limit)
+    with database.read() as connection:
+        rows = connection.execute(statement).all()
+    return [
+        Ranked(place, Configuration(**{name: getattr(row, name) for name in PARAMETERS}), row.value, row.val_loss, row.val_error, row.seconds)
+        for place, row in enumerate(rows, start=1)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and sample standard deviation (ddof 1) of a figure over rounds."""
+
+    mean: float
+    std: float | None
+    """None for a single round."""
+
+    @classmethod
+    def of(cls, figures: list[float]) -> Spread:
+        """The spread of at least one figure."""
+        return cls(statistics.fmean(figures), statistics.stdev(figures) if len(figures) > 1 else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The final evaluation of one configuration; errors are fractions in [0, 1]."""
+
+    study: str
+    key: str
+    rounds: int
+    """Rounds finished, the diverged ones among them."""
+    diverged: int
+    train_error: Spread | None
+    test_error: Spread | None
+    seconds: float
+
+
+def evaluated(database: Database, study: StoredStudy, configuration: Configuration) -> Evaluated:
+    """What the finished rounds of a configuration gave. Diverged rounds have no error and enter no mean."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(RoundRow.train_error, RoundRow.test_error, RoundRow.diverged_epoch, RoundRow.seconds)
+            .where(RoundRow.study_id == study.id, RoundRow.key == configuration.key)
+            .order_by(RoundRow.round)
+        ).all()
+    train = [row.train_error for row in rows if row.train_error is not None]
+    test = [row.test_error for row in rows if row.test_error is not None]
+    return Evaluated(
+        study=study.name,
+        key=configuration.key,
+        rounds=len(rows),
+        diverged=sum(row.diverged_epoch is not None for row in rows),
+        train_error=Spread.of(train) if train else None,
+        test_error=Spread.of(test) if test else None,
+        seconds=sum(row.seconds for row in rows),
+    )

@@ -1,0 +1,277 @@
+"""A worker: claims configurations, trains them, stores their results, until none is left or it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from optuna.storages import RDBStorage
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from search.catalogue import StoredStudy
+from search.database import Database, DatabaseAway
+from search.ledger import Claim, Ledger
+from search.objective import Progress
+from search.outcome import Outcome
+from search.states import State
+from search.trials import Mirror, Pruner, Sampler, report_epochs
+from studies.configuration import Configuration
+
+log = logging.getLogger(__name__)
+
+# How long a worker waits for a database that is away, with its finished result in hand.
+PATIENCE_SECONDS = 300.0
+# How often a worker that finds nothing pending looks whether a lease of another has run out.
+IDLE_SECONDS = 1.0
+# A sampler that keeps proposing what is done or taken would keep a worker from what is left of the grid.
+PROPOSALS = 20
+
+Answer = TypeVar("Answer")
+
+
+class Objective(Protocol):
+    """Trains a configuration; `search.objective.CrossValidation` is the one that the service uses."""
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+        """The outcome, or None where `progress` returned PENDING."""
+
+    def provenance(self) -> dict[str, str]:
+        """Which program and machine computes."""
+
+
+def worker_name() -> str:
+    """A name that no other worker has, and that says where it runs."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a worker did."""
+
+    finished: int = 0
+    failed: int = 0
+    superseded: int = 0
+    handed_back: int = 0
+
+
+class Heartbeat:
+    """Renews the lease of a claim from a thread of its own, and outlives writes that fail."""
+
+    def __init__(self, ledger: Ledger, claim: Claim) -> None:
+        self.lost = threading.Event()
+        self._done = threading.Event()
+        self._ledger = ledger
+        self._claim = claim
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        # Four beats to a lease: three may be missed.
+        while not self._done.wait(self._ledger.lease_seconds / 4):
+            try:
+                if not self._ledger.renew(self._claim):
+                    self.lost.set()
+                    return
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may get through
+                log.warning("heartbeat missed: %s", error)
+
+
+class Worker:
+    """Works on one study.
+
+    Args:
+        objective: trains a configuration.
+        stopping: set from outside to hand the current configuration back and end.
+        limit: only the first `limit` configurations of the study.
+        patience: seconds to wait for a database that is away.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        storage: RDBStorage,
+        study: StoredStudy,
+        objective: Objective,
+        *,
+        stopping: threading.Event,
+        ledger: Ledger | None = None,
+        limit: int | None = None,
+        patience: float = PATIENCE_SECONDS,
+        name: str | None = None,
+        say: Callable[[str], None] = log.info,
+    ) -> None:
+        self.ledger = ledger or Ledger(database, study.id)
+        self.mirror = Mirror(database, storage, study, self.ledger)
+        self.sampler = None if study.definition.sampler == "grid" else Sampler(self.mirror)
+        self.pruner = None if study.definition.pruner == "none" else Pruner(self.mirror)
+        self.study = study
+        self.objective = objective
+        self.stopping = stopping
+        self.limit = limit
+        self.patience = patience
+        self.name = name or worker_name()
+        self.say = say
+        self.tally = Tally()
+
+    def run(self, max_trials: int | None = None) -> Tally:
+        """Work until no configuration is pending or in other hands, `max_trials` are done, or it is stopped.
+
+        Raises:
+            DatabaseAway: the database stayed away for longer than the patience.
+        """
+        self._patiently(self._mend)
+        done = 0
+        while not self.stopping.is_set() and (max_trials is None or done < max_trials):
+            taken = self._patiently(self._next)
+            if taken is not None:
+                self._work(*taken)
+                done += 1
+            elif self._patiently(lambda: self.ledger.open_count(self.limit)) == 0:
+                break
+            elif not self._patiently(self._mend):
+                # Others are at work on what is left; should one die, its configuration comes back.
+                self.stopping.wait(IDLE_SECONDS)
+        self._patiently(self._mend)
+        return self.tally
+
+    def _mend(self) -> int:
+        lapsed = self.ledger.reap()
+        for lapse in lapsed:
+            self.say(f"{self.study.name}: lease of {lapse.worker} ran out, back to the grid: {lapse.key}")
+        return len(lapsed) + self.mirror.reconcile()
+
+    def _next(self) -> tuple[Claim, int] | None:
+        if self.sampler is not None:
+            for _ in range(PROPOSALS):
+                # An exhausted grid needs no proposals.
+                if self.ledger.pending_count(self.limit) == 0:
+                    return None
+                trial_id, configuration = self.sampler.ask()
+                claim = self.ledger.claim(self.name, key=configuration.key, limit=self.limit)
+                if claim is not None:
+                    self.mirror.adopt(claim, trial_id, self.objective.provenance())
+                    return claim, trial_id
+                self.sampler.answer(trial_id, configuration)
+        claim = self.ledger.claim(self.name, limit=self.limit)
+        if claim is None:
+            return None
+        return claim, self.mirror.start(claim, self.objective.provenance())
+
+    def _work(self, claim: Claim, trial_id: int) -> None:
+        reports = report_epochs(self.study.definition.epochs)
+        reported: set[int] = set()
+        with Heartbeat(self.ledger, claim) as heartbeat:
+
+            def progress(epoch: int, mean: float) -> State | None:
+                if self.stopping.is_set() or heartbeat.lost.is_set():
+                    return State.PENDING
+                if epoch in reports:
+                    try:
+                        self.mirror.report(trial_id, epoch, mean)
+                        reported.add(epoch)
+                        if self.pruner is not None and self.pruner.should_prune(trial_id):
+                            return State.PRUNED
+                    except DatabaseAway as error:
+                        log.warning("report of epoch %d put off: %s", epoch, error)
+                return None
+
+            try:
+                outcome = self.objective(claim.configuration, progress)
+            except Exception as error:  # noqa: BLE001 - one bad configuration must not end the worker
+                log.debug("%s", traceback.format_exc())
+                self._fail(claim, trial_id, f"{type(error).__name__}: {error}")
+                return
+        if outcome is None:
+            self._give_up(claim, trial_id, lost=heartbeat.lost.is_set())
+        else:
+            self._store(claim, trial_id, outcome, frozenset(reported))
+
+    def _store(self, claim: Claim, trial_id: int, outcome: Outcome, reported: frozenset[int]) -> None:
+        try:
+            counted = self._patiently(lambda: self.ledger.finish(claim, outcome))
+        except Exception:
+            self._try_hand_back(claim)
+            raise
+        if not counted:
+            self.tally.superseded += 1
+            self.say(f"{self.study.name}: result superseded, the lease was lost: {claim.configuration.key}")
+            self._patiently(lambda: self.mirror.abandon(trial_id, "superseded: the lease was lost"))
+            return
+        self._patiently(lambda: self.mirror.finish(trial_id, outcome, reported))
+        self.tally.finished += 1
+        figure = outcome.reason if outcome.value is None else f"{self.study.definition.metric} {outcome.value:.4f}"
+        self.say(f"{self.study.name}: {outcome.state} in {outcome.seconds:.1f} s, {figure}: {claim.configuration.key}")
+
+    def _fail(self, claim: Claim, trial_id: int, reason: str) -> None:
+        state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason))
+        self._patiently(lambda: self.mirror.abandon(trial_id, reason[:500]))
+        self.tally.failed += state == State.FAILED
+        after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]
+        self.say(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
+
+    def _give_up(self, claim: Claim, trial_id: int, *, lost: bool) -> None:
+        if not lost and self._patiently(lambda: self.ledger.hand_back(claim)):
+            self.tally.handed_back += 1
+            self.say(f"{self.study.name}: handed back: {claim.configuration.key}")
+        self._patiently(lambda: self.mirror.abandon(trial_id, "lease lost" if lost else "handed back"))
+
+    def _try_hand_back(self, claim: Claim) -> None:
+        # The database may be unable to take this either (a full disk); the lease then runs out by itself.
+        try:
+            self.ledger.hand_back(claim)
+        except Exception as error:  # noqa: BLE001
+            log.warning("could not hand back %s: %s", claim.configuration.key, error)
+
+    def _patiently(self, call: Callable[[], Answer]) -> Answer:
+        for attempt in Retrying(
+            retry=retry_if_exception_type(DatabaseAway),
+            stop=stop_after_delay(self.patience),
+            wait=wait_exponential_jitter(initial=0.2, max=10),
+            reraise=True,
+        ):
+            with attempt:
+                return call()
+        raise AssertionError("tenacity returns or raises")
+
+
+@contextmanager
+def signals(stopping: threading.Event) -> Iterator[list[int]]:
+    """Set `stopping` on SIGTERM and SIGINT inside the block; yields the list of signals that came."""
+    caught: list[int] = []
+
+    def handle(number: int, _: object) -> None:
+        caught.append(number)
+        stopping.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def total(tallies: Sequence[Tally]) -> Tally:
+    """The sum of several tallies."""
+    return Tally(
+        finished=sum(tally.finished for tally in tallies),
+        failed=sum(tally.failed for tally in tallies),
+        superseded=sum(tally.superseded for tally in tallies),
+        handed_back=sum(tally.handed_back for tally in tallies),
+    )
