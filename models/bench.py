@@ -246,7 +246,8 @@ def main() -> None:
     if not options.quick:
         sections["trials"] = []
         for batch_size in (25, 1):
-            seconds = timed(lambda: fused.train(trial_job("wsal", batch_size, MODELS, EPOCHS)))  # noqa: B023
+            job = trial_job("wsal", batch_size, MODELS, EPOCHS)
+            seconds = fused.train(job).seconds
             say(f"wsal, batch size {batch_size}: a trial of {MODELS} folds, {EPOCHS} epochs: {seconds:.2f} s")
             sections["trials"].append(
                 {"architecture": "wsal", "batch_size": batch_size, "seconds": round(seconds, 2)}
