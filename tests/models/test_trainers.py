@@ -89,7 +89,7 @@ def test_agrees_with_the_reference_where_maxima_tie(fast_trainer: Trainer) -> No
 
 def test_learns(trainer: Trainer) -> None:
     history = trainer(
-        make_job("wsal", batch_size=5, epochs=5, members=(make_member(0, pairs=60, learning_rate=1e-3),))
+        make_job("wsal", batch_size=5, epochs=8, members=(make_member(0, pairs=80, learning_rate=1e-3),))
     )
     assert history.train_loss[0, -1] < 0.8 * history.train_loss[0, 0]
 
