@@ -57,7 +57,9 @@ def find_definition(given: str, database: Database | None = None) -> Definition:
         stored = [study.name for study in list_studies(database)]
     names = ", ".join(dict.fromkeys([*known, *stored]))
     # ascii() shows control characters and undecodable bytes of a hostile name harmlessly.
-    raise StudyError(f"unknown study {ascii(given)}: expected one of {names}, or a path to a .toml definition")
+    raise StudyError(
+        f"unknown study {ascii(given)}: expected one of {names}, or a path to a .toml definition"
+    )
 
 
 def list_studies(database: Database) -> list[StoredStudy]:
@@ -117,7 +119,9 @@ def check_same(
             f"{source[0]} {source[1][:12]}"
         )
     if training_version != study.training_version:
-        differences.append(f"its training version is {study.training_version}, this program's {training_version}")
+        differences.append(
+            f"its training version is {study.training_version}, this program's {training_version}"
+        )
     if differences:
         raise StudyError(
             f"study {study.name} in the database differs: {'; '.join(differences)}. "
@@ -177,7 +181,9 @@ def insert_study(
     return study
 
 
-def update_study(connection: Connection, study: StoredStudy, definition: Definition, choices: Choices) -> None:
+def update_study(
+    connection: Connection, study: StoredStudy, definition: Definition, choices: Choices
+) -> None:
     """Keep the latest definition, with its larger grid; the caller has checked that the results fit."""
     connection.execute(
         update(StudyRow)

@@ -80,7 +80,9 @@ def parse_url(given: str) -> URL:
         if url.drivername not in (SQLITE, f"{SQLITE}+pysqlite") or not url.database or url.host:
             raise StorageError(f"storage URL {mask(url)!r} names no file: {expected}")
         if url.database == ":memory:":
-            raise StorageError("storage URL names a database in memory, which workers cannot share: name a file")
+            raise StorageError(
+                "storage URL names a database in memory, which workers cannot share: name a file"
+            )
         return url.set(drivername=SQLITE)
     raise StorageError(f"storage URL names database {backend!r}: {expected}")
 
@@ -170,7 +172,9 @@ class Database:
             if code.startswith("SQLITE_READONLY"):
                 return StorageError(f"database {self.label} is read-only: make it writable or name another")
             if code.startswith("SQLITE_CANTOPEN"):
-                return StorageError(f"database {self.label} cannot be opened: does its folder exist, writable?")
+                return StorageError(
+                    f"database {self.label} cannot be opened: does its folder exist, writable?"
+                )
             if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR")):
                 return DatabaseAway(f"database {self.label}: {message}")
             return None
@@ -178,7 +182,9 @@ class Database:
         if state in ("53100",):
             return DiskFullError(f"database {self.label}: the disk is full: make room and start again")
         if state == "25006":
-            return StorageError(f"database {self.label} is read-only: name a user and database that may write")
+            return StorageError(
+                f"database {self.label} is read-only: name a user and database that may write"
+            )
         # 08 connection, 57P shutdown, 53 resources, 40 deadlock or serialisation: later may do.
         if error.connection_invalidated or state[:2] in ("08", "53", "40") or state.startswith("57P"):
             return DatabaseAway(f"database {self.label} is not reachable: {message}")
@@ -280,10 +286,14 @@ def open_database(url: str, *, create: bool = False) -> Database:
                 database.create_tables()
                 version = SCHEMA_VERSION
         if version is None:
-            raise StorageError(f"database {database.label} holds no studies yet: `pairsearch create` makes them")
+            raise StorageError(
+                f"database {database.label} holds no studies yet: `pairsearch create` makes them"
+            )
         if version != SCHEMA_VERSION:
             age, advice = (
-                ("newer", "upgrade pairsearch") if version > SCHEMA_VERSION else ("older", "name another database")
+                ("newer", "upgrade pairsearch")
+                if version > SCHEMA_VERSION
+                else ("older", "name another database")
             )
             raise StorageError(
                 f"database {database.label} has schema version {version}, {age} than this program's "

@@ -60,9 +60,7 @@ def missing_rounds(
     with database.read() as connection:
         done = set(
             connection.execute(
-                select(RoundRow.round).where(
-                    RoundRow.study_id == study.id, RoundRow.key == configuration.key
-                )
+                select(RoundRow.round).where(RoundRow.study_id == study.id, RoundRow.key == configuration.key)
             ).scalars()
         )
     return tuple(index for index in range(rounds) if index not in done)
@@ -167,5 +165,3 @@ def _store(
     except IntegrityError:
         return 0  # another evaluation of the same study finished this round first, with the same figures
     return 1
-
-

@@ -209,7 +209,9 @@ class Ledger:
         )
         # A look first: it takes no write lock, and nearly always there is nothing to do.
         with self.database.read() as connection:
-            lapsed = connection.execute(select(Row.id, Row.key, Row.worker, Row.trial_id).where(*expired)).all()
+            lapsed = connection.execute(
+                select(Row.id, Row.key, Row.worker, Row.trial_id).where(*expired)
+            ).all()
         if not lapsed:
             return []
         ids = [row.id for row in lapsed]
@@ -241,11 +243,21 @@ class Ledger:
             ).first()
             if row is None or row.state not in COVERED:
                 return None
-            points = connection.execute(
-                select(CurveRow.fold, CurveRow.epoch, CurveRow.train_loss, CurveRow.val_loss, CurveRow.val_error)
-                .where(CurveRow.configuration_id == row.id)
-                .order_by(CurveRow.fold, CurveRow.epoch)
-            ).tuples().all()
+            points = (
+                connection.execute(
+                    select(
+                        CurveRow.fold,
+                        CurveRow.epoch,
+                        CurveRow.train_loss,
+                        CurveRow.val_loss,
+                        CurveRow.val_error,
+                    )
+                    .where(CurveRow.configuration_id == row.id)
+                    .order_by(CurveRow.fold, CurveRow.epoch)
+                )
+                .tuples()
+                .all()
+            )
             diverged = connection.execute(
                 select(FoldRow.diverged_epoch)
                 .where(FoldRow.configuration_id == row.id)

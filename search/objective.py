@@ -106,7 +106,9 @@ class CrossValidation:
             figures = curves.loss if self.definition.metric == "val_loss" else curves.error
             value = finite(figures[:, -1].mean())
         elif ended == State.DIVERGED:
-            fold, epoch = next((fold, epoch) for fold, epoch in enumerate(history.diverged) if epoch is not None)
+            fold, epoch = next(
+                (fold, epoch) for fold, epoch in enumerate(history.diverged) if epoch is not None
+            )
             reason = f"fold {fold} diverged in epoch {epoch}: a loss became NaN or infinite"
         else:
             reason = f"pruned after epoch {ran} by pruner {self.definition.pruner}"

@@ -101,7 +101,9 @@ def create_optuna_study(database: Database, storage: RDBStorage, name: str) -> i
         return study_id
 
 
-def describe_study(storage: RDBStorage, study_id: int, definition: Definition, source: tuple[str, str]) -> None:
+def describe_study(
+    storage: RDBStorage, study_id: int, definition: Definition, source: tuple[str, str]
+) -> None:
     """Note on Optuna's study what it searches, for those who meet it in the dashboard."""
     facts = {
         "title": definition.title,
@@ -252,7 +254,9 @@ class Mirror:
                 if outcome is not None and state in COVERED:
                     self.finish(trial._trial_id, outcome, frozenset(trial.intermediate_values))
                 else:
-                    self.abandon(trial._trial_id, "its worker ended or lost its lease: the configuration went back")
+                    self.abandon(
+                        trial._trial_id, "its worker ended or lost its lease: the configuration went back"
+                    )
             mended += 1
         return mended
 

@@ -107,7 +107,14 @@ def best(database: Database, study: StoredStudy, top: int, limit: int | None = N
     with database.read() as connection:
         rows = connection.execute(statement).all()
     return [
-        Ranked(place, Configuration(**{name: getattr(row, name) for name in PARAMETERS}), row.value, row.val_loss, row.val_error, row.seconds)
+        Ranked(
+            place,
+            Configuration(**{name: getattr(row, name) for name in PARAMETERS}),
+            row.value,
+            row.val_loss,
+            row.val_error,
+            row.seconds,
+        )
         for place, row in enumerate(rows, start=1)
     ]
 

@@ -215,8 +215,12 @@ class Worker:
             return
         self._patiently(lambda: self.mirror.finish(trial_id, outcome, reported))
         self.tally.finished += 1
-        figure = outcome.reason if outcome.value is None else f"{self.study.definition.metric} {outcome.value:.4f}"
-        self.say(f"{self.study.name}: {outcome.state} in {outcome.seconds:.1f} s, {figure}: {claim.configuration.key}")
+        figure = (
+            outcome.reason if outcome.value is None else f"{self.study.definition.metric} {outcome.value:.4f}"
+        )
+        self.say(
+            f"{self.study.name}: {outcome.state} in {outcome.seconds:.1f} s, {figure}: {claim.configuration.key}"
+        )
 
     def _fail(self, claim: Claim, trial_id: int, reason: str) -> None:
         state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason))

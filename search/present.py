@@ -1,0 +1,214 @@
+"""How results look in a terminal: tables for people, plain dictionaries for `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from search.states import State
+from search.views import Evaluated, Progress, Ranked, Spread
+from studies.configuration import Value, describe
+from studies.definition import Definition, Paper
+
+DASH = "–"
+
+
+def per_cent(fraction: float | None) -> str:
+    """`6.06` for 0.0606."""
+    return DASH if fraction is None else f"{100 * fraction:.2f}"
+
+
+def spread(value: Spread | None) -> str:
+    """`6.06 ± 1.28`, in per cent."""
+    if value is None:
+        return DASH
+    return per_cent(value.mean) + (f" ± {per_cent(value.std)}" if value.std is not None else "")
+
+
+def duration(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def progress_line(progress: Progress, rate: float | None = None) -> str:
+    """One line for a log.
+
+    Args:
+        rate: configurations a second, for the time left; None where it is not known yet.
+    """
+    parts = [
+        f"{progress.study}: {progress.covered}/{progress.total} done",
+        f"{progress.count(State.RUNNING)} running",
+        f"{progress.count(State.DIVERGED)} diverged",
+        f"{progress.count(State.FAILED)} failed",
+    ]
+    if rate:
+        parts.append(f"{60 * rate:.1f} a minute")
+        parts.append(f"{duration(progress.open / rate)} left")
+    if progress.best is not None:
+        parts.append(f"best {progress.metric} {progress.best.value:.4f} ({describe(progress.best.params)})")
+    return ", ".join(parts)
+
+
+def progress_table(
+    progresses: Sequence[Progress], rate: float | None = None, title: str | None = None
+) -> Table:
+    """A row for each study; `rate` as for `progress_line`, over all of them."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("study")
+    for name in ("done", "running", "diverged", "failed"):
+        table.add_column(name, justify="right")
+    if rate is not None:
+        table.add_column("a minute", justify="right")
+        table.add_column("time left", justify="right")
+    table.add_column("best so far", overflow="fold")
+    for progress in progresses:
+        row = [
+            progress.study,
+            f"{progress.covered}/{progress.total}",
+            str(progress.count(State.RUNNING)),
+            str(progress.count(State.DIVERGED)),
+            str(progress.count(State.FAILED)),
+        ]
+        if rate is not None:
+            row += [f"{60 * rate:.1f}", duration(progress.open / rate) if rate > 0 else DASH]
+        found = progress.best
+        row.append(
+            DASH if found is None else f"{progress.metric} {found.value:.4f}: {describe(found.params)}"
+        )
+        table.add_row(*row)
+    return table
+
+
+def progress_json(progress: Progress) -> dict[str, Any]:
+    """What `status --json` prints for a study."""
+    return {
+        "study": progress.study,
+        "metric": progress.metric,
+        "total": progress.total,
+        "covered": progress.covered,
+        "counts": progress.counts,
+        "failures": progress.failures,
+        "finished_last_minute": progress.recent_per_minute,
+        "best": None if progress.best is None else ranked_json(progress.best),
+    }
+
+
+def ranked_table(study: str, metric: str, ranked: Sequence[Ranked]) -> Table:
+    """The best configurations of a study."""
+    table = Table(
+        title=f"{study}: best by {metric}, means over folds after the last epoch", title_justify="left"
+    )
+    table.add_column("rank", justify="right")
+    names = list(ranked[0].params) if ranked else []
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("val loss", justify="right")
+    table.add_column("val error %", justify="right")
+    table.add_column("seconds", justify="right")
+    for entry in ranked:
+        table.add_row(
+            str(entry.rank),
+            *(f"{entry.params[name]:g}" for name in names),
+            DASH if entry.val_loss is None else f"{entry.val_loss:.4f}",
+            per_cent(entry.val_error),
+            f"{entry.seconds:.1f}",
+        )
+    return table
+
+
+def ranked_json(ranked: Ranked) -> dict[str, Any]:
+    """What `best --json` prints for a configuration; errors are fractions."""
+    params: dict[str, Value] = ranked.params
+    return {
+        "rank": ranked.rank,
+        "params": params,
+        "value": ranked.value,
+        "val_loss": ranked.val_loss,
+        "val_error": ranked.val_error,
+        "seconds": ranked.seconds,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One row of Table 1: an evaluated configuration beside what the paper states for the model."""
+
+    definition: Definition
+    parameters: int
+    evaluated: Evaluated
+    params: dict[str, Value]
+
+    @property
+    def paper(self) -> Paper | None:
+        """The paper's row, where the definition has one."""
+        return self.definition.paper
+
+
+def _compact(params: dict[str, Value]) -> str:
+    short = {
+        "batch_size": "BS",
+        "learning_rate": "LR",
+        "weight_decay": "WD",
+        "hidden_units": "HL",
+        "aux_loss_weight": "ALW",
+    }
+    return " ".join(f"{short[name]} {value:g}" for name, value in params.items())
+
+
+def table_1(rows: Sequence[TableRow]) -> Table:
+    """The paper's Table 1 with our figures beside it."""
+    table = Table(
+        title="Table 1: error in %, mean ± sample standard deviation over rounds",
+        caption="BS batch size, LR learning rate, WD weight decay, HL hidden units, ALW auxiliary loss weight",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("model", "parameters"):
+        table.add_column(name)
+    table.add_column("configuration", overflow="fold")
+    for name in ("n", "train", "test", "paper train", "paper test"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        paper, found = row.paper, row.evaluated
+        count = str(found.rounds) + (f" ({found.diverged} diverged)" if found.diverged else "")
+        table.add_row(
+            row.definition.name.upper(),
+            f"{row.parameters:,}",
+            _compact(row.params),
+            count,
+            spread(found.train_error),
+            spread(found.test_error),
+            DASH if paper is None else f"{paper.train_error:.2f} ± {paper.train_std:.2f}",
+            DASH if paper is None else f"{paper.test_error:.2f} ± {paper.test_std:.2f}",
+        )
+        if paper is not None and paper.configuration.params != row.params:
+            table.add_row("", f"{paper.parameters:,}", f"paper: {_compact(paper.configuration.params)}")
+    return table
+
+
+def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
+    """What `evaluate --json` prints: errors as fractions, the paper's in per cent as it states them."""
+
+    def spread_json(value: Spread | None) -> dict[str, float | None] | None:
+        return None if value is None else {"mean": value.mean, "std": value.std}
+
+    return [
+        {
+            "study": row.definition.name,
+            "parameters": row.parameters,
+            "params": row.params,
+            "rounds": row.evaluated.rounds,
+            "diverged": row.evaluated.diverged,
+            "train_error": spread_json(row.evaluated.train_error),
+            "test_error": spread_json(row.evaluated.test_error),
+            "seconds": row.evaluated.seconds,
+            "paper_percent": None if row.paper is None else row.paper.model_dump(),
+        }
+        for row in rows
+    ]

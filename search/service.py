@@ -1,0 +1,208 @@
+"""The work behind the commands: search studies with local workers, evaluate their best, make Table 1."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from data.sources import Source
+from models.training import EpochReport
+from search import session, views
+from search.catalogue import StoredStudy
+from search.database import Database, DatabaseAway
+from search.errors import StudyError, WorkError
+from search.evaluation import Request, evaluate, missing_rounds
+from search.objective import CrossValidation
+from search.pool import Pool
+from search.present import TableRow
+from search.progress import SearchProgress
+from search.trials import open_storage
+from search.worker import Tally, Worker, total, worker_name
+from studies.architecture import parameter_count
+from studies.configuration import Configuration
+
+POLL_SECONDS = 0.5
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a worker is told beside its studies."""
+
+    limit: int | None = None
+    max_trials: int | None = None
+    device: str = "cpu"
+    lease_seconds: float = 60.0
+    patience: float = 300.0
+
+
+def work(
+    database: Database,
+    studies: Sequence[StoredStudy],
+    source: Source,
+    options: WorkerOptions,
+    stopping: threading.Event,
+    say: Say,
+) -> Tally:
+    """Be one worker: go through the studies in their order until nothing is left."""
+    from search.ledger import Ledger  # noqa: PLC0415
+
+    storage = open_storage(database)
+    tallies: list[Tally] = []
+    try:
+        for study in studies:
+            worker = Worker(
+                database,
+                storage,
+                study,
+                CrossValidation(study.definition, source, options.device),
+                stopping=stopping,
+                ledger=Ledger(database, study.id, options.lease_seconds),
+                limit=options.limit,
+                patience=options.patience,
+                say=say,
+            )
+            done = sum(tally.finished + tally.failed for tally in tallies)
+            left = None if options.max_trials is None else options.max_trials - done
+            if stopping.is_set() or left == 0:
+                break
+            tallies.append(worker.run(left))
+    finally:
+        storage.engine.dispose()
+    return total(tallies)
+
+
+def search(
+    database: Database,
+    studies: Sequence[StoredStudy],
+    arguments: Sequence[str],
+    workers: int,
+    console: Console,
+    limit: int | None = None,
+) -> list[views.Progress]:
+    """Run worker processes over the studies and show their progress until they end.
+
+    Args:
+        arguments: of `pairsearch worker`, for every process.
+
+    Returns:
+        The final progress of each study.
+
+    Raises:
+        WorkError: configurations failed, or are left although no worker is.
+    """
+
+    def look() -> list[views.Progress]:
+        return [views.progress(database, study, limit) for study in studies]
+
+    latest = look()
+    if any(progress.open for progress in latest):
+        url = database.url.render_as_string(hide_password=False)
+        with SearchProgress(console) as shown, Pool(arguments, workers, url) as pool:
+            shown.update(latest)
+            while pool.alive():
+                time.sleep(POLL_SECONDS)
+                try:
+                    latest = look()
+                except DatabaseAway:
+                    continue  # the workers wait for it too, and give up after their patience
+                shown.update(latest)
+            latest = look()
+            shown.update(latest, last=True)
+            complaints = pool.complaints()
+        session.reconcile(database, studies)
+        for complaint in complaints:
+            console.print(complaint, style="yellow", highlight=False, soft_wrap=True, markup=False)
+        latest = look()
+    left = [f"{progress.study} {progress.open}" for progress in latest if progress.open]
+    if left:
+        raise WorkError(f"workers ended with configurations left ({', '.join(left)}): run it again to go on")
+    failed = {key: reason for progress in latest for key, reason in progress.failures.items()}
+    if failed:
+        key, reason = next(iter(failed.items()))
+        raise WorkError(f"{len(failed)} configurations failed, for example {key}: {reason}")
+    return latest
+
+
+def configurations_to_evaluate(
+    database: Database, study: StoredStudy, *, top: int, paper: bool, limit: int | None = None
+) -> list[Configuration]:
+    """The paper's configuration, or the `top` best of the finished ones.
+
+    Raises:
+        StudyError: nothing finished, or the definition states no configuration of the paper.
+    """
+    if paper:
+        if study.definition.paper is None:
+            raise StudyError(f"study {study.name}: its definition has no [paper] table: leave out --paper")
+        return [study.definition.paper.configuration]
+    ranked = views.best(database, study, top, limit)
+    if not ranked:
+        raise StudyError(
+            f"study {study.name} has no finished trial to evaluate: `pairsearch run {study.name}` first"
+        )
+    return [entry.configuration for entry in ranked]
+
+
+def evaluate_studies(
+    database: Database,
+    chosen: Sequence[tuple[StoredStudy, Sequence[Configuration]]],
+    source: Source,
+    *,
+    rounds: int | None,
+    device: str,
+    stopping: threading.Event,
+    console: Console,
+) -> list[TableRow]:
+    """Train the rounds that are missing, and give a row of Table 1 for each configuration.
+
+    Args:
+        rounds: None for what each definition says.
+    """
+    worker = worker_name()
+    rows = []
+    for study, configurations in chosen:
+        wanted = rounds or study.definition.evaluation.rounds
+        for configuration in configurations:
+            missing = missing_rounds(database, study, configuration, wanted)
+            label = f"{study.name}: {wanted} rounds of {configuration.key}"
+            if missing:
+                with console.status(f"{label}: starting") as status:
+
+                    def on_epoch(report: EpochReport, status: object = status, label: str = label) -> bool:
+                        errors = report.error["test"]
+                        status.update(  # type: ignore[attr-defined]
+                            f"{label}: epoch {report.epoch}, test error {100 * errors.mean():.2f} %"
+                        )
+                        return not stopping.is_set()
+
+                    start = time.monotonic()
+                    stored = evaluate(
+                        database,
+                        study,
+                        source,
+                        Request(configuration, missing),
+                        worker=worker,
+                        device=device,
+                        on_epoch=on_epoch,
+                    )
+                if stopping.is_set() and stored == 0:
+                    raise KeyboardInterrupt
+                took = f"{stored} trained in {time.monotonic() - start:.1f} s"
+            else:
+                took = "all stored before"
+            console.print(f"{label}: {took}", highlight=False, soft_wrap=True, markup=False)
+            rows.append(
+                TableRow(
+                    definition=study.definition,
+                    parameters=parameter_count(study.definition.architecture, configuration.hidden_units),
+                    evaluated=views.evaluated(database, study, configuration),
+                    params=configuration.params,
+                )
+            )
+    return rows
