@@ -57,9 +57,7 @@ def find_definition(given: str, database: Database | None = None) -> Definition:
         stored = [study.name for study in list_studies(database)]
     names = ", ".join(dict.fromkeys([*known, *stored]))
     # ascii() shows control characters and undecodable bytes of a hostile name harmlessly.
-    raise StudyError(
-        f"unknown study {ascii(given)}: expected one of {names}, or a path to a .toml definition"
-    )
+    raise StudyError(f"unknown study {given!a}: expected one of {names}, or a path to a .toml definition")
 
 
 def list_studies(database: Database) -> list[StoredStudy]:

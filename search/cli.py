@@ -1,49 +1,37 @@
-"""The command line. Commands import what they need when they run, so that looking at a database starts at once."""
+"""The commands. Each imports what it needs when it runs: looking at a database must start at once."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import sys
+import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from data.errors import DataError
 from search import threads
-from search.errors import ExitCode, PairsearchError
-from studies.errors import DefinitionError
+from search.errors import ExitCode
+from search.terminal import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Boundary,
+    DataDir,
+    DataKind,
+    Device,
+    Lease,
+    Limit,
+    SomeStudies,
+    Storage,
+    Studies,
+    console,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from search.database import Database
     from search.session import DataChoice
-
-DEFAULT_STORAGE = "sqlite:///pairsearch.db"
-
-
-class Boundary(TyperGroup):
-    """Turns our errors into one line and a named exit code; a bug keeps its traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            _say_error("interrupted: what was finished is stored, run the command again to go on")
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
-        except PairsearchError as error:
-            _say_error(str(error))
-            raise typer.Exit(error.exit_code) from None
-        except (DataError, DefinitionError) as error:
-            _say_error(str(error))
-            raise typer.Exit(ExitCode.BAD_INPUT) from None
-
 
 app = typer.Typer(
     cls=Boundary,
@@ -56,55 +44,6 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 work failed, 2 usage or bad input, 130 interrupted.",
     epilog="Example: pairsearch run b1 ws --workers 2",
 )
-
-Studies = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="STUDY...", help="A shipped study (b1, b2, ws, wsal), one in the database, or a .toml file."
-    ),
-]
-SomeStudies = Annotated[
-    list[str] | None, typer.Argument(metavar="[STUDY...]", help="All in the database if left out.")
-]
-Storage = Annotated[
-    str,
-    typer.Option(
-        "--storage",
-        envvar="PAIRSEARCH_STORAGE",
-        show_envvar=True,
-        help="Database URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE. Process lists show options: "
-        "put a password into the environment variable.",
-    ),
-]
-DataKind = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        help="mnist, digits, or auto: mnist where it is there or can be downloaded, else digits.",
-        show_default="what the study is bound to, mnist for a new one",
-    ),
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir",
-        envvar="PAIRSEARCH_DATA",
-        show_envvar=True,
-        help="torchvision root of MNIST.",
-        show_default="a folder for this user",
-    ),
-]
-Device = Annotated[str, typer.Option("--device", help="PyTorch device to train on: cpu, cuda, cuda:1 ...")]
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        "--limit", min=1, help="Only the first N configurations of each study's order.", show_default="all"
-    ),
-]
-Lease = Annotated[
-    float, typer.Option("--lease", min=1, help="Seconds after which a silent worker's configuration is free.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
 @app.command(epilog="Example: pairsearch studies")
@@ -123,7 +62,7 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
         definitions = [
             d.model_dump(mode="json") | {"configurations": len(d.grid.configurations())} for d in known
         ]
-        _print_json({"shipped": definitions, "database": [present.progress_json(p) for p in stored]})
+        print_json({"shipped": definitions, "database": [present.progress_json(p) for p in stored]})
         return
     table = Table(title="definitions shipped with pairsearch", title_justify="left")
     for name in ("study", "title", "protocol"):
@@ -133,12 +72,12 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
         protocol = f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs"
         count = str(len(definition.grid.configurations()))
         table.add_row(definition.name, definition.title, protocol, count)
-    console = _console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     if database is None:
-        console.print("no studies in the database yet: `pairsearch create` makes them", markup=False)
+        screen.print("no studies in the database yet: `pairsearch create` makes them", markup=False)
     else:
-        console.print(present.progress_table(stored, title=f"studies in {database.label}"))
+        screen.print(present.progress_table(stored, title=f"studies in {database.label}"))
 
 
 @app.command(epilog="Example: pairsearch create b1 b2 ws wsal")
@@ -151,10 +90,10 @@ def create(
 
     database = open_database(storage, create=True)
     definitions = session.definitions_of(database, study)
-    source, _ = session.load_source(database, definitions, _choice(data, data_dir), _say)
+    source, _ = session.load_source(database, definitions, _choice(data, data_dir), say)
     for creation in session.create_all(database, definitions, source):
         what = "created" if creation.created else "was there"
-        _say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out")
+        say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out")
 
 
 @app.command(epilog="Example: pairsearch worker b1 --max-trials 10")
@@ -183,21 +122,19 @@ def worker(
     with signals(stopping) as caught:
         database = open_database(storage)
         definitions = session.definitions_of(database, study)
-        source, _ = session.load_source(database, definitions, _choice(data, data_dir), _say)
+        source, _ = session.load_source(database, definitions, _choice(data, data_dir), say)
         tally = service.work(
             database,
             session.existing(database, definitions, source),
             source,
             service.WorkerOptions(limit, max_trials, device, lease, patience),
             stopping,
-            _say,
+            say,
         )
-    _say(
+    say(
         f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
         f"{tally.failed} failed"
     )
-    import signal
-
     if signal.SIGINT in caught:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if tally.failed:
@@ -222,10 +159,10 @@ def run(
 
     database = open_database(storage, create=True)
     names = _search(database, study, workers, data, data_dir, limit, device, lease)
-    console = _console()
+    screen = console()
     for name in names:
         found = get_study(database, name)
-        console.print(
+        screen.print(
             present.ranked_table(name, found.definition.metric, views.best(database, found, 5, limit))
         )
 
@@ -248,13 +185,13 @@ def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_jso
             break  # a database that may only be read can still be looked at
     progresses = [views.progress(database, found) for found in chosen]
     if as_json:
-        _print_json([present.progress_json(progress) for progress in progresses])
+        print_json([present.progress_json(progress) for progress in progresses])
         return
-    console = _console()
-    console.print(present.progress_table(progresses))
+    screen = console()
+    screen.print(present.progress_table(progresses))
     for progress in progresses:
         for key, reason in progress.failures.items():
-            console.print(f"{progress.study}: failed: {key}: {reason}", markup=False, soft_wrap=True)
+            screen.print(f"{progress.study}: failed: {key}: {reason}", markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: pairsearch best wsal --top 5")
@@ -273,11 +210,11 @@ def best(
     found = get_study(database, study)
     ranked = views.best(database, found, top)
     if as_json:
-        _print_json([present.ranked_json(entry) for entry in ranked])
+        print_json([present.ranked_json(entry) for entry in ranked])
     elif ranked:
-        _console().print(present.ranked_table(found.name, found.definition.metric, ranked))
+        console().print(present.ranked_table(found.name, found.definition.metric, ranked))
     else:
-        _say(f"{found.name}: no configuration is finished yet")
+        say(f"{found.name}: no configuration is finished yet")
 
 
 @app.command(epilog="Example: pairsearch evaluate b1 b2 ws wsal --paper")
@@ -346,7 +283,7 @@ def dashboard(
     except ImportError:
         raise InputError("optuna-dashboard is not installed: pip install 'pairsearch[dashboard]'") from None
     database = open_database(storage)
-    _say(f"optuna-dashboard on http://{host}:{port}/ (Ctrl-C ends it)")
+    say(f"optuna-dashboard on http://{host}:{port}/ (Ctrl-C ends it)")
     try:
         run_server(open_storage(database), host=host, port=port)
     except OSError as error:
@@ -370,11 +307,11 @@ def doctor(
         checks.append(check)
         if not as_json:
             mark = {None: "    ", True: "ok  ", False: "FAIL"}[check.good]
-            _console().print(
+            console().print(
                 f"{mark} {check.name}: {check.finding}", markup=False, highlight=False, soft_wrap=True
             )
     if as_json:
-        _print_json([{"check": check.name, "good": check.good, "finding": check.finding} for check in checks])
+        print_json([{"check": check.name, "good": check.good, "finding": check.finding} for check in checks])
     if any(check.good is False for check in checks):
         raise typer.Exit(ExitCode.WORK_FAILED)
 
@@ -399,7 +336,7 @@ def _search(
     from search import service, session
 
     definitions = session.definitions_of(database, given)
-    source, kind = session.load_source(database, definitions, _choice(data, data_dir), _say)
+    source, kind = session.load_source(database, definitions, _choice(data, data_dir), say)
     stored = [creation.study for creation in session.create_all(database, definitions, source)]
     arguments = [*given, "--data", kind, "--device", device, "--lease", str(lease)]
     if data_dir is not None:
@@ -407,7 +344,7 @@ def _search(
     if limit is not None:
         arguments += ["--limit", str(limit)]
     try:
-        service.search(database, stored, arguments, workers, _console(), limit)
+        service.search(database, stored, arguments, workers, console(), limit)
     except KeyboardInterrupt:
         session.reconcile(database, stored)
         raise
@@ -430,7 +367,7 @@ def _evaluate(
     from search.worker import signals
 
     definitions = session.definitions_of(database, given)
-    source, _ = session.load_source(database, definitions, _choice(data, data_dir), _say)
+    source, _ = session.load_source(database, definitions, _choice(data, data_dir), say)
     if paper:
         session.create_all(database, definitions, source)
     stored = session.existing(database, definitions, source)
@@ -448,12 +385,12 @@ def _evaluate(
             rounds=rounds,
             device=device,
             stopping=stopping,
-            console=_console(error=as_json),
+            console=console(error=as_json),
         )
     if as_json:
-        _print_json(present.table_1_json(rows))
+        print_json(present.table_1_json(rows))
     else:
-        _console().print(present.table_1(rows))
+        console().print(present.table_1(rows))
 
 
 def _choice(kind: str | None, folder: Path | None) -> DataChoice:
@@ -463,31 +400,7 @@ def _choice(kind: str | None, folder: Path | None) -> DataChoice:
 
 
 def _open_if_there(storage: str) -> Database | None:
-    from search.database import open_database, parse_url
+    from search.database import Database, open_database
 
-    url = parse_url(storage)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        return None
-    return open_database(storage)
-
-
-def _console(*, error: bool = False) -> Console:
-    from rich.console import Console
-
-    # A log or a pipe has no width of its own; tables must not be cut there.
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    return Console(stderr=error, width=width)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
-
-
-def _say(line: str) -> None:
-    typer.echo(line)
-
-
-def _say_error(line: str) -> None:
-    # One line, whatever is in it: control characters and undecodable bytes are shown, not sent to the terminal.
-    clean = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    typer.echo(f"error: {clean}", err=True)
+    file = Database(storage).file
+    return None if file is not None and not file.exists() else open_database(storage)

@@ -1,7 +1,7 @@
 """Opens a database URL: engine, transactions, the database's clock, schema version; translates its errors.
 
 Everything that SQLAlchemy or a driver raises about a database leaves this module as a `StorageError` or a
-`DatabaseAway`, with passwords masked.
+`DatabaseAwayError`, with passwords masked.
 """
 
 from __future__ import annotations
@@ -12,33 +12,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from sqlalchemy import Connection, Double, create_engine, event, insert, inspect, select, text
-from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from search.errors import StorageError, WorkError
+from search.errors import DatabaseAwayError, StorageError
+from search.faults import translation
 from search.tables import SCHEMA_VERSION, Base, SchemaRow
+from search.urls import POSTGRESQL, SQLITE, mask, parse_url
 
 # How long a SQLite connection waits for another's write lock. Writes take milliseconds; this is for a slow disk.
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
 # Any number that other programs on the same PostgreSQL database will hardly use as an advisory lock.
 CREATION_LOCK = 0x7061697273
-
-SQLITE = "sqlite"
-POSTGRESQL = "postgresql"
-
-
-class DatabaseAway(WorkError):
-    """The database did not answer, or broke off; the same call may succeed later."""
-
-
-class DiskFullError(WorkError):
-    """The database has no room left to write."""
 
 
 class now(FunctionElement[float]):  # noqa: N801 - an SQL function, lower case like sqlalchemy.func's
@@ -57,40 +47,6 @@ def _now_postgresql(element: now, compiler: Any, **options: Any) -> str:
 def _now_sqlite(element: now, compiler: Any, **options: Any) -> str:
     # 2440587.5 is the Julian day of 1970-01-01; unixepoch('subsec') would need SQLite 3.42.
     return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-def parse_url(given: str) -> URL:
-    """The URL with its driver named.
-
-    Raises:
-        StorageError: not a URL, or of a database other than SQLite and PostgreSQL. The message masks passwords.
-    """
-    expected = "expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
-    try:
-        url = make_url(given)
-    except (ArgumentError, ValueError):
-        # What is no URL may still hold a password: it is not repeated.
-        raise StorageError(f"storage URL is malformed: {expected}") from None
-    backend = url.get_backend_name()
-    if backend == POSTGRESQL:
-        if url.drivername not in (POSTGRESQL, f"{POSTGRESQL}+psycopg"):
-            raise StorageError(f"storage URL names driver {url.drivername!r}: {expected}")
-        return url.set(drivername=f"{POSTGRESQL}+psycopg")
-    if backend == SQLITE:
-        if url.drivername not in (SQLITE, f"{SQLITE}+pysqlite") or not url.database or url.host:
-            raise StorageError(f"storage URL {mask(url)!r} names no file: {expected}")
-        if url.database == ":memory:":
-            raise StorageError(
-                "storage URL names a database in memory, which workers cannot share: name a file"
-            )
-        return url.set(drivername=SQLITE)
-    raise StorageError(f"storage URL names database {backend!r}: {expected}")
-
-
-def mask(url: URL) -> str:
-    """The URL without its password, for people."""
-    secretive = {key: "***" for key in url.query if "pass" in key.lower()}
-    return url.update_query_dict(secretive).render_as_string(hide_password=True)
 
 
 class Database:
@@ -134,7 +90,7 @@ class Database:
         """A transaction that may write: commits at the end of the block, rolls back on an exception.
 
         Raises:
-            DatabaseAway, DiskFullError, StorageError: translated, see `translated`.
+            DatabaseAwayError, DiskFullError, StorageError: translated, see `translated`.
         """
         with self.translated(), self.engine.begin() as connection:
             yield connection
@@ -154,56 +110,24 @@ class Database:
         try:
             yield
         except PoolTimeoutError:
-            raise DatabaseAway(f"database {self.label}: no free connection") from None
+            raise DatabaseAwayError(f"database {self.label}: no free connection") from None
         except DBAPIError as error:
-            raise self._translation(error) or error from None
-
-    def _translation(self, error: DBAPIError) -> Exception | None:
-        cause = error.orig
-        message = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        if self.url.password:
-            message = message.replace(str(self.url.password), "***")
-        if isinstance(cause, sqlite3.DatabaseError):
-            code = getattr(cause, "sqlite_errorname", "")
-            if code == "SQLITE_NOTADB" or code.startswith("SQLITE_CORRUPT"):
-                return StorageError(f"{self.file} is no SQLite database, or a damaged one: name another file")
-            if code == "SQLITE_FULL":
-                return DiskFullError(f"database {self.label}: the disk is full: make room and start again")
-            if code.startswith("SQLITE_READONLY"):
-                return StorageError(f"database {self.label} is read-only: make it writable or name another")
-            if code.startswith("SQLITE_CANTOPEN"):
-                return StorageError(
-                    f"database {self.label} cannot be opened: does its folder exist, writable?"
-                )
-            if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR")):
-                return DatabaseAway(f"database {self.label}: {message}")
-            return None
-        state = getattr(cause, "sqlstate", None) or ""
-        if state in ("53100",):
-            return DiskFullError(f"database {self.label}: the disk is full: make room and start again")
-        if state == "25006":
-            return StorageError(
-                f"database {self.label} is read-only: name a user and database that may write"
-            )
-        # 08 connection, 57P shutdown, 53 resources, 40 deadlock or serialisation: later may do.
-        if error.connection_invalidated or state[:2] in ("08", "53", "40") or state.startswith("57P"):
-            return DatabaseAway(f"database {self.label} is not reachable: {message}")
-        if not state and type(cause).__name__ in ("OperationalError", "InterfaceError"):
-            return DatabaseAway(f"database {self.label} is not reachable: {message}")
-        if state[:2] in ("28", "3D", "42") and state not in ("42P01", "42703", "42601"):
-            return StorageError(f"database {self.label}: {message}")
-        return None
+            raise translation(error, self.url, self.label) or error from None
 
     @contextmanager
     def creation_lock(self) -> Iterator[None]:
         """Held by one process at a time while tables or studies are first created."""
         if (file := self.file) is not None:
+            # It imports asyncio, which commands that create nothing need not wait for.
+            from filelock import FileLock  # noqa: PLC0415
+
             try:
                 with FileLock(f"{file}.lock"):
                     yield
             except OSError as error:
                 raise StorageError(
-                    f"database {self.label} cannot be opened: {error.strerror or error}: does its folder exist, writable?"
+                    f"database {self.label} cannot be opened: {error.strerror or error}: "
+                    "does its folder exist, writable?"
                 ) from None
             return
         # A second engine: the lock lives as long as its connection, beside the pooled one that does the work.
@@ -299,7 +223,7 @@ def open_database(url: str, *, create: bool = False) -> Database:
                 f"database {database.label} has schema version {version}, {age} than this program's "
                 f"{SCHEMA_VERSION}: {advice}"
             )
-    except DatabaseAway as error:
+    except DatabaseAwayError as error:
         database.close()
         raise StorageError(str(error)) from None
     except (StorageError, SQLAlchemyError):

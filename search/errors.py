@@ -5,9 +5,11 @@
     │   ├── StorageError            2    the database cannot be opened or is not ours
     │   └── StudyError              2    an unknown study, or one that the database holds differently
     └── WorkError                   1    the work was possible, and failed
+        ├── DatabaseAwayError       1    the database did not answer; workers wait for it before they give up
+        └── DiskFullError           1    the database has no room left
 
 `data.errors.DataError` and `studies.errors.DefinitionError`, which know nothing of this package, count as input
-errors. Errors of SQLAlchemy and of the database drivers are translated in `search.database` alone.
+errors. Errors of SQLAlchemy and of the database drivers are translated in `search.faults` alone.
 """
 
 from __future__ import annotations
@@ -46,3 +48,11 @@ class StudyError(InputError):
 
 class WorkError(PairsearchError):
     """The work itself failed."""
+
+
+class DatabaseAwayError(WorkError):
+    """The database did not answer, or broke off; the same call may succeed later."""
+
+
+class DiskFullError(WorkError):
+    """The database has no room left to write."""

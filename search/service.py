@@ -13,8 +13,8 @@ from data.sources import Source
 from models.training import EpochReport
 from search import session, views
 from search.catalogue import StoredStudy
-from search.database import Database, DatabaseAway
-from search.errors import StudyError, WorkError
+from search.database import Database
+from search.errors import DatabaseAwayError, StudyError, WorkError
 from search.evaluation import Request, evaluate, missing_rounds
 from search.objective import CrossValidation
 from search.pool import Pool
@@ -109,7 +109,7 @@ def search(
                 time.sleep(POLL_SECONDS)
                 try:
                     latest = look()
-                except DatabaseAway:
+                except DatabaseAwayError:
                     continue  # the workers wait for it too, and give up after their patience
                 shown.update(latest)
             latest = look()

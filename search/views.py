@@ -74,14 +74,18 @@ def progress(database: Database, study: StoredStudy, limit: int | None = None) -
     if limit is not None:
         within.append(Row.rank < limit)
     with database.read() as connection:
-        states = connection.execute(select(Row.state, func.count()).where(*within).group_by(Row.state)).all()
+        states = (
+            connection.execute(select(Row.state, func.count()).where(*within).group_by(Row.state))
+            .tuples()
+            .all()
+        )
         failed = connection.execute(
             select(Row.key, Row.reason).where(*within, Row.state == State.FAILED).order_by(Row.rank)
         ).all()
         recent = connection.execute(
             select(func.count()).where(*within, Row.state.in_(COVERED), Row.finished_at > now() - 60.0)
         ).scalar_one()
-    counts = Counter({state: count for state, count in states})
+    counts = Counter(dict(states))
     top = best(database, study, 1, limit)
     return Progress(
         study=study.name,

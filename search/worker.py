@@ -18,7 +18,8 @@ from optuna.storages import RDBStorage
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from search.catalogue import StoredStudy
-from search.database import Database, DatabaseAway
+from search.database import Database
+from search.errors import DatabaseAwayError
 from search.ledger import Claim, Ledger
 from search.objective import Progress
 from search.outcome import Outcome
@@ -88,7 +89,7 @@ class Heartbeat:
                 if not self._ledger.renew(self._claim):
                     self.lost.set()
                     return
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may get through
+            except Exception as error:
                 log.warning("heartbeat missed: %s", error)
 
 
@@ -133,7 +134,7 @@ class Worker:
         """Work until no configuration is pending or in other hands, `max_trials` are done, or it is stopped.
 
         Raises:
-            DatabaseAway: the database stayed away for longer than the patience.
+            DatabaseAwayError: the database stayed away for longer than the patience.
         """
         self._patiently(self._mend)
         done = 0
@@ -187,13 +188,13 @@ class Worker:
                         reported.add(epoch)
                         if self.pruner is not None and self.pruner.should_prune(trial_id):
                             return State.PRUNED
-                    except DatabaseAway as error:
+                    except DatabaseAwayError as error:
                         log.warning("report of epoch %d put off: %s", epoch, error)
                 return None
 
             try:
                 outcome = self.objective(claim.configuration, progress)
-            except Exception as error:  # noqa: BLE001 - one bad configuration must not end the worker
+            except Exception as error:
                 log.debug("%s", traceback.format_exc())
                 self._fail(claim, trial_id, f"{type(error).__name__}: {error}")
                 return
@@ -239,12 +240,12 @@ class Worker:
         # The database may be unable to take this either (a full disk); the lease then runs out by itself.
         try:
             self.ledger.hand_back(claim)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             log.warning("could not hand back %s: %s", claim.configuration.key, error)
 
     def _patiently(self, call: Callable[[], Answer]) -> Answer:
         for attempt in Retrying(
-            retry=retry_if_exception_type(DatabaseAway),
+            retry=retry_if_exception_type(DatabaseAwayError),
             stop=stop_after_delay(self.patience),
             wait=wait_exponential_jitter(initial=0.2, max=10),
             reraise=True,

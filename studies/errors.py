@@ -1,7 +1,7 @@
 """What can be wrong with a study's definition.
 
-    ValueError
-    └── DefinitionError    a definition that cannot be read, is not valid, or cannot be trained
+ValueError
+└── DefinitionError    a definition that cannot be read, is not valid, or cannot be trained
 """
 
 from __future__ import annotations

@@ -1,0 +1,77 @@
+"""What the errors of the database drivers mean for people: the one place that knows their codes."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from search.errors import DatabaseAwayError, DiskFullError, PairsearchError, StorageError
+
+# SQLSTATE classes after which the same call may succeed: connection, resources, deadlock or serialisation,
+# shutdown (PostgreSQL documentation, appendix A).
+PASSING = ("08", "53", "40", "57P")
+# Refused for good: bad user or password, no such database, no right to do it. 42 also holds our own mistakes
+# (an unknown table or column), which stay what they are.
+REFUSED = ("28", "3D", "42501")
+DISK_FULL = "53100"
+READ_ONLY = "25006"
+
+
+def translation(error: DBAPIError, url: URL, label: str) -> PairsearchError | None:
+    """Our error for what a driver raised, None where it is a mistake of this program.
+
+    Args:
+        label: the URL for people, without its password.
+    """
+    cause = error.orig
+    lines = str(cause).strip().splitlines()
+    message = lines[0] if lines else type(cause).__name__
+    if url.password:
+        message = message.replace(str(url.password), "***")
+    if isinstance(cause, sqlite3.Error):
+        return _sqlite(getattr(cause, "sqlite_errorname", ""), message, label)
+    state = getattr(cause, "sqlstate", None) or ""
+    # The driver's own errors, on a connection that was refused or broke off, carry no state.
+    broken = error.connection_invalidated or (
+        not state and type(cause).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")
+    )
+    return _postgresql(state, message, label, broken=broken)
+
+
+def _sqlite(code: str, message: str, label: str) -> PairsearchError | None:
+    full = DiskFullError(f"database {label}: the disk is full: make room and start again")
+    known: dict[str, PairsearchError] = {
+        "SQLITE_NOTADB": StorageError(f"{label} is no SQLite database: name another file"),
+        "SQLITE_CORRUPT": StorageError(
+            f"{label} is a damaged SQLite database: restore it or name another file"
+        ),
+        "SQLITE_FULL": full,
+        # What a file size limit or a quota gives.
+        "SQLITE_IOERR_WRITE": full,
+        "SQLITE_READONLY": StorageError(f"database {label} is read-only: make it writable or name another"),
+        "SQLITE_CANTOPEN": StorageError(
+            f"database {label} cannot be opened: does its folder exist, writable?"
+        ),
+        "SQLITE_BUSY": DatabaseAwayError(f"database {label}: {message}"),
+        "SQLITE_LOCKED": DatabaseAwayError(f"database {label}: {message}"),
+        "SQLITE_IOERR": DatabaseAwayError(f"database {label}: {message}"),
+    }
+    # Extended codes are named after their primary one: SQLITE_READONLY_DIRECTORY. The longest match says most.
+    for name in sorted(known, key=len, reverse=True):
+        if code.startswith(name):
+            return known[name]
+    return None
+
+
+def _postgresql(state: str, message: str, label: str, *, broken: bool) -> PairsearchError | None:
+    if state == DISK_FULL:
+        return DiskFullError(f"database {label}: the disk is full: make room and start again")
+    if state == READ_ONLY:
+        return StorageError(f"database {label} is read-only: name a user and database that may write")
+    if state.startswith(REFUSED):
+        return StorageError(f"database {label}: {message}")
+    if broken or state.startswith(PASSING):
+        return DatabaseAwayError(f"database {label} is not reachable: {message}")
+    return None
