@@ -384,6 +384,7 @@ def _evaluate(
             source,
             rounds=rounds,
             device=device,
+            threads=threads.cores(),
             stopping=stopping,
             console=console(error=as_json),
         )

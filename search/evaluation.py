@@ -74,9 +74,13 @@ def evaluate(
     *,
     worker: str,
     device: str = "cpu",
+    threads: int = 1,
     on_epoch: Callable[[EpochReport], bool] | None = None,
 ) -> int:
     """Train the requested rounds side by side and store them, each in full or not at all.
+
+    Args:
+        threads: rounds trained at a time on the CPU; the figures do not depend on it.
 
     Returns:
         How many rounds were stored; 0 where `on_epoch` stopped the training.
@@ -103,7 +107,7 @@ def evaluate(
             for index, (train, test) in zip(request.rounds, pairs, strict=True)
         ),
     )
-    history = fused.train(job, on_epoch=on_epoch, device=device)
+    history = fused.train(job, on_epoch=on_epoch, device=device, threads=threads)
     # A diverged round ends early, and is a result; the others run to the end unless they were stopped.
     if history.epochs_run < job.epochs and not all(history.diverged):
         return 0

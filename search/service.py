@@ -156,6 +156,7 @@ def evaluate_studies(
     *,
     rounds: int | None,
     device: str,
+    threads: int,
     stopping: threading.Event,
     console: Console,
 ) -> list[TableRow]:
@@ -163,6 +164,7 @@ def evaluate_studies(
 
     Args:
         rounds: None for what each definition says.
+        threads: rounds trained at a time.
     """
     worker = worker_name()
     rows = []
@@ -189,6 +191,7 @@ def evaluate_studies(
                         Request(configuration, missing),
                         worker=worker,
                         device=device,
+                        threads=threads,
                         on_epoch=on_epoch,
                     )
                 if stopping.is_set() and stored == 0:
