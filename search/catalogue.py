@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from search.database import Database, now
 from search.errors import StudyError
-from search.tables import StudyRow
+from search.tables import studies as study_rows
 from studies.configuration import Configuration, Value
 from studies.definition import NAME_PATTERN, Definition, parse, read, shipped
 
@@ -63,7 +63,7 @@ def find_definition(given: str, database: Database | None = None) -> Definition:
 def list_studies(database: Database) -> list[StoredStudy]:
     """All studies of a database, by name."""
     with database.read() as connection:
-        rows = connection.execute(select(StudyRow.__table__).order_by(StudyRow.name)).all()
+        rows = connection.execute(select(study_rows).order_by(study_rows.c.name)).all()
     return [_stored(row._asdict()) for row in rows]
 
 
@@ -163,7 +163,7 @@ def insert_study(
 ) -> StoredStudy:
     """Add the row of a new study; the caller holds the creation lock."""
     connection.execute(
-        insert(StudyRow).values(
+        insert(study_rows).values(
             name=definition.name,
             optuna_study_id=optuna_study_id,
             definition=definition.model_dump_json(),
@@ -184,8 +184,8 @@ def update_study(
 ) -> None:
     """Keep the latest definition, with its larger grid; the caller has checked that the results fit."""
     connection.execute(
-        update(StudyRow)
-        .where(StudyRow.id == study.id)
+        update(study_rows)
+        .where(study_rows.c.id == study.id)
         .values(definition=definition.model_dump_json(), choices=json.dumps(choices))
     )
 
@@ -198,7 +198,7 @@ def valid_name(name: str) -> bool:
 def _find(connection: Connection, name: str) -> StoredStudy | None:
     if not valid_name(name):
         return None
-    row = connection.execute(select(StudyRow.__table__).where(StudyRow.name == name)).first()
+    row = connection.execute(select(study_rows).where(study_rows.c.name == name)).first()
     return None if row is None else _stored(row._asdict())
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from search.errors import DatabaseAwayError, StorageError
 from search.faults import translation
-from search.tables import SCHEMA_VERSION, Base, SchemaRow
+from search.tables import SCHEMA_VERSION, metadata, schema
 from search.urls import POSTGRESQL, SQLITE, mask, parse_url
 
 # How long a SQLite connection waits for another's write lock. Writes take milliseconds; this is for a slow disk.
@@ -142,16 +142,16 @@ class Database:
     def schema_version(self) -> int | None:
         """The version of our tables in this database, None where there are none. Raises as `read` does."""
         with self.read() as connection:
-            if not inspect(connection).has_table(SchemaRow.__tablename__):
+            if not inspect(connection).has_table(schema.name):
                 return None
-            return connection.execute(select(SchemaRow.version)).scalar_one_or_none()
+            return connection.execute(select(schema.c.version)).scalar_one_or_none()
 
     def create_tables(self) -> None:
         """Create our tables where they are missing; the caller holds `creation_lock`."""
         with self.write() as connection:
-            Base.metadata.create_all(connection)
-            if connection.execute(select(SchemaRow.version)).first() is None:
-                connection.execute(insert(SchemaRow).values(id=1, version=SCHEMA_VERSION))
+            metadata.create_all(connection)
+            if connection.execute(select(schema.c.version)).first() is None:
+                connection.execute(insert(schema).values(id=1, version=SCHEMA_VERSION))
 
     def close(self) -> None:
         """Close all connections."""

@@ -22,7 +22,8 @@ from search.catalogue import StoredStudy
 from search.database import Database, now
 from search.outcome import finite
 from search.provenance import provenance
-from search.tables import RoundCurveRow, RoundRow
+from search.tables import round_curves
+from search.tables import rounds as round_rows
 from studies.configuration import Configuration
 from studies.definition import Definition
 from studies.seeds import Stream, derive
@@ -60,7 +61,9 @@ def missing_rounds(
     with database.read() as connection:
         done = set(
             connection.execute(
-                select(RoundRow.round).where(RoundRow.study_id == study.id, RoundRow.key == configuration.key)
+                select(round_rows.c.round).where(
+                    round_rows.c.study_id == study.id, round_rows.c.key == configuration.key
+                )
             ).scalars()
         )
     return tuple(index for index in range(rounds) if index not in done)
@@ -153,9 +156,11 @@ def _store(
     }
     try:
         with database.write() as connection:
-            round_id = connection.execute(insert(RoundRow).values(**row).returning(RoundRow.id)).scalar_one()
+            round_id = connection.execute(
+                insert(round_rows).values(**row).returning(round_rows.c.id)
+            ).scalar_one()
             connection.execute(
-                insert(RoundCurveRow),
+                insert(round_curves),
                 [
                     {name: finite(curve[epoch]) for name, curve in figures.items()}
                     | {

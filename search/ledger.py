@@ -22,7 +22,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from search.database import Database, now
 from search.outcome import Outcome, finite
 from search.states import COVERED, State
-from search.tables import ConfigurationRow, CurveRow, FoldRow, SupersededRow
+from search.tables import configurations, curves, folds, superseded
 from studies.configuration import PARAMETERS, Configuration
 
 # A lease outlives a few lost heartbeats, and a dead worker's configuration is free again after a minute.
@@ -30,7 +30,7 @@ LEASE_SECONDS = 60.0
 # An exception may be the machine's fault (memory, disk): other workers get to try before a row counts as failed.
 MAX_ERRORS = 3
 
-Row = ConfigurationRow
+columns = configurations.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class Ledger:
         self.study_id = study_id
         self.lease_seconds = lease_seconds
 
-    def lay_out(self, connection: Connection, configurations: Sequence[Configuration]) -> int:
+    def lay_out(self, connection: Connection, grid: Sequence[Configuration]) -> int:
         """Add a pending row for each configuration that has none, in the given order; returns how many.
 
         Runs inside the caller's transaction, under the creation lock.
         """
-        keys = set(connection.execute(select(Row.key).where(Row.study_id == self.study_id)).scalars())
-        new = [configuration for configuration in configurations if configuration.key not in keys]
+        keys = set(connection.execute(select(columns.key).where(columns.study_id == self.study_id)).scalars())
+        new = [configuration for configuration in grid if configuration.key not in keys]
         if new:
             rows = [
                 {
@@ -83,7 +83,7 @@ class Ledger:
                 | {name: getattr(configuration, name) for name in PARAMETERS}
                 for offset, configuration in enumerate(new)
             ]
-            connection.execute(insert(Row), rows)
+            connection.execute(insert(configurations), rows)
         return len(new)
 
     def claim(self, worker: str, *, limit: int | None = None, key: str | None = None) -> Claim | None:
@@ -98,29 +98,29 @@ class Ledger:
             The claim, or None where nothing that was asked for is pending.
         """
         token = uuid.uuid4().hex
-        pending = select(Row.id).where(Row.study_id == self.study_id, Row.state == State.PENDING)
+        pending = select(columns.id).where(columns.study_id == self.study_id, columns.state == State.PENDING)
         if limit is not None:
-            pending = pending.where(Row.rank < limit)
+            pending = pending.where(columns.rank < limit)
         if key is not None:
-            pending = pending.where(Row.key == key)
+            pending = pending.where(columns.key == key)
         # Workers that claim at once pass over each other's rows on PostgreSQL; SQLite has one writer at a time
         # and leaves the clause out.
-        pending = pending.order_by(Row.rank).limit(1).with_for_update(skip_locked=True)
-        columns = [getattr(Row, name) for name in PARAMETERS]
+        pending = pending.order_by(columns.rank).limit(1).with_for_update(skip_locked=True)
+        parameters = [columns[name] for name in PARAMETERS]
         statement = (
-            update(Row)
-            .where(Row.id == pending.scalar_subquery(), Row.state == State.PENDING)
+            update(configurations)
+            .where(columns.id == pending.scalar_subquery(), columns.state == State.PENDING)
             .values(
                 state=State.RUNNING,
                 claim=token,
                 worker=worker,
-                claims=Row.claims + 1,
+                claims=columns.claims + 1,
                 started_at=now(),
                 lease_expires=now() + self.lease_seconds,
                 trial_id=None,
                 reason=None,
             )
-            .returning(Row.id, *columns)
+            .returning(columns.id, *parameters)
         )
         with self.database.write() as connection:
             found = connection.execute(statement).first()
@@ -146,17 +146,17 @@ class Ledger:
         Returns:
             PENDING where it may be tried again, FAILED after `max_errors` attempts, None if the claim was lost.
         """
-        spent = Row.errors + 1 >= max_errors
+        spent = columns.errors + 1 >= max_errors
         statement = (
-            update(Row)
+            update(configurations)
             .where(*_held(claim))
             .values(
                 **(_FREE | {"state": case((spent, State.FAILED), else_=State.PENDING)}),
-                errors=Row.errors + 1,
+                errors=columns.errors + 1,
                 reason=reason[:1000],
                 finished_at=case((spent, now()), else_=None),
             )
-            .returning(Row.state)
+            .returning(columns.state)
         )
         with self.database.write() as connection:
             state = connection.execute(statement).scalar()
@@ -181,16 +181,18 @@ class Ledger:
             "lease_expires": None,
         }
         with self.database.write() as connection:
-            changed = connection.execute(update(Row).where(*_held(claim)).values(**values))
+            changed = connection.execute(update(configurations).where(*_held(claim)).values(**values))
             if changed.rowcount == 1:
-                connection.execute(insert(FoldRow), _fold_rows(claim.row_id, outcome))
-                connection.execute(insert(CurveRow), _curve_rows(claim.row_id, outcome))
+                connection.execute(insert(folds), _fold_rows(claim.row_id, outcome))
+                connection.execute(insert(curves), _curve_rows(claim.row_id, outcome))
                 return True
-            found = connection.execute(select(Row.claim, Row.state).where(Row.id == claim.row_id)).one()
+            found = connection.execute(
+                select(columns.claim, columns.state).where(columns.id == claim.row_id)
+            ).one()
             if found.claim == claim.token and found.state != State.RUNNING:
                 return True
             connection.execute(
-                insert(SupersededRow).values(
+                insert(superseded).values(
                     configuration_id=claim.row_id,
                     claim=claim.token,
                     worker=claim.worker,
@@ -203,20 +205,25 @@ class Ledger:
     def reap(self) -> list[Lapsed]:
         """Make the rows pending again whose lease ran out."""
         expired = (
-            Row.study_id == self.study_id,
-            Row.state == State.RUNNING,
-            Row.lease_expires < now(),
+            columns.study_id == self.study_id,
+            columns.state == State.RUNNING,
+            columns.lease_expires < now(),
         )
         # A look first: it takes no write lock, and nearly always there is nothing to do.
         with self.database.read() as connection:
             lapsed = connection.execute(
-                select(Row.id, Row.key, Row.worker, Row.trial_id).where(*expired)
+                select(columns.id, columns.key, columns.worker, columns.trial_id).where(*expired)
             ).all()
         if not lapsed:
             return []
         ids = [row.id for row in lapsed]
         with self.database.write() as connection:
-            statement = update(Row).where(*expired, Row.id.in_(ids)).values(**_FREE).returning(Row.id)
+            statement = (
+                update(configurations)
+                .where(*expired, columns.id.in_(ids))
+                .values(**_FREE)
+                .returning(columns.id)
+            )
             reaped = set(connection.execute(statement).scalars())
         return [Lapsed(row.key, row.worker, row.trial_id) for row in lapsed if row.id in reaped]
 
@@ -229,9 +236,9 @@ class Ledger:
         return self._count((State.PENDING,), limit)
 
     def _count(self, states: Sequence[State], limit: int | None) -> int:
-        statement = select(func.count()).where(Row.study_id == self.study_id, Row.state.in_(states))
+        statement = select(func.count()).where(columns.study_id == self.study_id, columns.state.in_(states))
         if limit is not None:
-            statement = statement.where(Row.rank < limit)
+            statement = statement.where(columns.rank < limit)
         with self.database.read() as connection:
             return connection.execute(statement).scalar_one()
 
@@ -239,29 +246,29 @@ class Ledger:
         """The stored result of a configuration, None where it has none."""
         with self.database.read() as connection:
             row = connection.execute(
-                select(Row.__table__).where(Row.study_id == self.study_id, Row.key == key)
+                select(configurations).where(columns.study_id == self.study_id, columns.key == key)
             ).first()
             if row is None or row.state not in COVERED:
                 return None
             points = (
                 connection.execute(
                     select(
-                        CurveRow.fold,
-                        CurveRow.epoch,
-                        CurveRow.train_loss,
-                        CurveRow.val_loss,
-                        CurveRow.val_error,
+                        curves.c.fold,
+                        curves.c.epoch,
+                        curves.c.train_loss,
+                        curves.c.val_loss,
+                        curves.c.val_error,
                     )
-                    .where(CurveRow.configuration_id == row.id)
-                    .order_by(CurveRow.fold, CurveRow.epoch)
+                    .where(curves.c.configuration_id == row.id)
+                    .order_by(curves.c.fold, curves.c.epoch)
                 )
                 .tuples()
                 .all()
             )
             diverged = connection.execute(
-                select(FoldRow.diverged_epoch)
-                .where(FoldRow.configuration_id == row.id)
-                .order_by(FoldRow.fold)
+                select(folds.c.diverged_epoch)
+                .where(folds.c.configuration_id == row.id)
+                .order_by(folds.c.fold)
             ).scalars()
             return stored_outcome(row, points, tuple(diverged))
 
@@ -273,7 +280,9 @@ class Ledger:
         """
         with self.database.read() as connection:
             row = connection.execute(
-                select(Row.state).where(Row.study_id == self.study_id, Row.key == key, Row.claim == token)
+                select(columns.state).where(
+                    columns.study_id == self.study_id, columns.key == key, columns.claim == token
+                )
             ).first()
         if row is None:
             return None, None
@@ -282,7 +291,7 @@ class Ledger:
 
     def _change(self, claim: Claim, **values: object) -> bool:
         with self.database.write() as connection:
-            changed = connection.execute(update(Row).where(*_held(claim)).values(**values))
+            changed = connection.execute(update(configurations).where(*_held(claim)).values(**values))
         return changed.rowcount == 1
 
 
@@ -297,7 +306,7 @@ _FREE: dict[str, object] = {
 
 
 def _held(claim: Claim) -> Iterable[ColumnElement[bool]]:
-    return Row.id == claim.row_id, Row.claim == claim.token, Row.state == State.RUNNING
+    return columns.id == claim.row_id, columns.claim == claim.token, columns.state == State.RUNNING
 
 
 def stored_outcome(

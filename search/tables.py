@@ -3,157 +3,170 @@
 Times are seconds since 1970 (UTC) on the database's clock. Losses are mean cross entropies, errors fractions in
 [0, 1]; both are NULL where the figure was not finite or not computed. Epochs are 1-based, folds and rounds
 0-based.
+
+SQLAlchemy Core, not its ORM: rows are written in bulk and read into our own dataclasses, and the commands that
+only look start a tenth of a second sooner without it.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import (
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 # Raised by one with every change of the tables; a database of another version is refused.
 SCHEMA_VERSION = 1
 
-
-class Base(DeclarativeBase):
-    """Holds the metadata of our tables."""
-
-    type_annotation_map = {float: Double(), str: Text()}  # noqa: RUF012 - SQLAlchemy reads it as written
+metadata = MetaData()
 
 
-class SchemaRow(Base):
-    """The one row that says which version of these tables the database holds."""
-
-    __tablename__ = "pairsearch_schema"
-    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    version: Mapped[int]
+def _figure(name: str) -> Column[float]:
+    """A figure that may be missing."""
+    return Column(name, Double)
 
 
-class StudyRow(Base):
-    """A study, bound to its definition, its data and the training version."""
+schema = Table(
+    "pairsearch_schema",
+    metadata,
+    # One row, which says which version of these tables the database holds.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+)
 
-    __tablename__ = "pairsearch_studies"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), unique=True)
-    optuna_study_id: Mapped[int]
-    definition: Mapped[str]
-    """JSON of the definition as last created."""
-    choices: Mapped[str]
-    """JSON of parameter → values in the order of Optuna's categorical distributions; only ever appended to."""
-    source_name: Mapped[str]
-    source_fingerprint: Mapped[str]
-    training_version: Mapped[int]
-    created_at: Mapped[float]
+# A study, bound to its definition, its data and the training version.
+studies = Table(
+    "pairsearch_studies",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), unique=True, nullable=False),
+    Column("optuna_study_id", Integer, nullable=False),
+    # JSON of the definition as last created.
+    Column("definition", Text, nullable=False),
+    # JSON of parameter → values in the order of Optuna's categorical distributions; only ever appended to.
+    Column("choices", Text, nullable=False),
+    Column("source_name", Text, nullable=False),
+    Column("source_fingerprint", Text, nullable=False),
+    Column("training_version", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
 
+# The ledger: one row for each configuration of a study, under a unique constraint.
+configurations = Table(
+    "pairsearch_configurations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(studies.c.id), nullable=False),
+    Column("key", String(255), nullable=False),
+    # Position in the order of claims.
+    Column("rank", Integer, nullable=False),
+    Column("batch_size", Integer, nullable=False),
+    Column("learning_rate", Double, nullable=False),
+    Column("weight_decay", Double, nullable=False),
+    Column("hidden_units", Integer),
+    Column("aux_loss_weight", Double),
+    # One of `search.states.State`.
+    Column("state", String(16), nullable=False),
+    # Attempts that ended in an exception.
+    Column("errors", Integer, nullable=False),
+    # How often the row was claimed.
+    Column("claims", Integer, nullable=False),
+    # Token of the last claim; a result counts only under the token that the row still holds.
+    Column("claim", String(32)),
+    Column("worker", Text),
+    Column("lease_expires", Double),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    # Optuna's id of the trial of the last claim.
+    Column("trial_id", Integer),
+    # What the study minimises.
+    _figure("value"),
+    _figure("val_loss"),
+    _figure("val_error"),
+    Column("seconds", Double),
+    # Why it diverged, was pruned or failed.
+    Column("reason", Text),
+    # JSON: versions, git commit, host and processor that computed the result.
+    Column("provenance", Text),
+    UniqueConstraint("study_id", "key"),
+    Index("pairsearch_configurations_claim", "study_id", "state", "rank"),
+)
 
-class ConfigurationRow(Base):
-    """The ledger: one row for each configuration of a study, under a unique constraint."""
+# The final figures of one fold of a configuration.
+folds = Table(
+    "pairsearch_folds",
+    metadata,
+    Column("configuration_id", ForeignKey(configurations.c.id), primary_key=True),
+    Column("fold", Integer, primary_key=True, autoincrement=False),
+    _figure("train_loss"),
+    _figure("val_loss"),
+    _figure("val_error"),
+    Column("diverged_epoch", Integer),
+)
 
-    __tablename__ = "pairsearch_configurations"
-    __table_args__ = (
-        UniqueConstraint("study_id", "key"),
-        Index("pairsearch_configurations_claim", "study_id", "state", "rank"),
-    )
-    id: Mapped[int] = mapped_column(primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey("pairsearch_studies.id"))
-    key: Mapped[str] = mapped_column(String(255))
-    rank: Mapped[int]
-    """Position in the order of claims."""
-    batch_size: Mapped[int]
-    learning_rate: Mapped[float]
-    weight_decay: Mapped[float]
-    hidden_units: Mapped[int | None]
-    aux_loss_weight: Mapped[float | None]
-    state: Mapped[str] = mapped_column(String(16))
-    """One of `search.states.State`."""
-    errors: Mapped[int]
-    """Attempts that ended in an exception."""
-    claims: Mapped[int]
-    """How often the row was claimed."""
-    claim: Mapped[str | None] = mapped_column(String(32))
-    """Token of the last claim; a result counts only under the token that the row still holds."""
-    worker: Mapped[str | None]
-    lease_expires: Mapped[float | None]
-    started_at: Mapped[float | None]
-    finished_at: Mapped[float | None]
-    trial_id: Mapped[int | None]
-    """Optuna's id of the trial of the last claim."""
-    value: Mapped[float | None]
-    """What the study minimises."""
-    val_loss: Mapped[float | None]
-    val_error: Mapped[float | None]
-    seconds: Mapped[float | None]
-    reason: Mapped[str | None]
-    """Why it diverged, was pruned or failed."""
-    provenance: Mapped[str | None]
-    """JSON: versions, git commit, host and processor that computed the result."""
+# The figures of one epoch of one fold of a configuration.
+curves = Table(
+    "pairsearch_curves",
+    metadata,
+    Column("configuration_id", ForeignKey(configurations.c.id), primary_key=True),
+    Column("fold", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    _figure("train_loss"),
+    _figure("val_loss"),
+    _figure("val_error"),
+)
 
+# Results that came after their lease was lost; kept for the record, counted nowhere.
+superseded = Table(
+    "pairsearch_superseded",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("configuration_id", ForeignKey(configurations.c.id), nullable=False),
+    Column("claim", String(32), nullable=False),
+    Column("worker", Text, nullable=False),
+    _figure("value"),
+    Column("arrived_at", Double, nullable=False),
+)
 
-class FoldRow(Base):
-    """The final figures of one fold of a configuration."""
+# One finished round of the final evaluation of a configuration.
+rounds = Table(
+    "pairsearch_rounds",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(studies.c.id), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("round", Integer, nullable=False),
+    _figure("train_loss"),
+    _figure("train_error"),
+    _figure("test_loss"),
+    _figure("test_error"),
+    Column("diverged_epoch", Integer),
+    # Wall-clock time of the rounds trained together, divided by their number.
+    Column("seconds", Double, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("finished_at", Double, nullable=False),
+    Column("provenance", Text, nullable=False),
+    UniqueConstraint("study_id", "key", "round"),
+)
 
-    __tablename__ = "pairsearch_folds"
-    configuration_id: Mapped[int] = mapped_column(ForeignKey(ConfigurationRow.id), primary_key=True)
-    fold: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    train_loss: Mapped[float | None]
-    val_loss: Mapped[float | None]
-    val_error: Mapped[float | None]
-    diverged_epoch: Mapped[int | None]
-
-
-class CurveRow(Base):
-    """The figures of one epoch of one fold of a configuration."""
-
-    __tablename__ = "pairsearch_curves"
-    configuration_id: Mapped[int] = mapped_column(ForeignKey(ConfigurationRow.id), primary_key=True)
-    fold: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    train_loss: Mapped[float | None]
-    val_loss: Mapped[float | None]
-    val_error: Mapped[float | None]
-
-
-class SupersededRow(Base):
-    """A result that came after its lease was lost; kept for the record, counted nowhere."""
-
-    __tablename__ = "pairsearch_superseded"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    configuration_id: Mapped[int] = mapped_column(ForeignKey(ConfigurationRow.id))
-    claim: Mapped[str] = mapped_column(String(32))
-    worker: Mapped[str]
-    value: Mapped[float | None]
-    arrived_at: Mapped[float]
-
-
-class RoundRow(Base):
-    """One finished round of the final evaluation of a configuration."""
-
-    __tablename__ = "pairsearch_rounds"
-    __table_args__ = (UniqueConstraint("study_id", "key", "round"),)
-    id: Mapped[int] = mapped_column(primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey("pairsearch_studies.id"))
-    key: Mapped[str] = mapped_column(String(255))
-    round: Mapped[int]
-    train_loss: Mapped[float | None]
-    train_error: Mapped[float | None]
-    test_loss: Mapped[float | None]
-    test_error: Mapped[float | None]
-    diverged_epoch: Mapped[int | None]
-    seconds: Mapped[float]
-    """Wall-clock time of the rounds trained together, divided by their number."""
-    worker: Mapped[str]
-    finished_at: Mapped[float]
-    provenance: Mapped[str]
-
-
-class RoundCurveRow(Base):
-    """The figures of one epoch of one round of the final evaluation."""
-
-    __tablename__ = "pairsearch_round_curves"
-    round_id: Mapped[int] = mapped_column(ForeignKey(RoundRow.id), primary_key=True)
-    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    running_loss: Mapped[float | None]
-    """Training loss as the epoch went, before each step."""
-    train_loss: Mapped[float | None]
-    train_error: Mapped[float | None]
-    test_loss: Mapped[float | None]
-    test_error: Mapped[float | None]
+# The figures of one epoch of one round of the final evaluation.
+round_curves = Table(
+    "pairsearch_round_curves",
+    metadata,
+    Column("round_id", ForeignKey(rounds.c.id), primary_key=True),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    # Training loss as the epoch went, before each step.
+    _figure("running_loss"),
+    _figure("train_loss"),
+    _figure("train_error"),
+    _figure("test_loss"),
+    _figure("test_error"),
+)

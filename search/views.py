@@ -14,10 +14,10 @@ from sqlalchemy import func, select
 from search.catalogue import StoredStudy
 from search.database import Database, now
 from search.states import COVERED, State
-from search.tables import ConfigurationRow, RoundRow
+from search.tables import configurations, rounds
 from studies.configuration import PARAMETERS, Configuration, Value
 
-Row = ConfigurationRow
+columns = configurations.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +70,26 @@ class Progress:
 
 def progress(database: Database, study: StoredStudy, limit: int | None = None) -> Progress:
     """How far a study is."""
-    within = [Row.study_id == study.id]
+    within = [columns.study_id == study.id]
     if limit is not None:
-        within.append(Row.rank < limit)
+        within.append(columns.rank < limit)
     with database.read() as connection:
         states = (
-            connection.execute(select(Row.state, func.count()).where(*within).group_by(Row.state))
+            connection.execute(select(columns.state, func.count()).where(*within).group_by(columns.state))
             .tuples()
             .all()
         )
         failed = connection.execute(
-            select(Row.key, Row.reason).where(*within, Row.state == State.FAILED).order_by(Row.rank)
+            select(columns.key, columns.reason)
+            .where(*within, columns.state == State.FAILED)
+            .order_by(columns.rank)
         ).all()
         recent = connection.execute(
-            select(func.count()).where(*within, Row.state.in_(COVERED), Row.finished_at > now() - 60.0)
+            select(func.count()).where(
+                *within, columns.state.in_(COVERED), columns.finished_at > now() - 60.0
+            )
         ).scalar_one()
-    counts = Counter(dict(states))
+    counts: Counter[str] = Counter(dict(states))
     top = best(database, study, 1, limit)
     return Progress(
         study=study.name,
@@ -101,13 +105,13 @@ def progress(database: Database, study: StoredStudy, limit: int | None = None) -
 def best(database: Database, study: StoredStudy, top: int, limit: int | None = None) -> list[Ranked]:
     """The `top` finished configurations by the study's value, the best first; ties in the order of the grid."""
     statement = (
-        select(Row.__table__)
-        .where(Row.study_id == study.id, Row.state == State.FINISHED)
-        .order_by(Row.value, Row.id)
+        select(configurations)
+        .where(columns.study_id == study.id, columns.state == State.FINISHED)
+        .order_by(columns.value, columns.id)
         .limit(top)
     )
     if limit is not None:
-        statement = statement.where(Row.rank < limit)
+        statement = statement.where(columns.rank < limit)
     with database.read() as connection:
         rows = connection.execute(statement).all()
     return [
@@ -155,9 +159,9 @@ def evaluated(database: Database, study: StoredStudy, configuration: Configurati
     """What the finished rounds of a configuration gave. Diverged rounds have no error and enter no mean."""
     with database.read() as connection:
         rows = connection.execute(
-            select(RoundRow.train_error, RoundRow.test_error, RoundRow.diverged_epoch, RoundRow.seconds)
-            .where(RoundRow.study_id == study.id, RoundRow.key == configuration.key)
-            .order_by(RoundRow.round)
+            select(rounds.c.train_error, rounds.c.test_error, rounds.c.diverged_epoch, rounds.c.seconds)
+            .where(rounds.c.study_id == study.id, rounds.c.key == configuration.key)
+            .order_by(rounds.c.round)
         ).all()
     train = [row.train_error for row in rows if row.train_error is not None]
     test = [row.test_error for row in rows if row.test_error is not None]
