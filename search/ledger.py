@@ -126,7 +126,9 @@ class Ledger:
             found = connection.execute(statement).first()
         if found is None:
             return None
-        return Claim(found[0], Configuration(*found[1:]), token, worker)
+        # SQLite's RETURNING gives 0 for a stored 0.0, which would be another key.
+        configuration = Configuration.of(dict(zip(PARAMETERS, found[1:], strict=True)))
+        return Claim(found[0], configuration, token, worker)
 
     def renew(self, claim: Claim) -> bool:
         """Extend the lease; False where the claim was lost."""
@@ -250,21 +252,17 @@ class Ledger:
             ).first()
             if row is None or row.state not in COVERED:
                 return None
-            points = (
-                connection.execute(
-                    select(
-                        curves.c.fold,
-                        curves.c.epoch,
-                        curves.c.train_loss,
-                        curves.c.val_loss,
-                        curves.c.val_error,
-                    )
-                    .where(curves.c.configuration_id == row.id)
-                    .order_by(curves.c.fold, curves.c.epoch)
+            points = connection.execute(
+                select(
+                    curves.c.fold,
+                    curves.c.epoch,
+                    curves.c.train_loss,
+                    curves.c.val_loss,
+                    curves.c.val_error,
                 )
-                .tuples()
-                .all()
-            )
+                .where(curves.c.configuration_id == row.id)
+                .order_by(curves.c.fold, curves.c.epoch)
+            ).all()
             diverged = connection.execute(
                 select(folds.c.diverged_epoch)
                 .where(folds.c.configuration_id == row.id)
@@ -289,7 +287,7 @@ class Ledger:
         state = State(row.state)
         return state, self.outcome(key) if state in COVERED else None
 
-    def _change(self, claim: Claim, **values: object) -> bool:
+    def _change(self, claim: Claim, /, **values: object) -> bool:
         with self.database.write() as connection:
             changed = connection.execute(update(configurations).where(*_held(claim)).values(**values))
         return changed.rowcount == 1

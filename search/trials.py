@@ -7,7 +7,7 @@ left RUNNING can be told from a live one and mended from the ledger, by any work
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -188,7 +188,8 @@ class Mirror:
     def report(self, trial_id: int, epoch: int, value: float) -> None:
         """Report the mean over folds after an epoch; one that is not finite is left out."""
         if finite(value) is not None:
-            with _translated(self.database):
+            # A trial whose lease was lost, or whose result is in the ledger, may have been closed by another worker.
+            with _translated(self.database), suppress(UpdateFinishedTrialError):
                 self.storage.set_trial_intermediate_value(trial_id, epoch, float(value))
 
     def finish(self, trial_id: int, outcome: Outcome, reported: frozenset[int] = frozenset()) -> None:

@@ -74,11 +74,9 @@ def progress(database: Database, study: StoredStudy, limit: int | None = None) -
     if limit is not None:
         within.append(columns.rank < limit)
     with database.read() as connection:
-        states = (
-            connection.execute(select(columns.state, func.count()).where(*within).group_by(columns.state))
-            .tuples()
-            .all()
-        )
+        states = connection.execute(
+            select(columns.state, func.count()).where(*within).group_by(columns.state)
+        ).all()
         failed = connection.execute(
             select(columns.key, columns.reason)
             .where(*within, columns.state == State.FAILED)
