@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from optuna.storages import RDBStorage
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
 from search.catalogue import StoredStudy
 from search.database import Database
-from search.errors import DatabaseAwayError
+from search.errors import DatabaseAwayError, DiskFullError
 from search.ledger import Claim, Ledger
 from search.objective import Progress
 from search.outcome import Outcome
@@ -166,13 +166,15 @@ class Worker:
                 trial_id, configuration = self.sampler.ask()
                 claim = self.ledger.claim(self.name, key=configuration.key, limit=self.limit)
                 if claim is not None:
-                    self.mirror.adopt(claim, trial_id, self.objective.provenance())
+                    with self._handed_back_on_error(claim):
+                        self.mirror.adopt(claim, trial_id, self.objective.provenance())
                     return claim, trial_id
                 self.sampler.answer(trial_id, configuration)
         claim = self.ledger.claim(self.name, limit=self.limit)
         if claim is None:
             return None
-        return claim, self.mirror.start(claim, self.objective.provenance())
+        with self._handed_back_on_error(claim):
+            return claim, self.mirror.start(claim, self.objective.provenance())
 
     def _work(self, claim: Claim, trial_id: int) -> None:
         reports = report_epochs(self.study.definition.epochs)
@@ -188,7 +190,7 @@ class Worker:
                         reported.add(epoch)
                         if self.pruner is not None and self.pruner.should_prune(trial_id):
                             return State.PRUNED
-                    except DatabaseAwayError as error:
+                    except (DatabaseAwayError, DiskFullError) as error:
                         log.warning("report of epoch %d put off: %s", epoch, error)
                 return None
 
@@ -204,11 +206,8 @@ class Worker:
             self._store(claim, trial_id, outcome, frozenset(reported))
 
     def _store(self, claim: Claim, trial_id: int, outcome: Outcome, reported: frozenset[int]) -> None:
-        try:
+        with self._handed_back_on_error(claim):
             counted = self._patiently(lambda: self.ledger.finish(claim, outcome))
-        except Exception:
-            self._try_hand_back(claim)
-            raise
         if not counted:
             self.tally.superseded += 1
             self.say(f"{self.study.name}: result superseded, the lease was lost: {claim.configuration.key}")
@@ -236,18 +235,23 @@ class Worker:
             self.say(f"{self.study.name}: handed back: {claim.configuration.key}")
         self._patiently(lambda: self.mirror.abandon(trial_id, "lease lost" if lost else "handed back"))
 
-    def _try_hand_back(self, claim: Claim) -> None:
-        # The database may be unable to take this either (a full disk); the lease then runs out by itself.
+    @contextmanager
+    def _handed_back_on_error(self, claim: Claim) -> Iterator[None]:
         try:
-            self.ledger.hand_back(claim)
-        except Exception as error:
-            log.warning("could not hand back %s: %s", claim.configuration.key, error)
+            yield
+        except Exception:
+            # The database may be unable to take this either (a full disk); the lease then runs out by itself.
+            try:
+                self.ledger.hand_back(claim)
+            except Exception as error:
+                log.warning("could not hand back %s: %s", claim.configuration.key, error)
+            raise
 
     def _patiently(self, call: Callable[[], Answer]) -> Answer:
         for attempt in Retrying(
             retry=retry_if_exception_type(DatabaseAwayError),
             stop=stop_after_delay(self.patience),
-            wait=wait_exponential_jitter(initial=0.2, max=10),
+            wait=wait_exponential(multiplier=0.2, max=10) + wait_random(0, 1),
             reraise=True,
         ):
             with attempt:
