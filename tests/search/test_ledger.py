@@ -1,0 +1,163 @@
+"""The ledger's contract, on SQLite and PostgreSQL alike: what claims give, and what a claim may change."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+
+from search.catalogue import StoredStudy, layout_order
+from search.database import Database
+from search.ledger import Claim, Ledger
+from search.states import State
+from studies.configuration import Configuration
+
+OTHER = Configuration(batch_size=99, learning_rate=0.5, weight_decay=0.0)
+
+
+def taken(ledger: Ledger, worker: str = "ann") -> Claim:
+    claim = ledger.claim(worker)
+    assert claim is not None
+    return claim
+
+
+def test_every_configuration_is_laid_out_once(database: Database, study: StoredStudy, ledger: Ledger) -> None:
+    order = layout_order(study.definition)
+    assert [key for (key,) in tiny.rows(database, "configurations", "key", "order by rank")] == [
+        configuration.key for configuration in order
+    ]
+    with database.write() as connection:
+        assert ledger.lay_out(connection, order) == 0
+    assert len(tiny.rows(database, "configurations")) == len(order) == 8
+
+
+def test_laying_out_more_appends_the_new_ones(database: Database, study: StoredStudy, ledger: Ledger) -> None:
+    before = tiny.rows(database, "configurations", "key, rank", "order by rank")
+    with database.write() as connection:
+        assert ledger.lay_out(connection, [OTHER, *layout_order(study.definition)]) == 1
+    assert tiny.rows(database, "configurations", "key, rank", "order by rank") == [*before, (OTHER.key, 8)]
+
+
+def test_claims_come_in_the_order_of_the_layout(study: StoredStudy, ledger: Ledger) -> None:
+    claims = [taken(ledger) for _ in range(8)]
+    assert [claim.configuration for claim in claims] == layout_order(study.definition)
+    assert len({claim.token for claim in claims}) == 8
+    assert ledger.claim("ann") is None
+
+
+def test_a_limit_leaves_the_rest_of_the_grid_alone(ledger: Ledger) -> None:
+    assert ledger.pending_count(limit=2) == 2
+    assert ledger.claim("ann", limit=2)
+    assert ledger.claim("bob", limit=2)
+    assert ledger.claim("ann", limit=2) is None
+    assert (ledger.pending_count(limit=2), ledger.open_count(limit=2)) == (0, 2)
+    assert (ledger.pending_count(), ledger.open_count()) == (6, 8)
+
+
+def test_a_configuration_can_be_asked_for_by_its_key(study: StoredStudy, ledger: Ledger) -> None:
+    wanted = layout_order(study.definition)[5]
+    claim = ledger.claim("ann", key=wanted.key)
+    assert claim is not None
+    assert claim.configuration == wanted
+    assert ledger.claim("bob", key=wanted.key) is None
+    assert ledger.claim("bob", key=OTHER.key) is None
+
+
+def test_a_claim_is_recorded_with_its_worker_and_lease(database: Database, ledger: Ledger) -> None:
+    claim = taken(ledger)
+    [(state, worker, claims, lease)] = tiny.rows(
+        database, "configurations", "state, worker, claims, lease_expires - started_at", "where rank = 0"
+    )
+    assert (state, worker, claims) == ("running", claim.worker, 1)
+    # A day is 86,400 seconds, and SQLite's julianday() resolves a millisecond.
+    assert lease == pytest.approx(ledger.lease_seconds, abs=0.1)
+
+
+def test_renewing_moves_the_end_of_the_lease(database: Database, ledger: Ledger) -> None:
+    claim = taken(ledger)
+    tiny.let_leases_run_out(database)
+    assert ledger.renew(claim)
+    assert ledger.reap() == []
+
+
+def test_the_trial_of_a_claim_is_noted(database: Database, ledger: Ledger) -> None:
+    assert ledger.attach(taken(ledger), 41)
+    assert tiny.rows(database, "configurations", "trial_id", "where rank = 0") == [(41,)]
+
+
+def test_what_is_handed_back_is_claimed_again_by_whoever_comes(ledger: Ledger) -> None:
+    first = taken(ledger)
+    assert ledger.hand_back(first)
+    second = taken(ledger, "bob")
+    assert second.configuration == first.configuration
+    assert second.token != first.token
+
+
+def test_a_finished_configuration_is_never_claimed_again(ledger: Ledger) -> None:
+    for _ in range(8):
+        claim = taken(ledger)
+        assert ledger.finish(claim, tiny.outcome(claim.configuration))
+    assert ledger.claim("ann") is None
+    assert ledger.open_count() == 0
+
+
+def test_finishing_twice_stores_once(database: Database, ledger: Ledger) -> None:
+    """As a worker does whose database went away between the commit and its answer."""
+    claim = taken(ledger)
+    outcome = tiny.outcome(claim.configuration)
+    assert ledger.finish(claim, outcome)
+    stored = [tiny.rows(database, table) for table in ("configurations", "folds", "curves")]
+    assert ledger.finish(claim, outcome)
+    assert [tiny.rows(database, table) for table in ("configurations", "folds", "curves")] == stored
+    assert tiny.rows(database, "superseded") == []
+
+
+@pytest.mark.parametrize("end", ["finish", "hand_back", "fail_attempt"])
+def test_a_claim_that_ended_changes_nothing_more(database: Database, ledger: Ledger, end: str) -> None:
+    claim = taken(ledger)
+    {
+        "finish": lambda: ledger.finish(claim, tiny.outcome(claim.configuration)),
+        "hand_back": lambda: ledger.hand_back(claim),
+        "fail_attempt": lambda: ledger.fail_attempt(claim, "no luck"),
+    }[end]()
+    before = tiny.rows(database, "configurations", rest="order by rank")
+    assert not ledger.renew(claim)
+    assert not ledger.attach(claim, 1)
+    assert not ledger.hand_back(claim)
+    assert ledger.fail_attempt(claim, "again") is None
+    assert tiny.rows(database, "configurations", rest="order by rank") == before
+
+
+def test_an_attempt_that_failed_is_tried_again_and_the_third_failure_is_final(
+    database: Database, ledger: Ledger
+) -> None:
+    tried = []
+    for _ in range(3):
+        claim = taken(ledger)
+        tried.append((claim.configuration, ledger.fail_attempt(claim, "out of memory")))
+    assert [state for _, state in tried] == [State.PENDING, State.PENDING, State.FAILED]
+    assert len({configuration for configuration, _ in tried}) == 1
+    assert tiny.rows(database, "configurations", "errors, reason", "where state = 'failed'") == [
+        (3, "out of memory")
+    ]
+    assert taken(ledger).configuration != tried[0][0]
+    assert ledger.outcome(tried[0][0].key) is None
+
+
+def test_a_claim_sees_its_own_result_and_nobody_else_s(ledger: Ledger) -> None:
+    claim = taken(ledger)
+    key = claim.configuration.key
+    assert ledger.result_of(key, claim.token) == (State.RUNNING, None)
+    ledger.finish(claim, tiny.outcome(claim.configuration))
+    state, outcome = ledger.result_of(key, claim.token)
+    assert state == State.FINISHED
+    assert outcome is not None
+    assert ledger.result_of(key, "another token") == (None, None)
+
+
+def test_ledgers_of_two_studies_do_not_meet(database: Database, ledger: Ledger, make_study) -> None:
+    other = Ledger(database, make_study(name="other").id)
+    assert other.claim("ann") is not None
+    assert (ledger.pending_count(), other.pending_count()) == (8, 7)
+    tiny.let_leases_run_out(database)
+    assert ledger.reap() == []
+    assert len(other.reap()) == 1

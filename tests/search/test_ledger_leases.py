@@ -1,0 +1,96 @@
+"""Leases: what becomes of the configurations of workers that fell silent, and of results that come too late."""
+
+from __future__ import annotations
+
+import tiny
+
+from search.database import Database
+from search.ledger import Claim, Lapsed, Ledger
+from search.states import State
+
+
+def lapsed(database: Database, ledger: Ledger) -> Claim:
+    """A claim of the first configuration whose lease has run out."""
+    claim = ledger.claim("ann")
+    assert claim is not None
+    tiny.let_leases_run_out(database)
+    return claim
+
+
+def test_a_live_lease_is_left_alone(ledger: Ledger) -> None:
+    ledger.claim("ann")
+    assert ledger.reap() == []
+
+
+def test_a_lease_that_ran_out_frees_its_configuration(database: Database, ledger: Ledger) -> None:
+    claim = lapsed(database, ledger)
+    ledger.attach(claim, 5)
+    assert ledger.reap() == [Lapsed(claim.configuration.key, "ann", 5)]
+    assert ledger.reap() == []
+    again = ledger.claim("bob")
+    assert again is not None
+    assert again.configuration == claim.configuration
+
+
+def test_a_worker_that_was_only_slow_keeps_what_nobody_reaped(database: Database, ledger: Ledger) -> None:
+    claim = lapsed(database, ledger)
+    assert ledger.finish(claim, tiny.outcome(claim.configuration))
+    assert ledger.reap() == []
+    assert tiny.rows(database, "superseded") == []
+
+
+def test_a_lost_claim_changes_nothing(database: Database, ledger: Ledger) -> None:
+    lost = lapsed(database, ledger)
+    ledger.reap()
+    held = ledger.claim("bob")
+    assert held is not None
+    before = tiny.rows(database, "configurations", rest="order by rank")
+    assert not ledger.renew(lost)
+    assert not ledger.attach(lost, 9)
+    assert not ledger.hand_back(lost)
+    assert ledger.fail_attempt(lost, "too late") is None
+    assert tiny.rows(database, "configurations", rest="order by rank") == before
+    assert ledger.result_of(held.configuration.key, lost.token) == (None, None)
+
+
+def test_a_result_after_the_other_s_is_recorded_as_superseded(database: Database, ledger: Ledger) -> None:
+    lost = lapsed(database, ledger)
+    ledger.reap()
+    held = ledger.claim("bob")
+    assert held is not None
+    result = tiny.outcome(held.configuration)
+    assert ledger.finish(held, result)
+    stored = [tiny.rows(database, table) for table in ("configurations", "folds", "curves")]
+    assert not ledger.finish(lost, result)
+    assert [tiny.rows(database, table) for table in ("configurations", "folds", "curves")] == stored
+    assert tiny.rows(database, "superseded", "claim, worker, value") == [(lost.token, "ann", result.value)]
+
+
+def test_a_result_before_the_other_s_does_not_take_its_place(database: Database, ledger: Ledger) -> None:
+    lost = lapsed(database, ledger)
+    ledger.reap()
+    held = ledger.claim("bob")
+    assert held is not None
+    assert not ledger.finish(lost, tiny.outcome(lost.configuration))
+    assert tiny.rows(database, "folds") == []
+    assert ledger.result_of(held.configuration.key, held.token) == (State.RUNNING, None)
+    assert ledger.finish(held, tiny.outcome(held.configuration))
+    assert len(tiny.rows(database, "superseded")) == 1
+
+
+def test_a_result_after_reaping_waits_for_nobody_and_does_not_count(
+    database: Database, ledger: Ledger
+) -> None:
+    lost = lapsed(database, ledger)
+    ledger.reap()
+    assert not ledger.finish(lost, tiny.outcome(lost.configuration))
+    assert tiny.states(database) == {"pending": 8}
+
+
+def test_reaping_does_not_count_as_an_error(database: Database, ledger: Ledger) -> None:
+    for _ in range(4):
+        lapsed(database, ledger)
+        assert len(ledger.reap()) == 1
+    assert tiny.rows(database, "configurations", "state, errors, claims", "where rank = 0") == [
+        ("pending", 0, 4)
+    ]

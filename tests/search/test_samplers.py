@@ -1,0 +1,107 @@
+"""Samplers and pruners other than the defaults: the grid is covered, and nothing is trained twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import tiny
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from search.catalogue import layout_order
+from search.database import Database
+from search.ledger import Ledger
+from search.outcome import Outcome
+from search.trials import Mirror, Sampler
+from search.worker import Tally
+from studies.configuration import Configuration
+
+SMALL = {"batch_size": [10, 25], "learning_rate": [1e-4, 1e-3], "weight_decay": [0.0]}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_a_sampler_goes_through_the_grid_and_trains_each_configuration_once(
+    database: Database, storage: RDBStorage, make_study, make_worker, sampler: str
+) -> None:
+    study = make_study(sampler=sampler, grid=SMALL)
+    objective = tiny.Answering()
+    assert make_worker(objective, study).run() == Tally(finished=4)
+    assert objective.asked == {configuration.key: 1 for configuration in layout_order(study.definition)}
+    assert tiny.states(database) == {"finished": 4}
+    trials = storage.get_all_trials(study.optuna_study_id)
+    assert TrialState.RUNNING not in {trial.state for trial in trials}
+    for trial in trials:
+        assert trial.value == tiny.value_of(Configuration.of(trial.params))
+
+
+def test_a_known_configuration_is_answered_from_the_ledger(
+    database: Database, storage: RDBStorage, make_study, make_worker
+) -> None:
+    study = make_study(sampler="random", grid=SMALL | {"batch_size": [10], "learning_rate": [1e-3]})
+    make_worker(tiny.Answering(), study).run()
+    sampler = Sampler(Mirror(database, storage, study, Ledger(database, study.id)))
+    trial_id, configuration = sampler.ask()
+    sampler.answer(trial_id, configuration)
+    trial = storage.get_trial(trial_id)
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, tiny.value_of(configuration))
+    assert trial.user_attrs["answered_from_ledger"] is True
+
+
+def test_a_configuration_in_other_hands_is_not_trained_twice(
+    database: Database, storage: RDBStorage, make_study
+) -> None:
+    study = make_study(sampler="random", grid=SMALL | {"batch_size": [10], "learning_rate": [1e-3]})
+    ledger = Ledger(database, study.id)
+    assert ledger.claim("bob") is not None
+    sampler = Sampler(Mirror(database, storage, study, ledger))
+    trial_id, configuration = sampler.ask()
+    sampler.answer(trial_id, configuration)
+    assert storage.get_trial(trial_id).state == TrialState.FAIL
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_sampler_respects_the_limit(database: Database, make_study, make_worker, sampler: str) -> None:
+    study = make_study(sampler=sampler)
+    objective = tiny.Answering()
+    assert make_worker(objective, study, limit=3).run() == Tally(finished=3)
+    assert set(objective.asked) == {c.key for c in layout_order(study.definition)[:3]}
+
+
+def test_the_median_pruner_stops_what_is_worse_than_its_fellows(
+    database: Database, storage: RDBStorage, make_study, make_worker
+) -> None:
+    study = make_study(pruner="median", epochs=4)
+    # Optuna's median pruner lets five trials pass before it judges.
+    poor = set(layout_order(study.definition)[5:])
+
+    def answer(configuration: Configuration) -> Outcome:
+        outcome = tiny.outcome(configuration, epochs=4)
+        if configuration in poor:
+            outcome.val_loss[:] += 100
+        return outcome
+
+    assert make_worker(tiny.Answering(answer), study).run() == Tally(finished=8)
+    assert tiny.states(database) == {"finished": 5, "pruned": 3}
+    pruned = storage.get_all_trials(study.optuna_study_id, states=(TrialState.PRUNED,))
+    assert {trial.user_attrs["configuration"] for trial in pruned} == {c.key for c in poor}
+    for trial in pruned:
+        assert list(trial.intermediate_values) == [1]
+        assert "pruned after epoch 1" in trial.user_attrs["folds"]["reason"]
+
+
+def test_hyperband_ends_with_every_configuration_covered(
+    database: Database, storage: RDBStorage, make_study, make_worker
+) -> None:
+    study = make_study(pruner="hyperband", epochs=9)
+
+    def answer(configuration: Configuration) -> Outcome:
+        return tiny.outcome(configuration, epochs=9)
+
+    objective = tiny.Answering(answer)
+    assert make_worker(objective, study).run() == Tally(finished=8)
+    assert set(objective.asked.values()) == {1}
+    states = Counter(trial.state for trial in storage.get_all_trials(study.optuna_study_id))
+    assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == 8
+    assert sum(states.values()) == 8
+    assert set(tiny.states(database)) <= {"finished", "pruned"}

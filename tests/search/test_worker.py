@@ -1,0 +1,211 @@
+"""A worker with an objective that answers at once: how it starts, ends, and treats every kind of answer."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import programs
+import tiny
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from search import views
+from search.catalogue import StoredStudy, layout_order
+from search.database import Database
+from search.ledger import Ledger
+from search.objective import Progress
+from search.outcome import Outcome
+from search.states import State
+from search.worker import Tally
+from studies.configuration import Configuration
+
+
+def trial_states(storage: RDBStorage, study: StoredStudy) -> Counter[TrialState]:
+    return Counter(trial.state for trial in storage.get_all_trials(study.optuna_study_id))
+
+
+def test_works_to_the_end_of_the_grid(database: Database, storage, study, make_worker) -> None:
+    objective = tiny.Answering()
+    assert make_worker(objective).run() == Tally(finished=8)
+    assert objective.asked == {configuration.key: 1 for configuration in layout_order(study.definition)}
+    assert tiny.states(database) == {"finished": 8}
+    trials = storage.get_all_trials(study.optuna_study_id)
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    values = {trial.user_attrs["configuration"]: trial.value for trial in trials}
+    assert values == {c.key: tiny.value_of(c) for c in layout_order(study.definition)}
+
+
+def test_finds_nothing_to_do_in_a_finished_study(make_worker) -> None:
+    make_worker(tiny.Answering()).run()
+    objective = tiny.Answering()
+    assert make_worker(objective).run() == Tally()
+    assert objective.asked == {}
+
+
+def test_ends_after_so_many_trials(database: Database, make_worker) -> None:
+    assert make_worker(tiny.Answering()).run(max_trials=3) == Tally(finished=3)
+    assert tiny.states(database) == {"finished": 3, "pending": 5}
+
+
+def test_ends_at_the_limit(database: Database, study: StoredStudy, make_worker) -> None:
+    objective = tiny.Answering()
+    assert make_worker(objective, limit=3).run() == Tally(finished=3)
+    assert list(objective.asked) == [c.key for c in layout_order(study.definition)[:3]]
+    assert tiny.states(database) == {"finished": 3, "pending": 5}
+
+
+def test_stopping_hands_the_current_configuration_back(
+    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
+) -> None:
+    stopping = threading.Event()
+    order = layout_order(study.definition)
+
+    def answer(configuration: Configuration) -> Outcome:
+        if configuration == order[1]:
+            stopping.set()
+        return tiny.outcome(configuration)
+
+    tally = make_worker(tiny.Answering(answer), stopping=stopping).run()
+    assert tally == Tally(finished=1, handed_back=1)
+    assert tiny.states(database) == {"finished": 1, "pending": 7}
+    assert trial_states(storage, study) == {TrialState.COMPLETE: 1, TrialState.FAIL: 1}
+    assert tiny.rows(database, "configurations", "errors, claim", "where rank = 1") == [(0, None)]
+
+
+def test_a_stopped_worker_starts_nothing(database: Database, make_worker) -> None:
+    stopping = threading.Event()
+    stopping.set()
+    assert make_worker(tiny.Answering(), stopping=stopping).run() == Tally()
+    assert tiny.states(database) == {"pending": 8}
+
+
+def test_an_exception_is_tried_again_and_the_third_is_final(
+    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
+) -> None:
+    bad = layout_order(study.definition)[2]
+
+    def answer(configuration: Configuration) -> Outcome:
+        if configuration == bad:
+            raise MemoryError("no room for this one")
+        return tiny.outcome(configuration)
+
+    objective = tiny.Answering(answer)
+    assert make_worker(objective).run() == Tally(finished=7, failed=1)
+    assert objective.asked[bad.key] == 3
+    assert views.progress(database, study).failures == {bad.key: "MemoryError: no room for this one"}
+    assert trial_states(storage, study) == {TrialState.COMPLETE: 7, TrialState.FAIL: 3}
+
+
+def test_an_exception_that_passes_leaves_a_finished_configuration(
+    database: Database, study: StoredStudy, make_worker
+) -> None:
+    failures = iter([OSError("once")])
+
+    def answer(configuration: Configuration) -> Outcome:
+        for error in failures:
+            raise error
+        return tiny.outcome(configuration)
+
+    assert make_worker(tiny.Answering(answer)).run() == Tally(finished=8)
+    assert tiny.rows(database, "configurations", "state, errors, reason", "where rank = 0") == [
+        ("finished", 1, None)
+    ]
+
+
+def test_a_diverged_configuration_is_pruned_with_its_reason_and_never_tried_again(
+    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
+) -> None:
+    bad = layout_order(study.definition)[0]
+
+    def answer(configuration: Configuration) -> Outcome:
+        return tiny.diverged(configuration) if configuration == bad else tiny.outcome(configuration)
+
+    objective = tiny.Answering(answer)
+    assert make_worker(objective).run() == Tally(finished=8)
+    assert objective.asked[bad.key] == 1
+    assert make_worker(objective).run() == Tally()
+    assert tiny.states(database) == {"finished": 7, "diverged": 1}
+    [pruned] = storage.get_all_trials(study.optuna_study_id, states=(TrialState.PRUNED,))
+    assert pruned.user_attrs["configuration"] == bad.key
+    assert pruned.user_attrs["folds"]["reason"] == tiny.diverged(bad).reason
+    assert bad not in [ranked.configuration for ranked in views.best(database, study, 8)]
+
+
+def test_a_result_whose_lease_was_lost_is_superseded_and_the_worker_goes_on(
+    database: Database, storage: RDBStorage, study: StoredStudy, ledger: Ledger, make_worker
+) -> None:
+    taken_over = layout_order(study.definition)[0]
+
+    def answer(configuration: Configuration) -> Outcome:
+        outcome = tiny.outcome(configuration)
+        if configuration == taken_over:
+            tiny.let_leases_run_out(database)
+            ledger.reap()
+            claim = ledger.claim("bob", key=configuration.key)
+            assert claim is not None
+            ledger.finish(claim, outcome)
+        return outcome
+
+    assert make_worker(tiny.Answering(answer)).run() == Tally(finished=7, superseded=1)
+    assert tiny.states(database) == {"finished": 8}
+    assert len(tiny.rows(database, "superseded")) == 1
+    assert len(tiny.rows(database, "folds")) == 2 * 8
+    assert trial_states(storage, study) == {TrialState.COMPLETE: 7, TrialState.FAIL: 1}
+
+
+class NoticesItsLoss(tiny.Answering):
+    """Takes its first configuration away from itself, and trains on until it is told to end."""
+
+    def __init__(self, database: Database, ledger: Ledger) -> None:
+        super().__init__()
+        self.database = database
+        self.ledger = ledger
+        self.told: State | None = None
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+        if self.told is None and progress is not None:
+            tiny.let_leases_run_out(self.database)
+            self.ledger.reap()
+            programs.wait_for(lambda: self.is_told(progress), "the heartbeat to notice")
+            return None
+        return super().__call__(configuration, progress)
+
+    def is_told(self, progress: Progress) -> bool:
+        self.told = progress(1, 0.5)
+        return self.told is not None
+
+
+def test_a_worker_whose_lease_was_lost_ends_the_training(
+    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
+) -> None:
+    # The heart beats every quarter of the lease.
+    ledger = Ledger(database, study.id, lease_seconds=0.4)
+    objective = NoticesItsLoss(database, ledger)
+    assert make_worker(objective, ledger=ledger).run() == Tally(finished=8)
+    assert objective.told == State.PENDING
+    assert trial_states(storage, study) == {TrialState.COMPLETE: 8, TrialState.FAIL: 1}
+
+
+def test_a_worker_takes_over_from_one_that_died(
+    database: Database, storage: RDBStorage, study: StoredStudy, ledger: Ledger, mirror, make_worker
+) -> None:
+    claim = ledger.claim("dead")
+    assert claim is not None
+    mirror.start(claim, {})
+    tiny.let_leases_run_out(database)
+    said: list[str] = []
+    assert make_worker(tiny.Answering(), say=said.append).run() == Tally(finished=8)
+    assert any("lease of dead ran out" in line for line in said)
+    assert trial_states(storage, study) == {TrialState.COMPLETE: 8, TrialState.FAIL: 1}
+
+
+def test_a_worker_waits_for_what_another_holds_and_takes_it_when_the_lease_is_over(
+    database: Database, study: StoredStudy, make_worker
+) -> None:
+    silent = Ledger(database, study.id, lease_seconds=0.3)
+    claim = silent.claim("silent")
+    assert claim is not None
+    objective = tiny.Answering()
+    assert make_worker(objective).run() == Tally(finished=8)
+    assert objective.asked[claim.configuration.key] == 1

@@ -1,0 +1,185 @@
+"""A worker whose database fails under it: full, away for a while, or away for good."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+import tiny
+from optuna.trial import TrialState
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from search.database import Database
+from search.errors import DatabaseAwayError, DiskFullError
+from search.ledger import Claim, Ledger
+from search.objective import Progress
+from search.outcome import Outcome
+from search.worker import Heartbeat, Tally
+from studies.configuration import Configuration
+
+
+@contextmanager
+def no_room(engine: Engine) -> Iterator[None]:
+    """Let a SQLite file grow no more through an engine, as on a full disk."""
+
+    def limit(connection, _record) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite takes the present size instead
+
+    engine.dispose()
+    event.listen(engine, "connect", limit)
+    yield
+    event.remove(engine, "connect", limit)
+    engine.dispose()
+
+
+class Acting(tiny.Answering):
+    """Does something before its first answer."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.act: Callable[[], None] | None = act
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+        act, self.act = self.act, None
+        if act is not None:
+            act()
+        return super().__call__(configuration, progress)
+
+
+class Bulky(tiny.Answering):
+    """Gives results that need many pages, and so does where they come from."""
+
+    def provenance(self) -> dict[str, str]:
+        return {"host": "x" * 100_000}
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+        return tiny.outcome(configuration, epochs=2000)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("engine", ["ours", "optuna's"])
+def test_a_full_disk_ends_the_worker_and_the_configuration_goes_back(
+    database: Database, storage, study, make_worker, engine: str
+) -> None:
+    """Results have no room, or not even the trial of the next configuration has."""
+    full = database.engine if engine == "ours" else storage.engine
+    with no_room(full), pytest.raises(DiskFullError, match="the disk is full: make room and start again"):
+        make_worker(Bulky()).run()
+    states = tiny.states(database)
+    assert states["running"] == 0, "the configuration was not handed back"
+    done = states["finished"]
+    assert make_worker(tiny.Answering()).run() == Tally(finished=8 - done)
+    assert tiny.states(database) == {"finished": 8}
+    trials = storage.get_all_trials(study.optuna_study_id)
+    assert TrialState.RUNNING not in {trial.state for trial in trials}
+
+
+def test_a_report_that_finds_no_room_does_not_count_against_the_configuration(
+    database: Database, make_worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make_worker(tiny.Answering())
+    report = worker.mirror.report
+    failures = iter([DiskFullError("no room"), DatabaseAwayError("gone for a moment")])
+
+    def faltering(trial_id: int, epoch: int, value: float) -> None:
+        for error in failures:
+            raise error
+        report(trial_id, epoch, value)
+
+    monkeypatch.setattr(worker.mirror, "report", faltering)
+    assert worker.run(max_trials=1) == Tally(finished=1)
+    assert tiny.rows(database, "configurations", "state, errors", "where rank = 0") == [("finished", 0)]
+    [trial] = worker.mirror.storage.get_all_trials(worker.study.optuna_study_id)
+    assert sorted(trial.intermediate_values) == [1, 2], "reports put off are made up for at the end"
+
+
+@pytest.fixture
+def shut(postgresql_server, postgresql_url: str) -> Callable[[bool], None]:
+    """Makes PostgreSQL turn away everybody from the test's database, those inside too, or admit them again."""
+    name = postgresql_url.partition("?")[0].rpartition("/")[2]
+
+    def set_shut(away: bool) -> None:
+        with psycopg.connect(postgresql_server.get_uri(), autocommit=True) as admin:
+            admin.execute(f"alter database {name} allow_connections {not away}")
+            if away:
+                admin.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]
+                )
+
+    return set_shut
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_worker_waits_for_a_database_that_comes_back(
+    database: Database, study, make_worker, shut: Callable[[bool], None]
+) -> None:
+    class OpensAgain(Ledger):
+        misses = 0
+
+        def finish(self, claim: Claim, outcome: Outcome) -> bool:
+            try:
+                return super().finish(claim, outcome)
+            except DatabaseAwayError:
+                self.misses += 1
+                if self.misses == 2:
+                    shut(False)
+                raise
+
+    ledger = OpensAgain(database, study.id)
+    objective = Acting(lambda: shut(True))
+    assert make_worker(objective, ledger=ledger, patience=60.0).run() == Tally(finished=8)
+    assert ledger.misses == 2
+    assert set(objective.asked.values()) == {1}
+    assert tiny.states(database) == {"finished": 8}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_worker_gives_up_after_its_patience(
+    database: Database, study, make_worker, shut: Callable[[bool], None]
+) -> None:
+    with pytest.raises(DatabaseAwayError, match="is not reachable") as caught:
+        make_worker(Acting(lambda: shut(True)), patience=0.5).run()
+    assert "open-sesame" not in str(caught.value)
+    shut(False)
+    assert tiny.states(database) == {"running": 1, "pending": 7}
+    tiny.let_leases_run_out(database)
+    assert make_worker(tiny.Answering()).run() == Tally(finished=8)
+
+
+def test_a_heartbeat_outlives_writes_that_fail(
+    database: Database, study, caplog: pytest.LogCaptureFixture
+) -> None:
+    renewed = threading.Event()
+
+    class Faltering(Ledger):
+        failures = 2
+
+        def renew(self, claim: Claim) -> bool:
+            if self.failures:
+                self.failures -= 1
+                raise DatabaseAwayError("gone for a moment")
+            held = super().renew(claim)
+            renewed.set()
+            return held
+
+    ledger = Faltering(database, study.id, lease_seconds=0.2)
+    claim = ledger.claim("ann")
+    assert claim is not None
+    with caplog.at_level(logging.WARNING), Heartbeat(ledger, claim) as heartbeat:
+        assert renewed.wait(30)
+    assert not heartbeat.lost.is_set()
+    assert caplog.messages.count("heartbeat missed: gone for a moment") == 2
+
+
+def test_a_heartbeat_tells_that_the_claim_was_lost(database: Database, study) -> None:
+    ledger = Ledger(database, study.id, lease_seconds=0.2)
+    claim = ledger.claim("ann")
+    assert claim is not None
+    ledger.hand_back(claim)
+    with Heartbeat(ledger, claim) as heartbeat:
+        assert heartbeat.lost.wait(30)
