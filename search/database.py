@@ -121,6 +121,11 @@ class Database:
             # It imports asyncio, which commands that create nothing need not wait for.
             from filelock import FileLock  # noqa: PLC0415
 
+            # FileLock would make a folder whose name was mistyped.
+            if not file.absolute().parent.is_dir():
+                raise StorageError(
+                    f"database {self.label} cannot be opened: there is no folder {file.parent}"
+                )
             try:
                 with FileLock(f"{file}.lock"):
                     yield
