@@ -1,0 +1,209 @@
+"""Creating studies: once, however many ask; extended by new values; refused where results would not belong."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import optuna
+import programs
+import pytest
+import tiny
+from optuna.storages import RDBStorage
+
+from data.errors import DataError
+from data.sources import Source, load
+from search import creation, session, views
+from search.catalogue import StoredStudy, find_study, layout_order, list_studies
+from search.creation import create_study
+from search.database import Database, open_database
+from search.errors import StudyError
+from search.worker import Tally
+from studies.errors import DefinitionError
+
+GRID = tiny.RAW["grid"]
+
+
+def create_from_a_process(url: str) -> None:
+    database = open_database(url, create=True)
+    create_study(database, tiny.definition(), load("digits"))
+    database.close()
+
+
+def test_twelve_processes_at_once_make_one_study_with_one_grid(database_url: str) -> None:
+    assert programs.together(create_from_a_process, 12, database_url) == [0] * 12
+    database = open_database(database_url)
+    assert [study.name for study in list_studies(database)] == ["tiny"]
+    assert tiny.rows(database, "configurations", "rank", "order by rank") == [(rank,) for rank in range(8)]
+    assert len(tiny.rows(database, "schema")) == 1
+    session.reconcile(database, list_studies(database))
+    database.close()
+
+
+def test_creating_again_changes_nothing(
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
+) -> None:
+    before = tiny.rows(database, "configurations", rest="order by id")
+    again = create_study(database, tiny.definition(), digits_source, storage)
+    assert (again.created, again.laid_out, again.study) == (False, 0, study)
+    assert tiny.rows(database, "configurations", rest="order by id") == before
+    assert storage.get_all_studies()[0].study_name == "tiny"
+
+
+def test_a_study_that_was_half_created_is_completed(
+    database: Database, storage: RDBStorage, digits_source: Source
+) -> None:
+    """The process died between Optuna's study and ours."""
+    storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "tiny")
+    made = create_study(database, tiny.definition(), digits_source, storage)
+    assert (made.created, made.laid_out) == (True, 8)
+    assert len(storage.get_all_studies()) == 1
+
+
+def test_somebody_else_s_optuna_study_is_left_alone(
+    database: Database, storage: RDBStorage, digits_source: Source
+) -> None:
+    theirs = optuna.create_study(study_name="tiny", storage=storage)
+    theirs.add_trial(optuna.create_trial(value=1.0))
+    with pytest.raises(StudyError, match="that pairsearch did not make"):
+        create_study(database, tiny.definition(), digits_source, storage)
+    assert find_study(database, "tiny") is None
+    assert len(theirs.trials) == 1
+
+
+def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable(
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source, make_worker
+) -> None:
+    make_worker(tiny.Answering(), study).run()
+    before = tiny.rows(database, "configurations", rest="order by id")
+    larger = tiny.definition(grid=GRID | {"batch_size": [1, 10, 25], "weight_decay": [0.0, 0.01, 0.1]})
+    made = create_study(database, larger, digits_source, storage)
+    assert (made.created, made.laid_out) == (False, 18 - 8)
+    assert tiny.rows(database, "configurations", rest="order by id limit 8") == before
+
+    objective = tiny.Answering()
+    assert make_worker(objective, made.study).run() == Tally(finished=10)
+    assert set(objective.asked) == {c.key for c in layout_order(larger)} - {row[2] for row in before}
+
+    loaded = optuna.load_study(study_name="tiny", storage=storage)
+    assert len(loaded.trials) == 18
+    assert loaded.best_value == min(tiny.value_of(c) for c in layout_order(larger))
+    for trial in loaded.trials:
+        assert trial.user_attrs["configuration"] == tiny.Configuration.of(trial.params).key
+    best = views.best(database, made.study, 1)[0]
+    assert best.params == loaded.best_params
+
+
+def test_trials_read_as_a_data_frame(storage: RDBStorage, study: StoredStudy, make_worker) -> None:
+    pytest.importorskip("pandas", reason="Optuna's data frames need pandas, pairsearch does not")
+    make_worker(tiny.Answering(), study).run(max_trials=3)
+    frame = optuna.load_study(study_name="tiny", storage=storage).trials_dataframe()
+    assert list(frame["state"]) == ["COMPLETE"] * 3
+    assert set(frame["params_batch_size"]) <= {10, 25}
+    assert frame["user_attrs_configuration"].is_unique
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 3}, "epochs is 2 there and 3 here"),
+        ({"seed": 8}, "seed is 7 there and 8 here"),
+        ({"protocol": "kfold", "validation_size": None}, "protocol is 'resample' there and 'kfold' here"),
+        ({"sample_size": 30}, "sample_size is 20 there and 30 here"),
+        ({"metric": "val_error"}, "metric is 'val_loss' there and 'val_error' here"),
+        (
+            {"evaluation": {"rounds": 2, "train_pairs": 20, "test_pairs": 20, "epochs": 9}},
+            "evaluation.epochs is 2",
+        ),
+        ({"grid": GRID | {"batch_size": [10]}}, "grid.batch_size no longer has 25"),
+    ],
+)
+def test_what_would_change_results_is_refused_with_the_field_named(
+    database: Database,
+    storage: RDBStorage,
+    study: StoredStudy,
+    digits_source: Source,
+    changes: dict[str, object],
+    message: str,
+) -> None:
+    with pytest.raises(StudyError, match=message):
+        create_study(database, tiny.definition(**changes), digits_source, storage)
+    assert find_study(database, "tiny") == study
+
+
+def test_what_does_not_change_results_is_kept_as_the_latest_definition(
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
+) -> None:
+    changed = tiny.definition(title="Another title", sampler="random")
+    made = create_study(database, changed, digits_source, storage)
+    assert (made.laid_out, made.study.definition) == (0, changed)
+    assert made.study.id == study.id
+
+
+def test_other_data_are_refused_with_both_named(
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
+) -> None:
+    other = dataclasses.replace(digits_source, fingerprint="ab" * 32)
+    with pytest.raises(StudyError, match=f"{digits_source.fingerprint[:12]} .* {'ab' * 6}"):
+        create_study(database, tiny.definition(), other, storage)
+    with pytest.raises(StudyError, match="its data are"):
+        session.existing(database, [tiny.definition()], other)
+
+
+def test_another_training_version_is_refused(
+    database: Database,
+    storage: RDBStorage,
+    study: StoredStudy,
+    digits_source: Source,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(creation, "TRAINING_VERSION", 99)
+    with pytest.raises(StudyError, match=r"its training version is \d+, this program's 99"):
+        create_study(database, tiny.definition(), digits_source, storage)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"architecture": "b9"}, DefinitionError, "b9"),
+        ({"optimiser": "adamant"}, DefinitionError, "adamant"),
+        ({"architecture": "ws"}, DefinitionError, "grid.hidden_units: architecture 'ws' needs it"),
+        (
+            {"grid": GRID | {"hidden_units": [5]}},
+            DefinitionError,
+            "grid.hidden_units: architecture 'b1' has none",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_leaves_nothing_behind(
+    database: Database,
+    storage: RDBStorage,
+    digits_source: Source,
+    changes: dict[str, object],
+    error: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        create_study(database, tiny.definition(**changes), digits_source, storage)
+    assert list_studies(database) == []
+    assert storage.get_all_studies() == []
+
+
+def test_more_pairs_than_images_leave_nothing_behind(
+    database: Database, storage: RDBStorage, mnist_source: Source
+) -> None:
+    with pytest.raises(DataError, match="lower sample_size"):
+        create_study(database, tiny.definition(sample_size=40_000), mnist_source, storage)
+    with pytest.raises(DataError, match="lower test_pairs"):
+        create_study(database, tiny.definition(evaluation={"test_pairs": 6_000}), mnist_source, storage)
+    assert list_studies(database) == []
+    assert storage.get_all_studies() == []
+
+
+def test_the_paper_s_configuration_comes_first_and_the_others_in_an_order_of_the_seed() -> None:
+    with_paper = tiny.definition(paper=tiny.PAPER)
+    order = layout_order(with_paper)
+    assert with_paper.paper is not None
+    assert order[0] == with_paper.paper.configuration
+    assert sorted(order) == sorted(with_paper.grid.configurations())
+    assert layout_order(with_paper) == order
+    assert layout_order(tiny.definition(paper=tiny.PAPER, seed=8)) != order
