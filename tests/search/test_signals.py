@@ -1,0 +1,84 @@
+"""Signals to the real program: SIGTERM hands back and exits 0, SIGINT exits 130, and no worker is left behind."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import programs
+import psutil
+import pytest
+import tiny
+from optuna.trial import TrialState
+
+from search.database import Database, open_database
+from search.trials import open_storage
+
+LONG = {"epochs": 100_000}
+
+
+@pytest.fixture
+def long_study(database_url: str, tmp_path: Path) -> Iterator[Database]:
+    """A study whose first configuration takes longer than any test waits."""
+    tiny.write_toml(tmp_path / "long.toml", **LONG)
+    made = programs.run(tmp_path, "create", "long.toml", "--data", "digits", PAIRSEARCH_STORAGE=database_url)
+    assert made.code == 0, made.err
+    opened = open_database(database_url)
+    yield opened
+    opened.close()
+
+
+def wait_until_training(database: Database) -> None:
+    programs.wait_for(lambda: tiny.states(database)["running"] > 0, "a running configuration")
+
+
+def assert_all_is_handed_back(database: Database) -> None:
+    assert tiny.states(database) == {"pending": 8}
+    assert tiny.rows(database, "configurations", "sum(errors)") == [(0,)]
+    storage = open_storage(database)
+    assert {trial.state for trial in storage.get_all_trials(1)} == {TrialState.FAIL}
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_worker_hands_its_configuration_back(
+    long_study: Database, database_url: str, tmp_path: Path, number: int, code: int
+) -> None:
+    worker = programs.start(tmp_path, "worker", "long.toml", PAIRSEARCH_STORAGE=database_url)
+    wait_until_training(long_study)
+    worker.send_signal(number)
+    out, err = worker.communicate(timeout=programs.PATIENCE)
+    assert (worker.returncode, err) == (code, "")
+    assert "handed back" in out
+    assert_all_is_handed_back(long_study)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_run_stops_its_workers_and_shows_nobody_the_password(
+    long_study: Database, database_url: str, tmp_path: Path
+) -> None:
+    assert "open-sesame" in database_url
+    run = programs.start(tmp_path, "run", "long.toml", "--workers", "2", PAIRSEARCH_STORAGE=database_url)
+    programs.wait_for(lambda: tiny.states(long_study)["running"] == 2, "two running configurations")
+    workers = [child for child in psutil.Process(run.pid).children() if "worker" in child.cmdline()]
+    assert len(workers) == 2
+    for process in (psutil.Process(run.pid), *workers):
+        assert "open-sesame" not in " ".join(process.cmdline())
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=programs.PATIENCE)
+    assert (run.returncode, err.splitlines()) == (
+        130,
+        ["error: interrupted: what was finished is stored, run the command again to go on"],
+    )
+    assert not any(worker.is_running() for worker in workers)
+    assert "open-sesame" not in out + err
+    assert_all_is_handed_back(long_study)
+    with long_study.read() as connection:
+        for table in ("trial_user_attributes", "study_user_attributes", "trial_system_attributes"):
+            found = connection.exec_driver_sql(f"select * from {table}").all()  # noqa: S608
+            assert "open-sesame" not in str(found)
+    assert "open-sesame" not in str(
+        tiny.rows(long_study, "configurations") + tiny.rows(long_study, "studies")
+    )
