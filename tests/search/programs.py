@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -92,8 +93,19 @@ def together(target: Callable[..., None], count: int, *arguments: object) -> lis
     return [process.exitcode for process in processes]
 
 
-def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-    """Start the program as a user does, and leave it running; its streams are pipes."""
+def start(
+    folder: Path, *arguments: str, largest_file: int | None = None, **variables: str
+) -> subprocess.Popen[str]:
+    """Start the program as a user does, and leave it running; its streams are pipes.
+
+    Args:
+        largest_file: bytes beyond which no file that it writes may grow.
+    """
+
+    def limit_files() -> None:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
     return subprocess.Popen(
         [sys.executable, "-m", "search", *arguments],
         cwd=folder,
@@ -102,6 +114,7 @@ def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=limit_files,  # noqa: PLW1509 - the tests' own threads hold no lock that it needs
     )
 
 

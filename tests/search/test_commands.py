@@ -1,0 +1,153 @@
+"""The commands of the real program from end to end on the digits: what they do, print and return."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import programs
+import pytest
+import tiny
+
+from search.database import open_database
+
+DIGITS = ("--data", "digits")
+
+# One test process makes the searched study for all of them.
+pytestmark = pytest.mark.xdist_group("commands")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose `pairsearch.db` holds the tiny study, searched to its end."""
+    folder = tmp_path_factory.mktemp("searched")
+    tiny.write_toml(folder / "tiny.toml", paper=tiny.PAPER)
+    ended = programs.run(folder, "run", "tiny.toml", "--workers", "2", *DIGITS)
+    assert (ended.code, ended.err) == (0, ""), ended
+    assert "8/8 done" in ended.out
+    assert "tiny: best by val_loss" in ended.out
+    return folder
+
+
+def answer(folder: Path, *arguments: str) -> object:
+    ended = programs.run(folder, *arguments, "--json")
+    assert ended.code == 0, ended.err
+    return json.loads(ended.out)
+
+
+def test_status_tells_progress(searched: Path) -> None:
+    [found] = answer(searched, "status", "tiny")
+    assert found["study"] == "tiny"
+    assert (found["total"], found["covered"]) == (8, 8)
+    assert found["counts"] == {
+        "pending": 0,
+        "running": 0,
+        "finished": 8,
+        "diverged": 0,
+        "pruned": 0,
+        "failed": 0,
+    }
+    assert found["failures"] == {}
+    assert found["best"]["rank"] == 1
+    assert answer(searched, "status") == [found]
+    assert "8/8" in programs.run(searched, "status").out
+
+
+def test_best_ranks_configurations(searched: Path) -> None:
+    ranked = answer(searched, "best", "tiny", "--top", "3")
+    assert [entry["rank"] for entry in ranked] == [1, 2, 3]
+    assert [entry["value"] for entry in ranked] == sorted(entry["value"] for entry in ranked)
+    assert set(ranked[0]) == {"rank", "params", "value", "val_loss", "val_error", "seconds"}
+    assert set(ranked[0]["params"]) == {"batch_size", "learning_rate", "weight_decay"}
+    assert len(answer(searched, "best", "tiny")) == 8
+
+
+def test_studies_lists_what_is_shipped_and_what_is_there(searched: Path, tmp_path: Path) -> None:
+    found = answer(searched, "studies")
+    assert {entry["name"]: entry["configurations"] for entry in found["shipped"]} == {
+        "b1": 64,
+        "b2": 192,
+        "ws": 192,
+        "wsal": 960,
+    }
+    assert [entry["study"] for entry in found["database"]] == ["tiny"]
+    assert answer(tmp_path, "studies")["database"] == []
+    assert list(tmp_path.glob("*.db")) == []
+
+
+def test_running_again_finds_nothing_to_do(searched: Path) -> None:
+    again = programs.run(searched, "run", "tiny.toml", *DIGITS)
+    assert (again.code, again.err) == (0, "")
+    created = programs.run(searched, "create", "tiny.toml", *DIGITS)
+    assert created.out == "tiny: was there, 0 configurations laid out\n"
+
+
+def test_evaluate_resumes_and_never_repeats_a_finished_round(searched: Path) -> None:
+    first = answer(searched, "evaluate", "tiny", "--rounds", "2")
+    [row] = first
+    assert (row["study"], row["rounds"], row["diverged"]) == ("tiny", 2, 0)
+    assert row["parameters"] == 48_730
+    assert set(row["test_error"]) == {"mean", "std"}
+    database = open_database(f"sqlite:///{searched / 'pairsearch.db'}")
+    before = tiny.rows(database, "rounds", rest="order by id")
+    more = programs.run(searched, "evaluate", "tiny", "--rounds", "3")
+    assert "1 trained in" in more.out
+    assert "Table 1" in more.out
+    assert tiny.rows(database, "rounds", rest="order by id")[: len(before)] == before
+    database.close()
+    assert "all stored before" in programs.run(searched, "evaluate", "tiny", "--rounds", "3").out
+
+
+def test_evaluate_paper_takes_the_paper_s_configuration_and_needs_no_search(tmp_path: Path) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml", paper=tiny.PAPER)
+    [row] = answer(tmp_path, "evaluate", "tiny.toml", "--paper", "--rounds", "1", *DIGITS)
+    assert row["params"] == {"batch_size": 25, "learning_rate": 1e-4, "weight_decay": 0.1}
+    assert row["paper_percent"]["test_error"] == 20.0
+    assert row["test_error"]["std"] is None
+
+
+def test_a_worker_ends_at_max_trials_and_another_goes_on(tmp_path: Path) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml")
+    assert programs.run(tmp_path, "create", "tiny.toml", *DIGITS).code == 0
+    first = programs.run(tmp_path, "worker", "tiny", "--max-trials", "3")
+    assert (first.code, first.err) == (0, "")
+    assert "worker ends: 3 finished, 0 handed back, 0 superseded, 0 failed" in first.out
+    second = programs.run(tmp_path, "worker", "tiny")
+    assert "worker ends: 5 finished" in second.out
+
+
+def test_a_limited_run_covers_the_first_configurations(tmp_path: Path) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml")
+    ended = programs.run(tmp_path, "run", "tiny.toml", "--limit", "2", *DIGITS)
+    assert (ended.code, ended.err) == (0, "")
+    assert "2/2 done" in ended.out
+
+
+def test_auto_says_first_which_data_it_took_and_why(tmp_path: Path) -> None:
+    (tmp_path / "root").write_text("a file, so that nothing can be downloaded into it")
+    tiny.write_toml(tmp_path / "tiny.toml")
+    ended = programs.run(tmp_path, "create", "tiny.toml", "--data", "auto", "--data-dir", "root")
+    assert ended.out.startswith("data: digits: digits: chosen because MNIST is not at hand")
+    # The study is bound to the digits now, and a worker needs not be told.
+    assert programs.run(tmp_path, "worker", "tiny", "--max-trials", "1").code == 0
+
+
+def test_doctor_passes_a_sound_installation_and_fails_one_without_a_database(
+    searched: Path, tmp_path: Path
+) -> None:
+    checks = {check["check"]: check for check in answer(searched, "doctor", *DIGITS)}
+    assert [name for name, check in checks.items() if check["good"] is False] == []
+    assert "tiny (digits" in checks["database"]["finding"]
+    ended = programs.run(tmp_path, "doctor", *DIGITS)
+    assert (ended.code, ended.err) == (1, "")
+    assert "FAIL database: no database at pairsearch.db" in ended.out
+
+
+def test_usage_errors_are_exit_code_2(tmp_path: Path) -> None:
+    for arguments in (
+        ("no-such-command",),
+        ("run",),
+        ("best", "tiny", "--top", "0"),
+        ("status", "--no-such"),
+    ):
+        assert programs.run(tmp_path, *arguments).code == 2

@@ -1,0 +1,39 @@
+"""The real worker on a disk that fills up: one line, exit code 1, and the study can be finished afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import programs
+import tiny
+from optuna.trial import TrialState
+
+from search.database import open_database
+from search.trials import open_storage
+
+
+def test_a_worker_ends_cleanly_and_the_next_one_finishes(tmp_path: Path) -> None:
+    # Long curves, so that it is a result that finds no room.
+    tiny.write_toml(tmp_path / "tiny.toml", epochs=1500)
+    assert programs.run(tmp_path, "create", "tiny.toml", "--data", "digits").code == 0
+    room = (tmp_path / "pairsearch.db").stat().st_size + 100_000
+    full = programs.start(tmp_path, "worker", "tiny.toml", "--lease", "1", largest_file=room)
+    _, err = full.communicate(timeout=programs.PATIENCE)
+    assert full.returncode == 1
+    *warnings, line = err.splitlines()
+    assert line == "error: database sqlite:///pairsearch.db: the disk is full: make room and start again"
+    assert all(warning.startswith("WARNING: ") for warning in warnings), err
+
+    database = open_database(f"sqlite:///{tmp_path / 'pairsearch.db'}")
+    done = tiny.states(database)["finished"]
+    assert done < 8
+    ended = programs.run(tmp_path, "worker", "tiny.toml", "--lease", "1")
+    assert f"worker ends: {8 - done} finished, 0 handed back, 0 superseded, 0 failed" in ended.out
+    assert tiny.states(database) == {"finished": 8}
+    assert tiny.rows(database, "configurations", "sum(errors)") == [(0,)]
+    storage = open_storage(database)
+    trials = storage.get_all_trials(1)
+    assert TrialState.RUNNING not in {trial.state for trial in trials}
+    storage.remove_session()
+    storage.engine.dispose()
+    database.close()
