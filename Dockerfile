@@ -1,0 +1,38 @@
+# The pairsearch program, for workers, evaluation and dashboard alike: docker build -t pairsearch .
+ARG PYTHON=3.12
+
+FROM python:${PYTHON}-slim AS build
+# Where torch comes from. The default has builds for the CPU alone, a tenth of the size of those with CUDA; for a
+# GPU, give https://pypi.org/simple or the index of a CUDA version. torch and torchvision are installed by one
+# command, so that pip picks builds that belong together; append ==VERSION to either for a repeatable image.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH="torch>=2.9"
+ARG TORCHVISION="torchvision>=0.24"
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+RUN pip install --index-url "$TORCH_INDEX" "$TORCH" "$TORCHVISION"
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY data data
+COPY models models
+COPY search search
+COPY studies studies
+RUN pip install ".[dashboard]"
+
+FROM python:${PYTHON}-slim
+COPY --from=build /opt/venv /opt/venv
+# /data holds MNIST and /cache the compiled kernels; a new named volume takes over their owner.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp pairsearch \
+    && install --directory --owner=10001 --group=10001 /data /cache
+# The root file system may be read-only: Python writes no bytecode, and what a library keeps goes to /tmp.
+ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PAIRSEARCH_DATA=/data \
+    NUMBA_CACHE_DIR=/cache
+USER 10001:10001
+WORKDIR /data
+ENTRYPOINT ["pairsearch"]
+CMD ["--help"]

@@ -1,0 +1,66 @@
+"""What goes into the container image, and as whom it runs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+from stack import ROOT
+
+
+@pytest.fixture(scope="module")
+def stages() -> list[str]:
+    """The instructions of each stage of the Dockerfile, continuation lines joined, comments left out."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    return re.split(r"^(?=FROM )", text, flags=re.MULTILINE)[1:]
+
+
+def copied(stage: str) -> list[str]:
+    lines = re.findall(r"^COPY (?!--from)(.+)$", stage, re.MULTILINE)
+    return [source for line in lines for source in line.split()[:-1]]
+
+
+def test_the_program_runs_as_a_numbered_user_who_is_not_root(stages: list[str]) -> None:
+    users = re.findall(r"^USER (.+)$", stages[-1], re.MULTILINE)
+    assert users == ["10001:10001"], "a number, so that an orchestrator can see that it is not root"
+
+
+def test_volumes_take_over_the_owner_of_their_folders(stages: list[str]) -> None:
+    assert "install --directory --owner=10001 --group=10001 /data /cache" in stages[-1]
+
+
+def test_compiled_kernels_and_data_have_a_place_outside_the_read_only_root(stages: list[str]) -> None:
+    assert re.search(r"\bNUMBA_CACHE_DIR=/cache\b", stages[-1])
+    assert re.search(r"\bPAIRSEARCH_DATA=/data\b", stages[-1])
+    assert re.search(r"\bHOME=/tmp\b", stages[-1])
+
+
+def test_torch_and_torchvision_come_in_one_command_from_a_chosen_index(stages: list[str]) -> None:
+    assert re.search(r"^ARG TORCH_INDEX=https://download\.pytorch\.org/whl/cpu$", stages[0], re.MULTILINE)
+    (command,) = [line for line in stages[0].splitlines() if "--index-url" in line]
+    assert {'"$TORCH_INDEX"', '"$TORCH"', '"$TORCHVISION"'} <= set(command.split())
+
+
+def test_the_least_versions_of_torch_are_those_of_the_project(stages: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    dependencies = project["project"]["dependencies"]
+    for name in ("TORCH", "TORCHVISION"):
+        (default,) = re.findall(rf'^ARG {name}="(.+)"$', stages[0], re.MULTILINE)
+        assert default in dependencies
+
+
+def test_every_package_and_file_that_the_build_needs_is_copied(stages: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = {name.split(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    files = {"pyproject.toml", project["project"]["readme"], "LICENSE"}
+    assert set(copied(stages[0])) == packages | files
+    assert all((ROOT / source).exists() for source in copied(stages[0]))
+
+
+def test_nothing_but_what_is_copied_reaches_the_build(stages: list[str]) -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule.removeprefix("!") for rule in rules if rule.startswith("!")} == set(copied(stages[0]))
