@@ -14,6 +14,9 @@ import tiny
 GRID = tiny.RAW["grid"]
 DIGITS = ("--data", "digits")
 
+# One test process makes the study that they share.
+pytestmark = pytest.mark.xdist_group("bad input")
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:

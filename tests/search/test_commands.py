@@ -19,13 +19,15 @@ pytestmark = pytest.mark.xdist_group("commands")
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose `pairsearch.db` holds the tiny study, searched to its end."""
+    """A folder whose `pairsearch.db` holds the tiny study, searched to its end: a slice of it, then the rest."""
     folder = tmp_path_factory.mktemp("searched")
     tiny.write_toml(folder / "tiny.toml", paper=tiny.PAPER)
-    ended = programs.run(folder, "run", "tiny.toml", "--workers", "2", *DIGITS)
+    ended = programs.run(folder, "run", "tiny.toml", "--workers", "2", "--limit", "3", *DIGITS)
     assert (ended.code, ended.err) == (0, ""), ended
-    assert "8/8 done" in ended.out
+    assert "tiny: 3/3 done" in ended.out
     assert "tiny: best by val_loss" in ended.out
+    rest = programs.run(folder, "worker", "tiny")
+    assert "worker ends: 5 finished" in rest.out
     return folder
 
 
@@ -114,13 +116,6 @@ def test_a_worker_ends_at_max_trials_and_another_goes_on(tmp_path: Path) -> None
     assert "worker ends: 3 finished, 0 handed back, 0 superseded, 0 failed" in first.out
     second = programs.run(tmp_path, "worker", "tiny")
     assert "worker ends: 5 finished" in second.out
-
-
-def test_a_limited_run_covers_the_first_configurations(tmp_path: Path) -> None:
-    tiny.write_toml(tmp_path / "tiny.toml")
-    ended = programs.run(tmp_path, "run", "tiny.toml", "--limit", "2", *DIGITS)
-    assert (ended.code, ended.err) == (0, "")
-    assert "2/2 done" in ended.out
 
 
 def test_auto_says_first_which_data_it_took_and_why(tmp_path: Path) -> None:

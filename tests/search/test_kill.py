@@ -19,9 +19,9 @@ from search.trials import open_storage
 SHARED = {
     "name": "shared",
     "architecture": "ws",
-    "epochs": 12,
+    "epochs": 8,
     "folds": 4,
-    "sample_size": 250,
+    "sample_size": 200,
     "validation_size": 50,
     "grid": {
         "batch_size": [10, 25, 50],
@@ -107,6 +107,6 @@ def test_two_of_four_workers_killed_leave_no_trace_in_the_figures(
     assert programs.run(tmp_path, *arguments, **alone).code == 0
     undisturbed = open_database(sqlite_url)
     assert curves(database) == curves(undisturbed)
-    assert len(curves(undisturbed)) == 24 * 4 * 12
+    assert len(curves(undisturbed)) == 24 * 4 * 8
     database.close()
     undisturbed.close()
