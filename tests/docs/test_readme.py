@@ -1,0 +1,198 @@
+"""What the README says is what the program does."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from program import COMMANDS, parse
+from readme import README, ROOT, blocks, rows, section, shell_lines
+
+from search.errors import ExitCode
+from search.terminal import DEFAULT_STORAGE
+
+COMMAND_ROWS = rows(section("Commands"), "command")
+OPTION_ROWS = rows(section("Commands"), "option")
+
+
+def options(command: str) -> dict[str, str | None]:
+    """Environment variable by option of a command."""
+    return {
+        name: parameter.envvar
+        for parameter in COMMANDS[command].params
+        for name in parameter.opts
+        if name.startswith("--")
+    }
+
+
+def test_it_opens_with_the_name_and_the_two_commands() -> None:
+    assert README.startswith("# pairsearch\n")
+    assert shell_lines()[:2] == ["make run", "make test"]
+
+
+def test_its_table_has_every_command_and_no_other() -> None:
+    assert [row[0].split()[1].rstrip("`") for row in COMMAND_ROWS] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("row", COMMAND_ROWS, ids=[row[0] for row in COMMAND_ROWS])
+def test_the_example_of_a_command_in_its_table_is_the_one_that_its_help_ends_in(row: list[str]) -> None:
+    name = row[0].strip("`").split()[1]
+    assert f"Example: {row[2].strip('`')}" == COMMANDS[name].epilog
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("pairsearch")])
+def test_a_line_of_its_shell_blocks_parses(line: str) -> None:
+    parse(line)
+
+
+def test_every_pairsearch_command_that_it_mentions_exists() -> None:
+    mentioned = re.findall(r"`pairsearch ([a-z]+)", README) + re.findall(
+        r" pairsearch ([a-z]+)$", README, re.M
+    )
+    assert mentioned
+    assert set(mentioned) <= set(COMMANDS)
+
+
+def test_its_options_exist_with_the_environment_variables_that_it_names() -> None:
+    known = {name: variable for command in COMMANDS for name, variable in options(command).items()}
+    for option, variable, *_ in OPTION_ROWS:
+        assert known[option.strip("`")] == (variable.strip("`") or None)
+
+
+def test_the_commands_that_it_says_print_json_are_those_that_do() -> None:
+    (row,) = [row for row in OPTION_ROWS if row[0] == "`--json`"]
+    assert re.findall(r"`(\w+)`", row[2]) == [name for name in COMMANDS if "--json" in options(name)]
+
+
+def test_it_names_the_environment_variables_of_the_program_and_so_does_the_example_file() -> None:
+    program = {variable for command in COMMANDS for variable in options(command).values() if variable}
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert set(re.findall(r"PAIRSEARCH_\w+", README)) == program
+    assert set(re.findall(r"PAIRSEARCH_\w+", example)) == program
+
+
+def test_it_names_the_settings_of_the_compose_file() -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    settings = set(re.findall(r"^(\w+)=", example, re.MULTILINE))
+    named = re.search(r"lists the settings \(([^)]*)\)", section("Containers"))
+    assert named is not None
+    assert set(re.findall(r"`(\w+)`", named[1])) == settings
+
+
+def test_the_default_storage_is_the_one_that_it_states() -> None:
+    (row,) = [row for row in OPTION_ROWS if row[0] == "`--storage`"]
+    assert row[3] == f"`{DEFAULT_STORAGE}`"
+
+
+def test_its_exit_codes_are_those_of_the_program() -> None:
+    stated = {int(code): name for code, name, _ in rows(section("Commands"), "exit code")}
+    assert stated == {code.value: code.name.lower().replace("_", " ") for code in ExitCode}
+
+
+def test_its_make_targets_are_those_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    # Those that `make help` lists.
+    targets = set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE))
+    described = {row[0].strip("`").removeprefix("make ") for row in rows(section("Development"), "target")}
+    assert described == targets - {"help"}
+    assert set(re.findall(r"`make (\w+)", README)) <= targets
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_package_is_in_its_layout() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = {name.split(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    folders = {match[1] for match in re.finditer(r"^\| \[(\w+)/\]", section("Development"), re.MULTILINE)}
+    assert folders == packages | {"tests"}
+
+
+def test_the_hooks_before_a_commit_run_the_commands_of_make_lint() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    commands = [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe[1].splitlines()]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0][
+        "hooks"
+    ]
+    assert [hook["entry"] for hook in hooks] == commands
+
+
+def test_its_definition_is_valid_and_its_architecture_is_trained_by_the_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: PLC0415
+
+    from models import fused, nets  # noqa: PLC0415
+    from models.training import Member, TrainingJob  # noqa: PLC0415
+    from studies.architecture import check  # noqa: PLC0415
+    from studies.definition import read  # noqa: PLC0415
+
+    (text,) = blocks("toml")
+    path = tmp_path / "ws-small.toml"
+    path.write_text(text, encoding="utf-8")
+    definition = read(path)
+    check(definition)
+    # As in models/nets.py, where its names are there; the first Python block is the class.
+    names = dict(vars(nets))
+    exec(blocks("python")[0], names)  # noqa: S102
+    monkeypatch.setattr(nets, "ARCHITECTURES", {**nets.ARCHITECTURES, "perceptron": names["Perceptron"]})
+
+    class Pairs:
+        images = torch.ones(4, 2, 14, 14)
+        target = torch.tensor([0, 1, 0, 1])
+        classes = torch.tensor([[2, 1], [1, 2], [5, 0], [3, 3]])
+
+    member = Member(Pairs, {"validation": Pairs}, 0, 0, 1e-3)
+    assert fused.train(TrainingJob("perceptron", (member,), 2, 2, 32)).epochs_run == 2
+
+
+@pytest.mark.xdist_group("docs")
+def test_optuna_and_sql_read_the_results_as_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from data.sources import load  # noqa: PLC0415
+    from search.creation import create_study  # noqa: PLC0415
+    from search.database import open_database  # noqa: PLC0415
+    from search.evaluation import Request, evaluate  # noqa: PLC0415
+    from search.objective import CrossValidation  # noqa: PLC0415
+    from search.trials import open_storage  # noqa: PLC0415
+    from search.worker import Worker  # noqa: PLC0415
+    from studies.definition import parse as definition_of  # noqa: PLC0415
+
+    raw = {
+        "name": "ws", "architecture": "ws", "epochs": 1, "folds": 1, "sample_size": 20, "validation_size": 4,
+        "grid": {"batch_size": [10], "learning_rate": [1e-3], "weight_decay": [0.0], "hidden_units": [10]},
+        "evaluation": {"train_pairs": 20, "test_pairs": 20, "epochs": 1},
+    }  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    database, digits = open_database(DEFAULT_STORAGE, create=True), load("digits")
+    study = create_study(database, definition_of(raw, "test"), digits).study
+    storage = open_storage(database)
+    objective = CrossValidation(study.definition, digits, "cpu")
+    assert Worker(database, storage, study, objective, stopping=threading.Event()).run().finished == 1
+    configuration = study.definition.grid.configurations()[0]
+    evaluate(database, study, digits, Request(configuration, (0, 1)), worker="test")
+    storage.engine.dispose()
+    database.close()
+
+    exec(blocks("python")[1], {})  # noqa: S102
+    assert "{'batch_size': 10, 'learning_rate': 0.001, " in capsys.readouterr().out
+    (sql,) = blocks("sql")
+    connection = sqlite3.connect("pairsearch.db")
+    found = [connection.execute(query).fetchall() for query in sql.split(";") if query.strip()]
+    connection.close()
+    key = configuration.key
+    assert [len(lines) for lines in found] == [1, 1, 1]
+    assert found[0][0][:3] == ("ws", key, "finished")
+    assert found[1][0][:2] == (key, 1)
+    assert found[2][0][:3] == ("ws", key, 2)
