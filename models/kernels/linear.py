@@ -102,14 +102,32 @@ def input_gradient(
                               x, xo + at, dx, dxo + at)  # fmt: skip
 
 
+def _sums_of(lanes: int) -> Any:
+    @vector_kernel
+    def column_sums(e: Emitter, x: Address, rows: Count, columns: Count, y: Address) -> None:
+        """y[:lanes] = Σ over rows of x[row, :lanes]."""
+        total = e.variable(e.zeros(lanes))
+        with e.loop(rows) as row:
+            e.set(total, e.add(e.get(total), e.load(e.at(x, e.mul(row, columns)), lanes)))
+        e.store(e.get(total), y)
+
+    return column_sums
+
+
+_column_sums_wide, _column_sums = _sums_of(4 * LANES), _sums_of(LANES)
+
+
 @compiled
 def sum_rows(x: Floats, xo: int, rows: int, columns: int, y: Floats, yo: int) -> None:
-    """y (columns) = Σ over rows of x (rows, columns)."""
-    for c in range(columns):
-        y[yo + c] = 0
-    for r in range(rows):
-        for c in range(columns):
-            y[yo + c] += x[xo + r * columns + c]
+    """y (columns) = Σ over rows of x (rows, columns); columns a multiple of 8."""
+    c = 0
+    while c < columns:
+        if columns - c >= 4 * LANES:
+            _column_sums_wide(x, xo + c, rows, columns, y, yo + c)
+            c += 4 * LANES
+        else:
+            _column_sums(x, xo + c, rows, columns, y, yo + c)
+            c += LANES
 
 
 @vector_kernel
