@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.kernels import convolution as conv
 from models.kernels import network, updates
-from models.kernels.emit import LANES
+from models.kernels.emit import LANES, WIDE
 from models.kernels.jit import Floats, Integers
 from models.nets import Architecture, Joint, Shared
 from models.optim import Optimiser
@@ -52,14 +52,14 @@ class Block:
 
 
 class _Places:
-    """Hands out consecutive places of a flat array, each a whole number of vectors."""
+    """Hands out consecutive places of a flat array, each a whole number of cache lines."""
 
     def __init__(self) -> None:
         self.size = 0
 
     def take(self, count: int) -> int:
         place = self.size
-        self.size += padded(count)
+        self.size += -(-count // WIDE) * WIDE
         return place
 
 
@@ -119,6 +119,7 @@ class Layout:
             rule=updates.COMPILED_RULES[type(rule)],
             **convolutions,
             turned2=floats.take(maps2 * conv.TAPS2),
+            transformed2=floats.take(16 * maps1 * maps2),
             pooled1=floats.take(images * conv.SIZE1),
             pooled2=pooled2,
             pooled1_gradient=floats.take(conv.SIZE1),

@@ -4,7 +4,7 @@ Channels lie last, so that vectors run over them. Layouts of one image, flat flo
 
 * image: (C, 16, 16), the 14×14 image within a border of zeros
 * first weights: (C, 3, 3, 12); first pooled output: (8, 8, 12), 7×7 after a first row and column of zeros
-* second weights: (32, 3, 3, 12), and for the forward pass also (3, 3, 12, 32)
+* second weights: (32, 3, 3, 12), and for the forward pass transformed to (4, 4, 12, 32)
 * second pooled output: (3, 3, 32)
 * positions: which of a pooling window's four places held the maximum, 32-bit integers like the pooled output
   (without the border)
@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.kernels.emit import LANES, Address, Count, Emitter, chunks, vector_kernel
+from models.kernels.emit import LANES, WIDE, Address, Count, Emitter, chunks, vector_kernel
 from models.kernels.jit import Floats, Positions, compiled
-from models.kernels.tiles import accumulate
 
 IMAGE = 16  # Side of an image with its border.
 MAPS1, MAPS2 = 12, 32
@@ -27,7 +26,9 @@ PLACES1 = SIDE1 * SIDE1 * MAPS1
 SIZE2 = SIDE2 * SIDE2 * MAPS2
 RUN = 3 * MAPS1  # The inputs of three neighbouring taps lie side by side.
 TAPS2 = 3 * RUN
-SCRATCH2 = 2 * 2 * SIDE2 * MAPS2  # What `forward2` needs.
+CELLS2 = SIDE2 * SIDE2
+INPUTS2 = 16 * CELLS2 * WIDE  # The transformed inputs of `forward2`.
+SCRATCH2 = INPUTS2 + 16 * SIDE2 * WIDE  # All that it needs beside.
 CHUNK2 = 4  # Images whose maxima are listed at once: few enough for the first-level cache.
 SURVIVORS = CHUNK2 * SIDE2 * SIDE2 + 1  # The list is written one beyond its end.
 
@@ -106,33 +107,102 @@ forward1_single, forward1_pair = _forward1(1), _forward1(2)
 backward1_single, backward1_pair = _backward1(1), _backward1(2)
 
 
+# Winograd's minimal filtering F(2×2, 3×3): the four places of a pooling window, each a sum over a 3×3 patch,
+# come from sixteen products a channel instead of thirty-six (Lavin & Gray, "Fast Algorithms for Convolutional
+# Neural Networks", 2015, section 4.1): Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A. Patches that agree, because the inputs
+# are flat along a row or a column or are zero, still give equal bits, so that ties stay ties; and a place
+# depends on the inputs of its own patch only.
+
+
+def _input_transform(e: Emitter, d: list[Any]) -> list[Any]:
+    """Bᵀ d for d of four."""
+    return [e.subtract(d[0], d[2]), e.add(d[1], d[2]), e.subtract(d[2], d[1]), e.subtract(d[1], d[3])]
+
+
+def _weight_transform(e: Emitter, g: list[Any]) -> list[Any]:
+    """G g for g of three."""
+    outer = e.add(g[0], g[2])
+    half = e.half(WIDE)
+    return [g[0], e.multiply(half, e.add(outer, g[1])), e.multiply(half, e.subtract(outer, g[1])), g[2]]
+
+
+def _output_transform(e: Emitter, m: list[Any]) -> list[Any]:
+    """Aᵀ m for m of four."""
+    return [e.add(e.add(m[0], m[1]), m[2]), e.subtract(e.subtract(m[1], m[2]), m[3])]
+
+
+def _both_ways(transform: Any, e: Emitter, square: list[list[Any]]) -> list[list[Any]]:
+    """A transform of a square's columns, then of its rows."""
+    columns = [transform(e, list(column)) for column in zip(*square, strict=True)]
+    return [transform(e, list(row)) for row in zip(*columns, strict=True)]
+
+
+@vector_kernel
+def winograd_weights(e: Emitter, turned: Address, transformed: Address) -> None:
+    """Second weights (3, 3, 12, 32) as `forward2` reads them, (4, 4, 12, 32)."""
+    with e.loop(MAPS1 * MAPS2 // WIDE) as vector:
+        at = e.mul(vector, WIDE)
+        taps = [
+            [e.load(e.at(turned, (3 * row + column) * MAPS1 * MAPS2, at), WIDE) for column in range(3)]
+            for row in range(3)
+        ]
+        for row, values in enumerate(_both_ways(_weight_transform, e, taps)):
+            for column, value in enumerate(values):
+                e.store(value, e.at(transformed, (4 * row + column) * MAPS1 * MAPS2, at))
+
+
 @vector_kernel
 def forward2(
     e: Emitter, source: Address, weights: Address, bias: Address, scratch: Address, output: Address,
     positions: Address,
 ) -> None:  # fmt: skip
-    """Second convolution, ReLU and pooling of one image; `scratch` holds (2, 6, 32)."""
-    width = 2 * SIDE2
-    with e.loop(SIDE2) as cell_row:
-        with e.loop(2) as dy, e.loop(MAPS2 // (2 * LANES)) as half:
-            first = e.mul(half, 2 * LANES)
-            sums = accumulate(
-                e, width, 2, e.at(source, e.mul(cell_row, 2 * ROW1), e.mul(dy, ROW1)), MAPS1,
-                e.at(weights, first), e.at(bias, first), [(3, ROW1, RUN * MAPS2), (RUN, 1, MAPS2)],
-            )  # fmt: skip
-            for x in range(width):
-                for vector in range(2):
-                    where = e.at(scratch, e.mul(dy, width * MAPS2), first, x * MAPS2 + vector * LANES)
-                    e.store(e.get(sums[x][vector]), where)
-        for cell in range(SIDE2):
-            for first, _ in chunks(MAPS2):
-                values = [
-                    e.load(e.at(scratch, (dy * width + 2 * cell + dx) * MAPS2 + first)) for dy, dx in _WINDOW
-                ]
-                best, position = e.first_maximum(values)
-                where = cell * MAPS2 + first
-                e.store(e.relu(best), e.at(output, e.mul(cell_row, SIDE2 * MAPS2), where))
-                e.store(position, e.at(positions, e.mul(cell_row, SIDE2 * MAPS2), where))
+    """Second convolution, ReLU and pooling of one image, from weights transformed to (4, 4, 12, 32).
+
+    `scratch` holds the transformed inputs (4, 4, 3, 3, 16), of which the last four lanes are of no meaning (the
+    next pixel's), and for one row of cells their products with 16 maps, (4, 4, 3, 16).
+    """
+    products = e.at(scratch, INPUTS2)
+    with e.loop(SIDE2) as y, e.loop(SIDE2) as x:
+        corner = e.at(source, e.mul(y, 2 * ROW1), e.mul(x, 2 * MAPS1))
+        cell = e.at(scratch, e.mul(y, SIDE2 * WIDE), e.mul(x, WIDE))
+        pixels = [
+            [e.load(e.at(corner, row * ROW1 + column * MAPS1), WIDE) for column in range(4)]
+            for row in range(4)
+        ]
+        for row, values in enumerate(_both_ways(_input_transform, e, pixels)):
+            for column, value in enumerate(values):
+                e.store(value, e.at(cell, (4 * row + column) * CELLS2 * WIDE))
+    with e.loop(MAPS2 // WIDE) as half, e.loop(SIDE2) as y:
+        first = e.mul(half, WIDE)
+        # Two of the sixteen and three cells: six sums, or twelve where a register holds eight lanes.
+        with e.loop(16 // 2) as two:
+            inputs = e.at(scratch, e.mul(two, 2 * CELLS2 * WIDE), e.mul(y, SIDE2 * WIDE))
+            here = e.at(weights, e.mul(two, 2 * MAPS1 * MAPS2), first)
+            sums: dict[tuple[int, int], Any] = {}
+            for channel in range(MAPS1):
+                for number in range(2):
+                    column = e.load(e.at(here, (number * MAPS1 + channel) * MAPS2), WIDE)
+                    for x in range(SIDE2):
+                        place = (number * CELLS2 + x) * WIDE
+                        factor = e.broadcast(e.at(inputs, place + channel), WIDE)
+                        before = sums.get((number, x))
+                        sums[number, x] = (
+                            e.fma(factor, column, before) if before else e.multiply(factor, column)
+                        )
+            for (number, x), value in sums.items():
+                e.store(value, e.at(products, e.mul(two, 2 * SIDE2 * WIDE), (number * SIDE2 + x) * WIDE))
+        start = e.load(e.at(bias, first), WIDE)
+        for x in range(SIDE2):
+            square = [
+                [e.load(e.at(products, ((4 * row + column) * SIDE2 + x) * WIDE), WIDE) for column in range(4)]
+                for row in range(4)
+            ]
+            values = [
+                e.add(value, start) for row in _both_ways(_output_transform, e, square) for value in row
+            ]
+            best, position = e.first_maximum(values)
+            e.store(e.relu(best), e.at(output, e.mul(y, SIDE2 * MAPS2), x * MAPS2, first))
+            e.store(position, e.at(positions, e.mul(y, SIDE2 * MAPS2), x * MAPS2, first))
 
 
 # The three runs of inputs that a position of the second convolution reads, as (offset, weights' offset).

@@ -20,6 +20,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 LANES = 8
+WIDE = 2 * LANES  # One register where there are 512-bit ones, else two.
 
 cgutils: Any = _cgutils  # Without annotations.
 
@@ -87,6 +88,10 @@ class Emitter:
         """Float zeros."""
         return ir.Constant(ir.VectorType(_FLOAT, lanes), [0.0] * lanes)
 
+    def half(self, lanes: int = LANES) -> Value:
+        """One half in every lane."""
+        return ir.Constant(ir.VectorType(_FLOAT, lanes), [0.5] * lanes)
+
     def integers(self, value: int, lanes: int = LANES) -> Value:
         """One 32-bit integer constant in every lane."""
         return ir.Constant(ir.VectorType(_INT32, lanes), [value] * lanes)
@@ -102,6 +107,10 @@ class Emitter:
     def add(self, a: Value, b: Value) -> Value:
         """a + b."""
         return self._b.fadd(a, b)
+
+    def subtract(self, a: Value, b: Value) -> Value:
+        """a - b."""
+        return self._b.fsub(a, b)
 
     def positive(self, a: Value) -> Value:
         """Lanes above zero, as a mask; NaN is not above."""

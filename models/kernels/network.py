@@ -21,6 +21,7 @@ from models.kernels.convolution import (
     source_gradient2,
     taps_first,
     weight_gradient2,
+    winograd_weights,
 )
 from models.kernels.emit import LANES
 from models.kernels.jit import Floats, Integers, Positions, compiled
@@ -42,7 +43,7 @@ class Plan(NamedTuple):
         digits: row of the table of layers that gives digit logits under the auxiliary loss, or -1.
         rule: the optimiser, a value of `models.kernels.updates.COMPILED_RULES`.
         weights1, bias1, weights2, bias2: offsets in the flat parameters.
-        turned2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, digits_gradient,
+        turned2, transformed2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, digits_gradient,
             survivors: offsets in the float workspace.
         positions1, positions2, corners: offsets in the integer workspace.
     """
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
     weights2: int
     bias2: int
     turned2: int
+    transformed2: int
     pooled1: int
     pooled2: int
     pooled1_gradient: int
@@ -87,7 +89,7 @@ def forward(
         else:
             forward1_pair(images, image, parameters, plan.weights1, parameters, plan.bias1,
                           floats, pooled1, integers, positions1)  # fmt: skip
-        forward2(floats, pooled1, floats, plan.turned2, parameters, plan.bias2, floats, plan.scratch,
+        forward2(floats, pooled1, floats, plan.transformed2, parameters, plan.bias2, floats, plan.scratch,
                  floats, plan.pooled2 + row * SIZE2, integers, plan.positions2 + row * SIZE2)  # fmt: skip
     for n in range(len(layers)):
         layer = layers[n]
@@ -153,5 +155,6 @@ def backward(
 
 @compiled
 def prepare(plan: Plan, parameters: Floats, floats: Floats) -> None:
-    """Brings the second weights into the forward pass's order; needed after every change of parameters."""
+    """Transforms the second weights for the forward pass; needed after every change of parameters."""
     taps_first(parameters, plan.weights2, floats, plan.turned2)
+    winograd_weights(floats, plan.turned2, floats, plan.transformed2)
