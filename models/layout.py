@@ -127,10 +127,9 @@ class Layout:
             scratch=floats.take(conv.SCRATCH2),
             zeros=floats.take(int(layout.layers[:, network.OUTPUTS].max())),
             digits_gradient=floats.take(images * layout.rows[digits][network.OUTPUTS]),
-            survivors=floats.take(conv.SURVIVORS),
             positions1=integers.take(images * conv.PLACES1),
             positions2=integers.take(images * conv.SIZE2),
-            corners=integers.take(conv.SURVIVORS),
+            survivors=integers.take(maps2),
         )
         return layout
 

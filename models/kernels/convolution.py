@@ -6,8 +6,9 @@ Channels lie last, so that vectors run over them. Layouts of one image, flat flo
 * first weights: (C, 3, 3, 12); first pooled output: (8, 8, 12), 7×7 after a first row and column of zeros
 * second weights: (32, 3, 3, 12), and for the forward pass transformed to (4, 4, 12, 32)
 * second pooled output: (3, 3, 32)
-* positions: which of a pooling window's four places held the maximum, 32-bit integers like the pooled output
-  (without the border)
+* positions: where a pooling window's maximum lay, 32-bit integers like the pooled output (without the border).
+  In the first convolution, which of the window's four places; in the second, where its 3×3 patch begins in the
+  first pooled outputs of the batch
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 from typing import Any
 
 from models.kernels.emit import LANES, WIDE, Address, Count, Emitter, chunks, vector_kernel
-from models.kernels.jit import Floats, Positions, compiled
 
 IMAGE = 16  # Side of an image with its border.
 MAPS1, MAPS2 = 12, 32
@@ -29,12 +29,13 @@ TAPS2 = 3 * RUN
 CELLS2 = SIDE2 * SIDE2
 INPUTS2 = 16 * CELLS2 * WIDE  # The transformed inputs of `forward2`.
 SCRATCH2 = INPUTS2 + 16 * SIDE2 * WIDE  # All that it needs beside.
-CHUNK2 = 4  # Images whose maxima are listed at once: few enough for the first-level cache.
-SURVIVORS = CHUNK2 * SIDE2 * SIDE2 + 1  # The list is written one beyond its end.
+CHUNK2 = 3  # Images whose surviving maxima are noted at once: 27 of the 32 bits of a word.
 
 # Where a window's four places and a kernel's nine taps meet the 4×4 pixels around it.
 _PIXELS = [(row, column) for row in range(4) for column in range(4)]
 _WINDOW = [(row, column) for row in range(2) for column in range(2)]
+# Where the patches of the second convolution's places begin, from the first one's.
+_PATCHES = [row * ROW1 + column * MAPS1 for row, column in _WINDOW]
 
 
 def _meetings(row: int, column: int) -> list[tuple[int, int]]:
@@ -63,7 +64,7 @@ def _forward1(channels: int) -> Any:
                         for place, tap in _meetings(row, column):
                             weight = e.load(e.at(weights, (9 * channel + tap) * MAPS1 + first), lanes)
                             sums[place] = e.fma(pixel, weight, sums[place])
-                best, position = e.first_maximum(sums)
+                best, position = e.first_maximum(sums, range(4))
                 e.store(e.relu(best), e.at(output, ROW1 + MAPS1 + first, e.mul(y, ROW1), e.mul(x, MAPS1)))
                 e.store(position, e.at(positions, first, e.mul(y, SIDE1 * MAPS1), e.mul(x, MAPS1)))
 
@@ -154,10 +155,11 @@ def winograd_weights(e: Emitter, turned: Address, transformed: Address) -> None:
 @vector_kernel
 def forward2(
     e: Emitter, source: Address, weights: Address, bias: Address, scratch: Address, output: Address,
-    positions: Address,
+    positions: Address, image: Count,
 ) -> None:  # fmt: skip
     """Second convolution, ReLU and pooling of one image, from weights transformed to (4, 4, 12, 32).
 
+    `image` is where the source begins in the first outputs of the batch.
     `scratch` holds the transformed inputs (4, 4, 3, 3, 16), of which the last four lanes are of no meaning (the
     next pixel's), and for one row of cells their products with 16 maps, (4, 4, 3, 16).
     """
@@ -200,9 +202,12 @@ def forward2(
             values = [
                 e.add(value, start) for row in _both_ways(_output_transform, e, square) for value in row
             ]
-            best, position = e.first_maximum(values)
+            best, patch = e.first_maximum(values, [x * 2 * MAPS1 + offset for offset in _PATCHES])
             e.store(e.relu(best), e.at(output, e.mul(y, SIDE2 * MAPS2), x * MAPS2, first))
-            e.store(position, e.at(positions, e.mul(y, SIDE2 * MAPS2), x * MAPS2, first))
+            e.store(
+                e.plus(patch, e.sum(image, e.mul(y, 2 * ROW1))),
+                e.at(positions, e.mul(y, SIDE2 * MAPS2), x * MAPS2, first),
+            )
 
 
 # The three runs of inputs that a position of the second convolution reads, as (offset, weights' offset).
@@ -212,36 +217,59 @@ _RUNS = [(row * ROW1 + at, row * RUN + at) for row in range(3) for at in (0, 8, 
 
 
 @vector_kernel
-def _map_gradient(
-    e: Emitter, source: Address, weight_gradient: Address, corners: Address, gradients: Address, count: Count
-) -> None:
-    """Adds to one output map's weight gradient: `count` surviving maxima times the inputs they read."""
-    sums = [e.variable(e.load(e.at(weight_gradient, tap))) for _, tap in _RUNS]
-    with e.loop(count) as number:
-        here = e.at(source, e.scalar_index(e.at(corners, number)))
-        gradient = e.broadcast(e.at(gradients, number))
-        for place, (at, _) in zip(sums, _RUNS, strict=True):
-            e.set(place, e.fma(gradient, e.load(e.at(here, at)), e.get(place)))
-    for place, (_, tap) in zip(sums, _RUNS, strict=True):
-        e.store(e.get(place), e.at(weight_gradient, tap))
+def weight_gradient2(
+    e: Emitter, source: Address, images: Count, gradient: Address, positions: Address, survivors: Address,
+    weight_gradient: Address,
+) -> None:  # fmt: skip
+    """Adds the gradient of the second weights from up to `CHUNK2` images that lie one behind the other.
+
+    `source` holds the first outputs of the batch. Only a window's maximum passes a gradient on, and only where
+    ReLU let it live: a bit is noted for each, in one word per output map, so that the map's gradient stays in
+    registers over all of them.
+    """
+    words = e.variable(e.integers(0, MAPS2))
+    with e.loop(e.mul(images, CELLS2)) as cell:
+        alive = e.nonzero(e.load(e.at(gradient, e.mul(cell, MAPS2)), MAPS2))
+        e.set(words, e.with_bit(e.get(words), alive, cell))
+    e.store(e.get(words), survivors)
+    with e.loop(MAPS2) as m:
+        taps = [e.at(weight_gradient, e.mul(m, TAPS2), tap) for _, tap in _RUNS]
+        sums = [e.variable(e.load(tap)) for tap in taps]
+        with e.loop_over_bits(e.scalar(e.at(survivors, m))) as cell:
+            patch = e.at(source, e.scalar_index(e.at(positions, e.mul(cell, MAPS2), m)))
+            value = e.broadcast(e.at(gradient, e.mul(cell, MAPS2), m))
+            for place, (at, _) in zip(sums, _RUNS, strict=True):
+                e.set(place, e.fma(value, e.load(e.at(patch, at)), e.get(place)))
+        for place, tap in zip(sums, taps, strict=True):
+            e.store(e.get(place), tap)
 
 
 @vector_kernel
 def source_gradient2(
-    e: Emitter, gradient: Address, positions: Address, weights: Address, source_gradient: Address
+    e: Emitter,
+    gradient: Address,
+    positions: Address,
+    image: Count,
+    weights: Address,
+    source_gradient: Address,
 ) -> None:
-    """Gradient of one image's first pooled output, given that of the second; the border gets values too."""
+    """Gradient of one image's first pooled output, given that of the second; the border gets values too.
+
+    `image` is where that output begins in the first outputs of the batch.
+    """
     with e.loop(SIZE1 // LANES) as vector:
         e.store(e.zeros(), e.at(source_gradient, e.mul(vector, LANES)))
     with e.loop(SIDE2) as y, e.loop(SIDE2) as x:
         cell = e.at(gradient, e.mul(y, SIDE2 * MAPS2), e.mul(x, MAPS2))
         held = e.at(positions, e.mul(y, SIDE2 * MAPS2), e.mul(x, MAPS2))
-        for place, (dy, dx) in enumerate(_WINDOW):
-            corner = e.at(source_gradient, e.mul(y, 2 * ROW1), e.mul(x, 2 * MAPS1), dy * ROW1 + dx * MAPS1)
+        first = e.sum(e.mul(y, 2 * ROW1), e.mul(x, 2 * MAPS1))
+        for offset in _PATCHES:
+            corner = e.at(source_gradient, first, offset)
+            patch = e.sum(e.sum(image, first), offset)
             # A bit for every output map whose maximum lay at this place and passes a gradient on.
             bits = e.bits(
                 [
-                    e.both(e.equal(e.load(e.at(held, m)), place), e.nonzero(e.load(e.at(cell, m))))
+                    e.both(e.equal(e.load(e.at(held, m)), patch), e.nonzero(e.load(e.at(cell, m))))
                     for m, _ in chunks(MAPS2)
                 ]
             )
@@ -259,30 +287,6 @@ def source_gradient2(
             ]
             for result, (at, _) in zip(results, _RUNS, strict=True):
                 e.store(result, e.at(corner, at))
-
-
-@compiled
-def weight_gradient2(
-    source: Floats, so: int, images: int, gradient: Floats, dyo: int, positions: Positions, po: int,
-    weight_gradient: Floats, wgo: int, corners: Positions, co: int, survivors: Floats, lo: int,
-) -> None:  # fmt: skip
-    """Adds the gradient of the second weights from up to `CHUNK2` images that lie one behind the other.
-
-    Only a window's maximum passes a gradient on, and only where ReLU let it live: they are listed per output
-    map, so that the map's gradient stays in registers over all of them.
-    """
-    for m in range(MAPS2):
-        count = 0
-        for image in range(images):
-            for y in range(SIDE2):
-                for x in range(SIDE2):
-                    n = image * SIZE2 + (y * SIDE2 + x) * MAPS2 + m
-                    position = positions[po + n]
-                    corner = (2 * y + (position >> 1)) * ROW1 + (2 * x + (position & 1)) * MAPS1
-                    corners[co + count] = image * SIZE1 + corner
-                    survivors[lo + count] = gradient[dyo + n]
-                    count += gradient[dyo + n] != 0
-        _map_gradient(source, so, weight_gradient, wgo + m * TAPS2, corners, co, survivors, lo, count)
 
 
 @vector_kernel

@@ -60,6 +60,12 @@ class Emitter:
             return a * b
         return self._b.mul(self.index(a), self.index(b))
 
+    def sum(self, a: Index, b: Index) -> Index:
+        """Sum of two indices."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a + b
+        return self._b.add(self.index(a), self.index(b))
+
     def load(self, address: Value, lanes: int = LANES) -> Value:
         """`lanes` consecutive elements, without any demand on alignment."""
         element = address.type.pointee
@@ -72,6 +78,10 @@ class Emitter:
     def broadcast(self, address: Value, lanes: int = LANES) -> Value:
         """One element in every lane."""
         return self.spread(self._b.load(address), lanes)
+
+    def scalar(self, address: Value) -> Value:
+        """One element."""
+        return self._b.load(address)
 
     def scalar_index(self, address: Value) -> Value:
         """One 32-bit integer as an index."""
@@ -122,9 +132,26 @@ class Emitter:
             self._b.fcmp_ordered("<=", a, self.zeros(a.type.count)), self.zeros(a.type.count), a
         )
 
-    def equal(self, a: Value, number: int) -> Value:
+    def equal(self, a: Value, number: Index) -> Value:
         """Lanes of 32-bit integers equal to a number, as a mask."""
-        return self._b.icmp_signed("==", a, self.integers(number, a.type.count))
+        return self._b.icmp_signed("==", a, self._spread_index(number, a.type.count))
+
+    def plus(self, a: Value, number: Index) -> Value:
+        """32-bit integers plus a number."""
+        return self._b.add(a, self._spread_index(number, a.type.count))
+
+    def with_bit(self, bits: Value, mask: Value, number: Index) -> Value:
+        """32-bit integers with bit `number` set where the mask is set."""
+        one = self._b.shl(ir.Constant(_INDEX, 1), self.index(number))
+        lanes = bits.type.count
+        return self._b.or_(
+            bits, self._b.select(mask, self._spread_index(one, lanes), self.integers(0, lanes))
+        )
+
+    def _spread_index(self, number: Index, lanes: int) -> Value:
+        if isinstance(number, int):
+            return self.integers(number, lanes)
+        return self.spread(self._b.trunc(number, _INT32), lanes)
 
     def nonzero(self, a: Value) -> Value:
         """Lanes that are not zero, as a mask; NaN is not zero."""
@@ -156,10 +183,10 @@ class Emitter:
         """Lanes of `a` where the mask is set, else of `b`."""
         return self._b.select(mask, a, b)
 
-    def first_maximum(self, values: Sequence[Value]) -> tuple[Value, Value]:
-        """Lane by lane, the largest value and the position of the first that reaches it, as PyTorch pools.
+    def first_maximum(self, values: Sequence[Value], names: Sequence[int]) -> tuple[Value, Value]:
+        """Lane by lane, the largest value and the name of the first that reaches it, as PyTorch pools.
 
-        NaN wins over numbers (the position is then of no meaning).
+        NaN wins over numbers (the name is then of no meaning).
         """
         best = values[0]
         for value in values[1:]:
@@ -169,11 +196,11 @@ class Emitter:
             )
             best = self._b.select(keep, best, value)
         lanes = best.type.count
-        position = self.integers(len(values) - 1, lanes)
+        name = self.integers(names[-1], lanes)
         for number in range(len(values) - 2, -1, -1):
             hit = self._b.fcmp_ordered("==", values[number], best)
-            position = self._b.select(hit, self.integers(number, lanes), position)
-        return best, position
+            name = self._b.select(hit, self.integers(names[number], lanes), name)
+        return best, name
 
     def sum_lanes(self, vectors: Sequence[Value]) -> Value:
         """Eight vectors of eight lanes to one: lane i is the sum of vector i's lanes, in a fixed order."""

@@ -43,9 +43,9 @@ class Plan(NamedTuple):
         digits: row of the table of layers that gives digit logits under the auxiliary loss, or -1.
         rule: the optimiser, a value of `models.kernels.updates.COMPILED_RULES`.
         weights1, bias1, weights2, bias2: offsets in the flat parameters.
-        turned2, transformed2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, digits_gradient,
-            survivors: offsets in the float workspace.
-        positions1, positions2, corners: offsets in the integer workspace.
+        turned2, transformed2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, digits_gradient:
+            offsets in the float workspace.
+        positions1, positions2, survivors: offsets in the integer workspace.
     """
 
     channels: int
@@ -65,10 +65,9 @@ class Plan(NamedTuple):
     scratch: int
     zeros: int
     digits_gradient: int
-    survivors: int
     positions1: int
     positions2: int
-    corners: int
+    survivors: int
 
 
 @compiled
@@ -90,7 +89,7 @@ def forward(
             forward1_pair(images, image, parameters, plan.weights1, parameters, plan.bias1,
                           floats, pooled1, integers, positions1)  # fmt: skip
         forward2(floats, pooled1, floats, plan.transformed2, parameters, plan.bias2, floats, plan.scratch,
-                 floats, plan.pooled2 + row * SIZE2, integers, plan.positions2 + row * SIZE2)  # fmt: skip
+                 floats, plan.pooled2 + row * SIZE2, integers, plan.positions2 + row * SIZE2, row * SIZE1)  # fmt: skip
     for n in range(len(layers)):
         layer = layers[n]
         rows = pairs * layer[ROWS_PER_PAIR]
@@ -132,16 +131,15 @@ def backward(
     sum_rows(floats, plan.pooled2_gradient, rows * 9, MAPS2, gradients, plan.bias2)
     for row in range(0, rows, CHUNK2):
         weight_gradient2(
-            floats, plan.pooled1 + row * SIZE1, min(CHUNK2, rows - row),
-            floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2,
-            gradients, plan.weights2, integers, plan.corners, floats, plan.survivors,
+            floats, plan.pooled1, min(CHUNK2, rows - row), floats, plan.pooled2_gradient + row * SIZE2,
+            integers, plan.positions2 + row * SIZE2, integers, plan.survivors, gradients, plan.weights2,
         )  # fmt: skip
     for row in range(rows):
         pair = chosen[first + row // plan.images_per_pair]
         image = (pair * plan.images_per_pair + row % plan.images_per_pair) * size
         pooled1 = plan.pooled1 + row * SIZE1
         positions1 = plan.positions1 + row * PLACES1
-        source_gradient2(floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2,
+        source_gradient2(floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2, row * SIZE1,
                          parameters, plan.weights2, floats, plan.pooled1_gradient)  # fmt: skip
         if plan.channels == 1:
             backward1_single(images, image, floats, pooled1, integers, positions1,

@@ -22,7 +22,7 @@ PLACES = 4
 def pool_vectors(e: Emitter, x: Address, best: Address, position: Address) -> None:
     """Eight windows of four places each, places first."""
     values = [e.load(e.at(x, place * 8)) for place in range(PLACES)]
-    largest, where = e.first_maximum(values)
+    largest, where = e.first_maximum(values, range(PLACES))
     e.store(largest, best)
     e.store(where, position)
 
@@ -63,7 +63,7 @@ def second_layer(source, weights, bias, work, output, positions):  # type: ignor
     """Workspace: turned weights (108, 32), transformed weights (16, 12, 32), scratch."""
     convolution.taps_first(weights, 0, work, 0)
     convolution.winograd_weights(work, 0, work, 3456)
-    convolution.forward2(source, 0, work, 3456, bias, 0, work, 9600, output, 0, positions, 0)
+    convolution.forward2(source, 0, work, 3456, bias, 0, work, 9600, output, 0, positions, 0, 0)
 
 
 def run_second_layer(inputs: torch.Tensor, layer: torch.nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,7 +74,9 @@ def run_second_layer(inputs: torch.Tensor, layer: torch.nn.Conv2d) -> tuple[torc
     output, positions = np.zeros(288, np.float32), np.zeros(288, np.int32)
     source = functional.pad(source, (0, 16))  # The kernel reads, without using it, beyond the last pixel.
     second_layer(source.numpy(), weights.numpy(), layer.bias.detach().numpy(), work, output, positions)
-    return tuple(torch.from_numpy(a).reshape(3, 3, 32).permute(2, 0, 1) for a in (output, positions))
+    corners = 2 * (96 * np.arange(3)[:, None, None] + 12 * np.arange(3)[None, :, None])
+    places = np.searchsorted([0, 12, 96, 108], positions.reshape(3, 3, 32) - corners)
+    return tuple(torch.from_numpy(a).reshape(3, 3, 32).permute(2, 0, 1) for a in (output, places))
 
 
 def plain_second_layer(inputs: torch.Tensor, layer: torch.nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
