@@ -6,8 +6,10 @@ Channels lie last, so that vectors run over them. Layouts of one image, flat flo
 * first weights: (C, 3, 3, 12); first pooled output: (8, 8, 12), 7×7 after a first row and column of zeros
 * second weights: (32, 3, 3, 12), and for the forward pass transformed to (4, 4, 12, 32)
 * second pooled output: (3, 3, 32)
-* positions: where a pooling window's maximum lay, 32-bit integers like the pooled output (without the border).
-  In the first convolution, which of the window's four places; in the second, where its 3×3 patch begins in the
+* windows: a bit for every pooling window of the first convolution whose 4×4 pixels are not all zero, 8·y + x;
+  the others (two fifths, in MNIST) are known without computing
+* positions: where a pooling window's maximum lay, 32-bit integers like the pooled output. In the first
+  convolution, which of the window's four places, (7, 8, 12); in the second, where its 3×3 patch begins in the
   first pooled outputs of the batch
 """
 
@@ -22,7 +24,8 @@ MAPS1, MAPS2 = 12, 32
 SIDE1, SIDE2 = 7, 3  # Sides of the pooled outputs.
 ROW1 = (SIDE1 + 1) * MAPS1  # One row of the first output, with its border.
 SIZE1 = (SIDE1 + 1) * ROW1
-PLACES1 = SIDE1 * SIDE1 * MAPS1
+PLACES1 = SIDE1 * ROW1
+WINDOWS1 = sum(1 << (8 * y + x) for y in range(SIDE1) for x in range(SIDE1))  # A bit for every window.
 SIZE2 = SIDE2 * SIDE2 * MAPS2
 RUN = 3 * MAPS1  # The inputs of three neighbouring taps lie side by side.
 TAPS2 = 3 * RUN
@@ -47,26 +50,39 @@ def _meetings(row: int, column: int) -> list[tuple[int, int]]:
     ]
 
 
+def _window(e: Emitter, n: Any, image: Any) -> tuple[Any, Any]:
+    """Of window n, the first pixel's address and the offset in the output inside its border."""
+    row = e.mul(e.quotient(n, 8), 2 * IMAGE - 2 * 8)  # Beyond what 2·n has of it.
+    return e.at(image, row, e.mul(n, 2)), e.mul(n, MAPS1)
+
+
 def _forward1(channels: int) -> Any:
     @vector_kernel
     def forward1(
-        e: Emitter, image: Address, weights: Address, bias: Address, output: Address, positions: Address
-    ) -> None:
+        e: Emitter, image: Address, windows: Count, weights: Address, bias: Address, output: Address,
+        positions: Address,
+    ) -> None:  # fmt: skip
         """First convolution, ReLU and pooling of one image; the border of the output is not touched."""
+        inside = e.at(output, ROW1 + MAPS1)
         for first, lanes in chunks(MAPS1):
             start = e.load(e.at(bias, first), lanes)
-            with e.loop(SIDE1) as y, e.loop(SIDE1) as x:
-                corner = e.at(image, e.mul(y, 2 * IMAGE), e.mul(x, 2))
+            # Read once: they stay in registers.
+            taps = [e.load(e.at(weights, tap * MAPS1 + first), lanes) for tap in range(9 * channels)]
+            with e.loop_over_bits(windows) as n:
+                corner, at = _window(e, n, image)
                 sums = [start] * len(_WINDOW)
                 for channel in range(channels):
                     for row, column in _PIXELS:
                         pixel = e.broadcast(e.at(corner, (channel * IMAGE + row) * IMAGE + column), lanes)
                         for place, tap in _meetings(row, column):
-                            weight = e.load(e.at(weights, (9 * channel + tap) * MAPS1 + first), lanes)
-                            sums[place] = e.fma(pixel, weight, sums[place])
+                            sums[place] = e.fma(pixel, taps[9 * channel + tap], sums[place])
                 best, position = e.first_maximum(sums, range(4))
-                e.store(e.relu(best), e.at(output, ROW1 + MAPS1 + first, e.mul(y, ROW1), e.mul(x, MAPS1)))
-                e.store(position, e.at(positions, first, e.mul(y, SIDE1 * MAPS1), e.mul(x, MAPS1)))
+                e.store(e.relu(best), e.at(inside, first, at))
+                e.store(position, e.at(positions, first, at))
+            with e.loop_over_bits(e.missing(windows, WINDOWS1)) as n:
+                at = e.mul(n, MAPS1)
+                e.store(e.relu(start), e.at(inside, first, at))
+                e.store(e.integers(0, lanes), e.at(positions, first, at))
 
     return forward1
 
@@ -74,24 +90,28 @@ def _forward1(channels: int) -> Any:
 def _backward1(channels: int) -> Any:
     @vector_kernel
     def backward1(
-        e: Emitter, image: Address, output: Address, positions: Address, gradient: Address,
+        e: Emitter, image: Address, windows: Count, output: Address, positions: Address, gradient: Address,
         weights: Address, bias: Address,
     ) -> None:  # fmt: skip
         """Adds one image's gradients of the first weights and bias, given that of the pooled output."""
         for first, lanes in chunks(MAPS1):
+
+            def alive(at: Any, first: int = first, lanes: int = lanes) -> Any:
+                """The gradient where ReLU let it pass."""
+                here, there = (e.at(base, ROW1 + MAPS1 + first, at) for base in (gradient, output))
+                return e.select(e.positive(e.load(there, lanes)), e.load(here, lanes), e.zeros(lanes))
+
             for channel in range(channels):
                 taps = [e.at(weights, (9 * channel + tap) * MAPS1 + first) for tap in range(9)]
                 sums = [e.variable(e.load(tap, lanes)) for tap in taps]
                 total = e.variable(e.load(e.at(bias, first), lanes))
-                with e.loop(SIDE1) as y, e.loop(SIDE1) as x:
-                    here = e.at(gradient, ROW1 + MAPS1 + first, e.mul(y, ROW1), e.mul(x, MAPS1))
-                    there = e.at(output, ROW1 + MAPS1 + first, e.mul(y, ROW1), e.mul(x, MAPS1))
-                    position = e.load(e.at(positions, first, e.mul(y, SIDE1 * MAPS1), e.mul(x, MAPS1)), lanes)
-                    alive = e.select(e.positive(e.load(there, lanes)), e.load(here, lanes), e.zeros(lanes))
-                    places = [e.select(e.equal(position, n), alive, e.zeros(lanes)) for n in range(4)]
+                with e.loop_over_bits(windows) as n:
+                    corner, at = _window(e, n, e.at(image, channel * IMAGE * IMAGE))
+                    position = e.load(e.at(positions, first, at), lanes)
+                    passed = alive(at)
+                    places = [e.select(e.equal(position, n), passed, e.zeros(lanes)) for n in range(4)]
                     if channel == 0:
-                        e.set(total, e.add(e.get(total), alive))
-                    corner = e.at(image, channel * IMAGE * IMAGE, e.mul(y, 2 * IMAGE), e.mul(x, 2))
+                        e.set(total, e.add(e.get(total), passed))
                     for row, column in _PIXELS:
                         pixel = e.broadcast(e.at(corner, row * IMAGE + column), lanes)
                         for place, tap in _meetings(row, column):
@@ -99,6 +119,8 @@ def _backward1(channels: int) -> Any:
                 for place, tap_at in zip(sums, taps, strict=True):
                     e.store(e.get(place), tap_at)
                 if channel == 0:
+                    with e.loop_over_bits(e.missing(windows, WINDOWS1)) as n:
+                        e.set(total, e.add(e.get(total), alive(e.mul(n, MAPS1))))
                     e.store(e.get(total), e.at(bias, first))
 
     return backward1

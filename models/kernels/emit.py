@@ -157,6 +157,14 @@ class Emitter:
         """Lanes that are not zero, as a mask; NaN is not zero."""
         return self._b.fcmp_unordered("!=", a, self.zeros(a.type.count))
 
+    def missing(self, bits: Value, full: int) -> Value:
+        """The bits of `full` that an index lacks."""
+        return self._b.and_(self._b.not_(bits), self.index(full))
+
+    def quotient(self, a: Value, power: int) -> Value:
+        """A non-negative index divided by a power of two, rounded down."""
+        return self._b.lshr(a, self.index(power.bit_length() - 1))
+
     def both(self, a: Value, b: Value) -> Value:
         """Lanes set in two masks."""
         return self._b.and_(a, b)
@@ -171,13 +179,14 @@ class Emitter:
 
     @contextmanager
     def loop_over_bits(self, bits: Value) -> Iterator[Value]:
-        """A run-time loop over the numbers of the bits set, from the lowest."""
+        """A run-time loop over the numbers of the bits set in a 32-bit integer or an index, from the lowest."""
+        if bits.type != _INDEX:
+            bits = self._b.zext(bits, _INDEX)
         left = self.variable(bits)
-        count = self._b.zext(self._b.ctpop(bits), _INDEX)
-        with self.loop(count):
+        with self.loop(self._b.ctpop(bits)):
             present = self.get(left)
-            self.set(left, self._b.and_(present, self._b.sub(present, ir.Constant(_INT32, 1))))
-            yield self._b.zext(self._b.cttz(present, ir.Constant(ir.IntType(1), 1)), _INDEX)
+            self.set(left, self._b.and_(present, self._b.sub(present, ir.Constant(_INDEX, 1))))
+            yield self._b.cttz(present, ir.Constant(ir.IntType(1), 1))
 
     def select(self, mask: Value, a: Value, b: Value) -> Value:
         """Lanes of `a` where the mask is set, else of `b`."""

@@ -71,22 +71,31 @@ class Plan(NamedTuple):
 
 
 @compiled
+def _windows(plan: Plan, windows: Integers, image: int) -> int:
+    """The bits of the first convolution's windows that are not black, of all channels together."""
+    if plan.channels == 1:
+        return int(windows[image])
+    return int(windows[2 * image] | windows[2 * image + 1])
+
+
+@compiled
 def forward(
     plan: Plan, layers: Integers, parameters: Floats, floats: Floats, integers: Positions, images: Floats,
-    chosen: Integers, first: int, pairs: int,
+    windows: Integers, chosen: Integers, first: int, pairs: int,
 ) -> None:  # fmt: skip
     """Runs pairs chosen[first : first + pairs] through; every layer's output stays in the workspace."""
     size = plan.channels * IMAGE * IMAGE
     for row in range(pairs * plan.images_per_pair):
         pair = chosen[first + row // plan.images_per_pair]
-        image = (pair * plan.images_per_pair + row % plan.images_per_pair) * size
+        number = pair * plan.images_per_pair + row % plan.images_per_pair
+        image, seen = number * size, _windows(plan, windows, number)
         pooled1 = plan.pooled1 + row * SIZE1
         positions1 = plan.positions1 + row * PLACES1
         if plan.channels == 1:
-            forward1_single(images, image, parameters, plan.weights1, parameters, plan.bias1,
+            forward1_single(images, image, seen, parameters, plan.weights1, parameters, plan.bias1,
                             floats, pooled1, integers, positions1)  # fmt: skip
         else:
-            forward1_pair(images, image, parameters, plan.weights1, parameters, plan.bias1,
+            forward1_pair(images, image, seen, parameters, plan.weights1, parameters, plan.bias1,
                           floats, pooled1, integers, positions1)  # fmt: skip
         forward2(floats, pooled1, floats, plan.transformed2, parameters, plan.bias2, floats, plan.scratch,
                  floats, plan.pooled2 + row * SIZE2, integers, plan.positions2 + row * SIZE2, row * SIZE1)  # fmt: skip
@@ -102,7 +111,7 @@ def forward(
 @compiled
 def backward(
     plan: Plan, layers: Integers, parameters: Floats, gradients: Floats, floats: Floats, integers: Positions,
-    images: Floats, chosen: Integers, first: int, pairs: int,
+    images: Floats, windows: Integers, chosen: Integers, first: int, pairs: int,
 ) -> None:  # fmt: skip
     """Gradients of all parameters for the batch last run forward.
 
@@ -136,17 +145,18 @@ def backward(
         )  # fmt: skip
     for row in range(rows):
         pair = chosen[first + row // plan.images_per_pair]
-        image = (pair * plan.images_per_pair + row % plan.images_per_pair) * size
+        number = pair * plan.images_per_pair + row % plan.images_per_pair
+        image, seen = number * size, _windows(plan, windows, number)
         pooled1 = plan.pooled1 + row * SIZE1
         positions1 = plan.positions1 + row * PLACES1
-        source_gradient2(floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2, row * SIZE1,
-                         parameters, plan.weights2, floats, plan.pooled1_gradient)  # fmt: skip
+        source_gradient2(floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2,
+                         row * SIZE1, parameters, plan.weights2, floats, plan.pooled1_gradient)  # fmt: skip
         if plan.channels == 1:
-            backward1_single(images, image, floats, pooled1, integers, positions1,
+            backward1_single(images, image, seen, floats, pooled1, integers, positions1,
                              floats, plan.pooled1_gradient, gradients, plan.weights1,
                              gradients, plan.bias1)  # fmt: skip
         else:
-            backward1_pair(images, image, floats, pooled1, integers, positions1,
+            backward1_pair(images, image, seen, floats, pooled1, integers, positions1,
                            floats, plan.pooled1_gradient, gradients, plan.weights1,
                            gradients, plan.bias1)  # fmt: skip
 
