@@ -120,6 +120,7 @@ class Layout:
             **convolutions,
             turned2=floats.take(maps2 * conv.TAPS2),
             transformed2=floats.take(16 * maps1 * maps2),
+            spaced2=floats.take(maps2 * conv.SPACED2),
             pooled1=floats.take(images * conv.SIZE1),
             pooled2=pooled2,
             pooled1_gradient=floats.take(conv.SIZE1),

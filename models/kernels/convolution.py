@@ -29,6 +29,7 @@ WINDOWS1 = sum(1 << (8 * y + x) for y in range(SIDE1) for x in range(SIDE1))  # 
 SIZE2 = SIDE2 * SIDE2 * MAPS2
 RUN = 3 * MAPS1  # The inputs of three neighbouring taps lie side by side.
 TAPS2 = 3 * RUN
+SPACED2 = -(-TAPS2 // WIDE) * WIDE  # A map's taps, as `source_gradient2` reads them.
 CELLS2 = SIDE2 * SIDE2
 INPUTS2 = 16 * CELLS2 * WIDE  # The transformed inputs of `forward2`.
 SCRATCH2 = INPUTS2 + 16 * SIDE2 * WIDE  # All that it needs beside.
@@ -232,10 +233,25 @@ def forward2(
             )
 
 
+def _pieces() -> list[tuple[int, int]]:
+    """A map's taps as (first, lanes), cut where a run or a wide vector ends and into powers of two."""
+    pieces, tap = [], 0
+    while tap < TAPS2:
+        room = min(WIDE - tap % WIDE, RUN - tap % RUN)
+        pieces.append((tap, min(1 << (room.bit_length() - 1), tap % WIDE & -(tap % WIDE) or WIDE)))
+        tap += pieces[-1][1]
+    return pieces
+
+
 # The three runs of inputs that a position of the second convolution reads, as (offset, weights' offset).
 # Fifteen vectors, which with one factor fill sixteen registers. The last vector of a run overlaps the one
 # before it: both come to the same values there, and whichever is stored last is right.
 _RUNS = [(row * ROW1 + at, row * RUN + at) for row in range(3) for at in (0, 8, 16, 24, RUN - LANES)]
+
+
+# The pieces of 4, 8 or 16 lanes in which the wide vectors of a map's taps meet the runs: (vector, lane, lanes,
+# offset in the inputs).
+_PARTS = [(tap // WIDE, tap % WIDE, lanes, tap // RUN * ROW1 + tap % RUN) for tap, lanes in _pieces()]
 
 
 @vector_kernel
@@ -295,20 +311,27 @@ def source_gradient2(
                     for m, _ in chunks(MAPS2)
                 ]
             )
-            sums = [e.variable(e.zeros()) for _ in _RUNS]
+            sums = [e.variable(e.zeros(WIDE)) for _ in range(0, SPACED2, WIDE)]
             with e.loop_over_bits(bits) as m:
-                gradient_m = e.broadcast(e.at(cell, m))
-                taps = e.at(weights, e.mul(m, TAPS2))
-                for place_sum, (_, tap) in zip(sums, _RUNS, strict=True):
-                    e.set(place_sum, e.fma(gradient_m, e.load(e.at(taps, tap)), e.get(place_sum)))
+                gradient_m = e.broadcast(e.at(cell, m), WIDE)
+                taps = e.at(weights, e.mul(m, SPACED2))
+                for number, place_sum in enumerate(sums):
+                    tap = e.load(e.at(taps, number * WIDE), WIDE)
+                    e.set(place_sum, e.fma(gradient_m, tap, e.get(place_sum)))
             # Added only now, when the stores of the place before, which these overlap, have left the
-            # processor's store buffer. All are read before any is written: the last two of a run overlap.
-            results = [
-                e.add(e.load(e.at(corner, at)), e.get(place_sum))
-                for place_sum, (at, _) in zip(sums, _RUNS, strict=True)
-            ]
-            for result, (at, _) in zip(results, _RUNS, strict=True):
-                e.store(result, e.at(corner, at))
+            # processor's store buffer.
+            for number, lane, lanes, at in _PARTS:
+                here = e.at(corner, at)
+                part = e.part(e.get(sums[number]), lane, lanes)
+                e.store(e.add(e.load(here, lanes), part), here)
+
+
+@vector_kernel
+def spaced_taps(e: Emitter, weights: Address, spaced: Address) -> None:
+    """Second weights (32, 108) as (32, 112), every map's on a cache line; the last four are of no meaning."""
+    with e.loop(MAPS2) as m:
+        for at in range(0, SPACED2, WIDE):
+            e.store(e.load(e.at(weights, e.mul(m, TAPS2), at), WIDE), e.at(spaced, e.mul(m, SPACED2), at))
 
 
 @vector_kernel

@@ -239,6 +239,10 @@ class Emitter:
             level = result
         return level
 
+    def part(self, a: Value, first: int, lanes: int) -> Value:
+        """Lanes first … first + lanes - 1 of a vector."""
+        return self._shuffle(a, a, list(range(first, first + lanes)))
+
     def _shuffle(self, a: Value, b: Value, lanes: list[int]) -> Value:
         return self._b.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes))
 

@@ -19,6 +19,7 @@ from models.kernels.convolution import (
     forward1_single,
     forward2,
     source_gradient2,
+    spaced_taps,
     taps_first,
     weight_gradient2,
     winograd_weights,
@@ -43,8 +44,8 @@ class Plan(NamedTuple):
         digits: row of the table of layers that gives digit logits under the auxiliary loss, or -1.
         rule: the optimiser, a value of `models.kernels.updates.COMPILED_RULES`.
         weights1, bias1, weights2, bias2: offsets in the flat parameters.
-        turned2, transformed2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, digits_gradient:
-            offsets in the float workspace.
+        turned2, transformed2, spaced2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros,
+            digits_gradient: offsets in the float workspace.
         positions1, positions2, survivors: offsets in the integer workspace.
     """
 
@@ -58,6 +59,7 @@ class Plan(NamedTuple):
     bias2: int
     turned2: int
     transformed2: int
+    spaced2: int
     pooled1: int
     pooled2: int
     pooled1_gradient: int
@@ -150,7 +152,7 @@ def backward(
         pooled1 = plan.pooled1 + row * SIZE1
         positions1 = plan.positions1 + row * PLACES1
         source_gradient2(floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2,
-                         row * SIZE1, parameters, plan.weights2, floats, plan.pooled1_gradient)  # fmt: skip
+                         row * SIZE1, floats, plan.spaced2, floats, plan.pooled1_gradient)  # fmt: skip
         if plan.channels == 1:
             backward1_single(images, image, seen, floats, pooled1, integers, positions1,
                              floats, plan.pooled1_gradient, gradients, plan.weights1,
@@ -163,6 +165,7 @@ def backward(
 
 @compiled
 def prepare(plan: Plan, parameters: Floats, floats: Floats) -> None:
-    """Transforms the second weights for the forward pass; needed after every change of parameters."""
+    """Brings the second weights into other forms and orders; needed after every change of parameters."""
+    spaced_taps(parameters, plan.weights2, floats, plan.spaced2)
     taps_first(parameters, plan.weights2, floats, plan.turned2)
     winograd_weights(floats, plan.turned2, floats, plan.transformed2)
