@@ -252,13 +252,15 @@ def test_torch_results_on_the_cpu_are_the_same_bits_whatever_is_beside_them(trai
         assert_identical(trainer(alone(job, k)), together, [k])
 
 
-def test_compiled_results_do_not_depend_on_pytorch_threads() -> None:
-    job = make_job("b2", batch_size=25)
+@pytest.mark.parametrize("architecture", ["b2", "wsal"])
+def test_results_do_not_depend_on_pytorch_threads(fast_trainer: Trainer, architecture: str) -> None:
+    job = make_job(architecture, batch_size=25, epochs=2)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = compiled.train(job)
+        one = fast_trainer(job)
         torch.set_num_threads(2)
-        assert_identical(compiled.train(job), one, [0, 1])
+        assert_identical(fast_trainer(job), one, [0, 1])
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
