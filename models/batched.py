@@ -7,7 +7,8 @@ Works for every architecture and optimiser of the registries, because it derives
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -183,6 +184,18 @@ class Stack:
         return {name: value[model].detach().cpu().clone() for name, value in self._parameters.items()}
 
 
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """On the CPU, one PyTorch thread, in the whole process, until the end: more would split sums otherwise."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def train(
     job: TrainingJob,
     *,
@@ -191,6 +204,9 @@ def train(
     stack: int | None = None,
 ) -> TrainingHistory:
     """Train every member in batched PyTorch operations.
+
+    On the CPU they run in one thread, however many PyTorch is set to, because a result would depend on them; the
+    setting is the process's, and is put back at the end.
 
     Args:
         job: what to train.
@@ -204,27 +220,28 @@ def train(
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
     place = torch.device(device)
-    count = len(job.members)
-    width = stack or (count if place.type == "cuda" else 1)
-    stacks = [Stack(job, job.members[at : at + width], place) for at in range(0, count, width)]
-    recorder = Recorder(job, on_epoch)
-    final: dict[int, dict[str, Tensor]] = {}  # Of models that diverged, as they were then.
-    for epoch in range(job.epochs):
-        for number, models in enumerate(stacks):
-            numbered = list(enumerate(range(number * width, min((number + 1) * width, count))))
-            if not any(recorder.alive(k) for _, k in numbered):
-                continue
-            running, evaluated = models.train_epoch(epoch), models.evaluate()
-            for within, k in numbered:
-                if not recorder.alive(k):
+    with _one_thread(place):
+        count = len(job.members)
+        width = stack or (count if place.type == "cuda" else 1)
+        stacks = [Stack(job, job.members[at : at + width], place) for at in range(0, count, width)]
+        recorder = Recorder(job, on_epoch)
+        final: dict[int, dict[str, Tensor]] = {}  # Of models that diverged, as they were then.
+        for epoch in range(job.epochs):
+            for number, models in enumerate(stacks):
+                numbered = list(enumerate(range(number * width, min((number + 1) * width, count))))
+                if not any(recorder.alive(k) for _, k in numbered):
                     continue
-                recorder.record_training(k, running[within].main, running[within].total)
-                for name, results in evaluated.items():
-                    recorder.record_evaluation(k, name, results[within])
-                if recorder.diverged(k):
-                    final[k] = models.state_dict(within)
-        if not recorder.end_epoch():
-            break
-    return recorder.history(
-        [final[k] if k in final else stacks[k // width].state_dict(k % width) for k in range(count)]
-    )
+                running, evaluated = models.train_epoch(epoch), models.evaluate()
+                for within, k in numbered:
+                    if not recorder.alive(k):
+                        continue
+                    recorder.record_training(k, running[within].main, running[within].total)
+                    for name, results in evaluated.items():
+                        recorder.record_evaluation(k, name, results[within])
+                    if recorder.diverged(k):
+                        final[k] = models.state_dict(within)
+            if not recorder.end_epoch():
+                break
+        return recorder.history(
+            [final[k] if k in final else stacks[k // width].state_dict(k % width) for k in range(count)]
+        )

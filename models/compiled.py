@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
+from models.kernels import convolution as conv
 from models.kernels import epoch as kernels
 from models.kernels import updates
 from models.kernels.jit import Floats, Integers
@@ -27,9 +29,13 @@ EpochResult = tuple[SetResult, Mapping[str, SetResult]]
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """A set of pairs as the kernels read it: images (rows, C, 16, 16) with a border of zeros, flat."""
+    """A set of pairs as the kernels read it: images (rows, 2, 16, 16) with a border of zeros, flat.
+
+    `windows` has one word an image: the pooling windows that see more than black, as `forward1` counts them.
+    """
 
     images: Floats
+    windows: Integers
     target: Integers
     classes: Integers
     everything: Integers
@@ -46,7 +52,15 @@ class _Set:
                 raise ValueError(
                     f"{what}: expected values 0 to {count - 1}, got {values.min()} to {values.max()}"
                 )
-        return _Set(images.reshape(-1), target, classes, np.arange(len(images)))
+        return _Set(images.reshape(-1), _windows(images), target, classes, np.arange(len(images)))
+
+
+def _windows(images: Floats) -> Integers:
+    """One word for each image of (rows, 2, 16, 16): bit 8·y + x says that window (y, x) is not all zero."""
+    seen = sliding_window_view(images != 0, (4, 4), axis=(2, 3))[:, :, ::2, ::2].any((-2, -1))
+    bits = 8 * np.arange(conv.SIDE1)[:, None] + np.arange(conv.SIDE1)
+    words: Integers = np.where(seen, np.int64(1) << bits, 0).sum((2, 3)).reshape(-1)
+    return words
 
 
 class Trainee:
@@ -76,7 +90,7 @@ class Trainee:
         steps = -(-count // self._batch_size)
         kernels.train_epoch(
             layout.plan, layout.layers, self.parameters, space.gradients, self._state, space.floats,
-            space.integers, space.rates, train.images, train.target, train.classes, self._order[epoch],
+            space.integers, space.rates, train.images, train.windows, train.target, train.classes, self._order[epoch],
             self._batch_size, epoch * steps, float(member.learning_rate),
             float(member.weight_decay), float(member.aux_loss_weight), results,
         )  # fmt: skip
@@ -87,7 +101,7 @@ class Trainee:
         layout, results, evaluated = self.layout, np.zeros(3), {}
         for name, pairs in self._evaluation.items():
             kernels.evaluate(
-                layout.plan, layout.layers, self.parameters, space.floats, space.integers, pairs.images,
+                layout.plan, layout.layers, self.parameters, space.floats, space.integers, pairs.images, pairs.windows,
                 pairs.target, pairs.classes, pairs.everything, float(self._member.aux_loss_weight), results,
             )  # fmt: skip
             size = len(pairs.target)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.kernels import convolution as conv
 from models.kernels import network, updates
-from models.kernels.emit import LANES
+from models.kernels.emit import LANES, WIDE
 from models.kernels.jit import Floats, Integers
 from models.nets import Architecture, Joint, Shared
 from models.optim import Optimiser
@@ -52,14 +52,14 @@ class Block:
 
 
 class _Places:
-    """Hands out consecutive places of a flat array, each a whole number of vectors."""
+    """Hands out consecutive places of a flat array, each a whole number of cache lines."""
 
     def __init__(self) -> None:
         self.size = 0
 
     def take(self, count: int) -> int:
         place = self.size
-        self.size += padded(count)
+        self.size += -(-count // WIDE) * WIDE
         return place
 
 
@@ -119,6 +119,8 @@ class Layout:
             rule=updates.COMPILED_RULES[type(rule)],
             **convolutions,
             turned2=floats.take(maps2 * conv.TAPS2),
+            transformed2=floats.take(16 * maps1 * maps2),
+            spaced2=floats.take(maps2 * conv.SPACED2),
             pooled1=floats.take(images * conv.SIZE1),
             pooled2=pooled2,
             pooled1_gradient=floats.take(conv.SIZE1),
@@ -126,10 +128,9 @@ class Layout:
             scratch=floats.take(conv.SCRATCH2),
             zeros=floats.take(int(layout.layers[:, network.OUTPUTS].max())),
             digits_gradient=floats.take(images * layout.rows[digits][network.OUTPUTS]),
-            survivors=floats.take(conv.SURVIVORS),
             positions1=integers.take(images * conv.PLACES1),
             positions2=integers.take(images * conv.SIZE2),
-            corners=integers.take(conv.SURVIVORS),
+            survivors=integers.take(maps2),
         )
         return layout
 

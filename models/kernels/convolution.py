@@ -4,36 +4,42 @@ Channels lie last, so that vectors run over them. Layouts of one image, flat flo
 
 * image: (C, 16, 16), the 14×14 image within a border of zeros
 * first weights: (C, 3, 3, 12); first pooled output: (8, 8, 12), 7×7 after a first row and column of zeros
-* second weights: (32, 3, 3, 12), and for the forward pass also (3, 3, 12, 32)
+* second weights: (32, 3, 3, 12), and for the forward pass transformed to (4, 4, 12, 32)
 * second pooled output: (3, 3, 32)
-* positions: which of a pooling window's four places held the maximum, 32-bit integers like the pooled output
-  (without the border)
+* windows: a bit for every pooling window of the first convolution whose 4×4 pixels are not all zero, 8·y + x;
+  the others (two fifths, in MNIST) are known without computing
+* positions: where a pooling window's maximum lay, 32-bit integers like the pooled output. In the first
+  convolution, which of the window's four places, (7, 8, 12); in the second, where its 3×3 patch begins in the
+  first pooled outputs of the batch
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from models.kernels.emit import LANES, Address, Count, Emitter, chunks, vector_kernel
-from models.kernels.jit import Floats, Positions, compiled
-from models.kernels.tiles import accumulate
+from models.kernels.emit import LANES, WIDE, Address, Count, Emitter, chunks, vector_kernel
 
 IMAGE = 16  # Side of an image with its border.
 MAPS1, MAPS2 = 12, 32
 SIDE1, SIDE2 = 7, 3  # Sides of the pooled outputs.
 ROW1 = (SIDE1 + 1) * MAPS1  # One row of the first output, with its border.
 SIZE1 = (SIDE1 + 1) * ROW1
-PLACES1 = SIDE1 * SIDE1 * MAPS1
+PLACES1 = SIDE1 * ROW1
+WINDOWS1 = sum(1 << (8 * y + x) for y in range(SIDE1) for x in range(SIDE1))  # A bit for every window.
 SIZE2 = SIDE2 * SIDE2 * MAPS2
 RUN = 3 * MAPS1  # The inputs of three neighbouring taps lie side by side.
 TAPS2 = 3 * RUN
-SCRATCH2 = 2 * 2 * SIDE2 * MAPS2  # What `forward2` needs.
-CHUNK2 = 4  # Images whose maxima are listed at once: few enough for the first-level cache.
-SURVIVORS = CHUNK2 * SIDE2 * SIDE2 + 1  # The list is written one beyond its end.
+SPACED2 = -(-TAPS2 // WIDE) * WIDE  # A map's taps, as `source_gradient2` reads them.
+CELLS2 = SIDE2 * SIDE2
+INPUTS2 = 16 * CELLS2 * WIDE  # The transformed inputs of `forward2`.
+SCRATCH2 = INPUTS2 + 16 * SIDE2 * WIDE  # All that it needs beside.
+CHUNK2 = 3  # Images whose surviving maxima are noted at once: 27 of the 32 bits of a word.
 
 # Where a window's four places and a kernel's nine taps meet the 4×4 pixels around it.
 _PIXELS = [(row, column) for row in range(4) for column in range(4)]
 _WINDOW = [(row, column) for row in range(2) for column in range(2)]
+# Where the patches of the second convolution's places begin, from the first one's.
+_PATCHES = [row * ROW1 + column * MAPS1 for row, column in _WINDOW]
 
 
 def _meetings(row: int, column: int) -> list[tuple[int, int]]:
@@ -45,26 +51,39 @@ def _meetings(row: int, column: int) -> list[tuple[int, int]]:
     ]
 
 
+def _window(e: Emitter, n: Any, image: Any) -> tuple[Any, Any]:
+    """Of window n, the first pixel's address and the offset in the output inside its border."""
+    row = e.mul(e.quotient(n, 8), 2 * IMAGE - 2 * 8)  # Beyond what 2·n has of it.
+    return e.at(image, row, e.mul(n, 2)), e.mul(n, MAPS1)
+
+
 def _forward1(channels: int) -> Any:
     @vector_kernel
     def forward1(
-        e: Emitter, image: Address, weights: Address, bias: Address, output: Address, positions: Address
-    ) -> None:
+        e: Emitter, image: Address, windows: Count, weights: Address, bias: Address, output: Address,
+        positions: Address,
+    ) -> None:  # fmt: skip
         """First convolution, ReLU and pooling of one image; the border of the output is not touched."""
+        inside = e.at(output, ROW1 + MAPS1)
         for first, lanes in chunks(MAPS1):
             start = e.load(e.at(bias, first), lanes)
-            with e.loop(SIDE1) as y, e.loop(SIDE1) as x:
-                corner = e.at(image, e.mul(y, 2 * IMAGE), e.mul(x, 2))
+            # Read once: they stay in registers.
+            taps = [e.load(e.at(weights, tap * MAPS1 + first), lanes) for tap in range(9 * channels)]
+            with e.loop_over_bits(windows) as n:
+                corner, at = _window(e, n, image)
                 sums = [start] * len(_WINDOW)
                 for channel in range(channels):
                     for row, column in _PIXELS:
                         pixel = e.broadcast(e.at(corner, (channel * IMAGE + row) * IMAGE + column), lanes)
                         for place, tap in _meetings(row, column):
-                            weight = e.load(e.at(weights, (9 * channel + tap) * MAPS1 + first), lanes)
-                            sums[place] = e.fma(pixel, weight, sums[place])
-                best, position = e.first_maximum(sums)
-                e.store(e.relu(best), e.at(output, ROW1 + MAPS1 + first, e.mul(y, ROW1), e.mul(x, MAPS1)))
-                e.store(position, e.at(positions, first, e.mul(y, SIDE1 * MAPS1), e.mul(x, MAPS1)))
+                            sums[place] = e.fma(pixel, taps[9 * channel + tap], sums[place])
+                best, position = e.first_maximum(sums, range(4))
+                e.store(e.relu(best), e.at(inside, first, at))
+                e.store(position, e.at(positions, first, at))
+            with e.loop_over_bits(e.missing(windows, WINDOWS1)) as n:
+                at = e.mul(n, MAPS1)
+                e.store(e.relu(start), e.at(inside, first, at))
+                e.store(e.integers(0, lanes), e.at(positions, first, at))
 
     return forward1
 
@@ -72,24 +91,28 @@ def _forward1(channels: int) -> Any:
 def _backward1(channels: int) -> Any:
     @vector_kernel
     def backward1(
-        e: Emitter, image: Address, output: Address, positions: Address, gradient: Address,
+        e: Emitter, image: Address, windows: Count, output: Address, positions: Address, gradient: Address,
         weights: Address, bias: Address,
     ) -> None:  # fmt: skip
         """Adds one image's gradients of the first weights and bias, given that of the pooled output."""
         for first, lanes in chunks(MAPS1):
+
+            def alive(at: Any, first: int = first, lanes: int = lanes) -> Any:
+                """The gradient where ReLU let it pass."""
+                here, there = (e.at(base, ROW1 + MAPS1 + first, at) for base in (gradient, output))
+                return e.select(e.positive(e.load(there, lanes)), e.load(here, lanes), e.zeros(lanes))
+
             for channel in range(channels):
                 taps = [e.at(weights, (9 * channel + tap) * MAPS1 + first) for tap in range(9)]
                 sums = [e.variable(e.load(tap, lanes)) for tap in taps]
                 total = e.variable(e.load(e.at(bias, first), lanes))
-                with e.loop(SIDE1) as y, e.loop(SIDE1) as x:
-                    here = e.at(gradient, ROW1 + MAPS1 + first, e.mul(y, ROW1), e.mul(x, MAPS1))
-                    there = e.at(output, ROW1 + MAPS1 + first, e.mul(y, ROW1), e.mul(x, MAPS1))
-                    position = e.load(e.at(positions, first, e.mul(y, SIDE1 * MAPS1), e.mul(x, MAPS1)), lanes)
-                    alive = e.select(e.positive(e.load(there, lanes)), e.load(here, lanes), e.zeros(lanes))
-                    places = [e.select(e.equal(position, n), alive, e.zeros(lanes)) for n in range(4)]
+                with e.loop_over_bits(windows) as n:
+                    corner, at = _window(e, n, e.at(image, channel * IMAGE * IMAGE))
+                    position = e.load(e.at(positions, first, at), lanes)
+                    passed = alive(at)
+                    places = [e.select(e.equal(position, n), passed, e.zeros(lanes)) for n in range(4)]
                     if channel == 0:
-                        e.set(total, e.add(e.get(total), alive))
-                    corner = e.at(image, channel * IMAGE * IMAGE, e.mul(y, 2 * IMAGE), e.mul(x, 2))
+                        e.set(total, e.add(e.get(total), passed))
                     for row, column in _PIXELS:
                         pixel = e.broadcast(e.at(corner, row * IMAGE + column), lanes)
                         for place, tap in _meetings(row, column):
@@ -97,6 +120,8 @@ def _backward1(channels: int) -> Any:
                 for place, tap_at in zip(sums, taps, strict=True):
                     e.store(e.get(place), tap_at)
                 if channel == 0:
+                    with e.loop_over_bits(e.missing(windows, WINDOWS1)) as n:
+                        e.set(total, e.add(e.get(total), alive(e.mul(n, MAPS1))))
                     e.store(e.get(total), e.at(bias, first))
 
     return backward1
@@ -106,33 +131,116 @@ forward1_single, forward1_pair = _forward1(1), _forward1(2)
 backward1_single, backward1_pair = _backward1(1), _backward1(2)
 
 
+# Winograd's minimal filtering F(2×2, 3×3): the four places of a pooling window, each a sum over a 3×3 patch,
+# come from sixteen products a channel instead of thirty-six (Lavin & Gray, "Fast Algorithms for Convolutional
+# Neural Networks", 2015, section 4.1): Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A. Patches that agree, because the inputs
+# are flat along a row or a column or are zero, still give equal bits, so that ties stay ties; and a place
+# depends on the inputs of its own patch only.
+
+
+def _input_transform(e: Emitter, d: list[Any]) -> list[Any]:
+    """Bᵀ d for d of four."""
+    return [e.subtract(d[0], d[2]), e.add(d[1], d[2]), e.subtract(d[2], d[1]), e.subtract(d[1], d[3])]
+
+
+def _weight_transform(e: Emitter, g: list[Any]) -> list[Any]:
+    """G g for g of three."""
+    outer = e.add(g[0], g[2])
+    half = e.half(WIDE)
+    return [g[0], e.multiply(half, e.add(outer, g[1])), e.multiply(half, e.subtract(outer, g[1])), g[2]]
+
+
+def _output_transform(e: Emitter, m: list[Any]) -> list[Any]:
+    """Aᵀ m for m of four."""
+    return [e.add(e.add(m[0], m[1]), m[2]), e.subtract(e.subtract(m[1], m[2]), m[3])]
+
+
+def _both_ways(transform: Any, e: Emitter, square: list[list[Any]]) -> list[list[Any]]:
+    """A transform of a square's columns, then of its rows."""
+    columns = [transform(e, list(column)) for column in zip(*square, strict=True)]
+    return [transform(e, list(row)) for row in zip(*columns, strict=True)]
+
+
+@vector_kernel
+def winograd_weights(e: Emitter, turned: Address, transformed: Address) -> None:
+    """Second weights (3, 3, 12, 32) as `forward2` reads them, (4, 4, 12, 32)."""
+    with e.loop(MAPS1 * MAPS2 // WIDE) as vector:
+        at = e.mul(vector, WIDE)
+        taps = [
+            [e.load(e.at(turned, (3 * row + column) * MAPS1 * MAPS2, at), WIDE) for column in range(3)]
+            for row in range(3)
+        ]
+        for row, values in enumerate(_both_ways(_weight_transform, e, taps)):
+            for column, value in enumerate(values):
+                e.store(value, e.at(transformed, (4 * row + column) * MAPS1 * MAPS2, at))
+
+
 @vector_kernel
 def forward2(
     e: Emitter, source: Address, weights: Address, bias: Address, scratch: Address, output: Address,
-    positions: Address,
+    positions: Address, image: Count,
 ) -> None:  # fmt: skip
-    """Second convolution, ReLU and pooling of one image; `scratch` holds (2, 6, 32)."""
-    width = 2 * SIDE2
-    with e.loop(SIDE2) as cell_row:
-        with e.loop(2) as dy, e.loop(MAPS2 // (2 * LANES)) as half:
-            first = e.mul(half, 2 * LANES)
-            sums = accumulate(
-                e, width, 2, e.at(source, e.mul(cell_row, 2 * ROW1), e.mul(dy, ROW1)), MAPS1,
-                e.at(weights, first), e.at(bias, first), [(3, ROW1, RUN * MAPS2), (RUN, 1, MAPS2)],
-            )  # fmt: skip
-            for x in range(width):
-                for vector in range(2):
-                    where = e.at(scratch, e.mul(dy, width * MAPS2), first, x * MAPS2 + vector * LANES)
-                    e.store(e.get(sums[x][vector]), where)
-        for cell in range(SIDE2):
-            for first, _ in chunks(MAPS2):
-                values = [
-                    e.load(e.at(scratch, (dy * width + 2 * cell + dx) * MAPS2 + first)) for dy, dx in _WINDOW
-                ]
-                best, position = e.first_maximum(values)
-                where = cell * MAPS2 + first
-                e.store(e.relu(best), e.at(output, e.mul(cell_row, SIDE2 * MAPS2), where))
-                e.store(position, e.at(positions, e.mul(cell_row, SIDE2 * MAPS2), where))
+    """Second convolution, ReLU and pooling of one image, from weights transformed to (4, 4, 12, 32).
+
+    `image` is where the source begins in the first outputs of the batch.
+    `scratch` holds the transformed inputs (4, 4, 3, 3, 16), of which the last four lanes are of no meaning (the
+    next pixel's), and for one row of cells their products with 16 maps, (4, 4, 3, 16).
+    """
+    products = e.at(scratch, INPUTS2)
+    with e.loop(SIDE2) as y, e.loop(SIDE2) as x:
+        corner = e.at(source, e.mul(y, 2 * ROW1), e.mul(x, 2 * MAPS1))
+        cell = e.at(scratch, e.mul(y, SIDE2 * WIDE), e.mul(x, WIDE))
+        pixels = [
+            [e.load(e.at(corner, row * ROW1 + column * MAPS1), WIDE) for column in range(4)]
+            for row in range(4)
+        ]
+        for row, values in enumerate(_both_ways(_input_transform, e, pixels)):
+            for column, value in enumerate(values):
+                e.store(value, e.at(cell, (4 * row + column) * CELLS2 * WIDE))
+    with e.loop(MAPS2 // WIDE) as half, e.loop(SIDE2) as y:
+        first = e.mul(half, WIDE)
+        # Two of the sixteen and three cells: six sums, or twelve where a register holds eight lanes.
+        with e.loop(16 // 2) as two:
+            inputs = e.at(scratch, e.mul(two, 2 * CELLS2 * WIDE), e.mul(y, SIDE2 * WIDE))
+            here = e.at(weights, e.mul(two, 2 * MAPS1 * MAPS2), first)
+            sums: dict[tuple[int, int], Any] = {}
+            for channel in range(MAPS1):
+                for number in range(2):
+                    column = e.load(e.at(here, (number * MAPS1 + channel) * MAPS2), WIDE)
+                    for x in range(SIDE2):
+                        place = (number * CELLS2 + x) * WIDE
+                        factor = e.broadcast(e.at(inputs, place + channel), WIDE)
+                        before = sums.get((number, x))
+                        sums[number, x] = (
+                            e.fma(factor, column, before) if before else e.multiply(factor, column)
+                        )
+            for (number, x), value in sums.items():
+                e.store(value, e.at(products, e.mul(two, 2 * SIDE2 * WIDE), (number * SIDE2 + x) * WIDE))
+        start = e.load(e.at(bias, first), WIDE)
+        for x in range(SIDE2):
+            square = [
+                [e.load(e.at(products, ((4 * row + column) * SIDE2 + x) * WIDE), WIDE) for column in range(4)]
+                for row in range(4)
+            ]
+            values = [
+                e.add(value, start) for row in _both_ways(_output_transform, e, square) for value in row
+            ]
+            best, patch = e.first_maximum(values, [x * 2 * MAPS1 + offset for offset in _PATCHES])
+            e.store(e.relu(best), e.at(output, e.mul(y, SIDE2 * MAPS2), x * MAPS2, first))
+            e.store(
+                e.plus(patch, e.sum(image, e.mul(y, 2 * ROW1))),
+                e.at(positions, e.mul(y, SIDE2 * MAPS2), x * MAPS2, first),
+            )
+
+
+def _pieces() -> list[tuple[int, int]]:
+    """A map's taps as (first, lanes), cut where a run or a wide vector ends and into powers of two."""
+    pieces, tap = [], 0
+    while tap < TAPS2:
+        room = min(WIDE - tap % WIDE, RUN - tap % RUN)
+        pieces.append((tap, min(1 << (room.bit_length() - 1), tap % WIDE & -(tap % WIDE) or WIDE)))
+        tap += pieces[-1][1]
+    return pieces
 
 
 # The three runs of inputs that a position of the second convolution reads, as (offset, weights' offset).
@@ -141,78 +249,89 @@ def forward2(
 _RUNS = [(row * ROW1 + at, row * RUN + at) for row in range(3) for at in (0, 8, 16, 24, RUN - LANES)]
 
 
+# The pieces of 4, 8 or 16 lanes in which the wide vectors of a map's taps meet the runs: (vector, lane, lanes,
+# offset in the inputs).
+_PARTS = [(tap // WIDE, tap % WIDE, lanes, tap // RUN * ROW1 + tap % RUN) for tap, lanes in _pieces()]
+
+
 @vector_kernel
-def _map_gradient(
-    e: Emitter, source: Address, weight_gradient: Address, corners: Address, gradients: Address, count: Count
-) -> None:
-    """Adds to one output map's weight gradient: `count` surviving maxima times the inputs they read."""
-    sums = [e.variable(e.load(e.at(weight_gradient, tap))) for _, tap in _RUNS]
-    with e.loop(count) as number:
-        here = e.at(source, e.scalar_index(e.at(corners, number)))
-        gradient = e.broadcast(e.at(gradients, number))
-        for place, (at, _) in zip(sums, _RUNS, strict=True):
-            e.set(place, e.fma(gradient, e.load(e.at(here, at)), e.get(place)))
-    for place, (_, tap) in zip(sums, _RUNS, strict=True):
-        e.store(e.get(place), e.at(weight_gradient, tap))
+def weight_gradient2(
+    e: Emitter, source: Address, images: Count, gradient: Address, positions: Address, survivors: Address,
+    weight_gradient: Address,
+) -> None:  # fmt: skip
+    """Adds the gradient of the second weights from up to `CHUNK2` images that lie one behind the other.
+
+    `source` holds the first outputs of the batch. Only a window's maximum passes a gradient on, and only where
+    ReLU let it live: a bit is noted for each, in one word per output map, so that the map's gradient stays in
+    registers over all of them.
+    """
+    words = e.variable(e.integers(0, MAPS2))
+    with e.loop(e.mul(images, CELLS2)) as cell:
+        alive = e.nonzero(e.load(e.at(gradient, e.mul(cell, MAPS2)), MAPS2))
+        e.set(words, e.with_bit(e.get(words), alive, cell))
+    e.store(e.get(words), survivors)
+    with e.loop(MAPS2) as m:
+        taps = [e.at(weight_gradient, e.mul(m, TAPS2), tap) for _, tap in _RUNS]
+        sums = [e.variable(e.load(tap)) for tap in taps]
+        with e.loop_over_bits(e.scalar(e.at(survivors, m))) as cell:
+            patch = e.at(source, e.scalar_index(e.at(positions, e.mul(cell, MAPS2), m)))
+            value = e.broadcast(e.at(gradient, e.mul(cell, MAPS2), m))
+            for place, (at, _) in zip(sums, _RUNS, strict=True):
+                e.set(place, e.fma(value, e.load(e.at(patch, at)), e.get(place)))
+        for place, tap in zip(sums, taps, strict=True):
+            e.store(e.get(place), tap)
 
 
 @vector_kernel
 def source_gradient2(
-    e: Emitter, gradient: Address, positions: Address, weights: Address, source_gradient: Address
+    e: Emitter,
+    gradient: Address,
+    positions: Address,
+    image: Count,
+    weights: Address,
+    source_gradient: Address,
 ) -> None:
-    """Gradient of one image's first pooled output, given that of the second; the border gets values too."""
+    """Gradient of one image's first pooled output, given that of the second; the border gets values too.
+
+    `image` is where that output begins in the first outputs of the batch.
+    """
     with e.loop(SIZE1 // LANES) as vector:
         e.store(e.zeros(), e.at(source_gradient, e.mul(vector, LANES)))
     with e.loop(SIDE2) as y, e.loop(SIDE2) as x:
         cell = e.at(gradient, e.mul(y, SIDE2 * MAPS2), e.mul(x, MAPS2))
         held = e.at(positions, e.mul(y, SIDE2 * MAPS2), e.mul(x, MAPS2))
-        for place, (dy, dx) in enumerate(_WINDOW):
-            corner = e.at(source_gradient, e.mul(y, 2 * ROW1), e.mul(x, 2 * MAPS1), dy * ROW1 + dx * MAPS1)
+        first = e.sum(e.mul(y, 2 * ROW1), e.mul(x, 2 * MAPS1))
+        for offset in _PATCHES:
+            corner = e.at(source_gradient, first, offset)
+            patch = e.sum(e.sum(image, first), offset)
             # A bit for every output map whose maximum lay at this place and passes a gradient on.
             bits = e.bits(
                 [
-                    e.both(e.equal(e.load(e.at(held, m)), place), e.nonzero(e.load(e.at(cell, m))))
+                    e.both(e.equal(e.load(e.at(held, m)), patch), e.nonzero(e.load(e.at(cell, m))))
                     for m, _ in chunks(MAPS2)
                 ]
             )
-            sums = [e.variable(e.zeros()) for _ in _RUNS]
+            sums = [e.variable(e.zeros(WIDE)) for _ in range(0, SPACED2, WIDE)]
             with e.loop_over_bits(bits) as m:
-                gradient_m = e.broadcast(e.at(cell, m))
-                taps = e.at(weights, e.mul(m, TAPS2))
-                for place_sum, (_, tap) in zip(sums, _RUNS, strict=True):
-                    e.set(place_sum, e.fma(gradient_m, e.load(e.at(taps, tap)), e.get(place_sum)))
+                gradient_m = e.broadcast(e.at(cell, m), WIDE)
+                taps = e.at(weights, e.mul(m, SPACED2))
+                for number, place_sum in enumerate(sums):
+                    tap = e.load(e.at(taps, number * WIDE), WIDE)
+                    e.set(place_sum, e.fma(gradient_m, tap, e.get(place_sum)))
             # Added only now, when the stores of the place before, which these overlap, have left the
-            # processor's store buffer. All are read before any is written: the last two of a run overlap.
-            results = [
-                e.add(e.load(e.at(corner, at)), e.get(place_sum))
-                for place_sum, (at, _) in zip(sums, _RUNS, strict=True)
-            ]
-            for result, (at, _) in zip(results, _RUNS, strict=True):
-                e.store(result, e.at(corner, at))
+            # processor's store buffer.
+            for number, lane, lanes, at in _PARTS:
+                here = e.at(corner, at)
+                part = e.part(e.get(sums[number]), lane, lanes)
+                e.store(e.add(e.load(here, lanes), part), here)
 
 
-@compiled
-def weight_gradient2(
-    source: Floats, so: int, images: int, gradient: Floats, dyo: int, positions: Positions, po: int,
-    weight_gradient: Floats, wgo: int, corners: Positions, co: int, survivors: Floats, lo: int,
-) -> None:  # fmt: skip
-    """Adds the gradient of the second weights from up to `CHUNK2` images that lie one behind the other.
-
-    Only a window's maximum passes a gradient on, and only where ReLU let it live: they are listed per output
-    map, so that the map's gradient stays in registers over all of them.
-    """
-    for m in range(MAPS2):
-        count = 0
-        for image in range(images):
-            for y in range(SIDE2):
-                for x in range(SIDE2):
-                    n = image * SIZE2 + (y * SIDE2 + x) * MAPS2 + m
-                    position = positions[po + n]
-                    corner = (2 * y + (position >> 1)) * ROW1 + (2 * x + (position & 1)) * MAPS1
-                    corners[co + count] = image * SIZE1 + corner
-                    survivors[lo + count] = gradient[dyo + n]
-                    count += gradient[dyo + n] != 0
-        _map_gradient(source, so, weight_gradient, wgo + m * TAPS2, corners, co, survivors, lo, count)
+@vector_kernel
+def spaced_taps(e: Emitter, weights: Address, spaced: Address) -> None:
+    """Second weights (32, 108) as (32, 112), every map's on a cache line; the last four are of no meaning."""
+    with e.loop(MAPS2) as m:
+        for at in range(0, SPACED2, WIDE):
+            e.store(e.load(e.at(weights, e.mul(m, TAPS2), at), WIDE), e.at(spaced, e.mul(m, SPACED2), at))
 
 
 @vector_kernel

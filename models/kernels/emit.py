@@ -20,6 +20,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 LANES = 8
+WIDE = 2 * LANES  # One register where there are 512-bit ones, else two.
 
 cgutils: Any = _cgutils  # Without annotations.
 
@@ -59,6 +60,12 @@ class Emitter:
             return a * b
         return self._b.mul(self.index(a), self.index(b))
 
+    def sum(self, a: Index, b: Index) -> Index:
+        """Sum of two indices."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a + b
+        return self._b.add(self.index(a), self.index(b))
+
     def load(self, address: Value, lanes: int = LANES) -> Value:
         """`lanes` consecutive elements, without any demand on alignment."""
         element = address.type.pointee
@@ -71,6 +78,10 @@ class Emitter:
     def broadcast(self, address: Value, lanes: int = LANES) -> Value:
         """One element in every lane."""
         return self.spread(self._b.load(address), lanes)
+
+    def scalar(self, address: Value) -> Value:
+        """One element."""
+        return self._b.load(address)
 
     def scalar_index(self, address: Value) -> Value:
         """One 32-bit integer as an index."""
@@ -86,6 +97,10 @@ class Emitter:
     def zeros(self, lanes: int = LANES) -> Value:
         """Float zeros."""
         return ir.Constant(ir.VectorType(_FLOAT, lanes), [0.0] * lanes)
+
+    def half(self, lanes: int = LANES) -> Value:
+        """One half in every lane."""
+        return ir.Constant(ir.VectorType(_FLOAT, lanes), [0.5] * lanes)
 
     def integers(self, value: int, lanes: int = LANES) -> Value:
         """One 32-bit integer constant in every lane."""
@@ -103,6 +118,10 @@ class Emitter:
         """a + b."""
         return self._b.fadd(a, b)
 
+    def subtract(self, a: Value, b: Value) -> Value:
+        """a - b."""
+        return self._b.fsub(a, b)
+
     def positive(self, a: Value) -> Value:
         """Lanes above zero, as a mask; NaN is not above."""
         return self._b.fcmp_ordered(">", a, self.zeros(a.type.count))
@@ -113,13 +132,38 @@ class Emitter:
             self._b.fcmp_ordered("<=", a, self.zeros(a.type.count)), self.zeros(a.type.count), a
         )
 
-    def equal(self, a: Value, number: int) -> Value:
+    def equal(self, a: Value, number: Index) -> Value:
         """Lanes of 32-bit integers equal to a number, as a mask."""
-        return self._b.icmp_signed("==", a, self.integers(number, a.type.count))
+        return self._b.icmp_signed("==", a, self._spread_index(number, a.type.count))
+
+    def plus(self, a: Value, number: Index) -> Value:
+        """32-bit integers plus a number."""
+        return self._b.add(a, self._spread_index(number, a.type.count))
+
+    def with_bit(self, bits: Value, mask: Value, number: Index) -> Value:
+        """32-bit integers with bit `number` set where the mask is set."""
+        one = self._b.shl(ir.Constant(_INDEX, 1), self.index(number))
+        lanes = bits.type.count
+        return self._b.or_(
+            bits, self._b.select(mask, self._spread_index(one, lanes), self.integers(0, lanes))
+        )
+
+    def _spread_index(self, number: Index, lanes: int) -> Value:
+        if isinstance(number, int):
+            return self.integers(number, lanes)
+        return self.spread(self._b.trunc(number, _INT32), lanes)
 
     def nonzero(self, a: Value) -> Value:
         """Lanes that are not zero, as a mask; NaN is not zero."""
         return self._b.fcmp_unordered("!=", a, self.zeros(a.type.count))
+
+    def missing(self, bits: Value, full: int) -> Value:
+        """The bits of `full` that an index lacks."""
+        return self._b.and_(self._b.not_(bits), self.index(full))
+
+    def quotient(self, a: Value, power: int) -> Value:
+        """A non-negative index divided by a power of two, rounded down."""
+        return self._b.lshr(a, self.index(power.bit_length() - 1))
 
     def both(self, a: Value, b: Value) -> Value:
         """Lanes set in two masks."""
@@ -135,22 +179,23 @@ class Emitter:
 
     @contextmanager
     def loop_over_bits(self, bits: Value) -> Iterator[Value]:
-        """A run-time loop over the numbers of the bits set, from the lowest."""
+        """A run-time loop over the numbers of the bits set in a 32-bit integer or an index, from the lowest."""
+        if bits.type != _INDEX:
+            bits = self._b.zext(bits, _INDEX)
         left = self.variable(bits)
-        count = self._b.zext(self._b.ctpop(bits), _INDEX)
-        with self.loop(count):
+        with self.loop(self._b.ctpop(bits)):
             present = self.get(left)
-            self.set(left, self._b.and_(present, self._b.sub(present, ir.Constant(_INT32, 1))))
-            yield self._b.zext(self._b.cttz(present, ir.Constant(ir.IntType(1), 1)), _INDEX)
+            self.set(left, self._b.and_(present, self._b.sub(present, ir.Constant(_INDEX, 1))))
+            yield self._b.cttz(present, ir.Constant(ir.IntType(1), 1))
 
     def select(self, mask: Value, a: Value, b: Value) -> Value:
         """Lanes of `a` where the mask is set, else of `b`."""
         return self._b.select(mask, a, b)
 
-    def first_maximum(self, values: Sequence[Value]) -> tuple[Value, Value]:
-        """Lane by lane, the largest value and the position of the first that reaches it, as PyTorch pools.
+    def first_maximum(self, values: Sequence[Value], names: Sequence[int]) -> tuple[Value, Value]:
+        """Lane by lane, the largest value and the name of the first that reaches it, as PyTorch pools.
 
-        NaN wins over numbers (the position is then of no meaning).
+        NaN wins over numbers (the name is then of no meaning).
         """
         best = values[0]
         for value in values[1:]:
@@ -160,11 +205,11 @@ class Emitter:
             )
             best = self._b.select(keep, best, value)
         lanes = best.type.count
-        position = self.integers(len(values) - 1, lanes)
+        name = self.integers(names[-1], lanes)
         for number in range(len(values) - 2, -1, -1):
             hit = self._b.fcmp_ordered("==", values[number], best)
-            position = self._b.select(hit, self.integers(number, lanes), position)
-        return best, position
+            name = self._b.select(hit, self.integers(names[number], lanes), name)
+        return best, name
 
     def sum_lanes(self, vectors: Sequence[Value]) -> Value:
         """Eight vectors of eight lanes to one: lane i is the sum of vector i's lanes, in a fixed order."""
@@ -193,6 +238,10 @@ class Emitter:
                     result[number + shift] = self._shuffle(a, b, high)
             level = result
         return level
+
+    def part(self, a: Value, first: int, lanes: int) -> Value:
+        """Lanes first … first + lanes - 1 of a vector."""
+        return self._shuffle(a, a, list(range(first, first + lanes)))
 
     def _shuffle(self, a: Value, b: Value, lanes: list[int]) -> Value:
         return self._b.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes))

@@ -69,8 +69,8 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
     @compiled_and_cached
     def train_epoch(
         plan: Plan, layers: Integers, parameters: Floats, gradients: Floats, state: Floats, floats: Floats,
-        integers: Positions, rates: Floats, images: Floats, target: Integers, classes: Integers,
-        order: Integers, batch_size: int, step: int, learning_rate: float, weight_decay: float,
+        integers: Positions, rates: Floats, images: Floats, windows: Integers, target: Integers,
+        classes: Integers, order: Integers, batch_size: int, step: int, learning_rate: float, weight_decay: float,
         weight: float, results: Sums,
     ) -> None:  # fmt: skip
         """One pass in this order, a step a batch; results: sums of main and total loss, wrong answers."""
@@ -79,9 +79,11 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
         prepare(plan, parameters, floats)
         for first in range(0, len(order), batch_size):
             pairs = min(batch_size, len(order) - first)
-            forward(plan, layers, parameters, floats, integers, images, order, first, pairs)
+            forward(plan, layers, parameters, floats, integers, images, windows, order, first, pairs)
             _losses(plan, layers, floats, target, classes, order, first, pairs, weight, results)
-            backward(plan, layers, parameters, gradients, floats, integers, images, order, first, pairs)
+            backward(
+                plan, layers, parameters, gradients, floats, integers, images, windows, order, first, pairs
+            )
             step += 1
             update(plan.rule, parameters, gradients, state, rates, step, learning_rate, weight_decay)
             prepare(plan, parameters, floats)
@@ -89,7 +91,7 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
     @compiled_and_cached
     def evaluate(
         plan: Plan, layers: Integers, parameters: Floats, floats: Floats, integers: Positions,
-        images: Floats, target: Integers, classes: Integers, everything: Integers, weight: float,
+        images: Floats, windows: Integers, target: Integers, classes: Integers, everything: Integers, weight: float,
         results: Sums,
     ) -> None:  # fmt: skip
         """A forward pass over the pairs listed; results: sums of main and total loss, wrong answers."""
@@ -98,7 +100,7 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
         prepare(plan, parameters, floats)
         for first in range(0, len(everything), EVALUATION_PAIRS):
             pairs = min(EVALUATION_PAIRS, len(everything) - first)
-            forward(plan, layers, parameters, floats, integers, images, everything, first, pairs)
+            forward(plan, layers, parameters, floats, integers, images, windows, everything, first, pairs)
             _losses(plan, layers, floats, target, classes, everything, first, pairs, weight, results)
 
     return train_epoch, evaluate

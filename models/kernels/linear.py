@@ -58,28 +58,40 @@ def matmul(
         r += 2 if two else 1
 
 
-def _input_gradient(masked: bool) -> Any:
+def _input_gradient(rows: int) -> Any:
     @vector_kernel
-    def eight_inputs(
-        e: Emitter, dy: Address, w: Address, w_row: Count, vectors: Count, x: Address, dx: Address
-    ) -> None:
-        """dx[0:8] = Σ over outputs of dy · w[0:8, output], zero where x ≤ 0 if masked."""
-        sums = [e.variable(e.zeros()) for _ in range(LANES)]
-        with e.loop(vectors) as vector:
-            gradient = e.load(e.at(dy, e.mul(vector, LANES)))
-            here = e.at(w, e.mul(vector, LANES))
-            for row in range(LANES):
-                e.set(sums[row], e.fma(gradient, e.load(e.at(here, e.mul(row, w_row))), e.get(sums[row])))
-        result = e.sum_lanes([e.get(place) for place in sums])
-        if masked:
-            result = e.select(e.positive(e.load(x)), result, e.zeros())
-        e.store(result, dx)
+    def eight_inputs(e: Emitter, dy: Address, w: Address, columns: Count, dx: Address, inputs: Count) -> None:
+        """dx[row, 0:8] = Σ over outputs of dy[row] · w[0:8, output]."""
+        # Eight sums at least for the latency; three rows' twelve leave room for the operands in sixteen registers.
+        group = LANES if rows == 1 else 4
+        results: list[list[Any]] = [[] for _ in range(rows)]
+        for first in range(0, LANES, group):
+            sums = [[e.variable(e.zeros()) for _ in range(group)] for _ in range(rows)]
+            with e.loop(e.quotient(columns, LANES)) as vector:
+                at = e.mul(vector, LANES)
+                gradients = [e.load(e.at(dy, e.mul(row, columns), at)) for row in range(rows)]
+                for number in range(group):
+                    weights = e.load(e.at(w, e.mul(first + number, columns), at))
+                    for row in range(rows):
+                        place = sums[row][number]
+                        e.set(place, e.fma(gradients[row], weights, e.get(place)))
+            for row in range(rows):
+                results[row] += [e.get(place) for place in sums[row]]
+        for row in range(rows):
+            e.store(e.sum_lanes(results[row]), e.at(dx, e.mul(row, inputs)))
 
     return eight_inputs
 
 
-_eight_inputs = _input_gradient(masked=False)
-_eight_inputs_masked = _input_gradient(masked=True)
+_one_row, _two_rows, _three_rows = (_input_gradient(rows) for rows in (1, 2, 3))
+
+
+@vector_kernel
+def _mask_vectors(e: Emitter, x: Address, dx: Address, vectors: Count) -> None:
+    """dx = 0 where x ≤ 0 or is NaN."""
+    with e.loop(vectors) as vector:
+        at = e.mul(vector, LANES)
+        e.store(e.select(e.positive(e.load(e.at(x, at))), e.load(e.at(dx, at)), e.zeros()), e.at(dx, at))
 
 
 @compiled
@@ -91,25 +103,45 @@ def input_gradient(
 
     `masked` is the gradient of the ReLU that made x.
     """
+    three = rows - rows % 3
     for i in range(0, inputs, LANES):
-        for r in range(rows):
-            at = r * inputs + i
-            if masked:
-                _eight_inputs_masked(dy, dyo + r * columns, w, wo + i * columns, columns, columns // LANES,
-                                     x, xo + at, dx, dxo + at)  # fmt: skip
-            else:
-                _eight_inputs(dy, dyo + r * columns, w, wo + i * columns, columns, columns // LANES,
-                              x, xo + at, dx, dxo + at)  # fmt: skip
+        here = wo + i * columns
+        for r in range(0, three, 3):
+            _three_rows(dy, dyo + r * columns, w, here, columns, dx, dxo + r * inputs + i, inputs)
+        if rows - three == 2:
+            _two_rows(dy, dyo + three * columns, w, here, columns, dx, dxo + three * inputs + i, inputs)
+        elif rows - three == 1:
+            _one_row(dy, dyo + three * columns, w, here, columns, dx, dxo + three * inputs + i, inputs)
+    if masked:
+        _mask_vectors(x, xo, dx, dxo, rows * inputs // LANES)
+
+
+def _sums_of(lanes: int) -> Any:
+    @vector_kernel
+    def column_sums(e: Emitter, x: Address, rows: Count, columns: Count, y: Address) -> None:
+        """y[:lanes] = Σ over rows of x[row, :lanes]."""
+        total = e.variable(e.zeros(lanes))
+        with e.loop(rows) as row:
+            e.set(total, e.add(e.get(total), e.load(e.at(x, e.mul(row, columns)), lanes)))
+        e.store(e.get(total), y)
+
+    return column_sums
+
+
+_column_sums_wide, _column_sums = _sums_of(4 * LANES), _sums_of(LANES)
 
 
 @compiled
 def sum_rows(x: Floats, xo: int, rows: int, columns: int, y: Floats, yo: int) -> None:
-    """y (columns) = Σ over rows of x (rows, columns)."""
-    for c in range(columns):
-        y[yo + c] = 0
-    for r in range(rows):
-        for c in range(columns):
-            y[yo + c] += x[xo + r * columns + c]
+    """y (columns) = Σ over rows of x (rows, columns); columns a multiple of 8."""
+    c = 0
+    while c < columns:
+        if columns - c >= 4 * LANES:
+            _column_sums_wide(x, xo + c, rows, columns, y, yo + c)
+            c += 4 * LANES
+        else:
+            _column_sums(x, xo + c, rows, columns, y, yo + c)
+            c += LANES
 
 
 @vector_kernel

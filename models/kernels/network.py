@@ -19,8 +19,10 @@ from models.kernels.convolution import (
     forward1_single,
     forward2,
     source_gradient2,
+    spaced_taps,
     taps_first,
     weight_gradient2,
+    winograd_weights,
 )
 from models.kernels.emit import LANES
 from models.kernels.jit import Floats, Integers, Positions, compiled
@@ -42,9 +44,9 @@ class Plan(NamedTuple):
         digits: row of the table of layers that gives digit logits under the auxiliary loss, or -1.
         rule: the optimiser, a value of `models.kernels.updates.COMPILED_RULES`.
         weights1, bias1, weights2, bias2: offsets in the flat parameters.
-        turned2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, digits_gradient,
-            survivors: offsets in the float workspace.
-        positions1, positions2, corners: offsets in the integer workspace.
+        turned2, transformed2, spaced2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros,
+            digits_gradient: offsets in the float workspace.
+        positions1, positions2, survivors: offsets in the integer workspace.
     """
 
     channels: int
@@ -56,6 +58,8 @@ class Plan(NamedTuple):
     weights2: int
     bias2: int
     turned2: int
+    transformed2: int
+    spaced2: int
     pooled1: int
     pooled2: int
     pooled1_gradient: int
@@ -63,32 +67,40 @@ class Plan(NamedTuple):
     scratch: int
     zeros: int
     digits_gradient: int
-    survivors: int
     positions1: int
     positions2: int
-    corners: int
+    survivors: int
+
+
+@compiled
+def _windows(plan: Plan, windows: Integers, image: int) -> int:
+    """The bits of the first convolution's windows that are not black, of all channels together."""
+    if plan.channels == 1:
+        return int(windows[image])
+    return int(windows[2 * image] | windows[2 * image + 1])
 
 
 @compiled
 def forward(
     plan: Plan, layers: Integers, parameters: Floats, floats: Floats, integers: Positions, images: Floats,
-    chosen: Integers, first: int, pairs: int,
+    windows: Integers, chosen: Integers, first: int, pairs: int,
 ) -> None:  # fmt: skip
     """Runs pairs chosen[first : first + pairs] through; every layer's output stays in the workspace."""
     size = plan.channels * IMAGE * IMAGE
     for row in range(pairs * plan.images_per_pair):
         pair = chosen[first + row // plan.images_per_pair]
-        image = (pair * plan.images_per_pair + row % plan.images_per_pair) * size
+        number = pair * plan.images_per_pair + row % plan.images_per_pair
+        image, seen = number * size, _windows(plan, windows, number)
         pooled1 = plan.pooled1 + row * SIZE1
         positions1 = plan.positions1 + row * PLACES1
         if plan.channels == 1:
-            forward1_single(images, image, parameters, plan.weights1, parameters, plan.bias1,
+            forward1_single(images, image, seen, parameters, plan.weights1, parameters, plan.bias1,
                             floats, pooled1, integers, positions1)  # fmt: skip
         else:
-            forward1_pair(images, image, parameters, plan.weights1, parameters, plan.bias1,
+            forward1_pair(images, image, seen, parameters, plan.weights1, parameters, plan.bias1,
                           floats, pooled1, integers, positions1)  # fmt: skip
-        forward2(floats, pooled1, floats, plan.turned2, parameters, plan.bias2, floats, plan.scratch,
-                 floats, plan.pooled2 + row * SIZE2, integers, plan.positions2 + row * SIZE2)  # fmt: skip
+        forward2(floats, pooled1, floats, plan.transformed2, parameters, plan.bias2, floats, plan.scratch,
+                 floats, plan.pooled2 + row * SIZE2, integers, plan.positions2 + row * SIZE2, row * SIZE1)  # fmt: skip
     for n in range(len(layers)):
         layer = layers[n]
         rows = pairs * layer[ROWS_PER_PAIR]
@@ -101,7 +113,7 @@ def forward(
 @compiled
 def backward(
     plan: Plan, layers: Integers, parameters: Floats, gradients: Floats, floats: Floats, integers: Positions,
-    images: Floats, chosen: Integers, first: int, pairs: int,
+    images: Floats, windows: Integers, chosen: Integers, first: int, pairs: int,
 ) -> None:  # fmt: skip
     """Gradients of all parameters for the batch last run forward.
 
@@ -130,28 +142,30 @@ def backward(
     sum_rows(floats, plan.pooled2_gradient, rows * 9, MAPS2, gradients, plan.bias2)
     for row in range(0, rows, CHUNK2):
         weight_gradient2(
-            floats, plan.pooled1 + row * SIZE1, min(CHUNK2, rows - row),
-            floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2,
-            gradients, plan.weights2, integers, plan.corners, floats, plan.survivors,
+            floats, plan.pooled1, min(CHUNK2, rows - row), floats, plan.pooled2_gradient + row * SIZE2,
+            integers, plan.positions2 + row * SIZE2, integers, plan.survivors, gradients, plan.weights2,
         )  # fmt: skip
     for row in range(rows):
         pair = chosen[first + row // plan.images_per_pair]
-        image = (pair * plan.images_per_pair + row % plan.images_per_pair) * size
+        number = pair * plan.images_per_pair + row % plan.images_per_pair
+        image, seen = number * size, _windows(plan, windows, number)
         pooled1 = plan.pooled1 + row * SIZE1
         positions1 = plan.positions1 + row * PLACES1
         source_gradient2(floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2,
-                         parameters, plan.weights2, floats, plan.pooled1_gradient)  # fmt: skip
+                         row * SIZE1, floats, plan.spaced2, floats, plan.pooled1_gradient)  # fmt: skip
         if plan.channels == 1:
-            backward1_single(images, image, floats, pooled1, integers, positions1,
+            backward1_single(images, image, seen, floats, pooled1, integers, positions1,
                              floats, plan.pooled1_gradient, gradients, plan.weights1,
                              gradients, plan.bias1)  # fmt: skip
         else:
-            backward1_pair(images, image, floats, pooled1, integers, positions1,
+            backward1_pair(images, image, seen, floats, pooled1, integers, positions1,
                            floats, plan.pooled1_gradient, gradients, plan.weights1,
                            gradients, plan.bias1)  # fmt: skip
 
 
 @compiled
 def prepare(plan: Plan, parameters: Floats, floats: Floats) -> None:
-    """Brings the second weights into the forward pass's order; needed after every change of parameters."""
+    """Brings the second weights into other forms and orders; needed after every change of parameters."""
+    spaced_taps(parameters, plan.weights2, floats, plan.spaced2)
     taps_first(parameters, plan.weights2, floats, plan.turned2)
+    winograd_weights(floats, plan.turned2, floats, plan.transformed2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,39 @@ print(*(sum(entry.stats.cache_hits.values()) for entry in (train_epoch, evaluate
 
     assert hits() == "0 0"
     assert hits() == "1 1"
+
+
+@pytest.mark.parametrize("home", ["writable", "read-only"])
+def test_a_read_only_installation_trains_and_keeps_its_cache_where_it_can(tmp_path: Path, home: str) -> None:
+    installed, cache = tmp_path / "installed", tmp_path / "home" / "cache"
+    shutil.copytree(ROOT / "models", installed / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    # A file in a directory's place stops even an administrator from writing there.
+    (installed / "models" / "kernels" / "__pycache__").touch()
+    if home == "read-only":
+        cache.parent.touch()
+    program = f"""
+import sys
+sys.path.append({str(ROOT / "tests" / "models")!r})
+from jobs import make_job
+from models import compiled
+print(compiled.__file__)
+compiled.train(make_job(epochs=1))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    environment |= {
+        "PYTHONPATH": str(installed),
+        "HOME": str(cache.parent),
+        "XDG_CACHE_HOME": str(cache),
+        "OMP_NUM_THREADS": "1",
+    }
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path, env=environment, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    assert run.stdout.strip() == str(installed / "models" / "compiled.py")
+    assert bool(list(cache.rglob("*.nbi"))) == (home == "writable")
 
 
 def test_the_cache_key_holds_every_kernels_source() -> None:

@@ -22,7 +22,7 @@ PLACES = 4
 def pool_vectors(e: Emitter, x: Address, best: Address, position: Address) -> None:
     """Eight windows of four places each, places first."""
     values = [e.load(e.at(x, place * 8)) for place in range(PLACES)]
-    largest, where = e.first_maximum(values)
+    largest, where = e.first_maximum(values, range(PLACES))
     e.store(largest, best)
     e.store(where, position)
 
@@ -56,6 +56,83 @@ def test_second_weights_are_turned_exactly() -> None:
     turned = np.zeros((108, 32), np.float32)
     turn(weights.ravel(), turned.ravel())
     np.testing.assert_array_equal(turned, weights.T)
+
+
+@jit
+def second_layer(source, weights, bias, work, output, positions):  # type: ignore[no-untyped-def]
+    """Workspace: turned weights (108, 32), transformed weights (16, 12, 32), scratch."""
+    convolution.taps_first(weights, 0, work, 0)
+    convolution.winograd_weights(work, 0, work, 3456)
+    convolution.forward2(source, 0, work, 3456, bias, 0, work, 9600, output, 0, positions, 0, 0)
+
+
+def run_second_layer(inputs: torch.Tensor, layer: torch.nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pooled outputs (32, 3, 3) and positions 0 to 3 of inputs (12, 7, 7), by the kernel."""
+    source = functional.pad(inputs, (1, 0, 1, 0)).permute(1, 2, 0).contiguous().flatten()
+    weights = layer.weight.detach().permute(0, 2, 3, 1).contiguous().flatten()
+    work = np.zeros(9600 + convolution.SCRATCH2, np.float32)
+    output, positions = np.zeros(288, np.float32), np.zeros(288, np.int32)
+    source = functional.pad(source, (0, 16))  # The kernel reads, without using it, beyond the last pixel.
+    second_layer(source.numpy(), weights.numpy(), layer.bias.detach().numpy(), work, output, positions)
+    corners = 2 * (96 * np.arange(3)[:, None, None] + 12 * np.arange(3)[None, :, None])
+    places = np.searchsorted([0, 12, 96, 108], positions.reshape(3, 3, 32) - corners)
+    return tuple(torch.from_numpy(a).reshape(3, 3, 32).permute(2, 0, 1) for a in (output, places))
+
+
+def plain_second_layer(inputs: torch.Tensor, layer: torch.nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same in PyTorch, in float64."""
+    maps = functional.conv2d(inputs.double(), layer.weight.double(), layer.bias.double(), padding=1)
+    values, where = functional.max_pool2d(maps, 2, return_indices=True)
+    row, column = where // 7, where % 7
+    return functional.relu(values), 2 * (row % 2) + column % 2
+
+
+def second_convolution() -> torch.nn.Conv2d:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return torch.nn.Conv2d(12, 32, 3).requires_grad_(requires_grad=False)
+
+
+def test_second_convolution_agrees_with_pytorch() -> None:
+    layer = second_convolution()
+    inputs = 300 * torch.rand(12, 7, 7, generator=torch.Generator().manual_seed(1))
+    got, positions = run_second_layer(inputs, layer)
+    expected, places = plain_second_layer(inputs, layer)
+    torch.testing.assert_close(got, expected.float(), rtol=1e-5, atol=1e-4)
+    assert torch.equal(positions.long(), places)
+
+
+@pytest.mark.parametrize("flat", ["rows", "columns", "both", "black but for a corner"])
+def test_equal_patches_of_the_second_convolution_tie_to_the_first_place(flat: str) -> None:
+    layer = second_convolution()
+    generator = torch.Generator().manual_seed(2)
+    inputs = 300 * torch.rand(12, 7, 7, generator=generator)
+    inside = slice(1, 3)  # Cells whose patches see no border.
+    if flat in ("rows", "both"):
+        inputs = inputs[:, :, 3:4].expand(12, 7, 7)
+    if flat in ("columns", "both"):
+        inputs = inputs[:, 3:4, :].expand(12, 7, 7)
+    if flat == "black but for a corner":
+        # The last pixel that a window reads: three of its places see nothing but black.
+        inputs = torch.zeros(12, 7, 7)
+        inputs[:, 4, 4] = 300 * torch.rand(12, generator=generator) - 150
+    _, positions = run_second_layer(inputs, layer)
+    allowed = {"rows": [0, 2], "columns": [0, 1], "both": [0], "black but for a corner": [0, 3]}[flat]
+    cells = positions[:, 1, 1] if "black" in flat else positions[:, inside, inside]
+    assert np.isin(cells.numpy(), allowed).all()
+
+
+def test_nan_in_the_second_convolution_stays_in_the_windows_that_read_it() -> None:
+    inputs = torch.rand(12, 7, 7, generator=torch.Generator().manual_seed(3))
+    inputs[5, 6, 6] = float("nan")
+    got, _ = run_second_layer(inputs, second_convolution())
+    assert torch.isnan(got[:, 2, 2]).all()
+    assert torch.isnan(got).sum() == 32
+    inputs[5, 4, 4] = float("nan")
+    got, _ = run_second_layer(inputs, second_convolution())
+    assert torch.isnan(got[:, 1:, 1:]).all()
+    assert torch.isfinite(got[:, 0]).all()
+    assert torch.isfinite(got[:, :, 0]).all()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 6, 7, 50, 100])
