@@ -15,13 +15,20 @@ from models.kernels import convolution as conv
 from models.kernels import network, updates
 from models.kernels.emit import LANES, WIDE
 from models.kernels.jit import Floats, Integers
-from models.nets import Architecture, Joint, Shared
+from models.nets import MLP, Architecture, CLeNet, Joint, Shared
 from models.optim import Optimiser
 
 
 def plannable(module: Architecture, rule: Optimiser) -> bool:
     """Whether the compiled kernels know this module's structure and this optimiser."""
-    return type(module).forward in (Joint.forward, Shared.forward) and type(rule) in updates.COMPILED_RULES
+    known_flow = type(module).forward in (Joint.forward, Shared.forward)
+    # A subclass may keep the flow and bring other parts.
+    known_parts = (
+        known_flow
+        and type(getattr(module, "clenet", None)) is CLeNet
+        and type(getattr(module, "head", None)) in (MLP, type(None))
+    )
+    return known_parts and type(rule) in updates.COMPILED_RULES
 
 
 def float_zeros(count: int) -> Floats:

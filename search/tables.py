@@ -116,7 +116,9 @@ folds = Table(
 curves = Table(
     "pairsearch_curves",
     metadata,
-    Column("configuration_id", ForeignKey(configurations.c.id), primary_key=True),
+    # No foreign key: it would be checked for each of a trial's three hundred rows, which come in one
+    # transaction with their configuration's result.
+    Column("configuration_id", Integer, primary_key=True, autoincrement=False),
     Column("fold", Integer, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     _figure("train_loss"),

@@ -42,11 +42,11 @@ class Boundary(TyperGroup):
 Studies = Annotated[
     list[str],
     typer.Argument(
-        metavar="STUDY...", help="A shipped study (b1, b2, ws, wsal), one in the database, or a .toml file."
+        metavar="STUDY", help="A shipped study (b1, b2, ws, wsal), one in the database, or a .toml file."
     ),
 ]
 SomeStudies = Annotated[
-    list[str] | None, typer.Argument(metavar="[STUDY...]", help="All in the database if left out.")
+    list[str] | None, typer.Argument(metavar="STUDY", help="All in the database if left out.")
 ]
 Storage = Annotated[
     str,

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 import torch
 from jobs import make_job, make_member
+from torch import nn
 
 from models import fused, reference
 from models.kernels import epoch
+from models.layout import plannable
+from models.nets import WS
+from models.optim import optimiser
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,3 +118,13 @@ def test_the_cache_key_holds_every_kernels_source() -> None:
     assert epoch.sources_fingerprint() in [
         cell.cell_contents for cell in epoch.train_epoch.py_func.__closure__
     ]
+
+
+def test_a_known_flow_with_other_parts_is_left_to_pytorch() -> None:
+    class LinearHead(WS):
+        def __init__(self) -> None:
+            super().__init__(50)
+            self.head = nn.Linear(20, 2)  # type: ignore[assignment]
+
+    assert plannable(WS(50), optimiser("adam"))
+    assert not plannable(LinearHead(), optimiser("adam"))
