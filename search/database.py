@@ -180,8 +180,7 @@ class Database:
 def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
     """Insert rows that name the same columns, in the connection's transaction.
 
-    PostgreSQL gets them as one array for each column: three hundred rows of curves take it 2 ms, one INSERT
-    each 7.
+    PostgreSQL gets them in one statement, as one array for each column, instead of one statement for each row.
     """
     if connection.dialect.name != POSTGRESQL:
         connection.execute(insert(table), rows)
