@@ -15,6 +15,7 @@ from search.errors import StudyError
 from search.tables import studies as study_rows
 from studies.configuration import Configuration, Value
 from studies.definition import NAME_PATTERN, Definition, parse, read, shipped
+from studies.errors import DefinitionError
 
 Choices = dict[str, tuple[Value, ...]]
 
@@ -204,14 +205,24 @@ def _find(connection: Connection, name: str) -> StoredStudy | None:
 
 def _stored(row: Mapping[str, object]) -> StoredStudy:
     name = str(row["name"])
-    choices = json.loads(str(row["choices"]))
-    return StoredStudy(
-        id=int(str(row["id"])),
-        name=name,
-        optuna_study_id=int(str(row["optuna_study_id"])),
-        definition=parse(json.loads(str(row["definition"])), f"study {name} in the database"),
-        choices={parameter: tuple(values) for parameter, values in choices.items()},
-        source_name=str(row["source_name"]),
-        source_fingerprint=str(row["source_fingerprint"]),
-        training_version=int(str(row["training_version"])),
-    )
+    # Others may be able to write to the database: a name goes into messages, commands and file names.
+    if not valid_name(name):
+        raise StudyError(f"the database has a study named {name!a}, which pairsearch cannot have written")
+    try:
+        choices = json.loads(str(row["choices"]))
+        return StoredStudy(
+            id=int(str(row["id"])),
+            name=name,
+            optuna_study_id=int(str(row["optuna_study_id"])),
+            definition=parse(json.loads(str(row["definition"])), f"study {name} in the database"),
+            choices={parameter: tuple(values) for parameter, values in choices.items()},
+            source_name=str(row["source_name"]),
+            source_fingerprint=str(row["source_fingerprint"]),
+            training_version=int(str(row["training_version"])),
+        )
+    except DefinitionError:
+        raise
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise StudyError(
+            f"study {name} in the database is damaged ({type(error).__name__}): restore it or use another database"
+        ) from None

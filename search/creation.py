@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optuna.storages import RDBStorage
-
 from data.sources import Source
 from models.training import TRAINING_VERSION
 from search.catalogue import (
@@ -19,10 +17,12 @@ from search.catalogue import (
     update_study,
 )
 from search.database import Database
+from search.description import describe_study
 from search.evaluation import round_pairs
 from search.ledger import Ledger
 from search.objective import search_folds
-from search.trials import create_optuna_study, describe_study, extend_choices, open_storage
+from search.trial_storage import TrialStorage
+from search.trials import create_optuna_study, extend_choices, open_storage, translated
 from studies.architecture import check
 from studies.definition import Definition
 
@@ -38,7 +38,7 @@ class Creation:
 
 
 def create_study(
-    database: Database, definition: Definition, source: Source, storage: RDBStorage | None = None
+    database: Database, definition: Definition, source: Source, storage: TrialStorage | None = None
 ) -> Creation:
     """Create a study, or add what its grid has gained since; run again, it changes nothing more.
 
@@ -61,20 +61,24 @@ def create_study(
 
 
 def _create(
-    database: Database, definition: Definition, identity: tuple[str, str], storage: RDBStorage | None
+    database: Database, definition: Definition, identity: tuple[str, str], storage: TrialStorage | None
 ) -> Creation:
     opened = storage or open_storage(database)
     try:
         known = find_study(database, definition.name)
         if known is None:
             optuna_study_id = create_optuna_study(database, opened, definition.name)
-            describe_study(opened, optuna_study_id, definition, identity)
+            with translated(database):
+                describe_study(opened, optuna_study_id, definition, identity)
             with database.write() as connection:
                 study = insert_study(connection, definition, optuna_study_id, identity, TRAINING_VERSION)
                 added = Ledger(database, study.id).lay_out(connection, layout_order(definition))
             return Creation(study, created=True, laid_out=added)
         check_same(known, definition, identity, TRAINING_VERSION)
         choices = merge_choices(known.choices, definition.grid.choices)
+        # First, so that a creation that is cut off here is completed by the next one.
+        with translated(database):
+            describe_study(opened, known.optuna_study_id, definition, identity)
         with database.write() as connection:
             extend_choices(connection, known, choices)
             update_study(connection, known, definition, choices)

@@ -126,7 +126,7 @@ class Database:
         except PoolTimeoutError:
             raise DatabaseAwayError(f"database {self.label}: no free connection") from None
         except DBAPIError as error:
-            raise translation(error, self.url, self.label) or error from None
+            raise translation(error, self.label) or error from None
 
     @contextmanager
     def creation_lock(self) -> Iterator[None]:

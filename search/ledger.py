@@ -15,13 +15,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, case, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from search.database import Database, insert_many, now
-from search.outcome import Outcome, finite
-from search.states import COVERED, State
+from search.outcome import Outcome
+from search.records import curve_rows, fold_rows, read_outcome
+from search.states import State
 from search.tables import configurations, curves, folds, superseded
 from studies.configuration import PARAMETERS, Configuration
 
@@ -29,6 +29,9 @@ from studies.configuration import PARAMETERS, Configuration
 LEASE_SECONDS = 60.0
 # An exception may be the machine's fault (memory, disk): other workers get to try before a row counts as failed.
 MAX_ERRORS = 3
+# A worker may be killed by anything, and its configuration is not to blame; but one that takes every worker with it,
+# as the kernel's out-of-memory killer does, must not go on for ever.
+MAX_LAPSES = 10
 
 columns = configurations.c
 
@@ -50,6 +53,11 @@ class Lapsed:
     key: str
     worker: str
     trial_id: int | None
+
+
+def new_token() -> str:
+    """A token that no other claim has."""
+    return uuid.uuid4().hex
 
 
 class Ledger:
@@ -78,6 +86,7 @@ class Ledger:
                     "rank": len(keys) + offset,
                     "state": State.PENDING,
                     "errors": 0,
+                    "lapses": 0,
                     "claims": 0,
                 }
                 | {name: getattr(configuration, name) for name in PARAMETERS}
@@ -86,18 +95,25 @@ class Ledger:
             connection.execute(insert(configurations), rows)
         return len(new)
 
-    def claim(self, worker: str, *, limit: int | None = None, key: str | None = None) -> Claim | None:
-        """Take the pending configuration of the lowest rank under a lease.
+    def claim(
+        self, worker: str, *, limit: int | None = None, key: str | None = None, token: str | None = None
+    ) -> Claim | None:
+        """Take the next pending configuration under a lease.
+
+        That is the one of the lowest rank; those that took a worker with them, or failed, come after all others, so
+        that what is at fault, they or a machine, holds up little.
 
         Args:
             worker: who claims, for people.
             limit: only among the first `limit` configurations of the study.
             key: only this configuration.
+            token: of the claim; see `new_token`. A claim under a token that holds a configuration already fails:
+                `held` gives that one.
 
         Returns:
             The claim, or None where nothing that was asked for is pending.
         """
-        token = uuid.uuid4().hex
+        token = token or new_token()
         pending = select(columns.id).where(columns.study_id == self.study_id, columns.state == State.PENDING)
         if limit is not None:
             pending = pending.where(columns.rank < limit)
@@ -105,7 +121,11 @@ class Ledger:
             pending = pending.where(columns.key == key)
         # Workers that claim at once pass over each other's rows on PostgreSQL; SQLite has one writer at a time
         # and leaves the clause out.
-        pending = pending.order_by(columns.rank).limit(1).with_for_update(skip_locked=True)
+        pending = (
+            pending.order_by(columns.lapses, columns.errors, columns.rank)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
         parameters = [columns[name] for name in PARAMETERS]
         statement = (
             update(configurations)
@@ -124,11 +144,22 @@ class Ledger:
         )
         with self.database.write() as connection:
             found = connection.execute(statement).first()
-        if found is None:
-            return None
-        # SQLite's RETURNING gives 0 for a stored 0.0, which would be another key.
-        configuration = Configuration.of(dict(zip(PARAMETERS, found[1:], strict=True)))
-        return Claim(found[0], configuration, token, worker)
+        return None if found is None else _claim(found, token, worker)
+
+    def held(self, worker: str, token: str) -> Claim | None:
+        """The configuration that is held under a token, its lease renewed; None where none is.
+
+        For a worker that lost the answer to its claim: the claim may have been made.
+        """
+        statement = (
+            update(configurations)
+            .where(columns.study_id == self.study_id, columns.claim == token, columns.state == State.RUNNING)
+            .values(lease_expires=now() + self.lease_seconds)
+            .returning(columns.id, *[columns[name] for name in PARAMETERS])
+        )
+        with self.database.write() as connection:
+            found = connection.execute(statement).first()
+        return None if found is None else _claim(found, token, worker)
 
     def renew(self, claim: Claim) -> bool:
         """Extend the lease; False where the claim was lost."""
@@ -185,8 +216,8 @@ class Ledger:
         with self.database.write() as connection:
             changed = connection.execute(update(configurations).where(*_held(claim)).values(**values))
             if changed.rowcount == 1:
-                insert_many(connection, folds, _fold_rows(claim.row_id, outcome))
-                insert_many(connection, curves, _curve_rows(claim.row_id, outcome))
+                insert_many(connection, folds, fold_rows(claim.row_id, outcome))
+                insert_many(connection, curves, curve_rows(claim.row_id, outcome))
                 return True
             found = connection.execute(
                 select(columns.claim, columns.state).where(columns.id == claim.row_id)
@@ -204,8 +235,8 @@ class Ledger:
             )
             return False
 
-    def reap(self) -> list[Lapsed]:
-        """Make the rows pending again whose lease ran out."""
+    def reap(self, max_lapses: int = MAX_LAPSES) -> list[Lapsed]:
+        """Make the rows pending again whose lease ran out; one that did so `max_lapses` times is failed instead."""
         expired = (
             columns.study_id == self.study_id,
             columns.state == State.RUNNING,
@@ -218,16 +249,33 @@ class Ledger:
             ).all()
         if not lapsed:
             return []
-        ids = [row.id for row in lapsed]
-        with self.database.write() as connection:
-            statement = (
-                update(configurations)
-                .where(*expired, columns.id.in_(ids))
-                .values(**_FREE)
-                .returning(columns.id)
+        spent = columns.lapses + 1 >= max_lapses
+        reason = f"lost with its worker {max_lapses} times: does it need more memory than the workers have?"
+        statement = (
+            update(configurations)
+            .where(*expired, columns.id.in_([row.id for row in lapsed]))
+            .values(
+                **(_FREE | {"state": case((spent, State.FAILED), else_=State.PENDING)}),
+                lapses=columns.lapses + 1,
+                reason=case((spent, reason), else_=None),
+                finished_at=case((spent, now()), else_=None),
             )
+            .returning(columns.id)
+        )
+        with self.database.write() as connection:
             reaped = set(connection.execute(statement).scalars())
         return [Lapsed(row.key, row.worker, row.trial_id) for row in lapsed if row.id in reaped]
+
+    def retry(self) -> list[str]:
+        """Make the failed rows pending again, with all their attempts before them; returns their keys."""
+        statement = (
+            update(configurations)
+            .where(columns.study_id == self.study_id, columns.state == State.FAILED)
+            .values(**_FREE, errors=0, lapses=0, reason=None, finished_at=None)
+            .returning(columns.key)
+        )
+        with self.database.write() as connection:
+            return sorted(connection.execute(statement).scalars())
 
     def open_count(self, limit: int | None = None) -> int:
         """How many of the first `limit` configurations are pending or running."""
@@ -250,42 +298,25 @@ class Ledger:
             row = connection.execute(
                 select(configurations).where(columns.study_id == self.study_id, columns.key == key)
             ).first()
-            if row is None or row.state not in COVERED:
-                return None
-            points = connection.execute(
-                select(
-                    curves.c.fold,
-                    curves.c.epoch,
-                    curves.c.train_loss,
-                    curves.c.val_loss,
-                    curves.c.val_error,
-                )
-                .where(curves.c.configuration_id == row.id)
-                .order_by(curves.c.fold, curves.c.epoch)
-            ).all()
-            diverged = connection.execute(
-                select(folds.c.diverged_epoch)
-                .where(folds.c.configuration_id == row.id)
-                .order_by(folds.c.fold)
-            ).scalars()
-            return stored_outcome(row, points, tuple(diverged))
+            return None if row is None else read_outcome(connection, row)
 
-    def result_of(self, key: str, token: str) -> tuple[State | None, Outcome | None]:
-        """State of a configuration as far as one claim is concerned, and that claim's result.
+    def result_of(self, key: str, token: str, trial_id: int) -> tuple[State | None, Outcome | None]:
+        """State of a configuration as far as one trial of one claim is concerned, and that trial's result.
 
         Returns:
-            (None, None) where the row is in other hands or in none.
+            (None, None) where the row is in other hands or in none, or its claim has another trial: the answer to
+            the making of the first one was lost, and the worker made a second.
         """
         with self.database.read() as connection:
             row = connection.execute(
-                select(columns.state).where(
-                    columns.study_id == self.study_id, columns.key == key, columns.claim == token
+                select(configurations).where(
+                    columns.study_id == self.study_id,
+                    columns.key == key,
+                    columns.claim == token,
+                    or_(columns.trial_id == trial_id, columns.trial_id.is_(None)),
                 )
             ).first()
-        if row is None:
-            return None, None
-        state = State(row.state)
-        return state, self.outcome(key) if state in COVERED else None
+            return (None, None) if row is None else (State(row.state), read_outcome(connection, row))
 
     def _change(self, claim: Claim, /, **values: object) -> bool:
         with self.database.write() as connection:
@@ -303,56 +334,11 @@ _FREE: dict[str, object] = {
 }
 
 
+def _claim(row: Sequence[Any], token: str, worker: str) -> Claim:
+    # SQLite's RETURNING gives 0 for a stored 0.0, which would be another key; `Configuration.of` makes it 0.0 again.
+    configuration = Configuration.of(dict(zip(PARAMETERS, row[1:], strict=True)))
+    return Claim(row[0], configuration, token, worker)
+
+
 def _held(claim: Claim) -> Iterable[ColumnElement[bool]]:
     return columns.id == claim.row_id, columns.claim == claim.token, columns.state == State.RUNNING
-
-
-def stored_outcome(
-    row: sa.Row[Any], points: Sequence[Sequence[Any]], diverged: tuple[int | None, ...]
-) -> Outcome:
-    """An `Outcome` from its row and its (fold, epoch, figures ...) points; NULL becomes NaN."""
-    import numpy as np  # noqa: PLC0415 - commands that only look start faster without it
-
-    figures = np.array([point[2:] for point in points], dtype=np.float64)
-    train_loss, val_loss, val_error = figures.T.reshape(3, len(diverged), -1)
-    return Outcome(
-        state=State(row.state),
-        value=row.value,
-        train_loss=train_loss,
-        val_loss=val_loss,
-        val_error=val_error,
-        diverged=diverged,
-        seconds=row.seconds,
-        reason=row.reason,
-        provenance=json.loads(row.provenance),
-    )
-
-
-def _fold_rows(row_id: int, outcome: Outcome) -> list[dict[str, object]]:
-    return [
-        {
-            "configuration_id": row_id,
-            "fold": fold,
-            "train_loss": finite(outcome.train_loss[fold, -1]),
-            "val_loss": finite(outcome.val_loss[fold, -1]),
-            "val_error": finite(outcome.val_error[fold, -1]),
-            "diverged_epoch": epoch,
-        }
-        for fold, epoch in enumerate(outcome.diverged)
-    ]
-
-
-def _curve_rows(row_id: int, outcome: Outcome) -> list[dict[str, object]]:
-    count, epochs = outcome.val_loss.shape
-    return [
-        {
-            "configuration_id": row_id,
-            "fold": fold,
-            "epoch": epoch + 1,
-            "train_loss": finite(outcome.train_loss[fold, epoch]),
-            "val_loss": finite(outcome.val_loss[fold, epoch]),
-            "val_error": finite(outcome.val_error[fold, epoch]),
-        }
-        for fold in range(count)
-        for epoch in range(epochs)
-    ]

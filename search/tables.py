@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 # Raised by one with every change of the tables; a database of another version is refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -77,6 +77,8 @@ configurations = Table(
     Column("state", String(16), nullable=False),
     # Attempts that ended in an exception.
     Column("errors", Integer, nullable=False),
+    # Attempts that ended with their lease: the worker was killed, or cut off for too long.
+    Column("lapses", Integer, nullable=False),
     # How often the row was claimed.
     Column("claims", Integer, nullable=False),
     # Token of the last claim; a result counts only under the token that the row still holds.
@@ -97,7 +99,7 @@ configurations = Table(
     # JSON: versions, git commit, host and processor that computed the result.
     Column("provenance", Text),
     UniqueConstraint("study_id", "key"),
-    Index("pairsearch_configurations_claim", "study_id", "state", "rank"),
+    Index("pairsearch_configurations_claim", "study_id", "state", "lapses", "errors", "rank"),
 )
 
 # The final figures of one fold of a configuration.

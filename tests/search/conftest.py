@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import tiny
-from optuna.storages import RDBStorage
 
 from data.sources import Source
 from search.catalogue import StoredStudy
 from search.creation import create_study
 from search.database import Database, open_database
 from search.ledger import Ledger
+from search.trial_storage import TrialStorage
 from search.trials import Mirror, open_storage
 from search.worker import Worker
 
@@ -30,7 +30,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def storage(database: Database) -> Iterator[RDBStorage]:
+def storage(database: Database) -> Iterator[TrialStorage]:
     """Optuna's storage in the same database."""
     opened = open_storage(database)
     yield opened
@@ -39,7 +39,7 @@ def storage(database: Database) -> Iterator[RDBStorage]:
 
 
 @pytest.fixture
-def make_study(database: Database, storage: RDBStorage, digits_source: Source) -> MakeStudy:
+def make_study(database: Database, storage: TrialStorage, digits_source: Source) -> MakeStudy:
     """Creates the tiny study with some fields of its definition replaced."""
 
     def make(**changes: object) -> StoredStudy:
@@ -61,13 +61,13 @@ def ledger(database: Database, study: StoredStudy) -> Ledger:
 
 
 @pytest.fixture
-def mirror(database: Database, storage: RDBStorage, study: StoredStudy, ledger: Ledger) -> Mirror:
+def mirror(database: Database, storage: TrialStorage, study: StoredStudy, ledger: Ledger) -> Mirror:
     """Optuna's view of the tiny study."""
     return Mirror(database, storage, study, ledger)
 
 
 @pytest.fixture
-def make_worker(database: Database, storage: RDBStorage, request: pytest.FixtureRequest) -> MakeWorker:
+def make_worker(database: Database, storage: TrialStorage, request: pytest.FixtureRequest) -> MakeWorker:
     """Makes a worker of a study, the tiny one unless another is given."""
 
     def make(objective: tiny.Answering, study: StoredStudy | None = None, **options: object) -> Worker:

@@ -8,7 +8,6 @@ import optuna
 import programs
 import pytest
 import tiny
-from optuna.storages import RDBStorage
 
 from data.errors import DataError
 from data.sources import Source, load
@@ -17,6 +16,7 @@ from search.catalogue import StoredStudy, find_study, layout_order, list_studies
 from search.creation import create_study
 from search.database import Database, open_database
 from search.errors import StudyError
+from search.trial_storage import TrialStorage
 from search.worker import Tally
 from studies.errors import DefinitionError
 
@@ -40,7 +40,7 @@ def test_twelve_processes_at_once_make_one_study_with_one_grid(database_url: str
 
 
 def test_creating_again_changes_nothing(
-    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
+    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     before = tiny.rows(database, "configurations", rest="order by id")
     again = create_study(database, tiny.definition(), digits_source, storage)
@@ -50,7 +50,7 @@ def test_creating_again_changes_nothing(
 
 
 def test_a_study_that_was_half_created_is_completed(
-    database: Database, storage: RDBStorage, digits_source: Source
+    database: Database, storage: TrialStorage, digits_source: Source
 ) -> None:
     """The process died between Optuna's study and ours."""
     storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "tiny")
@@ -60,7 +60,7 @@ def test_a_study_that_was_half_created_is_completed(
 
 
 def test_somebody_else_s_optuna_study_is_left_alone(
-    database: Database, storage: RDBStorage, digits_source: Source
+    database: Database, storage: TrialStorage, digits_source: Source
 ) -> None:
     theirs = optuna.create_study(study_name="tiny", storage=storage)
     theirs.add_trial(optuna.create_trial(value=1.0))
@@ -71,7 +71,7 @@ def test_somebody_else_s_optuna_study_is_left_alone(
 
 
 def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable(
-    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source, make_worker
+    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source, make_worker
 ) -> None:
     make_worker(tiny.Answering(), study).run()
     before = tiny.rows(database, "configurations", rest="order by id")
@@ -93,7 +93,7 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
     assert best.params == loaded.best_params
 
 
-def test_trials_read_as_a_data_frame(storage: RDBStorage, study: StoredStudy, make_worker) -> None:
+def test_trials_read_as_a_data_frame(storage: TrialStorage, study: StoredStudy, make_worker) -> None:
     pytest.importorskip("pandas", reason="Optuna's data frames need pandas, pairsearch does not")
     make_worker(tiny.Answering(), study).run(max_trials=3)
     frame = optuna.load_study(study_name="tiny", storage=storage).trials_dataframe()
@@ -119,7 +119,7 @@ def test_trials_read_as_a_data_frame(storage: RDBStorage, study: StoredStudy, ma
 )
 def test_what_would_change_results_is_refused_with_the_field_named(
     database: Database,
-    storage: RDBStorage,
+    storage: TrialStorage,
     study: StoredStudy,
     digits_source: Source,
     changes: dict[str, object],
@@ -131,7 +131,7 @@ def test_what_would_change_results_is_refused_with_the_field_named(
 
 
 def test_what_does_not_change_results_is_kept_as_the_latest_definition(
-    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
+    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     changed = tiny.definition(title="Another title", sampler="random")
     made = create_study(database, changed, digits_source, storage)
@@ -140,7 +140,7 @@ def test_what_does_not_change_results_is_kept_as_the_latest_definition(
 
 
 def test_other_data_are_refused_with_both_named(
-    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
+    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     other = dataclasses.replace(digits_source, fingerprint="ab" * 32)
     with pytest.raises(StudyError, match=f"{digits_source.fingerprint[:12]} .* {'ab' * 6}"):
@@ -151,7 +151,7 @@ def test_other_data_are_refused_with_both_named(
 
 def test_another_training_version_is_refused(
     database: Database,
-    storage: RDBStorage,
+    storage: TrialStorage,
     study: StoredStudy,
     digits_source: Source,
     monkeypatch: pytest.MonkeyPatch,
@@ -176,7 +176,7 @@ def test_another_training_version_is_refused(
 )
 def test_what_cannot_be_trained_leaves_nothing_behind(
     database: Database,
-    storage: RDBStorage,
+    storage: TrialStorage,
     digits_source: Source,
     changes: dict[str, object],
     error: type[Exception],
@@ -189,7 +189,7 @@ def test_what_cannot_be_trained_leaves_nothing_behind(
 
 
 def test_more_pairs_than_images_leave_nothing_behind(
-    database: Database, storage: RDBStorage, mnist_source: Source
+    database: Database, storage: TrialStorage, mnist_source: Source
 ) -> None:
     with pytest.raises(DataError, match="lower sample_size"):
         create_study(database, tiny.definition(sample_size=40_000), mnist_source, storage)

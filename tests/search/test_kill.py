@@ -34,8 +34,8 @@ SHARED = {
 
 
 def holders(database: Database) -> Counter[int]:
-    """Process ids of the workers that hold a configuration; a worker's name is HOST:PID:RANDOM."""
-    held = tiny.rows(database, "configurations", "worker", "where state = 'running'")
+    """Process ids of the workers that hold a configuration and have its trial; their names are HOST:PID:RANDOM."""
+    held = tiny.rows(database, "configurations", "worker", "where state = 'running' and trial_id is not null")
     return Counter(int(worker.split(":")[1]) for (worker,) in held)
 
 

@@ -7,15 +7,15 @@ import tiny
 
 from search.catalogue import StoredStudy, layout_order
 from search.database import Database
-from search.ledger import Claim, Ledger
+from search.ledger import Claim, Ledger, new_token
 from search.states import State
 from studies.configuration import Configuration
 
 OTHER = Configuration(batch_size=99, learning_rate=0.5, weight_decay=0.0)
 
 
-def taken(ledger: Ledger, worker: str = "ann") -> Claim:
-    claim = ledger.claim(worker)
+def taken(ledger: Ledger, worker: str = "ann", key: str | None = None) -> Claim:
+    claim = ledger.claim(worker, key=key)
     assert claim is not None
     return claim
 
@@ -130,28 +130,69 @@ def test_a_claim_that_ended_changes_nothing_more(database: Database, ledger: Led
 def test_an_attempt_that_failed_is_tried_again_and_the_third_failure_is_final(
     database: Database, ledger: Ledger
 ) -> None:
-    tried = []
-    for _ in range(3):
-        claim = taken(ledger)
-        tried.append((claim.configuration, ledger.fail_attempt(claim, "out of memory")))
-    assert [state for _, state in tried] == [State.PENDING, State.PENDING, State.FAILED]
-    assert len({configuration for configuration, _ in tried}) == 1
+    claim = taken(ledger)
+    key = claim.configuration.key
+    ends = [ledger.fail_attempt(claim, "out of memory")]
+    ends += [ledger.fail_attempt(taken(ledger, key=key), "out of memory") for _ in range(2)]
+    assert ends == [State.PENDING, State.PENDING, State.FAILED]
     assert tiny.rows(database, "configurations", "errors, reason", "where state = 'failed'") == [
         (3, "out of memory")
     ]
-    assert taken(ledger).configuration != tried[0][0]
-    assert ledger.outcome(tried[0][0].key) is None
+    assert ledger.claim("ann", key=key) is None
+    assert ledger.outcome(key) is None
+
+
+def test_what_failed_or_took_its_worker_with_it_comes_after_all_others(
+    database: Database, study: StoredStudy, ledger: Ledger
+) -> None:
+    order = layout_order(study.definition)
+    ledger.fail_attempt(taken(ledger), "out of memory")
+    taken(ledger, key=order[1].key)
+    tiny.let_leases_run_out(database)
+    ledger.reap()
+    claimed = [taken(ledger).configuration for _ in range(8)]
+    assert claimed == [*order[2:], order[0], order[1]]
 
 
 def test_a_claim_sees_its_own_result_and_nobody_else_s(ledger: Ledger) -> None:
     claim = taken(ledger)
     key = claim.configuration.key
-    assert ledger.result_of(key, claim.token) == (State.RUNNING, None)
+    assert ledger.result_of(key, claim.token, 9) == (State.RUNNING, None), "no trial is noted yet"
+    ledger.attach(claim, 9)
+    assert ledger.result_of(key, claim.token, 9) == (State.RUNNING, None)
     ledger.finish(claim, tiny.outcome(claim.configuration))
-    state, outcome = ledger.result_of(key, claim.token)
+    state, outcome = ledger.result_of(key, claim.token, 9)
     assert state == State.FINISHED
     assert outcome is not None
-    assert ledger.result_of(key, "another token") == (None, None)
+    assert ledger.result_of(key, claim.token, 8) == (None, None), "another trial of the same claim"
+    assert ledger.result_of(key, "another token", 9) == (None, None)
+
+
+def test_a_claim_whose_answer_was_lost_is_found_by_its_token(database: Database, ledger: Ledger) -> None:
+    token = new_token()
+    assert ledger.held("ann", token) is None
+    claim = ledger.claim("ann", token=token)
+    tiny.let_leases_run_out(database)
+    assert ledger.held("ann", token) == claim
+    assert ledger.reap() == [], "its lease was renewed"
+    assert claim is not None
+    ledger.hand_back(claim)
+    assert ledger.held("ann", token) is None
+
+
+def test_what_failed_is_laid_out_again_only_when_asked_for(database: Database, ledger: Ledger) -> None:
+    first = taken(ledger)
+    ledger.fail_attempt(first, "out of memory", max_errors=1)
+    second = taken(ledger)
+    ledger.finish(second, tiny.outcome(second.configuration))
+    assert ledger.pending_count() == 6
+    assert ledger.retry() == [first.configuration.key]
+    assert tiny.rows(database, "configurations", "state, errors, reason, finished_at", "where rank = 0") == [
+        ("pending", 0, None, None)
+    ]
+    assert tiny.states(database) == {"pending": 7, "finished": 1}
+    assert ledger.retry() == []
+    assert taken(ledger).configuration == first.configuration
 
 
 def test_ledgers_of_two_studies_do_not_meet(database: Database, ledger: Ledger, make_study) -> None:

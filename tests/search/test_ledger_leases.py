@@ -5,13 +5,14 @@ from __future__ import annotations
 import tiny
 
 from search.database import Database
-from search.ledger import Claim, Lapsed, Ledger
+from search.ledger import MAX_LAPSES, Claim, Lapsed, Ledger
 from search.states import State
 
 
 def lapsed(database: Database, ledger: Ledger) -> Claim:
     """A claim of the first configuration whose lease has run out."""
-    claim = ledger.claim("ann")
+    [(key,)] = tiny.rows(database, "configurations", "key", "where rank = 0")
+    claim = ledger.claim("ann", key=key)
     assert claim is not None
     tiny.let_leases_run_out(database)
     return claim
@@ -27,9 +28,8 @@ def test_a_lease_that_ran_out_frees_its_configuration(database: Database, ledger
     ledger.attach(claim, 5)
     assert ledger.reap() == [Lapsed(claim.configuration.key, "ann", 5)]
     assert ledger.reap() == []
-    again = ledger.claim("bob")
+    again = ledger.claim("bob", key=claim.configuration.key)
     assert again is not None
-    assert again.configuration == claim.configuration
 
 
 def test_a_worker_that_was_only_slow_keeps_what_nobody_reaped(database: Database, ledger: Ledger) -> None:
@@ -42,7 +42,7 @@ def test_a_worker_that_was_only_slow_keeps_what_nobody_reaped(database: Database
 def test_a_lost_claim_changes_nothing(database: Database, ledger: Ledger) -> None:
     lost = lapsed(database, ledger)
     ledger.reap()
-    held = ledger.claim("bob")
+    held = ledger.claim("bob", key=lost.configuration.key)
     assert held is not None
     before = tiny.rows(database, "configurations", rest="order by rank")
     assert not ledger.renew(lost)
@@ -50,13 +50,13 @@ def test_a_lost_claim_changes_nothing(database: Database, ledger: Ledger) -> Non
     assert not ledger.hand_back(lost)
     assert ledger.fail_attempt(lost, "too late") is None
     assert tiny.rows(database, "configurations", rest="order by rank") == before
-    assert ledger.result_of(held.configuration.key, lost.token) == (None, None)
+    assert ledger.result_of(held.configuration.key, lost.token, 9) == (None, None)
 
 
 def test_a_result_after_the_other_s_is_recorded_as_superseded(database: Database, ledger: Ledger) -> None:
     lost = lapsed(database, ledger)
     ledger.reap()
-    held = ledger.claim("bob")
+    held = ledger.claim("bob", key=lost.configuration.key)
     assert held is not None
     result = tiny.outcome(held.configuration)
     assert ledger.finish(held, result)
@@ -69,11 +69,11 @@ def test_a_result_after_the_other_s_is_recorded_as_superseded(database: Database
 def test_a_result_before_the_other_s_does_not_take_its_place(database: Database, ledger: Ledger) -> None:
     lost = lapsed(database, ledger)
     ledger.reap()
-    held = ledger.claim("bob")
+    held = ledger.claim("bob", key=lost.configuration.key)
     assert held is not None
     assert not ledger.finish(lost, tiny.outcome(lost.configuration))
     assert tiny.rows(database, "folds") == []
-    assert ledger.result_of(held.configuration.key, held.token) == (State.RUNNING, None)
+    assert ledger.result_of(held.configuration.key, held.token, 9) == (State.RUNNING, None)
     assert ledger.finish(held, tiny.outcome(held.configuration))
     assert len(tiny.rows(database, "superseded")) == 1
 
@@ -85,6 +85,25 @@ def test_a_result_after_reaping_waits_for_nobody_and_does_not_count(
     ledger.reap()
     assert not ledger.finish(lost, tiny.outcome(lost.configuration))
     assert tiny.states(database) == {"pending": 8}
+
+
+def test_a_configuration_that_takes_every_worker_with_it_fails_in_the_end(
+    database: Database, ledger: Ledger
+) -> None:
+    """As one that needs more memory than there is: the kernel kills the worker, and nobody reports an error."""
+    for lapses in range(1, MAX_LAPSES):
+        lapsed(database, ledger)
+        ledger.reap()
+        assert tiny.rows(database, "configurations", "state, lapses", "where rank = 0") == [
+            ("pending", lapses)
+        ]
+    lapsed(database, ledger)
+    assert [lapse.worker for lapse in ledger.reap()] == ["ann"]
+    [(state, reason)] = tiny.rows(database, "configurations", "state, reason", "where rank = 0")
+    assert state == "failed"
+    assert f"lost with its worker {MAX_LAPSES} times" in reason
+    assert len(ledger.retry()) == 1
+    assert tiny.rows(database, "configurations", "state, lapses", "where rank = 0") == [("pending", 0)]
 
 
 def test_reaping_does_not_count_as_an_error(database: Database, ledger: Ledger) -> None:

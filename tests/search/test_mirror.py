@@ -7,14 +7,15 @@ import math
 import optuna
 import pytest
 import tiny
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.catalogue import StoredStudy
 from search.database import Database
 from search.ledger import Claim, Ledger
+from search.sampling import Sampler
 from search.states import State
-from search.trials import Mirror, Sampler, report_epochs
+from search.trial_storage import TrialStorage
+from search.trials import Mirror, report_epochs
 
 ORIGIN = {"host": "here"}
 
@@ -26,7 +27,7 @@ def taken(ledger: Ledger, worker: str = "ann") -> Claim:
 
 
 @pytest.fixture
-def trial(storage: RDBStorage):
+def trial(storage: TrialStorage):
     """Reads a trial afresh."""
 
     def read(trial_id: int) -> FrozenTrial:
@@ -140,6 +141,20 @@ def test_a_configuration_taken_over_keeps_the_new_trial_and_closes_the_old(
     assert (trial(old).state, trial(new).state) == (TrialState.FAIL, TrialState.RUNNING)
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_of_two_trials_of_one_claim_only_the_one_that_the_ledger_noted_counts(
+    mirror: Mirror, ledger: Ledger, trial, finished: bool
+) -> None:
+    """The answer to the making of the first was lost, and the worker made a second."""
+    claim = taken(ledger)
+    first, second = mirror.start(claim, ORIGIN), mirror.start(claim, ORIGIN)
+    if finished:
+        ledger.finish(claim, tiny.outcome(claim.configuration))
+    mirror.reconcile()
+    assert trial(first).state == TrialState.FAIL
+    assert trial(second).state == (TrialState.COMPLETE if finished else TrialState.RUNNING)
+
+
 def test_reconciling_again_changes_nothing(mirror: Mirror, ledger: Ledger, trial) -> None:
     claim = taken(ledger)
     trial_id = mirror.start(claim, ORIGIN)
@@ -164,7 +179,7 @@ def test_telling_a_trial_that_another_worker_mended_is_no_error(
 
 @pytest.mark.parametrize(("lease", "mended"), [(60.0, 0), (0.0, 1)])
 def test_a_sampler_s_trial_without_a_claim_is_closed_when_it_is_old(
-    database: Database, storage: RDBStorage, make_study, lease: float, mended: int
+    database: Database, storage: TrialStorage, make_study, lease: float, mended: int
 ) -> None:
     study = make_study(sampler="random")
     mirror = Mirror(database, storage, study, Ledger(database, study.id, lease))
@@ -188,7 +203,7 @@ def test_about_ten_epochs_are_reported_and_the_last_is_one(epochs: int, reports:
 
 
 def test_a_study_reads_as_optuna_s_own(
-    mirror: Mirror, ledger: Ledger, storage: RDBStorage, study: StoredStudy
+    mirror: Mirror, ledger: Ledger, storage: TrialStorage, study: StoredStudy
 ) -> None:
     claim = taken(ledger)
     trial_id = mirror.start(claim, ORIGIN)
@@ -198,4 +213,4 @@ def test_a_study_reads_as_optuna_s_own(
     loaded = optuna.load_study(study_name="tiny", storage=storage)
     assert loaded.best_params == claim.configuration.params
     assert loaded.user_attrs["architecture"] == "b1"
-    assert ledger.result_of(claim.configuration.key, claim.token)[0] == State.FINISHED
+    assert ledger.result_of(claim.configuration.key, claim.token, trial_id)[0] == State.FINISHED

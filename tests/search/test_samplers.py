@@ -6,14 +6,15 @@ from collections import Counter
 
 import pytest
 import tiny
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.catalogue import layout_order
 from search.database import Database
-from search.ledger import Ledger
+from search.ledger import Claim, Ledger
 from search.outcome import Outcome
-from search.trials import Mirror, Sampler
+from search.sampling import Sampler
+from search.trial_storage import TrialStorage
+from search.trials import Mirror
 from search.worker import Tally
 from studies.configuration import Configuration
 
@@ -22,7 +23,7 @@ SMALL = {"batch_size": [10, 25], "learning_rate": [1e-4, 1e-3], "weight_decay": 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
 def test_a_sampler_goes_through_the_grid_and_trains_each_configuration_once(
-    database: Database, storage: RDBStorage, make_study, make_worker, sampler: str
+    database: Database, storage: TrialStorage, make_study, make_worker, sampler: str
 ) -> None:
     study = make_study(sampler=sampler, grid=SMALL)
     objective = tiny.Answering()
@@ -36,7 +37,7 @@ def test_a_sampler_goes_through_the_grid_and_trains_each_configuration_once(
 
 
 def test_a_known_configuration_is_answered_from_the_ledger(
-    database: Database, storage: RDBStorage, make_study, make_worker
+    database: Database, storage: TrialStorage, make_study, make_worker
 ) -> None:
     study = make_study(sampler="random", grid=SMALL | {"batch_size": [10], "learning_rate": [1e-3]})
     make_worker(tiny.Answering(), study).run()
@@ -49,7 +50,7 @@ def test_a_known_configuration_is_answered_from_the_ledger(
 
 
 def test_a_configuration_in_other_hands_is_not_trained_twice(
-    database: Database, storage: RDBStorage, make_study
+    database: Database, storage: TrialStorage, make_study
 ) -> None:
     study = make_study(sampler="random", grid=SMALL | {"batch_size": [10], "learning_rate": [1e-3]})
     ledger = Ledger(database, study.id)
@@ -69,7 +70,7 @@ def test_a_sampler_respects_the_limit(database: Database, make_study, make_worke
 
 
 def test_the_median_pruner_stops_what_is_worse_than_its_fellows(
-    database: Database, storage: RDBStorage, make_study, make_worker
+    database: Database, storage: TrialStorage, make_study, make_worker
 ) -> None:
     study = make_study(pruner="median", epochs=4)
     # Optuna's median pruner lets five trials pass before it judges.
@@ -91,7 +92,7 @@ def test_the_median_pruner_stops_what_is_worse_than_its_fellows(
 
 
 def test_hyperband_ends_with_every_configuration_covered(
-    database: Database, storage: RDBStorage, make_study, make_worker
+    database: Database, storage: TrialStorage, make_study, make_worker
 ) -> None:
     study = make_study(pruner="hyperband", epochs=9)
 
@@ -105,3 +106,27 @@ def test_hyperband_ends_with_every_configuration_covered(
     assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == 8
     assert sum(states.values()) == 8
     assert set(tiny.states(database)) <= {"finished", "pruned"}
+
+
+def test_a_trial_that_another_worker_closed_too_early_is_asked_for_again(
+    database: Database, make_study, make_worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other's clock is ahead, and it took the trial, which had no claim yet, for one left behind."""
+    study = make_study(sampler="random")
+    worker = make_worker(tiny.Answering(), study)
+    adopt, closed = worker.mirror.adopt, []
+
+    def closed_first(claim: Claim, trial_id: int, provenance: dict[str, str]) -> None:
+        if not closed:
+            closed.append(trial_id)
+            worker.mirror.abandon(trial_id, "its worker ended before it claimed the configuration")
+        adopt(claim, trial_id, provenance)
+
+    monkeypatch.setattr(worker.mirror, "adopt", closed_first)
+    assert worker.run() == Tally(finished=8)
+    assert tiny.states(database) == {"finished": 8}
+    states = {
+        trial._trial_id: trial.state for trial in worker.mirror.storage.get_all_trials(study.optuna_study_id)
+    }
+    assert states.pop(closed[0]) == TrialState.FAIL
+    assert TrialState.RUNNING not in states.values()

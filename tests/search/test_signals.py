@@ -77,7 +77,7 @@ def test_run_stops_its_workers_and_shows_nobody_the_password(
     assert_all_is_handed_back(long_study)
     with long_study.read() as connection:
         for table in ("trial_user_attributes", "study_user_attributes", "trial_system_attributes"):
-            found = connection.exec_driver_sql(f"select * from {table}").all()  # noqa: S608
+            found = connection.exec_driver_sql(f"select * from {table}").all()  # noqa: S608 - named above
             assert "open-sesame" not in str(found)
     assert "open-sesame" not in str(
         tiny.rows(long_study, "configurations") + tiny.rows(long_study, "studies")

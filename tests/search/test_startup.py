@@ -19,7 +19,9 @@ COMMANDS = (
     "status",
     "best",
     "evaluate",
+    "predict",
     "reproduce",
+    "export",
     "dashboard",
     "doctor",
 )
@@ -42,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("status", "tiny", "--json"),
         ("best", "tiny"),
         ("worker", "--help"),
+        ("export", "--help"),
     ],
     ids=" ".join,
 )

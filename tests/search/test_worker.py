@@ -7,7 +7,6 @@ from collections import Counter
 
 import programs
 import tiny
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search import views
@@ -17,11 +16,12 @@ from search.ledger import Ledger
 from search.objective import Progress
 from search.outcome import Outcome
 from search.states import State
+from search.trial_storage import TrialStorage
 from search.worker import Tally
 from studies.configuration import Configuration
 
 
-def trial_states(storage: RDBStorage, study: StoredStudy) -> Counter[TrialState]:
+def trial_states(storage: TrialStorage, study: StoredStudy) -> Counter[TrialState]:
     return Counter(trial.state for trial in storage.get_all_trials(study.optuna_study_id))
 
 
@@ -56,7 +56,7 @@ def test_ends_at_the_limit(database: Database, study: StoredStudy, make_worker) 
 
 
 def test_stopping_hands_the_current_configuration_back(
-    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
+    database: Database, storage: TrialStorage, study: StoredStudy, make_worker
 ) -> None:
     stopping = threading.Event()
     order = layout_order(study.definition)
@@ -81,7 +81,7 @@ def test_a_stopped_worker_starts_nothing(database: Database, make_worker) -> Non
 
 
 def test_an_exception_is_tried_again_and_the_third_is_final(
-    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
+    database: Database, storage: TrialStorage, study: StoredStudy, make_worker
 ) -> None:
     bad = layout_order(study.definition)[2]
 
@@ -114,7 +114,7 @@ def test_an_exception_that_passes_leaves_a_finished_configuration(
 
 
 def test_a_diverged_configuration_is_pruned_with_its_reason_and_never_tried_again(
-    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
+    database: Database, storage: TrialStorage, study: StoredStudy, make_worker
 ) -> None:
     bad = layout_order(study.definition)[0]
 
@@ -133,7 +133,7 @@ def test_a_diverged_configuration_is_pruned_with_its_reason_and_never_tried_agai
 
 
 def test_a_result_whose_lease_was_lost_is_superseded_and_the_worker_goes_on(
-    database: Database, storage: RDBStorage, study: StoredStudy, ledger: Ledger, make_worker
+    database: Database, storage: TrialStorage, study: StoredStudy, ledger: Ledger, make_worker
 ) -> None:
     taken_over = layout_order(study.definition)[0]
 
@@ -177,7 +177,7 @@ class NoticesItsLoss(tiny.Answering):
 
 
 def test_a_worker_whose_lease_was_lost_ends_the_training(
-    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
+    database: Database, storage: TrialStorage, study: StoredStudy, make_worker
 ) -> None:
     # The heart beats every quarter of the lease.
     ledger = Ledger(database, study.id, lease_seconds=0.4)
@@ -188,7 +188,7 @@ def test_a_worker_whose_lease_was_lost_ends_the_training(
 
 
 def test_a_worker_takes_over_from_one_that_died(
-    database: Database, storage: RDBStorage, study: StoredStudy, ledger: Ledger, mirror, make_worker
+    database: Database, storage: TrialStorage, study: StoredStudy, ledger: Ledger, mirror, make_worker
 ) -> None:
     claim = ledger.claim("dead")
     assert claim is not None

@@ -137,7 +137,7 @@ class Answering:
 def rows(database: Database, table: str, columns: str = "*", rest: str = "") -> list[tuple[Any, ...]]:
     """Rows of one of our tables."""
     with database.read() as connection:
-        found = connection.execute(text(f"select {columns} from pairsearch_{table} {rest}"))  # noqa: S608
+        found = connection.execute(text(f"select {columns} from pairsearch_{table} {rest}"))  # noqa: S608 - tests' own words
         return [tuple(row) for row in found]
 
 

@@ -1,0 +1,75 @@
+"""Optuna's samplers and pruners, asked on behalf of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import optuna
+
+from search.trials import Mirror, distributions, translated
+from studies.configuration import Configuration, Value
+
+
+class Sampler:
+    """Asks Optuna's sampler for the next configuration, where a definition names one other than `grid`."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        definition = mirror.study.definition
+        self.mirror = mirror
+        samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+            "tpe": lambda: optuna.samplers.TPESampler(constant_liar=True),
+            "random": optuna.samplers.RandomSampler,
+            "gp": optuna.samplers.GPSampler,
+        }
+        with translated(mirror.database):
+            self.optuna_study = optuna.load_study(
+                study_name=mirror.study.name,
+                storage=mirror.storage,
+                sampler=samplers[definition.sampler](),
+                pruner=optuna.pruners.NopPruner(),
+            )
+
+    def ask(self) -> tuple[int, Configuration]:
+        """A new trial in state RUNNING, and the configuration that it proposes."""
+        with translated(self.mirror.database):
+            trial = self.optuna_study.ask(distributions(self.mirror.study.choices))
+            params: dict[str, Value] = trial.params
+            return trial._trial_id, Configuration.of(params)
+
+    def answer(self, trial_id: int, configuration: Configuration) -> None:
+        """Close a trial whose configuration is not free: with its result where there is one, else as FAIL."""
+        outcome = self.mirror.ledger.outcome(configuration.key)
+        with translated(self.mirror.database):
+            self.mirror.storage.set_trial_user_attr(trial_id, "configuration", configuration.key)
+            self.mirror.storage.set_trial_user_attr(trial_id, "answered_from_ledger", outcome is not None)
+        if outcome is None:
+            self.mirror.abandon(trial_id, "its configuration is in another worker's hands, or failed")
+        else:
+            self.mirror.finish(trial_id, outcome)
+
+
+class Pruner:
+    """Asks Optuna's pruner whether a trial may stop early."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        kind = mirror.study.definition.pruner
+        pruners = {"none": optuna.pruners.NopPruner, "median": optuna.pruners.MedianPruner}
+        self.mirror = mirror
+        self.active = kind != "none"
+        pruner = (
+            optuna.pruners.HyperbandPruner(max_resource=mirror.study.definition.epochs)
+            if kind == "hyperband"
+            else pruners[kind]()
+        )
+        with translated(mirror.database):
+            self.optuna_study = optuna.load_study(
+                study_name=mirror.study.name, storage=mirror.storage, pruner=pruner
+            )
+
+    def should_prune(self, trial_id: int) -> bool:
+        """Whether the reports so far are poor enough to stop."""
+        if not self.active:
+            return False
+        with translated(self.mirror.database):
+            pruned: bool = optuna.trial.Trial(self.optuna_study, trial_id).should_prune()
+        return pruned

@@ -1,0 +1,79 @@
+"""Optuna's study says what it is; what comes from a definition's author cannot act in a reader's browser."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+import tiny
+from optuna.storages import RDBStorage
+
+from data.sources import Source
+from search.catalogue import StoredStudy
+from search.creation import create_study
+from search.database import Database
+from search.description import PIECE_LENGTH, describe_study, escaped, note, stored_note
+
+GRID = tiny.RAW["grid"]
+
+
+def shown(storage: RDBStorage, study: StoredStudy) -> str:
+    """The note as optuna-dashboard reads it."""
+    dashboard = pytest.importorskip("optuna_dashboard")
+    text: str = dashboard.get_note(optuna.load_study(study_name=study.name, storage=storage))
+    return text
+
+
+def test_a_new_study_has_a_note_that_the_dashboard_shows(
+    storage: RDBStorage, study: StoredStudy, digits_source: Source
+) -> None:
+    text = shown(storage, study)
+    assert text == note(study.definition, ("digits", digits_source.fingerprint))
+    for part in (
+        "# tiny",
+        "learning\\_rate | 0.0001, 0.001",
+        digits_source.fingerprint[:12],
+        "lower is better",
+    ):
+        assert part in text
+    assert stored_note(storage.get_study_system_attrs(study.optuna_study_id)) == text
+
+
+def test_a_larger_grid_brings_the_note_up_to_date_unless_a_person_has_changed_it(
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
+) -> None:
+    dashboard = pytest.importorskip("optuna_dashboard")
+    create_study(database, tiny.definition(grid=GRID | {"batch_size": [5, 10, 25]}), digits_source, storage)
+    assert "| 5, 10, 25 |" in shown(storage, study)
+    dashboard.save_note(optuna.load_study(study_name="tiny", storage=storage), "mine")
+    create_study(
+        database, tiny.definition(grid=GRID | {"batch_size": [1, 5, 10, 25]}), digits_source, storage
+    )
+    assert shown(storage, study) == "mine"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_note_of_several_pieces_and_a_shorter_one_after_it_read_whole(
+    storage: RDBStorage, study: StoredStudy
+) -> None:
+    for count in (900, 3):
+        values = [index / 1000 for index in range(count)]
+        definition = tiny.definition(grid=GRID | {"weight_decay": values})
+        describe_study(storage, study.optuna_study_id, definition, ("digits", "ab" * 32))
+        assert shown(storage, study) == note(definition, ("digits", "ab" * 32))
+        assert (len(shown(storage, study)) > 2 * PIECE_LENGTH) == (count == 900)
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("plain words", "plain words"),
+        ("<b>*x*</b> [l](j) $m$ | `c`", r"\<b\>\*x\*\<\/b\> \[l\]\(j\) \$m\$ \| \`c\`"),
+        ("two\n\n# lines\t\x07", "two \\# lines \N{REPLACEMENT CHARACTER}"),
+        ("see http://evil.example `now`", "`` see http://evil.example `now` ``"),
+        ("WWW.evil.example", "` WWW.evil.example `"),
+        ("x" * 999, "x" * 199 + "…"),
+    ],
+)
+def test_what_an_author_wrote_is_shown_as_it_is(title: str, expected: str) -> None:
+    assert escaped(title) == expected
+    assert expected in note(tiny.definition(title=title), ("digits", "ab" * 32))
