@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from search.concealment import conceal
 from search.errors import DatabaseAwayError, DiskFullError, PairsearchError, StorageError
 
 # SQLSTATE classes after which the same call may succeed: connection, resources, deadlock or serialisation,
@@ -19,7 +19,7 @@ DISK_FULL = "53100"
 READ_ONLY = "25006"
 
 
-def translation(error: DBAPIError, url: URL, label: str) -> PairsearchError | None:
+def translation(error: DBAPIError, label: str) -> PairsearchError | None:
     """Our error for what a driver raised, None where it is a mistake of this program.
 
     Args:
@@ -28,11 +28,13 @@ def translation(error: DBAPIError, url: URL, label: str) -> PairsearchError | No
     cause = error.orig
     lines = str(cause).strip().splitlines()
     message = lines[0] if lines else type(cause).__name__
-    if url.password:
-        message = message.replace(str(url.password), "***")
+    message = conceal(message)
     if isinstance(cause, sqlite3.Error):
         return _sqlite(getattr(cause, "sqlite_errorname", ""), message, label)
     state = getattr(cause, "sqlstate", None) or ""
+    # From psycopg, before it connects.
+    if not state and message.startswith("invalid connection option"):
+        return StorageError(f"storage URL {label}: {message}")
     # The driver's own errors, on a connection that was refused or broke off, carry no state.
     broken = error.connection_invalidated or (
         not state and type(cause).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")

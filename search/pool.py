@@ -12,6 +12,7 @@ from typing import IO
 
 from search import threads
 from search.errors import ExitCode
+from search.storage_choice import FILE_VARIABLE, VARIABLE
 
 # Above the time of the longest epoch, after which a worker sees that it is to end.
 STOP_SECONDS = 60.0
@@ -26,8 +27,8 @@ class Pool:
     """
 
     def __init__(self, arguments: Sequence[str], workers: int, storage: str) -> None:
-        environment = os.environ | {"PAIRSEARCH_STORAGE": storage}
-        environment |= dict.fromkeys(threads.VARIABLES, "1")
+        environment = {name: value for name, value in os.environ.items() if name != FILE_VARIABLE}
+        environment |= {VARIABLE: storage} | dict.fromkeys(threads.VARIABLES, "1")
         self._logs: list[IO[str]] = []
         self._processes: list[subprocess.Popen[str]] = []
         for _ in range(workers):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import socket
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+# Set in the container image, where there is neither git nor a checkout.
+COMMIT_VARIABLE = "PAIRSEARCH_COMMIT"
 
 PACKAGES = ("pairsearch", "torch", "numpy", "numba", "scipy", "scikit-learn", "optuna", "sqlalchemy")
 
@@ -32,11 +36,14 @@ def processor() -> str:
 
 
 def git_commit() -> str:
-    """The commit of the checkout that this program runs from, `+` where it has changes, or `unknown`."""
+    """The commit of this program, `+` where it has changes, or `unknown`: what PAIRSEARCH_COMMIT says, else git."""
+    if stated := os.environ.get(COMMIT_VARIABLE):
+        return stated
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
+        # Fixed words and our own folder.
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603 - above
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip() or "unknown"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +13,21 @@ import typer
 from typer.core import TyperGroup
 
 from data.errors import DataError
+from search.concealment import conceal, printable
 from search.errors import ExitCode, PairsearchError
+from search.storage_choice import choose_storage
 from studies.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+    from rich.text import Text
 
 DEFAULT_STORAGE = "sqlite:///pairsearch.db"
+DEFAULT_MODELS = Path("pairsearch-models")
+
+# Click's, wherever the installed Typer has it from.
+UsageError: Any = typer.BadParameter.__base__
 
 
 class Boundary(TyperGroup):
@@ -37,6 +46,10 @@ class Boundary(TyperGroup):
         except (DataError, DefinitionError) as error:
             say_error(str(error))
             raise typer.Exit(ExitCode.BAD_INPUT) from None
+        except UsageError as error:
+            # It repeats what was given: a URL in the wrong place, say.
+            error.message = printable(conceal(error.message))
+            raise
 
 
 Studies = Annotated[
@@ -54,8 +67,9 @@ Storage = Annotated[
         "--storage",
         envvar="PAIRSEARCH_STORAGE",
         show_envvar=True,
+        callback=choose_storage,
         help="Database URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE. Process lists show options: "
-        "put a password into the environment variable.",
+        "put a password into the environment variable, or into a file that PAIRSEARCH_STORAGE_FILE names.",
     ),
 ]
 DataKind = Annotated[
@@ -86,30 +100,68 @@ Limit = Annotated[
 Lease = Annotated[
     float, typer.Option("--lease", min=1, help="Seconds after which a silent worker's configuration is free.")
 ]
+Models = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        help="Folder for the trained models of the rounds; given, stored rounds whose file is missing are trained "
+        "again.",
+        show_default=str(DEFAULT_MODELS),
+    ),
+]
+NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only, no progress.")]
 
 
-def console(*, error: bool = False) -> Console:
-    """Where people read: standard output, or standard error where that is kept for JSON."""
-    from rich.console import Console  # noqa: PLC0415 - only when something is shown
+def console(*, error: bool = False, quiet: bool = False) -> Console:
+    """Where people read: standard output, or standard error where that is kept for JSON; `quiet` shows nothing.
+
+    What it prints may come from a database that others write: markup is not interpreted, and control characters
+    are shown, not sent to the terminal.
+    """
+    # Only when something is shown.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.segment import Segment  # noqa: PLC0415
+
+    class Screen(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            # Before it is measured.
+            return super().render_str(printable(text, "\n"), **options)
+
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                # Rich's own codes, to move the cursor, are segments of their own kind.
+                yield segment if segment.control else Segment(printable(segment.text, "\n"), segment.style)
 
     # A log or a pipe has no width of its own; tables must not be cut there.
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    return Console(stderr=error, width=width)
+    stream = sys.stderr if error else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 160
+    return Screen(stderr=error, width=width, quiet=quiet, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
-    """Print for programs."""
+    """Print for programs: plain ASCII, control characters escaped."""
     typer.echo(json.dumps(value, indent=2))
 
 
 def say(line: str) -> None:
-    """Print a line as it is."""
-    typer.echo(line)
+    """Print a line; control characters in it are shown."""
+    typer.echo(printable(line))
+
+
+def teller(*, error: bool = False, quiet: bool = False) -> Callable[[str], None]:
+    """What prints the lines of a command's progress: on standard error where standard output is kept for JSON."""
+
+    def tell(line: str) -> None:
+        if not quiet:
+            typer.echo(printable(line), err=error)
+
+    return tell
 
 
 def say_error(line: str) -> None:
-    """Print an error."""
-    # One line, whatever is in it: control characters and undecodable bytes are shown, not sent to the terminal.
-    clean = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    typer.echo(f"error: {clean}", err=True)
+    """Print an error: one line, whatever is in it, without passwords."""
+    typer.echo(f"error: {printable(conceal(line))}", err=True)

@@ -43,7 +43,7 @@ def content(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
         for (name,) in connection.execute("select name from sqlite_master where name like 'pairsearch_%'")
         if not name.endswith("_claim")
     ]
-    found = {table: connection.execute(f"select * from {table}").fetchall() for table in tables}  # noqa: S608
+    found = {table: connection.execute(f"select * from {table}").fetchall() for table in tables}  # noqa: S608 - from above
     found["studies"] = connection.execute("select study_name from studies").fetchall()
     connection.close()
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import programs
@@ -21,7 +22,12 @@ def complaints(folder: Path, storage: str) -> list[str]:
     for command in COMMANDS:
         study = () if command == "studies" else ("tiny.toml",) if command != "status" else ("tiny",)
         data = ("--data", "digits") if command in ("create", "worker", "evaluate") else ()
-        found.append(programs.run(folder, command, *study, *data, "--storage", storage).complaint)
+        ended = programs.run(folder, command, *study, *data, "--storage", storage)
+        # tests/search/test_concealment.py holds the warning about passwords on the command line.
+        lines = [
+            line for line in ended.err.splitlines(keepends=True) if not line.startswith("warning: other")
+        ]
+        found.append(replace(ended, err="".join(lines)).complaint)
         found.append(programs.run(folder, command, *study, *data, PAIRSEARCH_STORAGE=storage).complaint)
     return found
 

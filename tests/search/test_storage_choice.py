@@ -1,0 +1,124 @@
+"""Where the storage URL comes from: option, environment, or a file that the environment names."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import programs
+import pytest
+
+from search.errors import StorageError
+from search.pool import Pool
+from search.storage_choice import LARGEST_FILE, read_storage_file
+
+MADE = "no database at {}: `pairsearch create` makes one"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"sqlite:///a.db",
+        b"sqlite:///a.db\n",
+        b"sqlite:///a.db\r\n",
+        b"\xef\xbb\xbfsqlite:///a.db\n",
+    ],
+)
+def test_a_file_may_end_in_a_newline(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "url").write_bytes(content)
+    assert read_storage_file(tmp_path / "url") == "sqlite:///a.db"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"   \n", "is empty"),
+        (b"open-sesame\xff", "is not UTF-8 text"),
+        (b"\xff\xfeo\0p\0e\0n\0-\0s\0e\0s\0a\0m\0e\0", "is not UTF-8 text"),
+        (b"sqlite:///a.db\nopen-sesame\n", "has several lines or control characters"),
+        (b"open-sesame\n\n", "has several lines or control characters"),
+        (b"open-sesame\0", "has several lines or control characters"),
+        (b"\x1b[31mopen-sesame", "has several lines or control characters"),
+        (b"open-sesame" + b"x" * LARGEST_FILE, f"is larger than {LARGEST_FILE} bytes"),
+    ],
+)
+def test_a_file_that_holds_no_url_is_named_and_not_repeated(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "url").write_bytes(content)
+    complaint = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE_FILE="url").complaint
+    assert f"PAIRSEARCH_STORAGE_FILE names 'url', which {message}" in complaint
+    assert "sesame" not in complaint
+
+
+@pytest.mark.parametrize("file", ["absent", ".", "/dev/zero", "x" * 5000, "a\nb"])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, file: str) -> None:
+    complaint = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE_FILE=file).complaint
+    assert "PAIRSEARCH_STORAGE_FILE names" in complaint
+    assert complaint.isprintable()
+
+
+def test_a_file_nobody_may_read_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # An administrator, as in a container of CI, may read every file.
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError, match=r"cannot be read \(Permission denied\)"):
+        read_storage_file(tmp_path / "url")
+
+
+def test_the_file_is_read_where_nothing_else_names_a_database(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("sqlite:///from-file.db\n")
+    ended = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE_FILE="url")
+    assert MADE.format("from-file.db") in ended.complaint
+    both = programs.run(
+        tmp_path, "status", PAIRSEARCH_STORAGE="sqlite:///b.db", PAIRSEARCH_STORAGE_FILE="url"
+    )
+    assert "PAIRSEARCH_STORAGE and PAIRSEARCH_STORAGE_FILE are both set" in both.complaint
+    for empty in ({"PAIRSEARCH_STORAGE": ""}, {"PAIRSEARCH_STORAGE": "sqlite:///from-file.db"}):
+        kept = {"PAIRSEARCH_STORAGE_FILE": "" if empty["PAIRSEARCH_STORAGE"] else "url"}
+        assert MADE.format("from-file.db") in programs.run(tmp_path, "status", **(empty | kept)).complaint, (
+            "an empty variable is one that is not set"
+        )
+
+
+def test_the_option_goes_before_the_environment(tmp_path: Path) -> None:
+    given = {"PAIRSEARCH_STORAGE": "sqlite:///b.db", "PAIRSEARCH_STORAGE_FILE": "absent"}
+    ended = programs.run(tmp_path, "status", "--storage", "sqlite:///option.db", **given)
+    assert MADE.format("option.db") in ended.complaint
+
+
+def test_help_reads_neither_variable(tmp_path: Path) -> None:
+    ended = programs.run(
+        tmp_path,
+        "status",
+        "--help",
+        PAIRSEARCH_STORAGE="postgresql://ann:open-sesame@host/db",
+        PAIRSEARCH_STORAGE_FILE="absent",
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert "sesame" not in ended.out
+
+
+def test_workers_of_a_run_get_the_url_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, str]] = []
+
+    class Process:
+        def __init__(self, _: list[str], *, env: dict[str, str], **rest: object) -> None:
+            given.append(env)
+
+        def poll(self) -> int:
+            return 0
+
+        def wait(self, timeout: float | None = None) -> int:
+            return 0
+
+    monkeypatch.setenv("PAIRSEARCH_STORAGE_FILE", "url")
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    with Pool(["b1"], 2, "sqlite:///pool.db"):
+        pass
+    assert [env["PAIRSEARCH_STORAGE"] for env in given] == ["sqlite:///pool.db"] * 2
+    assert not any("PAIRSEARCH_STORAGE_FILE" in env for env in given), "both would be refused"
