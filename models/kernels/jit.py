@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+
+from models.kernels.cachefolder import trusted
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,9 +32,21 @@ def compiled(function: Function) -> Function:
 def compiled_and_cached(function: Function) -> Function:
     """As `compiled`, and kept on disk, beside the source or (where that is read-only) in the user's cache.
 
-    `NUMBA_CACHE_DIR` names another place. Where nothing can be written, every process compiles for itself.
+    `NUMBA_CACHE_DIR` names another place. Where nothing can be written, every process compiles for itself; also,
+    with a warning, where other users can write, for what is kept there is code (`models.kernels.cachefolder`).
     """
     try:
-        return cast(Function, njit(error_model="numpy", nogil=True, cache=True)(function))
+        dispatcher: Any = njit(error_model="numpy", nogil=True, cache=True)(function)
     except RuntimeError:  # Numba found no place for a cache.
         return compiled(function)
+    # Nothing is read from it before the first call.
+    folder = Path(dispatcher._cache.cache_path)
+    if trusted(folder, Path(__file__).parent):
+        return cast(Function, dispatcher)
+    warnings.warn(
+        f"the compiled kernels in {folder} are not used, for other users can write there: "
+        "let NUMBA_CACHE_DIR name a folder of yours with mode 0700",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return compiled(function)
