@@ -1,0 +1,245 @@
+"""The verdict of a stored study, from the rows that workers write, and how `best` tells it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import programs
+import pytest
+import tiny
+from sqlalchemy import text
+
+from search import views
+from search.catalogue import StoredStudy
+from search.database import Database
+from search.judging import StudyVerdict, fold_test_fraction, judge_study
+from search.ledger import Ledger
+from search.outcome import Outcome
+from search.present_verdict import verdict_json, verdict_lines
+from search.states import State
+from search.verdict import FloatArray, judge
+from studies.configuration import Configuration
+
+MakeStudy = Callable[..., StoredStudy]
+
+FOLDS = 6
+Losses = Callable[[Configuration], FloatArray]
+
+
+def decay_hurts(configuration: Configuration) -> FloatArray:
+    """Losses of the folds: a weight decay costs a whole unit, everything else is lost in the noise."""
+    place = tiny.definition().grid.configurations().index(configuration)
+    noise = 0.02 * np.random.default_rng(place).standard_normal(FOLDS)
+    return np.linspace(0.3, 0.6, FOLDS) + 10 * configuration.weight_decay + noise
+
+
+def outcome(configuration: Configuration, losses: FloatArray, metric: str = "val_loss") -> Outcome:
+    """A finished outcome with these last losses, and errors that are lower where a loss is higher."""
+    errors = 0.5 - losses / 10
+    return dataclasses.replace(
+        tiny.outcome(configuration, folds=len(losses), epochs=1),
+        value=float((losses if metric == "val_loss" else errors).mean()),
+        val_loss=losses[:, None],
+        val_error=errors[:, None],
+        diverged=(None,) * len(losses),
+        seconds=configuration.batch_size + 1e4 * configuration.learning_rate,
+    )
+
+
+def fill(
+    database: Database, study: StoredStudy, losses: Losses = decay_hurts, count: int | None = None
+) -> None:
+    """Finish so many configurations of the study, all if not said."""
+    ledger, metric = Ledger(database, study.id), study.definition.metric
+    for _ in range(count or ledger.open_count()):
+        claim = ledger.claim("ann")
+        assert claim is not None
+        assert ledger.finish(claim, outcome(claim.configuration, losses(claim.configuration), metric))
+
+
+def change(database: Database, statement: str) -> None:
+    with database.write() as connection:
+        connection.execute(text(statement))
+
+
+def keys(found: StudyVerdict) -> list[str]:
+    assert found.verdict is not None
+    return [member.key for member in found.verdict.members]
+
+
+def test_the_verdict_is_that_of_the_stored_figures(database: Database, make_study: MakeStudy) -> None:
+    study = make_study(folds=FOLDS)
+    fill(database, study)
+    found = judge_study(database, study)
+    ranked = [entry.configuration for entry in views.best(database, study, 8)]
+    assert found.verdict == judge(
+        np.array([decay_hurts(configuration) for configuration in ranked]),
+        [configuration.key for configuration in ranked],
+        np.array([outcome(c, decay_hurts(c)).seconds for c in ranked]),
+        protocol="resample",
+        test_fraction=5 / 15,
+        seed=study.definition.seed,
+    )
+    assert found.verdict is not None
+    assert found.verdict.winner == ranked[0].key
+    assert set(keys(found)) == {c.key for c in ranked if c.weight_decay == 0.0}
+    assert found.verdict.cheapest == Configuration(10, 1e-4, 0.0).key
+    assert set(found.configurations) == {configuration.key for configuration in ranked}
+    assert (found.metric, found.open, found.provisional) == ("val_loss", 0, False)
+    assert judge_study(database, study) == found
+
+
+def test_the_verdict_is_by_the_metric_and_either_winner_is_named(
+    database: Database, make_study: MakeStudy
+) -> None:
+    study = make_study(folds=FOLDS, metric="val_error")
+    fill(database, study)
+    found = judge_study(database, study)
+    assert found.winner_by_loss is not None
+    assert found.winner_by_error is not None
+    assert found.winner_by_loss.configuration.weight_decay == 0.0
+    assert found.winner_by_error.configuration.weight_decay == 0.1
+    assert keys(found)[0] == found.winner_by_error.configuration.key
+    assert found.winner_by_loss.val_loss == pytest.approx(
+        decay_hurts(found.winner_by_loss.configuration).mean()
+    )
+    [line] = [line for line in verdict_lines(found) if line.startswith("By val_loss another is best")]
+    assert f"val_loss {found.winner_by_loss.val_loss:.4f}" in line
+
+
+def test_folds_of_one_sample_are_judged_as_overlapping(database: Database, make_study: MakeStudy) -> None:
+    study = make_study(folds=FOLDS, protocol="kfold", validation_size=None)
+    assert fold_test_fraction(study.definition) == pytest.approx(1 / 5)
+    fill(database, study)
+    found = judge_study(database, study)
+    assert found.verdict is not None
+    assert found.verdict.test.startswith("corrected resampled t (Nadeau & Bengio 2003)")
+
+
+def test_what_has_no_result_is_counted_and_not_judged(database: Database, make_study: MakeStudy) -> None:
+    study = make_study(folds=FOLDS)
+    fill(database, study, count=6)
+    # The best ones, so that they would be in the set if their figures were read.
+    ids = tiny.rows(database, "configurations", "id", "where state = 'finished' order by value")
+    for (row,), state in zip(ids, (State.PRUNED, State.DIVERGED, State.FAILED), strict=False):
+        statement = f"update pairsearch_configurations set state = '{state}', value = null where id = {row}"  # noqa: S608
+        change(database, statement)
+    found = judge_study(database, study)
+    assert found.verdict is not None
+    assert (found.verdict.considered, found.verdict.excluded, found.open) == (3, 3, 2)
+    assert len(found.configurations) == 3
+    lines = verdict_lines(found)
+    assert "Left out: 3 without a figure in every fold (diverged, pruned or failed)." in lines
+    assert "Provisional: 2 configurations are still to be trained." in lines
+    told = verdict_json(found)
+    assert told is not None
+    assert (told["provisional"], told["open"], told["excluded"]) == (True, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "damage", ["delete from pairsearch_folds", "update pairsearch_folds set val_loss = null"]
+)
+def test_a_finished_configuration_that_lacks_a_fold_is_left_out(
+    database: Database, make_study: MakeStudy, damage: str
+) -> None:
+    study = make_study(folds=FOLDS)
+    fill(database, study)
+    [(best,)] = tiny.rows(database, "configurations", "id", "order by value limit 1")
+    change(database, f"{damage} where fold = 3 and configuration_id = {best}")
+    found = judge_study(database, study)
+    assert found.verdict is not None
+    assert (found.verdict.considered, found.verdict.excluded) == (7, 1)
+    change(database, f"{damage} where fold = 3")
+    assert judge_study(database, study).verdict is None
+
+
+def test_only_the_first_of_the_order_are_judged_where_there_is_a_limit(
+    database: Database, make_study: MakeStudy
+) -> None:
+    study = make_study(folds=FOLDS)
+    fill(database, study, count=4)
+    found = judge_study(database, study, limit=3)
+    assert found.verdict is not None
+    assert (found.verdict.considered, found.open) == (3, 0)
+
+
+def test_nothing_finished_gives_no_verdict(database: Database, study: StoredStudy) -> None:
+    found = judge_study(database, study)
+    assert (found.verdict, found.winner_by_loss, found.winner_by_error, found.open) == (None, None, None, 8)
+    assert verdict_lines(found) == []
+    assert verdict_json(found) is None
+
+
+def test_one_configuration_has_nothing_to_be_compared_with(database: Database, make_study: MakeStudy) -> None:
+    study = make_study(folds=FOLDS)
+    fill(database, study, count=1)
+    lines = verdict_lines(judge_study(database, study))
+    assert lines[0] == "Verdict: there is one configuration to judge, and nothing to compare it with."
+
+
+@pytest.mark.parametrize(("folds", "said"), [(1, "1 fold can"), (3, "3 folds can")])
+def test_few_folds_are_said_to_tell_nothing(
+    database: Database, make_study: MakeStudy, folds: int, said: str
+) -> None:
+    study = make_study(folds=folds)
+    fill(database, study, lambda configuration: decay_hurts(configuration)[:folds])
+    found = judge_study(database, study)
+    assert len(keys(found)) == 8
+    assert verdict_lines(found)[0].startswith(f"Verdict: {said} tell nothing at the 5 % level")
+    json.dumps(verdict_json(found), allow_nan=False)
+
+
+def test_equal_figures_rank_and_win_in_the_same_order(database: Database, make_study: MakeStudy) -> None:
+    study = make_study(folds=FOLDS)
+    fill(database, study, lambda _: np.full(FOLDS, 0.3))
+    found = judge_study(database, study)
+    assert keys(found) == [entry.configuration.key for entry in views.best(database, study, 8)]
+    assert found.winner_by_loss == found.winner_by_error
+    assert verdict_lines(found)[0].startswith(
+        "Verdict by val_loss: each of the 8 configurations may be the best"
+    )
+
+
+def test_the_json_has_every_figure_of_the_verdict(database: Database, make_study: MakeStudy) -> None:
+    study = make_study(folds=FOLDS)
+    fill(database, study)
+    found = judge_study(database, study)
+    told = json.loads(json.dumps(verdict_json(found), allow_nan=False))
+    assert found.verdict is not None
+    for name in ("test", "alpha", "folds", "considered", "excluded", "optimism"):
+        assert told[name] == getattr(found.verdict, name)
+    assert [Configuration.of(member["params"]).key for member in told["members"]] == keys(found)
+    assert [member["p"] for member in told["members"]] == [member.p for member in found.verdict.members]
+    assert Configuration.of(told["winner"]).key == found.verdict.winner
+    assert Configuration.of(told["cheapest"]).key == found.verdict.cheapest
+    assert sum(candidate["probability_best"] for candidate in told["candidates"]) == pytest.approx(1.0)
+    assert told["winner_by_loss"]["params"] == told["winner"]
+
+
+def test_best_tells_the_verdict_below_its_table_and_needs_no_scipy(
+    database: Database, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = make_study(folds=FOLDS)
+    fill(database, study, count=7)
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "search", "best", study.name],
+        cwd=tmp_path,
+        env=programs.environment(PAIRSEARCH_STORAGE=database.url.render_as_string(hide_password=False)),
+        capture_output=True,
+        text=True,
+        timeout=programs.PATIENCE,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in ended.stderr.splitlines()}
+    assert "numpy" in imported
+    assert imported & {"scipy", "sklearn", "torch", "optuna", "numba"} == set()
+    lines = verdict_lines(judge_study(database, study))
+    assert ended.stdout.splitlines()[-len(lines) :] == lines
+    assert ended.stdout.startswith(f"{study.name}: best by val_loss")
+    assert "Provisional: 1 configuration is still to be trained." in ended.stdout
