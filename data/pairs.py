@@ -166,14 +166,35 @@ def standardise(train: PairSet, *others: PairSet) -> tuple[PairSet, ...]:
     Raises:
         DataError: all training pixels are equal, so that there is nothing to scale by.
     """
+    scale = scale_of(train)
+    return tuple(replace(pairs, images=scale.apply(pairs.images)) for pairs in (train, *others))
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What standardised images were shifted and scaled by: a mean and a (population) standard deviation."""
+
+    mean: float
+    deviation: float
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Standardised images of raw intensities, float32 of any shape."""
+        return (images - self.mean) / self.deviation
+
+
+def scale_of(train: PairSet) -> Scale:
+    """Mean and deviation of raw training images, over all their pixels.
+
+    Raises:
+        DataError: all pixels are equal, so that there is nothing to scale by.
+    """
     # Raw intensities are quarters, so these float64 sums are exact: they do not depend on the thread count.
     pixels = train.images.double()
     mean = pixels.sum().item() / pixels.numel()
     variance = pixels.square().sum().item() / pixels.numel() - mean**2
     if not variance > 0:
         raise DataError(f"standardise: every training pixel is {mean:g}; expected images that differ")
-    deviation = math.sqrt(variance)
-    return tuple(replace(pairs, images=(pairs.images - mean) / deviation) for pairs in (train, *others))
+    return Scale(mean, math.sqrt(variance))
 
 
 def _target(classes: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ a second call trains only those that are missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
+from torch import Tensor
 
 from data.folds import evaluation_sets
 from data.pairs import PairSet
@@ -69,6 +70,32 @@ def missing_rounds(
     return tuple(index for index in range(rounds) if index not in done)
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedRound:
+    """What training one round gave.
+
+    Args:
+        final: figures after the last epoch, by column of `search.tables.rounds`; None where it diverged.
+        curves: a row of `search.tables.round_curves` for each epoch.
+        diverged: the epoch in which it diverged, or None.
+        seconds: its share of the time of the rounds trained together.
+        parameters: the final state dict, CPU float32 tensors.
+        provenance: what computed it.
+    """
+
+    index: int
+    final: dict[str, float | None]
+    curves: list[dict[str, float | None]]
+    diverged: int | None
+    seconds: float
+    parameters: Mapping[str, Tensor]
+    provenance: dict[str, str]
+
+
+# Called with the finished rounds before they are stored.
+Keep = Callable[[Sequence[TrainedRound]], None]
+
+
 def evaluate(
     database: Database,
     study: StoredStudy,
@@ -79,15 +106,37 @@ def evaluate(
     device: str = "cpu",
     threads: int = 1,
     on_epoch: Callable[[EpochReport], bool] | None = None,
+    keep: Keep | None = None,
 ) -> int:
     """Train the requested rounds side by side and store them, each in full or not at all.
 
     Args:
         threads: rounds trained at a time on the CPU; the figures do not depend on it.
+        keep: takes the trained models, for example into files; what it raises is raised once the figures are stored.
 
     Returns:
         How many rounds were stored; 0 where `on_epoch` stopped the training.
     """
+    trained = train_rounds(study, source, request, device=device, threads=threads, on_epoch=on_epoch)
+    try:
+        # Before the figures: whoever finds them stored finds the models too, unless the program was told otherwise.
+        if keep is not None:
+            keep(trained)
+    finally:
+        stored = sum(_store(database, study, request.configuration, finished, worker) for finished in trained)
+    return stored
+
+
+def train_rounds(
+    study: StoredStudy,
+    source: Source,
+    request: Request,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    on_epoch: Callable[[EpochReport], bool] | None = None,
+) -> list[TrainedRound]:
+    """Train the requested rounds side by side; none where `on_epoch` stopped the training."""
     definition, configuration = study.definition, request.configuration
     pairs = [round_pairs(definition, source, index) for index in request.rounds]
     seed = definition.seed
@@ -113,24 +162,12 @@ def evaluate(
     history = fused.train(job, on_epoch=on_epoch, device=device, threads=threads)
     # A diverged round ends early, and is a result; the others run to the end unless they were stopped.
     if history.epochs_run < job.epochs and not all(history.diverged):
-        return 0
+        return []
     origin = provenance(fused.choose_backend(job, device), device)
-    stored = 0
-    for place, index in enumerate(request.rounds):
-        stored += _store(database, study, configuration, index, history, place, worker, origin)
-    return stored
+    return [_trained_round(history, place, index, origin) for place, index in enumerate(request.rounds)]
 
 
-def _store(
-    database: Database,
-    study: StoredStudy,
-    configuration: Configuration,
-    index: int,
-    history: TrainingHistory,
-    place: int,
-    worker: str,
-    origin: dict[str, str],
-) -> int:
+def _trained_round(history: TrainingHistory, place: int, index: int, origin: dict[str, str]) -> TrainedRound:
     train, test = history.evaluation["train"], history.evaluation["test"]
     diverged = history.diverged[place]
     last = history.epochs_run - 1 if diverged is None else diverged - 1
@@ -144,15 +181,33 @@ def _store(
         final: dict[str, float | None] = dict.fromkeys(figures)
     else:
         final = {name: finite(curve[last]) for name, curve in figures.items()}
-    row = final | {
+    return TrainedRound(
+        index=index,
+        final=final,
+        curves=[
+            {name: finite(curve[epoch]) for name, curve in figures.items()}
+            | {"epoch": epoch + 1, "running_loss": finite(history.train_loss[place, epoch])}
+            for epoch in range(last + 1)
+        ],
+        diverged=diverged,
+        seconds=history.seconds / len(history.diverged),
+        parameters=history.parameters[place],
+        provenance=origin,
+    )
+
+
+def _store(
+    database: Database, study: StoredStudy, configuration: Configuration, trained: TrainedRound, worker: str
+) -> int:
+    row = trained.final | {
         "study_id": study.id,
         "key": configuration.key,
-        "round": index,
-        "diverged_epoch": diverged,
-        "seconds": history.seconds / len(history.diverged),
+        "round": trained.index,
+        "diverged_epoch": trained.diverged,
+        "seconds": trained.seconds,
         "worker": worker,
         "finished_at": now(),
-        "provenance": json.dumps(origin),
+        "provenance": json.dumps(trained.provenance),
     }
     try:
         with database.write() as connection:
@@ -160,16 +215,7 @@ def _store(
                 insert(round_rows).values(**row).returning(round_rows.c.id)
             ).scalar_one()
             connection.execute(
-                insert(round_curves),
-                [
-                    {name: finite(curve[epoch]) for name, curve in figures.items()}
-                    | {
-                        "round_id": round_id,
-                        "epoch": epoch + 1,
-                        "running_loss": finite(history.train_loss[place, epoch]),
-                    }
-                    for epoch in range(last + 1)
-                ],
+                insert(round_curves), [curve | {"round_id": round_id} for curve in trained.curves]
             )
     except IntegrityError:
         return 0  # another evaluation of the same study finished this round first, with the same figures

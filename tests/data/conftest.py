@@ -13,9 +13,13 @@ import pytest
 def open_sockets_forgiven() -> Iterator[None]:
     """Collect what a failed download left: torchvision keeps the HTTP error with its socket still open.
 
-    The socket would otherwise be collected, with a ResourceWarning, in the middle of an unrelated test.
+    The socket would otherwise be collected, with a ResourceWarning, in the middle of this test or an unrelated one.
     """
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    gc.disable()
+    try:
+        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+    finally:
+        gc.enable()

@@ -1,0 +1,142 @@
+"""A digit in any image file, brought to what the networks are trained on: MNIST's form, white on black, 14×14.
+
+MNIST's digits were scaled to fit 20×20 pixels and placed by their centre of mass in 28×28 (LeCun et al.,
+"Gradient-based learning applied to document recognition", 1998, section III A); here they are then averaged to 14×14.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from data.errors import DataError
+from data.pairs import SIDE, shrink
+
+MNIST_SIDE, MNIST_BOX = 28, 20
+# A photograph of 48 megapixels passes; a bomb of a few bytes that claims more is not unpacked.
+MOST_PIXELS = 50_000_000
+# Larger images are first reduced to this; nothing of a digit is lost.
+WORKING_SIDE = 1024
+# Of the contrast between digit and background; what is fainter counts as background.
+FAINT = 0.2
+# EPS is not an image but a program, which Pillow hands to Ghostscript to run.
+REFUSED_FORMATS = {"EPS"}
+
+Grey = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One digit as a network sees it.
+
+    Args:
+        pixels: (14, 14) float32, raw intensities 0 to 255, white on black.
+        inverted: whether it was dark on light.
+        fitted: whether it was cut out, scaled and centred; images of 28×28 and 14×14 pixels are taken as they are.
+    """
+
+    pixels: Tensor
+    inverted: bool
+    fitted: bool
+
+
+def read_picture(path: Path, invert: bool | None = None) -> Picture:
+    """Read an image file.
+
+    Args:
+        path: any format that Pillow opens, but EPS. Of several frames the first counts, and what is transparent is
+            white paper.
+        invert: whether it is dark on light; None guesses by the edge of the image, which is background.
+
+    Raises:
+        DataError: missing, no image, too large, or all of one shade.
+    """
+    grey = np.asarray(_load(path), np.uint8)
+    if grey.min() == grey.max():
+        raise DataError(f"image {path}: all its pixels are of one shade; expected a digit")
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    inverted = bool(np.median(edge) > 127) if invert is None else invert
+    if inverted:
+        grey, edge = 255 - grey, 255 - edge
+    fitted = grey.shape not in {(MNIST_SIDE, MNIST_SIDE), (SIDE, SIDE)}
+    if fitted:
+        grey = _fit(path, grey.astype(np.float64), float(np.median(edge)))
+    return Picture(shrink(torch.from_numpy(grey.copy())[None])[0], inverted, fitted)
+
+
+def _load(path: Path) -> Image.Image:
+    """The image in 8-bit grey, upright, its longer side at most `WORKING_SIDE`."""
+    # Not a pipe or a device, which may never end.
+    if not path.is_file():
+        raise DataError(f"image {path}: {'it is no file' if path.exists() else 'there is no such file'}")
+    Image.init()
+    formats = sorted(set(Image.OPEN) - REFUSED_FORMATS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the size is checked below; odd tags of a photograph do not matter
+        try:
+            with Image.open(path, formats=formats) as image:
+                width, height = image.size
+                if width * height <= MOST_PIXELS:
+                    image.draft("L", (WORKING_SIDE, WORKING_SIDE))
+                    return _grey(path, image)
+        except DataError:
+            raise
+        except Exception as error:  # Pillow's readers raise whatever their parsing runs into
+            reason = str(error) if isinstance(error, OSError) else type(error).__name__
+            raise DataError(f"image {path} cannot be read: {reason}") from None
+    raise DataError(f"image {path}: {width}×{height} pixels; expected {MOST_PIXELS:,} at most")
+
+
+def _grey(path: Path, image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise DataError(f"image {path}: pixels of mode {image.mode}; expected 8 or 16 bits: save it as PNG")
+    upright = ImageOps.exif_transpose(image)
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    grey = upright.convert("L")
+    grey.thumbnail((WORKING_SIDE, WORKING_SIDE))
+    return grey
+
+
+def _fit(path: Path, light: Grey, background: float) -> npt.NDArray[np.uint8]:
+    """A digit of MNIST's size, place and contrast: (28, 28), from a light digit on a darker background."""
+    contrast = float(light.max()) - background
+    if contrast <= 0:
+        raise DataError(
+            f"image {path}: nothing is lighter than its edge; expected a light digit, or --invert"
+        )
+    ink = np.clip((light - background) / contrast - FAINT, 0, None) / (1 - FAINT)
+    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = MNIST_BOX / max(cut.shape)
+    size = (max(1, round(cut.shape[1] * scale)), max(1, round(cut.shape[0] * scale)))
+    small = np.asarray(
+        Image.fromarray((255 * cut).round().astype(np.uint8)).resize(size, Image.Resampling.BOX)
+    ).astype(np.float64)
+    if small.max() == 0:
+        raise DataError(f"image {path}: what is light in it is too small to see; expected one digit")
+    small *= 255 / small.max()
+    # Its centre of mass goes to pixel 14, counted from 0, within half a pixel: so it is in all of MNIST's files.
+    top, left = (
+        int(np.clip(round(MNIST_SIDE / 2 - centre), 0, MNIST_SIDE - length))
+        for centre, length in zip(_centre(small), small.shape, strict=True)
+    )
+    fitted = np.zeros((MNIST_SIDE, MNIST_SIDE), np.uint8)
+    fitted[top : top + small.shape[0], left : left + small.shape[1]] = small.round()
+    return fitted
+
+
+def _centre(ink: Grey) -> tuple[float, float]:
+    """Row and column of the centre of mass, counting pixels from 0."""
+    rows, columns = (np.arange(length) for length in ink.shape)
+    return float(ink.sum(1) @ rows / ink.sum()), float(ink.sum(0) @ columns / ink.sum())

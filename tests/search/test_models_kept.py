@@ -1,0 +1,269 @@
+"""The models of the final evaluation are kept as files that hold the weights which gave the stored figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import programs
+import pytest
+import tiny
+import torch
+from rich.console import Console
+from sqlalchemy import text
+from torch import Tensor
+
+from data.sources import Source
+from models import fused, reference
+from models.nets import build, split_logits
+from models.training import TrainingHistory, TrainingJob
+from search.catalogue import StoredStudy
+from search.database import Database
+from search.errors import InputError, WorkError
+from search.evaluation import Request, evaluate, round_pairs
+from search.keeping import ModelFolder, file_name, rounds_without_model, train_again
+from search.modelfile import read_card, read_model
+from search.prediction import network_input
+from search.service import Evaluator
+from studies.configuration import Configuration
+
+SOME = Configuration(batch_size=10, learning_rate=1e-3, weight_decay=0.0)
+WILD = Configuration(batch_size=1, learning_rate=1e30, weight_decay=0.0)
+WSAL = {
+    "architecture": "wsal",
+    "grid": tiny.RAW["grid"] | {"hidden_units": [7], "aux_loss_weight": [2.0]},
+}
+SHARING = Configuration(10, 1e-3, 0.0, 7, 2.0)
+
+# Where the kind of database makes no difference.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def train(
+    database: Database,
+    study: StoredStudy,
+    source: Source,
+    folder: ModelFolder,
+    configuration: Configuration = SOME,
+    rounds: int = 2,
+) -> None:
+    def keep(trained: Any) -> None:
+        folder.keep(study, source, configuration, trained)
+
+    request = Request(configuration, tuple(range(rounds)))
+    assert evaluate(database, study, source, request, worker="ann", keep=keep) == rounds
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ModelFolder:
+    """A folder that does not exist yet."""
+    return ModelFolder(tmp_path / "models")
+
+
+def logits(module: torch.nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return split_logits(module(images))[0]
+
+
+def take(backend: str, monkeypatch: pytest.MonkeyPatch) -> list[TrainingHistory]:
+    """Have evaluations train by a backend; the list gets what it gave."""
+    histories: list[TrainingHistory] = []
+    trainers: dict[str, Callable[..., TrainingHistory]] = {
+        "compiled": fused.train,
+        "torch": lambda job, **options: fused_train(job, backend="torch", **options),
+        "reference": lambda job, **_: reference.train(job),
+    }
+    fused_train = fused.train
+
+    def recorded(job: TrainingJob, **options: Any) -> TrainingHistory:
+        histories.append(trainers[backend](job, **options))
+        return histories[-1]
+
+    monkeypatch.setattr(fused, "train", recorded)
+    return histories
+
+
+@pytest.mark.parametrize("backend", ["compiled", "torch", "reference"])
+def test_a_file_rebuilds_the_model_that_gave_the_stored_figures_whatever_trained_it(
+    database: Database,
+    make_study: Any,
+    mnist_source: Source,
+    folder: ModelFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+) -> None:
+    histories = take(backend, monkeypatch)
+    study = make_study(
+        **WSAL | {"evaluation": {"rounds": 2, "train_pairs": 200, "test_pairs": 300, "epochs": 2}}
+    )
+    # Created with the digits; the pairs of these rounds are MNIST's.
+    train(database, study, mnist_source, folder, SHARING)
+    [history] = histories
+    errors = tiny.rows(database, "rounds", "test_error", "order by round")
+    for index in range(2):
+        card, module = read_model(folder.file(study, SHARING, index))
+        trained = build("wsal", 7)
+        trained.load_state_dict(history.parameters[index])
+        _, test = round_pairs(study.definition, mnist_source, index)
+        assert torch.equal(logits(module, test.images), logits(trained, test.images))
+        wrong = logits(module, test.images).argmax(1) != test.target
+        assert (float(wrong.double().mean()),) == errors[index]
+        assert card.test_error == errors[index][0]
+        assert card.configuration == SHARING
+
+
+def test_a_file_says_what_the_model_is_and_nothing_of_the_machine_s_name_or_the_time(
+    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+) -> None:
+    train(database, study, digits_source, folder, rounds=1)
+    path = folder.path / ("tiny-batch_size=10-learning_rate=0.001-weight_decay=0.0-round=0.safetensors")
+    card = read_card(path)
+    assert (card.study, card.round, card.architecture, card.optimiser) == ("tiny", 0, "b1", "adam")
+    assert (card.epochs, card.train_pairs, card.seed) == (2, 20, 7)
+    assert card.data.fingerprint == digits_source.fingerprint
+    assert card.standardisation is None
+    assert set(card.provenance) == {"versions", "processor", "backend", "device", "git_commit"}
+    assert [path.name for path in folder.path.iterdir()] == [path.name]
+
+
+def test_a_round_trained_again_gives_the_same_bytes(
+    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+) -> None:
+    train(database, study, digits_source, folder)
+    paths = [folder.file(study, SOME, index) for index in range(2)]
+    before = [path.read_bytes() for path in paths]
+    rows = tiny.rows(database, "rounds")
+    for path in paths:
+        path.unlink()
+    assert rounds_without_model(database, study, SOME, 2, folder) == (0, 1)
+    assert train_again(database, study, digits_source, Request(SOME, (1, 0)), folder) == 0
+    assert [path.read_bytes() for path in paths] == before
+    assert tiny.rows(database, "rounds") == rows
+    assert rounds_without_model(database, study, SOME, 2, folder) == ()
+
+
+def test_other_figures_than_the_stored_are_an_error_unless_the_processor_or_a_version_is_another(
+    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+) -> None:
+    train(database, study, digits_source, ModelFolder(folder.path.with_name("elsewhere")))
+    with database.write() as connection:
+        connection.execute(text("update pairsearch_rounds set test_loss = test_loss + 1e-9 where round = 1"))
+    with pytest.raises(WorkError, match=r"round 1 of .* should not happen; no model was written"):
+        train_again(database, study, digits_source, Request(SOME, (0, 1)), folder)
+    assert not folder.path.exists()
+    with database.write() as connection:
+        connection.execute(
+            text("update pairsearch_rounds set provenance = :other"),
+            {"other": json.dumps({"processor": "an abacus"})},
+        )
+    assert train_again(database, study, digits_source, Request(SOME, (0, 1)), folder) == 1
+    assert rounds_without_model(database, study, SOME, 2, folder) == ()
+
+
+def test_a_round_that_diverged_has_no_model_and_misses_none(
+    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+) -> None:
+    train(database, study, digits_source, folder, WILD)
+    assert list(folder.path.iterdir()) == []
+    assert rounds_without_model(database, study, WILD, 2, folder) == ()
+
+
+def test_a_file_that_is_damaged_or_of_another_study_of_the_name_does_not_count(
+    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+) -> None:
+    train(database, study, digits_source, folder)
+    assert folder.holds(study, SOME, 0)
+    namesake = dataclasses.replace(study, definition=tiny.definition(seed=8))
+    assert not folder.holds(namesake, SOME, 0)
+    assert not folder.holds(dataclasses.replace(study, source_fingerprint="ab" * 32), SOME, 0)
+    folder.file(study, SOME, 0).rename(folder.file(study, SOME, 1))
+    folder.file(study, SOME, 0).write_bytes(b"\0" * 8)
+    assert rounds_without_model(database, study, SOME, 2, folder) == (0, 1)
+
+
+def test_names_of_files_are_safe_and_no_two_alike(study: StoredStudy, make_study: Any) -> None:
+    studies = [study, make_study(name="tiny-2"), make_study(name="tiny-batch_size")]
+    names = {
+        file_name(some, configuration, index)
+        for some in studies
+        for configuration in some.definition.grid.configurations()
+        for index in range(12)
+    }
+    assert len(names) == 3 * 8 * 12
+    assert set("".join(names)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_=.+")
+
+
+def test_a_standardised_study_s_models_see_what_they_were_trained_on(
+    database: Database, make_study: Any, digits_source: Source, folder: ModelFolder
+) -> None:
+    study = make_study(standardise=True)
+    train(database, study, digits_source, folder, rounds=1)
+    card, _ = read_model(folder.file(study, SOME, 0))
+    raw = study.definition.model_copy(update={"standardise": False})
+    for plain, standardised in zip(
+        round_pairs(raw, digits_source, 0), round_pairs(study.definition, digits_source, 0), strict=True
+    ):
+        assert torch.equal(network_input(card, plain.images), standardised.images)
+    assert rounds_without_model(database, study, SOME, 1, folder) == ()
+
+
+def test_figures_are_stored_even_where_a_model_cannot_be_written(
+    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+) -> None:
+    folder.path.mkdir()
+    folder.file(study, SOME, 1).mkdir()
+    with pytest.raises(InputError, match="it is a folder"):
+        train(database, study, digits_source, folder)
+    assert tiny.rows(database, "rounds", "round", "order by round") == [(0,), (1,)]
+    assert rounds_without_model(database, study, SOME, 2, folder) == (1,)
+
+
+def test_an_evaluation_says_what_became_of_the_models(
+    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+) -> None:
+    def lines(again: bool) -> str:
+        console = Console(file=io.StringIO(), width=400)
+        evaluator = Evaluator("cpu", 1, threading.Event(), console, folder, again)
+        evaluator.rounds(database, study, digits_source, SOME, 2)
+        return str(console.file.getvalue())
+
+    assert re.search(rf"2 trained in [0-9.]+ s, models in {folder.path}$", lines(False).strip())
+    assert lines(True).endswith("all stored before\n")
+    folder.file(study, SOME, 1).unlink()
+    assert f"1 without a model in {folder.path} (--models {folder.path} trains them again)" in lines(False)
+    assert "1 trained again for their models, with the stored figures bit for bit" in lines(True)
+    assert lines(False).endswith("all stored before\n")
+
+
+def test_the_commands_keep_models_unless_they_are_told_not_to(tmp_path: Path, database_url: str) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml", paper=tiny.PAPER)
+    arguments = ("evaluate", "tiny.toml", "--paper", "--data", "digits", "--rounds", "1")
+    refused = programs.run(tmp_path, *arguments, "--models", "a/b")
+    assert refused.complaint == "error: cannot write to " + str(tmp_path / "a") + ": there is no such folder"
+    both = programs.run(tmp_path, *arguments, "--models", "a", "--no-models")
+    assert "give one of them" in both.complaint
+    without = programs.run(tmp_path, *arguments, "--no-models")
+    assert (without.code, "model" in without.out.splitlines()[0]) == (0, False)
+    assert list(tmp_path.rglob("*.safetensors")) == []
+    counted = programs.run(tmp_path, *arguments)
+    assert "1 without a model in pairsearch-models" in counted.out
+    again = programs.run(tmp_path, *arguments, "--models", "pairsearch-models")
+    assert "1 trained again for their models, with the stored figures bit for bit" in again.out
+    assert len(list((tmp_path / "pairsearch-models").glob("*.safetensors"))) == 1
+
+
+def test_a_default_folder_that_cannot_be_written_to_costs_no_figures(
+    tmp_path: Path, database_url: str
+) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml", paper=tiny.PAPER)
+    (tmp_path / "pairsearch-models").write_text("a file")
+    ended = programs.run(tmp_path, "evaluate", "tiny.toml", "--paper", "--data", "digits", "--rounds", "1")
+    assert ended.code == 0
+    assert "trained models are not kept: cannot write to pairsearch-models: it is a file" in ended.out
+    assert "Table 1" in ended.out
