@@ -1,0 +1,77 @@
+"""Command that shows results on a page: report."""
+
+from __future__ import annotations
+
+import webbrowser
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.terminal import DEFAULT_STORAGE, Storage, say
+
+if TYPE_CHECKING:
+    from search.report.content import Report
+
+
+class ImageFormat(StrEnum):
+    """What figures can be written as."""
+
+    SVG = "svg"
+    PNG = "png"
+
+
+def report(
+    study: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies in the database.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write to.", show_default="the working directory")
+    ] = Path(),
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="Write the figures as image files too; needs Chrome or Chromium.")
+    ] = False,
+    image_format: Annotated[ImageFormat, typer.Option(help="Of the image files.")] = ImageFormat.SVG,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Write tables, figures and provenance of studies as one HTML page that works offline."""
+    from search.report import files
+
+    files.check_folder(out)
+    if images:
+        from search.report.images import check_renderer
+
+        check_renderer()
+    composed = compose(storage, study)
+    from search.report.page import render
+
+    path = (out / files.PAGE).absolute()
+    files.write(path, render(composed).encode())
+    if images:
+        from search.report.images import write
+
+        folder = out / files.IMAGES
+        written = write(composed.figures, folder, image_format.value)
+        say(f"figures: {len(written)} files in {folder.absolute()}")
+    say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if open_ and not webbrowser.open(path.as_uri()):
+        say("no browser could be started: open the file yourself")
+
+
+def compose(storage: str, names: list[str]) -> Report:
+    """Read the studies and put the report together; the database is only read."""
+    from datetime import UTC, datetime
+
+    from search.catalogue import get_study
+    from search.database import open_database
+    from search.report import document
+    from search.report.reading import read
+
+    database = open_database(storage)
+    try:
+        stored = [get_study(database, name) for name in dict.fromkeys(names)]
+        return document.compose(
+            [read(database, found) for found in stored], database.label, datetime.now(UTC)
+        )
+    finally:
+        database.close()

@@ -1,0 +1,56 @@
+"""The whole report in its order: what all studies show together, then each study by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from search.provenance import package_version
+from search.report import auxiliary, cost, coverage, evaluation, grid, judgement, learning
+from search.report.content import Part, Report, Section
+from search.report.reading import Reading
+
+
+def compose(readings: Sequence[Reading], label: str, moment: datetime) -> Report:
+    """The report of studies.
+
+    Args:
+        readings: in the order of their parts.
+        label: of the database, its password masked.
+        moment: of the reading, with a zone.
+    """
+    names = ", ".join(reading.study.name for reading in readings)
+    return Report(
+        title=f"pairsearch report: {names}",
+        facts=(
+            f"read {moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+            f"from {label}",
+            f"pairsearch {package_version('pairsearch')}",
+        ),
+        parts=(
+            Part("Results", "All studies side by side.", (evaluation.section(readings),)),
+            *(_study(reading) for reading in readings),
+        ),
+    )
+
+
+def _study(reading: Reading) -> Part:
+    optional = (
+        auxiliary.section(reading),
+        learning.section(reading),
+        _others(reading),
+        cost.section(reading),
+    )
+    sections = (
+        judgement.section(reading),
+        coverage.section(reading),
+        grid.section(reading),
+        *(section for section in optional if section is not None),
+        coverage.provenance(reading),
+    )
+    return Part(reading.study.name.upper(), reading.study.definition.title, sections)
+
+
+def _others(reading: Reading) -> Section | None:
+    table = evaluation.others(reading)
+    return None if table is None else Section("Evaluated configurations", (table,))

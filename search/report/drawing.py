@@ -1,0 +1,160 @@
+"""How figures look: colours for every eye, axes, facets, scales, and texts that Plotly leaves as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.report.content import Spec
+from studies.configuration import Value
+
+# Okabe & Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+)
+INK, MUTED, RULE = "#22262b", "#6b7178", "#e3e5e8"
+# Perceptually even, in grey and for colour-blind eyes too (Smith & van der Walt, SciPy 2015).
+SCALE = "Viridis"
+
+LABELS = {
+    "batch_size": "batch size",
+    "learning_rate": "learning rate",
+    "weight_decay": "weight decay",
+    "hidden_units": "hidden units",
+    "aux_loss_weight": "auxiliary weight",
+}
+
+
+def plain(text: str) -> str:
+    """A text that Plotly shows as it is.
+
+    Plotly reads texts as a small HTML with links, breaks and entities (plotly.js, `svg_text_utils`). Control
+    characters, which it has no picture for, become spaces.
+    """
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def faded(colour: str, opacity: float) -> str:
+    """A `#rrggbb` colour with an opacity in [0, 1]."""
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"
+
+
+def number(value: Value) -> str:
+    """A hyperparameter's value for people: `0.001` as `1e-3`, `0.01` as it is."""
+    text = f"{value:g}"
+    if value and abs(value) < 0.01:
+        mantissa, _, exponent = f"{value:.6e}".partition("e")
+        text = f"{float(mantissa):g}e{int(exponent)}"
+    return text
+
+
+def layout(**more: object) -> Spec:
+    """The common layout, with further or other entries."""
+    common: Spec = {
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        "paper_bgcolor": "#ffffff",
+        "plot_bgcolor": "#ffffff",
+        "margin": {"l": 64, "r": 24, "t": 48, "b": 56},
+        "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": MUTED, "font": {"color": INK}, "align": "left"},
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        "colorway": [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY],
+    }
+    return common | more
+
+
+def axis(title: str = "", **more: object) -> Spec:
+    """An axis with quiet lines."""
+    common: Spec = {
+        "gridcolor": RULE,
+        "linecolor": MUTED,
+        "zeroline": False,
+        "automargin": True,
+        "ticks": "outside",
+        "tickcolor": RULE,
+    }
+    if title:
+        common["title"] = {"text": plain(title), "standoff": 10}
+    return common | more
+
+
+def categories(values: Sequence[Value], title: str = "") -> Spec:
+    """An axis whose places 0, 1, … are the values of a parameter."""
+    return axis(
+        title,
+        tickmode="array",
+        tickvals=list(range(len(values))),
+        ticktext=[number(value) for value in values],
+        range=[-0.5, len(values) - 0.5],
+        showgrid=False,
+        ticks="",
+    )
+
+
+def note(text: str, x: float, y: float, **more: object) -> Spec:
+    """A text in paper coordinates; `text` is escaped here."""
+    common: Spec = {"text": plain(text), "x": x, "y": y, "xref": "paper", "yref": "paper", "showarrow": False}
+    return common | more
+
+
+def suffix(index: int) -> str:
+    """Plotly's number of the n-th axis, from 0: nothing for the first, then 2, 3, …"""
+    return "" if index == 0 else str(index + 1)
+
+
+def spans(count: int, gap: float) -> list[list[float]]:
+    """`count` domains in [0, 1] with a gap between neighbours."""
+    gap = min(gap, 0.5 / count)
+    size = (1 - gap * (count - 1)) / count
+    return [[index * (size + gap), index * (size + gap) + size] for index in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Shade:
+    """Places figures in [0, 1] so that differences near the best are seen: 0 the best, 1 the worst.
+
+    With r the place of a figure between best and worst, on a logarithmic scale where `logarithmic`, the shade is
+    √r: the lowest quarter of the range gets half of the colours.
+    """
+
+    best: float
+    worst: float
+    logarithmic: bool
+
+    @classmethod
+    def over(cls, figures: Sequence[float], logarithmic: bool) -> Shade:
+        """The shade of at least one figure; zeros and negative ones forbid a logarithm."""
+        best, worst = min(figures), max(figures)
+        return cls(best, worst, logarithmic and best > 0)
+
+    def of(self, figure: float) -> float:
+        """The shade of a figure between best and worst."""
+        if self.worst <= self.best:
+            return 0.0
+        if self.logarithmic:
+            ratio = math.log(figure / self.best) / math.log(self.worst / self.best)
+        else:
+            ratio = (figure - self.best) / (self.worst - self.best)
+        return math.sqrt(min(max(ratio, 0.0), 1.0))
+
+    def ticks(self) -> list[float]:
+        """The best, the worst, and round figures between them that do not crowd."""
+        if self.worst <= self.best:
+            return [self.best]
+        low = math.floor(math.log10(self.best if self.best > 0 else self.worst / 100))
+        high = math.ceil(math.log10(self.worst)) + 1
+        round_figures = [
+            digit * 10.0**power for power in range(low, high) for digit in (1, 1.5, 2, 3, 4, 5, 6, 7, 8)
+        ]
+        chosen = [self.best]
+        for figure in round_figures:
+            if figure > self.best and self.of(figure) - self.of(chosen[-1]) > 0.09 and self.of(figure) < 0.92:
+                chosen.append(figure)
+        return [*chosen, self.worst]

@@ -1,0 +1,282 @@
+"""The grid itself: heat maps of mean validation loss and error over learning rate × weight decay, in facets.
+
+Facets are batch sizes (columns) and hidden units (rows). Where the grid has an auxiliary weight, a selector shows
+the best over the weights or one weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.present import per_cent
+from search.report.content import Figure, Notice, Section, Spec, View
+from search.report.drawing import (
+    INK,
+    MUTED,
+    SCALE,
+    VERMILLION,
+    Shade,
+    categories,
+    layout,
+    note,
+    number,
+    plain,
+    spans,
+    suffix,
+)
+from search.report.importance import section_blocks as importance_blocks
+from search.report.parallel import parallel_coordinates
+from search.report.reading import Point, Reading
+from search.states import State
+from studies.configuration import Value, describe
+
+MARKS = {
+    State.DIVERGED: ("diverged", {"symbol": "x-thin", "size": 11, "line": {"width": 2, "color": VERMILLION}}),
+    State.PRUNED: ("pruned", {"symbol": "line-ew", "size": 11, "line": {"width": 2, "color": MUTED}}),
+    State.FAILED: (
+        "failed",
+        {"symbol": "triangle-up-open", "size": 11, "color": INK, "line": {"width": 1.5, "color": INK}},
+    ),
+    State.RUNNING: ("running", {"symbol": "circle", "size": 6, "color": MUTED}),
+    State.PENDING: ("not started", {"symbol": "circle", "size": 2.5, "color": MUTED}),
+}
+FIGURES = {"val_loss": "validation loss", "val_error": "validation error"}
+
+
+def section(reading: Reading) -> Section:
+    """What the search found over the grid."""
+    if not reading.finished:
+        return Section("The grid", (Notice("No configuration is finished yet: there is nothing to draw."),))
+    return Section(
+        "The grid",
+        (
+            heat_map(reading, "val_loss"),
+            heat_map(reading, "val_error"),
+            parallel_coordinates(reading),
+            *importance_blocks(reading),
+        ),
+    )
+
+
+def heat_map(reading: Reading, figure: str) -> Figure:
+    """Heat maps of `val_loss` or `val_error`."""
+    weights = reading.study.choices.get("aux_loss_weight", ())
+    known = [found for point in reading.points if (found := figure_of(point, figure)) is not None]
+    shade = Shade.over(known or [0.0, 1.0], logarithmic=figure == "val_loss")
+    views = [
+        View("best over the auxiliary weights" if weights else "", _facets(reading, figure, shade, None))
+    ]
+    if len(weights) > 1:
+        views += [
+            View(f"auxiliary weight {number(weight)}", _facets(reading, figure, shade, weight))
+            for weight in weights
+        ]
+    rows = len(reading.study.choices.get("hidden_units", (None,)))
+    columns = len(reading.study.choices["batch_size"])
+    rates, decays = (len(reading.study.choices[name]) for name in ("learning_rate", "weight_decay"))
+    name, what = reading.study.name, FIGURES[figure]
+    best = min(known) if known else None
+    scale = "of its logarithm " if shade.logarithmic else ""
+    return Figure(
+        f"{name}-{figure.replace('_', '-')}",
+        f"Mean {what} over learning rate × weight decay",
+        f"Means over folds after the last epoch{', in per cent' if figure == 'val_error' else ''}. Colours follow "
+        f"the square root {scale}between best and worst, so that differences near the best are seen. "
+        "A ring is the search’s best by the study’s metric, a square the paper’s configuration; cells without a "
+        "figure stay white, and the mark in them says why."
+        + (" “Best over” takes the lowest figure over the auxiliary weights." if weights else ""),
+        f"Heat maps of the mean {what}, one for each batch size"
+        f"{' and number of hidden units' if rows > 1 else ''}; "
+        + ("nothing is finished" if best is None else f"the lowest is {label(best, figure)}")
+        + f"; {sum(point.state == State.DIVERGED for point in reading.points)} configurations diverged and "
+        f"{sum(point.state in (State.PENDING, State.RUNNING) for point in reading.points)} are not finished.",
+        tuple(views),
+        height=120 + rows * max(150, 44 * decays),
+        least_width=130 + columns * max(150, 48 * rates),
+        choice="Auxiliary weight",
+    )
+
+
+def figure_of(point: Point, figure: str) -> float | None:
+    """The figure of a finished point."""
+    if point.state != State.FINISHED:
+        return None
+    return point.val_loss if figure == "val_loss" else point.val_error
+
+
+def label(value: float, figure: str) -> str:
+    """A figure as its cell shows it."""
+    return per_cent(value) if figure == "val_error" else f"{value:.3f}" if value < 100 else f"{value:.3g}"
+
+
+def _facets(reading: Reading, figure: str, shade: Shade, weight: Value | None) -> Spec:
+    choices = reading.study.choices
+    batches, rates, decays = (choices[name] for name in ("batch_size", "learning_rate", "weight_decay"))
+    hidden: Sequence[Value | None] = choices.get("hidden_units", (None,))
+    across, down = spans(len(batches), 0.03), spans(len(hidden), 0.06)[::-1]
+    data: list[Spec] = []
+    notes: list[Spec] = []
+    axes: Spec = {}
+    marked: dict[str, list[tuple[int, int, int, str]]] = {}
+    for row, units in enumerate(hidden):
+        for column, batch in enumerate(batches):
+            index = row * len(batches) + column
+            cells = _cells(reading, batch, units, weight)
+            data.append(_heat(cells, rates, decays, index, figure, shade))
+            for (x, y), points in cells.items():
+                for mark, text in _marks(reading, points, figure):
+                    marked.setdefault(mark, []).append((index, x, y, text))
+            end = suffix(index)
+            last = row == len(hidden) - 1
+            axes[f"xaxis{end}"] = categories(rates, "learning rate" if last else "") | {
+                "domain": across[column],
+                "anchor": f"y{end}",
+                "showticklabels": last,
+                "tickangle": 0,
+            }
+            axes[f"yaxis{end}"] = categories(decays, "weight decay" if column == 0 else "") | {
+                "domain": down[row],
+                "anchor": f"x{end}",
+                "showticklabels": column == 0,
+            }
+            facet = f"batch size {number(batch)}" + (f" · {units} hidden" if units is not None else "")
+            notes.append(
+                note(
+                    facet,
+                    sum(across[column]) / 2,
+                    down[row][1],
+                    xanchor="center",
+                    yanchor="bottom",
+                    font={"size": 12, "color": MUTED},
+                )
+            )
+    data += _mark_traces(marked)
+    ticks = shade.ticks()
+    colours = {
+        "colorscale": SCALE,
+        "cmin": 0,
+        "cmax": 1,
+        "colorbar": {
+            "thickness": 12,
+            "outlinewidth": 0,
+            "tickmode": "array",
+            "tickvals": [shade.of(tick) for tick in ticks],
+            "ticktext": [label(tick, figure) + (" %" if figure == "val_error" else "") for tick in ticks],
+        },
+    }
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
+    margin = {"l": 64, "r": 16, "t": 64, "b": 56}
+    return {
+        "data": data,
+        "layout": layout(annotations=notes, coloraxis=colours, legend=legend, margin=margin, **axes),
+    }
+
+
+Cells = dict[tuple[int, int], list[Point]]
+
+
+def _cells(reading: Reading, batch: Value, units: Value | None, weight: Value | None) -> Cells:
+    """The points of one facet by place of learning rate and weight decay; several where `weight` is None."""
+    rates, decays = reading.study.choices["learning_rate"], reading.study.choices["weight_decay"]
+    found: Cells = {}
+    for point in reading.points:
+        params = point.configuration
+        if params.batch_size != batch or params.hidden_units != units:
+            continue
+        if weight is not None and params.aux_loss_weight != weight:
+            continue
+        place = (rates.index(params.learning_rate), decays.index(params.weight_decay))
+        found.setdefault(place, []).append(point)
+    return found
+
+
+def _heat(
+    cells: Cells, rates: Sequence[Value], decays: Sequence[Value], index: int, figure: str, shade: Shade
+) -> Spec:
+    shades: list[list[float | None]] = [[None] * len(rates) for _ in decays]
+    texts = [[""] * len(rates) for _ in decays]
+    hovers = [[""] * len(rates) for _ in decays]
+    for (x, y), points in cells.items():
+        known = [(found, point) for point in points if (found := figure_of(point, figure)) is not None]
+        if known:
+            value, point = min(known, key=lambda entry: entry[0])
+            shades[y][x] = round(shade.of(value), 4)
+            texts[y][x] = label(value, figure)
+            hovers[y][x] = _hover(point, len(points), len(known))
+    end = suffix(index)
+    return {
+        "type": "heatmap",
+        "z": shades,
+        "text": texts,
+        "texttemplate": "%{text}",
+        "textfont": {"size": 11},
+        "hovertext": hovers,
+        "hoverinfo": "text",
+        "hoverongaps": False,
+        "xgap": 2,
+        "ygap": 2,
+        "coloraxis": "coloraxis",
+        "xaxis": f"x{end}",
+        "yaxis": f"y{end}",
+    }
+
+
+def _hover(point: Point, count: int, known: int) -> str:
+    lines = [
+        plain(describe(point.configuration.params)),
+        f"validation loss {point.val_loss:.4f}" if point.val_loss is not None else "no validation loss",
+        f"validation error {per_cent(point.val_error)} %",
+    ]
+    if count > 1:
+        lines.append(f"best of {known} finished of {count}")
+    return "<br>".join(lines)
+
+
+def _marks(reading: Reading, points: Sequence[Point], figure: str) -> list[tuple[str, str]]:
+    """The marks of a cell, with their hover texts."""
+    marks = []
+    configurations = [point.configuration for point in points]
+    if reading.best in configurations:
+        marks.append(("search’s best", "the search’s best"))
+    if reading.paper in configurations:
+        marks.append(("paper’s configuration", "the paper’s configuration"))
+    if all(figure_of(point, figure) is None for point in points):
+        # The state that most of them share; a cell of one weight has one.
+        states = [point.state for point in points]
+        state = max(MARKS, key=states.count)
+        name = MARKS[state][0]
+        marks.append((name, plain(f"{name}: {describe(points[0].configuration.params)}")))
+    return marks
+
+
+def _mark_traces(marked: dict[str, list[tuple[int, int, int, str]]]) -> list[Spec]:
+    """Scatter traces of the marks: one for each facet that has some, one legend entry for each kind."""
+    symbols: dict[str, Spec] = {
+        "search’s best": {"symbol": "circle-open", "size": 34, "line": {"width": 3, "color": VERMILLION}},
+        "paper’s configuration": {"symbol": "square-open", "size": 38, "line": {"width": 2, "color": INK}},
+    }
+    symbols |= {name: dict(marker) for name, marker in MARKS.values()}
+    traces: list[Spec] = []
+    for name, marker in symbols.items():
+        by_facet: dict[int, list[tuple[int, int, str]]] = {}
+        for index, x, y, text in marked.get(name, []):
+            by_facet.setdefault(index, []).append((x, y, text))
+        for place, (index, cells) in enumerate(by_facet.items()):
+            colour = marker.get("color") or marker["line"]["color"]
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": name,
+                    "legendgroup": name,
+                    "showlegend": place == 0,
+                    "x": [x for x, _, _ in cells],
+                    "y": [y for _, y, _ in cells],
+                    "text": [text for _, _, text in cells],
+                    "hoverinfo": "skip" if "open" in str(marker["symbol"]) and name != "failed" else "text",
+                    "marker": marker | {"color": colour},
+                    "xaxis": f"x{suffix(index)}",
+                    "yaxis": f"y{suffix(index)}",
+                }
+            )
+    return traces

@@ -1,0 +1,94 @@
+"""The figures as image files: Plotly's own renderer, kaleido, drives the Chrome or Chromium that is installed."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from search.errors import InputError, WorkError
+from search.report import files
+from search.report.content import Figure
+
+WIDTH = 1000
+"""CSS pixels; a PNG has twice as many of its own."""
+
+
+def check_renderer() -> tuple[Any, Any]:
+    """The modules `kaleido` and `kaleido.errors`, once they and a browser are found.
+
+    Raises:
+        InputError: saying what to install.
+    """
+    try:
+        kaleido = importlib.import_module("kaleido")
+        errors = importlib.import_module("kaleido.errors")
+        kaleido.Kaleido  # noqa: B018 - kaleido 0.x has none
+    except (ImportError, AttributeError):
+        raise InputError("--images needs kaleido 1 or newer: pip install 'pairsearch[images]'") from None
+    chromium = importlib.import_module("choreographer.browsers.chromium").Chromium
+    if not chromium.find_browser(skip_local=False):
+        raise InputError(
+            "--images needs Chrome or Chromium, and none was found: install one (Debian: apt-get install chromium), "
+            "or name it by the environment variable BROWSER_PATH"
+        )
+    return kaleido, errors
+
+
+def file_names(figure: Figure, kind: str) -> list[str]:
+    """The file of each view: the figure's name, numbered where there are several."""
+    if len(figure.views) == 1:
+        return [f"{figure.name}.{kind}"]
+    return [f"{figure.name}-{place}.{kind}" for place in range(1, len(figure.views) + 1)]
+
+
+def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
+    """Write every view of every figure as `svg` or `png`; returns the files.
+
+    Chromium runs without its sandbox, which it does not have as root or in most containers; it shows nothing but
+    these figures, and MathJax, which kaleido would fetch from the network, is left out.
+
+    Raises:
+        InputError: no kaleido, no browser, or the folder refuses.
+        WorkError: the browser ended, or a figure could not be drawn.
+    """
+    kaleido, errors = check_renderer()
+    names, jobs = [], []
+    with tempfile.TemporaryDirectory() as draft:
+        for figure in figures:
+            for view, name in zip(figure.views, file_names(figure, kind), strict=True):
+                names.append(name)
+                jobs.append(
+                    {
+                        "fig": view.spec,
+                        "path": str(Path(draft) / name),
+                        "opts": {
+                            "format": kind,
+                            "width": max(WIDTH, figure.least_width),
+                            "height": figure.height,
+                            "scale": 2 if kind == "png" else 1,
+                        },
+                    }
+                )
+        try:
+            kaleido.write_fig_from_object_sync(jobs, cancel_on_error=True, kopts={"mathjax": False})
+        except errors.ChromeNotFoundError:
+            raise InputError("--images: the browser that BROWSER_PATH names is not there") from None
+        except (
+            errors.BrowserClosedError,
+            errors.BrowserFailedError,
+            errors.KaleidoError,
+            errors.JavascriptError,
+            TimeoutError,
+        ) as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise WorkError(f"the figures could not be drawn: {text}") from None
+        files.make_folder(folder)
+        written = []
+        for name in names:
+            path = folder / name
+            files.write(path, (Path(draft) / name).read_bytes())
+            written.append(path)
+    return written

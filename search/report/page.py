@@ -1,0 +1,81 @@
+"""A report as one HTML page that works offline and loads nothing, however hostile its texts are.
+
+Three things keep a text from becoming anything else: the template escapes every value (Jinja2, autoescape), figures
+lie in the page as JSON in which no character can end the element, and a Content-Security-Policy names the page's
+scripts by their hashes, so that no other script runs even if one got in.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from search.report.content import Figure, Report
+
+TEMPLATES = "templates"
+
+
+def render(report: Report) -> str:
+    """The page."""
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - 5 MB
+
+    environment = Environment(
+        loader=PackageLoader("search.report", TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scripts = [get_plotlyjs(), _source(environment, "report.js")]
+    return environment.get_template("report.html").render(
+        report=report,
+        policy=content_security_policy(scripts),
+        # Ours, not data: they stand in the page as they are.
+        scripts=[Markup(script) for script in scripts],  # noqa: S704
+        style=Markup(_source(environment, "report.css")),  # noqa: S704
+        # Elements are known by number: a name may hold what an identifier or a selector may not.
+        numbers={figure.name: number for number, figure in enumerate(report.figures, start=1)},
+        data={figure.name: Markup(inline_json(_specs(figure))) for figure in report.figures},  # noqa: S704
+        kind=lambda block: type(block).__name__,
+    )
+
+
+def content_security_policy(scripts: list[str]) -> str:
+    """Nothing may be loaded; of scripts, only these run; images only where Plotly makes them for a download."""
+    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "connect-src 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def inline_json(value: Any) -> str:
+    """JSON that stays inside a `script` element: what HTML or JavaScript reads is written as `\\u....`.
+
+    Raises:
+        ValueError: NaN or an infinity, which JSON does not have.
+    """
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for character in "<>&'\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _hash(script: str) -> str:
+    # Browsers hash what the parser read, in which a carriage return is a line feed.
+    normal = script.replace("\r\n", "\n").replace("\r", "\n")
+    return base64.b64encode(hashlib.sha256(normal.encode()).digest()).decode()
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None  # noqa: S101 - given above
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _specs(figure: Figure) -> list[Any]:
+    return [view.spec for view in figure.views]

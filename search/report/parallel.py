@@ -1,0 +1,139 @@
+"""Parallel coordinates: every finished configuration as a line through its hyperparameters to its figure.
+
+Drawn as plain lines. Plotly's own `parcoords` needs WebGL and code made at run time, which the page's
+Content-Security-Policy refuses.
+"""
+
+from __future__ import annotations
+
+import math
+
+from search.report.content import Figure, Spec, View
+from search.report.drawing import LABELS, MUTED, RULE, SKY, VERMILLION, Shade, faded, layout, note, number
+from search.report.reading import Point, Reading
+
+GROUPS = (
+    (0.02, "best 2 %", VERMILLION, 1.0, 2.5),
+    (0.10, "2 to 10 %", "#0072B2", 0.75, 1.4),
+    (0.25, "10 to 25 %", SKY, 0.6, 1.0),
+    (0.50, "25 to 50 %", MUTED, 0.35, 0.7),
+    (1.00, "the other half", MUTED, 0.2, 0.6),
+)
+"""Groups by rank, up to this share of the finished ones: label, colour, opacity and width of the lines."""
+METRICS = {"val_loss": "validation loss", "val_error": "validation error"}
+
+
+def parallel_coordinates(reading: Reading) -> Figure:
+    """The figure; there is at least one finished configuration."""
+    points = reading.finished
+    names = list(reading.study.choices)
+    metric = reading.study.definition.metric
+    shade = Shade.over([_value(point) for point in points], logarithmic=metric == "val_loss")
+    lines = [_line(reading, point, rank / len(points), shade) for rank, point in enumerate(points)]
+    data: list[Spec] = []
+    start = 0
+    for share, label, colour, opacity, width in GROUPS:
+        end = max(math.ceil(share * len(points)), start)
+        if end > start:
+            data.append(_group(lines[start:end], label, faded(colour, opacity), width))
+        start = end
+    spec = {
+        # The best are drawn last, on top, and named first.
+        "data": data[::-1],
+        "layout": layout(
+            xaxis={
+                "range": [-0.12, len(names) + 0.12],
+                "tickmode": "array",
+                "tickvals": list(range(len(names) + 1)),
+                "ticktext": [*(LABELS[name] for name in names), METRICS[metric]],
+                "side": "bottom",
+                "showgrid": True,
+                "gridcolor": MUTED,
+                "zeroline": False,
+                "fixedrange": True,
+            },
+            yaxis={"range": [-0.02, 1.04], "visible": False, "fixedrange": True},
+            # Room for the name of the last axis: Plotly leaves out a label that would be cut.
+            margin={"l": 64, "r": 72, "t": 48, "b": 40},
+            annotations=_labels(reading, shade),
+            legend={
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "traceorder": "reversed",
+            },
+        ),
+    }
+    best = ", ".join(
+        f"{LABELS[name]} {number(value)}" for name, value in points[0].configuration.params.items()
+    )
+    return Figure(
+        f"{reading.study.name}-parallel",
+        "Parallel coordinates",
+        "Every finished configuration is a line from its hyperparameters to its figure, lowest at the bottom. Within "
+        "a value’s band the lines are spread by rank, the best below. Click an entry of the legend to hide or show it.",
+        f"Parallel coordinates of {len(points)} finished configurations; the best has {best}.",
+        (View("", spec),),
+        height=460,
+        least_width=130 * (len(names) + 1),
+    )
+
+
+def _value(point: Point) -> float:
+    assert point.value is not None  # noqa: S101 - `Reading.finished` leaves the others out
+    return point.value
+
+
+def _line(reading: Reading, point: Point, rank: float, shade: Shade) -> list[float]:
+    """Heights in [0, 1] of a point's line, one for each parameter and one for its figure."""
+    heights = []
+    for name, value in point.configuration.params.items():
+        values = sorted(reading.study.choices[name])
+        heights.append((values.index(value) + 0.15 + 0.7 * rank) / len(values))
+    return [*heights, shade.of(_value(point))]
+
+
+def _group(lines: list[list[float]], label: str, colour: str, width: float) -> Spec:
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for heights in lines:
+        xs += [*range(len(heights)), None]
+        ys += [*(round(height, 4) for height in heights), None]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": f"{label} ({len(lines)})",
+        "x": xs,
+        "y": ys,
+        "line": {"color": colour, "width": width},
+        "hoverinfo": "skip",
+    }
+
+
+def _labels(reading: Reading, shade: Shade) -> list[Spec]:
+    """The values beside their bands, and the figures beside the last axis."""
+    common: Spec = {
+        "xref": "x",
+        "yref": "y",
+        "xanchor": "left",
+        "xshift": 4,
+        "bgcolor": "rgba(255,255,255,0.85)",
+        "bordercolor": RULE,
+        "font": {"size": 12},
+    }
+    labels = []
+    for place, (name, choice) in enumerate(reading.study.choices.items()):
+        values = sorted(choice)
+        labels += [
+            note(number(value), place, (band + 0.5) / len(values), **common)
+            for band, value in enumerate(values)
+        ]
+        del name
+    end = len(reading.study.choices)
+    labels += [
+        note(f"{tick:.3g}", end, shade.of(tick), **(common | {"xanchor": "right", "xshift": -4}))
+        for tick in shade.ticks()
+    ]
+    return labels

@@ -1,0 +1,94 @@
+"""A finished study in a real optuna-dashboard, seen by a real browser."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import programs
+import pytest
+import tiny
+
+from data.sources import Source
+from search.catalogue import layout_order
+from search.creation import create_study
+from search.database import open_database
+from search.trials import open_storage
+from search.worker import Worker
+
+if TYPE_CHECKING:
+    from watching import BrowserPage
+
+HOSTILE = (
+    '<img src=x onerror="window.hacked=1"> **bold** http://evil.example/ <script>window.hacked=1</script>'
+)
+
+
+@pytest.fixture
+def dashboard(tmp_path: Path, digits_source: Source) -> Iterator[str]:
+    """Address of a `pairsearch dashboard` over the tiny study, searched to its end; its title is hostile."""
+    pytest.importorskip("optuna_dashboard")
+    url = f"sqlite:///{tmp_path / 'pairsearch.db'}"
+    database = open_database(url, create=True)
+    storage = open_storage(database)
+    study = create_study(database, tiny.definition(title=HOSTILE), digits_source, storage).study
+    Worker(database, storage, study, tiny.Answering(), stopping=threading.Event()).run()
+    storage.engine.dispose()
+    database.close()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "search", "dashboard", "--port", str(port), "--storage", url],
+        cwd=tmp_path,
+        env=programs.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def answers() -> bool:
+        assert process.poll() is None, "the dashboard ended"
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        programs.wait_for(answers, "the dashboard")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_the_dashboard_shows_note_trials_and_history_and_speaks_to_nobody_else(
+    dashboard: str, browser_page: BrowserPage
+) -> None:
+    from playwright.sync_api import expect  # noqa: PLC0415
+
+    page = browser_page.page
+    page.goto(f"{dashboard}/dashboard/studies/1/note")
+    expect(page.get_by_role("heading", name="How to read it")).to_be_visible()
+    expect(page.get_by_role("row", name="learning_rate 0.0001, 0.001")).to_be_visible()
+    # The title is there letter by letter, and nothing that it asked for.
+    expect(page.get_by_text(HOSTILE)).to_be_visible()
+    assert page.locator("main img, main script, main a[href*=evil]").count() == 0
+
+    first = layout_order(tiny.definition())[0]
+    page.goto(f"{dashboard}/dashboard/studies/1/trials?numbers=0")
+    expect(page.get_by_text("8 Trials")).to_be_visible()
+    expect(page.get_by_text(f"{tiny.value_of(first):g}", exact=True).first).to_be_visible()
+    for name, value in first.params.items():
+        expect(page.get_by_text(f"{name} {value!r}").first).to_be_visible()
+
+    page.goto(f"{dashboard}/dashboard/studies/1")
+    history = page.locator("#plot-history")
+    expect(history.locator(".scatterlayer .point").nth(7)).to_be_attached()
+    expect(history.get_by_text("val_loss", exact=True)).to_be_attached()
+
+    assert page.evaluate("window.hacked") is None
+    assert (browser_page.complaints, browser_page.dialogs) == ([], [])
+    assert [url for url in browser_page.requests if not url.startswith(f"{dashboard}/")] == []

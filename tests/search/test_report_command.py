@@ -1,0 +1,156 @@
+"""The report command of the real program: files, refusals, what is left behind, image files."""
+
+from __future__ import annotations
+
+import importlib.util
+import stat
+import sys
+import webbrowser
+from pathlib import Path
+
+import programs
+import pytest
+import reported
+from availability import unavailable
+
+from search.commands.reporting import ImageFormat, report
+from search.database import open_database
+from search.errors import InputError, WorkError
+from search.report import files, images
+
+NO_KALEIDO = "kaleido is not installed: pip install 'pairsearch[images]' brings it"
+
+# One test process makes the study for all of them.
+pytestmark = pytest.mark.xdist_group("report")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose `pairsearch.db` holds a study that is half done and one that was just created."""
+    found = tmp_path_factory.mktemp("reported")
+    database = open_database(f"sqlite:///{found / 'pairsearch.db'}", create=True)
+    reported.finish(database, reported.create(database), 16)
+    reported.create(database, name="fresh")
+    database.close()
+    return found
+
+
+def test_it_writes_one_page_and_says_where(folder: Path, tmp_path: Path) -> None:
+    ended = programs.run(folder, "report", "pairs", "fresh", "pairs", "--out", str(tmp_path))
+    assert (ended.code, ended.err) == (0, "")
+    path = tmp_path / "pairsearch-report.html"
+    assert ended.out == f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)\n"
+    assert list(tmp_path.iterdir()) == [path]
+    page = path.read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "<title>pairsearch report: pairs, fresh</title>" in page
+
+
+def test_it_replaces_an_earlier_report_in_the_working_directory(folder: Path) -> None:
+    path = folder / files.PAGE
+    path.write_text("an earlier one")
+    assert programs.run(folder, "report", "fresh").code == 0
+    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_a_database_that_may_only_be_read_is_enough(folder: Path, tmp_path: Path) -> None:
+    storage = "sqlite:///file:pairsearch.db?mode=ro&uri=true"
+    before = (folder / "pairsearch.db").read_bytes()
+    assert programs.run(folder, "report", "pairs", "--out", str(tmp_path), "--storage", storage).code == 0
+    assert (folder / "pairsearch.db").read_bytes() == before
+
+
+def test_an_unknown_study_is_refused(folder: Path, tmp_path: Path) -> None:
+    complaint = programs.run(folder, "report", "pairs", "nobody", "--out", str(tmp_path)).complaint
+    assert "study nobody is not in" in complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in ("missing", "file"):
+        complaint = programs.run(folder, "report", "pairs", "--out", str(tmp_path / out)).complaint
+        assert "there is no such folder" in complaint
+    (tmp_path / "taken" / files.PAGE).mkdir(parents=True)
+    complaint = programs.run(folder, "report", "pairs", "--out", str(tmp_path / "taken")).complaint
+    assert "is a folder" in complaint
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == [files.PAGE]
+
+
+def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(InputError, match="this user may not write there"):
+        files.check_folder(tmp_path)
+
+
+def test_a_page_has_the_permissions_of_any_other_file(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"")
+    files.write(tmp_path / "page", b"whole")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("page", "other")}
+    assert len(modes) == 1
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that has room for a file's name and none for what is in it."""
+
+    def replace(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_leaves_the_earlier_page_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("an earlier one")
+    with pytest.raises(WorkError, match="No space left on device"):
+        files.write(tmp_path / "page", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+    assert (tmp_path / "page").read_text() == "an earlier one"
+
+
+def test_open_shows_the_page(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: shown.append(address) is None)
+    report(["fresh"], out=tmp_path, open_=True, storage=f"sqlite:///{folder / 'pairsearch.db'}")
+    assert shown == [(tmp_path / files.PAGE).as_uri()]
+
+
+def test_images_without_kaleido_or_a_browser_say_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if importlib.util.find_spec("kaleido") is None:
+        unavailable(NO_KALEIDO)
+    from choreographer.browsers.chromium import Chromium  # noqa: PLC0415
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Chromium, "find_browser", lambda **options: None)
+        with pytest.raises(InputError, match="apt-get install chromium"):
+            report(["fresh"], out=tmp_path, images=True)
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    with pytest.raises(InputError, match=r"pip install 'pairsearch\[images\]'"):
+        report(["fresh"], out=tmp_path, images=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "start"), [("svg", b"<svg"), ("png", b"\x89PNG")])
+def test_every_view_of_a_figure_becomes_an_image_file(
+    chromium: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, start: bytes
+) -> None:
+    if importlib.util.find_spec("kaleido") is None:
+        unavailable(NO_KALEIDO)
+    monkeypatch.setenv("BROWSER_PATH", chromium)
+    from search.commands.reporting import compose  # noqa: PLC0415
+
+    composed = compose(f"sqlite:///{folder / 'pairsearch.db'}", ["pairs"])
+    figures = [figure for figure in composed.figures if figure.name in ("pairs-val-loss", "pairs-parallel")]
+    written = images.write(figures, tmp_path / "figures", ImageFormat(kind).value)
+    assert [path.name for path in written] == [
+        f"pairs-val-loss-1.{kind}",
+        f"pairs-val-loss-2.{kind}",
+        f"pairs-val-loss-3.{kind}",
+        f"pairs-parallel.{kind}",
+    ]
+    assert sorted(tmp_path.rglob("*.*")) == sorted(written)
+    for path in written:
+        assert path.read_bytes().startswith(start)

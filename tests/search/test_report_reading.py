@@ -1,0 +1,131 @@
+"""What the report reads, on SQLite and PostgreSQL, and that it only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import reported
+from sqlalchemy import event
+
+from search.catalogue import get_study
+from search.database import Database, open_database
+from search.report.reading import TOP, Reading, read
+from search.states import State
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = open_database(database_url, create=True)
+    yield opened
+    opened.close()
+
+
+def test_a_study_that_was_just_created_has_points_and_nothing_else(database: Database) -> None:
+    reading = read(database, reported.create(database))
+    assert {point.state for point in reading.points} == {State.PENDING}
+    assert len(reading.points) == 32
+    assert (reading.best, reading.top, reading.origins, reading.remarks) == (None, (), (), ())
+    assert (reading.covered, reading.evaluated, reading.first_result) == (0, {}, None)
+
+
+def test_figures_are_those_of_the_ledger(database: Database) -> None:
+    study = reported.create(database)
+    reported.finish(database, study, 10)
+    reading = read(database, study)
+    assert reading.counts[State.FINISHED] == reading.covered == 10
+    values = [point.value for point in reading.finished]
+    assert values == sorted(reported.value_of(point.configuration) for point in reading.finished)
+    assert reading.best == reading.finished[0].configuration
+    assert [curves.configuration for curves in reading.top] == [
+        point.configuration for point in reading.finished[:TOP]
+    ]
+    expected = reported.outcome(reading.top[0].configuration)
+    assert reading.top[0].val_loss == tuple(map(tuple, expected.val_loss.tolist()))
+    assert reading.top[0].train_loss == tuple(map(tuple, expected.train_loss.tolist()))
+
+
+def test_reasons_and_origins_are_grouped(database: Database) -> None:
+    study = reported.create(database)
+    reported.finish(database, study, 3, host="one")
+    reported.finish(database, study, 1, host="two")
+    first = reported.end(database, study, State.FAILED, "out of memory")
+    second = reported.end(database, study, State.FAILED, "out of memory")
+    third = reported.end(database, study, State.DIVERGED, "fold 1 diverged")
+    reading = read(database, study)
+    assert [(r.state, r.reason, r.configurations, r.example) for r in reading.remarks] == [
+        (State.FAILED, "out of memory", 2, min(first, second)),
+        (State.DIVERGED, "fold 1 diverged", 1, third),
+    ]
+    assert [(origin.facts["host"], origin.results, origin.seconds) for origin in reading.origins] == [
+        ("one", 3, 0.75),
+        ("two", 1, 0.25),
+    ]
+    assert (reading.covered, reading.claims) == (5, 7)
+
+
+def test_a_password_in_a_reason_is_hidden(database: Database) -> None:
+    study = reported.create(database)
+    reported.end(database, study, State.FAILED, "no answer from postgresql://ann:open-sesame@host/db")
+    (remark,) = read(database, study).remarks
+    assert remark.reason == "no answer from postgresql://ann:***@host/db"
+
+
+def test_rounds_come_with_their_curves_in_order(database: Database) -> None:
+    study = reported.create(database)
+    assert study.definition.paper is not None
+    configuration = study.definition.paper.configuration
+    reported.evaluate(database, study, configuration, [0.05, 0.07])
+    rounds = read(database, study).evaluated[configuration.key]
+    assert [entry.test_error for entry in rounds] == [0.05, 0.07]
+    assert rounds[1].test_curve == pytest.approx((0.37, 0.27, 0.17, 0.07))
+
+
+def test_studies_are_told_apart(database: Database) -> None:
+    first, second = reported.create(database), reported.create(database, name="other")
+    reported.finish(database, first, 5)
+    assert [read(database, study).covered for study in (first, second)] == [5, 0]
+
+
+def statements(database: Database, name: str) -> tuple[Reading, list[str]]:
+    """A reading, and the statements that it took."""
+    study = get_study(database, name)
+    said: list[str] = []
+
+    def listen(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        said.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", listen)
+    try:
+        return read(database, study), said
+    finally:
+        event.remove(database.engine, "before_cursor_execute", listen)
+
+
+def test_it_only_reads_and_takes_no_more_statements_for_more_configurations(database: Database) -> None:
+    study = reported.create(database)
+    reported.finish(database, study, TOP)
+    few, said_of_few = statements(database, study.name)
+    reported.finish(database, study)
+    many, said_of_many = statements(database, study.name)
+    assert (few.covered, many.covered) == (TOP, 32)
+    assert len(said_of_many) == len(said_of_few)
+    assert {statement.split()[0].upper() for statement in said_of_many} <= {"SELECT", "BEGIN"}
+
+
+def read_only(url: str) -> str:
+    """The same database, opened so that it refuses every write."""
+    if url.startswith("sqlite:///"):
+        return f"sqlite:///file:{Path(url.removeprefix('sqlite:///'))}?mode=ro&uri=true"
+    return f"{url}{'&' if '?' in url else '?'}options=-c%20default_transaction_read_only%3Don"
+
+
+def test_a_database_that_may_only_be_read_is_enough(database_url: str, database: Database) -> None:
+    study = reported.create(database)
+    reported.finish(database, study)
+    guarded = open_database(read_only(database_url))
+    try:
+        assert read(guarded, get_study(guarded, study.name)) == read(database, study)
+    finally:
+        guarded.close()
