@@ -85,6 +85,17 @@ def progress_table(
     return table
 
 
+def failure_lines(progress: Progress) -> list[str]:
+    """What failed in a study and what to do about it; nothing where nothing failed."""
+    if not progress.failures:
+        return []
+    return [
+        f"{progress.study}: coverage {progress.covered}/{progress.total}, {len(progress.failures)} failed "
+        f"(`pairsearch retry {progress.study}` lays them out again):",
+        *(f"  {key}: {reason}" for key, reason in progress.failures.items()),
+    ]
+
+
 def progress_json(progress: Progress) -> dict[str, Any]:
     """What `status --json` prints for a study."""
     return {

@@ -20,7 +20,7 @@ class SearchProgress:
     """Shows how far studies are, with the rate of this run and the time left at that rate.
 
     Args:
-        console: where to; `is_terminal` decides between the two forms.
+        console: where to; `is_interactive`, which a log, a pipe and a dumb terminal are not, decides the form.
         clock: seconds that only go forward.
     """
 
@@ -32,7 +32,7 @@ class SearchProgress:
         self._printed = float("-inf")
         self._lines: list[str] = []
         self._live = (
-            Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+            Live(console=console, refresh_per_second=4, transient=True) if console.is_interactive else None
         )
 
     def __enter__(self) -> SearchProgress:

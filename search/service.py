@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from data.sources import Source
 from models.training import EpochReport
@@ -15,8 +19,10 @@ from search import session, views
 from search.catalogue import StoredStudy
 from search.database import Database
 from search.errors import DatabaseAwayError, StudyError, WorkError
-from search.evaluation import Request, evaluate, missing_rounds
+from search.evaluation import Request, TrainedRound, evaluate, missing_rounds
+from search.keeping import ModelFolder, rounds_without_model, train_again
 from search.objective import CrossValidation
+from search.patience import PATIENCE_SECONDS, patiently
 from search.pool import Pool
 from search.present import TableRow
 from search.progress import SearchProgress
@@ -38,7 +44,7 @@ class WorkerOptions:
     max_trials: int | None = None
     device: str = "cpu"
     lease_seconds: float = 60.0
-    patience: float = 300.0
+    patience: float = PATIENCE_SECONDS
 
 
 def work(
@@ -52,11 +58,12 @@ def work(
     """Be one worker: go through the studies in their order until nothing is left."""
     from search.ledger import Ledger  # noqa: PLC0415
 
-    storage = open_storage(database)
+    storage = patiently(lambda: open_storage(database), options.patience)
     tallies: list[Tally] = []
     try:
         for study in studies:
-            worker = Worker(
+            make = partial(
+                Worker,
                 database,
                 storage,
                 study,
@@ -67,6 +74,7 @@ def work(
                 patience=options.patience,
                 say=say,
             )
+            worker = patiently(make, options.patience)
             done = sum(tally.finished + tally.failed for tally in tallies)
             left = None if options.max_trials is None else options.max_trials - done
             if stopping.is_set() or left == 0:
@@ -83,12 +91,15 @@ def search(
     arguments: Sequence[str],
     workers: int,
     console: Console,
+    complain: Say,
     limit: int | None = None,
 ) -> list[views.Progress]:
     """Run worker processes over the studies and show their progress until they end.
 
     Args:
         arguments: of `pairsearch worker`, for every process.
+        console: shows progress.
+        complain: told of workers that ended otherwise than well.
 
     Returns:
         The final progress of each study.
@@ -117,7 +128,7 @@ def search(
             complaints = pool.complaints()
         session.reconcile(database, studies)
         for complaint in complaints:
-            console.print(complaint, style="yellow", highlight=False, soft_wrap=True, markup=False)
+            complain(complaint)
         latest = look()
     left = [f"{progress.study} {progress.open}" for progress in latest if progress.open]
     if left:
@@ -149,57 +160,102 @@ def configurations_to_evaluate(
     return [entry.configuration for entry in ranked]
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """How rounds are trained.
+
+    Args:
+        threads: rounds trained at a time.
+        models: where their models are kept, None to keep none.
+        again: whether stored rounds without a model are trained again for it.
+    """
+
+    device: str
+    threads: int
+    stopping: threading.Event
+    console: Console
+    models: ModelFolder | None = None
+    again: bool = False
+
+    def rounds(
+        self,
+        database: Database,
+        study: StoredStudy,
+        source: Source,
+        configuration: Configuration,
+        wanted: int,
+    ) -> None:
+        """Train the rounds of a configuration that are missing, keep models, and say what was done."""
+        label = f"{study.name}: {wanted} rounds of {configuration.key}"
+        missing = missing_rounds(database, study, configuration, wanted)
+        models, said = self.models, ["all stored before"]
+
+        def keep(trained: Sequence[TrainedRound]) -> None:
+            if models is not None:
+                models.keep(study, source, configuration, trained)
+
+        if missing:
+            with self._shown(label) as options:
+                request, start = Request(configuration, missing), time.monotonic()
+                stored = evaluate(
+                    database, study, source, request, worker=worker_name(), keep=keep, **options
+                )
+            if self.stopping.is_set() and stored == 0:
+                raise KeyboardInterrupt
+            said = [f"{stored} trained in {time.monotonic() - start:.1f} s"]
+            if models is not None:
+                said.append(f"models in {models.path}")
+        if models is not None:
+            absent = rounds_without_model(database, study, configuration, wanted, models)
+            if absent and self.again:
+                with self._shown(label) as options:
+                    request = Request(configuration, absent)
+                    others = train_again(database, study, source, request, models, **options)
+                if others is None:
+                    raise KeyboardInterrupt
+                said.append(f"{len(absent)} trained again for their models, ")
+                said[-1] += (
+                    f"{others} of them with other figures than those stored (another processor or other versions)"
+                    if others
+                    else "with the stored figures bit for bit"
+                )
+            elif absent:
+                said.append(
+                    f"{len(absent)} without a model in {models.path} (--models {models.path} trains them again)"
+                )
+        self.console.print(f"{label}: {', '.join(said)}", highlight=False, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def _shown(self, label: str) -> Iterator[dict[str, Any]]:
+        """Options of the training, whose epochs are shown while the block runs."""
+        with self.console.status(Text(f"{label}: starting")) as status:
+
+            def on_epoch(report: EpochReport) -> bool:
+                errors = report.error["test"]
+                status.update(Text(f"{label}: epoch {report.epoch}, test error {100 * errors.mean():.2f} %"))
+                return not self.stopping.is_set()
+
+            yield {"device": self.device, "threads": self.threads, "on_epoch": on_epoch}
+
+
 def evaluate_studies(
     database: Database,
     chosen: Sequence[tuple[StoredStudy, Sequence[Configuration]]],
     source: Source,
-    *,
+    evaluator: Evaluator,
     rounds: int | None,
-    device: str,
-    threads: int,
-    stopping: threading.Event,
-    console: Console,
 ) -> list[TableRow]:
     """Train the rounds that are missing, and give a row of Table 1 for each configuration.
 
     Args:
         rounds: None for what each definition says.
-        threads: rounds trained at a time.
     """
-    worker = worker_name()
     rows = []
     for study, configurations in chosen:
-        wanted = rounds or study.definition.evaluation.rounds
         for configuration in configurations:
-            missing = missing_rounds(database, study, configuration, wanted)
-            label = f"{study.name}: {wanted} rounds of {configuration.key}"
-            if missing:
-                with console.status(f"{label}: starting") as status:
-
-                    def on_epoch(report: EpochReport, status: object = status, label: str = label) -> bool:
-                        errors = report.error["test"]
-                        status.update(  # type: ignore[attr-defined]
-                            f"{label}: epoch {report.epoch}, test error {100 * errors.mean():.2f} %"
-                        )
-                        return not stopping.is_set()
-
-                    start = time.monotonic()
-                    stored = evaluate(
-                        database,
-                        study,
-                        source,
-                        Request(configuration, missing),
-                        worker=worker,
-                        device=device,
-                        threads=threads,
-                        on_epoch=on_epoch,
-                    )
-                if stopping.is_set() and stored == 0:
-                    raise KeyboardInterrupt
-                took = f"{stored} trained in {time.monotonic() - start:.1f} s"
-            else:
-                took = "all stored before"
-            console.print(f"{label}: {took}", highlight=False, soft_wrap=True, markup=False)
+            evaluator.rounds(
+                database, study, source, configuration, rounds or study.definition.evaluation.rounds
+            )
             rows.append(
                 TableRow(
                     definition=study.definition,

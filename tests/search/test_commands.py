@@ -56,12 +56,16 @@ def test_status_tells_progress(searched: Path) -> None:
 
 
 def test_best_ranks_configurations(searched: Path) -> None:
-    ranked = answer(searched, "best", "tiny", "--top", "3")
+    found = answer(searched, "best", "tiny", "--top", "3")
+    ranked = found["ranked"]
     assert [entry["rank"] for entry in ranked] == [1, 2, 3]
     assert [entry["value"] for entry in ranked] == sorted(entry["value"] for entry in ranked)
     assert set(ranked[0]) == {"rank", "params", "value", "val_loss", "val_error", "seconds"}
     assert set(ranked[0]["params"]) == {"batch_size", "learning_rate", "weight_decay"}
-    assert len(answer(searched, "best", "tiny")) == 8
+    assert found["verdict"]["considered"] == 8
+    assert found["verdict"]["winner"] == ranked[0]["params"]
+    everything = answer(searched, "best", "tiny")
+    assert (len(everything["ranked"]), everything["verdict"]) == (8, found["verdict"])
 
 
 def test_studies_lists_what_is_shipped_and_what_is_there(searched: Path, tmp_path: Path) -> None:

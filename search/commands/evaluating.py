@@ -1,0 +1,154 @@
+"""Commands of the final evaluation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search import threads
+from search.terminal import (
+    DEFAULT_MODELS,
+    DEFAULT_STORAGE,
+    AsJson,
+    DataDir,
+    DataKind,
+    Device,
+    Models,
+    NoModels,
+    Quiet,
+    Storage,
+    Studies,
+    console,
+    print_json,
+    teller,
+)
+
+if TYPE_CHECKING:
+    from search.database import Database
+    from search.keeping import ModelFolder
+
+
+def evaluate(
+    study: Studies,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best configurations of each study.")] = 1,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rounds for each configuration.", show_default="the definition's, 10"),
+    ] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The configurations of the paper's Table 1 instead.")
+    ] = False,
+    models: Models = None,
+    no_models: NoModels = False,
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the best configurations afresh, ten rounds each, and print Table 1; finished rounds are kept.
+
+    The trained models are kept too, one file for each round; `pairsearch predict` asks one of them.
+    """
+    from search.database import open_database
+
+    database = open_database(storage, create=paper)
+    run_evaluation(
+        database,
+        study,
+        Wanted(top=top, rounds=rounds, paper=paper),
+        data=data,
+        data_dir=data_dir,
+        device=device,
+        models=models,
+        no_models=no_models,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be evaluated of each study; `limit` as for the search."""
+
+    top: int = 1
+    rounds: int | None = None
+    paper: bool = False
+    limit: int | None = None
+
+
+def run_evaluation(
+    database: Database,
+    given: list[str],
+    wanted: Wanted,
+    *,
+    data: str | None,
+    data_dir: Path | None,
+    device: str,
+    models: Path | None,
+    no_models: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Evaluate studies and print Table 1."""
+    from search import present, service, session
+    from search.session import DataChoice
+    from search.worker import signals
+
+    say = teller(error=as_json, quiet=quiet)
+    folder = model_folder(models, no_models, say)
+    definitions = session.definitions_of(database, given)
+    source, _ = session.load_source(database, definitions, DataChoice(data, data_dir), say)
+    if wanted.paper:
+        session.create_all(database, definitions, source)
+    stored = session.existing(database, definitions, source)
+    # All that can be refused is refused before anything is trained.
+    chosen = [
+        (
+            study,
+            service.configurations_to_evaluate(
+                database, study, top=wanted.top, paper=wanted.paper, limit=wanted.limit
+            ),
+        )
+        for study in stored
+    ]
+    stopping = threading.Event()
+    with signals(stopping):
+        evaluator = service.Evaluator(
+            device=device,
+            threads=threads.cores(),
+            stopping=stopping,
+            console=console(error=as_json, quiet=quiet),
+            models=folder,
+            again=models is not None,
+        )
+        rows = service.evaluate_studies(database, chosen, source, evaluator, wanted.rounds)
+    if as_json:
+        print_json(present.table_1_json(rows))
+    else:
+        console().print(present.table_1(rows))
+
+
+def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> ModelFolder | None:
+    """Where models are kept: the folder that was given, or the default one where it can be written to."""
+    from search.errors import InputError
+    from search.keeping import ModelFolder
+
+    if none:
+        if given is not None:
+            raise InputError("--models and --no-models: give one of them")
+        return None
+    try:
+        return ModelFolder(given or DEFAULT_MODELS)
+    except InputError as error:
+        if given is not None:
+            raise
+        # The figures matter more: a container's working directory may be read-only.
+        say(f"trained models are not kept: {error}; name a folder by --models")
+        return None

@@ -1,0 +1,114 @@
+"""Commands that look at a database: studies, status, best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.terminal import (
+    DEFAULT_STORAGE,
+    AsJson,
+    SomeStudies,
+    Storage,
+    console,
+    print_json,
+    say,
+)
+
+if TYPE_CHECKING:
+    from search.database import Database
+
+
+def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """List the shipped definitions, and the studies in the database with their progress."""
+    from rich.table import Table
+
+    from search import present, views
+    from search.catalogue import list_studies
+    from studies.definition import read, shipped
+
+    known = [read(path) for path in shipped().values()]
+    database = open_if_there(storage)
+    stored = [] if database is None else [views.progress(database, study) for study in list_studies(database)]
+    if as_json:
+        definitions = [
+            d.model_dump(mode="json") | {"configurations": len(d.grid.configurations())} for d in known
+        ]
+        print_json({"shipped": definitions, "database": [present.progress_json(p) for p in stored]})
+        return
+    table = Table(title="definitions shipped with pairsearch", title_justify="left")
+    for name in ("study", "title", "protocol"):
+        table.add_column(name)
+    table.add_column("configurations", justify="right")
+    for definition in known:
+        protocol = f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs"
+        count = str(len(definition.grid.configurations()))
+        table.add_row(definition.name, definition.title, protocol, count)
+    screen = console()
+    screen.print(table)
+    if database is None:
+        screen.print("no studies in the database yet: `pairsearch create` makes them", markup=False)
+    else:
+        screen.print(present.progress_table(stored, title=f"studies in {database.label}"))
+
+
+def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """Show how far studies are; also frees the configurations of workers that fell silent."""
+    from search import present, views
+    from search.catalogue import get_study, list_studies
+    from search.database import open_database
+    from search.errors import StorageError
+    from search.ledger import Ledger
+
+    database = open_database(storage)
+    chosen = [get_study(database, name) for name in study] if study else list_studies(database)
+    for found in chosen:
+        try:
+            Ledger(database, found.id).reap()
+        except StorageError:
+            break  # a database that may only be read can still be looked at
+    progresses = [views.progress(database, found) for found in chosen]
+    if as_json:
+        print_json([present.progress_json(progress) for progress in progresses])
+        return
+    screen = console()
+    screen.print(present.progress_table(progresses))
+    for progress in progresses:
+        for line in present.failure_lines(progress):
+            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def best(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
+    top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best configurations of a study, and how far its folds can tell which is the best."""
+    from search import present, present_verdict, views
+    from search.catalogue import get_study
+    from search.database import open_database
+    from search.judging import judge_study
+
+    database = open_database(storage)
+    found = get_study(database, study)
+    ranked = views.best(database, found, top)
+    judged = judge_study(database, found)
+    if as_json:
+        verdict = present_verdict.verdict_json(judged)
+        print_json({"ranked": [present.ranked_json(entry) for entry in ranked], "verdict": verdict})
+    elif ranked:
+        screen = console()
+        screen.print(present.ranked_table(found.name, found.definition.metric, ranked))
+        for line in present_verdict.verdict_lines(judged):
+            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+    else:
+        say(f"{found.name}: no configuration is finished yet")
+
+
+def open_if_there(storage: str) -> Database | None:
+    from search.database import Database, open_database
+
+    file = Database(storage).file
+    return None if file is not None and not file.exists() else open_database(storage)

@@ -1,0 +1,244 @@
+"""Commands that search: create, worker, run, retry, reproduce."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search import threads
+from search.commands.evaluating import Wanted, run_evaluation
+from search.errors import ExitCode
+from search.terminal import (
+    DEFAULT_STORAGE,
+    AsJson,
+    DataDir,
+    DataKind,
+    Device,
+    Lease,
+    Limit,
+    Models,
+    NoModels,
+    Quiet,
+    Storage,
+    Studies,
+    console,
+    print_json,
+    say,
+    teller,
+)
+
+if TYPE_CHECKING:
+    from search.database import Database
+
+
+def create(
+    study: Studies,
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create studies and lay out their grids; run again, it changes nothing more."""
+    from search import session
+    from search.database import open_database
+    from search.session import DataChoice
+
+    database = open_database(storage, create=True)
+    say = teller(error=as_json, quiet=quiet)
+    definitions = session.definitions_of(database, study)
+    source, _ = session.load_source(database, definitions, DataChoice(data, data_dir), say)
+    creations = session.create_all(database, definitions, source)
+    for creation in creations:
+        what = "created" if creation.created else "was there"
+        say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out")
+    if as_json:
+        print_json(
+            [
+                {"study": made.study.name, "created": made.created, "laid_out": made.laid_out}
+                for made in creations
+            ]
+        )
+
+
+def worker(
+    study: Studies,
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    max_trials: Annotated[
+        int | None, typer.Option(min=1, help="End after so many.", show_default="no end")
+    ] = None,
+    limit: Limit = None,
+    device: Device = "cpu",
+    lease: Lease = 60.0,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a database that is away.")
+    ] = 300.0,
+    quiet: Quiet = False,
+) -> None:
+    """Be one worker: claim configurations until none is left. SIGTERM hands the current one back and exits 0."""
+    from search import service, session
+    from search.database import open_database
+    from search.patience import patiently
+    from search.session import DataChoice
+    from search.worker import signals
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    say = teller(quiet=quiet)
+    stopping = threading.Event()
+    with signals(stopping) as caught:
+        database = open_database(storage)
+        definitions = patiently(lambda: session.definitions_of(database, study), patience)
+        source, _ = patiently(
+            lambda: session.load_source(database, definitions, DataChoice(data, data_dir), say), patience
+        )
+        tally = service.work(
+            database,
+            patiently(lambda: session.existing(database, definitions, source), patience),
+            source,
+            service.WorkerOptions(limit, max_trials, device, lease, patience),
+            stopping,
+            say,
+        )
+    say(
+        f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
+        f"{tally.failed} failed"
+    )
+    if signal.SIGINT in caught:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if tally.failed:
+        raise typer.Exit(ExitCode.WORK_FAILED)
+
+
+def run(
+    study: Studies,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes; one core each.")] = 1,
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    limit: Limit = None,
+    device: Device = "cpu",
+    lease: Lease = 60.0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create studies, run worker processes over them with live progress, and print the best."""
+    from search import present, views
+    from search.catalogue import get_study
+    from search.database import open_database
+
+    database = open_database(storage, create=True)
+    options = SearchOptions(workers, data, data_dir, limit, device, lease)
+    names = run_search(database, study, options, quiet=quiet, as_json=as_json)
+    studies = [get_study(database, name) for name in names]
+    found = [(stored, views.best(database, stored, 5, limit)) for stored in studies]
+    if as_json:
+        print_json(
+            [
+                present.progress_json(views.progress(database, stored, limit))
+                | {"top": [present.ranked_json(entry) for entry in ranked]}
+                for stored, ranked in found
+            ]
+        )
+        return
+    screen = console()
+    for stored, ranked in found:
+        screen.print(present.ranked_table(stored.name, stored.definition.metric, ranked))
+
+
+def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:
+    """Lay out again what failed: workers then try it as if for the first time."""
+    from search.catalogue import get_study
+    from search.database import open_database
+    from search.ledger import Ledger
+
+    database = open_database(storage)
+    for found in [get_study(database, name) for name in study]:
+        keys = Ledger(database, found.id).retry()
+        say(f"{found.name}: {len(keys)} failed configurations laid out again")
+
+
+def reproduce(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A slice of each grid, with the paper's configuration in it.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes.", show_default="the cores")
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    device: Device = "cpu",
+    models: Models = None,
+    no_models: NoModels = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """The main job: search the paper's four studies, evaluate the best of each, print Table 1."""
+    from search.database import open_database
+    from search.reproduce import QUICK_LIMIT, study_names
+
+    database = open_database(storage, create=True)
+    limit = QUICK_LIMIT if quick else None
+    names = study_names()
+    options = SearchOptions(workers or threads.cores(), data, data_dir, limit, device)
+    run_search(database, names, options, quiet=quiet, as_json=as_json)
+    run_evaluation(
+        database,
+        names,
+        Wanted(limit=limit),
+        data=None,
+        data_dir=data_dir,
+        device=device,
+        models=models,
+        no_models=no_models,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How studies are searched by worker processes of this machine."""
+
+    workers: int
+    data: str | None
+    data_dir: Path | None
+    limit: int | None
+    device: str
+    lease: float = 60.0
+
+
+def run_search(
+    database: Database, given: list[str], options: SearchOptions, *, quiet: bool, as_json: bool
+) -> list[str]:
+    """Create the studies and run workers over them; their names."""
+    from search import service, session
+    from search.session import DataChoice
+
+    say = teller(error=as_json, quiet=quiet)
+    definitions = session.definitions_of(database, given)
+    choice = DataChoice(options.data, options.data_dir)
+    source, kind = session.load_source(database, definitions, choice, say)
+    stored = [creation.study for creation in session.create_all(database, definitions, source)]
+    arguments = [*given, "--data", kind, "--device", options.device, "--lease", str(options.lease), "--quiet"]
+    if options.data_dir is not None:
+        arguments += ["--data-dir", str(options.data_dir)]
+    if options.limit is not None:
+        arguments += ["--limit", str(options.limit)]
+    screen = console(error=as_json, quiet=quiet)
+    try:
+        service.search(
+            database, stored, arguments, options.workers, screen, teller(error=True), options.limit
+        )
+    except KeyboardInterrupt:
+        session.reconcile(database, stored)
+        raise
+    return [study.name for study in stored]
