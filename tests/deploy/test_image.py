@@ -8,6 +8,8 @@ import tomllib
 import pytest
 from stack import ROOT
 
+from search.provenance import git_commit
+
 
 @pytest.fixture(scope="module")
 def stages() -> list[str]:
@@ -28,13 +30,23 @@ def test_the_program_runs_as_a_numbered_user_who_is_not_root(stages: list[str]) 
 
 
 def test_volumes_take_over_the_owner_of_their_folders(stages: list[str]) -> None:
-    assert "install --directory --owner=10001 --group=10001 /data /cache" in stages[-1]
+    assert "install --directory --owner=10001 --group=10001 /data " in stages[-1]
+    assert "install --directory --owner=10001 --group=10001 --mode=0700 /cache" in stages[-1]
 
 
 def test_compiled_kernels_and_data_have_a_place_outside_the_read_only_root(stages: list[str]) -> None:
     assert re.search(r"\bNUMBA_CACHE_DIR=/cache\b", stages[-1])
     assert re.search(r"\bPAIRSEARCH_DATA=/data\b", stages[-1])
     assert re.search(r"\bHOME=/tmp\b", stages[-1])
+
+
+def test_results_name_the_commit_that_the_image_was_built_from(
+    stages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert re.search(r"^ARG PAIRSEARCH_COMMIT=unknown$", stages[-1], re.MULTILINE)
+    assert re.search(r"\bPAIRSEARCH_COMMIT=\$PAIRSEARCH_COMMIT\b", stages[-1])
+    monkeypatch.setenv("PAIRSEARCH_COMMIT", "0123456789ab+")
+    assert git_commit() == "0123456789ab+"
 
 
 def test_torch_and_torchvision_come_in_one_command_from_a_chosen_index(stages: list[str]) -> None:

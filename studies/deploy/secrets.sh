@@ -1,0 +1,44 @@
+#!/bin/sh
+# Makes the secrets that docker-compose.yml mounts, where they are missing: sh studies/deploy/secrets.sh
+#
+# The folder is closed to other people on this machine. The files in it are not, because a container, which runs
+# as a user of its own, must be able to read the one that is mounted into it.
+set -eu
+cd "$(dirname "$0")/../.."
+umask 022
+mkdir -p secrets
+chmod 700 secrets
+
+# 192 random bits in letters that need no quoting anywhere.
+password() {
+    if [ ! -s "secrets/$1" ]; then
+        # With the newline by which Caddy knows its end.
+        printf '%s\n' "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" > "secrets/$1"
+    fi
+    chmod 644 "secrets/$1"
+}
+
+# Role, its password's file, the file to write.
+storage() {
+    printf 'postgresql://%s:%s@postgres/pairsearch\n' "$1" "$(cat "secrets/$2")" > "secrets/$3"
+    chmod 644 "secrets/$3"
+}
+
+password owner_password
+password worker_password
+password reader_password
+storage pairsearch owner_password owner_storage
+storage pairsearch_worker worker_password worker_storage
+storage pairsearch_reader reader_password reader_storage
+
+# The dashboard's: the password for people, and its bcrypt hash for Caddy. It goes in by standard input, for
+# arguments are seen in process lists.
+password dashboard_password
+chmod 600 secrets/dashboard_password
+if [ ! -s secrets/dashboard_users ]; then
+    hash=$(${CADDY:-docker run --rm --interactive --network none caddy:2 caddy} hash-password \
+        < secrets/dashboard_password)
+    printf 'pairsearch %s\n' "$hash" > secrets/dashboard_users
+fi
+chmod 644 secrets/dashboard_users
+echo "secrets/ is complete; the dashboard's user is pairsearch, its password is in secrets/dashboard_password"
