@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test venv lint format bench clean
+.PHONY: help run test venv lint format audit bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,9 @@ lint: venv ## ruff, mypy --strict and import-linter
 format: venv ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+audit: venv ## known weaknesses of what is installed, by pip-audit; needs the network
+	$(BIN)/python .ci/audit.py
 
 bench: venv ## measure the training core and the service; writes bench.json
 	$(BIN)/python -m models.bench

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import sqlite3
+import subprocess
+import sys
 import threading
 import tomllib
 from pathlib import Path
@@ -13,6 +17,7 @@ import yaml
 from program import COMMANDS, parse
 from readme import README, ROOT, blocks, rows, section, shell_lines
 
+from search.columns import TABLES, ExportTable
 from search.errors import ExitCode
 from search.terminal import DEFAULT_STORAGE
 
@@ -64,13 +69,17 @@ def test_its_options_exist_with_the_environment_variables_that_it_names() -> Non
         assert known[option.strip("`")] == (variable.strip("`") or None)
 
 
-def test_the_commands_that_it_says_print_json_are_those_that_do() -> None:
-    (row,) = [row for row in OPTION_ROWS if row[0] == "`--json`"]
-    assert re.findall(r"`(\w+)`", row[2]) == [name for name in COMMANDS if "--json" in options(name)]
+@pytest.mark.parametrize("option", ["--json", "--quiet"])
+def test_the_commands_that_it_says_have_an_option_are_those_that_do(option: str) -> None:
+    (row,) = [row for row in OPTION_ROWS if row[0] == f"`{option}`"]
+    assert re.findall(r"`(\w+)`", row[2]) == [name for name in COMMANDS if option in options(name)]
 
 
 def test_it_names_the_environment_variables_of_the_program_and_so_does_the_example_file() -> None:
+    # Those of options, and those that modules read by themselves.
     program = {variable for command in COMMANDS for variable in options(command).values() if variable}
+    for module in (ROOT / "search").rglob("*.py"):
+        program |= set(re.findall(r'"(PAIRSEARCH_\w+)"', module.read_text(encoding="utf-8")))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert set(re.findall(r"PAIRSEARCH_\w+", README)) == program
     assert set(re.findall(r"PAIRSEARCH_\w+", example)) == program
@@ -87,6 +96,14 @@ def test_it_names_the_settings_of_the_compose_file() -> None:
 def test_the_default_storage_is_the_one_that_it_states() -> None:
     (row,) = [row for row in OPTION_ROWS if row[0] == "`--storage`"]
     assert row[3] == f"`{DEFAULT_STORAGE}`"
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_its_tables_of_an_export_have_the_columns_and_units_of_the_program(table: ExportTable) -> None:
+    heading = f"`STUDY-{table.name}`: a row is {table.row}.\n"
+    assert heading in README
+    described = [[f"`{column.name}`", column.kind, column.unit, column.meaning] for column in table.columns]
+    assert rows(README.partition(heading)[2], "column") == described
 
 
 def test_its_exit_codes_are_those_of_the_program() -> None:
@@ -144,7 +161,7 @@ def test_its_definition_is_valid_and_its_architecture_is_trained_by_the_core(
     check(definition)
     # As in models/nets.py, where its names are there; the first Python block is the class.
     names = dict(vars(nets))
-    exec(blocks("python")[0], names)  # noqa: S102
+    exec(blocks("python")[0], names)  # noqa: S102 - our README
     monkeypatch.setattr(nets, "ARCHITECTURES", {**nets.ARCHITECTURES, "perceptron": names["Perceptron"]})
 
     class Pairs:
@@ -157,13 +174,14 @@ def test_its_definition_is_valid_and_its_architecture_is_trained_by_the_core(
 
 
 @pytest.mark.xdist_group("docs")
-def test_optuna_and_sql_read_the_results_as_it_shows(
+def test_programs_read_models_trials_and_figures_as_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from data.sources import load  # noqa: PLC0415
     from search.creation import create_study  # noqa: PLC0415
     from search.database import open_database  # noqa: PLC0415
     from search.evaluation import Request, evaluate  # noqa: PLC0415
+    from search.keeping import ModelFolder  # noqa: PLC0415
     from search.objective import CrossValidation  # noqa: PLC0415
     from search.trials import open_storage  # noqa: PLC0415
     from search.worker import Worker  # noqa: PLC0415
@@ -175,18 +193,35 @@ def test_optuna_and_sql_read_the_results_as_it_shows(
         "evaluation": {"train_pairs": 20, "test_pairs": 20, "epochs": 1},
     }  # fmt: skip
     monkeypatch.chdir(tmp_path)
+    # As in the activated environment, where a user types the lines.
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     database, digits = open_database(DEFAULT_STORAGE, create=True), load("digits")
     study = create_study(database, definition_of(raw, "test"), digits).study
     storage = open_storage(database)
     objective = CrossValidation(study.definition, digits, "cpu")
     assert Worker(database, storage, study, objective, stopping=threading.Event()).run().finished == 1
     configuration = study.definition.grid.configurations()[0]
-    evaluate(database, study, digits, Request(configuration, (0, 1)), worker="test")
+    folder = ModelFolder(Path("models"))
+    evaluate(
+        database, study, digits, Request(configuration, (0, 1)), worker="test",
+        keep=lambda trained: folder.keep(study, digits, configuration, trained),
+    )  # fmt: skip
     storage.engine.dispose()
     database.close()
 
-    exec(blocks("python")[1], {})  # noqa: S102
-    assert "{'batch_size': 10, 'learning_rate': 0.001, " in capsys.readouterr().out
+    names = {"path": folder.file(study, configuration, 0)}
+    exec(blocks("python")[1], names)  # noqa: S102 - our README
+    assert type(names["module"]).__name__ == "WS"
+
+    exec(blocks("python")[2], {})  # noqa: S102 - our README
+    printed = capsys.readouterr().out
+    assert "{'batch_size': 10, 'learning_rate': 0.001, " in printed
+    assert "COMPLETE" in printed
+    optuna_lines = [line for line in shell_lines() if line.startswith("optuna ")]
+    assert [line.split()[1] for line in optuna_lines] == ["studies", "trials", "best-trial"]
+    for line in optuna_lines:
+        done = subprocess.run(shlex.split(line), capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, "ws" in done.stdout or "learning_rate" in done.stdout) == (0, True), done
     (sql,) = blocks("sql")
     connection = sqlite3.connect("pairsearch.db")
     found = [connection.execute(query).fetchall() for query in sql.split(";") if query.strip()]
