@@ -225,12 +225,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def open_database(url: str, *, create: bool = False) -> Database:
+def open_database(url: str, *, create: bool = False, waiting: bool = False) -> Database:
     """Open a database and check its schema version.
 
     Args:
         url: see `parse_url`.
         create: make the tables (and SQLite's file) where they are missing; otherwise that is an error.
+        waiting: the caller waits for a database that is away: that is then a `DatabaseAwayError`.
 
     Raises:
         StorageError: malformed, unreachable, read-only where writing is needed, no database, without our tables,
@@ -261,6 +262,8 @@ def open_database(url: str, *, create: bool = False) -> Database:
             )
     except DatabaseAwayError as error:
         database.close()
+        if waiting:
+            raise
         raise StorageError(str(error)) from None
     except (StorageError, SQLAlchemyError):
         database.close()

@@ -58,7 +58,7 @@ def work(
     """Be one worker: go through the studies in their order until nothing is left."""
     from search.ledger import Ledger  # noqa: PLC0415
 
-    storage = patiently(lambda: open_storage(database), options.patience)
+    storage = patiently(lambda: open_storage(database), options.patience, stopping)
     tallies: list[Tally] = []
     try:
         for study in studies:
@@ -74,7 +74,7 @@ def work(
                 patience=options.patience,
                 say=say,
             )
-            worker = patiently(make, options.patience)
+            worker = patiently(make, options.patience, stopping)
             done = sum(tally.finished + tally.failed for tally in tallies)
             left = None if options.max_trials is None else options.max_trials - done
             if stopping.is_set() or left == 0:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -51,6 +52,19 @@ KNOWN: Mapping[Table, frozenset[str]] = {
 def tables_known() -> bool:
     """Whether the installed Optuna has the tables that the short cuts were written for."""
     return all({column.name for column in table.columns} == names for table, names in KNOWN.items())
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    """What there is to know of a trial in state RUNNING, to tell whether anybody is at work on it."""
+
+    trial_id: int
+    started: datetime | None
+    """In local time, by the clock of the machine that made it."""
+    attributes: Mapping[str, Any]
+    """Its user attributes."""
+    reported: frozenset[int]
+    """Steps that have an intermediate value."""
 
 
 class TrialStorage(RDBStorage):
@@ -113,6 +127,51 @@ class TrialStorage(RDBStorage):
         if not self.short_cuts or not self._report(trial_id, step, intermediate_value):
             super().set_trial_intermediate_value(trial_id, step, intermediate_value)
 
+    def running_trials(self, study_id: int) -> list[RunningTrial]:
+        """The trials in state RUNNING, in their order.
+
+        Optuna's own `get_all_trials` builds all of them whole, and goes on asking on a connection that broke off.
+        """
+        if not self.short_cuts:
+            return [
+                RunningTrial(
+                    trial._trial_id,
+                    trial.datetime_start,
+                    trial.user_attrs,
+                    frozenset(trial.intermediate_values),
+                )
+                for trial in self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+            ]
+        running = (trials.c.study_id == study_id, trials.c.state == TrialState.RUNNING)
+        with self.engine.begin() as connection:
+            found = connection.execute(
+                select(trials.c.trial_id, trials.c.datetime_start).where(*running).order_by(trials.c.trial_id)
+            ).all()
+            if not found:
+                return []
+            notes: dict[int, dict[str, Any]] = {row.trial_id: {} for row in found}
+            steps: dict[int, set[int]] = {row.trial_id: set() for row in found}
+            attributes, reports = user_attributes.c, intermediate_values.c
+            for trial_id, key, value in connection.execute(
+                select(attributes.trial_id, attributes.key, attributes.value_json)
+                .join(trials, trials.c.trial_id == attributes.trial_id)
+                .where(*running)
+            ):
+                # A trial that began in between is the next look's.
+                if trial_id in notes:
+                    notes[trial_id][key] = json.loads(value)
+            for trial_id, step in connection.execute(
+                select(reports.trial_id, reports.step)
+                .join(trials, trials.c.trial_id == reports.trial_id)
+                .where(*running)
+            ):
+                if trial_id in steps:
+                    steps[trial_id].add(step)
+        return [
+            RunningTrial(trial_id, _local(started), notes[trial_id], frozenset(steps[trial_id]))
+            for trial_id, started in found
+        ]
+
     def close_trial(
         self,
         trial_id: int,
@@ -172,6 +231,10 @@ class TrialStorage(RDBStorage):
 def _utc(time: datetime | None) -> datetime | None:
     # Optuna takes and gives local times without a zone, and stores UTC without one.
     return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
+
+
+def _local(time: datetime | None) -> datetime | None:
+    return None if time is None else time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
 def _upsert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:

@@ -17,15 +17,15 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages._rdb import models as optuna_tables
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, event, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from search.catalogue import Choices, StoredStudy
 from search.database import Database, tune_sqlite
-from search.errors import StorageError, StudyError
+from search.errors import DatabaseAwayError, StorageError, StudyError
 from search.ledger import Claim, Ledger
 from search.outcome import Outcome, finite
 from search.states import COVERED, State
-from search.trial_storage import TrialStorage
+from search.trial_storage import RunningTrial, TrialStorage
 
 # A mean curve of about this many points: one write of some 2 ms each.
 REPORTS = 10
@@ -54,6 +54,11 @@ def translated(database: Database) -> Iterator[None]:
             cause = error.__cause__ or error.__context__
             if isinstance(cause, DBAPIError):
                 raise cause from None
+            if isinstance(cause, PendingRollbackError):
+                # Optuna goes on asking, one by one, after a connection broke off.
+                raise DatabaseAwayError(
+                    f"database {database.label} is not reachable: the connection broke off"
+                ) from None
             raise
 
 
@@ -215,13 +220,10 @@ class Mirror:
         with translated(self.database), suppress(UpdateFinishedTrialError):
             self.storage.close_trial(trial_id, state, value, user_attrs, reports)
 
-    def running(self) -> list[FrozenTrial]:
+    def running(self) -> list[RunningTrial]:
         """The trials in state RUNNING."""
         with translated(self.database):
-            trials: list[FrozenTrial] = self.storage.get_all_trials(
-                self.study.optuna_study_id, deepcopy=False, states=(TrialState.RUNNING,)
-            )
-        return trials
+            return self.storage.running_trials(self.study.optuna_study_id)
 
     def reconcile(self) -> int:
         """Mend the trials that dead workers left RUNNING; returns how many.
@@ -231,25 +233,25 @@ class Mirror:
         """
         mended = 0
         for trial in self.running():
-            key, token = trial.user_attrs.get("configuration"), trial.user_attrs.get("claim")
+            key, token = trial.attributes.get("configuration"), trial.attributes.get("claim")
             if token is None:
                 if not self._abandoned_before_claim(trial):
                     continue
-                self.abandon(trial._trial_id, "its worker ended before it claimed the configuration")
+                self.abandon(trial.trial_id, "its worker ended before it claimed the configuration")
             else:
-                state, outcome = self.ledger.result_of(str(key), str(token), trial._trial_id)
+                state, outcome = self.ledger.result_of(str(key), str(token), trial.trial_id)
                 if state == State.RUNNING:
                     continue
                 if outcome is not None and state in COVERED:
-                    self.finish(trial._trial_id, outcome, frozenset(trial.intermediate_values))
+                    self.finish(trial.trial_id, outcome, trial.reported)
                 else:
                     self.abandon(
-                        trial._trial_id, "its worker ended or lost its lease: the configuration went back"
+                        trial.trial_id, "its worker ended or lost its lease: the configuration went back"
                     )
             mended += 1
         return mended
 
-    def _abandoned_before_claim(self, trial: FrozenTrial) -> bool:
+    def _abandoned_before_claim(self, trial: RunningTrial) -> bool:
         # Only a sampler's trial exists before its claim, for milliseconds.
-        age = datetime.now() - (trial.datetime_start or datetime.now())
+        age = datetime.now() - (trial.started or datetime.now())
         return age.total_seconds() > self.ledger.lease_seconds

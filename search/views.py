@@ -9,7 +9,7 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from search.catalogue import StoredStudy
 from search.database import Database, now
@@ -123,6 +123,19 @@ def best(database: Database, study: StoredStudy, top: int, limit: int | None = N
         )
         for place, row in enumerate(rows, start=1)
     ]
+
+
+# Optuna's own table, in words: to import Optuna for it would take longer than all else that looking needs.
+_LEFT_RUNNING = text(
+    "select count(*) from trials t where t.study_id = :study and t.state = 'RUNNING' and not exists "
+    "(select 1 from pairsearch_configurations c where c.trial_id = t.trial_id and c.state = 'running')"
+)
+
+
+def left_running(database: Database, study: StoredStudy) -> int:
+    """Trials that Optuna shows as running and that no worker is at work on: it died, or is about to say so."""
+    with database.read() as connection:
+        return int(connection.execute(_LEFT_RUNNING, {"study": study.optuna_study_id}).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Worker:
         objective: trains a configuration.
         stopping: set from outside to hand the current configuration back and end.
         limit: only the first `limit` configurations of the study.
-        patience: seconds to wait for a database that is away.
+        patience: seconds to wait for a database that is away, fewer once `stopping` is set.
     """
 
     def __init__(
@@ -266,7 +266,7 @@ class Worker:
             raise
 
     def _patiently(self, call: Callable[[], Answer]) -> Answer:
-        return patiently(call, self.patience)
+        return patiently(call, self.patience, self.stopping)
 
 
 @contextmanager

@@ -45,7 +45,13 @@ def environment(**variables: str) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "160"} | variables
 
 
-def _program(arguments: Sequence[str], variables: Mapping[str, str], folder: str) -> None:
+Prepare = Callable[[], None]
+"""Called in a program's process before the program, to break something in it."""
+
+
+def _program(
+    arguments: Sequence[str], variables: Mapping[str, str], folder: str, prepare: Prepare | None
+) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
@@ -56,31 +62,38 @@ def _program(arguments: Sequence[str], variables: Mapping[str, str], folder: str
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
     from search.cli import main  # noqa: PLC0415
 
+    if prepare is not None:
+        prepare()
     main()
 
 
-def run(folder: Path, *arguments: str, **variables: str) -> Ended:
+def run(folder: Path, *arguments: str, prepare: Prepare | None = None, **variables: str) -> Ended:
     """Run the program to its end in a process forked from one that has imported PyTorch already.
 
     Args:
         folder: its working directory, where its output is kept too.
+        prepare: see `Prepare`; a function of a module, for it goes to another process.
         variables: further environment variables.
     """
-    process = start_forked(folder, *arguments, **variables)
-    process.join(PATIENCE)
-    assert process.exitcode is not None, f"still running: pairsearch {' '.join(arguments)}"
-    return Ended(process.exitcode, (folder / "out").read_text(), (folder / "err").read_text())
+    return ended(start_forked(folder, *arguments, prepare=prepare, **variables), folder)
 
 
 def start_forked(
-    folder: Path, *arguments: str, **variables: str
+    folder: Path, *arguments: str, prepare: Prepare | None = None, **variables: str
 ) -> multiprocessing.context.ForkServerProcess:
     """Start the program as `run` does, and leave it running."""
     process = _forks.Process(
-        target=_program, args=(arguments, environment(**variables), str(folder)), daemon=True
+        target=_program, args=(arguments, environment(**variables), str(folder), prepare), daemon=True
     )
     process.start()
     return process
+
+
+def ended(process: multiprocessing.context.ForkServerProcess, folder: Path) -> Ended:
+    """Wait for the end of a program that `start_forked` started."""
+    process.join(PATIENCE)
+    assert process.exitcode is not None, f"still running: {(folder / 'err').read_text()}"
+    return Ended(process.exitcode, (folder / "out").read_text(), (folder / "err").read_text())
 
 
 def together(target: Callable[..., None], count: int, *arguments: object) -> list[int | None]:

@@ -54,7 +54,7 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
 
 
 def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """Show how far studies are; also frees the configurations of workers that fell silent."""
+    """Show how far studies are; also frees what workers held that fell silent, and closes their trials."""
     from search import present, views
     from search.catalogue import get_study, list_studies
     from search.database import open_database
@@ -66,6 +66,10 @@ def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_jso
     for found in chosen:
         try:
             Ledger(database, found.id).reap()
+            if views.left_running(database, found):
+                from search import session
+
+                session.reconcile(database, [found])
         except StorageError:
             break  # a database that may only be read can still be looked at
     progresses = [views.progress(database, found) for found in chosen]

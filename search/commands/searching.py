@@ -79,31 +79,42 @@ def worker(
     device: Device = "cpu",
     lease: Lease = 60.0,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for a database that is away.")
-    ] = 300.0,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Seconds to wait for a database that goes away; given, also for one that is away at the start.",
+            show_default="300, none at the start",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Be one worker: claim configurations until none is left. SIGTERM hands the current one back and exits 0."""
     from search import service, session
     from search.database import open_database
-    from search.patience import patiently
+    from search.patience import PATIENCE_SECONDS, patiently
     from search.session import DataChoice
     from search.worker import signals
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    # It warns of each connection that broke off, which is an error of ours anyway.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     say = teller(quiet=quiet)
     stopping = threading.Event()
     with signals(stopping) as caught:
-        database = open_database(storage)
-        definitions = patiently(lambda: session.definitions_of(database, study), patience)
+        # At the start, a database that is away may be a mistyped URL: who waits for it nevertheless has to say so.
+        seconds = PATIENCE_SECONDS if patience is None else patience
+        database = patiently(lambda: open_database(storage, waiting=bool(patience)), seconds, stopping)
+        definitions = patiently(lambda: session.definitions_of(database, study), seconds, stopping)
         source, _ = patiently(
-            lambda: session.load_source(database, definitions, DataChoice(data, data_dir), say), patience
+            lambda: session.load_source(database, definitions, DataChoice(data, data_dir), say),
+            seconds,
+            stopping,
         )
         tally = service.work(
             database,
-            patiently(lambda: session.existing(database, definitions, source), patience),
+            patiently(lambda: session.existing(database, definitions, source), seconds, stopping),
             source,
-            service.WorkerOptions(limit, max_trials, device, lease, patience),
+            service.WorkerOptions(limit, max_trials, device, lease, seconds),
             stopping,
             say,
         )

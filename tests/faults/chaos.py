@@ -58,6 +58,8 @@ class Damage:
     """Seconds, on the database's clock, from the kill of a worker until what it held is free again."""
     codes: Counter[int] = field(default_factory=Counter)
     """Exit codes of the workers."""
+    complaints: list[str] = field(default_factory=list)
+    """What workers wrote to standard error that ended otherwise than well or by a kill."""
 
 
 class Chaos:
@@ -89,6 +91,7 @@ class Chaos:
         self.damage = Damage()
         self.started = 0
         self.workers: list[ForkServerProcess] = []
+        self._folders: dict[int | None, Path] = {}
         self.stopped: dict[int, float] = {}
         self._orphans: dict[str, tuple[str, float]] = {}
 
@@ -122,7 +125,11 @@ class Chaos:
             self._wake()
             for worker in [worker for worker in self.workers if worker.exitcode is not None]:
                 self.workers.remove(worker)
-                self.damage.codes[worker.exitcode or 0] += 1
+                code = worker.exitcode or 0
+                self.damage.codes[code] += 1
+                if code not in (0, -signal.SIGKILL):
+                    said = (self._folders[worker.pid] / "err").read_text(encoding="utf-8")
+                    self.damage.complaints.append(f"exit code {code}: {said}")
             self._watch()
             if to_the_end and not self.workers and self._open() == 0:
                 return
@@ -138,13 +145,13 @@ class Chaos:
         folder = self.folder / f"worker{self.started}"
         folder.mkdir()
         self.started += 1
-        self.workers.append(
-            programs.start_forked(
-                folder,
-                *("worker", str(self.study), "--lease", str(self.lease)),
-                PAIRSEARCH_STORAGE=self.database.url.render_as_string(hide_password=False),
-            )
+        worker = programs.start_forked(
+            folder,
+            *("worker", str(self.study), "--lease", str(self.lease)),
+            PAIRSEARCH_STORAGE=self.database.url.render_as_string(hide_password=False),
         )
+        self.workers.append(worker)
+        self._folders[worker.pid] = folder
 
     def _open(self) -> int:
         states = tiny.states(self.database)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import programs
+import psutil
 import tiny
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.database import Database, open_database
 from search.trials import open_storage
@@ -28,6 +32,7 @@ FIELDS: dict[str, Any] = {
 """24 points that train in some ten milliseconds each."""
 
 POINTS = 24
+ONE_POINT = {"batch_size": [10], "learning_rate": [1e-3], "weight_decay": [0.0]}
 
 
 def create(folder: Path, url: str, **changes: object) -> Path:
@@ -36,6 +41,41 @@ def create(folder: Path, url: str, **changes: object) -> Path:
     made = programs.run(folder, "create", str(file), "--data", "digits", PAIRSEARCH_STORAGE=url)
     assert made.code == 0, made.err
     return file
+
+
+def work(
+    folder: Path, url: str, file: Path, *options: str, prepare: programs.Prepare | None = None
+) -> programs.Ended:
+    """Be a worker of the study in a process of its own, to its end."""
+    folder.mkdir(exist_ok=True)
+    return programs.run(folder, "worker", str(file), *options, prepare=prepare, PAIRSEARCH_STORAGE=url)
+
+
+def start(
+    folder: Path, url: str, file: Path, *options: str, prepare: programs.Prepare | None = None
+) -> ForkServerProcess:
+    """The same, left running."""
+    folder.mkdir(exist_ok=True)
+    return programs.start_forked(
+        folder, "worker", str(file), *options, prepare=prepare, PAIRSEARCH_STORAGE=url
+    )
+
+
+def wait_until_stopped(worker: ForkServerProcess) -> None:
+    """Wait for a worker that stops itself."""
+    process = psutil.Process(worker.pid)
+    programs.wait_for(lambda: process.status() == psutil.STATUS_STOPPED, "the worker to stop")
+
+
+def go_on(worker: ForkServerProcess) -> None:
+    """Let a stopped worker go on."""
+    send(worker, signal.SIGCONT)
+
+
+def send(worker: ForkServerProcess, number: int) -> None:
+    """Send a worker a signal."""
+    assert worker.pid is not None
+    os.kill(worker.pid, number)
 
 
 def figures(database: Database) -> list[tuple[object, ...]]:
@@ -53,13 +93,28 @@ def undisturbed(folder: Path, **changes: object) -> list[tuple[object, ...]]:
     folder.mkdir()
     url = f"sqlite:///{folder / 'alone.db'}"
     file = create(folder, url, **changes)
-    done = programs.run(folder, "worker", str(file), PAIRSEARCH_STORAGE=url)
+    done = work(folder, url, file)
     assert done.code == 0, done.err
     database = open_database(url)
     try:
         return figures(database)
     finally:
         database.close()
+
+
+def trials(database: Database) -> list[FrozenTrial]:
+    """All that Optuna has of the database's first study."""
+    storage = open_storage(database)
+    try:
+        return storage.get_all_trials(1, deepcopy=False)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def trial_states(database: Database) -> Counter[str]:
+    """How many of them are in each state."""
+    return Counter(trial.state.name for trial in trials(database))
 
 
 def assert_kept(
@@ -72,18 +127,13 @@ def assert_kept(
     )
     assert len(folds) == points
     assert len({count for _, count in folds}) == 1
-    storage = open_storage(database)
-    try:
-        trials = storage.get_all_trials(1, deepcopy=False)
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+    known = trials(database)
     complete = Counter(
-        trial.user_attrs["configuration"] for trial in trials if trial.state == TrialState.COMPLETE
+        trial.user_attrs["configuration"] for trial in known if trial.state == TrialState.COMPLETE
     )
     keys = {key for (key,) in tiny.rows(database, "configurations", "key")}
     assert complete == dict.fromkeys(keys, 1)
-    left = {trial.state for trial in trials} - {TrialState.COMPLETE, TrialState.FAIL}
+    left = {trial.state for trial in known} - {TrialState.COMPLETE, TrialState.FAIL}
     assert not left, f"trials in state {left}"
     if expected is not None:
         assert figures(database) == expected

@@ -127,7 +127,7 @@ def test_a_failed_attempt_that_was_not_told_leaves_a_failed_trial(
 def test_live_trials_are_left_alone(mirror: Mirror, ledger: Ledger) -> None:
     ids = {mirror.start(taken(ledger), ORIGIN) for _ in range(2)}
     assert mirror.reconcile() == 0
-    assert {trial._trial_id for trial in mirror.running()} == ids
+    assert {trial.trial_id for trial in mirror.running()} == ids
 
 
 def test_a_configuration_taken_over_keeps_the_new_trial_and_closes_the_old(

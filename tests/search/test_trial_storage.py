@@ -205,6 +205,20 @@ def test_a_trial_costs_a_transaction_to_start_one_a_report_and_one_to_close(
     assert len(commits) == 3
 
 
+def test_running_trials_are_those_that_optuna_knows(both: Both) -> None:
+    (storage, study_id), (plain, _) = both
+    _, silent, closed = (storage.create_new_trial(study_id, template()) for _ in range(3))
+    bare = storage.create_new_trial(study_id, template(params={}, distributions={}, user_attrs={}))
+    for step in (1, 3):
+        storage.set_trial_intermediate_value(silent, step, 0.5)
+    storage.close_trial(closed, TrialState.COMPLETE, 0.5, {"folds": {}}, {1: 0.5})
+    found = storage.running_trials(study_id)
+    assert found == plain.running_trials(study_id)
+    assert [trial.started for trial in found] == [STARTED] * 3
+    assert [sorted(trial.reported) for trial in found] == [[], [1, 3], []]
+    assert found[-1].trial_id == bare
+
+
 def test_tables_of_another_optuna_go_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trial_storage.tables_known()
     fewer = trial_storage.KNOWN[trial_storage.trials] - {"number"}

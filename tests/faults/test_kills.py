@@ -1,0 +1,96 @@
+"""Workers killed at each step of their work, and workers stopped for longer than their lease."""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from pathlib import Path
+
+import breaking
+import programs
+import promise
+import pytest
+import tiny
+
+from search.database import open_database
+
+
+def test_a_worker_killed_at_each_step_leaves_nothing_behind(
+    database_url: str, tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    file = promise.create(tmp_path, database_url)
+    for step in breaking.STEPS:
+        killed = promise.work(
+            tmp_path / "_".join(step[1:]),
+            database_url,
+            file,
+            *("--lease", "1"),
+            prepare=partial(breaking.killed_at, *step),
+        )
+        assert killed.code == -signal.SIGKILL, killed
+    last = promise.work(tmp_path / "last", database_url, file, "--lease", "1")
+    assert (last.code, last.err) == (0, "")
+    database = open_database(database_url)
+    promise.assert_kept(database, expected)
+    # All but the kill before the first claim, and the two after the result was stored, took a claim with them.
+    [(lapses,)] = tiny.rows(database, "configurations", "sum(lapses)")
+    assert lapses == len(breaking.STEPS) - 4
+    database.close()
+
+
+def test_the_last_worker_of_all_may_be_killed_between_its_result_and_its_trial(
+    database_url: str, tmp_path: Path
+) -> None:
+    """No worker comes after it: `status` closes the trial."""
+    file = promise.create(tmp_path, database_url, grid=promise.ONE_POINT)
+    killed = promise.work(
+        tmp_path / "killed",
+        database_url,
+        file,
+        prepare=partial(breaking.killed_at, "search.trials:Mirror", "finish", "before"),
+    )
+    assert killed.code == -signal.SIGKILL
+    database = open_database(database_url)
+    assert tiny.states(database) == {"finished": 1}
+    assert promise.trial_states(database) == {"RUNNING": 1}
+    looked = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE=database_url)
+    assert (looked.code, looked.err) == (0, "")
+    assert promise.trial_states(database) == {"COMPLETE": 1}
+    promise.assert_kept(database, points=1)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "superseded"),
+    [("search.ledger:Ledger", "finish", 1), ("search.trials:Mirror", "report", 0)],
+    ids=["with its result in hand", "while it trains"],
+)
+def test_a_worker_stopped_for_longer_than_its_lease_goes_on_with_the_next_configuration(
+    database_url: str,
+    tmp_path: Path,
+    expected: list[tuple[object, ...]],
+    owner: str,
+    method: str,
+    superseded: int,
+) -> None:
+    file = promise.create(tmp_path, database_url)
+    stopped = promise.start(
+        tmp_path / "stopped",
+        database_url,
+        file,
+        *("--lease", "1"),
+        prepare=partial(breaking.stopped_at, owner, method),
+    )
+    promise.wait_until_stopped(stopped)
+    database = open_database(database_url)
+    # Of the first configuration, which the stopped one holds; it waits until the lease is over.
+    other = promise.work(tmp_path / "other", database_url, file, "--lease", "1", "--limit", "1")
+    assert "lease of" in other.out
+    assert "worker ends: 1 finished" in other.out
+    promise.go_on(stopped)
+    ended = programs.ended(stopped, tmp_path / "stopped")
+    assert ended.code == 0, ended.err
+    assert f"worker ends: 23 finished, 0 handed back, {superseded} superseded, 0 failed" in ended.out
+    assert len(tiny.rows(database, "superseded")) == superseded
+    promise.assert_kept(database, expected)
+    database.close()

@@ -1,0 +1,128 @@
+"""PostgreSQL shut down or killed under a worker: it waits with its result in hand, and gives up after its patience."""
+
+from __future__ import annotations
+
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import breaking
+import programs
+import promise
+import pytest
+import tiny
+from server import Server
+
+from search.database import Database
+
+AWAY_SECONDS = 3.0
+STOPPED = partial(breaking.stopped_at, "search.ledger:Ledger", "finish")
+"""Stops the worker when it has trained its first configuration, and has yet to store it."""
+
+Hardy = tuple[Database, Path]
+
+
+@pytest.mark.parametrize("down", ["stop", "kill"])
+def test_a_worker_keeps_its_result_in_hand_until_the_server_is_back(
+    server: Server,
+    server_url: str,
+    hardy: Hardy,
+    tmp_path: Path,
+    expected: list[tuple[object, ...]],
+    down: str,
+) -> None:
+    database, file = hardy
+    worker = promise.start(tmp_path / "worker", server_url, file, prepare=STOPPED)
+    promise.wait_until_stopped(worker)
+    getattr(server, down)()
+    promise.go_on(worker)
+    # Long enough for several calls that nobody answers.
+    time.sleep(AWAY_SECONDS)
+    assert worker.is_alive()
+    server.start()
+    ended = programs.ended(worker, tmp_path / "worker")
+    assert ended.code == 0, ended.err
+    assert "worker ends: 24 finished, 0 handed back, 0 superseded, 0 failed" in ended.out
+    promise.assert_kept(database, expected)
+    assert tiny.rows(database, "configurations", "distinct claims") == [(1,)], "nothing was trained twice"
+
+
+def test_after_its_patience_it_ends_with_one_line_and_the_configuration_goes_back(
+    server: Server, server_url: str, hardy: Hardy, tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    database, file = hardy
+    worker = promise.start(
+        tmp_path / "worker", server_url, file, "--lease", "1", "--patience", "1", prepare=STOPPED
+    )
+    promise.wait_until_stopped(worker)
+    server.stop()
+    promise.go_on(worker)
+    ended = programs.ended(worker, tmp_path / "worker")
+    server.start()
+    assert ended.code == 1
+    *warnings, line = ended.err.splitlines()
+    assert line.startswith("error: database postgresql+psycopg://")
+    assert "is not reachable" in line
+    assert all(warning.startswith("WARNING: ") for warning in warnings), ended.err
+    assert tiny.states(database) == {"running": 1, "pending": 23}
+    # Its lease is over by now, or soon.
+    assert promise.work(tmp_path / "next", server_url, file, "--lease", "1").code == 0
+    promise.assert_kept(database, expected)
+
+
+def test_a_worker_told_to_stop_does_not_wait_for_its_patience_to_end(
+    server: Server, server_url: str, hardy: Hardy, tmp_path: Path
+) -> None:
+    database, file = hardy
+    worker = promise.start(tmp_path / "worker", server_url, file, prepare=stopped_and_soon_out_of_patience)
+    promise.wait_until_stopped(worker)
+    server.stop()
+    promise.go_on(worker)
+    worker.terminate()
+    ended = programs.ended(worker, tmp_path / "worker")
+    server.start()
+    assert ended.code == 1
+    assert "is not reachable" in ended.err
+    assert tiny.states(database)["running"] == 1, "its lease gives it back"
+
+
+def stopped_and_soon_out_of_patience() -> None:
+    """Both at once."""
+    breaking.soon_out_of_patience()
+    STOPPED()
+
+
+def test_a_worker_that_was_told_its_patience_waits_for_a_server_that_is_not_there_yet(
+    server: Server, server_url: str, hardy: Hardy, tmp_path: Path
+) -> None:
+    database, file = hardy
+    server.stop()
+    refused = promise.work(tmp_path / "refused", server_url, file)
+    assert "is not reachable" in refused.complaint
+    waiting = promise.start(tmp_path / "waiting", server_url, file, "--patience", "60")
+    waiting.join(1.0)
+    assert waiting.exitcode is None
+    server.start()
+    assert programs.ended(waiting, tmp_path / "waiting").code == 0
+    promise.assert_kept(database)
+
+
+def test_sigterm_and_sigint_find_a_worker_that_waits_at_the_start(
+    server: Server, server_url: str, hardy: Hardy, tmp_path: Path
+) -> None:
+    _, file = hardy
+    server.stop()
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            folder = tmp_path / f"signal{number}"
+            worker = promise.start(
+                folder, server_url, file, "--patience", "60", prepare=breaking.soon_out_of_patience
+            )
+            worker.join(2.0)
+            promise.send(worker, number)
+            ended = programs.ended(worker, folder)
+            assert ended.code == 1
+            assert "is not reachable" in ended.err
+    finally:
+        server.start()
