@@ -23,23 +23,29 @@ STOPPING_SECONDS = 10.0
 Answer = TypeVar("Answer")
 
 
-def patiently(call: Callable[[], Answer], seconds: float, stopping: threading.Event | None = None) -> Answer:
+def patiently(
+    call: Callable[[], Answer],
+    seconds: float,
+    stopping: threading.Event | None = None,
+    stopping_seconds: float | None = None,
+) -> Answer:
     """Call until the database answers.
 
     The wait between two calls doubles up to ten seconds, with up to a second of chance, so that a crowd of workers
     does not come back at once.
 
     Args:
-        stopping: once it is set, `STOPPING_SECONDS` are the longest wait.
+        stopping: once it is set, `stopping_seconds` are the longest wait; None for `STOPPING_SECONDS`.
 
     Raises:
         DatabaseAwayError: it stayed away for longer than `seconds`.
     """
     told = stopping or threading.Event()
+    at_the_end = STOPPING_SECONDS if stopping_seconds is None else stopping_seconds
 
     def enough(state: RetryCallState) -> bool:
         waited = state.seconds_since_start or 0.0
-        return waited >= (min(seconds, STOPPING_SECONDS) if told.is_set() else seconds)
+        return waited >= (min(seconds, at_the_end) if told.is_set() else seconds)
 
     def rest(pause: float) -> None:
         # Told to stop, it still gives the database a moment between two calls.

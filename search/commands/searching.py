@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ import typer
 
 from search import threads
 from search.commands.evaluating import Wanted, run_evaluation
-from search.errors import ExitCode
+from search.errors import DatabaseAwayError, ExitCode
 from search.terminal import (
     DEFAULT_STORAGE,
     AsJson,
@@ -93,31 +94,32 @@ def worker(
     from search.database import open_database
     from search.patience import PATIENCE_SECONDS, patiently
     from search.session import DataChoice
-    from search.worker import signals
+    from search.worker import Tally, signals
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # It warns of each connection that broke off, which is an error of ours anyway.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     say = teller(quiet=quiet)
     stopping = threading.Event()
+    # At the start, a database that is away may be a mistyped URL: who waits for it nevertheless has to say so.
+    seconds = PATIENCE_SECONDS if patience is None else patience
+    begin = partial(patiently, seconds=seconds, stopping=stopping, stopping_seconds=0.0)
+    tally = Tally()
     with signals(stopping) as caught:
-        # At the start, a database that is away may be a mistyped URL: who waits for it nevertheless has to say so.
-        seconds = PATIENCE_SECONDS if patience is None else patience
-        database = patiently(lambda: open_database(storage, waiting=bool(patience)), seconds, stopping)
-        definitions = patiently(lambda: session.definitions_of(database, study), seconds, stopping)
-        source, _ = patiently(
-            lambda: session.load_source(database, definitions, DataChoice(data, data_dir), say),
-            seconds,
-            stopping,
-        )
-        tally = service.work(
-            database,
-            patiently(lambda: session.existing(database, definitions, source), seconds, stopping),
-            source,
-            service.WorkerOptions(limit, max_trials, device, lease, seconds),
-            stopping,
-            say,
-        )
+        try:
+            database = begin(lambda: open_database(storage, waiting=bool(patience)))
+            definitions = begin(lambda: session.definitions_of(database, study))
+            source, _ = begin(
+                lambda: session.load_source(database, definitions, DataChoice(data, data_dir), say)
+            )
+            studies = begin(lambda: session.existing(database, definitions, source))
+        except DatabaseAwayError:
+            # Told to stop, it holds nothing yet.
+            if not stopping.is_set():
+                raise
+        else:
+            options = service.WorkerOptions(limit, max_trials, device, lease, seconds)
+            tally = service.work(database, studies, source, options, stopping, say)
     say(
         f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
         f"{tally.failed} failed"

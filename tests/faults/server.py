@@ -61,12 +61,17 @@ class Server:
             )
         return int(count)
 
-    def cut(self, database: str, share: float = 1.0) -> int:
-        """Cut a random share of the connections to a database, whatever they are doing; how many."""
+    def cut(self, database: str, share: float = 1.0, *, in_transaction: bool = False) -> int:
+        """Cut a random share of the connections to a database; how many.
+
+        Args:
+            in_transaction: only those that are in the middle of one.
+        """
         with self.admin() as connection:
             found = connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and random() < %s",
-                [database, share],
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and random() < %s "
+                "and (not %s or xact_start is not null)",
+                [database, share, in_transaction],
             )
             return len(found.fetchall())
 

@@ -108,21 +108,19 @@ def test_a_worker_that_was_told_its_patience_waits_for_a_server_that_is_not_ther
     promise.assert_kept(database)
 
 
-def test_sigterm_and_sigint_find_a_worker_that_waits_at_the_start(
-    server: Server, server_url: str, hardy: Hardy, tmp_path: Path
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_worker_that_waits_at_the_start_ends_when_it_is_told_to(
+    server: Server, server_url: str, hardy: Hardy, tmp_path: Path, number: int, code: int
 ) -> None:
     _, file = hardy
     server.stop()
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            folder = tmp_path / f"signal{number}"
-            worker = promise.start(
-                folder, server_url, file, "--patience", "60", prepare=breaking.soon_out_of_patience
-            )
-            worker.join(2.0)
-            promise.send(worker, number)
-            ended = programs.ended(worker, folder)
-            assert ended.code == 1
-            assert "is not reachable" in ended.err
+        worker = promise.start(tmp_path / "worker", server_url, file, "--patience", "60")
+        # Past its first call, that is, when it pauses.
+        worker.join(2.0)
+        promise.send(worker, number)
+        ended = programs.ended(worker, tmp_path / "worker")
     finally:
         server.start()
+    assert (ended.code, ended.err) == (code, "")
+    assert "worker ends: 0 finished" in ended.out

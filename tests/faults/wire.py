@@ -7,6 +7,7 @@ breaks before that message arrives has committed nothing, and one that breaks af
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import threading
 from enum import Enum
@@ -25,19 +26,19 @@ class Break(Enum):
 
 
 class Wire:
-    """Forwards TCP connections to a server's Unix socket, and breaks one at every `every`-th COMMIT.
+    """Forwards TCP connections to a server's Unix socket, and breaks a share of them at a COMMIT.
 
     Attributes:
         broken: connections broken so far.
-        commits: COMMITs seen.
     """
 
-    def __init__(self, server: Path, where: Break, every: int) -> None:
+    def __init__(self, server: Path, where: Break, share: float) -> None:
         self.server = server
         self.where = where
-        self.every = every
+        self.share = share
         self.broken = 0
-        self.commits = 0
+        # Of chance, for a fixed beat may always meet the same step of the work; the same in every run.
+        self._random = random.Random(0)  # noqa: S311 - no secret
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
@@ -96,8 +97,7 @@ class Wire:
 
     def _is_due(self) -> bool:
         with self._lock:
-            self.commits += 1
-            due = self.commits % self.every == 0
+            due = self._random.random() < self.share
             self.broken += due
             return due
 
