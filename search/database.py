@@ -75,6 +75,7 @@ class Database:
         self.url = parse_url(url) if isinstance(url, str) else url
         self.label = mask(self.url)
         self.is_sqlite = self.url.get_backend_name() == SQLITE
+        self._inode: int | None = None
         self.engine: Engine = create_engine(self.url, **self.engine_options(overflow=0))
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
@@ -106,14 +107,38 @@ class Database:
         Raises:
             DatabaseAwayError, DiskFullError, StorageError: translated, see `translated`.
         """
+        self._check_file()
         with self.translated(), self.engine.begin() as connection:
+            self._check_file(opened=True)
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads, and on SQLite takes no write lock. Raises as `write` does."""
+        self._check_file()
         with self.translated(), self.engine.connect() as connection:
             yield connection.execution_options(pairsearch_read=True)
+
+    def _check_file(self, *, opened: bool = False) -> None:
+        """Raise where SQLite's file was removed or replaced: writes would go to a file that nobody can find.
+
+        Args:
+            opened: a connection is open, so that the file is there and is the one to remember.
+        """
+        file = self.file
+        if file is None or not (opened or self._inode):
+            return
+        try:
+            inode = file.stat().st_ino
+        except OSError:
+            inode = 0
+        if opened and self._inode is None:
+            self._inode = inode
+        elif inode != self._inode:
+            # It may come back: a folder that was moved, a disk that was taken away.
+            raise DatabaseAwayError(
+                f"database {self.label} was removed or replaced while it was in use: put the file back where it was"
+            )
 
     @contextmanager
     def translated(self) -> Iterator[None]:

@@ -35,10 +35,13 @@ POINTS = 24
 ONE_POINT = {"batch_size": [10], "learning_rate": [1e-3], "weight_decay": [0.0]}
 
 
-def create(folder: Path, url: str, **changes: object) -> Path:
-    """Create the study on the digits; its file."""
+def create(
+    folder: Path, url: str, *, data: str = "digits", data_dir: Path | None = None, **changes: object
+) -> Path:
+    """Create the study; its file."""
     file = tiny.write_toml(folder / "hardy.toml", **(FIELDS | changes))
-    made = programs.run(folder, "create", str(file), "--data", "digits", PAIRSEARCH_STORAGE=url)
+    where = () if data_dir is None else ("--data-dir", str(data_dir))
+    made = programs.run(folder, "create", str(file), "--data", data, *where, PAIRSEARCH_STORAGE=url)
     assert made.code == 0, made.err
     return file
 

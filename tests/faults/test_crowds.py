@@ -1,0 +1,49 @@
+"""Many processes at once on one database: none of their users hears of locks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import programs
+import promise
+import tiny
+
+from search.database import open_database
+
+CREATORS = 12
+WORKERS = 16
+
+
+def test_twelve_creations_at_once_on_a_fresh_database(database_url: str, tmp_path: Path) -> None:
+    study = tiny.write_toml(tmp_path / "hardy.toml", **promise.FIELDS)
+    folders = [tmp_path / f"creator{number}" for number in range(CREATORS)]
+    creators = []
+    for folder in folders:
+        folder.mkdir()
+        arguments = ("create", str(study), "--data", "digits")
+        creators.append(programs.start_forked(folder, *arguments, PAIRSEARCH_STORAGE=database_url))
+    ends = [programs.ended(*pair) for pair in zip(creators, folders, strict=True)]
+    assert [(ended.code, ended.err) for ended in ends] == [(0, "")] * CREATORS
+    said = sorted(ended.out for ended in ends)
+    assert said == sorted(
+        ["hardy: created, 24 configurations laid out\n"]
+        + ["hardy: was there, 0 configurations laid out\n"] * (CREATORS - 1)
+    )
+    database = open_database(database_url)
+    assert tiny.states(database) == {"pending": promise.POINTS}
+    assert tiny.rows(database, "studies", "count(*)") == [(1,)]
+    database.close()
+
+
+def test_sixteen_workers_on_one_sqlite_file(
+    sqlite_url: str, tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    study = promise.create(tmp_path, sqlite_url)
+    folders = [tmp_path / f"worker{number}" for number in range(WORKERS)]
+    workers = [promise.start(folder, sqlite_url, study) for folder in folders]
+    ends = [programs.ended(*pair) for pair in zip(workers, folders, strict=True)]
+    assert [(ended.code, ended.err) for ended in ends] == [(0, "")] * WORKERS
+    database = open_database(sqlite_url)
+    promise.assert_kept(database, expected)
+    assert tiny.rows(database, "configurations", "distinct claims") == [(1,)]
+    database.close()

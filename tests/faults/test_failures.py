@@ -1,0 +1,56 @@
+"""Training that fails: three attempts on any worker, then *failed* with its reason, until somebody says retry."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import breaking
+import programs
+import promise
+import tiny
+
+from search.database import open_database
+
+POOR = "batch_size=25 learning_rate=0.001 weight_decay=0.0"
+
+
+def test_out_of_memory_is_tried_three_times_shown_and_laid_out_again(
+    database_url: str, tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    study = promise.create(tmp_path, database_url)
+    failing = partial(breaking.out_of_memory, POOR)
+    first = promise.work(tmp_path / "first", database_url, study, "--max-trials", "24", prepare=failing)
+    assert first.code == 0
+    assert "MemoryError" in first.out
+    second = promise.work(tmp_path / "second", database_url, study, prepare=failing)
+    assert second.code == 1
+    assert "1 failed" in second.out
+
+    database = open_database(database_url)
+    assert tiny.states(database) == {"finished": 23, "failed": 1}
+    assert tiny.rows(database, "configurations", "key, errors, claims", "where state = 'failed'") == [
+        (POOR, 3, 3)
+    ]
+    looked = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE=database_url)
+    assert "hardy: coverage 23/24, 1 failed (`pairsearch retry hardy` lays them out again):" in looked.out
+    assert f"  {POOR}: MemoryError" in looked.out
+
+    again = programs.run(tmp_path, "retry", "hardy", PAIRSEARCH_STORAGE=database_url)
+    assert again.out == "hardy: 1 failed configurations laid out again\n"
+    assert promise.work(tmp_path / "healthy", database_url, study).code == 0
+    promise.assert_kept(database, expected)
+    database.close()
+
+
+def test_a_size_that_no_machine_has_memory_for_fails_with_the_reason(tmp_path: Path, sqlite_url: str) -> None:
+    """A real one: PyTorch cannot allocate the weights."""
+    grid = promise.ONE_POINT | {"hidden_units": [10, 10**12]}
+    study = promise.create(tmp_path, sqlite_url, architecture="ws", grid=grid)
+    ended = promise.work(tmp_path / "worker", sqlite_url, study)
+    assert ended.code == 1
+    database = open_database(sqlite_url)
+    assert tiny.states(database) == {"finished": 1, "failed": 1}
+    [(reason,)] = tiny.rows(database, "configurations", "reason", "where state = 'failed'")
+    assert "memory" in reason
+    database.close()

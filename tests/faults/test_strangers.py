@@ -1,0 +1,53 @@
+"""Workers that would compute something else are turned away, with the difference named; nothing changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import breaking
+import promise
+import pytest
+import tiny
+
+from models.training import TRAINING_VERSION
+from search.database import open_database
+
+
+@pytest.fixture
+def study(tmp_path: Path, database_url: str) -> Path:
+    """The study, created and untouched."""
+    return promise.create(tmp_path, database_url)
+
+
+@pytest.fixture(autouse=True)
+def untouched(study: Path, database_url: str) -> Iterator[None]:
+    """After each test, the study is as it was."""
+    yield
+    database = open_database(database_url)
+    assert tiny.states(database) == {"pending": promise.POINTS}
+    assert promise.trials(database) == []
+    database.close()
+
+
+def test_one_with_other_data(study: Path, database_url: str, tmp_path: Path, mnist_root: Path) -> None:
+    other = promise.work(
+        tmp_path / "other", database_url, study, "--data", "mnist", "--data-dir", str(mnist_root)
+    )
+    assert re.search(r"its data are digits \w{12} and those given are mnist \w{12}\.", other.complaint)
+
+
+def test_one_with_another_definition(study: Path, database_url: str, tmp_path: Path) -> None:
+    mine = tiny.write_toml(tmp_path / "mine.toml", **(promise.FIELDS | {"epochs": 6, "seed": 8}))
+    complaint = promise.work(tmp_path / "other", database_url, mine).complaint
+    assert "epochs" in complaint
+    assert "seed" in complaint
+
+
+def test_one_of_another_training_version(study: Path, database_url: str, tmp_path: Path) -> None:
+    other = promise.work(
+        tmp_path / "other", database_url, study, prepare=breaking.of_another_training_version
+    )
+    named = f"its training version is {TRAINING_VERSION}, this program's {TRAINING_VERSION + 1}"
+    assert named in other.complaint
