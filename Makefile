@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test venv lint format audit bench clean
+.PHONY: help run test soak venv lint format audit bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -15,6 +15,9 @@ run: venv ## the main job, a quick slice of it: search, evaluate, print Table 1
 
 test: venv ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: venv ## the promise under many faults, and 32 workers on 10,000 configurations; some 15 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -s tests/faults
 
 venv: $(STAMP) ## the environment alone
 

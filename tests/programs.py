@@ -96,11 +96,19 @@ def ended(process: multiprocessing.context.ForkServerProcess, folder: Path) -> E
     return Ended(process.exitcode, (folder / "out").read_text(), (folder / "err").read_text())
 
 
-def together(target: Callable[..., None], count: int, *arguments: object) -> list[int | None]:
-    """Call a function in so many processes at once; their exit codes."""
+def start_together(
+    target: Callable[..., None], count: int, *arguments: object
+) -> list[multiprocessing.context.ForkServerProcess]:
+    """Start a function in so many processes at once."""
     processes = [_forks.Process(target=target, args=arguments, daemon=True) for _ in range(count)]
     for process in processes:
         process.start()
+    return processes
+
+
+def together(target: Callable[..., None], count: int, *arguments: object) -> list[int | None]:
+    """Call a function in so many processes at once; their exit codes."""
+    processes = start_together(target, count, *arguments)
     for process in processes:
         process.join(PATIENCE)
     return [process.exitcode for process in processes]

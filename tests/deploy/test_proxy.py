@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from availability import unavailable
 from stack import ROOT, Stack
 
 CADDYFILE = ROOT / "studies" / "deploy" / "Caddyfile"
@@ -56,10 +57,10 @@ def wait_for(port: int, process: subprocess.Popen[str]) -> None:
 
 @pytest.fixture(scope="module")
 def caddy() -> str:
-    """Caddy's program. It is no Python package, so CI may lack it too."""
+    """Caddy's program."""
     found = shutil.which("caddy")
     if found is None:
-        pytest.skip("caddy is not installed (https://caddyserver.com/docs/install): no proxy to test")
+        unavailable("caddy is not installed (https://caddyserver.com/docs/install): no proxy to test")
     return found
 
 

@@ -41,6 +41,9 @@ class Plan:
     """Kills of the whole server."""
     away: float = 0.0
     """Seconds that the server stays away each time."""
+    long_absences: int = 0
+    """Times that the server is shut down for `long_away` seconds."""
+    long_away: float = 60.0
     pause: float = 0.2
     """Seconds between two faults at most."""
 
@@ -56,6 +59,8 @@ class Damage:
     """Connections cut."""
     recoveries: list[float] = field(default_factory=list)
     """Seconds, on the database's clock, from the kill of a worker until what it held is free again."""
+    late_recoveries: list[float] = field(default_factory=list)
+    """The same for those between which the server was away."""
     codes: Counter[int] = field(default_factory=Counter)
     """Exit codes of the workers."""
     complaints: list[str] = field(default_factory=list)
@@ -94,6 +99,7 @@ class Chaos:
         self._folders: dict[int | None, Path] = {}
         self.stopped: dict[int, float] = {}
         self._orphans: dict[str, tuple[str, float]] = {}
+        self._delayed: set[str] = set()
 
     def run(self, plan: Plan) -> Damage:
         """Bring all faults of the plan, then let the study end."""
@@ -103,6 +109,8 @@ class Chaos:
             *[("worker stopped", self._stop)] * plan.stops,
             *[("connections cut", self._cut)] * plan.cuts,
             *[("server restarted", lambda: self._restart(self.server.stop, plan.away))] * plan.restarts,
+            *[("server long away", lambda: self._restart(self.server.stop, plan.long_away))]
+            * plan.long_absences,
             *[("server killed", lambda: self._restart(self.server.kill, plan.away))] * plan.crashes,
         ]
         self.random.shuffle(faults)
@@ -110,6 +118,7 @@ class Chaos:
             for what, bring in faults:
                 self._until(time.monotonic() + self.random.uniform(0.0, plan.pause))
                 while not bring():
+                    assert self._open(), f"the study ended before all was brought: {self.damage.done}"
                     self._until(time.monotonic() + 0.05)
                 self.damage.done[what] += 1
             self._until(time.monotonic() + END_SECONDS, to_the_end=True)
@@ -147,7 +156,7 @@ class Chaos:
         self.started += 1
         worker = programs.start_forked(
             folder,
-            *("worker", str(self.study), "--lease", str(self.lease)),
+            *("worker", str(self.study), "--lease", str(self.lease), "--patience", "120"),
             PAIRSEARCH_STORAGE=self.database.url.render_as_string(hide_password=False),
         )
         self.workers.append(worker)
@@ -213,6 +222,7 @@ class Chaos:
             self._wake()
             time.sleep(0.02)
         self.server.start()
+        self._delayed |= set(self._orphans)
         # Our own connection broke too.
         while True:
             try:
@@ -228,4 +238,7 @@ class Chaos:
         seen = tiny.rows(self.database, "configurations", "key, claim, extract(epoch from clock_timestamp())")
         for key, claim, moment in seen:
             if key in self._orphans and claim != self._orphans[key][0]:
-                self.damage.recoveries.append(float(moment) - self._orphans.pop(key)[1])
+                seconds = float(moment) - self._orphans.pop(key)[1]
+                late = key in self._delayed
+                self._delayed.discard(key)
+                (self.damage.late_recoveries if late else self.damage.recoveries).append(seconds)

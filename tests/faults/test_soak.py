@@ -1,0 +1,138 @@
+"""`make soak`: many faults in one study, and many workers on a large one; seeds and figures are printed."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from pathlib import Path
+
+import programs
+import promise
+import pytest
+import tiny
+from chaos import Chaos, Plan
+from server import Server
+
+from data.sources import load
+from search.bench import Instant, wide_definition
+from search.creation import create_study
+from search.database import open_database
+from search.ledger import Ledger
+from search.trials import open_storage
+from search.worker import Worker
+
+pytestmark = pytest.mark.soak
+
+FAULTS = Plan(
+    kills=150, early_kills=30, stops=10, cuts=60, restarts=6, crashes=6, away=1.0, long_absences=1, pause=0.4
+)
+GRID = {
+    "batch_size": [5, 10, 25, 50],
+    "learning_rate": [1e-5, 1e-4, 1e-3, 1e-2],
+    "weight_decay": [0.0, 1e-4, 1e-3, 1e-2, 0.1],
+    "hidden_units": [10, 50, 100],
+}
+WS = {"architecture": "ws", "epochs": 30, "grid": GRID}
+POINTS = 240
+
+WORKERS = 32
+CONFIGURATIONS = 10_000
+SLICE = 1_000
+"""Figures of the start and of the end are over so many configurations."""
+
+
+def test_the_promise_under_many_faults(server: Server, server_url: str, tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1_000_000)
+    print(f"\nfaults: seed {seed}, {POINTS} configurations, 4 workers")
+    expected = promise.undisturbed(tmp_path / "alone", **WS)
+    study = promise.create(tmp_path, server_url, **WS)
+    database = open_database(server_url)
+    chaos = Chaos(server, database, study, tmp_path, workers=4, lease=2.0, seed=seed)
+    start = time.monotonic()
+    damage = chaos.run(FAULTS)
+    seconds = time.monotonic() - start
+    promise.assert_kept(database, expected, POINTS)
+    [(superseded,)] = tiny.rows(database, "superseded", "count(*)")
+    states = promise.trial_states(database)
+    database.close()
+    for what, count in sorted(damage.done.items()):
+        print(f"  {what}: {count}")
+    print(f"  connections cut: {damage.cut}")
+    print(f"  configurations held by killed workers: {damage.holding}")
+    print(
+        f"  longest recovery after a kill: {max(damage.recoveries):.1f} s, the lease being {chaos.lease} s; "
+        f"where the server was away too: {max(damage.late_recoveries, default=0.0):.1f} s"
+    )
+    print(f"  workers started: {chaos.started}, exit codes {dict(damage.codes)}")
+    print(
+        f"  finished: {POINTS}, duplicates 0, holes 0, left RUNNING {states['RUNNING']}, "
+        f"bit-identical {POINTS}, superseded results {superseded}, trials closed as failed {states['FAIL']}"
+    )
+    print(f"  {seconds:.0f} s")
+    assert set(damage.codes) == {0, -9}, "\n".join(damage.complaints)
+
+
+def work(url: str, study_id: int, folder: str) -> None:
+    """One of many workers, whose objective trains nothing."""
+    from search.catalogue import list_studies  # noqa: PLC0415
+
+    database = open_database(url)
+    storage = open_storage(database)
+    (study,) = list_studies(database)
+    worker = Worker(
+        database,
+        storage,
+        study,
+        Instant(),
+        stopping=threading.Event(),
+        ledger=Ledger(database, study_id),
+        limit=CONFIGURATIONS,
+        say=lambda _: None,
+    )
+    # All begin together: starting up is not what is measured.
+    (Path(folder) / f"{worker.name}.ready").touch()
+    programs.wait_for((Path(folder) / "go").exists, "the others", patience=300)
+    worker.run()
+    storage.engine.dispose()
+    database.close()
+
+
+def test_many_workers_on_a_large_study(server: Server, server_url: str, tmp_path: Path) -> None:
+    database = open_database(server_url, create=True)
+    study = create_study(database, wide_definition(), load("digits")).study
+    workers = programs.start_together(work, WORKERS, server_url, study.id, str(tmp_path))
+    programs.wait_for(lambda: len(list(tmp_path.glob("*.ready"))) == WORKERS, "all workers", patience=300)
+    idle = server.connections(database.url.database or "") - 1
+    (tmp_path / "go").touch()
+    start, most = time.monotonic(), 0
+    while any(worker.is_alive() for worker in workers):
+        assert time.monotonic() - start < 1200, tiny.states(database)
+        most = max(most, server.connections(database.url.database or "") - 1)
+        time.sleep(1.0)
+    seconds = time.monotonic() - start
+    assert [worker.exitcode for worker in workers] == [0] * WORKERS
+
+    done = tiny.rows(
+        database,
+        "configurations",
+        "finished_at, finished_at - started_at",
+        "where state = 'finished' order by finished_at",
+    )
+    assert len(done) == CONFIGURATIONS
+    assert tiny.rows(database, "configurations", "sum(lapses), sum(errors), max(claims)") == [(0, 0, 1)]
+    assert tiny.rows(database, "superseded", "count(*)") == [(0,)]
+    folds = tiny.rows(database, "folds", "count(*), count(distinct configuration_id)")
+    assert folds == [(CONFIGURATIONS * 10, CONFIGURATIONS)]
+    assert promise.trial_states(database) == {"COMPLETE": CONFIGURATIONS}
+    database.close()
+
+    print(f"\ncrowd: {WORKERS} workers, {CONFIGURATIONS} configurations in {seconds:.0f} s, no duplicates")
+    for name, part in (("first", done[:SLICE]), ("last", done[-SLICE:])):
+        rate = (len(part) - 1) / (part[-1][0] - part[0][0])
+        held = sorted(row[1] for row in part)[len(part) // 2]
+        print(
+            f"  {name} {SLICE}: {rate:.0f} a second, {1000 / rate:.1f} ms a configuration for the whole machine, "
+            f"{1000 * held:.0f} ms in a worker's hands (median)"
+        )
+    print(f"  connections: {idle} while all waited, {most} at most, {most / WORKERS:.2f} a worker")
