@@ -90,7 +90,13 @@ class Database:
             "max_overflow": overflow,
             "pool_pre_ping": True,
             "pool_recycle": 1800,
-            "connect_args": {"connect_timeout": CONNECT_SECONDS, "application_name": "pairsearch"},
+            "connect_args": {
+                "connect_timeout": CONNECT_SECONDS,
+                "application_name": "pairsearch",
+                # Prepared statements belong to a connection, which PgBouncer hands from one to the other; they made
+                # no difference to what a trial costs.
+                "prepare_threshold": None,
+            },
         }
 
     @property
@@ -174,11 +180,12 @@ class Database:
                     "does its folder exist, writable?"
                 ) from None
             return
-        # A second engine: the lock lives as long as its connection, beside the pooled one that does the work.
+        # A second engine: the lock lives as long as its transaction, beside the pooled one that does the work. Of
+        # the transaction, for PgBouncer may hand the connection on, with the locks that it has as a session.
         engine = create_engine(self.url, **self.engine_options(overflow=0))
         try:
             with self.translated(), engine.connect() as connection:
-                connection.execute(text("select pg_advisory_lock(:key)"), {"key": CREATION_LOCK})
+                connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})
                 yield
         finally:
             engine.dispose()

@@ -73,11 +73,19 @@ def open_storage(database: Database) -> TrialStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = database.url.render_as_string(hide_password=False)
     with translated(database):
-        try:
-            # Checking the schema takes a second connection beside the one that asks.
-            storage = TrialStorage(url, engine_kwargs=database.engine_options(overflow=1))
-        except RuntimeError as error:
-            raise StorageError(f"database {database.label}: {error}") from None
+        # Making the tables takes a second connection beside the one that asks. So would Optuna's check of their
+        # version: where connections are few, as behind PgBouncer, workers that start at once would each hold one
+        # and wait for another. Hence the same check here, with one at a time.
+        storage = TrialStorage(
+            url, engine_kwargs=database.engine_options(overflow=1), skip_compatibility_check=True
+        )
+        found, expected = storage.get_current_version(), storage.get_head_version()
+    if found != expected:
+        storage.engine.dispose()
+        raise StorageError(
+            f"database {database.label} has Optuna tables of version {found}, where Optuna {optuna.__version__} has "
+            f"{expected}: install the other Optuna, or let `optuna storage upgrade` change the tables"
+        )
     if database.is_sqlite:
         event.listen(storage.engine, "connect", tune_sqlite)
         storage.engine.dispose()  # connections made before the listener

@@ -7,6 +7,9 @@ from pathlib import Path
 import programs
 import promise
 import tiny
+from bouncer import bouncing
+from server import Server
+from sqlalchemy.engine import make_url
 
 from search.database import open_database
 
@@ -44,6 +47,23 @@ def test_sixteen_workers_on_one_sqlite_file(
     ends = [programs.ended(*pair) for pair in zip(workers, folders, strict=True)]
     assert [(ended.code, ended.err) for ended in ends] == [(0, "")] * WORKERS
     database = open_database(sqlite_url)
+    promise.assert_kept(database, expected)
+    assert tiny.rows(database, "configurations", "distinct claims") == [(1,)]
+    database.close()
+
+
+def test_workers_behind_pgbouncer(
+    server: Server, server_url: str, tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    """Six workers, which would have twelve connections, on four."""
+    with bouncing(server, server_url, tmp_path, connections=4) as url:
+        study = promise.create(tmp_path, url)
+        folders = [tmp_path / f"worker{number}" for number in range(6)]
+        workers = [promise.start(folder, url, study) for folder in folders]
+        ends = [programs.ended(*pair) for pair in zip(workers, folders, strict=True)]
+        assert [(ended.code, ended.err) for ended in ends] == [(0, "")] * 6
+        assert server.connections(make_url(url).database or "") <= 4
+    database = open_database(server_url)
     promise.assert_kept(database, expected)
     assert tiny.rows(database, "configurations", "distinct claims") == [(1,)]
     database.close()

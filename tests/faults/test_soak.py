@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import programs
 import promise
 import pytest
 import tiny
+from bouncer import bouncing
 from chaos import Chaos, Plan
 from server import Server
 
@@ -18,7 +20,6 @@ from data.sources import load
 from search.bench import Instant, wide_definition
 from search.creation import create_study
 from search.database import open_database
-from search.ledger import Ledger
 from search.trials import open_storage
 from search.worker import Worker
 
@@ -36,10 +37,9 @@ GRID = {
 WS = {"architecture": "ws", "epochs": 30, "grid": GRID}
 POINTS = 240
 
-WORKERS = 32
-CONFIGURATIONS = 10_000
 SLICE = 1_000
 """Figures of the start and of the end are over so many configurations."""
+LONGEST_SECONDS = 1200
 
 
 def test_the_promise_under_many_faults(server: Server, server_url: str, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_promise_under_many_faults(server: Server, server_url: str, tmp_path
     assert set(damage.codes) == {0, -9}, "\n".join(damage.complaints)
 
 
-def work(url: str, study_id: int, folder: str) -> None:
+def work(url: str, configurations: int, folder: str) -> None:
     """One of many workers, whose objective trains nothing."""
     from search.catalogue import list_studies  # noqa: PLC0415
 
@@ -86,8 +86,7 @@ def work(url: str, study_id: int, folder: str) -> None:
         study,
         Instant(),
         stopping=threading.Event(),
-        ledger=Ledger(database, study_id),
-        limit=CONFIGURATIONS,
+        limit=configurations,
         say=lambda _: None,
     )
     # All begin together: starting up is not what is measured.
@@ -98,20 +97,39 @@ def work(url: str, study_id: int, folder: str) -> None:
     database.close()
 
 
-def test_many_workers_on_a_large_study(server: Server, server_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("workers", "configurations", "connections"),
+    [(32, 10_000, None), (96, 3_000, 20)],
+    ids=["direct", "PgBouncer"],
+)
+def test_many_workers_on_a_large_study(
+    server: Server,
+    server_url: str,
+    tmp_path: Path,
+    workers: int,
+    configurations: int,
+    connections: int | None,
+) -> None:
+    """Directly, and behind a PgBouncer that has so many connections to the server."""
     database = open_database(server_url, create=True)
-    study = create_study(database, wide_definition(), load("digits")).study
-    workers = programs.start_together(work, WORKERS, server_url, study.id, str(tmp_path))
-    programs.wait_for(lambda: len(list(tmp_path.glob("*.ready"))) == WORKERS, "all workers", patience=300)
-    idle = server.connections(database.url.database or "") - 1
-    (tmp_path / "go").touch()
-    start, most = time.monotonic(), 0
-    while any(worker.is_alive() for worker in workers):
-        assert time.monotonic() - start < 1200, tiny.states(database)
-        most = max(most, server.connections(database.url.database or "") - 1)
-        time.sleep(1.0)
-    seconds = time.monotonic() - start
-    assert [worker.exitcode for worker in workers] == [0] * WORKERS
+    create_study(database, wide_definition(), load("digits"))
+    way = (
+        nullcontext(server_url)
+        if connections is None
+        else bouncing(server, server_url, tmp_path, connections)
+    )
+    with way as url:
+        crowd = programs.start_together(work, workers, url, configurations, str(tmp_path))
+        programs.wait_for(lambda: len(list(tmp_path.glob("*.ready"))) == workers, "all workers", patience=300)
+        (tmp_path / "go").touch()
+        start, most = time.monotonic(), 0
+        while any(worker.is_alive() for worker in crowd):
+            assert time.monotonic() - start < LONGEST_SECONDS, tiny.states(database)
+            # Less the one of this test.
+            most = max(most, server.connections(database.url.database or "") - 1)
+            time.sleep(1.0)
+        seconds = time.monotonic() - start
+    assert [worker.exitcode for worker in crowd] == [0] * workers
 
     done = tiny.rows(
         database,
@@ -119,15 +137,15 @@ def test_many_workers_on_a_large_study(server: Server, server_url: str, tmp_path
         "finished_at, finished_at - started_at",
         "where state = 'finished' order by finished_at",
     )
-    assert len(done) == CONFIGURATIONS
+    assert len(done) == configurations
     assert tiny.rows(database, "configurations", "sum(lapses), sum(errors), max(claims)") == [(0, 0, 1)]
     assert tiny.rows(database, "superseded", "count(*)") == [(0,)]
     folds = tiny.rows(database, "folds", "count(*), count(distinct configuration_id)")
-    assert folds == [(CONFIGURATIONS * 10, CONFIGURATIONS)]
-    assert promise.trial_states(database) == {"COMPLETE": CONFIGURATIONS}
+    assert folds == [(configurations * 10, configurations)]
+    assert promise.trial_states(database) == {"COMPLETE": configurations}
     database.close()
 
-    print(f"\ncrowd: {WORKERS} workers, {CONFIGURATIONS} configurations in {seconds:.0f} s, no duplicates")
+    print(f"\ncrowd: {workers} workers, {configurations} configurations in {seconds:.0f} s, no duplicates")
     for name, part in (("first", done[:SLICE]), ("last", done[-SLICE:])):
         rate = (len(part) - 1) / (part[-1][0] - part[0][0])
         held = sorted(row[1] for row in part)[len(part) // 2]
@@ -135,4 +153,4 @@ def test_many_workers_on_a_large_study(server: Server, server_url: str, tmp_path
             f"  {name} {SLICE}: {rate:.0f} a second, {1000 / rate:.1f} ms a configuration for the whole machine, "
             f"{1000 * held:.0f} ms in a worker's hands (median)"
         )
-    print(f"  connections: {idle} while all waited, {most} at most, {most / WORKERS:.2f} a worker")
+    print(f"  connections to the server: {most} at most, {most / workers:.2f} a worker")

@@ -8,6 +8,7 @@ import optuna
 import programs
 import pytest
 import tiny
+from sqlalchemy import text
 
 from data.errors import DataError
 from data.sources import Source, load
@@ -15,8 +16,9 @@ from search import creation, session, views
 from search.catalogue import StoredStudy, find_study, layout_order, list_studies
 from search.creation import create_study
 from search.database import Database, open_database
-from search.errors import StudyError
+from search.errors import StorageError, StudyError
 from search.trial_storage import TrialStorage
+from search.trials import open_storage
 from search.worker import Tally
 from studies.errors import DefinitionError
 
@@ -68,6 +70,15 @@ def test_somebody_else_s_optuna_study_is_left_alone(
         create_study(database, tiny.definition(), digits_source, storage)
     assert find_study(database, "tiny") is None
     assert len(theirs.trials) == 1
+
+
+def test_tables_of_another_optuna_are_refused(database: Database, study: StoredStudy) -> None:
+    with database.write() as connection:
+        connection.execute(text("update alembic_version set version_num = 'v3.0.0.a'"))
+    with pytest.raises(
+        StorageError, match=r"has Optuna tables of version v3.0.0.a, where Optuna \S+ has \S+: install"
+    ):
+        open_storage(database)
 
 
 def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable(
