@@ -16,7 +16,7 @@ run: venv ## the main job, a quick slice of it: search, evaluate, print Table 1
 test: venv ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-soak: venv ## the promise under many faults, and 32 workers on 10,000 configurations; some 15 minutes
+soak: venv ## the promise under many faults, and 32 workers on 10,000 configurations; some 7 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -s tests/faults
 
 venv: $(STAMP) ## the environment alone
