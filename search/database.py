@@ -63,6 +63,23 @@ def _now_sqlite(element: now, compiler: Any, **options: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
+class up_since(FunctionElement[float]):  # noqa: N801 - as above
+    """When the database's server was started, by its clock, in seconds since 1970; 0 for SQLite, which has none."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(up_since, POSTGRESQL)
+def _up_since_postgresql(element: up_since, compiler: Any, **options: Any) -> str:
+    return "extract(epoch from pg_postmaster_start_time())::double precision"
+
+
+@compiles(up_since, SQLITE)
+def _up_since_sqlite(element: up_since, compiler: Any, **options: Any) -> str:
+    return "0.0"
+
+
 class Database:
     """One database, seen through a small pool of connections; safe to use from several threads.
 

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, case, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from search.database import Database, insert_many, now
+from search.database import Database, insert_many, now, up_since
 from search.outcome import Outcome
 from search.records import curve_rows, fold_rows, read_outcome
 from search.states import State
@@ -27,6 +27,9 @@ from studies.configuration import PARAMETERS, Configuration
 
 # A lease outlives a few lost heartbeats, and a dead worker's configuration is free again after a minute.
 LEASE_SECONDS = 60.0
+# While the server was away nobody could renew a lease: for so long after its start no lease counts as over, so that
+# workers that waited with a result in hand are back first (`search.patience`: eleven seconds between two calls).
+RETURN_SECONDS = 15.0
 # An exception may be the machine's fault (memory, disk): other workers get to try before a row counts as failed.
 MAX_ERRORS = 3
 # A worker may be killed by anything, and its configuration is not to blame; but one that takes every worker with it,
@@ -241,6 +244,7 @@ class Ledger:
             columns.study_id == self.study_id,
             columns.state == State.RUNNING,
             columns.lease_expires < now(),
+            up_since() + min(RETURN_SECONDS, self.lease_seconds) < now(),
         )
         # A look first: it takes no write lock, and nearly always there is nothing to do.
         with self.database.read() as connection:

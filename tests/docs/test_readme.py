@@ -40,6 +40,15 @@ def test_it_opens_with_the_name_and_the_two_commands() -> None:
     assert shell_lines()[:2] == ["make run", "make test"]
 
 
+def test_it_makes_the_promise_that_the_fault_tests_hold() -> None:
+    promised = " ".join(section("What is promised").split())
+    assert (
+        "**Every configuration of a study is finished exactly once, its figures are the same bit for bit as those of "
+        "one undisturbed worker on that kind of processor, and no trial is left RUNNING, whatever happens to workers, "
+        "machines or the database on the way.**"
+    ) in promised
+
+
 def test_its_table_has_every_command_and_no_other() -> None:
     assert [row[0].split()[1].rstrip("`") for row in COMMAND_ROWS] == list(COMMANDS)
 

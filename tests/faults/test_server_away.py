@@ -15,6 +15,7 @@ import tiny
 from server import Server
 
 from search.database import Database
+from search.ledger import Ledger
 
 AWAY_SECONDS = 3.0
 STOPPED = partial(breaking.stopped_at, "search.ledger:Ledger", "finish")
@@ -46,6 +47,25 @@ def test_a_worker_keeps_its_result_in_hand_until_the_server_is_back(
     assert "worker ends: 24 finished, 0 handed back, 0 superseded, 0 failed" in ended.out
     promise.assert_kept(database, expected)
     assert tiny.rows(database, "configurations", "distinct claims") == [(1,)], "nothing was trained twice"
+
+
+def test_results_in_hand_come_before_the_leases_that_ran_out_while_the_server_was_away(
+    server: Server, server_url: str, hardy: Hardy, tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    """Whoever looks first after the start would take what the waiting worker is about to store."""
+    database, file = hardy
+    lease = ("--lease", "5")
+    worker = promise.start(tmp_path / "worker", server_url, file, *lease, prepare=STOPPED)
+    promise.wait_until_stopped(worker)
+    server.stop()
+    # Out by the database's clock when it is back.
+    time.sleep(5.5)
+    server.start()
+    assert Ledger(database, 1, lease_seconds=5.0).reap() == []
+    promise.go_on(worker)
+    ended = programs.ended(worker, tmp_path / "worker")
+    assert "worker ends: 24 finished, 0 handed back, 0 superseded, 0 failed" in ended.out
+    promise.assert_kept(database, expected)
 
 
 def test_after_its_patience_it_ends_with_one_line_and_the_configuration_goes_back(
