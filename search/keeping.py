@@ -21,7 +21,7 @@ from search.errors import InputError, WorkError
 from search.evaluation import Request, TrainedRound, round_pairs, train_rounds
 from search.modelfile import Data, Hyperparameters, ModelCard, Standardisation, read_card, write_model
 from search.tables import rounds as round_rows
-from search.whole import existing_folder
+from search.whole import existing_folder, made_folder
 from studies.configuration import Configuration
 
 # What a round's figures may depend on beside the study: equal here, they are equal to the last bit.
@@ -70,10 +70,7 @@ class ModelFolder:
         Raises:
             InputError, WorkError: a file cannot be written.
         """
-        try:
-            self.path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot make folder {self.path}: {error.strerror or error}") from None
+        made_folder(self.path)
         for finished in trained:
             if finished.diverged is None:
                 card = _card(study, source, configuration, finished)

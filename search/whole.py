@@ -60,5 +60,18 @@ def existing_folder(path: Path) -> Path:
     return path
 
 
+def made_folder(path: Path) -> Path:
+    """The folder itself, made where it is not there yet.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make folder {path}: {_reason(error)}") from None
+    return path
+
+
 def _reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__

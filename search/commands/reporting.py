@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from search.report.content import Report
 
 
+PAGE = "pairsearch-report.html"
+IMAGES = "pairsearch-report-images"
+
+
 class ImageFormat(StrEnum):
     """What figures can be written as."""
 
@@ -35,9 +39,9 @@ def report(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write tables, figures and provenance of studies as one HTML page that works offline."""
-    from search.report import files
+    from search.whole import existing_folder, whole_file
 
-    files.check_folder(out)
+    existing_folder(out)
     if images:
         from search.report.images import check_renderer
 
@@ -45,12 +49,13 @@ def report(
     composed = compose(storage, study)
     from search.report.page import render
 
-    path = (out / files.PAGE).absolute()
-    files.write(path, render(composed).encode())
+    path = (out / PAGE).absolute()
+    with whole_file(path) as file:
+        file.write(render(composed).encode())
     if images:
         from search.report.images import write
 
-        folder = out / files.IMAGES
+        folder = out / IMAGES
         written = write(composed.figures, folder, image_format.value)
         say(f"figures: {len(written)} files in {folder.absolute()}")
     say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import InputError, WorkError
-from search.report import files
 from search.report.content import Figure
+from search.whole import made_folder, whole_file
 
 WIDTH = 1000
 """CSS pixels; a PNG has twice as many of its own."""
@@ -85,10 +85,11 @@ def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
         ) as error:
             text = " ".join(str(error).split()) or type(error).__name__
             raise WorkError(f"the figures could not be drawn: {text}") from None
-        files.make_folder(folder)
+        made_folder(folder)
         written = []
         for name in names:
             path = folder / name
-            files.write(path, (Path(draft) / name).read_bytes())
+            with whole_file(path) as file:
+                file.write((Path(draft) / name).read_bytes())
             written.append(path)
     return written

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import stat
 import sys
 import webbrowser
 from pathlib import Path
@@ -13,10 +12,10 @@ import pytest
 import reported
 from availability import unavailable
 
-from search.commands.reporting import ImageFormat, report
+from search.commands.reporting import PAGE, ImageFormat, report
 from search.database import open_database
-from search.errors import InputError, WorkError
-from search.report import files, images
+from search.errors import InputError
+from search.report import images
 
 NO_KALEIDO = "kaleido is not installed: pip install 'pairsearch[images]' brings it"
 
@@ -47,7 +46,7 @@ def test_it_writes_one_page_and_says_where(folder: Path, tmp_path: Path) -> None
 
 
 def test_it_replaces_an_earlier_report_in_the_working_directory(folder: Path) -> None:
-    path = folder / files.PAGE
+    path = folder / PAGE
     path.write_text("an earlier one")
     assert programs.run(folder, "report", "fresh").code == 0
     assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
@@ -68,52 +67,20 @@ def test_an_unknown_study_is_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_to_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for out in ("missing", "file"):
+    for out, what in (("missing", "there is no such folder"), ("file", "it is a file")):
         complaint = programs.run(folder, "report", "pairs", "--out", str(tmp_path / out)).complaint
-        assert "there is no such folder" in complaint
-    (tmp_path / "taken" / files.PAGE).mkdir(parents=True)
+        assert what in complaint
+    (tmp_path / "taken" / PAGE).mkdir(parents=True)
     complaint = programs.run(folder, "report", "pairs", "--out", str(tmp_path / "taken")).complaint
-    assert "is a folder" in complaint
-    assert [path.name for path in (tmp_path / "taken").iterdir()] == [files.PAGE]
-
-
-def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(InputError, match="this user may not write there"):
-        files.check_folder(tmp_path)
-
-
-def test_a_page_has_the_permissions_of_any_other_file(tmp_path: Path) -> None:
-    (tmp_path / "other").write_bytes(b"")
-    files.write(tmp_path / "page", b"whole")
-    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("page", "other")}
-    assert len(modes) == 1
-
-
-@pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that has room for a file's name and none for what is in it."""
-
-    def replace(self: Path, target: Path) -> Path:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", replace)
-
-
-@pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_leaves_the_earlier_page_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "page").write_text("an earlier one")
-    with pytest.raises(WorkError, match="No space left on device"):
-        files.write(tmp_path / "page", b"whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["page"]
-    assert (tmp_path / "page").read_text() == "an earlier one"
+    assert "it is a folder" in complaint
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == [PAGE]
 
 
 def test_open_shows_the_page(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda address: shown.append(address) is None)
     report(["fresh"], out=tmp_path, open_=True, storage=f"sqlite:///{folder / 'pairsearch.db'}")
-    assert shown == [(tmp_path / files.PAGE).as_uri()]
+    assert shown == [(tmp_path / PAGE).as_uri()]
 
 
 def test_images_without_kaleido_or_a_browser_say_what_to_install(
