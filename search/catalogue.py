@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, select, update
 
-from search.database import Database, now
+from search.clock import now
+from search.database import Database
 from search.errors import StudyError
 from search.tables import studies as study_rows
 from studies.configuration import Configuration, Value

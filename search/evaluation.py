@@ -20,7 +20,8 @@ from data.sources import Source
 from models import fused
 from models.training import EpochReport, Member, TrainingHistory, TrainingJob
 from search.catalogue import StoredStudy
-from search.database import Database, now
+from search.clock import now
+from search.database import Database
 from search.outcome import finite
 from search.provenance import provenance
 from search.tables import round_curves

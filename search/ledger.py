@@ -18,7 +18,8 @@ from typing import Any
 from sqlalchemy import Connection, case, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from search.database import Database, insert_many, now, up_since
+from search.clock import now, up_since
+from search.database import Database, insert_many
 from search.outcome import Outcome
 from search.records import curve_rows, fold_rows, read_outcome
 from search.states import State

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, text
 
 from search.catalogue import StoredStudy
-from search.database import Database, now
+from search.clock import now
+from search.database import Database
 from search.states import COVERED, State
 from search.tables import configurations, rounds
 from studies.configuration import PARAMETERS, Configuration, Value

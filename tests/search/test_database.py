@@ -10,7 +10,8 @@ import pytest
 import tiny
 from sqlalchemy import select, text
 
-from search.database import Database, now, open_database
+from search.clock import now
+from search.database import Database, open_database
 from search.errors import DatabaseAwayError, ExitCode, StorageError
 from search.tables import SCHEMA_VERSION
 from search.urls import parse_url
