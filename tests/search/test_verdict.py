@@ -235,8 +235,9 @@ def test_on_known_truths_the_set_has_the_best_and_the_optimism_is_right(
     fraction = 0.25 if protocol == "resample" else 1 / 9
     found = measure(Scenario(layout, noise, protocol, configurations=48, test_fraction=fraction), STUDIES)
     show(
-        f"verdict: {protocol}, means {layout}, noise {noise}: truly best in the set {found.coverage:.3f}, lost {1 - found.coverage:.3f} "
-        f"(uncorrected t-tests {found.uncorrected:.3f}), size of the set {found.size:.3f}, "
+        f"verdict: {protocol}, means {layout}, noise {noise}: truly best in the set {found.coverage:.3f}, "
+        f"lost {1 - found.coverage:.3f} (by uncorrected t-tests {1 - found.uncorrected:.3f}), "
+        f"size of the set {found.size:.3f}, "
         f"winner stated best {found.stated:.2f}, is {found.correct:.2f}, "
         f"optimism stated {found.optimism:.2f}, is {found.flattery:.2f} ± {found.flattery_error:.2f}"
     )
