@@ -62,6 +62,22 @@ def find_definition(given: str, database: Database | None = None) -> Definition:
     raise StudyError(f"unknown study {given!a}: expected one of {names}, or a path to a .toml definition")
 
 
+def read_choices(connection: Connection, study_id: int) -> Choices:
+    """The values of each hyperparameter of a study, in the order in which they came into its grid."""
+    stored = connection.execute(select(study_rows.c.choices).where(study_rows.c.id == study_id)).scalar_one()
+    return {parameter: tuple(values) for parameter, values in json.loads(stored).items()}
+
+
+def stored_study(database: Database, given: str) -> StoredStudy:
+    """The study in the database that a STUDY argument means, a `.toml` file by the name in it.
+
+    Raises:
+        StudyError: there is none.
+        DefinitionError: a file that is unreadable or invalid.
+    """
+    return get_study(database, read(Path(given)).name if given.endswith(".toml") else given)
+
+
 def list_studies(database: Database) -> list[StoredStudy]:
     """All studies of a database, by name."""
     with database.read() as connection:

@@ -7,6 +7,7 @@ Everything that SQLAlchemy or a driver raises about a database leaves this modul
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,12 @@ from search.urls import POSTGRESQL, SQLITE, mask, parse_url
 # How long a SQLite connection waits for another's write lock. Writes take milliseconds; this is for a slow disk.
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
+# A process that is frozen, or whose machine is gone, in the middle of a transaction: PostgreSQL ends it after so long,
+# and with it the locks that others wait for. Ours have nothing to do but to write a few rows.
+IDLE_SECONDS = 15
+# Longer than any of ours holds a lock.
+LOCK_SECONDS = 20
+LOCK_PAUSE = 0.1
 # Any number that other programs on the same PostgreSQL database will hardly use as an advisory lock.
 CREATION_LOCK = 0x7061697273
 
@@ -59,6 +66,8 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "begin", limit_transaction)
 
     def engine_options(self, overflow: int) -> dict[str, Any]:
         """Options of `create_engine` for this database: one pooled connection, and `overflow` more at need."""
@@ -72,6 +81,11 @@ class Database:
             "connect_args": {
                 "connect_timeout": CONNECT_SECONDS,
                 "application_name": "pairsearch",
+                # A server whose machine or network vanished is noticed within a minute.
+                "keepalives_idle": 20,
+                "keepalives_interval": 10,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 60_000,
                 # Prepared statements belong to a connection, which PgBouncer hands from one to the other; they made
                 # no difference to what a trial costs.
                 "prepare_threshold": None,
@@ -160,12 +174,19 @@ class Database:
                 ) from None
             return
         # A second engine: the lock lives as long as its transaction, beside the pooled one that does the work. Of
-        # the transaction, for PgBouncer may hand the connection on, with the locks that it has as a session.
+        # the transaction, for PgBouncer may hand the connection on, with the locks that it has as a session; and
+        # asked for again and again, for who waits inside a transaction keeps one of PgBouncer's few connections.
         engine = create_engine(self.url, **self.engine_options(overflow=0))
         try:
-            with self.translated(), engine.connect() as connection:
-                connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})
-                yield
+            with self.translated():
+                while True:
+                    with engine.begin() as connection:
+                        if connection.execute(
+                            text("select pg_try_advisory_xact_lock(:key)"), {"key": CREATION_LOCK}
+                        ).scalar_one():
+                            yield
+                            return
+                    time.sleep(LOCK_PAUSE)
         finally:
             engine.dispose()
 
@@ -174,7 +195,10 @@ class Database:
         with self.read() as connection:
             if not inspect(connection).has_table(schema.name):
                 return None
-            return connection.execute(select(schema.c.version)).scalar_one_or_none()
+            found = connection.execute(select(schema.c.version)).scalar_one_or_none()
+        if found is not None and not isinstance(found, int):
+            raise StorageError(f"database {self.label} is damaged: its schema version is {found!a}")
+        return found
 
     def create_tables(self) -> None:
         """Create our tables where they are missing; the caller holds `creation_lock`."""
@@ -202,6 +226,17 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
     connection.execute(
         insert(table).from_select(names, select(*source.c)),
         {name: [row[name] for row in rows] for name in names},
+    )
+
+
+def limit_transaction(connection: Connection) -> None:
+    """Let a PostgreSQL transaction neither idle nor wait for a lock without end (SQLAlchemy's `begin` event).
+
+    Settings of the transaction, not of the connection, which PgBouncer hands on.
+    """
+    connection.exec_driver_sql(
+        f"select set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true), "
+        f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)"
     )
 
 
@@ -250,13 +285,15 @@ def open_database(url: str, *, create: bool = False, waiting: bool = False) -> D
     """
     database = Database(url)
     try:
-        if not create and database.file is not None and not database.file.exists():
+        if not create and not _there(database):
             raise StorageError(f"no database at {database.file}: `pairsearch create` makes one")
-        with database.creation_lock() if create else _unlocked():
-            version = database.schema_version()
-            if version is None and create:
-                database.create_tables()
-                version = SCHEMA_VERSION
+        version = database.schema_version() if not create or _there(database) else None
+        if version is None and create:
+            with database.creation_lock():
+                version = database.schema_version()
+                if version is None:
+                    database.create_tables()
+                    version = SCHEMA_VERSION
         if version is None:
             raise StorageError(
                 f"database {database.label} holds no studies yet: `pairsearch create` makes them"
@@ -282,6 +319,6 @@ def open_database(url: str, *, create: bool = False, waiting: bool = False) -> D
     return database
 
 
-@contextmanager
-def _unlocked() -> Iterator[None]:
-    yield
+def _there(database: Database) -> bool:
+    """Whether there is a database to look at; SQLite would make the file."""
+    return database.file is None or database.file.exists()

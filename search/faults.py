@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from sqlalchemy.exc import DBAPIError
@@ -9,12 +10,18 @@ from sqlalchemy.exc import DBAPIError
 from search.concealment import conceal
 from search.errors import DatabaseAwayError, DiskFullError, PairsearchError, StorageError
 
-# SQLSTATE classes after which the same call may succeed: connection, resources, deadlock or serialisation,
-# shutdown (PostgreSQL documentation, appendix A).
-PASSING = ("08", "53", "40", "57P")
+# SQLSTATE classes after which the same call may succeed: connection, resources, deadlock or serialisation, shutdown,
+# a statement or a lock that took too long, an idle transaction that was ended, the server's own input and output
+# (PostgreSQL documentation, appendix A).
+PASSING = ("08", "53", "40", "57P", "57014", "55P03", "25P03", "58")
+DAMAGED = ("XX001", "XX002")
 # Refused for good: bad user or password, no such database, no right to do it. 42 also holds our own mistakes
 # (an unknown table or column), which stay what they are.
 REFUSED = ("28", "3D", "42501")
+_TURNED_AWAY = re.compile(
+    r"FATAL: .*(password authentication failed|does not exist|no pg_hba\.conf entry|not permitted to log in)"
+    r"|no password supplied"
+)
 DISK_FULL = "53100"
 READ_ONLY = "25006"
 
@@ -68,12 +75,18 @@ def _sqlite(code: str, message: str, label: str) -> PairsearchError | None:
 
 
 def _postgresql(state: str, message: str, label: str, *, broken: bool) -> PairsearchError | None:
-    if state == DISK_FULL:
-        return DiskFullError(f"database {label}: the disk is full: make room and start again")
-    if state == READ_ONLY:
-        return StorageError(f"database {label} is read-only: name a user and database that may write")
-    if state.startswith(REFUSED):
-        return StorageError(f"database {label}: {message}")
+    full = DiskFullError(f"database {label}: the disk is full: make room and start again")
+    read_only = StorageError(f"database {label} is read-only: name a user and database that may write")
+    damaged = StorageError(f"database {label} is damaged: {message}")
+    refused = StorageError(f"database {label}: {message}")
+    known = {DISK_FULL: full, READ_ONLY: read_only}
+    known |= dict.fromkeys(DAMAGED, damaged) | dict.fromkeys(REFUSED, refused)
+    for code, meaning in known.items():
+        if state.startswith(code):
+            return meaning
+    # Errors at the connect come without a code.
+    if not state and _TURNED_AWAY.search(message):
+        return StorageError(f"database {label} is not reachable: {message}")
     if broken or state.startswith(PASSING):
         return DatabaseAwayError(f"database {label} is not reachable: {message}")
     return None

@@ -258,7 +258,14 @@ class Ledger:
         reason = f"lost with its worker {max_lapses} times: does it need more memory than the workers have?"
         statement = (
             update(configurations)
-            .where(*expired, columns.id.in_([row.id for row in lapsed]))
+            .where(
+                columns.id.in_(
+                    select(columns.id)
+                    .where(*expired, columns.id.in_([row.id for row in lapsed]))
+                    # What another worker reaps at this moment, or stores after all, is its own.
+                    .with_for_update(skip_locked=True)
+                )
+            )
             .values(
                 **(_FREE | {"state": case((spent, State.FAILED), else_=State.PENDING)}),
                 lapses=columns.lapses + 1,

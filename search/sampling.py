@@ -31,8 +31,9 @@ class Sampler:
 
     def ask(self) -> tuple[int, Configuration]:
         """A new trial in state RUNNING, and the configuration that it proposes."""
+        choices = self.mirror.choices()
         with translated(self.mirror.database):
-            trial = self.optuna_study.ask(distributions(self.mirror.study.choices))
+            trial = self.optuna_study.ask(distributions(choices))
             params: dict[str, Value] = trial.params
             return trial._trial_id, Configuration.of(params)
 

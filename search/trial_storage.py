@@ -10,13 +10,14 @@ is one that Optuna refuses, so that the errors are Optuna's own.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from optuna.distributions import distribution_to_json
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
@@ -87,6 +88,30 @@ class TrialStorage(RDBStorage):
             or template_trial.intermediate_values
         ):
             return super().create_new_trial(study_id, template_trial)
+        return self._start(study_id, template_trial, lambda _: template_trial.distributions)
+
+    def start_trial(
+        self,
+        study_id: int,
+        template: FrozenTrial,
+        current: Callable[[Connection], Mapping[str, BaseDistribution]],
+    ) -> int:
+        """Add a running trial whose distributions are asked for while no other process can change them.
+
+        Args:
+            template: as for `create_new_trial`; its own distributions are used where short cuts are not.
+            current: the distributions of its parameters, read by the connection that it is given.
+        """
+        if not self.short_cuts:
+            return super().create_new_trial(study_id, template)
+        return self._start(study_id, template, current)
+
+    def _start(
+        self,
+        study_id: int,
+        template_trial: FrozenTrial,
+        current: Callable[[Connection], Mapping[str, BaseDistribution]],
+    ) -> int:
         with self.engine.begin() as connection:
             if connection.dialect.name != SQLITE:
                 # The number is the count of the trials before: one creation at a time. SQLite has one writer anyway.
@@ -106,14 +131,16 @@ class TrialStorage(RDBStorage):
                 .returning(trials.c.trial_id)
             ).scalar_one()
             if template_trial.params:
+                # From here on SQLite, too, has no other writer.
+                found = current(connection)
                 connection.execute(
                     insert(params),
                     [
                         {
                             "trial_id": trial_id,
                             "param_name": name,
-                            "param_value": template_trial.distributions[name].to_internal_repr(value),
-                            "distribution_json": distribution_to_json(template_trial.distributions[name]),
+                            "param_value": found[name].to_internal_repr(value),
+                            "distribution_json": distribution_to_json(found[name]),
                         }
                         for name, value in template_trial.params.items()
                     ],
@@ -159,7 +186,9 @@ class TrialStorage(RDBStorage):
             ):
                 # A trial that began in between is the next look's.
                 if trial_id in notes:
-                    notes[trial_id][key] = json.loads(value)
+                    # What others wrote that is no JSON counts as nothing.
+                    with suppress(ValueError):
+                        notes[trial_id][key] = json.loads(value)
             for trial_id, step in connection.execute(
                 select(reports.trial_id, reports.step)
                 .join(trials, trials.c.trial_id == reports.trial_id)

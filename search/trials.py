@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, event, select, update
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from search.catalogue import Choices, StoredStudy
-from search.database import Database, tune_sqlite
+from search.catalogue import Choices, StoredStudy, read_choices
+from search.database import Database, limit_transaction, tune_sqlite
 from search.errors import DatabaseAwayError, StorageError, StudyError
 from search.ledger import Claim, Ledger
 from search.outcome import Outcome, finite
@@ -89,6 +89,8 @@ def open_storage(database: Database) -> TrialStorage:
     if database.is_sqlite:
         event.listen(storage.engine, "connect", tune_sqlite)
         storage.engine.dispose()  # connections made before the listener
+    else:
+        event.listen(storage.engine, "begin", limit_transaction)
     return storage
 
 
@@ -120,6 +122,11 @@ def extend_choices(connection: Connection, study: StoredStudy, choices: Choices)
     categories, and `choices` only ever appends, so that the stored values keep their meaning. There is no public
     call for this, hence Optuna's own table, in the caller's transaction.
     """
+    # Under the lock that a new trial takes before it reads the choices (`TrialStorage.start_trial`).
+    studies = optuna_tables.StudyModel
+    connection.execute(
+        select(studies.study_id).where(studies.study_id == study.optuna_study_id).with_for_update()
+    )
     trials = select(optuna_tables.TrialModel.trial_id).where(
         optuna_tables.TrialModel.study_id == study.optuna_study_id
     )
@@ -168,9 +175,18 @@ class Mirror:
             intermediate_values={},
         )
         with translated(self.database):
-            trial_id = self.storage.create_new_trial(self.study.optuna_study_id, template)
+            trial_id = self.storage.start_trial(
+                self.study.optuna_study_id,
+                template,
+                lambda connection: distributions(read_choices(connection, self.study.id)),
+            )
         self.ledger.attach(claim, trial_id)
         return trial_id
+
+    def choices(self) -> Choices:
+        """The values of each hyperparameter, those that the grid gained since the worker started among them."""
+        with self.database.read() as connection:
+            return read_choices(connection, self.study.id)
 
     def adopt(self, claim: Claim, trial_id: int, provenance: Mapping[str, str]) -> None:
         """Bind a trial that a sampler asked for to the claim of its configuration."""

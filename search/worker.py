@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 # How often a worker that finds nothing pending looks whether a lease of another has run out.
 IDLE_SECONDS = 1.0
+JOIN_SECONDS = 5.0
 # A sampler that keeps proposing what is done or taken would keep a worker from what is left of the grid.
 PROPOSALS = 20
 
@@ -78,7 +79,8 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        self._thread.join()
+        # A renewal that the server leaves unanswered must not hold up what comes now; it changes nothing any more.
+        self._thread.join(JOIN_SECONDS)
 
     def _run(self) -> None:
         # Four beats to a lease: three may be missed.
@@ -129,6 +131,8 @@ class Worker:
         self.tally = Tally()
         # Of the claim that is being made; kept while the database does not answer.
         self._token: str | None = None
+        # The trial that a sampler was asked for and that has no claim yet.
+        self._asked: int | None = None
 
     def run(self, max_trials: int | None = None) -> Tally:
         """Work until no configuration is pending or in other hands, `max_trials` are done, or it is stopped.
@@ -161,6 +165,10 @@ class Worker:
         return len(lapsed) + self.mirror.reconcile()
 
     def _next(self) -> tuple[Claim, int] | None:
+        if self._asked is not None:
+            # The database went away between a sampler's answer and the claim of what it proposed.
+            self.mirror.abandon(self._asked, "the answer to its claim was lost")
+            self._asked = None
         if (claim := self._found()) is not None:
             return self._started(claim)
         if self.sampler is not None:
@@ -168,19 +176,27 @@ class Worker:
                 # An exhausted grid needs no proposals.
                 if self.ledger.pending_count(self.limit) == 0:
                     return None
-                trial_id, configuration = self.sampler.ask()
-                claim = self._claimed(configuration.key)
-                if claim is None:
-                    self.sampler.answer(trial_id, configuration)
-                    continue
                 try:
-                    with self._handed_back_on_error(claim):
-                        self.mirror.adopt(claim, trial_id, self.objective.provenance())
+                    if (taken := self._proposed(self.sampler)) is not None:
+                        return taken
                 except UpdateFinishedTrialError:
+                    self._asked = None
                     continue  # a worker whose clock is ahead took the trial for one left behind
-                return claim, trial_id
         claim = self._claimed()
         return None if claim is None else self._started(claim)
+
+    def _proposed(self, sampler: Sampler) -> tuple[Claim, int] | None:
+        """What a sampler proposes, claimed; None where it is done or in other hands."""
+        trial_id, configuration = sampler.ask()
+        self._asked = trial_id
+        claim = self._claimed(configuration.key)
+        if claim is None:
+            sampler.answer(trial_id, configuration)
+        else:
+            with self._handed_back_on_error(claim):
+                self.mirror.adopt(claim, trial_id, self.objective.provenance())
+        self._asked = None
+        return None if claim is None else (claim, trial_id)
 
     def _claimed(self, key: str | None = None) -> Claim | None:
         self._token = new_token()

@@ -21,12 +21,12 @@ def export(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    from search.catalogue import get_study
+    from search.catalogue import stored_study
     from search.database import open_database
     from search.export import export as write
 
     database = open_database(storage)
-    written = write(database, get_study(database, study), kind, out)
+    written = write(database, stored_study(database, study), kind, out)
     if as_json:
         print_json([{"table": file.table, "path": str(file.path), "rows": file.rows} for file in written])
         return

@@ -56,13 +56,13 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
 def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """Show how far studies are; also frees what workers held that fell silent, and closes their trials."""
     from search import present, views
-    from search.catalogue import get_study, list_studies
+    from search.catalogue import list_studies, stored_study
     from search.database import open_database
     from search.errors import StorageError
     from search.ledger import Ledger
 
     database = open_database(storage)
-    chosen = [get_study(database, name) for name in study] if study else list_studies(database)
+    chosen = [stored_study(database, name) for name in study] if study else list_studies(database)
     for found in chosen:
         try:
             Ledger(database, found.id).reap()
@@ -91,12 +91,12 @@ def best(
 ) -> None:
     """Show the best configurations of a study, and how far its folds can tell which is the best."""
     from search import present, present_verdict, views
-    from search.catalogue import get_study
+    from search.catalogue import stored_study
     from search.database import open_database
     from search.judging import judge_study
 
     database = open_database(storage)
-    found = get_study(database, study)
+    found = stored_study(database, study)
     ranked = views.best(database, found, top)
     judged = judge_study(database, found)
     if as_json:

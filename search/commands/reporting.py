@@ -67,14 +67,14 @@ def compose(storage: str, names: list[str]) -> Report:
     """Read the studies and put the report together; the database is only read."""
     from datetime import UTC, datetime
 
-    from search.catalogue import get_study
+    from search.catalogue import stored_study
     from search.database import open_database
     from search.report import document
     from search.report.reading import read
 
     database = open_database(storage)
     try:
-        stored = [get_study(database, name) for name in dict.fromkeys(names)]
+        stored = [stored_study(database, name) for name in dict.fromkeys(names)]
         return document.compose(
             [read(database, found) for found in stored], database.label, datetime.now(UTC)
         )

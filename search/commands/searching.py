@@ -168,12 +168,12 @@ def run(
 
 def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:
     """Lay out again what failed: workers then try it as if for the first time."""
-    from search.catalogue import get_study
+    from search.catalogue import stored_study
     from search.database import open_database
     from search.ledger import Ledger
 
     database = open_database(storage)
-    for found in [get_study(database, name) for name in study]:
+    for found in [stored_study(database, name) for name in study]:
         keys = Ledger(database, found.id).retry()
         say(f"{found.name}: {len(keys)} failed configurations laid out again")
 
