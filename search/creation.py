@@ -52,12 +52,20 @@ def create_study(
         check_same(known, definition, identity, TRAINING_VERSION)
         if known.definition == definition:
             return Creation(known, created=False, laid_out=0)
-    # All that can be wrong with the definition shows here, before anything is written.
+    check_trainable(definition, source)
+    with database.creation_lock():
+        return _create(database, definition, identity, storage)
+
+
+def check_trainable(definition: Definition, source: Source) -> None:
+    """Show all that can be wrong with a definition before anything is written.
+
+    Raises:
+        DefinitionError, DataError: it cannot be trained, or not with these data.
+    """
     check(definition)
     search_folds(definition, source)
     round_pairs(definition, source, 0)
-    with database.creation_lock():
-        return _create(database, definition, identity, storage)
 
 
 def _create(

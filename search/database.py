@@ -31,7 +31,7 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from search.errors import DatabaseAwayError, StorageError
+from search.errors import DatabaseAwayError, NoStudiesError, StorageError
 from search.faults import translation
 from search.tables import SCHEMA_VERSION, metadata, schema
 from search.urls import POSTGRESQL, SQLITE, mask, parse_url
@@ -39,12 +39,9 @@ from search.urls import POSTGRESQL, SQLITE, mask, parse_url
 # How long a SQLite connection waits for another's write lock. Writes take milliseconds; this is for a slow disk.
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
-# A process that is frozen, or whose machine is gone, in the middle of a transaction: PostgreSQL ends it after so long,
-# and with it the locks that others wait for. Ours have nothing to do but to write a few rows.
-IDLE_SECONDS = 15
-# Longer than any of ours holds a lock.
-LOCK_SECONDS = 20
 LOCK_PAUSE = 0.1
+# Marks the transactions that only read (SQLAlchemy's execution options).
+READING = "pairsearch_read"
 # Any number that other programs on the same PostgreSQL database will hardly use as an advisory lock.
 CREATION_LOCK = 0x7061697273
 
@@ -116,7 +113,7 @@ class Database:
         """A transaction that only reads, and on SQLite takes no write lock. Raises as `write` does."""
         self._check_file()
         with self.translated(), self.engine.connect() as connection:
-            yield connection.execution_options(pairsearch_read=True)
+            yield connection.execution_options(**{READING: True})
 
     def _check_file(self, *, opened: bool = False) -> None:
         """Raise where SQLite's file was removed or replaced: writes would go to a file that nobody can find.
@@ -232,11 +229,16 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 def limit_transaction(connection: Connection) -> None:
     """Let a PostgreSQL transaction neither idle nor wait for a lock without end (SQLAlchemy's `begin` event).
 
-    Settings of the transaction, not of the connection, which PgBouncer hands on.
+    A process that is frozen, or whose machine is gone, in the middle of a transaction keeps the locks that others wait
+    for. PostgreSQL ends it after 15 s: ours have nothing to do but to write a few rows, and hold no lock for longer.
+    Settings of the transaction, not of the connection, which PgBouncer hands on. One that only reads locks nobody
+    out, and may take its time over what it has read.
     """
+    if connection.get_execution_options().get(READING, False):
+        return
     connection.exec_driver_sql(
-        f"select set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true), "
-        f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)"
+        "select set_config('idle_in_transaction_session_timeout', '15s', true), "
+        "set_config('lock_timeout', '20s', true)"
     )
 
 
@@ -267,7 +269,7 @@ def tune_sqlite(connection: sqlite3.Connection, record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("pairsearch_read", False)
+    reading = connection.get_execution_options().get(READING, False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
@@ -286,7 +288,7 @@ def open_database(url: str, *, create: bool = False, waiting: bool = False) -> D
     database = Database(url)
     try:
         if not create and not _there(database):
-            raise StorageError(f"no database at {database.file}: `pairsearch create` makes one")
+            raise NoStudiesError(f"no database at {database.file}: `pairsearch create` makes one")
         version = database.schema_version() if not create or _there(database) else None
         if version is None and create:
             with database.creation_lock():
@@ -295,7 +297,7 @@ def open_database(url: str, *, create: bool = False, waiting: bool = False) -> D
                     database.create_tables()
                     version = SCHEMA_VERSION
         if version is None:
-            raise StorageError(
+            raise NoStudiesError(
                 f"database {database.label} holds no studies yet: `pairsearch create` makes them"
             )
         if version != SCHEMA_VERSION:
@@ -317,6 +319,14 @@ def open_database(url: str, *, create: bool = False, waiting: bool = False) -> D
         database.close()
         raise
     return database
+
+
+def find_database(url: str) -> Database | None:
+    """The database of a URL, None where there is none yet; nothing is made. Raises as `open_database` does."""
+    try:
+        return open_database(url)
+    except NoStudiesError:
+        return None
 
 
 def _there(database: Database) -> bool:

@@ -3,6 +3,7 @@
     PairsearchError                 exit code
     ├── InputError                  2    something given cannot be used; nothing was changed
     │   ├── StorageError            2    the database cannot be opened or is not ours
+    │   │   └── NoStudiesError      2    there is none yet
     │   └── StudyError              2    an unknown study, or one that the database holds differently
     └── WorkError                   1    the work was possible, and failed
         ├── DatabaseAwayError       1    the database did not answer; workers wait for it before they give up
@@ -40,6 +41,10 @@ class InputError(PairsearchError):
 
 class StorageError(InputError):
     """The database cannot be opened, or does not hold what is expected."""
+
+
+class NoStudiesError(StorageError):
+    """There is no database yet, or one without our tables."""
 
 
 class StudyError(InputError):

@@ -19,7 +19,7 @@ from search.database import Database
 from search.errors import InputError
 from search.provenance import package_version
 from search.tables import configurations, curves, metadata, studies
-from search.whole import existing_folder, whole_file
+from search.whole import made_folder, usable_folder, whole_file
 
 # Rows held at a time, and rows of a Parquet row group: some ten megabytes.
 CHUNK = 20_000
@@ -116,20 +116,20 @@ def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> l
         folder: where to; files of these names are replaced.
 
     Raises:
-        InputError: an unknown format, or a folder that is missing or not writable.
+        InputError: an unknown format, or a folder that is not writable and cannot be made.
         WorkError: writing failed.
     """
     writer = WRITERS.get(kind)
     if writer is None:
         raise InputError(f"unknown format {kind!a}: expected one of {', '.join(WRITERS)}")
-    existing_folder(folder)
+    usable_folder(folder)
     written = []
     with database.read() as connection, ExitStack() as files:
         if not database.is_sqlite:
             # All statements see one moment; SQLite's transactions always do.
             connection.execution_options(isolation_level="REPEATABLE READ")
         for table in TABLES:
-            path = folder / f"{study.name}-{table.name}.{kind}"
+            path = made_folder(folder) / f"{study.name}-{table.name}.{kind}"
             file = files.enter_context(whole_file(path))
             written.append(Exported(table.name, path, _write(connection, study, table, writer, file)))
     return written

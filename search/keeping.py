@@ -21,7 +21,7 @@ from search.errors import InputError, WorkError
 from search.evaluation import Request, TrainedRound, round_pairs, train_rounds
 from search.modelfile import Data, Hyperparameters, ModelCard, Standardisation, read_card, write_model
 from search.tables import rounds as round_rows
-from search.whole import existing_folder, made_folder
+from search.whole import made_folder, usable_folder
 from studies.configuration import Configuration
 
 # What a round's figures may depend on beside the study: equal here, they are equal to the last bit.
@@ -42,8 +42,7 @@ class ModelFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        existing_folder(path if path.exists() else path.absolute().parent)
-        self.path = path
+        self.path = usable_folder(path)
 
     def file(self, study: StoredStudy, configuration: Configuration, index: int) -> Path:
         """Where the model of a round is, or would be."""

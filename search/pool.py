@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO
 
 from search import threads
-from search.errors import ExitCode
+from search.errors import ExitCode, WorkError
 from search.storage_choice import FILE_VARIABLE, VARIABLE
 
 # Above the time of the longest epoch, after which a worker sees that it is to end.
@@ -24,29 +24,49 @@ class Pool:
     Args:
         arguments: what follows `pairsearch worker`.
         storage: the database URL; workers get it in their environment, where process lists do not show it.
+
+    They run while the block does.
     """
 
     def __init__(self, arguments: Sequence[str], workers: int, storage: str) -> None:
         environment = {name: value for name, value in os.environ.items() if name != FILE_VARIABLE}
         environment |= {VARIABLE: storage} | dict.fromkeys(threads.VARIABLES, "1")
+        self._environment = environment
+        self._arguments = arguments
+        self._workers = workers
         self._logs: list[IO[str]] = []
         self._processes: list[subprocess.Popen[str]] = []
-        for _ in range(workers):
-            log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed below
-            self._logs.append(log)
-            self._processes.append(
-                subprocess.Popen(  # noqa: S603 - our own program, with validated study names
-                    [sys.executable, "-m", "search", "worker", *arguments],
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                    text=True,
-                )
-            )
 
     def __enter__(self) -> Pool:
+        """Start the workers, all or none.
+
+        Raises:
+            WorkError: this machine cannot start so many.
+        """
+        try:
+            for _ in range(self._workers):
+                self._start()
+        except BaseException as error:
+            self.__exit__(None, None, None)
+            if isinstance(error, OSError):
+                reason = error.strerror or str(error)
+                raise WorkError(f"cannot start {self._workers} workers: {reason}: ask for fewer") from None
+            raise
         return self
+
+    def _start(self) -> None:
+        log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in __exit__
+        self._logs.append(log)
+        self._processes.append(
+            subprocess.Popen(  # noqa: S603 - our own program, with validated study names
+                [sys.executable, "-m", "search", "worker", *self._arguments],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                text=True,
+            )
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -35,11 +35,12 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def progress_line(progress: Progress, rate: float | None = None) -> str:
+def progress_line(progress: Progress, rate: float | None = None, ahead: int = 0) -> str:
     """One line for a log.
 
     Args:
-        rate: configurations a second, for the time left; None where it is not known yet.
+        rate: configurations a second of all studies together, for the time left; None where it is not known yet.
+        ahead: configurations that are done before this study's.
     """
     parts = [
         f"{progress.study}: {progress.covered}/{progress.total} done",
@@ -49,34 +50,46 @@ def progress_line(progress: Progress, rate: float | None = None) -> str:
     ]
     if rate:
         parts.append(f"{60 * rate:.1f} a minute")
-        parts.append(f"{duration(progress.open / rate)} left")
+        parts.append(f"{duration((ahead + progress.open) / rate)} left")
     if progress.best is not None:
         parts.append(f"best {progress.metric} {progress.best.value:.4f} ({describe(progress.best.params)})")
     return ", ".join(parts)
 
 
 def progress_table(
-    progresses: Sequence[Progress], rate: float | None = None, title: str | None = None
+    progresses: Sequence[Progress],
+    rate: float | None = None,
+    title: str | None = None,
+    ahead: Sequence[int] | None = None,
 ) -> Table:
-    """A row for each study; `rate` as for `progress_line`, over all of them."""
+    """A row for each study; `rate` and `ahead` as for `progress_line`."""
+    names = ["done", "running", "diverged", "failed"]
+    # Only a study with a pruner has any.
+    pruned = any(progress.count(State.PRUNED) for progress in progresses)
+    if pruned:
+        names.insert(3, "pruned")
     table = Table(title=title, title_justify="left")
     table.add_column("study")
-    for name in ("done", "running", "diverged", "failed"):
+    for name in names:
         table.add_column(name, justify="right")
     if rate is not None:
         table.add_column("a minute", justify="right")
         table.add_column("time left", justify="right")
     table.add_column("best so far", overflow="fold")
-    for progress in progresses:
+    for progress, before in zip(progresses, ahead or [0] * len(progresses), strict=True):
         row = [
             progress.study,
             f"{progress.covered}/{progress.total}",
             str(progress.count(State.RUNNING)),
             str(progress.count(State.DIVERGED)),
+            *([str(progress.count(State.PRUNED))] if pruned else []),
             str(progress.count(State.FAILED)),
         ]
         if rate is not None:
-            row += [f"{60 * rate:.1f}", duration(progress.open / rate) if rate > 0 else DASH]
+            row += [
+                f"{60 * rate:.1f}",
+                duration((before + progress.open) / rate) if rate > 0 and progress.open else DASH,
+            ]
         found = progress.best
         row.append(
             DASH if found is None else f"{progress.metric} {found.value:.4f}: {describe(found.params)}"

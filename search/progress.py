@@ -59,18 +59,22 @@ class SearchProgress:
         """Show a new state; in a log only what changed, and not too often."""
         rate = self.rate(progresses)
         if self._live is not None:
-            self._live.update(progress_table(progresses, rate or 0.0))
+            self._live.update(progress_table(progresses, rate or 0.0, ahead=ahead_of(progresses)))
             return
         now = self.clock()
         if not last and now - self._printed < LINE_SECONDS:
             return
         self._printed = now
-        # The rate is that of all studies together: only the ones at work share the time left.
-        open_studies = [progress for progress in progresses if progress.open]
         lines = [
-            progress_line(progress, rate if progress in open_studies else None) for progress in progresses
+            progress_line(progress, rate if progress.open else None, ahead)
+            for progress, ahead in zip(progresses, ahead_of(progresses), strict=True)
         ]
         for line, before in zip(lines, self._lines or [""] * len(lines), strict=True):
             if line != before:
                 self.console.print(line, highlight=False, soft_wrap=True, markup=False)
         self._lines = lines
+
+
+def ahead_of(progresses: Sequence[Progress]) -> list[int]:
+    """For each study the open configurations of those before it: workers go through the studies in their order."""
+    return [sum(before.open for before in progresses[:place]) for place in range(len(progresses))]

@@ -9,9 +9,9 @@ from pathlib import Path
 from data.sources import Source, resolve
 from models.training import TRAINING_VERSION
 from search.catalogue import StoredStudy, check_same, find_definition, find_study, get_study
-from search.creation import Creation, create_study
-from search.database import Database
-from search.errors import StudyError
+from search.creation import Creation, check_trainable, create_study
+from search.database import Database, find_database, open_database
+from search.errors import InputError, StudyError
 from search.ledger import Ledger
 from search.trials import Mirror, open_storage
 from studies.definition import Definition
@@ -32,7 +32,7 @@ class DataChoice:
     folder: Path | None
 
 
-def definitions_of(database: Database, given: Sequence[str]) -> list[Definition]:
+def definitions_of(database: Database | None, given: Sequence[str]) -> list[Definition]:
     """The definitions of STUDY arguments, without repetition.
 
     Raises:
@@ -47,7 +47,7 @@ def definitions_of(database: Database, given: Sequence[str]) -> list[Definition]
 
 
 def load_source(
-    database: Database,
+    database: Database | None,
     definitions: Sequence[Definition],
     choice: DataChoice,
     say: Callable[[str], None] | None = None,
@@ -63,7 +63,8 @@ def load_source(
     """
     kind = choice.kind
     if kind is None:
-        bound = {study.source_name for d in definitions if (study := find_study(database, d.name))}
+        known = [] if database is None else [find_study(database, d.name) for d in definitions]
+        bound = {study.source_name for study in known if study is not None}
         if len(bound) > 1:
             raise StudyError(
                 f"these studies are bound to different data ({', '.join(sorted(bound))}): split the call"
@@ -71,8 +72,56 @@ def load_source(
         kind = bound.pop() if bound else DEFAULT_DATA
     source, reason = resolve(kind, choice.folder)
     if say is not None and choice.kind == "auto":
-        say(f"data: {source.name}: {reason}")
+        say(f"data: {reason}")
     return source, source.name
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a command that creates studies works with."""
+
+    database: Database
+    definitions: list[Definition]
+    source: Source
+    data: str
+    """The kind of data, to pass on to worker processes."""
+
+
+def open_to_create(
+    storage: str, given: Sequence[str], choice: DataChoice, say: Callable[[str], None] | None = None
+) -> Opened:
+    """Open a database, and make it where there is none, once all that was given has turned out to be usable.
+
+    Args:
+        say: as for `load_source`.
+
+    Raises:
+        StorageError, StudyError, DefinitionError, DataError: something given cannot be used; nothing was made.
+    """
+    there = find_database(storage)
+    definitions = definitions_of(there, given)
+    source, kind = load_source(there, definitions, choice, say)
+    if there is None:
+        for definition in definitions:
+            check_trainable(definition, source)
+    return Opened(there or open_database(storage, create=True), definitions, source, kind)
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that PyTorch cannot compute on here.
+
+    Raises:
+        InputError: saying why.
+    """
+    import torch  # noqa: PLC0415 - takes a while
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"--device {name!a} cannot be used here ({reason}): expected cpu, or cuda where PyTorch finds a GPU"
+        ) from None
 
 
 def create_all(database: Database, definitions: Sequence[Definition], source: Source) -> list[Creation]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -52,6 +53,19 @@ class Boundary(TyperGroup):
             raise
 
 
+# Of what a database's integers hold.
+LARGEST = 2**31 - 1
+# A day, in seconds.
+LONGEST_LEASE = 86_400.0
+
+
+def a_number(value: float | None) -> float | None:
+    """Refuse NaN, which no bound refuses (Typer's callback)."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("expected a number, got nan")
+    return value
+
+
 Studies = Annotated[
     list[str],
     typer.Argument(
@@ -94,11 +108,22 @@ Device = Annotated[str, typer.Option("--device", help="PyTorch device to train o
 Limit = Annotated[
     int | None,
     typer.Option(
-        "--limit", min=1, help="Only the first N configurations of each study's order.", show_default="all"
+        "--limit",
+        min=1,
+        max=LARGEST,
+        help="Only the first N configurations of each study's order.",
+        show_default="all",
     ),
 ]
 Lease = Annotated[
-    float, typer.Option("--lease", min=1, help="Seconds after which a silent worker's configuration is free.")
+    float,
+    typer.Option(
+        "--lease",
+        min=1,
+        max=LONGEST_LEASE,
+        callback=a_number,
+        help="Seconds after which a silent worker's configuration is free.",
+    ),
 ]
 Models = Annotated[
     Path | None,

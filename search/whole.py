@@ -60,6 +60,16 @@ def existing_folder(path: Path) -> Path:
     return path
 
 
+def usable_folder(path: Path) -> Path:
+    """The folder itself: it is there and may be written to, or `made_folder` can make it.
+
+    Raises:
+        InputError: neither.
+    """
+    existing_folder(path if path.exists() else path.absolute().parent)
+    return path
+
+
 def made_folder(path: Path) -> Path:
     """The folder itself, made where it is not there yet.
 

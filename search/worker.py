@@ -302,6 +302,16 @@ def signals(stopping: threading.Event) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM do inside the block what Ctrl-C does: raise KeyboardInterrupt."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def total(tallies: Sequence[Tally]) -> Tally:
     """The sum of several tallies."""
     return Tally(

@@ -14,6 +14,7 @@ from search import threads
 from search.terminal import (
     DEFAULT_MODELS,
     DEFAULT_STORAGE,
+    LARGEST,
     AsJson,
     DataDir,
     DataKind,
@@ -29,16 +30,17 @@ from search.terminal import (
 )
 
 if TYPE_CHECKING:
-    from search.database import Database
     from search.keeping import ModelFolder
 
 
 def evaluate(
     study: Studies,
-    top: Annotated[int, typer.Option(min=1, help="How many of the best configurations of each study.")] = 1,
+    top: Annotated[int, typer.Option(min=1, max=LARGEST, help="How many of the best of each study.")] = 1,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="Rounds for each configuration.", show_default="the definition's, 10"),
+        typer.Option(
+            min=1, max=LARGEST, help="Rounds for each configuration.", show_default="the definition's, 10"
+        ),
     ] = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="The configurations of the paper's Table 1 instead.")
@@ -56,11 +58,8 @@ def evaluate(
 
     The trained models are kept too, one file for each round; `pairsearch predict` asks one of them.
     """
-    from search.database import open_database
-
-    database = open_database(storage, create=paper)
     run_evaluation(
-        database,
+        storage,
         study,
         Wanted(top=top, rounds=rounds, paper=paper),
         data=data,
@@ -84,7 +83,7 @@ class Wanted:
 
 
 def run_evaluation(
-    database: Database,
+    storage: str,
     given: list[str],
     wanted: Wanted,
     *,
@@ -98,15 +97,22 @@ def run_evaluation(
 ) -> None:
     """Evaluate studies and print Table 1."""
     from search import present, service, session
+    from search.database import open_database
     from search.session import DataChoice
     from search.worker import signals
 
+    session.check_device(device)
     say = teller(error=as_json, quiet=quiet)
     folder = model_folder(models, no_models, say)
-    definitions = session.definitions_of(database, given)
-    source, _ = session.load_source(database, definitions, DataChoice(data, data_dir), say)
+    choice = DataChoice(data, data_dir)
     if wanted.paper:
+        opened = session.open_to_create(storage, given, choice, say)
+        database, definitions, source = opened.database, opened.definitions, opened.source
         session.create_all(database, definitions, source)
+    else:
+        database = open_database(storage)
+        definitions = session.definitions_of(database, given)
+        source, _ = session.load_source(database, definitions, choice, say)
     stored = session.existing(database, definitions, source)
     # All that can be refused is refused before anything is trained.
     chosen = [

@@ -15,7 +15,12 @@ def export(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
     kind: Annotated[str, typer.Option("--format", help="csv, parquet or json.")] = "csv",
     out: Annotated[
-        Path, typer.Option("--out", help="Folder to write to.", show_default="the working directory")
+        Path,
+        typer.Option(
+            "--out",
+            help="Folder to write to; made at need.",
+            show_default="the working directory",
+        ),
     ] = Path(),
     storage: Storage = DEFAULT_STORAGE,
     quiet: Quiet = False,

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from search.terminal import (
     DEFAULT_STORAGE,
+    LARGEST,
     AsJson,
     SomeStudies,
     Storage,
     console,
     print_json,
     say,
+    teller,
 )
-
-if TYPE_CHECKING:
-    from search.database import Database
 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
@@ -26,10 +25,11 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
 
     from search import present, views
     from search.catalogue import list_studies
+    from search.database import find_database
     from studies.definition import read, shipped
 
     known = [read(path) for path in shipped().values()]
-    database = open_if_there(storage)
+    database = find_database(storage)
     stored = [] if database is None else [views.progress(database, study) for study in list_studies(database)]
     if as_json:
         definitions = [
@@ -70,8 +70,10 @@ def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_jso
                 from search import session
 
                 session.reconcile(database, [found])
-        except StorageError:
-            break  # a database that may only be read can still be looked at
+        except StorageError as error:
+            # It can still be looked at.
+            teller(error=True)(f"note: what dead workers left is not put back: {error}")
+            break
     progresses = [views.progress(database, found) for found in chosen]
     if as_json:
         print_json([present.progress_json(progress) for progress in progresses])
@@ -85,7 +87,7 @@ def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_jso
 
 def best(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
-    top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    top: Annotated[int, typer.Option(min=1, max=LARGEST, help="How many.")] = 10,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
@@ -109,10 +111,3 @@ def best(
             screen.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
         say(f"{found.name}: no configuration is finished yet")
-
-
-def open_if_there(storage: str) -> Database | None:
-    from search.database import Database, open_database
-
-    file = Database(storage).file
-    return None if file is not None and not file.exists() else open_database(storage)

@@ -29,7 +29,8 @@ class ImageFormat(StrEnum):
 def report(
     study: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies in the database.")],
     out: Annotated[
-        Path, typer.Option(help="Folder to write to.", show_default="the working directory")
+        Path,
+        typer.Option(help="Folder to write to; made at need.", show_default="the working directory"),
     ] = Path(),
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     images: Annotated[
@@ -39,9 +40,9 @@ def report(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write tables, figures and provenance of studies as one HTML page that works offline."""
-    from search.whole import existing_folder, whole_file
+    from search.whole import made_folder, usable_folder, whole_file
 
-    existing_folder(out)
+    usable_folder(out)
     if images:
         from search.report.images import check_renderer
 
@@ -49,9 +50,10 @@ def report(
     composed = compose(storage, study)
     from search.report.page import render
 
-    path = (out / PAGE).absolute()
+    page = render(composed).encode()
+    path = (made_folder(out) / PAGE).absolute()
     with whole_file(path) as file:
-        file.write(render(composed).encode())
+        file.write(page)
     if images:
         from search.report.images import write
 

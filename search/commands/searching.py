@@ -17,6 +17,7 @@ from search.commands.evaluating import Wanted, run_evaluation
 from search.errors import DatabaseAwayError, ExitCode
 from search.terminal import (
     DEFAULT_STORAGE,
+    LARGEST,
     AsJson,
     DataDir,
     DataKind,
@@ -28,6 +29,7 @@ from search.terminal import (
     Quiet,
     Storage,
     Studies,
+    a_number,
     console,
     print_json,
     say,
@@ -35,6 +37,7 @@ from search.terminal import (
 )
 
 if TYPE_CHECKING:
+    from search.catalogue import StoredStudy
     from search.database import Database
 
 
@@ -48,14 +51,11 @@ def create(
 ) -> None:
     """Create studies and lay out their grids; run again, it changes nothing more."""
     from search import session
-    from search.database import open_database
     from search.session import DataChoice
 
-    database = open_database(storage, create=True)
     say = teller(error=as_json, quiet=quiet)
-    definitions = session.definitions_of(database, study)
-    source, _ = session.load_source(database, definitions, DataChoice(data, data_dir), say)
-    creations = session.create_all(database, definitions, source)
+    opened = session.open_to_create(storage, study, DataChoice(data, data_dir), say)
+    creations = session.create_all(opened.database, opened.definitions, opened.source)
     for creation in creations:
         what = "created" if creation.created else "was there"
         say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out")
@@ -74,7 +74,7 @@ def worker(
     data: DataKind = None,
     data_dir: DataDir = None,
     max_trials: Annotated[
-        int | None, typer.Option(min=1, help="End after so many.", show_default="no end")
+        int | None, typer.Option(min=1, max=LARGEST, help="End after so many.", show_default="no end")
     ] = None,
     limit: Limit = None,
     device: Device = "cpu",
@@ -83,6 +83,7 @@ def worker(
         float | None,
         typer.Option(
             min=0,
+            callback=a_number,
             help="Seconds to wait for a database that goes away; given, also for one that is away at the start.",
             show_default="300, none at the start",
         ),
@@ -96,6 +97,7 @@ def worker(
     from search.session import DataChoice
     from search.worker import Tally, signals
 
+    session.check_device(device)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # It warns of each connection that broke off, which is an error of ours anyway.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
@@ -132,7 +134,7 @@ def worker(
 
 def run(
     study: Studies,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes; one core each.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=LARGEST, help="Worker processes; one core each.")] = 1,
     storage: Storage = DEFAULT_STORAGE,
     data: DataKind = None,
     data_dir: DataDir = None,
@@ -144,13 +146,9 @@ def run(
 ) -> None:
     """Create studies, run worker processes over them with live progress, and print the best."""
     from search import present, views
-    from search.catalogue import get_study
-    from search.database import open_database
 
-    database = open_database(storage, create=True)
     options = SearchOptions(workers, data, data_dir, limit, device, lease)
-    names = run_search(database, study, options, quiet=quiet, as_json=as_json)
-    studies = [get_study(database, name) for name in names]
+    database, studies = run_search(storage, study, options, quiet=quiet, as_json=as_json)
     found = [(stored, views.best(database, stored, 5, limit)) for stored in studies]
     if as_json:
         print_json(
@@ -183,7 +181,7 @@ def reproduce(
         bool, typer.Option("--quick", help="A slice of each grid, with the paper's configuration in it.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes.", show_default="the cores")
+        int | None, typer.Option(min=1, max=LARGEST, help="Worker processes.", show_default="the cores")
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     data: DataKind = None,
@@ -195,16 +193,14 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """The main job: search the paper's four studies, evaluate the best of each, print Table 1."""
-    from search.database import open_database
     from search.reproduce import QUICK_LIMIT, study_names
 
-    database = open_database(storage, create=True)
     limit = QUICK_LIMIT if quick else None
     names = study_names()
     options = SearchOptions(workers or threads.cores(), data, data_dir, limit, device)
-    run_search(database, names, options, quiet=quiet, as_json=as_json)
+    run_search(storage, names, options, quiet=quiet, as_json=as_json)
     run_evaluation(
-        database,
+        storage,
         names,
         Wanted(limit=limit),
         data=None,
@@ -230,28 +226,31 @@ class SearchOptions:
 
 
 def run_search(
-    database: Database, given: list[str], options: SearchOptions, *, quiet: bool, as_json: bool
-) -> list[str]:
-    """Create the studies and run workers over them; their names."""
+    storage: str, given: list[str], options: SearchOptions, *, quiet: bool, as_json: bool
+) -> tuple[Database, list[StoredStudy]]:
+    """Create the studies and run workers over them; the studies, and the database that they are in."""
     from search import service, session
     from search.session import DataChoice
+    from search.worker import interrupted_by_sigterm
 
+    session.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
-    definitions = session.definitions_of(database, given)
-    choice = DataChoice(options.data, options.data_dir)
-    source, kind = session.load_source(database, definitions, choice, say)
-    stored = [creation.study for creation in session.create_all(database, definitions, source)]
-    arguments = [*given, "--data", kind, "--device", options.device, "--lease", str(options.lease), "--quiet"]
+    opened = session.open_to_create(storage, given, DataChoice(options.data, options.data_dir), say)
+    database = opened.database
+    stored = [made.study for made in session.create_all(database, opened.definitions, opened.source)]
+    arguments = [*given, "--data", opened.data, "--device", options.device]
+    arguments += ["--lease", str(options.lease), "--quiet"]
     if options.data_dir is not None:
         arguments += ["--data-dir", str(options.data_dir)]
     if options.limit is not None:
         arguments += ["--limit", str(options.limit)]
     screen = console(error=as_json, quiet=quiet)
     try:
-        service.search(
-            database, stored, arguments, options.workers, screen, teller(error=True), options.limit
-        )
+        with interrupted_by_sigterm():
+            service.search(
+                database, stored, arguments, options.workers, screen, teller(error=True), options.limit
+            )
     except KeyboardInterrupt:
         session.reconcile(database, stored)
         raise
-    return [study.name for study in stored]
+    return database, stored
