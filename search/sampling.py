@@ -14,15 +14,19 @@ class Sampler:
     """Asks Optuna's sampler for the next configuration, where a definition names one other than `grid`."""
 
     def __init__(self, mirror: Mirror) -> None:
-        definition = mirror.study.definition
         self.mirror = mirror
+        self._choices = mirror.study.choices
+        self.optuna_study = self._load()
+
+    def _load(self) -> optuna.Study:
+        mirror, definition = self.mirror, self.mirror.study.definition
         samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
             "tpe": lambda: optuna.samplers.TPESampler(constant_liar=True),
             "random": optuna.samplers.RandomSampler,
             "gp": optuna.samplers.GPSampler,
         }
         with translated(mirror.database):
-            self.optuna_study = optuna.load_study(
+            return optuna.load_study(
                 study_name=mirror.study.name,
                 storage=mirror.storage,
                 sampler=samplers[definition.sampler](),
@@ -32,6 +36,10 @@ class Sampler:
     def ask(self) -> tuple[int, Configuration]:
         """A new trial in state RUNNING, and the configuration that it proposes."""
         choices = self.mirror.choices()
+        if choices != self._choices:
+            # The grid has grown. Optuna remembers what the choices were, in its session and in the study.
+            self.mirror.storage.remove_session()
+            self.optuna_study, self._choices = self._load(), choices
         with translated(self.mirror.database):
             trial = self.optuna_study.ask(distributions(choices))
             params: dict[str, Value] = trial.params

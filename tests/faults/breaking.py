@@ -56,6 +56,22 @@ def stopped_at(owner: str, method: str) -> None:
     signal_at(owner, method, "before", signal.SIGSTOP)
 
 
+def frozen_in_a_transaction(statement: str) -> None:
+    """SIGSTOP with a transaction open, right after a statement that begins so; PostgreSQL ends it after a second."""
+    from sqlalchemy import event  # noqa: PLC0415
+    from sqlalchemy.engine import Engine  # noqa: PLC0415
+
+    hit = []
+
+    def freeze(connection: Any, cursor: Any, executed: str, *_: object) -> None:
+        if not hit and " ".join(executed.split()).startswith(statement):
+            hit.append(executed)
+            connection.exec_driver_sql("set local idle_in_transaction_session_timeout = '1s'")
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    event.listen(Engine, "after_cursor_execute", freeze)
+
+
 def out_of_memory(key: str) -> None:
     """Training a configuration takes more memory than there is: a real failure to allocate, of an exbibyte."""
 

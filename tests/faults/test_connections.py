@@ -19,6 +19,7 @@ Hardy = tuple[Database, Path]
 # A worker commits about ten times for a configuration: each kind of its transactions is broken several times.
 SHARE = 1 / 7
 CUTS = 12
+LONGER = {"epochs": 60}
 
 
 @pytest.mark.parametrize("where", Break, ids=lambda where: where.name)

@@ -94,3 +94,36 @@ def test_a_worker_stopped_for_longer_than_its_lease_goes_on_with_the_next_config
     assert len(tiny.rows(database, "superseded")) == superseded
     promise.assert_kept(database, expected)
     database.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE pairsearch_configurations SET state=%(state)s::VARCHAR, claims=",
+        "SELECT studies.study_id",
+        "INSERT INTO pairsearch_folds",
+    ],
+    ids=["claiming", "making its trial", "storing its result"],
+)
+def test_a_worker_frozen_in_a_transaction_holds_up_nobody_for_long(
+    postgresql_url: str, tmp_path: Path, expected: list[tuple[object, ...]], statement: str
+) -> None:
+    """As a virtual machine that is paused: it still has its connection, and the locks of its transaction."""
+    file = promise.create(tmp_path, postgresql_url)
+    frozen = promise.start(
+        tmp_path / "frozen",
+        postgresql_url,
+        file,
+        *("--lease", "1"),
+        prepare=partial(breaking.frozen_in_a_transaction, statement),
+    )
+    promise.wait_until_stopped(frozen)
+    other = promise.work(tmp_path / "other", postgresql_url, file, "--lease", "1")
+    assert (other.code, other.err) == (0, "")
+    assert "worker ends: 24 finished" in other.out
+    promise.go_on(frozen)
+    ended = programs.ended(frozen, tmp_path / "frozen")
+    assert ended.code == 0, ended.err
+    database = open_database(postgresql_url)
+    promise.assert_kept(database, expected)
+    database.close()

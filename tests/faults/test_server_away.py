@@ -61,7 +61,7 @@ def test_results_in_hand_come_before_the_leases_that_ran_out_while_the_server_wa
     # Out by the database's clock when it is back.
     time.sleep(5.5)
     server.start()
-    assert Ledger(database, 1, lease_seconds=5.0).reap() == []
+    assert Ledger(database, 1).reap() == []
     promise.go_on(worker)
     ended = programs.ended(worker, tmp_path / "worker")
     assert "worker ends: 24 finished, 0 handed back, 0 superseded, 0 failed" in ended.out

@@ -188,3 +188,49 @@ def test_a_study_that_was_not_created_is_named(folder: Path, command: str) -> No
 
 def _data(command: str) -> tuple[str, ...]:
     return DIGITS if command in ("worker", "evaluate") else ()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", "b9"),
+        ("run", "bad.toml"),
+        ("create", "tiny.toml", "--data", "cifar"),
+        ("evaluate", "b9", "--paper"),
+        ("create", "tiny.toml", "--data", "mnist", "--data-dir", "bad.toml"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_refused_leaves_no_database(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml")
+    tiny.write_toml(tmp_path / "bad.toml", epochs=0)
+    before = {path.name for path in tmp_path.iterdir()}
+    data = () if "--data" in arguments else ("--data", "digits")
+    assert programs.run(tmp_path, *arguments, *data).complaint
+    assert {path.name for path in tmp_path.iterdir()} - before == {"out", "err"}
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense", "meta"])
+@pytest.mark.parametrize("command", ["worker", "run", "evaluate"])
+def test_a_device_that_is_not_there_is_refused(folder: Path, command: str, device: str) -> None:
+    before = content(folder)
+    complaint = programs.run(folder, command, "tiny", "--device", device).complaint
+    assert f"--device '{device}' cannot be used here" in complaint
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("worker", "tiny", "--lease", "inf"),
+        ("worker", "tiny", "--lease", "nan"),
+        ("worker", "tiny", "--patience", "nan"),
+        ("worker", "tiny", "--limit", str(10**20)),
+        ("best", "tiny", "--top", str(10**20)),
+    ],
+    ids=" ".join,
+)
+def test_a_number_out_of_bounds_is_refused(folder: Path, arguments: tuple[str, ...]) -> None:
+    ended = programs.run(folder, *arguments)
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
+    assert arguments[2] in ended.err

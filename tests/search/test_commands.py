@@ -126,7 +126,7 @@ def test_auto_says_first_which_data_it_took_and_why(tmp_path: Path) -> None:
     (tmp_path / "root").write_text("a file, so that nothing can be downloaded into it")
     tiny.write_toml(tmp_path / "tiny.toml")
     ended = programs.run(tmp_path, "create", "tiny.toml", "--data", "auto", "--data-dir", "root")
-    assert ended.out.startswith("data: digits: digits: chosen because MNIST is not at hand")
+    assert ended.out.startswith("data: digits: chosen because MNIST is not at hand")
     # The study is bound to the digits now, and a worker needs not be told.
     assert programs.run(tmp_path, "worker", "tiny", "--max-trials", "1").code == 0
 
@@ -150,3 +150,10 @@ def test_usage_errors_are_exit_code_2(tmp_path: Path) -> None:
         ("status", "--no-such"),
     ):
         assert programs.run(tmp_path, *arguments).code == 2
+
+
+@pytest.mark.parametrize("command", ["status", "best", "retry"])
+def test_a_definition_s_file_names_its_study(searched: Path, command: str) -> None:
+    by_file = programs.run(searched, command, "tiny.toml")
+    assert (by_file.code, by_file.err) == (0, "")
+    assert by_file.out == programs.run(searched, command, "tiny").out

@@ -218,3 +218,18 @@ def test_the_paper_s_configuration_comes_first_and_the_others_in_an_order_of_the
     assert sorted(order) == sorted(with_paper.grid.configurations())
     assert layout_order(with_paper) == order
     assert layout_order(tiny.definition(paper=tiny.PAPER, seed=8)) != order
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_a_grid_may_grow_while_a_worker_is_at_work(
+    database: Database, storage: TrialStorage, make_study, make_worker, digits_source: Source, sampler: str
+) -> None:
+    """It takes the new points too, and all trials agree on the choices, as Optuna wants it."""
+    worker = make_worker(tiny.Answering(), make_study(sampler=sampler))
+    worker.run(max_trials=2)
+    larger = tiny.definition(sampler=sampler, grid=GRID | {"learning_rate": [1e-4, 1e-3, 1e-2]})
+    assert create_study(database, larger, digits_source, storage).laid_out == 4
+    assert worker.run() == Tally(finished=12)
+    trials = storage.get_all_trials(worker.study.optuna_study_id)
+    assert len({repr(trial.distributions["learning_rate"]) for trial in trials}) == 1
+    assert {trial.params["learning_rate"] for trial in trials} == {1e-4, 1e-3, 1e-2}

@@ -176,3 +176,45 @@ def test_sqlite_is_in_wal_mode(sqlite_url: str, tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "study.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("statement_timeout", "statement timeout"), ("lock_timeout", "lock timeout")],
+)
+def test_what_took_the_server_too_long_may_be_asked_again(
+    postgresql_url: str, name: str, message: str
+) -> None:
+    database = open_database(postgresql_url, create=True)
+    other = Database(postgresql_url)
+
+    def lock_within_50_ms() -> None:
+        with database.write() as connection:
+            connection.execute(text(f"set local {name} = '50ms'"))
+            connection.execute(text("lock table pairsearch_studies"))
+
+    with other.write() as holder:
+        holder.execute(text("lock table pairsearch_studies"))
+        with pytest.raises(DatabaseAwayError, match=message):
+            lock_within_50_ms()
+    other.close()
+    database.close()
+
+
+def test_a_transaction_that_idles_while_it_may_hold_locks_is_ended_by_the_server(postgresql_url: str) -> None:
+    database = open_database(postgresql_url, create=True)
+    asked = text("select current_setting('idle_in_transaction_session_timeout')")
+    with database.write() as connection:
+        assert connection.execute(asked).scalar_one() == "15s"
+    with database.read() as connection:
+        assert connection.execute(asked).scalar_one() == "0"
+    database.close()
+
+
+def test_a_schema_version_that_is_no_number_is_refused(sqlite_url: str) -> None:
+    database = open_database(sqlite_url, create=True)
+    with database.write() as connection:
+        connection.execute(text("update pairsearch_schema set version = 'abc'"))
+    database.close()
+    with pytest.raises(StorageError, match="is damaged: its schema version is 'abc'"):
+        open_database(sqlite_url)

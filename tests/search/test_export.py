@@ -188,7 +188,7 @@ def test_what_cannot_be_written_to_is_refused_and_named(
     database: Database, study: StoredStudy, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"missing: there is no such folder"):
-        export(database, study, "csv", tmp_path / "missing")
+        export(database, study, "csv", tmp_path / "missing" / "folder")
     (tmp_path / "file").write_text("here")
     with pytest.raises(InputError, match=r"file: it is a file"):
         export(database, study, "csv", tmp_path / "file")

@@ -67,7 +67,7 @@ def test_an_unknown_study_is_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_to_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for out, what in (("missing", "there is no such folder"), ("file", "it is a file")):
+    for out, what in (("missing/folder", "there is no such folder"), ("file", "it is a file")):
         complaint = programs.run(folder, "report", "pairs", "--out", str(tmp_path / out)).complaint
         assert what in complaint
     (tmp_path / "taken" / PAGE).mkdir(parents=True)

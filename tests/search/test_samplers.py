@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import tiny
@@ -10,6 +11,7 @@ from optuna.trial import TrialState
 
 from search.catalogue import layout_order
 from search.database import Database
+from search.errors import DatabaseAwayError
 from search.ledger import Claim, Ledger
 from search.outcome import Outcome
 from search.sampling import Sampler
@@ -130,3 +132,29 @@ def test_a_trial_that_another_worker_closed_too_early_is_asked_for_again(
     }
     assert states.pop(closed[0]) == TrialState.FAIL
     assert TrialState.RUNNING not in states.values()
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_a_trial_whose_claim_the_database_did_not_answer_is_not_left_running(
+    database: Database, storage: TrialStorage, make_study, make_worker, lost: str
+) -> None:
+    class Faltering(Ledger):
+        failures = 2
+
+        def claim(self, worker: str, **options: Any) -> Claim | None:
+            fails = self.failures > 0
+            self.failures -= 1
+            if fails and lost == "before":
+                raise DatabaseAwayError("gone for a moment")
+            claim = super().claim(worker, **options)
+            if fails:
+                raise DatabaseAwayError("gone before it answered")
+            return claim
+
+    study = make_study(sampler="random")
+    ledger = Faltering(database, study.id)
+    worker = make_worker(tiny.Answering(), study, ledger=ledger, patience=30.0)
+    assert worker.run() == Tally(finished=8)
+    assert ledger.failures < 0
+    states = {trial.state for trial in storage.get_all_trials(study.optuna_study_id)}
+    assert TrialState.RUNNING not in states

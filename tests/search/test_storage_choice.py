@@ -8,7 +8,7 @@ from pathlib import Path
 import programs
 import pytest
 
-from search.errors import StorageError
+from search.errors import StorageError, WorkError
 from search.pool import Pool
 from search.storage_choice import LARGEST_FILE, read_storage_file
 
@@ -122,3 +122,30 @@ def test_workers_of_a_run_get_the_url_alone(monkeypatch: pytest.MonkeyPatch) -> 
         pass
     assert [env["PAIRSEARCH_STORAGE"] for env in given] == ["sqlite:///pool.db"] * 2
     assert not any("PAIRSEARCH_STORAGE_FILE" in env for env in given), "both would be refused"
+
+
+def test_workers_that_cannot_all_be_started_are_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+
+    class Process:
+        pid = 1
+
+        def __init__(self, *_: object, **__: object) -> None:
+            if len(started) == 2:
+                raise OSError(24, "Too many open files")
+            started.append(self)
+            self.ended = False
+
+        def poll(self) -> int | None:
+            return 0 if self.ended else None
+
+        def terminate(self) -> None:
+            self.ended = True
+
+        def wait(self, timeout: float | None = None) -> int:
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    with pytest.raises(WorkError, match="cannot start 3 workers: Too many open files: ask for fewer"):
+        Pool(["b1"], 3, "sqlite:///pool.db").__enter__()
+    assert [process.ended for process in started] == [True, True]
