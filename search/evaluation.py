@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
@@ -23,6 +24,7 @@ from search.catalogue import StoredStudy
 from search.clock import now
 from search.database import Database
 from search.outcome import finite
+from search.patience import PATIENCE_SECONDS, patiently
 from search.provenance import provenance
 from search.tables import round_curves
 from search.tables import rounds as round_rows
@@ -124,7 +126,13 @@ def evaluate(
         if keep is not None:
             keep(trained)
     finally:
-        stored = sum(_store(database, study, request.configuration, finished, worker) for finished in trained)
+        # What was trained is kept in hand while the database is away.
+        stored = sum(
+            patiently(
+                partial(_store, database, study, request.configuration, finished, worker), PATIENCE_SECONDS
+            )
+            for finished in trained
+        )
     return stored
 
 

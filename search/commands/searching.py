@@ -197,6 +197,9 @@ def reproduce(
 
     limit = QUICK_LIMIT if quick else None
     names = study_names()
+    if quick:
+        tell = teller(error=as_json, quiet=quiet)
+        tell(f"a slice: the first {QUICK_LIMIT} configurations of each study, the paper's own among them")
     options = SearchOptions(workers or threads.cores(), data, data_dir, limit, device)
     run_search(storage, names, options, quiet=quiet, as_json=as_json)
     run_evaluation(
