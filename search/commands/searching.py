@@ -197,11 +197,11 @@ def reproduce(
 
     limit = QUICK_LIMIT if quick else None
     names = study_names()
-    if quick:
-        tell = teller(error=as_json, quiet=quiet)
-        tell(f"a slice: the first {QUICK_LIMIT} configurations of each study, the paper's own among them")
     options = SearchOptions(workers or threads.cores(), data, data_dir, limit, device)
     run_search(storage, names, options, quiet=quiet, as_json=as_json)
+    if quick:
+        tell = teller(error=as_json, quiet=quiet)
+        tell(f"searched a slice: {QUICK_LIMIT} configurations of each study, the paper's own among them")
     run_evaluation(
         storage,
         names,

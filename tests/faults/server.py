@@ -70,7 +70,7 @@ class Server:
         with self.admin() as connection:
             found = connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and random() < %s "
-                "and (not %s or xact_start is not null)",
+                "and backend_type = 'client backend' and (not %s or xact_start is not null)",
                 [database, share, in_transaction],
             )
             return len(found.fetchall())
