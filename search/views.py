@@ -14,6 +14,7 @@ from sqlalchemy import func, select, text
 from search.catalogue import StoredStudy
 from search.clock import now
 from search.database import Database
+from search.errors import StudyError
 from search.states import COVERED, State
 from search.tables import configurations, rounds
 from studies.configuration import PARAMETERS, Configuration, Value
@@ -113,6 +114,14 @@ def best(database: Database, study: StoredStudy, top: int, limit: int | None = N
         statement = statement.where(columns.rank < limit)
     with database.read() as connection:
         rows = connection.execute(statement).all()
+    numbers = (*PARAMETERS, "value", "val_loss", "val_error", "seconds")
+    for row in rows:
+        # SQLite lets others store a text where a number belongs.
+        if wrong := [name for name in numbers if isinstance(getattr(row, name), str | bytes)]:
+            raise StudyError(
+                f"study {study.name} in the database is damaged: {row.key!a} has no number as its "
+                f"{', '.join(wrong)}: restore it or use another database"
+            )
     return [
         Ranked(
             place,

@@ -58,24 +58,19 @@ def evaluate(
 
     The trained models are kept too, one file for each round; `pairsearch predict` asks one of them.
     """
-    run_evaluation(
-        storage,
-        study,
-        Wanted(top=top, rounds=rounds, paper=paper),
-        data=data,
-        data_dir=data_dir,
-        device=device,
-        models=models,
-        no_models=no_models,
-        quiet=quiet,
-        as_json=as_json,
-    )
+    options = EvaluationOptions(data, data_dir, device, models, no_models, top, rounds, paper)
+    run_evaluation(storage, study, options, quiet=quiet, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to be evaluated of each study; `limit` as for the search."""
+class EvaluationOptions:
+    """What is to be evaluated of each study, on which data, and where models go; `limit` as for the search."""
 
+    data: str | None
+    data_dir: Path | None
+    device: str
+    models: Path | None
+    no_models: bool
     top: int = 1
     rounds: int | None = None
     paper: bool = False
@@ -83,17 +78,7 @@ class Wanted:
 
 
 def run_evaluation(
-    storage: str,
-    given: list[str],
-    wanted: Wanted,
-    *,
-    data: str | None,
-    data_dir: Path | None,
-    device: str,
-    models: Path | None,
-    no_models: bool,
-    quiet: bool,
-    as_json: bool,
+    storage: str, given: list[str], options: EvaluationOptions, *, quiet: bool, as_json: bool
 ) -> None:
     """Evaluate studies and print Table 1."""
     from search import present, service, session
@@ -101,11 +86,11 @@ def run_evaluation(
     from search.session import DataChoice
     from search.worker import signals
 
-    session.check_device(device)
+    session.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
-    folder = model_folder(models, no_models, say)
-    choice = DataChoice(data, data_dir)
-    if wanted.paper:
+    folder = model_folder(options.models, options.no_models, say)
+    choice = DataChoice(options.data, options.data_dir)
+    if options.paper:
         opened = session.open_to_create(storage, given, choice, say)
         database, definitions, source = opened.database, opened.definitions, opened.source
         session.create_all(database, definitions, source)
@@ -119,7 +104,7 @@ def run_evaluation(
         (
             study,
             service.configurations_to_evaluate(
-                database, study, top=wanted.top, paper=wanted.paper, limit=wanted.limit
+                database, study, top=options.top, paper=options.paper, limit=options.limit
             ),
         )
         for study in stored
@@ -127,14 +112,14 @@ def run_evaluation(
     stopping = threading.Event()
     with signals(stopping):
         evaluator = service.Evaluator(
-            device=device,
+            device=options.device,
             threads=threads.cores(),
             stopping=stopping,
             console=console(error=as_json, quiet=quiet),
             models=folder,
-            again=models is not None,
+            again=options.models is not None,
         )
-        rows = service.evaluate_studies(database, chosen, source, evaluator, wanted.rounds)
+        rows = service.evaluate_studies(database, chosen, source, evaluator, options.rounds)
     if as_json:
         print_json(present.table_1_json(rows))
     else:

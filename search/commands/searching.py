@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search import threads
-from search.commands.evaluating import Wanted, run_evaluation
+from search.commands.evaluating import EvaluationOptions, run_evaluation
 from search.errors import DatabaseAwayError, ExitCode
 from search.terminal import (
     DEFAULT_STORAGE,
@@ -202,18 +202,9 @@ def reproduce(
     if quick:
         tell = teller(error=as_json, quiet=quiet)
         tell(f"searched a slice: {QUICK_LIMIT} configurations of each study, the paper's own among them")
-    run_evaluation(
-        storage,
-        names,
-        Wanted(limit=limit),
-        data=None,
-        data_dir=data_dir,
-        device=device,
-        models=models,
-        no_models=no_models,
-        quiet=quiet,
-        as_json=as_json,
-    )
+    # The studies are bound to their data by now.
+    evaluation = EvaluationOptions(None, data_dir, device, models, no_models, limit=limit)
+    run_evaluation(storage, names, evaluation, quiet=quiet, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)

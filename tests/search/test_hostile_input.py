@@ -146,6 +146,21 @@ def test_a_damaged_study_is_refused_in_one_line(folder: Path, column: str, value
         assert "tiny" in complaint
 
 
+@pytest.mark.parametrize("column", ["value", "val_error", "seconds", "learning_rate"])
+def test_a_figure_that_is_no_number_is_refused_in_one_line(folder: Path, column: str) -> None:
+    change(
+        folder,
+        "update pairsearch_configurations set state = 'finished', value = 0.5, val_loss = 0.5, val_error = 0.1, "
+        "seconds = 1 where rank = 0",
+    )
+    assert programs.run(folder, "status", "tiny").code == 0
+    change(folder, f"update pairsearch_configurations set {column} = ? where rank = 0", ESCAPES)  # noqa: S608 - as above
+    for command in (("status", "tiny"), ("studies",), ("best", "tiny")):
+        complaint = programs.run(folder, *command).complaint
+        assert complaint.isprintable()
+        assert f"has no number as its {column}" in complaint
+
+
 NAMES = [
     "'; drop table pairsearch_studies; --", "x' or '1'='1", '"; --', "tiny'--", "tiny\0", "tiny;", "%", "_iny",
     "tiny\n", "../tiny", "TINY", "tiny\u200b", "$$", ":name", "\\", "{}", "tiny" * 100,
