@@ -113,7 +113,7 @@ class Workspace:
     """The workspace of one thread; every call writes what it reads, so that models may share it in turn."""
 
     def __init__(self, layout: Layout) -> None:
-        self.gradients = float_zeros(layout.parameters.size)
+        self.gradients = float_zeros(layout.gradients.size)
         self.floats = float_zeros(layout.floats.size)
         self.integers = np.zeros(layout.integers.size, np.int32)
         self.rates = float_zeros(updates.RATES)

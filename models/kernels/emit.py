@@ -1,26 +1,35 @@
 """A small vocabulary for writing vector kernels as LLVM IR, called from Numba functions.
 
 A kernel is a Python function over an `Emitter` that *generates* code: Python loops unroll, `Emitter.loop`
-makes a loop at run time, and values are vectors of 8 float32 lanes (or fewer, at the edge of a row). LLVM
-turns them into the processor's own vectors, whatever their width, so that a kernel is said once for every
-processor; and because every kernel fixes its own order of additions, its result is the same bits however it
-is called.
+makes a loop at run time, and values are vectors of float32 lanes. Lanes run over outputs, and every kernel fixes
+the order in which an output's terms are added, so that the width of the vectors changes no bit. Products that are
+added are always fused (`llvm.fma`), never at the compiler's choice (`llvm.fmuladd`).
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils as _cgutils
-from numba.core import types
-from numba.extending import intrinsic
+from numba.core.registry import cpu_target
 
-LANES = 8
-WIDE = 2 * LANES  # One register where there are 512-bit ones, else two.
+
+def _lanes() -> int:
+    """The float32 lanes of a register of the processor that Numba compiles for: 16 with AVX-512, else 8.
+
+    Processors with vectors of four lanes get 8 too, which LLVM splits.
+    """
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    wanted = {"+avx512f", "+avx512dq", "+avx512vl", "+avx512bw"}
+    return 16 if wanted <= set(features.split(",")) else 8
+
+
+LANES = _lanes()
+UNIT = 8  # Rows of the linear layers are padded to whole units, of which a vector holds one or two.
+WIDE = 16  # One register where there are 512-bit ones, else two.
 
 cgutils: Any = _cgutils  # Without annotations.
 
@@ -107,10 +116,10 @@ class Emitter:
         return ir.Constant(ir.VectorType(_INT32, lanes), [value] * lanes)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
-        """a · b + c, fused where the processor can."""
+        """a · b + c, rounded once."""
         vector = a.type
         function = cgutils.get_or_insert_function(
-            self._b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{vector.count}f32"
+            self._b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{vector.count}f32"
         )
         return self._b.call(function, [a, b, c])
 
@@ -170,11 +179,13 @@ class Emitter:
         return self._b.and_(a, b)
 
     def bits(self, masks: Sequence[Value]) -> Value:
-        """Up to four masks of eight lanes as one 32-bit integer, the first lane lowest."""
-        result = ir.Constant(_INT32, 0)
-        for number, mask in enumerate(masks):
-            byte = self._b.zext(self._b.bitcast(mask, ir.IntType(LANES)), _INT32)
-            result = self._b.or_(result, self._b.shl(byte, ir.Constant(_INT32, number * LANES)))
+        """Masks of 32 lanes together as one 32-bit integer, the first lane lowest."""
+        result, shift = ir.Constant(_INT32, 0), 0
+        for mask in masks:
+            lanes = mask.type.count
+            part = self._b.zext(self._b.bitcast(mask, ir.IntType(lanes)), _INT32)
+            result = self._b.or_(result, self._b.shl(part, ir.Constant(_INT32, shift)))
+            shift += lanes
         return result
 
     @contextmanager
@@ -212,11 +223,13 @@ class Emitter:
         return best, name
 
     def sum_lanes(self, vectors: Sequence[Value]) -> Value:
-        """Eight vectors of eight lanes to one: lane i is the sum of vector i's lanes, in a fixed order."""
-        level = list(vectors)
+        """Eight vectors of sixteen lanes to one of eight: lane i is the sum of vector i, in a fixed order."""
+        level = [
+            self.add(self.part(vector, 0, UNIT), self.part(vector, UNIT, UNIT)) for vector in vectors
+        ]
         for shift in (1, 2, 4):
             # Lane l of a pair's result holds, in the bit `shift` of l, which of the two it belongs to.
-            even = [lane - (lane & shift) + (LANES if lane & shift else 0) for lane in range(LANES)]
+            even = [lane - (lane & shift) + (UNIT if lane & shift else 0) for lane in range(UNIT)]
             odd = [lane + shift for lane in even]
             level = [
                 self.add(self._shuffle(a, b, even), self._shuffle(a, b, odd))
@@ -228,16 +241,21 @@ class Emitter:
         """Eight vectors of eight lanes, transposed."""
         level = list(rows)
         for shift in (1, 2, 4):
-            low = [lane - (lane & shift) + (LANES if lane & shift else 0) for lane in range(LANES)]
+            low = [lane - (lane & shift) + (UNIT if lane & shift else 0) for lane in range(UNIT)]
             high = [lane + shift for lane in low]
             result = list(level)
-            for number in range(LANES):
+            for number in range(UNIT):
                 if not number & shift:
                     a, b = level[number], level[number + shift]
                     result[number] = self._shuffle(a, b, low)
                     result[number + shift] = self._shuffle(a, b, high)
             level = result
         return level
+
+    def widened(self, a: Value) -> Value:
+        """A vector with as many zeros behind it."""
+        lanes = a.type.count
+        return self._shuffle(a, self.zeros(lanes), list(range(2 * lanes)))
 
     def part(self, a: Value, first: int, lanes: int) -> Value:
         """Lanes first … first + lanes - 1 of a vector."""
@@ -253,29 +271,33 @@ class Emitter:
         )
         return self._b.call(function, [a])
 
-    def divide(self, a: Value, b: Value) -> Value:
-        """a / b."""
-        return self._b.fdiv(a, b)
-
     def multiply(self, a: Value, b: Value) -> Value:
         """a · b."""
         return self._b.fmul(a, b)
 
-    def without_traces(self, a: Value) -> Value:
-        """`a` with lanes below 1e-30 in size set to zero; NaN stays.
+    def divide(self, a: Value, b: Value) -> Value:
+        """a / b for normal positive b, to within two units in the last place; b = ∞ gives next to 0, NaN stays.
 
-        Moments of units that died shrink for ever and would end as denormal numbers, on which some processors
-        are a hundred times slower.
+        Newton's method on the units that multiply, which are idle while the only one that divides takes square
+        roots. The first guess is the exponent's complement, taken from the bits, to within 5.1 %.
         """
-        vector = a.type
-        size = self._b.call(
-            cgutils.get_or_insert_function(
-                self._b.module, ir.FunctionType(vector, [vector]), f"llvm.fabs.v{vector.count}f32"
-            ),
-            [a],
-        )
-        least = ir.Constant(vector, [1e-30] * vector.count)
-        return self._b.select(self._b.fcmp_ordered("<", size, least), self.zeros(vector.count), a)
+        lanes = a.type.count
+        vector, integers = a.type, ir.VectorType(_INT32, lanes)
+
+        def constant(value: float) -> Value:
+            return ir.Constant(vector, [value] * lanes)
+
+        largest = constant(2.0**125)  # Its reciprocal is still a normal number.
+        b = self._b.select(self._b.fcmp_ordered(">", b, largest), largest, b)
+        guess = self._b.sub(self.integers(0x7EF31000, lanes), self._b.bitcast(b, integers))
+        reciprocal = self._b.bitcast(guess, vector)
+        one, minus_b = constant(1.0), self._b.fneg(b)
+        error = self.fma(minus_b, reciprocal, one)
+        # r · (1 + e) · (1 + e²): what is left of the error is e⁴.
+        reciprocal = self.fma(reciprocal, error, reciprocal)
+        reciprocal = self.fma(reciprocal, self.multiply(error, error), reciprocal)
+        quotient = self.multiply(a, reciprocal)
+        return self.fma(quotient, self.fma(minus_b, reciprocal, one), quotient)
 
     def variable(self, value: Value) -> Any:
         """A place that holds a value across run-time loops; LLVM keeps it in a register."""
@@ -297,59 +319,34 @@ class Emitter:
         with cgutils.for_range(self._b, self.index(count), intp=_INDEX) as loop:
             yield loop.index
 
+    @contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        """Code that runs where a one-bit value is set."""
+        with self._b.if_then(condition):
+            yield
 
-def vector_kernel(generate: Callable[..., None]) -> Any:
-    """A generating function as something Numba functions can call.
+    def is_equal(self, a: Value, number: int) -> Value:
+        """Whether an index equals a number."""
+        return self._b.icmp_signed("==", a, self.index(number))
 
-    The generating function takes an `Emitter`, then operands. An operand annotated `Address` is given, in the
-    call, as two arguments, a one-dimensional array and an offset in elements; one annotated `Count` as one
-    integer. Nothing is returned, and no bound is checked.
-    """
-    operands = [p.annotation for p in inspect.signature(generate).parameters.values()][1:]
-    kinds = [operand if isinstance(operand, str) else operand.__name__ for operand in operands]
-    wide = sum(2 if kind == "Address" else 1 for kind in kinds)
+    def divided(self, a: Value, number: int) -> tuple[Value, Value]:
+        """Quotient and remainder of a non-negative index by a number."""
+        quotient = self._b.udiv(a, self.index(number))
+        return quotient, self._b.sub(a, self._b.mul(quotient, self.index(number)))
 
-    def typed(typing_context: Any, *arguments: Any) -> Any:
-        if len(arguments) != wide:
-            raise TypeError(f"{generate.__name__}: expected {wide} arguments, got {len(arguments)}")
-        casts = []
-        position = 0
-        for kind in kinds:
-            if kind == "Address":
-                casts.append(arguments[position])
-                position += 1
-            casts.append(types.intp)
-            position += 1
+    def rounded_down(self, a: Value, power: int) -> Value:
+        """The largest multiple of a power of two that a non-negative index reaches."""
+        return self._b.and_(a, self.index(-power))
 
-        def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            given: list[Value] = []
-            position = 0
-            for kind in kinds:
-                if kind == "Address":
-                    array = context.make_array(signature.args[position])(context, builder, values[position])
-                    given.append(builder.gep(array.data, [values[position + 1]]))
-                    position += 2
-                else:
-                    given.append(values[position])
-                    position += 1
-            generate(Emitter(builder), *given)
-            return context.get_dummy_value()
+    def over_units(self, units: Value, body: Callable[[Value, int], None]) -> None:
+        """Runs `body(offset, lanes)` over a run-time number of units: whole vectors, then what is left."""
+        wholes, left = self.divided(units, LANES // UNIT)
+        with self.loop(wholes) as vector:
+            body(self.mul(vector, LANES), LANES)
+        if LANES > UNIT:
+            with self.when(self.is_equal(left, 1)):
+                body(self.mul(wholes, LANES), UNIT)
 
-        return types.void(*casts), code
-
-    # Numba folds arguments by name: it must not see *arguments.
-    names = ["typing_context", *(f"operand{number}" for number in range(wide))]
-    kind_of = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature([inspect.Parameter(name, kind_of) for name in names])
-    typed.__signature__ = signature  # type: ignore[attr-defined]
-    typed.__name__ = generate.__name__
-    typed.__doc__ = generate.__doc__
-    return intrinsic(typed)
-
-
-class Address:
-    """Annotation: an operand given as an array and an offset."""
-
-
-class Count:
-    """Annotation: an operand given as an integer."""
+    def difference(self, a: Value, b: Value) -> Value:
+        """a - b of two indices."""
+        return self._b.sub(a, b)
