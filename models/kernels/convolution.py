@@ -35,6 +35,7 @@ CELLS2 = SIDE2 * SIDE2
 SPAN2 = 2 if LANES == WIDE else 1  # Wide vectors of maps that `forward2` sums at once: twelve registers.
 INPUTS2 = 16 * CELLS2 * WIDE  # The transformed inputs of `forward2`.
 SCRATCH2 = INPUTS2 + 16 * SIDE2 * SPAN2 * WIDE  # All that it needs beside.
+SCRATCH_WEIGHTS = 9 * UNIT * WIDE  # What `winograd_weights` needs.
 CHUNK2 = 3  # Images whose surviving maxima are noted at once: 27 of the 32 bits of a word.
 
 # Where a window's four places and a kernel's nine taps meet the 4×4 pixels around it.
@@ -148,7 +149,7 @@ def _input_transform(e: Emitter, d: list[Any]) -> list[Any]:
 def _weight_transform(e: Emitter, g: list[Any]) -> list[Any]:
     """G g for g of three."""
     outer = e.add(g[0], g[2])
-    half = e.half(WIDE)
+    half = e.constant(0.5, WIDE)
     return [g[0], e.multiply(half, e.add(outer, g[1])), e.multiply(half, e.subtract(outer, g[1])), g[2]]
 
 
@@ -164,17 +165,30 @@ def _both_ways(transform: Any, e: Emitter, square: list[list[Any]]) -> list[list
 
 
 @vector_kernel
-def winograd_weights(e: Emitter, turned: Address, transformed: Address) -> None:
-    """Second weights (3, 3, P, 32) as `forward2` reads them, (4, 4, 12, 32)."""
-    with e.loop(MAPS1 * MAPS2 // WIDE) as vector:
-        at = e.mul(vector, WIDE)
-        taps = [
-            [e.load(e.at(turned, (3 * row + column) * PIXEL * MAPS2, at), WIDE) for column in range(3)]
-            for row in range(3)
-        ]
-        for row, values in enumerate(_both_ways(_weight_transform, e, taps)):
-            for column, value in enumerate(values):
-                e.store(value, e.at(transformed, (4 * row + column) * MAPS1 * MAPS2, at))
+def winograd_weights(e: Emitter, weights: Address, scratch: Address, transformed: Address) -> None:
+    """Second weights (32, 3, 3, P) as `forward2` reads them, (4, 4, 12, 32); `scratch` holds (9, 8, 16)."""
+    with e.loop(MAPS2 // WIDE) as part:
+        maps = e.mul(part, WIDE)
+        # Blocks of 8×8 are transposed, of which the second overlaps the first in four channels.
+        for channels in (0, MAPS1 - UNIT):
+            for tap in range(9):
+                first = e.at(weights, e.mul(maps, TAPS2), tap * PIXEL + channels)
+                low, high = (
+                    e.transposed([e.load(e.at(first, (half + m) * TAPS2), UNIT) for m in range(UNIT)])
+                    for half in (0, UNIT)
+                )
+                for number, (a, b) in enumerate(zip(low, high, strict=True)):
+                    e.store(e.joined(a, b), e.at(scratch, (tap * UNIT + number) * WIDE))
+            with e.loop(UNIT) as channel:
+                source = e.at(scratch, e.mul(channel, WIDE))
+                target = e.at(transformed, e.mul(e.sum(channel, channels), MAPS2), maps)
+                taps = [
+                    [e.load(e.at(source, (3 * row + column) * UNIT * WIDE), WIDE) for column in range(3)]
+                    for row in range(3)
+                ]
+                for row, values in enumerate(_both_ways(_weight_transform, e, taps)):
+                    for column, value in enumerate(values):
+                        e.store(value, e.at(target, (4 * row + column) * MAPS1 * MAPS2))
 
 
 @vector_kernel
@@ -323,15 +337,3 @@ def source_gradient2(
             for place, (at, _, lanes) in zip(sums, _PIECES, strict=True):
                 here = e.at(corner, at)
                 e.store(e.add(e.load(here, lanes), e.get(place)), here)
-
-
-@vector_kernel
-def taps_first(e: Emitter, weights: Address, turned: Address) -> None:
-    """Second weights (32, 9·P) as (9·P, 32), for the forward pass; the last block of 8×8 may overlap."""
-    with e.loop(MAPS2 // UNIT) as block:
-        source = e.at(weights, e.mul(block, UNIT * TAPS2))
-        target = e.at(turned, e.mul(block, UNIT))
-        for tap in [*range(0, TAPS2 - UNIT, UNIT), TAPS2 - UNIT]:
-            rows = [e.load(e.at(source, m * TAPS2 + tap), UNIT) for m in range(UNIT)]
-            for number, row in enumerate(e.transposed(rows)):
-                e.store(row, e.at(target, (tap + number) * MAPS2))

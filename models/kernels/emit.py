@@ -8,10 +8,12 @@ added are always fused (`llvm.fma`), never at the compiler's choice (`llvm.fmula
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils as _cgutils
 from numba.core.registry import cpu_target
@@ -80,6 +82,10 @@ class Emitter:
         element = address.type.pointee
         return self._b.load(self._b.bitcast(address, ir.VectorType(element, lanes).as_pointer()), align=4)
 
+    def store_scalar(self, value: Value, address: Value) -> None:
+        """Writes one element."""
+        self._b.store(value, address)
+
     def store(self, value: Value, address: Value) -> None:
         """Writes a vector to consecutive elements."""
         self._b.store(value, self._b.bitcast(address, value.type.as_pointer()), align=4)
@@ -107,9 +113,9 @@ class Emitter:
         """Float zeros."""
         return ir.Constant(ir.VectorType(_FLOAT, lanes), [0.0] * lanes)
 
-    def half(self, lanes: int = LANES) -> Value:
-        """One half in every lane."""
-        return ir.Constant(ir.VectorType(_FLOAT, lanes), [0.5] * lanes)
+    def constant(self, value: float, lanes: int = LANES) -> Value:
+        """A number in every lane."""
+        return ir.Constant(ir.VectorType(_FLOAT, lanes), [float(np.float32(value))] * lanes)
 
     def integers(self, value: int, lanes: int = LANES) -> Value:
         """One 32-bit integer constant in every lane."""
@@ -222,20 +228,12 @@ class Emitter:
             name = self._b.select(hit, self.integers(names[number], lanes), name)
         return best, name
 
-    def sum_lanes(self, vectors: Sequence[Value]) -> Value:
-        """Eight vectors of sixteen lanes to one of eight: lane i is the sum of vector i, in a fixed order."""
-        level = [
-            self.add(self.part(vector, 0, UNIT), self.part(vector, UNIT, UNIT)) for vector in vectors
-        ]
-        for shift in (1, 2, 4):
-            # Lane l of a pair's result holds, in the bit `shift` of l, which of the two it belongs to.
-            even = [lane - (lane & shift) + (UNIT if lane & shift else 0) for lane in range(UNIT)]
-            odd = [lane + shift for lane in even]
-            level = [
-                self.add(self._shuffle(a, b, even), self._shuffle(a, b, odd))
-                for a, b in zip(level[::2], level[1::2], strict=True)
-            ]
-        return level[0]
+    def total(self, a: Value) -> Value:
+        """The sum of a vector's lanes as a scalar, by halves: each half's lanes are added to the other's."""
+        while a.type.count > 1:
+            half = a.type.count // 2
+            a = self.add(self.part(a, 0, half), self.part(a, half, half))
+        return self._b.extract_element(a, ir.Constant(_INT32, 0))
 
     def transposed(self, rows: Sequence[Value]) -> list[Value]:
         """Eight vectors of eight lanes, transposed."""
@@ -254,8 +252,16 @@ class Emitter:
 
     def widened(self, a: Value) -> Value:
         """A vector with as many zeros behind it."""
+        return self.joined(a, self.zeros(a.type.count))
+
+    def joined(self, a: Value, b: Value) -> Value:
+        """The lanes of `a`, then those of `b`."""
+        return self._shuffle(a, b, list(range(2 * a.type.count)))
+
+    def halves(self, a: Value, b: Value) -> Value:
+        """The first half of `a`'s lanes, then the second half of `b`'s."""
         lanes = a.type.count
-        return self._shuffle(a, self.zeros(lanes), list(range(2 * lanes)))
+        return self._shuffle(a, b, [*range(lanes // 2), *range(lanes + lanes // 2, 2 * lanes)])
 
     def part(self, a: Value, first: int, lanes: int) -> Value:
         """Lanes first … first + lanes - 1 of a vector."""
@@ -275,6 +281,36 @@ class Emitter:
         """a · b."""
         return self._b.fmul(a, b)
 
+    def exponential(self, a: Value) -> Value:
+        """e to the power of a ≤ 0, to within two units in the last place; 0 below -87, NaN stays.
+
+        e^a = 2^k · e^r with |r| ≤ log(2)/2, by Taylor's series. Adding 1.5 · 2²³ rounds to a whole k, whose bits are then
+        the last ones of the sum. log 2 is subtracted in two parts, of which the first has few bits.
+        """
+        lanes = a.type.count
+        integers = ir.VectorType(_INT32, lanes)
+        least, magic = self.constant(-87.0, lanes), self.constant(1.5 * 2**23, lanes)
+        tiny = self._b.fcmp_ordered("<", a, least)
+        a = self._b.select(tiny, least, a)
+        shifted = self.fma(a, self.constant(1 / math.log(2), lanes), magic)
+        minus_k = self._b.fneg(self.subtract(shifted, magic))
+        high = 0.693359375
+        r = self.fma(minus_k, self.constant(high, lanes), a)
+        r = self.fma(minus_k, self.constant(math.log(2) - high, lanes), r)
+        series = self.constant(1 / math.factorial(7), lanes)
+        for n in range(6, -1, -1):
+            series = self.fma(series, r, self.constant(1 / math.factorial(n), lanes))
+        bits = self._b.shl(self._b.bitcast(shifted, integers), self.integers(23, lanes))
+        power = self._b.bitcast(self._b.add(bits, self.integers(127 << 23, lanes)), a.type)
+        return self._b.select(tiny, self.zeros(lanes), self.multiply(series, power))
+
+    def before(self, first: Index, end: Value, lanes: int) -> Value:
+        """Lanes whose number, counted from `first`, is below `end`, as a mask."""
+        numbers = self._b.add(
+            self._spread_index(first, lanes), ir.Constant(ir.VectorType(_INT32, lanes), list(range(lanes)))
+        )
+        return self._b.icmp_signed("<", numbers, self._spread_index(end, lanes))
+
     def divide(self, a: Value, b: Value) -> Value:
         """a / b for normal positive b, to within two units in the last place; b = ∞ gives next to 0, NaN stays.
 
@@ -283,15 +319,11 @@ class Emitter:
         """
         lanes = a.type.count
         vector, integers = a.type, ir.VectorType(_INT32, lanes)
-
-        def constant(value: float) -> Value:
-            return ir.Constant(vector, [value] * lanes)
-
-        largest = constant(2.0**125)  # Its reciprocal is still a normal number.
+        largest = self.constant(2.0**125, lanes)  # Its reciprocal is still a normal number.
         b = self._b.select(self._b.fcmp_ordered(">", b, largest), largest, b)
         guess = self._b.sub(self.integers(0x7EF31000, lanes), self._b.bitcast(b, integers))
         reciprocal = self._b.bitcast(guess, vector)
-        one, minus_b = constant(1.0), self._b.fneg(b)
+        one, minus_b = self.constant(1.0, lanes), self._b.fneg(b)
         error = self.fma(minus_b, reciprocal, one)
         # r · (1 + e) · (1 + e²): what is left of the error is e⁴.
         reciprocal = self.fma(reciprocal, error, reciprocal)

@@ -8,55 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.kernels.emit import LANES, UNIT, WIDE, Emitter
+from models.kernels.emit import LANES, UNIT, Emitter
 from models.kernels.intrinsic import Address, Count, vector_kernel
 from models.kernels.jit import Floats, compiled
 from models.kernels.matmul import PANEL, matmul
 
 # Inputs whose gradients are computed together: as many as a panel of `matmul` has columns.
 BLOCK = PANEL * LANES
-# With fewer rows than this, turning the weights costs more than adding across lanes.
-FEW_ROWS = 8
-
-
-def _across(rows: int) -> Any:
-    @vector_kernel
-    def across(e: Emitter, dy: Address, w: Address, columns: Count, dx: Address, inputs: Count) -> None:
-        """dx[row, 0:8] = Σ over outputs of dy[row] · w[0:8, output], in sixteen partial sums."""
-        # Eight inputs at once where there are 32 registers, else as many as sixteen of eight lanes hold.
-        group = UNIT if LANES == WIDE else UNIT // 2 // rows
-        wholes, left = e.divided(columns, WIDE)
-        results: list[list[Any]] = [[] for _ in range(rows)]
-        for first in range(0, UNIT, group):
-            sums = [[e.variable(e.zeros(WIDE)) for _ in range(group)] for _ in range(rows)]
-
-            def add(
-                at: Any, lanes: int, first: int = first, sums: list[list[Any]] = sums, group: int = group
-            ) -> None:
-                def read(base: Any) -> Any:
-                    vector = e.load(e.at(base, at), lanes)
-                    return vector if lanes == WIDE else e.widened(vector)
-
-                gradients = [read(e.at(dy, e.mul(row, columns))) for row in range(rows)]
-                for number in range(group):
-                    weights = read(e.at(w, e.mul(first + number, columns)))
-                    for row in range(rows):
-                        place = sums[row][number]
-                        e.set(place, e.fma(gradients[row], weights, e.get(place)))
-
-            with e.loop(wholes) as vector:
-                add(e.mul(vector, WIDE), WIDE)
-            with e.when(e.is_equal(left, UNIT)):
-                add(e.mul(wholes, WIDE), UNIT)
-            for row in range(rows):
-                results[row] += [e.get(place) for place in sums[row]]
-        for row in range(rows):
-            e.store(e.sum_lanes(results[row]), e.at(dx, e.mul(row, inputs)))
-
-    return across
-
-
-_across_one, _across_two = _across(1), _across(2)
 
 
 @vector_kernel
@@ -77,19 +35,10 @@ def input_gradient(
 ) -> None:  # fmt: skip
     """dx (rows, height of `inputs`) = dy (rows, columns) · w (height, columns) transposed; height at most BLOCK.
 
-    `scratch` holds BLOCK zeros at `zeros`, and takes the turned weights, (columns, BLOCK), at `turned`. Which of the two
-    orders of addition is taken depends on the number of rows alone.
+    `scratch` holds BLOCK zeros at `zeros`, and takes the turned weights, (columns, BLOCK), at `turned`.
     """
-    if rows >= FEW_ROWS:
-        _turn(w, wo, height, columns, scratch, turned)
-        matmul(dy, dyo, columns, 1, scratch, turned, BLOCK, scratch, zeros, dx, dxo, inputs, rows, height, columns)
-        return
-    for i in range(0, height, UNIT):
-        for r in range(0, rows - 1, 2):
-            _across_two(dy, dyo + r * columns, w, wo + i * columns, columns, dx, dxo + r * inputs + i, inputs)
-        if rows % 2:
-            r = rows - 1
-            _across_one(dy, dyo + r * columns, w, wo + i * columns, columns, dx, dxo + r * inputs + i, inputs)
+    _turn(w, wo, height, columns, scratch, turned)
+    matmul(dy, dyo, columns, 1, scratch, turned, BLOCK, scratch, zeros, dx, dxo, inputs, rows, height, columns)
 
 
 @vector_kernel

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.kernels.emit import LANES, UNIT, Emitter
+from models.kernels.emit import LANES, UNIT, WIDE, Emitter
 from models.kernels.intrinsic import Address, Count, vector_kernel
 from models.kernels.jit import Floats, compiled
 
 # Vectors of a panel of columns, and rows of the tiles that run down it: 24 or 12 sums leave room for the operands
 # in 32 or 16 registers, and keep two multiply-adds a cycle in flight at a latency of four.
 PANEL = 3
-ROWS = (8, 4, 2, 1) if LANES == 16 else (4, 2, 1)
+ROWS = (8, 4, 2, 1) if LANES == WIDE else (4, 2, 1)
+# With one or two rows the weights are read once, from a farther cache: in wide panels, so nearly in their order.
+PANEL_FEW = 8 if LANES == WIDE else 5
 
 
 def _tile(
@@ -34,31 +36,37 @@ def _tile(
             e.store(e.get(place), e.at(y, e.mul(row, y_row), at))
 
 
-@vector_kernel
-def _matmul(
-    e: Emitter, x: Address, x_row: Count, x_step: Count, w: Address, w_step: Count, start: Address,
-    y: Address, y_row: Count, rows: Count, columns: Count, steps: Count,
-) -> None:  # fmt: skip
-    """y (rows, columns) = start (columns) + x (rows, steps) · w (steps, columns), panel by panel."""
+def _multiplier(vectors: int, heights: tuple[int, ...]) -> Any:
+    """Multiplies in panels of so many vectors of columns, down which tiles of these heights run."""
 
-    def panel(c: Any, widths: list[int]) -> None:
-        for number, height in enumerate(ROWS):
-            # What the taller tiles leave is less than one of them.
-            first = e.rounded_down(rows, ROWS[number - 1]) if number else e.index(0)
-            with e.loop(e.quotient(e.difference(rows, first), height)) as tile:
-                row = e.sum(first, e.mul(tile, height))
-                _tile(
-                    e, widths, height, e.at(x, e.mul(row, x_row)), x_row, x_step, e.at(w, c), w_step,
-                    e.at(start, c), e.at(y, e.mul(row, y_row), c), y_row, steps,
-                )  # fmt: skip
+    @vector_kernel
+    def multiply(
+        e: Emitter, x: Address, x_row: Count, x_step: Count, w: Address, w_step: Count, start: Address,
+        y: Address, y_row: Count, rows: Count, columns: Count, steps: Count,
+    ) -> None:  # fmt: skip
+        def panel(c: Any, widths: list[int]) -> None:
+            for number, height in enumerate(heights):
+                # What the taller tiles leave is less than one of them.
+                first = e.rounded_down(rows, heights[number - 1]) if number else e.index(0)
+                with e.loop(e.quotient(e.difference(rows, first), height)) as tile:
+                    row = e.sum(first, e.mul(tile, height))
+                    _tile(
+                        e, widths, height, e.at(x, e.mul(row, x_row)), x_row, x_step, e.at(w, c), w_step,
+                        e.at(start, c), e.at(y, e.mul(row, y_row), c), y_row, steps,
+                    )  # fmt: skip
 
-    panels, left = e.divided(columns, PANEL * LANES)
-    with e.loop(panels) as number:
-        panel(e.mul(number, PANEL * LANES), [LANES] * PANEL)
-    for width in range(UNIT, PANEL * LANES, UNIT):
-        with e.when(e.is_equal(left, width)):
-            rest = [LANES] * (width // LANES)
-            panel(e.mul(panels, PANEL * LANES), rest + [UNIT] * (width % LANES // UNIT))
+        width = vectors * LANES
+        panels, left = e.divided(columns, width)
+        with e.loop(panels) as number:
+            panel(e.mul(number, width), [LANES] * vectors)
+        for rest in range(UNIT, width, UNIT):
+            with e.when(e.is_equal(left, rest)):
+                panel(e.mul(panels, width), [LANES] * (rest // LANES) + [UNIT] * (rest % LANES // UNIT))
+
+    return multiply
+
+
+_multiply, _multiply_few = _multiplier(PANEL, ROWS), _multiplier(PANEL_FEW, (2, 1))
 
 
 @compiled
@@ -71,4 +79,7 @@ def matmul(
     x is read at strides x_row and x_step, so that the same code multiplies by x transposed; w_step and y_row are the
     strides of w's and y's rows. An output's sum runs over the steps in order, from its start.
     """
-    _matmul(x, xo, x_row, x_step, w, wo, w_step, start, so, y, yo, y_row, rows, columns, steps)
+    if rows <= 2:
+        _multiply_few(x, xo, x_row, x_step, w, wo, w_step, start, so, y, yo, y_row, rows, columns, steps)
+    else:
+        _multiply(x, xo, x_row, x_step, w, wo, w_step, start, so, y, yo, y_row, rows, columns, steps)

@@ -18,7 +18,6 @@ from models.kernels.convolution import (
     forward1_single,
     forward2,
     source_gradient2,
-    taps_first,
     weight_gradient2,
     winograd_weights,
 )
@@ -26,7 +25,7 @@ from models.kernels.emit import UNIT
 from models.kernels.jit import Floats, Integers, Positions, compiled
 from models.kernels.linear import BLOCK, input_gradient, mask_vectors, relu_vectors, sum_rows
 from models.kernels.matmul import matmul
-from models.kernels.updates import update
+from models.kernels.updates import step_rows, update
 
 # Columns of the table of linear layers, one row a layer, in forward order. Sizes are padded to whole vectors;
 # places are offsets: of weights and bias in the parameters, of the others in the float workspace.
@@ -46,8 +45,8 @@ class Plan(NamedTuple):
         weights1, bias1, weights2, bias2: offsets in the flat parameters, and in the gradients.
         convolutions: how many parameters the convolutions have, which come first; behind their gradients lie those of
             the bias or the block of weights that is being updated.
-        turned2, transformed2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, turned,
-            digits_gradient: offsets in the float workspace.
+        transformed2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, turned,
+            twice, digits_gradient: offsets in the float workspace.
         positions1, positions2, survivors: offsets in the integer workspace.
     """
 
@@ -60,7 +59,6 @@ class Plan(NamedTuple):
     weights2: int
     bias2: int
     convolutions: int
-    turned2: int
     transformed2: int
     pooled1: int
     pooled2: int
@@ -69,6 +67,7 @@ class Plan(NamedTuple):
     scratch: int
     zeros: int
     turned: int
+    twice: int
     digits_gradient: int
     positions1: int
     positions2: int
@@ -126,14 +125,25 @@ def _step_linear(
     """
     inputs, outputs = layer[INPUTS], layer[OUTPUTS]
     dy, dx, here = layer[OUTPUT_GRADIENT], layer[INPUT_GRADIENT], plan.convolutions
-    for i in range(0, inputs, BLOCK):
-        height = min(BLOCK, inputs - i)
-        weights = layer[WEIGHTS] + i * outputs
-        input_gradient(floats, dy, parameters, weights, floats, dx + i, floats, plan.turned, plan.zeros,
-                       rows, inputs, height, outputs)  # fmt: skip
-        matmul(floats, layer[INPUT] + i, 1, inputs, floats, dy, outputs, floats, plan.zeros,
-               gradients, here, outputs, height, outputs, rows)  # fmt: skip
-        update(plan.rule, parameters, weights, gradients, here, state, rates, height * outputs)
+    if rows <= 2:
+        for row in range(rows):
+            for n in range(outputs):
+                value = floats[dy + row * outputs + n]
+                floats[plan.twice + 2 * row * outputs + n] = value
+                floats[plan.twice + (2 * row + 1) * outputs + n] = value
+        step_rows(plan.rule, parameters, layer[WEIGHTS], floats, layer[INPUT], plan.twice, dx, rows, inputs, outputs,
+                  state, rates)  # fmt: skip
+    else:
+        for i in range(0, inputs, BLOCK):
+            height = min(BLOCK, inputs - i)
+            weights = layer[WEIGHTS] + i * outputs
+            input_gradient(floats, dy, parameters, weights, floats, dx + i, floats, plan.turned, plan.zeros,
+                           rows, inputs, height, outputs)  # fmt: skip
+            for j in range(0, height, UNIT):
+                few = weights + j * outputs
+                matmul(floats, layer[INPUT] + i + j, 1, inputs, floats, dy, outputs, floats, plan.zeros,
+                       gradients, here, outputs, UNIT, outputs, rows)  # fmt: skip
+                update(plan.rule, parameters, few, gradients, here, state, rates, UNIT * outputs)
     sum_rows(floats, dy, rows, outputs, gradients, here)
     update(plan.rule, parameters, layer[BIAS], gradients, here, state, rates, outputs)
     if layer[INPUT_IS_RELU]:
@@ -188,6 +198,5 @@ def step(
 
 @compiled
 def prepare(plan: Plan, parameters: Floats, floats: Floats) -> None:
-    """Brings the second weights into other forms and orders; needed after every change of parameters."""
-    taps_first(parameters, plan.weights2, floats, plan.turned2)
-    winograd_weights(floats, plan.turned2, floats, plan.transformed2)
+    """Transforms the second weights for the forward pass; needed after every change of parameters."""
+    winograd_weights(parameters, plan.weights2, floats, plan.scratch, floats, plan.transformed2)

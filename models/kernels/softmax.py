@@ -1,41 +1,36 @@
 """Cross entropy of one row of logits and its gradient, in float32 as PyTorch computes it.
 
-Exponential and logarithm are our own, in float64 from operations that IEEE 754 rounds correctly: a C library has
-variants of them for each processor and version, which differ in the last bit.
+Exponential and logarithm are our own, made of operations that IEEE 754 rounds correctly: a C library has variants of
+them for each processor and version, which differ in the last bit.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from models.kernels.emit import UNIT, Emitter
+from models.kernels.intrinsic import Address, Count, vector_kernel
 from models.kernels.jit import Floats, compiled
 
-_LOG2_E = 1 / math.log(2)
 # log 2 in two parts: the first has so few bits that its products with the whole numbers met here are exact.
 _LOG2_HIGH = 0x162E42FEE / 2**33
 _LOG2_LOW = 1.908214929270587700016e-10
-_SMALLEST = -104.0  # Its exponential is below half the smallest float32.
-_POWERS = np.ldexp(1.0, np.arange(-151, 1))
 _SQRT2 = math.sqrt(2)
 
 
-@compiled
-def exponential(x: np.float32) -> np.float32:
-    """e to the power of x ≤ 0, rounded from a relative error below 1e-12; NaN stays NaN."""
-    value = float(x)
-    if value < _SMALLEST:
-        value = _SMALLEST
-    if np.isnan(value):
-        return x
-    power = int(math.floor(value * _LOG2_E + 0.5))
-    r = (value - power * _LOG2_HIGH) - power * _LOG2_LOW
-    # Taylor's series up to r¹¹/11!, |r| ≤ log(2)/2.
-    series = 1.0 + r * (1.0 / 11.0)
-    for n in (10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0):
-        series = 1.0 + (r * series) * (1.0 / n)
-    return np.float32(series * _POWERS[power + 151])
+@vector_kernel
+def _powers(e: Emitter, logits: Address, largest: Address, powers: Address, count: Count) -> None:
+    """powers = exp(logits - largest), then zeros up to a whole unit."""
+
+    def one(at: Any, lanes: int) -> None:
+        differences = e.subtract(e.load(e.at(logits, at), lanes), e.broadcast(largest, lanes))
+        inside = e.before(at, count, lanes)
+        e.store(e.select(inside, e.exponential(differences), e.zeros(lanes)), e.at(powers, at))
+
+    e.over_units(e.quotient(e.sum(count, UNIT - 1), UNIT), one)
 
 
 @compiled
@@ -61,21 +56,21 @@ def cross_entropy(
 ) -> np.float32:
     """The loss -log softmax(logits)[label]; writes scale · (softmax - one-hot) to `gradients`.
 
-    NaN or infinite logits give NaN, as in PyTorch.
+    Rows of logits and gradients are padded to whole units. NaN or infinite logits give NaN, as in PyTorch.
     """
-    largest = logits[at]
-    for n in range(1, count):
-        largest = max(largest, logits[at + n])
+    largest = at
+    for n in range(at + 1, at + count):
+        if logits[n] > logits[largest]:
+            largest = n
+    _powers(logits, at, logits, largest, gradients, to, count)
     total = np.float32(0)
     for n in range(count):
-        power = exponential(np.float32(logits[at + n] - largest))
-        gradients[to + n] = power
-        total += power
+        total += gradients[to + n]
     factor = np.float32(scale / total)
     for n in range(count):
         gradients[to + n] *= factor
     gradients[to + label] -= scale
-    return np.float32(logarithm(total) - (logits[at + label] - largest))
+    return np.float32(logarithm(total) - (logits[at + label] - logits[largest]))
 
 
 @compiled
