@@ -7,13 +7,13 @@ Works for every architecture and optimiser of the registries, because it derives
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from models.arithmetic import fixed
 from models.losses import pair_losses, wrong_answers
 from models.nets import Architecture, build_seeded
 from models.optim import optimiser
@@ -184,18 +184,6 @@ class Stack:
         return {name: value[model].detach().cpu().clone() for name, value in self._parameters.items()}
 
 
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """On the CPU, one PyTorch thread, in the whole process, until the end: more would split sums otherwise."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def train(
     job: TrainingJob,
     *,
@@ -205,8 +193,7 @@ def train(
 ) -> TrainingHistory:
     """Train every member in batched PyTorch operations.
 
-    On the CPU they run in one thread, however many PyTorch is set to, because a result would depend on them; the
-    setting is the process's, and is put back at the end.
+    Meanwhile PyTorch runs in one CPU thread and flushes subnormals there (`models.arithmetic`), but not in `on_epoch`.
 
     Args:
         job: what to train.
@@ -220,13 +207,13 @@ def train(
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
     place = torch.device(device)
-    with _one_thread(place):
-        count = len(job.members)
-        width = stack or (count if place.type == "cuda" else 1)
-        stacks = [Stack(job, job.members[at : at + width], place) for at in range(0, count, width)]
-        recorder = Recorder(job, on_epoch)
-        final: dict[int, dict[str, Tensor]] = {}  # Of models that diverged, as they were then.
-        for epoch in range(job.epochs):
+    count = len(job.members)
+    width = stack or (count if place.type == "cuda" else 1)
+    stacks = [Stack(job, job.members[at : at + width], place) for at in range(0, count, width)]
+    recorder = Recorder(job, on_epoch)
+    final: dict[int, dict[str, Tensor]] = {}  # Of models that diverged, as they were then.
+    for epoch in range(job.epochs):
+        with fixed():
             for number, models in enumerate(stacks):
                 numbered = list(enumerate(range(number * width, min((number + 1) * width, count))))
                 if not any(recorder.alive(k) for _, k in numbered):
@@ -240,8 +227,8 @@ def train(
                         recorder.record_evaluation(k, name, results[within])
                     if recorder.diverged(k):
                         final[k] = models.state_dict(within)
-            if not recorder.end_epoch():
-                break
-        return recorder.history(
-            [final[k] if k in final else stacks[k // width].state_dict(k % width) for k in range(count)]
-        )
+        if not recorder.end_epoch():
+            break
+    return recorder.history(
+        [final[k] if k in final else stacks[k // width].state_dict(k % width) for k in range(count)]
+    )

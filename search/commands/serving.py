@@ -42,7 +42,7 @@ def doctor(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check database, data, versions, threads and compiled kernels; exits 1 if something is wrong."""
+    """Check database, data, versions, threads, subnormals and compiled kernels; exits 1 if something is wrong."""
     from search.doctor import examine
     from search.session import DataChoice
 
