@@ -266,13 +266,17 @@ def evaluate_studies(
             evaluator.rounds(
                 database, study, source, configuration, rounds or study.definition.evaluation.rounds
             )
-            rows.append(
-                TableRow(
-                    chosen_by=choice.by,
-                    definition=study.definition,
-                    parameters=parameter_count(study.definition.architecture, configuration.hidden_units),
-                    evaluated=views.evaluated(database, study, configuration),
-                    params=configuration.params,
-                )
-            )
+            rows.append(table_row(database, choice, configuration))
     return rows
+
+
+def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:
+    """The row of Table 1 of a configuration, over the rounds that are stored."""
+    definition = choice.study.definition
+    return TableRow(
+        chosen_by=choice.by,
+        definition=definition,
+        parameters=parameter_count(definition.architecture, configuration.hidden_units),
+        evaluated=views.evaluated(database, choice.study, configuration),
+        params=configuration.params,
+    )
