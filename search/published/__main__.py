@@ -29,7 +29,7 @@ from search.published.checking import check
 from search.published.reading import read
 from search.published.writing import write
 from search.reproduce import study_names
-from search.terminal import DEFAULT_STORAGE, LARGEST, Boundary, DataDir, Storage, say
+from search.terminal import DEFAULT_STORAGE, LARGEST, Boundary, DataDir, Storage, say, say_error
 
 app = typer.Typer(
     cls=Boundary,
@@ -80,7 +80,11 @@ def published(
         for path in write(read(open_database(storage), study or study_names()), folder):
             say(f"{path}: {path.stat().st_size:,} bytes")
     if count is not None:
-        _check(folder_to_check, data_dir, count, secrets.randbelow(2**32) if seed is None else seed)
+        try:
+            _check(folder_to_check, data_dir, count, secrets.randbelow(2**32) if seed is None else seed)
+        except KeyboardInterrupt:
+            say_error("interrupted: what was not trained again is not checked")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def _check(folder: Path, data_dir: Path | None, count: int, seed: int) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -370,3 +371,10 @@ def test_a_cheap_configuration_of_the_shipped_results_has_the_same_bits_here(
     ]
     finding = check(checking.Task(study, min(cheap)[1]))
     assert finding.same, finding.line
+
+
+def test_the_package_ships_them() -> None:
+    project = tomllib.loads((programs.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packed = project["tool"]["setuptools"]["package-data"]["studies"]
+    folder = results.DEFAULT.relative_to(programs.ROOT / "studies")
+    assert f"{folder}/*" in packed
