@@ -14,7 +14,7 @@ from pyarrow import csv, parquet
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from search.catalogue import StoredStudy
-from search.columns import TABLES, ExportTable
+from search.columns import TABLES, ColumnTable, ExportTable
 from search.database import Database
 from search.errors import InputError
 from search.provenance import package_version
@@ -71,14 +71,18 @@ WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Writer]] = {
 }
 
 
-def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
-    """Names and types; with each field its unit and meaning, with the whole what the study is."""
-    fields = [
+def fields(table: ColumnTable) -> list[pa.Field]:
+    """Names and types, with each its unit and meaning."""
+    return [
         pa.field(
             column.name, TYPES[column.kind], metadata={"unit": column.unit, "description": column.meaning}
         )
         for column in table.columns
     ]
+
+
+def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
+    """The fields, and with the whole what the study is."""
     facts = {
         "study": study.name,
         "row": table.row,
@@ -87,7 +91,7 @@ def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
         "training_version": str(study.training_version),
         "program": f"pairsearch {package_version('pairsearch')}",
     }
-    return pa.schema(fields, metadata=facts)
+    return pa.schema(fields(table), metadata=facts)
 
 
 def statement(table: ExportTable, study: StoredStudy) -> Select[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich.table import Table
 
@@ -163,6 +163,8 @@ def ranked_json(ranked: Ranked) -> dict[str, Any]:
 class TableRow:
     """One row of Table 1: an evaluated configuration beside what the paper states for the model."""
 
+    chosen_by: Literal["search", "paper"]
+    """Whether the configuration is one of the search's best or the paper's own."""
     definition: Definition
     parameters: int
     evaluated: Evaluated
@@ -185,10 +187,16 @@ def _compact(params: dict[str, Value]) -> str:
     return " ".join(f"{short[name]} {value:g}" for name, value in params.items())
 
 
-def table_1(rows: Sequence[TableRow]) -> Table:
-    """The paper's Table 1 with our figures beside it."""
+def tables_1(rows: Sequence[TableRow]) -> list[Table]:
+    """The paper's Table 1 with our figures beside it, once for each choice of configurations that there is."""
+    titles = {"search": "Table 1, the best of the search", "paper": "Table 1, the paper's configurations"}
+    chosen = {title: [row for row in rows if row.chosen_by == choice] for choice, title in titles.items()}
+    return [_table_1(title, found) for title, found in chosen.items() if found]
+
+
+def _table_1(title: str, rows: Sequence[TableRow]) -> Table:
     table = Table(
-        title="Table 1: error in %, mean ± sample standard deviation over rounds",
+        title=f"{title}: error in %, mean ± sample standard deviation over rounds",
         caption="BS batch size, LR learning rate, WD weight decay, HL hidden units, ALW auxiliary loss weight",
         title_justify="left",
         caption_justify="left",
@@ -225,6 +233,7 @@ def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
     return [
         {
             "study": row.definition.name,
+            "chosen_by": row.chosen_by,
             "parameters": row.parameters,
             "params": row.params,
             "rounds": row.evaluated.rounds,

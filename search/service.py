@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -238,9 +238,18 @@ class Evaluator:
             yield {"device": self.device, "threads": self.threads, "on_epoch": on_epoch}
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Configurations of a study that are to be evaluated; `by` is as in a row of Table 1."""
+
+    by: Literal["search", "paper"]
+    study: StoredStudy
+    configurations: Sequence[Configuration]
+
+
 def evaluate_studies(
     database: Database,
-    chosen: Sequence[tuple[StoredStudy, Sequence[Configuration]]],
+    chosen: Sequence[Chosen],
     source: Source,
     evaluator: Evaluator,
     rounds: int | None,
@@ -251,17 +260,23 @@ def evaluate_studies(
         rounds: None for what each definition says.
     """
     rows = []
-    for study, configurations in chosen:
-        for configuration in configurations:
+    for choice in chosen:
+        study = choice.study
+        for configuration in choice.configurations:
             evaluator.rounds(
                 database, study, source, configuration, rounds or study.definition.evaluation.rounds
             )
-            rows.append(
-                TableRow(
-                    definition=study.definition,
-                    parameters=parameter_count(study.definition.architecture, configuration.hidden_units),
-                    evaluated=views.evaluated(database, study, configuration),
-                    params=configuration.params,
-                )
-            )
+            rows.append(table_row(database, choice, configuration))
     return rows
+
+
+def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:
+    """The row of Table 1 of a configuration, over the rounds that are stored."""
+    definition = choice.study.definition
+    return TableRow(
+        chosen_by=choice.by,
+        definition=definition,
+        parameters=parameter_count(definition.architecture, configuration.hidden_units),
+        evaluated=views.evaluated(database, choice.study, configuration),
+        params=configuration.params,
+    )
