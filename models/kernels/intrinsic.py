@@ -44,7 +44,7 @@ def vector_kernel(generate: Callable[..., None]) -> Any:
             position += 1
 
         def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            given: list[Value] = []
+            given: list[Any] = []
             position = 0
             for kind in kinds:
                 if kind == "Address":
