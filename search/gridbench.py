@@ -221,7 +221,10 @@ def report(section: dict[str, Any]) -> list[str]:
         f"{section['dense_core_hours']:.2f} core-hours; the grid takes {section['times_dense']:.2f} times that"
     )
     if section["wall_over_cpu"] > 1.1:
-        lines.append("other programs were at work here: the figures are of the processor's time, and rough")
+        lines.append(
+            "other programs were at work here: run it on an idle machine, for sgemm's rate is one of real time and "
+            "that of the trials one of the processor's"
+        )
     return lines
 
 
