@@ -137,6 +137,10 @@ class Emitter:
         """a - b."""
         return self._b.fsub(a, b)
 
+    def negative(self, a: Value) -> Value:
+        """-a."""
+        return self._b.fneg(a)
+
     def positive(self, a: Value) -> Value:
         """Lanes above zero, as a mask; NaN is not above."""
         return self._b.fcmp_ordered(">", a, self.zeros(a.type.count))
@@ -293,7 +297,7 @@ class Emitter:
         tiny = self._b.fcmp_ordered("<", a, least)
         a = self._b.select(tiny, least, a)
         shifted = self.fma(a, self.constant(1 / math.log(2), lanes), magic)
-        minus_k = self._b.fneg(self.subtract(shifted, magic))
+        minus_k = self.negative(self.subtract(shifted, magic))
         high = 0.693359375
         r = self.fma(minus_k, self.constant(high, lanes), a)
         r = self.fma(minus_k, self.constant(math.log(2) - high, lanes), r)
@@ -323,11 +327,10 @@ class Emitter:
         b = self._b.select(self._b.fcmp_ordered(">", b, largest), largest, b)
         guess = self._b.sub(self.integers(0x7EF31000, lanes), self._b.bitcast(b, integers))
         reciprocal = self._b.bitcast(guess, vector)
-        one, minus_b = self.constant(1.0, lanes), self._b.fneg(b)
+        one, minus_b = self.constant(1.0, lanes), self.negative(b)
         error = self.fma(minus_b, reciprocal, one)
-        # r · (1 + e) · (1 + e²): what is left of the error is e⁴.
-        reciprocal = self.fma(reciprocal, error, reciprocal)
-        reciprocal = self.fma(reciprocal, self.multiply(error, error), reciprocal)
+        # r · (1 + e + e²) leaves an error of e³, and the last line its square.
+        reciprocal = self.fma(reciprocal, self.fma(error, error, error), reciprocal)
         quotient = self.multiply(a, reciprocal)
         return self.fma(quotient, self.fma(minus_b, reciprocal, one), quotient)
 

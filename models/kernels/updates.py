@@ -19,7 +19,7 @@ ADAM, SGD_MOMENTUM = 0, 1
 # operations.
 COMPILED_RULES: dict[type, int] = {Adam: ADAM, SGD: SGD_MOMENTUM}
 
-RATES = 8  # float32 places that `set_rates` fills.
+RATES = 7  # float32 places that `set_rates` fills.
 _BETA1, _BETA2, _EPS = Adam.beta1, Adam.beta2, Adam.eps
 _MOMENTUM = SGD.momentum
 
@@ -27,12 +27,14 @@ _MOMENTUM = SGD.momentum
 def _adam_step(
     e: Emitter, parameters: Any, means: Any, squares: Any, rates: Sequence[Any], gradient: Any, lanes: int
 ) -> None:
-    """One Adam step; rates: weight decay, step size, 1/√(1-β2ᵗ), β1, 1-β1, β2, 1-β2, eps."""
-    decay, size, unbias, beta1, rest1, beta2, rest2, eps = (e.spread(rate, lanes) for rate in rates)
+    """One Adam step; rates: weight decay, step size, 1/√(1-β2ᵗ), β1, 1-β1, 1-β2, eps."""
+    decay, size, unbias, beta1, rest1, rest2, eps = (e.spread(rate, lanes) for rate in rates)
     parameter = e.load(parameters, lanes)
     gradient = e.fma(decay, parameter, gradient)
     mean = e.fma(beta1, e.load(means, lanes), e.multiply(rest1, gradient))
-    square = e.fma(beta2, e.load(squares, lanes), e.multiply(e.multiply(rest2, gradient), gradient))
+    # β2 · v + (1-β2) · g² in two operations, as v + (1-β2) · (g² - v).
+    before = e.load(squares, lanes)
+    square = e.fma(rest2, e.fma(gradient, gradient, e.negative(before)), before)
     e.store(mean, means)
     e.store(square, squares)
     denominator = e.fma(e.sqrt(square), unbias, eps)
@@ -159,9 +161,8 @@ def set_rates(rule: int, rates: Floats, step: int, learning_rate: float, weight_
         rates[2] = 1 / math.sqrt(1 - _power(_BETA2, step))
         rates[3] = _BETA1
         rates[4] = 1 - _BETA1
-        rates[5] = _BETA2
-        rates[6] = 1 - _BETA2
-        rates[7] = _EPS
+        rates[5] = 1 - _BETA2
+        rates[6] = _EPS
     else:
         rates[1] = -learning_rate
         rates[2] = _MOMENTUM
