@@ -1,4 +1,4 @@
-"""Short training jobs and the digests of what they give; `python -m tests.models.golden` writes the file anew.
+"""Short training jobs and the digests of what they give; `PYTHONPATH=. python tests/models/golden.py` writes the file anew.
 
 The file changes only with `TRAINING_VERSION`, on a machine whose kernels of eight and of sixteen lanes agree.
 """
@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from jobs import SyntheticPairs, make_job, make_member
+
 from models import fused
-from models.training import TRAINING_VERSION, TrainingHistory, TrainingJob
-from tests.models.jobs import make_job, make_member
+from models.training import TRAINING_VERSION, Member, TrainingHistory, TrainingJob
 
 FILE = Path(__file__).with_name("golden.json")
 EPOCHS = 3
@@ -29,14 +31,19 @@ def name(architecture: str, optimiser: str, batch_size: int, weight_decay: float
 
 
 def job(architecture: str, optimiser: str, batch_size: int, weight_decay: float) -> TrainingJob:
-    """A case: two members of 60 pairs, half of whose pixels are black."""
+    """A case: two members of 60 pairs, most of whose pixels are black."""
     rate = 1e-3 if optimiser == "adam" else 1e-6
-    members = tuple(
-        make_member(number, pairs=60, learning_rate=rate, weight_decay=weight_decay) for number in range(2)
-    )
+    members = tuple(_member(number, rate, weight_decay) for number in range(2))
     return make_job(
         architecture, batch_size=batch_size, epochs=EPOCHS, optimiser=optimiser, members=members
     )
+
+
+def _member(number: int, learning_rate: float, weight_decay: float) -> Member:
+    member = make_member(number, pairs=60, learning_rate=learning_rate, weight_decay=weight_decay)
+    pairs = member.train
+    images = torch.where(pairs.images < 140, 0.0, pairs.images)
+    return replace(member, train=SyntheticPairs(images, pairs.target, pairs.classes))
 
 
 def digests(history: TrainingHistory) -> dict[str, str]:
@@ -71,6 +78,16 @@ def computed() -> dict[str, dict[str, str]]:
     """The digests as this machine computes them, by case."""
     torch.set_num_threads(1)
     return {name(*case): digests(fused.train(job(*case))) for case in CASES}
+
+
+def differences() -> list[str]:
+    """A line for each case that this machine computes otherwise: the case, and the first epoch that differs."""
+    expected, found = golden(), computed()
+    return [
+        f"{case}: first in {place}"
+        for case in expected
+        if (place := first_difference(expected[case], found[case])) is not None
+    ]
 
 
 def first_difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str | None:

@@ -56,17 +56,10 @@ def test_compiled_updates_follow_torch_optim(name: str, learning_rate: float, we
     got = start.numpy().copy()
     state = np.zeros(128, np.float32)
     rates = np.zeros(updates.RATES, np.float32)
+    kind = updates.COMPILED_RULES[type(rule)]
     for step, gradient in enumerate(gradients, 1):
-        updates.update(
-            updates.COMPILED_RULES[type(rule)],
-            got,
-            gradient.numpy(),
-            state,
-            rates,
-            step,
-            learning_rate,
-            weight_decay,
-        )
+        updates.set_rates(kind, rates, step, learning_rate, weight_decay)
+        updates.update(kind, got, 0, gradient.numpy(), 0, state, rates, len(got))
     expected = plain_run(rule, start, gradients, learning_rate, weight_decay)
     torch.testing.assert_close(torch.from_numpy(got), expected, rtol=1e-5, atol=1e-6)
 
