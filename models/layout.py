@@ -143,7 +143,7 @@ class Layout:
             digits_gradient=floats.take(images * layout.rows[digits][network.OUTPUTS]),
             positions1=integers.take(images * conv.PLACES1),
             positions2=integers.take(images * conv.SIZE2),
-            survivors=integers.take(maps2),
+            survivors=integers.take(2 * maps2),
         )
         return layout
 

@@ -36,7 +36,7 @@ SPAN2 = 2 if LANES == WIDE else 1  # Wide vectors of maps that `forward2` sums a
 INPUTS2 = 16 * CELLS2 * WIDE  # The transformed inputs of `forward2`.
 SCRATCH2 = INPUTS2 + 16 * SIDE2 * SPAN2 * WIDE  # All that it needs beside.
 SCRATCH_WEIGHTS = 9 * UNIT * WIDE  # What `winograd_weights` needs.
-CHUNK2 = 3  # Images whose surviving maxima are noted at once: 27 of the 32 bits of a word.
+CHUNK2 = 7  # Images whose surviving maxima are noted at once: 63 of the 64 bits of a word.
 
 # Where a window's four places and a kernel's nine taps meet the 4×4 pixels around it.
 _PIXELS = [(row, column) for row in range(4) for column in range(4)]
@@ -278,15 +278,18 @@ def weight_gradient2(
     ReLU let it live: a bit is noted for each, in one word per output map, so that the map's gradient stays in
     registers over all of them.
     """
-    words = e.variable(e.integers(0, MAPS2))
+    words = [e.variable(e.integers(0, MAPS2)) for _ in range(2)]
     with e.loop(e.mul(images, CELLS2)) as cell:
         alive = e.nonzero(e.load(e.at(gradient, e.mul(cell, MAPS2)), MAPS2))
-        e.set(words, e.with_bit(e.get(words), alive, cell))
-    e.store(e.get(words), survivors)
+        for place, word in zip(words, e.with_bit([e.get(word) for word in words], alive, cell), strict=True):
+            e.set(place, word)
+    lower, upper = survivors, e.at(survivors, MAPS2)
+    e.store(e.get(words[0]), lower)
+    e.store(e.get(words[1]), upper)
     with e.loop(MAPS2) as m:
         taps = e.at(weight_gradient, e.mul(m, TAPS2))
         sums = [e.variable(e.load(e.at(taps, tap), lanes)) for _, tap, lanes in _PIECES]
-        with e.loop_over_bits(e.scalar(e.at(survivors, m))) as cell:
+        with e.loop_over_bits(e.scalar_word(e.at(lower, m), e.at(upper, m))) as cell:
             patch = e.at(source, e.scalar_index(e.at(positions, e.mul(cell, MAPS2), m)))
             value = e.scalar(e.at(gradient, e.mul(cell, MAPS2), m))
             for place, (at, _, lanes) in zip(sums, _PIECES, strict=True):

@@ -159,13 +159,20 @@ class Emitter:
         """32-bit integers plus a number."""
         return self._b.add(a, self._spread_index(number, a.type.count))
 
-    def with_bit(self, bits: Value, mask: Value, number: Index) -> Value:
-        """32-bit integers with bit `number` set where the mask is set."""
-        one = self._b.shl(ir.Constant(_INDEX, 1), self.index(number))
-        lanes = bits.type.count
-        return self._b.or_(
-            bits, self._b.select(mask, self._spread_index(one, lanes), self.integers(0, lanes))
-        )
+    def with_bit(self, words: Sequence[Value], mask: Value, number: Index) -> list[Value]:
+        """Words of 64 bits, as vectors of their lower and upper 32, with bit `number` set where the mask is set."""
+        bit = self._b.shl(ir.Constant(_INDEX, 1), self.index(number))
+        lanes = mask.type.count
+        halves = (bit, self._b.lshr(bit, self.index(32)))
+        return [
+            self._b.or_(word, self._b.select(mask, self._spread_index(half, lanes), self.integers(0, lanes)))
+            for word, half in zip(words, halves, strict=True)
+        ]
+
+    def scalar_word(self, lower: Value, upper: Value) -> Value:
+        """A word of 64 bits from the addresses of its halves."""
+        low, high = (self._b.zext(self._b.load(half), _INDEX) for half in (lower, upper))
+        return self._b.or_(low, self._b.shl(high, self.index(32)))
 
     def _spread_index(self, number: Index, lanes: int) -> Value:
         if isinstance(number, int):
