@@ -23,8 +23,8 @@ Logits = Tensor | tuple[Tensor, Tensor]
 def _uniform(tensor: Tensor, bound: float) -> None:
     """Fills a tensor with draws from -bound to bound, as `Tensor.uniform_` draws them, in whatever build of PyTorch.
 
-    Its own fill multiplies and adds in float32, fused or not as its compiler saw fit. Here 24 random bits, the same ones,
-    are scaled in float64, where the product is exact, and rounded once more at the end.
+    Its own fill multiplies and adds in float32, fused or not as its compiler saw fit. Here 24 random bits, the same
+    ones, are scaled in float64, where the product is exact, and rounded once more at the end.
     """
     low, high = torch.tensor([-bound, bound])
     bits = torch.randint(0, 2**24, tensor.shape).double()
@@ -32,29 +32,31 @@ def _uniform(tensor: Tensor, bound: float) -> None:
         tensor.copy_(bits * 2.0**-24 * (high - low).double() + low.double())
 
 
-class _Initialised(nn.Module):
-    """A layer with PyTorch's default initialisation (uniform, after Kaiming He, with a = √5) in the same bits everywhere.
+def _initialise(layer: nn.Linear | nn.Conv2d) -> None:
+    """PyTorch's default initialisation (uniform, after Kaiming He, with a = √5), from its global generator.
 
     Source: `torch.nn.Linear.reset_parameters`, whose bound √3 · √(2 / (1 + a²)) / √inputs comes to 1 / √inputs.
     """
+    inputs = layer.weight[0].numel()
+    _uniform(layer.weight, math.sqrt(3.0) * (math.sqrt(2.0 / 6.0) / math.sqrt(inputs)))
+    if layer.bias is not None:
+        _uniform(layer.bias, 1 / math.sqrt(inputs))
 
-    weight: Tensor
-    bias: Tensor | None
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose initial weights are the same bits everywhere."""
 
     def reset_parameters(self) -> None:
-        """Draws weights and bias anew from PyTorch's global generator."""
-        inputs = self.weight[0].numel()
-        _uniform(self.weight, math.sqrt(3.0) * (math.sqrt(2.0 / 6.0) / math.sqrt(inputs)))
-        if self.bias is not None:
-            _uniform(self.bias, 1 / math.sqrt(inputs))
+        """Draws weights and bias anew."""
+        _initialise(self)
 
 
-class Linear(_Initialised, nn.Linear):
-    """`nn.Linear` with initial weights that depend on the seed alone."""
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d` whose initial weights are the same bits everywhere."""
 
-
-class Conv2d(_Initialised, nn.Conv2d):  # type: ignore[misc]
-    """`nn.Conv2d` with initial weights that depend on the seed alone."""
+    def reset_parameters(self) -> None:
+        """Draws weights and bias anew."""
+        _initialise(self)
 
 
 class CLeNet(nn.Module):

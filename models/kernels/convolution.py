@@ -240,7 +240,10 @@ def forward2(
         for x, at in ((x, at) for x in range(SIDE2) for at in range(0, span, WIDE)):
             start = e.load(e.at(bias, first, at), WIDE)
             square = [
-                [e.load(e.at(products, ((4 * row + column) * SIDE2 + x) * span + at), WIDE) for column in range(4)]
+                [
+                    e.load(e.at(products, ((4 * row + column) * SIDE2 + x) * span + at), WIDE)
+                    for column in range(4)
+                ]
                 for row in range(4)
             ]
             values = [
@@ -259,9 +262,7 @@ def _pieces() -> list[tuple[int, int, int]]:
     factor fill the registers.
     """
     run = 3 * PIXEL
-    return [
-        (row * ROW1 + at, row * run + at, lanes) for row in range(3) for at, lanes in chunks(run)
-    ]
+    return [(row * ROW1 + at, row * run + at, lanes) for row in range(3) for at, lanes in chunks(run)]
 
 
 _PIECES = _pieces()

@@ -86,6 +86,14 @@ class Emitter:
         """Writes one element."""
         self._b.store(value, address)
 
+    def prefetch(self, address: Value) -> None:
+        """Asks for the cache line of an address, which need not be one's own."""
+        byte = ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            self._b.module, ir.FunctionType(ir.VoidType(), [byte, *[_INT32] * 3]), "llvm.prefetch.p0"
+        )
+        self._b.call(function, [self._b.bitcast(address, byte), *(ir.Constant(_INT32, n) for n in (0, 3, 1))])
+
     def store(self, value: Value, address: Value) -> None:
         """Writes a vector to consecutive elements."""
         self._b.store(value, self._b.bitcast(address, value.type.as_pointer()), align=4)
@@ -295,8 +303,8 @@ class Emitter:
     def exponential(self, a: Value) -> Value:
         """e to the power of a ≤ 0, to within two units in the last place; 0 below -87, NaN stays.
 
-        e^a = 2^k · e^r with |r| ≤ log(2)/2, by Taylor's series. Adding 1.5 · 2²³ rounds to a whole k, whose bits are then
-        the last ones of the sum. log 2 is subtracted in two parts, of which the first has few bits.
+        e^a = 2^k · e^r with |r| ≤ log(2)/2, by Taylor's series. Adding 1.5 · 2²³ rounds to a whole k, whose bits are
+        then the last ones of the sum. log 2 is subtracted in two parts, of which the first has few bits.
         """
         lanes = a.type.count
         integers = ir.VectorType(_INT32, lanes)

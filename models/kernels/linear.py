@@ -38,7 +38,9 @@ def input_gradient(
     `scratch` holds BLOCK zeros at `zeros`, and takes the turned weights, (columns, BLOCK), at `turned`.
     """
     _turn(w, wo, height, columns, scratch, turned)
-    matmul(dy, dyo, columns, 1, scratch, turned, BLOCK, scratch, zeros, dx, dxo, inputs, rows, height, columns)
+    matmul(
+        dy, dyo, columns, 1, scratch, turned, BLOCK, scratch, zeros, dx, dxo, inputs, rows, height, columns
+    )
 
 
 @vector_kernel

@@ -11,7 +11,6 @@ from models.kernels.convolution import (
     PLACES1,
     SIZE1,
     SIZE2,
-    TAPS2,
     backward1_pair,
     backward1_single,
     forward1_pair,

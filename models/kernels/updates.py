@@ -19,6 +19,7 @@ ADAM, SGD_MOMENTUM = 0, 1
 # operations.
 COMPILED_RULES: dict[type, int] = {Adam: ADAM, SGD: SGD_MOMENTUM}
 
+AHEAD = 512  # float32 that are asked for before they are needed, in a pass over weights and state.
 RATES = 7  # float32 places that `set_rates` fills.
 _BETA1, _BETA2, _EPS = Adam.beta1, Adam.beta2, Adam.eps
 _MOMENTUM = SGD.momentum
@@ -53,7 +54,7 @@ def _sgd_step(
     e.store(e.fma(size, velocity, parameter), parameters)
 
 
-def _kernels_of(step: Callable[..., None]) -> tuple[Any, Any, Any]:
+def _kernels_of(step: Callable[..., None]) -> tuple[Any, Any, Any]:  # noqa: PLR0915 - three kernels
     """A rule's update by gradients as they lie, and by those of a linear layer for one row and for two."""
 
     @vector_kernel
@@ -105,7 +106,9 @@ def _kernels_of(step: Callable[..., None]) -> tuple[Any, Any, Any]:
                 for row, factor in enumerate(factors):
                     gradient = e.fma(factor, e.load(e.at(dy, e.mul(row_of_dy, row), at)), gradient)
                 weights = e.mul(i, columns)
-                places = (e.at(base, weights, at) for base in (parameters, first, second))
+                places = [e.at(base, weights, at) for base in (parameters, first, second)]
+                for place in places:
+                    e.prefetch(e.at(place, AHEAD))
                 step(e, *places, numbers, gradient, LANES)
 
             def factors_of(i: Any) -> list[Any]:
@@ -170,7 +173,14 @@ def set_rates(rule: int, rates: Floats, step: int, learning_rate: float, weight_
 
 @compiled
 def update(
-    rule: int, parameters: Floats, place: int, gradients: Floats, gradient: int, state: Floats, rates: Floats, count: int
+    rule: int,
+    parameters: Floats,
+    place: int,
+    gradients: Floats,
+    gradient: int,
+    state: Floats,
+    rates: Floats,
+    count: int,
 ) -> None:
     """One step of a rule on parameters[place : place + count], count a multiple of 8.
 
@@ -191,8 +201,8 @@ def step_rows(
 ) -> None:  # fmt: skip
     """Of a linear layer with one or two rows: dx = dy · w transposed, then `update` of w by x transposed · dy.
 
-    x (rows, inputs), dy (rows, 2, columns), every row twice side by side, w (inputs, columns) at `place`; inputs are even.
-    One pass goes over weights and state, which takes as long as the processor needs to move them; the gradient is never
+    x (rows, inputs), dy (rows, 2, columns), every row twice side by side, w (inputs, columns) at `place`; inputs
+    are even. One pass goes over weights and state, which takes as long as the processor needs to move them; the gradient is never
     stored, and what is multiplied on the way costs next to nothing. An input's gradient is summed in sixteen parts.
     """
     second = place + (len(parameters) if rule == ADAM else 0)

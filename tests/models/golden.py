@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from jobs import SyntheticPairs, make_job, make_member
 
 from models import fused
@@ -34,9 +33,7 @@ def job(architecture: str, optimiser: str, batch_size: int, weight_decay: float)
     """A case: two members of 60 pairs, most of whose pixels are black."""
     rate = 1e-3 if optimiser == "adam" else 1e-6
     members = tuple(_member(number, rate, weight_decay) for number in range(2))
-    return make_job(
-        architecture, batch_size=batch_size, epochs=EPOCHS, optimiser=optimiser, members=members
-    )
+    return make_job(architecture, batch_size=batch_size, epochs=EPOCHS, optimiser=optimiser, members=members)
 
 
 def _member(number: int, learning_rate: float, weight_decay: float) -> Member:

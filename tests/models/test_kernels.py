@@ -149,14 +149,42 @@ def test_linear_layers_of_every_tile_agree_with_numpy(rows: int, inputs: int, ou
     block = linear.BLOCK
     scratch = np.zeros(max(outputs, block) + block * outputs, np.float32)
     turned = max(outputs, block)
-    matmul(x.ravel(), 0, inputs, 1, w.ravel(), 0, outputs, bias, 0, y.ravel(), 0, outputs, rows, outputs, inputs)
     matmul(
-        x.ravel(), 0, 1, inputs, dy.ravel(), 0, outputs, scratch, 0, dw.ravel(), 0, outputs, inputs, outputs, rows
+        x.ravel(), 0, inputs, 1, w.ravel(), 0, outputs, bias, 0, y.ravel(), 0, outputs, rows, outputs, inputs
+    )
+    matmul(
+        x.ravel(),
+        0,
+        1,
+        inputs,
+        dy.ravel(),
+        0,
+        outputs,
+        scratch,
+        0,
+        dw.ravel(),
+        0,
+        outputs,
+        inputs,
+        outputs,
+        rows,
     )
     for i in range(0, inputs, block):
         height = min(block, inputs - i)
         linear.input_gradient(
-            dy.ravel(), 0, w.ravel(), i * outputs, dx.ravel(), i, scratch, turned, 0, rows, inputs, height, outputs
+            dy.ravel(),
+            0,
+            w.ravel(),
+            i * outputs,
+            dx.ravel(),
+            i,
+            scratch,
+            turned,
+            0,
+            rows,
+            inputs,
+            height,
+            outputs,
         )
     linear.sum_rows(dy.ravel(), 0, rows, outputs, db, 0)
     np.testing.assert_allclose(y, x @ w + bias, rtol=1e-4, atol=1e-4)
@@ -179,12 +207,12 @@ def test_one_pass_over_a_layer_updates_it_as_its_gradient_does(
     floats = np.concatenate([x.ravel(), twice, np.full(x.size, np.nan, np.float32)])
     passed, passed_state = w.ravel().copy(), state.copy()
     dx = x.size + twice.size
-    updates.step_rows(
-        rule, passed, 0, floats, 0, x.size, dx, rows, inputs, outputs, passed_state, rates
-    )
+    updates.step_rows(rule, passed, 0, floats, 0, x.size, dx, rows, inputs, outputs, passed_state, rates)
     np.testing.assert_allclose(floats[dx:].reshape(x.shape), dy @ w.T, rtol=1e-4, atol=1e-4)
     stored, gradient, zeros = w.ravel().copy(), np.empty_like(w).ravel(), np.zeros(outputs, np.float32)
-    matmul(x.ravel(), 0, 1, inputs, dy.ravel(), 0, outputs, zeros, 0, gradient, 0, outputs, inputs, outputs, rows)
+    matmul(
+        x.ravel(), 0, 1, inputs, dy.ravel(), 0, outputs, zeros, 0, gradient, 0, outputs, inputs, outputs, rows
+    )
     updates.update(rule, stored, 0, gradient, 0, state, rates, w.size)
     np.testing.assert_array_equal(passed, stored)
     np.testing.assert_array_equal(passed_state, state)
