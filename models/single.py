@@ -22,8 +22,9 @@ from models.recording import Recorder, SetResult
 from models.reference import evaluate
 from models.training import EpochCallback, Member, TrainingHistory, TrainingJob, batch_order
 
-# Up to this batch size PyTorch's own convolutions, which split a batch into images, are faster than oneDNN's, which
-# need some 80 µs a call before they begin (Intel Xeon with AVX-512; between 10 and 25 pairs the paper's cost the same).
+# Up to this batch size convolutions are PyTorch's own, which take an image at a time. oneDNN's need some 80 µs a call
+# before they begin. Both cost the paper's architectures the same at 7 pairs (Intel Xeon with AVX-512); at 5 PyTorch's
+# take about 0.7 of oneDNN's time, at 25 about 1.6 times as long.
 SMALL_BATCH = 5
 
 
