@@ -122,7 +122,7 @@ def load(kind: str, root: Path | None = None, *, download: bool = True) -> Sourc
     """Load a source.
 
     Args:
-        kind: `mnist`, through torchvision, or `digits`, scikit-learn's bundled 1,797 images.
+        kind: `mnist`, which torchvision downloads, or `digits`, scikit-learn's bundled 1,797 images.
         root: for `mnist`, the folder that holds `MNIST/raw`; None is `default_root()`.
         download: whether `mnist` may be fetched into `root` where files are missing.
 
