@@ -93,21 +93,29 @@ def best(
 ) -> None:
     """Show the best configurations of a study, and how far its folds can tell which is the best."""
     from search import present, present_verdict, views
-    from search.catalogue import stored_study
+    from search.catalogue import seen_by, stored_study
     from search.database import open_database
-    from search.judging import judge_study
+    from search.judging import judge_figures, read_figures
+    from search.steps import Steps, telling
 
     database = open_database(storage)
     found = stored_study(database, study)
-    ranked = views.best(database, found, top)
-    judged = judge_study(database, found)
+    with Steps(console(error=True)) as tell:
+        tell(f"reading {found.name}")
+        with database.snapshot() as connection:
+            found = seen_by(connection, found)
+            ranked = views.ranked(connection, found, top)
+            figures = read_figures(connection, found)
+            ended = None if ranked else views.ended_without(connection, found)
+        step = f"judging the {len(figures.rows):,} configurations of {found.name}"
+        judged = judge_figures(figures, progress=telling(step, tell))
     if as_json:
         verdict = present_verdict.verdict_json(judged)
         print_json({"ranked": [present.ranked_json(entry) for entry in ranked], "verdict": verdict})
-    elif ranked:
+    elif ended is None:
         screen = console()
         screen.print(present.ranked_table(found.name, found.definition.metric, ranked))
         for line in present_verdict.verdict_lines(judged):
             screen.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
-        say(f"{found.name}: no configuration is finished yet")
+        say(f"{found.name}: {ended}")

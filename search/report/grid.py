@@ -46,7 +46,7 @@ FIGURES = {"val_loss": "validation loss", "val_error": "validation error"}
 def section(reading: Reading) -> Section:
     """What the search found over the grid."""
     if not reading.finished:
-        return Section("The grid", (Notice("No configuration is finished yet: there is nothing to draw."),))
+        return Section("The grid", (Notice(f"There is nothing to draw: {reading.ended}."),))
     return Section(
         "The grid",
         (
