@@ -11,6 +11,7 @@ through the paper's four grids, and `pairsearch report` is timed on them. Adds t
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -24,18 +25,22 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from sqlalchemy import bindparam, select, update
 
 from data.sources import load
 from models.benchfile import write
+from search import tables
+from search.catalogue import StoredStudy
 from search.creation import create_study
-from search.database import open_database
+from search.database import Database, insert_many, open_database
 from search.objective import Progress
 from search.outcome import Outcome
+from search.records import curve_rows, fold_rows
 from search.reproduce import study_names
 from search.states import State
 from search.trials import open_storage
 from search.worker import Worker
-from studies.configuration import Configuration
+from studies.configuration import PARAMETERS, Configuration
 from studies.definition import Definition, read, shipped
 
 FOLDS, EPOCHS = 10, 30
@@ -143,6 +148,48 @@ class Varied(Instant):
         )
 
 
+def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS, chunk: int = 500) -> int:
+    """Give every configuration of a study made-up figures, with curves of so many epochs; returns how many."""
+    table, made_up = tables.configurations, Varied()
+    with database.read() as connection:
+        rows = connection.execute(select(table).where(table.c.study_id == study.id)).all()
+    for start in range(0, len(rows), chunk):
+        results, of_folds, of_curves = [], [], []
+        for row in rows[start : start + chunk]:
+            outcome = made_up(Configuration(**{name: getattr(row, name) for name in PARAMETERS}))
+            outcome = replace(
+                outcome,
+                train_loss=outcome.train_loss[:, -epochs:],
+                val_loss=outcome.val_loss[:, -epochs:],
+                val_error=outcome.val_error[:, -epochs:],
+            )
+            results.append(
+                {
+                    "row": row.id,
+                    "value": outcome.value,
+                    "val_loss": outcome.mean_val_loss,
+                    "val_error": outcome.mean_val_error,
+                    "provenance": json.dumps(outcome.provenance),
+                }
+            )
+            of_folds += fold_rows(row.id, outcome)
+            of_curves += curve_rows(row.id, outcome)
+        names = ("value", "val_loss", "val_error", "provenance")
+        with database.write() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.id == bindparam("row"))
+                .values(
+                    state=State.FINISHED, seconds=1.0, claims=1, finished_at=1.0,
+                    **{name: bindparam(name) for name in names},
+                ),
+                results,
+            )  # fmt: skip
+            insert_many(connection, tables.folds, of_folds)
+            insert_many(connection, tables.curves, of_curves)
+    return len(rows)
+
+
 def measure_report(folder: Path) -> dict[str, float]:
     """Seconds of `pairsearch report` on the paper's four grids, finished, with all their curves."""
     url = f"sqlite:///{folder / 'report.db'}"
@@ -151,8 +198,7 @@ def measure_report(folder: Path) -> dict[str, float]:
     finished = 0
     for name in study_names():
         study = create_study(database, read(shipped()[name]), load("digits"), storage).study
-        worker = Worker(database, storage, study, Varied(), stopping=threading.Event(), say=lambda _: None)
-        finished += worker.run().finished
+        finished += fill(database, study)
     storage.engine.dispose()
     database.close()
     command = [

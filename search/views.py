@@ -181,7 +181,8 @@ def ended_without(connection: Connection, study: StoredStudy, limit: int | None 
         .order_by(columns.rank)
         .limit(1)
     ).first()
-    return Ended(dict(states.tuples()), None if first is None else f"{first.key}: {first.reason}")
+    counts = {state: count for state, count in states}  # noqa: C416 - rows are no pairs to a checker
+    return Ended(counts, None if first is None else f"{first.key}: {first.reason}")
 
 
 # Optuna's own table, in words: to import Optuna for it would take longer than all else that looking needs.

@@ -97,25 +97,33 @@ def test_the_best_of_a_progress_is_among_what_it_counts(
     assert (found.best is not None) == (found.count(State.FINISHED) > 0)
 
 
+@pytest.fixture
+def lite(sqlite_url: str) -> Iterator[Database]:
+    """For the commands, which leave it to the end of their process to close what they open."""
+    opened = open_database(sqlite_url, create=True)
+    yield opened
+    opened.close()
+
+
 def test_best_shows_a_table_and_a_verdict_of_one_moment(
-    database: Database,
-    database_url: str,
+    lite: Database,
+    sqlite_url: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import json  # noqa: PLC0415
 
-    study = reported.create(database)
-    reported.finish(database, study, 6)
+    study = reported.create(lite)
+    reported.finish(lite, study, 6)
     ranked = views.ranked
 
     def then_work_goes_on(*arguments: object) -> list[views.Ranked]:
         found = ranked(*arguments)  # type: ignore[arg-type]
-        reported.finish(database, study)
+        reported.finish(lite, study)
         return found
 
     monkeypatch.setattr(views, "ranked", then_work_goes_on)
-    looking.best(study.name, top=40, storage=database_url, as_json=True)
+    looking.best(study.name, top=40, storage=sqlite_url, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert len(told["ranked"]) == told["verdict"]["considered"] == 6
     assert told["verdict"]["open"] == 26
@@ -135,37 +143,37 @@ def all_ended(database: Database) -> StoredStudy:
 
 
 def test_where_nothing_is_finished_it_is_said_what_happened(
-    database: Database, database_url: str, capsys: pytest.CaptureFixture[str]
+    lite: Database, sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from search.errors import StudyError  # noqa: PLC0415
     from search.service import configurations_to_evaluate  # noqa: PLC0415
 
-    study = all_ended(database)
+    study = all_ended(lite)
     said = "no configuration is finished: 6 diverged, 1 failed, 1 still to be trained (for example "
-    looking.best(study.name, storage=database_url)
+    looking.best(study.name, storage=sqlite_url)
     shown = capsys.readouterr().out
     assert shown.startswith(f"tiny: {said}")
     assert "fold 1 diverged in epoch 2)" in shown
     with pytest.raises(
         StudyError, match="no finished trial to evaluate, no configuration is finished: 6 div"
     ):
-        configurations_to_evaluate(database, study, top=1, paper=False)
-    assert said in str(read(database, study).ended)
+        configurations_to_evaluate(lite, study, top=1, paper=False)
+    assert said in str(read(lite, study).ended)
 
 
 def test_a_password_in_the_example_is_hidden(
-    database: Database, database_url: str, capsys: pytest.CaptureFixture[str]
+    lite: Database, sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = reported.create(database)
-    reported.end(database, study, State.FAILED, "no answer from postgresql://ann:open-sesame@host/db")
-    looking.best(study.name, storage=database_url)
+    study = reported.create(lite)
+    reported.end(lite, study, State.FAILED, "no answer from postgresql://ann:open-sesame@host/db")
+    looking.best(study.name, storage=sqlite_url)
     assert "open-sesame" not in capsys.readouterr().out
 
 
 def test_nothing_tried_yet_reads_as_before(
-    database: Database, database_url: str, capsys: pytest.CaptureFixture[str]
+    lite: Database, sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = reported.create(database)
-    looking.best(study.name, storage=database_url)
+    study = reported.create(lite)
+    looking.best(study.name, storage=sqlite_url)
     assert capsys.readouterr().out == "pairs: no configuration is finished yet\n"
-    assert Ledger(database, study.id).open_count() == 32
+    assert Ledger(lite, study.id).open_count() == 32
