@@ -21,11 +21,10 @@ from search.terminal import (
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """List the shipped definitions, and the studies in the database with their progress."""
-    from rich.table import Table
-
     from search import present, views
     from search.catalogue import list_studies
     from search.database import find_database
+    from search.sheet import Field, Sheet
     from studies.definition import read, shipped
 
     known = [read(path) for path in shipped().values()]
@@ -37,14 +36,24 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
         ]
         print_json({"shipped": definitions, "database": [present.progress_json(p) for p in stored]})
         return
-    table = Table(title="definitions shipped with pairsearch", title_justify="left")
-    for name in ("study", "title", "protocol"):
-        table.add_column(name)
-    table.add_column("configurations", justify="right")
-    for definition in known:
-        protocol = f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs"
-        count = str(len(definition.grid.configurations()))
-        table.add_row(definition.name, definition.title, protocol, count)
+    table = Sheet(
+        [
+            Field("study", right=False),
+            Field("title", right=False, prose=True),
+            Field("protocol", right=False, prose=True),
+            Field("configurations"),
+        ],
+        [
+            [
+                definition.name,
+                definition.title,
+                f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs",
+                str(len(definition.grid.configurations())),
+            ]
+            for definition in known
+        ],
+        "definitions shipped with pairsearch",
+    )
     screen = console()
     screen.print(table)
     if database is None:
