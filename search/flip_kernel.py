@@ -75,25 +75,59 @@ class Tester:
 
 
 @compiled
-def _add_up(
-    block_KB: SingleArray, own_K: SingleArray, absolute: bool, squares_B: SingleArray, sums_B: SingleArray
-) -> None:
-    """Σd² and Σ|d| (or Σd) of one configuration's differences from those of a block."""
+def _add_up(block_KB: SingleArray, own_K: SingleArray, squares_B: SingleArray, sums_B: SingleArray) -> None:
+    """Σd² and Σd of one configuration's differences from those of a block."""
     for place in range(BLOCK):
         squares_B[place] = np.float32(0.0)
         sums_B[place] = np.float32(0.0)
     for fold in range(block_KB.shape[0]):
         own, row = own_K[fold], block_KB[fold]
-        if absolute:
-            for place in range(BLOCK):
-                difference = own - row[place]
-                squares_B[place] += difference * difference
-                sums_B[place] += abs(difference)
-        else:
-            for place in range(BLOCK):
-                difference = own - row[place]
-                squares_B[place] += difference * difference
-                sums_B[place] += difference
+        for place in range(BLOCK):
+            difference = own - row[place]
+            squares_B[place] += difference * difference
+            sums_B[place] += difference
+
+
+@compiled
+def _most(
+    block_KB: SingleArray,
+    own_K: SingleArray,
+    lower: bool,
+    squares_B: SingleArray,
+    most_B: SingleArray,
+    sums_B: SingleArray,
+    smallest_B: SingleArray,
+) -> None:
+    """Σd², and the most that differences add up to under a flip that is not reached yet.
+
+    That is Σ|d|. But most pairs of which one has much the lower mean reach no flip but the one without any, and that is
+    reached; the next has the sign of the smallest difference changed.
+
+    Args:
+        lower: whether the flip of all folds is reached too.
+        most_B: becomes the sums.
+        sums_B, smallest_B: room for Σd and the smallest |d|.
+    """
+    for place in range(BLOCK):
+        squares_B[place] = np.float32(0.0)
+        most_B[place] = np.float32(0.0)
+        sums_B[place] = np.float32(0.0)
+        smallest_B[place] = np.float32(np.inf)
+    for fold in range(block_KB.shape[0]):
+        own, row = own_K[fold], block_KB[fold]
+        for place in range(BLOCK):
+            difference = own - row[place]
+            size = abs(difference)
+            squares_B[place] += difference * difference
+            most_B[place] += size
+            sums_B[place] += difference
+            smallest_B[place] = size if size < smallest_B[place] else smallest_B[place]
+    sign = np.float32(-1.0 if lower else 0.0)
+    nearly = np.float32(1.0 - 1e-5)
+    for place in range(BLOCK):
+        # A difference of another sign that is too small to be seen here is the smallest, and hardly changes the sum.
+        one_sign = max(sums_B[place], sign * sums_B[place]) >= nearly * most_B[place]
+        most_B[place] -= np.float32(2.0) * smallest_B[place] if one_sign else np.float32(0.0)
 
 
 @compiled
@@ -173,7 +207,7 @@ def _observed(
     count, folds = others_CK.shape
     highest = 0.0  # squared, and times the folds
     for number in range(len(blocks_NKB)):
-        _add_up(blocks_NKB[number], own_K, False, squares_B, sums_B)
+        _add_up(blocks_NKB[number], own_K, squares_B, sums_B)
         slack, least_square = slack_N[number], np.float32(highest * (1.0 - 1e-5))
         for place in range(min(BLOCK, count - number * BLOCK)):
             bound = sums_B[place] + slack
@@ -224,7 +258,7 @@ def _probe(
 def _search(
     mine_K: FloatArray,
     others_BK: FloatArray,
-    sums_B: SingleArray,
+    most_B: SingleArray,
     needed_B: SingleArray,
     least: float,
     reached_F: Flags,
@@ -235,7 +269,7 @@ def _search(
     sizes, bits = np.empty(folds), np.empty(folds, np.int64)
     new, work = 0, 0.0
     for place in range(len(others_BK)):
-        if sums_B[place] < needed_B[place]:
+        if most_B[place] < needed_B[place]:
             continue
         square, total, mask = 0.0, 0.0, 0
         smallest, least_size, second = 0, np.inf, np.inf
@@ -288,6 +322,7 @@ def _p_values(
     # What rounding to single precision can change in a sum of differences, and more.
     slack_RN = np.empty((rows, len(blocks_NKB)), np.float32)
     squares_B, sums_B = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    most_B, smallest_B = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     needed_B = np.empty(BLOCK, np.float32)
     stack = (np.empty(flips + folds, np.int64), np.empty(flips + folds, np.int64), np.empty(flips + folds))
     for row in range(rows):
@@ -298,14 +333,24 @@ def _p_values(
         least_R[row] = observed - same
         if least_R[row] <= 0.0:  # Against itself it has 0, under every flip.
             found_R[row] = flips
+        else:
+            found_R[row], reached_RF[row, 0] = 1, True  # as observed
     for number in range(len(blocks_NKB)):
         others_BK = others_CK[number * BLOCK : (number + 1) * BLOCK]
         for row in range(rows):
             if found_R[row] == flips:
                 continue
             least, slack = least_R[row], slack_RN[row, number]
-            _add_up(blocks_NKB[number], own_RK[row], True, squares_B, sums_B)
-            factor = np.float32(least * np.sqrt(folds) * (1.0 - 1e-5))
+            _most(
+                blocks_NKB[number],
+                own_RK[row],
+                reached_RF[row, flips - 1],
+                squares_B,
+                most_B,
+                sums_B,
+                smallest_B,
+            )
+            factor = np.float32(least * np.sqrt(folds) * (1.0 - 2e-5))
             for place in range(BLOCK):
                 needed_B[place] = factor * np.sqrt(squares_B[place]) - slack
             # Where the last block reached many flips, most of them again, the few that are left are looked for.
@@ -315,7 +360,7 @@ def _p_values(
                 )
             else:
                 new, work_R[row] = _search(
-                    mine_RK[row], others_BK, sums_B, needed_B, least, reached_RF[row], stack
+                    mine_RK[row], others_BK, most_B, needed_B, least, reached_RF[row], stack
                 )
                 found_R[row] += new
     p_R: FloatArray = found_R / flips

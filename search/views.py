@@ -115,8 +115,10 @@ def seen(connection: Connection, study: StoredStudy, limit: int | None = None) -
         .where(*within, columns.state == State.FAILED)
         .order_by(columns.rank)
     ).all()
+    # Asked for once: SQLite would work it out for every row.
+    minute_ago = select(now() - 60.0).scalar_subquery()
     recent = connection.execute(
-        select(func.count()).where(*within, columns.state.in_(COVERED), columns.finished_at > now() - 60.0)
+        select(func.count()).where(*within, columns.state.in_(COVERED), columns.finished_at > minute_ago)
     ).scalar_one()
     top = ranked(connection, study, 1, limit)
     counts: Counter[str] = Counter(dict(states))
