@@ -31,7 +31,9 @@ def report(
     study: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies in the database.")],
     out: Annotated[
         Path,
-        typer.Option(help="Folder to write to; made at need.", show_default="the working directory"),
+        typer.Option(
+            metavar="FOLDER", help="Folder to write to; made at need.", show_default="the working directory"
+        ),
     ] = Path(),
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     images: Annotated[

@@ -83,6 +83,7 @@ def worker(
         float | None,
         typer.Option(
             min=0,
+            metavar="SECONDS",
             callback=a_number,
             help="Seconds to wait for a database that goes away; given, also for one that is away at the start.",
             show_default="300, none at the start",
