@@ -43,11 +43,11 @@ MARKS = {
     State.PENDING: ("not started", {"symbol": "circle", "size": 2.5, "color": MUTED}),
 }
 FACETS = 6
-"""Batch sizes and hidden units that have a column or a row of facets, and auxiliary weights that have a view."""
+"""At most so many batch sizes and hidden units have a column or a row of facets, and auxiliary weights a view."""
 WIDE, NARROW = 48, 20
 """CSS pixels of a cell with its figure written in it, and of one that is too small for it."""
-WRITTEN = 10
-"""Learning rates or weight decays up to which figures are written."""
+ROOM = 1200
+"""CSS pixels that all facets together take from left to right, and from top to bottom; two always have room."""
 FIGURES = {"val_loss": "validation loss", "val_error": "validation error"}
 
 Choices = dict[str, tuple[Value, ...]]
@@ -87,7 +87,7 @@ def heat_map(reading: Reading, figure: str) -> Figure:
         ]
     rows, columns = len(shown.get("hidden_units", (None,))), len(shown["batch_size"])
     rates, decays = (len(shown[name]) for name in ("learning_rate", "weight_decay"))
-    cell = WIDE if max(rates, decays) <= WRITTEN else NARROW
+    cell = _cell(shown)
     name, what = reading.study.name, FIGURES[figure]
     best = min(known) if known else None
     scale = "of its logarithm " if shade.logarithmic else ""
@@ -129,20 +129,29 @@ def _shown(reading: Reading) -> tuple[Choices, str]:
     """The values that are drawn, those of the best and of the paper's configuration among them; what is said of it."""
     shown, said = dict(reading.study.choices), []
     marked = [found.params for found in (reading.best, reading.paper) if found is not None]
-    for name in ("batch_size", "hidden_units", "aux_loss_weight"):
+    across, down = (
+        min(FACETS, max(2, ROOM // (NARROW * len(shown[name])))) for name in ("learning_rate", "weight_decay")
+    )
+    for name, room in (("batch_size", across), ("hidden_units", down), ("aux_loss_weight", FACETS)):
         values = shown.get(name, ())
-        if len(values) > FACETS:
+        if len(values) > room:
             kept = {params[name] for params in marked if name in params}
-            kept |= set(thinned([value for value in values if value not in kept], FACETS - len(kept)))
+            others = [value for value in values if value not in kept]
+            kept |= set(thinned(others, room - len(kept)) if room - len(kept) > 1 else others[:1])
             shown[name] = tuple(value for value in values if value in kept)
             said.append(f"{len(shown[name])} of the {len(values)} values of the {LABELS[name]}")
     return shown, f" Drawn are {', and '.join(said)}." if said else ""
 
 
+def _cell(shown: Choices) -> int:
+    """CSS pixels of a cell: figures are written where all facets then have room beside each other."""
+    return WIDE if WIDE * len(shown["batch_size"]) * len(shown["learning_rate"]) <= ROOM else NARROW
+
+
 def _facets(reading: Reading, choices: Choices, figure: str, shade: Shade, weight: Value | None) -> Spec:
     batches, rates, decays = (choices[name] for name in ("batch_size", "learning_rate", "weight_decay"))
     hidden: Sequence[Value | None] = choices.get("hidden_units", (None,))
-    written = max(len(rates), len(decays)) <= WRITTEN
+    written = _cell(choices) == WIDE
     by_facet, best = _cells(reading, weight), reading.best
     across, down = spans(len(batches), 0.03), spans(len(hidden), 0.06)[::-1]
     data: list[Spec] = []
@@ -163,7 +172,7 @@ def _facets(reading: Reading, choices: Choices, figure: str, shade: Shade, weigh
                 "domain": across[column],
                 "anchor": f"y{end}",
                 "showticklabels": last,
-                "tickangle": 0,
+                "tickangle": 0 if written else -90,
             }
             axes[f"yaxis{end}"] = categories(decays, "weight decay" if column == 0 else "") | {
                 "domain": down[row],

@@ -32,7 +32,7 @@ GROUPS = (
     (1.00, "the other half", MUTED, 0.2, 0.6),
 )
 """Groups by rank, up to this share of the finished ones: label, colour, opacity and width of the lines."""
-LINES = 200
+LINES = 100
 """Lines of a group that are drawn, evenly over its ranks: more would paint an area."""
 LABELLED = 12
 """Values of a hyperparameter that are named beside its axis."""
