@@ -1,9 +1,9 @@
-"""Measures what the service adds to each trial, on SQLite and PostgreSQL, and a report: `python -m search.bench`.
+"""Measures what the service adds to each trial, and how long commands take that look: `python -m search.bench`.
 
-A worker with an objective that costs nothing goes through a study of more than ten thousand configurations;
-what is left is the service: claim, trial, parameters, reports, folds and curves, finish, heartbeat. Then it goes
-through the paper's four grids, and `pairsearch report` is timed on them. Adds the sections `service` and `report` to
-`bench.json`. Example:
+On SQLite and PostgreSQL, a worker with an objective that costs nothing goes through a study of more than ten thousand
+configurations; what is left is the service: claim, trial, parameters, reports, folds and curves, finish, heartbeat.
+Then commands that look are timed on the paper's four grids and on the large one, with made-up figures. Adds the
+sections `service` and `looking` to `bench.json`. Example:
 
     python -m search.bench --trials 1000 --output bench.json
 """
@@ -47,7 +47,7 @@ FOLDS, EPOCHS = 10, 30
 EARLY = 100  # Trials before the first measurement.
 TRIALS = 10_000  # Trials before the last one.
 BLOCK, BLOCKS = 20, 5  # A measurement is the median over blocks of trials.
-REPORTS = 3  # Its time is the median over so many.
+REPEATS = 3  # The time of a command that looks is the median over so many.
 
 
 class Instant:
@@ -190,34 +190,34 @@ def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS, chunk: in
     return len(rows)
 
 
-def measure_report(folder: Path) -> dict[str, float]:
-    """Seconds of `pairsearch report` on the paper's four grids, finished, with all their curves."""
-    url = f"sqlite:///{folder / 'report.db'}"
-    database = open_database(url, create=True)
-    storage = open_storage(database)
-    finished = 0
-    for name in study_names():
-        study = create_study(database, read(shipped()[name]), load("digits"), storage).study
-        finished += fill(database, study)
-    storage.engine.dispose()
-    database.close()
-    command = [
-        sys.executable,
-        "-m",
-        "search",
-        "report",
-        *study_names(),
-        "--storage",
-        url,
-        "--out",
-        str(folder),
-    ]
-    seconds = []
-    for _ in range(REPORTS):
-        start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own program
-        seconds.append(time.perf_counter() - start)
-    return {"configurations": finished, "seconds": round(median(seconds), 2)}
+def measure_looking(folder: Path) -> dict[str, dict[str, float]]:
+    """Seconds of commands that look, on the paper's four grids and on a large one, finished, with all their curves."""
+    shipped_ones = [read(shipped()[name]) for name in study_names()]
+    found: dict[str, dict[str, float]] = {}
+    for definitions, commands in (
+        (shipped_ones, (["report", *study_names()],)),
+        ([wide_definition()], (["status"], ["best", "bench"], ["report", "bench"])),
+    ):
+        url = f"sqlite:///{folder / definitions[0].name}.db"
+        database = open_database(url, create=True)
+        storage = open_storage(database)
+        studies = [create_study(database, one, load("digits"), storage).study for one in definitions]
+        finished = sum(fill(database, study) for study in studies)
+        storage.engine.dispose()
+        database.close()
+        for command in commands:
+            out = ["--out", str(folder)] if command[0] == "report" else []
+            seconds = []
+            for _ in range(REPEATS):
+                start = time.perf_counter()
+                subprocess.run(  # noqa: S603 - our own program
+                    [sys.executable, "-m", "search", *command, "--storage", url, *out],
+                    check=True,
+                    capture_output=True,
+                )
+                seconds.append(time.perf_counter() - start)
+            found[" ".join(command)] = {"configurations": finished, "seconds": round(median(seconds), 2)}
+    return found
 
 
 @contextmanager
@@ -271,9 +271,10 @@ def main() -> None:
             figures = service[name] = measure(url, options.trials)
             say(f"{name}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
     with tempfile.TemporaryDirectory() as folder:
-        report = measure_report(Path(folder))
-    say("report: " + ", ".join(f"{key} {value}" for key, value in report.items()))
-    write(options.output, [], {"service": service, "report": report})
+        looking = measure_looking(Path(folder))
+    for command, figures in looking.items():
+        say(f"{command}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
+    write(options.output, [], {"service": service, "looking": looking})
     say(f"written: {options.output}")
 
 
