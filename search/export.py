@@ -128,10 +128,7 @@ def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> l
         raise InputError(f"unknown format {kind!a}: expected one of {', '.join(WRITERS)}")
     usable_folder(folder)
     written = []
-    with database.read() as connection, ExitStack() as files:
-        if not database.is_sqlite:
-            # All statements see one moment; SQLite's transactions always do.
-            connection.execution_options(isolation_level="REPEATABLE READ")
+    with database.snapshot() as connection, ExitStack() as files:
         for table in TABLES:
             path = made_folder(folder) / f"{study.name}-{table.name}.{kind}"
             file = files.enter_context(whole_file(path))

@@ -165,11 +165,12 @@ def configurations_to_evaluate(
         if study.definition.paper is None:
             raise StudyError(f"study {study.name}: its definition has no [paper] table: leave out --paper")
         return [study.definition.paper.configuration]
-    ranked = views.best(database, study, top, limit)
+    with database.snapshot() as connection:
+        ranked = views.ranked(connection, study, top, limit)
+        ended = views.ended_without(connection, study, limit)
     if not ranked:
-        raise StudyError(
-            f"study {study.name} has no finished trial to evaluate: `pairsearch run {study.name}` first"
-        )
+        advice = f", {ended}" if ended.example else f": `pairsearch run {study.name}` first"
+        raise StudyError(f"study {study.name} has no finished trial to evaluate{advice}")
     return [entry.configuration for entry in ranked]
 
 

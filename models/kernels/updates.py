@@ -202,8 +202,8 @@ def step_rows(
     """Of a linear layer with one or two rows: dx = dy · w transposed, then `update` of w by x transposed · dy.
 
     x (rows, inputs), dy (rows, 2, columns), every row twice side by side, w (inputs, columns) at `place`; inputs
-    are even. One pass goes over weights and state, which takes as long as the processor needs to move them; the gradient is never
-    stored, and what is multiplied on the way costs next to nothing. An input's gradient is summed in sixteen parts.
+    are even. One pass goes over weights and state, which takes as long as the processor needs to move them; the
+    gradient is never stored. An input's gradient is summed in sixteen parts.
     """
     second = place + (len(parameters) if rule == ADAM else 0)
     if rule == ADAM and rows == 1:

@@ -84,6 +84,7 @@ def worker(
         float | None,
         typer.Option(
             min=0,
+            metavar="SECONDS",
             callback=a_number,
             help="Seconds to wait for a database that goes away; given, also for one that is away at the start.",
             show_default="300, none at the start",
@@ -154,19 +155,24 @@ def run(
 
     options = SearchOptions(workers, data, data_dir, limit, device, lease)
     database, studies = run_search(storage, study, options, quiet=quiet, as_json=as_json)
-    found = [(stored, views.best(database, stored, 5, limit)) for stored in studies]
-    if as_json:
-        print_json(
-            [
-                present.progress_json(views.progress(database, stored, limit))
-                | {"top": [present.ranked_json(entry) for entry in ranked]}
-                for stored, ranked in found
-            ]
-        )
-        return
     screen = console()
-    for stored, ranked in found:
-        screen.print(present.ranked_table(stored.name, stored.definition.metric, ranked))
+    told = []
+    for stored in studies:
+        with database.snapshot() as connection:
+            ranked = views.ranked(connection, stored, 5, limit)
+            ended = views.ended_without(connection, stored, limit)
+            progress = views.seen(connection, stored, limit)
+        told.append(
+            present.progress_json(progress) | {"top": [present.ranked_json(entry) for entry in ranked]}
+        )
+        if as_json:
+            continue
+        if ranked:
+            screen.print(present.ranked_table(stored.name, stored.definition.metric, ranked))
+        else:
+            say(f"{stored.name}: {ended}")
+    if as_json:
+        print_json(told)
 
 
 def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:

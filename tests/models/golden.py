@@ -1,6 +1,7 @@
-"""Short training jobs and the digests of what they give; `PYTHONPATH=. python tests/models/golden.py` writes the file anew.
+"""Short training jobs and the digests of what they give.
 
-The file changes only with `TRAINING_VERSION`, on a machine whose kernels of eight and of sixteen lanes agree.
+`PYTHONPATH=. python tests/models/golden.py` writes the file anew. It changes only with `TRAINING_VERSION`, on a machine
+whose kernels of eight and of sixteen lanes agree.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from models import nets
 from models.nets import ARCHITECTURES, architecture_class, build, build_seeded, split_logits
 
 
