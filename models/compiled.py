@@ -84,27 +84,29 @@ class Trainee:
         return self.train_epoch(epoch, space), self.evaluate(space)
 
     def train_epoch(self, epoch: int, space: Workspace) -> SetResult:
-        """Trains epoch `epoch` (from 0); the running result."""
+        """Trains epoch `epoch` (from 0), with subnormals flushed; the running result."""
         member, layout, train = self._member, self.layout, self._train
         results = np.zeros(3)
         count = len(train.target)
         steps = -(-count // self._batch_size)
-        kernels.train_epoch(
-            layout.plan, layout.layers, self.parameters, space.gradients, self._state, space.floats,
-            space.integers, space.rates, train.images, train.windows, train.target, train.classes, self._order[epoch],
-            self._batch_size, epoch * steps, float(member.learning_rate),
-            float(member.weight_decay), float(member.aux_loss_weight), results,
-        )  # fmt: skip
+        with flushed():
+            kernels.train_epoch(
+                layout.plan, layout.layers, self.parameters, space.gradients, self._state, space.floats,
+                space.integers, space.rates, train.images, train.windows, train.target, train.classes,
+                self._order[epoch], self._batch_size, epoch * steps, float(member.learning_rate),
+                float(member.weight_decay), float(member.aux_loss_weight), results,
+            )  # fmt: skip
         return SetResult(results[0] / count, results[1] / count, results[2] / count)
 
     def evaluate(self, space: Workspace) -> Mapping[str, SetResult]:
-        """Evaluates every set."""
+        """Evaluates every set, with subnormals flushed."""
         layout, results, evaluated = self.layout, np.zeros(3), {}
         for name, pairs in self._evaluation.items():
-            kernels.evaluate(
-                layout.plan, layout.layers, self.parameters, space.floats, space.integers, pairs.images, pairs.windows,
-                pairs.target, pairs.classes, pairs.everything, float(self._member.aux_loss_weight), results,
-            )  # fmt: skip
+            with flushed():
+                kernels.evaluate(
+                    layout.plan, layout.layers, self.parameters, space.floats, space.integers, pairs.images,
+                    pairs.windows, pairs.target, pairs.classes, pairs.everything, float(self._member.aux_loss_weight), results,
+                )  # fmt: skip
             size = len(pairs.target)
             evaluated[name] = SetResult(results[0] / size, results[1] / size, results[2] / size)
         return evaluated
@@ -135,8 +137,7 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: i
     recorder = Recorder(job, on_epoch)
 
     def train_share(epoch: int, models: list[int], space: Workspace) -> list[tuple[int, EpochResult]]:
-        with flushed():
-            return [(k, trainees[k].epoch(epoch, space)) for k in models]
+        return [(k, trainees[k].epoch(epoch, space)) for k in models]
 
     with ThreadPoolExecutor(threads) as pool:
         for epoch in range(job.epochs):

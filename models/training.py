@@ -183,7 +183,7 @@ class TrainingHistory:
 
 
 class Trainer(Protocol):
-    """Trains a job. Deterministic: the same job gives the same bits on one kind of processor."""
+    """Trains a job. Deterministic: the same job gives the same bits on one kind of processor, compiled on every one."""
 
     def __call__(self, job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
         """Train every member of `job` for `job.epochs` epochs, or until `on_epoch` returns False."""

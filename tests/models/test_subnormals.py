@@ -10,7 +10,7 @@ import pytest
 import torch
 from jobs import SyntheticPairs, make_job, make_member
 
-from models import reference
+from models import compiled, reference
 from models.recording import Recorder
 from models.subnormals import flushed, flushing, supported
 from models.training import EpochReport, Trainer, TrainingHistory, TrainingJob
@@ -92,14 +92,28 @@ def collapsing(architecture: str, weight_decay: float) -> TrainingJob:
 
 def subnormals(history: TrainingHistory) -> int:
     """How many of the final parameters are subnormal."""
-    parameters = torch.cat([value.flatten() for value in history.parameters[0].values()])
-    bits = parameters.view(torch.int32) & 0x7FFFFFFF
+    return count_subnormals(torch.cat([value.flatten() for value in history.parameters[0].values()]))
+
+
+def count_subnormals(values: torch.Tensor) -> int:
+    """How many of these float32 are subnormal."""
+    bits = values.view(torch.int32) & 0x7FFFFFFF
     return int(((bits > 0) & (bits < 1 << 23)).sum())
 
 
 @pytest.mark.parametrize(("architecture", "weight_decay"), [("b1", 0.01), ("b1", 0.1), ("wsal", 0.01)])
 def test_weights_that_decay_end_as_zeros(trainer: Trainer, architecture: str, weight_decay: float) -> None:
     assert subnormals(trainer(collapsing(architecture, weight_decay))) == 0
+
+
+def test_the_state_of_the_compiled_optimiser_ends_as_zeros_too() -> None:
+    job = collapsing("b1", 0.01)
+    (trainee,) = compiled.trainees_of(job)
+    space = compiled.Workspace(trainee.layout)
+    for epoch in range(job.epochs):
+        trainee.train_epoch(epoch, space)
+    assert count_subnormals(torch.from_numpy(trainee.parameters)) == 0
+    assert count_subnormals(torch.from_numpy(trainee._state)) == 0
 
 
 def test_they_would_end_as_subnormals(monkeypatch: pytest.MonkeyPatch) -> None:
