@@ -105,7 +105,8 @@ class Trainee:
             with flushed():
                 kernels.evaluate(
                     layout.plan, layout.layers, self.parameters, space.floats, space.integers, pairs.images,
-                    pairs.windows, pairs.target, pairs.classes, pairs.everything, float(self._member.aux_loss_weight), results,
+                    pairs.windows, pairs.target, pairs.classes, pairs.everything,
+                    float(self._member.aux_loss_weight), results,
                 )  # fmt: skip
             size = len(pairs.target)
             evaluated[name] = SetResult(results[0] / size, results[1] / size, results[2] / size)
