@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,6 +26,7 @@ import numpy as np
 
 from data.sources import load
 from models.benchfile import write
+from search import program
 from search.creation import create_study
 from search.database import open_database
 from search.objective import Progress
@@ -155,17 +155,7 @@ def measure_report(folder: Path) -> dict[str, float]:
         finished += worker.run().finished
     storage.engine.dispose()
     database.close()
-    command = [
-        sys.executable,
-        "-m",
-        "search",
-        "report",
-        *study_names(),
-        "--storage",
-        url,
-        "--out",
-        str(folder),
-    ]
+    command = program.command("report", *study_names(), "--storage", url, "--out", str(folder))
     seconds = []
     for _ in range(REPORTS):
         start = time.perf_counter()

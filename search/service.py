@@ -15,7 +15,7 @@ from rich.text import Text
 
 from data.sources import Source
 from models.training import EpochReport
-from search import session, views
+from search import machine, session, views
 from search.catalogue import StoredStudy
 from search.database import Database
 from search.errors import DatabaseAwayError, StudyError, WorkError
@@ -26,6 +26,7 @@ from search.patience import PATIENCE_SECONDS, patiently
 from search.pool import Pool
 from search.present import TableRow
 from search.progress import SearchProgress
+from search.proof import prove
 from search.trials import open_storage
 from search.worker import Tally, Worker, total, worker_name
 from studies.architecture import parameter_count
@@ -55,13 +56,20 @@ def work(
     stopping: threading.Event,
     say: Say,
 ) -> Tally:
-    """Be one worker: go through the studies in their order until nothing is left."""
+    """Be one worker: go through the studies in their order until nothing is left.
+
+    Raises:
+        WorkError: this process cannot train.
+        DatabaseAwayError: the database stayed away.
+    """
     from search.ledger import Ledger  # noqa: PLC0415
 
     storage = patiently(lambda: open_storage(database), options.patience, stopping)
     tallies: list[Tally] = []
     try:
         for study in studies:
+            if not stopping.is_set():
+                prove(study.definition, options.device)
             make = partial(
                 Worker,
                 database,
@@ -99,7 +107,7 @@ def search(
     Args:
         arguments: of `pairsearch worker`, for every process.
         console: shows progress.
-        complain: told of workers that ended otherwise than well.
+        complain: told of more workers than memory holds, and of workers that ended otherwise than well.
 
     Returns:
         The final progress of each study.
@@ -113,6 +121,8 @@ def search(
 
     latest = look()
     if any(progress.open for progress in latest):
+        if (note := too_many(workers, machine.available_memory())) is not None:
+            complain(note)
         url = database.url.render_as_string(hide_password=False)
         with SearchProgress(console) as shown, Pool(arguments, workers, url) as pool:
             shown.update(latest)
@@ -138,6 +148,21 @@ def search(
         key, reason = next(iter(failed.items()))
         raise WorkError(f"{len(failed)} configurations failed, for example {key}: {reason}")
     return latest
+
+
+def too_many(workers: int, available: int | None) -> str | None:
+    """A line about workers for which this machine's memory will not do, None where it will.
+
+    Args:
+        available: bytes that they can take, None where that is not known.
+    """
+    if available is None or workers * machine.WORKER_BYTES <= available:
+        return None
+    room = max(1, available // machine.WORKER_BYTES)
+    return (
+        f"note: memory may not hold {workers} workers: {available / 2**30:.1f} GiB are free and each takes some "
+        f"{machine.WORKER_BYTES / 2**30:.1f} GiB: --workers {room} would fit"
+    )
 
 
 def configurations_to_evaluate(
@@ -249,8 +274,13 @@ def evaluate_studies(
 
     Args:
         rounds: None for what each definition says.
+
+    Raises:
+        WorkError: this process cannot train.
     """
     rows = []
+    for study, _ in chosen:
+        prove(study.definition, evaluator.device)
     for study, configurations in chosen:
         for configuration in configurations:
             evaluator.rounds(

@@ -10,7 +10,7 @@ from data.sources import Source, resolve
 from models.training import TRAINING_VERSION
 from search.catalogue import StoredStudy, check_same, find_definition, find_study, get_study
 from search.creation import Creation, check_trainable, create_study
-from search.database import Database, find_database, open_database
+from search.database import Database, check_creatable, find_database, open_database
 from search.errors import InputError, StudyError
 from search.ledger import Ledger
 from search.trials import Mirror, open_storage
@@ -100,6 +100,13 @@ def open_to_create(
     """
     there = find_database(storage)
     definitions = definitions_of(there, given)
+    # Loading the data may download them: all else is looked at first.
+    if there is None:
+        check_creatable(storage)
+    else:
+        for definition in definitions:
+            if (known := find_study(there, definition.name)) is not None:
+                check_same(known, definition, None, TRAINING_VERSION)
     source, kind = load_source(there, definitions, choice, say)
     if there is None:
         for definition in definitions:
@@ -129,8 +136,13 @@ def create_all(database: Database, definitions: Sequence[Definition], source: So
     return [create_study(database, definition, source) for definition in definitions]
 
 
-def existing(database: Database, definitions: Sequence[Definition], source: Source) -> list[StoredStudy]:
+def existing(
+    database: Database, definitions: Sequence[Definition], source: Source | None
+) -> list[StoredStudy]:
     """The studies as the database holds them.
+
+    Args:
+        source: None to leave the data unchecked, before they are loaded or even downloaded.
 
     Raises:
         StudyError: one is not there, or differs from the definition, the data or the training version at hand.
@@ -138,7 +150,8 @@ def existing(database: Database, definitions: Sequence[Definition], source: Sour
     studies = []
     for definition in definitions:
         study = get_study(database, definition.name)
-        check_same(study, definition, (source.name, source.fingerprint), TRAINING_VERSION)
+        identity = None if source is None else (source.name, source.fingerprint)
+        check_same(study, definition, identity, TRAINING_VERSION)
         studies.append(study)
     return studies
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search import threads
+from search import machine
 from search.terminal import (
     DEFAULT_MODELS,
     DEFAULT_STORAGE,
@@ -84,7 +84,7 @@ def run_evaluation(
     from search import present, service, session
     from search.database import open_database
     from search.session import DataChoice
-    from search.worker import signals
+    from search.stopping import signals
 
     session.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
@@ -97,9 +97,7 @@ def run_evaluation(
     else:
         database = open_database(storage)
         definitions = session.definitions_of(database, given)
-        source, _ = session.load_source(database, definitions, choice, say)
-    stored = session.existing(database, definitions, source)
-    # All that can be refused is refused before anything is trained.
+    # All that can be refused is refused before data are loaded, or even downloaded, and anything is trained.
     chosen = [
         (
             study,
@@ -107,13 +105,16 @@ def run_evaluation(
                 database, study, top=options.top, paper=options.paper, limit=options.limit
             ),
         )
-        for study in stored
+        for study in session.existing(database, definitions, None)
     ]
+    if not options.paper:
+        source, _ = session.load_source(database, definitions, choice, say)
+    session.existing(database, definitions, source)
     stopping = threading.Event()
     with signals(stopping):
         evaluator = service.Evaluator(
             device=options.device,
-            threads=threads.cores(),
+            threads=machine.cores(),
             stopping=stopping,
             console=console(error=as_json, quiet=quiet),
             models=folder,
