@@ -21,6 +21,7 @@ from models.layout import Layout, float_zeros, plannable
 from models.nets import DIGITS, Joint, Shared, build_seeded
 from models.optim import optimiser
 from models.recording import Recorder, SetResult
+from models.subnormals import flushed
 from models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # One epoch of one model: the running result, and one per evaluation set.
@@ -113,7 +114,7 @@ class Workspace:
     """The workspace of one thread; every call writes what it reads, so that models may share it in turn."""
 
     def __init__(self, layout: Layout) -> None:
-        self.gradients = float_zeros(layout.parameters.size)
+        self.gradients = float_zeros(layout.gradients.size)
         self.floats = float_zeros(layout.floats.size)
         self.integers = np.zeros(layout.integers.size, np.int32)
         self.rates = float_zeros(updates.RATES)
@@ -122,7 +123,8 @@ class Workspace:
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: int = 1) -> TrainingHistory:
     """Train every member with the compiled kernels, `threads` of them at a time.
 
-    Bits depend neither on the number of threads nor on the other members.
+    Bits depend neither on the number of threads nor on the other members. Models train in threads of their own, which
+    flush subnormals (`models.subnormals`); `on_epoch` runs in the caller's, whose mode is left alone.
 
     Raises:
         ValueError: unknown architecture or optimiser, or one that the kernels have no plan for.
@@ -133,7 +135,8 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: i
     recorder = Recorder(job, on_epoch)
 
     def train_share(epoch: int, models: list[int], space: Workspace) -> list[tuple[int, EpochResult]]:
-        return [(k, trainees[k].epoch(epoch, space)) for k in models]
+        with flushed():
+            return [(k, trainees[k].epoch(epoch, space)) for k in models]
 
     with ThreadPoolExecutor(threads) as pool:
         for epoch in range(job.epochs):

@@ -18,7 +18,7 @@ from torch import Tensor
 # Raised by one whenever the figures of a job would change (arithmetic, draw order, initialisation). A study
 # is bound to it, so that results of two training versions never mix; a git commit that leaves figures alone
 # keeps it.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 
 FloatArray = npt.NDArray[np.float64]
 

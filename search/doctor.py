@@ -1,4 +1,4 @@
-"""Checks of an installation: database, data, versions, memory, threads, compiled kernels.
+"""Checks of an installation: database, data, versions, memory, threads, subnormals, compiled kernels.
 
 Each check imports what it looks at: a library that is missing or broken is a finding, as all that goes wrong is.
 """
@@ -40,6 +40,7 @@ def examine(storage: str, kind: str | None, folder: Path | None) -> Iterator[Che
     yield _guarded("data", lambda: _data(kind, folder))
     yield _guarded("memory", _memory)
     yield _guarded("threads", _threads)
+    yield _guarded("subnormals", _subnormals)
     yield _guarded("kernels", _kernels)
 
 
@@ -94,6 +95,14 @@ def _threads() -> str:
             f"pools wider than one thread: {', '.join(wide) or 'torch'}; workers would get in each other's way"
         )
     return f"one in each pool ({', '.join(pools)}, torch {torch.get_num_threads()})"
+
+
+def _subnormals() -> str:
+    from models.subnormals import supported
+
+    if not supported():
+        raise OSError("PyTorch cannot flush them on this processor; training with weight decay may be slow")
+    return "flushed to zero while training"
 
 
 def _kernels() -> str:

@@ -1,36 +1,41 @@
-"""The work behind the commands: search studies with local workers, evaluate their best, make Table 1."""
+"""The work behind the commands: search studies with local workers, evaluate their best, make Table 1.
+
+What trains is imported by the functions that train: the process that only watches workers needs none of it.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.text import Text
 
 from data.sources import Source
-from models.training import EpochReport
 from search import machine, session, views
 from search.catalogue import StoredStudy
 from search.database import Database
 from search.errors import DatabaseAwayError, StudyError, WorkError
-from search.evaluation import Request, TrainedRound, evaluate, missing_rounds
-from search.keeping import ModelFolder, rounds_without_model, train_again
-from search.objective import CrossValidation
+from search.ledger import Ledger
 from search.patience import PATIENCE_SECONDS, patiently
 from search.pool import Pool
 from search.present import TableRow
 from search.progress import SearchProgress
 from search.proof import prove
-from search.trials import open_storage
-from search.worker import Tally, Worker, total, worker_name
-from studies.architecture import parameter_count
+from search.tally import Tally, total
 from studies.configuration import Configuration
+from studies.definition import Definition
+
+if TYPE_CHECKING:
+    from models.training import EpochReport
+    from search.evaluation import TrainedRound
+    from search.keeping import ModelFolder
 
 POLL_SECONDS = 0.5
 
@@ -50,32 +55,40 @@ class WorkerOptions:
 
 def work(
     database: Database,
-    studies: Sequence[StoredStudy],
-    source: Source,
+    studies: deque[tuple[StoredStudy, Source]],
     options: WorkerOptions,
     stopping: threading.Event,
     say: Say,
 ) -> Tally:
     """Be one worker: go through the studies in their order until nothing is left.
 
+    Args:
+        studies: each with its data; taken out one by one. Folds are copies, so that the images of a source that
+            nobody else holds are freed once its last study has its folds.
+
     Raises:
         WorkError: this process cannot train.
         DatabaseAwayError: the database stayed away.
     """
-    from search.ledger import Ledger  # noqa: PLC0415
+    from search.objective import CrossValidation  # noqa: PLC0415
+    from search.trials import open_storage  # noqa: PLC0415
+    from search.worker import Worker  # noqa: PLC0415
 
     storage = patiently(lambda: open_storage(database), options.patience, stopping)
     tallies: list[Tally] = []
     try:
-        for study in studies:
+        while studies:
+            study, source = studies.popleft()
             if not stopping.is_set():
                 prove(study.definition, options.device)
+            objective = CrossValidation(study.definition, source, options.device)
+            del source
             make = partial(
                 Worker,
                 database,
                 storage,
                 study,
-                CrossValidation(study.definition, source, options.device),
+                objective,
                 stopping=stopping,
                 ledger=Ledger(database, study.id, options.lease_seconds),
                 limit=options.limit,
@@ -165,6 +178,17 @@ def too_many(workers: int, available: int | None) -> str | None:
     )
 
 
+def paper_configuration(definition: Definition) -> Configuration:
+    """The paper's configuration of a study.
+
+    Raises:
+        StudyError: its definition states none.
+    """
+    if definition.paper is None:
+        raise StudyError(f"study {definition.name}: its definition has no [paper] table: leave out --paper")
+    return definition.paper.configuration
+
+
 def configurations_to_evaluate(
     database: Database, study: StoredStudy, *, top: int, paper: bool, limit: int | None = None
 ) -> list[Configuration]:
@@ -174,14 +198,13 @@ def configurations_to_evaluate(
         StudyError: nothing finished, or the definition states no configuration of the paper.
     """
     if paper:
-        if study.definition.paper is None:
-            raise StudyError(f"study {study.name}: its definition has no [paper] table: leave out --paper")
-        return [study.definition.paper.configuration]
-    ranked = views.best(database, study, top, limit)
+        return [paper_configuration(study.definition)]
+    with database.snapshot() as connection:
+        ranked = views.ranked(connection, study, top, limit)
+        ended = views.ended_without(connection, study, limit)
     if not ranked:
-        raise StudyError(
-            f"study {study.name} has no finished trial to evaluate: `pairsearch run {study.name}` first"
-        )
+        advice = f", {ended}" if ended.example else f": `pairsearch run {study.name}` first"
+        raise StudyError(f"study {study.name} has no finished trial to evaluate{advice}")
     return [entry.configuration for entry in ranked]
 
 
@@ -211,6 +234,10 @@ class Evaluator:
         wanted: int,
     ) -> None:
         """Train the rounds of a configuration that are missing, keep models, and say what was done."""
+        from search.evaluation import Request, evaluate, missing_rounds  # noqa: PLC0415
+        from search.keeping import rounds_without_model, train_again  # noqa: PLC0415
+        from search.worker import worker_name  # noqa: PLC0415
+
         label = f"{study.name}: {wanted} rounds of {configuration.key}"
         missing = missing_rounds(database, study, configuration, wanted)
         models, said = self.models, ["all stored before"]
@@ -263,9 +290,18 @@ class Evaluator:
             yield {"device": self.device, "threads": self.threads, "on_epoch": on_epoch}
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Configurations of a study that are to be evaluated; `by` is as in a row of Table 1."""
+
+    by: Literal["search", "paper"]
+    study: StoredStudy
+    configurations: Sequence[Configuration]
+
+
 def evaluate_studies(
     database: Database,
-    chosen: Sequence[tuple[StoredStudy, Sequence[Configuration]]],
+    chosen: Sequence[Chosen],
     source: Source,
     evaluator: Evaluator,
     rounds: int | None,
@@ -279,19 +315,27 @@ def evaluate_studies(
         WorkError: this process cannot train.
     """
     rows = []
-    for study, _ in chosen:
-        prove(study.definition, evaluator.device)
-    for study, configurations in chosen:
-        for configuration in configurations:
+    for choice in chosen:
+        prove(choice.study.definition, evaluator.device)
+    for choice in chosen:
+        study = choice.study
+        for configuration in choice.configurations:
             evaluator.rounds(
                 database, study, source, configuration, rounds or study.definition.evaluation.rounds
             )
-            rows.append(
-                TableRow(
-                    definition=study.definition,
-                    parameters=parameter_count(study.definition.architecture, configuration.hidden_units),
-                    evaluated=views.evaluated(database, study, configuration),
-                    params=configuration.params,
-                )
-            )
+            rows.append(table_row(database, choice, configuration))
     return rows
+
+
+def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:
+    """The row of Table 1 of a configuration, over the rounds that are stored."""
+    from studies.architecture import parameter_count  # noqa: PLC0415
+
+    definition = choice.study.definition
+    return TableRow(
+        chosen_by=choice.by,
+        definition=definition,
+        parameters=parameter_count(definition.architecture, configuration.hidden_units),
+        evaluated=views.evaluated(database, choice.study, configuration),
+        params=configuration.params,
+    )

@@ -9,9 +9,8 @@ import threading
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -25,6 +24,7 @@ from search.outcome import Outcome
 from search.patience import PATIENCE_SECONDS, Answer, patiently
 from search.sampling import Pruner, Sampler
 from search.states import State
+from search.tally import Tally
 from search.trial_storage import TrialStorage
 from search.trials import Mirror, report_epochs
 from studies.configuration import Configuration
@@ -53,16 +53,6 @@ class Objective(Protocol):
 def worker_name() -> str:
     """A name that no other worker has, and that says where it runs."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a worker did."""
-
-    finished: int = 0
-    failed: int = 0
-    superseded: int = 0
-    handed_back: int = 0
 
 
 class Heartbeat:
@@ -324,13 +314,3 @@ class Worker:
 
     def _patiently(self, call: Callable[[], Answer]) -> Answer:
         return patiently(call, self.patience, self.stopping)
-
-
-def total(tallies: Sequence[Tally]) -> Tally:
-    """The sum of several tallies."""
-    return Tally(
-        finished=sum(tally.finished for tally in tallies),
-        failed=sum(tally.failed for tally in tallies),
-        superseded=sum(tally.superseded for tally in tallies),
-        handed_back=sum(tally.handed_back for tally in tallies),
-    )

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -28,9 +28,6 @@ from search.terminal import (
     print_json,
     teller,
 )
-
-if TYPE_CHECKING:
-    from search.keeping import ModelFolder
 
 
 def evaluate(
@@ -74,6 +71,9 @@ class EvaluationOptions:
     top: int = 1
     rounds: int | None = None
     paper: bool = False
+    """The paper's own configurations instead of the best."""
+    both: bool = False
+    """The best, and then the paper's own."""
     limit: int | None = None
 
 
@@ -82,34 +82,42 @@ def run_evaluation(
 ) -> None:
     """Evaluate studies and print Table 1."""
     from search import present, service, session
-    from search.database import open_database
+    from search.catalogue import get_study
+    from search.database import find_database, open_database
     from search.session import DataChoice
-    from search.stopping import signals
+    from search.signals import signals
 
     session.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
     folder = model_folder(options.models, options.no_models, say)
     choice = DataChoice(options.data, options.data_dir)
     if options.paper:
+        for definition in session.definitions_of(find_database(storage), given):
+            service.paper_configuration(definition)
         opened = session.open_to_create(storage, given, choice, say)
         database, definitions, source = opened.database, opened.definitions, opened.source
         session.create_all(database, definitions, source)
     else:
         database = open_database(storage)
-        definitions = session.definitions_of(database, given)
+        definitions = session.stored_definitions(database, given)
     # All that can be refused is refused before data are loaded, or even downloaded, and anything is trained.
+    stored = [get_study(database, definition.name) for definition in definitions]
     chosen = [
-        (
+        service.Chosen(
+            "paper" if paper else "search",
             study,
             service.configurations_to_evaluate(
-                database, study, top=options.top, paper=options.paper, limit=options.limit
+                database, study, top=options.top, paper=paper, limit=options.limit
             ),
         )
-        for study in session.existing(database, definitions, None)
+        for paper in ((False, True) if options.both else (options.paper,))
+        for study in stored
     ]
     if not options.paper:
         source, _ = session.load_source(database, definitions, choice, say)
     session.existing(database, definitions, source)
+    from search.keeping import ModelFolder
+
     stopping = threading.Event()
     with signals(stopping):
         evaluator = service.Evaluator(
@@ -117,27 +125,28 @@ def run_evaluation(
             threads=machine.cores(),
             stopping=stopping,
             console=console(error=as_json, quiet=quiet),
-            models=folder,
+            models=None if folder is None else ModelFolder(folder),
             again=options.models is not None,
         )
         rows = service.evaluate_studies(database, chosen, source, evaluator, options.rounds)
     if as_json:
         print_json(present.table_1_json(rows))
     else:
-        console().print(present.table_1(rows))
+        for table in present.tables_1(rows):
+            console().print(table)
 
 
-def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> ModelFolder | None:
+def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> Path | None:
     """Where models are kept: the folder that was given, or the default one where it can be written to."""
     from search.errors import InputError
-    from search.keeping import ModelFolder
+    from search.whole import usable_folder
 
     if none:
         if given is not None:
             raise InputError("--models and --no-models: give one of them")
         return None
     try:
-        return ModelFolder(given or DEFAULT_MODELS)
+        return usable_folder(given or DEFAULT_MODELS)
     except InputError as error:
         if given is not None:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,6 +85,7 @@ def worker(
         float | None,
         typer.Option(
             min=0,
+            metavar="SECONDS",
             callback=a_number,
             help="Seconds to wait for a database that goes away; given, also for one that is away at the start.",
             show_default="300, none at the start",
@@ -102,8 +104,8 @@ def worker(
     from search.database import open_database
     from search.patience import PATIENCE_SECONDS, patiently
     from search.session import DataChoice
-    from search.stopping import signals, stop_with_parent
-    from search.worker import Tally
+    from search.signals import signals, stop_with_parent
+    from search.tally import Tally
 
     session.check_device(device)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -120,8 +122,7 @@ def worker(
             stop_with_parent(stopping)
         try:
             database = begin(lambda: open_database(storage, waiting=bool(patience)))
-            definitions = begin(lambda: session.definitions_of(database, study))
-            begin(lambda: session.existing(database, definitions, None))
+            definitions = begin(lambda: session.stored_definitions(database, study))
             source, _ = begin(
                 lambda: session.load_source(database, definitions, DataChoice(data, data_dir), say)
             )
@@ -132,7 +133,10 @@ def worker(
                 raise
         else:
             options = service.WorkerOptions(limit, max_trials, device, lease, seconds)
-            tally = service.work(database, studies, source, options, stopping, say)
+            queue = deque((stored, source) for stored in studies)
+            # The queue alone holds the images now.
+            del source
+            tally = service.work(database, queue, options, stopping, say)
     say(
         f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
         f"{tally.failed} failed"
@@ -160,19 +164,24 @@ def run(
 
     options = SearchOptions(workers, data, data_dir, limit, device, lease)
     database, studies = run_search(storage, study, options, quiet=quiet, as_json=as_json)
-    found = [(stored, views.best(database, stored, 5, limit)) for stored in studies]
-    if as_json:
-        print_json(
-            [
-                present.progress_json(views.progress(database, stored, limit))
-                | {"top": [present.ranked_json(entry) for entry in ranked]}
-                for stored, ranked in found
-            ]
-        )
-        return
     screen = console()
-    for stored, ranked in found:
-        screen.print(present.ranked_table(stored.name, stored.definition.metric, ranked))
+    told = []
+    for stored in studies:
+        with database.snapshot() as connection:
+            ranked = views.ranked(connection, stored, 5, limit)
+            ended = views.ended_without(connection, stored, limit)
+            progress = views.seen(connection, stored, limit)
+        told.append(
+            present.progress_json(progress) | {"top": [present.ranked_json(entry) for entry in ranked]}
+        )
+        if as_json:
+            continue
+        if ranked:
+            screen.print(present.ranked_table(stored.name, stored.definition.metric, ranked))
+        else:
+            say(f"{stored.name}: {ended}")
+    if as_json:
+        print_json(told)
 
 
 def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:
@@ -201,7 +210,10 @@ def reproduce(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """The main job: search the paper's four studies, evaluate the best of each, print Table 1."""
+    """The main job: search the paper's four studies, evaluate the best of each, print Table 1.
+
+    Unless it is quick, the paper's own configurations are evaluated too.
+    """
     from search.reproduce import QUICK_LIMIT, study_names
 
     limit = QUICK_LIMIT if quick else None
@@ -212,7 +224,7 @@ def reproduce(
         tell = teller(error=as_json, quiet=quiet)
         tell(f"searched a slice: {QUICK_LIMIT} configurations of each study, the paper's own among them")
     # The studies are bound to their data by now.
-    evaluation = EvaluationOptions(None, data_dir, device, models, no_models, limit=limit)
+    evaluation = EvaluationOptions(None, data_dir, device, models, no_models, both=not quick, limit=limit)
     run_evaluation(storage, names, evaluation, quiet=quiet, as_json=as_json)
 
 
@@ -234,7 +246,7 @@ def run_search(
     """Create the studies and run workers over them; the studies, and the database that they are in."""
     from search import service, session
     from search.session import DataChoice
-    from search.stopping import interrupted_by_signals
+    from search.signals import interrupted_by_signals
 
     session.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
