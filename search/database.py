@@ -26,12 +26,15 @@ from sqlalchemy import (
     inspect,
     select,
     text,
+    type_coerce,
 )
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.types import NullType
 
-from search.errors import DatabaseAwayError, NoStudiesError, StorageError
+from search.checked import WrongValueError
+from search.errors import DamagedError, DatabaseAwayError, NoStudiesError, StorageError
 from search.faults import translation
 from search.tables import SCHEMA_VERSION, metadata, schema
 from search.urls import POSTGRESQL, SQLITE, mask, parse_url
@@ -148,6 +151,32 @@ class Database:
             raise DatabaseAwayError(f"database {self.label}: no free connection") from None
         except DBAPIError as error:
             raise translation(error, self.label) or error from None
+        except WrongValueError as error:
+            raise DamagedError(
+                f"database {self.label} is damaged: {error.line(error.where or self._row(error))}: "
+                "restore it or use another database"
+            ) from None
+        except UnicodeDecodeError as error:
+            raise DamagedError(
+                f"database {self.label} is damaged: it holds text that is no UTF-8, {error.object[:40]!a}: "
+                "restore it or use another database"
+            ) from None
+
+    def _row(self, error: WrongValueError) -> str:
+        """The row that a wrong value is in, by its key and its name for people."""
+        table = metadata.tables[error.table]
+        named = [column for column in table.columns if column.primary_key or column.name in ("key", "name")]
+        # As they are: these may be damaged too.
+        plain = [type_coerce(column, NullType()) for column in named]
+        wrong = type_coerce(table.c[error.column], NullType()) == bindparam(
+            "wrong", error.value, type_=NullType()
+        )
+        with self.engine.connect() as connection:
+            found = (
+                connection.execution_options(**{READING: True}).execute(select(*plain).where(wrong)).first()
+            )
+        parts = zip(named, found or (), strict=False)
+        return ", ".join(f"{column.name}={value!a}" for column, value in parts)
 
     @contextmanager
     def creation_lock(self) -> Iterator[None]:

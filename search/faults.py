@@ -26,6 +26,16 @@ DISK_FULL = "53100"
 READ_ONLY = "25006"
 
 
+# What a program meets whose tables or rows others deleted: no such table, or no row that a key refers to.
+DELETED = ("42P01", "23503")
+
+
+def deleted_meanwhile(error: DBAPIError) -> bool:
+    """Whether a table, or what a new row belongs to, is not there."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state in DELETED or (isinstance(error.orig, sqlite3.Error) and "no such table" in str(error.orig))
+
+
 def translation(error: DBAPIError, label: str) -> PairsearchError | None:
     """Our error for what a driver raised, None where it is a mistake of this program.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from search.catalogue import StoredStudy
+from search.checked import WrongValueError, required
 from search.database import Database
 from search.states import State
 from search.tables import configurations, folds
@@ -109,6 +110,12 @@ def _read(database: Database, study: StoredStudy, limit: int | None) -> list[lis
         statement = statement.where(c.rank < limit)
     with database.read() as connection:
         rows = connection.execute(statement).all()
+        for row in rows:
+            if row.state == State.FINISHED:
+                required(configurations.name, row, "value", "seconds")
+            if row.fold is not None and not 0 <= row.fold < study.definition.folds:
+                wanted, where = f"number below {study.definition.folds}", f"configuration_id={row.id}"
+                raise WrongValueError(folds.name, "fold", wanted, row.fold, where)
     grouped: dict[int, list[FoldRow]] = {}
     for row in rows:
         grouped.setdefault(row.id, []).append(row)
