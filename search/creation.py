@@ -17,7 +17,7 @@ from search.catalogue import (
     update_study,
 )
 from search.database import Database
-from search.description import describe_study
+from search.description import describe_study, note
 from search.evaluation import round_pairs
 from search.ledger import Ledger
 from search.objective import search_folds
@@ -81,6 +81,8 @@ def _create(
     opened = storage or open_storage(database)
     try:
         known = find_study(database, definition.name)
+        # Optuna's study is written before ours.
+        database.check_storable(note(definition, identity), definition.model_dump_json())
         if known is None:
             optuna_study_id = create_optuna_study(database, opened, definition.name)
             with translated(database):

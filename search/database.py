@@ -17,7 +17,9 @@ from sqlalchemy import (
     ARRAY,
     Connection,
     Table,
+    Text,
     bindparam,
+    cast,
     column,
     create_engine,
     event,
@@ -81,6 +83,8 @@ class Database:
             "connect_args": {
                 "connect_timeout": CONNECT_SECONDS,
                 "application_name": "pairsearch",
+                # Whatever the database is in: the server converts, and SQL_ASCII keeps the bytes as they are.
+                "client_encoding": "utf8",
                 # A server whose machine or network vanished is noticed within a minute.
                 "keepalives_idle": 20,
                 "keepalives_interval": 10,
@@ -225,6 +229,16 @@ class Database:
         if found is not None and not isinstance(found, int):
             raise StorageError(f"database {self.label} is damaged: its schema version is {found!a}")
         return found
+
+    def check_storable(self, *texts: str) -> None:
+        """Refuse texts with letters that the database's encoding lacks, before anything is written.
+
+        Raises:
+            InputError: saying so.
+        """
+        with self.read() as connection:
+            for given in texts:
+                connection.execute(select(cast(bindparam("given", given), Text)))
 
     def create_tables(self) -> None:
         """Create our tables where they are missing; the caller holds `creation_lock`."""
