@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from search import concealment, threads
+from search import concealment, streams, threads
 from search.commands import evaluating, exporting, looking, predicting, reporting, searching, serving
 from search.errors import ExitCode
-from search.terminal import Boundary
+from search.terminal import Boundary, say_error
 
 app = typer.Typer(
     cls=Boundary,
@@ -46,8 +46,12 @@ def main() -> None:
     """Entry point of the `pairsearch` program. A bug keeps its traceback, less the passwords."""
     threads.limit()
     concealment.install()
+    streams.install()
     try:
         app(prog_name="pairsearch")
+    except streams.OutputError as error:  # of help, which no command prints
+        say_error(str(error))
+        raise SystemExit(error.exit_code) from None
     except Exception as error:
         concealment.report(error)
         raise SystemExit(ExitCode.WORK_FAILED) from None
