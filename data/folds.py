@@ -18,17 +18,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from data.errors import DataError
 from data.pairs import SEED_LIMIT, PairSet, draw, draw_indices, gather, generator, standardise
 from data.sources import Source
+from data.splits import Index, groups, hold_out, stratified_groups
 
 PROTOCOLS = ("resample", "kfold")
-
-Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,12 +132,12 @@ def _resampled(
     images = len(source.pool("train")[0])
     if not _images_recur(source, sample_size):
         sample = draw(source, "train", sample_size, sample_seed)
-        train, validation = _hold_out(sample_size, validation_size, split_seed)
+        train, validation = hold_out(sample_size, validation_size, split_seed)
         return Fold(sample.subset(train), sample.subset(validation))
     if images < 4:
         raise DataError(f"sample_size: {source.name} has {images} training images; expected at least 4")
     share = round(images * validation_size / sample_size)
-    sides = _hold_out(images, min(max(share, 2), images - 2), split_seed)
+    sides = hold_out(images, min(max(share, 2), images - 2), split_seed)
     random = generator(sample_seed)
     train_set, validation_set = (
         gather(source, "train", draw_indices(source, "train", torch.from_numpy(side), count, random))
@@ -170,8 +167,7 @@ def _stratified_parts(sample: PairSet, folds: int, split_seed: int) -> list[Inde
             f"folds: {folds} given; stratified on the target, this sample of {len(sample)} pairs allows "
             f"at most {scarcest}: lower folds or raise sample_size"
         )
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=_random_state(split_seed))
-    return [part for _, part in splitter.split(np.zeros(len(sample)), target)]
+    return stratified_groups(target, folds, split_seed)
 
 
 def _grouped_sample(
@@ -184,30 +180,17 @@ def _grouped_sample(
         raise DataError(
             f"folds: {folds} given; {sample_size} pairs of {images} {source.name} images allow at most {most}"
         )
-    splitter = KFold(folds, shuffle=True, random_state=_random_state(split_seed))
     parts = np.array_split(np.arange(sample_size), folds)
     random = generator(sample_seed)
     indices = [
         draw_indices(source, "train", torch.from_numpy(group), len(part), random)
-        for part, (_, group) in zip(parts, splitter.split(np.zeros(images)), strict=True)
+        for part, group in zip(parts, groups(images, folds, split_seed), strict=True)
     ]
     return gather(source, "train", torch.cat(indices)), parts
 
 
 def _images_recur(source: Source, sample_size: int) -> bool:
     return source.repeats and 2 * sample_size > len(source.pool("train")[0])
-
-
-def _hold_out(count: int, held_out: int, split_seed: int) -> tuple[Index, Index]:
-    kept, out = train_test_split(
-        np.arange(count), test_size=held_out, random_state=_random_state(split_seed), shuffle=True
-    )
-    return kept, out
-
-
-def _random_state(seed: int) -> np.random.RandomState:
-    """scikit-learn's kind of generator, seeded through a SeedSequence: by itself it takes 32 bits only."""
-    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
 
 
 def _check_seeds(field: str, seeds: Sequence[int], needed: int) -> None:

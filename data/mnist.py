@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
 import socket
@@ -11,12 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torchvision
+import numpy as np
+import numpy.typing as npt
 from filelock import FileLock
-from torch import Tensor
 
 from data.errors import CorruptDataError, DownloadError, MissingDataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Bytes = npt.NDArray[np.uint8]
 
 STALL_SECONDS = 20.0
 """How long a mirror may stay silent before it counts as failed (torchvision itself would wait for ever)."""
@@ -38,12 +45,15 @@ RAW_FILES: dict[str, RawFile] = {
     "t10k-labels-idx1-ubyte": RawFile(10_008, "27ae3e4e09519cfbb04c329615203637"),
 }
 
+# What precedes the bytes of images and of labels: a magic number and the shape, four bytes each.
+IMAGES_HEADER, LABELS_HEADER = 16, 8
+SIDE = 28
+
 
 def read(root: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Verify and read the MNIST files under `root`.
 
-    A root from before torchvision 0.6 may hold `MNIST/processed/*.pt` too, and torchvision then reads those;
-    a source's fingerprint covers what was read.
+    The bytes that are used are the ones that were verified: each file is read once.
 
     Args:
         root: a torchvision root, the folder that holds `MNIST/raw`.
@@ -55,40 +65,60 @@ def read(root: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         MissingDataError: a file is not there.
         CorruptDataError: a file is truncated, unreadable, or has a wrong checksum.
     """
-    verify(root)
-    train = torchvision.datasets.MNIST(root, train=True, download=False)
-    test = torchvision.datasets.MNIST(root, train=False, download=False)
-    return train.data, train.targets, test.data, test.targets
+    train_images, train_labels, test_images, test_labels = (_content(root, name) for name in RAW_FILES)
+    # After the verification: files that are refused need not wait for PyTorch.
+    import torch  # noqa: PLC0415
+
+    def images(content: Bytes) -> Tensor:
+        return torch.from_numpy(content[IMAGES_HEADER:].reshape(-1, SIDE, SIDE))
+
+    def labels(content: Bytes) -> Tensor:
+        return torch.from_numpy(content[LABELS_HEADER:].astype(np.int64))
+
+    return images(train_images), labels(train_labels), images(test_images), labels(test_labels)
 
 
 def verify(root: Path) -> None:
     """Hold the four raw files under `root` against their sizes and MD5; errors as for `read`."""
-    for name, expected in RAW_FILES.items():
-        path = _raw_folder(root) / name
-        try:
-            with path.open("rb") as file:
-                md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            size = path.stat().st_size
-        except FileNotFoundError:
-            raise MissingDataError(f"{path}: not there; it should be one of MNIST's four raw files") from None
-        except OSError as error:
-            raise CorruptDataError(f"{path}: unreadable ({error.strerror or error})") from error
-        if size < expected.size:
-            raise CorruptDataError(
-                f"{path}: truncated, {size} of {expected.size} bytes; delete it to have it downloaded again"
-            )
-        if md5 != expected.md5:
-            raise CorruptDataError(
-                f"{path}: wrong checksum, MD5 {md5} where MNIST's is {expected.md5}; "
-                "delete it to have it downloaded again"
-            )
+    for name in RAW_FILES:
+        _content(root, name)
+
+
+def _content(root: Path, name: str) -> Bytes:
+    """The bytes of a raw file, of the size and the MD5 that they must have."""
+    path, expected = _raw_folder(root) / name, RAW_FILES[name]
+    content = np.empty(expected.size, np.uint8)
+    try:
+        # What was fetched by hand is compressed; it is unpacked into memory, as the folder may be read-only.
+        packed = path.with_name(f"{name}.gz")
+        path = packed if packed.exists() and not path.exists() else path
+        with gzip.open(path) if path == packed else path.open("rb") as file:
+            size = file.readinto(content.data) + len(file.read(1))
+            if path != packed:
+                size = path.stat().st_size
+    except (EOFError, zlib.error) as error:
+        raise CorruptDataError(f"{path}: damaged ({error}); delete it to have it downloaded again") from error
+    except FileNotFoundError:
+        raise MissingDataError(f"{path}: not there; it should be one of MNIST's four raw files") from None
+    except OSError as error:
+        raise CorruptDataError(f"{path}: unreadable ({error.strerror or error})") from error
+    again = "delete it to have it downloaded again"
+    if size != expected.size:
+        fault = "truncated" if size < expected.size else "too long"
+        raise CorruptDataError(f"{path}: {fault}, {size} of {expected.size} bytes; {again}")
+    md5 = hashlib.md5(content.data, usedforsecurity=False).hexdigest()
+    if md5 != expected.md5:
+        raise CorruptDataError(f"{path}: wrong checksum, MD5 {md5} where MNIST's is {expected.md5}; {again}")
+    return content
 
 
 def missing(root: Path) -> list[str]:
-    """Names of the raw files that are not under `root`, whatever the state of the others."""
+    """Names of the raw files that are not under `root`, compressed or not, whatever the state of the others."""
     folder = _raw_folder(root)
     try:
-        return [name for name in RAW_FILES if not (folder / name).exists()]
+        return [
+            name for name in RAW_FILES if not any((folder / f"{name}{end}").exists() for end in ("", ".gz"))
+        ]
     except OSError:  # a folder that may not be searched: nothing in it can be used
         return list(RAW_FILES)
 
@@ -122,6 +152,9 @@ def download(root: Path) -> bool:
 
 
 def _fetch(root: Path, absent: list[str]) -> None:
+    # It brings detection models and a compiler with it, two seconds and 150 MB: for a download alone.
+    import torchvision  # noqa: PLC0415
+
     staging = root / ".mnist-download"
     # Whoever holds the lock may clear it: what is here was left by a process that was killed.
     shutil.rmtree(staging, ignore_errors=True)

@@ -146,11 +146,13 @@ def gather(source: Source, split: Split, indices: Tensor) -> PairSet:
 def shrink(images: Tensor) -> Tensor:
     """Images as float32 at 14×14: (N, 28, 28) uint8 by 2×2 average pooling, (N, 14, 14) uint8 as they are.
 
-    The mean of four whole numbers up to 255 is exact in float32, whatever the order of summing.
+    The mean of four whole numbers up to 255 is exact in float32, whatever the order of summing: so they are summed as
+    integers, in a quarter of the memory.
     """
     if images.shape[-1] == SIDE:
         return images.float()
-    return torch.nn.functional.avg_pool2d(images.float().unsqueeze(1), kernel_size=2).squeeze(1)
+    rows = images[:, ::2].short() + images[:, 1::2]
+    return (rows[:, :, ::2] + rows[:, :, 1::2]).float() / 4
 
 
 def standardise(train: PairSet, *others: PairSet) -> tuple[PairSet, ...]:

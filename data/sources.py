@@ -1,4 +1,7 @@
-"""Where images come from: a `Source` of labelled digits, split once into training and test images."""
+"""Where images come from: a `Source` of labelled digits, split once into training and test images.
+
+PyTorch and scikit-learn are imported when images are there to be held: what is refused need not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,16 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import platformdirs
-import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
-from torch import Tensor
 
 from data import mnist
 from data.errors import DataError, MissingDataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Split = Literal["train", "test"]
 
@@ -54,6 +56,8 @@ class Source:
     repeats: bool
 
     def __post_init__(self) -> None:
+        import torch  # noqa: PLC0415
+
         for split in get_args(Split):
             images, labels = self.pool(split)
             if images.dtype != torch.uint8 or images.shape[1:] not in {(28, 28), (14, 14)}:
@@ -124,7 +128,7 @@ def load(kind: str, root: Path | None = None, *, download: bool = True) -> Sourc
     """Load a source.
 
     Args:
-        kind: `mnist`, through torchvision, or `digits`, scikit-learn's bundled 1,797 images.
+        kind: `mnist`, which torchvision downloads, or `digits`, scikit-learn's bundled 1,797 images.
         root: for `mnist`, the folder that holds `MNIST/raw`; None is `default_root()`.
         download: whether `mnist` may be fetched into `root` where files are missing.
 
@@ -169,6 +173,10 @@ def _known(kind: str, kinds: tuple[str, ...]) -> str:
 
 def _digits() -> Source:
     """scikit-learn's digits at 14×14: 1,297 training and 500 test images, stratified on the digit."""
+    import torch  # noqa: PLC0415
+    from sklearn.datasets import load_digits  # noqa: PLC0415
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415
+
     bunch = load_digits()
     images = torch.from_numpy(resize_digits(bunch.images.astype(np.int64)))
     labels = torch.from_numpy(bunch.target.astype(np.int64))

@@ -1,35 +1,39 @@
-"""The work behind the commands: search studies with local workers, evaluate their best, make Table 1."""
+"""The work behind the commands: search studies with local workers, evaluate their best, make Table 1.
+
+What trains is imported by the functions that train: the process that only watches workers needs none of it.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from data.sources import Source
-from models.training import EpochReport
 from search import session, views
 from search.catalogue import StoredStudy
 from search.database import Database
 from search.errors import DatabaseAwayError, StudyError, WorkError
-from search.evaluation import Request, TrainedRound, evaluate, missing_rounds
-from search.keeping import ModelFolder, rounds_without_model, train_again
-from search.objective import CrossValidation
+from search.ledger import Ledger
 from search.patience import PATIENCE_SECONDS, patiently
 from search.pool import Pool
 from search.present import TableRow
 from search.progress import SearchProgress
-from search.trials import open_storage
-from search.worker import Tally, Worker, total, worker_name
-from studies.architecture import parameter_count
+from search.tally import Tally, total
 from studies.configuration import Configuration
+
+if TYPE_CHECKING:
+    from models.training import EpochReport
+    from search.evaluation import TrainedRound
+    from search.keeping import ModelFolder
 
 POLL_SECONDS = 0.5
 
@@ -49,25 +53,34 @@ class WorkerOptions:
 
 def work(
     database: Database,
-    studies: Sequence[StoredStudy],
-    source: Source,
+    studies: deque[tuple[StoredStudy, Source]],
     options: WorkerOptions,
     stopping: threading.Event,
     say: Say,
 ) -> Tally:
-    """Be one worker: go through the studies in their order until nothing is left."""
-    from search.ledger import Ledger  # noqa: PLC0415
+    """Be one worker: go through the studies in their order until nothing is left.
+
+    Args:
+        studies: each with its data; taken out one by one. Folds are copies, so that the images of a source that
+            nobody else holds are freed once its last study has its folds.
+    """
+    from search.objective import CrossValidation  # noqa: PLC0415
+    from search.trials import open_storage  # noqa: PLC0415
+    from search.worker import Worker  # noqa: PLC0415
 
     storage = patiently(lambda: open_storage(database), options.patience, stopping)
     tallies: list[Tally] = []
     try:
-        for study in studies:
+        while studies:
+            study, source = studies.popleft()
+            objective = CrossValidation(study.definition, source, options.device)
+            del source
             make = partial(
                 Worker,
                 database,
                 storage,
                 study,
-                CrossValidation(study.definition, source, options.device),
+                objective,
                 stopping=stopping,
                 ledger=Ledger(database, study.id, options.lease_seconds),
                 limit=options.limit,
@@ -186,6 +199,10 @@ class Evaluator:
         wanted: int,
     ) -> None:
         """Train the rounds of a configuration that are missing, keep models, and say what was done."""
+        from search.evaluation import Request, evaluate, missing_rounds  # noqa: PLC0415
+        from search.keeping import rounds_without_model, train_again  # noqa: PLC0415
+        from search.worker import worker_name  # noqa: PLC0415
+
         label = f"{study.name}: {wanted} rounds of {configuration.key}"
         missing = missing_rounds(database, study, configuration, wanted)
         models, said = self.models, ["all stored before"]
@@ -250,6 +267,8 @@ def evaluate_studies(
     Args:
         rounds: None for what each definition says.
     """
+    from studies.architecture import parameter_count  # noqa: PLC0415
+
     rows = []
     for study, configurations in chosen:
         for configuration in configurations:

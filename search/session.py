@@ -1,20 +1,26 @@
-"""What a command works with: the database that it names, its studies, and their data."""
+"""What a command works with: the database that it names, its studies, and their data.
+
+PyTorch and Optuna take seconds to import. What needs them is imported once all that can be refused without them has
+been accepted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.sources import Source, resolve
-from models.training import TRAINING_VERSION
 from search.catalogue import StoredStudy, check_same, find_definition, find_study, get_study
-from search.creation import Creation, check_trainable, create_study
 from search.database import Database, find_database, open_database
 from search.errors import InputError, StudyError
 from search.ledger import Ledger
-from search.trials import Mirror, open_storage
 from studies.definition import Definition
+
+if TYPE_CHECKING:
+    from search.creation import Creation
 
 DEFAULT_DATA = "mnist"
 
@@ -44,6 +50,18 @@ def definitions_of(database: Database | None, given: Sequence[str]) -> list[Defi
         if found.setdefault(definition.name, definition) != definition:
             raise StudyError(f"two different definitions are named {definition.name!r}: rename one")
     return list(found.values())
+
+
+def stored_definitions(database: Database, given: Sequence[str]) -> list[Definition]:
+    """The definitions of STUDY arguments, as `definitions_of` gives them, of studies that the database holds.
+
+    Raises:
+        StudyError: as there; also a study that was not created.
+    """
+    definitions = definitions_of(database, given)
+    for definition in definitions:
+        get_study(database, definition.name)
+    return definitions
 
 
 def load_source(
@@ -102,9 +120,18 @@ def open_to_create(
     definitions = definitions_of(there, given)
     source, kind = load_source(there, definitions, choice, say)
     if there is None:
+        from search.creation import check_trainable  # noqa: PLC0415
+
         for definition in definitions:
             check_trainable(definition, source)
     return Opened(there or open_database(storage, create=True), definitions, source, kind)
+
+
+# What PyTorch's own device names begin with: others are refused before it is loaded.
+DEVICES = (
+    *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve"),
+    *("fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
+)
 
 
 def check_device(name: str) -> None:
@@ -113,9 +140,14 @@ def check_device(name: str) -> None:
     Raises:
         InputError: saying why.
     """
-    import torch  # noqa: PLC0415 - takes a while
-
+    if name == "cpu":
+        return
     try:
+        # Extensions of PyTorch bring devices of their own.
+        if name.partition(":")[0] not in DEVICES and not entry_points(group="torch.backends"):
+            raise RuntimeError("PyTorch has none of this name")
+        import torch  # noqa: PLC0415
+
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -126,6 +158,8 @@ def check_device(name: str) -> None:
 
 def create_all(database: Database, definitions: Sequence[Definition], source: Source) -> list[Creation]:
     """Create every study, or leave it as it is."""
+    from search.creation import create_study  # noqa: PLC0415
+
     return [create_study(database, definition, source) for definition in definitions]
 
 
@@ -135,6 +169,8 @@ def existing(database: Database, definitions: Sequence[Definition], source: Sour
     Raises:
         StudyError: one is not there, or differs from the definition, the data or the training version at hand.
     """
+    from models.training import TRAINING_VERSION  # noqa: PLC0415
+
     studies = []
     for definition in definitions:
         study = get_study(database, definition.name)
@@ -145,6 +181,8 @@ def existing(database: Database, definitions: Sequence[Definition], source: Sour
 
 def reconcile(database: Database, studies: Sequence[StoredStudy]) -> None:
     """Reap the leases that ran out and close the trials that dead workers left."""
+    from search.trials import Mirror, open_storage  # noqa: PLC0415
+
     storage = open_storage(database)
     try:
         for study in studies:

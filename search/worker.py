@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import threading
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -25,6 +23,7 @@ from search.outcome import Outcome
 from search.patience import PATIENCE_SECONDS, Answer, patiently
 from search.sampling import Pruner, Sampler
 from search.states import State
+from search.tally import Tally
 from search.told import report_epochs
 from search.trial_storage import TrialStorage
 from search.trials import Mirror
@@ -52,16 +51,6 @@ class Objective(Protocol):
 def worker_name() -> str:
     """A name that no other worker has, and that says where it runs."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a worker did."""
-
-    finished: int = 0
-    failed: int = 0
-    superseded: int = 0
-    handed_back: int = 0
 
 
 class Heartbeat:
@@ -284,40 +273,3 @@ class Worker:
 
     def _patiently(self, call: Callable[[], Answer]) -> Answer:
         return patiently(call, self.patience, self.stopping)
-
-
-@contextmanager
-def signals(stopping: threading.Event) -> Iterator[list[int]]:
-    """Set `stopping` on SIGTERM and SIGINT inside the block; yields the list of signals that came."""
-    caught: list[int] = []
-
-    def handle(number: int, _: object) -> None:
-        caught.append(number)
-        stopping.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM do inside the block what Ctrl-C does: raise KeyboardInterrupt."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def total(tallies: Sequence[Tally]) -> Tally:
-    """The sum of several tallies."""
-    return Tally(
-        finished=sum(tally.finished for tally in tallies),
-        failed=sum(tally.failed for tally in tallies),
-        superseded=sum(tally.superseded for tally in tallies),
-        handed_back=sum(tally.handed_back for tally in tallies),
-    )

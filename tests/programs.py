@@ -18,7 +18,17 @@ PATIENCE = 60.0
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
-    ["search.cli", "search.service", "search.session", "search.worker", "search.doctor", "programs"]
+    [
+        *("search.cli", "search.service", "search.session", "search.worker", "search.doctor", "programs"),
+        # What those import when they need it.
+        *(
+            "search.creation",
+            "search.keeping",
+            "models.compiled",
+            "sklearn.datasets",
+            "sklearn.model_selection",
+        ),
+    ]
 )
 
 

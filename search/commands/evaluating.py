@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -28,9 +28,6 @@ from search.terminal import (
     print_json,
     teller,
 )
-
-if TYPE_CHECKING:
-    from search.keeping import ModelFolder
 
 
 def evaluate(
@@ -84,7 +81,7 @@ def run_evaluation(
     from search import present, service, session
     from search.database import open_database
     from search.session import DataChoice
-    from search.worker import signals
+    from search.signals import signals
 
     session.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
@@ -96,7 +93,7 @@ def run_evaluation(
         session.create_all(database, definitions, source)
     else:
         database = open_database(storage)
-        definitions = session.definitions_of(database, given)
+        definitions = session.stored_definitions(database, given)
         source, _ = session.load_source(database, definitions, choice, say)
     stored = session.existing(database, definitions, source)
     # All that can be refused is refused before anything is trained.
@@ -109,6 +106,8 @@ def run_evaluation(
         )
         for study in stored
     ]
+    from search.keeping import ModelFolder
+
     stopping = threading.Event()
     with signals(stopping):
         evaluator = service.Evaluator(
@@ -116,7 +115,7 @@ def run_evaluation(
             threads=threads.cores(),
             stopping=stopping,
             console=console(error=as_json, quiet=quiet),
-            models=folder,
+            models=None if folder is None else ModelFolder(folder),
             again=options.models is not None,
         )
         rows = service.evaluate_studies(database, chosen, source, evaluator, options.rounds)
@@ -126,17 +125,17 @@ def run_evaluation(
         console().print(present.table_1(rows))
 
 
-def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> ModelFolder | None:
+def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> Path | None:
     """Where models are kept: the folder that was given, or the default one where it can be written to."""
     from search.errors import InputError
-    from search.keeping import ModelFolder
+    from search.whole import usable_folder
 
     if none:
         if given is not None:
             raise InputError("--models and --no-models: give one of them")
         return None
     try:
-        return ModelFolder(given or DEFAULT_MODELS)
+        return usable_folder(given or DEFAULT_MODELS)
     except InputError as error:
         if given is not None:
             raise

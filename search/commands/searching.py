@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -101,7 +102,8 @@ def worker(
     from search.database import open_database
     from search.patience import PATIENCE_SECONDS, patiently
     from search.session import DataChoice
-    from search.worker import Tally, signals
+    from search.signals import signals
+    from search.tally import Tally
 
     session.check_device(device)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -116,7 +118,7 @@ def worker(
     with signals(stopping) as caught:
         try:
             database = begin(lambda: open_database(storage, waiting=bool(patience)))
-            definitions = begin(lambda: session.definitions_of(database, study))
+            definitions = begin(lambda: session.stored_definitions(database, study))
             source, _ = begin(
                 lambda: session.load_source(database, definitions, DataChoice(data, data_dir), say)
             )
@@ -127,7 +129,10 @@ def worker(
                 raise
         else:
             options = service.WorkerOptions(limit, max_trials, device, lease, seconds)
-            tally = service.work(database, studies, source, options, stopping, say)
+            queue = deque((stored, source) for stored in studies)
+            # The queue alone holds the images now.
+            del source
+            tally = service.work(database, queue, options, stopping, say)
     say(
         f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
         f"{tally.failed} failed"
@@ -231,7 +236,7 @@ def run_search(
     """Create the studies and run workers over them; the studies, and the database that they are in."""
     from search import service, session
     from search.session import DataChoice
-    from search.worker import interrupted_by_sigterm
+    from search.signals import interrupted_by_sigterm
 
     session.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)

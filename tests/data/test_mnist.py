@@ -59,6 +59,15 @@ def test_a_truncated_file_is_named(root, files, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_is_too_long_is_named(root, files, name):
+    (root / "MNIST/raw" / name).write_bytes(files[name] + b"\0")
+    with pytest.raises(CorruptDataError) as caught:
+        load("mnist", root)
+    size = len(files[name])
+    assert str(caught.value).startswith(f"{root / 'MNIST/raw' / name}: too long, {size + 1} of {size} bytes")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_checksum_is_named(root, files, name):
     (root / "MNIST/raw" / name).write_bytes(files[name][:-1] + bytes([files[name][-1] ^ 1]))
     with pytest.raises(CorruptDataError) as caught:

@@ -145,9 +145,12 @@ def test_not_a_number_in_postgresql_is_refused_too(
             )
         )
         connection.execute(text("insert into pairsearch_superseded values (1, 1, 'c', 'w', 'NaN', 0)"))
-    with pytest.raises(
-        DamagedError, match="row id=1 of table pairsearch_superseded has no number as its value"
-    ), database.read() as connection:
+    with (
+        pytest.raises(
+            DamagedError, match="row id=1 of table pairsearch_superseded has no number as its value"
+        ),
+        database.read() as connection,
+    ):
         connection.execute(superseded.select()).all()
     database.close()
 

@@ -1,0 +1,26 @@
+"""What a worker did, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a worker did."""
+
+    finished: int = 0
+    failed: int = 0
+    superseded: int = 0
+    handed_back: int = 0
+
+
+def total(tallies: Sequence[Tally]) -> Tally:
+    """The sum of several tallies."""
+    return Tally(
+        finished=sum(tally.finished for tally in tallies),
+        failed=sum(tally.failed for tally in tallies),
+        superseded=sum(tally.superseded for tally in tallies),
+        handed_back=sum(tally.handed_back for tally in tallies),
+    )
