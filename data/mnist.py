@@ -7,7 +7,7 @@ import shutil
 import socket
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -119,7 +119,8 @@ def download(root: Path) -> bool:
 
     torchvision downloads into a staging folder beside `MNIST/`; only when all four files pass `verify` there
     are they renamed into place, so a file in place is always whole. Files that were there already stay. By a
-    lock in `root`, one process downloads while the others wait for it.
+    lock in `root`, one process downloads while the others wait for it. A download that fails leaves nothing behind,
+    neither the lock nor folders made for it.
 
     Returns:
         whether this call downloaded: False where nothing was missing once the lock was held.
@@ -127,19 +128,32 @@ def download(root: Path) -> bool:
     Raises:
         DownloadError: no mirror delivered, or `root` cannot be written.
     """
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".mnist.lock"):
-            absent = missing(root)
-            if absent:
-                _fetch(root, absent)
-            return bool(absent)
+        lock = root / ".mnist.lock"
+        with FileLock(lock):
+            try:
+                absent = missing(root)
+                if absent:
+                    _fetch(root, absent)
+                return bool(absent)
+            except BaseException:
+                # While it is held: who waits for it sees that the file is gone, and makes a new one.
+                with suppress(OSError):
+                    lock.unlink()
+                raise
     except (CorruptDataError, HTTPException, RuntimeError, OSError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DownloadError(
             f"MNIST could not be downloaded to {root} ({reason}); check the network and the folder, "
             f"or put the four raw files into {_raw_folder(root)}, or use the digits source"
         ) from error
+    finally:
+        # What is empty was made in vain; `rmdir` leaves the others alone.
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _fetch(root: Path, absent: list[str]) -> None:

@@ -146,8 +146,13 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
     _known(kind, (*KINDS, "auto"))
     if kind == "digits":
         return _digits(), "digits: asked for; scikit-learn's bundled images, resized to 14×14"
-    root = default_root() if root is None else root
     try:
+        if root is not None and not root.absolute().parent.is_dir():
+            # A folder for the download is made at need, but not a path that was mistyped.
+            raise MissingDataError(
+                f"data folder {root}: there is no folder {root.absolute().parent}: expected one"
+            )
+        root = default_root() if root is None else root
         fetched = download and bool(mnist.missing(root)) and mnist.download(root)
         tensors = mnist.read(root)
     except MissingDataError as error:

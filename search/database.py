@@ -6,6 +6,7 @@ Everything that SQLAlchemy or a driver raises about a database leaves this modul
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -335,6 +336,23 @@ def find_database(url: str) -> Database | None:
         return open_database(url)
     except NoStudiesError:
         return None
+
+
+def check_creatable(url: str) -> None:
+    """Refuse the URL of a SQLite file whose folder is not there or cannot be written to.
+
+    Raises:
+        StorageError: saying which.
+    """
+    database = Database(url)
+    try:
+        file = database.file
+        if file is not None and not (folder := file.absolute().parent).is_dir():
+            raise StorageError(f"database {database.label} cannot be opened: there is no folder {folder}")
+        if file is not None and not os.access(folder, os.W_OK | os.X_OK):
+            raise StorageError(f"database {database.label} cannot be opened: {folder} is not writable")
+    finally:
+        database.close()
 
 
 def _there(database: Database) -> bool:

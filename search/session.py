@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from data.sources import Source, resolve
 from search.catalogue import StoredStudy, check_same, find_definition, find_study, get_study
-from search.database import Database, find_database, open_database
+from search.database import Database, check_creatable, find_database, open_database
 from search.errors import InputError, StudyError
 from search.ledger import Ledger
 from studies.definition import Definition
@@ -56,11 +56,12 @@ def stored_definitions(database: Database, given: Sequence[str]) -> list[Definit
     """The definitions of STUDY arguments, as `definitions_of` gives them, of studies that the database holds.
 
     Raises:
-        StudyError: as there; also a study that was not created.
+        StudyError: as there; also a study that was not created, or was with another definition.
     """
     definitions = definitions_of(database, given)
     for definition in definitions:
-        get_study(database, definition.name)
+        study = get_study(database, definition.name)
+        check_same(study, definition, None, study.training_version)
     return definitions
 
 
@@ -118,6 +119,13 @@ def open_to_create(
     """
     there = find_database(storage)
     definitions = definitions_of(there, given)
+    # Loading the data may download them: all else is looked at first.
+    if there is None:
+        check_creatable(storage)
+    else:
+        for definition in definitions:
+            if (known := find_study(there, definition.name)) is not None:
+                check_same(known, definition, None, known.training_version)
     source, kind = load_source(there, definitions, choice, say)
     if there is None:
         from search.creation import check_trainable  # noqa: PLC0415

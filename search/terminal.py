@@ -138,6 +138,15 @@ Lease = Annotated[
         help="Seconds after which a silent worker's configuration is free.",
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=LARGEST,
+        help="Worker processes; each computes on one core.",
+        show_default="the cores that this process may use; 1 on another device than the CPU",
+    ),
+]
 Models = Annotated[
     Path | None,
     typer.Option(
