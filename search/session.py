@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.sources import Source, resolve
+from data.sources import KINDS, Source, resolve
 from search.catalogue import StoredStudy, check_same, find_definition, find_study, get_study
 from search.database import Database, check_creatable, find_database, open_database
 from search.errors import InputError, StudyError
@@ -81,9 +81,17 @@ def load_source(
         DataError: missing, corrupt or unknown data.
     """
     kind = choice.kind
+    found = [] if database is None else [find_study(database, d.name) for d in definitions]
+    known = [study for study in found if study is not None]
+    # What is missing is downloaded: not for a study that is bound to others.
+    for study in known if kind in KINDS else []:
+        if study.source_name != kind:
+            raise StudyError(
+                f"study {study.name} in the database differs: its data are {study.source_name} and those given are "
+                f"{kind}. Use what it was created with, another study name or another database"
+            )
     if kind is None:
-        known = [] if database is None else [find_study(database, d.name) for d in definitions]
-        bound = {study.source_name for study in known if study is not None}
+        bound = {study.source_name for study in known}
         if len(bound) > 1:
             raise StudyError(
                 f"these studies are bound to different data ({', '.join(sorted(bound))}): split the call"

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 import mirror
+import platformdirs
 import pytest
 import torchvision
 from filelock import FileLock
 
 from data import mnist
 from data.errors import CorruptDataError, DownloadError, MissingDataError
-from data.sources import load
+from data.sources import load, resolve
 
 NAMES = list(mnist.RAW_FILES)
 
@@ -149,7 +150,41 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypa
     assert message.startswith(f"MNIST could not be downloaded to {tmp_path} (")
     assert f"put the four raw files into {tmp_path / 'MNIST/raw'}" in message
     assert "\n" not in message
-    assert left_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == [], "not even a lock"
+
+
+@pytest.mark.usefixtures("open_sockets_forgiven")
+def test_a_failed_download_takes_the_folders_back_that_it_made(tmp_path, monkeypatch, files):
+    mirror.expect(monkeypatch, files)
+    monkeypatch.setattr(platformdirs, "user_data_path", lambda *_, **__: tmp_path / "share" / "pairsearch")
+    with mirror.mirror({}) as (address, _):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        for root in (None, tmp_path / "mnist"):
+            with pytest.raises(DownloadError):
+                load("mnist", root)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("open_sockets_forgiven")
+def test_a_failed_download_leaves_what_was_there(root, monkeypatch, files):
+    mirror.expect(monkeypatch, files)
+    (root / "MNIST/raw" / NAMES[1]).unlink()
+    before = sorted(root.rglob("*"))
+    with mirror.mirror({}) as (address, _):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        with pytest.raises(DownloadError):
+            load("mnist", root)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_nothing_is_downloaded_to_a_path_that_was_mistyped(tmp_path, files):
+    root = tmp_path / "mistyped" / "mnist"
+    with pytest.raises(MissingDataError, match=f"there is no folder {tmp_path / 'mistyped'}"):
+        load("mnist", root)
+    source, reason = resolve("auto", root)
+    assert source.name == "digits"
+    assert "there is no folder" in reason
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("open_sockets_forgiven")

@@ -142,6 +142,38 @@ def test_doctor_passes_a_sound_installation_and_fails_one_without_a_database(
     assert "FAIL database: no database at pairsearch.db" in ended.out
 
 
+def test_doctor_finds_what_keeps_a_machine_from_training(searched: Path) -> None:
+    """Kernels that cannot run, or a library that is broken, are findings: never a traceback."""
+    broken = searched / "broken"
+    broken.mkdir()
+    (broken / "torch.py").write_text("raise OSError('libcudart.so.99: cannot open shared object file')\n")
+    for variables, name, finding in (
+        ({"NUMBA_DISABLE_JIT": "1"}, "kernels", "RuntimeError: NUMBA_DISABLE_JIT is set"),
+        ({"PYTHONPATH": f"{broken}:{programs.ROOT}"}, "data", "libcudart.so.99: cannot open"),
+    ):
+        doctor = programs.start(searched, "doctor", *DIGITS, "--json", **variables)
+        out, err = doctor.communicate(timeout=programs.PATIENCE)
+        assert (doctor.returncode, err) == (1, "")
+        checks = {check["check"]: check for check in json.loads(out)}
+        assert not checks[name]["good"]
+        assert finding in checks[name]["finding"]
+        assert {"versions", "database", "data", "memory", "threads", "kernels"} <= checks.keys()
+
+
+def test_doctor_says_that_kernels_were_damaged(searched: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    assert (
+        programs.start(searched, "doctor", *DIGITS, NUMBA_CACHE_DIR=str(cache)).wait(programs.PATIENCE) == 0
+    )
+    for file in cache.rglob("*.nbi"):
+        file.write_bytes(b"")
+    doctor = programs.start(searched, "doctor", *DIGITS, NUMBA_CACHE_DIR=str(cache))
+    out, _ = doctor.communicate(timeout=programs.PATIENCE)
+    assert doctor.returncode == 0
+    assert "are damaged, and are compiled anew (EOFError" in out
+
+
 def test_usage_errors_are_exit_code_2(tmp_path: Path) -> None:
     for arguments in (
         ("no-such-command",),

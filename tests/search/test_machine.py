@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+import programs
 import pytest
+import tiny
+from rich.console import Console
 
+from search import service
+from search.catalogue import list_studies
+from search.database import open_database
 from search.machine import WORKER_BYTES, available_memory, cores
 from search.service import too_many
 
@@ -152,3 +160,43 @@ def test_more_workers_than_memory_holds_are_told_of_in_one_line() -> None:
     assert line.endswith("--workers 5 would fit")
     assert "\n" not in line
     assert (too_many(2, 0) or "").endswith("--workers 1 would fit")
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps_rollup").exists(), reason="Linux says what a process has for itself"
+)
+def test_a_worker_takes_no_more_than_is_said(tmp_path: Path, sqlite_url: str, mnist_root: Path) -> None:
+    """The peak of a real one on MNIST; and not far less, or too few workers would be said to fit."""
+    variables = {"PAIRSEARCH_STORAGE": sqlite_url, "PAIRSEARCH_DATA": str(mnist_root)}
+    assert programs.run(tmp_path, "create", "wsal", "--data", "mnist", **variables).code == 0
+    worker = programs.start(tmp_path, "worker", "wsal", "--max-trials", "1", **variables)
+    peak = 0
+    while worker.poll() is None:
+        with suppress(OSError):  # it has just ended
+            for line in Path(f"/proc/{worker.pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Anonymous:"):
+                    peak = max(peak, int(line.split()[1]) * 1024)
+        time.sleep(0.05)
+    assert worker.communicate()[1] == ""
+    assert WORKER_BYTES / 2 < peak <= WORKER_BYTES, f"{peak / MIB:.0f} MiB"
+
+
+def test_run_says_so_before_it_starts_them(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml")
+    made = programs.run(tmp_path, "create", "tiny.toml", "--data", "digits", PAIRSEARCH_STORAGE=sqlite_url)
+    assert made.code == 0
+    complaints: list[str] = []
+
+    def start(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(service, "Pool", start)
+    database = open_database(sqlite_url)
+    studies, quiet = list_studies(database), Console(quiet=True)
+    with pytest.raises(KeyboardInterrupt):
+        service.search(database, studies, [], 2**20, quiet, complaints.append)
+    database.close()
+    (line,) = complaints
+    assert line.startswith("note: memory may not hold 1048576 workers: ")
