@@ -40,8 +40,9 @@ format: venv ## let ruff format and mend what it can
 audit: venv ## known weaknesses of what is installed, by pip-audit; needs the network
 	$(BIN)/python .ci/audit.py
 
-bench: venv ## measure the training core and the service; writes bench.json
+bench: venv ## measure the training core, whole trials and the service; writes bench.json
 	$(BIN)/python -m models.bench
+	$(BIN)/python -m search.gridbench
 	$(BIN)/python -m search.bench
 
 clean: ## remove the environment and what tools left

@@ -1,19 +1,19 @@
-"""The training core's general backend: stacked models in batched PyTorch operations, on the CPU and on CUDA.
+"""The training core's backend for GPUs: all models of a job stacked in batched PyTorch operations.
 
 Works for every architecture and optimiser of the registries, because it derives from the plain module
-(through `torch.func`) all that it needs.
+(through `torch.func`) all that it needs. It runs on the CPU too, where `models.single` is faster for most.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from models.arithmetic import fixed
 from models.losses import pair_losses, wrong_answers
 from models.nets import Architecture, build_seeded
 from models.optim import optimiser
@@ -184,64 +184,36 @@ class Stack:
         return {name: value[model].detach().cpu().clone() for name, value in self._parameters.items()}
 
 
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """On the CPU, one PyTorch thread, in the whole process, until the end: more would split sums otherwise."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu") -> TrainingHistory:
+    """Train every member in batched PyTorch operations, all of them side by side.
 
-
-def train(
-    job: TrainingJob,
-    *,
-    on_epoch: EpochCallback | None = None,
-    device: str = "cpu",
-    stack: int | None = None,
-) -> TrainingHistory:
-    """Train every member in batched PyTorch operations.
-
-    On the CPU they run in one thread, however many PyTorch is set to, because a result would depend on them; the
-    setting is the process's, and is put back at the end.
+    Meanwhile PyTorch runs in one CPU thread and flushes subnormals there (`models.arithmetic`), but not in `on_epoch`.
+    PyTorch picks its kernels by the size of the stack, so that a model's bits may depend on how many are beside it.
 
     Args:
         job: what to train.
         on_epoch: called after every epoch.
         device: a PyTorch device; on CUDA each batch size becomes one captured graph.
-        stack: how many models share an operation. None stacks all of them on a GPU, and one at a time on the
-            CPU, where PyTorch picks other kernels for other stack sizes, so that a model's bits would depend
-            on its neighbours, and where stacking does not pay above the smallest batches.
 
     Raises:
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
-    place = torch.device(device)
-    with _one_thread(place):
-        count = len(job.members)
-        width = stack or (count if place.type == "cuda" else 1)
-        stacks = [Stack(job, job.members[at : at + width], place) for at in range(0, count, width)]
-        recorder = Recorder(job, on_epoch)
-        final: dict[int, dict[str, Tensor]] = {}  # Of models that diverged, as they were then.
-        for epoch in range(job.epochs):
-            for number, models in enumerate(stacks):
-                numbered = list(enumerate(range(number * width, min((number + 1) * width, count))))
-                if not any(recorder.alive(k) for _, k in numbered):
-                    continue
-                running, evaluated = models.train_epoch(epoch), models.evaluate()
-                for within, k in numbered:
-                    if not recorder.alive(k):
-                        continue
-                    recorder.record_training(k, running[within].main, running[within].total)
-                    for name, results in evaluated.items():
-                        recorder.record_evaluation(k, name, results[within])
-                    if recorder.diverged(k):
-                        final[k] = models.state_dict(within)
-            if not recorder.end_epoch():
-                break
-        return recorder.history(
-            [final[k] if k in final else stacks[k // width].state_dict(k % width) for k in range(count)]
-        )
+    stack = Stack(job, job.members, torch.device(device))
+    recorder = Recorder(job, on_epoch)
+    final: dict[int, dict[str, Tensor]] = {}  # Of models that diverged, as they were then.
+    for epoch in range(job.epochs):
+        with fixed():
+            alive = [k for k in range(len(job.members)) if recorder.alive(k)]
+            running = stack.train_epoch(epoch) if alive else []
+            evaluated = stack.evaluate() if alive else {}
+            for k in alive:
+                recorder.record_training(k, running[k].main, running[k].total)
+                for name, results in evaluated.items():
+                    recorder.record_evaluation(k, name, results[k])
+                if recorder.diverged(k):
+                    final[k] = stack.state_dict(k)
+        if not recorder.end_epoch():
+            break
+    return recorder.history(
+        [final[k] if k in final else stack.state_dict(k) for k in range(len(job.members))]
+    )

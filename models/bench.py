@@ -1,4 +1,4 @@
-"""Measures the training core beside the plain eager loop and a vmap ensemble: `python -m models.bench`.
+"""Measures the core and its fallback beside the plain eager loop and a vmap ensemble: `python -m models.bench`.
 
 One core, one thread, synthetic digits; writes `bench.json`. Example:
 
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import batched, fused
+from models import batched, fused, single
 from models.benchfile import describe_machine, write
 from models.compiled import Trainee, Workspace, trainees_of
 from models.losses import pair_losses
@@ -41,7 +41,7 @@ from models.training import Member, TrainingJob
 # Dense floating-point operations of one training pair: forward and both gradients of every layer.
 FLOP_PER_PAIR = {"b1": 1.2e6, "b2": 1.2e6, "ws": 2.2e6, "wsal": 2.2e6}
 BATCH_SIZES = (1, 10, 25, 50)
-METHODS = ("eager", "vmap", "core")
+METHODS = ("eager", "vmap", "fallback", "core")
 MODELS = 10  # Of the vmap ensemble, as many as a trial has folds.
 EPOCHS = 30
 TRAIN_PAIRS, VALIDATION_PAIRS = 800, 200
@@ -129,6 +129,16 @@ def vmap_epoch(job: TrainingJob) -> Callable[[], None]:
     return run
 
 
+def fallback_epoch(job: TrainingJob) -> Callable[[], None]:
+    """One epoch of one model as architectures and optimisers train that the kernels do not know."""
+    model = single.SingleModel(job, job.members[0])
+
+    def run() -> None:
+        model.train_epoch(0)
+
+    return run
+
+
 def core_epoch(job: TrainingJob) -> Callable[[], None]:
     """One epoch of one model in the compiled kernels."""
     trainees = trainees_of(replace(job, members=job.members[:1]))
@@ -152,17 +162,22 @@ def measure(architecture: str, batch_size: int, rounds: int) -> dict[str, float]
     """Milliseconds per model and step, by method: medians over rounds that take the methods in turn."""
     pairs = min(TRAIN_PAIRS, STEPS * batch_size)
     job = trial_job(architecture, batch_size, MODELS, 1, pairs)
-    runs = {"eager": eager_epoch(job), "vmap": vmap_epoch(job), "core": core_epoch(job)}
-    models = {"eager": 1, "vmap": MODELS, "core": 1}
-    repeats = {"eager": 1, "vmap": 1, "core": 5}
+    runs = {
+        "eager": eager_epoch(job),
+        "vmap": vmap_epoch(job),
+        "fallback": fallback_epoch(job),
+        "core": core_epoch(job),
+    }
+    models = {"vmap": MODELS}
+    repeats = {"core": 5}
     steps = -(-pairs // batch_size)
     seconds: dict[str, list[float]] = {method: [] for method in METHODS}
     runs["core"]()
     for _ in range(rounds):
         for method, run in runs.items():
-            for _ in range(repeats[method]):
+            for _ in range(repeats.get(method, 1)):
                 seconds[method].append(timed(run))
-    return {m: 1e3 * median(values) / steps / models[m] for m, values in seconds.items()}
+    return {m: 1e3 * median(values) / steps / models.get(m, 1) for m, values in seconds.items()}
 
 
 def sgemm_gflops(size: int = 1024) -> dict[str, float]:
@@ -221,16 +236,17 @@ def main() -> None:
     rounds = 3 if options.quick else options.rounds
     sgemm = sgemm_gflops()
     say(f"sgemm on one thread: numpy {sgemm['numpy']} GFLOP/s, torch {sgemm['torch']} GFLOP/s")
-    say("                 ms per model and step            times eager    GFLOP/s")
-    say("model batch   eager     vmap     core      vmap     core       core")
+    say("                 ms per model and step                  times eager          GFLOP/s")
+    say("model batch   eager     vmap fallback     core      vmap fallback     core       core")
     records = []
     for architecture in ARCHITECTURES:
         for batch_size in BATCH_SIZES if not options.quick else (1, 25):
             ms = measure(architecture, batch_size, rounds)
             rate = {m: FLOP_PER_PAIR[architecture] * batch_size / value / 1e6 for m, value in ms.items()}
             say(
-                f"{architecture:5} {batch_size:5} {ms['eager']:7.3f} {ms['vmap']:8.3f} {ms['core']:8.4f}"
-                f" {ms['eager'] / ms['vmap']:9.2f} {ms['eager'] / ms['core']:8.1f} {rate['core']:10.1f}"
+                f"{architecture:5} {batch_size:5} {ms['eager']:7.3f} {ms['vmap']:8.3f} {ms['fallback']:8.3f}"
+                f" {ms['core']:8.4f} {ms['eager'] / ms['vmap']:9.2f} {ms['eager'] / ms['fallback']:8.2f}"
+                f" {ms['eager'] / ms['core']:8.1f} {rate['core']:10.1f}"
             )
             records += [
                 {

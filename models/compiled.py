@@ -21,6 +21,7 @@ from models.layout import Layout, float_zeros, plannable
 from models.nets import DIGITS, Joint, Shared, build_seeded
 from models.optim import optimiser
 from models.recording import Recorder, SetResult
+from models.subnormals import flushed
 from models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # One epoch of one model: the running result, and one per evaluation set.
@@ -83,27 +84,30 @@ class Trainee:
         return self.train_epoch(epoch, space), self.evaluate(space)
 
     def train_epoch(self, epoch: int, space: Workspace) -> SetResult:
-        """Trains epoch `epoch` (from 0); the running result."""
+        """Trains epoch `epoch` (from 0), with subnormals flushed; the running result."""
         member, layout, train = self._member, self.layout, self._train
         results = np.zeros(3)
         count = len(train.target)
         steps = -(-count // self._batch_size)
-        kernels.train_epoch(
-            layout.plan, layout.layers, self.parameters, space.gradients, self._state, space.floats,
-            space.integers, space.rates, train.images, train.windows, train.target, train.classes, self._order[epoch],
-            self._batch_size, epoch * steps, float(member.learning_rate),
-            float(member.weight_decay), float(member.aux_loss_weight), results,
-        )  # fmt: skip
+        with flushed():
+            kernels.train_epoch(
+                layout.plan, layout.layers, self.parameters, space.gradients, self._state, space.floats,
+                space.integers, space.rates, train.images, train.windows, train.target, train.classes,
+                self._order[epoch], self._batch_size, epoch * steps, float(member.learning_rate),
+                float(member.weight_decay), float(member.aux_loss_weight), results,
+            )  # fmt: skip
         return SetResult(results[0] / count, results[1] / count, results[2] / count)
 
     def evaluate(self, space: Workspace) -> Mapping[str, SetResult]:
-        """Evaluates every set."""
+        """Evaluates every set, with subnormals flushed."""
         layout, results, evaluated = self.layout, np.zeros(3), {}
         for name, pairs in self._evaluation.items():
-            kernels.evaluate(
-                layout.plan, layout.layers, self.parameters, space.floats, space.integers, pairs.images, pairs.windows,
-                pairs.target, pairs.classes, pairs.everything, float(self._member.aux_loss_weight), results,
-            )  # fmt: skip
+            with flushed():
+                kernels.evaluate(
+                    layout.plan, layout.layers, self.parameters, space.floats, space.integers, pairs.images,
+                    pairs.windows, pairs.target, pairs.classes, pairs.everything,
+                    float(self._member.aux_loss_weight), results,
+                )  # fmt: skip
             size = len(pairs.target)
             evaluated[name] = SetResult(results[0] / size, results[1] / size, results[2] / size)
         return evaluated
@@ -113,7 +117,7 @@ class Workspace:
     """The workspace of one thread; every call writes what it reads, so that models may share it in turn."""
 
     def __init__(self, layout: Layout) -> None:
-        self.gradients = float_zeros(layout.parameters.size)
+        self.gradients = float_zeros(layout.gradients.size)
         self.floats = float_zeros(layout.floats.size)
         self.integers = np.zeros(layout.integers.size, np.int32)
         self.rates = float_zeros(updates.RATES)
@@ -122,7 +126,8 @@ class Workspace:
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: int = 1) -> TrainingHistory:
     """Train every member with the compiled kernels, `threads` of them at a time.
 
-    Bits depend neither on the number of threads nor on the other members.
+    Bits depend neither on the number of threads nor on the other members. Models train in threads of their own, which
+    flush subnormals (`models.subnormals`); `on_epoch` runs in the caller's, whose mode is left alone.
 
     Raises:
         ValueError: unknown architecture or optimiser, or one that the kernels have no plan for.

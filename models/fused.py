@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from models import batched
+from models import batched, single
 from models.nets import build_seeded
 from models.optim import optimiser
 from models.training import EpochCallback, TrainingHistory, TrainingJob
@@ -25,8 +25,7 @@ def choose_backend(
         raise ValueError(f"unknown backend {backend!r}: expected auto, compiled or torch")
     if backend == "torch":
         return "torch"
-    on_cpu = device.split(":", maxsplit=1)[0] == "cpu"
-    if not on_cpu:
+    if not _on_cpu(device):
         if backend == "compiled":
             raise ValueError(
                 f"backend 'compiled' runs on device 'cpu' only, got {device!r}: use backend 'torch'"
@@ -60,15 +59,22 @@ def train(
         job: what to train.
         on_epoch: called after every epoch; returning False stops the job there.
         device: a PyTorch device.
-        backend: `compiled` (Numba kernels, CPU), `torch` (batched PyTorch operations, any device), or `auto`:
-            compiled where the kernels know the architecture and the optimiser, else torch.
+        backend: `compiled` (Numba kernels, CPU), `torch` (PyTorch's operations: one member at a time on the CPU,
+            all side by side on other devices), or `auto`: compiled where the kernels know the architecture and
+            the optimiser, else torch.
         threads: how many members the compiled backend trains at a time. Results do not depend on it.
 
     Raises:
         ValueError: unknown architecture, optimiser or backend, or a combination that cannot run.
     """
     if choose_backend(job, device, backend) == "torch":
+        if _on_cpu(device):
+            return single.train(job, on_epoch=on_epoch)
         return batched.train(job, on_epoch=on_epoch, device=device)
     from models import compiled  # noqa: PLC0415
 
     return compiled.train(job, on_epoch=on_epoch, threads=threads)
+
+
+def _on_cpu(device: str) -> bool:
+    return device.split(":", maxsplit=1)[0] == "cpu"

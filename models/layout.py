@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from models.kernels import convolution as conv
 from models.kernels import network, updates
-from models.kernels.emit import LANES, WIDE
+from models.kernels.emit import UNIT, WIDE
 from models.kernels.jit import Floats, Integers
+from models.kernels.linear import BLOCK
 from models.nets import MLP, Architecture, CLeNet, Joint, Shared
 from models.optim import Optimiser
 
@@ -71,8 +72,8 @@ class _Places:
 
 
 def padded(count: int) -> int:
-    """The next whole number of vectors."""
-    return -(-count // LANES) * LANES
+    """The next whole number of units."""
+    return -(-count // UNIT) * UNIT
 
 
 @dataclass(slots=True)
@@ -81,6 +82,7 @@ class Layout:
 
     pairs: int
     parameters: _Places = field(default_factory=_Places)
+    gradients: _Places = field(default_factory=_Places)
     floats: _Places = field(default_factory=_Places)
     integers: _Places = field(default_factory=_Places)
     blocks: dict[str, Block] = field(default_factory=dict)
@@ -98,18 +100,19 @@ class Layout:
         per_pair = 2 if shared else 1
         images = pairs * per_pair
         clenet, head = module.clenet, module.head
-        channels, maps1, maps2 = clenet.conv1.in_channels, conv.MAPS1, conv.MAPS2
+        channels, maps1, maps2, pixel = clenet.conv1.in_channels, conv.MAPS1, conv.MAPS2, conv.PIXEL
         block, floats, integers = layout._block, layout.floats, layout.integers
         convolutions = {
             "weights1": block(
-                "clenet.conv1.weight", (channels, 3, 3, maps1), (maps1, channels, 3, 3), (1, 2, 3, 0)
+                "clenet.conv1.weight", (channels, 3, 3, pixel), (maps1, channels, 3, 3), (1, 2, 3, 0)
             ),
-            "bias1": block("clenet.conv1.bias", (maps1,), (maps1,), (0,)),
+            "bias1": block("clenet.conv1.bias", (pixel,), (maps1,), (0,)),
             "weights2": block(
-                "clenet.conv2.weight", (maps2, 3, 3, maps1), (maps2, maps1, 3, 3), (0, 2, 3, 1)
+                "clenet.conv2.weight", (maps2, 3, 3, pixel), (maps2, maps1, 3, 3), (0, 2, 3, 1)
             ),
             "bias2": block("clenet.conv2.bias", (maps2,), (maps2,), (0,)),
         }
+        convolved = layout.parameters.size
         pooled2, pooled2_gradient = floats.take(images * conv.SIZE2), floats.take(images * conv.SIZE2)
         layout._first_layer("clenet.fc1", clenet.fc1, per_pair, pooled2, pooled2_gradient)
         layout._next_layer("clenet.fc2", clenet.fc2, per_pair, relu=True)
@@ -119,25 +122,28 @@ class Layout:
             layout._next_layer("head.fc1", head.fc1, 1, relu=True)
             layout._next_layer("head.fc2", head.fc2, 1, relu=False)
         layout.layers = np.array(layout.rows, np.int64)
+        outputs = int(layout.layers[:, network.OUTPUTS].max())
+        layout.gradients.take(convolved + BLOCK * outputs)
         layout.plan = network.Plan(
             channels=channels,
             images_per_pair=per_pair,
             digits=digits if shared and module.uses_aux_loss else -1,
             rule=updates.COMPILED_RULES[type(rule)],
             **convolutions,
-            turned2=floats.take(maps2 * conv.TAPS2),
+            convolutions=convolved,
             transformed2=floats.take(16 * maps1 * maps2),
-            spaced2=floats.take(maps2 * conv.SPACED2),
             pooled1=floats.take(images * conv.SIZE1),
             pooled2=pooled2,
             pooled1_gradient=floats.take(conv.SIZE1),
             pooled2_gradient=pooled2_gradient,
-            scratch=floats.take(conv.SCRATCH2),
-            zeros=floats.take(int(layout.layers[:, network.OUTPUTS].max())),
+            scratch=floats.take(max(conv.SCRATCH2, conv.SCRATCH_WEIGHTS)),
+            zeros=floats.take(max(outputs, BLOCK)),
+            turned=floats.take(BLOCK * outputs),
+            twice=floats.take(4 * outputs),
             digits_gradient=floats.take(images * layout.rows[digits][network.OUTPUTS]),
             positions1=integers.take(images * conv.PLACES1),
             positions2=integers.take(images * conv.SIZE2),
-            survivors=integers.take(maps2),
+            survivors=integers.take(2 * maps2),
         )
         return layout
 

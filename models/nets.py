@@ -6,6 +6,7 @@ validation, reads the rest from the class.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -19,6 +20,45 @@ DIGITS = 10
 Logits = Tensor | tuple[Tensor, Tensor]
 
 
+def _uniform(tensor: Tensor, bound: float) -> None:
+    """Fills a tensor with draws from -bound to bound, as `Tensor.uniform_` draws them, in whatever build of PyTorch.
+
+    Its own fill multiplies and adds in float32, fused or not as its compiler saw fit. Here 24 random bits, the same
+    ones, are scaled in float64, where the product is exact, and rounded once more at the end.
+    """
+    low, high = torch.tensor([-bound, bound])
+    bits = torch.randint(0, 2**24, tensor.shape).double()
+    with torch.no_grad():
+        tensor.copy_(bits * 2.0**-24 * (high - low).double() + low.double())
+
+
+def _initialise(layer: nn.Linear | nn.Conv2d) -> None:
+    """PyTorch's default initialisation (uniform, after Kaiming He, with a = √5), from its global generator.
+
+    Source: `torch.nn.Linear.reset_parameters`, whose bound √3 · √(2 / (1 + a²)) / √inputs comes to 1 / √inputs.
+    """
+    inputs = layer.weight[0].numel()
+    _uniform(layer.weight, math.sqrt(3.0) * (math.sqrt(2.0 / 6.0) / math.sqrt(inputs)))
+    if layer.bias is not None:
+        _uniform(layer.bias, 1 / math.sqrt(inputs))
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose initial weights are the same bits everywhere."""
+
+    def reset_parameters(self) -> None:
+        """Draws weights and bias anew."""
+        _initialise(self)
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d` whose initial weights are the same bits everywhere."""
+
+    def reset_parameters(self) -> None:
+        """Draws weights and bias anew."""
+        _initialise(self)
+
+
 class CLeNet(nn.Module):
     """A small LeNet for 14×14 images; (B, channels, 14, 14) float32 in, (B, outputs) out.
 
@@ -29,11 +69,11 @@ class CLeNet(nn.Module):
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, 12, kernel_size=3, padding=1)
-        self.conv2 = nn.Conv2d(12, 32, kernel_size=3, padding=1)
-        self.fc1 = nn.Linear(288, 120)
-        self.fc2 = nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, outputs)
+        self.conv1 = Conv2d(channels, 12, kernel_size=3, padding=1)
+        self.conv2 = Conv2d(12, 32, kernel_size=3, padding=1)
+        self.fc1 = Linear(288, 120)
+        self.fc2 = Linear(120, 84)
+        self.fc3 = Linear(84, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, outputs) of images (B, channels, 14, 14)."""
@@ -50,8 +90,8 @@ class MLP(nn.Module):
 
     def __init__(self, hidden_units: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(2 * DIGITS, hidden_units)
-        self.fc2 = nn.Linear(hidden_units, 2)
+        self.fc1 = Linear(2 * DIGITS, hidden_units)
+        self.fc2 = Linear(hidden_units, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Main logits (B, 2) of features (B, 20)."""

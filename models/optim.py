@@ -91,7 +91,9 @@ class SGD:
     def plain(
         self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        return torch.optim.SGD(parameters, learning_rate, self.momentum, weight_decay=weight_decay)
+        return torch.optim.SGD(
+            parameters, learning_rate, self.momentum, weight_decay=weight_decay, fused=True
+        )
 
     def update(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.arithmetic import fixed
 from models.losses import pair_losses, wrong_answers
 from models.nets import Architecture, build_seeded
 from models.optim import optimiser
@@ -18,6 +19,8 @@ EVALUATION_BATCH = 500
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
     """Train every member of `job` on the CPU, each as if it were alone.
 
+    PyTorch runs in one thread and flushes subnormals meanwhile (`models.arithmetic`), but not in `on_epoch`.
+
     Raises:
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
@@ -30,16 +33,17 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> Trainin
     orders = [batch_order(member, job.epochs) for member in job.members]
     recorder = Recorder(job, on_epoch)
     for epoch in range(job.epochs):
-        for k, member in enumerate(job.members):
-            if not recorder.alive(k):
-                continue
-            weight = member.aux_loss_weight if nets[k].uses_aux_loss else None
-            main, total = _train_epoch(
-                nets[k], optimisers[k], member, orders[k][epoch], job.batch_size, weight
-            )
-            recorder.record_training(k, main, total)
-            for name, pairs in member.evaluation.items():
-                recorder.record_evaluation(k, name, evaluate(nets[k], pairs, weight))
+        with fixed():
+            for k, member in enumerate(job.members):
+                if not recorder.alive(k):
+                    continue
+                weight = member.aux_loss_weight if nets[k].uses_aux_loss else None
+                main, total = _train_epoch(
+                    nets[k], optimisers[k], member, orders[k][epoch], job.batch_size, weight
+                )
+                recorder.record_training(k, main, total)
+                for name, pairs in member.evaluation.items():
+                    recorder.record_evaluation(k, name, evaluate(nets[k], pairs, weight))
         if not recorder.end_epoch():
             break
     return recorder.history([_state(net) for net in nets])

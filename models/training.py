@@ -18,7 +18,7 @@ from torch import Tensor
 # Raised by one whenever the figures of a job would change (arithmetic, draw order, initialisation). A study
 # is bound to it, so that results of two training versions never mix; a git commit that leaves figures alone
 # keeps it.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -183,7 +183,7 @@ class TrainingHistory:
 
 
 class Trainer(Protocol):
-    """Trains a job. Deterministic: the same job gives the same bits on one kind of processor."""
+    """Trains a job. Deterministic: the same job gives the same bits on one kind of processor, compiled on every one."""
 
     def __call__(self, job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
         """Train every member of `job` for `job.epochs` epochs, or until `on_epoch` returns False."""

@@ -1,9 +1,9 @@
-"""Measures what the service adds to each trial, on SQLite and PostgreSQL, and a report: `python -m search.bench`.
+"""Measures what the service adds to each trial, and how long commands take that look: `python -m search.bench`.
 
-A worker with an objective that costs nothing goes through a study of more than ten thousand configurations;
-what is left is the service: claim, trial, parameters, reports, folds and curves, finish, heartbeat. Then it goes
-through the paper's four grids, and `pairsearch report` is timed on them. Adds the sections `service` and `report` to
-`bench.json`. Example:
+On SQLite and PostgreSQL, a worker with an objective that costs nothing goes through a study of more than ten thousand
+configurations; what is left is the service: claim, trial, parameters, reports, folds and curves, finish, heartbeat.
+Then commands that look are timed on the paper's four grids and on the large one, with made-up figures. Adds the
+sections `service` and `looking` to `bench.json`. Example:
 
     python -m search.bench --trials 1000 --output bench.json
 """
@@ -11,6 +11,7 @@ through the paper's four grids, and `pairsearch report` is timed on them. Adds t
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -24,25 +25,29 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from sqlalchemy import bindparam, select, update
 
 from data.sources import load
 from models.benchfile import write
+from search import tables
+from search.catalogue import StoredStudy
 from search.creation import create_study
-from search.database import open_database
+from search.database import Database, insert_many, open_database
 from search.objective import Progress
 from search.outcome import Outcome
+from search.records import curve_rows, fold_rows
 from search.reproduce import study_names
 from search.states import State
 from search.trials import open_storage
 from search.worker import Worker
-from studies.configuration import Configuration
+from studies.configuration import PARAMETERS, Configuration
 from studies.definition import Definition, read, shipped
 
 FOLDS, EPOCHS = 10, 30
 EARLY = 100  # Trials before the first measurement.
 TRIALS = 10_000  # Trials before the last one.
 BLOCK, BLOCKS = 20, 5  # A measurement is the median over blocks of trials.
-REPORTS = 3  # Its time is the median over so many.
+REPEATS = 3  # The time of a command that looks is the median over so many.
 
 
 class Instant:
@@ -143,35 +148,76 @@ class Varied(Instant):
         )
 
 
-def measure_report(folder: Path) -> dict[str, float]:
-    """Seconds of `pairsearch report` on the paper's four grids, finished, with all their curves."""
-    url = f"sqlite:///{folder / 'report.db'}"
-    database = open_database(url, create=True)
-    storage = open_storage(database)
-    finished = 0
-    for name in study_names():
-        study = create_study(database, read(shipped()[name]), load("digits"), storage).study
-        worker = Worker(database, storage, study, Varied(), stopping=threading.Event(), say=lambda _: None)
-        finished += worker.run().finished
-    storage.engine.dispose()
-    database.close()
-    command = [
-        sys.executable,
-        "-m",
-        "search",
-        "report",
-        *study_names(),
-        "--storage",
-        url,
-        "--out",
-        str(folder),
-    ]
-    seconds = []
-    for _ in range(REPORTS):
-        start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own program
-        seconds.append(time.perf_counter() - start)
-    return {"configurations": finished, "seconds": round(median(seconds), 2)}
+def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS, chunk: int = 500) -> int:
+    """Give every configuration of a study made-up figures, with curves of so many epochs; returns how many."""
+    table, made_up = tables.configurations, Varied()
+    with database.read() as connection:
+        rows = connection.execute(select(table).where(table.c.study_id == study.id)).all()
+    for start in range(0, len(rows), chunk):
+        results, of_folds, of_curves = [], [], []
+        for row in rows[start : start + chunk]:
+            outcome = made_up(Configuration(**{name: getattr(row, name) for name in PARAMETERS}))
+            outcome = replace(
+                outcome,
+                train_loss=outcome.train_loss[:, -epochs:],
+                val_loss=outcome.val_loss[:, -epochs:],
+                val_error=outcome.val_error[:, -epochs:],
+            )
+            results.append(
+                {
+                    "row": row.id,
+                    "value": outcome.value,
+                    "val_loss": outcome.mean_val_loss,
+                    "val_error": outcome.mean_val_error,
+                    "provenance": json.dumps(outcome.provenance),
+                }
+            )
+            of_folds += fold_rows(row.id, outcome)
+            of_curves += curve_rows(row.id, outcome)
+        names = ("value", "val_loss", "val_error", "provenance")
+        with database.write() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.id == bindparam("row"))
+                .values(
+                    state=State.FINISHED, seconds=1.0, claims=1, finished_at=1.0,
+                    **{name: bindparam(name) for name in names},
+                ),
+                results,
+            )  # fmt: skip
+            insert_many(connection, tables.folds, of_folds)
+            insert_many(connection, tables.curves, of_curves)
+    return len(rows)
+
+
+def measure_looking(folder: Path) -> dict[str, dict[str, float]]:
+    """Seconds of commands that look, on the paper's four grids and on a large one, finished, with all their curves."""
+    shipped_ones = [read(shipped()[name]) for name in study_names()]
+    found: dict[str, dict[str, float]] = {}
+    for definitions, commands in (
+        (shipped_ones, (["report", *study_names()],)),
+        ([wide_definition()], (["status"], ["best", "bench"], ["report", "bench"])),
+    ):
+        url = f"sqlite:///{folder / definitions[0].name}.db"
+        database = open_database(url, create=True)
+        storage = open_storage(database)
+        studies = [create_study(database, one, load("digits"), storage).study for one in definitions]
+        finished = sum(fill(database, study) for study in studies)
+        storage.engine.dispose()
+        database.close()
+        for command in commands:
+            out = ["--out", str(folder)] if command[0] == "report" else []
+            seconds = []
+            for _ in range(REPEATS):
+                start = time.perf_counter()
+                subprocess.run(  # noqa: S603 - our own program
+                    [sys.executable, "-m", "search", *command, "--storage", url, *out],
+                    check=True,
+                    capture_output=True,
+                )
+                seconds.append(time.perf_counter() - start)
+            found[" ".join(command)] = {"configurations": finished, "seconds": round(median(seconds), 2)}
+    return found
 
 
 @contextmanager
@@ -225,9 +271,10 @@ def main() -> None:
             figures = service[name] = measure(url, options.trials)
             say(f"{name}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
     with tempfile.TemporaryDirectory() as folder:
-        report = measure_report(Path(folder))
-    say("report: " + ", ".join(f"{key} {value}" for key, value in report.items()))
-    write(options.output, [], {"service": service, "report": report})
+        looking = measure_looking(Path(folder))
+    for command, figures in looking.items():
+        say(f"{command}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
+    write(options.output, [], {"service": service, "looking": looking})
     say(f"written: {options.output}")
 
 

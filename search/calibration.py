@@ -29,7 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from search.verdict import FloatArray, judge
+from search.sign_flips import FloatArray
+from search.verdict import judge
 
 LAYOUTS = ("equal", "cluster", "spread")
 NOISES = ("normal", "heavy", "skewed", "shared")

@@ -103,6 +103,18 @@ def get_study(database: Database, name: str) -> StoredStudy:
     return study
 
 
+def seen_by(connection: Connection, study: StoredStudy) -> StoredStudy:
+    """The study as a transaction sees it: its grid may have grown since it was looked up.
+
+    Raises:
+        StudyError: it is gone.
+    """
+    seen = _find(connection, study.name)
+    if seen is None:
+        raise StudyError(f"study {study.name} has been deleted from the database")
+    return seen
+
+
 def check_same(
     study: StoredStudy, definition: Definition, source: tuple[str, str] | None, training_version: int
 ) -> None:

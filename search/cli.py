@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+from typing import Annotated
 
 import typer
 
 from search import concealment, streams, threads
 from search.commands import evaluating, exporting, looking, predicting, reporting, searching, serving
 from search.errors import ExitCode
-from search.terminal import Boundary, say_error
+from search.plain_help import Command
+from search.terminal import Boundary, say, say_error
 
 app = typer.Typer(
     cls=Boundary,
@@ -19,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Search the complete hyperparameter grid of Poulsen & Chambras' four models, each configuration exactly "
     "once, and re-evaluate the best on ten seeds.\n\n"
-    "Exit codes: 0 done, 1 work failed, 2 usage or bad input, 130 interrupted.",
+    "Exit codes: 0 done, 1 work failed, 2 usage or bad input, 130 interrupted, 141 output closed.",
     epilog="Example: pairsearch run b1 ws --workers 2",
 )
 
@@ -40,8 +42,27 @@ COMMANDS = (
     (serving.doctor, "pairsearch doctor"),
 )
 
+
+def version(wanted: bool) -> None:
+    """Print name and version, and end."""
+    if wanted:
+        from search.provenance import package_version  # noqa: PLC0415
+
+        say(f"pairsearch {package_version('pairsearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    _: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print name and version.")
+    ] = False,
+) -> None:
+    """What is before the command."""
+
+
 for command, example in COMMANDS:
-    app.command(epilog=f"Example: {example}")(command)
+    app.command(cls=Command, epilog=f"Example: {example}")(command)
 
 
 def main() -> None:

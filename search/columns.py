@@ -13,22 +13,29 @@ FRACTION = "fraction of 1"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; `stored` names the table and column of the database; an empty unit says that it has none."""
+    """One column; `stored` names the table and column of the database that it is taken from as it is, where there is
+    one; an empty unit says that it has none."""
 
     name: str
     kind: Kind
     meaning: str
-    stored: str
+    stored: str = ""
     unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class ExportTable:
-    """One table of an export: its name, what a row is, its columns, and the stored columns that order its rows."""
+class ColumnTable:
+    """A table for other programs: its name, what a row is, and its columns."""
 
     name: str
     row: str
     columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportTable(ColumnTable):
+    """One table of an export, with the stored columns that order its rows."""
+
     order: tuple[str, ...]
 
 

@@ -122,6 +122,14 @@ class Database:
         with self.translated(), self.engine.connect() as connection:
             yield connection.execution_options(**{READING: True})
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As `read`, and every statement sees the database of one moment, whatever workers do meanwhile."""
+        with self.read() as connection:
+            if not self.is_sqlite:  # whose transactions see one moment anyway
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
     def _check_file(self, *, opened: bool = False) -> None:
         """Raise where SQLite's file was removed or replaced: writes would go to a file that nobody can find.
 

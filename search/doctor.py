@@ -1,4 +1,4 @@
-"""Checks of an installation: database, data, versions, threads, compiled kernels."""
+"""Checks of an installation: database, data, versions, threads, subnormals, compiled kernels."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def examine(storage: str, choice: DataChoice) -> Iterator[Check]:
     yield _guarded("database", lambda: _database(storage))
     yield _guarded("data", lambda: _data(choice))
     yield _guarded("threads", _threads)
+    yield _guarded("subnormals", _subnormals)
     yield _guarded("kernels", _kernels)
 
 
@@ -82,6 +83,14 @@ def _threads() -> str:
             f"pools wider than one thread: {', '.join(wide) or 'torch'}; workers would get in each other's way"
         )
     return f"one in each pool ({', '.join(pools)}, torch {torch.get_num_threads()})"
+
+
+def _subnormals() -> str:
+    from models.subnormals import supported  # noqa: PLC0415
+
+    if not supported():
+        raise OSError("PyTorch cannot flush them on this processor; training with weight decay may be slow")
+    return "flushed to zero while training"
 
 
 def _kernels() -> str:

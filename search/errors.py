@@ -26,6 +26,7 @@ class ExitCode(IntEnum):
     WORK_FAILED = 1
     BAD_INPUT = 2
     INTERRUPTED = 130
+    OUTPUT_CLOSED = 141
 
 
 class PairsearchError(Exception):

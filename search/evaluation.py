@@ -120,7 +120,9 @@ def evaluate(
     Returns:
         How many rounds were stored; 0 where `on_epoch` stopped the training.
     """
-    trained = train_rounds(study, source, request, device=device, threads=threads, on_epoch=on_epoch)
+    trained = train_rounds(
+        study.definition, source, request, device=device, threads=threads, on_epoch=on_epoch
+    )
     try:
         # Before the figures: whoever finds them stored finds the models too, unless the program was told otherwise.
         if keep is not None:
@@ -137,7 +139,7 @@ def evaluate(
 
 
 def train_rounds(
-    study: StoredStudy,
+    definition: Definition,
     source: Source,
     request: Request,
     *,
@@ -146,7 +148,7 @@ def train_rounds(
     on_epoch: Callable[[EpochReport], bool] | None = None,
 ) -> list[TrainedRound]:
     """Train the requested rounds side by side; none where `on_epoch` stopped the training."""
-    definition, configuration = study.definition, request.configuration
+    configuration = request.configuration
     pairs = [round_pairs(definition, source, index) for index in request.rounds]
     seed = definition.seed
     job = TrainingJob(

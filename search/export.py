@@ -14,7 +14,7 @@ from pyarrow import csv, parquet
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from search.catalogue import StoredStudy
-from search.columns import TABLES, ExportTable
+from search.columns import TABLES, ColumnTable, ExportTable
 from search.database import Database
 from search.errors import InputError
 from search.provenance import package_version
@@ -71,14 +71,18 @@ WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Writer]] = {
 }
 
 
-def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
-    """Names and types; with each field its unit and meaning, with the whole what the study is."""
-    fields = [
+def fields(table: ColumnTable) -> list[pa.Field]:
+    """Names and types, with each its unit and meaning."""
+    return [
         pa.field(
             column.name, TYPES[column.kind], metadata={"unit": column.unit, "description": column.meaning}
         )
         for column in table.columns
     ]
+
+
+def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
+    """The fields, and with the whole what the study is."""
     facts = {
         "study": study.name,
         "row": table.row,
@@ -87,7 +91,7 @@ def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
         "training_version": str(study.training_version),
         "program": f"pairsearch {package_version('pairsearch')}",
     }
-    return pa.schema(fields, metadata=facts)
+    return pa.schema(fields(table), metadata=facts)
 
 
 def statement(table: ExportTable, study: StoredStudy) -> Select[Any]:
@@ -124,10 +128,7 @@ def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> l
         raise InputError(f"unknown format {kind!a}: expected one of {', '.join(WRITERS)}")
     usable_folder(folder)
     written = []
-    with database.read() as connection, ExitStack() as files:
-        if not database.is_sqlite:
-            # All statements see one moment; SQLite's transactions always do.
-            connection.execution_options(isolation_level="REPEATABLE READ")
+    with database.snapshot() as connection, ExitStack() as files:
         for table in TABLES:
             path = made_folder(folder) / f"{study.name}-{table.name}.{kind}"
             file = files.enter_context(whole_file(path))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from search.catalogue import StoredStudy
 from search.checked import WrongValueError, required
@@ -17,10 +17,14 @@ from studies.configuration import PARAMETERS, Configuration
 from studies.definition import Definition
 
 if TYPE_CHECKING:  # NumPy is imported only where there is something to judge
+    from search.sign_flips import FloatArray
     from search.verdict import Verdict
 
-# A row of `_read`; releases of SQLAlchemy differ in the type parameters of Row.
-FoldRow = Any
+# A configuration's; releases of SQLAlchemy differ in the type parameters of theirs.
+Row = Any
+
+CHUNK = 20_000
+"""Figures of folds that are held as rows at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +59,49 @@ class StudyVerdict:
         return self.open > 0
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a verdict is made from, as the database held it at one moment."""
+
+    study: StoredStudy
+    rows: Sequence[Row]
+    """Configurations in any state, by value, then as laid out."""
+    values: FloatArray | None
+    """(configurations, folds) of the study's metric, NaN where there is none; None where nothing is finished."""
+
+
 def judge_study(
     database: Database, study: StoredStudy, *, alpha: float = 0.05, limit: int | None = None
 ) -> StudyVerdict:
-    """Judge what a study has so far; over its first `limit` configurations where there is a limit.
+    """Judge what a study has so far; over its first `limit` configurations where there is a limit."""
+    with database.snapshot() as connection:
+        figures = read_figures(connection, study, limit)
+    return judge_figures(figures, alpha=alpha)
+
+
+def judge_figures(
+    figures: Figures, *, alpha: float = 0.05, progress: Callable[[float], None] = lambda _: None
+) -> StudyVerdict:
+    """Judge what was read.
 
     What diverged, was pruned or failed has no figures to compare and is counted as excluded. Ties are broken as
     in `search.views.best`: by the study's value, then in the order of the grid.
+
+    Args:
+        progress: is told which share of the work is done.
     """
-    by_configuration = _read(database, study, limit)
-    ended = [rows for rows in by_configuration if rows[0].state not in (State.PENDING, State.RUNNING)]
-    finished = [rows[0] for rows in ended if rows[0].state == State.FINISHED]
+    study = figures.study
+    ended = [row.state not in (State.PENDING, State.RUNNING) for row in figures.rows]
+    finished = [row for row in figures.rows if row.state == State.FINISHED]
     return StudyVerdict(
         study=study.name,
         metric=study.definition.metric,
         protocol=study.definition.protocol,
-        verdict=_judge(study.definition, ended, alpha),
+        verdict=_judge(figures, ended, alpha, progress),
         configurations={row.key: _configuration(row) for row in finished},
         winner_by_loss=_lowest(finished, lambda row: row.val_loss),
         winner_by_error=_lowest(finished, lambda row: row.val_error),
-        open=len(by_configuration) - len(ended),
+        open=ended.count(False),
     )
 
 
@@ -85,75 +112,71 @@ def fold_test_fraction(definition: Definition) -> float:
     return definition.validation_size / (definition.sample_size - definition.validation_size)
 
 
-def _read(database: Database, study: StoredStudy, limit: int | None) -> list[list[FoldRow]]:
-    """The rows of each configuration, one for each fold stored, at least one; by value, then as laid out."""
+def read_figures(connection: Connection, study: StoredStudy, limit: int | None = None) -> Figures:
+    """Read what a verdict is made from; over the first `limit` configurations where there is a limit."""
     c = configurations.c
-    statement = (
-        select(
-            c.id,
-            c.key,
-            c.state,
-            c.value,
-            c.val_loss,
-            c.val_error,
-            c.seconds,
-            *(c[name] for name in PARAMETERS),
-            folds.c.fold,
-            folds.c.val_loss.label("fold_val_loss"),
-            folds.c.val_error.label("fold_val_error"),
-        )
-        .select_from(configurations.outerjoin(folds, folds.c.configuration_id == c.id))
-        .where(c.study_id == study.id)
-        .order_by(c.value, c.id, folds.c.fold)
-    )
+    within = [c.study_id == study.id]
     if limit is not None:
-        statement = statement.where(c.rank < limit)
-    with database.read() as connection:
-        rows = connection.execute(statement).all()
-        for row in rows:
-            if row.state == State.FINISHED:
-                required(configurations.name, row, "value", "seconds")
-            if row.fold is not None and not 0 <= row.fold < study.definition.folds:
-                wanted, where = f"number below {study.definition.folds}", f"configuration_id={row.id}"
-                raise WrongValueError(folds.name, "fold", wanted, row.fold, where)
-    grouped: dict[int, list[FoldRow]] = {}
-    for row in rows:
-        grouped.setdefault(row.id, []).append(row)
-    return list(grouped.values())
+        within.append(c.rank < limit)
+    names = (*PARAMETERS, "id", "key", "state", "value", "val_loss", "val_error", "seconds")
+    rows = connection.execute(
+        select(*(c[name] for name in names)).where(*within).order_by(c.value, c.id)
+    ).all()
+    finished = [row for row in rows if row.state == State.FINISHED]
+    for row in finished:
+        required(configurations.name, row, "value", "seconds")
+    if not finished:
+        return Figures(study, rows, None)
+    import numpy as np  # noqa: PLC0415
+
+    values = np.full((len(rows), study.definition.folds), np.nan)
+    places = {row.id: place for place, row in enumerate(rows)}
+    # A pruned configuration has figures too, of an earlier epoch.
+    figure = folds.c[study.definition.metric]
+    statement = (
+        select(folds.c.configuration_id, folds.c.fold, figure)
+        .select_from(configurations.join(folds, folds.c.configuration_id == c.id))
+        .where(*within, c.state == State.FINISHED, figure.is_not(None))
+    )
+    with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
+        for chunk in streamed.partitions():
+            for row_id, fold, value in chunk:
+                if not 0 <= fold < study.definition.folds:
+                    wanted, where = f"number below {study.definition.folds}", f"configuration_id={row_id}"
+                    raise WrongValueError(folds.name, "fold", wanted, fold, where)
+                values[places[row_id], fold] = value
+    return Figures(study, rows, values)
 
 
-def _judge(definition: Definition, ended: Sequence[Sequence[FoldRow]], alpha: float) -> Verdict | None:
-    if not any(rows[0].state == State.FINISHED for rows in ended):
+def _judge(
+    figures: Figures, ended: Sequence[bool], alpha: float, progress: Callable[[float], None]
+) -> Verdict | None:
+    if figures.values is None:
         return None
     import numpy as np  # noqa: PLC0415
 
     from search.verdict import judge  # noqa: PLC0415
 
-    values = np.full((len(ended), definition.folds), np.nan)
-    for index, rows in enumerate(ended):
-        # A pruned configuration has figures too, of an earlier epoch.
-        if rows[0].state == State.FINISHED:
-            for row in rows:
-                figure = row.fold_val_loss if definition.metric == "val_loss" else row.fold_val_error
-                if row.fold is not None and figure is not None:
-                    values[index, row.fold] = figure
+    values = figures.values[np.array(ended)]
     if not np.isfinite(values).all(axis=1).any():
         return None
-    first = [rows[0] for rows in ended]
+    rows = [row for row, over in zip(figures.rows, ended, strict=True) if over]
+    definition = figures.study.definition
     return judge(
         values,
-        [row.key for row in first],
-        np.array([row.seconds or 0.0 for row in first]),
+        [row.key for row in rows],
+        np.array([row.seconds or 0.0 for row in rows]),
         protocol=definition.protocol,
         test_fraction=fold_test_fraction(definition),
         alpha=alpha,
         seed=definition.seed,
         # Within an architecture the number of parameters grows with the hidden units, and with nothing else.
-        sizes=[row.hidden_units or 0 for row in first],
+        sizes=[row.hidden_units or 0 for row in rows],
+        progress=progress,
     )
 
 
-def _lowest(finished: Sequence[FoldRow], figure: Callable[[FoldRow], float | None]) -> Winner | None:
+def _lowest(finished: Sequence[Row], figure: Callable[[Row], float | None]) -> Winner | None:
     # As in `search.verdict.judge`: the last bits of a mean break no tie.
     known = [(round(value, 12), row) for row in finished if (value := figure(row)) is not None]
     if not known:
@@ -162,5 +185,5 @@ def _lowest(finished: Sequence[FoldRow], figure: Callable[[FoldRow], float | Non
     return Winner(_configuration(row), row.val_loss, row.val_error)
 
 
-def _configuration(row: FoldRow) -> Configuration:
+def _configuration(row: Row) -> Configuration:
     return Configuration(**{name: getattr(row, name) for name in PARAMETERS})

@@ -172,7 +172,9 @@ def train_again(
     Raises:
         WorkError: other figures on the same processor with the same versions; no file is written then.
     """
-    trained = train_rounds(study, source, request, device=device, threads=threads, on_epoch=on_epoch)
+    trained = train_rounds(
+        study.definition, source, request, device=device, threads=threads, on_epoch=on_epoch
+    )
     if not trained:
         return None
     stored = stored_rounds(database, study, request.configuration)

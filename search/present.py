@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from rich.table import Table
-
+from search.sheet import Field, Sheet
 from search.states import State
 from search.views import Evaluated, Progress, Ranked, Spread
 from studies.configuration import Value, describe
@@ -61,21 +60,18 @@ def progress_table(
     rate: float | None = None,
     title: str | None = None,
     ahead: Sequence[int] | None = None,
-) -> Table:
+) -> Sheet:
     """A row for each study; `rate` and `ahead` as for `progress_line`."""
     names = ["done", "running", "diverged", "failed"]
     # Only a study with a pruner has any.
     pruned = any(progress.count(State.PRUNED) for progress in progresses)
     if pruned:
         names.insert(3, "pruned")
-    table = Table(title=title, title_justify="left")
-    table.add_column("study")
-    for name in names:
-        table.add_column(name, justify="right")
+    fields = [Field("study", right=False), *(Field(name) for name in names)]
     if rate is not None:
-        table.add_column("a minute", justify="right")
-        table.add_column("time left", justify="right")
-    table.add_column("best so far", overflow="fold")
+        fields += [Field("a minute"), Field("time left")]
+    fields.append(Field("best so far", right=False, prose=True))
+    rows = []
     for progress, before in zip(progresses, ahead or [0] * len(progresses), strict=True):
         row = [
             progress.study,
@@ -94,8 +90,8 @@ def progress_table(
         row.append(
             DASH if found is None else f"{progress.metric} {found.value:.4f}: {describe(found.params)}"
         )
-        table.add_row(*row)
-    return table
+        rows.append(row)
+    return Sheet(fields, rows, title)
 
 
 def failure_lines(progress: Progress) -> list[str]:
@@ -123,27 +119,27 @@ def progress_json(progress: Progress) -> dict[str, Any]:
     }
 
 
-def ranked_table(study: str, metric: str, ranked: Sequence[Ranked]) -> Table:
+def ranked_table(study: str, metric: str, ranked: Sequence[Ranked]) -> Sheet:
     """The best configurations of a study."""
-    table = Table(
-        title=f"{study}: best by {metric}, means over folds after the last epoch", title_justify="left"
-    )
-    table.add_column("rank", justify="right")
     names = list(ranked[0].params) if ranked else []
-    for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("val loss", justify="right")
-    table.add_column("val error %", justify="right")
-    table.add_column("seconds", justify="right")
-    for entry in ranked:
-        table.add_row(
-            str(entry.rank),
-            *(f"{entry.params[name]:g}" for name in names),
-            DASH if entry.val_loss is None else f"{entry.val_loss:.4f}",
-            per_cent(entry.val_error),
-            f"{entry.seconds:.1f}",
-        )
-    return table
+    return Sheet(
+        [
+            Field("rank"),
+            *(Field(name, constant_below=True) for name in names),
+            *map(Field, ("val loss", "val error %", "seconds")),
+        ],
+        [
+            [
+                str(entry.rank),
+                *(f"{entry.params[name]:g}" for name in names),
+                DASH if entry.val_loss is None else f"{entry.val_loss:.4f}",
+                per_cent(entry.val_error),
+                f"{entry.seconds:.1f}",
+            ]
+            for entry in ranked
+        ],
+        f"{study}: best by {metric}, means over folds after the last epoch",
+    )
 
 
 def ranked_json(ranked: Ranked) -> dict[str, Any]:
@@ -163,6 +159,8 @@ def ranked_json(ranked: Ranked) -> dict[str, Any]:
 class TableRow:
     """One row of Table 1: an evaluated configuration beside what the paper states for the model."""
 
+    chosen_by: Literal["search", "paper"]
+    """Whether the configuration is one of the search's best or the paper's own."""
     definition: Definition
     parameters: int
     evaluated: Evaluated
@@ -185,35 +183,45 @@ def _compact(params: dict[str, Value]) -> str:
     return " ".join(f"{short[name]} {value:g}" for name, value in params.items())
 
 
-def table_1(rows: Sequence[TableRow]) -> Table:
-    """The paper's Table 1 with our figures beside it."""
-    table = Table(
-        title="Table 1: error in %, mean ± sample standard deviation over rounds",
-        caption="BS batch size, LR learning rate, WD weight decay, HL hidden units, ALW auxiliary loss weight",
-        title_justify="left",
-        caption_justify="left",
-    )
-    for name in ("model", "parameters"):
-        table.add_column(name)
-    table.add_column("configuration", overflow="fold")
-    for name in ("n", "train", "test", "paper train", "paper test"):
-        table.add_column(name, justify="right", no_wrap=True)
+def tables_1(rows: Sequence[TableRow]) -> list[Sheet]:
+    """The paper's Table 1 with our figures beside it, once for each choice of configurations that there is."""
+    titles = {"search": "Table 1, the best of the search", "paper": "Table 1, the paper's configurations"}
+    chosen = {title: [row for row in rows if row.chosen_by == choice] for choice, title in titles.items()}
+    return [_table_1(title, found) for title, found in chosen.items() if found]
+
+
+def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
+    fields = [
+        Field("model", right=False),
+        Field("parameters", right=False),
+        Field("configuration", right=False, prose=True),
+        *map(Field, ("n", "train", "test", "paper train", "paper test")),
+    ]
+    lines: list[list[str]] = []
     for row in rows:
         paper, found = row.paper, row.evaluated
         count = str(found.rounds) + (f" ({found.diverged} diverged)" if found.diverged else "")
-        table.add_row(
-            row.definition.name.upper(),
-            f"{row.parameters:,}",
-            _compact(row.params),
-            count,
-            spread(found.train_error),
-            spread(found.test_error),
-            DASH if paper is None else f"{paper.train_error:.2f} ± {paper.train_std:.2f}",
-            DASH if paper is None else f"{paper.test_error:.2f} ± {paper.test_std:.2f}",
+        lines.append(
+            [
+                row.definition.name.upper(),
+                f"{row.parameters:,}",
+                _compact(row.params),
+                count,
+                spread(found.train_error),
+                spread(found.test_error),
+                DASH if paper is None else f"{paper.train_error:.2f} ± {paper.train_std:.2f}",
+                DASH if paper is None else f"{paper.test_error:.2f} ± {paper.test_std:.2f}",
+            ]
         )
         if paper is not None and paper.configuration.params != row.params:
-            table.add_row("", f"{paper.parameters:,}", f"paper: {_compact(paper.configuration.params)}")
-    return table
+            theirs = f"paper: {_compact(paper.configuration.params)}"
+            lines.append(["", f"{paper.parameters:,}", theirs, *[""] * 5])
+    return Sheet(
+        fields,
+        lines,
+        f"{title}: error in %, mean ± sample standard deviation over rounds",
+        "BS batch size, LR learning rate, WD weight decay, HL hidden units, ALW auxiliary loss weight",
+    )
 
 
 def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
@@ -225,6 +233,7 @@ def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
     return [
         {
             "study": row.definition.name,
+            "chosen_by": row.chosen_by,
             "parameters": row.parameters,
             "params": row.params,
             "rounds": row.evaluated.rounds,

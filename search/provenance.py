@@ -25,7 +25,7 @@ def package_version(name: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name: results are bit-identical only between processors of one kind."""
+    """The processor's name, by which results that should agree and do not can be told apart."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

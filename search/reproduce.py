@@ -1,4 +1,4 @@
-"""The main job: search the paper's four studies, evaluate the best of each, and give Table 1."""
+"""The main job: search the paper's four studies, evaluate the best of each and the paper's own, give Table 1."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -165,11 +165,12 @@ def configurations_to_evaluate(
         if study.definition.paper is None:
             raise StudyError(f"study {study.name}: its definition has no [paper] table: leave out --paper")
         return [study.definition.paper.configuration]
-    ranked = views.best(database, study, top, limit)
+    with database.snapshot() as connection:
+        ranked = views.ranked(connection, study, top, limit)
+        ended = views.ended_without(connection, study, limit)
     if not ranked:
-        raise StudyError(
-            f"study {study.name} has no finished trial to evaluate: `pairsearch run {study.name}` first"
-        )
+        advice = f", {ended}" if ended.example else f": `pairsearch run {study.name}` first"
+        raise StudyError(f"study {study.name} has no finished trial to evaluate{advice}")
     return [entry.configuration for entry in ranked]
 
 
@@ -255,9 +256,18 @@ class Evaluator:
             yield {"device": self.device, "threads": self.threads, "on_epoch": on_epoch}
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Configurations of a study that are to be evaluated; `by` is as in a row of Table 1."""
+
+    by: Literal["search", "paper"]
+    study: StoredStudy
+    configurations: Sequence[Configuration]
+
+
 def evaluate_studies(
     database: Database,
-    chosen: Sequence[tuple[StoredStudy, Sequence[Configuration]]],
+    chosen: Sequence[Chosen],
     source: Source,
     evaluator: Evaluator,
     rounds: int | None,
@@ -267,20 +277,26 @@ def evaluate_studies(
     Args:
         rounds: None for what each definition says.
     """
-    from studies.architecture import parameter_count  # noqa: PLC0415
-
     rows = []
-    for study, configurations in chosen:
-        for configuration in configurations:
+    for choice in chosen:
+        study = choice.study
+        for configuration in choice.configurations:
             evaluator.rounds(
                 database, study, source, configuration, rounds or study.definition.evaluation.rounds
             )
-            rows.append(
-                TableRow(
-                    definition=study.definition,
-                    parameters=parameter_count(study.definition.architecture, configuration.hidden_units),
-                    evaluated=views.evaluated(database, study, configuration),
-                    params=configuration.params,
-                )
-            )
+            rows.append(table_row(database, choice, configuration))
     return rows
+
+
+def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:
+    """The row of Table 1 of a configuration, over the rounds that are stored."""
+    from studies.architecture import parameter_count  # noqa: PLC0415
+
+    definition = choice.study.definition
+    return TableRow(
+        chosen_by=choice.by,
+        definition=definition,
+        parameters=parameter_count(definition.architecture, configuration.hidden_units),
+        evaluated=views.evaluated(database, choice.study, configuration),
+        params=configuration.params,
+    )

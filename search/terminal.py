@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from data.errors import DataError
 from search.concealment import conceal, printable
 from search.errors import ExitCode, PairsearchError
+from search.pipes import ends_with_its_reader
 from search.storage_choice import choose_storage
 from search.streams import plain
 from studies.errors import DefinitionError
@@ -35,10 +36,16 @@ UsageError: Any = typer.BadParameter.__base__
 class Boundary(TyperGroup):
     """Turns our errors into one line and a named exit code; a bug keeps its traceback."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse, and print help where that is asked for."""
+        with ends_with_its_reader():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with ends_with_its_reader():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             say_error("interrupted: what was finished is stored, run the command again to go on")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
@@ -83,6 +90,7 @@ Storage = Annotated[
         envvar="PAIRSEARCH_STORAGE",
         show_envvar=True,
         callback=choose_storage,
+        metavar="URL",
         help="Database URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE. Process lists show options: "
         "put a password into the environment variable, or into a file that PAIRSEARCH_STORAGE_FILE names.",
     ),
@@ -91,6 +99,7 @@ DataKind = Annotated[
     str | None,
     typer.Option(
         "--data",
+        metavar="KIND",
         help="mnist, digits, or auto: mnist where it is there or can be downloaded, else digits.",
         show_default="what the study is bound to, mnist for a new one",
     ),
@@ -99,13 +108,16 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         "--data-dir",
+        metavar="FOLDER",
         envvar="PAIRSEARCH_DATA",
         show_envvar=True,
         help="torchvision root of MNIST.",
         show_default="a folder for this user",
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="PyTorch device to train on: cpu, cuda, cuda:1 ...")]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="PyTorch device to train on: cpu, cuda, cuda:1 ...")
+]
 Limit = Annotated[
     int | None,
     typer.Option(
@@ -120,6 +132,7 @@ Lease = Annotated[
     float,
     typer.Option(
         "--lease",
+        metavar="SECONDS",
         min=1,
         max=LONGEST_LEASE,
         callback=a_number,
@@ -130,6 +143,7 @@ Models = Annotated[
     Path | None,
     typer.Option(
         "--models",
+        metavar="FOLDER",
         help="Folder for the trained models of the rounds; given, stored rounds whose file is missing are trained "
         "again.",
         show_default=str(DEFAULT_MODELS),
@@ -157,6 +171,9 @@ def console(*, error: bool = False, quiet: bool = False) -> Console:
     from rich.segment import Segment  # noqa: PLC0415
 
     class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - what Rich has just caught, for `Boundary`
+
         def render_str(self, text: str, **options: Any) -> Text:
             # Before it is measured.
             return super().render_str(shown(text), **options)

@@ -16,24 +16,22 @@ fold. What is assumed of the folds depends on the protocol:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.intp]
-SingleArray = npt.NDArray[np.float32]
+from search.sign_flips import FloatArray, adjusted_p, test_name
 
-FLIPS = 1024
-"""Sign flips of the folds: all of them up to ten folds, so many drawn at random beyond."""
+IntArray = npt.NDArray[np.intp]
+
 BOOTSTRAPS = 2000
 """Bootstrap samples of the folds; a probability of one half then has a standard error of about 0.01."""
 TOP = 10
 """How many configurations are given a probability of being the best."""
-SAME = 1e-5
-"""Statistics in single precision that lie closer than this count as equal."""
+BLOCK = 256
+"""Configurations whose bootstrap means are held at a time: some 4 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +100,7 @@ def judge(
     alpha: float = 0.05,
     seed: int = 0,
     sizes: Sequence[float] | None = None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
     """The verdict on configurations that share their folds. Equal arguments give an equal verdict.
 
@@ -114,6 +113,7 @@ def judge(
         alpha: probability with which the set of members may miss the truly best configuration.
         seed: of the bootstrap, and of the sign flips where there are more than ten folds.
         sizes: breaks ties in seconds, for example parameter counts.
+        progress: is told from time to time which share of the configurations is tested.
 
     Raises:
         ValueError: no row is finite throughout, or arguments that do not fit each other.
@@ -137,7 +137,7 @@ def judge(
         widening = np.sqrt(1.0 + folds * test_fraction)
         values_CK = means[:, None] + widening * (values_CK - means[:, None])
     random = np.random.default_rng(seed)
-    p = adjusted_p(values_CK, random)
+    p = adjusted_p(values_CK, random, progress)
     inside = np.flatnonzero(p > alpha)
     if folds == 1:
         probabilities, optimism = np.full(len(kept), 1 / len(kept)), None
@@ -176,67 +176,6 @@ def judge(
     )
 
 
-def test_name(folds: int, protocol: str) -> str:
-    """The test of `adjusted_p` in words."""
-    if folds == 1:
-        return "none, a single fold allows no test"
-    statistic = "paired t" if protocol == "resample" else "corrected resampled t (Nadeau & Bengio 2003)"
-    flips = f"all {2**folds:,}" if 2**folds <= FLIPS else f"{FLIPS:,} random"
-    return f"{statistic}, maximum over all competitors, against {flips} sign flips of {folds} folds (max-T)"
-
-
-def sign_flips(folds: int, random: np.random.Generator) -> SingleArray:
-    """Half of the sign flips, (folds, flips / 2) of ±1, the first without a flip; the others are their negatives.
-
-    With random flips the identity is one of them, so that the test stays exact (Hemerik & Goeman, "Exact testing
-    with random permutations", TEST 27, 2018).
-    """
-    half = min(2**folds, FLIPS) // 2
-    if 2**folds <= FLIPS:
-        flips = 1 - 2 * ((np.arange(half) >> np.arange(folds)[:, None]) & 1)
-    else:
-        flips = random.choice([-1, 1], size=(folds, half))
-        flips[:, 0] = 1
-    return np.ascontiguousarray(flips, dtype=np.float32)
-
-
-def adjusted_p(values_CK: FloatArray, random: np.random.Generator) -> FloatArray:
-    """For each configuration the p-value of the hypothesis that none is better, (configurations,).
-
-    The test of configuration c takes the largest of the one-sided paired t-statistics of c against every other
-    configuration, and compares it with its values under sign flips of whole folds. Flipping a fold flips it for
-    all competitors, so their dependence is kept and nothing is lost to Bonferroni (max-T: Westfall & Young,
-    "Resampling-Based Multiple Testing", 1993; Romano & Wolf, JASA 100, 2005). The configurations whose test does
-    not reject are a confidence set for the best (multiple comparisons with the best: Hsu, Annals of Statistics
-    12, 1984). Comparing all with the lowest observed mean instead would compare with a competitor that the data
-    have chosen; here each is held against all others, and the truly best one is rejected with probability alpha.
-    Against itself a configuration has t = 0, so that the p-value of the lowest mean is 1.
-
-    Exact where the differences in a fold are jointly symmetric about equal means, be their tails heavy or not.
-    Strong skewness makes it liberal: what ten folds did not show, such as a rare collapse, no test can know.
-    `scipy.stats.permutation_test` is the same test for a single pair.
-
-    Args:
-        values_CK: (configurations, folds), finite.
-    """
-    count, folds = values_CK.shape
-    if folds == 1 or count == 1:
-        return np.ones(count)
-    flips_KF = sign_flips(folds, random)
-    centred_CK = values_CK - values_CK.mean(axis=0)
-    p = np.empty(count)
-    for index in range(count):
-        differences_CK = centred_CK[index] - centred_CK
-        # A flip leaves the sum of squares as it is, and t rises with r = sum / sqrt(folds × sum of squares).
-        length_C = np.sqrt(folds * np.einsum("ck,ck->c", differences_CK, differences_CK))
-        length_C[length_C == 0.0] = 1.0
-        r_CF = (differences_CK / length_C[:, None]).astype(np.float32) @ flips_KF
-        highest_F, lowest_F = r_CF.max(axis=0), r_CF.min(axis=0)
-        least = highest_F[0] - SAME
-        p[index] = ((highest_F >= least).sum() + (-lowest_F >= least).sum()) / (2 * flips_KF.shape[1])
-    return p
-
-
 def probability_best(values_CK: FloatArray, inside: IntArray, weights_BK: FloatArray) -> FloatArray:
     """For each configuration the probability that its true mean is the lowest, (configurations,), summing to 1.
 
@@ -248,21 +187,42 @@ def probability_best(values_CK: FloatArray, inside: IntArray, weights_BK: FloatA
     Args:
         weights_BK: (bootstrap samples, folds), rows sum to 1.
     """
-    folds = values_CK.shape[1]
+    count, folds = values_CK.shape
     centred_CK = values_CK - values_CK[inside].mean(axis=0)
     means = centred_CK.mean(axis=1)
-    # The bootstrap's variance of a mean lacks the factor n / (n − 1).
-    deviations_BC = (weights_BK @ centred_CK.T - means) * np.sqrt(folds / (folds - 1))
+    shrunk, kept = means.copy(), np.ones(count)
     if len(inside) > 2:
         noise = centred_CK[inside].var(axis=1, ddof=1) / folds
-        centre, kept = shrinkage(means[inside], noise)
-        means[inside] = centre + kept * (means[inside] - centre)
-        deviations_BC[:, inside] *= np.sqrt(kept)
-    drawn_BC = means + deviations_BC
+        centre, kept[inside] = shrinkage(means[inside], noise)
+        shrunk[inside] = centre + kept[inside] * (means[inside] - centre)
+    # The bootstrap's variance of a mean lacks the factor n / (n − 1).
+    widening = np.sqrt(folds / (folds - 1))
+
+    def drawn() -> Iterator[tuple[slice, FloatArray]]:
+        for block in blocks(count):
+            deviations_BC = (weights_BK @ centred_CK[block].T - means[block]) * (
+                widening * np.sqrt(kept[block])
+            )
+            yield block, shrunk[block] + deviations_BC
+
+    lowest_B, largest = np.full(len(weights_BK), np.inf), 0.0
+    for _, drawn_BC in drawn():
+        np.minimum(lowest_B, drawn_BC.min(axis=1), out=lowest_B)
+        largest = max(largest, float(np.abs(drawn_BC).max()))
     # Equal ones share a sample.
-    scale = 1e-12 * (1.0 + np.abs(drawn_BC).max())
-    lowest_BC = drawn_BC <= drawn_BC.min(axis=1, keepdims=True) + scale
-    return np.asarray((lowest_BC / lowest_BC.sum(axis=1, keepdims=True)).mean(axis=0))
+    limit_B = (lowest_B + 1e-12 * (1.0 + largest))[:, None]
+    sharing_B = np.zeros(len(weights_BK))
+    for _, drawn_BC in drawn():
+        sharing_B += (drawn_BC <= limit_B).sum(axis=1)
+    found = np.empty(count)
+    for block, drawn_BC in drawn():
+        found[block] = (1.0 / sharing_B) @ (drawn_BC <= limit_B) / len(weights_BK)
+    return found
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """So many configurations in their order, a block at a time."""
+    return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
 
 
 def shrinkage(means: FloatArray, noise: FloatArray) -> tuple[float, FloatArray]:
@@ -295,7 +255,13 @@ def expected_optimism(values_CK: FloatArray, weights_BK: FloatArray) -> float:
         values_CK: (configurations, folds), the lowest mean first.
         weights_BK: (bootstrap samples, folds).
     """
-    chosen_B = (weights_BK @ values_CK.T).argmin(axis=1)
+    chosen_B, lowest_B = np.zeros(len(weights_BK), np.intp), np.full(len(weights_BK), np.inf)
+    for block in blocks(len(values_CK)):
+        means_BC = weights_BK @ values_CK[block].T
+        best_B = means_BC.argmin(axis=1)
+        means_B = means_BC[np.arange(len(best_B)), best_B]
+        lower_B = means_B < lowest_B
+        lowest_B[lower_B], chosen_B[lower_B] = means_B[lower_B], block.start + best_B[lower_B]
     left_out_BK = weights_BK == 0.0
     some_B = left_out_BK.any(axis=1)
     if not some_B.any():

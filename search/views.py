@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from search.catalogue import StoredStudy
 from search.checked import required
 from search.clock import now
+from search.concealment import conceal
 from search.database import Database
 from search.faults import deleted_meanwhile
 from search.states import COVERED, State
@@ -72,27 +74,56 @@ class Progress:
         return self.count(State.PENDING, State.RUNNING)
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How configurations of which none is finished ended."""
+
+    counts: Mapping[str, int]
+    """By state."""
+    example: str | None
+    """Key and reason of the first that has one."""
+
+    def __str__(self) -> str:
+        """Part of a sentence."""
+        over = {
+            state.value: self.counts.get(state, 0) for state in (State.DIVERGED, State.PRUNED, State.FAILED)
+        }
+        left = self.counts.get(State.PENDING, 0) + self.counts.get(State.RUNNING, 0)
+        if not any(over.values()):
+            return "no configuration is finished yet"
+        said = [f"{count} {state}" for state, count in over.items() if count]
+        if left:
+            said.append(f"{left} still to be trained")
+        example = "" if self.example is None else f" (for example {conceal(self.example)})"
+        return f"no configuration is finished: {', '.join(said)}{example}"
+
+
 def progress(database: Database, study: StoredStudy, limit: int | None = None) -> Progress:
     """How far a study is."""
+    with database.snapshot() as connection:
+        return seen(connection, study, limit)
+
+
+def seen(connection: Connection, study: StoredStudy, limit: int | None = None) -> Progress:
+    """As `progress`, as a transaction sees it."""
     within = [columns.study_id == study.id]
     if limit is not None:
         within.append(columns.rank < limit)
-    with database.read() as connection:
-        states = connection.execute(
-            select(columns.state, func.count()).where(*within).group_by(columns.state)
-        ).all()
-        failed = connection.execute(
-            select(columns.key, columns.reason)
-            .where(*within, columns.state == State.FAILED)
-            .order_by(columns.rank)
-        ).all()
-        recent = connection.execute(
-            select(func.count()).where(
-                *within, columns.state.in_(COVERED), columns.finished_at > now() - 60.0
-            )
-        ).scalar_one()
+    states = connection.execute(
+        select(columns.state, func.count()).where(*within).group_by(columns.state)
+    ).all()
+    failed = connection.execute(
+        select(columns.key, columns.reason)
+        .where(*within, columns.state == State.FAILED)
+        .order_by(columns.rank)
+    ).all()
+    # Asked for once: SQLite would work it out for every row.
+    minute_ago = select(now() - 60.0).scalar_subquery()
+    recent = connection.execute(
+        select(func.count()).where(*within, columns.state.in_(COVERED), columns.finished_at > minute_ago)
+    ).scalar_one()
+    top = ranked(connection, study, 1, limit)
     counts: Counter[str] = Counter(dict(states))
-    top = best(database, study, 1, limit)
     return Progress(
         study=study.name,
         metric=study.definition.metric,
@@ -106,6 +137,12 @@ def progress(database: Database, study: StoredStudy, limit: int | None = None) -
 
 def best(database: Database, study: StoredStudy, top: int, limit: int | None = None) -> list[Ranked]:
     """The `top` finished configurations by the study's value, the best first; ties in the order of the grid."""
+    with database.read() as connection:
+        return ranked(connection, study, top, limit)
+
+
+def ranked(connection: Connection, study: StoredStudy, top: int, limit: int | None = None) -> list[Ranked]:
+    """As `best`, as a transaction sees it."""
     statement = (
         select(configurations)
         .where(columns.study_id == study.id, columns.state == State.FINISHED)
@@ -114,10 +151,9 @@ def best(database: Database, study: StoredStudy, top: int, limit: int | None = N
     )
     if limit is not None:
         statement = statement.where(columns.rank < limit)
-    with database.read() as connection:
-        rows = connection.execute(statement).all()
-        for row in rows:
-            required(configurations.name, row, "value", "seconds")
+    rows = connection.execute(statement).all()
+    for row in rows:
+        required(configurations.name, row, "value", "seconds")
     return [
         Ranked(
             place,
@@ -129,6 +165,22 @@ def best(database: Database, study: StoredStudy, top: int, limit: int | None = N
         )
         for place, row in enumerate(rows, start=1)
     ]
+
+
+def ended_without(connection: Connection, study: StoredStudy, limit: int | None = None) -> Ended:
+    """How the configurations of a study ended of which none is finished."""
+    within = [columns.study_id == study.id]
+    if limit is not None:
+        within.append(columns.rank < limit)
+    states = connection.execute(select(columns.state, func.count()).where(*within).group_by(columns.state))
+    first = connection.execute(
+        select(columns.key, columns.reason)
+        .where(*within, columns.state.in_((State.DIVERGED, State.PRUNED, State.FAILED)))
+        .order_by(columns.rank)
+        .limit(1)
+    ).first()
+    counts = {state: count for state, count in states}  # noqa: C416 - rows are no pairs to a checker
+    return Ended(counts, None if first is None else f"{first.key}: {first.reason}")
 
 
 # Optuna's own tables, in words: to import Optuna for it would take longer than all else that looking needs.

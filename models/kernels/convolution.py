@@ -1,10 +1,11 @@
 """The two convolutions of CLeNet with their ReLU and max-pooling, one image at a time, and their gradients.
 
-Channels lie last, so that vectors run over them. Layouts of one image, flat float32 unless said:
+Channels lie last, so that vectors run over them. Layouts of one image, flat float32 unless said; P is 16 where a
+register holds sixteen lanes, the last four then being zero, else 12:
 
 * image: (C, 16, 16), the 14×14 image within a border of zeros
-* first weights: (C, 3, 3, 12); first pooled output: (8, 8, 12), 7×7 after a first row and column of zeros
-* second weights: (32, 3, 3, 12), and for the forward pass transformed to (4, 4, 12, 32)
+* first weights: (C, 3, 3, P); first pooled output: (8, 8, P), 7×7 after a first row and column of zeros
+* second weights: (32, 3, 3, P), and for the forward pass transformed to (4, 4, 12, 32)
 * second pooled output: (3, 3, 32)
 * windows: a bit for every pooling window of the first convolution whose 4×4 pixels are not all zero, 8·y + x;
   the others (two fifths, in MNIST) are known without computing
@@ -17,29 +18,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.kernels.emit import LANES, WIDE, Address, Count, Emitter, chunks, vector_kernel
+from models.kernels.emit import LANES, UNIT, WIDE, Emitter, chunks
+from models.kernels.intrinsic import Address, Count, vector_kernel
 
 IMAGE = 16  # Side of an image with its border.
 MAPS1, MAPS2 = 12, 32
+PIXEL = WIDE if LANES == WIDE else MAPS1  # A pixel's maps, as they lie.
 SIDE1, SIDE2 = 7, 3  # Sides of the pooled outputs.
-ROW1 = (SIDE1 + 1) * MAPS1  # One row of the first output, with its border.
+ROW1 = (SIDE1 + 1) * PIXEL  # One row of the first output, with its border.
 SIZE1 = (SIDE1 + 1) * ROW1
 PLACES1 = SIDE1 * ROW1
 WINDOWS1 = sum(1 << (8 * y + x) for y in range(SIDE1) for x in range(SIDE1))  # A bit for every window.
 SIZE2 = SIDE2 * SIDE2 * MAPS2
-RUN = 3 * MAPS1  # The inputs of three neighbouring taps lie side by side.
-TAPS2 = 3 * RUN
-SPACED2 = -(-TAPS2 // WIDE) * WIDE  # A map's taps, as `source_gradient2` reads them.
+TAPS2 = 9 * PIXEL
 CELLS2 = SIDE2 * SIDE2
+SPAN2 = 2 if LANES == WIDE else 1  # Wide vectors of maps that `forward2` sums at once: twelve registers.
 INPUTS2 = 16 * CELLS2 * WIDE  # The transformed inputs of `forward2`.
-SCRATCH2 = INPUTS2 + 16 * SIDE2 * WIDE  # All that it needs beside.
-CHUNK2 = 3  # Images whose surviving maxima are noted at once: 27 of the 32 bits of a word.
+SCRATCH2 = INPUTS2 + 16 * SIDE2 * SPAN2 * WIDE  # All that it needs beside.
+SCRATCH_WEIGHTS = 9 * UNIT * WIDE  # What `winograd_weights` needs.
+CHUNK2 = 7  # Images whose surviving maxima are noted at once: 63 of the 64 bits of a word.
 
 # Where a window's four places and a kernel's nine taps meet the 4×4 pixels around it.
 _PIXELS = [(row, column) for row in range(4) for column in range(4)]
 _WINDOW = [(row, column) for row in range(2) for column in range(2)]
 # Where the patches of the second convolution's places begin, from the first one's.
-_PATCHES = [row * ROW1 + column * MAPS1 for row, column in _WINDOW]
+_PATCHES = [row * ROW1 + column * PIXEL for row, column in _WINDOW]
 
 
 def _meetings(row: int, column: int) -> list[tuple[int, int]]:
@@ -54,7 +57,7 @@ def _meetings(row: int, column: int) -> list[tuple[int, int]]:
 def _window(e: Emitter, n: Any, image: Any) -> tuple[Any, Any]:
     """Of window n, the first pixel's address and the offset in the output inside its border."""
     row = e.mul(e.quotient(n, 8), 2 * IMAGE - 2 * 8)  # Beyond what 2·n has of it.
-    return e.at(image, row, e.mul(n, 2)), e.mul(n, MAPS1)
+    return e.at(image, row, e.mul(n, 2)), e.mul(n, PIXEL)
 
 
 def _forward1(channels: int) -> Any:
@@ -64,11 +67,11 @@ def _forward1(channels: int) -> Any:
         positions: Address,
     ) -> None:  # fmt: skip
         """First convolution, ReLU and pooling of one image; the border of the output is not touched."""
-        inside = e.at(output, ROW1 + MAPS1)
-        for first, lanes in chunks(MAPS1):
+        inside = e.at(output, ROW1 + PIXEL)
+        for first, lanes in chunks(PIXEL):
             start = e.load(e.at(bias, first), lanes)
             # Read once: they stay in registers.
-            taps = [e.load(e.at(weights, tap * MAPS1 + first), lanes) for tap in range(9 * channels)]
+            taps = [e.load(e.at(weights, tap * PIXEL + first), lanes) for tap in range(9 * channels)]
             with e.loop_over_bits(windows) as n:
                 corner, at = _window(e, n, image)
                 sums = [start] * len(_WINDOW)
@@ -81,7 +84,7 @@ def _forward1(channels: int) -> Any:
                 e.store(e.relu(best), e.at(inside, first, at))
                 e.store(position, e.at(positions, first, at))
             with e.loop_over_bits(e.missing(windows, WINDOWS1)) as n:
-                at = e.mul(n, MAPS1)
+                at = e.mul(n, PIXEL)
                 e.store(e.relu(start), e.at(inside, first, at))
                 e.store(e.integers(0, lanes), e.at(positions, first, at))
 
@@ -95,15 +98,15 @@ def _backward1(channels: int) -> Any:
         weights: Address, bias: Address,
     ) -> None:  # fmt: skip
         """Adds one image's gradients of the first weights and bias, given that of the pooled output."""
-        for first, lanes in chunks(MAPS1):
+        for first, lanes in chunks(PIXEL):
 
             def alive(at: Any, first: int = first, lanes: int = lanes) -> Any:
                 """The gradient where ReLU let it pass."""
-                here, there = (e.at(base, ROW1 + MAPS1 + first, at) for base in (gradient, output))
+                here, there = (e.at(base, ROW1 + PIXEL + first, at) for base in (gradient, output))
                 return e.select(e.positive(e.load(there, lanes)), e.load(here, lanes), e.zeros(lanes))
 
             for channel in range(channels):
-                taps = [e.at(weights, (9 * channel + tap) * MAPS1 + first) for tap in range(9)]
+                taps = [e.at(weights, (9 * channel + tap) * PIXEL + first) for tap in range(9)]
                 sums = [e.variable(e.load(tap, lanes)) for tap in taps]
                 total = e.variable(e.load(e.at(bias, first), lanes))
                 with e.loop_over_bits(windows) as n:
@@ -121,7 +124,7 @@ def _backward1(channels: int) -> Any:
                     e.store(e.get(place), tap_at)
                 if channel == 0:
                     with e.loop_over_bits(e.missing(windows, WINDOWS1)) as n:
-                        e.set(total, e.add(e.get(total), alive(e.mul(n, MAPS1))))
+                        e.set(total, e.add(e.get(total), alive(e.mul(n, PIXEL))))
                     e.store(e.get(total), e.at(bias, first))
 
     return backward1
@@ -146,7 +149,7 @@ def _input_transform(e: Emitter, d: list[Any]) -> list[Any]:
 def _weight_transform(e: Emitter, g: list[Any]) -> list[Any]:
     """G g for g of three."""
     outer = e.add(g[0], g[2])
-    half = e.half(WIDE)
+    half = e.constant(0.5, WIDE)
     return [g[0], e.multiply(half, e.add(outer, g[1])), e.multiply(half, e.subtract(outer, g[1])), g[2]]
 
 
@@ -162,17 +165,30 @@ def _both_ways(transform: Any, e: Emitter, square: list[list[Any]]) -> list[list
 
 
 @vector_kernel
-def winograd_weights(e: Emitter, turned: Address, transformed: Address) -> None:
-    """Second weights (3, 3, 12, 32) as `forward2` reads them, (4, 4, 12, 32)."""
-    with e.loop(MAPS1 * MAPS2 // WIDE) as vector:
-        at = e.mul(vector, WIDE)
-        taps = [
-            [e.load(e.at(turned, (3 * row + column) * MAPS1 * MAPS2, at), WIDE) for column in range(3)]
-            for row in range(3)
-        ]
-        for row, values in enumerate(_both_ways(_weight_transform, e, taps)):
-            for column, value in enumerate(values):
-                e.store(value, e.at(transformed, (4 * row + column) * MAPS1 * MAPS2, at))
+def winograd_weights(e: Emitter, weights: Address, scratch: Address, transformed: Address) -> None:
+    """Second weights (32, 3, 3, P) as `forward2` reads them, (4, 4, 12, 32); `scratch` holds (9, 8, 16)."""
+    with e.loop(MAPS2 // WIDE) as part:
+        maps = e.mul(part, WIDE)
+        # Blocks of 8×8 are transposed, of which the second overlaps the first in four channels.
+        for channels in (0, MAPS1 - UNIT):
+            for tap in range(9):
+                first = e.at(weights, e.mul(maps, TAPS2), tap * PIXEL + channels)
+                low, high = (
+                    e.transposed([e.load(e.at(first, (half + m) * TAPS2), UNIT) for m in range(UNIT)])
+                    for half in (0, UNIT)
+                )
+                for number, (a, b) in enumerate(zip(low, high, strict=True)):
+                    e.store(e.joined(a, b), e.at(scratch, (tap * UNIT + number) * WIDE))
+            with e.loop(UNIT) as channel:
+                source = e.at(scratch, e.mul(channel, WIDE))
+                target = e.at(transformed, e.mul(e.sum(channel, channels), MAPS2), maps)
+                taps = [
+                    [e.load(e.at(source, (3 * row + column) * UNIT * WIDE), WIDE) for column in range(3)]
+                    for row in range(3)
+                ]
+                for row, values in enumerate(_both_ways(_weight_transform, e, taps)):
+                    for column, value in enumerate(values):
+                        e.store(value, e.at(target, (4 * row + column) * MAPS1 * MAPS2))
 
 
 @vector_kernel
@@ -183,75 +199,73 @@ def forward2(
     """Second convolution, ReLU and pooling of one image, from weights transformed to (4, 4, 12, 32).
 
     `image` is where the source begins in the first outputs of the batch.
-    `scratch` holds the transformed inputs (4, 4, 3, 3, 16), of which the last four lanes are of no meaning (the
-    next pixel's), and for one row of cells their products with 16 maps, (4, 4, 3, 16).
+    `scratch` holds the transformed inputs (4, 4, 3, 3, 16), of which the last four lanes are of no meaning, and for one
+    row of cells their products with the maps summed at once, (4, 4, 3, 16 or 32).
     """
     products = e.at(scratch, INPUTS2)
+    span = SPAN2 * WIDE
     with e.loop(SIDE2) as y, e.loop(SIDE2) as x:
-        corner = e.at(source, e.mul(y, 2 * ROW1), e.mul(x, 2 * MAPS1))
+        corner = e.at(source, e.mul(y, 2 * ROW1), e.mul(x, 2 * PIXEL))
         cell = e.at(scratch, e.mul(y, SIDE2 * WIDE), e.mul(x, WIDE))
         pixels = [
-            [e.load(e.at(corner, row * ROW1 + column * MAPS1), WIDE) for column in range(4)]
+            [e.load(e.at(corner, row * ROW1 + column * PIXEL), WIDE) for column in range(4)]
             for row in range(4)
         ]
         for row, values in enumerate(_both_ways(_input_transform, e, pixels)):
             for column, value in enumerate(values):
                 e.store(value, e.at(cell, (4 * row + column) * CELLS2 * WIDE))
-    with e.loop(MAPS2 // WIDE) as half, e.loop(SIDE2) as y:
-        first = e.mul(half, WIDE)
-        # Two of the sixteen and three cells: six sums, or twelve where a register holds eight lanes.
+    with e.loop(MAPS2 // span) as part, e.loop(SIDE2) as y:
+        first = e.mul(part, span)
+        # Two of the sixteen, three cells, and 16 or 32 maps: twelve sums in registers.
         with e.loop(16 // 2) as two:
             inputs = e.at(scratch, e.mul(two, 2 * CELLS2 * WIDE), e.mul(y, SIDE2 * WIDE))
             here = e.at(weights, e.mul(two, 2 * MAPS1 * MAPS2), first)
-            sums: dict[tuple[int, int], Any] = {}
+            sums: dict[tuple[int, int, int], Any] = {}
             for channel in range(MAPS1):
                 for number in range(2):
-                    column = e.load(e.at(here, (number * MAPS1 + channel) * MAPS2), WIDE)
+                    columns = [
+                        e.load(e.at(here, (number * MAPS1 + channel) * MAPS2 + at), WIDE)
+                        for at in range(0, span, WIDE)
+                    ]
                     for x in range(SIDE2):
-                        place = (number * CELLS2 + x) * WIDE
-                        factor = e.broadcast(e.at(inputs, place + channel), WIDE)
-                        before = sums.get((number, x))
-                        sums[number, x] = (
-                            e.fma(factor, column, before) if before else e.multiply(factor, column)
-                        )
-            for (number, x), value in sums.items():
-                e.store(value, e.at(products, e.mul(two, 2 * SIDE2 * WIDE), (number * SIDE2 + x) * WIDE))
-        start = e.load(e.at(bias, first), WIDE)
-        for x in range(SIDE2):
+                        factor = e.broadcast(e.at(inputs, (number * CELLS2 + x) * WIDE + channel), WIDE)
+                        for vector, column in enumerate(columns):
+                            before = sums.get((number, x, vector))
+                            sums[number, x, vector] = (
+                                e.fma(factor, column, before) if before else e.multiply(factor, column)
+                            )
+            for (number, x, vector), value in sums.items():
+                place = (number * SIDE2 + x) * span + vector * WIDE
+                e.store(value, e.at(products, e.mul(two, 2 * SIDE2 * span), place))
+        for x, at in ((x, at) for x in range(SIDE2) for at in range(0, span, WIDE)):
+            start = e.load(e.at(bias, first, at), WIDE)
             square = [
-                [e.load(e.at(products, ((4 * row + column) * SIDE2 + x) * WIDE), WIDE) for column in range(4)]
+                [
+                    e.load(e.at(products, ((4 * row + column) * SIDE2 + x) * span + at), WIDE)
+                    for column in range(4)
+                ]
                 for row in range(4)
             ]
             values = [
                 e.add(value, start) for row in _both_ways(_output_transform, e, square) for value in row
             ]
-            best, patch = e.first_maximum(values, [x * 2 * MAPS1 + offset for offset in _PATCHES])
-            e.store(e.relu(best), e.at(output, e.mul(y, SIDE2 * MAPS2), x * MAPS2, first))
-            e.store(
-                e.plus(patch, e.sum(image, e.mul(y, 2 * ROW1))),
-                e.at(positions, e.mul(y, SIDE2 * MAPS2), x * MAPS2, first),
-            )
+            best, patch = e.first_maximum(values, [x * 2 * PIXEL + offset for offset in _PATCHES])
+            here = e.sum(e.mul(y, SIDE2 * MAPS2), e.sum(first, x * MAPS2 + at))
+            e.store(e.relu(best), e.at(output, here))
+            e.store(e.plus(patch, e.sum(image, e.mul(y, 2 * ROW1))), e.at(positions, here))
 
 
-def _pieces() -> list[tuple[int, int]]:
-    """A map's taps as (first, lanes), cut where a run or a wide vector ends and into powers of two."""
-    pieces, tap = [], 0
-    while tap < TAPS2:
-        room = min(WIDE - tap % WIDE, RUN - tap % RUN)
-        pieces.append((tap, min(1 << (room.bit_length() - 1), tap % WIDE & -(tap % WIDE) or WIDE)))
-        tap += pieces[-1][1]
-    return pieces
+def _pieces() -> list[tuple[int, int, int]]:
+    """The nine taps of a map as vectors (offset in the inputs, offset in the weights, lanes).
+
+    A row's three taps lie side by side. Nine vectors of sixteen lanes, or fifteen of eight and four, which with one
+    factor fill the registers.
+    """
+    run = 3 * PIXEL
+    return [(row * ROW1 + at, row * run + at, lanes) for row in range(3) for at, lanes in chunks(run)]
 
 
-# The three runs of inputs that a position of the second convolution reads, as (offset, weights' offset).
-# Fifteen vectors, which with one factor fill sixteen registers. The last vector of a run overlaps the one
-# before it: both come to the same values there, and whichever is stored last is right.
-_RUNS = [(row * ROW1 + at, row * RUN + at) for row in range(3) for at in (0, 8, 16, 24, RUN - LANES)]
-
-
-# The pieces of 4, 8 or 16 lanes in which the wide vectors of a map's taps meet the runs: (vector, lane, lanes,
-# offset in the inputs).
-_PARTS = [(tap // WIDE, tap % WIDE, lanes, tap // RUN * ROW1 + tap % RUN) for tap, lanes in _pieces()]
+_PIECES = _pieces()
 
 
 @vector_kernel
@@ -265,21 +279,24 @@ def weight_gradient2(
     ReLU let it live: a bit is noted for each, in one word per output map, so that the map's gradient stays in
     registers over all of them.
     """
-    words = e.variable(e.integers(0, MAPS2))
+    words = [e.variable(e.integers(0, MAPS2)) for _ in range(2)]
     with e.loop(e.mul(images, CELLS2)) as cell:
         alive = e.nonzero(e.load(e.at(gradient, e.mul(cell, MAPS2)), MAPS2))
-        e.set(words, e.with_bit(e.get(words), alive, cell))
-    e.store(e.get(words), survivors)
+        for place, word in zip(words, e.with_bit([e.get(word) for word in words], alive, cell), strict=True):
+            e.set(place, word)
+    lower, upper = survivors, e.at(survivors, MAPS2)
+    e.store(e.get(words[0]), lower)
+    e.store(e.get(words[1]), upper)
     with e.loop(MAPS2) as m:
-        taps = [e.at(weight_gradient, e.mul(m, TAPS2), tap) for _, tap in _RUNS]
-        sums = [e.variable(e.load(tap)) for tap in taps]
-        with e.loop_over_bits(e.scalar(e.at(survivors, m))) as cell:
+        taps = e.at(weight_gradient, e.mul(m, TAPS2))
+        sums = [e.variable(e.load(e.at(taps, tap), lanes)) for _, tap, lanes in _PIECES]
+        with e.loop_over_bits(e.scalar_word(e.at(lower, m), e.at(upper, m))) as cell:
             patch = e.at(source, e.scalar_index(e.at(positions, e.mul(cell, MAPS2), m)))
-            value = e.broadcast(e.at(gradient, e.mul(cell, MAPS2), m))
-            for place, (at, _) in zip(sums, _RUNS, strict=True):
-                e.set(place, e.fma(value, e.load(e.at(patch, at)), e.get(place)))
-        for place, tap in zip(sums, taps, strict=True):
-            e.store(e.get(place), tap)
+            value = e.scalar(e.at(gradient, e.mul(cell, MAPS2), m))
+            for place, (at, _, lanes) in zip(sums, _PIECES, strict=True):
+                e.set(place, e.fma(e.spread(value, lanes), e.load(e.at(patch, at), lanes), e.get(place)))
+        for place, (_, tap, _) in zip(sums, _PIECES, strict=True):
+            e.store(e.get(place), e.at(taps, tap))
 
 
 @vector_kernel
@@ -300,47 +317,27 @@ def source_gradient2(
     with e.loop(SIDE2) as y, e.loop(SIDE2) as x:
         cell = e.at(gradient, e.mul(y, SIDE2 * MAPS2), e.mul(x, MAPS2))
         held = e.at(positions, e.mul(y, SIDE2 * MAPS2), e.mul(x, MAPS2))
-        first = e.sum(e.mul(y, 2 * ROW1), e.mul(x, 2 * MAPS1))
+        first = e.sum(e.mul(y, 2 * ROW1), e.mul(x, 2 * PIXEL))
         for offset in _PATCHES:
             corner = e.at(source_gradient, first, offset)
             patch = e.sum(e.sum(image, first), offset)
             # A bit for every output map whose maximum lay at this place and passes a gradient on.
             bits = e.bits(
                 [
-                    e.both(e.equal(e.load(e.at(held, m)), patch), e.nonzero(e.load(e.at(cell, m))))
-                    for m, _ in chunks(MAPS2)
+                    e.both(
+                        e.equal(e.load(e.at(held, m), lanes), patch), e.nonzero(e.load(e.at(cell, m), lanes))
+                    )
+                    for m, lanes in chunks(MAPS2)
                 ]
             )
-            sums = [e.variable(e.zeros(WIDE)) for _ in range(0, SPACED2, WIDE)]
+            sums = [e.variable(e.zeros(lanes)) for _, _, lanes in _PIECES]
             with e.loop_over_bits(bits) as m:
-                gradient_m = e.broadcast(e.at(cell, m), WIDE)
-                taps = e.at(weights, e.mul(m, SPACED2))
-                for number, place_sum in enumerate(sums):
-                    tap = e.load(e.at(taps, number * WIDE), WIDE)
-                    e.set(place_sum, e.fma(gradient_m, tap, e.get(place_sum)))
+                value = e.scalar(e.at(cell, m))
+                taps = e.at(weights, e.mul(m, TAPS2))
+                for place, (_, tap, lanes) in zip(sums, _PIECES, strict=True):
+                    e.set(place, e.fma(e.spread(value, lanes), e.load(e.at(taps, tap), lanes), e.get(place)))
             # Added only now, when the stores of the place before, which these overlap, have left the
             # processor's store buffer.
-            for number, lane, lanes, at in _PARTS:
+            for place, (at, _, lanes) in zip(sums, _PIECES, strict=True):
                 here = e.at(corner, at)
-                part = e.part(e.get(sums[number]), lane, lanes)
-                e.store(e.add(e.load(here, lanes), part), here)
-
-
-@vector_kernel
-def spaced_taps(e: Emitter, weights: Address, spaced: Address) -> None:
-    """Second weights (32, 108) as (32, 112), every map's on a cache line; the last four are of no meaning."""
-    with e.loop(MAPS2) as m:
-        for at in range(0, SPACED2, WIDE):
-            e.store(e.load(e.at(weights, e.mul(m, TAPS2), at), WIDE), e.at(spaced, e.mul(m, SPACED2), at))
-
-
-@vector_kernel
-def taps_first(e: Emitter, weights: Address, turned: Address) -> None:
-    """Second weights (32, 108) as (108, 32), for the forward pass; the last block of 8×8 overlaps."""
-    with e.loop(MAPS2 // LANES) as block:
-        source = e.at(weights, e.mul(block, LANES * TAPS2))
-        target = e.at(turned, e.mul(block, LANES))
-        for tap in [*range(0, TAPS2 - LANES, LANES), TAPS2 - LANES]:
-            rows = [e.load(e.at(source, m * TAPS2 + tap)) for m in range(LANES)]
-            for number, row in enumerate(e.transposed(rows)):
-                e.store(row, e.at(target, (tap + number) * MAPS2))
+                e.store(e.add(e.load(here, lanes), e.get(place)), here)

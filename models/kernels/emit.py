@@ -1,26 +1,37 @@
 """A small vocabulary for writing vector kernels as LLVM IR, called from Numba functions.
 
 A kernel is a Python function over an `Emitter` that *generates* code: Python loops unroll, `Emitter.loop`
-makes a loop at run time, and values are vectors of 8 float32 lanes (or fewer, at the edge of a row). LLVM
-turns them into the processor's own vectors, whatever their width, so that a kernel is said once for every
-processor; and because every kernel fixes its own order of additions, its result is the same bits however it
-is called.
+makes a loop at run time, and values are vectors of float32 lanes. Lanes run over outputs, and every kernel fixes
+the order in which an output's terms are added, so that the width of the vectors changes no bit. Products that are
+added are always fused (`llvm.fma`), never at the compiler's choice (`llvm.fmuladd`).
 """
 
 from __future__ import annotations
 
-import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils as _cgutils
-from numba.core import types
-from numba.extending import intrinsic
+from numba.core.registry import cpu_target
 
-LANES = 8
-WIDE = 2 * LANES  # One register where there are 512-bit ones, else two.
+
+def _lanes() -> int:
+    """The float32 lanes of a register of the processor that Numba compiles for: 16 with AVX-512, else 8.
+
+    Processors with vectors of four lanes get 8 too, which LLVM splits.
+    """
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    wanted = {"+avx512f", "+avx512dq", "+avx512vl", "+avx512bw"}
+    return 16 if wanted <= set(features.split(",")) else 8
+
+
+LANES = _lanes()
+UNIT = 8  # Rows of the linear layers are padded to whole units, of which a vector holds one or two.
+WIDE = 16  # One register where there are 512-bit ones, else two.
 
 cgutils: Any = _cgutils  # Without annotations.
 
@@ -71,6 +82,18 @@ class Emitter:
         element = address.type.pointee
         return self._b.load(self._b.bitcast(address, ir.VectorType(element, lanes).as_pointer()), align=4)
 
+    def store_scalar(self, value: Value, address: Value) -> None:
+        """Writes one element."""
+        self._b.store(value, address)
+
+    def prefetch(self, address: Value) -> None:
+        """Asks for the cache line of an address, which need not be one's own."""
+        byte = ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            self._b.module, ir.FunctionType(ir.VoidType(), [byte, *[_INT32] * 3]), "llvm.prefetch.p0"
+        )
+        self._b.call(function, [self._b.bitcast(address, byte), *(ir.Constant(_INT32, n) for n in (0, 3, 1))])
+
     def store(self, value: Value, address: Value) -> None:
         """Writes a vector to consecutive elements."""
         self._b.store(value, self._b.bitcast(address, value.type.as_pointer()), align=4)
@@ -98,19 +121,19 @@ class Emitter:
         """Float zeros."""
         return ir.Constant(ir.VectorType(_FLOAT, lanes), [0.0] * lanes)
 
-    def half(self, lanes: int = LANES) -> Value:
-        """One half in every lane."""
-        return ir.Constant(ir.VectorType(_FLOAT, lanes), [0.5] * lanes)
+    def constant(self, value: float, lanes: int = LANES) -> Value:
+        """A number in every lane."""
+        return ir.Constant(ir.VectorType(_FLOAT, lanes), [float(np.float32(value))] * lanes)
 
     def integers(self, value: int, lanes: int = LANES) -> Value:
         """One 32-bit integer constant in every lane."""
         return ir.Constant(ir.VectorType(_INT32, lanes), [value] * lanes)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
-        """a · b + c, fused where the processor can."""
+        """a · b + c, rounded once."""
         vector = a.type
         function = cgutils.get_or_insert_function(
-            self._b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{vector.count}f32"
+            self._b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{vector.count}f32"
         )
         return self._b.call(function, [a, b, c])
 
@@ -121,6 +144,10 @@ class Emitter:
     def subtract(self, a: Value, b: Value) -> Value:
         """a - b."""
         return self._b.fsub(a, b)
+
+    def negative(self, a: Value) -> Value:
+        """-a."""
+        return self._b.fneg(a)
 
     def positive(self, a: Value) -> Value:
         """Lanes above zero, as a mask; NaN is not above."""
@@ -140,13 +167,20 @@ class Emitter:
         """32-bit integers plus a number."""
         return self._b.add(a, self._spread_index(number, a.type.count))
 
-    def with_bit(self, bits: Value, mask: Value, number: Index) -> Value:
-        """32-bit integers with bit `number` set where the mask is set."""
-        one = self._b.shl(ir.Constant(_INDEX, 1), self.index(number))
-        lanes = bits.type.count
-        return self._b.or_(
-            bits, self._b.select(mask, self._spread_index(one, lanes), self.integers(0, lanes))
-        )
+    def with_bit(self, words: Sequence[Value], mask: Value, number: Index) -> list[Value]:
+        """Words of 64 bits, as vectors of their lower and upper 32, with bit `number` set where the mask is set."""
+        bit = self._b.shl(ir.Constant(_INDEX, 1), self.index(number))
+        lanes = mask.type.count
+        halves = (bit, self._b.lshr(bit, self.index(32)))
+        return [
+            self._b.or_(word, self._b.select(mask, self._spread_index(half, lanes), self.integers(0, lanes)))
+            for word, half in zip(words, halves, strict=True)
+        ]
+
+    def scalar_word(self, lower: Value, upper: Value) -> Value:
+        """A word of 64 bits from the addresses of its halves."""
+        low, high = (self._b.zext(self._b.load(half), _INDEX) for half in (lower, upper))
+        return self._b.or_(low, self._b.shl(high, self.index(32)))
 
     def _spread_index(self, number: Index, lanes: int) -> Value:
         if isinstance(number, int):
@@ -170,11 +204,13 @@ class Emitter:
         return self._b.and_(a, b)
 
     def bits(self, masks: Sequence[Value]) -> Value:
-        """Up to four masks of eight lanes as one 32-bit integer, the first lane lowest."""
-        result = ir.Constant(_INT32, 0)
-        for number, mask in enumerate(masks):
-            byte = self._b.zext(self._b.bitcast(mask, ir.IntType(LANES)), _INT32)
-            result = self._b.or_(result, self._b.shl(byte, ir.Constant(_INT32, number * LANES)))
+        """Masks of 32 lanes together as one 32-bit integer, the first lane lowest."""
+        result, shift = ir.Constant(_INT32, 0), 0
+        for mask in masks:
+            lanes = mask.type.count
+            part = self._b.zext(self._b.bitcast(mask, ir.IntType(lanes)), _INT32)
+            result = self._b.or_(result, self._b.shl(part, ir.Constant(_INT32, shift)))
+            shift += lanes
         return result
 
     @contextmanager
@@ -211,33 +247,40 @@ class Emitter:
             name = self._b.select(hit, self.integers(names[number], lanes), name)
         return best, name
 
-    def sum_lanes(self, vectors: Sequence[Value]) -> Value:
-        """Eight vectors of eight lanes to one: lane i is the sum of vector i's lanes, in a fixed order."""
-        level = list(vectors)
-        for shift in (1, 2, 4):
-            # Lane l of a pair's result holds, in the bit `shift` of l, which of the two it belongs to.
-            even = [lane - (lane & shift) + (LANES if lane & shift else 0) for lane in range(LANES)]
-            odd = [lane + shift for lane in even]
-            level = [
-                self.add(self._shuffle(a, b, even), self._shuffle(a, b, odd))
-                for a, b in zip(level[::2], level[1::2], strict=True)
-            ]
-        return level[0]
+    def total(self, a: Value) -> Value:
+        """The sum of a vector's lanes as a scalar, by halves: each half's lanes are added to the other's."""
+        while a.type.count > 1:
+            half = a.type.count // 2
+            a = self.add(self.part(a, 0, half), self.part(a, half, half))
+        return self._b.extract_element(a, ir.Constant(_INT32, 0))
 
     def transposed(self, rows: Sequence[Value]) -> list[Value]:
         """Eight vectors of eight lanes, transposed."""
         level = list(rows)
         for shift in (1, 2, 4):
-            low = [lane - (lane & shift) + (LANES if lane & shift else 0) for lane in range(LANES)]
+            low = [lane - (lane & shift) + (UNIT if lane & shift else 0) for lane in range(UNIT)]
             high = [lane + shift for lane in low]
             result = list(level)
-            for number in range(LANES):
+            for number in range(UNIT):
                 if not number & shift:
                     a, b = level[number], level[number + shift]
                     result[number] = self._shuffle(a, b, low)
                     result[number + shift] = self._shuffle(a, b, high)
             level = result
         return level
+
+    def widened(self, a: Value) -> Value:
+        """A vector with as many zeros behind it."""
+        return self.joined(a, self.zeros(a.type.count))
+
+    def joined(self, a: Value, b: Value) -> Value:
+        """The lanes of `a`, then those of `b`."""
+        return self._shuffle(a, b, list(range(2 * a.type.count)))
+
+    def halves(self, a: Value, b: Value) -> Value:
+        """The first half of `a`'s lanes, then the second half of `b`'s."""
+        lanes = a.type.count
+        return self._shuffle(a, b, [*range(lanes // 2), *range(lanes + lanes // 2, 2 * lanes)])
 
     def part(self, a: Value, first: int, lanes: int) -> Value:
         """Lanes first … first + lanes - 1 of a vector."""
@@ -253,29 +296,58 @@ class Emitter:
         )
         return self._b.call(function, [a])
 
-    def divide(self, a: Value, b: Value) -> Value:
-        """a / b."""
-        return self._b.fdiv(a, b)
-
     def multiply(self, a: Value, b: Value) -> Value:
         """a · b."""
         return self._b.fmul(a, b)
 
-    def without_traces(self, a: Value) -> Value:
-        """`a` with lanes below 1e-30 in size set to zero; NaN stays.
+    def exponential(self, a: Value) -> Value:
+        """e to the power of a ≤ 0, to within two units in the last place; 0 below -87, NaN stays.
 
-        Moments of units that died shrink for ever and would end as denormal numbers, on which some processors
-        are a hundred times slower.
+        e^a = 2^k · e^r with |r| ≤ log(2)/2, by Taylor's series. Adding 1.5 · 2²³ rounds to a whole k, whose bits are
+        then the last ones of the sum. log 2 is subtracted in two parts, of which the first has few bits.
         """
-        vector = a.type
-        size = self._b.call(
-            cgutils.get_or_insert_function(
-                self._b.module, ir.FunctionType(vector, [vector]), f"llvm.fabs.v{vector.count}f32"
-            ),
-            [a],
+        lanes = a.type.count
+        integers = ir.VectorType(_INT32, lanes)
+        least, magic = self.constant(-87.0, lanes), self.constant(1.5 * 2**23, lanes)
+        tiny = self._b.fcmp_ordered("<", a, least)
+        a = self._b.select(tiny, least, a)
+        shifted = self.fma(a, self.constant(1 / math.log(2), lanes), magic)
+        minus_k = self.negative(self.subtract(shifted, magic))
+        high = 0.693359375
+        r = self.fma(minus_k, self.constant(high, lanes), a)
+        r = self.fma(minus_k, self.constant(math.log(2) - high, lanes), r)
+        series = self.constant(1 / math.factorial(7), lanes)
+        for n in range(6, -1, -1):
+            series = self.fma(series, r, self.constant(1 / math.factorial(n), lanes))
+        bits = self._b.shl(self._b.bitcast(shifted, integers), self.integers(23, lanes))
+        power = self._b.bitcast(self._b.add(bits, self.integers(127 << 23, lanes)), a.type)
+        return self._b.select(tiny, self.zeros(lanes), self.multiply(series, power))
+
+    def before(self, first: Index, end: Value, lanes: int) -> Value:
+        """Lanes whose number, counted from `first`, is below `end`, as a mask."""
+        numbers = self._b.add(
+            self._spread_index(first, lanes), ir.Constant(ir.VectorType(_INT32, lanes), list(range(lanes)))
         )
-        least = ir.Constant(vector, [1e-30] * vector.count)
-        return self._b.select(self._b.fcmp_ordered("<", size, least), self.zeros(vector.count), a)
+        return self._b.icmp_signed("<", numbers, self._spread_index(end, lanes))
+
+    def divide(self, a: Value, b: Value) -> Value:
+        """a / b for normal positive b, to within two units in the last place; b = ∞ gives next to 0, NaN stays.
+
+        Newton's method on the units that multiply, which are idle while the only one that divides takes square
+        roots. The first guess is the exponent's complement, taken from the bits, to within 5.1 %.
+        """
+        lanes = a.type.count
+        vector, integers = a.type, ir.VectorType(_INT32, lanes)
+        largest = self.constant(2.0**125, lanes)  # Its reciprocal is still a normal number.
+        b = self._b.select(self._b.fcmp_ordered(">", b, largest), largest, b)
+        guess = self._b.sub(self.integers(0x7EF31000, lanes), self._b.bitcast(b, integers))
+        reciprocal = self._b.bitcast(guess, vector)
+        one, minus_b = self.constant(1.0, lanes), self.negative(b)
+        error = self.fma(minus_b, reciprocal, one)
+        # r · (1 + e + e²) leaves an error of e³, and the last line its square.
+        reciprocal = self.fma(reciprocal, self.fma(error, error, error), reciprocal)
+        quotient = self.multiply(a, reciprocal)
+        return self.fma(quotient, self.fma(minus_b, reciprocal, one), quotient)
 
     def variable(self, value: Value) -> Any:
         """A place that holds a value across run-time loops; LLVM keeps it in a register."""
@@ -297,59 +369,34 @@ class Emitter:
         with cgutils.for_range(self._b, self.index(count), intp=_INDEX) as loop:
             yield loop.index
 
+    @contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        """Code that runs where a one-bit value is set."""
+        with self._b.if_then(condition):
+            yield
 
-def vector_kernel(generate: Callable[..., None]) -> Any:
-    """A generating function as something Numba functions can call.
+    def is_equal(self, a: Value, number: int) -> Value:
+        """Whether an index equals a number."""
+        return self._b.icmp_signed("==", a, self.index(number))
 
-    The generating function takes an `Emitter`, then operands. An operand annotated `Address` is given, in the
-    call, as two arguments, a one-dimensional array and an offset in elements; one annotated `Count` as one
-    integer. Nothing is returned, and no bound is checked.
-    """
-    operands = [p.annotation for p in inspect.signature(generate).parameters.values()][1:]
-    kinds = [operand if isinstance(operand, str) else operand.__name__ for operand in operands]
-    wide = sum(2 if kind == "Address" else 1 for kind in kinds)
+    def divided(self, a: Value, number: int) -> tuple[Value, Value]:
+        """Quotient and remainder of a non-negative index by a number."""
+        quotient = self._b.udiv(a, self.index(number))
+        return quotient, self._b.sub(a, self._b.mul(quotient, self.index(number)))
 
-    def typed(typing_context: Any, *arguments: Any) -> Any:
-        if len(arguments) != wide:
-            raise TypeError(f"{generate.__name__}: expected {wide} arguments, got {len(arguments)}")
-        casts = []
-        position = 0
-        for kind in kinds:
-            if kind == "Address":
-                casts.append(arguments[position])
-                position += 1
-            casts.append(types.intp)
-            position += 1
+    def rounded_down(self, a: Value, power: int) -> Value:
+        """The largest multiple of a power of two that a non-negative index reaches."""
+        return self._b.and_(a, self.index(-power))
 
-        def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            given: list[Value] = []
-            position = 0
-            for kind in kinds:
-                if kind == "Address":
-                    array = context.make_array(signature.args[position])(context, builder, values[position])
-                    given.append(builder.gep(array.data, [values[position + 1]]))
-                    position += 2
-                else:
-                    given.append(values[position])
-                    position += 1
-            generate(Emitter(builder), *given)
-            return context.get_dummy_value()
+    def over_units(self, units: Value, body: Callable[[Value, int], None]) -> None:
+        """Runs `body(offset, lanes)` over a run-time number of units: whole vectors, then what is left."""
+        wholes, left = self.divided(units, LANES // UNIT)
+        with self.loop(wholes) as vector:
+            body(self.mul(vector, LANES), LANES)
+        if LANES > UNIT:
+            with self.when(self.is_equal(left, 1)):
+                body(self.mul(wholes, LANES), UNIT)
 
-        return types.void(*casts), code
-
-    # Numba folds arguments by name: it must not see *arguments.
-    names = ["typing_context", *(f"operand{number}" for number in range(wide))]
-    kind_of = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature([inspect.Parameter(name, kind_of) for name in names])
-    typed.__signature__ = signature  # type: ignore[attr-defined]
-    typed.__name__ = generate.__name__
-    typed.__doc__ = generate.__doc__
-    return intrinsic(typed)
-
-
-class Address:
-    """Annotation: an operand given as an array and an offset."""
-
-
-class Count:
-    """Annotation: an operand given as an integer."""
+    def difference(self, a: Value, b: Value) -> Value:
+        """a - b of two indices."""
+        return self._b.sub(a, b)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from models.kernels.jit import Floats, Integers, Positions, Sums, compiled, compiled_and_cached
-from models.kernels.network import OUTPUT, OUTPUT_GRADIENT, OUTPUTS, Plan, backward, forward, prepare
+from models.kernels.network import OUTPUT, OUTPUT_GRADIENT, OUTPUTS, Plan, forward, prepare, step
 from models.kernels.softmax import answers_one, cross_entropy
-from models.kernels.updates import update
+from models.kernels.updates import set_rates
 
 DIGITS = 10
 EVALUATION_PAIRS = 32  # Evaluated at once: small enough for the processor's cache.
@@ -70,10 +70,13 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
     def train_epoch(
         plan: Plan, layers: Integers, parameters: Floats, gradients: Floats, state: Floats, floats: Floats,
         integers: Positions, rates: Floats, images: Floats, windows: Integers, target: Integers,
-        classes: Integers, order: Integers, batch_size: int, step: int, learning_rate: float, weight_decay: float,
+        classes: Integers, order: Integers, batch_size: int, steps: int, learning_rate: float, weight_decay: float,
         weight: float, results: Sums,
     ) -> None:  # fmt: skip
-        """One pass in this order, a step a batch; results: sums of main and total loss, wrong answers."""
+        """One pass in this order, a step a batch; results: sums of main and total loss, wrong answers.
+
+        `steps` were made before this epoch.
+        """
         version = fingerprint  # noqa: F841
         results[:] = 0
         prepare(plan, parameters, floats)
@@ -81,11 +84,10 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
             pairs = min(batch_size, len(order) - first)
             forward(plan, layers, parameters, floats, integers, images, windows, order, first, pairs)
             _losses(plan, layers, floats, target, classes, order, first, pairs, weight, results)
-            backward(
-                plan, layers, parameters, gradients, floats, integers, images, windows, order, first, pairs
-            )
-            step += 1
-            update(plan.rule, parameters, gradients, state, rates, step, learning_rate, weight_decay)
+            steps += 1
+            set_rates(plan.rule, rates, steps, learning_rate, weight_decay)
+            step(plan, layers, parameters, gradients, state, floats, integers, rates, images, windows, order,
+                 first, pairs)  # fmt: skip
             prepare(plan, parameters, floats)
 
     @compiled_and_cached

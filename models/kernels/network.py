@@ -7,26 +7,24 @@ from typing import NamedTuple
 from models.kernels.convolution import (
     CHUNK2,
     IMAGE,
-    MAPS1,
     MAPS2,
     PLACES1,
     SIZE1,
     SIZE2,
-    TAPS2,
     backward1_pair,
     backward1_single,
     forward1_pair,
     forward1_single,
     forward2,
     source_gradient2,
-    spaced_taps,
-    taps_first,
     weight_gradient2,
     winograd_weights,
 )
-from models.kernels.emit import LANES
+from models.kernels.emit import UNIT
 from models.kernels.jit import Floats, Integers, Positions, compiled
-from models.kernels.linear import input_gradient, matmul, relu_vectors, sum_rows
+from models.kernels.linear import BLOCK, input_gradient, mask_vectors, relu_vectors, sum_rows
+from models.kernels.matmul import matmul
+from models.kernels.updates import step_rows, update
 
 # Columns of the table of linear layers, one row a layer, in forward order. Sizes are padded to whole vectors;
 # places are offsets: of weights and bias in the parameters, of the others in the float workspace.
@@ -43,9 +41,11 @@ class Plan(NamedTuple):
         images_per_pair: CLeNet inputs per pair, 2 or 1.
         digits: row of the table of layers that gives digit logits under the auxiliary loss, or -1.
         rule: the optimiser, a value of `models.kernels.updates.COMPILED_RULES`.
-        weights1, bias1, weights2, bias2: offsets in the flat parameters.
-        turned2, transformed2, spaced2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros,
-            digits_gradient: offsets in the float workspace.
+        weights1, bias1, weights2, bias2: offsets in the flat parameters, and in the gradients.
+        convolutions: how many parameters the convolutions have, which come first; behind their gradients lie those of
+            the bias or the block of weights that is being updated.
+        transformed2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, turned,
+            twice, digits_gradient: offsets in the float workspace.
         positions1, positions2, survivors: offsets in the integer workspace.
     """
 
@@ -57,15 +57,16 @@ class Plan(NamedTuple):
     bias1: int
     weights2: int
     bias2: int
-    turned2: int
+    convolutions: int
     transformed2: int
-    spaced2: int
     pooled1: int
     pooled2: int
     pooled1_gradient: int
     pooled2_gradient: int
     scratch: int
     zeros: int
+    turned: int
+    twice: int
     digits_gradient: int
     positions1: int
     positions2: int
@@ -104,20 +105,59 @@ def forward(
     for n in range(len(layers)):
         layer = layers[n]
         rows = pairs * layer[ROWS_PER_PAIR]
-        matmul(floats, layer[INPUT], layer[INPUTS], 1, parameters, layer[WEIGHTS], parameters, layer[BIAS],
-               floats, layer[OUTPUT], rows, layer[OUTPUTS], layer[INPUTS])  # fmt: skip
+        matmul(floats, layer[INPUT], layer[INPUTS], 1, parameters, layer[WEIGHTS], layer[OUTPUTS],
+               parameters, layer[BIAS], floats, layer[OUTPUT], layer[OUTPUTS],
+               rows, layer[OUTPUTS], layer[INPUTS])  # fmt: skip
         if layer[OUTPUT_IS_RELU]:
-            relu_vectors(floats, layer[OUTPUT], rows * layer[OUTPUTS] // LANES)
+            relu_vectors(floats, layer[OUTPUT], rows * layer[OUTPUTS] // UNIT)
 
 
 @compiled
-def backward(
-    plan: Plan, layers: Integers, parameters: Floats, gradients: Floats, floats: Floats, integers: Positions,
-    images: Floats, windows: Integers, chosen: Integers, first: int, pairs: int,
+def _step_linear(
+    plan: Plan, layer: Integers, rows: int, parameters: Floats, gradients: Floats, state: Floats, floats: Floats,
+    rates: Floats,
 ) -> None:  # fmt: skip
-    """Gradients of all parameters for the batch last run forward.
+    """Gradient of one layer's input, and the update of its weights and bias.
 
-    The last layer's output gradient, and that of the digit logits where there is one, lie in the workspace.
+    It goes by blocks of inputs: a block's weights are read for the input's gradient, then updated, while they lie in
+    the processor's nearest cache, and the gradient of the whole layer is never written.
+    """
+    inputs, outputs = layer[INPUTS], layer[OUTPUTS]
+    dy, dx, here = layer[OUTPUT_GRADIENT], layer[INPUT_GRADIENT], plan.convolutions
+    if rows <= 2:
+        for row in range(rows):
+            for n in range(outputs):
+                value = floats[dy + row * outputs + n]
+                floats[plan.twice + 2 * row * outputs + n] = value
+                floats[plan.twice + (2 * row + 1) * outputs + n] = value
+        step_rows(plan.rule, parameters, layer[WEIGHTS], floats, layer[INPUT], plan.twice, dx, rows, inputs, outputs,
+                  state, rates)  # fmt: skip
+    else:
+        for i in range(0, inputs, BLOCK):
+            height = min(BLOCK, inputs - i)
+            weights = layer[WEIGHTS] + i * outputs
+            input_gradient(floats, dy, parameters, weights, floats, dx + i, floats, plan.turned, plan.zeros,
+                           rows, inputs, height, outputs)  # fmt: skip
+            for j in range(0, height, UNIT):
+                few = weights + j * outputs
+                matmul(floats, layer[INPUT] + i + j, 1, inputs, floats, dy, outputs, floats, plan.zeros,
+                       gradients, here, outputs, UNIT, outputs, rows)  # fmt: skip
+                update(plan.rule, parameters, few, gradients, here, state, rates, UNIT * outputs)
+    sum_rows(floats, dy, rows, outputs, gradients, here)
+    update(plan.rule, parameters, layer[BIAS], gradients, here, state, rates, outputs)
+    if layer[INPUT_IS_RELU]:
+        mask_vectors(floats, layer[INPUT], floats, dx, rows * inputs // UNIT)
+
+
+@compiled
+def step(
+    plan: Plan, layers: Integers, parameters: Floats, gradients: Floats, state: Floats, floats: Floats,
+    integers: Positions, rates: Floats, images: Floats, windows: Integers, chosen: Integers, first: int, pairs: int,
+) -> None:  # fmt: skip
+    """Backward pass of the batch last run forward, and the update of all parameters.
+
+    The last layer's output gradient, and that of the digit logits where there is one, lie in the workspace; the rates
+    of this step in `rates`.
     """
     for n in range(len(layers) - 1, -1, -1):
         layer = layers[n]
@@ -125,20 +165,11 @@ def backward(
         if n == plan.digits:
             for place in range(rows * layer[OUTPUTS]):
                 floats[layer[OUTPUT_GRADIENT] + place] += floats[plan.digits_gradient + place]
-        matmul(floats, layer[INPUT], 1, layer[INPUTS], floats, layer[OUTPUT_GRADIENT], floats, plan.zeros,
-               gradients, layer[WEIGHTS], layer[INPUTS], layer[OUTPUTS], rows)  # fmt: skip
-        sum_rows(floats, layer[OUTPUT_GRADIENT], rows, layer[OUTPUTS], gradients, layer[BIAS])
-        input_gradient(floats, layer[OUTPUT_GRADIENT], parameters, layer[WEIGHTS], floats, layer[INPUT],
-                       floats, layer[INPUT_GRADIENT], rows, layer[INPUTS], layer[OUTPUTS],
-                       layer[INPUT_IS_RELU] != 0)  # fmt: skip
+        _step_linear(plan, layer, rows, parameters, gradients, state, floats, rates)
     rows = pairs * plan.images_per_pair
     size = plan.channels * IMAGE * IMAGE
-    for n in range(9 * plan.channels * MAPS1):
-        gradients[plan.weights1 + n] = 0
-    for n in range(MAPS1):
-        gradients[plan.bias1 + n] = 0
-    for n in range(MAPS2 * TAPS2):
-        gradients[plan.weights2 + n] = 0
+    for n in range(plan.convolutions):
+        gradients[n] = 0
     sum_rows(floats, plan.pooled2_gradient, rows * 9, MAPS2, gradients, plan.bias2)
     for row in range(0, rows, CHUNK2):
         weight_gradient2(
@@ -152,7 +183,7 @@ def backward(
         pooled1 = plan.pooled1 + row * SIZE1
         positions1 = plan.positions1 + row * PLACES1
         source_gradient2(floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2,
-                         row * SIZE1, floats, plan.spaced2, floats, plan.pooled1_gradient)  # fmt: skip
+                         row * SIZE1, parameters, plan.weights2, floats, plan.pooled1_gradient)  # fmt: skip
         if plan.channels == 1:
             backward1_single(images, image, seen, floats, pooled1, integers, positions1,
                              floats, plan.pooled1_gradient, gradients, plan.weights1,
@@ -161,11 +192,10 @@ def backward(
             backward1_pair(images, image, seen, floats, pooled1, integers, positions1,
                            floats, plan.pooled1_gradient, gradients, plan.weights1,
                            gradients, plan.bias1)  # fmt: skip
+    update(plan.rule, parameters, 0, gradients, 0, state, rates, plan.convolutions)
 
 
 @compiled
 def prepare(plan: Plan, parameters: Floats, floats: Floats) -> None:
-    """Brings the second weights into other forms and orders; needed after every change of parameters."""
-    spaced_taps(parameters, plan.weights2, floats, plan.spaced2)
-    taps_first(parameters, plan.weights2, floats, plan.turned2)
-    winograd_weights(floats, plan.turned2, floats, plan.transformed2)
+    """Transforms the second weights for the forward pass; needed after every change of parameters."""
+    winograd_weights(parameters, plan.weights2, floats, plan.scratch, floats, plan.transformed2)

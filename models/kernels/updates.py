@@ -1,13 +1,16 @@
-"""The optimisers' updates over one model's flat parameters, as vector kernels.
+"""The optimisers' updates of a run of one model's flat parameters, as vector kernels.
 
-Formulas as in `models.optim`; parameters, gradients and state are flat float32 of a whole number of vectors.
+Formulas as in `models.optim`; parameters, gradients and state are flat float32 of a whole number of units.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from models.kernels.emit import LANES, Address, Count, Emitter, vector_kernel
+from models.kernels.emit import LANES, UNIT, WIDE, Emitter
+from models.kernels.intrinsic import Address, Count, vector_kernel
 from models.kernels.jit import Floats, compiled
 from models.optim import SGD, Adam
 
@@ -16,63 +19,202 @@ ADAM, SGD_MOMENTUM = 0, 1
 # operations.
 COMPILED_RULES: dict[type, int] = {Adam: ADAM, SGD: SGD_MOMENTUM}
 
-RATES = 8  # float32 places that `update` needs.
+AHEAD = 512  # float32 that are asked for before they are needed, in a pass over weights and state.
+RATES = 7  # float32 places that `set_rates` fills.
 _BETA1, _BETA2, _EPS = Adam.beta1, Adam.beta2, Adam.eps
 _MOMENTUM = SGD.momentum
 
 
-@vector_kernel
-def _adam_vectors(
-    e: Emitter, parameters: Address, gradients: Address, means: Address, squares: Address, rates: Address,
-    vectors: Count,
-) -> None:  # fmt: skip
-    """One Adam step; rates: weight decay, step size, 1/√(1-β2ᵗ), β1, 1-β1, β2, 1-β2, eps."""
-    decay, size, unbias, beta1, rest1, beta2, rest2, eps = (e.broadcast(e.at(rates, n)) for n in range(8))
-    with e.loop(vectors) as vector:
-        at = e.mul(vector, LANES)
-        parameter = e.load(e.at(parameters, at))
-        gradient = e.fma(decay, parameter, e.load(e.at(gradients, at)))
-        mean = e.fma(beta1, e.load(e.at(means, at)), e.multiply(rest1, gradient))
-        square = e.fma(beta2, e.load(e.at(squares, at)), e.multiply(e.multiply(rest2, gradient), gradient))
-        e.store(e.without_traces(mean), e.at(means, at))
-        e.store(e.without_traces(square), e.at(squares, at))
-        denominator = e.fma(e.sqrt(square), unbias, eps)
-        e.store(e.fma(size, e.divide(mean, denominator), parameter), e.at(parameters, at))
+def _adam_step(
+    e: Emitter, parameters: Any, means: Any, squares: Any, rates: Sequence[Any], gradient: Any, lanes: int
+) -> None:
+    """One Adam step; rates: weight decay, step size, 1/√(1-β2ᵗ), β1, 1-β1, 1-β2, eps."""
+    decay, size, unbias, beta1, rest1, rest2, eps = (e.spread(rate, lanes) for rate in rates)
+    parameter = e.load(parameters, lanes)
+    gradient = e.fma(decay, parameter, gradient)
+    mean = e.fma(beta1, e.load(means, lanes), e.multiply(rest1, gradient))
+    # β2 · v + (1-β2) · g² in two operations, as v + (1-β2) · (g² - v).
+    before = e.load(squares, lanes)
+    square = e.fma(rest2, e.fma(gradient, gradient, e.negative(before)), before)
+    e.store(mean, means)
+    e.store(square, squares)
+    denominator = e.fma(e.sqrt(square), unbias, eps)
+    e.store(e.fma(size, e.divide(mean, denominator), parameter), parameters)
 
 
-@vector_kernel
-def _sgd_vectors(
-    e: Emitter, parameters: Address, gradients: Address, velocities: Address, rates: Address, vectors: Count
+def _sgd_step(
+    e: Emitter, parameters: Any, velocities: Any, _: Any, rates: Sequence[Any], gradient: Any, lanes: int
 ) -> None:
     """One step with momentum; rates: weight decay, step size, momentum."""
-    decay, size, momentum = (e.broadcast(e.at(rates, n)) for n in range(3))
-    with e.loop(vectors) as vector:
-        at = e.mul(vector, LANES)
-        parameter = e.load(e.at(parameters, at))
-        gradient = e.fma(decay, parameter, e.load(e.at(gradients, at)))
-        velocity = e.fma(momentum, e.load(e.at(velocities, at)), gradient)
-        e.store(e.without_traces(velocity), e.at(velocities, at))
-        e.store(e.fma(size, velocity, parameter), e.at(parameters, at))
+    decay, size, momentum = (e.spread(rate, lanes) for rate in rates[:3])
+    parameter = e.load(parameters, lanes)
+    gradient = e.fma(decay, parameter, gradient)
+    velocity = e.fma(momentum, e.load(velocities, lanes), gradient)
+    e.store(velocity, velocities)
+    e.store(e.fma(size, velocity, parameter), parameters)
+
+
+def _kernels_of(step: Callable[..., None]) -> tuple[Any, Any, Any]:  # noqa: PLR0915 - three kernels
+    """A rule's update by gradients as they lie, and by those of a linear layer for one row and for two."""
+
+    @vector_kernel
+    def by_gradients(
+        e: Emitter, parameters: Address, gradients: Address, first: Address, second: Address, rates: Address,
+        units: Count,
+    ) -> None:  # fmt: skip
+        numbers = [e.scalar(e.at(rates, n)) for n in range(RATES)]
+
+        def one(at: Any, lanes: int) -> None:
+            gradient = e.load(e.at(gradients, at), lanes)
+            step(e, e.at(parameters, at), e.at(first, at), e.at(second, at), numbers, gradient, lanes)
+
+        e.over_units(units, one)
+
+    def by_rows(rows: int) -> Any:
+        @vector_kernel
+        def kernel(
+            e: Emitter, parameters: Address, x: Address, inputs: Count, dy: Address, columns: Count, dx: Address,
+            first: Address, second: Address, rates: Address,
+        ) -> None:  # fmt: skip
+            numbers = [e.scalar(e.at(rates, n)) for n in range(RATES)]
+            row_of_dy = e.mul(columns, 2)
+            wides, half = e.divided(columns, WIDE)
+
+            def read(base: Any, at: Any, lanes: int) -> Any:
+                vector = e.load(e.at(base, at), lanes)
+                return vector if lanes == WIDE else e.widened(vector)
+
+            def input_gradient(i: Any) -> None:
+                sums = [e.variable(e.zeros(WIDE)) for _ in range(rows)]
+                weights = e.at(parameters, e.mul(i, columns))
+
+                def add(at: Any, lanes: int) -> None:
+                    weight = read(weights, at, lanes)
+                    for row, place in enumerate(sums):
+                        dy_here = read(dy, e.sum(e.mul(row_of_dy, row), at), lanes)
+                        e.set(place, e.fma(dy_here, weight, e.get(place)))
+
+                with e.loop(wides) as vector:
+                    add(e.mul(vector, WIDE), WIDE)
+                with e.when(e.is_equal(half, UNIT)):
+                    add(e.mul(wides, WIDE), UNIT)
+                for row, place in enumerate(sums):
+                    e.store_scalar(e.total(e.get(place)), e.at(dx, e.mul(inputs, row), i))
+
+            def one(i: Any, at: Any, factors: list[Any]) -> None:
+                gradient = e.zeros()
+                for row, factor in enumerate(factors):
+                    gradient = e.fma(factor, e.load(e.at(dy, e.mul(row_of_dy, row), at)), gradient)
+                weights = e.mul(i, columns)
+                places = [e.at(base, weights, at) for base in (parameters, first, second)]
+                for place in places:
+                    e.prefetch(e.at(place, AHEAD))
+                step(e, *places, numbers, gradient, LANES)
+
+            def factors_of(i: Any) -> list[Any]:
+                return [e.broadcast(e.at(x, e.mul(inputs, row), i)) for row in range(rows)]
+
+            wholes, left = e.divided(columns, LANES)
+            with e.when(e.is_equal(left, 0)), e.loop(inputs) as i:
+                input_gradient(i)
+                factors = factors_of(i)
+                with e.loop(wholes) as vector:
+                    one(i, e.mul(vector, LANES), factors)
+            if LANES > UNIT:
+                # Two such rows are whole vectors, one of them with the end of the first and the start of the second.
+                with e.when(e.is_equal(left, UNIT)), e.loop(e.quotient(inputs, 2)) as two:
+                    i = e.mul(two, 2)
+                    input_gradient(i)
+                    input_gradient(e.sum(i, 1))
+                    low, high = factors_of(i), factors_of(e.sum(i, 1))
+                    with e.loop(wholes) as vector:
+                        one(i, e.mul(vector, LANES), low)
+                    middle = e.mul(wholes, LANES)
+                    one(i, middle, [e.halves(a, b) for a, b in zip(low, high, strict=True)])
+                    with e.loop(wholes) as vector:
+                        one(i, e.sum(e.sum(middle, LANES), e.mul(vector, LANES)), high)
+
+        return kernel
+
+    return by_gradients, by_rows(1), by_rows(2)
+
+
+_adam, _adam_one_row, _adam_two_rows = _kernels_of(_adam_step)
+_sgd, _sgd_one_row, _sgd_two_rows = _kernels_of(_sgd_step)
+
+
+@compiled
+def _power(base: float, exponent: int) -> float:
+    """A power by squaring: the C library's differs in its last bit from one version to the next."""
+    result = 1.0
+    while exponent > 0:
+        if exponent & 1:
+            result *= base
+        base *= base
+        exponent >>= 1
+    return result
+
+
+@compiled
+def set_rates(rule: int, rates: Floats, step: int, learning_rate: float, weight_decay: float) -> None:
+    """What `update` needs to know of step number `step` (from 1)."""
+    rates[0] = weight_decay
+    if rule == ADAM:
+        rates[1] = -learning_rate / (1 - _power(_BETA1, step))
+        rates[2] = 1 / math.sqrt(1 - _power(_BETA2, step))
+        rates[3] = _BETA1
+        rates[4] = 1 - _BETA1
+        rates[5] = 1 - _BETA2
+        rates[6] = _EPS
+    else:
+        rates[1] = -learning_rate
+        rates[2] = _MOMENTUM
 
 
 @compiled
 def update(
-    rule: int, parameters: Floats, gradients: Floats, state: Floats, rates: Floats, step: int,
-    learning_rate: float, weight_decay: float,
-) -> None:  # fmt: skip
-    """Step number `step` (from 1) of a rule; `state` holds the rule's tensors one after the other."""
-    size = len(parameters)
-    rates[0] = weight_decay
+    rule: int,
+    parameters: Floats,
+    place: int,
+    gradients: Floats,
+    gradient: int,
+    state: Floats,
+    rates: Floats,
+    count: int,
+) -> None:
+    """One step of a rule on parameters[place : place + count], count a multiple of 8.
+
+    Their gradients begin at `gradient`; `state` holds the rule's tensors one after the other, each as long as all the
+    parameters.
+    """
+    second = place + (len(parameters) if rule == ADAM else 0)
     if rule == ADAM:
-        rates[1] = -learning_rate / (1 - math.pow(_BETA1, step))
-        rates[2] = 1 / math.sqrt(1 - math.pow(_BETA2, step))
-        rates[3] = _BETA1
-        rates[4] = 1 - _BETA1
-        rates[5] = _BETA2
-        rates[6] = 1 - _BETA2
-        rates[7] = _EPS
-        _adam_vectors(parameters, 0, gradients, 0, state, 0, state, size, rates, 0, size // LANES)
+        _adam(parameters, place, gradients, gradient, state, place, state, second, rates, 0, count // UNIT)
     else:
-        rates[1] = -learning_rate
-        rates[2] = _MOMENTUM
-        _sgd_vectors(parameters, 0, gradients, 0, state, 0, rates, 0, size // LANES)
+        _sgd(parameters, place, gradients, gradient, state, place, state, second, rates, 0, count // UNIT)
+
+
+@compiled
+def step_rows(
+    rule: int, parameters: Floats, place: int, floats: Floats, x: int, dy: int, dx: int, rows: int, inputs: int,
+    columns: int, state: Floats, rates: Floats,
+) -> None:  # fmt: skip
+    """Of a linear layer with one or two rows: dx = dy · w transposed, then `update` of w by x transposed · dy.
+
+    x (rows, inputs), dy (rows, 2, columns), every row twice side by side, w (inputs, columns) at `place`; inputs
+    are even. One pass goes over weights and state, which takes as long as the processor needs to move them; the
+    gradient is never stored. An input's gradient is summed in sixteen parts.
+    """
+    second = place + (len(parameters) if rule == ADAM else 0)
+    if rule == ADAM and rows == 1:
+        _adam_one_row(parameters, place, floats, x, inputs, floats, dy, columns, floats, dx,
+                      state, place, state, second, rates, 0)  # fmt: skip
+    elif rule == ADAM:
+        _adam_two_rows(parameters, place, floats, x, inputs, floats, dy, columns, floats, dx,
+                       state, place, state, second, rates, 0)  # fmt: skip
+    elif rows == 1:
+        _sgd_one_row(parameters, place, floats, x, inputs, floats, dy, columns, floats, dx,
+                     state, place, state, second, rates, 0)  # fmt: skip
+    else:
+        _sgd_two_rows(parameters, place, floats, x, inputs, floats, dy, columns, floats, dx,
+                      state, place, state, second, rates, 0)  # fmt: skip

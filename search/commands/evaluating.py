@@ -71,6 +71,9 @@ class EvaluationOptions:
     top: int = 1
     rounds: int | None = None
     paper: bool = False
+    """The paper's own configurations instead of the best."""
+    both: bool = False
+    """The best, and then the paper's own."""
     limit: int | None = None
 
 
@@ -98,12 +101,14 @@ def run_evaluation(
     stored = session.existing(database, definitions, source)
     # All that can be refused is refused before anything is trained.
     chosen = [
-        (
+        service.Chosen(
+            "paper" if paper else "search",
             study,
             service.configurations_to_evaluate(
-                database, study, top=options.top, paper=options.paper, limit=options.limit
+                database, study, top=options.top, paper=paper, limit=options.limit
             ),
         )
+        for paper in ((False, True) if options.both else (options.paper,))
         for study in stored
     ]
     from search.keeping import ModelFolder
@@ -122,7 +127,8 @@ def run_evaluation(
     if as_json:
         print_json(present.table_1_json(rows))
     else:
-        console().print(present.table_1(rows))
+        for table in present.tables_1(rows):
+            console().print(table)
 
 
 def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> Path | None:

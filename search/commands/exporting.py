@@ -13,11 +13,12 @@ from search.terminal import DEFAULT_STORAGE, AsJson, Quiet, Storage, print_json,
 
 def export(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
-    kind: Annotated[str, typer.Option("--format", help="csv, parquet or json.")] = "csv",
+    kind: Annotated[str, typer.Option("--format", metavar="FORMAT", help="csv, parquet or json.")] = "csv",
     out: Annotated[
         Path,
         typer.Option(
             "--out",
+            metavar="FOLDER",
             help="Folder to write to; made at need.",
             show_default="the working directory",
         ),

@@ -23,11 +23,10 @@ RESTORED = "somebody had deleted what Optuna has of it, the study or trials: it 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """List the shipped definitions, and the studies in the database with their progress."""
-    from rich.table import Table
-
     from search import present, views
     from search.catalogue import list_studies
     from search.database import find_database
+    from search.sheet import Field, Sheet
     from studies.definition import read, shipped
 
     known = [read(path) for path in shipped().values()]
@@ -39,14 +38,24 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
         ]
         print_json({"shipped": definitions, "database": [present.progress_json(p) for p in stored]})
         return
-    table = Table(title="definitions shipped with pairsearch", title_justify="left")
-    for name in ("study", "title", "protocol"):
-        table.add_column(name)
-    table.add_column("configurations", justify="right")
-    for definition in known:
-        protocol = f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs"
-        count = str(len(definition.grid.configurations()))
-        table.add_row(definition.name, definition.title, protocol, count)
+    table = Sheet(
+        [
+            Field("study", right=False),
+            Field("title", right=False, prose=True),
+            Field("protocol", right=False, prose=True),
+            Field("configurations"),
+        ],
+        [
+            [
+                definition.name,
+                definition.title,
+                f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs",
+                str(len(definition.grid.configurations())),
+            ]
+            for definition in known
+        ],
+        "definitions shipped with pairsearch",
+    )
     screen = console()
     screen.print(table)
     if database is None:
@@ -100,21 +109,29 @@ def best(
 ) -> None:
     """Show the best configurations of a study, and how far its folds can tell which is the best."""
     from search import present, present_verdict, views
-    from search.catalogue import stored_study
+    from search.catalogue import seen_by, stored_study
     from search.database import open_database
-    from search.judging import judge_study
+    from search.judging import judge_figures, read_figures
+    from search.steps import Steps, telling
 
     database = open_database(storage)
     found = stored_study(database, study)
-    ranked = views.best(database, found, top)
-    judged = judge_study(database, found)
+    with Steps(console(error=True)) as tell:
+        tell(f"reading {found.name}")
+        with database.snapshot() as connection:
+            found = seen_by(connection, found)
+            ranked = views.ranked(connection, found, top)
+            figures = read_figures(connection, found)
+            ended = None if ranked else views.ended_without(connection, found)
+        step = f"judging the {len(figures.rows):,} configurations of {found.name}"
+        judged = judge_figures(figures, progress=telling(step, tell))
     if as_json:
         verdict = present_verdict.verdict_json(judged)
         print_json({"ranked": [present.ranked_json(entry) for entry in ranked], "verdict": verdict})
-    elif ranked:
+    elif ended is None:
         screen = console()
         screen.print(present.ranked_table(found.name, found.definition.metric, ranked))
         for line in present_verdict.verdict_lines(judged):
             screen.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
-        say(f"{found.name}: no configuration is finished yet")
+        say(f"{found.name}: {ended}")

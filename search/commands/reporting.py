@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.terminal import DEFAULT_STORAGE, Storage, say
+from search.terminal import DEFAULT_STORAGE, Storage, console, say
 
 if TYPE_CHECKING:
     from search.report.content import Report
@@ -30,7 +31,9 @@ def report(
     study: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies in the database.")],
     out: Annotated[
         Path,
-        typer.Option(help="Folder to write to; made at need.", show_default="the working directory"),
+        typer.Option(
+            metavar="FOLDER", help="Folder to write to; made at need.", show_default="the working directory"
+        ),
     ] = Path(),
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     images: Annotated[
@@ -47,38 +50,42 @@ def report(
         from search.report.images import check_renderer
 
         check_renderer()
-    composed = compose(storage, study)
     from search.report.page import render
+    from search.steps import Steps
 
-    page = render(composed).encode()
-    path = (made_folder(out) / PAGE).absolute()
-    with whole_file(path) as file:
-        file.write(page)
+    with Steps(console(error=True)) as tell:
+        composed = compose(storage, study, tell)
+        tell("writing the page")
+        page = render(composed).encode()
+        path = (made_folder(out) / PAGE).absolute()
+        with whole_file(path) as file:
+            file.write(page)
+        if images:
+            from search.report.images import write
+
+            tell("drawing the image files")
+            folder = out / IMAGES
+            written = write(composed.figures, folder, image_format.value)
     if images:
-        from search.report.images import write
-
-        folder = out / IMAGES
-        written = write(composed.figures, folder, image_format.value)
         say(f"figures: {len(written)} files in {folder.absolute()}")
     say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if open_ and not webbrowser.open(path.as_uri()):
         say("no browser could be started: open the file yourself")
 
 
-def compose(storage: str, names: list[str]) -> Report:
+def compose(storage: str, names: list[str], tell: Callable[[str], None] = lambda _: None) -> Report:
     """Read the studies and put the report together; the database is only read."""
     from datetime import UTC, datetime
 
     from search.catalogue import stored_study
     from search.database import open_database
     from search.report import document
-    from search.report.reading import read
+    from search.report.reading import read_all
 
     database = open_database(storage)
     try:
         stored = [stored_study(database, name) for name in dict.fromkeys(names)]
-        return document.compose(
-            [read(database, found) for found in stored], database.label, datetime.now(UTC)
-        )
+        moment = datetime.now(UTC)
+        return document.compose(read_all(database, stored, tell), database.label, moment, tell)
     finally:
         database.close()

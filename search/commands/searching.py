@@ -90,6 +90,7 @@ def worker(
         float | None,
         typer.Option(
             min=0,
+            metavar="SECONDS",
             callback=a_number,
             help="Seconds to wait for a database that goes away; given, also for one that is away at the start.",
             show_default="300, none at the start",
@@ -160,19 +161,24 @@ def run(
 
     options = SearchOptions(workers, data, data_dir, limit, device, lease)
     database, studies = run_search(storage, study, options, quiet=quiet, as_json=as_json)
-    found = [(stored, views.best(database, stored, 5, limit)) for stored in studies]
-    if as_json:
-        print_json(
-            [
-                present.progress_json(views.progress(database, stored, limit))
-                | {"top": [present.ranked_json(entry) for entry in ranked]}
-                for stored, ranked in found
-            ]
-        )
-        return
     screen = console()
-    for stored, ranked in found:
-        screen.print(present.ranked_table(stored.name, stored.definition.metric, ranked))
+    told = []
+    for stored in studies:
+        with database.snapshot() as connection:
+            ranked = views.ranked(connection, stored, 5, limit)
+            ended = views.ended_without(connection, stored, limit)
+            progress = views.seen(connection, stored, limit)
+        told.append(
+            present.progress_json(progress) | {"top": [present.ranked_json(entry) for entry in ranked]}
+        )
+        if as_json:
+            continue
+        if ranked:
+            screen.print(present.ranked_table(stored.name, stored.definition.metric, ranked))
+        else:
+            say(f"{stored.name}: {ended}")
+    if as_json:
+        print_json(told)
 
 
 def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:
@@ -203,7 +209,10 @@ def reproduce(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """The main job: search the paper's four studies, evaluate the best of each, print Table 1."""
+    """The main job: search the paper's four studies, evaluate the best of each, print Table 1.
+
+    Unless it is quick, the paper's own configurations are evaluated too.
+    """
     from search.reproduce import QUICK_LIMIT, study_names
 
     limit = QUICK_LIMIT if quick else None
@@ -214,7 +223,7 @@ def reproduce(
         tell = teller(error=as_json, quiet=quiet)
         tell(f"searched a slice: {QUICK_LIMIT} configurations of each study, the paper's own among them")
     # The studies are bound to their data by now.
-    evaluation = EvaluationOptions(None, data_dir, device, models, no_models, limit=limit)
+    evaluation = EvaluationOptions(None, data_dir, device, models, no_models, both=not quick, limit=limit)
     run_evaluation(storage, names, evaluation, quiet=quiet, as_json=as_json)
 
 

@@ -13,9 +13,12 @@ from search.terminal import DEFAULT_STORAGE, AsJson, DataDir, DataKind, Storage,
 def dashboard(
     storage: Storage = DEFAULT_STORAGE,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. Anybody who reaches it can delete studies.")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Address to listen on. Anybody who reaches it can delete studies."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8080,
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="TCP port.")] = 8080,
 ) -> None:
     """Serve optuna-dashboard on the same database, on this machine only."""
     from search.database import open_database
@@ -42,7 +45,7 @@ def doctor(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check database, data, versions, threads and compiled kernels; exits 1 if something is wrong."""
+    """Check database, data, versions, threads, subnormals and compiled kernels; exits 1 if something is wrong."""
     from search.doctor import examine
     from search.session import DataChoice
 

@@ -6,9 +6,12 @@ import statistics
 
 from search.present import per_cent
 from search.report.content import Block, Figure, Notice, Section, Spec, Table, View
-from search.report.drawing import BLUE, VERMILLION, axis, categories, faded, layout, number
+from search.report.drawing import BLUE, VERMILLION, axis, categories, faded, layout, number, thinned
 from search.report.reading import Point, Reading
 from studies.configuration import Value
+
+POINTS = 300
+"""Configurations with a weight that a box is drawn from."""
 
 
 def section(reading: Reading) -> Section | None:
@@ -54,12 +57,13 @@ def _figure(reading: Reading, groups: dict[Value, list[Point]]) -> Figure:
         ("validation loss", "validation loss", 1.0, {w: _losses(p) for w, p in groups.items()}),
     ):
         weights = [weight for weight in groups if values[weight]]
+        drawn = {weight: thinned(sorted(values[weight]), POINTS) for weight in weights}
         data: list[Spec] = [
             {
                 "type": "box",
                 "name": "all finished configurations",
-                "x": [place for place, weight in enumerate(weights) for _ in values[weight]],
-                "y": [round(scale * value, 5) for weight in weights for value in values[weight]],
+                "x": [place for place, weight in enumerate(weights) for _ in drawn[weight]],
+                "y": [round(scale * value, 5) for weight in weights for value in drawn[weight]],
                 "marker": {"color": BLUE, "size": 4, "opacity": 0.5},
                 "line": {"color": BLUE, "width": 1.5},
                 "fillcolor": faded(BLUE, 0.12),
@@ -88,7 +92,12 @@ def _figure(reading: Reading, groups: dict[Value, list[Point]]) -> Figure:
         f"{reading.study.name}-auxiliary-weight",
         "Validation figures by auxiliary weight",
         "Boxes span the quartiles over the finished configurations with that weight; the line joins the lowest of "
-        "each. The validation loss is the main loss alone, without the auxiliary term.",
+        "each. The validation loss is the main loss alone, without the auxiliary term."
+        + (
+            f" Boxes of more than {POINTS} are drawn from {POINTS} of them, evenly by rank."
+            if max(map(len, groups.values())) > POINTS
+            else ""
+        ),
         f"Box plot of the validation error by auxiliary weight. {spoken}.",
         tuple(views),
         choice="Figure",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 
 from search.present import duration
 from search.report.content import Figure, Section, Spec, Table, View
-from search.report.drawing import BLUE, axis, categories, faded, layout, number, plain
+from search.report.drawing import BLUE, axis, categories, faded, layout, number, plain, thinned
 from search.report.reading import Point, Reading
 from studies.configuration import Value, describe
+
+POINTS = 300
+"""Configurations of a batch size that are drawn."""
 
 
 def section(reading: Reading) -> Section | None:
@@ -23,7 +27,7 @@ def section(reading: Reading) -> Section | None:
     return Section("Time and cost", (_table(reading, groups), _figure(reading, groups)))
 
 
-def _seconds(points: list[Point]) -> list[float]:
+def _seconds(points: Sequence[Point]) -> list[float]:
     return [point.seconds for point in points if point.seconds is not None]
 
 
@@ -58,8 +62,13 @@ def _table(reading: Reading, groups: dict[Value, list[Point]]) -> Table:
     )
 
 
-def _figure(reading: Reading, groups: dict[Value, list[Point]]) -> Figure:
-    batches = list(groups)
+def _figure(reading: Reading, every: dict[Value, list[Point]]) -> Figure:
+    batches = list(every)
+    groups = {
+        batch: thinned(sorted(points, key=lambda point: point.seconds or 0.0), POINTS)
+        for batch, points in every.items()
+    }
+    drawn, count = (sum(map(len, found.values())) for found in (groups, every))
     spec: Spec = {
         "data": [
             {
@@ -87,11 +96,16 @@ def _figure(reading: Reading, groups: dict[Value, list[Point]]) -> Figure:
     return Figure(
         f"{reading.study.name}-seconds",
         "Training time by batch size",
-        "Each point is a configuration with a result, trained on all its folds.",
+        "Each point is a configuration with a result, trained on all its folds."
+        + (
+            f" Drawn are {drawn:,} of the {count:,}, at most {POINTS} of a batch size, evenly by rank, boxes too."
+            if drawn < count
+            else ""
+        ),
         "Box plot of the seconds that configurations took, by batch size: "
         + "; ".join(
             f"batch size {number(batch)} median {statistics.median(_seconds(points)):.1f} s"
-            for batch, points in groups.items()
+            for batch, points in every.items()
             if points
         ),
         (View("", spec),),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from search.provenance import package_version
@@ -11,13 +11,19 @@ from search.report.content import Part, Report, Section
 from search.report.reading import Reading
 
 
-def compose(readings: Sequence[Reading], label: str, moment: datetime) -> Report:
+def compose(
+    readings: Sequence[Reading],
+    label: str,
+    moment: datetime,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Report:
     """The report of studies.
 
     Args:
         readings: in the order of their parts.
         label: of the database, its password masked.
         moment: of the reading, with a zone.
+        tell: is told what is being done.
     """
     names = ", ".join(reading.study.name for reading in readings)
     return Report(
@@ -29,12 +35,13 @@ def compose(readings: Sequence[Reading], label: str, moment: datetime) -> Report
         ),
         parts=(
             Part("Results", "All studies side by side.", (evaluation.section(readings),)),
-            *(_study(reading) for reading in readings),
+            *(_study(reading, tell) for reading in readings),
         ),
     )
 
 
-def _study(reading: Reading) -> Part:
+def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
+    tell(f"drawing {reading.study.name}")
     optional = (
         auxiliary.section(reading),
         learning.section(reading),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from search.report.content import Spec
 from studies.configuration import Value
@@ -29,6 +30,16 @@ LABELS = {
     "hidden_units": "hidden units",
     "aux_loss_weight": "auxiliary weight",
 }
+
+
+Item = TypeVar("Item")
+
+
+def thinned(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """At most so many of the items (two or more), evenly spaced, the first and the last among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
 
 
 def plain(text: str) -> str:
@@ -86,12 +97,13 @@ def axis(title: str = "", **more: object) -> Spec:
 
 
 def categories(values: Sequence[Value], title: str = "") -> Spec:
-    """An axis whose places 0, 1, … are the values of a parameter."""
+    """An axis whose places 0, 1, … are the values of a parameter; every other of many has no label."""
+    step = -(-len(values) // 12)
     return axis(
         title,
         tickmode="array",
-        tickvals=list(range(len(values))),
-        ticktext=[number(value) for value in values],
+        tickvals=list(range(0, len(values), step)),
+        ticktext=[number(value) for value in values[::step]],
         range=[-0.5, len(values) - 0.5],
         showgrid=False,
         ticks="",

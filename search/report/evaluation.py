@@ -95,7 +95,10 @@ def _missing(readings: Sequence[Reading]) -> list[Block]:
         name = reading.study.name
         if reading.best is None:
             blocks.append(
-                Notice(f"{name}: no configuration is finished yet; `pairsearch worker {name}` trains them.")
+                Notice(
+                    f"{name}: {reading.ended}"
+                    + (f"; `pairsearch worker {name}` trains them." if reading.judged.provisional else ".")
+                )
             )
         for candidate in candidates(reading):
             wanted = reading.study.definition.evaluation.rounds

@@ -12,6 +12,7 @@ from search.present import per_cent
 from search.report.content import Figure, Notice, Section, Spec, View
 from search.report.drawing import (
     INK,
+    LABELS,
     MUTED,
     SCALE,
     VERMILLION,
@@ -23,12 +24,13 @@ from search.report.drawing import (
     plain,
     spans,
     suffix,
+    thinned,
 )
 from search.report.importance import section_blocks as importance_blocks
 from search.report.parallel import parallel_coordinates
 from search.report.reading import Point, Reading
 from search.states import State
-from studies.configuration import Value, describe
+from studies.configuration import Configuration, Value, describe
 
 MARKS = {
     State.DIVERGED: ("diverged", {"symbol": "x-thin", "size": 11, "line": {"width": 2, "color": VERMILLION}}),
@@ -40,13 +42,21 @@ MARKS = {
     State.RUNNING: ("running", {"symbol": "circle", "size": 6, "color": MUTED}),
     State.PENDING: ("not started", {"symbol": "circle", "size": 2.5, "color": MUTED}),
 }
+FACETS = 6
+"""At most so many batch sizes and hidden units have a column or a row of facets, and auxiliary weights a view."""
+WIDE, NARROW = 48, 20
+"""CSS pixels of a cell with its figure written in it, and of one that is too small for it."""
+ROOM = 1200
+"""CSS pixels that all facets together take from left to right, and from top to bottom; two always have room."""
 FIGURES = {"val_loss": "validation loss", "val_error": "validation error"}
+
+Choices = dict[str, tuple[Value, ...]]
 
 
 def section(reading: Reading) -> Section:
     """What the search found over the grid."""
     if not reading.finished:
-        return Section("The grid", (Notice("No configuration is finished yet: there is nothing to draw."),))
+        return Section("The grid", (Notice(f"There is nothing to draw: {reading.ended}."),))
     return Section(
         "The grid",
         (
@@ -60,20 +70,24 @@ def section(reading: Reading) -> Section:
 
 def heat_map(reading: Reading, figure: str) -> Figure:
     """Heat maps of `val_loss` or `val_error`."""
-    weights = reading.study.choices.get("aux_loss_weight", ())
+    shown, left_out = _shown(reading)
+    weights = shown.get("aux_loss_weight", ())
     known = [found for point in reading.points if (found := figure_of(point, figure)) is not None]
     shade = Shade.over(known or [0.0, 1.0], logarithmic=figure == "val_loss")
     views = [
-        View("best over the auxiliary weights" if weights else "", _facets(reading, figure, shade, None))
+        View(
+            "best over the auxiliary weights" if weights else "",
+            _facets(reading, shown, figure, shade, None),
+        )
     ]
     if len(weights) > 1:
         views += [
-            View(f"auxiliary weight {number(weight)}", _facets(reading, figure, shade, weight))
+            View(f"auxiliary weight {number(weight)}", _facets(reading, shown, figure, shade, weight))
             for weight in weights
         ]
-    rows = len(reading.study.choices.get("hidden_units", (None,)))
-    columns = len(reading.study.choices["batch_size"])
-    rates, decays = (len(reading.study.choices[name]) for name in ("learning_rate", "weight_decay"))
+    rows, columns = len(shown.get("hidden_units", (None,))), len(shown["batch_size"])
+    rates, decays = (len(shown[name]) for name in ("learning_rate", "weight_decay"))
+    cell = _cell(shown)
     name, what = reading.study.name, FIGURES[figure]
     best = min(known) if known else None
     scale = "of its logarithm " if shade.logarithmic else ""
@@ -84,15 +98,17 @@ def heat_map(reading: Reading, figure: str) -> Figure:
         f"the square root {scale}between best and worst, so that differences near the best are seen. "
         "A ring is the search’s best by the study’s metric, a square the paper’s configuration; cells without a "
         "figure stay white, and the mark in them says why."
-        + (" “Best over” takes the lowest figure over the auxiliary weights." if weights else ""),
+        + (" “Best over” takes the lowest figure over the auxiliary weights." if weights else "")
+        + ("" if cell == WIDE else " Point at a cell to read its figure.")
+        + left_out,
         f"Heat maps of the mean {what}, one for each batch size"
         f"{' and number of hidden units' if rows > 1 else ''}; "
         + ("nothing is finished" if best is None else f"the lowest is {label(best, figure)}")
         + f"; {sum(point.state == State.DIVERGED for point in reading.points)} configurations diverged and "
         f"{sum(point.state in (State.PENDING, State.RUNNING) for point in reading.points)} are not finished.",
         tuple(views),
-        height=120 + rows * max(150, 44 * decays),
-        least_width=130 + columns * max(150, 48 * rates),
+        height=120 + rows * max(150, (cell - 4) * decays),
+        least_width=130 + columns * max(150, cell * rates),
         choice="Auxiliary weight",
     )
 
@@ -109,10 +125,34 @@ def label(value: float, figure: str) -> str:
     return per_cent(value) if figure == "val_error" else f"{value:.3f}" if value < 100 else f"{value:.3g}"
 
 
-def _facets(reading: Reading, figure: str, shade: Shade, weight: Value | None) -> Spec:
-    choices = reading.study.choices
+def _shown(reading: Reading) -> tuple[Choices, str]:
+    """The values that are drawn, those of the best and of the paper's configuration among them; what is said of it."""
+    shown, said = dict(reading.study.choices), []
+    marked = [found.params for found in (reading.best, reading.paper) if found is not None]
+    across, down = (
+        min(FACETS, max(2, ROOM // (NARROW * len(shown[name])))) for name in ("learning_rate", "weight_decay")
+    )
+    for name, room in (("batch_size", across), ("hidden_units", down), ("aux_loss_weight", FACETS)):
+        values = shown.get(name, ())
+        if len(values) > room:
+            kept = {params[name] for params in marked if name in params}
+            others = [value for value in values if value not in kept]
+            kept |= set(thinned(others, room - len(kept)) if room - len(kept) > 1 else others[:1])
+            shown[name] = tuple(value for value in values if value in kept)
+            said.append(f"{len(shown[name])} of the {len(values)} values of the {LABELS[name]}")
+    return shown, f" Drawn are {', and '.join(said)}." if said else ""
+
+
+def _cell(shown: Choices) -> int:
+    """CSS pixels of a cell: figures are written where all facets then have room beside each other."""
+    return WIDE if WIDE * len(shown["batch_size"]) * len(shown["learning_rate"]) <= ROOM else NARROW
+
+
+def _facets(reading: Reading, choices: Choices, figure: str, shade: Shade, weight: Value | None) -> Spec:
     batches, rates, decays = (choices[name] for name in ("batch_size", "learning_rate", "weight_decay"))
     hidden: Sequence[Value | None] = choices.get("hidden_units", (None,))
+    written = _cell(choices) == WIDE
+    by_facet, best = _cells(reading, weight), reading.best
     across, down = spans(len(batches), 0.03), spans(len(hidden), 0.06)[::-1]
     data: list[Spec] = []
     notes: list[Spec] = []
@@ -121,10 +161,10 @@ def _facets(reading: Reading, figure: str, shade: Shade, weight: Value | None) -
     for row, units in enumerate(hidden):
         for column, batch in enumerate(batches):
             index = row * len(batches) + column
-            cells = _cells(reading, batch, units, weight)
-            data.append(_heat(cells, rates, decays, index, figure, shade))
+            cells = by_facet.get((batch, units), {})
+            data.append(_heat(cells, rates, decays, index, figure, shade, written))
             for (x, y), points in cells.items():
-                for mark, text in _marks(reading, points, figure):
+                for mark, text in _marks(best, reading.paper, points, figure):
                     marked.setdefault(mark, []).append((index, x, y, text))
             end = suffix(index)
             last = row == len(hidden) - 1
@@ -132,7 +172,7 @@ def _facets(reading: Reading, figure: str, shade: Shade, weight: Value | None) -
                 "domain": across[column],
                 "anchor": f"y{end}",
                 "showticklabels": last,
-                "tickangle": 0,
+                "tickangle": 0 if written else -90,
             }
             axes[f"yaxis{end}"] = categories(decays, "weight decay" if column == 0 else "") | {
                 "domain": down[row],
@@ -150,7 +190,7 @@ def _facets(reading: Reading, figure: str, shade: Shade, weight: Value | None) -
                     font={"size": 12, "color": MUTED},
                 )
             )
-    data += _mark_traces(marked)
+    data += _mark_traces(marked, 1.0 if written else NARROW / WIDE)
     ticks = shade.ticks()
     colours = {
         "colorscale": SCALE,
@@ -175,23 +215,30 @@ def _facets(reading: Reading, figure: str, shade: Shade, weight: Value | None) -
 Cells = dict[tuple[int, int], list[Point]]
 
 
-def _cells(reading: Reading, batch: Value, units: Value | None, weight: Value | None) -> Cells:
-    """The points of one facet by place of learning rate and weight decay; several where `weight` is None."""
-    rates, decays = reading.study.choices["learning_rate"], reading.study.choices["weight_decay"]
-    found: Cells = {}
+def _cells(reading: Reading, weight: Value | None) -> dict[tuple[Value, Value | None], Cells]:
+    """The points of each facet by place of learning rate and weight decay; several where `weight` is None."""
+    rates, decays = (
+        {value: place for place, value in enumerate(reading.study.choices[name])}
+        for name in ("learning_rate", "weight_decay")
+    )
+    found: dict[tuple[Value, Value | None], Cells] = {}
     for point in reading.points:
         params = point.configuration
-        if params.batch_size != batch or params.hidden_units != units:
-            continue
-        if weight is not None and params.aux_loss_weight != weight:
-            continue
-        place = (rates.index(params.learning_rate), decays.index(params.weight_decay))
-        found.setdefault(place, []).append(point)
+        if weight is None or params.aux_loss_weight == weight:
+            cells = found.setdefault((params.batch_size, params.hidden_units), {})
+            place = (rates[params.learning_rate], decays[params.weight_decay])
+            cells.setdefault(place, []).append(point)
     return found
 
 
 def _heat(
-    cells: Cells, rates: Sequence[Value], decays: Sequence[Value], index: int, figure: str, shade: Shade
+    cells: Cells,
+    rates: Sequence[Value],
+    decays: Sequence[Value],
+    index: int,
+    figure: str,
+    shade: Shade,
+    written: bool,
 ) -> Spec:
     shades: list[list[float | None]] = [[None] * len(rates) for _ in decays]
     texts = [[""] * len(rates) for _ in decays]
@@ -208,13 +255,13 @@ def _heat(
         "type": "heatmap",
         "z": shades,
         "text": texts,
-        "texttemplate": "%{text}",
+        "texttemplate": "%{text}" if written else "",
         "textfont": {"size": 11},
         "hovertext": hovers,
         "hoverinfo": "text",
         "hoverongaps": False,
-        "xgap": 2,
-        "ygap": 2,
+        "xgap": 2 if written else 1,
+        "ygap": 2 if written else 1,
         "coloraxis": "coloraxis",
         "xaxis": f"x{end}",
         "yaxis": f"y{end}",
@@ -232,13 +279,15 @@ def _hover(point: Point, count: int, known: int) -> str:
     return "<br>".join(lines)
 
 
-def _marks(reading: Reading, points: Sequence[Point], figure: str) -> list[tuple[str, str]]:
+def _marks(
+    best: Configuration | None, paper: Configuration | None, points: Sequence[Point], figure: str
+) -> list[tuple[str, str]]:
     """The marks of a cell, with their hover texts."""
     marks = []
-    configurations = [point.configuration for point in points]
-    if reading.best in configurations:
+    configurations = {point.configuration for point in points}
+    if best in configurations:
         marks.append(("search’s best", "the search’s best"))
-    if reading.paper in configurations:
+    if paper in configurations:
         marks.append(("paper’s configuration", "the paper’s configuration"))
     if all(figure_of(point, figure) is None for point in points):
         # The state that most of them share; a cell of one weight has one.
@@ -249,7 +298,7 @@ def _marks(reading: Reading, points: Sequence[Point], figure: str) -> list[tuple
     return marks
 
 
-def _mark_traces(marked: dict[str, list[tuple[int, int, int, str]]]) -> list[Spec]:
+def _mark_traces(marked: dict[str, list[tuple[int, int, int, str]]], scale: float) -> list[Spec]:
     """Scatter traces of the marks: one for each facet that has some, one legend entry for each kind."""
     symbols: dict[str, Spec] = {
         "search’s best": {"symbol": "circle-open", "size": 34, "line": {"width": 3, "color": VERMILLION}},
@@ -274,7 +323,7 @@ def _mark_traces(marked: dict[str, list[tuple[int, int, int, str]]]) -> list[Spe
                     "y": [y for _, y, _ in cells],
                     "text": [text for _, _, text in cells],
                     "hoverinfo": "skip" if "open" in str(marker["symbol"]) and name != "failed" else "text",
-                    "marker": marker | {"color": colour},
+                    "marker": marker | {"color": colour, "size": round(scale * marker["size"], 1)},
                     "xaxis": f"x{suffix(index)}",
                     "yaxis": f"y{suffix(index)}",
                 }

@@ -1,12 +1,12 @@
-"""How much each hyperparameter matters: analysis of variance over the grid, and Optuna's fANOVA over the trials."""
+"""How much each hyperparameter matters: the analysis of variance, which a complete grid allows exactly."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from search.report.content import Block, Figure, Notice, Spec, View
-from search.report.drawing import BLUE, LABELS, MUTED, ORANGE, axis, layout, number
+from search.report.drawing import BLUE, LABELS, MUTED, axis, layout, number
 from search.report.reading import Point, Reading
 from studies.configuration import Value
 
@@ -14,8 +14,6 @@ LEAST = 8
 """Finished configurations below which an importance would be noise."""
 PAIRS = 4
 """Pairs that have a bar of their own, the largest."""
-TREES = 16
-"""Of fANOVA's forest: Optuna's default is 64, at four times the time and hardly another answer."""
 
 
 def section_blocks(reading: Reading) -> list[Block]:
@@ -29,8 +27,7 @@ def section_blocks(reading: Reading) -> list[Block]:
                 f"it is shown from {LEAST} and 2."
             )
         ]
-    # NumPy, scikit-learn and Optuna are only needed here.
-    from search.report.variance import complete_block, decompose  # noqa: PLC0415
+    from search.report.variance import complete_block, decompose  # noqa: PLC0415 - imports NumPy
 
     choices = reading.study.choices
     logarithmic = all(point.value is not None and point.value > 0 for point in points)
@@ -39,23 +36,21 @@ def section_blocks(reading: Reading) -> list[Block]:
         for point in points
     }
     block = complete_block(choices, figures)
-    forest = fanova(choices, points, logarithmic)
-    bars: list[tuple[str, float | None, float | None]] = []
     if block is None:
-        bars += [(LABELS[name], None, forest[name]) for name in choices]
-        basis = "The analysis of variance needs a complete grid of two or more hyperparameters, and none is finished."
-    else:
-        shares = decompose(block.cells, block.names)
-        bars += [(LABELS[name], shares.main.get(name), forest[name]) for name in choices]
-        pairs = sorted(shares.pairs.items(), key=lambda entry: -entry[1])
-        bars += [(f"{LABELS[a]} × {LABELS[b]}", share, None) for (a, b), share in pairs[:PAIRS]]
-        if len(pairs) > PAIRS:
-            bars.append((f"{len(pairs) - PAIRS} other pairs", sum(share for _, share in pairs[PAIRS:]), None))
-        bars.append(("three and more, and noise", shares.rest, None))
-        basis = f"The analysis of variance covers {_extent(block.cells.size, len(points), block.left_out)}."
-    bars[: len(choices)] = sorted(
-        bars[: len(choices)], key=lambda bar: -(bar[1] if bar[1] is not None else bar[2] or 0)
-    )
+        return [
+            Notice(
+                "Importance: the analysis of variance needs a complete grid of two or more hyperparameters, and none "
+                "is finished."
+            )
+        ]
+    shares = decompose(block.cells, block.names)
+    bars = sorted(((LABELS[name], share) for name, share in shares.main.items()), key=lambda bar: -bar[1])
+    pairs = sorted(shares.pairs.items(), key=lambda entry: -entry[1])
+    bars += [(f"{LABELS[a]} × {LABELS[b]}", share) for (a, b), share in pairs[:PAIRS]]
+    if len(pairs) > PAIRS:
+        bars.append((f"{len(pairs) - PAIRS} other pairs", sum(share for _, share in pairs[PAIRS:])))
+    bars.append(("three and more, and noise", shares.rest))
+    basis = f"The analysis of variance covers {_extent(block.cells.size, len(points), block.left_out)}."
     return [_figure(reading, bars, basis, logarithmic)]
 
 
@@ -71,74 +66,27 @@ def _extent(cells: int, finished: int, left_out: Sequence[tuple[str, Value]]) ->
     return f"{cells} of the {finished} finished configurations: its largest complete part found, without {levels}"
 
 
-def fanova(
-    choices: Mapping[str, Sequence[Value]], points: Sequence[Point], logarithmic: bool
-) -> dict[str, float]:
-    """Optuna's fANOVA importance by parameter; they sum to 1, or are all 0 where nothing varies.
-
-    The trials are made from the ledger, in memory: Optuna's storage would want to write to the database.
-    """
-    import optuna  # noqa: PLC0415
-    from optuna.distributions import CategoricalDistribution  # noqa: PLC0415
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # noqa: PLC0415
-
-    if len({point.value for point in points}) < 2:
-        return dict.fromkeys(choices, 0.0)
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.create_study()
-        distributions = {name: CategoricalDistribution(tuple(values)) for name, values in choices.items()}
-        study.add_trials(
-            [
-                optuna.trial.create_trial(
-                    params=dict(point.configuration.params),
-                    distributions=dict(distributions),
-                    value=_target(point, logarithmic),
-                )
-                for point in points
-            ]
-        )
-        found = get_param_importances(
-            study, evaluator=FanovaImportanceEvaluator(n_trees=TREES, seed=0), params=list(choices)
-        )
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    return {name: float(found[name]) for name in choices}
-
-
-def _figure(
-    reading: Reading, bars: Sequence[tuple[str, float | None, float | None]], basis: str, logarithmic: bool
-) -> Figure:
+def _figure(reading: Reading, bars: Sequence[tuple[str, float]], basis: str, logarithmic: bool) -> Figure:
     places = list(range(len(bars)))
-    data: list[Spec] = []
-    for name, colour, values in (
-        ("share of variance (analysis of variance)", BLUE, [bar[1] for bar in bars]),
-        ("fANOVA importance (forest)", ORANGE, [bar[2] for bar in bars]),
-    ):
-        shown = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
-        data.append(
-            {
-                "type": "bar",
-                "orientation": "h",
-                "name": name,
-                "x": [round(100 * value, 3) for _, value in shown],
-                "y": [place for place, _ in shown],
-                "text": [f"{100 * value:.1f}" for _, value in shown],
-                "textposition": "outside",
-                "textfont": {"color": MUTED},
-                "cliponaxis": False,
-                "marker": {"color": colour},
-                "hovertemplate": "%{x:.2f} %<extra></extra>",
-            }
-        )
+    data: list[Spec] = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "x": [round(100 * share, 3) for _, share in bars],
+            "y": places,
+            "text": [f"{100 * share:.1f}" for _, share in bars],
+            "textposition": "outside",
+            "textfont": {"color": MUTED},
+            "cliponaxis": False,
+            "marker": {"color": BLUE},
+            "hovertemplate": "%{x:.2f} %<extra></extra>",
+        }
+    ]
     spec = {
         "data": data,
         "layout": layout(
-            barmode="group",
-            showlegend=True,  # with one kind of bars too
             bargap=0.35,
-            xaxis=axis("share, %", rangemode="tozero"),
+            xaxis=axis("share of variance, %", rangemode="tozero"),
             yaxis=axis(
                 tickmode="array",
                 tickvals=places,
@@ -151,19 +99,15 @@ def _figure(
     }
     metric = reading.study.definition.metric
     target = f"the {'logarithm of the ' if logarithmic else ''}mean {metric}"
-    spoken = ", ".join(
-        f"{label} {100 * (share if share is not None else forest or 0):.1f} %"
-        for label, share, forest in bars[:5]
-    )
+    spoken = ", ".join(f"{label} {100 * share:.1f} %" for label, share in bars[:5])
     return Figure(
         f"{reading.study.name}-importance",
         "Importance of the hyperparameters",
         f"What moves {target} over the finished configurations. {basis} A bar with × is what two hyperparameters do "
         "together beyond each alone. Analysis of variance of a balanced factorial design: Montgomery, Design and "
-        "Analysis of Experiments, chapter 5. fANOVA: Hutter, Hoos & Leyton-Brown, ICML 2014, Optuna’s implementation "
-        f"with {TREES} trees; its main effects alone, scaled to sum to 100 %, so that the two need not agree.",
+        "Analysis of Experiments, chapter 5.",
         f"Bar chart of the share of variance by hyperparameter: {spoken}.",
         (View("", spec),),
-        height=110 + 44 * len(bars),
+        height=110 + 32 * len(bars),
         least_width=560,
     )

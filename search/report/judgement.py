@@ -21,7 +21,7 @@ def section(reading: Reading) -> Section:
     """The verdict in sentences, and the configurations that may be the best."""
     verdict = reading.judged.verdict
     if verdict is None:
-        return Section("Verdict", (Notice("No configuration is finished yet: there is nothing to judge."),))
+        return Section("Verdict", (Notice(f"There is nothing to judge: {reading.ended}."),))
     blocks: list[Block] = [Paragraph(line) for line in verdict_lines(reading.judged)]
     blocks.append(_table(reading, verdict))
     return Section("Verdict", tuple(blocks))

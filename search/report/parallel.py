@@ -9,7 +9,19 @@ from __future__ import annotations
 import math
 
 from search.report.content import Figure, Spec, View
-from search.report.drawing import LABELS, MUTED, RULE, SKY, VERMILLION, Shade, faded, layout, note, number
+from search.report.drawing import (
+    LABELS,
+    MUTED,
+    RULE,
+    SKY,
+    VERMILLION,
+    Shade,
+    faded,
+    layout,
+    note,
+    number,
+    thinned,
+)
 from search.report.reading import Point, Reading
 
 GROUPS = (
@@ -20,6 +32,10 @@ GROUPS = (
     (1.00, "the other half", MUTED, 0.2, 0.6),
 )
 """Groups by rank, up to this share of the finished ones: label, colour, opacity and width of the lines."""
+LINES = 100
+"""Lines of a group that are drawn, evenly over its ranks: more would paint an area."""
+LABELLED = 12
+"""Values of a hyperparameter that are named beside its axis."""
 METRICS = {"val_loss": "validation loss", "val_error": "validation error"}
 
 
@@ -31,11 +47,12 @@ def parallel_coordinates(reading: Reading) -> Figure:
     shade = Shade.over([_value(point) for point in points], logarithmic=metric == "val_loss")
     lines = [_line(reading, point, rank / len(points), shade) for rank, point in enumerate(points)]
     data: list[Spec] = []
-    start = 0
+    start, drawn = 0, 0
     for share, label, colour, opacity, width in GROUPS:
         end = max(math.ceil(share * len(points)), start)
         if end > start:
             data.append(_group(lines[start:end], label, faded(colour, opacity), width))
+            drawn += min(LINES, end - start)
         start = end
     spec = {
         # The best are drawn last, on top, and named first.
@@ -73,7 +90,12 @@ def parallel_coordinates(reading: Reading) -> Figure:
         f"{reading.study.name}-parallel",
         "Parallel coordinates",
         "Every finished configuration is a line from its hyperparameters to its figure, lowest at the bottom. Within "
-        "a value’s band the lines are spread by rank, the best below. Click an entry of the legend to hide or show it.",
+        "a value’s band the lines are spread by rank, the best below. Click an entry of the legend to hide or show it."
+        + (
+            f" Drawn are {drawn:,} of the {len(points):,}, at most {LINES} of each group, evenly by rank."
+            if drawn < len(points)
+            else ""
+        ),
         f"Parallel coordinates of {len(points)} finished configurations; the best has {best}.",
         (View("", spec),),
         height=460,
@@ -98,7 +120,7 @@ def _line(reading: Reading, point: Point, rank: float, shade: Shade) -> list[flo
 def _group(lines: list[list[float]], label: str, colour: str, width: float) -> Spec:
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for heights in lines:
+    for heights in thinned(lines, LINES):
         xs += [*range(len(heights)), None]
         ys += [*(round(height, 4) for height in heights), None]
     return {
@@ -128,7 +150,7 @@ def _labels(reading: Reading, shade: Shade) -> list[Spec]:
         values = sorted(choice)
         labels += [
             note(number(value), place, (band + 0.5) / len(values), **common)
-            for band, value in enumerate(values)
+            for band, value in thinned(list(enumerate(values)), LABELLED)
         ]
         del name
     end = len(reading.study.choices)

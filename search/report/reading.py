@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import Connection, Integer, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from search.catalogue import StoredStudy
+from search.catalogue import StoredStudy, seen_by
 from search.checked import required
 from search.concealment import conceal
 from search.database import Database
-from search.judging import StudyVerdict, judge_study
+from search.judging import Figures, StudyVerdict, judge_figures, read_figures
 from search.states import COVERED, State
+from search.steps import telling
 from search.tables import configurations, curves, round_curves, rounds, superseded
+from search.views import Ended
 from studies.configuration import PARAMETERS, Configuration
 
 TOP = 3
@@ -128,6 +131,12 @@ class Reading:
         return sum(self.counts[state] for state in COVERED)
 
     @property
+    def ended(self) -> Ended:
+        """How the configurations ended, for where none is finished."""
+        examples = (f"{remark.example}: {remark.reason}" for remark in self.remarks)
+        return Ended({state.value: count for state, count in self.counts.items()}, next(examples, None))
+
+    @property
     def finished(self) -> list[Point]:
         """The finished configurations, the best first; ties in the order of the grid's lay-out."""
         points = [point for point in self.points if point.state == State.FINISHED and point.value is not None]
@@ -147,43 +156,69 @@ class Reading:
 
 
 def read(database: Database, study: StoredStudy) -> Reading:
-    """Read a study, in one snapshot of the database; the verdict is read just before it.
+    """Read a study and judge it, as the database holds it at one moment; raises as `Database.read` does."""
+    (reading,) = read_all(database, [study])
+    return reading
 
-    Raises as `Database.read` does.
+
+def read_all(
+    database: Database, studies: Sequence[StoredStudy], tell: Callable[[str], None] = lambda _: None
+) -> list[Reading]:
+    """Read studies, all as the database holds them at one moment, and judge them.
+
+    Args:
+        tell: is told what is being done.
+
+    Raises:
+        StudyError: one has been deleted.
+        PairsearchError: as `Database.read`.
     """
-    judged = judge_study(database, study)
-    with database.read() as connection:
-        if not database.is_sqlite:  # whose readers see one snapshot anyway
-            connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
-        mine = columns.study_id == study.id
-        totals = connection.execute(
-            select(
-                func.coalesce(func.sum(columns.errors), 0),
-                func.coalesce(func.sum(columns.claims), 0),
-                func.min(columns.finished_at),
-                func.max(columns.finished_at),
-            ).where(mine)
-        ).one()
-        late = connection.execute(
-            select(func.count())
-            .select_from(superseded)
-            .join(configurations, columns.id == superseded.c.configuration_id)
-            .where(mine)
-        ).scalar_one()
-        return Reading(
-            study=study,
-            points=_points(connection, mine),
-            evaluated=_evaluated(connection, study.id),
-            top=_top(connection, mine),
-            origins=(*_origins(connection, mine), *_round_origins(connection, study.id)),
-            remarks=_remarks(connection, mine),
-            superseded=late,
-            errors=int(totals[0]),
-            claims=int(totals[1]),
-            first_result=totals[2],
-            last_result=totals[3],
-            judged=judged,
-        )
+    unjudged = []
+    with database.snapshot() as connection:
+        for study in studies:
+            tell(f"reading {study.name}")
+            unjudged.append(_read(connection, seen_by(connection, study)))
+    # Judged when the transaction is over: it may take a while.
+    readings = []
+    for unjudged_reading, figures in unjudged:
+        step = f"judging the {len(figures.rows):,} configurations of {figures.study.name}"
+        judged = judge_figures(figures, progress=telling(step, tell))
+        readings.append(unjudged_reading(judged=judged))
+    return readings
+
+
+def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading], Figures]:
+    """A reading that only lacks its verdict, and what that is made from."""
+    mine = columns.study_id == study.id
+    totals = connection.execute(
+        select(
+            func.coalesce(func.sum(columns.errors), 0),
+            func.coalesce(func.sum(columns.claims), 0),
+            func.min(columns.finished_at),
+            func.max(columns.finished_at),
+        ).where(mine)
+    ).one()
+    late = connection.execute(
+        select(func.count())
+        .select_from(superseded)
+        .join(configurations, columns.id == superseded.c.configuration_id)
+        .where(mine)
+    ).scalar_one()
+    reading = partial(
+        Reading,
+        study=study,
+        points=_points(connection, mine),
+        evaluated=_evaluated(connection, study.id),
+        top=_top(connection, mine),
+        origins=(*_origins(connection, mine), *_round_origins(connection, study.id)),
+        remarks=_remarks(connection, mine),
+        superseded=late,
+        errors=int(totals[0]),
+        claims=int(totals[1]),
+        first_result=totals[2],
+        last_result=totals[3],
+    )
+    return reading, read_figures(connection, study)
 
 
 def _configuration(row: Mapping[str, object]) -> Configuration:

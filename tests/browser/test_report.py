@@ -125,3 +125,23 @@ def test_in_a_narrow_window_only_figures_and_tables_scroll_sideways(
     browser_page.page.set_viewport_size({"width": 360, "height": 800})
     scroll_through(browser_page, page_file)
     assert browser_page.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_on_paper_figures_and_tables_fit_the_width_and_nothing_is_there_to_click(
+    browser_page: BrowserPage, page_file: Path
+) -> None:
+    page = browser_page.page
+    scroll_through(browser_page, page_file)
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    # A4 between its margins, in CSS pixels.
+    page.set_viewport_size({"width": 680, "height": 1009})
+    page.emulate_media(media="print")
+    for selector in (".drawing", "table", ".drawing .main-svg"):
+        boxes = [place.bounding_box() for place in page.locator(selector).all()]
+        assert boxes
+        for box in boxes:
+            assert box is not None
+            assert box["x"] + box["width"] <= 681, selector
+            assert selector == "table" or box["height"] <= 900
+    assert page.locator(".modebar:visible, nav:visible").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 680

@@ -44,7 +44,7 @@ def test_it_makes_the_promise_that_the_fault_tests_hold() -> None:
     promised = " ".join(section("What is promised").split())
     assert (
         "**Every configuration of a study is finished exactly once, its figures are the same bit for bit as those of "
-        "one undisturbed worker on that kind of processor, and no trial is left RUNNING, whatever happens to workers, "
+        "one undisturbed worker, and no trial is left RUNNING, whatever happens to workers, "
         "machines or the database on the way.**"
     ) in promised
 

@@ -6,13 +6,13 @@ from functools import partial
 
 import pytest
 
-from models import batched, compiled, reference
+from models import batched, compiled, reference, single
 from models.training import Trainer
 
 TRAINERS: dict[str, Trainer] = {
     "reference": reference.train,
-    "torch": batched.train,
-    "torch-stacked": partial(batched.train, stack=8),
+    "torch": single.train,
+    "torch-stacked": batched.train,
     "compiled": compiled.train,
     "compiled-threads": partial(compiled.train, threads=2),
 }

@@ -1,4 +1,4 @@
-"""Single kernels against PyTorch: pooling of ties and NaN, transposition, sums, labels out of range."""
+"""Single kernels against PyTorch and NumPy: pooling of ties and NaN, layers, functions, labels out of range."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from jobs import SyntheticPairs, make_job, make_member
 from torch.nn import functional
 
 from models import compiled
-from models.kernels import convolution, linear, softmax
-from models.kernels.emit import Address, Emitter, vector_kernel
+from models.kernels import convolution, linear, softmax, updates
+from models.kernels.emit import Emitter
+from models.kernels.intrinsic import Address, Count, vector_kernel
 from models.kernels.jit import compiled as jit
+from models.kernels.matmul import matmul
 
 PLACES = 4
 
@@ -21,7 +23,7 @@ PLACES = 4
 @vector_kernel
 def pool_vectors(e: Emitter, x: Address, best: Address, position: Address) -> None:
     """Eight windows of four places each, places first."""
-    values = [e.load(e.at(x, place * 8)) for place in range(PLACES)]
+    values = [e.load(e.at(x, place * 8), 8) for place in range(PLACES)]
     largest, where = e.first_maximum(values, range(PLACES))
     e.store(largest, best)
     e.store(where, position)
@@ -46,36 +48,30 @@ def test_pooling_takes_the_first_maximum_and_lets_nan_win() -> None:
     np.testing.assert_array_equal(position[:5], offsets[:5])
 
 
-@jit
-def turn(weights, turned):  # type: ignore[no-untyped-def]
-    convolution.taps_first(weights, 0, turned, 0)
-
-
-def test_second_weights_are_turned_exactly() -> None:
-    weights = np.random.default_rng(0).random((32, 108), np.float32)
-    turned = np.zeros((108, 32), np.float32)
-    turn(weights.ravel(), turned.ravel())
-    np.testing.assert_array_equal(turned, weights.T)
+PIXEL = convolution.PIXEL
+TRANSFORMED = 16 * 12 * 32
 
 
 @jit
 def second_layer(source, weights, bias, work, output, positions):  # type: ignore[no-untyped-def]
-    """Workspace: turned weights (108, 32), transformed weights (16, 12, 32), scratch."""
-    convolution.taps_first(weights, 0, work, 0)
-    convolution.winograd_weights(work, 0, work, 3456)
-    convolution.forward2(source, 0, work, 3456, bias, 0, work, 9600, output, 0, positions, 0, 0)
+    """Workspace: transformed weights (16, 12, 32), scratch."""
+    convolution.winograd_weights(weights, 0, work, TRANSFORMED, work, 0)
+    convolution.forward2(source, 0, work, 0, bias, 0, work, TRANSFORMED, output, 0, positions, 0, 0)
 
 
 def run_second_layer(inputs: torch.Tensor, layer: torch.nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
     """Pooled outputs (32, 3, 3) and positions 0 to 3 of inputs (12, 7, 7), by the kernel."""
-    source = functional.pad(inputs, (1, 0, 1, 0)).permute(1, 2, 0).contiguous().flatten()
-    weights = layer.weight.detach().permute(0, 2, 3, 1).contiguous().flatten()
-    work = np.zeros(9600 + convolution.SCRATCH2, np.float32)
+    spare = PIXEL - 12
+    padded = functional.pad(inputs, (1, 0, 1, 0, 0, spare))
+    source = padded.permute(1, 2, 0).contiguous().flatten()
+    weights = functional.pad(layer.weight.detach().permute(0, 2, 3, 1), (0, spare)).contiguous().flatten()
+    work = np.zeros(TRANSFORMED + max(convolution.SCRATCH2, convolution.SCRATCH_WEIGHTS), np.float32)
     output, positions = np.zeros(288, np.float32), np.zeros(288, np.int32)
     source = functional.pad(source, (0, 16))  # The kernel reads, without using it, beyond the last pixel.
     second_layer(source.numpy(), weights.numpy(), layer.bias.detach().numpy(), work, output, positions)
-    corners = 2 * (96 * np.arange(3)[:, None, None] + 12 * np.arange(3)[None, :, None])
-    places = np.searchsorted([0, 12, 96, 108], positions.reshape(3, 3, 32) - corners)
+    row = 8 * PIXEL
+    corners = 2 * (row * np.arange(3)[:, None, None] + PIXEL * np.arange(3)[None, :, None])
+    places = np.searchsorted([0, PIXEL, row, row + PIXEL], positions.reshape(3, 3, 32) - corners)
     return tuple(torch.from_numpy(a).reshape(3, 3, 32).permute(2, 0, 1) for a in (output, places))
 
 
@@ -135,37 +131,150 @@ def test_nan_in_the_second_convolution_stays_in_the_windows_that_read_it() -> No
     assert torch.isfinite(got[:, :, 0]).all()
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 5, 6, 7, 50, 100])
-@pytest.mark.parametrize(("inputs", "outputs"), [(288, 120), (120, 88), (88, 16), (32, 8), (24, 104)])
-def test_linear_layers_of_every_tile_agree_with_numpy(rows: int, inputs: int, outputs: int) -> None:
+SIZES = [(288, 120), (120, 88), (88, 16), (32, 8), (24, 104)]
+
+
+def layer_of(rows: int, inputs: int, outputs: int) -> tuple[np.ndarray, ...]:
+    """x (rows, inputs), w (inputs, outputs), dy (rows, outputs), bias (outputs,)."""
     random = np.random.default_rng(rows)
-    x, w, dy, bias = (
-        random.standard_normal(shape, np.float32)
-        for shape in ((rows, inputs), (inputs, outputs), (rows, outputs), (outputs,))
-    )
+    shapes = ((rows, inputs), (inputs, outputs), (rows, outputs), (outputs,))
+    return tuple(random.standard_normal(shape, np.float32) for shape in shapes)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 6, 7, 8, 50, 100])
+@pytest.mark.parametrize(("inputs", "outputs"), SIZES)
+def test_linear_layers_of_every_tile_agree_with_numpy(rows: int, inputs: int, outputs: int) -> None:
+    x, w, dy, bias = layer_of(rows, inputs, outputs)
     y, dw, dx, db = (np.full_like(like, np.nan) for like in (dy, w, x, bias))
-    zeros = np.zeros(outputs, np.float32)
-    linear.matmul(x.ravel(), 0, inputs, 1, w.ravel(), 0, bias, 0, y.ravel(), 0, rows, outputs, inputs)
-    linear.matmul(x.ravel(), 0, 1, inputs, dy.ravel(), 0, zeros, 0, dw.ravel(), 0, inputs, outputs, rows)
-    linear.input_gradient(
-        dy.ravel(), 0, w.ravel(), 0, x.ravel(), 0, dx.ravel(), 0, rows, inputs, outputs, True
+    block = linear.BLOCK
+    scratch = np.zeros(max(outputs, block) + block * outputs, np.float32)
+    turned = max(outputs, block)
+    matmul(
+        x.ravel(), 0, inputs, 1, w.ravel(), 0, outputs, bias, 0, y.ravel(), 0, outputs, rows, outputs, inputs
     )
+    matmul(
+        x.ravel(),
+        0,
+        1,
+        inputs,
+        dy.ravel(),
+        0,
+        outputs,
+        scratch,
+        0,
+        dw.ravel(),
+        0,
+        outputs,
+        inputs,
+        outputs,
+        rows,
+    )
+    for i in range(0, inputs, block):
+        height = min(block, inputs - i)
+        linear.input_gradient(
+            dy.ravel(),
+            0,
+            w.ravel(),
+            i * outputs,
+            dx.ravel(),
+            i,
+            scratch,
+            turned,
+            0,
+            rows,
+            inputs,
+            height,
+            outputs,
+        )
     linear.sum_rows(dy.ravel(), 0, rows, outputs, db, 0)
     np.testing.assert_allclose(y, x @ w + bias, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(dw, x.T @ dy, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(dx, np.where(x > 0, dy @ w.T, 0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(dx, dy @ w.T, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(db, dy.sum(0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rule", [updates.ADAM, updates.SGD_MOMENTUM])
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize(("inputs", "outputs"), SIZES)
+def test_one_pass_over_a_layer_updates_it_as_its_gradient_does(
+    rule: int, rows: int, inputs: int, outputs: int
+) -> None:
+    x, w, dy, _ = layer_of(rows, inputs, outputs)
+    rates = np.zeros(updates.RATES, np.float32)
+    updates.set_rates(rule, rates, 3, 0.01, 0.1)
+    state = np.random.default_rng(9).random(2 * w.size, np.float32)
+    twice = np.concatenate([dy, dy], axis=1).ravel()
+    floats = np.concatenate([x.ravel(), twice, np.full(x.size, np.nan, np.float32)])
+    passed, passed_state = w.ravel().copy(), state.copy()
+    dx = x.size + twice.size
+    updates.step_rows(rule, passed, 0, floats, 0, x.size, dx, rows, inputs, outputs, passed_state, rates)
+    np.testing.assert_allclose(floats[dx:].reshape(x.shape), dy @ w.T, rtol=1e-4, atol=1e-4)
+    stored, gradient, zeros = w.ravel().copy(), np.empty_like(w).ravel(), np.zeros(outputs, np.float32)
+    matmul(
+        x.ravel(), 0, 1, inputs, dy.ravel(), 0, outputs, zeros, 0, gradient, 0, outputs, inputs, outputs, rows
+    )
+    updates.update(rule, stored, 0, gradient, 0, state, rates, w.size)
+    np.testing.assert_array_equal(passed, stored)
+    np.testing.assert_array_equal(passed_state, state)
+
+
+@vector_kernel
+def apply_functions(e: Emitter, a: Address, b: Address, power: Address, ratio: Address, units: Count) -> None:
+    """power = exp(a), ratio = a / b."""
+
+    def one(at: object, lanes: int) -> None:
+        x, y = e.load(e.at(a, at), lanes), e.load(e.at(b, at), lanes)
+        e.store(e.exponential(x), e.at(power, at))
+        e.store(e.divide(x, y), e.at(ratio, at))
+
+    e.over_units(units, one)
+
+
+@jit
+def functions(a, b, power, ratio):  # type: ignore[no-untyped-def]
+    apply_functions(a, 0, b, 0, power, 0, ratio, 0, len(a) // 8)
+
+
+def test_exponential_and_quotient_are_exact_to_two_units_in_the_last_place() -> None:
+    random = np.random.default_rng(0)
+    a = -np.concatenate([random.uniform(0, 80, 40_000), random.exponential(1e-3, 40_000)]).astype(np.float32)
+    b = np.exp(random.uniform(np.log(1e-8), np.log(1e20), a.size)).astype(np.float32)
+    power, ratio = np.empty_like(a), np.empty_like(a)
+    functions(a, b, power, ratio)
+    for got, exact in ((power, np.exp(a.astype(float))), (ratio, a.astype(float) / b)):
+        normal = np.abs(exact) > np.finfo(np.float32).tiny
+        error = np.abs(got - exact)[normal] / np.spacing(np.abs(exact[normal]).astype(np.float32))
+        assert error.max() < 2
+    nan, inf = np.float32(np.nan), np.float32(np.inf)
+    edge = np.array([0, -inf, nan, -87.5, -1, -1, -1, -1], np.float32)
+    below = np.array([1, 1, 1, 1, nan, inf, 1e38, 1e-8], np.float32)
+    power, ratio = np.empty_like(edge), np.empty_like(edge)
+    functions(edge, below, power, ratio)
+    np.testing.assert_array_equal(power[:4], np.array([1, 0, nan, 0], np.float32))
+    assert np.isnan(ratio[4])
+    np.testing.assert_allclose(ratio[5:], [0, -1e-38, -1e8], rtol=1e-6, atol=3e-38)
+
+
+def test_logarithm_is_exact_to_one_unit_in_the_last_place() -> None:
+    values = np.random.default_rng(0).uniform(1, 10, 5_000).astype(np.float32)
+    got = np.array([softmax.logarithm(value) for value in values])
+    exact = np.log(values.astype(float))
+    assert (np.abs(got - exact) <= np.spacing(exact.astype(np.float32))).all()
+    assert softmax.logarithm(np.float32(1)) == 0
+    assert np.isnan(softmax.logarithm(np.float32(np.nan)))
 
 
 @pytest.mark.parametrize("scale", [1.0, 50.0, 1e4])
 def test_cross_entropy_and_its_gradient_agree_with_pytorch(scale: float) -> None:
     logits = (scale * torch.randn(10, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    padded = np.pad(logits.detach().numpy(), (0, 6))
     expected = functional.cross_entropy(logits, torch.tensor(3))
     expected.backward()
-    gradient = np.zeros(10, np.float32)
-    got = softmax.cross_entropy(logits.detach().numpy(), 0, 10, 3, gradient, 0, np.float32(1))
+    gradient = np.full(16, np.nan, np.float32)
+    got = softmax.cross_entropy(padded, 0, 10, 3, gradient, 0, np.float32(1))
     assert got == pytest.approx(float(expected.detach()), rel=1e-6, abs=1e-6)
-    np.testing.assert_allclose(gradient, logits.grad.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient[:10], logits.grad.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(gradient[10:], 0)
 
 
 def test_labels_that_the_kernels_could_not_index_are_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from models import nets
 from models.nets import ARCHITECTURES, architecture_class, build, build_seeded, split_logits
 
 
@@ -71,3 +72,20 @@ def test_hidden_units_below_one_are_refused(hidden_units: int) -> None:
 def test_hidden_units_for_an_architecture_without_any_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^architecture 'b1' has no hidden units: leave them out, got 50$"):
         build("b1", 50)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shape"),
+    [(nets.Linear, torch.nn.Linear, (288, 120)), (nets.Conv2d, torch.nn.Conv2d, (12, 32, 3))],
+)
+def test_initial_weights_are_pytorchs_own(
+    ours: type[torch.nn.Module], theirs: type[torch.nn.Module], shape: tuple[int, ...]
+) -> None:
+    """PyTorch may round its product before it adds, where its build does not fuse: hence the last bit."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        got = ours(*shape)
+        torch.manual_seed(5)
+        expected = theirs(*shape)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(got.state_dict()[name], value, rtol=2e-7, atol=1e-8)

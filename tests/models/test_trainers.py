@@ -9,7 +9,7 @@ import pytest
 import torch
 from jobs import SyntheticPairs, alone, make_job, make_member
 
-from models import compiled, reference
+from models import batched, compiled, reference
 from models.nets import build
 from models.training import EpochReport, Trainer, TrainingHistory
 
@@ -244,7 +244,7 @@ def test_compiled_results_are_the_same_bits_whatever_is_beside_them(
 
 
 def test_torch_results_on_the_cpu_are_the_same_bits_whatever_is_beside_them(trainer: Trainer) -> None:
-    if getattr(trainer, "keywords", {}).get("stack"):
+    if trainer is batched.train:
         pytest.skip("stacked CPU operations choose their kernels by the stack's size")
     job = make_job("wsal", members=tuple(make_member(n) for n in range(3)), epochs=2)
     together = trainer(job)
@@ -253,14 +253,14 @@ def test_torch_results_on_the_cpu_are_the_same_bits_whatever_is_beside_them(trai
 
 
 @pytest.mark.parametrize("architecture", ["b2", "wsal"])
-def test_results_do_not_depend_on_pytorch_threads(fast_trainer: Trainer, architecture: str) -> None:
+def test_results_do_not_depend_on_pytorch_threads(trainer: Trainer, architecture: str) -> None:
     job = make_job(architecture, batch_size=25, epochs=2)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = fast_trainer(job)
+        one = trainer(job)
         torch.set_num_threads(2)
-        assert_identical(fast_trainer(job), one, [0, 1])
+        assert_identical(trainer(job), one, [0, 1])
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

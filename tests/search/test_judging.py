@@ -22,8 +22,9 @@ from search.judging import StudyVerdict, fold_test_fraction, judge_study
 from search.ledger import Ledger
 from search.outcome import Outcome
 from search.present_verdict import verdict_json, verdict_lines
+from search.sign_flips import FloatArray
 from search.states import State
-from search.verdict import FloatArray, judge
+from search.verdict import judge
 from studies.configuration import Configuration
 
 MakeStudy = Callable[..., StoredStudy]

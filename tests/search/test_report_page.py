@@ -163,7 +163,7 @@ def test_cells_without_a_figure_are_empty_and_marked(database: Database) -> None
 def test_an_empty_study_has_a_report_that_says_what_is_missing(database: Database) -> None:
     report = composed(database, reported.create(database, paper=None))
     assert report.figures == []
-    assert "there is nothing to judge" in notices(report)
+    assert "There is nothing to judge: no configuration is finished yet." in notices(report)
     assert "no configuration is finished yet; `pairsearch worker pairs` trains them" in notices(report)
     assert "32 of 32 configurations have no result yet" in notices(report)
     assert "pairs" in Elements(render(report)).text.lower()

@@ -36,6 +36,15 @@
     { rootMargin: "600px" },
   );
   for (const place of places) near.observe(place);
-  // Paper has no window to scroll.
-  window.addEventListener("beforeprint", drawAll);
+  // Paper has no window to scroll: all is drawn, and shrunk to what A4 and Letter hold between their margins, in CSS
+  // pixels, so that two of the usual height share a page.
+  const [paperWidth, paperHeight, largest] = [670, 850, 0.65];
+  window.addEventListener("beforeprint", () => {
+    for (const place of places) {
+      const zoom = Math.min(largest, paperWidth / place.offsetWidth, paperHeight / place.offsetHeight);
+      place.style.setProperty("--drawn-width", `${place.offsetWidth}px`);
+      place.style.setProperty("--print-zoom", zoom);
+    }
+    drawAll();
+  });
 })();

@@ -1,0 +1,85 @@
+"""Matrix multiplication under every linear layer: tiles of a few rows and vectors of columns, kept in registers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.kernels.emit import LANES, UNIT, WIDE, Emitter
+from models.kernels.intrinsic import Address, Count, vector_kernel
+from models.kernels.jit import Floats, compiled
+
+# Vectors of a panel of columns, and rows of the tiles that run down it: 24 or 12 sums leave room for the operands
+# in 32 or 16 registers, and keep two multiply-adds a cycle in flight at a latency of four.
+PANEL = 3
+ROWS = (8, 4, 2, 1) if LANES == WIDE else (4, 2, 1)
+# With one or two rows the weights are read once, from a farther cache: in wide panels, so nearly in their order.
+PANEL_FEW = 8 if LANES == WIDE else 5
+
+
+def _tile(
+    e: Emitter, widths: list[int], rows: int, x: Any, x_row: Any, x_step: Any, w: Any, w_step: Any,
+    start: Any, y: Any, y_row: Any, steps: Any,
+) -> None:  # fmt: skip
+    """y[row, :] = start + Σ over steps of x[row, step] · w[step, :], in vectors of these widths."""
+    places = [sum(widths[:number]) for number in range(len(widths))]
+    vectors = list(zip(places, widths, strict=True))
+    sums = [[e.variable(e.load(e.at(start, at), lanes)) for at, lanes in vectors] for _ in range(rows)]
+    with e.loop(steps) as step:
+        x_here, w_here = e.at(x, e.mul(step, x_step)), e.at(w, e.mul(step, w_step))
+        columns = [e.load(e.at(w_here, at), lanes) for at, lanes in vectors]
+        for row in range(rows):
+            factor = e.scalar(e.at(x_here, e.mul(row, x_row)))
+            for place, column in zip(sums[row], columns, strict=True):
+                e.set(place, e.fma(e.spread(factor, column.type.count), column, e.get(place)))
+    for row in range(rows):
+        for place, at in zip(sums[row], places, strict=True):
+            e.store(e.get(place), e.at(y, e.mul(row, y_row), at))
+
+
+def _multiplier(vectors: int, heights: tuple[int, ...]) -> Any:
+    """Multiplies in panels of so many vectors of columns, down which tiles of these heights run."""
+
+    @vector_kernel
+    def multiply(
+        e: Emitter, x: Address, x_row: Count, x_step: Count, w: Address, w_step: Count, start: Address,
+        y: Address, y_row: Count, rows: Count, columns: Count, steps: Count,
+    ) -> None:  # fmt: skip
+        def panel(c: Any, widths: list[int]) -> None:
+            for number, height in enumerate(heights):
+                # What the taller tiles leave is less than one of them.
+                first = e.rounded_down(rows, heights[number - 1]) if number else e.index(0)
+                with e.loop(e.quotient(e.difference(rows, first), height)) as tile:
+                    row = e.sum(first, e.mul(tile, height))
+                    _tile(
+                        e, widths, height, e.at(x, e.mul(row, x_row)), x_row, x_step, e.at(w, c), w_step,
+                        e.at(start, c), e.at(y, e.mul(row, y_row), c), y_row, steps,
+                    )  # fmt: skip
+
+        width = vectors * LANES
+        panels, left = e.divided(columns, width)
+        with e.loop(panels) as number:
+            panel(e.mul(number, width), [LANES] * vectors)
+        for rest in range(UNIT, width, UNIT):
+            with e.when(e.is_equal(left, rest)):
+                panel(e.mul(panels, width), [LANES] * (rest // LANES) + [UNIT] * (rest % LANES // UNIT))
+
+    return multiply
+
+
+_multiply, _multiply_few = _multiplier(PANEL, ROWS), _multiplier(PANEL_FEW, (2, 1))
+
+
+@compiled
+def matmul(
+    x: Floats, xo: int, x_row: int, x_step: int, w: Floats, wo: int, w_step: int, start: Floats, so: int,
+    y: Floats, yo: int, y_row: int, rows: int, columns: int, steps: int,
+) -> None:  # fmt: skip
+    """y (rows, columns) = start (columns) + x (rows, steps) · w (steps, columns); columns a multiple of 8.
+
+    x is read at strides x_row and x_step, so that the same code multiplies by x transposed; w_step and y_row are the
+    strides of w's and y's rows. An output's sum runs over the steps in order, from its start.
+    """
+    if rows <= 2:
+        _multiply_few(x, xo, x_row, x_step, w, wo, w_step, start, so, y, yo, y_row, rows, columns, steps)
+    else:
+        _multiply(x, xo, x_row, x_step, w, wo, w_step, start, so, y, yo, y_row, rows, columns, steps)

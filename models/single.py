@@ -1,0 +1,127 @@
+"""The training core's fallback on the CPU: any architecture and optimiser, one model at a time in PyTorch's operations.
+
+The same loop as `models.reference`, made fast: pairs are put in order once an epoch, losses are summed once an epoch,
+and convolutions run in the form that suits the batch size.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.backends import mkldnn
+
+from models.arithmetic import fixed
+from models.losses import pair_losses
+from models.nets import Architecture, build_seeded
+from models.optim import optimiser
+from models.recording import Recorder, SetResult
+from models.reference import evaluate
+from models.training import EpochCallback, Member, TrainingHistory, TrainingJob, batch_order
+
+# Up to this batch size convolutions are PyTorch's own, which take an image at a time. oneDNN's need some 80 µs a call
+# before they begin. Both cost the paper's architectures the same at 7 pairs (Intel Xeon with AVX-512); at 5 PyTorch's
+# take about 0.7 of oneDNN's time, at 25 about 1.6 times as long.
+SMALL_BATCH = 5
+
+
+class SingleModel:
+    """One member of a job while it trains."""
+
+    def __init__(self, job: TrainingJob, member: Member) -> None:
+        self._member = member
+        self._small = job.batch_size <= SMALL_BATCH
+        self._batch_size = job.batch_size
+        self._orders = batch_order(member, job.epochs)
+        net = build_seeded(job.architecture, job.hidden_units, member.init_seed)
+        channels_last = not self._small and _runs_channels_last(net, member.train.images[:2])
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._net = net.to(memory_format=self._format)
+        self._parameters = list(self._net.parameters())
+        self._plain = optimiser(job.optimiser).plain(
+            self._parameters, member.learning_rate, member.weight_decay
+        )
+        self._weight = member.aux_loss_weight if net.uses_aux_loss else None
+
+    def train_epoch(self, epoch: int) -> tuple[float, float]:
+        """Trains epoch `epoch` (from 0); the running means of the main and the total loss."""
+        order, train = self._orders[epoch], self._member.train
+        images = train.images[order].contiguous(memory_format=self._format)
+        inputs = (images, train.target[order], train.classes[order])
+        batches = zip(*(torch.split(values, self._batch_size) for values in inputs), strict=True)
+        losses = []
+        with _onednn(enabled=not self._small):
+            for images_B, target_B, classes_B in batches:
+                for parameter in self._parameters:
+                    parameter.grad = None
+                main_B, total_B = pair_losses(self._net(images_B), target_B, classes_B, self._weight)
+                # The gradient of the mean, without the operations of one.
+                total_B.backward(torch.full_like(total_B, 1 / len(total_B)))  # type: ignore[no-untyped-call]
+                self._plain.step()
+                losses.append((main_B.detach(), total_B.detach()))
+        main, total = (float(torch.cat(each).double().mean()) for each in zip(*losses, strict=True))
+        return main, total
+
+    def evaluate(self) -> Mapping[str, SetResult]:
+        """Evaluates every set."""
+        return {
+            name: evaluate(self._net, pairs, self._weight) for name, pairs in self._member.evaluation.items()
+        }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The parameters and buffers, in PyTorch's usual order of memory."""
+        return {
+            name: value.detach().clone(memory_format=torch.contiguous_format)
+            for name, value in self._net.state_dict().items()
+        }
+
+
+def _runs_channels_last(net: Architecture, images: Tensor) -> bool:
+    """Whether a module takes its images and weights channels-last: one that calls `view` on a picture does not."""
+    trial = copy.deepcopy(net).to(memory_format=torch.channels_last)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            trial(images.contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        return False
+    return True
+
+
+@contextmanager
+def _onednn(*, enabled: bool) -> Iterator[None]:
+    """Whether PyTorch may use oneDNN, in the whole process, until the end.
+
+    `mkldnn.flags` would do the same, but warns of TF32 where there is none.
+    """
+    before = bool(mkldnn.enabled)
+    mkldnn.enabled = before and enabled  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        mkldnn.enabled = before  # type: ignore[assignment]
+
+
+def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
+    """Train every member of `job` on the CPU, each as if it were alone.
+
+    PyTorch runs in one thread and flushes subnormals meanwhile (`models.arithmetic`), but not in `on_epoch`.
+
+    Raises:
+        ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
+    """
+    models = [SingleModel(job, member) for member in job.members]
+    recorder = Recorder(job, on_epoch)
+    for epoch in range(job.epochs):
+        with fixed():
+            for k, model in enumerate(models):
+                if not recorder.alive(k):
+                    continue
+                recorder.record_training(k, *model.train_epoch(epoch))
+                for name, result in model.evaluate().items():
+                    recorder.record_evaluation(k, name, result)
+        if not recorder.end_epoch():
+            break
+    return recorder.history([model.state_dict() for model in models])

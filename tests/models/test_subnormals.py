@@ -1,0 +1,121 @@
+"""Subnormal numbers are zeros while a trainer trains, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+from jobs import SyntheticPairs, make_job, make_member
+
+from models import compiled, reference
+from models.recording import Recorder
+from models.subnormals import flushed, flushing, supported
+from models.training import EpochReport, Trainer, TrainingHistory, TrainingJob
+
+pytestmark = pytest.mark.skipif(not supported(), reason="this processor cannot flush subnormals")
+
+
+@pytest.fixture(params=[False, True], ids=["off before", "on before"])
+def mode(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """The mode before the test's own work; off again at the end."""
+    torch.set_flush_denormal(request.param)
+    yield request.param
+    torch.set_flush_denormal(False)
+
+
+def pytorch_flushes() -> list[bool]:
+    """Whether float32 arithmetic in PyTorch makes zeros of subnormal results, and of subnormal operands."""
+    normal, subnormal = torch.tensor([1 << 23, 1], dtype=torch.int32).view(torch.float32)
+    return [bool((normal * 0.5).view(torch.int32) == 0), bool(subnormal * 2.0**30 == 0.0)]
+
+
+def test_a_block_flushes_and_puts_back_the_mode_that_was_there(mode: bool) -> None:
+    assert flushing() == mode
+    with flushed():
+        assert flushing()
+        assert pytorch_flushes() == [True, True]
+        with flushed():
+            assert flushing()
+        assert flushing()
+    assert flushing() == mode
+    assert pytorch_flushes() == [mode, mode]
+
+
+def test_a_block_that_raises_puts_it_back_too(mode: bool) -> None:
+    with pytest.raises(ArithmeticError), flushed():
+        raise ArithmeticError
+    assert flushing() == mode
+
+
+def test_neither_training_nor_its_callback_leaves_the_mode_that_was_there(
+    trainer: Trainer, mode: bool
+) -> None:
+    seen: list[bool] = []
+
+    def look(report: EpochReport) -> bool:
+        seen.append(flushing())
+        return True
+
+    trainer(make_job("b1", epochs=2), on_epoch=look)
+    assert seen == [mode, mode]
+    assert flushing() == mode
+
+
+def test_training_that_raises_puts_it_back(
+    trainer: Trainer, mode: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ArithmeticError
+
+    def fail_in_the_callback(report: EpochReport) -> bool:
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        trainer(make_job("b1"), on_epoch=fail_in_the_callback)
+    assert flushing() == mode
+    monkeypatch.setattr(Recorder, "record_training", fail)
+    with pytest.raises(ArithmeticError):
+        trainer(make_job("b1"))
+    assert flushing() == mode
+
+
+def collapsing(architecture: str, weight_decay: float) -> TrainingJob:
+    """A job at batch size 1 and a high rate: units die, and weight decay shrinks what led to them without end."""
+    member = make_member(0, pairs=100, learning_rate=0.01, weight_decay=weight_decay, aux_loss_weight=1.0)
+    images = torch.where(member.train.images < 140, 0.0, member.train.images)
+    pairs = SyntheticPairs(images, member.train.target, member.train.classes)
+    return make_job(architecture, batch_size=1, epochs=16, members=(replace(member, train=pairs),))
+
+
+def subnormals(history: TrainingHistory) -> int:
+    """How many of the final parameters are subnormal."""
+    return count_subnormals(torch.cat([value.flatten() for value in history.parameters[0].values()]))
+
+
+def count_subnormals(values: torch.Tensor) -> int:
+    """How many of these float32 are subnormal."""
+    bits = values.view(torch.int32) & 0x7FFFFFFF
+    return int(((bits > 0) & (bits < 1 << 23)).sum())
+
+
+@pytest.mark.parametrize(("architecture", "weight_decay"), [("b1", 0.01), ("b1", 0.1), ("wsal", 0.01)])
+def test_weights_that_decay_end_as_zeros(trainer: Trainer, architecture: str, weight_decay: float) -> None:
+    assert subnormals(trainer(collapsing(architecture, weight_decay))) == 0
+
+
+def test_the_state_of_the_compiled_optimiser_ends_as_zeros_too() -> None:
+    job = collapsing("b1", 0.01)
+    (trainee,) = compiled.trainees_of(job)
+    space = compiled.Workspace(trainee.layout)
+    for epoch in range(job.epochs):
+        trainee.train_epoch(epoch, space)
+    assert count_subnormals(torch.from_numpy(trainee.parameters)) == 0
+    assert count_subnormals(torch.from_numpy(trainee._state)) == 0
+
+
+def test_they_would_end_as_subnormals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.arithmetic.flushed", nullcontext)
+    assert subnormals(reference.train(collapsing("b1", 0.01))) > 1000

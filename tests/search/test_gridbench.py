@@ -1,0 +1,131 @@
+"""The estimate of the whole grid's time is unbiased, its sample has what may be slow, and the program runs."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations, product
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, pvariance
+
+import numpy as np
+import pytest
+import tiny
+from scipy import stats
+
+from models.bench import FLOP_PER_PAIR
+from search import gridbench
+from search.gridbench import Part, Trial, draw, expand, report, studies_to_measure, summary
+
+
+def test_over_all_samples_the_estimate_and_its_variance_are_those_of_the_population() -> None:
+    population = [[1.0, 2.0, 4.0, 9.0], [10.0, 11.0, 15.0], [3.0, 3.5]]
+    sizes = [len(stratum) for stratum in population]
+    totals, variances = [], []
+    for samples in product(*(combinations(stratum, 2) for stratum in population)):
+        estimate = expand(sizes, samples)
+        totals.append(estimate.total)
+        assert estimate.total - estimate.low == pytest.approx(estimate.high - estimate.total)
+        # The quantile at the effective degrees of freedom (Cochran 5.16), worked out again.
+        spreads = [n * (n - 2) / 2 * np.var(s, ddof=1) for n, s in zip(sizes, samples, strict=True)]
+        quantile = stats.t.ppf(0.975, sum(spreads) ** 2 / sum(spread**2 for spread in spreads))
+        variances.append(((estimate.high - estimate.total) / quantile) ** 2)
+        assert sqrt(variances[-1]) == pytest.approx(sqrt(sum(spreads)))
+    assert fmean(totals) == pytest.approx(sum(map(sum, population)))
+    assert fmean(variances) == pytest.approx(pvariance(totals))
+
+
+def test_a_whole_population_leaves_nothing_to_estimate() -> None:
+    estimate = expand([3, 1], [[1.0, 2.0, 6.0], [5.0]])
+    assert (estimate.total, estimate.low, estimate.high) == (14.0, 14.0, 14.0)
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    random = np.random.default_rng(1)
+    population = [random.gamma(4.0, size / 4, 40) for size in (1, 2, 3, 5)]
+    truth = float(sum(stratum.sum() for stratum in population))
+    held = 0
+    for _ in range(400):
+        estimate = expand([40] * 4, [random.permutation(stratum)[:8].tolist() for stratum in population])
+        held += estimate.low <= truth <= estimate.high
+    assert 0.90 < held / 400 < 0.99
+
+
+def test_every_stratum_of_the_paper_s_grid_has_trials_with_and_without_decay_and_at_the_highest_rate() -> (
+    None
+):
+    parts = draw(studies_to_measure(), 2, np.random.default_rng(0))
+    assert sum(len(part.population) for part in parts) == 1408
+    strata = {part.stratum for part in parts}
+    assert len(strata) == 16
+    for stratum in strata:
+        drawn = [one for part in parts if part.stratum == stratum for one in part.drawn]
+        assert len(set(drawn)) == len(drawn) == 6
+        assert sum(one.weight_decay == 0 for one in drawn) == 2
+        assert sum(one.weight_decay > 0 and one.learning_rate == 1e-2 for one in drawn) == 2
+    for part in parts:
+        assert set(part.drawn) <= set(part.population)
+    again = draw(studies_to_measure(), 2, np.random.default_rng(0))
+    assert [part.drawn for part in again] == [part.drawn for part in parts]
+    other = draw(studies_to_measure(), 2, np.random.default_rng(1))
+    assert [part.drawn for part in other] != [part.drawn for part in parts]
+
+
+def test_the_summary_expands_cpu_seconds_and_names_a_slow_trial() -> None:
+    definition = tiny.definition()
+    parts = draw([definition], 2, np.random.default_rng(0))
+    slow = next(one for part in parts for one in part.drawn if one.batch_size == 10)
+
+    def trial(part: Part, configuration: object) -> Trial:
+        cpu = 20.0 if configuration == slow else 10.0
+        return Trial(part, configuration, cpu, 2 * cpu)  # type: ignore[arg-type]
+
+    trials = [trial(part, one) for part in parts for one in part.drawn]
+    section = summary(parts, trials, gflops=2.0)
+    # Eight configurations in six parts of one or two: all of them are trained, one takes twice as long.
+    assert section["core_hours"] == round(90 / 3600, 4)
+    assert section["core_hours_95"] == [section["core_hours"]] * 2
+    dense = 8 * FLOP_PER_PAIR["b1"] * 15 * 2 * 2 / 2e9
+    assert section["times_dense"] == round(90 / dense, 3)
+    assert section["wall_over_cpu"] == 2.0
+    ratios = {row["batch_size"]: row["slowest_over_median"] for row in section["strata"]}
+    assert ratios == {10: 2.0, 25: 1.0}
+    text = "\n".join(report(section))
+    assert f"above 1.3: {slow.key}" in text
+    assert text.count("above 1.3") == 1
+    assert "other programs were at work here" in text
+
+
+@pytest.mark.parametrize("quick", [(), ("--quick",)], ids=["whole", "quick"])
+def test_the_program_adds_its_section_to_the_file(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    quick: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(
+        gridbench, "studies_to_measure", lambda: [tiny.definition(), tiny.definition(name="other")]
+    )
+    output = tmp_path / "bench.json"
+    output.write_text('{"service": {"n": 1}}')
+    gridbench.main(["--output", str(output), "--data-dir", str(tmp_path), *quick])
+    content = json.loads(output.read_text())
+    assert content["service"] == {"n": 1}
+    grid = content["grid"]
+    assert (grid["data"], grid["whole_trials"], grid["trials"]) == ("digits", not quick, 16)
+    assert grid["core_hours"] >= 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("data: digits: chosen because MNIST is not at hand")
+    assert "the whole grid, 16 configurations: " in printed
+
+
+def test_bad_input_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bench.json").write_text("no JSON")
+    with pytest.raises(SystemExit, match="2"):
+        gridbench.main(["--output", str(tmp_path / "bench.json"), "--data-dir", str(tmp_path)])
+    assert "bench.json: not a JSON file" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        gridbench.main(["--each", "1"])
+    assert "argument --each: 1 given; expected at least 2" in capsys.readouterr().err

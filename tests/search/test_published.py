@@ -1,0 +1,380 @@
+"""Published results hold a complete database bit for bit, and a check that trains them again finds any other bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import programs
+import pyarrow as pa
+import pytest
+import tiny
+from pyarrow import parquet
+from sqlalchemy import update
+
+from data.sources import Source, load
+from models.training import TRAINING_VERSION
+from search.catalogue import StoredStudy
+from search.database import Database
+from search.errors import InputError, StudyError
+from search.evaluation import Request, evaluate
+from search.objective import CrossValidation, Progress
+from search.outcome import Outcome
+from search.published import checking, results
+from search.published.about import provenance
+from search.published.columns import TABLES
+from search.published.reading import Work, read
+from search.published.writing import write
+from search.service import configurations_to_evaluate
+from search.tables import configurations
+from studies.configuration import Configuration
+
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+# A step of this size diverges.
+WILD = {"batch_size": [10], "learning_rate": [1e-4, 1e-3, 1e30], "weight_decay": [0.0, 0.1]}
+PAPER = tiny.PAPER | {"batch_size": 10}
+FAILING = Configuration(10, 1e-4, 0.0)
+
+
+class Objective(CrossValidation):
+    """The real one, which fails on one configuration."""
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+        if configuration == FAILING:
+            raise RuntimeError("no postgresql://ann:sesame@server/base")
+        return super().__call__(configuration, progress)
+
+
+@pytest.fixture
+def searched(make_study: Any, make_worker: Any, digits_source: Source) -> list[StoredStudy]:
+    """Two studies, one with a statement of the paper, that were searched to their end."""
+    studies = [make_study(grid=WILD, paper=PAPER), make_study(name="other", seed=8)]
+    for study in studies:
+        make_worker(Objective(study.definition, digits_source), study).run()
+    return studies
+
+
+@pytest.fixture
+def complete(database: Database, searched: list[StoredStudy], digits_source: Source) -> list[StoredStudy]:
+    """The same studies, with all rounds of the final evaluation."""
+    for study in searched:
+        for paper in (False, True)[: 1 + (study.definition.paper is not None)]:
+            for one in configurations_to_evaluate(database, study, top=1, paper=paper):
+                evaluate(database, study, digits_source, Request(one, (0, 1)), worker="ann")
+    return searched
+
+
+@pytest.fixture
+def published(database: Database, complete: list[StoredStudy], tmp_path: Path) -> Path:
+    """A folder of their published results."""
+    write(read(database, [study.name for study in complete]), tmp_path / "results")
+    return tmp_path / "results"
+
+
+def rows_of(folder: Path, table: str) -> list[dict[str, Any]]:
+    return parquet.read_table(folder / f"{table}.parquet").to_pylist()
+
+
+def change(folder: Path, table: str, row: int, column: str, changed: Callable[[Any], Any]) -> dict[str, Any]:
+    """Change one value of a published table; its row as it was."""
+    path = folder / f"{table}.parquet"
+    found = parquet.read_table(path)
+    rows = found.to_pylist()
+    before = dict(rows[row])
+    rows[row][column] = changed(rows[row][column])
+    parquet.write_table(pa.Table.from_pylist(rows, schema=found.schema), path)
+    return before
+
+
+def change_metadata(folder: Path, **facts: str) -> None:
+    for table in TABLES:
+        path = folder / f"{table.name}.parquet"
+        found = parquet.read_table(path)
+        changed = {name.encode(): value.encode() for name, value in facts.items()}
+        parquet.write_table(found.replace_schema_metadata(found.schema.metadata | changed), path)
+
+
+def test_the_tables_hold_what_the_database_holds_in_a_fixed_order_and_always_the_same_bytes(
+    database: Database, complete: list[StoredStudy], published: Path, tmp_path: Path
+) -> None:
+    folds = rows_of(published, "folds")
+    stored = {
+        (study, key, fold): figures
+        for study, key, fold, *figures in tiny.rows(
+            database,
+            "folds",
+            "s.name, c.key, f.fold, f.train_loss, f.val_loss, f.val_error, f.diverged_epoch",
+            "f join pairsearch_configurations c on c.id = f.configuration_id "
+            "join pairsearch_studies s on s.id = c.study_id",
+        )
+    }
+    for row in folds:
+        figures = [row[name] for name in ("train_loss", "val_loss", "val_error", "diverged_epoch")]
+        key = (row["study"], row["configuration"], row["fold"])
+        assert figures == (stored.pop(key) if row["state"] != "failed" else [None] * 4)
+    assert stored == {}
+    assert {row["state"] for row in folds} == {"finished", "diverged", "failed"}
+    # In the order of the numbers, not of the search; no password gets out.
+    assert [row["configuration"] for row in folds if row["study"] == "tiny" and row["fold"] == 0] == [
+        one.key for one in sorted(complete[0].definition.grid.configurations())
+    ]
+    assert {row["reason"] for row in folds if row["state"] == "failed"} == {
+        "RuntimeError: no postgresql://ann:***@server/base"
+    }
+    assert all(row["processor"] for row in folds if row["state"] != "failed")
+    rounds = rows_of(published, "rounds")
+    assert {(row["study"], row["round"]) for row in rounds} == {
+        ("tiny", 0), ("tiny", 1), ("other", 0), ("other", 1),
+    }  # fmt: skip
+    assert {row["chosen_by"] for row in rounds if row["study"] == "other"} == {"search"}
+    again = write(read(database, ["tiny", "other"]), tmp_path / "again")
+    assert [path.read_bytes() for path in again] == [(published / path.name).read_bytes() for path in again]
+    assert sorted(path.name for path in published.iterdir()) == sorted(path.name for path in again)
+
+
+@ON_SQLITE
+def test_curves_are_means_over_folds_and_missing_where_a_fold_has_none(
+    database: Database, published: Path
+) -> None:
+    by_epoch: dict[tuple[str, str, int], list[float | None]] = {}
+    for *key, loss in tiny.rows(
+        database,
+        "curves",
+        "s.name, c.key, v.epoch, v.val_loss",
+        "v join pairsearch_configurations c on c.id = v.configuration_id "
+        "join pairsearch_studies s on s.id = c.study_id order by v.fold",
+    ):
+        by_epoch.setdefault(tuple(key), []).append(loss)
+    expected = {
+        key: None if None in losses else math.fsum(losses) / len(losses) for key, losses in by_epoch.items()
+    }
+    found = {
+        (row["study"], row["configuration"], row["epoch"]): row["val_loss"]
+        for row in rows_of(published, "curves")
+    }
+    assert found == expected
+    assert None in found.values()
+
+
+@ON_SQLITE
+def test_columns_carry_units_and_files_their_provenance(published: Path) -> None:
+    for table in TABLES:
+        schema = parquet.read_schema(published / f"{table.name}.parquet")
+        assert [schema.field(column.name).metadata[b"unit"].decode() for column in table.columns] == [
+            column.unit for column in table.columns
+        ]
+        facts = {name.decode(): value.decode() for name, value in schema.metadata.items()}
+        assert facts["data"] == f"digits {load('digits').fingerprint}"
+        assert facts["training_version"] == str(TRAINING_VERSION)
+        known = json.loads(facts["provenance"])
+        assert known["processors"] == [rows_of(published, "rounds")[0]["processor"]]
+        assert "torch" in known["versions"][0]
+        assert known["seconds_from_first_start_to_last_finish"] > 0
+
+
+def test_provenance_counts_workers_and_times() -> None:
+    origin = {"processor": "P", "versions": "V"}
+    work = [
+        Work("a", 10.0, 20.0, 9.0, origin),
+        Work("b", 15.0, 30.0, 14.0, origin),
+        Work("a", 20.0, 25.0, 4.0, origin | {"processor": "Q"}),
+        Work("c", None, 100.0, 2.0, origin),
+    ]
+    known = provenance(work)
+    assert (known["workers_at_once"], known["worker_processes"]) == (2, 2)
+    assert (known["first_start"], known["last_finish"]) == (
+        "1970-01-01T00:00:10+00:00",
+        "1970-01-01T00:01:40+00:00",
+    )
+    assert (known["seconds_from_first_start_to_last_finish"], known["seconds_of_the_search"]) == (90.0, 20.0)
+    assert (known["seconds_of_training_in_the_search"], known["seconds_of_training_in_the_evaluation"]) == (
+        27.0,
+        2.0,
+    )
+    assert (known["processors"], known["git_commits"]) == (["P", "Q"], ["unknown"])
+
+
+@ON_SQLITE
+def test_the_readme_describes_every_column_and_its_lines_run(
+    published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (published / "README.md").read_text(encoding="utf-8")
+    for table in TABLES:
+        for column in table.columns:
+            assert f"| `{column.name}` | {column.kind} | {column.unit} | {column.meaning} |" in text
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code.splitlines()) == 3
+    monkeypatch.chdir(published)
+    exec(code, {})  # noqa: S102 - our README
+    assert "learning_rate" in capsys.readouterr().out
+
+
+@ON_SQLITE
+def test_everything_trained_again_has_the_same_bits(published: Path) -> None:
+    found = list(checking.check(published, None, 100, seed=1))
+    assert [finding.line for finding in found if not finding.same] == []
+    # 6 and 8 configurations less the one that failed in either study, and two rounds.
+    assert len(found) == 6 + 8 - 2 + checking.ROUNDS
+
+
+@ON_SQLITE
+def test_a_sample_is_spread_over_the_studies_and_follows_from_its_seed(published: Path) -> None:
+    loaded = results.load(published)
+    drawn = checking.draw(loaded, 4, seed=5)
+    searched = [task for task in drawn if task.round is None]
+    assert sorted(task.study for task in searched) == ["other", "other", "tiny", "tiny"]
+    assert len(drawn) == 4 + checking.ROUNDS
+    assert checking.draw(loaded, 4, seed=5) == drawn
+    assert len({tuple(checking.draw(loaded, 4, seed=seed)) for seed in range(9)}) > 1
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("table", "column", "words"),
+    [
+        ("folds", "val_loss", "OTHER BITS: fold {fold} (val_loss "),
+        ("folds", "train_loss", "OTHER BITS: fold {fold} (train_loss "),
+        ("curves", "val_loss", "OTHER BITS: means of epoch {epoch} (val_loss "),
+        ("rounds", "test_loss", "round {round}: OTHER BITS: round {round} (test_loss "),
+    ],
+)
+def test_the_last_bit_of_one_figure_is_found_and_named(
+    published: Path, table: str, column: str, words: str
+) -> None:
+    row = next(
+        place for place, row in enumerate(rows_of(published, table)) if row[column] is not None and place % 2
+    )
+    before = change(published, table, row, column, lambda value: math.nextafter(value, math.inf))
+    loaded = results.load(published)
+    task = checking.Task(before["study"], before["configuration"], before.get("round"))
+    finding = checking.Checker(loaded, load("digits"))(task)
+    assert not finding.same
+    assert finding.line.startswith(f"{before['study']} {before['configuration']}")
+    assert words.format(**before) in finding.line
+    assert "trained here on " in finding.line
+    assert finding.line.endswith(f"published from {rows_of(published, 'rounds')[0]['processor']}")
+
+
+@ON_SQLITE
+def test_other_data_versions_and_definitions_are_refused(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_metadata(published, training_version=str(TRAINING_VERSION + 1))
+    with pytest.raises(InputError, match=f"training version is {TRAINING_VERSION + 1}, this program's"):
+        list(checking.check(published, None, 1, seed=1))
+    change_metadata(published, training_version=str(TRAINING_VERSION), data="digits 0123")
+    with pytest.raises(InputError, match="their data are digits 0123 and those here are "):
+        list(checking.check(published, None, 1, seed=1))
+    shipped = tiny.write_toml(published / "tiny.toml", paper=tiny.PAPER, epochs=3)
+    monkeypatch.setattr(checking, "shipped", lambda: {"tiny": shipped})
+    with pytest.raises(InputError, match="epochs of study tiny is 2 there and 3 in the shipped definition"):
+        list(checking.check(published, None, 1, seed=1))
+
+
+@ON_SQLITE
+def test_files_that_are_no_results_are_refused_by_name(published: Path) -> None:
+    with pytest.raises(InputError, match=r"folds\.parquet cannot be read .*No such file"):
+        results.load(published / "nowhere")
+    (published / "rounds.parquet").write_bytes(b"PAR1 or not")
+    with pytest.raises(InputError, match=r"rounds\.parquet cannot be read"):
+        results.load(published)
+    table = parquet.read_table(published / "curves.parquet")
+    parquet.write_table(table.drop_columns(["epoch"]), published / "curves.parquet")
+    with pytest.raises(InputError, match=r"curves\.parquet cannot be read .*no column epoch"):
+        results.load(published)
+    parquet.write_table(table.replace_schema_metadata({"data": "others"}), published / "curves.parquet")
+    parquet.write_table(
+        parquet.read_table(published / "folds.parquet").replace_schema_metadata(None),
+        published / "folds.parquet",
+    )
+    with pytest.raises(InputError, match=r"folds\.parquet cannot be read"):
+        results.load(published)
+
+
+@ON_SQLITE
+def test_a_study_that_is_not_complete_is_refused(
+    database: Database, searched: list[StoredStudy], digits_source: Source
+) -> None:
+    with pytest.raises(StudyError, match=r"study tiny is not complete: 2 of 2 rounds of .* are missing"):
+        read(database, ["tiny"])
+    [paper] = configurations_to_evaluate(database, searched[0], top=1, paper=True)
+    with database.write() as connection:
+        # Whatever the training gave, the paper's is not the best.
+        connection.execute(update(configurations).where(configurations.c.key == paper.key).values(value=1e9))
+    [best] = configurations_to_evaluate(database, searched[0], top=1, paper=False)
+    evaluate(database, searched[0], digits_source, Request(best, (0, 1)), worker="ann")
+    with pytest.raises(StudyError, match="`pairsearch evaluate tiny --paper` trains them"):
+        read(database, ["tiny"])
+    with database.write() as connection:
+        connection.execute(
+            update(configurations).where(configurations.c.key == best.key).values(state="running")
+        )
+    with pytest.raises(StudyError, match="study tiny is not complete: 1 configurations are still to be"):
+        read(database, ["tiny"])
+    with pytest.raises(StudyError, match="study nothing is not in"):
+        read(database, ["nothing"])
+
+
+def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "search.published", *arguments],
+        env=programs.environment(),
+        capture_output=True,
+        text=True,
+        timeout=programs.PATIENCE,
+        check=False,
+    )
+
+
+@ON_SQLITE
+def test_the_program_writes_checks_and_refuses(
+    database: Database, complete: list[StoredStudy], sqlite_url: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "program"
+    written = program("--write", str(folder), "--study", "tiny", "--study", "other", "--storage", sqlite_url)
+    assert (written.returncode, written.stderr) == (0, ""), written
+    assert len(written.stdout.splitlines()) == 4
+    checked = program("--check", "2", "--seed", "3", "--results", str(folder))
+    assert (checked.returncode, checked.stderr) == (0, ""), checked
+    assert checked.stdout.count("the same bits\n") == 4
+    assert checked.stdout.endswith("seed 3: 4 trained again, none with other bits\n")
+    for place in range(len(rows_of(folder, "rounds"))):
+        change(folder, "rounds", place, "test_loss", lambda value: value + 1.0)
+    checked = program("--check", "1", "--results", str(folder))
+    assert checked.returncode == 1, checked
+    assert checked.stdout.endswith("2 trained again, 1 with other bits\n")
+    refused = program("--write", str(tmp_path / "no"), "--storage", sqlite_url)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: study b1 is not in")
+    assert not (tmp_path / "no").exists()
+    assert program().stderr == "error: give either --write FOLDER or --check N\n"
+
+
+@pytest.mark.parametrize("study", ["b1", "wsal"])
+def test_a_cheap_configuration_of_the_shipped_results_has_the_same_bits_here(
+    study: str, mnist_root: Path
+) -> None:
+    if not (results.DEFAULT / "folds.parquet").exists():
+        pytest.skip("no results are shipped yet")
+    check = checking.checker(results.DEFAULT, mnist_root)
+    cheap = [
+        (rows[0]["seconds"], key)
+        for (owner, key), rows in check.published.folds.items()
+        if owner == study and rows[0]["batch_size"] == 50 and rows[0]["state"] == "finished"
+    ]
+    finding = check(checking.Task(study, min(cheap)[1]))
+    assert finding.same, finding.line
+
+
+def test_the_package_ships_them() -> None:
+    project = tomllib.loads((programs.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packed = project["tool"]["setuptools"]["package-data"]["studies"]
+    folder = results.DEFAULT.relative_to(programs.ROOT / "studies")
+    assert f"{folder}/*" in packed

@@ -1,0 +1,103 @@
+"""The report of a large study: in seconds, and readable with twenty values on an axis."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import reported
+
+from search.bench import fill
+from search.database import Database, open_database
+from search.report import document
+from search.report.content import Figure, Report
+from search.report.drawing import thinned
+from search.report.grid import FACETS, ROOM
+from search.report.parallel import LABELLED, LINES
+from search.report.reading import read
+
+# 4,000 configurations: twenty learning rates and weight decays, five batch sizes, two weights.
+GRID = {
+    "batch_size": [5, 10, 15, 20, 25],
+    "learning_rate": [10.0 ** -(1 + place / 8) for place in range(20)],
+    "weight_decay": [10.0 ** -(1 + place / 8) for place in range(20)],
+    "hidden_units": [10],
+    "aux_loss_weight": [1.0, 5.0],
+}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    opened = open_database(f"sqlite:///{tmp_path_factory.mktemp('large') / 'study.db'}", create=True)
+    fill(opened, reported.create(opened, grid=GRID, folds=10, paper=None), epochs=1)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def report(database: Database) -> Report:
+    study = reported.create(database, grid=GRID, folds=10, paper=None)
+    start = time.process_time()
+    composed = document.compose([read(database, study)], "here", datetime(2026, 1, 2, tzinfo=UTC))
+    # The forest of fANOVA alone took more than a thousand; a busy machine counts up to twice the time.
+    assert time.process_time() - start < 30
+    return composed
+
+
+def figure(report: Report, name: str) -> Figure:
+    (found,) = [figure for figure in report.figures if figure.name == f"pairs-{name}"]
+    return found
+
+
+def traces(report: Report, name: str) -> list[dict[str, Any]]:
+    return [trace for view in figure(report, name).views for trace in view.spec["data"]]
+
+
+def test_lines_that_cannot_be_told_apart_are_sampled_and_the_page_says_so(report: Report) -> None:
+    drawn = [trace["x"].count(None) for trace in traces(report, "parallel")]
+    assert drawn == [min(LINES, count) for count in (2000, 1000, 600, 320, 80)]
+    assert f"Drawn are {sum(drawn)} of the 4,000" in figure(report, "parallel").caption
+    assert "of the 4,000, at most" in figure(report, "seconds").caption
+    assert sum(len(trace["y"]) for trace in traces(report, "seconds")) < 4000
+    assert "evenly by rank" in figure(report, "auxiliary-weight").caption
+
+
+def test_values_are_named_as_far_as_there_is_room(report: Report) -> None:
+    (view,) = figure(report, "parallel").views
+    names = [note for note in view.spec["layout"]["annotations"] if note["x"] == 1]
+    assert len(names) == LABELLED
+    for view in figure(report, "val-loss").views:
+        axes = [axis for name, axis in view.spec["layout"].items() if name.startswith(("xaxis", "yaxis"))]
+        assert max(len(axis["ticktext"]) for axis in axes) <= 12
+
+
+def test_facets_fit_beside_each_other_and_what_is_left_out_is_said(report: Report) -> None:
+    heat = figure(report, "val-loss")
+    facets = [trace for trace in heat.views[0].spec["data"] if trace["type"] == "heatmap"]
+    assert len(facets) == 3 <= FACETS
+    assert heat.least_width <= ROOM + 130
+    assert "Drawn are 3 of the 5 values of the batch size." in heat.caption
+    # Too small to write in; a figure is read by pointing.
+    assert "Point at a cell" in heat.caption
+    assert {trace["texttemplate"] for trace in facets} == {""}
+    best = [trace for trace in heat.views[0].spec["data"] if trace.get("name") == "search’s best"]
+    assert [len(trace["x"]) for trace in best] == [1]
+
+
+def test_the_importance_is_that_of_the_whole_grid(report: Report) -> None:
+    assert "covers all 4000 configurations" in figure(report, "importance").caption
+    (bars,) = traces(report, "importance")
+    assert sum(bars["x"]) == pytest.approx(100, abs=0.1)
+
+
+@pytest.mark.parametrize(("count", "most"), [(3, 5), (5, 5), (6, 5), (1000, 7), (100, 2)])
+def test_a_sample_is_even_and_has_the_first_and_the_last(count: int, most: int) -> None:
+    taken = thinned(range(count), most)
+    assert len(set(taken)) == len(taken) == min(count, most)
+    assert (taken[0], taken[-1]) == (0, count - 1)
+    gaps = {b - a for a, b in itertools.pairwise(taken)}
+    assert max(gaps) - min(gaps) <= 1

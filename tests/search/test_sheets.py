@@ -1,0 +1,70 @@
+"""Tables never cut a value, however narrow the terminal."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+
+import pytest
+from rich.console import Console
+
+from search.present import progress_table, ranked_table
+from search.sheet import Field, Sheet
+from search.views import Progress, Ranked
+from studies.configuration import Configuration
+
+RATES = (0.00012, 0.00013, 0.000562341, 1e-05)
+RANKED = [
+    Ranked(rank, Configuration(25, rate, 0.00562341, units, 5.0), 0.1234, 0.1234, 0.06, 1234.5)
+    for rank, (rate, units) in enumerate(itertools.product(RATES, (10, 100)), start=1)
+]
+
+
+def shown(sheet: Sheet, width: int) -> str:
+    screen = Console(file=io.StringIO(), width=width, color_system=None)
+    screen.print(sheet)
+    written = str(screen.file.getvalue())  # type: ignore[attr-defined]
+    assert max(map(len, written.splitlines())) <= width
+    return written
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[^\s,│┃]+", text)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
+def test_the_best_are_shown_with_every_digit(width: int) -> None:
+    written = shown(ranked_table("wsal", "val_loss", RANKED), width)
+    assert "…" not in written
+    found = words(written)
+    for rate in RATES:
+        assert found.count(f"{rate:g}") == 2
+    assert found.count("0.1234") == found.count("1234.5") == len(RANKED)
+
+
+def test_at_eighty_columns_what_does_not_vary_is_said_once() -> None:
+    written = shown(ranked_table("wsal", "val_loss", RANKED), 80)
+    told = " ".join(written.split())
+    assert "The same in all rows: batch_size 25, weight_decay 0.00562341, aux_loss_weight 5." in told
+    assert words(written).count("0.00562341.") + words(written).count("0.00562341") == 1
+
+
+def test_one_row_leaves_nothing_out() -> None:
+    assert "The same" not in shown(ranked_table("wsal", "val_loss", RANKED[:1]), 80)
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_progress_is_shown_with_every_digit(width: int) -> None:
+    progress = Progress("pairs-of-digits", "val_loss", 100_000, {"finished": 99_998}, RANKED[0], {}, 0.0)
+    for rate in (None, 1.25):
+        written = shown(progress_table([progress, progress], rate), width)
+        assert "…" not in written
+        assert words(written).count("99998/100000") == 2
+        assert words(written).count("0.00012") == 2
+
+
+def test_a_table_as_wide_as_the_terminal_is_still_a_table() -> None:
+    sheet = Sheet([Field("some words"), Field("b")], [["12345678", "1"], ["2", "34"]])
+    assert "│" in shown(sheet, 17)
+    assert "│" not in shown(sheet, 16)
