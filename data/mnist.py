@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
 import socket
@@ -88,9 +89,15 @@ def _content(root: Path, name: str) -> Bytes:
     path, expected = _raw_folder(root) / name, RAW_FILES[name]
     content = np.empty(expected.size, np.uint8)
     try:
-        with path.open("rb") as file:
-            file.readinto(content.data)
-            size = path.stat().st_size
+        # What was fetched by hand is compressed; it is unpacked into memory, as the folder may be read-only.
+        packed = path.with_name(f"{name}.gz")
+        path = packed if packed.exists() and not path.exists() else path
+        with gzip.open(path) if path == packed else path.open("rb") as file:
+            size = file.readinto(content.data) + len(file.read(1))
+            if path != packed:
+                size = path.stat().st_size
+    except (EOFError, zlib.error) as error:
+        raise CorruptDataError(f"{path}: damaged ({error}); delete it to have it downloaded again") from error
     except FileNotFoundError:
         raise MissingDataError(f"{path}: not there; it should be one of MNIST's four raw files") from None
     except OSError as error:
@@ -106,10 +113,12 @@ def _content(root: Path, name: str) -> Bytes:
 
 
 def missing(root: Path) -> list[str]:
-    """Names of the raw files that are not under `root`, whatever the state of the others."""
+    """Names of the raw files that are not under `root`, compressed or not, whatever the state of the others."""
     folder = _raw_folder(root)
     try:
-        return [name for name in RAW_FILES if not (folder / name).exists()]
+        return [
+            name for name in RAW_FILES if not any((folder / f"{name}{end}").exists() for end in ("", ".gz"))
+        ]
     except OSError:  # a folder that may not be searched: nothing in it can be used
         return list(RAW_FILES)
 

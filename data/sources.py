@@ -6,6 +6,8 @@ PyTorch and scikit-learn are imported when images are there to be held: what is 
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -115,7 +117,11 @@ def fingerprint(
 
 def default_root() -> Path:
     """The per-user folder that MNIST is downloaded to, such as `~/.local/share/pairsearch/data` on Linux."""
-    return platformdirs.user_data_path("pairsearch", appauthor=False) / "data"
+    folder = platformdirs.user_data_path("pairsearch", appauthor=False)
+    if not folder.is_absolute():
+        # A user without a home and without an entry in passwd, as in a container: `~` stays what it is.
+        folder = Path(tempfile.gettempdir()) / f"pairsearch-{os.getuid()}"
+    return folder / "data"
 
 
 def load(kind: str, root: Path | None = None, *, download: bool = True) -> Source:

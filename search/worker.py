@@ -25,8 +25,9 @@ from search.patience import PATIENCE_SECONDS, Answer, patiently
 from search.sampling import Pruner, Sampler
 from search.states import State
 from search.tally import Tally
+from search.told import report_epochs
 from search.trial_storage import TrialStorage
-from search.trials import Mirror, report_epochs
+from search.trials import Mirror
 from studies.configuration import Configuration
 
 log = logging.getLogger(__name__)

@@ -60,11 +60,17 @@ def create(
     creations = session.create_all(opened.database, opened.definitions, opened.source)
     for creation in creations:
         what = "created" if creation.created else "was there"
-        say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out")
+        restored = f", {creation.restored} trials of Optuna's restored" if creation.restored else ""
+        say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out{restored}")
     if as_json:
         print_json(
             [
-                {"study": made.study.name, "created": made.created, "laid_out": made.laid_out}
+                {
+                    "study": made.study.name,
+                    "created": made.created,
+                    "laid_out": made.laid_out,
+                    "restored": made.restored,
+                }
                 for made in creations
             ]
         )

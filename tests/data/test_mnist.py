@@ -264,3 +264,42 @@ def test_processes_that_start_together_download_once(tmp_path, monkeypatch, file
     assert [process.returncode for process in processes] == [0, 0]
     assert printed == [f"{fingerprint}\n"] * 2
     assert sorted(asked) == requests_of_one
+
+
+def packed(root: Path, *names: str) -> None:
+    """Put compressed files in the place of raw ones, as the mirrors have them."""
+    for name in names:
+        path = root / "MNIST/raw" / name
+        path.with_name(f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_files_that_were_fetched_by_hand_need_no_unpacking(root, files, count):
+    plain = load("mnist", root, download=False)
+    packed(root, *NAMES[:count])
+    before = left_in(root)
+    (root / "MNIST/raw").chmod(0o500)
+    try:
+        found = load("mnist", root)
+    finally:
+        (root / "MNIST/raw").chmod(0o700)
+    assert found.fingerprint == plain.fingerprint
+    assert left_in(root) == before
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda raw: raw[:-9], lambda raw: b"<html>", lambda raw: gzip.compress(b"other")]
+)
+def test_a_compressed_file_that_is_not_whole_is_named(root, files, harm):
+    packed(root, NAMES[0])
+    path = root / "MNIST/raw" / f"{NAMES[0]}.gz"
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(CorruptDataError) as caught:
+        load("mnist", root)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_raw_file_goes_before_a_compressed_one(root, files):
+    (root / "MNIST/raw" / f"{NAMES[0]}.gz").write_bytes(b"half a download")
+    assert load("mnist", root, download=False).name == "mnist"
