@@ -75,12 +75,12 @@ class _Stream(io.TextIOWrapper):
 
 
 def install() -> None:
-    """Put such streams in the place of standard output and standard error."""
+    """Put such streams in the place of Python's own; one that another program put there stays as it is."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it lives as long as the process
-        elif isinstance(stream, io.TextIOWrapper):
+        elif type(stream) is io.TextIOWrapper:
             encoding, lines = stream.encoding, stream.line_buffering
             setattr(
                 sys, name, _Stream(stream.detach(), encoding=encoding, errors=HANDLER, line_buffering=lines)
