@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from search.concealment import conceal
 from search.errors import (
@@ -55,8 +55,8 @@ def translation(error: DBAPIError, label: str) -> PairsearchError | None:
     lines = str(cause).strip().splitlines()
     message = lines[0] if lines else type(cause).__name__
     message = conceal(message)
-    # Refused before they are sent: an integer above 64 bits, a text with a NUL.
-    if isinstance(cause, OverflowError) or type(cause).__name__ == "DataError":
+    # An integer above 64 bits, a text with a NUL, a letter that the encoding lacks.
+    if isinstance(cause, OverflowError) or isinstance(error, DataError):
         return InputError(f"database {label} cannot store what was given: {message}{_advice(cause)}")
     if isinstance(cause, sqlite3.OperationalError) and message.startswith("Could not decode"):
         return DamagedError(f"database {label} is damaged: {message!a}: restore it or use another database")

@@ -105,7 +105,7 @@ def test_errors_are_one_line(root, files):
 
 def test_a_download_puts_the_four_files_in_place_with_a_progress_bar(tmp_path, monkeypatch, files, capsys):
     served = mirror.expect(monkeypatch, files)
-    root = tmp_path / "new" / "folder"
+    root = tmp_path / "new"
     with mirror.mirror(served) as (address, _):
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
         source = load("mnist", root)

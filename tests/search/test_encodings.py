@@ -45,7 +45,7 @@ def make_database(postgresql_server: PostgresServer) -> Iterator[object]:
 @pytest.mark.parametrize(("encoding", "title"), [("SQL_ASCII", "first ≤ second"), ("LATIN1", "naïve")])
 def test_a_study_is_searched_and_shown(tmp_path: Path, make_database, encoding: str, title: str) -> None:
     tiny.write_toml(tmp_path / "tiny.toml", title=title)
-    storage = ("--storage", make_database(encoding))
+    url = make_database(encoding)
     for command in (
         ("create", "tiny.toml", *DIGITS),
         ("worker", "tiny.toml", "--max-trials", "1"),
@@ -54,7 +54,7 @@ def test_a_study_is_searched_and_shown(tmp_path: Path, make_database, encoding: 
         ("report", "tiny"),
         ("export", "tiny"),
     ):
-        ended = programs.run(tmp_path, *command, *storage)
+        ended = programs.run(tmp_path, *command, PAIRSEARCH_STORAGE=url)
         assert (ended.code, ended.err) == (0, ""), (command, ended.err)
     assert title in (tmp_path / "pairsearch-report.html").read_text(encoding="utf-8")
 
@@ -64,7 +64,7 @@ def test_a_letter_that_the_database_lacks_is_one_line_and_nothing_is_written(
 ) -> None:
     tiny.write_toml(tmp_path / "tiny.toml", title="first ≤ second")
     url = make_database("LATIN1")
-    complaint = programs.run(tmp_path, "create", "tiny.toml", *DIGITS, "--storage", url).complaint
+    complaint = programs.run(tmp_path, "create", "tiny.toml", *DIGITS, PAIRSEARCH_STORAGE=url).complaint
     assert "cannot store what was given" in complaint
     assert "encoding UTF8" in complaint
     database = open_database(url)

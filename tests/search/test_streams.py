@@ -41,7 +41,7 @@ def test_what_an_encoding_lacks_is_shown_in_plain_characters(folder: Path, encod
     shown = told(folder, "status", PYTHONIOENCODING=encoding)
     assert (shown.returncode, shown.stderr) == (0, b"")
     lines = shown.stdout.decode("ascii").splitlines()
-    assert "|           - |" in lines[3]
+    assert "| -           |" in lines[3]
     assert len({len(line) for line in lines}) == 1
     refused = told(folder, "status größer≤", PYTHONIOENCODING=encoding)
     assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1)
