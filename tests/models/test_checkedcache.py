@@ -29,6 +29,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder."""
     made = tmp_path / "cache"
     made.mkdir(mode=0o700)
+    # The variable too: when the environment has changed, Numba reads all of it again.
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(made))
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(made))
     return made
 

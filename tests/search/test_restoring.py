@@ -167,20 +167,23 @@ def test_create_and_status_notice_it_and_say_so(tmp_path: Path, database_url: st
     options = ("--storage", database_url)
     made = ("create", "tiny.toml", "--data", "digits", *options)
     assert programs.run(tmp_path, *made).code == 0
-    url = database_url.replace("postgresql://", "postgresql+psycopg://")
+    optunas = optuna.storages.RDBStorage(database_url.replace("postgresql://", "postgresql+psycopg://"))
     for command, stream, words in (
         (made, "out", "tiny: was there, 0 configurations laid out"),
         (("status", "tiny", *options), "err", "note: tiny: somebody had deleted"),
         (("worker", "tiny.toml", "--max-trials", "1", *options), "out", "worker ends: 1 finished"),
     ):
-        optuna.delete_study(study_name="tiny", storage=url)
+        optuna.delete_study(study_name="tiny", storage=optunas)
         ended = programs.run(tmp_path, *command)
         assert (ended.code, "Traceback" in ended.err) == (0, False), ended.err
         assert words in getattr(ended, stream)
-        loaded = optuna.load_study(study_name="tiny", storage=url)
+        optunas.remove_session()
+        loaded = optuna.load_study(study_name="tiny", storage=optunas)
     assert [trial.state for trial in loaded.trials] == [TrialState.COMPLETE]
-    optuna.delete_study(study_name="tiny", storage=url)
+    optuna.delete_study(study_name="tiny", storage=optunas)
     assert "1 trials of Optuna's restored" in programs.run(tmp_path, *made).out
+    optunas.remove_session()
+    optunas.engine.dispose()
 
 
 class Deleting(tiny.Answering):
