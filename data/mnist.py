@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
 import socket
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -88,9 +89,15 @@ def _content(root: Path, name: str) -> Bytes:
     path, expected = _raw_folder(root) / name, RAW_FILES[name]
     content = np.empty(expected.size, np.uint8)
     try:
-        with path.open("rb") as file:
-            file.readinto(content.data)
-            size = path.stat().st_size
+        # What was fetched by hand is compressed; it is unpacked into memory, as the folder may be read-only.
+        packed = path.with_name(f"{name}.gz")
+        path = packed if packed.exists() and not path.exists() else path
+        with gzip.open(path) if path == packed else path.open("rb") as file:
+            size = file.readinto(content.data) + len(file.read(1))
+            if path != packed:
+                size = path.stat().st_size
+    except (EOFError, zlib.error) as error:
+        raise CorruptDataError(f"{path}: damaged ({error}); delete it to have it downloaded again") from error
     except FileNotFoundError:
         raise MissingDataError(f"{path}: not there; it should be one of MNIST's four raw files") from None
     except OSError as error:
@@ -106,10 +113,12 @@ def _content(root: Path, name: str) -> Bytes:
 
 
 def missing(root: Path) -> list[str]:
-    """Names of the raw files that are not under `root`, whatever the state of the others."""
+    """Names of the raw files that are not under `root`, compressed or not, whatever the state of the others."""
     folder = _raw_folder(root)
     try:
-        return [name for name in RAW_FILES if not (folder / name).exists()]
+        return [
+            name for name in RAW_FILES if not any((folder / f"{name}{end}").exists() for end in ("", ".gz"))
+        ]
     except OSError:  # a folder that may not be searched: nothing in it can be used
         return list(RAW_FILES)
 
@@ -119,7 +128,8 @@ def download(root: Path) -> bool:
 
     torchvision downloads into a staging folder beside `MNIST/`; only when all four files pass `verify` there
     are they renamed into place, so a file in place is always whole. Files that were there already stay. By a
-    lock in `root`, one process downloads while the others wait for it.
+    lock in `root`, one process downloads while the others wait for it. A download that fails leaves nothing behind,
+    neither the lock nor folders made for it.
 
     Returns:
         whether this call downloaded: False where nothing was missing once the lock was held.
@@ -127,19 +137,32 @@ def download(root: Path) -> bool:
     Raises:
         DownloadError: no mirror delivered, or `root` cannot be written.
     """
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".mnist.lock"):
-            absent = missing(root)
-            if absent:
-                _fetch(root, absent)
-            return bool(absent)
+        lock = root / ".mnist.lock"
+        with FileLock(lock):
+            try:
+                absent = missing(root)
+                if absent:
+                    _fetch(root, absent)
+                return bool(absent)
+            except BaseException:
+                # While it is held: who waits for it sees that the file is gone, and makes a new one.
+                with suppress(OSError):
+                    lock.unlink()
+                raise
     except (CorruptDataError, HTTPException, RuntimeError, OSError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DownloadError(
             f"MNIST could not be downloaded to {root} ({reason}); check the network and the folder, "
             f"or put the four raw files into {_raw_folder(root)}, or use the digits source"
         ) from error
+    finally:
+        # What is empty was made in vain; `rmdir` leaves the others alone.
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _fetch(root: Path, absent: list[str]) -> None:

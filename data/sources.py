@@ -6,6 +6,8 @@ PyTorch and scikit-learn are imported when images are there to be held: what is 
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -115,7 +117,11 @@ def fingerprint(
 
 def default_root() -> Path:
     """The per-user folder that MNIST is downloaded to, such as `~/.local/share/pairsearch/data` on Linux."""
-    return platformdirs.user_data_path("pairsearch", appauthor=False) / "data"
+    folder = platformdirs.user_data_path("pairsearch", appauthor=False)
+    if not folder.is_absolute():
+        # A user without a home and without an entry in passwd, as in a container: `~` stays what it is.
+        folder = Path(tempfile.gettempdir()) / f"pairsearch-{os.getuid()}"
+    return folder / "data"
 
 
 def load(kind: str, root: Path | None = None, *, download: bool = True) -> Source:
@@ -146,8 +152,13 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
     _known(kind, (*KINDS, "auto"))
     if kind == "digits":
         return _digits(), "digits: asked for; scikit-learn's bundled images, resized to 14×14"
-    root = default_root() if root is None else root
     try:
+        if root is not None and not root.absolute().parent.is_dir():
+            # A folder for the download is made at need, but not a path that was mistyped.
+            raise MissingDataError(
+                f"data folder {root}: there is no folder {root.absolute().parent}: expected one"
+            )
+        root = default_root() if root is None else root
         fetched = download and bool(mnist.missing(root)) and mnist.download(root)
         tensors = mnist.read(root)
     except MissingDataError as error:

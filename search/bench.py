@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,7 +28,7 @@ from sqlalchemy import bindparam, select, update
 
 from data.sources import load
 from models.benchfile import write
-from search import tables
+from search import program, tables
 from search.catalogue import StoredStudy
 from search.creation import create_study
 from search.database import Database, insert_many, open_database
@@ -211,7 +210,7 @@ def measure_looking(folder: Path) -> dict[str, dict[str, float]]:
             for _ in range(REPEATS):
                 start = time.perf_counter()
                 subprocess.run(  # noqa: S603 - our own program
-                    [sys.executable, "-m", "search", *command, "--storage", url, *out],
+                    program.command(*command, "--storage", url, *out),
                     check=True,
                     capture_output=True,
                 )

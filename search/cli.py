@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from search import concealment, threads
+from search import concealment, streams, threads
 from search.commands import evaluating, exporting, looking, predicting, reporting, searching, serving
 from search.errors import ExitCode
 from search.plain_help import Command
-from search.terminal import Boundary, say
+from search.terminal import Boundary, say, say_error
 
 app = typer.Typer(
     cls=Boundary,
@@ -71,8 +71,12 @@ def main() -> None:
     # Most of what imports make lives to the end: looking for garbage every 700 objects took a sixth of the start.
     gc.set_threshold(50_000)
     concealment.install()
+    streams.install()
     try:
         app(prog_name="pairsearch")
+    except streams.OutputError as error:  # of help, which no command prints
+        say_error(str(error))
+        raise SystemExit(error.exit_code) from None
     except Exception as error:
         concealment.report(error)
         raise SystemExit(ExitCode.WORK_FAILED) from None

@@ -17,12 +17,15 @@ from search.catalogue import (
     update_study,
 )
 from search.database import Database
-from search.description import describe_study
+from search.description import describe_study, note
 from search.evaluation import round_pairs
 from search.ledger import Ledger
 from search.objective import search_folds
+from search.optuna_study import create_optuna_study, extend_choices, translated
+from search.restoring import restore
 from search.trial_storage import TrialStorage
-from search.trials import create_optuna_study, extend_choices, open_storage, translated
+from search.trials import open_storage
+from search.views import mirrored
 from studies.architecture import check
 from studies.definition import Definition
 
@@ -35,12 +38,16 @@ class Creation:
     created: bool
     laid_out: int
     """Configurations added to the ledger; 0 where all were there."""
+    restored: int = 0
+    """Trials of Optuna's that somebody had deleted."""
 
 
 def create_study(
     database: Database, definition: Definition, source: Source, storage: TrialStorage | None = None
 ) -> Creation:
-    """Create a study, or add what its grid has gained since; run again, it changes nothing more.
+    """Create a study, or add what its grid has gained since and what others deleted of Optuna's.
+
+    Run again, it changes nothing more.
 
     Raises:
         StudyError: the database holds the study with other results-relevant settings, data or training version.
@@ -50,7 +57,7 @@ def create_study(
     known = find_study(database, definition.name)
     if known is not None:
         check_same(known, definition, identity, TRAINING_VERSION)
-        if known.definition == definition:
+        if known.definition == definition and mirrored(database, known):
             return Creation(known, created=False, laid_out=0)
     check_trainable(definition, source)
     with database.creation_lock():
@@ -74,6 +81,8 @@ def _create(
     opened = storage or open_storage(database)
     try:
         known = find_study(database, definition.name)
+        # Optuna's study is written before ours.
+        database.check_storable(note(definition, identity), definition.model_dump_json())
         if known is None:
             optuna_study_id = create_optuna_study(database, opened, definition.name)
             with translated(database):
@@ -83,6 +92,10 @@ def _create(
                 added = Ledger(database, study.id).lay_out(connection, layout_order(definition))
             return Creation(study, created=True, laid_out=added)
         check_same(known, definition, identity, TRAINING_VERSION)
+        restored = 0
+        if not mirrored(database, known):
+            restored = restore(database, opened, known)
+            known = get_study(database, definition.name)
         choices = merge_choices(known.choices, definition.grid.choices)
         # First, so that a creation that is cut off here is completed by the next one.
         with translated(database):
@@ -91,7 +104,7 @@ def _create(
             extend_choices(connection, known, choices)
             update_study(connection, known, definition, choices)
             added = Ledger(database, known.id).lay_out(connection, layout_order(definition))
-        return Creation(get_study(database, definition.name), created=False, laid_out=added)
+        return Creation(get_study(database, definition.name), False, added, restored)
     finally:
         if storage is None:
             opened.engine.dispose()

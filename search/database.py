@@ -6,6 +6,7 @@ Everything that SQLAlchemy or a driver raises about a database leaves this modul
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,9 @@ from sqlalchemy import (
     ARRAY,
     Connection,
     Table,
+    Text,
     bindparam,
+    cast,
     column,
     create_engine,
     event,
@@ -26,12 +29,15 @@ from sqlalchemy import (
     inspect,
     select,
     text,
+    type_coerce,
 )
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.types import NullType
 
-from search.errors import DatabaseAwayError, NoStudiesError, StorageError
+from search.checked import WrongValueError
+from search.errors import DamagedError, DatabaseAwayError, NoStudiesError, StorageError
 from search.faults import translation
 from search.tables import SCHEMA_VERSION, metadata, schema
 from search.urls import POSTGRESQL, SQLITE, mask, parse_url
@@ -78,6 +84,8 @@ class Database:
             "connect_args": {
                 "connect_timeout": CONNECT_SECONDS,
                 "application_name": "pairsearch",
+                # Whatever the database is in: the server converts, and SQL_ASCII keeps the bytes as they are.
+                "client_encoding": "utf8",
                 # A server whose machine or network vanished is noticed within a minute.
                 "keepalives_idle": 20,
                 "keepalives_interval": 10,
@@ -156,6 +164,32 @@ class Database:
             raise DatabaseAwayError(f"database {self.label}: no free connection") from None
         except DBAPIError as error:
             raise translation(error, self.label) or error from None
+        except WrongValueError as error:
+            raise DamagedError(
+                f"database {self.label} is damaged: {error.line(error.where or self._row(error))}: "
+                "restore it or use another database"
+            ) from None
+        except UnicodeDecodeError as error:
+            raise DamagedError(
+                f"database {self.label} is damaged: it holds text that is no UTF-8, {error.object[:40]!a}: "
+                "restore it or use another database"
+            ) from None
+
+    def _row(self, error: WrongValueError) -> str:
+        """The row that a wrong value is in, by its key and its name for people."""
+        table = metadata.tables[error.table]
+        named = [column for column in table.columns if column.primary_key or column.name in ("key", "name")]
+        # As they are: these may be damaged too.
+        plain = [type_coerce(column, NullType()) for column in named]
+        wrong = type_coerce(table.c[error.column], NullType()) == bindparam(
+            "wrong", error.value, type_=NullType()
+        )
+        with self.engine.connect() as connection:
+            found = (
+                connection.execution_options(**{READING: True}).execute(select(*plain).where(wrong)).first()
+            )
+        parts = zip(named, found or (), strict=False)
+        return ", ".join(f"{column.name}={value!a}" for column, value in parts)
 
     @contextmanager
     def creation_lock(self) -> Iterator[None]:
@@ -204,6 +238,16 @@ class Database:
         if found is not None and not isinstance(found, int):
             raise StorageError(f"database {self.label} is damaged: its schema version is {found!a}")
         return found
+
+    def check_storable(self, *texts: str) -> None:
+        """Refuse texts with letters that the database's encoding lacks, before anything is written.
+
+        Raises:
+            InputError: saying so.
+        """
+        with self.read() as connection:
+            for given in texts:
+                connection.execute(select(cast(bindparam("given", given), Text)))
 
     def create_tables(self) -> None:
         """Create our tables where they are missing; the caller holds `creation_lock`."""
@@ -335,6 +379,23 @@ def find_database(url: str) -> Database | None:
         return open_database(url)
     except NoStudiesError:
         return None
+
+
+def check_creatable(url: str) -> None:
+    """Refuse the URL of a SQLite file whose folder is not there or cannot be written to.
+
+    Raises:
+        StorageError: saying which.
+    """
+    database = Database(url)
+    try:
+        file = database.file
+        if file is not None and not (folder := file.absolute().parent).is_dir():
+            raise StorageError(f"database {database.label} cannot be opened: there is no folder {folder}")
+        if file is not None and not os.access(folder, os.W_OK | os.X_OK):
+            raise StorageError(f"database {database.label} cannot be opened: {folder} is not writable")
+    finally:
+        database.close()
 
 
 def _there(database: Database) -> bool:

@@ -84,11 +84,11 @@ def note(definition: Definition, source: tuple[str, str]) -> str:
         "|---|---|",
         f"| architecture | {escaped(definition.architecture)}, optimiser {escaped(definition.optimiser)} |",
         f"| protocol | {protocol(definition)}, {definition.sample_size} pairs |",
-        f"| data | {escaped(source[0])}, SHA-256 {escaped(source[1][:12])}… |",
+        f"| data | {escaped(source[0])}, SHA-256 {escaped(source[1][:12])}... |",
         f"| configurations | {len(definition.grid.configurations())}, sampler {definition.sampler}, "
         f"pruner {definition.pruner} |",
         f"| seed | {definition.seed} |",
-        f"| definition | {definition.fingerprint[:12]}… |",
+        f"| definition | {definition.fingerprint[:12]}... |",
         "",
         "## Grid",
         "",

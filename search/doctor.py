@@ -1,21 +1,21 @@
-"""Checks of an installation: database, data, versions, threads, subnormals, compiled kernels."""
+"""Checks of an installation: database, data, versions, memory, threads, subnormals, compiled kernels.
+
+Each check imports what it looks at: a library that is missing or broken is a finding, as all that goes wrong is.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from data.errors import DataError
-from data.mnist import missing
-from data.sources import default_root, load
-from search import threads
-from search.catalogue import list_studies
-from search.database import open_database
+from search import machine
 from search.errors import PairsearchError
+from search.proof import train_a_little
 from search.provenance import PACKAGES, git_commit, package_version, processor
-from search.session import DataChoice
-from search.tables import SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,18 @@ class Check:
     finding: str
 
 
-def examine(storage: str, choice: DataChoice) -> Iterator[Check]:
-    """Run every check; nothing is created or downloaded."""
+def examine(storage: str, kind: str | None, folder: Path | None) -> Iterator[Check]:
+    """Run every check; nothing is created or downloaded.
+
+    Args:
+        kind: of the data, None for `mnist`.
+        folder: torchvision root, None for the per-user folder.
+    """
     yield Check("versions", None, ", ".join(f"{name} {package_version(name)}" for name in PACKAGES))
-    yield Check(
-        "program", None, f"git commit {git_commit()}, processor {processor()}, {threads.cores()} cores"
-    )
+    yield Check("program", None, f"commit {git_commit()}, processor {processor()}, {machine.cores()} cores")
     yield _guarded("database", lambda: _database(storage))
-    yield _guarded("data", lambda: _data(choice))
+    yield _guarded("data", lambda: _data(kind, folder))
+    yield _guarded("memory", _memory)
     yield _guarded("threads", _threads)
     yield _guarded("subnormals", _subnormals)
     yield _guarded("kernels", _kernels)
@@ -43,11 +47,17 @@ def examine(storage: str, choice: DataChoice) -> Iterator[Check]:
 def _guarded(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, good=True, finding=check())
-    except (PairsearchError, DataError, ValueError, OSError, ImportError) as error:
+    except (PairsearchError, DataError, ValueError, OSError) as error:
         return Check(name, good=False, finding=str(error))
+    except Exception as error:
+        return Check(name, good=False, finding=f"{type(error).__name__}: {error}")
 
 
 def _database(storage: str) -> str:
+    from search.catalogue import list_studies
+    from search.database import open_database
+    from search.tables import SCHEMA_VERSION
+
     database = open_database(storage)
     try:
         studies = ", ".join(
@@ -59,12 +69,14 @@ def _database(storage: str) -> str:
         database.close()
 
 
-def _data(choice: DataChoice) -> str:
-    kind = choice.kind or "mnist"
-    folder = choice.folder or default_root()
+def _data(kind: str | None, given: Path | None) -> str:
+    from data.mnist import missing
+    from data.sources import default_root, load
+
+    kind, folder = kind or "mnist", given or default_root()
     if kind == "auto":
         kind = "digits" if missing(folder) else "mnist"
-    source = load(kind, choice.folder, download=False)
+    source = load(kind, given, download=False)
     return (
         f"{source.name}{f' in {folder}' if kind == 'mnist' else ''}, {len(source.train_images):,} training and "
         f"{len(source.test_images):,} test images, fingerprint {source.fingerprint}"
@@ -72,9 +84,9 @@ def _data(choice: DataChoice) -> str:
 
 
 def _threads() -> str:
-    import numpy  # noqa: F401, PLC0415 - loads the pools that are looked at
-    import torch  # noqa: PLC0415
-    from threadpoolctl import threadpool_info  # noqa: PLC0415
+    import numpy  # noqa: F401 - loads the pools that are looked at
+    import torch
+    from threadpoolctl import threadpool_info
 
     pools = [f"{pool['internal_api']} {pool['num_threads']}" for pool in threadpool_info()]
     wide = [pool for pool in pools if not pool.endswith(" 1")]
@@ -86,7 +98,7 @@ def _threads() -> str:
 
 
 def _subnormals() -> str:
-    from models.subnormals import supported  # noqa: PLC0415
+    from models.subnormals import supported
 
     if not supported():
         raise OSError("PyTorch cannot flush them on this processor; training with weight decay may be slow")
@@ -94,21 +106,36 @@ def _subnormals() -> str:
 
 
 def _kernels() -> str:
-    import torch  # noqa: PLC0415
+    from models import nets
 
-    from models import fused, nets  # noqa: PLC0415
-    from models.training import Member, TrainingJob  # noqa: PLC0415
-
-    class Pairs:
-        images = torch.zeros(2, 2, 14, 14)
-        target = torch.zeros(2, dtype=torch.int64)
-        classes = torch.zeros(2, 2, dtype=torch.int64)
-
-    start, backends = time.perf_counter(), []
-    for name, architecture in nets.ARCHITECTURES.items():
-        member = Member(Pairs, {"validation": Pairs}, 0, 0, 1e-3)
-        job = TrainingJob(name, (member,), 1, 1, architecture.default_hidden_units)
-        fused.train(job)
-        backends.append(f"{name} {fused.choose_backend(job)}")
+    start, said = time.perf_counter(), _Said()
+    log = logging.getLogger("models.kernels")
+    log.addHandler(said)
+    try:
+        backends = [f"{name} {train_a_little(name)}" for name in nets.ARCHITECTURES]
+    finally:
+        log.removeHandler(said)
     seconds = time.perf_counter() - start
-    return f"{', '.join(backends)}: loaded and run in {seconds:.1f} s (compiled where not cached)"
+    notes = "".join(f"; {line}" for line in dict.fromkeys(said.lines))
+    return f"{', '.join(backends)}: loaded and run in {seconds:.1f} s (compiled where not cached){notes}"
+
+
+class _Said(logging.Handler):
+    """Keeps what is logged, for a finding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def _memory() -> str:
+    available, each = machine.available_memory(), machine.WORKER_BYTES
+    if available is None:
+        return "the system does not say how much is free"
+    found = f"{available / 2**30:.1f} GiB free, for some {available // each} workers"
+    if available < each:
+        raise OSError(f"{found}: each takes some {each / 2**30:.1f} GiB")
+    return found

@@ -4,7 +4,8 @@
     ├── InputError                  2    something given cannot be used; nothing was changed
     │   ├── StorageError            2    the database cannot be opened or is not ours
     │   │   └── NoStudiesError      2    there is none yet
-    │   └── StudyError              2    an unknown study, or one that the database holds differently
+    │   ├── StudyError              2    an unknown study, or one that the database holds differently
+    │   └── DamagedError            2    a value in the database that cannot be there
     └── WorkError                   1    the work was possible, and failed
         ├── DatabaseAwayError       1    the database did not answer; workers wait for it before they give up
         └── DiskFullError           1    the database has no room left
@@ -50,6 +51,10 @@ class NoStudiesError(StorageError):
 
 class StudyError(InputError):
     """An unknown study, or one that differs from what the database holds."""
+
+
+class DamagedError(InputError):
+    """The database holds a value that cannot be there."""
 
 
 class WorkError(PairsearchError):

@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from search.concealment import conceal
-from search.errors import DatabaseAwayError, DiskFullError, PairsearchError, StorageError
+from search.errors import (
+    DamagedError,
+    DatabaseAwayError,
+    DiskFullError,
+    InputError,
+    PairsearchError,
+    StorageError,
+)
 
 # SQLSTATE classes after which the same call may succeed: connection, resources, deadlock or serialisation, shutdown,
 # a statement or a lock that took too long, an idle transaction that was ended, the server's own input and output
@@ -22,8 +29,20 @@ _TURNED_AWAY = re.compile(
     r"FATAL: .*(password authentication failed|does not exist|no pg_hba\.conf entry|not permitted to log in)"
     r"|no password supplied"
 )
+# A letter that the database's encoding lacks.
+LACKING = ("22021", "22P05")
 DISK_FULL = "53100"
 READ_ONLY = "25006"
+
+
+# What a program meets whose tables or rows others deleted: no such table, or no row that a key refers to.
+DELETED = ("42P01", "23503")
+
+
+def deleted_meanwhile(error: DBAPIError) -> bool:
+    """Whether a table, or what a new row belongs to, is not there."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state in DELETED or (isinstance(error.orig, sqlite3.Error) and "no such table" in str(error.orig))
 
 
 def translation(error: DBAPIError, label: str) -> PairsearchError | None:
@@ -36,6 +55,11 @@ def translation(error: DBAPIError, label: str) -> PairsearchError | None:
     lines = str(cause).strip().splitlines()
     message = lines[0] if lines else type(cause).__name__
     message = conceal(message)
+    # An integer above 64 bits, a text with a NUL, a letter that the encoding lacks.
+    if isinstance(cause, OverflowError) or isinstance(error, DataError):
+        return InputError(f"database {label} cannot store what was given: {message}{_advice(cause)}")
+    if isinstance(cause, sqlite3.OperationalError) and message.startswith("Could not decode"):
+        return DamagedError(f"database {label} is damaged: {message!a}: restore it or use another database")
     if isinstance(cause, sqlite3.Error):
         return _sqlite(getattr(cause, "sqlite_errorname", ""), message, label)
     state = getattr(cause, "sqlstate", None) or ""
@@ -47,6 +71,11 @@ def translation(error: DBAPIError, label: str) -> PairsearchError | None:
         not state and type(cause).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")
     )
     return _postgresql(state, message, label, broken=broken)
+
+
+def _advice(cause: BaseException | None) -> str:
+    lacking = getattr(cause, "sqlstate", None) in LACKING
+    return ": use a database with the encoding UTF8" if lacking else ""
 
 
 def _sqlite(code: str, message: str, label: str) -> PairsearchError | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select
 
 from search.catalogue import StoredStudy
+from search.checked import WrongValueError, required
 from search.database import Database
 from search.states import State
 from search.tables import configurations, folds
@@ -117,11 +118,14 @@ def read_figures(connection: Connection, study: StoredStudy, limit: int | None =
     within = [c.study_id == study.id]
     if limit is not None:
         within.append(c.rank < limit)
-    names = (*PARAMETERS, "id", "key", "state", "val_loss", "val_error", "seconds")
+    names = (*PARAMETERS, "id", "key", "state", "value", "val_loss", "val_error", "seconds")
     rows = connection.execute(
         select(*(c[name] for name in names)).where(*within).order_by(c.value, c.id)
     ).all()
-    if not any(row.state == State.FINISHED for row in rows):
+    finished = [row for row in rows if row.state == State.FINISHED]
+    for row in finished:
+        required(configurations.name, row, "value", "seconds")
+    if not finished:
         return Figures(study, rows, None)
     import numpy as np  # noqa: PLC0415
 
@@ -137,6 +141,9 @@ def read_figures(connection: Connection, study: StoredStudy, limit: int | None =
     with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
         for chunk in streamed.partitions():
             for row_id, fold, value in chunk:
+                if not 0 <= fold < study.definition.folds:
+                    wanted, where = f"number below {study.definition.folds}", f"configuration_id={row_id}"
+                    raise WrongValueError(folds.name, "fold", wanted, fold, where)
                 values[places[row_id], fold] = value
     return Figures(study, rows, values)
 

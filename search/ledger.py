@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from search.clock import now, up_since
@@ -31,7 +31,10 @@ LEASE_SECONDS = 60.0
 # While the server was away nobody could renew a lease: for so long after its start no lease counts as over, so that
 # workers that waited with a result in hand are back first (`search.patience`: eleven seconds between two calls).
 RETURN_SECONDS = 15.0
-# An exception may be the machine's fault (memory, disk): other workers get to try before a row counts as failed.
+# An exception may be the machine's fault (memory, disk): other workers get to try before a row counts as failed. A
+# worker takes what failed in its hands again only when nobody else is at work (`search.worker`): so one attempt of
+# each worker counts, while a single one still comes to an end. Workers are processes, not hosts: two of one host may
+# differ in limits and environment, and a user with one machine must get an answer too.
 MAX_ERRORS = 3
 # A worker may be killed by anything, and its configuration is not to blame; but one that takes every worker with it,
 # as the kernel's out-of-memory killer does, must not go on for ever.
@@ -100,7 +103,13 @@ class Ledger:
         return len(new)
 
     def claim(
-        self, worker: str, *, limit: int | None = None, key: str | None = None, token: str | None = None
+        self,
+        worker: str,
+        *,
+        limit: int | None = None,
+        key: str | None = None,
+        token: str | None = None,
+        but: Collection[str] = (),
     ) -> Claim | None:
         """Take the next pending configuration under a lease.
 
@@ -113,12 +122,15 @@ class Ledger:
             key: only this configuration.
             token: of the claim; see `new_token`. A claim under a token that holds a configuration already fails:
                 `held` gives that one.
+            but: not these configurations, by their keys.
 
         Returns:
             The claim, or None where nothing that was asked for is pending.
         """
         token = token or new_token()
         pending = select(columns.id).where(columns.study_id == self.study_id, columns.state == State.PENDING)
+        if but:
+            pending = pending.where(columns.key.not_in(but))
         if limit is not None:
             pending = pending.where(columns.rank < limit)
         if key is not None:
@@ -198,6 +210,44 @@ class Ledger:
         with self.database.write() as connection:
             state = connection.execute(statement).scalar()
         return None if state is None else State(state)
+
+    def forgive(self, failures: Mapping[str, int], *, lost: bool) -> None:
+        """Take back failed attempts of a worker that turned out to be broken.
+
+        What failed for good by them is pending again. What others hold stays theirs, with fewer attempts against it.
+
+        Args:
+            failures: how many attempts, by the key of their configuration.
+            lost: each configuration counts as lost with its worker instead, once: where nobody can tell whose fault
+                it was, it must not go on for ever.
+        """
+        with self.database.write() as connection:
+            # In one order, so that no two workers wait for each other.
+            for key, count in sorted(failures.items()):
+                spent = and_(columns.state != State.RUNNING, columns.lapses + int(lost) >= MAX_LAPSES)
+                connection.execute(
+                    update(configurations)
+                    .where(
+                        columns.study_id == self.study_id,
+                        columns.key == key,
+                        or_(
+                            columns.state.in_((State.PENDING, State.RUNNING)),
+                            and_(columns.state == State.FAILED, columns.errors >= MAX_ERRORS),
+                        ),
+                    )
+                    .values(
+                        # Somebody may have said `retry` meanwhile.
+                        errors=case((columns.errors > count, columns.errors - count), else_=0),
+                        lapses=columns.lapses + int(lost),
+                        state=case(
+                            (columns.state == State.RUNNING, State.RUNNING),
+                            (spent, State.FAILED),
+                            else_=State.PENDING,
+                        ),
+                        reason=case((spent, columns.reason), else_=None),
+                        finished_at=case((spent, now()), else_=None),
+                    )
+                )
 
     def finish(self, claim: Claim, outcome: Outcome) -> bool:
         """Store a result, its folds and its curves in one transaction.
@@ -293,16 +343,34 @@ class Ledger:
         """How many of the first `limit` configurations are pending or running."""
         return self._count((State.PENDING, State.RUNNING), limit)
 
-    def pending_count(self, limit: int | None = None) -> int:
-        """How many of the first `limit` configurations are pending."""
-        return self._count((State.PENDING,), limit)
+    def pending_count(self, limit: int | None = None, but: Collection[str] = ()) -> int:
+        """How many of the first `limit` configurations are pending, those of the keys `but` left out."""
+        return self._count((State.PENDING,), limit, but)
 
-    def _count(self, states: Sequence[State], limit: int | None) -> int:
+    def running_count(self, limit: int | None = None) -> int:
+        """How many of the first `limit` configurations are in a worker's hands."""
+        return self._count((State.RUNNING,), limit)
+
+    def _count(self, states: Sequence[State], limit: int | None, but: Collection[str] = ()) -> int:
         statement = select(func.count()).where(columns.study_id == self.study_id, columns.state.in_(states))
+        if but:
+            statement = statement.where(columns.key.not_in(but))
         if limit is not None:
             statement = statement.where(columns.rank < limit)
         with self.database.read() as connection:
             return connection.execute(statement).scalar_one()
+
+    def one_finished(self) -> Configuration | None:
+        """A configuration that a worker has trained to the end, None where there is none yet."""
+        statement = (
+            select(*[columns[name] for name in PARAMETERS])
+            .where(columns.study_id == self.study_id, columns.state == State.FINISHED)
+            .order_by(columns.rank)
+            .limit(1)
+        )
+        with self.database.read() as connection:
+            row = connection.execute(statement).first()
+        return None if row is None else Configuration.of(dict(zip(PARAMETERS, row, strict=True)))
 
     def outcome(self, key: str) -> Outcome | None:
         """The stored result of a configuration, None where it has none."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from types import TracebackType
 from typing import IO
 
-from search import threads
+from search import program, threads
 from search.errors import ExitCode, WorkError
 from search.storage_choice import FILE_VARIABLE, VARIABLE
 
@@ -25,11 +23,12 @@ class Pool:
         arguments: what follows `pairsearch worker`.
         storage: the database URL; workers get it in their environment, where process lists do not show it.
 
-    They run while the block does.
+    They run while the block does. Each has a pipe as its standard input, whose other end this process alone holds: when
+    it is gone, by `kill -9` say, they hand back what they hold and end (`pairsearch worker --attached`).
     """
 
     def __init__(self, arguments: Sequence[str], workers: int, storage: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != FILE_VARIABLE}
+        environment = {name: value for name, value in program.environment().items() if name != FILE_VARIABLE}
         environment |= {VARIABLE: storage} | dict.fromkeys(threads.VARIABLES, "1")
         self._environment = environment
         self._arguments = arguments
@@ -59,9 +58,9 @@ class Pool:
         self._logs.append(log)
         self._processes.append(
             subprocess.Popen(  # noqa: S603 - our own program, with validated study names
-                [sys.executable, "-m", "search", "worker", *self._arguments],
+                program.command("worker", "--attached", *self._arguments),
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 text=True,
@@ -95,6 +94,8 @@ class Pool:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
 
     def complaints(self) -> list[str]:
         """The last line of each worker that ended otherwise than well."""

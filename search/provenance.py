@@ -36,17 +36,36 @@ def processor() -> str:
 
 
 def git_commit() -> str:
-    """The commit of this program, `+` where it has changes, or `unknown`: what PAIRSEARCH_COMMIT says, else git."""
-    if stated := os.environ.get(COMMIT_VARIABLE):
+    """Which source this program is: the commit of its checkout, `+` where that has changes, else the installed version.
+
+    What PAIRSEARCH_COMMIT says goes first. A commit is ours only where git holds this very file, in a repository whose
+    top folder is the parent of our packages: an installation may lie anywhere, also inside a repository of the user's.
+    """
+    stated = os.environ.get(COMMIT_VARIABLE, "")
+    if stated not in ("", "unknown"):
         return stated
-    folder = Path(__file__).parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    here = Path(__file__).resolve()
+    top = _git(here.parent, "rev-parse", "--show-toplevel")
+    if top and Path(top).resolve() == here.parents[1] and _git(here.parent, "ls-files", here.name):
+        described = _git(here.parent, "describe", "--always", "--dirty=+", "--abbrev=12")
+        if described:
+            return described
+    return f"pairsearch {package_version('pairsearch')}"
+
+
+def _git(folder: Path, *words: str) -> str:
+    """What git says of a folder, nothing where it does not."""
+    # GIT_DIR and its like name another repository, as inside a hook.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *words]
     try:
         # Fixed words and our own folder.
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603 - above
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        done = subprocess.run(  # noqa: S603 - above
+            command, env=environment, capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: a path that is no text
+        return ""
+    return done.stdout.strip()
 
 
 @functools.cache

@@ -9,15 +9,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
+from search.checked import WrongValueError, required
 from search.outcome import Outcome, finite
 from search.states import COVERED, State
-from search.tables import curves, folds
+from search.tables import configurations, curves, folds
 
 
 def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
     """The stored result of a configuration's row, None where it has none."""
     if row.state not in COVERED:
         return None
+    required(
+        configurations.name, row, "seconds", "provenance", *(["value"] if row.state == State.FINISHED else [])
+    )
     points = connection.execute(
         select(curves.c.fold, curves.c.epoch, curves.c.train_loss, curves.c.val_loss, curves.c.val_error)
         .where(curves.c.configuration_id == row.id)
@@ -25,8 +29,17 @@ def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
     ).all()
     diverged = connection.execute(
         select(folds.c.diverged_epoch).where(folds.c.configuration_id == row.id).order_by(folds.c.fold)
-    ).scalars()
-    return stored_outcome(row, points, tuple(diverged))
+    ).all()
+    ended = tuple(epoch for (epoch,) in diverged)
+    # The same epochs of each fold that there is.
+    places = {
+        (fold, epoch + 1) for fold in range(len(ended)) for epoch in range(len(points) // max(1, len(ended)))
+    }
+    if not points or {(point.fold, point.epoch) for point in points} != places:
+        raise WrongValueError(
+            curves.name, "epoch", "point for each fold and epoch", None, f"configuration_id={row.id}"
+        )
+    return stored_outcome(row, points, ended)
 
 
 def stored_outcome(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import optuna
 
-from search.trials import Mirror, distributions, translated
+from search.optuna_study import LostTrialError, distributions, watched
+from search.trials import Mirror
 from studies.configuration import Configuration, Value
 
 
@@ -16,6 +18,7 @@ class Sampler:
     def __init__(self, mirror: Mirror) -> None:
         self.mirror = mirror
         self._choices = mirror.study.choices
+        mirror.mend()
         self.optuna_study = self._load()
 
     def _load(self) -> optuna.Study:
@@ -25,7 +28,7 @@ class Sampler:
             "random": optuna.samplers.RandomSampler,
             "gp": optuna.samplers.GPSampler,
         }
-        with translated(mirror.database):
+        with watched(mirror.database, mirror.study.name):
             return optuna.load_study(
                 study_name=mirror.study.name,
                 storage=mirror.storage,
@@ -36,11 +39,13 @@ class Sampler:
     def ask(self) -> tuple[int, Configuration]:
         """A new trial in state RUNNING, and the configuration that it proposes."""
         choices = self.mirror.choices()
-        if choices != self._choices:
-            # The grid has grown. Optuna remembers what the choices were, in its session and in the study.
+        self.mirror.mend()
+        if choices != self._choices or self.mirror.study.optuna_study_id != self.optuna_study._study_id:
+            # The grid has grown, or the study was deleted and is another one now. Optuna remembers what the choices
+            # were, in its session and in the study.
             self.mirror.storage.remove_session()
             self.optuna_study, self._choices = self._load(), choices
-        with translated(self.mirror.database):
+        with watched(self.mirror.database, self.mirror.study.name):
             trial = self.optuna_study.ask(distributions(choices))
             params: dict[str, Value] = trial.params
             return trial._trial_id, Configuration.of(params)
@@ -48,9 +53,12 @@ class Sampler:
     def answer(self, trial_id: int, configuration: Configuration) -> None:
         """Close a trial whose configuration is not free: with its result where there is one, else as FAIL."""
         outcome = self.mirror.ledger.outcome(configuration.key)
-        with translated(self.mirror.database):
-            self.mirror.storage.set_trial_user_attr(trial_id, "configuration", configuration.key)
-            self.mirror.storage.set_trial_user_attr(trial_id, "answered_from_ledger", outcome is not None)
+        mirror = self.mirror
+        if not mirror.holds(trial_id):
+            return
+        with suppress(LostTrialError), watched(mirror.database, mirror.study.name):
+            mirror.storage.set_trial_user_attr(trial_id, "configuration", configuration.key)
+            mirror.storage.set_trial_user_attr(trial_id, "answered_from_ledger", outcome is not None)
         if outcome is None:
             self.mirror.abandon(trial_id, "its configuration is in another worker's hands, or failed")
         else:
@@ -65,20 +73,29 @@ class Pruner:
         pruners = {"none": optuna.pruners.NopPruner, "median": optuna.pruners.MedianPruner}
         self.mirror = mirror
         self.active = kind != "none"
-        pruner = (
+        self._pruner = (
             optuna.pruners.HyperbandPruner(max_resource=mirror.study.definition.epochs)
             if kind == "hyperband"
             else pruners[kind]()
         )
-        with translated(mirror.database):
+        mirror.mend()
+        self._load()
+
+    def _load(self) -> None:
+        with watched(self.mirror.database, self.mirror.study.name):
             self.optuna_study = optuna.load_study(
-                study_name=mirror.study.name, storage=mirror.storage, pruner=pruner
+                study_name=self.mirror.study.name, storage=self.mirror.storage, pruner=self._pruner
             )
 
     def should_prune(self, trial_id: int) -> bool:
         """Whether the reports so far are poor enough to stop."""
-        if not self.active:
+        # A trial that was deleted has no reports left to be judged by.
+        if not self.active or not self.mirror.holds(trial_id):
             return False
-        with translated(self.mirror.database):
+        mirror, name = self.mirror, self.mirror.study.name
+        with suppress(LostTrialError), watched(mirror.database, name):
+            if self.optuna_study._study_id != mirror.storage.get_study_id_from_name(name):
+                self._load()
             pruned: bool = optuna.trial.Trial(self.optuna_study, trial_id).should_prune()
-        return pruned
+            return pruned
+        return False

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from data.sources import Source
-from search import session, views
+from search import machine, session, views
 from search.catalogue import StoredStudy
 from search.database import Database
 from search.errors import DatabaseAwayError, StudyError, WorkError
@@ -27,8 +27,10 @@ from search.patience import PATIENCE_SECONDS, patiently
 from search.pool import Pool
 from search.present import TableRow
 from search.progress import SearchProgress
+from search.proof import prove
 from search.tally import Tally, total
 from studies.configuration import Configuration
+from studies.definition import Definition
 
 if TYPE_CHECKING:
     from models.training import EpochReport
@@ -63,6 +65,10 @@ def work(
     Args:
         studies: each with its data; taken out one by one. Folds are copies, so that the images of a source that
             nobody else holds are freed once its last study has its folds.
+
+    Raises:
+        WorkError: this process cannot train.
+        DatabaseAwayError: the database stayed away.
     """
     from search.objective import CrossValidation  # noqa: PLC0415
     from search.trials import open_storage  # noqa: PLC0415
@@ -73,6 +79,8 @@ def work(
     try:
         while studies:
             study, source = studies.popleft()
+            if not stopping.is_set():
+                prove(study.definition, options.device)
             objective = CrossValidation(study.definition, source, options.device)
             del source
             make = partial(
@@ -112,7 +120,7 @@ def search(
     Args:
         arguments: of `pairsearch worker`, for every process.
         console: shows progress.
-        complain: told of workers that ended otherwise than well.
+        complain: told of more workers than memory holds, and of workers that ended otherwise than well.
 
     Returns:
         The final progress of each study.
@@ -126,6 +134,8 @@ def search(
 
     latest = look()
     if any(progress.open for progress in latest):
+        if (note := too_many(workers, machine.available_memory())) is not None:
+            complain(note)
         url = database.url.render_as_string(hide_password=False)
         with SearchProgress(console) as shown, Pool(arguments, workers, url) as pool:
             shown.update(latest)
@@ -153,6 +163,32 @@ def search(
     return latest
 
 
+def too_many(workers: int, available: int | None) -> str | None:
+    """A line about workers for which this machine's memory will not do, None where it will.
+
+    Args:
+        available: bytes that they can take, None where that is not known.
+    """
+    if available is None or workers * machine.WORKER_BYTES <= available:
+        return None
+    room = max(1, available // machine.WORKER_BYTES)
+    return (
+        f"note: memory may not hold {workers} workers: {available / 2**30:.1f} GiB are free and each takes some "
+        f"{machine.WORKER_BYTES / 2**30:.1f} GiB: --workers {room} would fit"
+    )
+
+
+def paper_configuration(definition: Definition) -> Configuration:
+    """The paper's configuration of a study.
+
+    Raises:
+        StudyError: its definition states none.
+    """
+    if definition.paper is None:
+        raise StudyError(f"study {definition.name}: its definition has no [paper] table: leave out --paper")
+    return definition.paper.configuration
+
+
 def configurations_to_evaluate(
     database: Database, study: StoredStudy, *, top: int, paper: bool, limit: int | None = None
 ) -> list[Configuration]:
@@ -162,9 +198,7 @@ def configurations_to_evaluate(
         StudyError: nothing finished, or the definition states no configuration of the paper.
     """
     if paper:
-        if study.definition.paper is None:
-            raise StudyError(f"study {study.name}: its definition has no [paper] table: leave out --paper")
-        return [study.definition.paper.configuration]
+        return [paper_configuration(study.definition)]
     with database.snapshot() as connection:
         ranked = views.ranked(connection, study, top, limit)
         ended = views.ended_without(connection, study, limit)
@@ -276,8 +310,13 @@ def evaluate_studies(
 
     Args:
         rounds: None for what each definition says.
+
+    Raises:
+        WorkError: this process cannot train.
     """
     rows = []
+    for choice in chosen:
+        prove(choice.study.definition, evaluator.device)
     for choice in chosen:
         study = choice.study
         for configuration in choice.configurations:

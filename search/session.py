@@ -12,9 +12,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.sources import Source, resolve
+from data.sources import KINDS, Source, resolve
 from search.catalogue import StoredStudy, check_same, find_definition, find_study, get_study
-from search.database import Database, find_database, open_database
+from search.database import Database, check_creatable, find_database, open_database
 from search.errors import InputError, StudyError
 from search.ledger import Ledger
 from studies.definition import Definition
@@ -56,11 +56,12 @@ def stored_definitions(database: Database, given: Sequence[str]) -> list[Definit
     """The definitions of STUDY arguments, as `definitions_of` gives them, of studies that the database holds.
 
     Raises:
-        StudyError: as there; also a study that was not created.
+        StudyError: as there; also a study that was not created, or was with another definition.
     """
     definitions = definitions_of(database, given)
     for definition in definitions:
-        get_study(database, definition.name)
+        study = get_study(database, definition.name)
+        check_same(study, definition, None, study.training_version)
     return definitions
 
 
@@ -80,9 +81,17 @@ def load_source(
         DataError: missing, corrupt or unknown data.
     """
     kind = choice.kind
+    found = [] if database is None else [find_study(database, d.name) for d in definitions]
+    known = [study for study in found if study is not None]
+    # What is missing is downloaded: not for a study that is bound to others.
+    for study in known if kind in KINDS else []:
+        if study.source_name != kind:
+            raise StudyError(
+                f"study {study.name} in the database differs: its data are {study.source_name} and those given are "
+                f"{kind}. Use what it was created with, another study name or another database"
+            )
     if kind is None:
-        known = [] if database is None else [find_study(database, d.name) for d in definitions]
-        bound = {study.source_name for study in known if study is not None}
+        bound = {study.source_name for study in known}
         if len(bound) > 1:
             raise StudyError(
                 f"these studies are bound to different data ({', '.join(sorted(bound))}): split the call"
@@ -118,6 +127,13 @@ def open_to_create(
     """
     there = find_database(storage)
     definitions = definitions_of(there, given)
+    # Loading the data may download them: all else is looked at first.
+    if there is None:
+        check_creatable(storage)
+    else:
+        for definition in definitions:
+            if (known := find_study(there, definition.name)) is not None:
+                check_same(known, definition, None, known.training_version)
     source, kind = load_source(there, definitions, choice, say)
     if there is None:
         from search.creation import check_trainable  # noqa: PLC0415

@@ -23,6 +23,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from search.checked import check_columns
+
 # Raised by one with every change of the tables; a database of another version is refused.
 SCHEMA_VERSION = 2
 
@@ -174,3 +176,6 @@ round_curves = Table(
     _figure("test_loss"),
     _figure("test_error"),
 )
+
+# The version of the tables is read before anything is taken for granted.
+check_columns(metadata, but=schema)

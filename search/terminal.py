@@ -18,6 +18,7 @@ from search.concealment import conceal, printable
 from search.errors import ExitCode, PairsearchError
 from search.pipes import ends_with_its_reader
 from search.storage_choice import choose_storage
+from search.streams import plain
 from studies.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -138,6 +139,15 @@ Lease = Annotated[
         help="Seconds after which a silent worker's configuration is free.",
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=LARGEST,
+        help="Worker processes; each computes on one core.",
+        show_default="the cores that this process may use; 1 on another device than the CPU",
+    ),
+]
 Models = Annotated[
     Path | None,
     typer.Option(
@@ -159,6 +169,12 @@ def console(*, error: bool = False, quiet: bool = False) -> Console:
     What it prints may come from a database that others write: markup is not interpreted, and control characters
     are shown, not sent to the terminal.
     """
+    stream = sys.stderr if error else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def shown(text: str) -> str:
+        return plain(printable(text, "\n"), encoding)
+
     # Only when something is shown.
     from rich.console import Console  # noqa: PLC0415
     from rich.segment import Segment  # noqa: PLC0415
@@ -169,29 +185,28 @@ def console(*, error: bool = False, quiet: bool = False) -> Console:
 
         def render_str(self, text: str, **options: Any) -> Text:
             # Before it is measured.
-            return super().render_str(printable(text, "\n"), **options)
+            return super().render_str(shown(text), **options)
 
         def render(
             self, renderable: RenderableType, options: ConsoleOptions | None = None
         ) -> Iterable[Segment]:
             for segment in super().render(renderable, options):
                 # Rich's own codes, to move the cursor, are segments of their own kind.
-                yield segment if segment.control else Segment(printable(segment.text, "\n"), segment.style)
+                yield segment if segment.control else Segment(shown(segment.text), segment.style)
 
     # A log or a pipe has no width of its own; tables must not be cut there.
-    stream = sys.stderr if error else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else 160
     return Screen(stderr=error, width=width, quiet=quiet, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
     """Print for programs: plain ASCII, control characters escaped."""
-    typer.echo(json.dumps(value, indent=2))
+    _write(json.dumps(value, indent=2))
 
 
 def say(line: str) -> None:
     """Print a line; control characters in it are shown."""
-    typer.echo(printable(line))
+    _write(printable(line))
 
 
 def teller(*, error: bool = False, quiet: bool = False) -> Callable[[str], None]:
@@ -199,11 +214,16 @@ def teller(*, error: bool = False, quiet: bool = False) -> Callable[[str], None]
 
     def tell(line: str) -> None:
         if not quiet:
-            typer.echo(printable(line), err=error)
+            _write(printable(line), error=error)
 
     return tell
 
 
 def say_error(line: str) -> None:
     """Print an error: one line, whatever is in it, without passwords."""
-    typer.echo(f"error: {printable(conceal(line))}", err=True)
+    _write(f"error: {printable(conceal(line))}", error=True)
+
+
+def _write(line: str, *, error: bool = False) -> None:
+    # Typer's own would write UTF-8 where a stream is ASCII.
+    print(line, file=sys.stderr if error else sys.stdout, flush=True)

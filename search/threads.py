@@ -22,11 +22,3 @@ def limit() -> None:
     """Set every pool of this process, and of those that it starts, to one thread."""
     for name in VARIABLES:
         os.environ[name] = "1"
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1

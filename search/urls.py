@@ -26,6 +26,10 @@ def parse_url(given: str) -> URL:
     """
     expected = "expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
     try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise StorageError(f"storage URL has bytes that are no UTF-8: {expected}") from None
+    try:
         url = make_url(given)
     except (ArgumentError, ValueError):
         # What is no URL may still hold a password: it is not repeated.

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, text
+from sqlalchemy.exc import DBAPIError
 
 from search.catalogue import StoredStudy
+from search.checked import required
 from search.clock import now
 from search.concealment import conceal
 from search.database import Database
-from search.errors import StudyError
+from search.faults import deleted_meanwhile
 from search.states import COVERED, State
 from search.tables import configurations, rounds
 from studies.configuration import PARAMETERS, Configuration, Value
@@ -150,14 +152,8 @@ def ranked(connection: Connection, study: StoredStudy, top: int, limit: int | No
     if limit is not None:
         statement = statement.where(columns.rank < limit)
     rows = connection.execute(statement).all()
-    numbers = (*PARAMETERS, "value", "val_loss", "val_error", "seconds")
     for row in rows:
-        # SQLite lets others store a text where a number belongs.
-        if wrong := [name for name in numbers if isinstance(getattr(row, name), str | bytes)]:
-            raise StudyError(
-                f"study {study.name} in the database is damaged: {row.key!a} has no number as its "
-                f"{', '.join(wrong)}: restore it or use another database"
-            )
+        required(configurations.name, row, "value", "seconds")
     return [
         Ranked(
             place,
@@ -187,17 +183,45 @@ def ended_without(connection: Connection, study: StoredStudy, limit: int | None 
     return Ended(counts, None if first is None else f"{first.key}: {first.reason}")
 
 
-# Optuna's own table, in words: to import Optuna for it would take longer than all else that looking needs.
+# Optuna's own tables, in words: to import Optuna for it would take longer than all else that looking needs.
 _LEFT_RUNNING = text(
-    "select count(*) from trials t where t.study_id = :study and t.state = 'RUNNING' and not exists "
+    "select count(*) from trials t join studies s on s.study_id = t.study_id "
+    "where s.study_name = :name and t.state = 'RUNNING' and not exists "
     "(select 1 from pairsearch_configurations c where c.trial_id = t.trial_id and c.state = 'running')"
+)
+_OPTUNA_STUDY = text(
+    "select count(*) from studies s join pairsearch_studies p "
+    "on p.optuna_study_id = s.study_id and p.name = s.study_name where p.name = :name"
+)
+# A trial is known by its claim: SQLite gives the ids of trials that were deleted to others.
+_WITHOUT_TRIAL = text(
+    "select count(*) from pairsearch_configurations c where c.study_id = :study and c.claim is not null "
+    "and c.state in ('finished', 'diverged', 'pruned') and not exists "
+    "(select 1 from trials t join studies s on s.study_id = t.study_id "
+    "join trial_user_attributes a on a.trial_id = t.trial_id "
+    "where t.trial_id = c.trial_id and s.study_name = :name and t.state <> 'FAIL' "
+    "and a.key = 'claim' and a.value_json = '\"' || c.claim || '\"')"
 )
 
 
 def left_running(database: Database, study: StoredStudy) -> int:
     """Trials that Optuna shows as running and that no worker is at work on: it died, or is about to say so."""
     with database.read() as connection:
-        return int(connection.execute(_LEFT_RUNNING, {"study": study.optuna_study_id}).scalar_one())
+        return int(connection.execute(_LEFT_RUNNING, {"name": study.name}).scalar_one())
+
+
+def mirrored(database: Database, study: StoredStudy) -> bool:
+    """Whether Optuna has the study and a trial for each result; others may have deleted them."""
+    try:
+        with database.read() as connection:
+            if connection.execute(_OPTUNA_STUDY, {"name": study.name}).scalar_one() == 0:
+                return False
+            absent = connection.execute(_WITHOUT_TRIAL, {"study": study.id, "name": study.name})
+            return not absent.scalar_one()
+    except DBAPIError as error:
+        if deleted_meanwhile(error):
+            return False
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +256,13 @@ def evaluated(database: Database, study: StoredStudy, configuration: Configurati
     """What the finished rounds of a configuration gave. Diverged rounds have no error and enter no mean."""
     with database.read() as connection:
         rows = connection.execute(
-            select(rounds.c.train_error, rounds.c.test_error, rounds.c.diverged_epoch, rounds.c.seconds)
+            select(rounds)
             .where(rounds.c.study_id == study.id, rounds.c.key == configuration.key)
             .order_by(rounds.c.round)
         ).all()
+        for row in rows:
+            if row.diverged_epoch is None:
+                required(rounds.name, row, "train_error", "test_error")
     train = [row.train_error for row in rows if row.train_error is not None]
     test = [row.test_error for row in rows if row.test_error is not None]
     return Evaluated(

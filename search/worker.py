@@ -8,6 +8,7 @@ import socket
 import threading
 import traceback
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -16,7 +17,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from search.catalogue import StoredStudy
 from search.database import Database
-from search.errors import DatabaseAwayError, DiskFullError
+from search.errors import DatabaseAwayError, DiskFullError, WorkError
 from search.ledger import Claim, Ledger, new_token
 from search.objective import Progress
 from search.outcome import Outcome
@@ -24,8 +25,9 @@ from search.patience import PATIENCE_SECONDS, Answer, patiently
 from search.sampling import Pruner, Sampler
 from search.states import State
 from search.tally import Tally
+from search.told import report_epochs
 from search.trial_storage import TrialStorage
-from search.trials import Mirror, report_epochs
+from search.trials import Mirror
 from studies.configuration import Configuration
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ IDLE_SECONDS = 1.0
 JOIN_SECONDS = 5.0
 # A sampler that keeps proposing what is done or taken would keep a worker from what is left of the grid.
 PROPOSALS = 20
+# After so many failures in a row a worker finds out whether it is to blame itself.
+STREAK = 3
 
 
 class Objective(Protocol):
@@ -118,6 +122,9 @@ class Worker:
         self.name = name or worker_name()
         self.say = say
         self.tally = Tally()
+        # Attempts that failed in its hands, by the key of their configuration: all, and those since one succeeded.
+        self._failures: Counter[str] = Counter()
+        self._streak: Counter[str] = Counter()
         # Of the claim that is being made; kept while the database does not answer.
         self._token: str | None = None
         # The trial that a sampler was asked for and that has no claim yet.
@@ -128,6 +135,7 @@ class Worker:
 
         Raises:
             DatabaseAwayError: the database stayed away for longer than the patience.
+            WorkError: this worker cannot train; what it took is handed back.
         """
         # The first call asks git and the processor, which takes a while: not under a lease.
         self.objective.provenance()
@@ -163,8 +171,8 @@ class Worker:
         if self.sampler is not None:
             for _ in range(PROPOSALS):
                 # An exhausted grid needs no proposals.
-                if self.ledger.pending_count(self.limit) == 0:
-                    return None
+                if self.ledger.pending_count(self.limit, self._failures) == 0:
+                    break
                 try:
                     if (taken := self._proposed(self.sampler)) is not None:
                         return taken
@@ -172,6 +180,10 @@ class Worker:
                     self._asked = None
                     continue  # a worker whose clock is ahead took the trial for one left behind
         claim = self._claimed()
+        if claim is None and self._failures and self.ledger.running_count(self.limit) == 0:
+            # Nobody else is at work who could try what failed here.
+            self._token = new_token()
+            claim = self.ledger.claim(self.name, limit=self.limit, token=self._token)
         return None if claim is None else self._started(claim)
 
     def _proposed(self, sampler: Sampler) -> tuple[Claim, int] | None:
@@ -189,7 +201,7 @@ class Worker:
 
     def _claimed(self, key: str | None = None) -> Claim | None:
         self._token = new_token()
-        return self.ledger.claim(self.name, limit=self.limit, key=key, token=self._token)
+        return self.ledger.claim(self.name, limit=self.limit, key=key, token=self._token, but=self._failures)
 
     def _found(self) -> Claim | None:
         """The claim of a call that the database left without an answer: it may have been made."""
@@ -226,6 +238,7 @@ class Worker:
         if outcome is None:
             self._give_up(claim, trial_id, lost=heartbeat.lost.is_set())
         else:
+            self._streak.clear()
             self._store(claim, trial_id, outcome, frozenset(reported))
 
     def _store(self, claim: Claim, trial_id: int, outcome: Outcome, reported: frozenset[int]) -> None:
@@ -251,6 +264,36 @@ class Worker:
         self.tally.failed += state == State.FAILED
         after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]
         self.say(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
+        if state is not None:
+            self._failures[claim.configuration.key] += 1
+            self._streak[claim.configuration.key] += 1
+            if self._streak.total() >= STREAK:
+                self._judge(reason)
+
+    def _judge(self, reason: str) -> None:
+        """Find out whether failures in a row are this worker's fault: by an epoch of what trained elsewhere or before.
+
+        Raises:
+            WorkError: they are, or nobody can tell, as nothing has been trained yet; they count no more.
+        """
+        known = self._patiently(self.ledger.one_finished)
+        if known is None:
+            if len(self._streak) < STREAK:
+                return  # too few configurations to blame anything but them
+            why = (
+                f"the first {len(self._streak)} configurations all failed here, and none has been trained yet"
+            )
+        else:
+            try:
+                self.objective(known, lambda *_: State.PENDING)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                why = f"{self._streak.total()} attempts in a row failed here, and so does {known.key}, trained before"
+            else:
+                self._streak.clear()
+                return
+        self._patiently(lambda: self.ledger.forgive(self._streak, lost=known is None))
+        raise WorkError(f"study {self.study.name}: {why} ({reason}): what this worker took is handed back")
 
     def _give_up(self, claim: Claim, trial_id: int, *, lost: bool) -> None:
         if not lost and self._patiently(lambda: self.ledger.hand_back(claim)):

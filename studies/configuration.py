@@ -27,10 +27,11 @@ class Configuration:
         hidden_units, aux = params.get("hidden_units"), params.get("aux_loss_weight")
         return cls(
             batch_size=int(params["batch_size"]),
-            learning_rate=float(params["learning_rate"]),
-            weight_decay=float(params["weight_decay"]),
+            # -0.0 and 0.0 are one number, and one key.
+            learning_rate=float(params["learning_rate"]) + 0.0,
+            weight_decay=float(params["weight_decay"]) + 0.0,
             hidden_units=None if hidden_units is None else int(hidden_units),
-            aux_loss_weight=None if aux is None else float(aux),
+            aux_loss_weight=None if aux is None else float(aux) + 0.0,
         )
 
     @property

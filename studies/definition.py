@@ -13,7 +13,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from studies.configuration import PARAMETERS, Configuration, Value
 from studies.errors import DefinitionError
@@ -21,10 +29,21 @@ from studies.errors import DefinitionError
 FOLDER = Path(__file__).parent
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
-Count = Annotated[int, Field(ge=1, strict=True)]
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-StepSize = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+LARGEST = 2**31 - 1
+"""The largest whole number that a column of a database holds."""
+
+
+def _without_sign(number: float) -> float:
+    """0.0 for -0.0, which is the same number and would be another configuration."""
+    return number + 0.0
+
+
+# Strict: `true` and "0.1" are no numbers.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False), AfterValidator(_without_sign)]
+Count = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
+Rate = Annotated[Number, Field(ge=0)]
+StepSize = Annotated[Number, Field(gt=0)]
+Percent = Annotated[Number, Field(ge=0, le=100)]
 
 
 class Part(BaseModel):
@@ -105,7 +124,7 @@ class Definition(Part):
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     """Name of the study in the database: lower-case letters, digits, - and _."""
-    title: str = ""
+    title: Annotated[str, Field(pattern=r"^[^\x00]*$")] = ""
     """One line for people."""
     architecture: str
     """A registered architecture (`models.nets.ARCHITECTURES`)."""
@@ -117,11 +136,11 @@ class Definition(Part):
     protocol: Literal["resample", "kfold"] = "resample"
     """How a configuration is validated (`data.folds`)."""
     folds: Count = 10
-    sample_size: Annotated[int, Field(ge=2, strict=True)] = 1000
+    sample_size: Annotated[int, Field(ge=2, le=LARGEST, strict=True)] = 1000
     """Pairs of a generated sample, training and validation together."""
     validation_size: Count | None = None
     """Pairs held out of each sample by `resample`; None for `kfold`, where it follows from the folds."""
-    standardise: bool = False
+    standardise: Annotated[bool, Field(strict=True)] = False
     """Whether images are standardised by their training sample; raw intensities 0 to 255 otherwise."""
     metric: Literal["val_loss", "val_error"] = "val_loss"
     """What is minimised: the mean over folds of the final validation loss or validation error."""
@@ -206,12 +225,13 @@ def read(path: Path) -> Definition:
         DefinitionError: the file cannot be read, is not UTF-8 TOML, or does not hold a valid definition.
     """
     try:
-        raw = tomllib.loads(path.read_bytes().decode("utf-8"))
+        # Editors of Windows begin a file with a byte order mark.
+        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise DefinitionError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
         raise DefinitionError(f"{path}: expected UTF-8 text, got other bytes") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise DefinitionError(f"{path}: not valid TOML: {error}") from None
     return parse(raw, str(path))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0
@@ -125,15 +127,24 @@ def together(target: Callable[..., None], count: int, *arguments: object) -> lis
 
 
 def start(
-    folder: Path, *arguments: str, largest_file: int | None = None, **variables: str
+    folder: Path,
+    *arguments: str,
+    largest_file: int | None = None,
+    ignoring: int | None = None,
+    stdin: IO[str] | int = subprocess.DEVNULL,
+    **variables: str,
 ) -> subprocess.Popen[str]:
-    """Start the program as a user does, and leave it running; its streams are pipes.
+    """Start the program as a user does, and leave it running; its output goes to pipes.
 
     Args:
         largest_file: bytes beyond which no file that it writes may grow.
+        ignoring: a signal that is ignored when it starts.
+        stdin: its standard input.
     """
 
-    def limit_files() -> None:
+    def prepare() -> None:
+        if ignoring is not None:
+            signal.signal(ignoring, signal.SIG_IGN)
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
@@ -141,11 +152,11 @@ def start(
         [sys.executable, "-m", "search", *arguments],
         cwd=folder,
         env=environment(**variables),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=limit_files,  # noqa: PLW1509 - the tests' own threads hold no lock that it needs
+        preexec_fn=prepare,  # noqa: PLW1509 - the tests' own threads hold no lock that it needs
     )
 
 

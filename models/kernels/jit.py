@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 from models.kernels.cachefolder import trusted
+from models.kernels.checkedcache import CheckedCache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,8 +35,15 @@ def compiled_and_cached(function: Function) -> Function:
     """As `compiled`, and kept on disk, beside the source or (where that is read-only) in the user's cache.
 
     `NUMBA_CACHE_DIR` names another place. Where nothing can be written, every process compiles for itself; also,
-    with a warning, where other users can write, for what is kept there is code (`models.kernels.cachefolder`).
+    with a warning, where other users can write, for what is kept there is code (`models.kernels.cachefolder`). What
+    is damaged there is compiled anew (`models.kernels.checkedcache`).
+
+    Raises:
+        RuntimeError: NUMBA_DISABLE_JIT is set, without whose compiler these kernels cannot run.
     """
+    settings: Any = numba.config
+    if settings.DISABLE_JIT:
+        raise RuntimeError("NUMBA_DISABLE_JIT is set: the compiled kernels need Numba's compiler: unset it")
     try:
         dispatcher: Any = njit(error_model="numpy", nogil=True, cache=True)(function)
     except RuntimeError:  # Numba found no place for a cache.
@@ -42,6 +51,7 @@ def compiled_and_cached(function: Function) -> Function:
     # Nothing is read from it before the first call.
     folder = Path(dispatcher._cache.cache_path)
     if trusted(folder, Path(__file__).parent):
+        dispatcher._cache = CheckedCache(function)
         return cast(Function, dispatcher)
     warnings.warn(
         f"the compiled kernels in {folder} are not used, for other users can write there: "

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from search import threads
+from search import machine
 from search.terminal import (
     DEFAULT_MODELS,
     DEFAULT_STORAGE,
@@ -82,7 +82,8 @@ def run_evaluation(
 ) -> None:
     """Evaluate studies and print Table 1."""
     from search import present, service, session
-    from search.database import open_database
+    from search.catalogue import get_study
+    from search.database import find_database, open_database
     from search.session import DataChoice
     from search.signals import signals
 
@@ -91,15 +92,16 @@ def run_evaluation(
     folder = model_folder(options.models, options.no_models, say)
     choice = DataChoice(options.data, options.data_dir)
     if options.paper:
+        for definition in session.definitions_of(find_database(storage), given):
+            service.paper_configuration(definition)
         opened = session.open_to_create(storage, given, choice, say)
         database, definitions, source = opened.database, opened.definitions, opened.source
         session.create_all(database, definitions, source)
     else:
         database = open_database(storage)
         definitions = session.stored_definitions(database, given)
-        source, _ = session.load_source(database, definitions, choice, say)
-    stored = session.existing(database, definitions, source)
-    # All that can be refused is refused before anything is trained.
+    # All that can be refused is refused before data are loaded, or even downloaded, and anything is trained.
+    stored = [get_study(database, definition.name) for definition in definitions]
     chosen = [
         service.Chosen(
             "paper" if paper else "search",
@@ -111,13 +113,16 @@ def run_evaluation(
         for paper in ((False, True) if options.both else (options.paper,))
         for study in stored
     ]
+    if not options.paper:
+        source, _ = session.load_source(database, definitions, choice, say)
+    session.existing(database, definitions, source)
     from search.keeping import ModelFolder
 
     stopping = threading.Event()
     with signals(stopping):
         evaluator = service.Evaluator(
             device=options.device,
-            threads=threads.cores(),
+            threads=machine.cores(),
             stopping=stopping,
             console=console(error=as_json, quiet=quiet),
             models=None if folder is None else ModelFolder(folder),

@@ -18,6 +18,8 @@ from search.terminal import (
     teller,
 )
 
+RESTORED = "somebody had deleted what Optuna has of it, the study or trials: it is made anew from the ledger"
+
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """List the shipped definitions, and the studies in the database with their progress."""
@@ -67,7 +69,7 @@ def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_jso
     from search import present, views
     from search.catalogue import list_studies, stored_study
     from search.database import open_database
-    from search.errors import StorageError
+    from search.errors import StorageError, StudyError
     from search.ledger import Ledger
 
     database = open_database(storage)
@@ -75,10 +77,15 @@ def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_jso
     for found in chosen:
         try:
             Ledger(database, found.id).reap()
-            if views.left_running(database, found):
+            whole = views.mirrored(database, found)
+            if not whole or views.left_running(database, found):
                 from search import session
 
                 session.reconcile(database, [found])
+            if not whole:
+                teller(error=True)(f"note: {found.name}: {RESTORED}")
+        except StudyError as error:
+            teller(error=True)(f"note: {error}")
         except StorageError as error:
             # It can still be looked at.
             teller(error=True)(f"note: what dead workers left is not put back: {error}")

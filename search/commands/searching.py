@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search import threads
+from search import machine
 from search.commands.evaluating import EvaluationOptions, run_evaluation
 from search.errors import DatabaseAwayError, ExitCode
 from search.terminal import (
@@ -30,6 +30,7 @@ from search.terminal import (
     Quiet,
     Storage,
     Studies,
+    Workers,
     a_number,
     console,
     print_json,
@@ -59,11 +60,17 @@ def create(
     creations = session.create_all(opened.database, opened.definitions, opened.source)
     for creation in creations:
         what = "created" if creation.created else "was there"
-        say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out")
+        restored = f", {creation.restored} trials of Optuna's restored" if creation.restored else ""
+        say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out{restored}")
     if as_json:
         print_json(
             [
-                {"study": made.study.name, "created": made.created, "laid_out": made.laid_out}
+                {
+                    "study": made.study.name,
+                    "created": made.created,
+                    "laid_out": made.laid_out,
+                    "restored": made.restored,
+                }
                 for made in creations
             ]
         )
@@ -90,6 +97,12 @@ def worker(
             show_default="300, none at the start",
         ),
     ] = None,
+    attached: Annotated[
+        bool,
+        typer.Option(
+            "--attached", hidden=True, help="End when standard input does, as the workers of `run` do."
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Be one worker: claim configurations until none is left. SIGTERM hands the current one back and exits 0."""
@@ -97,7 +110,7 @@ def worker(
     from search.database import open_database
     from search.patience import PATIENCE_SECONDS, patiently
     from search.session import DataChoice
-    from search.signals import signals
+    from search.signals import signals, stop_with_parent
     from search.tally import Tally
 
     session.check_device(device)
@@ -111,6 +124,8 @@ def worker(
     begin = partial(patiently, seconds=seconds, stopping=stopping, stopping_seconds=0.0)
     tally = Tally()
     with signals(stopping) as caught:
+        if attached:
+            stop_with_parent(stopping)
         try:
             database = begin(lambda: open_database(storage, waiting=bool(patience)))
             definitions = begin(lambda: session.stored_definitions(database, study))
@@ -140,7 +155,7 @@ def worker(
 
 def run(
     study: Studies,
-    workers: Annotated[int, typer.Option(min=1, max=LARGEST, help="Worker processes; one core each.")] = 1,
+    workers: Workers = None,
     storage: Storage = DEFAULT_STORAGE,
     data: DataKind = None,
     data_dir: DataDir = None,
@@ -191,9 +206,7 @@ def reproduce(
     quick: Annotated[
         bool, typer.Option("--quick", help="A slice of each grid, with the paper's configuration in it.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST, help="Worker processes.", show_default="the cores")
-    ] = None,
+    workers: Workers = None,
     storage: Storage = DEFAULT_STORAGE,
     data: DataKind = None,
     data_dir: DataDir = None,
@@ -211,7 +224,7 @@ def reproduce(
 
     limit = QUICK_LIMIT if quick else None
     names = study_names()
-    options = SearchOptions(workers or threads.cores(), data, data_dir, limit, device)
+    options = SearchOptions(workers, data, data_dir, limit, device)
     run_search(storage, names, options, quiet=quiet, as_json=as_json)
     if quick:
         tell = teller(error=as_json, quiet=quiet)
@@ -223,9 +236,9 @@ def reproduce(
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How studies are searched by worker processes of this machine."""
+    """How studies are searched by worker processes of this machine; so many as it has cores, if `workers` is None."""
 
-    workers: int
+    workers: int | None
     data: str | None
     data_dir: Path | None
     limit: int | None
@@ -239,7 +252,7 @@ def run_search(
     """Create the studies and run workers over them; the studies, and the database that they are in."""
     from search import service, session
     from search.session import DataChoice
-    from search.signals import interrupted_by_sigterm
+    from search.signals import interrupted_by_signals
 
     session.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
@@ -253,11 +266,11 @@ def run_search(
     if options.limit is not None:
         arguments += ["--limit", str(options.limit)]
     screen = console(error=as_json, quiet=quiet)
+    # Of other devices there are fewer than cores, and workers would share their memory.
+    workers = options.workers or (machine.cores() if options.device == "cpu" else 1)
     try:
-        with interrupted_by_sigterm():
-            service.search(
-                database, stored, arguments, options.workers, screen, teller(error=True), options.limit
-            )
+        with interrupted_by_signals():
+            service.search(database, stored, arguments, workers, screen, teller(error=True), options.limit)
     except KeyboardInterrupt:
         session.reconcile(database, stored)
         raise

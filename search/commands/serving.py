@@ -45,12 +45,11 @@ def doctor(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check database, data, versions, threads, subnormals and compiled kernels; exits 1 if something is wrong."""
+    """Check database, data, versions, memory, threads, subnormals and kernels; exits 1 if something is wrong."""
     from search.doctor import examine
-    from search.session import DataChoice
 
     checks = []
-    for check in examine(storage, DataChoice(data, data_dir)):
+    for check in examine(storage, data, data_dir):
         checks.append(check)
         if not as_json:
             mark = {None: "    ", True: "ok  ", False: "FAIL"}[check.good]

@@ -11,7 +11,7 @@ Examples:
 
 from __future__ import annotations
 
-from search import threads
+from search import machine, threads
 
 threads.limit()
 
@@ -89,7 +89,7 @@ def published(
 
 def _check(folder: Path, data_dir: Path | None, count: int, seed: int) -> None:
     findings = []
-    for finding in check(folder, data_dir, count, seed, threads.cores()):
+    for finding in check(folder, data_dir, count, seed, machine.cores()):
         say(finding.line)
         findings.append(finding)
     others = sum(not finding.same for finding in findings)

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Integer, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from search.catalogue import StoredStudy, seen_by
+from search.checked import required
 from search.concealment import conceal
 from search.database import Database
 from search.judging import Figures, StudyVerdict, judge_figures, read_figures
@@ -225,8 +226,14 @@ def _configuration(row: Mapping[str, object]) -> Configuration:
 
 
 def _points(connection: Connection, mine: ColumnElement[bool]) -> tuple[Point, ...]:
-    wanted = [columns[name] for name in (*PARAMETERS, "state", "value", "val_loss", "val_error", "seconds")]
-    rows = connection.execute(select(*wanted).where(mine).order_by(columns.rank)).mappings()
+    names = ("id", "key", *PARAMETERS, "state", "value", "val_loss", "val_error", "seconds")
+    found = connection.execute(
+        select(*(columns[name] for name in names)).where(mine).order_by(columns.rank)
+    ).all()
+    for row in found:
+        if row.state == State.FINISHED:
+            required(configurations.name, row, "value", "seconds")
+    rows = [row._mapping for row in found]
     return tuple(
         Point(
             _configuration(dict(row)),
@@ -257,6 +264,8 @@ def _evaluated(connection: Connection, study_id: int) -> dict[str, tuple[Round, 
         select(rounds).where(rounds.c.study_id == study_id).order_by(rounds.c.key, rounds.c.round)
     ).all()
     for row in rows:
+        if row.diverged_epoch is None:
+            required(rounds.name, row, "train_error", "test_error")
         train_curve, test_curve = by_round.get(row.id, ([], []))
         found.setdefault(row.key, []).append(
             Round(

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 import mirror
+import platformdirs
 import pytest
 import torchvision
 from filelock import FileLock
 
 from data import mnist
 from data.errors import CorruptDataError, DownloadError, MissingDataError
-from data.sources import load
+from data.sources import load, resolve
 
 NAMES = list(mnist.RAW_FILES)
 
@@ -104,7 +105,7 @@ def test_errors_are_one_line(root, files):
 
 def test_a_download_puts_the_four_files_in_place_with_a_progress_bar(tmp_path, monkeypatch, files, capsys):
     served = mirror.expect(monkeypatch, files)
-    root = tmp_path / "new" / "folder"
+    root = tmp_path / "new"
     with mirror.mirror(served) as (address, _):
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
         source = load("mnist", root)
@@ -149,7 +150,41 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypa
     assert message.startswith(f"MNIST could not be downloaded to {tmp_path} (")
     assert f"put the four raw files into {tmp_path / 'MNIST/raw'}" in message
     assert "\n" not in message
-    assert left_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == [], "not even a lock"
+
+
+@pytest.mark.usefixtures("open_sockets_forgiven")
+def test_a_failed_download_takes_the_folders_back_that_it_made(tmp_path, monkeypatch, files):
+    mirror.expect(monkeypatch, files)
+    monkeypatch.setattr(platformdirs, "user_data_path", lambda *_, **__: tmp_path / "share" / "pairsearch")
+    with mirror.mirror({}) as (address, _):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        for root in (None, tmp_path / "mnist"):
+            with pytest.raises(DownloadError):
+                load("mnist", root)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("open_sockets_forgiven")
+def test_a_failed_download_leaves_what_was_there(root, monkeypatch, files):
+    mirror.expect(monkeypatch, files)
+    (root / "MNIST/raw" / NAMES[1]).unlink()
+    before = sorted(root.rglob("*"))
+    with mirror.mirror({}) as (address, _):
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        with pytest.raises(DownloadError):
+            load("mnist", root)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_nothing_is_downloaded_to_a_path_that_was_mistyped(tmp_path, files):
+    root = tmp_path / "mistyped" / "mnist"
+    with pytest.raises(MissingDataError, match=f"there is no folder {tmp_path / 'mistyped'}"):
+        load("mnist", root)
+    source, reason = resolve("auto", root)
+    assert source.name == "digits"
+    assert "there is no folder" in reason
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("open_sockets_forgiven")
@@ -229,3 +264,42 @@ def test_processes_that_start_together_download_once(tmp_path, monkeypatch, file
     assert [process.returncode for process in processes] == [0, 0]
     assert printed == [f"{fingerprint}\n"] * 2
     assert sorted(asked) == requests_of_one
+
+
+def packed(root: Path, *names: str) -> None:
+    """Put compressed files in the place of raw ones, as the mirrors have them."""
+    for name in names:
+        path = root / "MNIST/raw" / name
+        path.with_name(f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_files_that_were_fetched_by_hand_need_no_unpacking(root, files, count):
+    plain = load("mnist", root, download=False)
+    packed(root, *NAMES[:count])
+    before = left_in(root)
+    (root / "MNIST/raw").chmod(0o500)
+    try:
+        found = load("mnist", root)
+    finally:
+        (root / "MNIST/raw").chmod(0o700)
+    assert found.fingerprint == plain.fingerprint
+    assert left_in(root) == before
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda raw: raw[:-9], lambda raw: b"<html>", lambda raw: gzip.compress(b"other")]
+)
+def test_a_compressed_file_that_is_not_whole_is_named(root, files, harm):
+    packed(root, NAMES[0])
+    path = root / "MNIST/raw" / f"{NAMES[0]}.gz"
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(CorruptDataError) as caught:
+        load("mnist", root)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_raw_file_goes_before_a_compressed_one(root, files):
+    (root / "MNIST/raw" / f"{NAMES[0]}.gz").write_bytes(b"half a download")
+    assert load("mnist", root, download=False).name == "mnist"

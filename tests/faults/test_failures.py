@@ -45,7 +45,7 @@ def test_out_of_memory_is_tried_three_times_shown_and_laid_out_again(
 
 def test_a_size_that_no_machine_has_memory_for_fails_with_the_reason(tmp_path: Path, sqlite_url: str) -> None:
     """A real one: PyTorch cannot allocate the weights."""
-    grid = promise.ONE_POINT | {"hidden_units": [10, 10**12]}
+    grid = promise.ONE_POINT | {"hidden_units": [10, 2**31 - 1]}
     study = promise.create(tmp_path, sqlite_url, architecture="ws", grid=grid)
     ended = promise.work(tmp_path / "worker", sqlite_url, study)
     assert ended.code == 1

@@ -131,6 +131,8 @@ def test_a_pickle_planted_where_others_can_write_is_never_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace, folder = tmp_path / "trace", tmp_path / "cache"
+    # The variable too: when the environment has changed, Numba reads all of it again.
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
     index(folder).write_bytes(pickle.dumps(Bomb(trace)))
     folder.chmod(0o777)

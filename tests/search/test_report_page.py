@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import reported
 
-from search.catalogue import StoredStudy
+from search.catalogue import StoredStudy, get_study
 from search.database import Database, open_database
 from search.present_verdict import verdict_lines
 from search.report import document
@@ -138,7 +138,7 @@ def test_the_heat_map_has_a_view_for_the_best_over_the_weights_and_for_each_weig
         for row in trace["text"]
         for text in row
     ]
-    reading = read(database, reported.create(database))
+    reading = read(database, get_study(database, "pairs"))
     expected = [point for point in reading.finished if point.configuration.aux_loss_weight == 1.0]
     assert sorted(filter(None, cells)) == sorted(f"{point.value:.3f}" for point in expected)
     assert len(cells) == 16

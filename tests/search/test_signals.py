@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,3 +85,84 @@ def test_run_stops_its_workers_and_shows_nobody_the_password(
     assert "open-sesame" not in str(
         tiny.rows(long_study, "configurations") + tiny.rows(long_study, "studies")
     )
+
+
+def workers_of(run: subprocess.Popen[str], count: int) -> list[psutil.Process]:
+    """The worker processes of a `run`, once there are so many."""
+
+    def found() -> list[psutil.Process]:
+        return [child for child in psutil.Process(run.pid).children() if "worker" in child.cmdline()]
+
+    programs.wait_for(lambda: len(found()) == count, f"{count} workers")
+    return found()
+
+
+@pytest.mark.parametrize("moment", ["training", "starting"])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_workers_end_when_the_run_that_started_them_is_killed(
+    long_study: Database, database_url: str, tmp_path: Path, moment: str
+) -> None:
+    """Nobody is left to stop them: what they hold goes back, and none trains on for hours."""
+    run = programs.start(tmp_path, "run", "long.toml", "--workers", "2", PAIRSEARCH_STORAGE=database_url)
+    workers = workers_of(run, 2)
+    if moment == "training":
+        programs.wait_for(lambda: tiny.states(long_study)["running"] == 2, "two running configurations")
+    run.kill()
+    run.communicate(timeout=programs.PATIENCE)
+    gone, alive = psutil.wait_procs(workers, timeout=programs.PATIENCE)
+    assert (len(gone), alive) == (2, [])
+    assert tiny.states(long_study) == {"pending": 8}
+    assert tiny.rows(long_study, "configurations", "sum(errors), sum(lapses)") == [(0, 0)]
+
+
+def test_a_worker_that_a_run_started_and_left_exits_with_0(
+    long_study: Database, database_url: str, tmp_path: Path
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin:
+        worker = programs.start(
+            tmp_path, "worker", "--attached", "long.toml", stdin=stdin, PAIRSEARCH_STORAGE=database_url
+        )
+    wait_until_training(long_study)
+    os.close(writing)
+    out, err = worker.communicate(timeout=programs.PATIENCE)
+    assert (worker.returncode, err) == (0, "")
+    assert "handed back" in out
+    assert_all_is_handed_back(long_study)
+
+
+@pytest.mark.parametrize(("command", "code"), [("worker", 0), ("run", 130)])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_terminal_that_is_closed_hands_everything_back(
+    long_study: Database, database_url: str, tmp_path: Path, command: str, code: int
+) -> None:
+    started = programs.start(tmp_path, command, "long.toml", PAIRSEARCH_STORAGE=database_url)
+    wait_until_training(long_study)
+    workers = psutil.Process(started.pid).children()
+    started.send_signal(signal.SIGHUP)
+    started.communicate(timeout=programs.PATIENCE)
+    assert started.returncode == code
+    assert not any(worker.is_running() for worker in workers)
+    assert_all_is_handed_back(long_study)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_nohup_holds(long_study: Database, database_url: str, tmp_path: Path) -> None:
+    started = programs.start(
+        tmp_path,
+        "run",
+        "long.toml",
+        "--workers",
+        "1",
+        PAIRSEARCH_STORAGE=database_url,
+        ignoring=signal.SIGHUP,
+    )
+    (worker,) = workers_of(started, 1)
+    wait_until_training(long_study)
+    for process in (started, worker):
+        process.send_signal(signal.SIGHUP)
+    # They are known to have outlived it once they obey what came after it: signals are handled in their order.
+    started.send_signal(signal.SIGTERM)
+    _, err = started.communicate(timeout=programs.PATIENCE)
+    assert started.returncode == 130, err
+    assert_all_is_handed_back(long_study)

@@ -107,6 +107,8 @@ def test_workers_of_a_run_get_the_url_alone(monkeypatch: pytest.MonkeyPatch) -> 
     given: list[dict[str, str]] = []
 
     class Process:
+        stdin = None
+
         def __init__(self, _: list[str], *, env: dict[str, str], **rest: object) -> None:
             given.append(env)
 
@@ -129,6 +131,7 @@ def test_workers_that_cannot_all_be_started_are_not_left_behind(monkeypatch: pyt
 
     class Process:
         pid = 1
+        stdin = None
 
         def __init__(self, *_: object, **__: object) -> None:
             if len(started) == 2:

@@ -245,3 +245,18 @@ def test_optunas_own_study_reads_and_writes_through_it(database: Database, stora
     study = optuna.create_study(storage=storage, study_name="theirs")
     study.optimize(lambda trial: trial.suggest_categorical("learning_rate", [0.1]), n_trials=2)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+
+
+def test_trials_that_have_ended_are_added_as_optuna_adds_them(both: Both) -> None:
+    (storage, study_id), (plain, plain_id) = both
+    ended = {"state": TrialState.COMPLETE, "datetime_complete": STARTED}
+    templates = [
+        template(**ended, value=0.5, intermediate_values={1: 0.75, 2: 0.5}),
+        template(**ended | {"state": TrialState.FAIL}),
+        template(**ended | {"state": TrialState.PRUNED}, intermediate_values={1: math.inf}),
+    ]
+    for used, its_study in ((storage, study_id), (plain, plain_id)):
+        used.create_new_trial(its_study, template())
+        ids = used.add_trials(its_study, templates)
+        assert [used.get_trial(trial_id).number for trial_id in ids] == [1, 2, 3]
+    assert contents(storage, study_id) == contents(plain, plain_id)

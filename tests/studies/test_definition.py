@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 
+from studies.configuration import Configuration
 from studies.definition import Definition, parse, read
 from studies.errors import DefinitionError
 
@@ -185,3 +187,56 @@ def test_a_grid_is_every_combination_the_last_parameter_varying_fastest() -> Non
         (25, 0.0),
         (25, 0.1),
     ]
+
+
+def test_minus_zero_is_zero() -> None:
+    grid = tiny.RAW["grid"]
+    plain = tiny.definition(grid=grid | {"weight_decay": [0.0, 0.1]})
+    signed = tiny.definition(grid=grid | {"weight_decay": [-0.0, 0.1]})
+    assert repr(signed) == repr(plain)
+    assert "-0.0" not in "".join(point.key for point in signed.grid.configurations())
+    assert Configuration.of({"batch_size": 1, "learning_rate": 0.1, "weight_decay": -0.0}).key.endswith(
+        "=0.0"
+    )
+    with pytest.raises(
+        DefinitionError, match=r"grid\.weight_decay: expected distinct values, got 0\.0 twice"
+    ):
+        tiny.definition(grid=grid | {"weight_decay": [0.0, -0.0]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"grid": {"learning_rate": [True]}}, r"grid\.learning_rate\.0: .* got True"),
+        ({"grid": {"weight_decay": [False]}}, r"grid\.weight_decay\.0: .* got False"),
+        ({"grid": {"learning_rate": ["0.1"]}}, r"grid\.learning_rate\.0: .* got '0\.1'"),
+        ({"grid": {"batch_size": [True]}}, r"grid\.batch_size\.0: .* got True"),
+        ({"grid": {"batch_size": [3_000_000_000]}}, r"grid\.batch_size\.0: .* 2147483647, got 3000000000"),
+        ({"grid": {"batch_size": [2**63]}}, r"grid\.batch_size\.0: .* 2147483647"),
+        ({"epochs": True}, "epochs: .* got True"),
+        ({"epochs": 2**31}, "epochs: .* 2147483647"),
+        ({"sample_size": 2**64}, "sample_size: .* 2147483647"),
+        ({"standardise": 1}, "standardise: .* got 1"),
+        ({"title": "a\0b"}, "title: "),
+    ],
+)
+def test_what_is_no_number_or_fits_no_column_is_refused_by_name(
+    changes: dict[str, object], place: str
+) -> None:
+    if isinstance(grid := changes.get("grid"), dict):
+        changes = {"grid": tiny.RAW["grid"] | grid}
+    with pytest.raises(DefinitionError, match=place):
+        tiny.definition(**changes)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tiny.write_toml(tmp_path / "tiny.toml")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read(path) == tiny.definition()
+
+
+def test_a_number_of_thousands_of_digits_is_one_line(tmp_path: Path) -> None:
+    path = tiny.write_toml(tmp_path / "tiny.toml")
+    path.write_text(path.read_text().replace("seed = 7", f"seed = {'7' * 5000}"))
+    with pytest.raises(DefinitionError, match="not valid TOML"):
+        read(path)

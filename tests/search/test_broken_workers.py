@@ -1,0 +1,281 @@
+"""A worker that is broken takes nobody's work down with it: its failures are its own, and it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import programs
+import pytest
+import tiny
+from sqlalchemy import update
+
+from search import service
+from search.catalogue import StoredStudy, layout_order
+from search.database import Database, open_database
+from search.errors import WorkError
+from search.ledger import MAX_LAPSES, Ledger
+from search.objective import Progress
+from search.outcome import Outcome
+from search.states import State
+from search.tables import configurations
+from search.tally import Tally
+from studies.configuration import Configuration
+
+
+class Broken(tiny.Answering):
+    """Fails at everything after so many that it trained."""
+
+    def __init__(self, after: int = 0) -> None:
+        super().__init__()
+        self.left = after
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+        self.asked[configuration.key] += 1
+        self.left -= 1
+        if self.left < 0:
+            raise OSError("no space left on device")
+        return tiny.outcome(configuration)
+
+
+class Choosy(tiny.Answering):
+    """Cannot train some configurations, as no machine can."""
+
+    def __init__(self, bad: list[Configuration]) -> None:
+        super().__init__()
+        self.bad = bad
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+        if configuration in self.bad:
+            self.asked[configuration.key] += 1
+            raise MemoryError("too large for any machine")
+        return super().__call__(configuration, progress)
+
+
+def against(database: Database) -> Counter[tuple[int, int]]:
+    """How many configurations have which errors and lapses against them."""
+    return Counter((row[0], row[1]) for row in tiny.rows(database, "configurations", "errors, lapses"))
+
+
+def test_a_worker_whose_first_configurations_all_fail_hands_them_back_and_ends(
+    database: Database, make_worker
+) -> None:
+    objective = Broken()
+    with pytest.raises(
+        WorkError, match=r"the first 3 configurations all failed here.*OSError: no space left"
+    ) as error:
+        make_worker(objective).run()
+    assert "\n" not in str(error.value)
+    assert objective.asked.total() == 3
+    assert tiny.states(database) == {"pending": 8}
+    # Nobody knows yet whose fault it is: they went with their worker, as if it had been killed.
+    assert against(database) == {(0, 0): 5, (0, 1): 3}
+    assert make_worker(tiny.Answering()).run() == Tally(finished=8)
+
+
+def test_a_worker_beside_a_healthy_one_finds_out_that_it_is_broken(database: Database, make_worker) -> None:
+    assert make_worker(tiny.Answering()).run(max_trials=1) == Tally(finished=1)
+    with pytest.raises(WorkError, match=r"3 attempts in a row failed here, and so does .*, trained before"):
+        make_worker(Broken()).run()
+    assert tiny.states(database) == {"finished": 1, "pending": 7}
+    assert against(database) == {(0, 0): 8}, "as if it had never been there"
+    assert tiny.rows(database, "configurations", "count(*)", "where reason is not null") == [(0,)]
+
+
+def test_a_worker_that_breaks_on_the_way_ends_too(database: Database, make_worker) -> None:
+    with pytest.raises(WorkError, match="3 attempts in a row failed here"):
+        make_worker(Broken(after=2)).run()
+    assert tiny.states(database) == {"finished": 2, "pending": 6}
+    assert against(database) == {(0, 0): 8}
+
+
+def test_broken_workers_come_and_go_while_a_healthy_one_finishes_the_grid(
+    database: Database, make_worker
+) -> None:
+    for _ in range(5):
+        with pytest.raises(WorkError):
+            make_worker(Broken()).run()
+    assert make_worker(tiny.Answering()).run(max_trials=1) == Tally(finished=1)
+    for _ in range(20):
+        with pytest.raises(WorkError):
+            make_worker(Broken()).run()
+    assert make_worker(tiny.Answering()).run() == Tally(finished=7)
+    assert tiny.states(database) == {"finished": 8}
+
+
+def test_configurations_that_no_machine_can_train_fail_on_a_single_one_at_last(
+    database: Database, study: StoredStudy, make_worker
+) -> None:
+    """More of them than a streak, at the end of the grid one after the other: they are to blame, not the worker."""
+    bad = layout_order(study.definition)[1:6]
+    objective = Choosy(bad)
+    assert make_worker(objective).run() == Tally(finished=3, failed=5)
+    assert {objective.asked[configuration.key] for configuration in bad} == {3}
+    assert tiny.states(database) == {"finished": 3, "failed": 5}
+
+
+def test_a_grid_that_is_too_small_for_a_streak_fails_at_last(
+    database: Database, make_study, make_worker
+) -> None:
+    grid = {"batch_size": [10], "learning_rate": [1e-3, 1e-2], "weight_decay": [0.0]}
+    study = make_study(name="small", grid=grid)
+    assert make_worker(Broken(), study).run() == Tally(failed=2)
+    assert tiny.states(database) == {"failed": 2}
+
+
+def test_a_grid_that_fails_everywhere_comes_to_an_end(
+    database: Database, study: StoredStudy, make_worker
+) -> None:
+    """Every worker gives up after three: when all configurations went with ten workers, they are failed."""
+    ended = 0
+    while tiny.states(database)["pending"]:
+        ended += 1
+        assert ended < 100
+        with suppress(WorkError):
+            make_worker(Broken()).run()
+    assert tiny.states(database) == {"failed": 8}
+    assert {reason for (reason,) in tiny.rows(database, "configurations", "reason")} == {
+        "OSError: no space left on device"
+    }
+
+
+def test_what_failed_here_is_left_to_a_worker_that_is_at_work(
+    database: Database, study: StoredStudy, make_worker
+) -> None:
+    """It counts once for each worker: the second attempt is another's."""
+    bad = layout_order(study.definition)[0]
+    other = Ledger(database, study.id)
+    held = other.claim("healthy", key=layout_order(study.definition)[7].key)
+    assert held is not None
+    stopping = threading.Event()
+    objective = Choosy([bad])
+    worker = threading.Thread(target=make_worker(objective, stopping=stopping, study=study).run)
+    worker.start()
+    programs.wait_for(lambda: tiny.states(database)["finished"] == 6, "six to be finished")
+    programs.wait_for(lambda: objective.asked[bad.key] == 1, "the first attempt")
+    taken = other.claim("healthy", key=bad.key)
+    assert taken is not None, "it waits for whom it has not failed with"
+    assert other.finish(taken, tiny.outcome(bad))
+    assert other.finish(held, tiny.outcome(held.configuration))
+    worker.join(programs.PATIENCE)
+    assert not worker.is_alive()
+    assert objective.asked[bad.key] == 1
+    assert tiny.states(database) == {"finished": 8}
+
+
+def test_samplers_do_not_propose_again_and_again_what_failed_here(
+    database: Database, storage, make_study, make_worker
+) -> None:
+    study = make_study(name="sampled", sampler="random")
+    bad = layout_order(study.definition)[0]
+    assert make_worker(Choosy([bad]), study).run() == Tally(finished=7, failed=1)
+    assert tiny.rows(database, "configurations", "errors", "where state = 'failed'") == [(3,)]
+
+
+def taken(ledger: Ledger, key: str | None = None, but: tuple[str, ...] = ()):
+    claim = ledger.claim("ann", key=key, but=but)
+    assert claim is not None
+    return claim
+
+
+def test_a_claim_may_leave_configurations_out(study: StoredStudy, ledger: Ledger) -> None:
+    keys = [configuration.key for configuration in layout_order(study.definition)]
+    assert taken(ledger, but=(keys[0], keys[1])).configuration.key == keys[2]
+    assert ledger.claim("ann", key=keys[0], but=(keys[0],)) is None
+    assert (ledger.pending_count(but=keys[:2]), ledger.pending_count(), ledger.running_count()) == (5, 7, 1)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_forgiven_attempts_count_no_more_whatever_became_of_the_configuration(
+    database: Database, study: StoredStudy, ledger: Ledger, lost: bool
+) -> None:
+    order = [configuration.key for configuration in layout_order(study.definition)]
+    pending, failed, running, finished, retried = order[:5]
+    for key in (pending, *[failed] * 3, running, finished, retried):
+        ledger.fail_attempt(taken(ledger, key), "broken")
+    held = taken(ledger, running)
+    done = taken(ledger, finished)
+    ledger.finish(done, tiny.outcome(done.configuration))
+    before = tiny.rows(database, "configurations", rest="where state = 'finished'")
+    with database.write() as connection:
+        connection.execute(update(configurations).where(configurations.c.key == retried).values(errors=0))
+    ledger.forgive({pending: 1, failed: 2, running: 1, finished: 1, retried: 1}, lost=lost)
+    assert tiny.rows(database, "configurations", "errors, lapses, state", "order by rank limit 5") == [
+        (0, lost, "pending"),
+        (1, lost, "pending"),
+        (0, lost, "running"),
+        (1, 0, "finished"),
+        (0, lost, "pending"),
+    ]
+    assert tiny.rows(database, "configurations", rest="where state = 'finished'") == before
+    assert ledger.finish(held, tiny.outcome(held.configuration)), "its worker still holds it"
+
+
+def test_what_was_lost_with_its_worker_too_often_stays_failed(
+    database: Database, study: StoredStudy, ledger: Ledger
+) -> None:
+    key = layout_order(study.definition)[0].key
+    for _ in range(MAX_LAPSES):
+        ledger.fail_attempt(taken(ledger, key), "broken")
+        ledger.forgive({key: 1}, lost=True)
+    assert tiny.rows(database, "configurations", "state, reason", "where rank = 0") == [("failed", "broken")]
+    ledger.forgive({key: 1}, lost=False)
+    assert tiny.rows(database, "configurations", "state", "where rank = 0") == [("failed",)]
+
+
+def test_any_finished_configuration_serves_as_a_control(study: StoredStudy, ledger: Ledger) -> None:
+    assert ledger.one_finished() is None
+    claim = taken(ledger)
+    ledger.finish(claim, tiny.outcome(claim.configuration))
+    assert ledger.one_finished() == claim.configuration
+
+
+def test_a_worker_that_cannot_train_claims_nothing(tmp_path: Path, sqlite_url: str) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml")
+    variables = {"PAIRSEARCH_STORAGE": sqlite_url}
+    assert programs.run(tmp_path, "create", "tiny.toml", "--data", "digits", **variables).code == 0
+    worker = programs.start(tmp_path, "worker", "tiny.toml", NUMBA_DISABLE_JIT="1", **variables)
+    out, err = worker.communicate(timeout=programs.PATIENCE)
+    assert worker.returncode == 1, out
+    (line,) = err.splitlines()
+    assert line.startswith(
+        "error: this machine cannot train b1 on cpu (RuntimeError: NUMBA_DISABLE_JIT is set"
+    )
+    database = open_database(sqlite_url)
+    assert tiny.rows(database, "configurations", "sum(claims), sum(errors)") == [(0, 0)]
+    database.close()
+
+
+def test_an_evaluation_that_cannot_train_says_why(
+    database: Database, study: StoredStudy, digits_source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("models.fused.train", fail)
+    chosen = [service.Chosen("search", study, [])]
+    evaluator = service.Evaluator("cpu", 1, threading.Event(), None)  # type: ignore[arg-type]
+    with pytest.raises(
+        WorkError, match=r"this machine cannot train b1 on cpu \(MemoryError: no reason given\)"
+    ):
+        service.evaluate_studies(database, chosen, digits_source, evaluator, None)
+
+
+def test_states_of_the_control_are_not_stored(database: Database, make_worker) -> None:
+    """It ends after an epoch, and its result stays what it was."""
+    told: list[State | None] = []
+
+    class Watching(Broken):
+        def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+            if self.asked.total() == 4 and progress is not None:
+                told.append(progress(1, 0.5))
+            return super().__call__(configuration, progress)
+
+    with pytest.raises(WorkError):
+        make_worker(Watching(after=1)).run()
+    assert tiny.rows(database, "configurations", "claims, state", "where state = 'finished'") == [
+        (1, "finished")
+    ]
+    assert told == [State.PENDING]

@@ -1,0 +1,202 @@
+"""Cores and memory of containers: what control groups of both versions, the affinity mask and the system allow."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import programs
+import pytest
+import tiny
+from rich.console import Console
+
+from search import service
+from search.catalogue import list_studies
+from search.database import open_database
+from search.machine import WORKER_BYTES, available_memory, cores
+from search.service import too_many
+
+MIB = 2**20
+Tree = Callable[[Mapping[str, str]], Path]
+
+
+@pytest.fixture(autouse=True)
+def large_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The affinity mask allows 64 cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """Makes a root with files of /proc and /sys/fs/cgroup."""
+
+    def make(files: Mapping[str, str]) -> Path:
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        return tmp_path
+
+    return make
+
+
+def v2(path: str, **groups: str) -> dict[str, str]:
+    """The files of cgroup v2 with `cpu.max` of groups, `_` for the one at the top."""
+    files = {
+        f"sys/fs/cgroup/{name.strip('_').replace('__', '/')}/cpu.max": text for name, text in groups.items()
+    }
+    return {"proc/self/cgroup": f"0::{path}\n"} | files
+
+
+def v1(controllers: str, folder: str, path: str, quota: str, *, at: str = "") -> dict[str, str]:
+    """The files of cgroup v1 with a quota at a path of the hierarchy."""
+    group = f"sys/fs/cgroup/{folder}{at}"
+    return {
+        "proc/self/cgroup": f"12:memory:{path}\n4:{controllers}:{path}\n0::/ignored\n",
+        f"{group}/cpu.cfs_quota_us": quota,
+        f"{group}/cpu.cfs_period_us": "100000\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 64),
+        (v2("/", _="max 100000\n"), 64),
+        (v2("/", _="100000 100000\n"), 1),
+        (v2("/", _="150000 100000\n"), 2),
+        (v2("/", _="10000 100000\n"), 1),
+        (v2("/", _="25600000 100000\n"), 64),
+        (v2("/a/b", a__b="max 100000\n", a="400000 100000\n"), 4),
+        (v2("/a/b", a__b="200000 100000\n", a="400000 100000\n"), 2),
+        (v2("/../../host/pod", _="300000 100000\n"), 3),
+        (v2("/", _="rubbish\n"), 64),
+        (v2("/", _="100000 0\n"), 64),
+        (v1("cpu,cpuacct", "cpu,cpuacct", "/", "-1\n"), 64),
+        (v1("cpu,cpuacct", "cpu,cpuacct", "/", "200000\n"), 2),
+        (v1("cpu", "cpu", "/docker/0123", "200000\n", at="/docker/0123"), 2),
+        # Inside the container: the host's path is not there, and the container's group is at the top.
+        (v1("cpu,cpuacct", "cpu", "/docker/0123", "100000\n"), 1),
+        (v1("cpu", "cpu", "/a/b", "300000\n", at="/a"), 3),
+        (v1("cpuacct", "cpu", "/", "100000\n"), 64),
+    ],
+    ids=str,
+)
+def test_quotas_of_every_group_above_count(tree: Tree, files: dict[str, str], expected: int) -> None:
+    assert cores(tree(files)) == expected
+
+
+def test_the_affinity_mask_counts(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    assert cores(tree(v2("/", _="400000 100000\n"))) == 2
+
+
+def test_without_an_affinity_mask_the_cores_are_counted(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert cores(tree({})) == 12
+
+
+MEMINFO = {"proc/meminfo": "MemTotal:  8388608 kB\nMemAvailable:  4194304 kB\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        (MEMINFO, 4096 * MIB),
+        (
+            MEMINFO
+            | {
+                "proc/self/cgroup": "0::/a\n",
+                "sys/fs/cgroup/a/memory.max": "max\n",
+                "sys/fs/cgroup/memory.max": f"{1024 * MIB}\n",
+                "sys/fs/cgroup/memory.current": f"{700 * MIB}\n",
+                "sys/fs/cgroup/memory.stat": f"anon 5\ninactive_file {200 * MIB}\n",
+            },
+            524 * MIB,
+        ),
+        (
+            {
+                "proc/self/cgroup": "9:memory:/docker/0123\n",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{512 * MIB}\n",
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{600 * MIB}\n",
+            },
+            0,
+        ),
+        # v1's way to say that there is no limit.
+        (
+            MEMINFO
+            | {
+                "proc/self/cgroup": "9:memory:/\n",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": "5\n",
+            },
+            4096 * MIB,
+        ),
+    ],
+    ids=["unknown", "system", "v2", "v1", "v1 without limit"],
+)
+def test_memory_is_what_the_system_and_every_group_above_leave(
+    tree: Tree, files: dict[str, str], expected: int | None
+) -> None:
+    assert available_memory(tree(files)) == expected
+
+
+def test_this_machine_has_cores_and_memory() -> None:
+    assert 1 <= cores() <= 64
+    assert (available_memory() or WORKER_BYTES) > 0
+
+
+def test_more_workers_than_memory_holds_are_told_of_in_one_line() -> None:
+    assert too_many(3, 3 * WORKER_BYTES) is None
+    assert too_many(64, None) is None
+    line = too_many(64, 5 * WORKER_BYTES + 1)
+    assert line is not None
+    assert line.startswith("note: memory may not hold 64 workers: ")
+    assert line.endswith("--workers 5 would fit")
+    assert "\n" not in line
+    assert (too_many(2, 0) or "").endswith("--workers 1 would fit")
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps_rollup").exists(), reason="Linux says what a process has for itself"
+)
+def test_a_worker_takes_no_more_than_is_said(tmp_path: Path, sqlite_url: str, mnist_root: Path) -> None:
+    """The peak of a real one on MNIST; and not far less, or too few workers would be said to fit."""
+    variables = {"PAIRSEARCH_STORAGE": sqlite_url, "PAIRSEARCH_DATA": str(mnist_root)}
+    assert programs.run(tmp_path, "create", "wsal", "--data", "mnist", **variables).code == 0
+    worker = programs.start(tmp_path, "worker", "wsal", "--max-trials", "1", **variables)
+    peak = 0
+    while worker.poll() is None:
+        with suppress(OSError):  # it has just ended
+            for line in Path(f"/proc/{worker.pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Anonymous:"):
+                    peak = max(peak, int(line.split()[1]) * 1024)
+        time.sleep(0.05)
+    assert worker.communicate()[1] == ""
+    assert WORKER_BYTES / 2 < peak <= WORKER_BYTES, f"{peak / MIB:.0f} MiB"
+
+
+def test_run_says_so_before_it_starts_them(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml")
+    made = programs.run(tmp_path, "create", "tiny.toml", "--data", "digits", PAIRSEARCH_STORAGE=sqlite_url)
+    assert made.code == 0
+    complaints: list[str] = []
+
+    def start(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(service, "Pool", start)
+    database = open_database(sqlite_url)
+    studies, quiet = list_studies(database), Console(quiet=True)
+    with pytest.raises(KeyboardInterrupt):
+        service.search(database, studies, [], 2**20, quiet, complaints.append)
+    database.close()
+    (line,) = complaints
+    assert line.startswith("note: memory may not hold 1048576 workers: ")
