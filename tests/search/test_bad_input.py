@@ -142,9 +142,7 @@ def test_a_hostile_study_name_is_shown_harmlessly(folder: Path, name: str) -> No
 def test_other_data_than_the_study_s_are_refused(folder: Path, mnist_root: Path) -> None:
     before = content(folder)
     for command in ("create", "worker", "run"):
-        ended = programs.run(
-            folder, *command, "tiny.toml", "--data", "mnist", PAIRSEARCH_DATA=str(mnist_root)
-        )
+        ended = programs.run(folder, command, "tiny.toml", "--data", "mnist", PAIRSEARCH_DATA=str(mnist_root))
         assert "its data are digits" in ended.complaint
         assert "mnist" in ended.complaint
     assert content(folder) == before
