@@ -13,7 +13,7 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 RUN pip install --index-url "$TORCH_INDEX" "$TORCH" "$TORCHVISION"
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE __init__.py __main__.py py.typed ./
 COPY data data
 COPY models models
 COPY search search

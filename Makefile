@@ -25,6 +25,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pairsearch needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[all]'
+	mkdir -p $(VENV)/src && ln -sfn ../.. $(VENV)/src/pairsearch # for mypy
 	touch $(STAMP)
 
 lint: venv ## ruff, mypy --strict and import-linter
@@ -41,9 +42,9 @@ audit: venv ## known weaknesses of what is installed, by pip-audit; needs the ne
 	$(BIN)/python .ci/audit.py
 
 bench: venv ## measure the training core, whole trials and the service; writes bench.json
-	$(BIN)/python -m models.bench
-	$(BIN)/python -m search.gridbench
-	$(BIN)/python -m search.bench
+	$(BIN)/python -m pairsearch.models.bench
+	$(BIN)/python -m pairsearch.search.measure.grid
+	$(BIN)/python -m pairsearch.search.measure.service
 
 clean: ## remove the environment and what tools left
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data.errors import DataError
-from data.pairs import SEED_LIMIT, PairSet, draw, draw_indices, gather, generator, standardise
-from data.sources import Source
-from data.splits import Index, groups, hold_out, stratified_groups
+from pairsearch.data.errors import DataError
+from pairsearch.data.pairs import SEED_LIMIT, PairSet, draw, draw_indices, gather, generator, standardise
+from pairsearch.data.sources import Source
+from pairsearch.data.splits import Index, groups, hold_out, stratified_groups
 
 PROTOCOLS = ("resample", "kfold")
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from data.errors import CorruptDataError, DownloadError, MissingDataError
+from pairsearch.data.errors import CorruptDataError, DownloadError, MissingDataError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.errors import DataError
-from data.sources import Source, Split
+from pairsearch.data.errors import DataError
+from pairsearch.data.sources import Source, Split
 
 SIDE = 14
 """Height and width of an image in a pair, in pixels."""

@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from data.errors import DataError
-from data.pairs import SIDE, shrink
+from pairsearch.data.errors import DataError
+from pairsearch.data.pairs import SIDE, shrink
 
 MNIST_SIDE, MNIST_BOX = 28, 20
 # A photograph of 48 megapixels passes; a bomb of a few bytes that claims more is not unpacked.

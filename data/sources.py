@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import platformdirs
 
-from data import mnist
-from data.errors import DataError, MissingDataError
+from pairsearch.data import mnist
+from pairsearch.data.errors import DataError, MissingDataError
 
 if TYPE_CHECKING:
     from torch import Tensor

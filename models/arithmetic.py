@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from models.subnormals import flushed
+from pairsearch.models.subnormals import flushed
 
 
 @contextmanager

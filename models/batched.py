@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from models.arithmetic import fixed
-from models.losses import pair_losses, wrong_answers
-from models.nets import Architecture, build_seeded
-from models.optim import optimiser
-from models.recording import Recorder, SetResult
-from models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
+from pairsearch.models.arithmetic import fixed
+from pairsearch.models.losses import pair_losses, wrong_answers
+from pairsearch.models.nets import Architecture, build_seeded
+from pairsearch.models.optim import optimiser
+from pairsearch.models.recording import Recorder, SetResult
+from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # Pairs of each model evaluated at once: bounds memory, changes no mean (sums are kept in float64).
 EVALUATION_BATCH = 500

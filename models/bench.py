@@ -1,8 +1,8 @@
-"""Measures the core and its fallback beside the plain eager loop and a vmap ensemble: `python -m models.bench`.
+"""Measures the core and its fallback beside the plain eager loop and a vmap ensemble.
 
 One core, one thread, synthetic digits; writes `bench.json`. Example:
 
-    python -m models.bench --quick --output bench.json
+    python -m pairsearch.models.bench --quick --output bench.json
 """
 
 # The thread pools' widths are set before the imports that make the pools.
@@ -30,13 +30,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import batched, fused, single
-from models.benchfile import describe_machine, write
-from models.compiled import Trainee, Workspace, trainees_of
-from models.losses import pair_losses
-from models.nets import ARCHITECTURES, DIGITS, build_seeded
-from models.optim import optimiser
-from models.training import Member, TrainingJob
+from pairsearch.models import batched, fused, single
+from pairsearch.models.benchfile import describe_machine, write
+from pairsearch.models.compiled import Trainee, Workspace, trainees_of
+from pairsearch.models.losses import pair_losses
+from pairsearch.models.nets import ARCHITECTURES, DIGITS, build_seeded
+from pairsearch.models.optim import optimiser
+from pairsearch.models.training import Member, TrainingJob
 
 # Dense floating-point operations of one training pair: forward and both gradients of every layer.
 FLOP_PER_PAIR = {"b1": 1.2e6, "b2": 1.2e6, "ws": 2.2e6, "wsal": 2.2e6}
@@ -224,7 +224,7 @@ def say(text: str) -> None:
 def main() -> None:
     """Measure, print the table and write the file."""
     parser = argparse.ArgumentParser(
-        prog="python -m models.bench",
+        prog="python -m pairsearch.models.bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

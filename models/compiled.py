@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from models.kernels import convolution as conv
-from models.kernels import epoch as kernels
-from models.kernels import updates
-from models.kernels.jit import Floats, Integers
-from models.layout import Layout, float_zeros, plannable
-from models.nets import DIGITS, Joint, Shared, build_seeded
-from models.optim import optimiser
-from models.recording import Recorder, SetResult
-from models.subnormals import flushed
-from models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
+from pairsearch.models.kernels import convolution as conv
+from pairsearch.models.kernels import epoch as kernels
+from pairsearch.models.kernels import updates
+from pairsearch.models.kernels.jit import Floats, Integers
+from pairsearch.models.layout import Layout, float_zeros, plannable
+from pairsearch.models.nets import DIGITS, Joint, Shared, build_seeded
+from pairsearch.models.optim import optimiser
+from pairsearch.models.recording import Recorder, SetResult
+from pairsearch.models.subnormals import flushed
+from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # One epoch of one model: the running result, and one per evaluation set.
 EpochResult = tuple[SetResult, Mapping[str, SetResult]]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from models import batched, single
-from models.nets import build_seeded
-from models.optim import optimiser
-from models.training import EpochCallback, TrainingHistory, TrainingJob
+from pairsearch.models import batched, single
+from pairsearch.models.nets import build_seeded
+from pairsearch.models.optim import optimiser
+from pairsearch.models.training import EpochCallback, TrainingHistory, TrainingJob
 
 Backend = Literal["auto", "compiled", "torch"]
 
@@ -32,7 +32,7 @@ def choose_backend(
             )
         return "torch"
     # Numba is slow to import: only where it may be used.
-    from models.layout import plannable  # noqa: PLC0415
+    from pairsearch.models.layout import plannable  # noqa: PLC0415
 
     module = build_seeded(job.architecture, job.hidden_units, 0)
     if plannable(module, optimiser(job.optimiser)):
@@ -71,7 +71,7 @@ def train(
         if _on_cpu(device):
             return single.train(job, on_epoch=on_epoch)
         return batched.train(job, on_epoch=on_epoch, device=device)
-    from models import compiled  # noqa: PLC0415
+    from pairsearch.models import compiled  # noqa: PLC0415
 
     return compiled.train(job, on_epoch=on_epoch, threads=threads)
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.kernels import convolution as conv
-from models.kernels import network, updates
-from models.kernels.emit import UNIT, WIDE
-from models.kernels.jit import Floats, Integers
-from models.kernels.linear import BLOCK
-from models.nets import MLP, Architecture, CLeNet, Joint, Shared
-from models.optim import Optimiser
+from pairsearch.models.kernels import convolution as conv
+from pairsearch.models.kernels import network, updates
+from pairsearch.models.kernels.emit import UNIT, WIDE
+from pairsearch.models.kernels.jit import Floats, Integers
+from pairsearch.models.kernels.linear import BLOCK
+from pairsearch.models.nets import MLP, Architecture, CLeNet, Joint, Shared
+from pairsearch.models.optim import Optimiser
 
 
 def plannable(module: Architecture, rule: Optimiser) -> bool:

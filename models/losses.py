@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from models.nets import DIGITS, Logits, split_logits
+from pairsearch.models.nets import DIGITS, Logits, split_logits
 
 
 def pair_losses(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.arithmetic import fixed
-from models.losses import pair_losses, wrong_answers
-from models.nets import Architecture, build_seeded
-from models.optim import optimiser
-from models.recording import Recorder, SetResult
-from models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
+from pairsearch.models.arithmetic import fixed
+from pairsearch.models.losses import pair_losses, wrong_answers
+from pairsearch.models.nets import Architecture, build_seeded
+from pairsearch.models.optim import optimiser
+from pairsearch.models.recording import Recorder, SetResult
+from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # Pairs evaluated at once: bounds memory, changes no mean (sums are kept in float64).
 EVALUATION_BATCH = 500

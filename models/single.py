@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.backends import mkldnn
 
-from models.arithmetic import fixed
-from models.losses import pair_losses
-from models.nets import Architecture, build_seeded
-from models.optim import optimiser
-from models.recording import Recorder, SetResult
-from models.reference import evaluate
-from models.training import EpochCallback, Member, TrainingHistory, TrainingJob, batch_order
+from pairsearch.models.arithmetic import fixed
+from pairsearch.models.losses import pair_losses
+from pairsearch.models.nets import Architecture, build_seeded
+from pairsearch.models.optim import optimiser
+from pairsearch.models.recording import Recorder, SetResult
+from pairsearch.models.reference import evaluate
+from pairsearch.models.training import EpochCallback, Member, TrainingHistory, TrainingJob, batch_order
 
 # Up to this batch size convolutions are PyTorch's own, which take an image at a time. oneDNN's need some 80 µs a call
 # before they begin. Both cost the paper's architectures the same at 7 pairs (Intel Xeon with AVX-512); at 5 PyTorch's

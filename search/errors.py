@@ -11,7 +11,7 @@
         └── DiskFullError           1    the database has no room left
 
 `data.errors.DataError` and `studies.errors.DefinitionError`, which know nothing of this package, count as input
-errors. Errors of SQLAlchemy and of the database drivers are translated in `search.faults` alone.
+errors. Errors of SQLAlchemy and of the database drivers are translated in `search.database.driver_errors` alone.
 """
 
 from __future__ import annotations

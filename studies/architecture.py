@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from models import nets, optim
-from studies.definition import Definition
-from studies.errors import DefinitionError
+from pairsearch.models import nets, optim
+from pairsearch.studies.definition import Definition
+from pairsearch.studies.errors import DefinitionError
 
 
 def check(definition: Definition) -> None:

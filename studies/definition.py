@@ -23,8 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from studies.configuration import PARAMETERS, Configuration, Value
-from studies.errors import DefinitionError
+from pairsearch.studies.configuration import PARAMETERS, Configuration, Value
+from pairsearch.studies.errors import DefinitionError
 
 FOLDER = Path(__file__).parent
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 from availability import unavailable
 
-from data.mnist import missing
-from data.sources import Source, load
+from pairsearch.data.mnist import missing
+from pairsearch.data.sources import Source, load
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

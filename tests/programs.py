@@ -21,12 +21,19 @@ PATIENCE = 60.0
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
     [
-        *("search.cli", "search.service", "search.session", "search.worker", "search.doctor", "programs"),
+        *(
+            "pairsearch.search.cli.app",
+            "pairsearch.search.service",
+            "pairsearch.search.setup.opening",
+            "pairsearch.search.workers.worker",
+            "pairsearch.search.cli.doctor",
+            "programs",
+        ),
         # What those import when they need it.
         *(
-            "search.creation",
-            "search.keeping",
-            "models.compiled",
+            "pairsearch.search.setup.creation",
+            "pairsearch.search.evaluation.models",
+            "pairsearch.models.compiled",
             "sklearn.datasets",
             "sklearn.model_selection",
         ),
@@ -54,7 +61,7 @@ class Ended:
 def environment(**variables: str) -> dict[str, str]:
     """What a program of the tests sees of the environment."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "NUMBA_CACHE_DIR") if name in os.environ}
-    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "160"} | variables
+    return kept | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"} | variables
 
 
 Prepare = Callable[[], None]
@@ -72,7 +79,7 @@ def _program(
         os.dup2(descriptor, number)
     sys.argv = ["pairsearch", *arguments]
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
-    from search.cli import main  # noqa: PLC0415
+    from pairsearch.search.cli.app import main  # noqa: PLC0415
 
     if prepare is not None:
         prepare()
@@ -149,7 +156,7 @@ def start(
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
     return subprocess.Popen(
-        [sys.executable, "-m", "search", *arguments],
+        [sys.executable, "-m", "pairsearch", *arguments],
         cwd=folder,
         env=environment(**variables),
         stdin=stdin,

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert, update
 
-from data.sources import load
-from search.catalogue import StoredStudy
-from search.creation import create_study
-from search.database import Database
-from search.ledger import Ledger
-from search.outcome import Outcome
-from search.states import State
-from search.tables import configurations, round_curves, rounds
-from search.trials import open_storage
-from studies.configuration import Configuration
-from studies.definition import parse
+from pairsearch.data.sources import load
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.database.tables import configurations, round_curves, rounds
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.setup.creation import create_study
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.definition import parse
 
 FOLDS, EPOCHS = 3, 4
 

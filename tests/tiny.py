@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from sqlalchemy import text
 
-from search.database import Database
-from search.objective import Progress
-from search.outcome import Outcome
-from search.states import State
-from studies.configuration import Configuration
-from studies.definition import Definition, parse
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.workers.objective import Progress
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.definition import Definition, parse
 
 RAW: dict[str, Any] = {
     "name": "tiny",

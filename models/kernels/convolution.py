@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.kernels.emit import LANES, UNIT, WIDE, Emitter, chunks
-from models.kernels.intrinsic import Address, Count, vector_kernel
+from pairsearch.models.kernels.emit import LANES, UNIT, WIDE, Emitter, chunks
+from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
 
 IMAGE = 16  # Side of an image with its border.
 MAPS1, MAPS2 = 12, 32

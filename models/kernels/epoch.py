@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from models.kernels.jit import Floats, Integers, Positions, Sums, compiled, compiled_and_cached
-from models.kernels.network import OUTPUT, OUTPUT_GRADIENT, OUTPUTS, Plan, forward, prepare, step
-from models.kernels.softmax import answers_one, cross_entropy
-from models.kernels.updates import set_rates
+from pairsearch.models.kernels.jit import Floats, Integers, Positions, Sums, compiled, compiled_and_cached
+from pairsearch.models.kernels.network import OUTPUT, OUTPUT_GRADIENT, OUTPUTS, Plan, forward, prepare, step
+from pairsearch.models.kernels.softmax import answers_one, cross_entropy
+from pairsearch.models.kernels.updates import set_rates
 
 DIGITS = 10
 EVALUATION_PAIRS = 32  # Evaluated at once: small enough for the processor's cache.

@@ -9,7 +9,7 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from models.kernels.emit import Emitter
+from pairsearch.models.kernels.emit import Emitter
 
 
 class Address:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.kernels.cachefolder import trusted
-from models.kernels.checkedcache import CheckedCache
+from pairsearch.models.kernels.cachefolder import trusted
+from pairsearch.models.kernels.checkedcache import CheckedCache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

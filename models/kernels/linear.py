@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.kernels.emit import LANES, UNIT, Emitter
-from models.kernels.intrinsic import Address, Count, vector_kernel
-from models.kernels.jit import Floats, compiled
-from models.kernels.matmul import PANEL, matmul
+from pairsearch.models.kernels.emit import LANES, UNIT, Emitter
+from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
+from pairsearch.models.kernels.jit import Floats, compiled
+from pairsearch.models.kernels.matmul import PANEL, matmul
 
 # Inputs whose gradients are computed together: as many as a panel of `matmul` has columns.
 BLOCK = PANEL * LANES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from models.kernels.convolution import (
+from pairsearch.models.kernels.convolution import (
     CHUNK2,
     IMAGE,
     MAPS2,
@@ -20,11 +20,11 @@ from models.kernels.convolution import (
     weight_gradient2,
     winograd_weights,
 )
-from models.kernels.emit import UNIT
-from models.kernels.jit import Floats, Integers, Positions, compiled
-from models.kernels.linear import BLOCK, input_gradient, mask_vectors, relu_vectors, sum_rows
-from models.kernels.matmul import matmul
-from models.kernels.updates import step_rows, update
+from pairsearch.models.kernels.emit import UNIT
+from pairsearch.models.kernels.jit import Floats, Integers, Positions, compiled
+from pairsearch.models.kernels.linear import BLOCK, input_gradient, mask_vectors, relu_vectors, sum_rows
+from pairsearch.models.kernels.matmul import matmul
+from pairsearch.models.kernels.updates import step_rows, update
 
 # Columns of the table of linear layers, one row a layer, in forward order. Sizes are padded to whole vectors;
 # places are offsets: of weights and bias in the parameters, of the others in the float workspace.

@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from models.kernels.emit import LANES, UNIT, WIDE, Emitter
-from models.kernels.intrinsic import Address, Count, vector_kernel
-from models.kernels.jit import Floats, compiled
-from models.optim import SGD, Adam
+from pairsearch.models.kernels.emit import LANES, UNIT, WIDE, Emitter
+from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
+from pairsearch.models.kernels.jit import Floats, compiled
+from pairsearch.models.optim import SGD, Adam
 
 ADAM, SGD_MOMENTUM = 0, 1
 # The compiled form of each registered rule, by its class; a rule that is not here trains in PyTorch

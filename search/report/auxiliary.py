@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import statistics
 
-from search.present import per_cent
-from search.report.content import Block, Figure, Notice, Section, Spec, Table, View
-from search.report.drawing import BLUE, VERMILLION, axis, categories, faded, layout, number, thinned
-from search.report.reading import Point, Reading
-from studies.configuration import Value
+from pairsearch.search.report.content import Block, Figure, Notice, Section, Spec, Table, View
+from pairsearch.search.report.drawing import (
+    BLUE,
+    VERMILLION,
+    axis,
+    categories,
+    faded,
+    layout,
+    number,
+    thinned,
+)
+from pairsearch.search.report.reading import Point, Reading
+from pairsearch.search.results.formatting import per_cent
+from pairsearch.studies.configuration import Value
 
 POINTS = 300
 """Configurations with a weight that a box is drawn from."""

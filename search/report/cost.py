@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from search.present import duration
-from search.report.content import Figure, Section, Spec, Table, View
-from search.report.drawing import BLUE, axis, categories, faded, layout, number, plain, thinned
-from search.report.reading import Point, Reading
-from studies.configuration import Value, describe
+from pairsearch.search.report.content import Figure, Section, Spec, Table, View
+from pairsearch.search.report.drawing import BLUE, axis, categories, faded, layout, number, plain, thinned
+from pairsearch.search.report.reading import Point, Reading
+from pairsearch.search.results.formatting import duration
+from pairsearch.studies.configuration import Value, describe
 
 POINTS = 300
 """Configurations of a batch size that are drawn."""

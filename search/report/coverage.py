@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from search.present import duration
-from search.report.content import Block, Notice, Section, Table
-from search.report.drawing import LABELS, number
-from search.report.reading import Reading
-from search.states import State
+from pairsearch.search.database.states import State
+from pairsearch.search.report.content import Block, Notice, Section, Table
+from pairsearch.search.report.drawing import LABELS, number
+from pairsearch.search.report.reading import Reading
+from pairsearch.search.results.formatting import duration
 
 
 def section(reading: Reading) -> Section:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from search.provenance import package_version
-from search.report import auxiliary, cost, coverage, evaluation, grid, judgement, learning
-from search.report.content import Part, Report, Section
-from search.report.reading import Reading
+from pairsearch.search.provenance import package_version
+from pairsearch.search.report import auxiliary, cost, coverage, evaluation, grid, judgement, learning
+from pairsearch.search.report.content import Part, Report, Section
+from pairsearch.search.report.reading import Reading
 
 
 def compose(

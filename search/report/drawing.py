@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from search.report.content import Spec
-from studies.configuration import Value
+from pairsearch.search.report.content import Spec
+from pairsearch.studies.configuration import Value
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from search.report.content import Figure, Spec, View
-from search.report.drawing import BLUE, INK, VERMILLION, axis, faded, layout, plain
-from search.report.reading import Curve, Reading, Round
-from search.report.rounds import Estimate, candidates, compact, test_errors
+from pairsearch.search.report.content import Figure, Spec, View
+from pairsearch.search.report.drawing import BLUE, INK, VERMILLION, axis, faded, layout, plain
+from pairsearch.search.report.reading import Curve, Reading, Round
+from pairsearch.search.report.rounds import Estimate, candidates, compact, test_errors
 
 PAPER_FIGURES = {"b1": 6, "b2": 7, "ws": 8, "wsal": 9}
 """The paper's figure of errors by epoch, by architecture."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from search.present import DASH
-from search.report.content import Block, Notice, Section, Table
-from search.report.errors import box_plot, error_by_epoch
-from search.report.reading import Reading, Round
-from search.report.rounds import Estimate, candidates, compact, test_errors, train_errors
-from studies.architecture import parameter_count
-from studies.configuration import Configuration
+from pairsearch.search.report.content import Block, Notice, Section, Table
+from pairsearch.search.report.errors import box_plot, error_by_epoch
+from pairsearch.search.report.reading import Reading, Round
+from pairsearch.search.report.rounds import Estimate, candidates, compact, test_errors, train_errors
+from pairsearch.search.results.formatting import DASH
+from pairsearch.studies.architecture import parameter_count
+from pairsearch.studies.configuration import Configuration
 
 
 def section(readings: Sequence[Reading]) -> Section:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.present import per_cent
-from search.report.content import Figure, Notice, Section, Spec, View
-from search.report.drawing import (
+from pairsearch.search.database.states import State
+from pairsearch.search.report.content import Figure, Notice, Section, Spec, View
+from pairsearch.search.report.drawing import (
     INK,
     LABELS,
     MUTED,
@@ -26,11 +26,11 @@ from search.report.drawing import (
     suffix,
     thinned,
 )
-from search.report.importance import section_blocks as importance_blocks
-from search.report.parallel import parallel_coordinates
-from search.report.reading import Point, Reading
-from search.states import State
-from studies.configuration import Configuration, Value, describe
+from pairsearch.search.report.importance import section_blocks as importance_blocks
+from pairsearch.search.report.parallel import parallel_coordinates
+from pairsearch.search.report.reading import Point, Reading
+from pairsearch.search.results.formatting import per_cent
+from pairsearch.studies.configuration import Configuration, Value, describe
 
 MARKS = {
     State.DIVERGED: ("diverged", {"symbol": "x-thin", "size": 11, "line": {"width": 2, "color": VERMILLION}}),

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.errors import InputError, WorkError
-from search.report.content import Figure
-from search.whole import made_folder, whole_file
+from pairsearch.search.errors import InputError, WorkError
+from pairsearch.search.files import made_folder, whole_file
+from pairsearch.search.report.content import Figure
 
 WIDTH = 1000
 """CSS pixels; a PNG has twice as many of its own."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from search.report.content import Block, Figure, Notice, Spec, View
-from search.report.drawing import BLUE, LABELS, MUTED, axis, layout, number
-from search.report.reading import Point, Reading
-from studies.configuration import Value
+from pairsearch.search.report.content import Block, Figure, Notice, Spec, View
+from pairsearch.search.report.drawing import BLUE, LABELS, MUTED, axis, layout, number
+from pairsearch.search.report.reading import Point, Reading
+from pairsearch.studies.configuration import Value
 
 LEAST = 8
 """Finished configurations below which an importance would be noise."""
@@ -27,7 +27,7 @@ def section_blocks(reading: Reading) -> list[Block]:
                 f"it is shown from {LEAST} and 2."
             )
         ]
-    from search.report.variance import complete_block, decompose  # noqa: PLC0415 - imports NumPy
+    from pairsearch.search.report.variance import complete_block, decompose  # noqa: PLC0415 - imports NumPy
 
     choices = reading.study.choices
     logarithmic = all(point.value is not None and point.value > 0 for point in points)

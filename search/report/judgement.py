@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search.present import DASH, duration, per_cent
-from search.present_verdict import verdict_lines
-from search.report.content import Block, Notice, Paragraph, Section, Table
-from search.report.reading import Reading
-from search.report.rounds import SHORT, compact
+from pairsearch.search.report.content import Block, Notice, Paragraph, Section, Table
+from pairsearch.search.report.reading import Reading
+from pairsearch.search.report.rounds import SHORT, compact
+from pairsearch.search.results.formatting import DASH, duration, per_cent
+from pairsearch.search.verdict.sentences import verdict_lines
 
 if TYPE_CHECKING:
-    from search.verdict import Verdict
+    from pairsearch.search.verdict.judging import Verdict
 
 SHOWN = 12
 """Configurations of the table: the lowest means."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from search.report.content import Figure, Section, Spec, View
-from search.report.drawing import BLUE, VERMILLION, axis, faded, layout, note, spans
-from search.report.reading import Curve, FoldCurves, Reading
-from search.report.rounds import compact
+from pairsearch.search.report.content import Figure, Section, Spec, View
+from pairsearch.search.report.drawing import BLUE, VERMILLION, axis, faded, layout, note, spans
+from pairsearch.search.report.reading import Curve, FoldCurves, Reading
+from pairsearch.search.report.rounds import compact
 
 
 def section(reading: Reading) -> Section | None:

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from search.report.content import Figure, Report
+from pairsearch.search.report.content import Figure, Report
 
 TEMPLATES = "templates"
 
@@ -25,7 +25,7 @@ def render(report: Report) -> str:
     from plotly.offline import get_plotlyjs  # noqa: PLC0415 - 5 MB
 
     environment = Environment(
-        loader=PackageLoader("search.report", TEMPLATES),
+        loader=PackageLoader("pairsearch.search.report", TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from search.report.content import Figure, Spec, View
-from search.report.drawing import (
+from pairsearch.search.report.content import Figure, Spec, View
+from pairsearch.search.report.drawing import (
     LABELS,
     MUTED,
     RULE,
@@ -22,7 +22,7 @@ from search.report.drawing import (
     number,
     thinned,
 )
-from search.report.reading import Point, Reading
+from pairsearch.search.report.reading import Point, Reading
 
 GROUPS = (
     (0.02, "best 2 %", VERMILLION, 1.0, 2.5),

@@ -15,16 +15,15 @@ from functools import partial
 from sqlalchemy import Connection, Integer, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from search.catalogue import StoredStudy, seen_by
-from search.checked import required
-from search.concealment import conceal
-from search.database import Database
-from search.judging import Figures, StudyVerdict, judge_figures, read_figures
-from search.states import COVERED, State
-from search.steps import telling
-from search.tables import configurations, curves, round_curves, rounds, superseded
-from search.views import Ended
-from studies.configuration import PARAMETERS, Configuration
+from pairsearch.search.database.column_types import required
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import COVERED, State
+from pairsearch.search.database.tables import configurations, curves, round_curves, rounds, superseded
+from pairsearch.search.ledger.studies import StoredStudy, seen_by
+from pairsearch.search.redaction import conceal
+from pairsearch.search.results.progress import Ended
+from pairsearch.search.verdict.reading import Figures, StudyVerdict, judge_figures, read_figures, telling
+from pairsearch.studies.configuration import PARAMETERS, Configuration
 
 TOP = 3
 """Configurations whose learning curves are drawn, fold by fold."""

@@ -7,10 +7,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.present import DASH, per_cent
-from search.report.drawing import number
-from search.report.reading import Reading, Round
-from studies.configuration import Configuration
+from pairsearch.search.report.drawing import number
+from pairsearch.search.report.reading import Reading, Round
+from pairsearch.search.results.formatting import DASH, per_cent
+from pairsearch.studies.configuration import Configuration
 
 LEVEL = 0.95
 SHORT = {

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.configuration import Value
+from pairsearch.studies.configuration import Value
 
 
 @dataclass(frozen=True, slots=True)

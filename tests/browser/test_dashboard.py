@@ -14,12 +14,12 @@ import programs
 import pytest
 import tiny
 
-from data.sources import Source
-from search.catalogue import layout_order
-from search.creation import create_study
-from search.database import open_database
-from search.trials import open_storage
-from search.worker import Worker
+from pairsearch.data.sources import Source
+from pairsearch.search.database.connection import open_database
+from pairsearch.search.ledger.studies import layout_order
+from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.worker import Worker
 
 if TYPE_CHECKING:
     from watching import BrowserPage
@@ -44,7 +44,7 @@ def dashboard(tmp_path: Path, digits_source: Source) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "search", "dashboard", "--port", str(port), "--storage", url],
+        [sys.executable, "-m", "pairsearch", "dashboard", "--port", str(port), "--storage", url],
         cwd=tmp_path,
         env=programs.environment(),
         stdout=subprocess.DEVNULL,

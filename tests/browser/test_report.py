@@ -12,11 +12,11 @@ import pytest
 import reported
 from watching import BrowserPage, open_page
 
-from search.database import open_database
-from search.report import document
-from search.report.page import render
-from search.report.reading import read
-from search.states import State
+from pairsearch.search.database.connection import open_database
+from pairsearch.search.database.states import State
+from pairsearch.search.report import document
+from pairsearch.search.report.page import render
+from pairsearch.search.report.reading import read
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext

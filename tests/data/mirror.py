@@ -15,7 +15,7 @@ import pytest
 import torch
 import torchvision
 
-from data import mnist
+from pairsearch.data import mnist
 
 
 def raw_files(train: int = 30, test: int = 10) -> dict[str, bytes]:

@@ -9,10 +9,10 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from data.errors import DataError
-from data.folds import PROTOCOLS, Fold, evaluation_sets, make_folds
-from data.pairs import PairSet, standardise
-from data.sources import Source
+from pairsearch.data.errors import DataError
+from pairsearch.data.folds import PROTOCOLS, Fold, evaluation_sets, make_folds
+from pairsearch.data.pairs import PairSet, standardise
+from pairsearch.data.sources import Source
 
 SEEDS = st.integers(0, 2**63 - 1)
 some_examples = settings(deadline=None, max_examples=25)

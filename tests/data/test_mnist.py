@@ -15,9 +15,9 @@ import pytest
 import torchvision
 from filelock import FileLock
 
-from data import mnist
-from data.errors import CorruptDataError, DownloadError, MissingDataError
-from data.sources import load, resolve
+from pairsearch.data import mnist
+from pairsearch.data.errors import CorruptDataError, DownloadError, MissingDataError
+from pairsearch.data.sources import load, resolve
 
 NAMES = list(mnist.RAW_FILES)
 
@@ -232,7 +232,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import mirror, pytest, torchvision
-from data.sources import load
+from pairsearch.data.sources import load
 patch = pytest.MonkeyPatch()
 mirror.expect(patch, mirror.raw_files())
 patch.setattr(torchvision.datasets.MNIST, "mirrors", [sys.argv[1]])
@@ -244,7 +244,7 @@ print(load("mnist", Path(sys.argv[2])).fingerprint)
 def test_processes_that_start_together_download_once(tmp_path, monkeypatch, files):
     served = mirror.expect(monkeypatch, files)
     here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
+    environment = {**os.environ, "PYTHONPATH": str(here)}
     with mirror.mirror(served) as (address, asked):
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
         fingerprint = load("mnist", tmp_path / "alone").fingerprint

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import DataError
-from data.pairs import PairSet, draw, shrink, standardise
-from data.sources import Source
+from pairsearch.data.errors import DataError
+from pairsearch.data.pairs import PairSet, draw, shrink, standardise
+from pairsearch.data.sources import Source
 
 SEEDS = st.integers(0, 2**63 - 1)
 SPLITS = st.sampled_from(["train", "test"])

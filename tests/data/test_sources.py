@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from data.errors import CorruptDataError, DataError, DownloadError, MissingDataError
-from data.sources import Source, default_root, fingerprint, load, resize_digits, resolve
+from pairsearch.data.errors import CorruptDataError, DataError, DownloadError, MissingDataError
+from pairsearch.data.sources import Source, default_root, fingerprint, load, resize_digits, resolve
 
 
 def tensors(source: Source) -> tuple[torch.Tensor, ...]:

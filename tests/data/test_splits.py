@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
-from data.splits import groups, hold_out, random_state, stratified_groups
+from pairsearch.data.splits import groups, hold_out, random_state, stratified_groups
 
 SEEDS = st.integers(0, 2**63 - 1)
 some_examples = settings(deadline=None, max_examples=50)

@@ -115,7 +115,7 @@ class Stack:
         """
         words = shlex.split(command or self.compose["services"][service]["command"])
         return subprocess.Popen(
-            [sys.executable, "-m", "search", *words, *more],
+            [sys.executable, "-m", "pairsearch", *words, *more],
             cwd=ROOT,
             env=self.environment(service) | changed,
             stdout=subprocess.PIPE,

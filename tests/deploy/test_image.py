@@ -8,7 +8,7 @@ import tomllib
 import pytest
 from stack import ROOT
 
-from search.provenance import git_commit
+from pairsearch.search.provenance import git_commit
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +65,21 @@ def test_the_least_versions_of_torch_are_those_of_the_project(stages: list[str])
 
 def test_every_package_and_file_that_the_build_needs_is_copied(stages: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    packages = {name.split(".")[0] for name in project["tool"]["setuptools"]["packages"]}
-    files = {"pyproject.toml", project["project"]["readme"], "LICENSE"}
-    assert set(copied(stages[0])) == packages | files
+    packages = {name.split(".")[1] for name in project["tool"]["setuptools"]["packages"] if "." in name}
+    files = {"pyproject.toml", project["project"]["readme"], "LICENSE", "py.typed"}
+    assert set(copied(stages[0])) == packages | files | {file.name for file in ROOT.glob("*.py")}
     assert all((ROOT / source).exists() for source in copied(stages[0]))
+
+
+def test_every_folder_with_modules_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    rooms = {
+        file.parent.relative_to(ROOT)
+        for top in ("data", "models", "search", "studies")
+        for file in (ROOT / top).rglob("*.py")
+    }
+    expected = {"pairsearch"} | {".".join(("pairsearch", *room.parts)) for room in rooms}
+    assert set(project["tool"]["setuptools"]["packages"]) == expected
 
 
 def test_nothing_but_what_is_copied_reaches_the_build(stages: list[str]) -> None:

@@ -17,11 +17,11 @@ import pytest
 import yaml
 from stack import ROOT, TINY
 
-from data.sources import load
-from search.creation import create_study
-from search.database import open_database
-from search.errors import ExitCode
-from studies.definition import read
+from pairsearch.data.sources import load
+from pairsearch.search.database.connection import open_database
+from pairsearch.search.errors import ExitCode
+from pairsearch.search.setup.creation import create_study
+from pairsearch.studies.definition import read
 
 MANIFEST = ROOT / "studies" / "deploy" / "worker-job.yaml"
 SCRIPT = ROOT / "studies" / "deploy" / "worker.slurm"
@@ -157,14 +157,15 @@ def node(tmp_path: Path) -> dict[str, str]:
     programs.mkdir()
     program = programs / "pairsearch"
     # What a task of the array would find in the environment's folder, with its threads told for the test.
-    program.write_text(f'#!/bin/sh\necho "threads: $OMP_NUM_THREADS"\nexec {sys.executable} -m search "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\necho "threads: $OMP_NUM_THREADS"\nexec {sys.executable} -m pairsearch "$@"\n'
+    )
     program.chmod(0o755)
     (tmp_path / "storage").write_text(f"sqlite:///{tmp_path}/pairsearch.db\n")
     (tmp_path / "tiny.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000", 1))
     return {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": os.environ.get("HOME", str(tmp_path)),
-        "PYTHONPATH": str(ROOT),
         "PAIRSEARCH_STORAGE_FILE": str(tmp_path / "storage"),
         "SLURM_JOB_ID": "4711",
         "SLURM_ARRAY_TASK_ID": "1",

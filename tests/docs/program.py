@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from search.cli import app
+from pairsearch.search.cli.app import app
 
 PROGRAM: Any = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = PROGRAM.commands

@@ -10,8 +10,8 @@ import pytest
 from program import COMMANDS, PROGRAM, USAGE_ERROR, parse
 from typer.testing import CliRunner
 
-from search.cli import app
-from search.errors import ExitCode
+from pairsearch.search.cli.app import app
+from pairsearch.search.errors import ExitCode
 
 EVERY = sorted(COMMANDS)
 
@@ -54,7 +54,9 @@ def test_bounds_read_as_words() -> None:
 
 
 def test_version_prints_name_and_version_without_loading_what_trains() -> None:
-    code = "import sys; from search.cli import app; app(['--version'], standalone_mode=False); "
+    code = (
+        "import sys; from pairsearch.search.cli.app import app; app(['--version'], standalone_mode=False); "
+    )
     code += "assert not {'torch', 'numpy', 'sqlalchemy', 'numba'} & set(sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == f"pairsearch {importlib.metadata.version('pairsearch')}\n"

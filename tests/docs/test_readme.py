@@ -17,9 +17,9 @@ import yaml
 from program import COMMANDS, parse
 from readme import README, ROOT, blocks, rows, section, shell_lines
 
-from search.columns import TABLES, ExportTable
-from search.errors import ExitCode
-from search.terminal import DEFAULT_STORAGE
+from pairsearch.search.cli.terminal import DEFAULT_STORAGE
+from pairsearch.search.errors import ExitCode
+from pairsearch.search.results.export_columns import TABLES, ExportTable
 
 COMMAND_ROWS = rows(section("Commands"), "command")
 OPTION_ROWS = rows(section("Commands"), "option")
@@ -158,10 +158,10 @@ def test_its_definition_is_valid_and_its_architecture_is_trained_by_the_core(
 ) -> None:
     import torch  # noqa: PLC0415
 
-    from models import fused, nets  # noqa: PLC0415
-    from models.training import Member, TrainingJob  # noqa: PLC0415
-    from studies.architecture import check  # noqa: PLC0415
-    from studies.definition import read  # noqa: PLC0415
+    from pairsearch.models import fused, nets  # noqa: PLC0415
+    from pairsearch.models.training import Member, TrainingJob  # noqa: PLC0415
+    from pairsearch.studies.architecture import check  # noqa: PLC0415
+    from pairsearch.studies.definition import read  # noqa: PLC0415
 
     (text,) = blocks("toml")
     path = tmp_path / "ws-small.toml"
@@ -186,15 +186,15 @@ def test_its_definition_is_valid_and_its_architecture_is_trained_by_the_core(
 def test_programs_read_models_trials_and_figures_as_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from data.sources import load  # noqa: PLC0415
-    from search.creation import create_study  # noqa: PLC0415
-    from search.database import open_database  # noqa: PLC0415
-    from search.evaluation import Request, evaluate  # noqa: PLC0415
-    from search.keeping import ModelFolder  # noqa: PLC0415
-    from search.objective import CrossValidation  # noqa: PLC0415
-    from search.trials import open_storage  # noqa: PLC0415
-    from search.worker import Worker  # noqa: PLC0415
-    from studies.definition import parse as definition_of  # noqa: PLC0415
+    from pairsearch.data.sources import load  # noqa: PLC0415
+    from pairsearch.search.database.connection import open_database  # noqa: PLC0415
+    from pairsearch.search.evaluation.models import ModelFolder  # noqa: PLC0415
+    from pairsearch.search.evaluation.rounds import Request, evaluate  # noqa: PLC0415
+    from pairsearch.search.mirror.trials import open_storage  # noqa: PLC0415
+    from pairsearch.search.setup.creation import create_study  # noqa: PLC0415
+    from pairsearch.search.workers.objective import CrossValidation  # noqa: PLC0415
+    from pairsearch.search.workers.worker import Worker  # noqa: PLC0415
+    from pairsearch.studies.definition import parse as definition_of  # noqa: PLC0415
 
     raw = {
         "name": "ws", "architecture": "ws", "epochs": 1, "folds": 1, "sample_size": 20, "validation_size": 4,

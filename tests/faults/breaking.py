@@ -14,11 +14,11 @@ from typing import Any
 STEPS = [
     (owner, method, when)
     for owner, method in (
-        ("search.ledger:Ledger", "claim"),
-        ("search.trials:Mirror", "start"),
-        ("search.trials:Mirror", "report"),
-        ("search.ledger:Ledger", "finish"),
-        ("search.trials:Mirror", "finish"),
+        ("pairsearch.search.ledger.configurations:Ledger", "claim"),
+        ("pairsearch.search.mirror.trials:Mirror", "start"),
+        ("pairsearch.search.mirror.trials:Mirror", "report"),
+        ("pairsearch.search.ledger.configurations:Ledger", "finish"),
+        ("pairsearch.search.mirror.trials:Mirror", "finish"),
     )
     for when in ("before", "after")
 ]
@@ -83,28 +83,28 @@ def out_of_memory(key: str) -> None:
 
         return call
 
-    _wrap("search.objective:CrossValidation", "__call__", wrapped)
+    _wrap("pairsearch.search.workers.objective:CrossValidation", "__call__", wrapped)
 
 
 def of_another_training_version() -> None:
     """The program is of a version whose training gives other figures."""
-    from models import training  # noqa: PLC0415
+    from pairsearch.models import training  # noqa: PLC0415
 
     training.TRAINING_VERSION += 1
 
 
 def in_a_hurry() -> None:
     """Waiting for the database takes short pauses, so that a test of many breaks ends soon."""
-    from search import patience  # noqa: PLC0415
+    from pairsearch.search.database import retry  # noqa: PLC0415
 
-    patience.FIRST_PAUSE, patience.CHANCE = 0.01, 0.01
+    retry.FIRST_PAUSE, retry.CHANCE = 0.01, 0.01
 
 
 def soon_out_of_patience() -> None:
     """One that is told to stop waits for a second only."""
-    from search import patience  # noqa: PLC0415
+    from pairsearch.search.database import retry  # noqa: PLC0415
 
-    patience.STOPPING_SECONDS = 1.0
+    retry.STOPPING_SECONDS = 1.0
 
 
 def _wrap(

@@ -16,8 +16,8 @@ import programs
 import tiny
 from server import Server
 
-from search.database import Database
-from search.errors import DatabaseAwayError
+from pairsearch.search.database.connection import Database
+from pairsearch.search.errors import DatabaseAwayError
 
 END_SECONDS = 600.0
 """After the last fault, the study has to end within this."""

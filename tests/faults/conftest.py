@@ -10,7 +10,7 @@ import promise
 import pytest
 from server import Server, running
 
-from search.database import Database, open_database
+from pairsearch.search.database.connection import Database, open_database
 
 _numbers = count()
 

@@ -14,8 +14,8 @@ import psutil
 import tiny
 from optuna.trial import FrozenTrial, TrialState
 
-from search.database import Database, open_database
-from search.trials import open_storage
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.mirror.trials import open_storage
 
 FIELDS: dict[str, Any] = {
     "name": "hardy",

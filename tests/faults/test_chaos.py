@@ -13,7 +13,7 @@ import promise
 from chaos import Chaos, Plan
 from server import Server
 
-from search.database import open_database
+from pairsearch.search.database.connection import open_database
 
 LONGER = {"epochs": 60}
 PLAN = Plan(kills=20, early_kills=4, stops=2, cuts=3, restarts=1, crashes=1)

@@ -12,8 +12,8 @@ import tiny
 from server import Server
 from wire import Break, Wire
 
-from search.database import Database
-from search.ledger import Ledger
+from pairsearch.search.database.connection import Database
+from pairsearch.search.ledger.configurations import Ledger
 
 Hardy = tuple[Database, Path]
 # A worker commits about ten times for a configuration: each kind of its transactions is broken several times.

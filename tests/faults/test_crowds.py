@@ -10,7 +10,7 @@ import tiny
 from bouncer import bouncing
 from server import Server
 
-from search.database import open_database
+from pairsearch.search.database.connection import open_database
 
 CREATORS = 12
 WORKERS = 16

@@ -14,9 +14,9 @@ import pytest
 import tiny
 from availability import unavailable
 
-from search.database import open_database
+from pairsearch.search.database.connection import open_database
 
-HOLDING = partial(breaking.stopped_at, "search.ledger:Ledger", "finish")
+HOLDING = partial(breaking.stopped_at, "pairsearch.search.ledger.configurations:Ledger", "finish")
 DAY = 24 * 60 * 60
 
 

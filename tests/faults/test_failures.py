@@ -10,7 +10,7 @@ import programs
 import promise
 import tiny
 
-from search.database import open_database
+from pairsearch.search.database.connection import open_database
 
 POOR = "batch_size=25 learning_rate=0.001 weight_decay=0.0"
 

@@ -12,7 +12,7 @@ import promise
 import pytest
 import tiny
 
-from search.database import open_database
+from pairsearch.search.database.connection import open_database
 
 
 def test_a_worker_killed_at_each_step_leaves_nothing_behind(
@@ -47,7 +47,7 @@ def test_the_last_worker_of_all_may_be_killed_between_its_result_and_its_trial(
         tmp_path / "killed",
         database_url,
         file,
-        prepare=partial(breaking.killed_at, "search.trials:Mirror", "finish", "before"),
+        prepare=partial(breaking.killed_at, "pairsearch.search.mirror.trials:Mirror", "finish", "before"),
     )
     assert killed.code == -signal.SIGKILL
     database = open_database(database_url)
@@ -62,7 +62,10 @@ def test_the_last_worker_of_all_may_be_killed_between_its_result_and_its_trial(
 
 @pytest.mark.parametrize(
     ("owner", "method", "superseded"),
-    [("search.ledger:Ledger", "finish", 1), ("search.trials:Mirror", "report", 0)],
+    [
+        ("pairsearch.search.ledger.configurations:Ledger", "finish", 1),
+        ("pairsearch.search.mirror.trials:Mirror", "report", 0),
+    ],
     ids=["with its result in hand", "while it trains"],
 )
 def test_a_worker_stopped_for_longer_than_its_lease_goes_on_with_the_next_configuration(

@@ -14,11 +14,11 @@ import pytest
 import tiny
 from server import Server
 
-from search.database import Database
-from search.ledger import Ledger
+from pairsearch.search.database.connection import Database
+from pairsearch.search.ledger.configurations import Ledger
 
 AWAY_SECONDS = 3.0
-STOPPED = partial(breaking.stopped_at, "search.ledger:Ledger", "finish")
+STOPPED = partial(breaking.stopped_at, "pairsearch.search.ledger.configurations:Ledger", "finish")
 """Stops the worker when it has trained its first configuration, and has yet to store it."""
 
 Hardy = tuple[Database, Path]

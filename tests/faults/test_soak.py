@@ -16,12 +16,12 @@ from bouncer import bouncing
 from chaos import Chaos, Plan
 from server import Server
 
-from data.sources import load
-from search.bench import Instant, wide_definition
-from search.creation import create_study
-from search.database import open_database
-from search.trials import open_storage
-from search.worker import Worker
+from pairsearch.data.sources import load
+from pairsearch.search.database.connection import open_database
+from pairsearch.search.measure.service import Instant, wide_definition
+from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.worker import Worker
 
 pytestmark = pytest.mark.soak
 
@@ -75,7 +75,7 @@ def test_the_promise_under_many_faults(server: Server, server_url: str, tmp_path
 
 def work(url: str, configurations: int, folder: str) -> None:
     """One of many workers, whose objective trains nothing."""
-    from search.catalogue import list_studies  # noqa: PLC0415
+    from pairsearch.search.ledger.studies import list_studies  # noqa: PLC0415
 
     database = open_database(url)
     storage = open_storage(database)

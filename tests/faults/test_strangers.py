@@ -10,8 +10,8 @@ import promise
 import pytest
 import tiny
 
-from models.training import TRAINING_VERSION
-from search.database import open_database
+from pairsearch.models.training import TRAINING_VERSION
+from pairsearch.search.database.connection import open_database
 
 
 @pytest.fixture

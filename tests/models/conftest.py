@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from models import batched, compiled, reference, single
-from models.training import Trainer
+from pairsearch.models import batched, compiled, reference, single
+from pairsearch.models.training import Trainer
 
 TRAINERS: dict[str, Trainer] = {
     "reference": reference.train,

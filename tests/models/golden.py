@@ -1,6 +1,6 @@
 """Short training jobs and the digests of what they give.
 
-`PYTHONPATH=. python tests/models/golden.py` writes the file anew. It changes only with `TRAINING_VERSION`, on a machine
+`python tests/models/golden.py` writes the file anew. It changes only with `TRAINING_VERSION`, on a machine
 whose kernels of eight and of sixteen lanes agree.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from jobs import SyntheticPairs, make_job, make_member
 
-from models import fused
-from models.training import TRAINING_VERSION, Member, TrainingHistory, TrainingJob
+from pairsearch.models import fused
+from pairsearch.models.training import TRAINING_VERSION, Member, TrainingHistory, TrainingJob
 
 FILE = Path(__file__).with_name("golden.json")
 EPOCHS = 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.benchfile import describe_machine, write
+from pairsearch.models.benchfile import describe_machine, write
 
 
 def record(method: str, ms: float) -> dict[str, object]:

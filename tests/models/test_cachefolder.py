@@ -10,9 +10,9 @@ from pathlib import Path
 import numba
 import pytest
 
-from models.kernels import cachefolder
-from models.kernels.cachefolder import trusted
-from models.kernels.jit import compiled_and_cached
+from pairsearch.models.kernels import cachefolder
+from pairsearch.models.kernels.cachefolder import trusted
+from pairsearch.models.kernels.jit import compiled_and_cached
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
 

@@ -14,11 +14,11 @@ import torch
 from jobs import make_job, make_member
 from torch import nn
 
-from models import fused, reference
-from models.kernels import epoch
-from models.layout import plannable
-from models.nets import WS
-from models.optim import optimiser
+from pairsearch.models import fused, reference
+from pairsearch.models.kernels import epoch
+from pairsearch.models.layout import plannable
+from pairsearch.models.nets import WS
+from pairsearch.models.optim import optimiser
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,15 +62,15 @@ def test_cuda_agrees_with_the_reference(architecture: str, batch_size: int) -> N
 # Each ends by printing how many kernels came from the cache.
 TRAINS = """
 from jobs import make_job
-from models import compiled
-from models.kernels.epoch import evaluate, train_epoch
+from pairsearch.models import compiled
+from pairsearch.models.kernels.epoch import evaluate, train_epoch
 compiled.train(make_job(epochs=1))
 kernels = train_epoch, evaluate
 """
 # As in a read-only home, where every kernel is compiled by every process: one that takes no half minute.
 ADDS = """
-from models import compiled
-from models.kernels.jit import compiled_and_cached
+from pairsearch.models import compiled
+from pairsearch.models.kernels.jit import compiled_and_cached
 add = compiled_and_cached(lambda one, other: one + other)
 assert add(1, 2) == 3
 kernels = add,
@@ -84,9 +84,11 @@ def test_a_read_only_installation_trains_and_keeps_its_cache_where_it_can(
     tmp_path: Path, home: str, program: str, hits: list[str]
 ) -> None:
     installed, cache = tmp_path / "installed", tmp_path / "home" / "cache"
-    shutil.copytree(ROOT / "models", installed / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    package = installed / "pairsearch"
+    shutil.copytree(ROOT / "models", package / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "__init__.py", package)
     # A file in a directory's place stops even an administrator from writing there.
-    (installed / "models" / "kernels" / "__pycache__").touch()
+    (package / "models" / "kernels" / "__pycache__").touch()
     if home == "read-only":
         cache.parent.touch()
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
@@ -109,7 +111,7 @@ def test_a_read_only_installation_trains_and_keeps_its_cache_where_it_can(
         )  # fmt: skip
         assert (run.returncode, run.stderr) == (0, "")
         origin, counted = run.stdout.splitlines()
-        assert origin == str(installed / "models" / "compiled.py")
+        assert origin == str(package / "models" / "compiled.py")
         found.append(counted)
     assert found == hits
     assert bool(list(cache.rglob("*.nbi"))) == (home == "writable")

@@ -11,8 +11,8 @@ import golden
 import pytest
 from numba.core.registry import cpu_target
 
-from models.benchfile import describe_machine
-from models.kernels.emit import LANES, WIDE
+from pairsearch.models.benchfile import describe_machine
+from pairsearch.models.kernels.emit import LANES, WIDE
 
 HERE = Path(__file__).parent
 
@@ -28,7 +28,7 @@ def test_kernels_of_eight_lanes_give_the_bits_on_file_too(tmp_path: Path) -> Non
     _, _, features = cpu_target.target_context.codegen().magic_tuple()
     narrow = [f"-{name[1:]}" if "avx512" in name or "avx10" in name else name for name in features.split(",")]
     program = (
-        "import golden, models.kernels.emit as emit\n"
+        "import golden, pairsearch.models.kernels.emit as emit\n"
         "print('lanes', emit.LANES)\n"
         "print('different', golden.differences())\n"
     )
@@ -37,7 +37,7 @@ def test_kernels_of_eight_lanes_give_the_bits_on_file_too(tmp_path: Path) -> Non
         "NUMBA_CPU_NAME": "haswell",
         "NUMBA_CPU_FEATURES": ",".join(narrow),
         "NUMBA_CACHE_DIR": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]),
+        "PYTHONPATH": str(HERE),
     }
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False

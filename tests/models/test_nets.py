@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models import nets
-from models.nets import ARCHITECTURES, architecture_class, build, build_seeded, split_logits
+from pairsearch.models import nets
+from pairsearch.models.nets import ARCHITECTURES, architecture_class, build, build_seeded, split_logits
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import torch
 from jobs import make_job
 from torch import Tensor, nn
 
-from models import batched, fused, nets, optim, reference
-from models.kernels import updates
+from pairsearch.models import batched, fused, nets, optim, reference
+from pairsearch.models.kernels import updates
 
 LEARNING_RATES = (1e-3, 1e-2, 0.1)
 WEIGHT_DECAYS = (0.0, 0.01, 0.1)

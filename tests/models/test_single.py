@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.backends import mkldnn
 from torch.nn import functional
 
-from models import nets, reference, single
-from models.single import SMALL_BATCH, SingleModel
+from pairsearch.models import nets, reference, single
+from pairsearch.models.single import SMALL_BATCH, SingleModel
 
 BATCH_SIZES = [1, SMALL_BATCH, SMALL_BATCH + 1, 25]
 

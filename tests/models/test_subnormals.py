@@ -10,10 +10,10 @@ import pytest
 import torch
 from jobs import SyntheticPairs, make_job, make_member
 
-from models import compiled, reference
-from models.recording import Recorder
-from models.subnormals import flushed, flushing, supported
-from models.training import EpochReport, Trainer, TrainingHistory, TrainingJob
+from pairsearch.models import compiled, reference
+from pairsearch.models.recording import Recorder
+from pairsearch.models.subnormals import flushed, flushing, supported
+from pairsearch.models.training import EpochReport, Trainer, TrainingHistory, TrainingJob
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor cannot flush subnormals")
 
@@ -117,5 +117,5 @@ def test_the_state_of_the_compiled_optimiser_ends_as_zeros_too() -> None:
 
 
 def test_they_would_end_as_subnormals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.arithmetic.flushed", nullcontext)
+    monkeypatch.setattr("pairsearch.models.arithmetic.flushed", nullcontext)
     assert subnormals(reference.train(collapsing("b1", 0.01))) > 1000

@@ -9,9 +9,9 @@ import pytest
 import torch
 from jobs import SyntheticPairs, alone, make_job, make_member
 
-from models import batched, compiled, reference
-from models.nets import build
-from models.training import EpochReport, Trainer, TrainingHistory
+from pairsearch.models import batched, compiled, reference
+from pairsearch.models.nets import build
+from pairsearch.models.training import EpochReport, Trainer, TrainingHistory
 
 # Two trainers add the same numbers in different orders, which moves a float32 sum by about 1e-7 of its size.
 # Adam divides a gradient by its own size, so that a gradient near zero may turn such a difference into a

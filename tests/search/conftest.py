@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 import pytest
 import tiny
 
-from data.sources import Source
-from search.catalogue import StoredStudy
-from search.creation import create_study
-from search.database import Database, open_database
-from search.ledger import Ledger
-from search.trial_storage import TrialStorage
-from search.trials import Mirror, open_storage
-from search.worker import Worker
+from pairsearch.data.sources import Source
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.trials import Mirror, open_storage
+from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.worker import Worker
 
 MakeStudy = Callable[..., StoredStudy]
 MakeWorker = Callable[..., Worker]
@@ -24,7 +24,7 @@ MakeWorker = Callable[..., Worker]
 @pytest.fixture(autouse=True)
 def server_long_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases run out at once, although the tests' server was started a moment ago."""
-    monkeypatch.setattr("search.ledger.RETURN_SECONDS", 0.0)
+    monkeypatch.setattr("pairsearch.search.ledger.configurations.RETURN_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from sqlalchemy import text
 
-from search.database import open_database
+from pairsearch.search.database.connection import open_database
 
 COMMANDS = ("studies", "create", "status", "worker", "evaluate")
 

@@ -12,17 +12,17 @@ import pytest
 import tiny
 from sqlalchemy import update
 
-from search import service
-from search.catalogue import StoredStudy, layout_order
-from search.database import Database, open_database
-from search.errors import WorkError
-from search.ledger import MAX_LAPSES, Ledger
-from search.objective import Progress
-from search.outcome import Outcome
-from search.states import State
-from search.tables import configurations
-from search.tally import Tally
-from studies.configuration import Configuration
+from pairsearch.search.cli import flows
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.database.states import State
+from pairsearch.search.database.tables import configurations
+from pairsearch.search.errors import WorkError
+from pairsearch.search.ledger.configurations import MAX_LAPSES, Ledger
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.tally import Tally
+from pairsearch.studies.configuration import Configuration
 
 
 class Broken(tiny.Answering):
@@ -254,13 +254,13 @@ def test_an_evaluation_that_cannot_train_says_why(
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("models.fused.train", fail)
-    chosen = [service.Chosen("search", study, [])]
-    evaluator = service.Evaluator("cpu", 1, threading.Event(), None)  # type: ignore[arg-type]
+    monkeypatch.setattr("pairsearch.models.fused.train", fail)
+    chosen = [flows.Chosen("search", study, [])]
+    evaluator = flows.Evaluator("cpu", 1, threading.Event(), None)  # type: ignore[arg-type]
     with pytest.raises(
         WorkError, match=r"this machine cannot train b1 on cpu \(MemoryError: no reason given\)"
     ):
-        service.evaluate_studies(database, chosen, digits_source, evaluator, None)
+        flows.evaluate_studies(database, chosen, digits_source, evaluator, None)
 
 
 def test_states_of_the_control_are_not_stored(database: Database, make_worker) -> None:

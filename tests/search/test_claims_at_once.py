@@ -10,9 +10,9 @@ from pathlib import Path
 import programs
 import tiny
 
-from search.catalogue import StoredStudy, layout_order
-from search.database import Database, open_database
-from search.ledger import Ledger
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.studies import StoredStudy, layout_order
 
 GRID = {
     "batch_size": list(range(1, 41)),

@@ -10,8 +10,8 @@ import programs
 import pytest
 import tiny
 
-from search import doctor
-from search.database import open_database
+from pairsearch.search.cli import doctor
+from pairsearch.search.database.connection import open_database
 
 DIGITS = ("--data", "digits")
 
@@ -151,7 +151,7 @@ def test_doctor_finds_what_keeps_a_machine_from_training(searched: Path) -> None
     (broken / "torch.py").write_text("raise OSError('libcudart.so.99: cannot open shared object file')\n")
     for variables, name, finding in (
         ({"NUMBA_DISABLE_JIT": "1"}, "kernels", "RuntimeError: NUMBA_DISABLE_JIT is set"),
-        ({"PYTHONPATH": f"{broken}:{programs.ROOT}"}, "data", "libcudart.so.99: cannot open"),
+        ({"PYTHONPATH": str(broken)}, "data", "libcudart.so.99: cannot open"),
     ):
         started = programs.start(searched, "doctor", *DIGITS, "--json", **variables)
         out, err = started.communicate(timeout=programs.PATIENCE)
@@ -166,7 +166,9 @@ def test_doctor_says_that_kernels_were_damaged(sqlite_url: str, monkeypatch: pyt
     """What the cache of the kernels warns of (tests/models/test_checkedcache.py) is part of the finding."""
 
     def train_a_little(name: str) -> str:
-        logging.getLogger("models.kernels.checkedcache").warning("the compiled kernels are damaged")
+        logging.getLogger("pairsearch.models.kernels.checkedcache").warning(
+            "the compiled kernels are damaged"
+        )
         return "compiled"
 
     monkeypatch.setattr(doctor, "train_a_little", train_a_little)

@@ -16,12 +16,12 @@ import programs
 import pytest
 from sqlalchemy import create_engine
 
-from search import concealment
-from search.concealment import conceal, learn, presentable
-from search.database import Database
-from search.errors import PairsearchError
-from search.trials import open_storage
-from search.urls import mask, parse_url
+from pairsearch.search import redaction
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.urls import mask, parse_url
+from pairsearch.search.errors import PairsearchError
+from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.redaction import conceal, learn, presentable
 
 # Each ends in the same word, so that a part that was left over is found as well.
 PASSWORDS = [
@@ -71,7 +71,7 @@ PLACES: dict[str, Callable[[str], str]] = {
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts without knowing a password."""
-    monkeypatch.setattr(concealment, "_known", set())
+    monkeypatch.setattr(redaction, "_known", set())
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def installed() -> Iterator[None]:
     before = (
         logging.getLogRecordFactory(), warnings.formatwarning, threading.excepthook, sys.unraisablehook,
     )  # fmt: skip
-    concealment.install()
+    redaction.install()
     yield
     logging.setLogRecordFactory(before[0])
     warnings.formatwarning, threading.excepthook, sys.unraisablehook = before[1:]
@@ -145,7 +145,7 @@ def test_every_spelling_of_a_known_password_is_hidden(secret: str, spelling: Cal
 )
 def test_a_password_that_nobody_told_of_is_hidden_by_its_place(text: str) -> None:
     assert "sesame" not in conceal(text)
-    assert concealment.MASK in conceal(text)
+    assert redaction.MASK in conceal(text)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_libpq_s_own_variable_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.usefixtures("installed")
 def test_logs_of_every_library_hide_it(caplog: pytest.LogCaptureFixture) -> None:
     learn(["open-sesame"])
-    libraries = ("search.worker", "optuna", "sqlalchemy.pool", "alembic", "psycopg")
+    libraries = ("pairsearch.search.workers.worker", "optuna", "sqlalchemy.pool", "alembic", "psycopg")
     for name in libraries:
         logging.getLogger(name).propagate, before = True, logging.getLogger(name).propagate
         try:
@@ -204,7 +204,7 @@ def test_warnings_and_failing_threads_hide_it(capsys: pytest.CaptureFixture[str]
 def test_the_traceback_of_a_bug_hides_it_with_its_causes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from search import cli  # noqa: PLC0415
+    from pairsearch.search.cli import app as cli  # noqa: PLC0415
 
     def broken(**_: object) -> None:
         url = parse_url("postgresql://ann:open-sesame@host/db")

@@ -10,17 +10,18 @@ import pytest
 import tiny
 from sqlalchemy import text
 
-from data.errors import DataError
-from data.sources import Source, load
-from search import creation, session, views
-from search.catalogue import StoredStudy, find_study, layout_order, list_studies
-from search.creation import create_study
-from search.database import Database, open_database
-from search.errors import StorageError, StudyError
-from search.trial_storage import TrialStorage
-from search.trials import open_storage
-from search.worker import Tally
-from studies.errors import DefinitionError
+from pairsearch.data.errors import DataError
+from pairsearch.data.sources import Source, load
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.errors import StorageError, StudyError
+from pairsearch.search.ledger.studies import StoredStudy, find_study, layout_order, list_studies
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.results.ranking import read_best
+from pairsearch.search.setup import creation, opening
+from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.worker import Tally
+from pairsearch.studies.errors import DefinitionError
 
 GRID = tiny.RAW["grid"]
 
@@ -37,7 +38,7 @@ def test_twelve_processes_at_once_make_one_study_with_one_grid(database_url: str
     assert [study.name for study in list_studies(database)] == ["tiny"]
     assert tiny.rows(database, "configurations", "rank", "order by rank") == [(rank,) for rank in range(8)]
     assert len(tiny.rows(database, "schema")) == 1
-    session.reconcile(database, list_studies(database))
+    opening.reconcile(database, list_studies(database))
     database.close()
 
 
@@ -100,7 +101,7 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
     assert loaded.best_value == min(tiny.value_of(c) for c in layout_order(larger))
     for trial in loaded.trials:
         assert trial.user_attrs["configuration"] == tiny.Configuration.of(trial.params).key
-    best = views.best(database, made.study, 1)[0]
+    best = read_best(database, made.study, 1)[0]
     assert best.params == loaded.best_params
 
 
@@ -157,7 +158,7 @@ def test_other_data_are_refused_with_both_named(
     with pytest.raises(StudyError, match=f"{digits_source.fingerprint[:12]} .* {'ab' * 6}"):
         create_study(database, tiny.definition(), other, storage)
     with pytest.raises(StudyError, match="its data are"):
-        session.existing(database, [tiny.definition()], other)
+        opening.existing(database, [tiny.definition()], other)
 
 
 def test_another_training_version_is_refused(

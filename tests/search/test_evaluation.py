@@ -8,14 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import tiny
 
-from data.sources import Source
-from search import views
-from search.catalogue import StoredStudy
-from search.database import Database
-from search.errors import StudyError
-from search.evaluation import Request, evaluate, missing_rounds, round_pairs
-from search.service import configurations_to_evaluate
-from studies.configuration import Configuration
+from pairsearch.data.sources import Source
+from pairsearch.search.cli.flows import configurations_to_evaluate
+from pairsearch.search.database.connection import Database
+from pairsearch.search.errors import StudyError
+from pairsearch.search.evaluation.rounds import Request, evaluate, missing_rounds
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.evaluations import read_evaluation
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.jobs import round_pairs
 
 SOME = Configuration(batch_size=10, learning_rate=1e-3, weight_decay=0.0)
 OTHER = Configuration(batch_size=25, learning_rate=1e-3, weight_decay=0.0)
@@ -94,12 +95,12 @@ def test_mean_and_sample_deviation_are_over_rounds(
 ) -> None:
     train(database, study, digits_source, 3)
     errors = [error for (error,) in tiny.rows(database, "rounds", "test_error", "order by round")]
-    found = views.evaluated(database, study, SOME)
+    found = read_evaluation(database, study, SOME)
     assert found.rounds == 3
     assert found.test_error is not None
     assert found.test_error.mean == pytest.approx(statistics.fmean(errors))
     assert found.test_error.std == pytest.approx(statistics.stdev(errors))
-    assert views.evaluated(database, study, OTHER).test_error is None
+    assert read_evaluation(database, study, OTHER).test_error is None
 
 
 def test_a_diverged_round_is_a_result_without_figures(
@@ -107,7 +108,7 @@ def test_a_diverged_round_is_a_result_without_figures(
 ) -> None:
     wild = Configuration(batch_size=1, learning_rate=1e30, weight_decay=0.0)
     assert train(database, study, digits_source, 2, wild) == 2
-    found = views.evaluated(database, study, wild)
+    found = read_evaluation(database, study, wild)
     assert (found.rounds, found.diverged, found.test_error) == (2, 2, None)
     assert missing_rounds(database, study, wild, 2) == ()
 

@@ -16,14 +16,14 @@ import pytest
 import tiny
 from pyarrow import csv, parquet
 
-from search.catalogue import StoredStudy
-from search.columns import CONFIGURATIONS, CURVES, TABLES
-from search.database import Database
-from search.errors import InputError, WorkError
-from search.export import CHUNK, TYPES, WRITERS, export, schema, statement
-from search.outcome import Outcome
-from search.states import State
-from studies.configuration import Configuration
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.errors import InputError, WorkError
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.export import CHUNK, TYPES, WRITERS, export, schema, statement
+from pairsearch.search.results.export_columns import CONFIGURATIONS, CURVES, TABLES
+from pairsearch.studies.configuration import Configuration
 
 # Where the kind of database makes no difference.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -153,7 +153,7 @@ def test_chunks_do_not_show(
     database: Database, searched: StoredStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = [file.path.read_bytes() for file in export(database, searched, "csv", tmp_path)]
-    monkeypatch.setattr("search.export.CHUNK", 3)
+    monkeypatch.setattr("pairsearch.search.results.export.CHUNK", 3)
     assert CHUNK > len(stored(database, searched, CURVES)) > 3
     assert [file.path.read_bytes() for file in export(database, searched, "csv", tmp_path)] == whole
 

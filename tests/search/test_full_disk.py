@@ -8,8 +8,8 @@ import programs
 import tiny
 from optuna.trial import TrialState
 
-from search.database import open_database
-from search.trials import open_storage
+from pairsearch.search.database.connection import open_database
+from pairsearch.search.mirror.trials import open_storage
 
 GRID = {"batch_size": [50], "learning_rate": [1e-5, 1e-4, 1e-3], "weight_decay": [0.0]}
 

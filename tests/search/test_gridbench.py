@@ -13,9 +13,9 @@ import pytest
 import tiny
 from scipy import stats
 
-from models.bench import FLOP_PER_PAIR
-from search import gridbench
-from search.gridbench import Part, Trial, draw, expand, report, studies_to_measure, summary
+from pairsearch.models.bench import FLOP_PER_PAIR
+from pairsearch.search.measure import grid
+from pairsearch.search.measure.grid import Part, Trial, draw, expand, report, studies_to_measure, summary
 
 
 def test_over_all_samples_the_estimate_and_its_variance_are_those_of_the_population() -> None:
@@ -104,16 +104,16 @@ def test_the_program_adds_its_section_to_the_file(
     quick: tuple[str, ...],
 ) -> None:
     monkeypatch.setattr(
-        gridbench, "studies_to_measure", lambda: [tiny.definition(), tiny.definition(name="other")]
+        grid, "studies_to_measure", lambda: [tiny.definition(), tiny.definition(name="other")]
     )
     output = tmp_path / "bench.json"
     output.write_text('{"service": {"n": 1}}')
-    gridbench.main(["--output", str(output), "--data-dir", str(tmp_path), *quick])
+    grid.main(["--output", str(output), "--data-dir", str(tmp_path), *quick])
     content = json.loads(output.read_text())
     assert content["service"] == {"n": 1}
-    grid = content["grid"]
-    assert (grid["data"], grid["whole_trials"], grid["trials"]) == ("digits", not quick, 16)
-    assert grid["core_hours"] >= 0
+    found = content["grid"]
+    assert (found["data"], found["whole_trials"], found["trials"]) == ("digits", not quick, 16)
+    assert found["core_hours"] >= 0
     printed = capsys.readouterr().out
     assert printed.startswith("data: digits: chosen because MNIST is not at hand")
     assert "the whole grid, 16 configurations: " in printed
@@ -124,8 +124,8 @@ def test_bad_input_is_refused_before_anything_is_measured(
 ) -> None:
     (tmp_path / "bench.json").write_text("no JSON")
     with pytest.raises(SystemExit, match="2"):
-        gridbench.main(["--output", str(tmp_path / "bench.json"), "--data-dir", str(tmp_path)])
+        grid.main(["--output", str(tmp_path / "bench.json"), "--data-dir", str(tmp_path)])
     assert "bench.json: not a JSON file" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        gridbench.main(["--each", "1"])
+        grid.main(["--each", "1"])
     assert "argument --each: 1 given; expected at least 2" in capsys.readouterr().err

@@ -15,17 +15,17 @@ import pytest
 import tiny
 from sqlalchemy import text
 
-from search import views
-from search.catalogue import StoredStudy
-from search.database import Database
-from search.judging import StudyVerdict, fold_test_fraction, judge_study
-from search.ledger import Ledger
-from search.outcome import Outcome
-from search.present_verdict import verdict_json, verdict_lines
-from search.sign_flips import FloatArray
-from search.states import State
-from search.verdict import judge
-from studies.configuration import Configuration
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.ranking import read_best
+from pairsearch.search.verdict.judging import judge
+from pairsearch.search.verdict.reading import StudyVerdict, fold_test_fraction, judge_study
+from pairsearch.search.verdict.sentences import verdict_json, verdict_lines
+from pairsearch.search.verdict.sign_flips import FloatArray
+from pairsearch.studies.configuration import Configuration
 
 MakeStudy = Callable[..., StoredStudy]
 
@@ -78,7 +78,7 @@ def test_the_verdict_is_that_of_the_stored_figures(database: Database, make_stud
     study = make_study(folds=FOLDS)
     fill(database, study)
     found = judge_study(database, study)
-    ranked = [entry.configuration for entry in views.best(database, study, 8)]
+    ranked = [entry.configuration for entry in read_best(database, study, 8)]
     assert found.verdict == judge(
         np.array([decay_hurts(configuration) for configuration in ranked]),
         [configuration.key for configuration in ranked],
@@ -200,7 +200,7 @@ def test_equal_figures_rank_and_win_in_the_same_order(database: Database, make_s
     study = make_study(folds=FOLDS)
     fill(database, study, lambda _: np.full(FOLDS, 0.3))
     found = judge_study(database, study)
-    assert keys(found) == [entry.configuration.key for entry in views.best(database, study, 8)]
+    assert keys(found) == [entry.configuration.key for entry in read_best(database, study, 8)]
     assert found.winner_by_loss == found.winner_by_error
     assert verdict_lines(found)[0].startswith(
         "Verdict by val_loss: each of the 8 configurations may be the best"
@@ -229,7 +229,7 @@ def test_best_tells_the_verdict_below_its_table_and_needs_no_scipy(
     study = make_study(folds=FOLDS)
     fill(database, study, count=7)
     ended = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "search", "best", study.name],
+        [sys.executable, "-X", "importtime", "-m", "pairsearch", "best", study.name],
         cwd=tmp_path,
         env=programs.environment(PAIRSEARCH_STORAGE=database.url.render_as_string(hide_password=False)),
         capture_output=True,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import tiny
 
-from search.catalogue import StoredStudy, layout_order
-from search.database import Database
-from search.ledger import Claim, Ledger, new_token
-from search.states import State
-from studies.configuration import Configuration
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
+from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.studies.configuration import Configuration
 
 OTHER = Configuration(batch_size=99, learning_rate=0.5, weight_decay=0.0)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tiny
 
-from search.database import Database
-from search.ledger import MAX_LAPSES, Claim, Lapsed, Ledger
-from search.states import State
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.configurations import MAX_LAPSES, Claim, Lapsed, Ledger
 
 
 def lapsed(database: Database, ledger: Ledger) -> Claim:

@@ -13,11 +13,11 @@ import pytest
 import tiny
 from rich.console import Console
 
-from search import service
-from search.catalogue import list_studies
-from search.database import open_database
-from search.machine import WORKER_BYTES, available_memory, cores
-from search.service import too_many
+from pairsearch.search.cli import flows
+from pairsearch.search.cli.flows import too_many
+from pairsearch.search.database.connection import open_database
+from pairsearch.search.ledger.studies import list_studies
+from pairsearch.search.machine import WORKER_BYTES, available_memory, cores
 
 MIB = 2**20
 Tree = Callable[[Mapping[str, str]], Path]
@@ -192,11 +192,11 @@ def test_run_says_so_before_it_starts_them(
     def start(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(service, "Pool", start)
+    monkeypatch.setattr(flows, "Pool", start)
     database = open_database(sqlite_url)
     studies, quiet = list_studies(database), Console(quiet=True)
     with pytest.raises(KeyboardInterrupt):
-        service.search(database, studies, [], 2**20, quiet, complaints.append)
+        flows.search(database, studies, [], 2**20, quiet, complaints.append)
     database.close()
     (line,) = complaints
     assert line.startswith("note: memory may not hold 1048576 workers: ")

@@ -9,14 +9,14 @@ import pytest
 import tiny
 from optuna.trial import FrozenTrial, TrialState
 
-from search.catalogue import StoredStudy
-from search.database import Database
-from search.ledger import Claim, Ledger
-from search.sampling import Sampler
-from search.states import State
-from search.told import report_epochs
-from search.trial_storage import TrialStorage
-from search.trials import Mirror
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.configurations import Claim, Ledger
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.mirror.contents import report_epochs
+from pairsearch.search.mirror.sampling import Sampler
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.trials import Mirror
 
 ORIGIN = {"host": "here"}
 

@@ -19,19 +19,20 @@ from rich.console import Console
 from sqlalchemy import text
 from torch import Tensor
 
-from data.sources import Source
-from models import fused, reference
-from models.nets import build, split_logits
-from models.training import TrainingHistory, TrainingJob
-from search.catalogue import StoredStudy
-from search.database import Database
-from search.errors import InputError, WorkError
-from search.evaluation import Request, evaluate, round_pairs
-from search.keeping import ModelFolder, file_name, rounds_without_model, train_again
-from search.modelfile import read_card, read_model
-from search.prediction import network_input
-from search.service import Evaluator
-from studies.configuration import Configuration
+from pairsearch.data.sources import Source
+from pairsearch.models import fused, reference
+from pairsearch.models.nets import build, split_logits
+from pairsearch.models.training import TrainingHistory, TrainingJob
+from pairsearch.search.cli.flows import Evaluator
+from pairsearch.search.database.connection import Database
+from pairsearch.search.errors import InputError, WorkError
+from pairsearch.search.evaluation.model_file import read_card, read_model
+from pairsearch.search.evaluation.models import ModelFolder, file_name, rounds_without_model, train_again
+from pairsearch.search.evaluation.prediction import network_input
+from pairsearch.search.evaluation.rounds import Request, evaluate
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.jobs import round_pairs
 
 SOME = Configuration(batch_size=10, learning_rate=1e-3, weight_decay=0.0)
 WILD = Configuration(batch_size=1, learning_rate=1e30, weight_decay=0.0)

@@ -11,13 +11,13 @@ import pytest
 import tiny
 import torch
 
-from data.sources import Source, load
-from models.nets import build_seeded
-from models.training import Member
-from search.objective import CrossValidation
-from search.outcome import Outcome
-from search.states import State
-from studies.configuration import Configuration
+from pairsearch.data.sources import Source, load
+from pairsearch.models.nets import build_seeded
+from pairsearch.models.training import Member
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.studies.configuration import Configuration
 
 REAL = {"folds": 3, "sample_size": 60, "validation_size": 15, "epochs": 3}
 

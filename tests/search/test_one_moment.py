@@ -9,15 +9,17 @@ import reported
 import tiny
 from sqlalchemy import event
 
-from search import views
-from search.catalogue import StoredStudy
-from search.commands import looking
-from search.creation import create_study
-from search.database import Database, open_database
-from search.ledger import Ledger
-from search.report.reading import read, read_all
-from search.states import State
-from search.trials import open_storage
+from pairsearch.search.cli.commands import looking
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.report.reading import read, read_all
+from pairsearch.search.results import ranking
+from pairsearch.search.results.progress import read_progress
+from pairsearch.search.results.ranking import Ranked, ranked_within
+from pairsearch.search.setup.creation import create_study
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_the_best_of_a_progress_is_among_what_it_counts(
 ) -> None:
     study = reported.create(database)
     busy(lambda other: reported.finish(other, study, 1))
-    found = views.progress(database, study)
+    found = read_progress(database, study)
     assert (found.best is not None) == (found.count(State.FINISHED) > 0)
 
 
@@ -115,14 +117,14 @@ def test_best_shows_a_table_and_a_verdict_of_one_moment(
 
     study = reported.create(lite)
     reported.finish(lite, study, 6)
-    ranked = views.ranked
+    ranked = ranked_within
 
-    def then_work_goes_on(*arguments: object) -> list[views.Ranked]:
+    def then_work_goes_on(*arguments: object) -> list[Ranked]:
         found = ranked(*arguments)  # type: ignore[arg-type]
         reported.finish(lite, study)
         return found
 
-    monkeypatch.setattr(views, "ranked", then_work_goes_on)
+    monkeypatch.setattr(ranking, "ranked_within", then_work_goes_on)
     looking.best(study.name, top=40, storage=sqlite_url, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert len(told["ranked"]) == told["verdict"]["considered"] == 6
@@ -132,7 +134,7 @@ def test_best_shows_a_table_and_a_verdict_of_one_moment(
 def all_ended(database: Database) -> StoredStudy:
     """A study of eight configurations: one failed, one is left, the others diverged."""
     storage = open_storage(database)
-    from data.sources import load  # noqa: PLC0415
+    from pairsearch.data.sources import load  # noqa: PLC0415
 
     study = create_study(database, tiny.definition(), load("digits"), storage).study
     storage.engine.dispose()
@@ -145,8 +147,8 @@ def all_ended(database: Database) -> StoredStudy:
 def test_where_nothing_is_finished_it_is_said_what_happened(
     lite: Database, sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from search.errors import StudyError  # noqa: PLC0415
-    from search.service import configurations_to_evaluate  # noqa: PLC0415
+    from pairsearch.search.cli.flows import configurations_to_evaluate  # noqa: PLC0415
+    from pairsearch.search.errors import StudyError  # noqa: PLC0415
 
     study = all_ended(lite)
     said = "no configuration is finished: 6 diverged, 1 failed, 1 still to be trained (for example "

@@ -11,9 +11,9 @@ import pytest
 import tiny
 from rich.console import Console
 
-from search.progress import SearchProgress
-from search.terminal import console
-from search.views import Progress
+from pairsearch.search.cli.progress import SearchProgress
+from pairsearch.search.cli.terminal import console
+from pairsearch.search.results.progress import Progress
 
 DIGITS = ("--data", "digits")
 

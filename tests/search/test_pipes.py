@@ -11,9 +11,9 @@ import programs
 import pytest
 import reported
 
-from search.database import open_database
-from search.errors import ExitCode
-from search.pipes import ends_with_its_reader
+from pairsearch.search.cli.pipes import ends_with_its_reader
+from pairsearch.search.database.connection import open_database
+from pairsearch.search.errors import ExitCode
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_a_pipe_without_a_reader_ends_it_quietly(folder: Path, command: str, unb
     os.close(reading)
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "search", *command.split()],
+            [sys.executable, "-m", "pairsearch", *command.split()],
             cwd=folder,
             stdout=writing,
             stderr=subprocess.PIPE,

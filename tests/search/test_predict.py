@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save, save_file
 
-from data.errors import DataError
-from data.pictures import MOST_PIXELS, read_picture
-from data.sources import Source
-from models.nets import build, split_logits
-from search.errors import InputError
-from search.evaluation import round_pairs
-from search.modelfile import ENTRY, ModelCard, read_model, write_model
-from search.prediction import ask
+from pairsearch.data.errors import DataError
+from pairsearch.data.pictures import MOST_PIXELS, read_picture
+from pairsearch.data.sources import Source
+from pairsearch.models.nets import build, split_logits
+from pairsearch.search.errors import InputError
+from pairsearch.search.evaluation.model_file import ENTRY, ModelCard, read_model, write_model
+from pairsearch.search.evaluation.prediction import ask
+from pairsearch.studies.jobs import round_pairs
 
 DEFINITION = tiny.definition(
     architecture="wsal",

@@ -11,12 +11,13 @@ import programs
 import pytest
 import tiny
 
-from search import program
-from search.database import open_database
+from pairsearch.search.database.connection import open_database
+from pairsearch.search.workers import program
 
 # As the console script starts, which does not look for modules in the working directory either.
-CONSOLE = (sys.executable, "-P", "-c", "from search.cli import main; main()")
+CONSOLE = (sys.executable, "-P", "-c", "from pairsearch.search.cli.app import main; main()")
 NAMES = (
+    "pairsearch.py",
     "search.py",
     "models.py",
     "studies/__init__.py",
@@ -82,7 +83,7 @@ def test_packages_of_our_names_elsewhere_on_the_path_are_not_taken_for_ours(
     hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user may need that path, for what he calls `numpy` there too, but not for ours."""
-    for name in NAMES[4:]:
+    for name in NAMES[5:]:
         (hostile / name).unlink()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(hostile))

@@ -19,22 +19,22 @@ import tiny
 from pyarrow import parquet
 from sqlalchemy import update
 
-from data.sources import Source, load
-from models.training import TRAINING_VERSION
-from search.catalogue import StoredStudy
-from search.database import Database
-from search.errors import InputError, StudyError
-from search.evaluation import Request, evaluate
-from search.objective import CrossValidation, Progress
-from search.outcome import Outcome
-from search.published import checking, results
-from search.published.about import provenance
-from search.published.columns import TABLES
-from search.published.reading import Work, read
-from search.published.writing import write
-from search.service import configurations_to_evaluate
-from search.tables import configurations
-from studies.configuration import Configuration
+from pairsearch.data.sources import Source, load
+from pairsearch.models.training import TRAINING_VERSION
+from pairsearch.search.cli.flows import configurations_to_evaluate
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.tables import configurations
+from pairsearch.search.errors import InputError, StudyError
+from pairsearch.search.evaluation.rounds import Request, evaluate
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.measure.published import checking, results
+from pairsearch.search.measure.published.about import provenance
+from pairsearch.search.measure.published.columns import TABLES
+from pairsearch.search.measure.published.reading import Work, read
+from pairsearch.search.measure.published.writing import write
+from pairsearch.search.workers.objective import CrossValidation, Progress
+from pairsearch.studies.configuration import Configuration
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 # A step of this size diverges.
@@ -324,7 +324,7 @@ def test_a_study_that_is_not_complete_is_refused(
 
 def program(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "search.published", *arguments],
+        [sys.executable, "-m", "pairsearch.search.measure.published", *arguments],
         env=programs.environment(),
         capture_output=True,
         text=True,

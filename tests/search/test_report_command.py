@@ -12,10 +12,10 @@ import pytest
 import reported
 from availability import unavailable
 
-from search.commands.reporting import PAGE, ImageFormat, report
-from search.database import open_database
-from search.errors import InputError
-from search.report import images
+from pairsearch.search.cli.commands.reporting import PAGE, ImageFormat, report
+from pairsearch.search.database.connection import open_database
+from pairsearch.search.errors import InputError
+from pairsearch.search.report import images
 
 NO_KALEIDO = "kaleido is not installed: pip install 'pairsearch[images]' brings it"
 
@@ -107,7 +107,7 @@ def test_every_view_of_a_figure_becomes_an_image_file(
     if importlib.util.find_spec("kaleido") is None:
         unavailable(NO_KALEIDO)
     monkeypatch.setenv("BROWSER_PATH", chromium)
-    from search.commands.reporting import compose  # noqa: PLC0415
+    from pairsearch.search.cli.commands.reporting import compose  # noqa: PLC0415
 
     composed = compose(f"sqlite:///{folder / 'pairsearch.db'}", ["pairs"])
     figures = [figure for figure in composed.figures if figure.name in ("pairs-val-loss", "pairs-parallel")]

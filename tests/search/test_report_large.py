@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import reported
 
-from search.bench import fill
-from search.database import Database, open_database
-from search.report import document
-from search.report.content import Figure, Report
-from search.report.drawing import thinned
-from search.report.grid import FACETS, ROOM
-from search.report.parallel import LABELLED, LINES
-from search.report.reading import read
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.measure.service import fill
+from pairsearch.search.report import document
+from pairsearch.search.report.content import Figure, Report
+from pairsearch.search.report.drawing import thinned
+from pairsearch.search.report.grid import FACETS, ROOM
+from pairsearch.search.report.parallel import LABELLED, LINES
+from pairsearch.search.report.reading import read
 
 # 4,000 configurations: twenty learning rates and weight decays, five batch sizes, two weights.
 GRID = {

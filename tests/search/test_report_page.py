@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 import reported
 
-from search.catalogue import StoredStudy, get_study
-from search.database import Database, open_database
-from search.present_verdict import verdict_lines
-from search.report import document
-from search.report.content import Notice, Paragraph, Report, Table
-from search.report.drawing import Shade, number, plain
-from search.report.page import inline_json, render
-from search.report.reading import read
-from search.report.rounds import Estimate
-from search.states import State
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.studies import StoredStudy, get_study
+from pairsearch.search.report import document
+from pairsearch.search.report.content import Notice, Paragraph, Report, Table
+from pairsearch.search.report.drawing import Shade, number, plain
+from pairsearch.search.report.page import inline_json, render
+from pairsearch.search.report.reading import read
+from pairsearch.search.report.rounds import Estimate
+from pairsearch.search.verdict.sentences import verdict_lines
 
 HOSTILE = (
     '</script><img src=x onerror=alert(1)><a href="javascript:alert(2)">here</a>&lt;b&gt;\u2028{{ 7 * 7 }}'

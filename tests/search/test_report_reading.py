@@ -9,10 +9,10 @@ import pytest
 import reported
 from sqlalchemy import event
 
-from search.catalogue import get_study
-from search.database import Database, open_database
-from search.report.reading import TOP, Reading, read
-from search.states import State
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.studies import get_study
+from pairsearch.search.report.reading import TOP, Reading, read
 
 
 @pytest.fixture

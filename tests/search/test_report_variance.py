@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from search.report.variance import complete_block, decompose
+from pairsearch.search.report.variance import complete_block, decompose
 
 
 def test_a_table_of_two_by_two_worked_out_by_hand() -> None:

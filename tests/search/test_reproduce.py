@@ -9,13 +9,13 @@ import programs
 import pytest
 import tiny
 
-import search.reproduce
+import pairsearch.search.cli.reproduce
 
 PAPER = {"batch_size": 25, "learning_rate": 1e-4, "weight_decay": 0.1}
 
 
 def take_the_tiny_study() -> None:
-    search.reproduce.study_names = lambda: ["tiny.toml"]
+    pairsearch.search.cli.reproduce.study_names = lambda: ["tiny.toml"]
 
 
 @pytest.fixture

@@ -14,19 +14,20 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
-from data.sources import Source
-from search import session, views
-from search.catalogue import StoredStudy, find_study, get_study
-from search.creation import create_study
-from search.database import Database
-from search.errors import StudyError
-from search.ledger import Ledger
-from search.objective import Progress
-from search.outcome import Outcome
-from search.restoring import FAILED_REASON
-from search.trial_storage import TrialStorage
-from search.worker import Tally
-from studies.configuration import Configuration
+from pairsearch.data.sources import Source
+from pairsearch.search.database.connection import Database
+from pairsearch.search.errors import StudyError
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study
+from pairsearch.search.mirror import presence
+from pairsearch.search.mirror.restoring import FAILED_REASON
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.setup import opening
+from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.worker import Tally
+from pairsearch.studies.configuration import Configuration
 
 OPTUNA_TABLES = (
     "trial_user_attributes", "trial_system_attributes", "trial_params", "trial_values", "trial_intermediate_values",
@@ -111,10 +112,10 @@ def test_a_study_that_was_deleted_is_made_anew_from_the_ledger(
         tiny.rows(database, "configurations", "key, state, value, claim", "order by id"),
     )
     assert len(before) == 7
-    assert views.mirrored(database, done)
+    assert presence.mirrored(database, done)
     damage(database, storage)
-    assert not views.mirrored(database, done)
-    session.reconcile(database, [get_study(database, "tiny")])
+    assert not presence.mirrored(database, done)
+    opening.reconcile(database, [get_study(database, "tiny")])
     assert facts(storage) == before
     assert [trial.user_attrs[FAILED_REASON] for trial in failures(storage)] == ["MemoryError: no room"]
     assert tiny.rows(database, "configurations", "key, state, value, claim", "order by id") == ledger
@@ -122,8 +123,8 @@ def test_a_study_that_was_deleted_is_made_anew_from_the_ledger(
     assert found.optuna_study_id == storage.get_study_id_from_name("tiny")
     assert "note" in str(storage.get_study_system_attrs(found.optuna_study_id))
     # Once is enough.
-    assert views.mirrored(database, found)
-    session.reconcile(database, [found])
+    assert presence.mirrored(database, found)
+    opening.reconcile(database, [found])
     assert len(storage.get_all_trials(found.optuna_study_id)) == 8
 
 
@@ -138,7 +139,7 @@ def test_times_come_back_too(database: Database, storage: TrialStorage, done: St
 
     before = times()
     delete_study(database, storage)
-    session.reconcile(database, [done])
+    opening.reconcile(database, [done])
     for key, (start, complete) in times().items():
         # The ledger notes them a moment before or after Optuna.
         assert abs((start - before[key][0]).total_seconds()) < 10
@@ -156,7 +157,7 @@ def test_single_trials_that_were_deleted_come_back_under_numbers_of_their_own(
         if table.startswith("trial"):
             statement(database, f"delete from {table} where trial_id in ({lost[0]}, {lost[1]})")  # noqa: S608 - our own words
     assert len(facts(storage)) == 5
-    session.reconcile(database, [done])
+    opening.reconcile(database, [done])
     assert facts(storage) == before
     numbers = [trial.number for trial in storage.get_all_trials(done.optuna_study_id)]
     assert len(numbers) == len(set(numbers))
@@ -222,7 +223,7 @@ def test_a_worker_goes_on_and_leaves_another_study_alone(
     tally = make_worker(objective, study).run()
     assert (tally.finished, tally.failed) == (8, 0)
     assert set(tiny.states(database)) <= {"finished", "pruned"}
-    assert views.mirrored(database, study)
+    assert presence.mirrored(database, study)
     storage.remove_session()
     assert len(facts(storage)) == 8
     other = storage.get_all_trials(storage.get_study_id_from_name("other"))
@@ -238,7 +239,7 @@ def test_somebody_else_s_study_of_the_same_name_is_left_alone(
     theirs = optuna.create_study(study_name="tiny", storage=storage)
     theirs.add_trial(optuna.create_trial(value=1.0))
     for call in (
-        lambda: session.reconcile(database, [done]),
+        lambda: opening.reconcile(database, [done]),
         lambda: create_study(database, tiny.definition(), digits_source, storage),
     ):
         with pytest.raises(StudyError, match="that pairsearch did not make"):
@@ -254,12 +255,12 @@ def test_a_copy_and_an_archived_study_are_left_alone(
     copy = {"from_storage": storage, "to_storage": storage, "from_study_name": "tiny"}
     optuna.copy_study(**copy, to_study_name="copied")
     before, copied = facts(storage), facts(storage, "copied")
-    assert views.mirrored(database, done)
-    session.reconcile(database, [done])
+    assert presence.mirrored(database, done)
+    opening.reconcile(database, [done])
     assert (facts(storage), facts(storage, "copied")) == (before, copied)
     assert storage.get_study_system_attrs(done.optuna_study_id)["dashboard:archived"] is True
     delete_study(database, storage)
-    session.reconcile(database, [done])
+    opening.reconcile(database, [done])
     assert (facts(storage), facts(storage, "copied")) == (before, copied)
 
 
@@ -271,9 +272,9 @@ def test_a_copy_put_back_under_the_name_is_the_study_again(
     optuna.copy_study(**both, from_study_name="tiny", to_study_name="copied")
     delete_study(database, storage)
     optuna.copy_study(**both, from_study_name="copied", to_study_name="tiny")
-    session.reconcile(database, [done])
+    opening.reconcile(database, [done])
     assert facts(storage) == before
-    assert views.mirrored(database, done)
+    assert presence.mirrored(database, done)
 
 
 def test_a_grid_that_grows_after_its_study_was_deleted(

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import tiny
 
-from search.database import Database
-from search.ledger import Ledger
-from search.outcome import Outcome
-from studies.configuration import Configuration
+from pairsearch.search.database.connection import Database
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.studies.configuration import Configuration
 
 
 def stored(ledger: Ledger, result: Outcome) -> Outcome:

@@ -9,16 +9,16 @@ import pytest
 import tiny
 from optuna.trial import TrialState
 
-from search.catalogue import layout_order
-from search.database import Database
-from search.errors import DatabaseAwayError
-from search.ledger import Claim, Ledger
-from search.outcome import Outcome
-from search.sampling import Sampler
-from search.trial_storage import TrialStorage
-from search.trials import Mirror
-from search.worker import Tally
-from studies.configuration import Configuration
+from pairsearch.search.database.connection import Database
+from pairsearch.search.errors import DatabaseAwayError
+from pairsearch.search.ledger.configurations import Claim, Ledger
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import layout_order
+from pairsearch.search.mirror.sampling import Sampler
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.trials import Mirror
+from pairsearch.search.workers.worker import Tally
+from pairsearch.studies.configuration import Configuration
 
 SMALL = {"batch_size": [10, 25], "learning_rate": [1e-4, 1e-3], "weight_decay": [0.0]}
 

@@ -9,10 +9,11 @@ import re
 import pytest
 from rich.console import Console
 
-from search.present import progress_table, ranked_table
-from search.sheet import Field, Sheet
-from search.views import Progress, Ranked
-from studies.configuration import Configuration
+from pairsearch.search.cli.sheet import Field, Sheet
+from pairsearch.search.cli.tables import progress_table, ranked_table
+from pairsearch.search.results.progress import Progress
+from pairsearch.search.results.ranking import Ranked
+from pairsearch.studies.configuration import Configuration
 
 RATES = (0.00012, 0.00013, 0.000562341, 1e-05)
 RANKED = [

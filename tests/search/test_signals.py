@@ -14,8 +14,8 @@ import pytest
 import tiny
 from optuna.trial import TrialState
 
-from search.database import Database, open_database
-from search.trials import open_storage
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.mirror.trials import open_storage
 
 LONG = {"epochs": 100_000}
 

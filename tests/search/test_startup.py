@@ -15,10 +15,10 @@ import pytest
 import tiny
 import torch
 
-from data.mnist import RAW_FILES
-from search import session
-from search.commands import searching
-from search.worker import Worker
+from pairsearch.data.mnist import RAW_FILES
+from pairsearch.search.cli.commands import searching
+from pairsearch.search.setup import opening
+from pairsearch.search.workers.worker import Worker
 
 HEAVY = {"torch", "optuna", "sklearn", "numba", "scipy", "torchvision"}
 # What training on MNIST has no use for; scikit-learn brings pandas, torchvision the compiler.
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def imported(folder: Path, *arguments: str, code: int = 0, **variables: str) -> set[str]:
     """The modules that the program imports, whole names, in a run that ends with that exit code."""
     ended = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "search", *arguments],
+        [sys.executable, "-X", "importtime", "-m", "pairsearch", *arguments],
         cwd=folder,
         env=programs.environment(**variables),
         capture_output=True,
@@ -133,7 +133,7 @@ def test_a_worker_frees_the_images_once_its_last_study_has_its_folds(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources: list[weakref.ref[object]] = []
-    load = session.resolve
+    load = opening.resolve
 
     def recording(*arguments: object) -> object:
         loaded = load(*arguments)
@@ -142,7 +142,7 @@ def test_a_worker_frees_the_images_once_its_last_study_has_its_folds(
 
     held = []
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(session, "resolve", recording)
+    monkeypatch.setattr(opening, "resolve", recording)
     monkeypatch.setattr(
         Worker, "run", lambda worker, _: held.append(sources[0]() is not None) or worker.tally
     )
@@ -156,7 +156,7 @@ def test_device_names_that_are_refused_at_once_are_those_that_pytorch_does_not_k
     with pytest.raises(RuntimeError) as caught:
         torch.device("nonsense")
     listed = str(caught.value).partition("one of ")[2].partition(" device type")[0]
-    assert set(listed.split(", ")) == set(session.DEVICES)
+    assert set(listed.split(", ")) == set(opening.DEVICES)
 
 
 def test_every_command_is_listed_and_its_help_ends_in_an_example(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import threading
 
 from rich.console import Console
 
-from search import steps
-from search.progress import LINE_SECONDS
-from search.steps import Steps, telling
+from pairsearch.search.cli import steps
+from pairsearch.search.cli.progress import LINE_SECONDS
+from pairsearch.search.cli.steps import Steps
+from pairsearch.search.verdict.reading import telling
 
 
 def test_a_log_gets_a_line_now_and_then() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import programs
 import pytest
 
-from search.errors import StorageError, WorkError
-from search.pool import Pool
-from search.storage_choice import LARGEST_FILE, read_storage_file
+from pairsearch.search.errors import StorageError, WorkError
+from pairsearch.search.setup.storage_option import LARGEST_FILE, read_storage_file
+from pairsearch.search.workers.pool import Pool
 
 MADE = "no database at {}: `pairsearch create` makes one"
 

@@ -11,7 +11,7 @@ import programs
 import pytest
 import tiny
 
-from search.streams import PLAIN, plain
+from pairsearch.search.cli.streams import PLAIN, plain
 
 DIGITS = ("--data", "digits")
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(folder: Path, command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
     """Run a command line of the shell, as a process of its own."""
     return subprocess.run(
-        ["/bin/sh", "-c", f'"{sys.executable}" -m search {command}'],
+        ["/bin/sh", "-c", f'"{sys.executable}" -m pairsearch {command}'],
         cwd=folder,
         env=programs.environment(**variables),
         capture_output=True,

@@ -18,10 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 from programs import together
 from sqlalchemy import Table, event, select
 
-from search import trial_storage
-from search.database import Database, open_database
-from search.trial_storage import TrialStorage
-from search.trials import open_storage
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.mirror import storage as trial_storage
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.trials import open_storage
 
 RATES = CategoricalDistribution((1e-5, 1e-3, 0.1))
 NOTES: dict[str, Any] = {

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import search.sign_flips
-from search.calibration import Scenario, measure
-from search.sign_flips import FloatArray
-from search.verdict import Verdict, judge
+from pairsearch.search.measure.calibration import Scenario, measure
+from pairsearch.search.verdict.judging import Verdict, judge
+from pairsearch.search.verdict.sign_flips import FloatArray
 
 
 def judged(values: FloatArray | Sequence[Sequence[float]], **changes: Any) -> Verdict:
@@ -113,7 +112,7 @@ def test_many_folds_are_flipped_at_random_which_agrees_with_all_flips(
     values = noisy(6, 12)
     drawn = judged(values, alpha=0.0)
     assert "1,024 random sign flips of 12 folds" in drawn.test
-    monkeypatch.setattr(search.sign_flips, "FLIPS", 2**12)
+    monkeypatch.setattr("pairsearch.search.verdict.sign_flips.FLIPS", 2**12)
     complete = judged(values, alpha=0.0)
     assert "all 4,096 sign flips" in complete.test
     # Five standard errors of a share of 512 independent flips.

@@ -9,9 +9,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from search import sign_flips, verdict
-from search.sign_flips import FloatArray, adjusted_p, plain_p
-from search.verdict import BOOTSTRAPS, expected_optimism, judge, probability_best, shrinkage
+from pairsearch.search.verdict import judging as verdict
+from pairsearch.search.verdict import sign_flips
+from pairsearch.search.verdict.judging import (
+    BOOTSTRAPS,
+    expected_optimism,
+    judge,
+    probability_best,
+    shrinkage,
+)
+from pairsearch.search.verdict.sign_flips import FloatArray, adjusted_p, plain_p
 
 
 def study(count: int, folds: int, spread: float, seed: int, *, odd: bool = False) -> FloatArray:

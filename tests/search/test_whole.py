@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import InputError, WorkError
-from search.whole import existing_folder, made_folder, whole_file
+from pairsearch.search.errors import InputError, WorkError
+from pairsearch.search.files import existing_folder, made_folder, whole_file
 
 
 def write(path: Path) -> None:

@@ -9,16 +9,17 @@ import programs
 import tiny
 from optuna.trial import TrialState
 
-from search import views
-from search.catalogue import StoredStudy, layout_order
-from search.database import Database
-from search.ledger import Ledger
-from search.objective import Progress
-from search.outcome import Outcome
-from search.states import State
-from search.trial_storage import TrialStorage
-from search.worker import Tally
-from studies.configuration import Configuration
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.results.progress import read_progress
+from pairsearch.search.results.ranking import read_best
+from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.worker import Tally
+from pairsearch.studies.configuration import Configuration
 
 
 def trial_states(storage: TrialStorage, study: StoredStudy) -> Counter[TrialState]:
@@ -93,7 +94,7 @@ def test_an_exception_is_tried_again_and_the_third_is_final(
     objective = tiny.Answering(answer)
     assert make_worker(objective).run() == Tally(finished=7, failed=1)
     assert objective.asked[bad.key] == 3
-    assert views.progress(database, study).failures == {bad.key: "MemoryError: no room for this one"}
+    assert read_progress(database, study).failures == {bad.key: "MemoryError: no room for this one"}
     assert trial_states(storage, study) == {TrialState.COMPLETE: 7, TrialState.FAIL: 3}
 
 
@@ -129,7 +130,7 @@ def test_a_diverged_configuration_is_pruned_with_its_reason_and_never_tried_agai
     [pruned] = storage.get_all_trials(study.optuna_study_id, states=(TrialState.PRUNED,))
     assert pruned.user_attrs["configuration"] == bad.key
     assert pruned.user_attrs["folds"]["reason"] == tiny.diverged(bad).reason
-    assert bad not in [ranked.configuration for ranked in views.best(database, study, 8)]
+    assert bad not in [ranked.configuration for ranked in read_best(database, study, 8)]
 
 
 def test_a_result_whose_lease_was_lost_is_superseded_and_the_worker_goes_on(

@@ -14,13 +14,14 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from search.database import Database
-from search.errors import DatabaseAwayError, DiskFullError
-from search.ledger import Claim, Ledger
-from search.objective import Progress
-from search.outcome import Outcome
-from search.worker import Heartbeat, Tally
-from studies.configuration import Configuration
+from pairsearch.search.database.connection import Database
+from pairsearch.search.errors import DatabaseAwayError, DiskFullError
+from pairsearch.search.ledger.configurations import Claim, Ledger
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.workers.heartbeat import Heartbeat
+from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.worker import Tally
+from pairsearch.studies.configuration import Configuration
 
 
 @contextmanager

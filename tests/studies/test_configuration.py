@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.configuration import Configuration, describe, distinct
+from pairsearch.studies.configuration import Configuration, describe, distinct
 
 rates = st.floats(0, 1e3, allow_nan=False, exclude_min=True)
 configurations = st.builds(

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import tiny
 
-from studies.configuration import Configuration
-from studies.definition import Definition, parse, read
-from studies.errors import DefinitionError
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.definition import Definition, parse, read
+from pairsearch.studies.errors import DefinitionError
 
 GRID: dict[str, Any] = {"batch_size": [10, 25], "learning_rate": [1e-4], "weight_decay": [0.0, 0.1]}
 RAW: dict[str, Any] = {"name": "some", "architecture": "b1", "validation_size": 200, "grid": GRID}

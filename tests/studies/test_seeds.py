@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.seeds import Stream, derive
+from pairsearch.studies.seeds import Stream, derive
 
 
 @pytest.mark.parametrize(

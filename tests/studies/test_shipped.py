@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from studies.architecture import check, parameter_count
-from studies.definition import Definition, parse, read, shipped
-from studies.errors import DefinitionError
+from pairsearch.studies.architecture import check, parameter_count
+from pairsearch.studies.definition import Definition, parse, read, shipped
+from pairsearch.studies.errors import DefinitionError
 
 STUDIES = {name: read(path) for name, path in shipped().items()}
 

@@ -1,0 +1,1 @@
+"""pairsearch: hyperparameter search over the complete grid, each configuration exactly once."""

@@ -1,0 +1,156 @@
+"""Commands of the final evaluation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairsearch.search import machine
+from pairsearch.search.cli.terminal import (
+    DEFAULT_MODELS,
+    DEFAULT_STORAGE,
+    LARGEST,
+    AsJson,
+    DataDir,
+    DataKind,
+    Device,
+    Models,
+    NoModels,
+    Quiet,
+    Storage,
+    Studies,
+    console,
+    print_json,
+    teller,
+)
+
+
+def evaluate(
+    study: Studies,
+    top: Annotated[int, typer.Option(min=1, max=LARGEST, help="How many of the best of each study.")] = 1,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=LARGEST, help="Rounds for each configuration.", show_default="the definition's, 10"
+        ),
+    ] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The configurations of the paper's Table 1 instead.")
+    ] = False,
+    models: Models = None,
+    no_models: NoModels = False,
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the best configurations afresh, ten rounds each, and print Table 1; finished rounds are kept.
+
+    The trained models are kept too, one file for each round; `pairsearch predict` asks one of them.
+    """
+    options = EvaluationOptions(data, data_dir, device, models, no_models, top, rounds, paper)
+    run_evaluation(storage, study, options, quiet=quiet, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What is to be evaluated of each study, on which data, and where models go; `limit` as for the search."""
+
+    data: str | None
+    data_dir: Path | None
+    device: str
+    models: Path | None
+    no_models: bool
+    top: int = 1
+    rounds: int | None = None
+    paper: bool = False
+    """The paper's own configurations instead of the best."""
+    both: bool = False
+    """The best, and then the paper's own."""
+    limit: int | None = None
+
+
+def run_evaluation(
+    storage: str, given: list[str], options: EvaluationOptions, *, quiet: bool, as_json: bool
+) -> None:
+    """Evaluate studies and print Table 1."""
+    from pairsearch.search.cli import flows, tables
+    from pairsearch.search.database.connection import find_database, open_database
+    from pairsearch.search.ledger.studies import get_study
+    from pairsearch.search.setup import opening
+    from pairsearch.search.setup.opening import DataChoice
+    from pairsearch.search.workers.signals import signals
+
+    opening.check_device(options.device)
+    say = teller(error=as_json, quiet=quiet)
+    folder = model_folder(options.models, options.no_models, say)
+    choice = DataChoice(options.data, options.data_dir)
+    if options.paper:
+        for definition in opening.definitions_of(find_database(storage), given):
+            flows.paper_configuration(definition)
+        opened = opening.open_to_create(storage, given, choice, say)
+        database, definitions, source = opened.database, opened.definitions, opened.source
+        opening.create_all(database, definitions, source)
+    else:
+        database = open_database(storage)
+        definitions = opening.stored_definitions(database, given)
+    # All that can be refused is refused before data are loaded, or even downloaded, and anything is trained.
+    stored = [get_study(database, definition.name) for definition in definitions]
+    chosen = [
+        flows.Chosen(
+            "paper" if paper else "search",
+            study,
+            flows.configurations_to_evaluate(
+                database, study, top=options.top, paper=paper, limit=options.limit
+            ),
+        )
+        for paper in ((False, True) if options.both else (options.paper,))
+        for study in stored
+    ]
+    if not options.paper:
+        source, _ = opening.load_source(database, definitions, choice, say)
+    opening.existing(database, definitions, source)
+    from pairsearch.search.evaluation.models import ModelFolder
+
+    stopping = threading.Event()
+    with signals(stopping):
+        evaluator = flows.Evaluator(
+            device=options.device,
+            threads=machine.cores(),
+            stopping=stopping,
+            console=console(error=as_json, quiet=quiet),
+            models=None if folder is None else ModelFolder(folder),
+            again=options.models is not None,
+        )
+        rows = flows.evaluate_studies(database, chosen, source, evaluator, options.rounds)
+    if as_json:
+        print_json(tables.table_1_json(rows))
+    else:
+        for table in tables.tables_1(rows):
+            console().print(table)
+
+
+def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> Path | None:
+    """Where models are kept: the folder that was given, or the default one where it can be written to."""
+    from pairsearch.search.errors import InputError
+    from pairsearch.search.files import usable_folder
+
+    if none:
+        if given is not None:
+            raise InputError("--models and --no-models: give one of them")
+        return None
+    try:
+        return usable_folder(given or DEFAULT_MODELS)
+    except InputError as error:
+        if given is not None:
+            raise
+        # The figures matter more: a container's working directory may be read-only.
+        say(f"trained models are not kept: {error}; name a folder by --models")
+        return None

@@ -1,0 +1,143 @@
+"""Commands that look at a database: studies, status, best."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pairsearch.search.cli.terminal import (
+    DEFAULT_STORAGE,
+    LARGEST,
+    AsJson,
+    SomeStudies,
+    Storage,
+    console,
+    print_json,
+    say,
+    teller,
+)
+
+RESTORED = "somebody had deleted what Optuna has of it, the study or trials: it is made anew from the ledger"
+
+
+def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """List the shipped definitions, and the studies in the database with their progress."""
+    from pairsearch.search.cli import tables
+    from pairsearch.search.cli.sheet import Field, Sheet
+    from pairsearch.search.database.connection import find_database
+    from pairsearch.search.ledger.studies import list_studies
+    from pairsearch.search.results.progress import read_progress
+    from pairsearch.studies.definition import read, shipped
+
+    known = [read(path) for path in shipped().values()]
+    database = find_database(storage)
+    stored = [] if database is None else [read_progress(database, study) for study in list_studies(database)]
+    if as_json:
+        definitions = [
+            d.model_dump(mode="json") | {"configurations": len(d.grid.configurations())} for d in known
+        ]
+        print_json({"shipped": definitions, "database": [tables.progress_json(p) for p in stored]})
+        return
+    table = Sheet(
+        [
+            Field("study", right=False),
+            Field("title", right=False, prose=True),
+            Field("protocol", right=False, prose=True),
+            Field("configurations"),
+        ],
+        [
+            [
+                definition.name,
+                definition.title,
+                f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs",
+                str(len(definition.grid.configurations())),
+            ]
+            for definition in known
+        ],
+        "definitions shipped with pairsearch",
+    )
+    screen = console()
+    screen.print(table)
+    if database is None:
+        screen.print("no studies in the database yet: `pairsearch create` makes them", markup=False)
+    else:
+        screen.print(tables.progress_table(stored, title=f"studies in {database.label}"))
+
+
+def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """Show how far studies are; also frees what workers held that fell silent, and closes their trials."""
+    from pairsearch.search.cli import tables
+    from pairsearch.search.database.connection import open_database
+    from pairsearch.search.errors import StorageError, StudyError
+    from pairsearch.search.ledger.configurations import Ledger
+    from pairsearch.search.ledger.studies import list_studies, stored_study
+    from pairsearch.search.mirror import presence
+    from pairsearch.search.results.progress import read_progress
+
+    database = open_database(storage)
+    chosen = [stored_study(database, name) for name in study] if study else list_studies(database)
+    for found in chosen:
+        try:
+            Ledger(database, found.id).reap()
+            whole = presence.mirrored(database, found)
+            if not whole or presence.left_running(database, found):
+                from pairsearch.search.setup import opening
+
+                opening.reconcile(database, [found])
+            if not whole:
+                teller(error=True)(f"note: {found.name}: {RESTORED}")
+        except StudyError as error:
+            teller(error=True)(f"note: {error}")
+        except StorageError as error:
+            # It can still be looked at.
+            teller(error=True)(f"note: what dead workers left is not put back: {error}")
+            break
+    progresses = [read_progress(database, found) for found in chosen]
+    if as_json:
+        print_json([tables.progress_json(progress) for progress in progresses])
+        return
+    screen = console()
+    screen.print(tables.progress_table(progresses))
+    for progress in progresses:
+        for line in tables.failure_lines(progress):
+            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def best(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
+    top: Annotated[int, typer.Option(min=1, max=LARGEST, help="How many.")] = 10,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best configurations of a study, and how far its folds can tell which is the best."""
+    from pairsearch.search.cli import tables
+    from pairsearch.search.cli.steps import Steps
+    from pairsearch.search.database.connection import open_database
+    from pairsearch.search.ledger.studies import seen_by, stored_study
+    from pairsearch.search.results.progress import ended_without
+    from pairsearch.search.results.ranking import ranked_within
+    from pairsearch.search.verdict import sentences
+    from pairsearch.search.verdict.reading import judge_figures, read_figures, telling
+
+    database = open_database(storage)
+    found = stored_study(database, study)
+    with Steps(console(error=True)) as tell:
+        tell(f"reading {found.name}")
+        with database.snapshot() as connection:
+            found = seen_by(connection, found)
+            ranked = ranked_within(connection, found, top)
+            figures = read_figures(connection, found)
+            ended = None if ranked else ended_without(connection, found)
+        step = f"judging the {len(figures.rows):,} configurations of {found.name}"
+        judged = judge_figures(figures, progress=telling(step, tell))
+    if as_json:
+        verdict = sentences.verdict_json(judged)
+        print_json({"ranked": [tables.ranked_json(entry) for entry in ranked], "verdict": verdict})
+    elif ended is None:
+        screen = console()
+        screen.print(tables.ranked_table(found.name, found.definition.metric, ranked))
+        for line in sentences.verdict_lines(judged):
+            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+    else:
+        say(f"{found.name}: {ended}")

@@ -1,0 +1,91 @@
+"""Command that shows results on a page: report."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairsearch.search.cli.terminal import DEFAULT_STORAGE, Storage, console, say
+
+if TYPE_CHECKING:
+    from pairsearch.search.report.content import Report
+
+
+PAGE = "pairsearch-report.html"
+IMAGES = "pairsearch-report-images"
+
+
+class ImageFormat(StrEnum):
+    """What figures can be written as."""
+
+    SVG = "svg"
+    PNG = "png"
+
+
+def report(
+    study: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies in the database.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Folder to write to; made at need.", show_default="the working directory"
+        ),
+    ] = Path(),
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="Write the figures as image files too; needs Chrome or Chromium.")
+    ] = False,
+    image_format: Annotated[ImageFormat, typer.Option(help="Of the image files.")] = ImageFormat.SVG,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Write tables, figures and provenance of studies as one HTML page that works offline."""
+    from pairsearch.search.files import made_folder, usable_folder, whole_file
+
+    usable_folder(out)
+    if images:
+        from pairsearch.search.report.images import check_renderer
+
+        check_renderer()
+    from pairsearch.search.cli.steps import Steps
+    from pairsearch.search.report.page import render
+
+    with Steps(console(error=True)) as tell:
+        composed = compose(storage, study, tell)
+        tell("writing the page")
+        page = render(composed).encode()
+        path = (made_folder(out) / PAGE).absolute()
+        with whole_file(path) as file:
+            file.write(page)
+        if images:
+            from pairsearch.search.report.images import write
+
+            tell("drawing the image files")
+            folder = out / IMAGES
+            written = write(composed.figures, folder, image_format.value)
+    if images:
+        say(f"figures: {len(written)} files in {folder.absolute()}")
+    say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if open_ and not webbrowser.open(path.as_uri()):
+        say("no browser could be started: open the file yourself")
+
+
+def compose(storage: str, names: list[str], tell: Callable[[str], None] = lambda _: None) -> Report:
+    """Read the studies and put the report together; the database is only read."""
+    from datetime import UTC, datetime
+
+    from pairsearch.search.database.connection import open_database
+    from pairsearch.search.ledger.studies import stored_study
+    from pairsearch.search.report import document
+    from pairsearch.search.report.reading import read_all
+
+    database = open_database(storage)
+    try:
+        stored = [stored_study(database, name) for name in dict.fromkeys(names)]
+        moment = datetime.now(UTC)
+        return document.compose(read_all(database, stored, tell), database.label, moment, tell)
+    finally:
+        database.close()

@@ -1,0 +1,279 @@
+"""Commands that search: create, worker, run, retry, reproduce."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairsearch.search import machine
+from pairsearch.search.cli.commands.evaluating import EvaluationOptions, run_evaluation
+from pairsearch.search.cli.terminal import (
+    DEFAULT_STORAGE,
+    LARGEST,
+    AsJson,
+    DataDir,
+    DataKind,
+    Device,
+    Lease,
+    Limit,
+    Models,
+    NoModels,
+    Quiet,
+    Storage,
+    Studies,
+    Workers,
+    a_number,
+    console,
+    print_json,
+    say,
+    teller,
+)
+from pairsearch.search.errors import DatabaseAwayError, ExitCode
+
+if TYPE_CHECKING:
+    from pairsearch.search.database.connection import Database
+    from pairsearch.search.ledger.studies import StoredStudy
+
+
+def create(
+    study: Studies,
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create studies and lay out their grids; run again, it changes nothing more."""
+    from pairsearch.search.setup import opening
+    from pairsearch.search.setup.opening import DataChoice
+
+    say = teller(error=as_json, quiet=quiet)
+    opened = opening.open_to_create(storage, study, DataChoice(data, data_dir), say)
+    creations = opening.create_all(opened.database, opened.definitions, opened.source)
+    for creation in creations:
+        what = "created" if creation.created else "was there"
+        restored = f", {creation.restored} trials of Optuna's restored" if creation.restored else ""
+        say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out{restored}")
+    if as_json:
+        print_json(
+            [
+                {
+                    "study": made.study.name,
+                    "created": made.created,
+                    "laid_out": made.laid_out,
+                    "restored": made.restored,
+                }
+                for made in creations
+            ]
+        )
+
+
+def worker(
+    study: Studies,
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    max_trials: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST, help="End after so many.", show_default="no end")
+    ] = None,
+    limit: Limit = None,
+    device: Device = "cpu",
+    lease: Lease = 60.0,
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            callback=a_number,
+            help="Seconds to wait for a database that goes away; given, also for one that is away at the start.",
+            show_default="300, none at the start",
+        ),
+    ] = None,
+    attached: Annotated[
+        bool,
+        typer.Option(
+            "--attached", hidden=True, help="End when standard input does, as the workers of `run` do."
+        ),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Be one worker: claim configurations until none is left. SIGTERM hands the current one back and exits 0."""
+    from pairsearch.search.database.connection import open_database
+    from pairsearch.search.database.retry import PATIENCE_SECONDS, patiently
+    from pairsearch.search.setup import opening
+    from pairsearch.search.setup.opening import DataChoice
+    from pairsearch.search.workers import working
+    from pairsearch.search.workers.signals import signals, stop_with_parent
+    from pairsearch.search.workers.tally import Tally
+
+    opening.check_device(device)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    # It warns of each connection that broke off, which is an error of ours anyway.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    say = teller(quiet=quiet)
+    stopping = threading.Event()
+    # At the start, a database that is away may be a mistyped URL: who waits for it nevertheless has to say so.
+    seconds = PATIENCE_SECONDS if patience is None else patience
+    begin = partial(patiently, seconds=seconds, stopping=stopping, stopping_seconds=0.0)
+    tally = Tally()
+    with signals(stopping) as caught:
+        if attached:
+            stop_with_parent(stopping)
+        try:
+            database = begin(lambda: open_database(storage, waiting=bool(patience)))
+            definitions = begin(lambda: opening.stored_definitions(database, study))
+            source, _ = begin(
+                lambda: opening.load_source(database, definitions, DataChoice(data, data_dir), say)
+            )
+            studies = begin(lambda: opening.existing(database, definitions, source))
+        except DatabaseAwayError:
+            # Told to stop, it holds nothing yet.
+            if not stopping.is_set():
+                raise
+        else:
+            options = working.WorkerOptions(limit, max_trials, device, lease, seconds)
+            queue = deque((stored, source) for stored in studies)
+            # The queue alone holds the images now.
+            del source
+            tally = working.work(database, queue, options, stopping, say)
+    say(
+        f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
+        f"{tally.failed} failed"
+    )
+    if signal.SIGINT in caught:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if tally.failed:
+        raise typer.Exit(ExitCode.WORK_FAILED)
+
+
+def run(
+    study: Studies,
+    workers: Workers = None,
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    limit: Limit = None,
+    device: Device = "cpu",
+    lease: Lease = 60.0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create studies, run worker processes over them with live progress, and print the best."""
+    from pairsearch.search.cli import tables
+    from pairsearch.search.results.progress import ended_without, progress_within
+    from pairsearch.search.results.ranking import ranked_within
+
+    options = SearchOptions(workers, data, data_dir, limit, device, lease)
+    database, studies = run_search(storage, study, options, quiet=quiet, as_json=as_json)
+    screen = console()
+    told = []
+    for stored in studies:
+        with database.snapshot() as connection:
+            ranked = ranked_within(connection, stored, 5, limit)
+            ended = ended_without(connection, stored, limit)
+            progress = progress_within(connection, stored, limit)
+        told.append(tables.progress_json(progress) | {"top": [tables.ranked_json(entry) for entry in ranked]})
+        if as_json:
+            continue
+        if ranked:
+            screen.print(tables.ranked_table(stored.name, stored.definition.metric, ranked))
+        else:
+            say(f"{stored.name}: {ended}")
+    if as_json:
+        print_json(told)
+
+
+def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:
+    """Lay out again what failed: workers then try it as if for the first time."""
+    from pairsearch.search.database.connection import open_database
+    from pairsearch.search.ledger.configurations import Ledger
+    from pairsearch.search.ledger.studies import stored_study
+
+    database = open_database(storage)
+    for found in [stored_study(database, name) for name in study]:
+        keys = Ledger(database, found.id).retry()
+        say(f"{found.name}: {len(keys)} failed configurations laid out again")
+
+
+def reproduce(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A slice of each grid, with the paper's configuration in it.")
+    ] = False,
+    workers: Workers = None,
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    device: Device = "cpu",
+    models: Models = None,
+    no_models: NoModels = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """The main job: search the paper's four studies, evaluate the best of each, print Table 1.
+
+    Unless it is quick, the paper's own configurations are evaluated too.
+    """
+    from pairsearch.search.cli.reproduce import QUICK_LIMIT, study_names
+
+    limit = QUICK_LIMIT if quick else None
+    names = study_names()
+    options = SearchOptions(workers, data, data_dir, limit, device)
+    run_search(storage, names, options, quiet=quiet, as_json=as_json)
+    if quick:
+        tell = teller(error=as_json, quiet=quiet)
+        tell(f"searched a slice: {QUICK_LIMIT} configurations of each study, the paper's own among them")
+    # The studies are bound to their data by now.
+    evaluation = EvaluationOptions(None, data_dir, device, models, no_models, both=not quick, limit=limit)
+    run_evaluation(storage, names, evaluation, quiet=quiet, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How studies are searched by worker processes of this machine; so many as it has cores, if `workers` is None."""
+
+    workers: int | None
+    data: str | None
+    data_dir: Path | None
+    limit: int | None
+    device: str
+    lease: float = 60.0
+
+
+def run_search(
+    storage: str, given: list[str], options: SearchOptions, *, quiet: bool, as_json: bool
+) -> tuple[Database, list[StoredStudy]]:
+    """Create the studies and run workers over them; the studies, and the database that they are in."""
+    from pairsearch.search.cli import flows
+    from pairsearch.search.setup import opening
+    from pairsearch.search.setup.opening import DataChoice
+    from pairsearch.search.workers.signals import interrupted_by_signals
+
+    opening.check_device(options.device)
+    say = teller(error=as_json, quiet=quiet)
+    opened = opening.open_to_create(storage, given, DataChoice(options.data, options.data_dir), say)
+    database = opened.database
+    stored = [made.study for made in opening.create_all(database, opened.definitions, opened.source)]
+    arguments = [*given, "--data", opened.data, "--device", options.device]
+    arguments += ["--lease", str(options.lease), "--quiet"]
+    if options.data_dir is not None:
+        arguments += ["--data-dir", str(options.data_dir)]
+    if options.limit is not None:
+        arguments += ["--limit", str(options.limit)]
+    screen = console(error=as_json, quiet=quiet)
+    # Of other devices there are fewer than cores, and workers would share their memory.
+    workers = options.workers or (machine.cores() if options.device == "cpu" else 1)
+    try:
+        with interrupted_by_signals():
+            flows.search(database, stored, arguments, workers, screen, teller(error=True), options.limit)
+    except KeyboardInterrupt:
+        opening.reconcile(database, stored)
+        raise
+    return database, stored

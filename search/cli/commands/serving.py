@@ -1,0 +1,71 @@
+"""Commands around the search: dashboard and doctor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pairsearch.search.cli.terminal import (
+    DEFAULT_STORAGE,
+    AsJson,
+    DataDir,
+    DataKind,
+    Storage,
+    console,
+    print_json,
+    say,
+)
+from pairsearch.search.errors import ExitCode
+
+
+def dashboard(
+    storage: Storage = DEFAULT_STORAGE,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Address to listen on. Anybody who reaches it can delete studies."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="TCP port.")] = 8080,
+) -> None:
+    """Serve optuna-dashboard on the same database, on this machine only."""
+    from pairsearch.search.database.connection import open_database
+    from pairsearch.search.errors import InputError
+    from pairsearch.search.mirror.trials import open_storage
+
+    try:
+        from optuna_dashboard import run_server
+    except ImportError:
+        raise InputError("optuna-dashboard is not installed: pip install 'pairsearch[dashboard]'") from None
+    database = open_database(storage)
+    say(f"optuna-dashboard on http://{host}:{port}/ (Ctrl-C ends it)")
+    try:
+        run_server(open_storage(database), host=host, port=port)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}:{port} ({error.strerror or error}): name another --port"
+        ) from None
+
+
+def doctor(
+    storage: Storage = DEFAULT_STORAGE,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check database, data, versions, memory, threads, subnormals and kernels; exits 1 if something is wrong."""
+    from pairsearch.search.cli.doctor import examine
+
+    checks = []
+    for check in examine(storage, data, data_dir):
+        checks.append(check)
+        if not as_json:
+            mark = {None: "    ", True: "ok  ", False: "FAIL"}[check.good]
+            console().print(
+                f"{mark} {check.name}: {check.finding}", markup=False, highlight=False, soft_wrap=True
+            )
+    if as_json:
+        print_json([{"check": check.name, "good": check.good, "finding": check.finding} for check in checks])
+    if any(check.good is False for check in checks):
+        raise typer.Exit(ExitCode.WORK_FAILED)

@@ -1,0 +1,80 @@
+"""Live progress: a table that updates in place on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+
+from pairsearch.search.cli.tables import progress_line, progress_table
+from pairsearch.search.results.progress import Progress
+
+# How often a log gets a line where nothing else is to be seen.
+LINE_SECONDS = 10.0
+
+
+class SearchProgress:
+    """Shows how far studies are, with the rate of this run and the time left at that rate.
+
+    Args:
+        console: where to; `is_interactive`, which a log, a pipe and a dumb terminal are not, decides the form.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self.clock = clock
+        self._start = clock()
+        self._covered_before: int | None = None
+        self._printed = float("-inf")
+        self._lines: list[str] = []
+        self._live = (
+            Live(console=console, refresh_per_second=4, transient=True) if console.is_interactive else None
+        )
+
+    def __enter__(self) -> SearchProgress:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def rate(self, progresses: Sequence[Progress]) -> float | None:
+        """Configurations a second since the first update; None before the first of this run is done."""
+        covered = sum(progress.covered for progress in progresses)
+        if self._covered_before is None:
+            self._covered_before = covered
+            self._start = self.clock()
+        gained, elapsed = covered - self._covered_before, self.clock() - self._start
+        return gained / elapsed if gained > 0 and elapsed > 0 else None
+
+    def update(self, progresses: Sequence[Progress], *, last: bool = False) -> None:
+        """Show a new state; in a log only what changed, and not too often."""
+        rate = self.rate(progresses)
+        if self._live is not None:
+            self._live.update(progress_table(progresses, rate or 0.0, ahead=ahead_of(progresses)))
+            return
+        now = self.clock()
+        if not last and now - self._printed < LINE_SECONDS:
+            return
+        self._printed = now
+        lines = [
+            progress_line(progress, rate if progress.open else None, ahead)
+            for progress, ahead in zip(progresses, ahead_of(progresses), strict=True)
+        ]
+        for line, before in zip(lines, self._lines or [""] * len(lines), strict=True):
+            if line != before:
+                self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+        self._lines = lines
+
+
+def ahead_of(progresses: Sequence[Progress]) -> list[int]:
+    """For each study the open configurations of those before it: workers go through the studies in their order."""
+    return [sum(before.open for before in progresses[:place]) for place in range(len(progresses))]

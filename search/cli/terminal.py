@@ -1,0 +1,229 @@
+"""What the commands share: options, output, and the boundary where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pairsearch.data.errors import DataError
+from pairsearch.search.cli.pipes import ends_with_its_reader
+from pairsearch.search.cli.streams import plain
+from pairsearch.search.errors import ExitCode, PairsearchError
+from pairsearch.search.redaction import conceal, printable
+from pairsearch.search.setup.storage_option import choose_storage
+from pairsearch.studies.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+    from rich.text import Text
+
+DEFAULT_STORAGE = "sqlite:///pairsearch.db"
+DEFAULT_MODELS = Path("pairsearch-models")
+
+# Click's, wherever the installed Typer has it from.
+UsageError: Any = typer.BadParameter.__base__
+
+
+class Boundary(TyperGroup):
+    """Turns our errors into one line and a named exit code; a bug keeps its traceback."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse, and print help where that is asked for."""
+        with ends_with_its_reader():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            with ends_with_its_reader():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say_error("interrupted: what was finished is stored, run the command again to go on")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except PairsearchError as error:
+            say_error(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except (DataError, DefinitionError) as error:
+            say_error(str(error))
+            raise typer.Exit(ExitCode.BAD_INPUT) from None
+        except UsageError as error:
+            # It repeats what was given: a URL in the wrong place, say.
+            error.message = printable(conceal(error.message))
+            raise
+
+
+# Of what a database's integers hold.
+LARGEST = 2**31 - 1
+# A day, in seconds.
+LONGEST_LEASE = 86_400.0
+
+
+def a_number(value: float | None) -> float | None:
+    """Refuse NaN, which no bound refuses (Typer's callback)."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("expected a number, got nan")
+    return value
+
+
+Studies = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="STUDY", help="A shipped study (b1, b2, ws, wsal), one in the database, or a .toml file."
+    ),
+]
+SomeStudies = Annotated[
+    list[str] | None, typer.Argument(metavar="STUDY", help="All in the database if left out.")
+]
+Storage = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        envvar="PAIRSEARCH_STORAGE",
+        show_envvar=True,
+        callback=choose_storage,
+        metavar="URL",
+        help="Database URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE. Process lists show options: "
+        "put a password into the environment variable, or into a file that PAIRSEARCH_STORAGE_FILE names.",
+    ),
+]
+DataKind = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="KIND",
+        help="mnist, digits, or auto: mnist where it is there or can be downloaded, else digits.",
+        show_default="what the study is bound to, mnist for a new one",
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        envvar="PAIRSEARCH_DATA",
+        show_envvar=True,
+        help="torchvision root of MNIST.",
+        show_default="a folder for this user",
+    ),
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="PyTorch device to train on: cpu, cuda, cuda:1 ...")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        max=LARGEST,
+        help="Only the first N configurations of each study's order.",
+        show_default="all",
+    ),
+]
+Lease = Annotated[
+    float,
+    typer.Option(
+        "--lease",
+        metavar="SECONDS",
+        min=1,
+        max=LONGEST_LEASE,
+        callback=a_number,
+        help="Seconds after which a silent worker's configuration is free.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=LARGEST,
+        help="Worker processes; each computes on one core.",
+        show_default="the cores that this process may use; 1 on another device than the CPU",
+    ),
+]
+Models = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        metavar="FOLDER",
+        help="Folder for the trained models of the rounds; given, stored rounds whose file is missing are trained "
+        "again.",
+        show_default=str(DEFAULT_MODELS),
+    ),
+]
+NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only, no progress.")]
+
+
+def console(*, error: bool = False, quiet: bool = False) -> Console:
+    """Where people read: standard output, or standard error where that is kept for JSON; `quiet` shows nothing.
+
+    What it prints may come from a database that others write: markup is not interpreted, and control characters
+    are shown, not sent to the terminal.
+    """
+    stream = sys.stderr if error else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def shown(text: str) -> str:
+        return plain(printable(text, "\n"), encoding)
+
+    # Only when something is shown.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.segment import Segment  # noqa: PLC0415
+
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - what Rich has just caught, for `Boundary`
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            # Before it is measured.
+            return super().render_str(shown(text), **options)
+
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                # Rich's own codes, to move the cursor, are segments of their own kind.
+                yield segment if segment.control else Segment(shown(segment.text), segment.style)
+
+    # A log or a pipe has no width of its own; tables must not be cut there.
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 160
+    return Screen(stderr=error, width=width, quiet=quiet, markup=False, emoji=False)
+
+
+def print_json(value: Any) -> None:
+    """Print for programs: plain ASCII, control characters escaped."""
+    _write(json.dumps(value, indent=2))
+
+
+def say(line: str) -> None:
+    """Print a line; control characters in it are shown."""
+    _write(printable(line))
+
+
+def teller(*, error: bool = False, quiet: bool = False) -> Callable[[str], None]:
+    """What prints the lines of a command's progress: on standard error where standard output is kept for JSON."""
+
+    def tell(line: str) -> None:
+        if not quiet:
+            _write(printable(line), error=error)
+
+    return tell
+
+
+def say_error(line: str) -> None:
+    """Print an error: one line, whatever is in it, without passwords."""
+    _write(f"error: {printable(conceal(line))}", error=True)
+
+
+def _write(line: str, *, error: bool = False) -> None:
+    # Typer's own would write UTF-8 where a stream is ASCII.
+    print(line, file=sys.stderr if error else sys.stdout, flush=True)

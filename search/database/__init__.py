@@ -1,0 +1,1 @@
+"""A database URL becomes transactions; the tables that the service keeps in it."""

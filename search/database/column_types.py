@@ -1,0 +1,131 @@
+"""Column types that refuse what does not belong into their column, whoever reads it.
+
+Anybody can write into a database, and SQLite takes a text where a number belongs. What is refused here leaves
+`search.database.connection` as one line that names table, row and column.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Column, Dialect, Double, Integer, MetaData, Table, Text
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from pairsearch.search.database.states import State
+
+# What a message shows of a wrong value.
+SHOWN = 60
+
+
+class WrongValueError(Exception):
+    """A column holds what cannot be there.
+
+    Args:
+        where: its row, None where that is still to be looked up by the value.
+    """
+
+    def __init__(self, table: str, column: str, wanted: str, value: object, where: str | None = None) -> None:
+        super().__init__(table, column, wanted, value, where)
+        self.table = table
+        self.column = column
+        self.wanted = wanted
+        self.value = value
+        self.where = where
+
+    def line(self, where: str) -> str:
+        """What is wrong, for people."""
+        shown = ascii(self.value)
+        if len(shown) > SHOWN:
+            shown = f"{shown[:SHOWN]}..."
+        held = "" if self.value is None else f", but {shown}"
+        return f"row {where} of table {self.table} has no {self.wanted} as its {self.column}{held}"
+
+
+def _is_number(value: object) -> bool:
+    return (type(value) is float and math.isfinite(value)) or type(value) is int
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str
+
+
+def _is_state(value: object) -> bool:
+    return value in _STATES
+
+
+def _is_object(value: object) -> bool:
+    try:
+        return type(value) is str and isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+_STATES = frozenset(state.value for state in State)
+KINDS: dict[str, Callable[[object], bool]] = {
+    "number": _is_number,
+    "whole number": _is_whole,
+    "text": _is_text,
+    "known state": _is_state,
+    "JSON object": _is_object,
+}
+
+
+class Checked(TypeDecorator[Any]):
+    """A column's type, and a look at each value that is read from it; None passes."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, stored: TypeEngine[Any], table: str, column: str, kind: str) -> None:
+        super().__init__()
+        self.stored = stored
+        self.impl = stored  # type: ignore[assignment] # a class here, an instance in an instance: SQLAlchemy's way
+        self.table = table
+        self.column = column
+        self.kind = kind
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        """The look; the drivers give Python's own numbers and texts, which need no conversion."""
+        fits, table, column, kind = KINDS[self.kind], self.table, self.column, self.kind
+
+        def process(value: Any) -> Any:
+            if value is None or fits(value):
+                return value
+            raise WrongValueError(table, column, kind, value)
+
+        return process
+
+
+def check_columns(metadata: MetaData, but: Table) -> None:
+    """Give each column of all tables but one the type that checks it; the keys of rows stay as they are."""
+    for table in metadata.tables.values():
+        for column in table.columns:
+            if not (table is but or column.foreign_keys or column.name == "id"):
+                column.type = Checked(column.type, table.name, column.name, _kind(column))
+
+
+def _kind(column: Column[Any]) -> str:
+    if isinstance(column.type, Double | Integer):
+        return "number" if isinstance(column.type, Double) else "whole number"
+    return {"state": "known state", "provenance": "JSON object"}.get(column.name, "text")
+
+
+def required(table: str, row: Any, *names: str) -> None:
+    """Refuse a row that lacks a figure which it must have.
+
+    Args:
+        row: with `id` and `key`.
+
+    Raises:
+        WrongValueError: naming the first of `names` that is NULL.
+    """
+    for name in names:
+        if getattr(row, name) is None:
+            raise WrongValueError(table, name, "number", None, f"id={row.id} ({row.key!a})")

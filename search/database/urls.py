@@ -1,0 +1,82 @@
+"""Database URLs: which are understood, and how they are shown without their password."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from pairsearch.search.errors import StorageError
+from pairsearch.search.redaction import MASK, conceal_places, learn
+
+SQLITE = "sqlite"
+POSTGRESQL = "postgresql"
+# SQLite's own, which it reads where `uri=true` stands beside them.
+SQLITE_OPTIONS = frozenset({"uri", "mode", "cache", "immutable", "nolock", "psow", "vfs"})
+# Options of the query that are shown. Of any other, a misspelt `password` among them, the value may be a secret.
+SHOWN = SQLITE_OPTIONS | {
+    "host", "port", "dbname", "user", "sslmode", "application_name", "connect_timeout", "target_session_attrs",
+}  # fmt: skip
+
+
+def parse_url(given: str) -> URL:
+    """The URL with its driver named. Its passwords are hidden from then on (`search.redaction`).
+
+    Raises:
+        StorageError: not a URL, or of a database other than SQLite and PostgreSQL. The message masks passwords.
+    """
+    expected = "expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise StorageError(f"storage URL has bytes that are no UTF-8: {expected}") from None
+    try:
+        url = make_url(given)
+    except (ArgumentError, ValueError):
+        # What is no URL may still hold a password: it is not repeated.
+        raise StorageError(f"storage URL is malformed: {expected}") from None
+    learn(_secrets(url), filter(None, (url.username, url.host, url.database, url.get_backend_name())))
+    backend = url.get_backend_name()
+    # libpq would read up to it, and connect to somewhere else.
+    if "\0" in "".join(filter(None, (url.username, url.password, url.host, url.database))):
+        raise StorageError(f"storage URL has a NUL character (%00): {expected}")
+    if backend == POSTGRESQL:
+        if url.drivername not in (POSTGRESQL, f"{POSTGRESQL}+psycopg"):
+            raise StorageError(f"storage URL names driver {url.drivername!r}: {expected}")
+        # A password with such an @ would end there, and its rest be taken, and shown, for the host.
+        if given.count("@") > (url.username is not None):
+            raise StorageError(
+                "storage URL has an @ that ends neither user nor password: "
+                "write an @ inside of a name or a password as %40"
+            )
+        return url.set(drivername=f"{POSTGRESQL}+psycopg")
+    if backend == SQLITE:
+        if url.drivername not in (SQLITE, f"{SQLITE}+pysqlite") or not url.database or url.host:
+            raise StorageError(f"storage URL {mask(url)!r} names no file: {expected}")
+        if "://" in url.database:
+            raise StorageError(f"storage URL has another URL in a file's place: {expected}")
+        unknown = [key for key in url.query if key not in SQLITE_OPTIONS or "uri" not in url.query]
+        if unknown:
+            raise StorageError(
+                f"storage URL {mask(url)!r} has options that SQLite does not read ({', '.join(unknown)}): "
+                f"expected some of {', '.join(sorted(SQLITE_OPTIONS))}, uri=true among them"
+            )
+        if url.database == ":memory:":
+            raise StorageError(
+                "storage URL names a database in memory, which workers cannot share: name a file"
+            )
+        return url.set(drivername=SQLITE)
+    raise StorageError(f"storage URL names database {backend!r}: {expected}")
+
+
+def _secrets(url: URL) -> list[str]:
+    secrets = [] if url.password is None else [str(url.password)]
+    for key, value in url.query.items():
+        if key.lower() not in SHOWN:
+            secrets += [value] if isinstance(value, str) else value
+    return secrets
+
+
+def mask(url: URL) -> str:
+    """The URL without its password, for people."""
+    hidden = {key: MASK for key in url.query if key.lower() not in SHOWN}
+    return conceal_places(url.update_query_dict(hidden).render_as_string(hide_password=True))

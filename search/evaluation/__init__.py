@@ -1,0 +1,1 @@
+"""The final evaluation: rounds, and the models that are kept of them."""

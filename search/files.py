@@ -1,0 +1,87 @@
+"""Files that appear whole or not at all: written beside their place, renamed into it at the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pairsearch.search.errors import InputError, WorkError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes its place, and that of a file which was there, when the block ends well.
+
+    A block that raises leaves nothing, and what was there before as it was; so does a program that is killed, but for
+    a hidden `.part` file.
+
+    Raises:
+        InputError: the folder is missing or not writable, or `path` is a folder.
+        WorkError: writing failed; the disk is full, for example.
+    """
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        # Not `tempfile`, whose files only their owner may read.
+        file = part.open("xb")
+    except OSError as error:
+        raise InputError(f"cannot write to folder {path.parent}: {_reason(error)}") from None
+    try:
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if path.is_dir():
+                raise InputError(f"cannot write {path}: it is a folder")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        room = ": free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+        raise WorkError(f"cannot write {path}: {_reason(error)}{room}") from None
+
+
+def existing_folder(path: Path) -> Path:
+    """The folder itself.
+
+    Raises:
+        InputError: there is none, or it may not be written to.
+    """
+    if not path.is_dir():
+        what = "it is a file" if path.exists() else "there is no such folder"
+        raise InputError(f"cannot write to {path}: {what}")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to folder {path}: permission denied")
+    return path
+
+
+def usable_folder(path: Path) -> Path:
+    """The folder itself: it is there and may be written to, or `made_folder` can make it.
+
+    Raises:
+        InputError: neither.
+    """
+    existing_folder(path if path.exists() else path.absolute().parent)
+    return path
+
+
+def made_folder(path: Path) -> Path:
+    """The folder itself, made where it is not there yet.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make folder {path}: {_reason(error)}") from None
+    return path
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

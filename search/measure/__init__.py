@@ -1,0 +1,1 @@
+"""Programs behind published numbers; nothing imports them."""

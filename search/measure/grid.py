@@ -1,0 +1,285 @@
+"""Measures what a user waits for: whole trials of a random sample of the paper's grid.
+
+One core, one thread, the real MNIST where it is at hand. The grid is divided into strata, one for each architecture
+and batch size, and each stratum by what may slow a trial down: without weight decay, with it at the highest learning
+rate, with it at the others. So many trials of each part are drawn at random and trained, all folds and all epochs, in
+random order. Gives the core-hours of the whole grid with their interval, how they compare with the dense arithmetic at
+the machine's own sgemm rate, and how far the slowest trial of a stratum is from its median. Adds the section `grid` to
+`bench.json`. Example:
+
+    python -m pairsearch.search.measure.grid --quick --output bench.json
+"""
+
+# The widths of thread pools are set before the imports that make the pools.
+# ruff: noqa: E402
+
+from __future__ import annotations
+
+from pairsearch.search import threads
+
+threads.limit()
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, median, variance
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from pairsearch.data.sources import Source, resolve
+from pairsearch.models.bench import FLOP_PER_PAIR, sgemm_gflops
+from pairsearch.models.benchfile import describe_machine, write
+from pairsearch.search.cli.reproduce import study_names
+from pairsearch.search.database.states import State
+from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.definition import Definition, read, shipped
+
+EACH = 2  # Trials of each part of a stratum; fewer tell nothing of their variance.
+TARGET = 1.3  # No trial above so many times the median of its stratum.
+CONFIDENCE = 0.95
+SECONDS_PER_HOUR = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a stratum: its configurations, and which of them are trained."""
+
+    definition: Definition
+    population: tuple[Configuration, ...]
+    drawn: tuple[Configuration, ...]
+
+    @property
+    def stratum(self) -> tuple[str, int]:
+        """Architecture and batch size."""
+        return self.definition.architecture, self.population[0].batch_size
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trained configuration: seconds of all folds, of the processor and real."""
+
+    part: Part
+    configuration: Configuration
+    cpu: float
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An estimated total and its confidence interval, in the unit of the figures."""
+
+    total: float
+    low: float
+    high: float
+
+
+def draw(definitions: Sequence[Definition], each: int, random: np.random.Generator) -> list[Part]:
+    """Divide the grids, and draw `each` configurations of every part, or all where it has no more."""
+    drawn = []
+    for definition in definitions:
+        highest = max(definition.grid.learning_rate)
+        parts: dict[tuple[int, bool, bool], list[Configuration]] = {}
+        for one in definition.grid.configurations():
+            decays = one.weight_decay > 0
+            kind = (one.batch_size, decays, decays and one.learning_rate == highest)
+            parts.setdefault(kind, []).append(one)
+        for population in parts.values():
+            chosen = random.permutation(len(population))[:each]
+            drawn.append(Part(definition, tuple(population), tuple(population[index] for index in chosen)))
+    return drawn
+
+
+def expand(sizes: Sequence[int], samples: Sequence[Sequence[float]]) -> Estimate:
+    """The total over a population from a stratified random sample, with its 95 % interval.
+
+    Cochran, "Sampling Techniques", 3rd edition 1977, section 5.3 to 5.4: the total is estimated by Σ N y̅ over strata,
+    its variance by Σ N (N − n) s² / n, which holds the finite population correction; the interval takes the quantile
+    of t at Satterthwaite's effective degrees of freedom (5.16).
+
+    Args:
+        sizes: N, configurations of each stratum.
+        samples: figures of those drawn from it, n of them: at least two, unless they are all N.
+    """
+    total = sum(size * fmean(sample) for size, sample in zip(sizes, samples, strict=True))
+    parts = [
+        (size * (size - len(sample)) / len(sample) * variance(sample), len(sample) - 1)
+        for size, sample in zip(sizes, samples, strict=True)
+        if size > len(sample)
+    ]
+    spread = sum(part for part, _ in parts)
+    if spread == 0:
+        return Estimate(total, total, total)
+    freedom = spread**2 / sum(part**2 / degrees for part, degrees in parts)
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * sqrt(spread)
+    return Estimate(total, total - half, total + half)
+
+
+def measure(
+    parts: Sequence[Part], source: Source, folds: int | None, random: np.random.Generator
+) -> list[Trial]:
+    """Train every configuration that was drawn, in random order.
+
+    Args:
+        folds: so many of each trial only, whose time stands for that of all; None for all.
+    """
+    objectives: dict[str, CrossValidation] = {}
+    for part in parts:
+        if part.definition.name not in objectives:
+            objective = objectives[part.definition.name] = CrossValidation(part.definition, source)
+            objective.folds = objective.folds[:folds]
+            # Compiles the kernels, and nothing is timed.
+            objective(part.drawn[0], progress=lambda epoch, value: State.PENDING)
+    tasks = [(part, one) for part in parts for one in part.drawn]
+    trials = []
+    for done, place in enumerate(random.permutation(len(tasks)), start=1):
+        part, configuration = tasks[place]
+        objective = objectives[part.definition.name]
+        times = part.definition.folds / len(objective.folds)
+        wall, cpu = time.perf_counter(), time.process_time()
+        objective(configuration)
+        trials.append(
+            Trial(
+                part,
+                configuration,
+                times * (time.process_time() - cpu),
+                times * (time.perf_counter() - wall),
+            )
+        )
+        if done % 16 == 0:
+            say(f"  {done} of {len(tasks)} trials")
+    return trials
+
+
+def dense_flop(definition: Definition) -> float:
+    """Floating-point operations of a trial's training as dense arithmetic, the validation left out."""
+    train = definition.sample_size - (
+        definition.validation_size or definition.sample_size // definition.folds
+    )
+    return FLOP_PER_PAIR[definition.architecture] * train * definition.epochs * definition.folds
+
+
+def summary(parts: Sequence[Part], trials: Sequence[Trial], gflops: float) -> dict[str, Any]:
+    """The section `grid` of the file: the estimate for the whole grid, and a row for each stratum."""
+    seconds = [[trial.cpu for trial in trials if trial.part is part] for part in parts]
+    sizes = [len(part.population) for part in parts]
+    estimate = expand(sizes, seconds)
+    flop = sum(size * dense_flop(part.definition) for size, part in zip(sizes, parts, strict=True))
+    dense = flop / gflops / 1e9
+    strata = []
+    for stratum in dict.fromkeys(part.stratum for part in parts):
+        own = [trial for trial in trials if trial.part.stratum == stratum]
+        slowest, middle = max(own, key=lambda trial: trial.cpu), median(trial.cpu for trial in own)
+        strata.append(
+            {
+                "architecture": stratum[0],
+                "batch_size": stratum[1],
+                "configurations": sum(len(part.population) for part in parts if part.stratum == stratum),
+                "trials": len(own),
+                "median_seconds": round(middle, 3),
+                "slowest_over_median": round(slowest.cpu / middle, 3),
+                "slowest": slowest.configuration.key,
+                "wall_over_cpu": round(sum(t.wall for t in own) / sum(t.cpu for t in own), 3),
+            }
+        )
+    return {
+        "configurations": sum(sizes),
+        "trials": len(trials),
+        "core_hours": round(estimate.total / SECONDS_PER_HOUR, 4),
+        "core_hours_95": [round(bound / SECONDS_PER_HOUR, 4) for bound in (estimate.low, estimate.high)],
+        "dense_core_hours": round(dense / SECONDS_PER_HOUR, 4),
+        "times_dense": round(estimate.total / dense, 3),
+        "sgemm_gflops": round(gflops, 1),
+        "wall_over_cpu": round(sum(t.wall for t in trials) / sum(t.cpu for t in trials), 3),
+        "strata": strata,
+    }
+
+
+def report(section: dict[str, Any]) -> list[str]:
+    """The section for people."""
+    lines = ["model batch configurations trials  median s  slowest/median  wall/CPU"]
+    for row in section["strata"]:
+        above = f"  above {TARGET}: {row['slowest']}" if row["slowest_over_median"] > TARGET else ""
+        lines.append(
+            f"{row['architecture']:5} {row['batch_size']:5} {row['configurations']:14} {row['trials']:6}"
+            f" {row['median_seconds']:9.2f} {row['slowest_over_median']:15.2f} {row['wall_over_cpu']:9.2f}{above}"
+        )
+    low, high = section["core_hours_95"]
+    lines.append(
+        f"the whole grid, {section['configurations']} configurations: {section['core_hours']:.2f} core-hours "
+        f"({100 * CONFIDENCE:.0f} % interval {low:.2f} to {high:.2f}), from {section['trials']} trials"
+    )
+    lines.append(
+        f"its dense arithmetic at sgemm's {section['sgemm_gflops']:.1f} GFLOP/s on one thread: "
+        f"{section['dense_core_hours']:.2f} core-hours; the grid takes {section['times_dense']:.2f} times that"
+    )
+    if section["wall_over_cpu"] > 1.1:
+        lines.append(
+            "other programs were at work here: run it on an idle machine, for sgemm's rate is one of real time and "
+            "that of the trials one of the processor's"
+        )
+    return lines
+
+
+def say(text: str) -> None:
+    """A line of the report."""
+    print(text, flush=True)  # noqa: T201
+
+
+def studies_to_measure() -> list[Definition]:
+    """The paper's."""
+    known = shipped()
+    return [read(known[name]) for name in study_names()]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and write the file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pairsearch.search.measure.grid",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--output", type=Path, default=Path("bench.json"), help="file to write or to add to")
+    parser.add_argument(
+        "--each", type=int, default=EACH, help="trials of each third of a stratum, at least 2"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random sample")
+    parser.add_argument(
+        "--quick", action="store_true", help="one fold of each trial, whose time stands for all"
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, default=os.environ.get("PAIRSEARCH_DATA"), help="torchvision root of MNIST"
+    )
+    options = parser.parse_args(arguments)
+    if options.each < EACH:
+        parser.error(f"argument --each: {options.each} given; expected at least {EACH}")
+    torch.set_num_threads(1)
+    random = np.random.default_rng(options.seed)
+    try:
+        source, reason = resolve("auto", options.data_dir and Path(options.data_dir), download=False)
+        # A file of another kind is refused now, and not when all is measured.
+        write(options.output, [], describe_machine())
+    except ValueError as error:
+        parser.error(str(error))
+    say(f"data: {reason}")
+    parts = draw(studies_to_measure(), options.each, random)
+    before = max(sgemm_gflops().values())
+    trials = measure(parts, source, 1 if options.quick else None, random)
+    gflops = fmean([before, max(sgemm_gflops().values())])
+    section = summary(parts, trials, gflops)
+    for line in report(section):
+        say(line)
+    about = {"data": source.name, "seed": options.seed, "whole_trials": not options.quick}
+    write(options.output, [], {"grid": about | section})
+    say(f"written: {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What published results say about themselves: facts for the files' metadata, and a README for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pairsearch.search.cli.tables import TableRow
+from pairsearch.search.measure.published.columns import TABLES
+from pairsearch.search.measure.published.reading import Reading, Work
+from pairsearch.search.provenance import package_version
+from pairsearch.search.results.export_columns import ColumnTable
+from pairsearch.search.results.formatting import duration, spread
+from pairsearch.studies.configuration import describe
+
+MADE_BY = "pairsearch reproduce"
+WRITTEN_BY = "python -m pairsearch.search.measure.published --write studies/results"
+CHECKED_BY = "python -m pairsearch.search.measure.published --check 20"
+
+
+def facts(reading: Reading) -> dict[str, str]:
+    """What every file's metadata holds; the same database gives the same text."""
+    first = reading.studies[0]
+    return {
+        "program": f"pairsearch {package_version('pairsearch')}",
+        "training_version": str(first.training_version),
+        "data": f"{first.source_name} {first.source_fingerprint}",
+        "definitions": json.dumps(
+            {one.name: one.definition.model_dump(mode="json") for one in reading.studies}
+        ),
+        "provenance": json.dumps(provenance(reading.work)),
+        "made_by": MADE_BY,
+        "written_by": WRITTEN_BY,
+        "checked_by": CHECKED_BY,
+    }
+
+
+def provenance(work: Sequence[Work]) -> dict[str, Any]:
+    """Who computed the results, with what, when, and in how much time; times are UTC, seconds real time."""
+    search = [one for one in work if one.started is not None]
+    start = min((one.started for one in search if one.started is not None), default=0.0)
+    searched = max((one.finished for one in search), default=start)
+    end = max((one.finished for one in work), default=start)
+
+    def several(name: str) -> list[str]:
+        return sorted({one.origin.get(name, "unknown") for one in work})
+
+    return {
+        "processors": several("processor"),
+        "versions": several("versions"),
+        "git_commits": several("git_commit"),
+        "backends": several("backend"),
+        "first_start": _utc(start),
+        "last_finish": _utc(end),
+        "seconds_from_first_start_to_last_finish": end - start,
+        "seconds_of_the_search": searched - start,
+        "seconds_of_training_in_the_search": sum(one.seconds for one in search),
+        "seconds_of_training_in_the_evaluation": sum(one.seconds for one in work if one.started is None),
+        "worker_processes": len({one.worker for one in search}),
+        "workers_at_once": _most_at_once(search),
+    }
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(round(seconds), UTC).isoformat()
+
+
+def _most_at_once(search: Iterable[Work]) -> int:
+    """The most configurations that were in training at one moment."""
+    # At equal times an end, -1, comes before a start.
+    events = sorted(event for one in search for event in ((one.started or 0.0, 1), (one.finished, -1)))
+    now = most = 0
+    for _, change in events:
+        now += change
+        most = max(most, now)
+    return most
+
+
+def readme(reading: Reading, rows: dict[str, int]) -> str:
+    """The README of the folder, in Markdown.
+
+    Args:
+        rows: of each table, by name.
+    """
+    known = provenance(reading.work)
+    studies = ", ".join(f"{one.name} ({_count(reading, one.name)} configurations)" for one in reading.studies)
+    first = reading.studies[0]
+    parts = [
+        "# Results",
+        f"Studies: {studies}. Data: {first.source_name}, SHA-256 `{first.source_fingerprint}`. "
+        f"Training version {first.training_version}. This folder is written by a program; nothing in it is edited "
+        "by hand.",
+        "```sh\n"
+        f"{MADE_BY}    # trains all of it into a database; told again, it goes on where it was\n"
+        f"{WRITTEN_BY}    # writes this folder from the database\n"
+        f"{CHECKED_BY}    # trains a random sample again and demands the same bits\n"
+        "```",
+        "Each table is read in one line; the ten configurations with the lowest mean validation loss, for example:",
+        "```python\n"
+        "import pandas\n"
+        'folds = pandas.read_parquet("folds.parquet")\n'
+        'print(folds.groupby(["study", "configuration"]).val_loss.mean().nsmallest(10))\n'
+        "```",
+        "## Where they come from",
+        "\n".join(
+            [
+                f"* processor: {'; '.join(known['processors'])}",
+                f"* versions: {'; '.join(known['versions'])}",
+                f"* commit: {', '.join(known['git_commits'])}",
+                f"* backend: {', '.join(known['backends'])}",
+                f"* from {known['first_start']} to {known['last_finish']}: "
+                f"{duration(known['seconds_from_first_start_to_last_finish'])}, of which the search "
+                f"{duration(known['seconds_of_the_search'])}",
+                f"* workers at once: {known['workers_at_once']}; time of training, summed over configurations: "
+                f"{duration(known['seconds_of_training_in_the_search'])}, over rounds: "
+                f"{duration(known['seconds_of_training_in_the_evaluation'])}",
+            ]
+        ),
+        "## Table 1",
+        "Errors in per cent, mean ± sample standard deviation over the rounds of the final evaluation.",
+        _markdown(
+            ("model", "chosen by", "configuration", "n", "train", "test"), map(_table_1_row, reading.table_1)
+        ),
+        "## Tables",
+        "A missing value is null. Numbers keep every bit; units and meanings are metadata of the columns too.",
+        *(_described(table, rows[table.name]) for table in TABLES),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _count(reading: Reading, study: str) -> int:
+    return len({row["configuration"] for row in reading.folds if row["study"] == study})
+
+
+def _table_1_row(row: TableRow) -> tuple[str, ...]:
+    found = row.evaluated
+    configuration = describe(row.params)
+    return (
+        row.definition.name, row.chosen_by, configuration, str(found.rounds), spread(found.train_error),
+        spread(found.test_error),
+    )  # fmt: skip
+
+
+def _described(table: ColumnTable, rows: int) -> str:
+    columns = [(f"`{column.name}`", column.kind, column.unit, column.meaning) for column in table.columns]
+    return f"`{table.name}.parquet`, {rows:,} rows: a row is {table.row}.\n\n" + _markdown(
+        ("column", "type", "unit", "meaning"), columns
+    )
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,203 @@
+"""Trains a random sample of published results again and demands the same bits."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pairsearch.data.sources import Source, resolve
+from pairsearch.models.training import TRAINING_VERSION
+from pairsearch.search.database.states import State
+from pairsearch.search.errors import InputError, WorkError
+from pairsearch.search.evaluation.rounds import Request, train_rounds
+from pairsearch.search.measure.published.columns import CURVE_FIGURES, FOLD_FIGURES, ROUND_FIGURES
+from pairsearch.search.measure.published.reading import fold_figures, mean_curves
+from pairsearch.search.measure.published.results import Published, Rows, load
+from pairsearch.search.provenance import processor
+from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.studies.definition import read, shipped
+
+ROUNDS = 2
+"""Rounds of the final evaluation that a check trains again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A published configuration, or one of its rounds, to be trained again."""
+
+    study: str
+    key: str
+    round: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What training again gave: one line, and whether the bits are the published ones."""
+
+    line: str
+    same: bool
+
+
+def draw(published: Published, count: int, seed: int) -> list[Task]:
+    """A random sample: as many configurations of each study as of another, and two rounds; the longest first.
+
+    Args:
+        count: configurations in all; those that failed or were pruned are not drawn.
+    """
+    random = np.random.default_rng(seed)
+    by_study = {
+        study: [
+            Task(study, key)
+            for (owner, key), rows in published.folds.items()
+            if owner == study and rows[0]["state"] in (State.FINISHED, State.DIVERGED)
+        ]
+        for study in random.permutation(list(published.definitions))
+    }
+    shuffled = [[tasks[index] for index in random.permutation(len(tasks))] for tasks in by_study.values()]
+    # One of each study in turn, until there are enough or none is left.
+    in_turn = [
+        tasks[place] for place in range(max(map(len, shuffled))) for tasks in shuffled if place < len(tasks)
+    ]
+    configurations = sorted(
+        in_turn[:count], key=lambda task: -published.folds[task.study, task.key][0]["seconds"]
+    )
+    stored = [
+        Task(*of, row["round"])
+        for of, rows in published.rounds.items()
+        if of in published.folds
+        for row in rows
+    ]
+    chosen = random.permutation(len(stored))[: min(ROUNDS, count)]
+    return configurations + [stored[index] for index in chosen]
+
+
+class Checker:
+    """Trains published results again on the data that they name, `threads` folds at a time."""
+
+    def __init__(self, published: Published, source: Source, threads: int = 1) -> None:
+        self.published = published
+        self._threads = threads
+        self._source = source
+        self._objectives: dict[str, CrossValidation] = {}
+
+    def __call__(self, task: Task) -> Finding:
+        """Train again what a task names, and compare."""
+        rows = self.published.folds[task.study, task.key]
+        if task.round is None:
+            what, origin = f"{task.study} {task.key}", rows[0]["processor"]
+            differences = self._configuration(task, rows)
+        else:
+            what = f"{task.study} {task.key}, round {task.round}"
+            (row,) = [
+                row for row in self.published.rounds[task.study, task.key] if row["round"] == task.round
+            ]
+            origin, differences = row["processor"], self._round(task, row)
+        if not differences:
+            return Finding(f"{what}: the same bits", same=True)
+        where = f"trained here on {processor()}, published from {origin}"
+        return Finding(f"{what}: OTHER BITS: {'; '.join(differences)}; {where}", same=False)
+
+    def _configuration(self, task: Task, rows: Rows) -> list[str]:
+        definition = self.published.definitions[task.study]
+        if task.study not in self._objectives:
+            self._objectives[task.study] = CrossValidation(definition, self._source, threads=self._threads)
+        outcome = self._objectives[task.study](self.published.configuration(task.study, task.key))
+        if outcome is None:
+            raise WorkError(f"{task.study} {task.key}: the training ended without a result")
+        differences = []
+        if outcome.state != rows[0]["state"]:
+            differences.append(f"{outcome.state} here, {rows[0]['state']} published")
+        differences += _compared("fold", FOLD_FIGURES, fold_figures(outcome), rows)
+        curves = self.published.curves[task.study, task.key]
+        # From the first epoch that differs on, most do.
+        differences += _compared("means of epoch", CURVE_FIGURES, mean_curves(outcome), curves)[:1]
+        return differences
+
+    def _round(self, task: Task, row: dict[str, object]) -> list[str]:
+        assert task.round is not None, "a task of a round"  # noqa: S101
+        definition = self.published.definitions[task.study]
+        request = Request(self.published.configuration(task.study, task.key), (task.round,))
+        (trained,) = train_rounds(definition, self._source, request)
+        ours = trained.final | {"round": task.round, "diverged_epoch": trained.diverged}
+        return _compared("round", ROUND_FIGURES, [ours], [row])
+
+
+def _compared(what: str, names: Sequence[str], ours: Rows, published: Rows) -> list[str]:
+    """A text for each row that differs, with the first figure that does.
+
+    Args:
+        what: its last word is the column that numbers the rows.
+    """
+    if len(ours) != len(published):
+        return [f"{what}: {len(ours)} here, {len(published)} published"]
+    differences = []
+    for mine, theirs in zip(ours, published, strict=True):
+        number = what.rpartition(" ")[2]
+        for name in (number, *names):
+            if _bits(mine[name]) != _bits(theirs[name]):
+                differences.append(
+                    f"{what} {theirs[number]} ({name} {mine[name]!r} here, {theirs[name]!r} published)"
+                )
+                break
+    return differences
+
+
+def _bits(figure: object) -> object:
+    return struct.pack("<d", figure) if isinstance(figure, float) else figure
+
+
+def checker(folder: Path, data_dir: Path | None, threads: int = 1) -> Checker:
+    """What checks the results of a folder, with the data that they name.
+
+    Raises:
+        InputError, DataError: results or data are missing or damaged, or would not give the published bits.
+    """
+    published = load(folder)
+    # First, before anybody downloads data in vain.
+    _refuse(folder, _other_program(published))
+    source, _ = resolve(published.source_name, data_dir)
+    if source.fingerprint != published.fingerprint:
+        there, here = published.fingerprint[:12], source.fingerprint[:12]
+        _refuse(folder, [f"their data are {published.source_name} {there} and those here are {here}"])
+    return Checker(published, source, threads)
+
+
+def _other_program(published: Published) -> list[str]:
+    """What the published bits depend on and is otherwise in this program."""
+    found = []
+    if published.training_version != TRAINING_VERSION:
+        found.append(
+            f"their training version is {published.training_version}, this program's {TRAINING_VERSION}"
+        )
+    known = shipped()
+    for study, definition in published.definitions.items():
+        held = definition.results_depend_on
+        given = read(known[study]).results_depend_on if study in known else held
+        found += [
+            f"{name} of study {study} is {held.get(name)!r} there and {given.get(name)!r} in the shipped definition"
+            for name in sorted(held.keys() | given.keys())
+            if held.get(name) != given.get(name)
+        ]
+    return found
+
+
+def _refuse(folder: Path, differences: Sequence[str]) -> None:
+    if differences:
+        raise InputError(f"the results in {folder} cannot be checked here: {'; '.join(differences)}")
+
+
+def check(folder: Path, data_dir: Path | None, count: int, seed: int, threads: int = 1) -> Iterator[Finding]:
+    """Train a random sample again, as `draw` gives it; findings in its order.
+
+    Args:
+        threads: folds trained at a time; the figures do not depend on it.
+
+    Raises:
+        InputError, DataError: as for `checker`; before anything is trained.
+    """
+    check_one = checker(folder, data_dir, threads)
+    yield from map(check_one, draw(check_one.published, count, seed))

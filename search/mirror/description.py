@@ -1,0 +1,141 @@
+"""What Optuna's study says about itself to those who meet it in optuna-dashboard: attributes, and a note in Markdown.
+
+The note is stored as optuna-dashboard stores one (`optuna_dashboard.save_note`): in the study's system attributes, its
+text in pieces under `dashboard:note_str:N`, a version that counts up under `dashboard:note_ver`. So it needs no
+optuna-dashboard where studies are made. A note that a person has changed is theirs and is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.storages import RDBStorage
+
+from pairsearch.studies.definition import Definition
+
+NOTE_VERSION = "dashboard:note_ver"
+NOTE_PIECE = "dashboard:note_str:"
+# What it calls the axis of the values. Optuna's own metric names would also rename the column of its data frames.
+OBJECTIVE_NAMES = "dashboard:objective_names"
+# optuna-dashboard's own limit for the attribute that holds a piece.
+PIECE_LENGTH = 2045
+# SHA-256 of the note that was written here last: another note in its place is a person's.
+OURS = "pairsearch:note_sha256"
+LONGEST_TITLE = 200
+
+TRIALS = """\
+## How to read it
+
+* The **value** of a trial is the mean {metric} over the folds after the last epoch; lower is better. The intermediate
+  values are the same mean after earlier epochs.
+* **Complete**: a result. **Pruned**: a loss became NaN or infinite (diverged), or the pruner stopped it; that is a
+  result too. **Fail**: an attempt without a result, of a worker that was stopped or died or raised an exception; the
+  configuration was tried again, or the reason is in `failed_reason`.
+* User attributes of a trial: `configuration` is its key in pairsearch's tables, `folds` has the figures of each fold,
+  `provenance` the versions and the processor that computed it.
+
+pairsearch's own tables decide what is searched: look here, but do not add, change or delete trials. All figures:
+`pairsearch export {name}`; the verdict over fresh rounds: `pairsearch evaluate {name}`.
+"""
+
+
+def describe_study(
+    storage: RDBStorage, study_id: int, definition: Definition, source: tuple[str, str]
+) -> None:
+    """Write attributes and note, or bring them up to date with a definition that has changed.
+
+    Args:
+        source: name and fingerprint of the data.
+    """
+    facts = {
+        "title": definition.title,
+        "architecture": definition.architecture,
+        "protocol": protocol(definition),
+        "metric": f"mean {definition.metric} over folds after the last epoch",
+        "data": f"{source[0]} {source[1][:12]}",
+        "definition": definition.fingerprint[:12],
+    }
+    held = storage.get_study_user_attrs(study_id)
+    for key, value in facts.items():
+        if held.get(key) != value:
+            storage.set_study_user_attr(study_id, key, value)
+    storage.set_study_system_attr(study_id, OBJECTIVE_NAMES, [definition.metric])
+    _write_note(storage, study_id, note(definition, source))
+
+
+def protocol(definition: Definition) -> str:
+    """How a configuration is validated, in a few words."""
+    return f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs"
+
+
+def note(definition: Definition, source: tuple[str, str]) -> str:
+    """The note of a study, in Markdown."""
+    lines = [f"# {escaped(definition.name)}", ""]
+    if definition.title.strip():
+        lines += [escaped(definition.title), ""]
+    lines += [
+        "A grid search by pairsearch: given two 14×14 images of digits, is the first digit at most the second?",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| architecture | {escaped(definition.architecture)}, optimiser {escaped(definition.optimiser)} |",
+        f"| protocol | {protocol(definition)}, {definition.sample_size} pairs |",
+        f"| data | {escaped(source[0])}, SHA-256 {escaped(source[1][:12])}... |",
+        f"| configurations | {len(definition.grid.configurations())}, sampler {definition.sampler}, "
+        f"pruner {definition.pruner} |",
+        f"| seed | {definition.seed} |",
+        f"| definition | {definition.fingerprint[:12]}... |",
+        "",
+        "## Grid",
+        "",
+        "| parameter | values |",
+        "|---|---|",
+    ]
+    lines += [
+        f"| {escaped(name)} | {', '.join(f'{value:g}' for value in values)} |"
+        for name, values in definition.grid.choices.items()
+    ]
+    loss = {"val_loss": "validation loss (cross entropy)", "val_error": "validation error (a fraction)"}
+    reading = TRIALS.format(metric=loss[definition.metric], name=definition.name)
+    return "\n".join([*lines, "", reading])
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is: one line, no markup, HTML, link or control character, not too long."""
+    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    if len(line) > LONGEST_TITLE:
+        line = line[: LONGEST_TITLE - 1] + "…"
+    if re.search(r"://|www\.|@", line, re.IGNORECASE):
+        # Addresses become links even where every character is escaped, but not in code.
+        fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+        return f"{fence} {line} {fence}"
+    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", line)
+
+
+def stored_note(attributes: Mapping[str, Any]) -> str:
+    """The note among a study's system attributes; empty where there is none."""
+    pieces = sum(key.startswith(NOTE_PIECE) for key in attributes)
+    return "".join(str(attributes.get(f"{NOTE_PIECE}{index}", "")) for index in range(pieces))
+
+
+def _write_note(storage: RDBStorage, study_id: int, body: str) -> None:
+    attributes = storage.get_study_system_attrs(study_id)
+    before = stored_note(attributes)
+    if before == body or (before and attributes.get(OURS) != _digest(before)):
+        return
+    pieces = [body[start : start + PIECE_LENGTH] for start in range(0, len(body), PIECE_LENGTH)]
+    old = sum(key.startswith(NOTE_PIECE) for key in attributes)
+    pieces += [""] * (old - len(pieces))
+    storage.set_study_system_attr(study_id, OURS, _digest(body))
+    for index, piece in enumerate(pieces):
+        storage.set_study_system_attr(study_id, f"{NOTE_PIECE}{index}", piece)
+    storage.set_study_system_attr(study_id, NOTE_VERSION, int(attributes.get(NOTE_VERSION, 0)) + 1)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -1,0 +1,122 @@
+"""Makes Optuna's study anew from the ledger, as far as somebody deleted it: the study, trials, all tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Row, and_, or_, select, update
+
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import COVERED, State
+from pairsearch.search.database.tables import configurations
+from pairsearch.search.database.tables import studies as study_rows
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.rows import read_outcome
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.mirror.contents import FAILED_REASON, attributes_of, reports_of, state_of
+from pairsearch.search.mirror.description import describe_study
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.study import create_optuna_study, distributions, translated
+from pairsearch.studies.configuration import PARAMETERS, Configuration
+
+# Trials that are written in one transaction.
+CHUNK = 200
+columns = configurations.c
+
+
+def restore(database: Database, storage: TrialStorage, study: StoredStudy) -> int:
+    """Give each result of the ledger its trial, and the study itself; returns how many trials were added.
+
+    The caller holds the creation lock. A call that is cut off is completed by the next one. Attempts that gave no
+    result are not in the ledger: of those that were deleted, only the reason of a configuration that failed comes back.
+
+    Raises:
+        StudyError: Optuna has a study of that name that is not ours.
+    """
+    with translated(database):
+        storage.make_tables()
+    optuna_study_id = create_optuna_study(database, storage, study.name, restoring=True)
+    with translated(database):
+        describe_study(
+            storage, optuna_study_id, study.definition, (study.source_name, study.source_fingerprint)
+        )
+        trials = storage.get_all_trials(optuna_study_id, deepcopy=False)
+    carrying = {
+        trial.user_attrs.get("claim"): trial._trial_id for trial in trials if trial.state != TrialState.FAIL
+    }
+    failed = {trial.user_attrs.get("configuration") for trial in trials if trial.state == TrialState.FAIL}
+    with database.read() as connection:
+        rows = connection.execute(
+            select(configurations)
+            .where(
+                columns.study_id == study.id,
+                or_(
+                    and_(columns.state.in_(COVERED), columns.claim.is_not(None)),
+                    columns.state == State.FAILED,
+                ),
+            )
+            .order_by(columns.started_at, columns.finished_at, columns.id)
+        ).all()
+    lost = [
+        row
+        for row in rows
+        if (row.key not in failed if row.state == State.FAILED else row.claim not in carrying)
+    ]
+    for start in range(0, len(lost), CHUNK):
+        chunk = lost[start : start + CHUNK]
+        with database.read() as connection:
+            templates = [_template(study, row, read_outcome(connection, row)) for row in chunk]
+        with translated(database):
+            ids = storage.add_trials(optuna_study_id, templates)
+        carrying |= {row.claim: trial_id for row, trial_id in zip(chunk, ids, strict=True)}
+    with database.write() as connection:
+        for row in rows:
+            trial_id = carrying.get(row.claim)
+            if row.state in COVERED and row.trial_id != trial_id:
+                connection.execute(
+                    update(configurations)
+                    .where(columns.id == row.id, columns.claim == row.claim)
+                    .values(trial_id=trial_id)
+                )
+        # Last: until then the study counts as one that is to be restored.
+        connection.execute(
+            update(study_rows).where(study_rows.c.id == study.id).values(optuna_study_id=optuna_study_id)
+        )
+    return len(lost)
+
+
+def _template(study: StoredStudy, row: Row[Any], outcome: Outcome | None) -> FrozenTrial:
+    """The trial as the worker would have left it."""
+    configuration = Configuration.of(
+        {name: value for name in PARAMETERS if (value := getattr(row, name)) is not None}
+    )
+    notes: dict[str, Any] = {"configuration": row.key}
+    if outcome is None:
+        notes[FAILED_REASON] = row.reason
+    else:
+        notes |= {
+            "claim": row.claim,
+            "worker": row.worker,
+            "provenance": dict(outcome.provenance),
+            **attributes_of(outcome),
+        }
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=TrialState.FAIL if outcome is None else state_of(outcome),
+        value=None if outcome is None else outcome.value,
+        datetime_start=_local(row.finished_at if row.started_at is None else row.started_at),
+        datetime_complete=_local(row.finished_at),
+        params=configuration.params,
+        distributions=distributions(study.choices),
+        user_attrs=notes,
+        system_attrs={},
+        intermediate_values={} if outcome is None else reports_of(study.definition, outcome),
+    )
+
+
+def _local(seconds: float | None) -> datetime | None:
+    # Optuna's convention: local time without a zone.
+    return None if seconds is None else datetime.fromtimestamp(seconds)

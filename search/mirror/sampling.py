@@ -1,0 +1,101 @@
+"""Optuna's samplers and pruners, asked on behalf of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import optuna
+
+from pairsearch.search.mirror.study import LostTrialError, distributions, watched
+from pairsearch.search.mirror.trials import Mirror
+from pairsearch.studies.configuration import Configuration, Value
+
+
+class Sampler:
+    """Asks Optuna's sampler for the next configuration, where a definition names one other than `grid`."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self.mirror = mirror
+        self._choices = mirror.study.choices
+        mirror.mend()
+        self.optuna_study = self._load()
+
+    def _load(self) -> optuna.Study:
+        mirror, definition = self.mirror, self.mirror.study.definition
+        samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+            "tpe": lambda: optuna.samplers.TPESampler(constant_liar=True),
+            "random": optuna.samplers.RandomSampler,
+            "gp": optuna.samplers.GPSampler,
+        }
+        with watched(mirror.database, mirror.study.name):
+            return optuna.load_study(
+                study_name=mirror.study.name,
+                storage=mirror.storage,
+                sampler=samplers[definition.sampler](),
+                pruner=optuna.pruners.NopPruner(),
+            )
+
+    def ask(self) -> tuple[int, Configuration]:
+        """A new trial in state RUNNING, and the configuration that it proposes."""
+        choices = self.mirror.choices()
+        self.mirror.mend()
+        if choices != self._choices or self.mirror.study.optuna_study_id != self.optuna_study._study_id:
+            # The grid has grown, or the study was deleted and is another one now. Optuna remembers what the choices
+            # were, in its session and in the study.
+            self.mirror.storage.remove_session()
+            self.optuna_study, self._choices = self._load(), choices
+        with watched(self.mirror.database, self.mirror.study.name):
+            trial = self.optuna_study.ask(distributions(choices))
+            params: dict[str, Value] = trial.params
+            return trial._trial_id, Configuration.of(params)
+
+    def answer(self, trial_id: int, configuration: Configuration) -> None:
+        """Close a trial whose configuration is not free: with its result where there is one, else as FAIL."""
+        outcome = self.mirror.ledger.outcome(configuration.key)
+        mirror = self.mirror
+        if not mirror.holds(trial_id):
+            return
+        with suppress(LostTrialError), watched(mirror.database, mirror.study.name):
+            mirror.storage.set_trial_user_attr(trial_id, "configuration", configuration.key)
+            mirror.storage.set_trial_user_attr(trial_id, "answered_from_ledger", outcome is not None)
+        if outcome is None:
+            self.mirror.abandon(trial_id, "its configuration is in another worker's hands, or failed")
+        else:
+            self.mirror.finish(trial_id, outcome)
+
+
+class Pruner:
+    """Asks Optuna's pruner whether a trial may stop early."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        kind = mirror.study.definition.pruner
+        pruners = {"none": optuna.pruners.NopPruner, "median": optuna.pruners.MedianPruner}
+        self.mirror = mirror
+        self.active = kind != "none"
+        self._pruner = (
+            optuna.pruners.HyperbandPruner(max_resource=mirror.study.definition.epochs)
+            if kind == "hyperband"
+            else pruners[kind]()
+        )
+        mirror.mend()
+        self._load()
+
+    def _load(self) -> None:
+        with watched(self.mirror.database, self.mirror.study.name):
+            self.optuna_study = optuna.load_study(
+                study_name=self.mirror.study.name, storage=self.mirror.storage, pruner=self._pruner
+            )
+
+    def should_prune(self, trial_id: int) -> bool:
+        """Whether the reports so far are poor enough to stop."""
+        # A trial that was deleted has no reports left to be judged by.
+        if not self.active or not self.mirror.holds(trial_id):
+            return False
+        mirror, name = self.mirror, self.mirror.study.name
+        with suppress(LostTrialError), watched(mirror.database, name):
+            if self.optuna_study._study_id != mirror.storage.get_study_id_from_name(name):
+                self._load()
+            pruned: bool = optuna.trial.Trial(self.optuna_study, trial_id).should_prune()
+            return pruned
+        return False

@@ -1,0 +1,242 @@
+"""Optuna's view of a study: every claim of the ledger as a trial, mirrored so that the dashboard can read it.
+
+The ledger is the truth. A trial carries its claim's token as a user attribute, so that a trial which a dead worker
+left RUNNING can be told from a live one and mended from the ledger, by any worker (`Mirror.reconcile`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
+
+from pairsearch.search.database.connection import Database, limit_transaction, tune_sqlite
+from pairsearch.search.database.states import COVERED, State
+from pairsearch.search.errors import StorageError
+from pairsearch.search.ledger.configurations import Claim, Ledger
+from pairsearch.search.ledger.outcome import Outcome, finite
+from pairsearch.search.ledger.studies import Choices, StoredStudy, get_study, read_choices
+from pairsearch.search.mirror.contents import FAILED_REASON, attributes_of, reports_of, state_of
+from pairsearch.search.mirror.presence import mirrored
+from pairsearch.search.mirror.restoring import restore
+from pairsearch.search.mirror.storage import Held, RunningTrial, TrialStorage
+from pairsearch.search.mirror.study import (
+    FinishedTrialError,
+    LostTrialError,
+    distributions,
+    translated,
+    watched,
+)
+
+
+def open_storage(database: Database) -> TrialStorage:
+    """Optuna's storage in the same database; makes its tables where they are missing.
+
+    The caller that may be the first holds `Database.creation_lock`.
+
+    Raises:
+        StorageError: Optuna's tables are of another version than the installed Optuna expects.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = database.url.render_as_string(hide_password=False)
+    with translated(database):
+        # Making the tables takes a second connection beside the one that asks. So would Optuna's check of their
+        # version: where connections are few, as behind PgBouncer, workers that start at once would each hold one
+        # and wait for another. Hence the same check here, with one at a time.
+        storage = TrialStorage(
+            url, engine_kwargs=database.engine_options(overflow=1), skip_compatibility_check=True
+        )
+        found, expected = storage.get_current_version(), storage.get_head_version()
+    if found != expected:
+        storage.engine.dispose()
+        raise StorageError(
+            f"database {database.label} has Optuna tables of version {found}, where Optuna {optuna.__version__} has "
+            f"{expected}: install the other Optuna, or let `optuna storage upgrade` change the tables"
+        )
+    if database.is_sqlite:
+        event.listen(storage.engine, "connect", tune_sqlite)
+        storage.engine.dispose()  # connections made before the listener
+    else:
+        event.listen(storage.engine, "begin", limit_transaction)
+    return storage
+
+
+class Mirror:
+    """The trials of one study in Optuna's tables.
+
+    Methods raise as `search.database.connection.Database.write` does.
+    """
+
+    def __init__(self, database: Database, storage: TrialStorage, study: StoredStudy, ledger: Ledger) -> None:
+        self.database = database
+        self.storage = storage
+        self.study = study
+        self.ledger = ledger
+        # The claims of trials by their ids, by which they are found again to be theirs.
+        self._claims: dict[int, str] = {}
+
+    def mend(self) -> int:
+        """Restore from the ledger what others deleted of Optuna's study; returns how many trials.
+
+        Raises:
+            StudyError: Optuna has another study of that name.
+        """
+        if mirrored(self.database, self.study):
+            restored = 0
+        else:
+            with self.database.creation_lock():
+                restored = restore(self.database, self.storage, self.study)
+        found = get_study(self.database, self.study.name).optuna_study_id
+        self.study = dataclasses.replace(self.study, optuna_study_id=found)
+        return restored
+
+    def start(self, claim: Claim, provenance: Mapping[str, str]) -> int:
+        """Add the trial of a claim in state RUNNING, with its parameters, and return Optuna's id of it."""
+        template = FrozenTrial(
+            number=-1,
+            trial_id=-1,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.now(),  # Optuna's convention: local time without a zone
+            datetime_complete=None,
+            params=claim.configuration.params,
+            distributions=distributions(self.study.choices),
+            user_attrs={
+                "configuration": claim.configuration.key,
+                "claim": claim.token,
+                "worker": claim.worker,
+                "provenance": dict(provenance),
+            },
+            system_attrs={},
+            intermediate_values={},
+        )
+        try:
+            trial_id = self._add(template)
+        except LostTrialError:
+            self.mend()
+            trial_id = self._add(template)
+        self._claims[trial_id] = claim.token
+        self.ledger.attach(claim, trial_id)
+        return trial_id
+
+    def _add(self, template: FrozenTrial) -> int:
+        with watched(self.database, self.study.name):
+            return self.storage.start_trial(
+                self.study.name,
+                template,
+                lambda connection: distributions(read_choices(connection, self.study.id)),
+            )
+
+    def holds(self, trial_id: int) -> bool:
+        """Whether a trial is still there and the one that it was."""
+        try:
+            with watched(self.database, self.study.name):
+                return self.storage.holds(trial_id, self._held(trial_id))
+        except LostTrialError:
+            return False
+
+    def _held(self, trial_id: int) -> Held:
+        return Held(self.study.name, self._claims.get(trial_id))
+
+    def choices(self) -> Choices:
+        """The values of each hyperparameter, those that the grid gained since the worker started among them."""
+        with self.database.read() as connection:
+            return read_choices(connection, self.study.id)
+
+    def adopt(self, claim: Claim, trial_id: int, provenance: Mapping[str, str]) -> None:
+        """Bind a trial that a sampler asked for to the claim of its configuration."""
+        # Where it was deleted, its result is mirrored at the end (`_close`).
+        if self.holds(trial_id):
+            with suppress(LostTrialError), watched(self.database, self.study.name):
+                self.storage.set_trial_user_attr(trial_id, "configuration", claim.configuration.key)
+                self.storage.set_trial_user_attr(trial_id, "worker", claim.worker)
+                self.storage.set_trial_user_attr(trial_id, "provenance", dict(provenance))
+                self.storage.set_trial_user_attr(trial_id, "claim", claim.token)
+        self._claims[trial_id] = claim.token
+        self.ledger.attach(claim, trial_id)
+
+    def report(self, trial_id: int, epoch: int, value: float) -> None:
+        """Report the mean over folds after an epoch; one that is not finite is left out."""
+        if finite(value) is not None:
+            # A trial whose lease was lost, or whose result is in the ledger, may have been closed by another worker.
+            # One that was deleted is mirrored at the end.
+            with (
+                suppress(FinishedTrialError, LostTrialError),
+                watched(self.database, self.study.name),
+            ):
+                self.storage.report(trial_id, epoch, float(value), self._held(trial_id))
+
+    def finish(self, trial_id: int, outcome: Outcome, reported: frozenset[int] = frozenset()) -> None:
+        """Tell Optuna a result: COMPLETE with its value, or PRUNED with the reason.
+
+        Args:
+            reported: epochs whose mean was reported while training.
+        """
+        reports = reports_of(self.study.definition, outcome, reported)
+        self._close(trial_id, state_of(outcome), outcome.value, attributes_of(outcome), reports)
+
+    def abandon(self, trial_id: int, reason: str) -> None:
+        """Close the trial of an attempt that gave no result: FAIL, with the reason."""
+        self._close(trial_id, TrialState.FAIL, None, {FAILED_REASON: reason}, {})
+
+    def _close(
+        self,
+        trial_id: int,
+        state: TrialState,
+        value: float | None,
+        user_attrs: Mapping[str, Any],
+        reports: Mapping[int, float],
+    ) -> None:
+        held = self._held(trial_id)
+        try:
+            # Another worker may have mended it first.
+            with suppress(FinishedTrialError), watched(self.database, self.study.name):
+                self.storage.close_trial(trial_id, state, value, user_attrs, reports, held)
+        except LostTrialError:
+            # A result is in the ledger by now.
+            self.mend()
+        self._claims.pop(trial_id, None)
+
+    def running(self) -> list[RunningTrial]:
+        """The trials in state RUNNING."""
+        with watched(self.database, self.study.name):
+            return self.storage.running_trials(self.study.optuna_study_id)
+
+    def reconcile(self) -> int:
+        """Mend the trials that dead workers left RUNNING, and what others deleted; returns how many.
+
+        A trial is alive only while the ledger's row holds its claim. The trial is read before the row, and a
+        claim is in the ledger before its trial exists, so a live trial is never mistaken for a dead one.
+        """
+        mended = self.mend()
+        for trial in self.running():
+            key, token = trial.attributes.get("configuration"), trial.attributes.get("claim")
+            if isinstance(token, str):
+                self._claims[trial.trial_id] = token
+            if token is None:
+                if not self._abandoned_before_claim(trial):
+                    continue
+                self.abandon(trial.trial_id, "its worker ended before it claimed the configuration")
+            else:
+                state, outcome = self.ledger.result_of(str(key), str(token), trial.trial_id)
+                if state == State.RUNNING:
+                    continue
+                if outcome is not None and state in COVERED:
+                    self.finish(trial.trial_id, outcome, trial.reported)
+                else:
+                    self.abandon(
+                        trial.trial_id, "its worker ended or lost its lease: the configuration went back"
+                    )
+            mended += 1
+        return mended
+
+    def _abandoned_before_claim(self, trial: RunningTrial) -> bool:
+        # Only a sampler's trial exists before its claim, for milliseconds.
+        age = datetime.now() - (trial.started or datetime.now())
+        return age.total_seconds() > self.ledger.lease_seconds

@@ -1,6 +1,0 @@
-"""Results to be published: a finished database as three Parquet tables, which anybody can train again and compare.
-
-Data flow one way: `reading` (a complete database into rows) → `writing` (Parquet files and their README, by `columns`
-and `about`); `results` reads the files back, `checking` trains a sample of them again. `python -m search.published` is
-the program.
-"""

@@ -1,0 +1,1 @@
+"""What is read back from the database: progress, rankings, evaluations, exports."""

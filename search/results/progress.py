@@ -1,0 +1,123 @@
+"""How far studies are: configurations by state, the best so far, what failed; how those ended that gave no figure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from pairsearch.search.database.clock import now
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import COVERED, State
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.redaction import conceal
+from pairsearch.search.results.ranking import Ranked, columns, ranked_within
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a study is, over its first `limit` configurations where there is a limit."""
+
+    study: str
+    metric: str
+    total: int
+    counts: dict[str, int]
+    """Configurations by state."""
+    best: Ranked | None
+    failures: dict[str, str]
+    """Reason by key of the configurations that failed."""
+    recent_per_minute: float
+    """Configurations that got a result in the last minute of the database's clock."""
+
+    def count(self, *states: State) -> int:
+        """How many configurations are in one of the states."""
+        return sum(self.counts.get(state, 0) for state in states)
+
+    @property
+    def covered(self) -> int:
+        """Configurations that have a result: finished, diverged or pruned."""
+        return self.count(*COVERED)
+
+    @property
+    def open(self) -> int:
+        """Configurations that are still to be finished."""
+        return self.count(State.PENDING, State.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How configurations of which none is finished ended."""
+
+    counts: Mapping[str, int]
+    """By state."""
+    example: str | None
+    """Key and reason of the first that has one."""
+
+    def __str__(self) -> str:
+        """Part of a sentence."""
+        over = {
+            state.value: self.counts.get(state, 0) for state in (State.DIVERGED, State.PRUNED, State.FAILED)
+        }
+        left = self.counts.get(State.PENDING, 0) + self.counts.get(State.RUNNING, 0)
+        if not any(over.values()):
+            return "no configuration is finished yet"
+        said = [f"{count} {state}" for state, count in over.items() if count]
+        if left:
+            said.append(f"{left} still to be trained")
+        example = "" if self.example is None else f" (for example {conceal(self.example)})"
+        return f"no configuration is finished: {', '.join(said)}{example}"
+
+
+def read_progress(database: Database, study: StoredStudy, limit: int | None = None) -> Progress:
+    """How far a study is."""
+    with database.snapshot() as connection:
+        return progress_within(connection, study, limit)
+
+
+def progress_within(connection: Connection, study: StoredStudy, limit: int | None = None) -> Progress:
+    """As `read_progress`, as a transaction sees it."""
+    within = [columns.study_id == study.id]
+    if limit is not None:
+        within.append(columns.rank < limit)
+    states = connection.execute(
+        select(columns.state, func.count()).where(*within).group_by(columns.state)
+    ).all()
+    failed = connection.execute(
+        select(columns.key, columns.reason)
+        .where(*within, columns.state == State.FAILED)
+        .order_by(columns.rank)
+    ).all()
+    # Asked for once: SQLite would work it out for every row.
+    minute_ago = select(now() - 60.0).scalar_subquery()
+    recent = connection.execute(
+        select(func.count()).where(*within, columns.state.in_(COVERED), columns.finished_at > minute_ago)
+    ).scalar_one()
+    top = ranked_within(connection, study, 1, limit)
+    counts: Counter[str] = Counter(dict(states))
+    return Progress(
+        study=study.name,
+        metric=study.definition.metric,
+        total=sum(counts.values()),
+        counts={state.value: counts[state] for state in State},
+        best=top[0] if top else None,
+        failures={key: reason or "" for key, reason in failed},
+        recent_per_minute=float(recent),
+    )
+
+
+def ended_without(connection: Connection, study: StoredStudy, limit: int | None = None) -> Ended:
+    """How the configurations of a study ended of which none is finished."""
+    within = [columns.study_id == study.id]
+    if limit is not None:
+        within.append(columns.rank < limit)
+    states = connection.execute(select(columns.state, func.count()).where(*within).group_by(columns.state))
+    first = connection.execute(
+        select(columns.key, columns.reason)
+        .where(*within, columns.state.in_((State.DIVERGED, State.PRUNED, State.FAILED)))
+        .order_by(columns.rank)
+        .limit(1)
+    ).first()
+    counts = {state: count for state, count in states}  # noqa: C416 - rows are no pairs to a checker
+    return Ended(counts, None if first is None else f"{first.key}: {first.reason}")

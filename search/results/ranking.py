@@ -1,0 +1,68 @@
+"""The finished configurations of a study by its value, the best first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from pairsearch.search.database.column_types import required
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.database.tables import configurations
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.studies.configuration import PARAMETERS, Configuration, Value
+
+columns = configurations.c
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A finished configuration with its figures (means over folds; errors are fractions in [0, 1])."""
+
+    rank: int
+    """1 for the best."""
+    configuration: Configuration
+    value: float
+    val_loss: float | None
+    val_error: float | None
+    seconds: float
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """The hyperparameters."""
+        return self.configuration.params
+
+
+def read_best(database: Database, study: StoredStudy, top: int, limit: int | None = None) -> list[Ranked]:
+    """The `top` finished configurations by the study's value, the best first; ties in the order of the grid."""
+    with database.read() as connection:
+        return ranked_within(connection, study, top, limit)
+
+
+def ranked_within(
+    connection: Connection, study: StoredStudy, top: int, limit: int | None = None
+) -> list[Ranked]:
+    """As `read_best`, as a transaction sees it."""
+    statement = (
+        select(configurations)
+        .where(columns.study_id == study.id, columns.state == State.FINISHED)
+        .order_by(columns.value, columns.id)
+        .limit(top)
+    )
+    if limit is not None:
+        statement = statement.where(columns.rank < limit)
+    rows = connection.execute(statement).all()
+    for row in rows:
+        required(configurations.name, row, "value", "seconds")
+    return [
+        Ranked(
+            place,
+            Configuration(**{name: getattr(row, name) for name in PARAMETERS}),
+            row.value,
+            row.val_loss,
+            row.val_error,
+            row.seconds,
+        )
+        for place, row in enumerate(rows, start=1)
+    ]

@@ -1,0 +1,1 @@
+"""What a command names, as an opened database with checked studies."""

@@ -1,0 +1,69 @@
+"""Where the storage URL comes from: the option, the environment, or a file that the environment names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import typer
+
+from pairsearch.search.errors import StorageError
+from pairsearch.search.redaction import conceal_places
+
+VARIABLE = "PAIRSEARCH_STORAGE"
+FILE_VARIABLE = "PAIRSEARCH_STORAGE_FILE"
+# Far beyond any URL: a device or a wrong file is not read to its end.
+LARGEST_FILE = 8192
+
+
+def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
+    """The storage URL of a command (Typer's callback of `--storage`).
+
+    The option goes before the environment. An empty variable counts as one that is not set.
+
+    Raises:
+        StorageError: both variables are set, or the file cannot be used.
+    """
+    source = context.get_parameter_source(parameter.name or "")
+    given = "" if source is None else source.name
+    file = os.environ.get(FILE_VARIABLE)
+    if given == "COMMANDLINE":
+        if conceal_places(value) != value:
+            typer.echo(
+                f"warning: other people can read the password of --storage in the process list: give the URL by "
+                f"{VARIABLE} or {FILE_VARIABLE}",
+                err=True,
+            )
+        return value
+    if not file:
+        return value
+    if given == "ENVIRONMENT":
+        raise StorageError(f"{VARIABLE} and {FILE_VARIABLE} are both set: expected one of them")
+    return read_storage_file(Path(file))
+
+
+def read_storage_file(path: Path) -> str:
+    """The URL in a file, which Docker, Kubernetes and editors may have ended with a newline.
+
+    Raises:
+        StorageError: unreadable, empty, too large, not UTF-8, or more than one line. No content is repeated.
+    """
+    what = f"{FILE_VARIABLE} names {str(path)!r}"
+    expected = "expected one line with a database URL"
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise StorageError(f"{what}, which cannot be read ({reason or error}): {expected}") from None
+    if len(content) > LARGEST_FILE:
+        raise StorageError(f"{what}, which is larger than {LARGEST_FILE} bytes: {expected}")
+    try:
+        text = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise StorageError(f"{what}, which is not UTF-8 text: {expected}") from None
+    if not text.strip():
+        raise StorageError(f"{what}, which is empty: {expected}")
+    if not text.isprintable():
+        raise StorageError(f"{what}, which has several lines or control characters: {expected}")
+    return text

@@ -1,0 +1,1 @@
+"""What the figures of folds can and cannot tell about the best configuration."""

@@ -1,0 +1,1 @@
+"""One worker, or a pool of them watched to its end."""

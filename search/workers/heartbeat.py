@@ -1,0 +1,42 @@
+"""Keeps the lease of a claim while its configuration is trained."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from pairsearch.search.ledger.configurations import Claim, Ledger
+
+log = logging.getLogger(__name__)
+
+JOIN_SECONDS = 5.0
+
+
+class Heartbeat:
+    """Renews the lease of a claim from a thread of its own, and outlives writes that fail."""
+
+    def __init__(self, ledger: Ledger, claim: Claim) -> None:
+        self.lost = threading.Event()
+        self._done = threading.Event()
+        self._ledger = ledger
+        self._claim = claim
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        # A renewal that the server leaves unanswered must not hold up what comes now; it changes nothing any more.
+        self._thread.join(JOIN_SECONDS)
+
+    def _run(self) -> None:
+        # Four beats to a lease: three may be missed.
+        while not self._done.wait(self._ledger.lease_seconds / 4):
+            try:
+                if not self._ledger.renew(self._claim):
+                    self.lost.set()
+                    return
+            except Exception as error:
+                log.warning("heartbeat missed: %s", error)

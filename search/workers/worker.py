@@ -1,0 +1,286 @@
+"""A worker: claims configurations, trains them, stores their results, until none is left or it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import traceback
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.retry import PATIENCE_SECONDS, Answer, patiently
+from pairsearch.search.database.states import State
+from pairsearch.search.errors import DatabaseAwayError, DiskFullError, WorkError
+from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.mirror.contents import report_epochs
+from pairsearch.search.mirror.sampling import Pruner, Sampler
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.study import FinishedTrialError
+from pairsearch.search.mirror.trials import Mirror
+from pairsearch.search.workers.heartbeat import Heartbeat
+from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.tally import Tally
+from pairsearch.studies.configuration import Configuration
+
+log = logging.getLogger(__name__)
+
+# How often a worker that finds nothing pending looks whether a lease of another has run out.
+IDLE_SECONDS = 1.0
+# A sampler that keeps proposing what is done or taken would keep a worker from what is left of the grid.
+PROPOSALS = 20
+# After so many failures in a row a worker finds out whether it is to blame itself.
+STREAK = 3
+
+
+class Objective(Protocol):
+    """Trains a configuration; `search.workers.objective.CrossValidation` is the one that the service uses."""
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+        """The outcome, or None where `progress` returned PENDING."""
+
+    def provenance(self) -> dict[str, str]:
+        """Which program and machine computes."""
+
+
+def worker_name() -> str:
+    """A name that no other worker has, and that says where it runs."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+
+
+class Worker:
+    """Works on one study.
+
+    Args:
+        objective: trains a configuration.
+        stopping: set from outside to hand the current configuration back and end.
+        limit: only the first `limit` configurations of the study.
+        patience: seconds to wait for a database that is away, fewer once `stopping` is set.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        storage: TrialStorage,
+        study: StoredStudy,
+        objective: Objective,
+        *,
+        stopping: threading.Event,
+        ledger: Ledger | None = None,
+        limit: int | None = None,
+        patience: float = PATIENCE_SECONDS,
+        name: str | None = None,
+        say: Callable[[str], None] = log.info,
+    ) -> None:
+        self.ledger = ledger or Ledger(database, study.id)
+        self.mirror = Mirror(database, storage, study, self.ledger)
+        self.sampler = None if study.definition.sampler == "grid" else Sampler(self.mirror)
+        self.pruner = None if study.definition.pruner == "none" else Pruner(self.mirror)
+        self.study = study
+        self.objective = objective
+        self.stopping = stopping
+        self.limit = limit
+        self.patience = patience
+        self.name = name or worker_name()
+        self.say = say
+        self.tally = Tally()
+        # Attempts that failed in its hands, by the key of their configuration: all, and those since one succeeded.
+        self._failures: Counter[str] = Counter()
+        self._streak: Counter[str] = Counter()
+        # Of the claim that is being made; kept while the database does not answer.
+        self._token: str | None = None
+        # The trial that a sampler was asked for and that has no claim yet.
+        self._asked: int | None = None
+
+    def run(self, max_trials: int | None = None) -> Tally:
+        """Work until no configuration is pending or in other hands, `max_trials` are done, or it is stopped.
+
+        Raises:
+            DatabaseAwayError: the database stayed away for longer than the patience.
+            WorkError: this worker cannot train; what it took is handed back.
+        """
+        # The first call asks git and the processor, which takes a while: not under a lease.
+        self.objective.provenance()
+        self._patiently(self._mend)
+        done = 0
+        while not self.stopping.is_set() and (max_trials is None or done < max_trials):
+            taken = self._patiently(self._next)
+            self._token = None
+            if taken is not None:
+                self._work(*taken)
+                done += 1
+            elif self._patiently(lambda: self.ledger.open_count(self.limit)) == 0:
+                break
+            elif not self._patiently(self._mend):
+                # Others are at work on what is left; should one die, its configuration comes back.
+                self.stopping.wait(IDLE_SECONDS)
+        self._patiently(self._mend)
+        return self.tally
+
+    def _mend(self) -> int:
+        lapsed = self.ledger.reap()
+        for lapse in lapsed:
+            self.say(f"{self.study.name}: lease of {lapse.worker} ran out, back to the grid: {lapse.key}")
+        return len(lapsed) + self.mirror.reconcile()
+
+    def _next(self) -> tuple[Claim, int] | None:
+        if self._asked is not None:
+            # The database went away between a sampler's answer and the claim of what it proposed.
+            self.mirror.abandon(self._asked, "the answer to its claim was lost")
+            self._asked = None
+        if (claim := self._found()) is not None:
+            return self._started(claim)
+        if self.sampler is not None:
+            for _ in range(PROPOSALS):
+                # An exhausted grid needs no proposals.
+                if self.ledger.pending_count(self.limit, self._failures) == 0:
+                    break
+                try:
+                    if (taken := self._proposed(self.sampler)) is not None:
+                        return taken
+                except FinishedTrialError:
+                    self._asked = None
+                    continue  # a worker whose clock is ahead took the trial for one left behind
+        claim = self._claimed()
+        if claim is None and self._failures and self.ledger.running_count(self.limit) == 0:
+            # Nobody else is at work who could try what failed here.
+            self._token = new_token()
+            claim = self.ledger.claim(self.name, limit=self.limit, token=self._token)
+        return None if claim is None else self._started(claim)
+
+    def _proposed(self, sampler: Sampler) -> tuple[Claim, int] | None:
+        """What a sampler proposes, claimed; None where it is done or in other hands."""
+        trial_id, configuration = sampler.ask()
+        self._asked = trial_id
+        claim = self._claimed(configuration.key)
+        if claim is None:
+            sampler.answer(trial_id, configuration)
+        else:
+            with self._handed_back_on_error(claim):
+                self.mirror.adopt(claim, trial_id, self.objective.provenance())
+        self._asked = None
+        return None if claim is None else (claim, trial_id)
+
+    def _claimed(self, key: str | None = None) -> Claim | None:
+        self._token = new_token()
+        return self.ledger.claim(self.name, limit=self.limit, key=key, token=self._token, but=self._failures)
+
+    def _found(self) -> Claim | None:
+        """The claim of a call that the database left without an answer: it may have been made."""
+        return None if self._token is None else self.ledger.held(self.name, self._token)
+
+    def _started(self, claim: Claim) -> tuple[Claim, int]:
+        with self._handed_back_on_error(claim):
+            return claim, self.mirror.start(claim, self.objective.provenance())
+
+    def _work(self, claim: Claim, trial_id: int) -> None:
+        reports = report_epochs(self.study.definition.epochs)
+        reported: set[int] = set()
+        with Heartbeat(self.ledger, claim) as heartbeat:
+
+            def progress(epoch: int, mean: float) -> State | None:
+                if self.stopping.is_set() or heartbeat.lost.is_set():
+                    return State.PENDING
+                if epoch in reports:
+                    try:
+                        self.mirror.report(trial_id, epoch, mean)
+                        reported.add(epoch)
+                        if self.pruner is not None and self.pruner.should_prune(trial_id):
+                            return State.PRUNED
+                    except (DatabaseAwayError, DiskFullError) as error:
+                        log.warning("report of epoch %d put off: %s", epoch, error)
+                return None
+
+            try:
+                outcome = self.objective(claim.configuration, progress)
+            except Exception as error:
+                log.debug("%s", traceback.format_exc())
+                self._fail(claim, trial_id, f"{type(error).__name__}: {error}")
+                return
+        if outcome is None:
+            self._give_up(claim, trial_id, lost=heartbeat.lost.is_set())
+        else:
+            self._streak.clear()
+            self._store(claim, trial_id, outcome, frozenset(reported))
+
+    def _store(self, claim: Claim, trial_id: int, outcome: Outcome, reported: frozenset[int]) -> None:
+        with self._handed_back_on_error(claim):
+            counted = self._patiently(lambda: self.ledger.finish(claim, outcome))
+        if not counted:
+            self.tally.superseded += 1
+            self.say(f"{self.study.name}: result superseded, the lease was lost: {claim.configuration.key}")
+            self._patiently(lambda: self.mirror.abandon(trial_id, "superseded: the lease was lost"))
+            return
+        self._patiently(lambda: self.mirror.finish(trial_id, outcome, reported))
+        self.tally.finished += 1
+        figure = (
+            outcome.reason if outcome.value is None else f"{self.study.definition.metric} {outcome.value:.4f}"
+        )
+        self.say(
+            f"{self.study.name}: {outcome.state} in {outcome.seconds:.1f} s, {figure}: {claim.configuration.key}"
+        )
+
+    def _fail(self, claim: Claim, trial_id: int, reason: str) -> None:
+        state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason))
+        self._patiently(lambda: self.mirror.abandon(trial_id, reason[:500]))
+        self.tally.failed += state == State.FAILED
+        after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]
+        self.say(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
+        if state is not None:
+            self._failures[claim.configuration.key] += 1
+            self._streak[claim.configuration.key] += 1
+            if self._streak.total() >= STREAK:
+                self._judge(reason)
+
+    def _judge(self, reason: str) -> None:
+        """Find out whether failures in a row are this worker's fault: by an epoch of what trained elsewhere or before.
+
+        Raises:
+            WorkError: they are, or nobody can tell, as nothing has been trained yet; they count no more.
+        """
+        known = self._patiently(self.ledger.one_finished)
+        if known is None:
+            if len(self._streak) < STREAK:
+                return  # too few configurations to blame anything but them
+            why = (
+                f"the first {len(self._streak)} configurations all failed here, and none has been trained yet"
+            )
+        else:
+            try:
+                self.objective(known, lambda *_: State.PENDING)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                why = f"{self._streak.total()} attempts in a row failed here, and so does {known.key}, trained before"
+            else:
+                self._streak.clear()
+                return
+        self._patiently(lambda: self.ledger.forgive(self._streak, lost=known is None))
+        raise WorkError(f"study {self.study.name}: {why} ({reason}): what this worker took is handed back")
+
+    def _give_up(self, claim: Claim, trial_id: int, *, lost: bool) -> None:
+        if not lost and self._patiently(lambda: self.ledger.hand_back(claim)):
+            self.tally.handed_back += 1
+            self.say(f"{self.study.name}: handed back: {claim.configuration.key}")
+        self._patiently(lambda: self.mirror.abandon(trial_id, "lease lost" if lost else "handed back"))
+
+    @contextmanager
+    def _handed_back_on_error(self, claim: Claim) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            # The database may be unable to take this either (a full disk); the lease then runs out by itself.
+            try:
+                self.ledger.hand_back(claim)
+            except Exception as error:
+                log.warning("could not hand back %s: %s", claim.configuration.key, error)
+            raise
+
+    def _patiently(self, call: Callable[[], Answer]) -> Answer:
+        return patiently(call, self.patience, self.stopping)

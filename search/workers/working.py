@@ -1,0 +1,88 @@
+"""One worker process: goes through its studies in their order until nothing is left."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pairsearch.data.sources import Source
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.retry import PATIENCE_SECONDS, patiently
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.workers.proof import prove
+from pairsearch.search.workers.tally import Tally, total
+
+if TYPE_CHECKING:
+    pass
+
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a worker is told beside its studies."""
+
+    limit: int | None = None
+    max_trials: int | None = None
+    device: str = "cpu"
+    lease_seconds: float = 60.0
+    patience: float = PATIENCE_SECONDS
+
+
+def work(
+    database: Database,
+    studies: deque[tuple[StoredStudy, Source]],
+    options: WorkerOptions,
+    stopping: threading.Event,
+    say: Say,
+) -> Tally:
+    """Be one worker: go through the studies in their order until nothing is left.
+
+    Args:
+        studies: each with its data; taken out one by one. Folds are copies, so that the images of a source that
+            nobody else holds are freed once its last study has its folds.
+
+    Raises:
+        WorkError: this process cannot train.
+        DatabaseAwayError: the database stayed away.
+    """
+    from pairsearch.search.mirror.trials import open_storage  # noqa: PLC0415
+    from pairsearch.search.workers.objective import CrossValidation  # noqa: PLC0415
+    from pairsearch.search.workers.worker import Worker  # noqa: PLC0415
+
+    storage = patiently(lambda: open_storage(database), options.patience, stopping)
+    tallies: list[Tally] = []
+    try:
+        while studies:
+            study, source = studies.popleft()
+            if not stopping.is_set():
+                prove(study.definition, options.device)
+            objective = CrossValidation(study.definition, source, options.device)
+            del source
+            make = partial(
+                Worker,
+                database,
+                storage,
+                study,
+                objective,
+                stopping=stopping,
+                ledger=Ledger(database, study.id, options.lease_seconds),
+                limit=options.limit,
+                patience=options.patience,
+                say=say,
+            )
+            worker = patiently(make, options.patience, stopping)
+            done = sum(tally.finished + tally.failed for tally in tallies)
+            left = None if options.max_trials is None else options.max_trials - done
+            if stopping.is_set() or left == 0:
+                break
+            tallies.append(worker.run(left))
+    finally:
+        storage.engine.dispose()
+    return total(tallies)
