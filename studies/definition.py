@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from pairsearch.studies.configuration import PARAMETERS, Configuration, Value
+from pairsearch.studies.configuration import Configuration, Value
 from pairsearch.studies.errors import DefinitionError
 
 FOLDER = Path(__file__).parent
@@ -79,7 +79,7 @@ class Grid(Part):
 
     @property
     def choices(self) -> dict[str, tuple[Value, ...]]:
-        """The values of each parameter that the grid has, in the order of `Configuration`'s fields."""
+        """The values of each parameter that the grid has, in the order of the fields."""
         values = {name: getattr(self, name) for name in PARAMETERS}
         return {name: choice for name, choice in values.items() if choice is not None}
 
@@ -87,7 +87,11 @@ class Grid(Part):
         """Every point of the grid, the last parameter varying fastest."""
         names = self.choices.keys()
         points = itertools.product(*self.choices.values())
-        return [Configuration.of(dict(zip(names, point, strict=True))) for point in points]
+        return [Configuration(dict(zip(names, point, strict=True))) for point in points]
+
+
+PARAMETERS: tuple[str, ...] = tuple(Grid.model_fields)
+"""The parameters that a grid may have."""
 
 
 class Evaluation(Part):
@@ -116,7 +120,8 @@ class Paper(Part):
     @property
     def configuration(self) -> Configuration:
         """The row's hyperparameters."""
-        return Configuration(**{name: getattr(self, name) for name in PARAMETERS})
+        values = {name: getattr(self, name) for name in PARAMETERS}
+        return Configuration({name: value for name, value in values.items() if value is not None})
 
 
 class Definition(Part):

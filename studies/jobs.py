@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from pairsearch.data.folds import Fold, evaluation_sets, make_folds
 from pairsearch.data.pairs import PairSet
@@ -11,6 +13,26 @@ from pairsearch.models.training import Member, TrainingJob
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.seeds import Stream, derive
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """The parameters of a configuration as training takes them; None where the architecture has none."""
+
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    hidden_units: int | None = None
+    aux_loss_weight: float | None = None
+
+    @classmethod
+    def of(cls, configuration: Configuration) -> Self:
+        """Those of a configuration.
+
+        Raises:
+            TypeError: it has other parameters.
+        """
+        return cls(**configuration.params)  # type: ignore[arg-type] # a definition's grid has checked the values
 
 
 def search_folds(definition: Definition, source: Source) -> list[Fold]:
@@ -82,25 +104,27 @@ def _member(
     train: PairSet,
     evaluation: Mapping[str, PairSet],
 ) -> Member:
+    params = Hyperparameters.of(configuration)
     weights, order = (derive(definition.seed, stream, index) for stream in streams)
     return Member(
         train=train,
         evaluation=evaluation,
         init_seed=weights,
         order_seed=order,
-        learning_rate=configuration.learning_rate,
-        weight_decay=configuration.weight_decay,
-        aux_loss_weight=configuration.aux_loss_weight or 0.0,
+        learning_rate=params.learning_rate,
+        weight_decay=params.weight_decay,
+        aux_loss_weight=params.aux_loss_weight or 0.0,
     )
 
 
 def _job(
     definition: Definition, configuration: Configuration, epochs: int, members: tuple[Member, ...]
 ) -> TrainingJob:
+    params = Hyperparameters.of(configuration)
     return TrainingJob(
         architecture=definition.architecture,
-        hidden_units=configuration.hidden_units,
-        batch_size=configuration.batch_size,
+        hidden_units=params.hidden_units,
+        batch_size=params.batch_size,
         epochs=epochs,
         optimiser=definition.optimiser,
         members=members,

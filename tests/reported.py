@@ -19,6 +19,7 @@ from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
+from pairsearch.studies.jobs import Hyperparameters
 
 FOLDS, EPOCHS = 3, 4
 
@@ -66,13 +67,14 @@ def create(database: Database, **changes: object) -> StoredStudy:
 
 def value_of(configuration: Configuration) -> float:
     """A validation loss that falls with the auxiliary weight and the hidden units, lowest at 1e-3."""
+    params = Hyperparameters.of(configuration)
     return (
         0.5
-        + 0.1 * abs(np.log10(configuration.learning_rate) + 3)
-        + configuration.weight_decay
-        + configuration.batch_size / 1000
-        - 0.02 * (configuration.aux_loss_weight or 0)
-        - (configuration.hidden_units or 0) / 1000
+        + 0.1 * abs(np.log10(params.learning_rate) + 3)
+        + params.weight_decay
+        + params.batch_size / 1000
+        - 0.02 * (params.aux_loss_weight or 0)
+        - (params.hidden_units or 0) / 1000
     )
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers.objective import Progress
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition, parse
+from pairsearch.studies.jobs import Hyperparameters
 
 RAW: dict[str, Any] = {
     "name": "tiny",
@@ -63,9 +65,22 @@ def write_toml(path: Path, **changes: object) -> Path:
     return path
 
 
+def point(
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+    hidden_units: int | None = None,
+    aux_loss_weight: float | None = None,
+) -> Configuration:
+    """A configuration of the paper's hyperparameters, without those that are None."""
+    params = asdict(Hyperparameters(batch_size, learning_rate, weight_decay, hidden_units, aux_loss_weight))
+    return Configuration({name: value for name, value in params.items() if value is not None})
+
+
 def value_of(configuration: Configuration) -> float:
     """A value that no two configurations of the tiny grid share."""
-    return configuration.batch_size / 100 + 10 * configuration.learning_rate + configuration.weight_decay
+    params = Hyperparameters.of(configuration)
+    return params.batch_size / 100 + 10 * params.learning_rate + params.weight_decay
 
 
 def outcome(configuration: Configuration, *, folds: int = 2, epochs: int = 2) -> Outcome:

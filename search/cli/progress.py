@@ -55,7 +55,7 @@ class SearchProgress:
         gained, elapsed = covered - self._covered_before, self.clock() - self._start
         return gained / elapsed if gained > 0 and elapsed > 0 else None
 
-    def update(self, progresses: Sequence[Progress], *, last: bool = False) -> None:
+    def update(self, progresses: Sequence[Progress], last: bool = False) -> None:
         """Show a new state; in a log only what changed, and not too often."""
         rate = self.rate(progresses)
         if self._live is not None:

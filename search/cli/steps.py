@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
+from rich.text import Text
 
 from pairsearch.search.cli.progress import LINE_SECONDS
+from pairsearch.search.evaluation.evaluating import Watch
 
 # Past so many seconds a terminal shows it.
 SILENT_SECONDS = 2.0
@@ -56,3 +59,14 @@ class Steps:
         elif self.clock() - self._printed >= LINE_SECONDS:
             self._printed = self.clock()
             self.console.print(step, highlight=False, soft_wrap=True)
+
+
+def watch_on(console: Console) -> Watch:
+    """Shows what is being evaluated, in place where the console is a terminal."""
+
+    @contextmanager
+    def watch(label: str) -> Iterator[Callable[[str], None]]:
+        with console.status(Text(f"{label}: starting")) as status:
+            yield lambda line: status.update(Text(line))
+
+    return watch

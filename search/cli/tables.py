@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pairsearch.search.cli.sheet import Field, Sheet
 from pairsearch.search.database.states import State
-from pairsearch.search.results.evaluations import Evaluated, Spread
+from pairsearch.search.evaluation.evaluating import TableRow
+from pairsearch.search.results.evaluations import Spread
 from pairsearch.search.results.formatting import DASH, duration, per_cent, spread
 from pairsearch.search.results.progress import Progress
 from pairsearch.search.results.ranking import Ranked
-from pairsearch.studies.configuration import Value, describe
-from pairsearch.studies.definition import Definition, Paper
+from pairsearch.studies.configuration import Params, describe, shown
 
 
 def progress_line(progress: Progress, rate: float | None = None, ahead: int = 0) -> str:
@@ -113,7 +112,7 @@ def ranked_table(study: str, metric: str, ranked: Sequence[Ranked]) -> Sheet:
         [
             [
                 str(entry.rank),
-                *(f"{entry.params[name]:g}" for name in names),
+                *(shown(entry.params[name]) for name in names),
                 DASH if entry.val_loss is None else f"{entry.val_loss:.4f}",
                 per_cent(entry.val_error),
                 f"{entry.seconds:.1f}",
@@ -126,10 +125,9 @@ def ranked_table(study: str, metric: str, ranked: Sequence[Ranked]) -> Sheet:
 
 def ranked_json(ranked: Ranked) -> dict[str, Any]:
     """What `best --json` prints for a configuration; errors are fractions."""
-    params: dict[str, Value] = ranked.params
     return {
         "rank": ranked.rank,
-        "params": params,
+        "params": ranked.params,
         "value": ranked.value,
         "val_loss": ranked.val_loss,
         "val_error": ranked.val_error,
@@ -137,24 +135,7 @@ def ranked_json(ranked: Ranked) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """One row of Table 1: an evaluated configuration beside what the paper states for the model."""
-
-    chosen_by: Literal["search", "paper"]
-    """Whether the configuration is one of the search's best or the paper's own."""
-    definition: Definition
-    parameters: int
-    evaluated: Evaluated
-    params: dict[str, Value]
-
-    @property
-    def paper(self) -> Paper | None:
-        """The paper's row, where the definition has one."""
-        return self.definition.paper
-
-
-def _compact(params: dict[str, Value]) -> str:
+def _compact(params: Params) -> str:
     short = {
         "batch_size": "BS",
         "learning_rate": "LR",
@@ -162,7 +143,7 @@ def _compact(params: dict[str, Value]) -> str:
         "hidden_units": "HL",
         "aux_loss_weight": "ALW",
     }
-    return " ".join(f"{short[name]} {value:g}" for name, value in params.items())
+    return " ".join(f"{short[name]} {shown(value)}" for name, value in params.items())
 
 
 def tables_1(rows: Sequence[TableRow]) -> list[Sheet]:

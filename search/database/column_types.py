@@ -114,7 +114,9 @@ def check_columns(metadata: MetaData, but: Table) -> None:
 def _kind(column: Column[Any]) -> str:
     if isinstance(column.type, Double | Integer):
         return "number" if isinstance(column.type, Double) else "whole number"
-    return {"state": "known state", "provenance": "JSON object"}.get(column.name, "text")
+    return {"state": "known state", "provenance": "JSON object", "params": "JSON object"}.get(
+        column.name, "text"
+    )
 
 
 def required(table: str, row: Any, *names: str) -> None:

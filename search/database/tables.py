@@ -26,7 +26,7 @@ from sqlalchemy import (
 from pairsearch.search.database.column_types import check_columns
 
 # Raised by one with every change of the tables; a database of another version is refused.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -67,14 +67,11 @@ configurations = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("study_id", ForeignKey(studies.c.id), nullable=False),
-    Column("key", String(255), nullable=False),
+    Column("key", Text, nullable=False),
     # Position in the order of claims.
     Column("rank", Integer, nullable=False),
-    Column("batch_size", Integer, nullable=False),
-    Column("learning_rate", Double, nullable=False),
-    Column("weight_decay", Double, nullable=False),
-    Column("hidden_units", Integer),
-    Column("aux_loss_weight", Double),
+    # JSON of parameter → value.
+    Column("params", Text, nullable=False),
     # One of `search.database.states.State`.
     Column("state", String(16), nullable=False),
     # Attempts that ended in an exception.
@@ -148,7 +145,7 @@ rounds = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("study_id", ForeignKey(studies.c.id), nullable=False),
-    Column("key", String(255), nullable=False),
+    Column("key", Text, nullable=False),
     Column("round", Integer, nullable=False),
     _figure("train_loss"),
     _figure("train_error"),

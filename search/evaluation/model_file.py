@@ -20,7 +20,7 @@ from torch import Tensor
 from pairsearch.models.nets import Architecture, build
 from pairsearch.search.errors import InputError
 from pairsearch.search.files import whole_file
-from pairsearch.studies.configuration import PARAMETERS, Configuration
+from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import NAME_PATTERN, Count, Rate, StepSize
 
 # The one entry of the file's metadata, whose order would otherwise differ from file to file.
@@ -89,7 +89,7 @@ class ModelCard(Part):
     @property
     def configuration(self) -> Configuration:
         """The hyperparameters as the search has them."""
-        return Configuration(**{name: getattr(self.hyperparameters, name) for name in PARAMETERS})
+        return Configuration(self.hyperparameters.model_dump(exclude_none=True))
 
 
 def write_model(path: Path, parameters: Mapping[str, Tensor], card: ModelCard) -> None:

@@ -23,8 +23,8 @@ from pairsearch.search.database.connection import Database, insert_many
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, curves, folds, superseded
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.rows import curve_rows, fold_rows, read_outcome
-from pairsearch.studies.configuration import PARAMETERS, Configuration
+from pairsearch.search.ledger.rows import curve_rows, fold_rows, read_configuration, read_outcome
+from pairsearch.studies.configuration import Configuration
 
 # A lease outlives a few lost heartbeats, and a dead worker's configuration is free again after a minute.
 LEASE_SECONDS = 60.0
@@ -90,13 +90,13 @@ class Ledger:
                 {
                     "study_id": self.study_id,
                     "key": configuration.key,
+                    "params": configuration.text,
                     "rank": len(keys) + offset,
                     "state": State.PENDING,
                     "errors": 0,
                     "lapses": 0,
                     "claims": 0,
                 }
-                | {name: getattr(configuration, name) for name in PARAMETERS}
                 for offset, configuration in enumerate(new)
             ]
             connection.execute(insert(configurations), rows)
@@ -142,7 +142,6 @@ class Ledger:
             .limit(1)
             .with_for_update(skip_locked=True)
         )
-        parameters = [columns[name] for name in PARAMETERS]
         statement = (
             update(configurations)
             .where(columns.id == pending.scalar_subquery(), columns.state == State.PENDING)
@@ -156,7 +155,7 @@ class Ledger:
                 trial_id=None,
                 reason=None,
             )
-            .returning(columns.id, *parameters)
+            .returning(columns.id, columns.key, columns.params)
         )
         with self.database.write() as connection:
             found = connection.execute(statement).first()
@@ -171,7 +170,7 @@ class Ledger:
             update(configurations)
             .where(columns.study_id == self.study_id, columns.claim == token, columns.state == State.RUNNING)
             .values(lease_expires=now() + self.lease_seconds)
-            .returning(columns.id, *[columns[name] for name in PARAMETERS])
+            .returning(columns.id, columns.key, columns.params)
         )
         with self.database.write() as connection:
             found = connection.execute(statement).first()
@@ -363,14 +362,14 @@ class Ledger:
     def one_finished(self) -> Configuration | None:
         """A configuration that a worker has trained to the end, None where there is none yet."""
         statement = (
-            select(*[columns[name] for name in PARAMETERS])
+            select(columns.key, columns.params)
             .where(columns.study_id == self.study_id, columns.state == State.FINISHED)
             .order_by(columns.rank)
             .limit(1)
         )
         with self.database.read() as connection:
             row = connection.execute(statement).first()
-        return None if row is None else Configuration.of(dict(zip(PARAMETERS, row, strict=True)))
+        return None if row is None else read_configuration(row.key, row.params)
 
     def outcome(self, key: str) -> Outcome | None:
         """The stored result of a configuration, None where it has none."""
@@ -415,9 +414,8 @@ _FREE: dict[str, object] = {
 
 
 def _claim(row: Sequence[Any], token: str, worker: str) -> Claim:
-    # SQLite's RETURNING gives 0 for a stored 0.0, which would be another key; `Configuration.of` makes it 0.0 again.
-    configuration = Configuration.of(dict(zip(PARAMETERS, row[1:], strict=True)))
-    return Claim(row[0], configuration, token, worker)
+    row_id, key, params = row
+    return Claim(row_id, read_configuration(key, params), token, worker)
 
 
 def _held(claim: Claim) -> Iterable[ColumnElement[bool]]:

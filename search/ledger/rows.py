@@ -13,6 +13,19 @@ from pairsearch.search.database.column_types import WrongValueError, required
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, folds
 from pairsearch.search.ledger.outcome import Outcome, finite
+from pairsearch.studies.configuration import Configuration
+
+
+def read_configuration(key: str, params: str) -> Configuration:
+    """The configuration of a row, by its columns `key` and `params`.
+
+    Raises:
+        WrongValueError: they do not belong together.
+    """
+    configuration = Configuration.of_text(params)
+    if configuration.key != key:
+        raise WrongValueError(configurations.name, "params", "parameters of its key", params, f"key={key!a}")
+    return configuration
 
 
 def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:

@@ -14,7 +14,7 @@ from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.search.errors import StudyError
-from pairsearch.studies.configuration import Configuration, Value
+from pairsearch.studies.configuration import Configuration, Value, shown
 from pairsearch.studies.definition import NAME_PATTERN, Definition, parse, read, shipped
 from pairsearch.studies.errors import DefinitionError
 
@@ -132,7 +132,7 @@ def check_same(
         for name, values in study.choices.items()
     }
     differences = [
-        f"grid.{name} no longer has {', '.join(f'{value:g}' for value in values)} (a grid only grows)"
+        f"grid.{name} no longer has {', '.join(map(shown, values))} (a grid only grows)"
         for name, values in dropped.items()
         if values
     ]

@@ -41,6 +41,7 @@ from pairsearch.search.database.states import State
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition, read, shipped
+from pairsearch.studies.jobs import Hyperparameters
 
 EACH = 2  # Trials of each part of a stratum; fewer tell nothing of their variance.
 TARGET = 1.3  # No trial above so many times the median of its stratum.
@@ -59,7 +60,7 @@ class Part:
     @property
     def stratum(self) -> tuple[str, int]:
         """Architecture and batch size."""
-        return self.definition.architecture, self.population[0].batch_size
+        return self.definition.architecture, int(self.population[0].params["batch_size"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,9 @@ def draw(definitions: Sequence[Definition], each: int, random: np.random.Generat
         highest = max(definition.grid.learning_rate)
         parts: dict[tuple[int, bool, bool], list[Configuration]] = {}
         for one in definition.grid.configurations():
-            decays = one.weight_decay > 0
-            kind = (one.batch_size, decays, decays and one.learning_rate == highest)
+            params = Hyperparameters.of(one)
+            decays = params.weight_decay > 0
+            kind = (params.batch_size, decays, decays and params.learning_rate == highest)
             parts.setdefault(kind, []).append(one)
         for population in parts.values():
             chosen = random.permutation(len(population))[:each]

@@ -33,14 +33,14 @@ from pairsearch.search.database import tables
 from pairsearch.search.database.connection import Database, insert_many, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.rows import curve_rows, fold_rows
+from pairsearch.search.ledger.rows import curve_rows, fold_rows, read_configuration
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers import program
 from pairsearch.search.workers.objective import Progress
 from pairsearch.search.workers.worker import Worker
-from pairsearch.studies.configuration import PARAMETERS, Configuration
+from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition, read, shipped
 
 FOLDS, EPOCHS = 10, 30
@@ -156,7 +156,7 @@ def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS, chunk: in
     for start in range(0, len(rows), chunk):
         results, of_folds, of_curves = [], [], []
         for row in rows[start : start + chunk]:
-            outcome = made_up(Configuration(**{name: getattr(row, name) for name in PARAMETERS}))
+            outcome = made_up(read_configuration(row.key, row.params))
             outcome = replace(
                 outcome,
                 train_loss=outcome.train_loss[:, -epochs:],

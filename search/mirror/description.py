@@ -15,6 +15,7 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
+from pairsearch.studies.configuration import shown
 from pairsearch.studies.definition import Definition
 
 NOTE_VERSION = "dashboard:note_ver"
@@ -96,7 +97,7 @@ def note(definition: Definition, source: tuple[str, str]) -> str:
         "|---|---|",
     ]
     lines += [
-        f"| {escaped(name)} | {', '.join(f'{value:g}' for value in values)} |"
+        f"| {escaped(name)} | {escaped(', '.join(map(shown, values)))} |"
         for name, values in definition.grid.choices.items()
     ]
     loss = {"val_loss": "validation loss (cross entropy)", "val_error": "validation error (a fraction)"}

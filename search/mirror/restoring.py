@@ -13,13 +13,12 @@ from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.rows import read_outcome
+from pairsearch.search.ledger.rows import read_configuration, read_outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.contents import FAILED_REASON, attributes_of, reports_of, state_of
 from pairsearch.search.mirror.description import describe_study
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.mirror.study import create_optuna_study, distributions, translated
-from pairsearch.studies.configuration import PARAMETERS, Configuration
 
 # Trials that are written in one transaction.
 CHUNK = 200
@@ -89,9 +88,7 @@ def restore(database: Database, storage: TrialStorage, study: StoredStudy) -> in
 
 def _template(study: StoredStudy, row: Row[Any], outcome: Outcome | None) -> FrozenTrial:
     """The trial as the worker would have left it."""
-    configuration = Configuration.of(
-        {name: value for name in PARAMETERS if (value := getattr(row, name)) is not None}
-    )
+    configuration = read_configuration(row.key, row.params)
     notes: dict[str, Any] = {"configuration": row.key}
     if outcome is None:
         notes[FAILED_REASON] = row.reason
@@ -109,7 +106,7 @@ def _template(study: StoredStudy, row: Row[Any], outcome: Outcome | None) -> Fro
         value=None if outcome is None else outcome.value,
         datetime_start=_local(row.finished_at if row.started_at is None else row.started_at),
         datetime_complete=_local(row.finished_at),
-        params=configuration.params,
+        params=dict(configuration.params),
         distributions=distributions(study.choices),
         user_attrs=notes,
         system_attrs={},

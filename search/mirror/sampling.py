@@ -48,7 +48,7 @@ class Sampler:
         with watched(self.mirror.database, self.mirror.study.name):
             trial = self.optuna_study.ask(distributions(choices))
             params: dict[str, Value] = trial.params
-            return trial._trial_id, Configuration.of(params)
+            return trial._trial_id, Configuration(params)
 
     def answer(self, trial_id: int, configuration: Configuration) -> None:
         """Close a trial whose configuration is not free: with its result where there is one, else as FAIL."""

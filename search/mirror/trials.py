@@ -105,7 +105,7 @@ class Mirror:
             value=None,
             datetime_start=datetime.now(),  # Optuna's convention: local time without a zone
             datetime_complete=None,
-            params=claim.configuration.params,
+            params=dict(claim.configuration.params),
             distributions=distributions(self.study.choices),
             user_attrs={
                 "configuration": claim.configuration.key,

@@ -29,7 +29,9 @@ def section(reading: Reading) -> Section | None:
     if not weights:
         return None
     groups = {
-        weight: [point for point in reading.finished if point.configuration.aux_loss_weight == weight]
+        weight: [
+            point for point in reading.finished if point.configuration.params["aux_loss_weight"] == weight
+        ]
         for weight in weights
     }
     blocks: tuple[Block, ...]

@@ -21,7 +21,7 @@ def section(reading: Reading) -> Section | None:
     if not timed:
         return None
     groups = {
-        batch: [point for point in timed if point.configuration.batch_size == batch]
+        batch: [point for point in timed if point.configuration.params["batch_size"] == batch]
         for batch in reading.study.choices["batch_size"]
     }
     return Section("Time and cost", (_table(reading, groups), _figure(reading, groups)))

@@ -59,7 +59,9 @@ def faded(colour: str, opacity: float) -> str:
 
 
 def number(value: Value) -> str:
-    """A hyperparameter's value for people: `0.001` as `1e-3`, `0.01` as it is."""
+    """A parameter's value for people: `0.001` as `1e-3`, `0.01` as it is."""
+    if isinstance(value, bool | str):
+        return str(value)
     text = f"{value:g}"
     if value and abs(value) < 0.01:
         mantissa, _, exponent = f"{value:.6e}".partition("e")

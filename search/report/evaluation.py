@@ -12,6 +12,7 @@ from pairsearch.search.report.rounds import Estimate, candidates, compact, test_
 from pairsearch.search.results.formatting import DASH
 from pairsearch.studies.architecture import parameter_count
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.jobs import Hyperparameters
 
 
 def section(readings: Sequence[Reading]) -> Section:
@@ -79,7 +80,8 @@ def table_1(readings: Sequence[Reading]) -> Table:
 
 def _parameters(reading: Reading, configuration: Configuration) -> str:
     try:
-        return f"{parameter_count(reading.study.definition.architecture, configuration.hidden_units):,}"
+        units = Hyperparameters.of(configuration).hidden_units
+        return f"{parameter_count(reading.study.definition.architecture, units):,}"
     except ValueError:  # an architecture that this installation does not have
         return DASH
 

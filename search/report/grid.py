@@ -223,10 +223,10 @@ def _cells(reading: Reading, weight: Value | None) -> dict[tuple[Value, Value | 
     )
     found: dict[tuple[Value, Value | None], Cells] = {}
     for point in reading.points:
-        params = point.configuration
-        if weight is None or params.aux_loss_weight == weight:
-            cells = found.setdefault((params.batch_size, params.hidden_units), {})
-            place = (rates[params.learning_rate], decays[params.weight_decay])
+        params = point.configuration.params
+        if weight is None or params["aux_loss_weight"] == weight:
+            cells = found.setdefault((params["batch_size"], params.get("hidden_units")), {})
+            place = (rates[params["learning_rate"]], decays[params["weight_decay"]])
             cells.setdefault(place, []).append(point)
     return found
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection, Integer, func, select
 from sqlalchemy.sql.elements import ColumnElement
@@ -19,11 +20,12 @@ from pairsearch.search.database.column_types import required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, round_curves, rounds, superseded
+from pairsearch.search.ledger.rows import read_configuration
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.redaction import conceal
 from pairsearch.search.results.progress import Ended
 from pairsearch.search.verdict.reading import Figures, StudyVerdict, judge_figures, read_figures, telling
-from pairsearch.studies.configuration import PARAMETERS, Configuration
+from pairsearch.studies.configuration import Configuration
 
 TOP = 3
 """Configurations whose learning curves are drawn, fold by fold."""
@@ -220,29 +222,24 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
     return reading, read_figures(connection, study)
 
 
-def _configuration(row: Mapping[str, object]) -> Configuration:
-    return Configuration(**{name: row[name] for name in PARAMETERS})  # type: ignore[arg-type]
-
-
 def _points(connection: Connection, mine: ColumnElement[bool]) -> tuple[Point, ...]:
-    names = ("id", "key", *PARAMETERS, "state", "value", "val_loss", "val_error", "seconds")
+    names = ("id", "key", "params", "state", "value", "val_loss", "val_error", "seconds")
     found = connection.execute(
         select(*(columns[name] for name in names)).where(mine).order_by(columns.rank)
     ).all()
     for row in found:
         if row.state == State.FINISHED:
             required(configurations.name, row, "value", "seconds")
-    rows = [row._mapping for row in found]
     return tuple(
         Point(
-            _configuration(dict(row)),
-            State(row["state"]),
-            row["value"],
-            row["val_loss"],
-            row["val_error"],
-            row["seconds"],
+            read_configuration(row.key, row.params),
+            State(row.state),
+            row.value,
+            row.val_loss,
+            row.val_error,
+            row.seconds,
         )
-        for row in rows
+        for row in found
     )
 
 
@@ -282,18 +279,18 @@ def _evaluated(connection: Connection, study_id: int) -> dict[str, tuple[Round, 
 
 def _top(connection: Connection, mine: ColumnElement[bool]) -> tuple[FoldCurves, ...]:
     rows = connection.execute(
-        select(columns.id, columns.value, *(columns[name] for name in PARAMETERS))
+        select(columns.id, columns.key, columns.params, columns.value)
         .where(mine, columns.state == State.FINISHED, columns.value.is_not(None))
         .order_by(columns.value, columns.rank)
         .limit(TOP)
-    ).mappings()
-    return tuple(_fold_curves(connection, dict(row)) for row in rows.all())
+    ).all()
+    return tuple(_fold_curves(connection, row) for row in rows)
 
 
-def _fold_curves(connection: Connection, row: Mapping[str, object]) -> FoldCurves:
+def _fold_curves(connection: Connection, row: Any) -> FoldCurves:
     points = connection.execute(
         select(curves.c.fold, curves.c.train_loss, curves.c.val_loss, curves.c.val_error)
-        .where(curves.c.configuration_id == row["id"])
+        .where(curves.c.configuration_id == row.id)
         .order_by(curves.c.fold, curves.c.epoch)
     ).all()
     folds = sorted({point.fold for point in points})
@@ -301,9 +298,8 @@ def _fold_curves(connection: Connection, row: Mapping[str, object]) -> FoldCurve
     def of(name: str) -> tuple[Curve, ...]:
         return tuple(tuple(getattr(point, name) for point in points if point.fold == fold) for fold in folds)
 
-    value = row["value"]
-    assert isinstance(value, float)  # noqa: S101 - the query asks for no other
-    return FoldCurves(_configuration(row), value, of("train_loss"), of("val_loss"), of("val_error"))
+    configuration = read_configuration(row.key, row.params)
+    return FoldCurves(configuration, row.value, of("train_loss"), of("val_loss"), of("val_error"))
 
 
 def _origins(connection: Connection, mine: ColumnElement[bool]) -> list[Origin]:

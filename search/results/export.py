@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ from pairsearch.search.errors import InputError
 from pairsearch.search.files import made_folder, usable_folder, whole_file
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.provenance import package_version
-from pairsearch.search.results.export_columns import TABLES, ColumnTable, ExportTable
+from pairsearch.search.results.export_columns import PARAMETERS, TABLES, ColumnTable, ExportTable, of_study
 
 # Rows held at a time, and rows of a Parquet row group: some ten megabytes.
 CHUNK = 20_000
 
-TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64()}
+TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
         "training_version": str(study.training_version),
         "program": f"pairsearch {package_version('pairsearch')}",
     }
-    return pa.schema(fields(table), metadata=facts)
+    return pa.schema(fields(of_study(table, study.choices)), metadata=facts)
 
 
 def statement(table: ExportTable, study: StoredStudy) -> Select[Any]:
@@ -144,13 +144,31 @@ def _write(
     file: BinaryIO,
 ) -> int:
     described = schema(table, study)
-    sink, count = writer(file, described), 0
+    sink, count, expand = writer(file, described), 0, _expand(table, study)
     # A cursor of the server on PostgreSQL; SQLite hands out rows one by one anyway.
     with connection.execute(statement(table, study), execution_options={"yield_per": CHUNK}) as streamed:
         for rows in streamed.partitions():
-            columns = zip(zip(*rows, strict=True), described, strict=True)
+            columns = zip(zip(*map(expand, rows), strict=True), described, strict=True)
             arrays = [pa.array(values, field.type) for values, field in columns]
             sink.write_batch(pa.record_batch(arrays, schema=described))
             count += len(rows)
     sink.close()
     return count
+
+
+def _expand(table: ExportTable, study: StoredStudy) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """What puts the values of its parameters into a row in the place of their JSON."""
+    if PARAMETERS not in table.columns:
+        return lambda row: row
+    place = table.columns.index(PARAMETERS)
+    kinds = {column.name: column.kind for column in of_study(table, study.choices).columns}
+
+    def expand(row: Sequence[Any]) -> Sequence[Any]:
+        params = json.loads(row[place])
+        values = [
+            value if kinds[name] != "text" or value is None or isinstance(value, str) else json.dumps(value)
+            for name, value in ((name, params.get(name)) for name in study.choices)
+        ]
+        return [*row[:place], *values, *row[place + 1 :]]
+
+    return expand

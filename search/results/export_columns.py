@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["text", "integer", "number"]
+from pairsearch.studies.configuration import Value
+
+Kind = Literal["text", "integer", "number", "boolean"]
 
 NATS = "nats"
 FRACTION = "fraction of 1"
@@ -41,6 +44,13 @@ class ExportTable(ColumnTable):
 
 _STUDY = Column("study", "text", "name of the study", "studies.name")
 _KEY = Column("configuration", "text", "its key, the same in both tables", "configurations.key")
+PARAMETERS = Column(
+    "(each parameter)",
+    "text",
+    "its value, with a type of its own; missing where the point has none",
+    "configurations.params",
+)
+"""Stands for the columns of a study's parameters, a column for each."""
 
 CONFIGURATIONS = ExportTable(
     "configurations",
@@ -49,21 +59,7 @@ CONFIGURATIONS = ExportTable(
         _STUDY,
         _KEY,
         Column("position", "integer", "place in the order of the search, from 0", "configurations.rank"),
-        Column("batch_size", "integer", "hyperparameter", "configurations.batch_size", "pairs"),
-        Column("learning_rate", "number", "hyperparameter", "configurations.learning_rate"),
-        Column("weight_decay", "number", "hyperparameter", "configurations.weight_decay"),
-        Column(
-            "hidden_units",
-            "integer",
-            "hyperparameter; missing where there is none",
-            "configurations.hidden_units",
-        ),
-        Column(
-            "aux_loss_weight",
-            "number",
-            "hyperparameter; missing where there is none",
-            "configurations.aux_loss_weight",
-        ),
+        PARAMETERS,
         Column(
             "state", "text", "pending, running, finished, diverged, pruned or failed", "configurations.state"
         ),
@@ -118,6 +114,25 @@ CURVES = ExportTable(
 )
 
 TABLES = (CONFIGURATIONS, CURVES)
+
+
+def of_study(table: ExportTable, choices: Mapping[str, Sequence[Value]]) -> ExportTable:
+    """The table with a column for each parameter of a study, in the order of its grid."""
+    columns: list[Column] = []
+    for column in table.columns:
+        columns += (
+            [Column(name, _kind(values), "parameter") for name, values in choices.items()]
+            if column is PARAMETERS
+            else [column]
+        )
+    return replace(table, columns=tuple(columns))
+
+
+def _kind(values: Sequence[Value]) -> Kind:
+    """The type of a parameter's column; text where its values are of several, each then as JSON writes it."""
+    kinds: dict[type, Kind] = {bool: "boolean", int: "integer", float: "number", str: "text"}
+    found = {type(value) for value in values}
+    return kinds[found.pop()] if len(found) == 1 else "text"
 
 
 def described() -> str:

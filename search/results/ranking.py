@@ -10,8 +10,9 @@ from pairsearch.search.database.column_types import required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations
+from pairsearch.search.ledger.rows import read_configuration
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.studies.configuration import PARAMETERS, Configuration, Value
+from pairsearch.studies.configuration import Configuration, Params
 
 columns = configurations.c
 
@@ -29,7 +30,7 @@ class Ranked:
     seconds: float
 
     @property
-    def params(self) -> dict[str, Value]:
+    def params(self) -> Params:
         """The hyperparameters."""
         return self.configuration.params
 
@@ -58,7 +59,7 @@ def ranked_within(
     return [
         Ranked(
             place,
-            Configuration(**{name: getattr(row, name) for name in PARAMETERS}),
+            read_configuration(row.key, row.params),
             row.value,
             row.val_loss,
             row.val_error,

@@ -12,8 +12,9 @@ from pairsearch.search.database.column_types import WrongValueError, required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, folds
+from pairsearch.search.ledger.rows import read_configuration
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.studies.configuration import PARAMETERS, Configuration
+from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition
 
 if TYPE_CHECKING:  # NumPy is imported only where there is something to judge
@@ -118,7 +119,7 @@ def read_figures(connection: Connection, study: StoredStudy, limit: int | None =
     within = [c.study_id == study.id]
     if limit is not None:
         within.append(c.rank < limit)
-    names = (*PARAMETERS, "id", "key", "state", "value", "val_loss", "val_error", "seconds")
+    names = ("id", "key", "params", "state", "value", "val_loss", "val_error", "seconds")
     rows = connection.execute(
         select(*(c[name] for name in names)).where(*within).order_by(c.value, c.id)
     ).all()
@@ -171,7 +172,7 @@ def _judge(
         alpha=alpha,
         seed=definition.seed,
         # Within an architecture the number of parameters grows with the hidden units, and with nothing else.
-        sizes=[row.hidden_units or 0 for row in rows],
+        sizes=[_size(row) for row in rows],
         progress=progress,
     )
 
@@ -186,7 +187,12 @@ def _lowest(finished: Sequence[Row], figure: Callable[[Row], float | None]) -> W
 
 
 def _configuration(row: Row) -> Configuration:
-    return Configuration(**{name: getattr(row, name) for name in PARAMETERS})
+    return read_configuration(row.key, row.params)
+
+
+def _size(row: Row) -> float:
+    units = _configuration(row).params.get("hidden_units", 0)
+    return units if isinstance(units, int | float) else 0
 
 
 def telling(step: str, tell: Callable[[str], None]) -> Callable[[float], None]:

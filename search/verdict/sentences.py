@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pairsearch.search.results.formatting import per_cent
 from pairsearch.search.verdict.reading import StudyVerdict, Winner
-from pairsearch.studies.configuration import describe
+from pairsearch.studies.configuration import Params, describe
 
 if TYPE_CHECKING:  # it would import NumPy
     from pairsearch.search.verdict.judging import Verdict
@@ -50,7 +50,7 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
     if verdict is None:
         return None
 
-    def params(key: str) -> dict[str, Any]:
+    def params(key: str) -> Params:
         return found.configurations[key].params
 
     def winner_json(winner: Winner | None) -> dict[str, Any] | None:

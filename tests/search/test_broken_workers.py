@@ -12,11 +12,11 @@ import pytest
 import tiny
 from sqlalchemy import update
 
-from pairsearch.search.cli import flows
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.errors import WorkError
+from pairsearch.search.evaluation import evaluating
 from pairsearch.search.ledger.configurations import MAX_LAPSES, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
@@ -255,12 +255,12 @@ def test_an_evaluation_that_cannot_train_says_why(
         raise MemoryError
 
     monkeypatch.setattr("pairsearch.models.fused.train", fail)
-    chosen = [flows.Chosen("search", study, [])]
-    evaluator = flows.Evaluator("cpu", 1, threading.Event(), None)  # type: ignore[arg-type]
+    chosen = [evaluating.Chosen("search", study, [])]
+    evaluator = evaluating.Evaluator("cpu", 1)
     with pytest.raises(
         WorkError, match=r"this machine cannot train b1 on cpu \(MemoryError: no reason given\)"
     ):
-        flows.evaluate_studies(database, chosen, digits_source, evaluator, None)
+        evaluating.evaluate_studies(database, chosen, digits_source, evaluator, None)
 
 
 def test_states_of_the_control_are_not_stored(database: Database, make_worker) -> None:

@@ -21,6 +21,7 @@ from pairsearch.search.results.ranking import read_best
 from pairsearch.search.setup import creation, opening
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Tally
+from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError
 
 GRID = tiny.RAW["grid"]
@@ -100,7 +101,7 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
     assert len(loaded.trials) == 18
     assert loaded.best_value == min(tiny.value_of(c) for c in layout_order(larger))
     for trial in loaded.trials:
-        assert trial.user_attrs["configuration"] == tiny.Configuration.of(trial.params).key
+        assert trial.user_attrs["configuration"] == Configuration(trial.params).key
     best = read_best(database, made.study, 1)[0]
     assert best.params == loaded.best_params
 

@@ -9,17 +9,17 @@ import pytest
 import tiny
 
 from pairsearch.data.sources import Source
-from pairsearch.search.cli.flows import configurations_to_evaluate
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import StudyError
+from pairsearch.search.evaluation.evaluating import configurations_to_evaluate
 from pairsearch.search.evaluation.rounds import Request, evaluate, missing_rounds
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.evaluations import read_evaluation
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.jobs import round_pairs
 
-SOME = Configuration(batch_size=10, learning_rate=1e-3, weight_decay=0.0)
-OTHER = Configuration(batch_size=25, learning_rate=1e-3, weight_decay=0.0)
+SOME = tiny.point(batch_size=10, learning_rate=1e-3, weight_decay=0.0)
+OTHER = tiny.point(batch_size=25, learning_rate=1e-3, weight_decay=0.0)
 FIGURES = "round, train_loss, train_error, test_loss, test_error"
 
 
@@ -106,7 +106,7 @@ def test_mean_and_sample_deviation_are_over_rounds(
 def test_a_diverged_round_is_a_result_without_figures(
     database: Database, study: StoredStudy, digits_source: Source
 ) -> None:
-    wild = Configuration(batch_size=1, learning_rate=1e30, weight_decay=0.0)
+    wild = tiny.point(batch_size=1, learning_rate=1e30, weight_decay=0.0)
     assert train(database, study, digits_source, 2, wild) == 2
     found = read_evaluation(database, study, wild)
     assert (found.rounds, found.diverged, found.test_error) == (2, 2, None)
@@ -125,5 +125,5 @@ def test_the_best_are_evaluated_or_the_paper_s(
         configurations_to_evaluate(database, study, top=1, paper=True)
     with_paper = make_study(name="paper", paper=tiny.PAPER)
     assert configurations_to_evaluate(database, with_paper, top=1, paper=True) == [
-        Configuration(batch_size=25, learning_rate=1e-4, weight_decay=0.1)
+        tiny.point(batch_size=25, learning_rate=1e-4, weight_decay=0.1)
     ]

@@ -61,8 +61,10 @@ def test_every_stratum_of_the_paper_s_grid_has_trials_with_and_without_decay_and
     for stratum in strata:
         drawn = [one for part in parts if part.stratum == stratum for one in part.drawn]
         assert len(set(drawn)) == len(drawn) == 6
-        assert sum(one.weight_decay == 0 for one in drawn) == 2
-        assert sum(one.weight_decay > 0 and one.learning_rate == 1e-2 for one in drawn) == 2
+        assert sum(one.params["weight_decay"] == 0 for one in drawn) == 2
+        assert (
+            sum(one.params["weight_decay"] > 0 and one.params["learning_rate"] == 1e-2 for one in drawn) == 2
+        )
     for part in parts:
         assert set(part.drawn) <= set(part.population)
     again = draw(studies_to_measure(), 2, np.random.default_rng(0))
@@ -74,7 +76,7 @@ def test_every_stratum_of_the_paper_s_grid_has_trials_with_and_without_decay_and
 def test_the_summary_expands_cpu_seconds_and_names_a_slow_trial() -> None:
     definition = tiny.definition()
     parts = draw([definition], 2, np.random.default_rng(0))
-    slow = next(one for part in parts for one in part.drawn if one.batch_size == 10)
+    slow = next(one for part in parts for one in part.drawn if one.params["batch_size"] == 10)
 
     def trial(part: Part, configuration: object) -> Trial:
         cpu = 20.0 if configuration == slow else 10.0

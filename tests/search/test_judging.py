@@ -37,7 +37,7 @@ def decay_hurts(configuration: Configuration) -> FloatArray:
     """Losses of the folds: a weight decay costs a whole unit, everything else is lost in the noise."""
     place = tiny.definition().grid.configurations().index(configuration)
     noise = 0.02 * np.random.default_rng(place).standard_normal(FOLDS)
-    return np.linspace(0.3, 0.6, FOLDS) + 10 * configuration.weight_decay + noise
+    return np.linspace(0.3, 0.6, FOLDS) + 10 * configuration.params["weight_decay"] + noise
 
 
 def outcome(configuration: Configuration, losses: FloatArray, metric: str = "val_loss") -> Outcome:
@@ -49,7 +49,7 @@ def outcome(configuration: Configuration, losses: FloatArray, metric: str = "val
         val_loss=losses[:, None],
         val_error=errors[:, None],
         diverged=(None,) * len(losses),
-        seconds=configuration.batch_size + 1e4 * configuration.learning_rate,
+        seconds=configuration.params["batch_size"] + 1e4 * configuration.params["learning_rate"],
     )
 
 
@@ -89,8 +89,8 @@ def test_the_verdict_is_that_of_the_stored_figures(database: Database, make_stud
     )
     assert found.verdict is not None
     assert found.verdict.winner == ranked[0].key
-    assert set(keys(found)) == {c.key for c in ranked if c.weight_decay == 0.0}
-    assert found.verdict.cheapest == Configuration(10, 1e-4, 0.0).key
+    assert set(keys(found)) == {c.key for c in ranked if c.params["weight_decay"] == 0.0}
+    assert found.verdict.cheapest == tiny.point(10, 1e-4, 0.0).key
     assert set(found.configurations) == {configuration.key for configuration in ranked}
     assert (found.metric, found.open, found.provisional) == ("val_loss", 0, False)
     assert judge_study(database, study) == found
@@ -104,8 +104,8 @@ def test_the_verdict_is_by_the_metric_and_either_winner_is_named(
     found = judge_study(database, study)
     assert found.winner_by_loss is not None
     assert found.winner_by_error is not None
-    assert found.winner_by_loss.configuration.weight_decay == 0.0
-    assert found.winner_by_error.configuration.weight_decay == 0.1
+    assert found.winner_by_loss.configuration.params["weight_decay"] == 0.0
+    assert found.winner_by_error.configuration.params["weight_decay"] == 0.1
     assert keys(found)[0] == found.winner_by_error.configuration.key
     assert found.winner_by_loss.val_loss == pytest.approx(
         decay_hurts(found.winner_by_loss.configuration).mean()
@@ -215,10 +215,10 @@ def test_the_json_has_every_figure_of_the_verdict(database: Database, make_study
     assert found.verdict is not None
     for name in ("test", "alpha", "folds", "considered", "excluded", "optimism"):
         assert told[name] == getattr(found.verdict, name)
-    assert [Configuration.of(member["params"]).key for member in told["members"]] == keys(found)
+    assert [Configuration(member["params"]).key for member in told["members"]] == keys(found)
     assert [member["p"] for member in told["members"]] == [member.p for member in found.verdict.members]
-    assert Configuration.of(told["winner"]).key == found.verdict.winner
-    assert Configuration.of(told["cheapest"]).key == found.verdict.cheapest
+    assert Configuration(told["winner"]).key == found.verdict.winner
+    assert Configuration(told["cheapest"]).key == found.verdict.cheapest
     assert sum(candidate["probability_best"] for candidate in told["candidates"]) == pytest.approx(1.0)
     assert told["winner_by_loss"]["params"] == told["winner"]
 

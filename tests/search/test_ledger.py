@@ -9,9 +9,8 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
-from pairsearch.studies.configuration import Configuration
 
-OTHER = Configuration(batch_size=99, learning_rate=0.5, weight_decay=0.0)
+OTHER = tiny.point(batch_size=99, learning_rate=0.5, weight_decay=0.0)
 
 
 def taken(ledger: Ledger, worker: str = "ann", key: str | None = None) -> Claim:

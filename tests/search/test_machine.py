@@ -11,13 +11,12 @@ from pathlib import Path
 import programs
 import pytest
 import tiny
-from rich.console import Console
 
-from pairsearch.search.cli import flows
-from pairsearch.search.cli.flows import too_many
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.studies import list_studies
 from pairsearch.search.machine import WORKER_BYTES, available_memory, cores
+from pairsearch.search.workers import searching
+from pairsearch.search.workers.searching import WorkerArguments, too_many
 
 MIB = 2**20
 Tree = Callable[[Mapping[str, str]], Path]
@@ -192,11 +191,13 @@ def test_run_says_so_before_it_starts_them(
     def start(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(flows, "Pool", start)
+    monkeypatch.setattr(searching, "Pool", start)
     database = open_database(sqlite_url)
-    studies, quiet = list_studies(database), Console(quiet=True)
+    studies = list_studies(database)
     with pytest.raises(KeyboardInterrupt):
-        flows.search(database, studies, [], 2**20, quiet, complaints.append)
+        searching.search(
+            database, studies, WorkerArguments(["tiny"], "digits"), 2**20, complain=complaints.append
+        )
     database.close()
     (line,) = complaints
     assert line.startswith("note: memory may not hold 1048576 workers: ")

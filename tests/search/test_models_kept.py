@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import programs
 import pytest
 import tiny
 import torch
-from rich.console import Console
 from sqlalchemy import text
 from torch import Tensor
 
@@ -23,9 +20,9 @@ from pairsearch.data.sources import Source
 from pairsearch.models import fused, reference
 from pairsearch.models.nets import build, split_logits
 from pairsearch.models.training import TrainingHistory, TrainingJob
-from pairsearch.search.cli.flows import Evaluator
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import InputError, WorkError
+from pairsearch.search.evaluation.evaluating import Evaluator
 from pairsearch.search.evaluation.model_file import read_card, read_model
 from pairsearch.search.evaluation.models import ModelFolder, file_name, rounds_without_model, train_again
 from pairsearch.search.evaluation.prediction import network_input
@@ -34,13 +31,13 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.jobs import round_pairs
 
-SOME = Configuration(batch_size=10, learning_rate=1e-3, weight_decay=0.0)
-WILD = Configuration(batch_size=1, learning_rate=1e30, weight_decay=0.0)
+SOME = tiny.point(batch_size=10, learning_rate=1e-3, weight_decay=0.0)
+WILD = tiny.point(batch_size=1, learning_rate=1e30, weight_decay=0.0)
 WSAL = {
     "architecture": "wsal",
     "grid": tiny.RAW["grid"] | {"hidden_units": [7], "aux_loss_weight": [2.0]},
 }
-SHARING = Configuration(10, 1e-3, 0.0, 7, 2.0)
+SHARING = tiny.point(10, 1e-3, 0.0, 7, 2.0)
 
 # Where the kind of database makes no difference.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -229,17 +226,17 @@ def test_an_evaluation_says_what_became_of_the_models(
     database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
 ) -> None:
     def lines(again: bool) -> str:
-        console = Console(file=io.StringIO(), width=400)
-        evaluator = Evaluator("cpu", 1, threading.Event(), console, folder, again)
+        said: list[str] = []
+        evaluator = Evaluator("cpu", 1, say=said.append, models=folder, again=again)
         evaluator.rounds(database, study, digits_source, SOME, 2)
-        return str(console.file.getvalue())
+        return "\n".join(said)
 
-    assert re.search(rf"2 trained in [0-9.]+ s, models in {folder.path}$", lines(False).strip())
-    assert lines(True).endswith("all stored before\n")
+    assert re.search(rf"2 trained in [0-9.]+ s, models in {folder.path}$", lines(False))
+    assert lines(True).endswith("all stored before")
     folder.file(study, SOME, 1).unlink()
     assert f"1 without a model in {folder.path} (--models {folder.path} trains them again)" in lines(False)
     assert "1 trained again for their models, with the stored figures bit for bit" in lines(True)
-    assert lines(False).endswith("all stored before\n")
+    assert lines(False).endswith("all stored before")
 
 
 def test_the_commands_keep_models_unless_they_are_told_not_to(tmp_path: Path, database_url: str) -> None:

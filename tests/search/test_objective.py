@@ -17,7 +17,6 @@ from pairsearch.models.training import Member
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers.objective import CrossValidation
-from pairsearch.studies.configuration import Configuration
 
 REAL = {"folds": 3, "sample_size": 60, "validation_size": 15, "epochs": 3}
 
@@ -64,8 +63,8 @@ def test_figures_are_the_same_bits_in_any_process_and_order(
 
 
 def test_a_configuration_changes_neither_folds_nor_weights_nor_order(objective: CrossValidation) -> None:
-    first = objective.job(Configuration(10, 1e-4, 0.0))
-    second = objective.job(Configuration(25, 1e-3, 0.1))
+    first = objective.job(tiny.point(10, 1e-4, 0.0))
+    second = objective.job(tiny.point(25, 1e-3, 0.1))
     for member, other in zip(first.members, second.members, strict=True):
         assert same_data(member, other)
         assert (member.init_seed, member.order_seed) == (other.init_seed, other.order_seed)
@@ -74,7 +73,7 @@ def test_a_configuration_changes_neither_folds_nor_weights_nor_order(objective: 
 
 
 def test_folds_differ_from_each_other(objective: CrossValidation) -> None:
-    members = objective.job(Configuration(10, 1e-4, 0.0)).members
+    members = objective.job(tiny.point(10, 1e-4, 0.0)).members
     assert len({member.init_seed for member in members}) == 3
     assert len({member.order_seed for member in members}) == 3
     assert not same_data(members[0], members[1])
@@ -84,7 +83,7 @@ def test_further_folds_and_epochs_leave_the_first_ones_as_they_are(
     objective: CrossValidation, digits_source: Source
 ) -> None:
     more = CrossValidation(tiny.definition(**REAL | {"folds": 4, "epochs": 4}), digits_source)
-    configuration = Configuration(10, 1e-4, 0.0)
+    configuration = tiny.point(10, 1e-4, 0.0)
     few, many = objective(configuration), more(configuration)
     assert few is not None
     assert many is not None
@@ -93,7 +92,7 @@ def test_further_folds_and_epochs_leave_the_first_ones_as_they_are(
 
 @pytest.mark.parametrize("metric", ["val_loss", "val_error"])
 def test_the_value_is_the_mean_over_folds_after_the_last_epoch(digits_source: Source, metric: str) -> None:
-    outcome = CrossValidation(tiny.definition(metric=metric), digits_source)(Configuration(10, 1e-4, 0.0))
+    outcome = CrossValidation(tiny.definition(metric=metric), digits_source)(tiny.point(10, 1e-4, 0.0))
     assert outcome is not None
     assert outcome.value == getattr(outcome, metric)[:, -1].mean()
     assert outcome.val_loss.shape == (2, 2)
@@ -101,7 +100,7 @@ def test_the_value_is_the_mean_over_folds_after_the_last_epoch(digits_source: So
 
 def test_divergence_is_told_with_its_fold_and_epoch(digits_source: Source) -> None:
     definition = tiny.definition(epochs=30)
-    outcome = CrossValidation(definition, digits_source)(Configuration(1, 1e30, 0.0))
+    outcome = CrossValidation(definition, digits_source)(tiny.point(1, 1e30, 0.0))
     assert outcome is not None
     assert (outcome.state, outcome.value) == (State.DIVERGED, None)
     fold, epoch = next((fold, epoch) for fold, epoch in enumerate(outcome.diverged) if epoch is not None)
@@ -110,7 +109,7 @@ def test_divergence_is_told_with_its_fold_and_epoch(digits_source: Source) -> No
 
 
 def test_progress_hears_each_mean_and_may_end_the_training(objective: CrossValidation) -> None:
-    configuration = Configuration(10, 1e-4, 0.0)
+    configuration = tiny.point(10, 1e-4, 0.0)
     heard: list[tuple[int, float]] = []
     full = objective(configuration, lambda epoch, mean: heard.append((epoch, mean)))
     assert full is not None

@@ -21,10 +21,10 @@ from sqlalchemy import update
 
 from pairsearch.data.sources import Source, load
 from pairsearch.models.training import TRAINING_VERSION
-from pairsearch.search.cli.flows import configurations_to_evaluate
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.errors import InputError, StudyError
+from pairsearch.search.evaluation.evaluating import configurations_to_evaluate
 from pairsearch.search.evaluation.rounds import Request, evaluate
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
@@ -40,7 +40,7 @@ ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 # A step of this size diverges.
 WILD = {"batch_size": [10], "learning_rate": [1e-4, 1e-3, 1e30], "weight_decay": [0.0, 0.1]}
 PAPER = tiny.PAPER | {"batch_size": 10}
-FAILING = Configuration(10, 1e-4, 0.0)
+FAILING = tiny.point(10, 1e-4, 0.0)
 
 
 class Objective(CrossValidation):

@@ -139,7 +139,7 @@ def test_the_heat_map_has_a_view_for_the_best_over_the_weights_and_for_each_weig
         for text in row
     ]
     reading = read(database, get_study(database, "pairs"))
-    expected = [point for point in reading.finished if point.configuration.aux_loss_weight == 1.0]
+    expected = [point for point in reading.finished if point.configuration.params["aux_loss_weight"] == 1.0]
     assert sorted(filter(None, cells)) == sorted(f"{point.value:.3f}" for point in expected)
     assert len(cells) == 16
 

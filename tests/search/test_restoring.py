@@ -43,7 +43,9 @@ class Mixed(tiny.Answering):
         if configuration.params == {"batch_size": 25, "learning_rate": 1e-3, "weight_decay": 0.1}:
             raise MemoryError("no room")
         self.answer = (
-            tiny.diverged if configuration.batch_size == 10 and configuration.weight_decay else tiny.outcome
+            tiny.diverged
+            if configuration.params["batch_size"] == 10 and configuration.params["weight_decay"]
+            else tiny.outcome
         )
         return super().__call__(configuration, progress)
 

@@ -11,7 +11,6 @@ import tiny
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.studies.configuration import Configuration
 
 
 def stored(ledger: Ledger, result: Outcome) -> Outcome:
@@ -23,7 +22,7 @@ def stored(ledger: Ledger, result: Outcome) -> Outcome:
     return found
 
 
-SOME = Configuration(batch_size=10, learning_rate=1e-3, weight_decay=0.1)
+SOME = tiny.point(batch_size=10, learning_rate=1e-3, weight_decay=0.1)
 
 
 def test_a_finished_outcome_comes_back_bit_for_bit(ledger: Ledger) -> None:

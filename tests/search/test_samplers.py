@@ -35,7 +35,7 @@ def test_a_sampler_goes_through_the_grid_and_trains_each_configuration_once(
     trials = storage.get_all_trials(study.optuna_study_id)
     assert TrialState.RUNNING not in {trial.state for trial in trials}
     for trial in trials:
-        assert trial.value == tiny.value_of(Configuration.of(trial.params))
+        assert trial.value == tiny.value_of(Configuration(trial.params))
 
 
 def test_a_known_configuration_is_answered_from_the_ledger(

@@ -7,17 +7,17 @@ import itertools
 import re
 
 import pytest
+import tiny
 from rich.console import Console
 
 from pairsearch.search.cli.sheet import Field, Sheet
 from pairsearch.search.cli.tables import progress_table, ranked_table
 from pairsearch.search.results.progress import Progress
 from pairsearch.search.results.ranking import Ranked
-from pairsearch.studies.configuration import Configuration
 
 RATES = (0.00012, 0.00013, 0.000562341, 1e-05)
 RANKED = [
-    Ranked(rank, Configuration(25, rate, 0.00562341, units, 5.0), 0.1234, 0.1234, 0.06, 1234.5)
+    Ranked(rank, tiny.point(25, rate, 0.00562341, units, 5.0), 0.1234, 0.1234, 0.06, 1234.5)
     for rank, (rate, units) in enumerate(itertools.product(RATES, (10, 100)), start=1)
 ]
 

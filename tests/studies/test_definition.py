@@ -181,7 +181,7 @@ def test_results_do_not_depend_on(changes: dict[str, object]) -> None:
 
 def test_a_grid_is_every_combination_the_last_parameter_varying_fastest() -> None:
     points = definition().grid.configurations()
-    assert [(point.batch_size, point.weight_decay) for point in points] == [
+    assert [(point.params["batch_size"], point.params["weight_decay"]) for point in points] == [
         (10, 0.0),
         (10, 0.1),
         (25, 0.0),
@@ -195,9 +195,7 @@ def test_minus_zero_is_zero() -> None:
     signed = tiny.definition(grid=grid | {"weight_decay": [-0.0, 0.1]})
     assert repr(signed) == repr(plain)
     assert "-0.0" not in "".join(point.key for point in signed.grid.configurations())
-    assert Configuration.of({"batch_size": 1, "learning_rate": 0.1, "weight_decay": -0.0}).key.endswith(
-        "=0.0"
-    )
+    assert Configuration({"batch_size": 1, "learning_rate": 0.1, "weight_decay": -0.0}).key.endswith("=0.0")
     with pytest.raises(
         DefinitionError, match=r"grid\.weight_decay: expected distinct values, got 0\.0 twice"
     ):

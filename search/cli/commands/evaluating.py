@@ -81,8 +81,10 @@ def run_evaluation(
     storage: str, given: list[str], options: EvaluationOptions, *, quiet: bool, as_json: bool
 ) -> None:
     """Evaluate studies and print Table 1."""
-    from pairsearch.search.cli import flows, tables
+    from pairsearch.search.cli import tables
+    from pairsearch.search.cli.steps import watch_on
     from pairsearch.search.database.connection import find_database, open_database
+    from pairsearch.search.evaluation import evaluating
     from pairsearch.search.ledger.studies import get_study
     from pairsearch.search.setup import opening
     from pairsearch.search.setup.opening import DataChoice
@@ -94,7 +96,7 @@ def run_evaluation(
     choice = DataChoice(options.data, options.data_dir)
     if options.paper:
         for definition in opening.definitions_of(find_database(storage), given):
-            flows.paper_configuration(definition)
+            evaluating.paper_configuration(definition)
         opened = opening.open_to_create(storage, given, choice, say)
         database, definitions, source = opened.database, opened.definitions, opened.source
         opening.create_all(database, definitions, source)
@@ -104,10 +106,10 @@ def run_evaluation(
     # All that can be refused is refused before data are loaded, or even downloaded, and anything is trained.
     stored = [get_study(database, definition.name) for definition in definitions]
     chosen = [
-        flows.Chosen(
+        evaluating.Chosen(
             "paper" if paper else "search",
             study,
-            flows.configurations_to_evaluate(
+            evaluating.configurations_to_evaluate(
                 database, study, top=options.top, paper=paper, limit=options.limit
             ),
         )
@@ -119,17 +121,18 @@ def run_evaluation(
     opening.existing(database, definitions, source)
     from pairsearch.search.evaluation.models import ModelFolder
 
-    stopping = threading.Event()
+    stopping, screen = threading.Event(), console(error=as_json, quiet=quiet)
     with signals(stopping):
-        evaluator = flows.Evaluator(
+        evaluator = evaluating.Evaluator(
             device=options.device,
             threads=machine.cores(),
             stopping=stopping,
-            console=console(error=as_json, quiet=quiet),
+            watch=watch_on(screen),
+            say=lambda line: screen.print(line, highlight=False, soft_wrap=True, markup=False),
             models=None if folder is None else ModelFolder(folder),
             again=options.models is not None,
         )
-        rows = flows.evaluate_studies(database, chosen, source, evaluator, options.rounds)
+        rows = evaluating.evaluate_studies(database, chosen, source, evaluator, options.rounds)
     if as_json:
         print_json(tables.table_1_json(rows))
     else:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsearch.search import machine
 from pairsearch.search.cli.commands.evaluating import EvaluationOptions, run_evaluation
 from pairsearch.search.cli.terminal import (
     DEFAULT_STORAGE,
@@ -251,9 +250,10 @@ def run_search(
     storage: str, given: list[str], options: SearchOptions, *, quiet: bool, as_json: bool
 ) -> tuple[Database, list[StoredStudy]]:
     """Create the studies and run workers over them; the studies, and the database that they are in."""
-    from pairsearch.search.cli import flows
+    from pairsearch.search.cli.progress import SearchProgress
     from pairsearch.search.setup import opening
     from pairsearch.search.setup.opening import DataChoice
+    from pairsearch.search.workers.searching import WorkerArguments, search
     from pairsearch.search.workers.signals import interrupted_by_signals
 
     opening.check_device(options.device)
@@ -261,19 +261,17 @@ def run_search(
     opened = opening.open_to_create(storage, given, DataChoice(options.data, options.data_dir), say)
     database = opened.database
     stored = [made.study for made in opening.create_all(database, opened.definitions, opened.source)]
-    arguments = [*given, "--data", opened.data, "--device", options.device]
-    arguments += ["--lease", str(options.lease), "--quiet"]
-    if options.data_dir is not None:
-        arguments += ["--data-dir", str(options.data_dir)]
-    if options.limit is not None:
-        arguments += ["--limit", str(options.limit)]
-    screen = console(error=as_json, quiet=quiet)
-    # Of other devices there are fewer than cores, and workers would share their memory.
-    workers = options.workers or (machine.cores() if options.device == "cpu" else 1)
-    try:
-        with interrupted_by_signals():
-            flows.search(database, stored, arguments, workers, screen, teller(error=True), options.limit)
-    except KeyboardInterrupt:
-        opening.reconcile(database, stored)
-        raise
+    arguments = WorkerArguments(
+        given, opened.data, options.data_dir, options.limit, options.device, options.lease
+    )
+    shown = SearchProgress(console(error=as_json, quiet=quiet))
+    with interrupted_by_signals(), shown:
+        search(
+            database,
+            stored,
+            arguments,
+            options.workers,
+            on_progress=shown.update,
+            complain=teller(error=True),
+        )
     return database, stored

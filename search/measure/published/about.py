@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pairsearch.search.cli.tables import TableRow
+from pairsearch.search.evaluation.evaluating import TableRow
 from pairsearch.search.measure.published.columns import TABLES
 from pairsearch.search.measure.published.reading import Reading, Work
 from pairsearch.search.provenance import package_version

@@ -10,11 +10,21 @@ from pairsearch.search.results.export_columns import (
     Column,
     ColumnTable,
 )
-from pairsearch.studies.configuration import PARAMETERS
+from pairsearch.studies.definition import PARAMETERS
 
 _STUDY = CONFIGURATIONS.columns[0]
 _KEY = Column("configuration", "text", "its key, the same in all tables")
 _PROCESSOR = Column("processor", "text", "which processor computed the row")
+
+_PARAMETERS = tuple(
+    Column(
+        name,
+        "integer" if name in ("batch_size", "hidden_units") else "number",
+        "hyperparameter; missing where there is none",
+        unit="pairs" if name == "batch_size" else "",
+    )
+    for name in PARAMETERS
+)
 
 
 def _same(table: ColumnTable, *names: str) -> tuple[Column, ...]:
@@ -28,7 +38,7 @@ FOLDS = ColumnTable(
     (
         _STUDY,
         _KEY,
-        *_same(CONFIGURATIONS, *PARAMETERS),
+        *_PARAMETERS,
         Column("state", "text", "finished, diverged, pruned or failed; the last has no figures"),
         Column("fold", "integer", "from 0"),
         Column("train_loss", "number", "running training loss of the last epoch", unit=NATS),

@@ -11,19 +11,19 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from pairsearch.search.cli import flows
-from pairsearch.search.cli.tables import TableRow
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import configurations, rounds
 from pairsearch.search.errors import StudyError
+from pairsearch.search.evaluation import evaluating
+from pairsearch.search.evaluation.evaluating import TableRow
 from pairsearch.search.evaluation.rounds import missing_rounds
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.rows import fold_rows, read_outcome
+from pairsearch.search.ledger.rows import fold_rows, read_configuration, read_outcome
 from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.measure.published.columns import CURVE_FIGURES, FOLD_FIGURES, ROUND_FIGURES
 from pairsearch.search.redaction import conceal
 from pairsearch.search.results.progress import read_progress
-from pairsearch.studies.configuration import PARAMETERS
+from pairsearch.studies.definition import PARAMETERS
 
 Rows = list[dict[str, Any]]
 
@@ -86,7 +86,9 @@ def read(database: Database, names: Sequence[str]) -> Reading:
     chosen = [choice for study in studies for choice in _chosen(database, study)]
     reading = Reading(
         tuple(studies),
-        tuple(flows.table_row(database, choice, one) for choice in chosen for one in choice.configurations),
+        tuple(
+            evaluating.table_row(database, choice, one) for choice in chosen for one in choice.configurations
+        ),
     )
     with database.read() as connection:
         for study in studies:
@@ -109,7 +111,7 @@ def _check_one_kind(first: StoredStudy, study: StoredStudy) -> None:
             )
 
 
-def _chosen(database: Database, study: StoredStudy) -> list[flows.Chosen]:
+def _chosen(database: Database, study: StoredStudy) -> list[evaluating.Chosen]:
     """The configurations whose rounds make Table 1: all of them stored."""
     if left := read_progress(database, study).open:
         raise StudyError(
@@ -117,7 +119,9 @@ def _chosen(database: Database, study: StoredStudy) -> list[flows.Chosen]:
         )
     by: tuple[tuple[Any, bool], ...] = (("search", False), ("paper", True))
     chosen = [
-        flows.Chosen(name, study, flows.configurations_to_evaluate(database, study, top=1, paper=paper))
+        evaluating.Chosen(
+            name, study, evaluating.configurations_to_evaluate(database, study, top=1, paper=paper)
+        )
         for name, paper in by
         if not paper or study.definition.paper is not None
     ]
@@ -135,16 +139,15 @@ def _chosen(database: Database, study: StoredStudy) -> list[flows.Chosen]:
 
 def _read_search(connection: Connection, study: StoredStudy, reading: Reading) -> None:
     columns = configurations.c
-    statement = (
-        select(configurations)
-        .where(columns.study_id == study.id)
-        .order_by(*(columns[name] for name in PARAMETERS), columns.id)
-    )
-    for row in connection.execute(statement).all():
+    rows = connection.execute(select(configurations).where(columns.study_id == study.id)).all()
+    points = {row.key: read_configuration(row.key, row.params).params for row in rows}
+    for row in sorted(rows, key=lambda row: [points[row.key].get(name, 0) for name in PARAMETERS]):
         outcome = read_outcome(connection, row)
         origin = dict(outcome.provenance) if outcome is not None else {}
         common = {"study": study.name, "configuration": row.key}
-        about = {name: getattr(row, name) for name in (*PARAMETERS, "state", "seconds")}
+        about = (
+            dict.fromkeys(PARAMETERS) | dict(points[row.key]) | {"state": row.state, "seconds": row.seconds}
+        )
         about["reason"] = None if row.reason is None else conceal(row.reason)
         about["processor"] = origin.get("processor")
         # What failed has a row for each fold too, so that its absence shows.

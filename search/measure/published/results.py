@@ -11,8 +11,8 @@ from pyarrow import ArrowException, parquet
 
 from pairsearch.search.errors import InputError
 from pairsearch.search.measure.published.columns import FOLDS, MEAN_CURVES, ROUNDS, TABLES
-from pairsearch.studies.configuration import PARAMETERS, Configuration
-from pairsearch.studies.definition import FOLDER, Definition, parse
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.definition import FOLDER, PARAMETERS, Definition, parse
 from pairsearch.studies.errors import DefinitionError
 
 DEFAULT = FOLDER / "results"
@@ -36,7 +36,7 @@ class Published:
     def configuration(self, study: str, key: str) -> Configuration:
         """The hyperparameters of a published configuration."""
         row = self.folds[study, key][0]
-        return Configuration(**{name: row[name] for name in PARAMETERS})
+        return Configuration({name: row[name] for name in PARAMETERS if row[name] is not None})
 
 
 def load(folder: Path) -> Published:

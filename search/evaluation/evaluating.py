@@ -1,113 +1,37 @@
-"""The work behind the commands: search studies with local workers, evaluate their best, make rows of Table 1."""
+"""Evaluates configurations of studies, from the choice of them to a row of Table 1 for each."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
-from rich.text import Text
-
 from pairsearch.data.sources import Source
-from pairsearch.search import machine
-from pairsearch.search.cli.progress import SearchProgress
-from pairsearch.search.cli.tables import TableRow
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import DatabaseAwayError, StudyError, WorkError
+from pairsearch.search.errors import StudyError
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.evaluations import read_evaluation
-from pairsearch.search.results.progress import Progress, ended_without, read_progress
+from pairsearch.search.results.evaluations import Evaluated, read_evaluation
+from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
-from pairsearch.search.setup import opening
-from pairsearch.search.workers.pool import Pool
 from pairsearch.search.workers.proof import prove
-from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.definition import Definition
+from pairsearch.studies.configuration import Configuration, Params
+from pairsearch.studies.definition import Definition, Paper
 
 if TYPE_CHECKING:
     from pairsearch.models.training import EpochReport
     from pairsearch.search.evaluation.models import ModelFolder
     from pairsearch.search.evaluation.rounds import TrainedRound
 
-POLL_SECONDS = 0.5
-
-Say = Callable[[str], None]
-
-
-def search(
-    database: Database,
-    studies: Sequence[StoredStudy],
-    arguments: Sequence[str],
-    workers: int,
-    console: Console,
-    complain: Say,
-    limit: int | None = None,
-) -> list[Progress]:
-    """Run worker processes over the studies and show their progress until they end.
-
-    Args:
-        arguments: of `pairsearch worker`, for every process.
-        console: shows progress.
-        complain: told of more workers than memory holds, and of workers that ended otherwise than well.
-
-    Returns:
-        The final progress of each study.
-
-    Raises:
-        WorkError: configurations failed, or are left although no worker is.
-    """
-
-    def look() -> list[Progress]:
-        return [read_progress(database, study, limit) for study in studies]
-
-    latest = look()
-    if any(progress.open for progress in latest):
-        if (note := too_many(workers, machine.available_memory())) is not None:
-            complain(note)
-        url = database.url.render_as_string(hide_password=False)
-        with SearchProgress(console) as shown, Pool(arguments, workers, url) as pool:
-            shown.update(latest)
-            while pool.alive():
-                time.sleep(POLL_SECONDS)
-                try:
-                    latest = look()
-                except DatabaseAwayError:
-                    continue  # the workers wait for it too, and give up after their patience
-                shown.update(latest)
-            latest = look()
-            shown.update(latest, last=True)
-            complaints = pool.complaints()
-        opening.reconcile(database, studies)
-        for complaint in complaints:
-            complain(complaint)
-        latest = look()
-    left = [f"{progress.study} {progress.open}" for progress in latest if progress.open]
-    if left:
-        raise WorkError(f"workers ended with configurations left ({', '.join(left)}): run it again to go on")
-    failed = {key: reason for progress in latest for key, reason in progress.failures.items()}
-    if failed:
-        key, reason = next(iter(failed.items()))
-        raise WorkError(f"{len(failed)} configurations failed, for example {key}: {reason}")
-    return latest
+Watch = Callable[[str], AbstractContextManager[Callable[[str], None]]]
+"""Takes what is being trained, and gives a block in which it can be told how far that is."""
 
 
-def too_many(workers: int, available: int | None) -> str | None:
-    """A line about workers for which this machine's memory will not do, None where it will.
-
-    Args:
-        available: bytes that they can take, None where that is not known.
-    """
-    if available is None or workers * machine.WORKER_BYTES <= available:
-        return None
-    room = max(1, available // machine.WORKER_BYTES)
-    return (
-        f"note: memory may not hold {workers} workers: {available / 2**30:.1f} GiB are free and each takes some "
-        f"{machine.WORKER_BYTES / 2**30:.1f} GiB: --workers {room} would fit"
-    )
+def unwatched(_: str) -> AbstractContextManager[Callable[[str], None]]:
+    """Tells nobody."""
+    return nullcontext(lambda _: None)
 
 
 def paper_configuration(definition: Definition) -> Configuration:
@@ -146,14 +70,18 @@ class Evaluator:
 
     Args:
         threads: rounds trained at a time.
+        stopping: set from outside to end, what is not finished being lost.
+        watch: shows what is being trained.
+        say: is told what was done.
         models: where their models are kept, None to keep none.
         again: whether stored rounds without a model are trained again for it.
     """
 
     device: str
     threads: int
-    stopping: threading.Event
-    console: Console
+    stopping: threading.Event = field(default_factory=threading.Event)
+    watch: Watch = unwatched
+    say: Callable[[str], None] = lambda _: None
     models: ModelFolder | None = None
     again: bool = False
 
@@ -179,7 +107,7 @@ class Evaluator:
                 models.keep(study, source, configuration, trained)
 
         if missing:
-            with self._shown(label) as options:
+            with self._watched(label) as options:
                 request, start = Request(configuration, missing), time.monotonic()
                 stored = evaluate(
                     database, study, source, request, worker=worker_name(), keep=keep, **options
@@ -192,7 +120,7 @@ class Evaluator:
         if models is not None:
             absent = rounds_without_model(database, study, configuration, wanted, models)
             if absent and self.again:
-                with self._shown(label) as options:
+                with self._watched(label) as options:
                     request = Request(configuration, absent)
                     others = train_again(database, study, source, request, models, **options)
                 if others is None:
@@ -207,19 +135,36 @@ class Evaluator:
                 said.append(
                     f"{len(absent)} without a model in {models.path} (--models {models.path} trains them again)"
                 )
-        self.console.print(f"{label}: {', '.join(said)}", highlight=False, soft_wrap=True, markup=False)
+        self.say(f"{label}: {', '.join(said)}")
 
     @contextmanager
-    def _shown(self, label: str) -> Iterator[dict[str, Any]]:
+    def _watched(self, label: str) -> Iterator[dict[str, Any]]:
         """Options of the training, whose epochs are shown while the block runs."""
-        with self.console.status(Text(f"{label}: starting")) as status:
+        with self.watch(label) as tell:
 
             def on_epoch(report: EpochReport) -> bool:
                 errors = report.error["test"]
-                status.update(Text(f"{label}: epoch {report.epoch}, test error {100 * errors.mean():.2f} %"))
+                tell(f"{label}: epoch {report.epoch}, test error {100 * errors.mean():.2f} %")
                 return not self.stopping.is_set()
 
             yield {"device": self.device, "threads": self.threads, "on_epoch": on_epoch}
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One row of Table 1: an evaluated configuration beside what the paper states for the model."""
+
+    chosen_by: Literal["search", "paper"]
+    """Whether the configuration is one of the search's best or the paper's own."""
+    definition: Definition
+    parameters: int
+    evaluated: Evaluated
+    params: Params
+
+    @property
+    def paper(self) -> Paper | None:
+        """The paper's row, where the definition has one."""
+        return self.definition.paper
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,12 +207,13 @@ def evaluate_studies(
 def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:
     """The row of Table 1 of a configuration, over the rounds that are stored."""
     from pairsearch.studies.architecture import parameter_count  # noqa: PLC0415
+    from pairsearch.studies.jobs import Hyperparameters  # noqa: PLC0415
 
     definition = choice.study.definition
     return TableRow(
         chosen_by=choice.by,
         definition=definition,
-        parameters=parameter_count(definition.architecture, configuration.hidden_units),
+        parameters=parameter_count(definition.architecture, Hyperparameters.of(configuration).hidden_units),
         evaluated=read_evaluation(database, choice.study, configuration),
-        params=configuration.params,
+        params=dict(configuration.params),
     )

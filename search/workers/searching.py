@@ -1,0 +1,126 @@
+"""Searches studies with worker processes of this machine: starts them, looks at their progress, says how they ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pairsearch.search import machine
+from pairsearch.search.database.connection import Database
+from pairsearch.search.errors import DatabaseAwayError, WorkError
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.progress import Progress, read_progress
+from pairsearch.search.setup.opening import reconcile
+from pairsearch.search.workers.pool import Pool
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerArguments:
+    """What every worker process is told.
+
+    Args:
+        given: its STUDY arguments: names of studies in the database, or paths of their `.toml` files.
+        data: the kind of data.
+        data_dir: torchvision root, None for the per-user folder.
+        limit: only the first so many configurations of each study.
+        device: a PyTorch device.
+        lease: seconds after which what a silent worker holds is free again.
+    """
+
+    given: Sequence[str]
+    data: str
+    data_dir: Path | None = None
+    limit: int | None = None
+    device: str = "cpu"
+    lease: float = 60.0
+
+    def __iter__(self) -> Iterator[str]:
+        """The words that follow `pairsearch worker`."""
+        yield from (*self.given, "--data", self.data, "--device", self.device, "--lease", str(self.lease))
+        yield "--quiet"
+        if self.data_dir is not None:
+            yield from ("--data-dir", str(self.data_dir))
+        if self.limit is not None:
+            yield from ("--limit", str(self.limit))
+
+
+def search(
+    database: Database,
+    studies: Sequence[StoredStudy],
+    arguments: WorkerArguments,
+    workers: int | None = None,
+    *,
+    on_progress: Callable[[Sequence[Progress], bool], None] = lambda *_: None,
+    complain: Callable[[str], None] = lambda _: None,
+) -> list[Progress]:
+    """Run worker processes over the studies until they end.
+
+    A KeyboardInterrupt has them hand back what they hold, and leaves nothing of them in the database.
+
+    Args:
+        workers: how many; None for one a core that this process may use, and one in all on another device than the CPU.
+        on_progress: is told how far each study is, twice a second, and whether that is the end.
+        complain: is told of more workers than memory holds, and of workers that ended otherwise than well.
+
+    Returns:
+        The final progress of each study.
+
+    Raises:
+        WorkError: configurations failed, or are left although no worker is.
+    """
+
+    def look() -> list[Progress]:
+        return [read_progress(database, study, arguments.limit) for study in studies]
+
+    # Of other devices there are fewer than cores, and workers would share their memory.
+    count = workers or (machine.cores() if arguments.device == "cpu" else 1)
+    latest = look()
+    if any(progress.open for progress in latest):
+        if (note := too_many(count, machine.available_memory())) is not None:
+            complain(note)
+        url = database.url.render_as_string(hide_password=False)
+        try:
+            with Pool(list(arguments), count, url) as pool:
+                on_progress(latest, False)
+                while pool.alive():
+                    time.sleep(POLL_SECONDS)
+                    try:
+                        latest = look()
+                    except DatabaseAwayError:
+                        continue  # the workers wait for it too, and give up after their patience
+                    on_progress(latest, False)
+                latest = look()
+                on_progress(latest, True)
+                complaints = pool.complaints()
+        finally:
+            reconcile(database, studies)
+        for complaint in complaints:
+            complain(complaint)
+        latest = look()
+    left = [f"{progress.study} {progress.open}" for progress in latest if progress.open]
+    if left:
+        raise WorkError(f"workers ended with configurations left ({', '.join(left)}): run it again to go on")
+    failed = {key: reason for progress in latest for key, reason in progress.failures.items()}
+    if failed:
+        key, reason = next(iter(failed.items()))
+        raise WorkError(f"{len(failed)} configurations failed, for example {key}: {reason}")
+    return latest
+
+
+def too_many(workers: int, available: int | None) -> str | None:
+    """A line about workers for which this machine's memory will not do, None where it will.
+
+    Args:
+        available: bytes that they can take, None where that is not known.
+    """
+    if available is None or workers * machine.WORKER_BYTES <= available:
+        return None
+    room = max(1, available // machine.WORKER_BYTES)
+    return (
+        f"note: memory may not hold {workers} workers: {available / 2**30:.1f} GiB are free and each takes some "
+        f"{machine.WORKER_BYTES / 2**30:.1f} GiB: --workers {room} would fit"
+    )
