@@ -18,6 +18,7 @@ from pairsearch.search.cli.pipes import ends_with_its_reader
 from pairsearch.search.cli.streams import plain
 from pairsearch.search.errors import ExitCode, PairsearchError
 from pairsearch.search.redaction import conceal, printable
+from pairsearch.search.setup import storage_option
 from pairsearch.search.setup.storage_option import choose_storage
 from pairsearch.studies.errors import DefinitionError
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.text import Text
 
-DEFAULT_STORAGE = "sqlite:///pairsearch.db"
 DEFAULT_MODELS = Path("pairsearch-models")
 
 # Click's, wherever the installed Typer has it from.
@@ -62,6 +62,7 @@ class Boundary(TyperGroup):
 
 
 # Of what a database's integers hold.
+DEFAULT_STORAGE = storage_option.DEFAULT_STORAGE
 LARGEST = 2**31 - 1
 # A day, in seconds.
 LONGEST_LEASE = 86_400.0

@@ -64,6 +64,12 @@ class Figure:
     """What the views differ in."""
 
 
+def view_names(figure: Figure) -> list[str]:
+    """A name for each view: the figure's, numbered from 1 where there are several."""
+    count = len(figure.views)
+    return [figure.name] if count == 1 else [f"{figure.name}-{place}" for place in range(1, count + 1)]
+
+
 Block = Paragraph | Notice | Table | Figure
 
 

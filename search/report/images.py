@@ -10,7 +10,7 @@ from typing import Any
 
 from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.files import made_folder, whole_file
-from pairsearch.search.report.content import Figure
+from pairsearch.search.report.content import Figure, view_names
 
 WIDTH = 1000
 """CSS pixels; a PNG has twice as many of its own."""
@@ -39,9 +39,7 @@ def check_renderer() -> tuple[Any, Any]:
 
 def file_names(figure: Figure, kind: str) -> list[str]:
     """The file of each view: the figure's name, numbered where there are several."""
-    if len(figure.views) == 1:
-        return [f"{figure.name}.{kind}"]
-    return [f"{figure.name}-{place}.{kind}" for place in range(1, len(figure.views) + 1)]
+    return [f"{name}.{kind}" for name in view_names(figure)]
 
 
 def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,17 +143,29 @@ def _write(
     writer: Callable[[BinaryIO, pa.Schema], Writer],
     file: BinaryIO,
 ) -> int:
-    described = schema(table, study)
-    sink, count, expand = writer(file, described), 0, _expand(table, study)
+    sink, count = writer(file, schema(table, study)), 0
+    for batch in batches(connection, study, table):
+        sink.write_batch(batch)
+        count += batch.num_rows
+    sink.close()
+    return count
+
+
+def read_table(database: Database, study: StoredStudy, table: ExportTable) -> pa.Table:
+    """A table of an export in memory, as the database holds it at one moment."""
+    with database.snapshot() as connection:
+        return pa.Table.from_batches(batches(connection, study, table), schema(table, study))
+
+
+def batches(connection: Connection, study: StoredStudy, table: ExportTable) -> Iterator[pa.RecordBatch]:
+    """The rows of a table in their order, at most `CHUNK` at a time."""
+    described, expand = schema(table, study), _expand(table, study)
     # A cursor of the server on PostgreSQL; SQLite hands out rows one by one anyway.
     with connection.execute(statement(table, study), execution_options={"yield_per": CHUNK}) as streamed:
         for rows in streamed.partitions():
             columns = zip(zip(*map(expand, rows), strict=True), described, strict=True)
             arrays = [pa.array(values, field.type) for values, field in columns]
-            sink.write_batch(pa.record_batch(arrays, schema=described))
-            count += len(rows)
-    sink.close()
-    return count
+            yield pa.record_batch(arrays, schema=described)
 
 
 def _expand(table: ExportTable, study: StoredStudy) -> Callable[[Sequence[Any]], Sequence[Any]]:

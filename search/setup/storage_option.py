@@ -12,6 +12,7 @@ from pairsearch.search.redaction import conceal_places
 
 VARIABLE = "PAIRSEARCH_STORAGE"
 FILE_VARIABLE = "PAIRSEARCH_STORAGE_FILE"
+DEFAULT_STORAGE = "sqlite:///pairsearch.db"
 # Far beyond any URL: a device or a wrong file is not read to its end.
 LARGEST_FILE = 8192
 
@@ -35,11 +36,19 @@ def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value
                 err=True,
             )
         return value
-    if not file:
-        return value
-    if given == "ENVIRONMENT":
+    return environment_storage() if file else value
+
+
+def environment_storage() -> str:
+    """The storage URL of the environment, else the default: a SQLite file in the working directory.
+
+    Raises:
+        StorageError: as `choose_storage`.
+    """
+    value, file = os.environ.get(VARIABLE), os.environ.get(FILE_VARIABLE)
+    if value and file:
         raise StorageError(f"{VARIABLE} and {FILE_VARIABLE} are both set: expected one of them")
-    return read_storage_file(Path(file))
+    return read_storage_file(Path(file)) if file else value or DEFAULT_STORAGE
 
 
 def read_storage_file(path: Path) -> str:
