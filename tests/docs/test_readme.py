@@ -12,7 +12,9 @@ import threading
 import tomllib
 from pathlib import Path
 
+import programs
 import pytest
+import tiny
 import yaml
 from program import COMMANDS, parse
 from readme import README, ROOT, blocks, rows, section, shell_lines
@@ -137,9 +139,23 @@ def test_every_relative_link_leads_somewhere() -> None:
 
 def test_every_package_is_in_its_layout() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    packages = {name.split(".")[0] for name in project["tool"]["setuptools"]["packages"]}
-    folders = {match[1] for match in re.finditer(r"^\| \[(\w+)/\]", section("Development"), re.MULTILINE)}
-    assert folders == packages | {"tests"}
+    packages = [name.split(".")[1:] for name in project["tool"]["setuptools"]["packages"]]
+    stated = {match[1] for match in re.finditer(r"^\| \[([\w/]+)/\]", section("Development"), re.MULTILINE)}
+    tops = {parts[0] for parts in packages if parts}
+    rooms = {"/".join(parts) for parts in packages if parts[:1] == ["search"] and len(parts) == 2}
+    assert stated == tops | rooms | {"tests"}
+
+
+def test_the_rooms_of_the_service_are_in_the_order_of_their_imports() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = [
+        contract["layers"]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["name"].startswith("inside search")
+    ]
+    stated = re.findall(r"^\| \[(search/[\w./]+?)/?\]", section("Development"), re.MULTILINE)
+    held = [layer.removeprefix("pairsearch.").replace(".", "/") for layer in layers if "|" not in layer]
+    assert [room.removesuffix(".py") for room in stated if room != "search"] == held[: len(held) - 1]
 
 
 def test_the_hooks_before_a_commit_run_the_commands_of_make_lint() -> None:
@@ -182,6 +198,29 @@ def test_its_definition_is_valid_and_its_architecture_is_trained_by_the_core(
     assert fused.train(TrainingJob("perceptron", (member,), 2, 2, 32)).epochs_run == 2
 
 
+def test_its_script_creates_searches_judges_evaluates_and_draws(tmp_path: Path) -> None:
+    import pairsearch  # noqa: PLC0415
+
+    script = blocks("python")[2]
+    tiny.write_toml(tmp_path / "ws-small.toml", name="ws-small")
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=programs.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "8 of 8" in ended.stdout
+    assert re.search(r"^test error 0\.\d{4}$", ended.stdout, re.MULTILINE)
+    assert {"val-loss.html", "report.html"} <= {path.name for path in tmp_path.iterdir()}
+    named = {name for cell, _ in rows(section("Python"), "name") for name in re.findall(r"`(\w+)", cell)}
+    assert named == set(pairsearch.__all__)
+    ((methods,),) = ([row[1] for row in rows(section("Python"), "name") if row[0] == "`Study`"],)
+    assert set(re.findall(r"`(\w+)`", methods)) == {name for name in dir(pairsearch.Study) if name[0] != "_"}
+
+
 @pytest.mark.xdist_group("docs")
 def test_programs_read_models_trials_and_figures_as_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -222,7 +261,7 @@ def test_programs_read_models_trials_and_figures_as_it_shows(
     exec(blocks("python")[1], names)  # noqa: S102 - our README
     assert type(names["module"]).__name__ == "WS"
 
-    exec(blocks("python")[2], {})  # noqa: S102 - our README
+    exec(blocks("python")[3], {})  # noqa: S102 - our README
     printed = capsys.readouterr().out
     assert "{'batch_size': 10, 'learning_rate': 0.001, " in printed
     assert "COMPLETE" in printed
