@@ -10,6 +10,7 @@ import typer
 from pairsearch.search import redaction, threads
 from pairsearch.search.cli import streams
 from pairsearch.search.cli.commands import (
+    checking,
     evaluating,
     exporting,
     looking,
@@ -36,6 +37,7 @@ app = typer.Typer(
 
 COMMANDS = (
     (looking.studies, "pairsearch studies"),
+    (checking.check, "pairsearch check wsal --workers 4"),
     (searching.create, "pairsearch create b1 b2 ws wsal"),
     (searching.worker, "pairsearch worker b1 --max-trials 10"),
     (searching.run, "pairsearch run b1 ws --workers 2 --limit 20"),

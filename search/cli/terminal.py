@@ -61,8 +61,8 @@ class Boundary(TyperGroup):
             raise
 
 
-# Of what a database's integers hold.
 DEFAULT_STORAGE = storage_option.DEFAULT_STORAGE
+# Of what a database's integers hold.
 LARGEST = 2**31 - 1
 # A day, in seconds.
 LONGEST_LEASE = 86_400.0

@@ -356,7 +356,10 @@ def open_database(url: str, *, create: bool = False, waiting: bool = False) -> D
             age, advice = (
                 ("newer", "upgrade pairsearch")
                 if version > SCHEMA_VERSION
-                else ("older", "name another database")
+                else (
+                    "older",
+                    "name another database; `pairsearch export` of the version that made it keeps its results",
+                )
             )
             raise StorageError(
                 f"database {database.label} has schema version {version}, {age} than this program's "

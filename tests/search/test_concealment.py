@@ -204,7 +204,7 @@ def test_warnings_and_failing_threads_hide_it(capsys: pytest.CaptureFixture[str]
 def test_the_traceback_of_a_bug_hides_it_with_its_causes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pairsearch.search.cli import app as cli  # noqa: PLC0415
+    from pairsearch.search.cli import app as program  # noqa: PLC0415
 
     def broken(**_: object) -> None:
         url = parse_url("postgresql://ann:open-sesame@host/db")
@@ -213,11 +213,11 @@ def test_the_traceback_of_a_bug_hides_it_with_its_causes(
         except OSError as error:
             raise LookupError({"password": "open-sesame", "\x1b[31m": 1}) from error
 
-    monkeypatch.setattr(cli, "app", broken)
-    monkeypatch.setattr(cli.concealment, "install", lambda: None)
-    monkeypatch.setattr(cli.threads, "limit", lambda: None)
+    monkeypatch.setattr(program, "app", broken)
+    monkeypatch.setattr(program.redaction, "install", lambda: None)
+    monkeypatch.setattr(program.threads, "limit", lambda: None)
     with pytest.raises(SystemExit) as ending:
-        cli.main()
+        program.main()
     shown = capsys.readouterr().err
     assert ending.value.code == 1
     assert shown.count("Traceback") == 2

@@ -375,6 +375,6 @@ def test_a_cheap_configuration_of_the_shipped_results_has_the_same_bits_here(
 
 def test_the_package_ships_them() -> None:
     project = tomllib.loads((programs.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    packed = project["tool"]["setuptools"]["package-data"]["studies"]
+    packed = project["tool"]["setuptools"]["package-data"]["pairsearch.studies"]
     folder = results.DEFAULT.relative_to(programs.ROOT / "studies")
     assert f"{folder}/*" in packed

@@ -1,0 +1,208 @@
+"""Trains a few points of a grid for two epochs, before anything is spent: do they keep the promise, what do they cost?
+
+Two processes do it: this one, and a fresh one, which is also the one whose time and memory are measured.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, stdev
+
+from scipy import stats
+
+from pairsearch.data.sources import Source
+from pairsearch.search import machine
+from pairsearch.search.errors import WorkError
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import layout_order
+from pairsearch.search.workers import program
+from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.studies.configuration import Configuration, describe
+from pairsearch.studies.definition import Definition
+
+EPOCHS = 2
+POINTS = 8
+PATIENCE_SECONDS = 600.0
+CONFIDENCE = 0.95
+SECONDS_PER_HOUR = 3600
+# Measured on the SQLite file of the paper's grid: 29.5 MB for 1,408 configurations with 300 points of curves each.
+BYTES_PER_CURVE_POINT = 60
+BYTES_PER_CONFIGURATION = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found; `good` is None where there is nothing to be judged."""
+
+    name: str
+    good: bool | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a fresh process gave.
+
+    Args:
+        digests: SHA-256 over the figures of each point.
+        seconds: of the training of each point, all folds together, for `epochs` epochs.
+        memory: bytes that the process held at most.
+    """
+
+    digests: list[str]
+    seconds: list[float]
+    memory: int
+
+
+class Rehearsal:
+    """Trains points of a study for a few epochs.
+
+    Args:
+        definition: as it would be searched.
+        points: how many: the first of the study's order, which is random but for the paper's own point.
+        device: a PyTorch device.
+
+    Raises:
+        DataError: on construction, where the data do not suffice.
+    """
+
+    def __init__(
+        self, definition: Definition, source: Source, points: int = POINTS, device: str = "cpu"
+    ) -> None:
+        self.definition = definition
+        self.epochs = min(EPOCHS, definition.epochs)
+        self.points = layout_order(definition)[:points]
+        self._objective = CrossValidation(
+            definition.model_copy(update={"epochs": self.epochs}), source, device
+        )
+
+    def train(self, point: Configuration, folds: int | None = None) -> Outcome:
+        """The outcome of a point, on the first `folds` folds where that is given.
+
+        Raises:
+            WorkError: the training raised an exception, with its point and its place.
+        """
+        objective = copy.copy(self._objective)
+        objective.folds = objective.folds[:folds]
+        try:
+            outcome = objective(point)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+            raise WorkError(f"{describe(point.params)}: {type(error).__name__}: {reason}") from error
+        assert outcome is not None, "nobody asked to hand it back"  # noqa: S101
+        return outcome
+
+    def measure(self) -> Measured:
+        """Train every point; to be called in a fresh process."""
+        # Kernels are loaded, or compiled, by the first one.
+        self.train(self.points[0], 1)
+        outcomes = [self.train(point) for point in self.points]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return Measured(
+            [digest(outcome) for outcome in outcomes],
+            [outcome.seconds for outcome in outcomes],
+            peak if sys.platform == "darwin" else peak * 1024,
+        )
+
+    def findings(self, elsewhere: Measured, workers: int) -> Iterator[Finding]:
+        """Hold what a fresh process gave against this one, and say what the whole study costs.
+
+        Args:
+            elsewhere: of a fresh process, for the same points.
+            workers: how many are to share the work, each on a core of its own.
+        """
+        first = self.points[0]
+        here, again = self.train(first), self.train(first)
+        alone = self.train(first, 1)
+        differing = [
+            what
+            for what, same in (
+                ("trained twice in one process", digest(here) == digest(again)),
+                ("its first fold beside the others and alone", digest(here, 1) == digest(alone)),
+                ("trained in this process and in another", digest(here) == elsewhere.digests[0]),
+            )
+            if not same
+        ]
+        yield Finding(
+            "same bits",
+            not differing,
+            f"{describe(first.params)} gives other figures {', and '.join(differing)}: results will depend on which "
+            "worker computes them, and a configuration that is trained again may get another figure"
+            if differing
+            else "twice, alone and beside others, in this process and in another",
+        )
+        low, middle, high = self._interval(elsewhere.seconds)
+        share = workers * SECONDS_PER_HOUR
+        yield Finding(
+            "time",
+            None,
+            f"{middle:.2f} s a configuration ({low:.2f} to {high:.2f}, a 95 % interval from {len(self.points)} "
+            f"points and {self.epochs} of {self.definition.epochs} epochs); all {self._count:,} by {workers} workers, "
+            f"a core each: {self._count * middle / share:.2f} hours ({self._count * low / share:.2f} to "
+            f"{self._count * high / share:.2f})",
+        )
+        available = machine.available_memory()
+        room = "" if available is None else f"; {available / 2**30:.1f} GiB are free here"
+        fits = None if available is None else workers * elsewhere.memory <= available
+        yield Finding("memory", fits, f"{elsewhere.memory / 2**20:,.0f} MiB a worker{room}")
+        curves = self.definition.folds * self.definition.epochs
+        size = self._count * (BYTES_PER_CONFIGURATION + curves * BYTES_PER_CURVE_POINT)
+        yield Finding("database", None, f"some {size / 1e6:,.1f} MB when all is done")
+
+    @property
+    def _count(self) -> int:
+        return len(self.definition.grid.configurations())
+
+    def _interval(self, seconds: Sequence[float]) -> tuple[float, float, float]:
+        """Student's t interval for the mean of a whole training, from the times of short ones."""
+        whole = [one * self.definition.epochs / self.epochs for one in seconds]
+        middle = fmean(whole)
+        if len(whole) < 2 or len(whole) == self._count:
+            return middle, middle, middle
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, len(whole) - 1) * stdev(whole) / sqrt(len(whole))
+        return max(0.0, middle - half), middle, middle + half
+
+
+def digest(outcome: Outcome, folds: int | None = None) -> str:
+    """SHA-256 (hex) over the curves of the first folds, all of them for None."""
+    found = hashlib.sha256()
+    for curve in (outcome.train_loss, outcome.val_loss, outcome.val_error):
+        found.update(curve[:folds].astype("<f8").tobytes())
+    return found.hexdigest()
+
+
+def measure_elsewhere(given: str, data: str, data_dir: Path | None, points: int, device: str) -> Measured:
+    """What `Rehearsal.measure` gives in a fresh process.
+
+    Raises:
+        WorkError: it failed, with its last line.
+    """
+    words = ["check", given, "--data", data, "--points", str(points), "--device", device, "--measure"]
+    if data_dir is not None:
+        words += ["--data-dir", str(data_dir)]
+    try:
+        ended = subprocess.run(  # noqa: S603 - our own program
+            program.command(*words),
+            env=program.environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise WorkError(
+            f"{points} points took more than {PATIENCE_SECONDS:.0f} s: try fewer --points"
+        ) from None
+    if ended.returncode:
+        lines = ended.stderr.strip().splitlines() or [f"it ended with exit code {ended.returncode}"]
+        raise WorkError(f"a fresh process cannot train it: {lines[-1].removeprefix('error: ')}")
+    return Measured(**json.loads(ended.stdout))

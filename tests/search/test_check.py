@@ -1,0 +1,117 @@
+"""`pairsearch check` trains a few points, stores nothing, and says what the promise and the whole grid come to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import programs
+import pytest
+import tiny
+from scipy import stats
+
+from pairsearch.data.sources import Source
+from pairsearch.search.errors import WorkError
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.workers import rehearsal
+from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.search.workers.rehearsal import Measured, Rehearsal, digest
+from pairsearch.studies.configuration import Configuration
+
+MIB = 2**20
+
+
+@pytest.fixture
+def rehearsed(digits_source: Source) -> Rehearsal:
+    return Rehearsal(tiny.definition(epochs=6), digits_source, points=3)
+
+
+def text(rehearsed: Rehearsal, elsewhere: Measured, name: str, workers: int = 2) -> tuple[bool | None, str]:
+    (found,) = [finding for finding in rehearsed.findings(elsewhere, workers) if finding.name == name]
+    return found.good, found.text
+
+
+def test_it_holds_a_study_to_the_promise_and_stores_nothing(tmp_path: Path) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml")
+    ended = programs.run(tmp_path, "check", "tiny.toml", "--data", "digits", "--points", "2", "--json")
+    assert (ended.code, ended.err) == (0, "")
+    found = {finding["name"]: finding for finding in json.loads(ended.out)}
+    assert list(found) == ["definition", "training", "same bits", "time", "memory", "database"]
+    assert found["definition"]["text"] == "8 configurations, 2 folds, 2 epochs, data digits"
+    assert found["same bits"]["good"]
+    assert "from 2 points and 2 of 2 epochs" in found["time"]["text"]
+    assert found["database"]["text"] == "some 0.0 MB when all is done"
+    assert list(tmp_path.glob("*.db*")) == []
+
+
+def test_bad_input_is_one_line(tmp_path: Path) -> None:
+    assert "unknown study 'absent'" in programs.run(tmp_path, "check", "absent", "--data", "digits").complaint
+    tiny.write_toml(tmp_path / "tiny.toml", architecture="ws")
+    complaint = programs.run(tmp_path, "check", "tiny.toml", "--data", "digits").complaint
+    assert "grid.hidden_units: architecture 'ws' needs it" in complaint
+
+
+def test_figures_that_are_not_the_same_are_named_with_what_they_cost(
+    rehearsed: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = rehearsed.measure()
+    assert text(rehearsed, measured, "same bits")[0] is True
+    good, said = text(rehearsed, replace(measured, digests=["other"] * 3), "same bits")
+    assert not good
+    assert "gives other figures trained in this process and in another: results will depend on which" in said
+    train, calls = CrossValidation.__call__, iter(range(100))
+
+    def another_each_time(self: CrossValidation, configuration: Configuration) -> Outcome:
+        outcome = train(self, configuration)
+        assert outcome is not None
+        return replace(outcome, val_loss=outcome.val_loss + next(calls))
+
+    monkeypatch.setattr(CrossValidation, "__call__", another_each_time)
+    _, said = text(rehearsed, measured, "same bits")
+    for what in ("trained twice in one process", "its first fold beside the others and alone"):
+        assert what in said
+
+
+def test_the_estimate_is_student_s_and_scales_with_epochs_points_and_workers(rehearsed: Rehearsal) -> None:
+    seconds = [1.0, 2.0, 6.0]
+    low, high = stats.t.interval(0.95, 2, loc=9.0, scale=stats.sem([3.0, 6.0, 18.0]))
+    elsewhere = Measured(rehearsed.measure().digests, seconds, 100 * MIB)
+    _, said = text(rehearsed, elsewhere, "time", workers=4)
+    assert fmean(seconds) * 6 / 2 == 9.0
+    assert f"9.00 s a configuration ({max(0, low):.2f} to {high:.2f}, a 95 % interval from 3 points" in said
+    assert f"all 8 by 4 workers, a core each: {8 * 9 / 4 / 3600:.2f} hours" in said
+
+
+def test_memory_that_does_not_hold_the_workers_is_a_warning(
+    rehearsed: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Measured(rehearsed.measure().digests, [1.0] * 3, 600 * MIB)
+    monkeypatch.setattr(rehearsal.machine, "available_memory", lambda: 2**30)
+    assert text(rehearsed, elsewhere, "memory", workers=1)[0] is True
+    assert text(rehearsed, elsewhere, "memory") == (False, "600 MiB a worker; 1.0 GiB are free here")
+    monkeypatch.setattr(rehearsal.machine, "available_memory", lambda: None)
+    assert text(rehearsed, elsewhere, "memory") == (None, "600 MiB a worker")
+
+
+def test_training_that_raises_names_the_point_and_the_reason(
+    rehearsed: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(CrossValidation, "__call__", fail)
+    with pytest.raises(WorkError, match=r"^batch_size \d+, learning_rate .*: MemoryError: no room$"):
+        rehearsed.measure()
+
+
+def test_a_digest_is_of_every_curve_of_the_folds_that_it_is_asked_for() -> None:
+    outcome = tiny.outcome(tiny.point(10, 1e-3, 0.0))
+    for name in ("train_loss", "val_loss", "val_error"):
+        curve = getattr(outcome, name).copy()
+        curve[1, 0] = np.nextafter(curve[1, 0], 1)
+        other = replace(outcome, **{name: curve})
+        assert digest(other) != digest(outcome), name
+        assert digest(other, folds=1) == digest(outcome, folds=1), name
