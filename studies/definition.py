@@ -153,6 +153,8 @@ class Definition(Part):
     """Who proposes the next configuration; `grid` goes through all of them."""
     pruner: Literal["none", "median", "hyperband"] = "none"
     """Whether a poor configuration may be stopped early."""
+    time_limit: Annotated[Number, Field(gt=0)] | None = None
+    """Seconds after which the training of a configuration, all folds together, ends as failed; None for no limit."""
     grid: Grid
     evaluation: Evaluation = Evaluation()
     paper: Paper | None = None
@@ -181,7 +183,9 @@ class Definition(Part):
     @property
     def results_depend_on(self) -> dict[str, Any]:
         """Every field that a trial's or a round's figures depend on, by name; the grid's values do not count."""
-        dumped = self.model_dump(mode="json", exclude={"name", "title", "grid", "sampler", "paper"})
+        dumped = self.model_dump(
+            mode="json", exclude={"name", "title", "grid", "sampler", "time_limit", "paper"}
+        )
         evaluation = dumped.pop("evaluation")
         evaluation.pop("rounds")  # further rounds leave the others as they are
         dumped |= {f"evaluation.{name}": value for name, value in evaluation.items()}

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import traceback
 import uuid
 from collections import Counter
@@ -17,7 +18,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import PATIENCE_SECONDS, Answer, patiently
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError, WorkError
-from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
+from pairsearch.search.ledger.configurations import MAX_ERRORS, Claim, Ledger, new_token
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.contents import report_epochs
@@ -50,6 +51,10 @@ class Objective(Protocol):
         """Which program and machine computes."""
 
 
+class TimeLimitError(WorkError):
+    """A configuration trained for longer than its study allows."""
+
+
 def worker_name() -> str:
     """A name that no other worker has, and that says where it runs."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
@@ -63,6 +68,7 @@ class Worker:
         stopping: set from outside to hand the current configuration back and end.
         limit: only the first `limit` configurations of the study.
         patience: seconds to wait for a database that is away, fewer once `stopping` is set.
+        clock: seconds that only go forward, for the study's time limit.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Worker:
         patience: float = PATIENCE_SECONDS,
         name: str | None = None,
         say: Callable[[str], None] = log.info,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ledger = ledger or Ledger(database, study.id)
         self.mirror = Mirror(database, storage, study, self.ledger)
@@ -90,6 +97,7 @@ class Worker:
         self.patience = patience
         self.name = name or worker_name()
         self.say = say
+        self.clock = clock
         self.tally = Tally()
         # Attempts that failed in its hands, by the key of their configuration: all, and those since one succeeded.
         self._failures: Counter[str] = Counter()
@@ -183,11 +191,17 @@ class Worker:
     def _work(self, claim: Claim, trial_id: int) -> None:
         reports = report_epochs(self.study.definition.epochs)
         reported: set[int] = set()
+        definition, begun = self.study.definition, self.clock()
         with Heartbeat(self.ledger, claim) as heartbeat:
 
             def progress(epoch: int, mean: float) -> State | None:
                 if self.stopping.is_set() or heartbeat.lost.is_set():
                     return State.PENDING
+                limit = definition.time_limit
+                if limit is not None and epoch < definition.epochs and self.clock() - begun > limit:
+                    raise TimeLimitError(
+                        f"longer than the time limit of {limit:g} s, after {epoch} of {definition.epochs} epochs"
+                    )
                 if epoch in reports:
                     try:
                         self.mirror.report(trial_id, epoch, mean)
@@ -200,6 +214,9 @@ class Worker:
 
             try:
                 outcome = self.objective(claim.configuration, progress)
+            except TimeLimitError as error:
+                self._fail(claim, trial_id, str(error), for_good=True)
+                return
             except Exception as error:
                 log.debug("%s", traceback.format_exc())
                 self._fail(claim, trial_id, f"{type(error).__name__}: {error}")
@@ -227,13 +244,15 @@ class Worker:
             f"{self.study.name}: {outcome.state} in {outcome.seconds:.1f} s, {figure}: {claim.configuration.key}"
         )
 
-    def _fail(self, claim: Claim, trial_id: int, reason: str) -> None:
-        state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason))
+    def _fail(self, claim: Claim, trial_id: int, reason: str, *, for_good: bool = False) -> None:
+        """Close an attempt that gave no result; another is made unless it failed for good."""
+        attempts = 1 if for_good else MAX_ERRORS
+        state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, attempts))
         self._patiently(lambda: self.mirror.abandon(trial_id, reason[:500]))
         self.tally.failed += state == State.FAILED
         after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]
         self.say(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
-        if state is not None:
+        if state is not None and not for_good:
             self._failures[claim.configuration.key] += 1
             self._streak[claim.configuration.key] += 1
             if self._streak.total() >= STREAK:

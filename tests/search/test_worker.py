@@ -133,6 +133,30 @@ def test_a_diverged_configuration_is_pruned_with_its_reason_and_never_tried_agai
     assert bad not in [ranked.configuration for ranked in read_best(database, study, 8)]
 
 
+def test_a_configuration_that_trains_for_too_long_fails_at_once(
+    database: Database, storage: TrialStorage, make_study, make_worker
+) -> None:
+    study = make_study(time_limit=10.0)
+    slow = layout_order(study.definition)[2]
+    seconds = iter([0.0])
+
+    class Slow(tiny.Answering):
+        def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+            nonlocal seconds
+            # Looked at when it begins, and after the first of two epochs: what is over is not thrown away.
+            seconds = iter([10.1] if configuration == slow else [10.0])
+            return super().__call__(configuration, progress)
+
+    objective = Slow()
+    worker = make_worker(objective, study, clock=lambda: next(seconds, 0.0))
+    assert worker.run() == Tally(finished=7, failed=1)
+    assert objective.asked[slow.key] == 1
+    assert read_progress(database, study).failures == {
+        slow.key: "longer than the time limit of 10 s, after 1 of 2 epochs"
+    }
+    assert trial_states(storage, study) == {TrialState.COMPLETE: 7, TrialState.FAIL: 1}
+
+
 def test_a_result_whose_lease_was_lost_is_superseded_and_the_worker_goes_on(
     database: Database, storage: TrialStorage, study: StoredStudy, ledger: Ledger, make_worker
 ) -> None:
