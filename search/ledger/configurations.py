@@ -159,7 +159,7 @@ class Ledger:
         )
         with self.database.write() as connection:
             found = connection.execute(statement).first()
-        return None if found is None else _claim(found, token, worker)
+            return None if found is None else _claim(found, token, worker)
 
     def held(self, worker: str, token: str) -> Claim | None:
         """The configuration that is held under a token, its lease renewed; None where none is.
@@ -174,7 +174,7 @@ class Ledger:
         )
         with self.database.write() as connection:
             found = connection.execute(statement).first()
-        return None if found is None else _claim(found, token, worker)
+            return None if found is None else _claim(found, token, worker)
 
     def renew(self, claim: Claim) -> bool:
         """Extend the lease; False where the claim was lost."""
@@ -369,7 +369,7 @@ class Ledger:
         )
         with self.database.read() as connection:
             row = connection.execute(statement).first()
-        return None if row is None else read_configuration(row.key, row.params)
+            return None if row is None else read_configuration(row.key, row.params)
 
     def outcome(self, key: str) -> Outcome | None:
         """The stored result of a configuration, None where it has none."""

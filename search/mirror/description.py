@@ -97,7 +97,7 @@ def note(definition: Definition, source: tuple[str, str]) -> str:
         "|---|---|",
     ]
     lines += [
-        f"| {escaped(name)} | {escaped(', '.join(map(shown, values)))} |"
+        f"| {escaped(name)} | {', '.join(escaped(v) if isinstance(v, str) else shown(v) for v in values)} |"
         for name, values in definition.grid.choices.items()
     ]
     loss = {"val_loss": "validation loss (cross entropy)", "val_error": "validation error (a fraction)"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,8 @@ class Figures:
     study: StoredStudy
     rows: Sequence[Row]
     """Configurations in any state, by value, then as laid out."""
+    configurations: Mapping[str, Configuration]
+    """Of the rows, by key."""
     values: FloatArray | None
     """(configurations, folds) of the study's metric, NaN where there is none; None where nothing is finished."""
 
@@ -99,9 +101,9 @@ def judge_figures(
         metric=study.definition.metric,
         protocol=study.definition.protocol,
         verdict=_judge(figures, ended, alpha, progress),
-        configurations={row.key: _configuration(row) for row in finished},
-        winner_by_loss=_lowest(finished, lambda row: row.val_loss),
-        winner_by_error=_lowest(finished, lambda row: row.val_error),
+        configurations={row.key: figures.configurations[row.key] for row in finished},
+        winner_by_loss=_lowest(figures, finished, lambda row: row.val_loss),
+        winner_by_error=_lowest(figures, finished, lambda row: row.val_error),
         open=ended.count(False),
     )
 
@@ -126,8 +128,9 @@ def read_figures(connection: Connection, study: StoredStudy, limit: int | None =
     finished = [row for row in rows if row.state == State.FINISHED]
     for row in finished:
         required(configurations.name, row, "value", "seconds")
+    points = {row.key: read_configuration(row.key, row.params) for row in rows}
     if not finished:
-        return Figures(study, rows, None)
+        return Figures(study, rows, points, None)
     import numpy as np  # noqa: PLC0415
 
     values = np.full((len(rows), study.definition.folds), np.nan)
@@ -146,7 +149,7 @@ def read_figures(connection: Connection, study: StoredStudy, limit: int | None =
                     wanted, where = f"number below {study.definition.folds}", f"configuration_id={row_id}"
                     raise WrongValueError(folds.name, "fold", wanted, fold, where)
                 values[places[row_id], fold] = value
-    return Figures(study, rows, values)
+    return Figures(study, rows, points, values)
 
 
 def _judge(
@@ -172,26 +175,24 @@ def _judge(
         alpha=alpha,
         seed=definition.seed,
         # Within an architecture the number of parameters grows with the hidden units, and with nothing else.
-        sizes=[_size(row) for row in rows],
+        sizes=[_size(figures.configurations[row.key]) for row in rows],
         progress=progress,
     )
 
 
-def _lowest(finished: Sequence[Row], figure: Callable[[Row], float | None]) -> Winner | None:
+def _lowest(
+    figures: Figures, finished: Sequence[Row], figure: Callable[[Row], float | None]
+) -> Winner | None:
     # As in `search.verdict.judging.judge`: the last bits of a mean break no tie.
     known = [(round(value, 12), row) for row in finished if (value := figure(row)) is not None]
     if not known:
         return None
     _, row = min(known, key=lambda pair: pair[0])
-    return Winner(_configuration(row), row.val_loss, row.val_error)
+    return Winner(figures.configurations[row.key], row.val_loss, row.val_error)
 
 
-def _configuration(row: Row) -> Configuration:
-    return read_configuration(row.key, row.params)
-
-
-def _size(row: Row) -> float:
-    units = _configuration(row).params.get("hidden_units", 0)
+def _size(configuration: Configuration) -> float:
+    units = configuration.params.get("hidden_units", 0)
     return units if isinstance(units, int | float) else 0
 
 

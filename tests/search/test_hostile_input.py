@@ -40,8 +40,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert made.code == 0, made.err
     connection = sqlite3.connect(folder / "pairsearch.db")
     connection.execute(
-        "update pairsearch_configurations set state = 'failed', reason = ?, key = key || ? where rank = 0",
-        (ESCAPES, ESCAPES),
+        "update pairsearch_configurations set state = 'failed', reason = ? where rank = 0",
+        (ESCAPES,),
     )
     connection.execute(
         "update pairsearch_configurations set state = 'running', worker = ?, claim = 'c', lease_expires = 0 "
@@ -146,15 +146,22 @@ def test_a_damaged_study_is_refused_in_one_line(folder: Path, column: str, value
         assert "tiny" in complaint
 
 
-@pytest.mark.parametrize("column", ["value", "val_error", "seconds", "learning_rate"])
+def test_a_key_that_is_not_that_of_its_parameters_is_refused_harmlessly(folder: Path) -> None:
+    change(folder, "update pairsearch_configurations set key = key || ? where rank = 1", ESCAPES)
+    complaint = programs.run(folder, "best", "tiny").complaint
+    assert complaint.isprintable()
+    assert "has no parameters of its key as its params" in complaint
+
+
+@pytest.mark.parametrize("column", ["value", "val_error", "seconds"])
 def test_a_figure_that_is_no_number_is_refused_in_one_line(folder: Path, column: str) -> None:
     change(
         folder,
         "update pairsearch_configurations set state = 'finished', value = 0.5, val_loss = 0.5, val_error = 0.1, "
-        "seconds = 1 where rank = 0",
+        "seconds = 1, claim = null where rank = 1",
     )
     assert programs.run(folder, "status", "tiny").code == 0
-    change(folder, f"update pairsearch_configurations set {column} = ? where rank = 0", ESCAPES)  # noqa: S608 - as above
+    change(folder, f"update pairsearch_configurations set {column} = ? where rank = 1", ESCAPES)  # noqa: S608 - as above
     for command in (("status", "tiny"), ("studies",), ("best", "tiny")):
         complaint = programs.run(folder, *command).complaint
         assert complaint.isprintable()

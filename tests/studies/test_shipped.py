@@ -80,7 +80,10 @@ def test_the_paper_s_configuration_is_in_the_grid_and_has_the_stated_parameters(
     assert study.paper is not None
     configuration = study.paper.configuration
     assert configuration in study.grid.configurations()
-    assert parameter_count(study.architecture, configuration.params.get("hidden_units")) == study.paper.parameters
+    assert (
+        parameter_count(study.architecture, configuration.params.get("hidden_units"))
+        == study.paper.parameters
+    )
 
 
 def test_all_of_them_can_be_trained(study: Definition) -> None:
