@@ -15,6 +15,7 @@ that says what was given, what was expected and what to do.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -154,6 +155,8 @@ class Study:
             data_dir: as for `create`.
             on_progress: is told how far the study is, twice a second.
 
+        Warns of workers that ended otherwise than well, and of more of them than memory may hold.
+
         Raises:
             Error: configurations failed, or are left although no worker is.
         """
@@ -168,6 +171,7 @@ class Study:
             arguments,
             workers,
             on_progress=lambda progresses, _: on_progress(progresses[0]),
+            complain=lambda line: warnings.warn(line, stacklevel=3),
         )
         return progress
 
@@ -273,13 +277,9 @@ class Study:
         return Path(path)
 
     def _report(self) -> Report:
-        from datetime import UTC, datetime  # noqa: PLC0415
+        from pairsearch.search.report import document  # noqa: PLC0415
 
-        from pairsearch.search.report import document, reading  # noqa: PLC0415
-
-        moment = datetime.now(UTC)
-        readings = reading.read_all(self._database, [self._stored()])
-        return document.compose(readings, self._database.label, moment)
+        return document.compose_stored(self._database, [self._stored()])
 
     def _stored(self) -> StoredStudy:
         return get_study(self._database, self._name)

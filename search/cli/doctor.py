@@ -8,23 +8,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from pairsearch.data.errors import DataError
 from pairsearch.search import machine
+from pairsearch.search.checks import Check
 from pairsearch.search.errors import PairsearchError
 from pairsearch.search.provenance import PACKAGES, git_commit, package_version, processor
 from pairsearch.search.workers.proof import train_a_little
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the report; `good` is None for a fact that cannot be wrong."""
-
-    name: str
-    good: bool | None
-    finding: str
 
 
 def examine(storage: str, kind: str | None, folder: Path | None) -> Iterator[Check]:

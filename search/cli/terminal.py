@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from pairsearch.data.errors import DataError
+from pairsearch.search.checks import Check
 from pairsearch.search.cli.pipes import ends_with_its_reader
 from pairsearch.search.cli.streams import plain
 from pairsearch.search.errors import ExitCode, PairsearchError
@@ -228,3 +229,25 @@ def say_error(line: str) -> None:
 def _write(line: str, *, error: bool = False) -> None:
     # Typer's own would write UTF-8 where a stream is ASCII.
     print(line, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def show_checks(checks: Iterable[Check], *, as_json: bool, wrong: str = "FAIL") -> None:
+    """Print each check when it comes, or all of them as JSON.
+
+    Args:
+        wrong: the mark of one that is not good.
+
+    Raises:
+        typer.Exit: with WORK_FAILED, where one is not.
+    """
+    marks = {None: "    ", True: "ok  ", False: wrong}
+    shown = []
+    for check in checks:
+        shown.append(check)
+        if not as_json:
+            line = f"{marks[check.good]} {check.name}: {check.finding}"
+            console().print(line, markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        print_json([{"check": check.name, "good": check.good, "finding": check.finding} for check in shown])
+    if any(check.good is False for check in shown):
+        raise typer.Exit(ExitCode.WORK_FAILED)

@@ -76,6 +76,9 @@ KINDS: dict[str, Callable[[object], bool]] = {
     "JSON object": _is_object,
 }
 
+# Of columns of text that hold more than that.
+NAMED_KINDS = {"state": "known state", "provenance": "JSON object", "params": "JSON object"}
+
 
 class Checked(TypeDecorator[Any]):
     """A column's type, and a look at each value that is read from it; None passes."""
@@ -114,9 +117,7 @@ def check_columns(metadata: MetaData, but: Table) -> None:
 def _kind(column: Column[Any]) -> str:
     if isinstance(column.type, Double | Integer):
         return "number" if isinstance(column.type, Double) else "whole number"
-    return {"state": "known state", "provenance": "JSON object", "params": "JSON object"}.get(
-        column.name, "text"
-    )
+    return NAMED_KINDS.get(column.name, "text")
 
 
 def required(table: str, row: Any, *names: str) -> None:
@@ -130,4 +131,6 @@ def required(table: str, row: Any, *names: str) -> None:
     """
     for name in names:
         if getattr(row, name) is None:
-            raise WrongValueError(table, name, "number", None, f"id={row.id} ({row.key!a})")
+            raise WrongValueError(
+                table, name, NAMED_KINDS.get(name, "number"), None, f"id={row.id} ({row.key!a})"
+            )

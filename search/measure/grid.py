@@ -24,20 +24,19 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
-from statistics import fmean, median, variance
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from pairsearch.data.sources import Source, resolve
 from pairsearch.models.bench import FLOP_PER_PAIR, sgemm_gflops
 from pairsearch.models.benchfile import describe_machine, write
 from pairsearch.search.cli.reproduce import study_names
 from pairsearch.search.database.states import State
+from pairsearch.search.estimate import expand
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition, read, shipped
@@ -73,15 +72,6 @@ class Trial:
     wall: float
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """An estimated total and its confidence interval, in the unit of the figures."""
-
-    total: float
-    low: float
-    high: float
-
-
 def draw(definitions: Sequence[Definition], each: int, random: np.random.Generator) -> list[Part]:
     """Divide the grids, and draw `each` configurations of every part, or all where it has no more."""
     drawn = []
@@ -99,31 +89,6 @@ def draw(definitions: Sequence[Definition], each: int, random: np.random.Generat
     return drawn
 
 
-def expand(sizes: Sequence[int], samples: Sequence[Sequence[float]]) -> Estimate:
-    """The total over a population from a stratified random sample, with its 95 % interval.
-
-    Cochran, "Sampling Techniques", 3rd edition 1977, section 5.3 to 5.4: the total is estimated by Σ N y̅ over strata,
-    its variance by Σ N (N − n) s² / n, which holds the finite population correction; the interval takes the quantile
-    of t at Satterthwaite's effective degrees of freedom (5.16).
-
-    Args:
-        sizes: N, configurations of each stratum.
-        samples: figures of those drawn from it, n of them: at least two, unless they are all N.
-    """
-    total = sum(size * fmean(sample) for size, sample in zip(sizes, samples, strict=True))
-    parts = [
-        (size * (size - len(sample)) / len(sample) * variance(sample), len(sample) - 1)
-        for size, sample in zip(sizes, samples, strict=True)
-        if size > len(sample)
-    ]
-    spread = sum(part for part, _ in parts)
-    if spread == 0:
-        return Estimate(total, total, total)
-    freedom = spread**2 / sum(part**2 / degrees for part, degrees in parts)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * sqrt(spread)
-    return Estimate(total, total - half, total + half)
-
-
 def measure(
     parts: Sequence[Part], source: Source, folds: int | None, random: np.random.Generator
 ) -> list[Trial]:
@@ -135,8 +100,8 @@ def measure(
     objectives: dict[str, CrossValidation] = {}
     for part in parts:
         if part.definition.name not in objectives:
-            objective = objectives[part.definition.name] = CrossValidation(part.definition, source)
-            objective.folds = objective.folds[:folds]
+            objective = CrossValidation(part.definition, source).on_first(folds)
+            objectives[part.definition.name] = objective
             # Compiles the kernels, and nothing is timed.
             objective(part.drawn[0], progress=lambda epoch, value: State.PENDING)
     tasks = [(part, one) for part in parts for one in part.drawn]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from pairsearch.search.database.connection import Database
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.provenance import package_version
 from pairsearch.search.report import auxiliary, cost, coverage, evaluation, grid, judgement, learning
 from pairsearch.search.report.content import Part, Report, Section
-from pairsearch.search.report.reading import Reading
+from pairsearch.search.report.reading import Reading, read_all
 
 
 def compose(
@@ -38,6 +40,14 @@ def compose(
             *(_study(reading, tell) for reading in readings),
         ),
     )
+
+
+def compose_stored(
+    database: Database, studies: Sequence[StoredStudy], tell: Callable[[str], None] = lambda _: None
+) -> Report:
+    """The report of studies as the database holds them now, all at one moment; it is only read."""
+    moment = datetime.now(UTC)
+    return compose(read_all(database, studies, tell), database.label, moment, tell)
 
 
 def _study(reading: Reading, tell: Callable[[str], None]) -> Part:

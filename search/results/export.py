@@ -17,14 +17,22 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import configurations, curves, metadata, studies
 from pairsearch.search.errors import InputError
 from pairsearch.search.files import made_folder, usable_folder, whole_file
+from pairsearch.search.ledger.rows import read_configuration
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.provenance import package_version
-from pairsearch.search.results.export_columns import PARAMETERS, TABLES, ColumnTable, ExportTable, of_study
+from pairsearch.search.results.export_columns import (
+    KEY,
+    PARAMETERS,
+    TABLES,
+    ColumnTable,
+    ExportTable,
+    of_study,
+)
 
 # Rows held at a time, and rows of a Parquet row group: some ten megabytes.
 CHUNK = 20_000
 
-TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
+TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +180,10 @@ def _expand(table: ExportTable, study: StoredStudy) -> Callable[[Sequence[Any]],
     """What puts the values of its parameters into a row in the place of their JSON."""
     if PARAMETERS not in table.columns:
         return lambda row: row
-    place = table.columns.index(PARAMETERS)
-    kinds = {column.name: column.kind for column in of_study(table, study.choices).columns}
+    key, place = table.columns.index(KEY), table.columns.index(PARAMETERS)
 
     def expand(row: Sequence[Any]) -> Sequence[Any]:
-        params = json.loads(row[place])
-        values = [
-            value if kinds[name] != "text" or value is None or isinstance(value, str) else json.dumps(value)
-            for name, value in ((name, params.get(name)) for name in study.choices)
-        ]
-        return [*row[:place], *values, *row[place + 1 :]]
+        params = read_configuration(row[key], row[place]).params
+        return [*row[:place], *(params.get(name) for name in study.choices), *row[place + 1 :]]
 
     return expand

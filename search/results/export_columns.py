@@ -8,7 +8,9 @@ from typing import Literal
 
 from pairsearch.studies.configuration import Value
 
-Kind = Literal["text", "integer", "number", "boolean"]
+Kind = Literal["text", "integer", "number"]
+# Of a parameter, by its values, which are of one type.
+KINDS: dict[type, Kind] = {int: "integer", float: "number"}
 
 NATS = "nats"
 FRACTION = "fraction of 1"
@@ -43,7 +45,7 @@ class ExportTable(ColumnTable):
 
 
 _STUDY = Column("study", "text", "name of the study", "studies.name")
-_KEY = Column("configuration", "text", "its key, the same in both tables", "configurations.key")
+KEY = Column("configuration", "text", "its key, the same in both tables", "configurations.key")
 PARAMETERS = Column(
     "(each parameter)",
     "text",
@@ -57,7 +59,7 @@ CONFIGURATIONS = ExportTable(
     "a configuration of the study, in any state",
     (
         _STUDY,
-        _KEY,
+        KEY,
         Column("position", "integer", "place in the order of the search, from 0", "configurations.rank"),
         PARAMETERS,
         Column(
@@ -103,7 +105,7 @@ CURVES = ExportTable(
     "an epoch of a fold of a configuration that has a result",
     (
         _STUDY,
-        _KEY,
+        KEY,
         Column("fold", "integer", "from 0", "curves.fold"),
         Column("epoch", "integer", "from 1", "curves.epoch"),
         Column("train_loss", "number", "running training loss of the epoch", "curves.train_loss", NATS),
@@ -121,18 +123,11 @@ def of_study(table: ExportTable, choices: Mapping[str, Sequence[Value]]) -> Expo
     columns: list[Column] = []
     for column in table.columns:
         columns += (
-            [Column(name, _kind(values), "parameter") for name, values in choices.items()]
+            [Column(name, KINDS[type(values[0])], "parameter") for name, values in choices.items()]
             if column is PARAMETERS
             else [column]
         )
     return replace(table, columns=tuple(columns))
-
-
-def _kind(values: Sequence[Value]) -> Kind:
-    """The type of a parameter's column; text where its values are of several, each then as JSON writes it."""
-    kinds: dict[type, Kind] = {bool: "boolean", int: "integer", float: "number", str: "text"}
-    found = {type(value) for value in values}
-    return kinds[found.pop()] if len(found) == 1 else "text"
 
 
 def described() -> str:

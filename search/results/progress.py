@@ -11,9 +11,12 @@ from sqlalchemy import Connection, func, select
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
+from pairsearch.search.database.tables import configurations
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.redaction import conceal
-from pairsearch.search.results.ranking import Ranked, columns, ranked_within
+from pairsearch.search.results.ranking import Ranked, ranked_within
+
+columns = configurations.c
 
 
 @dataclass(frozen=True, slots=True)

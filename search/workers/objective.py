@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from pairsearch.data.sources import Source
@@ -34,6 +35,12 @@ class CrossValidation:
         self.device = device
         self.threads = threads
         self.folds = search_folds(definition, source)
+
+    def on_first(self, folds: int | None) -> CrossValidation:
+        """This objective on the first so many folds; on all for None."""
+        other = copy.copy(self)
+        other.folds = self.folds[:folds]
+        return other
 
     def job(self, configuration: Configuration) -> TrainingJob:
         """The training job of a configuration: one model for each fold."""

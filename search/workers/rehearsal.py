@@ -5,23 +5,20 @@ Two processes do it: this one, and a fresh one, which is also the one whose time
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
-from statistics import fmean, stdev
-
-from scipy import stats
 
 from pairsearch.data.sources import Source
 from pairsearch.search import machine
+from pairsearch.search.checks import Check
 from pairsearch.search.errors import WorkError
+from pairsearch.search.estimate import Estimate, expand
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.workers import program
@@ -30,9 +27,7 @@ from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.definition import Definition
 
 EPOCHS = 2
-POINTS = 8
 PATIENCE_SECONDS = 600.0
-CONFIDENCE = 0.95
 SECONDS_PER_HOUR = 3600
 # Measured on the SQLite file of the paper's grid: 29.5 MB for 1,408 configurations with 300 points of curves each.
 BYTES_PER_CURVE_POINT = 60
@@ -40,25 +35,16 @@ BYTES_PER_CONFIGURATION = 3000
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found; `good` is None where there is nothing to be judged."""
-
-    name: str
-    good: bool | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Measured:
     """What a fresh process gave.
 
     Args:
-        digests: SHA-256 over the figures of each point.
+        digest: SHA-256 over the figures of the first point.
         seconds: of the training of each point, all folds together, for `epochs` epochs.
         memory: bytes that the process held at most.
     """
 
-    digests: list[str]
+    digest: str
     seconds: list[float]
     memory: int
 
@@ -75,9 +61,7 @@ class Rehearsal:
         DataError: on construction, where the data do not suffice.
     """
 
-    def __init__(
-        self, definition: Definition, source: Source, points: int = POINTS, device: str = "cpu"
-    ) -> None:
+    def __init__(self, definition: Definition, source: Source, points: int, device: str = "cpu") -> None:
         self.definition = definition
         self.epochs = min(EPOCHS, definition.epochs)
         self.points = layout_order(definition)[:points]
@@ -89,12 +73,10 @@ class Rehearsal:
         """The outcome of a point, on the first `folds` folds where that is given.
 
         Raises:
-            WorkError: the training raised an exception, with its point and its place.
+            WorkError: the training raised an exception; it names the point.
         """
-        objective = copy.copy(self._objective)
-        objective.folds = objective.folds[:folds]
         try:
-            outcome = objective(point)
+            outcome = self._objective.on_first(folds)(point)
         except Exception as error:
             reason = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise WorkError(f"{describe(point.params)}: {type(error).__name__}: {reason}") from error
@@ -108,12 +90,12 @@ class Rehearsal:
         outcomes = [self.train(point) for point in self.points]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return Measured(
-            [digest(outcome) for outcome in outcomes],
+            digest(outcomes[0]),
             [outcome.seconds for outcome in outcomes],
             peak if sys.platform == "darwin" else peak * 1024,
         )
 
-    def findings(self, elsewhere: Measured, workers: int) -> Iterator[Finding]:
+    def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
         """Hold what a fresh process gave against this one, and say what the whole study costs.
 
         Args:
@@ -128,11 +110,11 @@ class Rehearsal:
             for what, same in (
                 ("trained twice in one process", digest(here) == digest(again)),
                 ("its first fold beside the others and alone", digest(here, 1) == digest(alone)),
-                ("trained in this process and in another", digest(here) == elsewhere.digests[0]),
+                ("trained in this process and in another", digest(here) == elsewhere.digest),
             )
             if not same
         ]
-        yield Finding(
+        yield Check(
             "same bits",
             not differing,
             f"{describe(first.params)} gives other figures {', and '.join(differing)}: results will depend on which "
@@ -140,36 +122,27 @@ class Rehearsal:
             if differing
             else "twice, alone and beside others, in this process and in another",
         )
-        low, middle, high = self._interval(elsewhere.seconds)
-        share = workers * SECONDS_PER_HOUR
-        yield Finding(
+        count, points = len(self.definition.grid.configurations()), len(self.points)
+        whole = [one * self.definition.epochs / self.epochs for one in elsewhere.seconds]
+        # A single point tells nothing of how much others differ.
+        total = expand([count], [whole]) if points > 1 else Estimate(*[count * whole[0]] * 3)
+        figures = (total.total, max(0.0, total.low), total.high)
+        each = [f"{figure / count:.2f}" for figure in figures]
+        hours = [f"{figure / workers / SECONDS_PER_HOUR:.2f}" for figure in figures]
+        yield Check(
             "time",
             None,
-            f"{middle:.2f} s a configuration ({low:.2f} to {high:.2f}, a 95 % interval from {len(self.points)} "
-            f"points and {self.epochs} of {self.definition.epochs} epochs); all {self._count:,} by {workers} workers, "
-            f"a core each: {self._count * middle / share:.2f} hours ({self._count * low / share:.2f} to "
-            f"{self._count * high / share:.2f})",
+            f"{each[0]} s a configuration ({each[1]} to {each[2]}, a 95 % interval from {points} points and "
+            f"{self.epochs} of {self.definition.epochs} epochs); all {count:,} by {workers} workers, a core each: "
+            f"{hours[0]} hours ({hours[1]} to {hours[2]})",
         )
         available = machine.available_memory()
         room = "" if available is None else f"; {available / 2**30:.1f} GiB are free here"
         fits = None if available is None else workers * elsewhere.memory <= available
-        yield Finding("memory", fits, f"{elsewhere.memory / 2**20:,.0f} MiB a worker{room}")
+        yield Check("memory", fits, f"{elsewhere.memory / 2**20:,.0f} MiB a worker{room}")
         curves = self.definition.folds * self.definition.epochs
-        size = self._count * (BYTES_PER_CONFIGURATION + curves * BYTES_PER_CURVE_POINT)
-        yield Finding("database", None, f"some {size / 1e6:,.1f} MB when all is done")
-
-    @property
-    def _count(self) -> int:
-        return len(self.definition.grid.configurations())
-
-    def _interval(self, seconds: Sequence[float]) -> tuple[float, float, float]:
-        """Student's t interval for the mean of a whole training, from the times of short ones."""
-        whole = [one * self.definition.epochs / self.epochs for one in seconds]
-        middle = fmean(whole)
-        if len(whole) < 2 or len(whole) == self._count:
-            return middle, middle, middle
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, len(whole) - 1) * stdev(whole) / sqrt(len(whole))
-        return max(0.0, middle - half), middle, middle + half
+        size = count * (BYTES_PER_CONFIGURATION + curves * BYTES_PER_CURVE_POINT)
+        yield Check("database", None, f"some {size / 1e6:,.1f} MB when all is done")
 
 
 def digest(outcome: Outcome, folds: int | None = None) -> str:

@@ -76,8 +76,7 @@ def search(
     def look() -> list[Progress]:
         return [read_progress(database, study, arguments.limit) for study in studies]
 
-    # Of other devices there are fewer than cores, and workers would share their memory.
-    count = workers or (machine.cores() if arguments.device == "cpu" else 1)
+    count = workers or usual_workers(arguments.device)
     latest = look()
     if any(progress.open for progress in latest):
         if (note := too_many(count, machine.available_memory())) is not None:
@@ -109,6 +108,12 @@ def search(
         key, reason = next(iter(failed.items()))
         raise WorkError(f"{len(failed)} configurations failed, for example {key}: {reason}")
     return latest
+
+
+def usual_workers(device: str) -> int:
+    """How many worker processes there are unless somebody says."""
+    # Of other devices there are fewer than cores, and workers would share their memory.
+    return machine.cores() if device == "cpu" else 1
 
 
 def too_many(workers: int, available: int | None) -> str | None:

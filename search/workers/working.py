@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database
@@ -16,12 +15,6 @@ from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.tally import Tally, total
-
-if TYPE_CHECKING:
-    pass
-
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +33,7 @@ def work(
     studies: deque[tuple[StoredStudy, Source]],
     options: WorkerOptions,
     stopping: threading.Event,
-    say: Say,
+    say: Callable[[str], None],
 ) -> Tally:
     """Be one worker: go through the studies in their order until nothing is left.
 

@@ -15,8 +15,6 @@ import tiny
 from pairsearch.search.database.connection import open_database
 
 
-# On SQLite the others here kill workers too.
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_worker_killed_at_each_step_leaves_nothing_behind(
     database_url: str, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:

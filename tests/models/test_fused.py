@@ -59,6 +59,22 @@ def test_cuda_agrees_with_the_reference(architecture: str, batch_size: int) -> N
         np.testing.assert_allclose(got.evaluation[name].loss, curves.loss, rtol=2e-2)
 
 
+def test_kernels_are_loaded_from_the_cache_by_a_second_process() -> None:
+    fused.train(make_job(epochs=1))
+    program = """
+from jobs import make_job
+from pairsearch.models import compiled
+from pairsearch.models.kernels.epoch import evaluate, train_epoch
+compiled.train(make_job(epochs=1))
+print(*(sum(entry.stats.cache_hits.values()) for entry in (train_epoch, evaluate)))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "models"), "OMP_NUM_THREADS": "1"}
+    second = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True
+    )
+    assert second.stdout.split() == ["1", "1"]
+
+
 # A kernel of the package that takes no half minute to compile, as those of the training do.
 KERNEL = """
 from pairsearch.models.kernels.jit import compiled_and_cached

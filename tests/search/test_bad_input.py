@@ -146,6 +146,9 @@ def test_other_data_than_the_study_s_are_refused(folder: Path, mnist_root: Path)
         assert "its data are digits" in ended.complaint
         assert "mnist" in ended.complaint
     assert content(folder) == before
+    assert programs.run(folder, "worker", "tiny.toml", "--max-trials", "1").code == 0
+    evaluate = programs.run(folder, "evaluate", "tiny", "--data", "mnist", PAIRSEARCH_DATA=str(mnist_root))
+    assert "its data are digits and those given are mnist" in evaluate.complaint
 
 
 def test_corrupt_data_are_named(folder: Path, mnist_root: Path) -> None:

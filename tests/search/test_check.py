@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import sqrt
 from pathlib import Path
 from statistics import fmean
 
@@ -30,20 +31,20 @@ def rehearsed(digits_source: Source) -> Rehearsal:
 
 
 def text(rehearsed: Rehearsal, elsewhere: Measured, name: str, workers: int = 2) -> tuple[bool | None, str]:
-    (found,) = [finding for finding in rehearsed.findings(elsewhere, workers) if finding.name == name]
-    return found.good, found.text
+    (found,) = [finding for finding in rehearsed.checks(elsewhere, workers) if finding.name == name]
+    return found.good, found.finding
 
 
 def test_it_holds_a_study_to_the_promise_and_stores_nothing(tmp_path: Path) -> None:
     tiny.write_toml(tmp_path / "tiny.toml")
     ended = programs.run(tmp_path, "check", "tiny.toml", "--data", "digits", "--points", "2", "--json")
     assert (ended.code, ended.err) == (0, "")
-    found = {finding["name"]: finding for finding in json.loads(ended.out)}
+    found = {finding["check"]: finding for finding in json.loads(ended.out)}
     assert list(found) == ["definition", "training", "same bits", "time", "memory", "database"]
-    assert found["definition"]["text"] == "8 configurations, 2 folds, 2 epochs, data digits"
+    assert found["definition"]["finding"] == "8 configurations, 2 folds, 2 epochs, data digits"
     assert found["same bits"]["good"]
-    assert "from 2 points and 2 of 2 epochs" in found["time"]["text"]
-    assert found["database"]["text"] == "some 0.0 MB when all is done"
+    assert "from 2 points and 2 of 2 epochs" in found["time"]["finding"]
+    assert found["database"]["finding"] == "some 0.0 MB when all is done"
     assert list(tmp_path.glob("*.db*")) == []
 
 
@@ -59,7 +60,7 @@ def test_figures_that_are_not_the_same_are_named_with_what_they_cost(
 ) -> None:
     measured = rehearsed.measure()
     assert text(rehearsed, measured, "same bits")[0] is True
-    good, said = text(rehearsed, replace(measured, digests=["other"] * 3), "same bits")
+    good, said = text(rehearsed, replace(measured, digest="other"), "same bits")
     assert not good
     assert "gives other figures trained in this process and in another: results will depend on which" in said
     train, calls = CrossValidation.__call__, iter(range(100))
@@ -77,8 +78,10 @@ def test_figures_that_are_not_the_same_are_named_with_what_they_cost(
 
 def test_the_estimate_is_student_s_and_scales_with_epochs_points_and_workers(rehearsed: Rehearsal) -> None:
     seconds = [1.0, 2.0, 6.0]
-    low, high = stats.t.interval(0.95, 2, loc=9.0, scale=stats.sem([3.0, 6.0, 18.0]))
-    elsewhere = Measured(rehearsed.measure().digests, seconds, 100 * MIB)
+    # Three of eight points: the error of the mean is smaller by what was seen of the grid (Cochran, section 2.6).
+    error = stats.sem([3.0, 6.0, 18.0]) * sqrt((8 - 3) / 8)
+    low, high = stats.t.interval(0.95, 2, loc=9.0, scale=error)
+    elsewhere = Measured(rehearsed.measure().digest, seconds, 100 * MIB)
     _, said = text(rehearsed, elsewhere, "time", workers=4)
     assert fmean(seconds) * 6 / 2 == 9.0
     assert f"9.00 s a configuration ({max(0, low):.2f} to {high:.2f}, a 95 % interval from 3 points" in said
@@ -88,7 +91,7 @@ def test_the_estimate_is_student_s_and_scales_with_epochs_points_and_workers(reh
 def test_memory_that_does_not_hold_the_workers_is_a_warning(
     rehearsed: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = Measured(rehearsed.measure().digests, [1.0] * 3, 600 * MIB)
+    elsewhere = Measured(rehearsed.measure().digest, [1.0] * 3, 600 * MIB)
     monkeypatch.setattr(rehearsal.machine, "available_memory", lambda: 2**30)
     assert text(rehearsed, elsewhere, "memory", workers=1)[0] is True
     assert text(rehearsed, elsewhere, "memory") == (False, "600 MiB a worker; 1.0 GiB are free here")

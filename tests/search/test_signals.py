@@ -63,9 +63,10 @@ def test_a_worker_hands_its_configuration_back(
     assert_all_is_handed_back(long_study)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_run_stops_its_workers_and_shows_nobody_the_password(
-    long_study: Database, database_url: str, tmp_path: Path
+    long_study: Database, database_url: str, tmp_path: Path, number: int
 ) -> None:
     assert "open-sesame" in database_url
     run = programs.start(tmp_path, "run", "long.toml", "--workers", "2", PAIRSEARCH_STORAGE=database_url)
@@ -74,7 +75,7 @@ def test_run_stops_its_workers_and_shows_nobody_the_password(
     assert len(workers) == 2
     for process in (psutil.Process(run.pid), *workers):
         assert "open-sesame" not in " ".join(process.cmdline())
-    run.send_signal(signal.SIGTERM)
+    run.send_signal(number)
     out, err = run.communicate(timeout=programs.PATIENCE)
     assert (run.returncode, err.splitlines()) == (
         130,

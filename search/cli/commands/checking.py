@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from pairsearch.search import machine
+from pairsearch.search.checks import Check
 from pairsearch.search.cli.terminal import (
     DEFAULT_STORAGE,
     LARGEST,
@@ -17,10 +18,9 @@ from pairsearch.search.cli.terminal import (
     Device,
     Storage,
     Workers,
-    console,
     print_json,
+    show_checks,
 )
-from pairsearch.search.errors import ExitCode
 
 
 def check(
@@ -47,7 +47,8 @@ def check(
     from pairsearch.search.setup.creation import check_trainable
     from pairsearch.search.setup.opening import DataChoice, check_device, definitions_of, load_source
     from pairsearch.search.workers import rehearsal
-    from pairsearch.search.workers.rehearsal import Finding, Rehearsal
+    from pairsearch.search.workers.rehearsal import Rehearsal
+    from pairsearch.search.workers.searching import usual_workers
 
     check_device(device)
     database = find_database(storage)
@@ -58,28 +59,19 @@ def check(
     if measure:
         print_json(asdict(rehearsed.measure()))
         return
-    grid = definition.grid.configurations()
-    held = f"{len(grid):,} configurations, {definition.folds} folds, {definition.epochs} epochs, data {source.name}"
-    findings = []
 
-    def tell(finding: Finding) -> None:
-        findings.append(finding)
-        if not as_json:
-            mark = {None: "    ", True: "ok  ", False: "WARN"}[finding.good]
-            console().print(
-                f"{mark} {finding.name}: {finding.text}", markup=False, highlight=False, soft_wrap=True
-            )
-
-    tell(Finding("definition", good=True, text=held))
-    elsewhere = rehearsal.measure_elsewhere(study, kind, data_dir, points, device)
-    tell(
-        Finding(
-            "training", good=True, text=f"{len(elsewhere.seconds)} points, {rehearsed.epochs} epochs each"
+    def checks() -> Iterator[Check]:
+        grid = definition.grid.configurations()
+        yield Check(
+            "definition",
+            good=True,
+            finding=f"{len(grid):,} configurations, {definition.folds} folds, {definition.epochs} epochs, "
+            f"data {source.name}",
         )
-    )
-    for finding in rehearsed.findings(elsewhere, workers or machine.cores()):
-        tell(finding)
-    if as_json:
-        print_json([asdict(finding) for finding in findings])
-    if any(finding.good is False for finding in findings):
-        raise typer.Exit(ExitCode.WORK_FAILED)
+        elsewhere = rehearsal.measure_elsewhere(study, kind, data_dir, points, device)
+        yield Check(
+            "training", good=True, finding=f"{len(elsewhere.seconds)} points, {rehearsed.epochs} epochs each"
+        )
+        yield from rehearsed.checks(elsewhere, workers or usual_workers(device))
+
+    show_checks(checks(), as_json=as_json, wrong="WARN")

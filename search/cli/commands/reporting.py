@@ -75,17 +75,13 @@ def report(
 
 def compose(storage: str, names: list[str], tell: Callable[[str], None] = lambda _: None) -> Report:
     """Read the studies and put the report together; the database is only read."""
-    from datetime import UTC, datetime
-
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.ledger.studies import stored_study
     from pairsearch.search.report import document
-    from pairsearch.search.report.reading import read_all
 
     database = open_database(storage)
     try:
         stored = [stored_study(database, name) for name in dict.fromkeys(names)]
-        moment = datetime.now(UTC)
-        return document.compose(read_all(database, stored, tell), database.label, moment, tell)
+        return document.compose_stored(database, stored, tell)
     finally:
         database.close()

@@ -12,11 +12,9 @@ from pairsearch.search.cli.terminal import (
     DataDir,
     DataKind,
     Storage,
-    console,
-    print_json,
     say,
+    show_checks,
 )
-from pairsearch.search.errors import ExitCode
 
 
 def dashboard(
@@ -57,15 +55,4 @@ def doctor(
     """Check database, data, versions, memory, threads, subnormals and kernels; exits 1 if something is wrong."""
     from pairsearch.search.cli.doctor import examine
 
-    checks = []
-    for check in examine(storage, data, data_dir):
-        checks.append(check)
-        if not as_json:
-            mark = {None: "    ", True: "ok  ", False: "FAIL"}[check.good]
-            console().print(
-                f"{mark} {check.name}: {check.finding}", markup=False, highlight=False, soft_wrap=True
-            )
-    if as_json:
-        print_json([{"check": check.name, "good": check.good, "finding": check.finding} for check in checks])
-    if any(check.good is False for check in checks):
-        raise typer.Exit(ExitCode.WORK_FAILED)
+    show_checks(examine(storage, data, data_dir), as_json=as_json)
