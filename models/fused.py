@@ -31,11 +31,7 @@ def choose_backend(
                 f"backend 'compiled' runs on device 'cpu' only, got {device!r}: use backend 'torch'"
             )
         return "torch"
-    # Numba is slow to import: only where it may be used.
-    from pairsearch.models.layout import plannable  # noqa: PLC0415
-
-    module = build_seeded(job.architecture, job.hidden_units, 0)
-    if plannable(module, optimiser(job.optimiser)):
+    if _compilable(job.architecture, job.hidden_units, job.optimiser):
         return "compiled"
     if backend == "compiled":
         raise ValueError(
@@ -43,6 +39,18 @@ def choose_backend(
             "use backend 'torch'"
         )
     return "torch"
+
+
+def usual_backend(architecture: str, optimiser_name: str, device: str = "cpu") -> Literal["compiled", "torch"]:
+    """The backend that `train` takes for jobs of an architecture unless it is told otherwise."""
+    return "compiled" if _on_cpu(device) and _compilable(architecture, None, optimiser_name) else "torch"
+
+
+def _compilable(architecture: str, hidden_units: int | None, optimiser_name: str) -> bool:
+    # Numba is slow to import: only where it may be used.
+    from pairsearch.models.layout import plannable  # noqa: PLC0415
+
+    return plannable(build_seeded(architecture, hidden_units, 0), optimiser(optimiser_name))
 
 
 def train(

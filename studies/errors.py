@@ -1,7 +1,9 @@
-"""What can be wrong with a study's definition.
+"""What can be wrong with a study before it is trained, and with what a problem reports.
 
 ValueError
-└── DefinitionError    a definition that cannot be read, is not valid, or cannot be trained
+├── DefinitionError      a definition that cannot be read or is not valid
+│   └── ProblemError     its problem cannot be loaded, or not with these settings, data or parameters
+└── ReportError          `report` was given what the problem has not declared, or what is no number
 """
 
 from __future__ import annotations
@@ -9,3 +11,11 @@ from __future__ import annotations
 
 class DefinitionError(ValueError):
     """A definition is unreadable or invalid; the message is one line that names the file and the field."""
+
+
+class ProblemError(DefinitionError):
+    """A problem cannot be loaded or used; the message is one line."""
+
+
+class ReportError(ValueError):
+    """A problem reported figures that are not its own; the message is one line."""

@@ -1,0 +1,338 @@
+"""The paper's problem as the service knows it: folds and rounds of digit pairs, trained side by side by one core."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from weakref import WeakValueDictionary
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pairsearch.data.folds import Fold, evaluation_sets, make_folds
+from pairsearch.data.pairs import PairSet, scale_of
+from pairsearch.data.sources import Source, resolve
+from pairsearch.models import fused, nets, optim
+from pairsearch.models.training import TRAINING_VERSION, EpochReport, Member, TrainingJob
+from pairsearch.studies.configuration import Params
+from pairsearch.studies.definition import LARGEST, Count
+from pairsearch.studies.loading import BY_THE_DATA, Place
+from pairsearch.studies.pairs.installation import train_a_little
+from pairsearch.studies.problem import Figures, Metric, Problem, Report, Run, Weights
+from pairsearch.studies.seeds import Stream, derive
+
+DATA_VARIABLE = "PAIRSEARCH_DATA"
+"""Names the torchvision root where `data_dir` is not given."""
+DEFAULT_DATA = "mnist"
+NATS = "nats"
+FRACTION = "fraction of 1"
+STREAMS = {
+    "fold": (Stream.INITIAL_WEIGHTS, Stream.BATCH_ORDER),
+    "round": (Stream.EVALUATION_WEIGHTS, Stream.EVALUATION_ORDER),
+}
+
+
+class Settings(BaseModel):
+    """What the problem takes in a definition's [settings]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    architecture: str
+    """A registered architecture (`models.nets.ARCHITECTURES`)."""
+    optimiser: str = "adam"
+    """A registered optimiser (`models.optim.OPTIMISERS`)."""
+    protocol: Literal["resample", "kfold"] = "resample"
+    """How a configuration is validated (`data.folds`)."""
+    sample_size: Annotated[int, Field(ge=2, le=LARGEST)] = 1000
+    """Pairs of a generated sample, training and validation together."""
+    validation_size: Count | None = None
+    """Pairs held out of each sample by `resample`; None for `kfold`, where it follows from the folds."""
+    standardise: bool = False
+    """Whether images are standardised by their training sample; raw intensities 0 to 255 otherwise."""
+    train_pairs: Count = 1000
+    """Pairs that a round trains on."""
+    test_pairs: Count = 1000
+    """Pairs that a round is tested on."""
+
+    @model_validator(mode="after")
+    def _protocol_fits(self) -> Self:
+        if self.protocol == "kfold":
+            if self.validation_size is not None:
+                raise ValueError("validation_size: protocol 'kfold' takes none, it follows from the folds")
+        elif self.validation_size is None:
+            raise ValueError("validation_size: protocol 'resample' needs it, for example 200")
+        elif self.validation_size >= self.sample_size:
+            raise ValueError(
+                f"validation_size: expected less than sample_size ({self.sample_size}), got {self.validation_size}"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """The parameters of a configuration as training takes them; None where the architecture has none."""
+
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    hidden_units: int | None = None
+    aux_loss_weight: float | None = None
+
+    @classmethod
+    def of(cls, params: Params) -> Self:
+        """Those of a configuration.
+
+        Raises:
+            TypeError: it has other parameters.
+        """
+        return cls(**params)  # type: ignore[arg-type] # `Pairs.check` has seen the values
+
+
+class Pairs(Problem):
+    """Pairs of digits: is the first smaller than or equal to the second?
+
+    Args:
+        data: `mnist`, `digits` or `auto`, which takes MNIST where it is there or can be downloaded.
+        data_dir: torchvision root of MNIST; None for PAIRSEARCH_DATA, or a folder for this user.
+        settings: the fields of `Settings`.
+    """
+
+    version = TRAINING_VERSION
+    metrics: Mapping[str, Metric] = {
+        "train_loss": Metric("training loss", unit=NATS, training=True),
+        "train_error": Metric("training error", percent=True, unit=FRACTION, training=True),
+        "val_loss": Metric("validation loss", unit=NATS),
+        "val_error": Metric("validation error", percent=True, unit=FRACTION),
+        "running_loss": Metric("running training loss", unit=NATS, training=True),
+        "test_loss": Metric("test loss", unit=NATS),
+        "test_error": Metric("test error", percent=True, unit=FRACTION),
+    }
+    validated = ("train_loss", "val_loss", "val_error")
+    evaluated = ("train_error", "test_error")
+
+    def __init__(
+        self,
+        *,
+        place: Place | None = None,
+        data: str = DEFAULT_DATA,
+        data_dir: str | None = None,
+        **settings: Any,
+    ) -> None:
+        del place
+        try:
+            self.settings = Settings.model_validate(settings)
+        except ValidationError as error:
+            raise ValueError(_first_line(error)) from None
+        architecture = nets.architecture_class(self.settings.architecture)
+        optim.optimiser(self.settings.optimiser)
+        self._takes = {
+            "batch_size": True,
+            "learning_rate": True,
+            "weight_decay": True,
+            "hidden_units": architecture.uses_hidden_units,
+            "aux_loss_weight": architecture.uses_aux_loss,
+        }
+        folder = data_dir or os.environ.get(DATA_VARIABLE)
+        self._folder = None if folder is None else Path(folder)
+        source, reason = _load(data, self._folder)
+        self._source: Source | None = source
+        self._fingerprint = source.fingerprint
+        self.remember = {"data": source.name}
+        self.notes = [f"data: {reason}"] if data == BY_THE_DATA else []
+        self._folds: dict[tuple[int, int], list[Fold]] = {}
+
+    @property
+    def source(self) -> Source:
+        """The images, read again where they were let go."""
+        if self._source is None:
+            self._source, _ = _load(self.remember["data"], self._folder)
+        return self._source
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the images."""
+        return self._fingerprint
+
+    def overlap(self, folds: int) -> float:
+        """None where each fold draws a sample of its own."""
+        return 0.0 if self.settings.protocol == "resample" else super().overlap(folds)
+
+    def check(self, params: Params) -> None:
+        """Refuse parameters that the architecture does not take, or values that cannot be trained with."""
+        for name in params:
+            if not self._takes.get(name, False):
+                known = ", ".join(known for known, taken in self._takes.items() if taken)
+                raise ValueError(
+                    f"grid.{name}: architecture {self.settings.architecture!r} has none: leave it out; it takes {known}"
+                )
+        for name, taken in self._takes.items():
+            if taken and name not in params:
+                raise ValueError(f"grid.{name}: architecture {self.settings.architecture!r} needs it")
+        for name, value in params.items():
+            whole = name in ("batch_size", "hidden_units")
+            if whole and not (type(value) is int and 1 <= value <= LARGEST):
+                raise ValueError(f"grid.{name}: expected an integer >= 1, got {value!r}")
+            if not whole and (not isinstance(value, int | float) or isinstance(value, bool)):
+                raise ValueError(f"grid.{name}: expected a number, got {value!r}")
+            if name == "learning_rate" and not value > 0:  # type: ignore[operator] # a number by now
+                raise ValueError(f"grid.{name}: expected a number > 0, got {value!r}")
+            if not whole and value < 0:  # type: ignore[operator]
+                raise ValueError(f"grid.{name}: expected a number >= 0, got {value!r}")
+
+    def prepare(self, runs: Sequence[Run]) -> None:
+        """Refuse folds and rounds for which there are too few images."""
+        for run in runs:
+            self._sets(run)
+
+    def describe(self, params: Params) -> Mapping[str, str]:
+        """How many parameters the network has."""
+        module = nets.build(self.settings.architecture, Hyperparameters.of(params).hidden_units)
+        return {"parameters": f"{sum(parameter.numel() for parameter in module.parameters()):,}"}
+
+    def backend(self, device: str) -> str:
+        """`compiled` or `torch`."""
+        return fused.usual_backend(self.settings.architecture, self.settings.optimiser, device)
+
+    def prove(self, device: str) -> None:
+        """Train a model for an epoch on two pairs."""
+        train_a_little(self.settings.architecture, self.settings.optimiser, device)
+
+    def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
+        """Train one model for each run, all side by side."""
+        figures_of = _fold_figures if runs[0].kind == "fold" else _round_figures
+        job = self.job(params, runs)
+        # Folds are copies: a worker holds no images that it has no more use for.
+        self._source = None
+
+        def on_epoch(epoch: EpochReport) -> bool:
+            diverged = [place for place, ended in enumerate(epoch.diverged) if ended == epoch.epoch]
+            report(epoch.epoch, figures_of(epoch), diverged)
+            return True
+
+        history = fused.train(job, on_epoch=on_epoch, device=runs[0].device, threads=runs[0].threads)
+        return history.parameters
+
+    def card(self, params: Params, run: Run) -> Mapping[str, Any]:
+        """What raw intensities were shifted and scaled by."""
+        if not self.settings.standardise:
+            return {}
+        scale = scale_of(self.round_pairs(run, standardised=False)[0])
+        return {"standardisation": {"mean": scale.mean, "deviation": scale.deviation}}
+
+    def job(self, params: Params, runs: Sequence[Run]) -> TrainingJob:
+        """The training job of a configuration: one model for each run."""
+        given = Hyperparameters.of(params)
+        members = []
+        for run in runs:
+            weights, order = (derive(run.seed, stream, run.index) for stream in STREAMS[run.kind])
+            train, evaluation = self._sets(run)
+            members.append(
+                Member(
+                    train=train,
+                    evaluation=evaluation,
+                    init_seed=weights,
+                    order_seed=order,
+                    learning_rate=float(given.learning_rate),
+                    weight_decay=float(given.weight_decay),
+                    aux_loss_weight=float(given.aux_loss_weight or 0.0),
+                )
+            )
+        return TrainingJob(
+            architecture=self.settings.architecture,
+            hidden_units=given.hidden_units,
+            batch_size=given.batch_size,
+            epochs=runs[0].epochs,
+            optimiser=self.settings.optimiser,
+            members=tuple(members),
+        )
+
+    def _sets(self, run: Run) -> tuple[PairSet, dict[str, PairSet]]:
+        """What a run trains on, and what it is evaluated on."""
+        if run.kind == "fold":
+            fold = self.folds(run.count, run.seed)[run.index]
+            return fold.train, {"validation": fold.validation}
+        train, test = self.round_pairs(run)
+        return train, {"train": train, "test": test}
+
+    def folds(self, count: int, seed: int = 0) -> list[Fold]:
+        """The folds of a study; made once. They depend on its seed and data, never on a configuration.
+
+        Raises:
+            DataError: there are too few images.
+        """
+        if (count, seed) not in self._folds:
+            chosen = self.settings
+            self._folds[count, seed] = make_folds(
+                self.source,
+                protocol=chosen.protocol,
+                folds=count,
+                sample_size=chosen.sample_size,
+                validation_size=chosen.validation_size,
+                sample_seeds=[derive(seed, Stream.SAMPLE, fold) for fold in range(count)],
+                split_seeds=[derive(seed, Stream.SPLIT, fold) for fold in range(count)],
+                standardised=chosen.standardise,
+            )
+        return self._folds[count, seed]
+
+    def round_pairs(self, run: Run, *, standardised: bool | None = None) -> tuple[PairSet, PairSet]:
+        """The training and the test pairs of one round.
+
+        Raises:
+            DataError: there are too few images.
+        """
+        return evaluation_sets(
+            self.source,
+            train_pairs=self.settings.train_pairs,
+            test_pairs=self.settings.test_pairs,
+            train_seed=derive(run.seed, Stream.EVALUATION_TRAIN, run.index),
+            test_seed=derive(run.seed, Stream.EVALUATION_TEST, run.index),
+            standardised=self.settings.standardise if standardised is None else standardised,
+        )
+
+
+_SOURCES: WeakValueDictionary[tuple[str, Path | None], Source] = WeakValueDictionary()
+"""Images that several studies of one process share, as long as one of them has use for them."""
+
+
+def _load(data: str, folder: Path | None) -> tuple[Source, str]:
+    """The images and why they were chosen."""
+    held = _SOURCES.get((data, folder))
+    if held is not None:
+        return held, f"{held.name}: as for the study before"
+    source, reason = resolve(data, folder)
+    _SOURCES[data, folder] = _SOURCES[source.name, folder] = source
+    return source, reason
+
+
+def _fold_figures(epoch: EpochReport) -> list[Figures]:
+    loss, error = epoch.loss["validation"].tolist(), epoch.error["validation"].tolist()
+    return [
+        {"train_loss": running, "val_loss": one, "val_error": other}
+        for running, one, other in zip(epoch.train_loss.tolist(), loss, error, strict=True)
+    ]
+
+
+def _round_figures(epoch: EpochReport) -> list[Figures]:
+    return [
+        {
+            "running_loss": float(epoch.train_loss[place]),
+            "train_loss": float(epoch.loss["train"][place]),
+            "train_error": float(epoch.error["train"][place]),
+            "test_loss": float(epoch.loss["test"][place]),
+            "test_error": float(epoch.error["test"][place]),
+        }
+        for place in range(len(epoch.train_loss))
+    ]
+
+
+def _first_line(error: ValidationError) -> str:
+    """What is wrong with the first setting."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"unknown setting: expected one of {', '.join((*Settings.model_fields, 'data', 'data_dir'))}"
+    elif first["type"] not in ("missing", "value_error"):
+        message = f"{message}, got {first['input']!r}"
+    return f"settings.{place}: {message}" if place else message
