@@ -215,7 +215,11 @@ def fetch_once(
 
 
 def _stage(
-    root: Path, staging: Path, absent: list[str], folder: Callable[[Path], Path], fetch: Callable[[Path], None]
+    root: Path,
+    staging: Path,
+    absent: list[str],
+    folder: Callable[[Path], Path],
+    fetch: Callable[[Path], None],
 ) -> None:
     # Whoever holds the lock may clear it: what is here was left by a process that was killed.
     shutil.rmtree(staging, ignore_errors=True)

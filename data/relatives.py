@@ -49,7 +49,9 @@ class Relative:
         return root / self.dataset / "raw"
 
 
-def _files(name: str, *sums: str) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str], tuple[str, str]]:
+def _files(
+    name: str, *sums: str
+) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str], tuple[str, str]]:
     one, two, three, four = sums
     return (
         (f"{name}train-images-idx3-ubyte.gz", one),
@@ -198,12 +200,16 @@ def _array(chosen: Relative, path: Path, md5: str, dimensions: tuple[int, ...]) 
     try:
         packed = path.read_bytes()
     except FileNotFoundError:
-        raise MissingDataError(f"{path}: not there; it should be one of the four files of {chosen.title}") from None
+        raise MissingDataError(
+            f"{path}: not there; it should be one of the four files of {chosen.title}"
+        ) from None
     except OSError as error:
         raise CorruptDataError(f"{path}: unreadable ({error.strerror or error})") from error
     found = hashlib.md5(packed, usedforsecurity=False).hexdigest()
     if md5 and found != md5:
-        raise CorruptDataError(f"{path}: wrong checksum, MD5 {found} where that of {chosen.title} is {md5}; {AGAIN}")
+        raise CorruptDataError(
+            f"{path}: wrong checksum, MD5 {found} where that of {chosen.title} is {md5}; {AGAIN}"
+        )
     try:
         content = gzip.decompress(packed)
     except (EOFError, OSError, zlib.error) as error:
@@ -218,4 +224,3 @@ def _array(chosen: Relative, path: Path, md5: str, dimensions: tuple[int, ...]) 
     if array.ndim not in dimensions or len(content) != values + array.nbytes:
         raise CorruptDataError(f"{path}: not a file of {chosen.title}, in the IDX format; {AGAIN}")
     return array
-

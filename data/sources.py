@@ -136,8 +136,8 @@ def load(kind: str, root: Path | None = None, *, download: bool = True) -> Sourc
     """Load a source.
 
     Args:
-        kind: `mnist` or a relative of its (`relatives.RELATIVES`), which torchvision downloads; `digits`, scikit-learn's
-            bundled 1,797 images; or the path of an `.npz` file (`_of_arrays`).
+        kind: `mnist` or a relative of its (`relatives.RELATIVES`), which torchvision downloads; `digits`,
+            scikit-learn's bundled 1,797 images; or the path of an `.npz` file (`_of_arrays`).
         root: the folder that holds `MNIST/raw` and the like; None is `default_root()`.
         download: whether files that are missing may be fetched into `root`.
 
@@ -187,7 +187,9 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
 
 def _known(kind: str, kinds: tuple[str, ...]) -> str:
     if kind not in kinds:
-        raise DataError(f"data: {kind!r} given; expected one of {', '.join(kinds)}, or a file that ends in {ARRAYS}")
+        raise DataError(
+            f"data: {kind!r} given; expected one of {', '.join(kinds)}, or a file that ends in {ARRAYS}"
+        )
     return kind
 
 
@@ -210,7 +212,9 @@ def _of_arrays(path: Path) -> Source:
     if arrays.keys() >= {"images", "labels"} and not arrays.keys() & set(roles):
         images, labels = _checked(path, arrays, "images", "labels")
         if len(images) < 2:
-            raise DataError(f"{path}: images: {len(images)} given; expected at least 2, for training and for testing")
+            raise DataError(
+                f"{path}: images: {len(images)} given; expected at least 2, for training and for testing"
+            )
         train, test = hold_out(len(images), -(-len(images) // ARRAYS_TEST_SHARE), ARRAYS_SPLIT_SEED)
         parts = (images[train], labels[train], images[test], labels[test])
     elif arrays.keys() >= set(roles):
@@ -222,7 +226,9 @@ def _of_arrays(path: Path) -> Source:
     tensors = tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
     try:
         one, two, three, four = tensors
-        return Source(path.name, one, two, three, four, fingerprint=fingerprint("npz", *tensors), repeats=True)
+        return Source(
+            path.name, one, two, three, four, fingerprint=fingerprint("npz", *tensors), repeats=True
+        )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -234,8 +240,18 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         # Pickled objects could run anything, and are refused.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise CorruptDataError(f"{path}: no .npz file of plain arrays ({' '.join(str(error).split())})") from None
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise CorruptDataError(
+            f"{path}: no .npz file of plain arrays ({' '.join(str(error).split())})"
+        ) from None
 
 
 def _checked(

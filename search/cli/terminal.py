@@ -107,8 +107,8 @@ DataKind = Annotated[
     typer.Option(
         "--data",
         metavar="KIND",
-        help="Short for --set data=KIND; for the paper's problem: mnist, digits, or auto, which is mnist where it is "
-        "there or can be downloaded, else digits.",
+        help="Short for --set data=KIND; for the paper's problem: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, "
+        "digits, an .npz file, or auto, which is mnist where it is there or can be downloaded, else digits.",
         show_default="what the study is bound to, mnist for a new one",
     ),
 ]
@@ -117,7 +117,7 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         metavar="FOLDER",
-        help="Short for --set data_dir=FOLDER; for the paper's problem: torchvision root of MNIST.",
+        help="Short for --set data_dir=FOLDER; for the paper's problem: torchvision root of MNIST and its relatives.",
         show_default="what PAIRSEARCH_DATA names, else a folder for this user",
     ),
 ]

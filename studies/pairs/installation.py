@@ -58,8 +58,9 @@ def _data(kind: str | None, given: str | None) -> str:
     if kind == "auto":
         kind = "digits" if missing(folder) else "mnist"
     source = load(kind, folder, download=False)
+    where = "" if kind == "digits" or kind.endswith(ARRAYS) else f" in {folder}"
     return (
-        f"{source.name}{'' if kind == 'digits' or kind.endswith(ARRAYS) else f' in {folder}'}, {len(source.train_images):,} training and "
+        f"{source.name}{where}, {len(source.train_images):,} training and "
         f"{len(source.test_images):,} test images, fingerprint {source.fingerprint}"
     )
 

@@ -42,7 +42,9 @@ class Names:
         Args:
             given: how many it is given by their place.
         """
-        if isinstance(made, type) and made.__init__ is nn.Module.__init__:  # which takes none, but does not say so
+        if (
+            isinstance(made, type) and made.__init__ is nn.Module.__init__
+        ):  # which takes none, but does not say so
             return cls((), ())
         try:
             parameters = list(inspect.signature(made).parameters.values())
@@ -76,7 +78,9 @@ def _found(setting: str, name: str, place: Place | None, trusted: str | None = N
     except ValueError as error:
         raise ValueError(f"settings.{setting}: {error}") from None
     if not callable(found):
-        raise ValueError(f"settings.{setting}: {name}: expected a class or a function, got {type(found).__name__}")
+        raise ValueError(
+            f"settings.{setting}: {name}: expected a class or a function, got {type(found).__name__}"
+        )
     made: Callable[..., Any] = found
     return made
 
@@ -139,26 +143,32 @@ class Architecture:
                 # Shapes alone need neither time nor memory.
                 with torch.device("meta"):
                     return answered()
-            except Exception:  # some do what only numbers can do; what is wrong with the others is said once more
+            except (
+                Exception
+            ):  # some do what only numbers can do; what is wrong with the others is said once more
                 return answered()
 
     def _fault(self, module: nn.Module, output: Any) -> str:
         """What is wrong with what a module answers, empty where nothing is."""
         if not any(value.requires_grad for value in module.parameters()):
             return "the module has no parameters to train"
-        main, digits = output if isinstance(output, tuple) and len(output) == 2 else (output, None)  # noqa: PLR2004
+        main, digits = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
         expected = {"logits": (main, (LOOKED_AT, 2))}
         if digits is not None or self.uses_aux_loss:
             expected["digit logits"] = (digits, (LOOKED_AT, 2, nets.DIGITS))
         for what, (found, shape) in expected.items():
             if not isinstance(found, torch.Tensor) or found.shape != shape or not found.is_floating_point():
-                got = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
+                got = (
+                    f"{found.dtype} {tuple(found.shape)}"
+                    if isinstance(found, torch.Tensor)
+                    else type(found).__name__
+                )
                 return (
                     f"forward: expected {what} {shape} of images {(LOOKED_AT, *nets.INPUT)}, as floats, got {got}; it "
                     f"returns (B, 2), or a tuple of (B, 2) and (B, 2, {nets.DIGITS})"
                 )
         if self.uses_aux_loss != nets.uses_aux_loss(module):
-            return f"uses_aux_loss is {self.uses_aux_loss} of it and {nets.uses_aux_loss(module)} of the module it makes"
+            return f"its uses_aux_loss is {self.uses_aux_loss}, and that of the module {not self.uses_aux_loss}"
         return ""
 
 
@@ -183,7 +193,9 @@ class Optimiser:
         # The first argument is the parameters.
         takes = Names.of(self._made, given=1)
         if "lr" not in takes.known and not takes.others:
-            raise ValueError(f"settings.optimiser: {name} takes no lr, which is the learning rate: expected one that does")
+            raise ValueError(
+                f"settings.optimiser: {name} takes no lr, which is the learning rate: expected one that does"
+            )
         self.decays = "weight_decay" in takes.known or takes.others
         self.takes = takes.without("lr", "weight_decay")
 
@@ -192,7 +204,11 @@ class Optimiser:
         return self.name if self._made is None else optim.Plain(self._made, dict(arguments), self.decays)
 
     def check(
-        self, arguments: Mapping[str, Value], learning_rate: float, weight_decay: float, shapes: list[torch.Size]
+        self,
+        arguments: Mapping[str, Value],
+        learning_rate: float,
+        weight_decay: float,
+        shapes: list[torch.Size],
     ) -> None:
         """Refuse what the optimiser cannot be made of for parameters of some shapes, and one that makes no step."""
         rule = self.rule(arguments)
@@ -202,7 +218,11 @@ class Optimiser:
         if key in self._checked:
             return
         try:
-            rule.plain([nn.Parameter(torch.empty(shape, device="meta")) for shape in shapes], learning_rate, weight_decay)
+            rule.plain(
+                [nn.Parameter(torch.empty(shape, device="meta")) for shape in shapes],
+                learning_rate,
+                weight_decay,
+            )
             parameter = nn.Parameter(torch.zeros(2, 2))
             made = rule.plain([parameter], learning_rate, weight_decay)
             if not isinstance(made, torch.optim.Optimizer):
@@ -233,8 +253,8 @@ def divided(
             raise ValueError(f"grid.{name}: {_nobody(architecture, optimiser)}")
         if len(takers) > 1:
             raise ValueError(
-                f"grid.{name}: architecture {architecture.name!r} and optimiser {optimiser.name!r} both take it: rename "
-                "the architecture's"
+                f"grid.{name}: architecture {architecture.name!r} and optimiser {optimiser.name!r} both take it: "
+                "rename the architecture's"
             )
         (of_architecture if takers[0] is architecture else of_optimiser)[name] = value
     for what, part, given in (
@@ -256,8 +276,8 @@ def _nobody(architecture: Architecture, optimiser: Optimiser) -> str:
         return f"architecture {architecture.name!r} has none: leave it out; it takes {', '.join(known)}"
     known += [*architecture.takes.known, *optimiser.takes.known]
     return (
-        f"neither architecture {architecture.name!r} nor optimiser {optimiser.name!r} takes it: leave it out; they take "
-        f"{', '.join(known)}"
+        f"neither architecture {architecture.name!r} nor optimiser {optimiser.name!r} takes it: leave it out; they "
+        f"take {', '.join(known)}"
     )
 
 

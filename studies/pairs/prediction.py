@@ -113,7 +113,9 @@ def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
             )
         units = card.params.get("hidden_units")
         if units is not None and not (type(units) is int and 1 <= units <= LARGEST_WIDTH):
-            raise ProblemError(f"{path}: hidden_units: expected an integer of 1 to {LARGEST_WIDTH}, got {units!a}")
+            raise ProblemError(
+                f"{path}: hidden_units: expected an integer of 1 to {LARGEST_WIDTH}, got {units!a}"
+            )
         try:
             # Shapes without memory: a card may claim any width.
             with torch.device("meta"):
@@ -140,7 +142,9 @@ def standardisation_of(path: Path, card: ModelCard) -> Standardisation | None:
         return Standardisation.model_validate(stated)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise ProblemError(f"{path}: its metadata are not those of a model: standardisation: {first['msg']}") from None
+        raise ProblemError(
+            f"{path}: its metadata are not those of a model: standardisation: {first['msg']}"
+        ) from None
 
 
 def network_input(standardisation: Standardisation | None, pixels: Tensor) -> Tensor:

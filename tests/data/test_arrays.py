@@ -23,7 +23,9 @@ SPLIT = {
 @pytest.mark.parametrize("kind", ["int64", "uint8", "int32"])
 def test_a_split_file_is_taken_as_it_is(tmp_path, kind):
     path = tmp_path / "mine.npz"
-    np.savez(path, **{name: array if array.ndim == 3 else array.astype(kind) for name, array in SPLIT.items()})
+    np.savez(
+        path, **{name: array if array.ndim == 3 else array.astype(kind) for name, array in SPLIT.items()}
+    )
     source, reason = resolve(str(path))
     assert (source.name, reason) == ("mine.npz", f"{path}: asked for")
     assert torch.equal(source.train_images, torch.from_numpy(IMAGES[:40]))
@@ -56,11 +58,20 @@ def test_images_that_are_not_split_are_split_once(tmp_path):
         (SPLIT | {"images": IMAGES[:0], "test_labels": None}, "no .npz file of plain arrays"),
         ({"images": IMAGES / 255, "labels": LABELS}, r"images: float64 \(50, 14, 14\) given; expected uint8"),
         ({"images": IMAGES[:, :13], "labels": LABELS}, r"images: uint8 \(50, 13, 14\) given; expected uint8"),
-        ({"images": IMAGES, "labels": LABELS / 1}, r"labels: float64 \(50,\) given; expected 50 integers 0 to 9"),
-        ({"images": IMAGES, "labels": LABELS[1:]}, r"labels: int64 \(49,\) given; expected 50 integers 0 to 9"),
+        (
+            {"images": IMAGES, "labels": LABELS / 1},
+            r"labels: float64 \(50,\) given; expected 50 integers 0 to 9",
+        ),
+        (
+            {"images": IMAGES, "labels": LABELS[1:]},
+            r"labels: int64 \(49,\) given; expected 50 integers 0 to 9",
+        ),
         ({"images": IMAGES, "labels": LABELS + 1}, r"labels: 1 to 10 given; expected 0 to 9"),
         ({"images": IMAGES[:1], "labels": LABELS[:1]}, "images: 1 given; expected at least 2"),
-        (SPLIT | {"test_images": np.zeros((10, 28, 28), np.uint8)}, "test_images: expected the height and width"),
+        (
+            SPLIT | {"test_images": np.zeros((10, 28, 28), np.uint8)},
+            "test_images: expected the height and width",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_one_line(tmp_path, arrays, fault):
@@ -76,7 +87,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path, arrays, fault):
 def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "mine.npz"
     path.write_bytes(content)
-    with pytest.raises(CorruptDataError, match="no .npz file of plain arrays"):
+    with pytest.raises(CorruptDataError, match=r"no \.npz file of plain arrays"):
         load(str(path))
 
 

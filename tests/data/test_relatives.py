@@ -79,7 +79,11 @@ def test_the_checksums_are_torchvision_s():
     datasets = torchvision.datasets
     for name, dataset in (("fashion-mnist", datasets.FashionMNIST), ("kmnist", datasets.KMNIST)):
         assert list(relatives.RELATIVES[name].files) == list(dataset.resources)
-    stated = [(url.rpartition("/")[2], md5) for what in ("train", "test") for url, md5 in datasets.QMNIST.resources[what]]
+    stated = [
+        (url.rpartition("/")[2], md5)
+        for what in ("train", "test")
+        for url, md5 in datasets.QMNIST.resources[what]
+    ]
     assert list(relatives.RELATIVES["qmnist"].files) == stated
     for file, md5 in relatives.RELATIVES["emnist-digits"].files:
         assert file.startswith("emnist-digits-")
@@ -126,7 +130,9 @@ def test_a_download_puts_the_four_files_in_place(tmp_path, monkeypatch, name):
     assert again.fingerprint == source.fingerprint
     assert (len(source.train_images), len(source.test_images)) == (TRAIN, TEST)
     chosen = relatives.RELATIVES[name]
-    left = sorted(path.name for path in (tmp_path / "new").rglob("*") if path.is_file() and path.suffix != ".lock")
+    left = sorted(
+        path.name for path in (tmp_path / "new").rglob("*") if path.is_file() and path.suffix != ".lock"
+    )
     assert left == sorted(file for file, _ in chosen.files)
 
 
@@ -152,7 +158,13 @@ def test_a_file_that_is_missing_or_damaged_is_named(tmp_path, monkeypatch, name)
     folder = write(tmp_path, name)
     path = folder / relatives.RELATIVES[name].files[0][0]
     whole = path.read_bytes()
-    for harmed in (whole[:-1], b"", b"<html>", gzip.compress(b"other"), gzip.compress(b"\0\0\x08\x03\0\0\0\1")):
+    for harmed in (
+        whole[:-1],
+        b"",
+        b"<html>",
+        gzip.compress(b"other"),
+        gzip.compress(b"\0\0\x08\x03\0\0\0\1"),
+    ):
         path.write_bytes(harmed)
         with pytest.raises(CorruptDataError) as caught:
             load(name, tmp_path)
