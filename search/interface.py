@@ -2,7 +2,7 @@
 
     import pairsearch
 
-    with pairsearch.create("ws", data="digits") as study:
+    with pairsearch.create("ws") as study:
         study.run(workers=2)
         for entry in study.best(3):
             print(entry.rank, dict(entry.params), entry.value)
@@ -46,8 +46,8 @@ def create(study: str | Path, *, storage: str | None = None, **settings: object)
     Args:
         study: name of a shipped definition or of a study in the database, or path of a `.toml` file.
         storage: database URL; None for PAIRSEARCH_STORAGE, PAIRSEARCH_STORAGE_FILE or `sqlite:///pairsearch.db`.
-        settings: of this machine for the problem, as `--set` has them: for the paper's studies `data`, which is
-            `mnist`, `digits` or `auto`, and `data_dir`.
+        settings: of this machine for the problem, as `--set` has them: `data` and `data_dir` of the paper's
+            studies, for example.
 
     Raises:
         Error, DefinitionError: something given cannot be used; nothing was made.
