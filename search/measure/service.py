@@ -248,7 +248,7 @@ def add_sections(path: Path, sections: Mapping[str, object]) -> None:
     """Set top-level entries of a JSON file, made if it is not there; other entries stay."""
     held = json.loads(path.read_text("utf-8")) if path.exists() else {}
     with whole_file(path) as file:
-        file.write(json.dumps(held | sections, indent=2).encode() + b"\n")
+        file.write(json.dumps({**held, **sections}, indent=2).encode() + b"\n")
 
 
 def say(text: str) -> None:
