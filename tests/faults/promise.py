@@ -49,10 +49,15 @@ def create(
     return _created(folder, url, file, "--data", data, *where)
 
 
-def create_own(folder: Path, url: str) -> Path:
-    """Create the study of a user's own problem; its file."""
+def create_own(folder: Path, url: str, *, rest: float = 0.02) -> Path:
+    """Create the study of a user's own problem; its file.
+
+    Args:
+        rest: seconds that it sleeps after an epoch.
+    """
     shutil.copytree(OWN, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    (file,) = folder.glob("*.toml")
+    file = folder / "climb.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace("rest = 0.02", f"rest = {rest}"), encoding="utf-8")
     return _created(folder, url, file)
 
 
