@@ -106,7 +106,7 @@ def test_a_file_rebuilds_the_model_that_gave_the_stored_figures_whatever_trained
     errors = tiny.rows(database, "rounds", "test_error", "order by round")
     for index in range(2):
         card, module = read_model(folder.file(study, SHARING, index))
-        trained = build("wsal", 7)
+        trained = build("wsal", hidden_units=7)
         trained.load_state_dict(history.parameters[index])
         _, test = round_pairs(study.definition, mnist_source, index)
         assert torch.equal(logits(module, test.images), logits(trained, test.images))

@@ -87,7 +87,7 @@ def test_a_configuration_changes_neither_folds_nor_weights_nor_order(objective: 
     for member, other in zip(first.members, second.members, strict=True):
         assert same_data(member, other)
         assert (member.init_seed, member.order_seed) == (other.init_seed, other.order_seed)
-    one, two = (build_seeded("b1", None, made.members[0].init_seed).state_dict() for made in (first, second))
+    one, two = (build_seeded("b1", {}, made.members[0].init_seed).state_dict() for made in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 

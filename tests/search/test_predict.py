@@ -68,7 +68,7 @@ def model(tmp_path: Path) -> Path:
     """A model with its initial weights."""
     torch.manual_seed(1)
     path = tmp_path / "model.safetensors"
-    write_model(path, build("wsal", 7).state_dict(), card())
+    write_model(path, build("wsal", hidden_units=7).state_dict(), card())
     return path
 
 
@@ -115,7 +115,7 @@ def test_only_a_model_that_was_taught_digits_says_which_it_saw(tmp_path: Path) -
         path = tmp_path / "any.safetensors"
         write_model(
             path,
-            build(architecture, 7).state_dict(),
+            build(architecture, hidden_units=7).state_dict(),
             card(architecture=architecture, hyperparameters=hyperparameters.model_copy(update=changes)),
         )
         answer = ask(path, *read_model(path), picture, picture)
@@ -236,13 +236,13 @@ def hyperparameters(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_what_a_file_claims_is_checked(model: Path, metadata: dict[str, str] | None, message: str) -> None:
-    save_file(build("wsal", 7).state_dict(), model, metadata)
+    save_file(build("wsal", hidden_units=7).state_dict(), model, metadata)
     with pytest.raises(InputError, match=message):
         read_model(model)
 
 
 def test_tensors_that_are_not_the_architecture_s_are_refused(model: Path) -> None:
-    whole = dict(build("wsal", 7).state_dict())
+    whole = dict(build("wsal", hidden_units=7).state_dict())
     name = "head.fc2.bias"
     for tensors, message in (
         ({}, "not the float32 parameters"),
