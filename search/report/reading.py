@@ -56,7 +56,7 @@ class Point:
 
     def figure(self, name: str) -> float | None:
         """A figure, None unless it is finished."""
-        return self.figures.get(name) if self.state == State.FINISHED else None
+        return self.figures.get(name) if self.state is State.FINISHED else None
 
 
 def by_level(points: Sequence[Point], parameters: Sequence[Parameter], place: int) -> list[list[Point]]:
@@ -238,9 +238,7 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         points=points,
         evaluated=evaluated,
         rounds={
-            key: trained(configuration, "round")
-            for key, configuration in drawn.items()
-            if key in evaluated
+            key: trained(configuration, "round") for key, configuration in drawn.items() if key in evaluated
         },
         top=tuple(trained(configuration, "fold") for configuration in best),
         origins=(*_origins(connection, mine), *_round_origins(rounds)),

@@ -95,8 +95,14 @@ def test_boxes_are_of_all_configurations_however_many(report: Report) -> None:
     boxes = [trace for trace in traces(report, "effects") if trace["type"] == "box"]
     # Two figures of each of the four parameters that vary, five numbers for each of their values.
     assert [len(trace["median"]) for trace in boxes] == [5, 5, 20, 20, 20, 20, 2, 2]
-    tables = [block for section in report.parts[1].sections for block in section.blocks if isinstance(block, Table)]
-    (found,) = [table for table in tables if table.caption.startswith("By the value of each parameter: validation loss")]
+    tables = [
+        block for section in report.parts[1].sections for block in section.blocks if isinstance(block, Table)
+    ]
+    (found,) = [
+        table
+        for table in tables
+        if table.caption.startswith("By the value of each parameter: validation loss")
+    ]
     assert [row[2] for row in found.rows] == ["800"] * 5 + ["200"] * 40 + ["2000"] * 2
 
 

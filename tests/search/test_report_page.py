@@ -134,7 +134,10 @@ def test_the_heat_map_of_the_paper_s_grid_has_a_view_for_the_best_over_the_weigh
         "aux loss weight 5",
     ]
     layout = figure.views[0].spec["layout"]
-    assert [layout[axis]["title"]["text"] for axis in ("xaxis3", "yaxis3")] == ["learning rate", "weight decay"]
+    assert [layout[axis]["title"]["text"] for axis in ("xaxis3", "yaxis3")] == [
+        "learning rate",
+        "weight decay",
+    ]
     assert [note["text"] for note in layout["annotations"]] == [
         f"batch size {batch} · hidden units {units}" for units in (10, 50) for batch in (10, 25)
     ]
