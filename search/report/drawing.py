@@ -42,7 +42,9 @@ def plain(text: str) -> str:
     Plotly reads texts as a small HTML with links, breaks and entities (plotly.js, `svg_text_utils`). Control
     characters, which it has no picture for, become spaces.
     """
-    shown = "".join(character if character.isprintable() else " " for character in text)
+    shown = text
+    if not text.isprintable():
+        shown = "".join(character if character.isprintable() else " " for character in text)
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -151,7 +151,7 @@ def by_epoch(reading: Reading) -> Figure | None:
             panels(trained.runs, figures, _band),
         )
         for candidate in candidates(reading)
-        if several_epochs((trained := reading.rounds[candidate.configuration.key]).runs)
+        if (trained := reading.rounds.get(candidate.configuration.key)) and several_epochs(trained.runs)
     )
     if not views:
         return None

@@ -119,7 +119,7 @@ class Arrangement:
             kept = _kept(parameter, {point.places[place] for point in marked}, room)
             facets[index] = Dimension(parameter, place, kept)
             if len(kept) < len(parameter.levels):
-                said.append(f"{len(kept)} of the {len(parameter.levels)} values of {parameter.label}")
+                said.append(f"{len(kept)} of the {len(parameter.levels)} values of the {parameter.label}")
         merged = tuple(parameter for _, parameter in others[len(rooms) :])
         left_out = f" Drawn are {', and '.join(said)}." if said else ""
         columns, rows, selector = facets

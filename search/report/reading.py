@@ -56,7 +56,7 @@ class Point:
 
     def figure(self, name: str) -> float | None:
         """A figure, None unless it is finished."""
-        return self.figures.get(name) if self.state == State.FINISHED else None
+        return self.figures.get(name) if self.state is State.FINISHED else None
 
 
 def by_level(points: Sequence[Point], parameters: Sequence[Parameter], place: int) -> list[list[Point]]:
@@ -109,7 +109,7 @@ class Reading:
     evaluated: Mapping[str, tuple[Round, ...]]
     """Rounds by the configuration's key, of every configuration that has one."""
     rounds: Mapping[str, Trained]
-    """Curves of the rounds of the best and of the paper's configuration, by key."""
+    """Curves of the rounds of the best and of the paper's configuration, by key, as far as they have any."""
     top: tuple[Trained, ...]
     origins: tuple[Origin, ...]
     remarks: tuple[Remark, ...]
@@ -223,6 +223,7 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
     parameters = parameters_of(study.choices, figures.configurations.values())
     points = _points(figures, parameters)
     rounds = rounds_within(connection, study)
+    evaluated = {key: tuple(found) for key, found in groupby(rounds, key=lambda entry: entry.key)}
     best = [point.configuration for point in points if point.state == State.FINISHED][:TOP]
     paper = [] if study.definition.paper is None else [study.definition.paper.configuration]
     drawn = {configuration.key: configuration for configuration in (*best[:1], *paper)}
@@ -235,8 +236,10 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         study=study,
         parameters=parameters,
         points=points,
-        evaluated={key: tuple(found) for key, found in groupby(rounds, key=lambda entry: entry.key)},
-        rounds={key: trained(configuration, "round") for key, configuration in drawn.items()},
+        evaluated=evaluated,
+        rounds={
+            key: trained(configuration, "round") for key, configuration in drawn.items() if key in evaluated
+        },
         top=tuple(trained(configuration, "fold") for configuration in best),
         origins=(*_origins(connection, mine), *_round_origins(rounds)),
         remarks=_remarks(connection, mine),
