@@ -247,7 +247,7 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
         module, _, name = shipped.partition(":")
         # Ours import what a user's settings name, from where the definition lies.
         made = getattr(importlib.import_module(module), name)
-        return _constructed(made, settings, place=place)
+        return _constructed(made, settings, place=place, metric=definition.metric)
     if ":" not in definition.problem:
         raise ProblemError(f"unknown: expected {', '.join(SHIPPED)}, FILE.py:NAME or MODULE:NAME")
     found = place.find(definition.problem)
@@ -310,7 +310,9 @@ def _said(definition: Definition, problem: Problem, files: Mapping[str, str]) ->
 
 
 def _constructed(made: Callable[..., Any], settings: Mapping[str, Any], **ours: Any) -> Problem:
-    _check_arguments(made, (), settings | ours)
+    if both := sorted(settings.keys() & ours.keys()):
+        raise ProblemError(f"settings.{both[0]}: unknown setting: remove it or mend its spelling")
+    _check_arguments(made, (), {**settings, **ours})
     try:
         problem: Problem = made(**settings, **ours)
     except ValueError as error:
