@@ -17,7 +17,7 @@ from chaos import Chaos, Plan
 from server import Server
 
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.measure.service import Instant, wide_definition
+from pairsearch.search.measure.service import Instant, wide_study
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Worker
@@ -111,7 +111,7 @@ def test_many_workers_on_a_large_study(
 ) -> None:
     """Directly, and behind a PgBouncer that has so many connections to the server."""
     database = open_database(server_url, create=True)
-    create_study(database, tiny.loaded(wide_definition()))
+    create_study(database, wide_study())
     way = (
         nullcontext(server_url)
         if connections is None

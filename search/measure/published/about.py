@@ -109,7 +109,7 @@ def readme(reading: Reading, rows: dict[str, int]) -> str:
         f"Each table is read in one line; the ten configurations with the {'highest' if largest else 'lowest'} mean "
         f"{label(metric, first.metric)}, for example:",
         "```python\n"
-        "import pandas\n"
+        "import pandas\n\n"
         'folds = pandas.read_parquet("folds.parquet")\n'
         f'print(folds.groupby(["study", "configuration"])["{reading.layout.folds.figures[metric]}"].mean()'
         f".n{'largest' if largest else 'smallest'}(10))\n"
