@@ -268,6 +268,7 @@ def parse(raw: dict[str, Any], origin: str) -> Definition:
         return Definition.model_validate(raw)
     except ValidationError as error:
         first, count = error.errors()[0], error.error_count()
+        given = first["input"]
         place = _place(first["loc"], raw)
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
@@ -277,14 +278,16 @@ def parse(raw: dict[str, Any], origin: str) -> Definition:
         elif first["type"] == "string_pattern_mismatch" and place == "name":
             message = (
                 f"expected lower-case letters, digits, - and _ (at most 63, the first no - or _), "
-                f"got {first['input']!r}"
+                f"got {given!r}"
             )
         elif first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == IDENTIFIER_PATTERN:
-            message = f"expected a name: a letter, then letters, digits, _, . and - (at most 63), got {first['input']!r}"
+            message = (
+                f"expected a name: a letter, then letters, digits, _, . and - (at most 63), got {given!r}"
+            )
         elif first["type"] == "tuple_type":
-            message = f"expected a list, got {first['input']!r}"
+            message = f"expected a list, got {given!r}"
         elif first["type"] not in ("missing", "value_error"):
-            message = f"{message}, got {first['input']!r}"
+            message = f"{message}, got {given!r}"
         more = "" if count == 1 else f" (and {count - 1} more)"
         raise DefinitionError(f"{origin}: {place + ': ' if place else ''}{message}{more}") from None
 

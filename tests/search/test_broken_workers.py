@@ -241,7 +241,7 @@ def test_a_worker_that_cannot_train_claims_nothing(tmp_path: Path, sqlite_url: s
     assert worker.returncode == 1, out
     (line,) = err.splitlines()
     assert line.startswith(
-        "error: this machine cannot train b1 on cpu (RuntimeError: NUMBA_DISABLE_JIT is set"
+        "error: this machine cannot train study tiny on cpu (RuntimeError: NUMBA_DISABLE_JIT is set"
     )
     database = open_database(sqlite_url)
     assert tiny.rows(database, "configurations", "sum(claims), sum(errors)") == [(0, 0)]
@@ -259,7 +259,7 @@ def test_an_evaluation_that_cannot_train_says_why(
     evaluator = evaluating.Evaluator("cpu", 1)
     loaded = {study.name: tiny.loaded()}
     with pytest.raises(
-        WorkError, match=r"this machine cannot train b1 on cpu \(MemoryError: no reason given\)"
+        WorkError, match=r"this machine cannot train study tiny on cpu \(MemoryError: no reason given\)"
     ):
         evaluating.evaluate_studies(database, chosen, loaded, evaluator, None)
 

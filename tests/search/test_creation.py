@@ -13,8 +13,10 @@ from sqlalchemy import text
 from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.errors import StorageError, StudyError
-from pairsearch.search.ledger.studies import StoredStudy, find_study, layout_order, list_studies
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study, layout_order, list_studies
 from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.study import Space
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.setup import creation, opening
@@ -223,6 +225,72 @@ def test_the_paper_s_configuration_comes_first_and_the_others_in_an_order_of_the
     assert (len(order), set(order)) == (8, set(with_paper.grid.configurations()))
     assert layout_order(with_paper) == order
     assert layout_order(tiny.definition(paper=tiny.PAPER, seed=8)) != order
+
+
+ONE = {"kernel": ["rbf"], "gamma": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "added"),
+    [
+        (ONE, [ONE, {"kernel": ["linear"]}], 1),
+        ([ONE, {"kernel": ["linear"]}], [{"kernel": ["linear"]}, ONE | {"gamma": [1, 2, 3]}], 1),
+        ([ONE, {"kernel": ["rbf"], "gamma": [3]}], ONE | {"gamma": [1, 2, 3]}, 0),
+        (ONE, ONE | {"gamma": [1, 1.0, True, 2]}, 2),
+        (ONE, [ONE, {"gamma": [2, "2"], "kernel": ["rbf"]}], 1),
+    ],
+)
+def test_a_union_of_grids_grows_by_its_new_points(
+    database: Database, storage: TrialStorage, make_worker, before: object, after: object, added: int
+) -> None:
+    small, larger = tiny.anything(grid=before), tiny.anything(grid=after)
+
+    def answer(_: Configuration) -> Outcome:
+        return tiny.outcome_of(*[[[0.5, 0.25]] * 2] * 3)
+
+    study = create_study(database, small, storage).study
+    make_worker(tiny.Answering(answer), study).run()
+    made = create_study(database, larger, storage)
+    assert (made.laid_out, made.study.definition) == (added, larger.definition)
+    assert make_worker(tiny.Answering(answer), made.study).run() == Tally(finished=added)
+    storage.remove_session()
+    points = {point.key: point for point in larger.definition.grid.configurations()}
+    trials = storage.get_all_trials(made.study.optuna_study_id)
+    assert {trial.user_attrs["configuration"] for trial in trials} == set(points)
+    space = Space(made.study.choices)
+    for trial in trials:
+        assert Configuration(space.values(trial.params)) == points[trial.user_attrs["configuration"]]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ([ONE, {"kernel": ["linear"]}], ONE, r"grid.kernel no longer has linear \(a grid only grows\)"),
+        (
+            [ONE, {"kernel": ["rbf"]}],
+            ONE,
+            r"grid no longer has 1 points, for example kernel rbf \(a grid only",
+        ),
+        (
+            {"kernel": ["rbf", "linear"], "gamma": [1, 2]},
+            [ONE, {"kernel": ["linear"], "gamma": [1]}],
+            "grid no longer has 1 points, for example kernel linear, gamma 2",
+        ),
+        (
+            ONE,
+            [{"kernel": ["rbf"]}, {"gamma": [1, 2]}],
+            "grid no longer has 2 points, for example kernel rbf, gamma",
+        ),
+        (ONE, ONE | {"gamma": [1.0, 2]}, "grid.gamma no longer has 1"),
+    ],
+)
+def test_a_union_of_grids_that_lost_a_point_is_refused(
+    database: Database, storage: TrialStorage, before: object, after: object, message: str
+) -> None:
+    study = create_study(database, tiny.anything(grid=before), storage).study
+    with pytest.raises(StudyError, match=f"^study tiny in the database differs: {message}"):
+        create_study(database, tiny.anything(grid=after), storage)
+    assert get_study(database, "tiny") == study
 
 
 @pytest.mark.parametrize("sampler", ["grid", "random"])

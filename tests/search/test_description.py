@@ -50,7 +50,9 @@ def test_a_larger_grid_brings_the_note_up_to_date_unless_a_person_has_changed_it
     database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     dashboard = pytest.importorskip("optuna_dashboard")
-    create_study(database, tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [5, 10, 25]}), storage)
+    create_study(
+        database, tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [5, 10, 25]}), storage
+    )
     assert "| 5, 10, 25 |" in shown(storage, study)
     dashboard.save_note(optuna.load_study(study_name="tiny", storage=storage), "mine")
     larger = tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [1, 5, 10, 25]})
@@ -88,7 +90,9 @@ def test_what_an_author_wrote_is_shown_as_it_is(title: str, expected: str) -> No
 
 def test_names_texts_and_settings_of_an_author_are_shown_as_they_are() -> None:
     definition = tiny.definition(
-        grid=[{"a_b": ["<i>", "www.evil.example"]}, {"c": [0.5, True]}], settings={"x": "<b>|"}, problem="<p>:q"
+        grid=[{"a_b": ["<i>", "www.evil.example"]}, {"c": [0.5, True]}],
+        settings={"x": "<b>|"},
+        problem="<p>:q",
     )
     text = note(definition, TRAITS)
     for part in (

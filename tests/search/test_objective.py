@@ -113,7 +113,9 @@ def test_further_folds_and_epochs_leave_the_first_ones_as_they_are(
 def test_the_value_is_the_mean_over_folds_after_the_last_epoch(digits_source: Source, metric: str) -> None:
     outcome = CrossValidation(tiny.loaded(source=digits_source, metric=metric))(tiny.point(10, 1e-4, 0.0))
     assert outcome is not None
-    assert outcome.value == outcome.figures[metric] == mean_of([curve[-1] for curve in curves(outcome, metric)])
+    assert (
+        outcome.value == outcome.figures[metric] == mean_of([curve[-1] for curve in curves(outcome, metric)])
+    )
     assert [len(curve) for curve in curves(outcome)] == [2, 2]
     assert list(outcome.figures) == ["train_loss", "val_loss", "val_error"]
 

@@ -67,7 +67,9 @@ def test_a_row_holds_the_means_over_folds(database: Database, ledger: Ledger) ->
     [(value, text)] = tiny.rows(database, "configurations", "value, figures", "where rank = 0")
     assert value == given.value
     assert json.loads(text) == given.figures
-    assert given.figures["val_loss"] == pytest.approx(np.mean([fold.curves["val_loss"][-1] for fold in given.folds]))
+    assert given.figures["val_loss"] == pytest.approx(
+        np.mean([fold.curves["val_loss"][-1] for fold in given.folds])
+    )
 
 
 def test_each_fold_has_a_curve_of_each_figure_with_a_point_for_each_epoch(
@@ -75,7 +77,10 @@ def test_each_fold_has_a_curve_of_each_figure_with_a_point_for_each_epoch(
 ) -> None:
     stored(ledger, tiny.outcome(SOME, folds=3, epochs=4))
     found = tiny.rows(
-        database, "curves", "r.run, c.figure, c.points", "c join pairsearch_runs r on r.id = c.run_id order by r.run"
+        database,
+        "curves",
+        "r.run, c.figure, c.points",
+        "c join pairsearch_runs r on r.id = c.run_id order by r.run",
     )
     assert {(run, figure): len(json.loads(points)) for run, figure, points in found} == {
         (run, figure): 4 for run in range(3) for figure in ("train_loss", "val_loss", "val_error")
