@@ -20,7 +20,7 @@ from typing import Any
 
 from pairsearch.studies.configuration import Params, describe
 from pairsearch.studies.definition import Definition
-from pairsearch.studies.errors import ProblemError
+from pairsearch.studies.errors import DefinitionError, ProblemError
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, RunReport, Traits, Weights
 from pairsearch.studies.user_files import digests
 
@@ -207,19 +207,23 @@ def load(
         problem = _made(definition, place, settings)
     except ProblemError as error:
         raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
-    metrics = dict(problem.metrics) or {definition.metric: Metric()}
-    metrics |= {name: figure.metric for name, figure in definition.metrics.items()}
-    traits = Traits(
-        version=problem.version,
-        fingerprint=problem.fingerprint(),
-        metrics=metrics,
-        files=place.files,
-        validated=tuple(problem.validated),
-        evaluated=tuple(problem.evaluated),
-        overlap=problem.overlap(definition.folds),
-        together=problem.together,
-        remember={name: value for name, value in problem.remember.items() if name not in definition.settings},
-    )
+    fingerprint, overlap = problem.fingerprint(), problem.overlap(definition.folds)
+    try:
+        metrics = dict(problem.metrics) or {definition.metric: Metric()}
+        metrics |= {name: figure.metric for name, figure in definition.metrics.items()}
+        traits = Traits(
+            version=problem.version,
+            fingerprint=fingerprint,
+            metrics=metrics,
+            files=place.files,
+            validated=tuple(problem.validated),
+            evaluated=tuple(problem.evaluated),
+            overlap=float(overlap),
+            together=problem.together,
+            remember={name: value for name, value in problem.remember.items() if name not in definition.settings},
+        )
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
     _check(definition, traits)
     return Loaded(definition, problem, traits)
 
@@ -271,8 +275,6 @@ def _check_arguments(function: Callable[..., Any], positional: tuple[Any, ...], 
 
 def _check(definition: Definition, traits: Traits) -> None:
     where = f"study {definition.name}"
-    if others := {*traits.validated, *traits.evaluated} - traits.metrics.keys():
-        raise ProblemError(f"{where}: problem {definition.problem}: {', '.join(sorted(others))}: not among its metrics")
     if definition.metric not in traits.of_folds:
         raise ProblemError(
             f"{where}: metric: problem {definition.problem} reports no {definition.metric!r}: expected one of "
@@ -322,5 +324,11 @@ def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[li
             "safetensors, and what it is with pairsearch.read_card"
         )
     module, _, name = PREDICTORS[card.problem].partition(":")
-    answer: tuple[list[str], dict[str, Any]] = getattr(importlib.import_module(module), name)(model, files, invert)
+    ask = getattr(importlib.import_module(module), name)
+    try:
+        answer: tuple[list[str], dict[str, Any]] = ask(model, files, invert)
+    except DefinitionError:
+        raise
+    except ValueError as error:
+        raise ProblemError(str(error)) from error
     return answer

@@ -1,4 +1,7 @@
-"""The paper's problem as the service knows it: folds and rounds of digit pairs, trained side by side by one core."""
+"""The paper's problem as the service knows it: folds and rounds of digit pairs, trained side by side by one core.
+
+PyTorch takes seconds to import: what is refused need not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,23 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pairsearch.data.folds import Fold, evaluation_sets, make_folds
-from pairsearch.data.pairs import PairSet, scale_of
 from pairsearch.data.sources import Source, resolve
-from pairsearch.models import fused, nets, optim
-from pairsearch.models.training import TRAINING_VERSION, EpochReport, Member, TrainingJob
 from pairsearch.studies.configuration import Params
 from pairsearch.studies.definition import LARGEST, Count
 from pairsearch.studies.loading import BY_THE_DATA, Place
 from pairsearch.studies.pairs.installation import train_a_little
 from pairsearch.studies.problem import Figures, Metric, Problem, Report, Run, Weights
 from pairsearch.studies.seeds import Stream, derive
+
+if TYPE_CHECKING:
+    from pairsearch.data.folds import Fold
+    from pairsearch.data.pairs import PairSet
+    from pairsearch.models.training import EpochReport, TrainingJob
 
 DATA_VARIABLE = "PAIRSEARCH_DATA"
 """Names the torchvision root where `data_dir` is not given."""
@@ -99,7 +103,6 @@ class Pairs(Problem):
         settings: the fields of `Settings`.
     """
 
-    version = TRAINING_VERSION
     metrics: Mapping[str, Metric] = {
         "train_loss": Metric("training loss", unit=NATS, training=True),
         "train_error": Metric("training error", percent=True, unit=FRACTION, training=True),
@@ -125,6 +128,12 @@ class Pairs(Problem):
             self.settings = Settings.model_validate(settings)
         except ValidationError as error:
             raise ValueError(_first_line(error)) from None
+        folder = data_dir or os.environ.get(DATA_VARIABLE)
+        self._folder = None if folder is None else Path(folder)
+        source, reason = _load(data, self._folder)
+        from pairsearch.models import nets, optim, training  # noqa: PLC0415
+
+        self.version = training.TRAINING_VERSION
         architecture = nets.architecture_class(self.settings.architecture)
         optim.optimiser(self.settings.optimiser)
         self._takes = {
@@ -134,9 +143,6 @@ class Pairs(Problem):
             "hidden_units": architecture.uses_hidden_units,
             "aux_loss_weight": architecture.uses_aux_loss,
         }
-        folder = data_dir or os.environ.get(DATA_VARIABLE)
-        self._folder = None if folder is None else Path(folder)
-        source, reason = _load(data, self._folder)
         self._source: Source | None = source
         self._fingerprint = source.fingerprint
         self.remember = {"data": source.name}
@@ -187,11 +193,15 @@ class Pairs(Problem):
 
     def describe(self, params: Params) -> Mapping[str, str]:
         """How many parameters the network has."""
+        from pairsearch.models import nets  # noqa: PLC0415
+
         module = nets.build(self.settings.architecture, Hyperparameters.of(params).hidden_units)
         return {"parameters": f"{sum(parameter.numel() for parameter in module.parameters()):,}"}
 
     def backend(self, device: str) -> str:
         """`compiled` or `torch`."""
+        from pairsearch.models import fused  # noqa: PLC0415
+
         return fused.usual_backend(self.settings.architecture, self.settings.optimiser, device)
 
     def prove(self, device: str) -> None:
@@ -200,6 +210,8 @@ class Pairs(Problem):
 
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
         """Train one model for each run, all side by side."""
+        from pairsearch.models import fused  # noqa: PLC0415
+
         figures_of = _fold_figures if runs[0].kind == "fold" else _round_figures
         job = self.job(params, runs)
         # Folds are copies: a worker holds no images that it has no more use for.
@@ -217,11 +229,15 @@ class Pairs(Problem):
         """What raw intensities were shifted and scaled by."""
         if not self.settings.standardise:
             return {}
+        from pairsearch.data.pairs import scale_of  # noqa: PLC0415
+
         scale = scale_of(self.round_pairs(run, standardised=False)[0])
         return {"standardisation": {"mean": scale.mean, "deviation": scale.deviation}}
 
     def job(self, params: Params, runs: Sequence[Run]) -> TrainingJob:
         """The training job of a configuration: one model for each run."""
+        from pairsearch.models.training import Member, TrainingJob  # noqa: PLC0415
+
         given = Hyperparameters.of(params)
         members = []
         for run in runs:
@@ -262,6 +278,8 @@ class Pairs(Problem):
             DataError: there are too few images.
         """
         if (count, seed) not in self._folds:
+            from pairsearch.data.folds import make_folds  # noqa: PLC0415
+
             chosen = self.settings
             self._folds[count, seed] = make_folds(
                 self.source,
@@ -281,6 +299,8 @@ class Pairs(Problem):
         Raises:
             DataError: there are too few images.
         """
+        from pairsearch.data.folds import evaluation_sets  # noqa: PLC0415
+
         return evaluation_sets(
             self.source,
             train_pairs=self.settings.train_pairs,
@@ -332,7 +352,9 @@ def _first_line(error: ValidationError) -> str:
     place = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = f"unknown setting: expected one of {', '.join((*Settings.model_fields, 'data', 'data_dir'))}"
+        message = (
+            f"unknown setting: expected one of {', '.join((*Settings.model_fields, 'data', 'data_dir'))}"
+        )
     elif first["type"] not in ("missing", "value_error"):
         message = f"{message}, got {first['input']!r}"
     return f"settings.{place}: {message}" if place else message
