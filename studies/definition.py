@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -73,6 +74,20 @@ AnyValue = Annotated[Any, PlainValidator(_value)]
 Setting = Annotated[Any, BeforeValidator(_setting)]
 
 
+def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    if not values:
+        raise ValueError("expected at least one value, got an empty list")
+    seen: set[str] = set()
+    for value in values:
+        if repr(value) in seen:
+            raise ValueError(f"expected distinct values, got {value!r} twice")
+        seen.add(repr(value))
+    return values
+
+
+Values = Annotated[tuple[AnyValue, ...], AfterValidator(_distinct)]
+
+
 class Part(BaseModel):
     """What every table of a definition shares: fixed after validation, no unknown keys."""
 
@@ -83,7 +98,7 @@ def _one_or_more(raw: Any) -> Any:
     return [raw] if isinstance(raw, dict) else raw
 
 
-class Grid(RootModel[tuple[dict[Identifier, tuple[AnyValue, ...]], ...]]):
+class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
     """The categorical space: the combinations of the listed values, of one table or of each of several.
 
     `[[grid]]` several times is a union of grids, which gives conditional spaces: a point has the parameters of its
@@ -104,15 +119,6 @@ class Grid(RootModel[tuple[dict[Identifier, tuple[AnyValue, ...]], ...]]):
     ) -> tuple[dict[str, tuple[Value, ...]], ...]:
         if not tables or not all(tables):
             raise ValueError("expected at least one parameter with its values")
-        for table in tables:
-            for name, values in table.items():
-                if not values:
-                    raise ValueError(f"{name}: expected at least one value, got an empty list")
-                seen: set[str] = set()
-                for value in values:
-                    if repr(value) in seen:
-                        raise ValueError(f"{name}: expected distinct values, got {value!r} twice")
-                    seen.add(repr(value))
         return tables
 
     @property
@@ -265,7 +271,11 @@ def parse(raw: dict[str, Any], origin: str) -> Definition:
         return Definition.model_validate(raw)
     except ValidationError as error:
         first, count = error.errors()[0], error.error_count()
-        place = _place(first["loc"])
+        location = first["loc"]
+        # Of a single table there is no number in the file.
+        if location[:2] == ("grid", 0) and isinstance(raw["grid"], dict):
+            location = ("grid", *location[2:])
+        place = _place(location)
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = (
