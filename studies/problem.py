@@ -184,7 +184,13 @@ class OneByOne(Problem):
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
         """Train one run by `fit`."""
         (run,) = runs
-        return [self.fit(params, run, lambda epoch, **figures: report(epoch, [figures]))]
+
+        def report_one(epoch: int, **figures: float) -> None:
+            report(epoch, [figures])
+
+        # As it is called in messages about wrong arguments.
+        report_one.__qualname__ = "report"
+        return [self.fit(params, run, report_one)]
 
 
 @dataclass(frozen=True, slots=True)

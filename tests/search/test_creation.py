@@ -10,8 +10,7 @@ import pytest
 import tiny
 from sqlalchemy import text
 
-from pairsearch.data.errors import DataError
-from pairsearch.data.sources import Source, load
+from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.errors import StorageError, StudyError
 from pairsearch.search.ledger.studies import StoredStudy, find_study, layout_order, list_studies
@@ -22,14 +21,14 @@ from pairsearch.search.setup import creation, opening
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.errors import DefinitionError, ProblemError
 
 GRID = tiny.RAW["grid"]
 
 
 def create_from_a_process(url: str) -> None:
     database = open_database(url, create=True)
-    create_study(database, tiny.definition(), load("digits"))
+    create_study(database, tiny.loaded())
     database.close()
 
 
@@ -47,7 +46,7 @@ def test_creating_again_changes_nothing(
     database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     before = tiny.rows(database, "configurations", rest="order by id")
-    again = create_study(database, tiny.definition(), digits_source, storage)
+    again = create_study(database, tiny.loaded(source=digits_source), storage)
     assert (again.created, again.laid_out, again.study) == (False, 0, study)
     assert tiny.rows(database, "configurations", rest="order by id") == before
     assert storage.get_all_studies()[0].study_name == "tiny"
@@ -58,7 +57,7 @@ def test_a_study_that_was_half_created_is_completed(
 ) -> None:
     """The process died between Optuna's study and ours."""
     storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "tiny")
-    made = create_study(database, tiny.definition(), digits_source, storage)
+    made = create_study(database, tiny.loaded(source=digits_source), storage)
     assert (made.created, made.laid_out) == (True, 8)
     assert len(storage.get_all_studies()) == 1
 
@@ -69,7 +68,7 @@ def test_somebody_else_s_optuna_study_is_left_alone(
     theirs = optuna.create_study(study_name="tiny", storage=storage)
     theirs.add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(StudyError, match="that pairsearch did not make"):
-        create_study(database, tiny.definition(), digits_source, storage)
+        create_study(database, tiny.loaded(source=digits_source), storage)
     assert find_study(database, "tiny") is None
     assert len(theirs.trials) == 1
 
@@ -89,7 +88,7 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
     make_worker(tiny.Answering(), study).run()
     before = tiny.rows(database, "configurations", rest="order by id")
     larger = tiny.definition(grid=GRID | {"batch_size": [1, 10, 25], "weight_decay": [0.0, 0.01, 0.1]})
-    made = create_study(database, larger, digits_source, storage)
+    made = create_study(database, tiny.loaded(larger, digits_source), storage)
     assert (made.created, made.laid_out) == (False, 18 - 8)
     assert tiny.rows(database, "configurations", rest="order by id limit 8") == before
 
@@ -120,13 +119,13 @@ def test_trials_read_as_a_data_frame(storage: TrialStorage, study: StoredStudy, 
     [
         ({"epochs": 3}, "epochs is 2 there and 3 here"),
         ({"seed": 8}, "seed is 7 there and 8 here"),
-        ({"protocol": "kfold", "validation_size": None}, "protocol is 'resample' there and 'kfold' here"),
-        ({"sample_size": 30}, "sample_size is 20 there and 30 here"),
-        ({"metric": "val_error"}, "metric is 'val_loss' there and 'val_error' here"),
         (
-            {"evaluation": {"rounds": 2, "train_pairs": 20, "test_pairs": 20, "epochs": 9}},
-            "evaluation.epochs is 2",
+            {"protocol": "kfold", "validation_size": None},
+            "settings.protocol is None there and 'kfold' here; settings.validation_size is 5 there and None here",
         ),
+        ({"sample_size": 30}, "settings.sample_size is 20 there and 30 here"),
+        ({"metric": "val_error"}, "metric is 'val_loss' there and 'val_error' here"),
+        ({"evaluation": {"rounds": 2, "epochs": 9}}, "evaluation.epochs is 2 there and 9 here"),
         ({"grid": GRID | {"batch_size": [10]}}, "grid.batch_size no longer has 25"),
     ],
 )
@@ -139,7 +138,7 @@ def test_what_would_change_results_is_refused_with_the_field_named(
     message: str,
 ) -> None:
     with pytest.raises(StudyError, match=message):
-        create_study(database, tiny.definition(**changes), digits_source, storage)
+        create_study(database, tiny.loaded(source=digits_source, **changes), storage)
     assert find_study(database, "tiny") == study
 
 
@@ -147,7 +146,7 @@ def test_what_does_not_change_results_is_kept_as_the_latest_definition(
     database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     changed = tiny.definition(title="Another title", sampler="random")
-    made = create_study(database, changed, digits_source, storage)
+    made = create_study(database, tiny.loaded(changed, digits_source), storage)
     assert (made.laid_out, made.study.definition) == (0, changed)
     assert made.study.id == study.id
 
@@ -155,23 +154,28 @@ def test_what_does_not_change_results_is_kept_as_the_latest_definition(
 def test_other_data_are_refused_with_both_named(
     database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
-    other = dataclasses.replace(digits_source, fingerprint="ab" * 32)
+    other = tiny.loaded(source=dataclasses.replace(digits_source, fingerprint="ab" * 32))
     with pytest.raises(StudyError, match=f"{digits_source.fingerprint[:12]} .* {'ab' * 6}"):
-        create_study(database, tiny.definition(), other, storage)
+        create_study(database, other, storage)
     with pytest.raises(StudyError, match="its data are"):
-        opening.existing(database, [tiny.definition()], other)
+        creation.existing(database, other)
 
 
-def test_another_training_version_is_refused(
-    database: Database,
-    storage: TrialStorage,
-    study: StoredStudy,
-    digits_source: Source,
-    monkeypatch: pytest.MonkeyPatch,
+def test_another_version_of_the_problem_is_refused(
+    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
-    monkeypatch.setattr(creation, "TRAINING_VERSION", 99)
-    with pytest.raises(StudyError, match=r"its training version is \d+, this program's 99"):
-        create_study(database, tiny.definition(), digits_source, storage)
+    loaded = tiny.loaded(source=digits_source)
+    other = dataclasses.replace(loaded, traits=dataclasses.replace(loaded.traits, version=99))
+    with pytest.raises(StudyError, match=r"its problem's version is \d+, that of the problem here 99"):
+        create_study(database, other, storage)
+
+
+def test_a_metric_that_is_better_the_other_way_round_is_refused(
+    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
+) -> None:
+    turned = tiny.loaded(source=digits_source, metrics={"val_loss": {"maximise": True}})
+    with pytest.raises(StudyError, match="val_loss is minimised there"):
+        create_study(database, turned, storage)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +200,7 @@ def test_what_cannot_be_trained_leaves_nothing_behind(
     message: str,
 ) -> None:
     with pytest.raises(error, match=message):
-        create_study(database, tiny.definition(**changes), digits_source, storage)
+        create_study(database, tiny.loaded(source=digits_source, **changes), storage)
     assert list_studies(database) == []
     assert storage.get_all_studies() == []
 
@@ -204,10 +208,9 @@ def test_what_cannot_be_trained_leaves_nothing_behind(
 def test_more_pairs_than_images_leave_nothing_behind(
     database: Database, storage: TrialStorage, mnist_source: Source
 ) -> None:
-    with pytest.raises(DataError, match="lower sample_size"):
-        create_study(database, tiny.definition(sample_size=40_000), mnist_source, storage)
-    with pytest.raises(DataError, match="lower test_pairs"):
-        create_study(database, tiny.definition(evaluation={"test_pairs": 6_000}), mnist_source, storage)
+    for changes, message in (({"sample_size": 40_000}, "sample_size"), ({"test_pairs": 6_000}, "test_pairs")):
+        with pytest.raises(ProblemError, match=f"^study tiny: .*lower {message}"):
+            create_study(database, tiny.loaded(source=mnist_source, **changes), storage)
     assert list_studies(database) == []
     assert storage.get_all_studies() == []
 
@@ -230,7 +233,7 @@ def test_a_grid_may_grow_while_a_worker_is_at_work(
     worker = make_worker(tiny.Answering(), make_study(sampler=sampler))
     worker.run(max_trials=2)
     larger = tiny.definition(sampler=sampler, grid=GRID | {"learning_rate": [1e-4, 1e-3, 1e-2]})
-    assert create_study(database, larger, digits_source, storage).laid_out == 4
+    assert create_study(database, tiny.loaded(larger, digits_source), storage).laid_out == 4
     assert worker.run() == Tally(finished=12)
     trials = storage.get_all_trials(worker.study.optuna_study_id)
     assert len({repr(trial.distributions["learning_rate"]) for trial in trials}) == 1

@@ -72,7 +72,7 @@ def read_all(folder: Path, *, named: str) -> int:
     [
         ("configurations", "value", "high", "number", "state = 'finished'"),
         ("configurations", "seconds", b"\x00\xff", "number", "state = 'finished'"),
-        ("configurations", "val_loss", float("inf"), "number", "state = 'finished'"),
+        ("configurations", "figures", "{", "JSON object", "state = 'finished'"),
         ("configurations", "params", "fast", "JSON object", "state = 'pending'"),
         ("configurations", "params", '{"batch_size": 11}', "parameters of its key", "state = 'pending'"),
         ("configurations", "finished_at", "noon", "number", "state = 'finished'"),

@@ -129,7 +129,7 @@ def test_a_file_rebuilds_the_model_that_gave_the_stored_figures_whatever_trained
     errors = final(database, "test_error")
     for index in range(2):
         card, module = read_model(folder.file(study, SHARING, index))
-        trained = build("wsal", 7)
+        trained = build("wsal", hidden_units=7)
         trained.load_state_dict(history.parameters[index])
         _, test = round_pairs(loaded, index)
         assert torch.equal(logits(module, test.images), logits(trained, test.images))

@@ -62,7 +62,7 @@ def model(tmp_path: Path) -> Path:
     """A model with its initial weights."""
     torch.manual_seed(1)
     path = tmp_path / "model.safetensors"
-    path.write_bytes(as_bytes(build("wsal", 7).state_dict(), card()))
+    path.write_bytes(as_bytes(build("wsal", hidden_units=7).state_dict(), card()))
     return path
 
 
@@ -110,7 +110,7 @@ def test_only_a_model_that_was_taught_digits_says_which_it_saw(tmp_path: Path) -
     ):
         path = tmp_path / "any.safetensors"
         described = card(settings={"architecture": architecture}, params=params)
-        path.write_bytes(as_bytes(build(architecture, 7).state_dict(), described))
+        path.write_bytes(as_bytes(build(architecture, hidden_units=7).state_dict(), described))
         answer = ask(path, *read_model(path), picture, picture)
         assert (answer.digits is not None) == taught, architecture
         assert 0.5 <= answer.probability <= 1
@@ -235,13 +235,13 @@ def of(architecture: str, **changes: Any) -> dict[str, str]:
     ],
 )
 def test_what_a_file_claims_is_checked(model: Path, metadata: dict[str, str] | None, message: str) -> None:
-    save_file(build("wsal", 7).state_dict(), model, metadata)
+    save_file(build("wsal", hidden_units=7).state_dict(), model, metadata)
     with pytest.raises(ProblemError, match=message):
         read_model(model)
 
 
 def test_tensors_that_are_not_the_architecture_s_are_refused(model: Path) -> None:
-    whole = dict(build("wsal", 7).state_dict())
+    whole = dict(build("wsal", hidden_units=7).state_dict())
     name = "head.fc2.bias"
     for tensors, message in (
         ({}, "not the float32 parameters"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -20,7 +21,18 @@ from pairsearch.search.mirror.trials import Mirror
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
 
-SMALL = {"batch_size": [10, 25], "learning_rate": [1e-4, 1e-3], "weight_decay": [0.0]}
+SMALL: dict[str, list[float]] = {"batch_size": [10, 25], "learning_rate": [1e-4, 1e-3], "weight_decay": [0.0]}
+
+
+def worse(outcome: Outcome, by: float) -> Outcome:
+    """An outcome whose validation losses are higher throughout."""
+    folds = [
+        dataclasses.replace(
+            fold, curves={**fold.curves, "val_loss": [loss + by for loss in fold.curves["val_loss"]]}
+        )
+        for fold in outcome.folds
+    ]
+    return dataclasses.replace(outcome, folds=tuple(folds))
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
@@ -80,9 +92,7 @@ def test_the_median_pruner_stops_what_is_worse_than_its_fellows(
 
     def answer(configuration: Configuration) -> Outcome:
         outcome = tiny.outcome(configuration, epochs=4)
-        if configuration in poor:
-            outcome.val_loss[:] += 100
-        return outcome
+        return worse(outcome, 100.0) if configuration in poor else outcome
 
     assert make_worker(tiny.Answering(answer), study).run() == Tally(finished=8)
     assert tiny.states(database) == {"finished": 5, "pruned": 3}
