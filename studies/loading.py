@@ -14,7 +14,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -51,9 +51,12 @@ class Place:
 
     Args:
         folder: of its file; None for a definition from a database, for which nothing of a user's is imported.
+        beside: names of the settings that were given beside the definition, as by `--set`: files that they name lie
+            where the program runs.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, beside: Collection[str] = ()) -> None:
+        self.beside = frozenset(beside)
         self.folder = None if folder is None else folder.resolve()
         self.files: dict[str, str] = {}
         """SHA-256 (hex) of the user's files that were imported, by name."""
@@ -222,13 +225,15 @@ def load(
                 f"{where}: {name} is given beside the definition, which states it under [settings]: change it there"
             )
         if name in remembered:
+            if _files(value, remembered[name]):
+                continue
             if value not in (remembered[name], BY_THE_DATA):
                 raise ProblemError(
                     f"{where} in the database differs: its {name} is {remembered[name]} and that given is {value}. Use "
                     "what it was created with, another study name or another database"
                 )
             del options[name]
-    place = Place(folder)
+    place = Place(folder, beside=remembered.keys() | options.keys())
     settings = definition.settings | remembered | options
     try:
         with exits_are_errors():
@@ -238,6 +243,11 @@ def load(
         raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
     _check(definition, traits)
     return Loaded(definition, problem, traits)
+
+
+def _files(*values: str) -> bool:
+    """Whether all are names of files: they may lie elsewhere on another machine, as the data's fingerprint holds."""
+    return all(Path(value).suffix[1:].isidentifier() for value in values)
 
 
 def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> Problem:
