@@ -14,7 +14,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -22,7 +22,7 @@ from typing import Any
 
 from pairsearch.studies.configuration import Params, describe
 from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition
-from pairsearch.studies.errors import ProblemError, exits_are_errors
+from pairsearch.studies.errors import DefinitionError, ProblemError, exits_are_errors
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, RunReport, Traits, Weights
 from pairsearch.studies.user_files import digests
 
@@ -51,9 +51,12 @@ class Place:
 
     Args:
         folder: of its file; None for a definition from a database, for which nothing of a user's is imported.
+        beside: names of the settings that were given beside the definition, as by `--set`: files that they name lie
+            where the program runs.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, beside: Collection[str] = ()) -> None:
+        self.beside = frozenset(beside)
         self.folder = None if folder is None else folder.resolve()
         self.files: dict[str, str] = {}
         """SHA-256 (hex) of the user's files that were imported, by name."""
@@ -222,13 +225,15 @@ def load(
                 f"{where}: {name} is given beside the definition, which states it under [settings]: change it there"
             )
         if name in remembered:
+            if _files(value, remembered[name]):
+                continue
             if value not in (remembered[name], BY_THE_DATA):
                 raise ProblemError(
                     f"{where} in the database differs: its {name} is {remembered[name]} and that given is {value}. Use "
                     "what it was created with, another study name or another database"
                 )
             del options[name]
-    place = Place(folder)
+    place = Place(folder, beside=remembered.keys() | options.keys())
     settings = definition.settings | remembered | options
     try:
         with exits_are_errors():
@@ -238,6 +243,11 @@ def load(
         raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
     _check(definition, traits)
     return Loaded(definition, problem, traits)
+
+
+def _files(*values: str) -> bool:
+    """Whether all are names of files: they may lie elsewhere on another machine, as the data's fingerprint holds."""
+    return all(Path(value).suffix[1:].isidentifier() for value in values)
 
 
 def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> Problem:
@@ -296,17 +306,20 @@ def _said(definition: Definition, problem: Problem, files: Mapping[str, str]) ->
     named = {"validated": problem.validated, "evaluated": problem.evaluated}
     for name, names in named.items():
         expect(name, names, isinstance(names, list | tuple), "a list of names of figures")
-    return Traits(
-        version=version,
-        fingerprint=fingerprint,
-        metrics=metrics,
-        files=files,
-        validated=tuple(problem.validated),
-        evaluated=tuple(problem.evaluated),
-        overlap=float(overlap),
-        together=problem.together,
-        remember={name: value for name, value in problem.remember.items() if name not in definition.settings},
-    )
+    try:
+        return Traits(
+            version=version,
+            fingerprint=fingerprint,
+            metrics=metrics,
+            files=files,
+            validated=tuple(problem.validated),
+            evaluated=tuple(problem.evaluated),
+            overlap=float(overlap),
+            together=problem.together,
+            remember={name: value for name, value in problem.remember.items() if name not in definition.settings},
+        )
+    except (TypeError, ValueError) as error:
+        raise ProblemError(str(error)) from None
 
 
 def _constructed(made: Callable[..., Any], settings: Mapping[str, Any], **ours: Any) -> Problem:
@@ -352,10 +365,6 @@ def _check_taken(method: Callable[..., Any]) -> None:
 
 def _check(definition: Definition, traits: Traits) -> None:
     where = f"study {definition.name}"
-    if others := {*traits.validated, *traits.evaluated} - traits.metrics.keys():
-        raise ProblemError(
-            f"{where}: problem {definition.problem}: {', '.join(sorted(others))}: not among its metrics"
-        )
     if definition.metric not in traits.of_folds:
         raise ProblemError(
             f"{where}: metric: problem {definition.problem} reports no {definition.metric!r}: expected one of "
@@ -408,7 +417,11 @@ def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[li
             "safetensors, and what it is with pairsearch.read_card"
         )
     module, _, name = PREDICTORS[card.problem].partition(":")
-    answer: tuple[list[str], dict[str, Any]] = getattr(importlib.import_module(module), name)(
-        model, files, invert
-    )
+    ask = getattr(importlib.import_module(module), name)
+    try:
+        answer: tuple[list[str], dict[str, Any]] = ask(model, files, invert)
+    except DefinitionError:
+        raise
+    except ValueError as error:
+        raise ProblemError(str(error)) from error
     return answer

@@ -9,6 +9,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pairsearch.models.nets import Maker
 
 
 def checks(data: str | None, data_dir: str | None) -> Mapping[str, Callable[[], str]]:
@@ -21,14 +25,14 @@ def checks(data: str | None, data_dir: str | None) -> Mapping[str, Callable[[], 
     return {"data": lambda: _data(data, data_dir), "subnormals": _subnormals, "kernels": _kernels}
 
 
-def train_a_little(architecture: str, optimiser: str = "adam", device: str = "cpu") -> str:
-    """Train a model of an architecture for one epoch on two pairs; the backend that did it.
+def train_a_little(architecture: str | Maker, optimiser: str = "adam", device: str = "cpu") -> str:
+    """Train a model of an architecture, with what it has by default, for one epoch on two pairs; the backend used.
 
     Raises whatever stands in the way: a library, a driver, memory, a compiler.
     """
     import torch  # noqa: PLC0415 - takes a while, and may be what is broken
 
-    from pairsearch.models import fused, nets  # noqa: PLC0415
+    from pairsearch.models import fused  # noqa: PLC0415
     from pairsearch.models.training import Member, TrainingJob  # noqa: PLC0415
 
     class Pairs:
@@ -36,9 +40,8 @@ def train_a_little(architecture: str, optimiser: str = "adam", device: str = "cp
         target = torch.zeros(2, dtype=torch.int64)
         classes = torch.zeros(2, 2, dtype=torch.int64)
 
-    hidden_units = nets.architecture_class(architecture).default_hidden_units
     member = Member(Pairs, {"validation": Pairs}, init_seed=0, order_seed=0, learning_rate=1e-3)
-    job = TrainingJob(architecture, (member,), 1, 1, hidden_units, optimiser)
+    job = TrainingJob(architecture, (member,), 1, 1, optimiser=optimiser)
     fused.train(job, device=device)
     return fused.choose_backend(job, device)
 
@@ -47,7 +50,7 @@ def _data(kind: str | None, given: str | None) -> str:
     import os  # noqa: PLC0415
 
     from pairsearch.data.mnist import missing  # noqa: PLC0415
-    from pairsearch.data.sources import default_root, load  # noqa: PLC0415
+    from pairsearch.data.sources import ARRAYS, default_root, load  # noqa: PLC0415
 
     chosen = given or os.environ.get("PAIRSEARCH_DATA")
     folder = default_root() if chosen is None else Path(chosen)
@@ -56,7 +59,7 @@ def _data(kind: str | None, given: str | None) -> str:
         kind = "digits" if missing(folder) else "mnist"
     source = load(kind, folder, download=False)
     return (
-        f"{source.name}{f' in {folder}' if kind == 'mnist' else ''}, {len(source.train_images):,} training and "
+        f"{source.name}{'' if kind == 'digits' or kind.endswith(ARRAYS) else f' in {folder}'}, {len(source.train_images):,} training and "
         f"{len(source.test_images):,} test images, fingerprint {source.fingerprint}"
     )
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairsearch.data.pairs import Scale
 from pairsearch.data.pictures import Picture, read_picture
-from pairsearch.models.nets import Architecture, build, split_logits
+from pairsearch.models.nets import ARCHITECTURES, build, split_logits, uses_aux_loss
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.model_card import ModelCard, card_of, opened, tensors_of
 
@@ -96,7 +96,7 @@ def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[li
     return lines, asdict(answer) | {"images": images, "model": card.model_dump(mode="json")}
 
 
-def read_model(path: Path) -> tuple[ModelCard, Architecture]:
+def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
     """A file's model, rebuilt as the plain module with its weights, ready to answer.
 
     Raises:
@@ -105,13 +105,19 @@ def read_model(path: Path) -> tuple[ModelCard, Architecture]:
     """
     with opened(path) as file:
         card = card_of(path, file)
+        architecture = str(card.settings.get("architecture"))
+        if ":" in architecture:
+            raise ProblemError(
+                f"{path} is a model of {architecture!a}, which is code of its author's: only models of "
+                f"{', '.join(ARCHITECTURES)} are asked here; build yours and load the file's tensors with safetensors"
+            )
         units = card.params.get("hidden_units")
         if units is not None and not (type(units) is int and 1 <= units <= LARGEST_WIDTH):
             raise ProblemError(f"{path}: hidden_units: expected an integer of 1 to {LARGEST_WIDTH}, got {units!a}")
         try:
             # Shapes without memory: a card may claim any width.
             with torch.device("meta"):
-                module = build(str(card.settings.get("architecture")), units)
+                module = build(architecture, **({} if units is None else {"hidden_units": units}))
         except ValueError as error:
             raise ProblemError(f"{path}: {error}") from None
         shapes = {name: list(value.shape) for name, value in module.state_dict().items()}
@@ -145,7 +151,7 @@ def network_input(standardisation: Standardisation | None, pixels: Tensor) -> Te
 
 
 @torch.no_grad()
-def ask(path: Path, card: ModelCard, module: Architecture, first: Picture, second: Picture) -> Answer:
+def ask(path: Path, card: ModelCard, module: nn.Module, first: Picture, second: Picture) -> Answer:
     """The answer about two pictures.
 
     Args:
@@ -160,7 +166,7 @@ def ask(path: Path, card: ModelCard, module: Architecture, first: Picture, secon
     if not bool(main.isfinite().all()):
         raise ProblemError(f"{path}: its weights give no finite answer")
     target = int(main[0].argmax())
-    taught = module.uses_aux_loss and bool(card.params.get("aux_loss_weight"))
+    taught = uses_aux_loss(module) and bool(card.params.get("aux_loss_weight"))
     seen = None
     if digits is not None and taught:
         best = digits[0].double().softmax(-1).max(-1)

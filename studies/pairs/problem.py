@@ -1,4 +1,7 @@
-"""The paper's problem as the service knows it: folds and rounds of digit pairs, trained side by side by one core."""
+"""The paper's problem as the service knows it: folds and rounds of digit pairs, trained side by side by one core.
+
+PyTorch takes seconds to import: what is refused need not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,24 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pairsearch.data.folds import Fold, evaluation_sets, make_folds
-from pairsearch.data.pairs import PairSet, scale_of
-from pairsearch.data.sources import Source, resolve
-from pairsearch.models import fused, nets, optim
-from pairsearch.models.training import TRAINING_VERSION, EpochReport, Member, TrainingJob
-from pairsearch.studies.configuration import Params
+from pairsearch.data.errors import DataError
+from pairsearch.data.sources import ARRAYS, Source, resolve
+from pairsearch.studies.configuration import Params, Value
 from pairsearch.studies.definition import LARGEST, Count
 from pairsearch.studies.loading import BY_THE_DATA, Place
 from pairsearch.studies.pairs.installation import train_a_little
 from pairsearch.studies.problem import Figures, Metric, Problem, Report, Run, Weights
 from pairsearch.studies.seeds import Stream, derive
+
+if TYPE_CHECKING:
+    from pairsearch.data.folds import Fold
+    from pairsearch.data.pairs import PairSet
+    from pairsearch.models.training import EpochReport, TrainingJob
 
 DATA_VARIABLE = "PAIRSEARCH_DATA"
 """Names the torchvision root where `data_dir` is not given."""
@@ -40,9 +45,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     architecture: str
-    """A registered architecture (`models.nets.ARCHITECTURES`)."""
+    """A registered architecture (`models.nets.ARCHITECTURES`), or FILE.py:NAME or MODULE:NAME of a user's: a class of
+    modules that take images (B, 2, 14, 14) and return logits (B, 2), or those and digit logits (B, 2, 10)."""
     optimiser: str = "adam"
-    """A registered optimiser (`models.optim.OPTIMISERS`)."""
+    """A registered optimiser (`models.optim.OPTIMISERS`), or FILE.py:NAME or MODULE:NAME of a class of
+    `torch.optim.Optimizer`, which takes the parameters and `lr`."""
     protocol: Literal["resample", "kfold"] = "resample"
     """How a configuration is validated (`data.folds`)."""
     sample_size: Annotated[int, Field(ge=2, le=LARGEST)] = 1000
@@ -72,11 +79,11 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """The parameters of a configuration as training takes them; None where the architecture has none."""
+    """The paper's parameters of a configuration, as training takes them; None where the architecture has none."""
 
     batch_size: int
     learning_rate: float
-    weight_decay: float
+    weight_decay: float = 0.0
     hidden_units: int | None = None
     aux_loss_weight: float | None = None
 
@@ -93,13 +100,18 @@ class Hyperparameters:
 class Pairs(Problem):
     """Pairs of digits: is the first smaller than or equal to the second?
 
+    A configuration has `batch_size`, `learning_rate`, `weight_decay`, and `aux_loss_weight` where the architecture's
+    `uses_aux_loss` is true; its further parameters are arguments of the architecture, or of a user's optimiser.
+
     Args:
-        data: `mnist`, `digits` or `auto`, which takes MNIST where it is there or can be downloaded.
-        data_dir: torchvision root of MNIST; None for PAIRSEARCH_DATA, or a folder for this user.
+        place: where the definition comes from, for a user's architecture, optimiser and images.
+        data: `mnist`, a relative of its (`fashion-mnist`, `kmnist`, `emnist-digits`, `qmnist`), `digits`, `auto`, which
+            takes MNIST where it is there or can be downloaded, or an `.npz` file of images and labels: beside the
+            definition that names it, or where the program runs if it is named by `--set`.
+        data_dir: torchvision root of MNIST and its relatives; None for PAIRSEARCH_DATA, or a folder for this user.
         settings: the fields of `Settings`.
     """
 
-    version = TRAINING_VERSION
     metrics: Mapping[str, Metric] = {
         "train_loss": Metric("training loss", unit=NATS, training=True),
         "train_error": Metric("training error", percent=True, unit=FRACTION, training=True),
@@ -121,34 +133,44 @@ class Pairs(Problem):
         data_dir: str | None = None,
         **settings: Any,
     ) -> None:
-        del place, metric
+        del metric
         try:
             self.settings = Settings.model_validate(settings)
         except ValidationError as error:
             raise ValueError(_first_line(error)) from None
-        architecture = nets.architecture_class(self.settings.architecture)
-        optim.optimiser(self.settings.optimiser)
-        self._takes = {
-            "batch_size": True,
-            "learning_rate": True,
-            "weight_decay": True,
-            "hidden_units": architecture.uses_hidden_units,
-            "aux_loss_weight": architecture.uses_aux_loss,
-        }
         folder = data_dir or os.environ.get(DATA_VARIABLE)
         self._folder = None if folder is None else Path(folder)
-        source, reason = _load(data, self._folder)
+        self._data = _where(data, place)
+        source, reason = _load(self._data, self._folder)
+        from pairsearch.models.training import TRAINING_VERSION  # noqa: PLC0415
+        from pairsearch.studies.pairs.parts import Architecture, Optimiser  # noqa: PLC0415
+
+        self.version = TRAINING_VERSION
+        self._architecture = Architecture(self.settings.architecture, place)
+        self._optimiser = Optimiser(self.settings.optimiser, place)
+        self._needed = ["batch_size", "learning_rate"]
+        self._needed += ["weight_decay"] if self._optimiser.decays else []
+        self._needed += ["aux_loss_weight"] if self._architecture.uses_aux_loss else []
+        if data == BY_THE_DATA:
+            self._data = source.name
         self._source: Source | None = source
         self._fingerprint = source.fingerprint
-        self.remember = {"data": source.name}
+        self.remember = {"data": self._data}
         self.notes = [f"data: {reason}"] if data == BY_THE_DATA else []
         self._folds: dict[tuple[int, int], list[Fold]] = {}
 
     @property
     def source(self) -> Source:
-        """The images, read again where they were let go."""
+        """The images, read again where they were let go.
+
+        Raises:
+            DataError: they are others by now, or cannot be read.
+        """
         if self._source is None:
-            self._source, _ = _load(self.remember["data"], self._folder)
+            source, _ = _load(self._data, self._folder)
+            if source.fingerprint != self._fingerprint:
+                raise DataError(f"data: {source.name} has changed since the study was loaded: start anew")
+            self._source = source
         return self._source
 
     def fingerprint(self) -> str:
@@ -160,17 +182,16 @@ class Pairs(Problem):
         return 0.0 if self.settings.protocol == "resample" else super().overlap(folds)
 
     def check(self, params: Params) -> None:
-        """Refuse parameters that the architecture does not take, or values that cannot be trained with."""
-        for name in params:
-            if not self._takes.get(name, False):
-                known = ", ".join(known for known, taken in self._takes.items() if taken)
-                raise ValueError(
-                    f"grid.{name}: architecture {self.settings.architecture!r} has none: leave it out; it takes {known}"
-                )
-        for name, taken in self._takes.items():
-            if taken and name not in params:
+        """Refuse parameters that nobody takes, values that cannot be trained with, and modules that do not answer."""
+        from pairsearch.studies.pairs.parts import own  # noqa: PLC0415
+
+        of_architecture, of_optimiser = self._divided(params)
+        for name in self._needed:
+            if name not in params:
                 raise ValueError(f"grid.{name}: architecture {self.settings.architecture!r} needs it")
-        for name, value in params.items():
+        shipped = () if own(self.settings.architecture) else tuple(of_architecture)
+        for name in (*self._needed, *shipped):
+            value = params[name]
             whole = name in ("batch_size", "hidden_units")
             if whole and not (type(value) is int and 1 <= value <= LARGEST):
                 raise ValueError(f"grid.{name}: expected an integer >= 1, got {value!r}")
@@ -180,6 +201,22 @@ class Pairs(Problem):
                 raise ValueError(f"grid.{name}: expected a number > 0, got {value!r}")
             if not whole and value < 0:  # type: ignore[operator]
                 raise ValueError(f"grid.{name}: expected a number >= 0, got {value!r}")
+        if own(self.settings.architecture):
+            self._architecture.check(of_architecture)
+        if own(self.settings.optimiser):
+            given = self._hyperparameters(params)
+            rates = float(given.learning_rate), float(given.weight_decay)
+            self._optimiser.check(of_optimiser, *rates, self._architecture.shapes(of_architecture))
+
+    def _divided(self, params: Params) -> tuple[dict[str, Value], dict[str, Value]]:
+        """Arguments of the architecture, and of the optimiser."""
+        from pairsearch.studies.pairs.parts import divided  # noqa: PLC0415
+
+        further = {name: value for name, value in params.items() if name not in self._needed}
+        return divided(self._architecture, self._optimiser, further)
+
+    def _hyperparameters(self, params: Params) -> Hyperparameters:
+        return Hyperparameters.of({name: params[name] for name in self._needed})
 
     def prepare(self, runs: Sequence[Run]) -> None:
         """Refuse folds and rounds for which there are too few images."""
@@ -188,19 +225,32 @@ class Pairs(Problem):
 
     def describe(self, params: Params) -> Mapping[str, str]:
         """How many parameters the network has."""
-        module = nets.build(self.settings.architecture, Hyperparameters.of(params).hidden_units)
-        return {"parameters": f"{sum(parameter.numel() for parameter in module.parameters()):,}"}
+        of_architecture, _ = self._divided(params)
+        return {"parameters": f"{self._architecture.parameters(of_architecture):,}"}
 
     def backend(self, device: str) -> str:
         """`compiled` or `torch`."""
-        return fused.usual_backend(self.settings.architecture, self.settings.optimiser, device)
+        from pairsearch.models import fused  # noqa: PLC0415
+
+        return fused.usual_backend(self._architecture.maker, self._optimiser.rule({}), device)
 
     def prove(self, device: str) -> None:
-        """Train a model for an epoch on two pairs."""
-        train_a_little(self.settings.architecture, self.settings.optimiser, device)
+        """Train a model for an epoch on two pairs.
+
+        In place of what is a user's own, whose arguments only the points have, the same backend trains B1 by Adam.
+        """
+        from pairsearch.models import nets  # noqa: PLC0415
+        from pairsearch.studies.pairs.parts import own  # noqa: PLC0415
+
+        if own(self.settings.architecture) or own(self.settings.optimiser):
+            train_a_little(nets.B1, device=device)
+        else:
+            train_a_little(self.settings.architecture, self.settings.optimiser, device)
 
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
         """Train one model for each run, all side by side."""
+        from pairsearch.models import fused  # noqa: PLC0415
+
         figures_of = _fold_figures if runs[0].kind == "fold" else _round_figures
         job = self.job(params, runs)
         # Folds are copies: a worker holds no images that it has no more use for.
@@ -218,12 +268,17 @@ class Pairs(Problem):
         """What raw intensities were shifted and scaled by."""
         if not self.settings.standardise:
             return {}
+        from pairsearch.data.pairs import scale_of  # noqa: PLC0415
+
         scale = scale_of(self.round_pairs(run, standardised=False)[0])
         return {"standardisation": {"mean": scale.mean, "deviation": scale.deviation}}
 
     def job(self, params: Params, runs: Sequence[Run]) -> TrainingJob:
         """The training job of a configuration: one model for each run."""
-        given = Hyperparameters.of(params)
+        from pairsearch.models.training import Member, TrainingJob  # noqa: PLC0415
+
+        given = self._hyperparameters(params)
+        of_architecture, of_optimiser = self._divided(params)
         members = []
         for run in runs:
             weights, order = (derive(run.seed, stream, run.index) for stream in STREAMS[run.kind])
@@ -240,11 +295,11 @@ class Pairs(Problem):
                 )
             )
         return TrainingJob(
-            architecture=self.settings.architecture,
-            hidden_units=given.hidden_units,
+            architecture=self._architecture.maker,
+            arguments=of_architecture,
             batch_size=given.batch_size,
             epochs=runs[0].epochs,
-            optimiser=self.settings.optimiser,
+            optimiser=self._optimiser.rule(of_optimiser),
             members=tuple(members),
         )
 
@@ -263,6 +318,8 @@ class Pairs(Problem):
             DataError: there are too few images.
         """
         if (count, seed) not in self._folds:
+            from pairsearch.data.folds import make_folds  # noqa: PLC0415
+
             chosen = self.settings
             self._folds[count, seed] = make_folds(
                 self.source,
@@ -282,6 +339,8 @@ class Pairs(Problem):
         Raises:
             DataError: there are too few images.
         """
+        from pairsearch.data.folds import evaluation_sets  # noqa: PLC0415
+
         return evaluation_sets(
             self.source,
             train_pairs=self.settings.train_pairs,
@@ -296,13 +355,23 @@ _SOURCES: WeakValueDictionary[tuple[str, Path | None], Source] = WeakValueDictio
 """Images that several studies of one process share, as long as one of them has use for them."""
 
 
+def _where(data: str, place: Place | None) -> str:
+    """The data, of a file its whole path."""
+    if not data.endswith(ARRAYS):
+        return data
+    if place is None or "data" in place.beside:
+        return str(Path(data).expanduser().absolute())
+    return str(place.file(data))
+
+
 def _load(data: str, folder: Path | None) -> tuple[Source, str]:
     """The images and why they were chosen."""
     held = _SOURCES.get((data, folder))
     if held is not None:
         return held, f"{held.name}: as for the study before"
     source, reason = resolve(data, folder)
-    _SOURCES[data, folder] = _SOURCES[source.name, folder] = source
+    if not data.endswith(ARRAYS):
+        _SOURCES[data, folder] = _SOURCES[source.name, folder] = source
     return source, reason
 
 
@@ -333,7 +402,9 @@ def _first_line(error: ValidationError) -> str:
     place = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = f"unknown setting: expected one of {', '.join((*Settings.model_fields, 'data', 'data_dir'))}"
+        message = (
+            f"unknown setting: expected one of {', '.join((*Settings.model_fields, 'data', 'data_dir'))}"
+        )
     elif first["type"] not in ("missing", "value_error"):
         message = f"{message}, got {first['input']!r}"
     return f"settings.{place}: {message}" if place else message
