@@ -116,7 +116,8 @@ class Chaos:
             server = self.server
             faults += [
                 *[("connections cut", partial(self._cut, server))] * plan.cuts,
-                *[("server restarted", partial(self._restart, server, server.stop, plan.away))] * plan.restarts,
+                *[("server restarted", partial(self._restart, server, server.stop, plan.away))]
+                * plan.restarts,
                 *[("server long away", partial(self._restart, server, server.stop, plan.long_away))]
                 * plan.long_absences,
                 *[("server killed", partial(self._restart, server, server.kill, plan.away))] * plan.crashes,

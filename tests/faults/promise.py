@@ -57,7 +57,9 @@ def create_own(folder: Path, url: str, *, rest: float = 0.02) -> Path:
     """
     shutil.copytree(OWN, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / "climb.toml"
-    file.write_text(file.read_text(encoding="utf-8").replace("rest = 0.02", f"rest = {rest}"), encoding="utf-8")
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("rest = 0.02", f"rest = {rest}"), encoding="utf-8"
+    )
     return _created(folder, url, file)
 
 

@@ -45,8 +45,6 @@ def test_one_with_another_definition(study: Path, database_url: str, tmp_path: P
 
 
 def test_one_with_another_version_of_the_problem(study: Path, database_url: str, tmp_path: Path) -> None:
-    other = promise.work(
-        tmp_path / "other", database_url, study, prepare=breaking.of_another_version
-    )
+    other = promise.work(tmp_path / "other", database_url, study, prepare=breaking.of_another_version)
     named = f"its problem's version is {Pairs.version}, that of the problem here {Pairs.version + 1}"
     assert named in other.complaint
