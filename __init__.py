@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pairsearch.search.errors import PairsearchError as Error
-    from pairsearch.search.interface import Study, check, create, list_studies, open
+    from pairsearch.search.interface import Study, check, check_contract, create, list_studies, open
     from pairsearch.studies.errors import DefinitionError
     from pairsearch.studies.model_card import read_card
     from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, Stopped
@@ -24,6 +24,7 @@ __all__ = [
     "Stopped",
     "Study",
     "check",
+    "check_contract",
     "create",
     "list_studies",
     "open",
@@ -40,6 +41,7 @@ _PLACES = {
     "Run": ("pairsearch.studies.problem", "Run"),
     "Stopped": ("pairsearch.studies.problem", "Stopped"),
     "check": ("pairsearch.search.interface", "check"),
+    "check_contract": ("pairsearch.search.interface", "check_contract"),
     "create": ("pairsearch.search.interface", "create"),
     "list_studies": ("pairsearch.search.interface", "list_studies"),
     "open": ("pairsearch.search.interface", "open"),

@@ -2,7 +2,7 @@
 
     import pairsearch
 
-    with pairsearch.create("ws", data="digits") as study:
+    with pairsearch.create("ws") as study:
         study.run(workers=2)
         for entry in study.best(3):
             print(entry.rank, dict(entry.params), entry.value)
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Self
 
 from pairsearch.search import machine
 from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.errors import PairsearchError
 from pairsearch.search.ledger import studies as ledger_studies
 from pairsearch.search.ledger.studies import Given, StoredStudy, get_study, look_up, stored_study
 from pairsearch.search.results.evaluations import Evaluated
@@ -31,6 +32,7 @@ from pairsearch.search.setup.opening import check_device, create_all, load, open
 from pairsearch.search.setup.storage_option import environment_storage
 from pairsearch.studies.checks import Check
 from pairsearch.studies.definition import Definition
+from pairsearch.studies.errors import DefinitionError
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -46,8 +48,8 @@ def create(study: str | Path, *, storage: str | None = None, **settings: object)
     Args:
         study: name of a shipped definition or of a study in the database, or path of a `.toml` file.
         storage: database URL; None for PAIRSEARCH_STORAGE, PAIRSEARCH_STORAGE_FILE or `sqlite:///pairsearch.db`.
-        settings: of this machine for the problem, as `--set` has them: for the paper's studies `data`, which is
-            `mnist`, `digits` or `auto`, and `data_dir`.
+        settings: of this machine for the problem, as `--set` has them: `data` and `data_dir` of the paper's
+            studies, for example.
 
     Raises:
         Error, DefinitionError: something given cannot be used; nothing was made.
@@ -103,6 +105,32 @@ def check(
     options = _texts(settings)
     loaded = load(None, look_up(str(study)), options)
     return list(rehearse(loaded, str(study), options, points, workers, device))
+
+
+def check_contract(study: str | Path, *, points: int = 1, device: str = "cpu", **settings: object) -> None:
+    """Hold the problem of a study to its contract (`pairsearch.Problem`), in a test of its author's.
+
+        def test_wine_keeps_the_contract():
+            pairsearch.check_contract("wine.toml")
+
+    It does what `check` does: a point gives the same bits twice, whatever the global random numbers are, alone and
+    beside others, and in another process; it reports the figures that it declares, and ends where it is stopped.
+
+    Args:
+        study, device, settings: as for `check`.
+        points: how many are trained.
+
+    Raises:
+        AssertionError: with a line for each promise that is broken.
+    """
+    try:
+        found = check(study, points=points, workers=1, device=device, **settings)
+    except (PairsearchError, DefinitionError) as error:
+        raise AssertionError(str(error)) from error
+    # What memory there is says nothing of the problem.
+    broken = [one.finding for one in found if one.good is False and one.name != "memory"]
+    if broken:
+        raise AssertionError("\n".join(broken))
 
 
 def list_studies(*, storage: str | None = None) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,7 +24,6 @@ from pydantic import (
     PlainValidator,
     RootModel,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -57,12 +57,25 @@ def _value(given: Any) -> Value:
     )
 
 
+def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    if not values:
+        raise ValueError("expected at least one value, got an empty list")
+    seen: set[str] = set()
+    for value in values:
+        if repr(value) in seen:
+            raise ValueError(f"expected distinct values, got {value!r} twice")
+        seen.add(repr(value))
+    return values
+
+
 def _setting(given: Any) -> Any:
     """A setting: what JSON has too."""
     try:
         json.dumps(given, allow_nan=False)
     except (TypeError, ValueError):
-        raise ValueError(f"expected texts, finite numbers, booleans, lists or tables, got {given!r}") from None
+        raise ValueError(
+            f"expected texts, finite numbers, booleans, lists or tables, got {given!r}"
+        ) from None
     return given
 
 
@@ -70,6 +83,7 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
 Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
 AnyValue = Annotated[Any, PlainValidator(_value)]
+Values = Annotated[tuple[AnyValue, ...], AfterValidator(_distinct)]
 Setting = Annotated[Any, BeforeValidator(_setting)]
 
 
@@ -79,11 +93,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _one_or_more(raw: Any) -> Any:
-    return [raw] if isinstance(raw, dict) else raw
-
-
-class Grid(RootModel[tuple[dict[Identifier, tuple[AnyValue, ...]], ...]]):
+class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
     """The categorical space: the combinations of the listed values, of one table or of each of several.
 
     `[[grid]]` several times is a union of grids, which gives conditional spaces: a point has the parameters of its
@@ -95,25 +105,13 @@ class Grid(RootModel[tuple[dict[Identifier, tuple[AnyValue, ...]], ...]]):
     @model_validator(mode="before")
     @classmethod
     def _one_table(cls, raw: Any) -> Any:
-        return _one_or_more(raw)
+        return [raw] if isinstance(raw, dict) else raw
 
-    @field_validator("root", mode="after")
-    @classmethod
-    def _tables(
-        cls, tables: tuple[dict[str, tuple[Value, ...]], ...]
-    ) -> tuple[dict[str, tuple[Value, ...]], ...]:
-        if not tables or not all(tables):
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.root or not all(self.root):
             raise ValueError("expected at least one parameter with its values")
-        for table in tables:
-            for name, values in table.items():
-                if not values:
-                    raise ValueError(f"{name}: expected at least one value, got an empty list")
-                seen: set[str] = set()
-                for value in values:
-                    if repr(value) in seen:
-                        raise ValueError(f"{name}: expected distinct values, got {value!r} twice")
-                    seen.add(repr(value))
-        return tables
+        return self
 
     @property
     def choices(self) -> dict[str, tuple[Value, ...]]:
@@ -219,7 +217,9 @@ class Definition(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.paper is not None and not any(table.keys() == self.paper.params.keys() for table in self.grid.root):
+        if self.paper is not None and not any(
+            table.keys() == self.paper.params.keys() for table in self.grid.root
+        ):
             raise ValueError("paper: its hyperparameters are not those of the grid")
         if self.metrics and self.metric not in self.metrics:
             raise ValueError(f"metrics: expected {self.metric!r}, the metric, among them")
@@ -251,8 +251,11 @@ class Definition(Part):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)
+def _place(location: tuple[int | str, ...], raw: dict[str, Any]) -> str:
+    """Where a field stands in the file; of a lone grid, as of a key, pydantic says more than people wrote."""
+    if location[:2] == ("grid", 0) and not isinstance(raw["grid"], list):
+        location = ("grid", *location[2:])
+    return ".".join(str(part) for part in location if part != "[key]")
 
 
 def parse(raw: dict[str, Any], origin: str) -> Definition:
@@ -265,7 +268,8 @@ def parse(raw: dict[str, Any], origin: str) -> Definition:
         return Definition.model_validate(raw)
     except ValidationError as error:
         first, count = error.errors()[0], error.error_count()
-        place = _place(first["loc"])
+        given = first["input"]
+        place = _place(first["loc"], raw)
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = (
@@ -274,10 +278,16 @@ def parse(raw: dict[str, Any], origin: str) -> Definition:
         elif first["type"] == "string_pattern_mismatch" and place == "name":
             message = (
                 f"expected lower-case letters, digits, - and _ (at most 63, the first no - or _), "
-                f"got {first['input']!r}"
+                f"got {given!r}"
             )
+        elif first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == IDENTIFIER_PATTERN:
+            message = (
+                f"expected a name: a letter, then letters, digits, _, . and - (at most 63), got {given!r}"
+            )
+        elif first["type"] == "tuple_type":
+            message = f"expected a list, got {given!r}"
         elif first["type"] not in ("missing", "value_error"):
-            message = f"{message}, got {first['input']!r}"
+            message = f"{message}, got {given!r}"
         more = "" if count == 1 else f" (and {count - 1} more)"
         raise DefinitionError(f"{origin}: {place + ': ' if place else ''}{message}{more}") from None
 

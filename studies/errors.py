@@ -8,6 +8,9 @@ ValueError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DefinitionError(ValueError):
     """A definition is unreadable or invalid; the message is one line that names the file and the field."""
@@ -19,3 +22,14 @@ class ProblemError(DefinitionError):
 
 class ReportError(ValueError):
     """A problem reported figures that are not its own; the message is one line."""
+
+
+@contextmanager
+def exits_are_errors() -> Iterator[None]:
+    """Turn `sys.exit` in a user's code, which would end a command as if all were done, into an exception."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"sys.exit({error.code!r}) was called").with_traceback(
+            error.__traceback__
+        ) from None

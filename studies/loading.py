@@ -11,16 +11,18 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from pairsearch.studies.configuration import Params, describe
-from pairsearch.studies.definition import Definition
-from pairsearch.studies.errors import ProblemError
+from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition
+from pairsearch.studies.errors import DefinitionError, ProblemError, exits_are_errors
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, RunReport, Traits, Weights
 from pairsearch.studies.user_files import digests
 
@@ -29,6 +31,8 @@ SHIPPED = {
     "estimator": "pairsearch.studies.estimator.problem:Estimator",
 }
 """Our own problems: where each is."""
+_IMPORTED: dict[str, tuple[Path, str]] = {}
+"""The user's modules that this process knows, by name: the file of each and its SHA-256."""
 BY_THE_DATA = "auto"
 """A remembered setting given so is left to the study, and to the problem where there is no study yet."""
 
@@ -82,7 +86,7 @@ class Place:
         module_name, colon, attribute = name.partition(":")
         if not colon:
             module_name, _, attribute = name.rpartition(".")
-        if not module_name or not attribute or module_name.endswith(".py") and not colon:
+        if not module_name or not attribute or (module_name.endswith(".py") and not colon):
             raise ProblemError(f"{name!a}: expected FILE.py:NAME or MODULE:NAME")
         ours = trusted is not None and (module_name == trusted or module_name.startswith(f"{trusted}."))
         if self.folder is None and not ours:
@@ -119,8 +123,31 @@ class Place:
             except BaseException:
                 del sys.modules[module_name]
                 raise
-        self.files |= digests(path, path.parent)
+        self._take(path, path.parent, module_name)
         return module
+
+    def _take(self, path: Path, root: Path, module_name: str) -> None:
+        """Note a file of the user's with its neighbours.
+
+        Raises:
+            ProblemError: this process knows one of them by another file, or from before it was changed.
+        """
+        found = digests(path, root)
+        for name, digest in found.items():
+            file = root / name
+            parts = Path(name).with_suffix("").parts
+            known_as = (
+                module_name if file == path else ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            )
+            other, before = _IMPORTED.setdefault(known_as, (file, digest))
+            if other != file:
+                raise ProblemError(
+                    f"{file} and {other} are both module {known_as}, of which a process can have one: name the studies "
+                    "in commands of their own, or rename one file"
+                )
+            if before != digest:
+                raise ProblemError(f"{file} was changed after this process imported it: start Python anew")
+        self.files |= found
 
     def _module(self, name: str) -> ModuleType:
         if self.folder is None:
@@ -132,7 +159,7 @@ class Place:
         if file is not None and not {"site-packages", "dist-packages"} & set(Path(file).parts):
             path = Path(file).resolve()
             depth = name.count(".") + (path.name == "__init__.py")
-            self.files |= digests(path, path.parents[depth])
+            self._take(path, path.parents[depth], name)
         return module
 
 
@@ -209,22 +236,11 @@ def load(
     place = Place(folder, beside=remembered.keys() | options.keys())
     settings = definition.settings | remembered | options
     try:
-        problem = _made(definition, place, settings)
+        with exits_are_errors():
+            problem = _made(definition, place, settings)
+            traits = _said(definition, problem, place.files)
     except ProblemError as error:
         raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
-    metrics = dict(problem.metrics) or {definition.metric: Metric()}
-    metrics |= {name: figure.metric for name, figure in definition.metrics.items()}
-    traits = Traits(
-        version=problem.version,
-        fingerprint=problem.fingerprint(),
-        metrics=metrics,
-        files=place.files,
-        validated=tuple(problem.validated),
-        evaluated=tuple(problem.evaluated),
-        overlap=problem.overlap(definition.folds),
-        together=problem.together,
-        remember={name: value for name, value in problem.remember.items() if name not in definition.settings},
-    )
     _check(definition, traits)
     return Loaded(definition, problem, traits)
 
@@ -241,13 +257,14 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
         module, _, name = shipped.partition(":")
         # Ours import what a user's settings name, from where the definition lies.
         made = getattr(importlib.import_module(module), name)
-        return _constructed(made, settings, place=place)
+        return _constructed(made, settings, place=place, metric=definition.metric)
     if ":" not in definition.problem:
         raise ProblemError(f"unknown: expected {', '.join(SHIPPED)}, FILE.py:NAME or MODULE:NAME")
     found = place.find(definition.problem)
     if not inspect.isclass(found):
         if not callable(found):
             raise ProblemError(f"expected a class or a function, got {type(found).__name__}")
+        _check_taken(found)
         _check_arguments(found, (None, None, None), settings)
         return Function(found, settings)
     if not issubclass(found, Problem):
@@ -256,11 +273,59 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
         found = type(found.__name__, (found, OneByOne), {})
     elif found.train is Problem.train or (issubclass(found, OneByOne) and found.fit is OneByOne.fit):
         raise ProblemError("the class has no method fit(params, run, report)")
-    return _constructed(found, settings)
+    problem = _constructed(found, settings)
+    _check_taken(problem.fit if isinstance(problem, OneByOne) else problem.train)
+    return problem
+
+
+def _said(definition: Definition, problem: Problem, files: Mapping[str, str]) -> Traits:
+    """What a problem says of itself.
+
+    Raises:
+        ProblemError: it is not what the contract asks for.
+    """
+
+    def expect(name: str, found: object, good: bool, expected: str) -> None:
+        if not good:
+            raise ProblemError(f"{name}: expected {expected}, got {found!r}")
+
+    given, version, overlap = problem.metrics, problem.version, problem.overlap(definition.folds)
+    good = isinstance(given, Mapping) and all(isinstance(metric, Metric) for metric in given.values())
+    expect("metrics", given, good, "pairsearch.Metric by name of the figure")
+    metrics = dict(given) or {definition.metric: Metric()}
+    metrics |= {name: figure.metric for name, figure in definition.metrics.items()}
+    for name in metrics:
+        good = isinstance(name, str) and re.fullmatch(IDENTIFIER_PATTERN, name) is not None
+        expect("metrics", name, good, "names of letters, digits, _, . and - that begin with a letter")
+    expect("version", version, type(version) is int, "an integer")
+    good = isinstance(overlap, int | float) and 0 <= overlap < math.inf
+    expect("overlap", overlap, good, "a number of at least 0")
+    fingerprint = problem.fingerprint()
+    good = isinstance(fingerprint, str) and re.fullmatch("([0-9a-f]{64})?", fingerprint) is not None
+    expect("fingerprint", fingerprint, good, "the hexadecimal digits of a SHA-256, or an empty text")
+    named = {"validated": problem.validated, "evaluated": problem.evaluated}
+    for name, names in named.items():
+        expect(name, names, isinstance(names, list | tuple), "a list of names of figures")
+    try:
+        return Traits(
+            version=version,
+            fingerprint=fingerprint,
+            metrics=metrics,
+            files=files,
+            validated=tuple(problem.validated),
+            evaluated=tuple(problem.evaluated),
+            overlap=float(overlap),
+            together=problem.together,
+            remember={name: value for name, value in problem.remember.items() if name not in definition.settings},
+        )
+    except (TypeError, ValueError) as error:
+        raise ProblemError(str(error)) from None
 
 
 def _constructed(made: Callable[..., Any], settings: Mapping[str, Any], **ours: Any) -> Problem:
-    _check_arguments(made, (), settings | ours)
+    if both := sorted(settings.keys() & ours.keys()):
+        raise ProblemError(f"settings.{both[0]}: unknown setting: remove it or mend its spelling")
+    _check_arguments(made, (), {**settings, **ours})
     try:
         problem: Problem = made(**settings, **ours)
     except ValueError as error:
@@ -268,7 +333,9 @@ def _constructed(made: Callable[..., Any], settings: Mapping[str, Any], **ours: 
     return problem
 
 
-def _check_arguments(function: Callable[..., Any], positional: tuple[Any, ...], settings: Mapping[str, Any]) -> None:
+def _check_arguments(
+    function: Callable[..., Any], positional: tuple[Any, ...], settings: Mapping[str, Any]
+) -> None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # of a compiled one nothing is known
@@ -279,10 +346,25 @@ def _check_arguments(function: Callable[..., Any], positional: tuple[Any, ...], 
         raise ProblemError(f"its [settings] and --set do not fit its arguments: {error}") from None
 
 
+def _check_taken(method: Callable[..., Any]) -> None:
+    """Refuse a `fit` or `train` that does not take its three arguments by their places."""
+    with contextlib.suppress(ValueError):  # of a compiled one nothing is known
+        parameters = inspect.signature(method).parameters.values()
+        several = any(one.kind == one.VAR_POSITIONAL for one in parameters)
+        places = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+        needed = sum(one.default is one.empty for one in places)
+        too_few = len(places) < 3 and not several
+        # Further arguments of a function are settings.
+        if too_few or (needed > 3 and not isinstance(method, FunctionType)):
+            runs = "runs" if getattr(method, "__name__", "") == "train" else "run"
+            raise ProblemError(
+                f"{getattr(method, '__qualname__', method)}{inspect.signature(method)}: expected "
+                f"(params, {runs}, report)"
+            )
+
+
 def _check(definition: Definition, traits: Traits) -> None:
     where = f"study {definition.name}"
-    if others := {*traits.validated, *traits.evaluated} - traits.metrics.keys():
-        raise ProblemError(f"{where}: problem {definition.problem}: {', '.join(sorted(others))}: not among its metrics")
     if definition.metric not in traits.of_folds:
         raise ProblemError(
             f"{where}: metric: problem {definition.problem} reports no {definition.metric!r}: expected one of "
@@ -305,9 +387,12 @@ def check_points(loaded: Loaded) -> None:
     """
     for point in loaded.definition.grid.points():
         try:
-            loaded.problem.check(point.params)
+            with exits_are_errors():
+                loaded.problem.check(point.params)
         except ValueError as error:
-            raise ProblemError(f"study {loaded.definition.name}: {error} ({describe(point.params)})") from error
+            raise ProblemError(
+                f"study {loaded.definition.name}: {error} ({describe(point.params)})"
+            ) from error
 
 
 PREDICTORS = {"pairs": "pairsearch.studies.pairs.prediction:predict"}
@@ -332,5 +417,11 @@ def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[li
             "safetensors, and what it is with pairsearch.read_card"
         )
     module, _, name = PREDICTORS[card.problem].partition(":")
-    answer: tuple[list[str], dict[str, Any]] = getattr(importlib.import_module(module), name)(model, files, invert)
+    ask = getattr(importlib.import_module(module), name)
+    try:
+        answer: tuple[list[str], dict[str, Any]] = ask(model, files, invert)
+    except DefinitionError:
+        raise
+    except ValueError as error:
+        raise ProblemError(str(error)) from error
     return answer

@@ -68,14 +68,35 @@ def as_bytes(weights: Weights, card: ModelCard) -> bytes:
     Raises:
         ProblemError: something else is among them.
     """
-    import torch  # noqa: PLC0415 - slow to import
-    from safetensors.torch import save  # noqa: PLC0415
+    from safetensors.torch import save  # noqa: PLC0415 - slow to import
 
-    try:
-        tensors = {name: torch.as_tensor(value).detach().cpu().contiguous() for name, value in weights.items()}
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ProblemError(f"weights: expected arrays or tensors by name: {error}") from None
-    return save(tensors, {ENTRY: card.model_dump_json()})
+    return save(as_tensors(weights), {ENTRY: card.model_dump_json()})
+
+
+def as_tensors(weights: Weights) -> dict[str, Any]:
+    """A problem's weights as tensors of PyTorch that a file can hold.
+
+    Raises:
+        ProblemError: something else is among them.
+    """
+    import torch  # noqa: PLC0415 - slow to import
+
+    if not isinstance(weights, Mapping):
+        raise ProblemError(
+            f"weights: expected arrays or tensors by name, or None, got {type(weights).__name__}"
+        )
+    found = {}
+    for name, value in weights.items():
+        if not isinstance(name, str) or not hasattr(value, "shape") or not hasattr(value, "dtype"):
+            raise ProblemError(
+                f"weights: expected arrays or tensors by name, or None, got {type(value).__name__} for {name!a}"
+            )
+        try:
+            # A copy, as two tensors of a module may share their memory, which a file refuses.
+            found[name] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ProblemError(f"weights: {name!a}: {error}") from None
+    return found
 
 
 def read_card(path: Path) -> ModelCard:
@@ -118,7 +139,9 @@ def card_of(path: Path, file: Any) -> ModelCard:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "metadata"
-        raise ProblemError(f"{path}: its metadata are not those of a model: {field}: {first['msg']}") from None
+        raise ProblemError(
+            f"{path}: its metadata are not those of a model: {field}: {first['msg']}"
+        ) from None
 
 
 def tensors_of(path: Path, file: Any, shapes: Mapping[str, list[int]]) -> dict[str, Any]:

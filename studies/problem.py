@@ -184,7 +184,13 @@ class OneByOne(Problem):
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
         """Train one run by `fit`."""
         (run,) = runs
-        return [self.fit(params, run, lambda epoch, **figures: report(epoch, [figures]))]
+
+        def report_one(epoch: int, **figures: float) -> None:
+            report(epoch, [figures])
+
+        # As it is called in messages about wrong arguments.
+        report_one.__qualname__ = "report"
+        return [self.fit(params, run, report_one)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +207,9 @@ class Traits:
         overlap: for the number of folds of the study.
         together: whether folds train at once.
         remember: settings that other processes use too.
+
+    Raises:
+        TypeError, ValueError: on construction, naming what is of another form.
     """
 
     version: int
@@ -212,6 +221,20 @@ class Traits:
     overlap: float = 0.0
     together: bool = True
     remember: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _expect("version", int, self.version)
+        _expect("fingerprint", str, self.fingerprint)
+        _expect("overlap", float, self.overlap)
+        _expect("together", bool, self.together)
+        _expect("files", str, *self.files.values())
+        _expect("remember", str, *self.remember.values())
+        for name, metric in self.metrics.items():
+            _expect(f"metrics: {name}", Metric, metric)
+            _expect(f"metrics: {name}", str, name, metric.label, metric.unit)
+            _expect(f"metrics: {name}", bool, metric.percent, metric.maximise, metric.training)
+        if others := {*self.validated, *self.evaluated} - self.metrics.keys():
+            raise ValueError(f"{', '.join(sorted(others))}: not among its metrics")
 
     @property
     def data(self) -> str:
@@ -236,7 +259,10 @@ class Traits:
         """
         metrics = {str(name): Metric(**values) for name, values in raw["metrics"].items()}
         several = {name: tuple(map(str, raw[name])) for name in ("validated", "evaluated")}
-        found = cls(**(dict(raw) | several | {"metrics": metrics}))
-        if not {*found.validated, *found.evaluated} <= metrics.keys():
-            raise ValueError("figures that are no metrics")
-        return found
+        return cls(**(dict(raw) | several | {"metrics": metrics}))
+
+
+def _expect(name: str, kind: type, *values: object) -> None:
+    for value in values:
+        if type(value) is not kind:
+            raise TypeError(f"{name}: expected {kind.__name__}, got {value!r}")

@@ -19,7 +19,10 @@ def digests(file: Path, root: Path) -> dict[str, str]:
         root: where modules are looked for.
     """
     found: dict[str, str] = {}
-    waiting = [file]
+    packages = (
+        folder / "__init__.py" for folder in file.parents if folder != root and folder.is_relative_to(root)
+    )
+    waiting = [file, *filter(Path.is_file, packages)]
     while waiting:
         path = waiting.pop()
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -34,6 +34,7 @@ _forks.set_forkserver_preload(
             "pairsearch.search.evaluation.models",
             "pairsearch.studies.pairs.problem",
             "pairsearch.models.compiled",
+            "alembic.context",
             "sklearn.datasets",
             "sklearn.model_selection",
         ),

@@ -23,6 +23,7 @@ from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition, parse
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.pairs import problem as pairs
+from pairsearch.studies.problem import Problem, Traits
 
 RAW: dict[str, Any] = {
     "name": "tiny",
@@ -77,6 +78,21 @@ def loaded(given: Definition | None = None, source: Source | None = None, **chan
     root = os.environ.get(pairs.DATA_VARIABLE)
     pairs._SOURCES[images.name, None if root is None else Path(root)] = images
     return loading.load(given or definition(**changes), None, {"data": images.name})
+
+
+def anything(**changes: object) -> Loaded:
+    """A study of a problem that takes any parameters and has the paper's figures; nobody can train it."""
+    fields = {
+        "name": "tiny",
+        "problem": "mine.py:Mine",
+        "metric": "val_loss",
+        "seed": 7,
+        "folds": 2,
+        "epochs": 2,
+    }
+    given = parse(fields | changes, "tiny")
+    metrics = dict(pairs.Pairs.metrics) | {name: figure.metric for name, figure in given.metrics.items()}
+    return Loaded(given, Problem(), Traits(1, "", metrics, validated=pairs.Pairs.validated))
 
 
 _held: list[Source] = []
@@ -183,7 +199,8 @@ def diverged(configuration: Configuration) -> Outcome:
 def cut(full: Outcome, epochs: int, **changes: Any) -> Outcome:
     """An outcome's first epochs, as of a configuration that was ended there."""
     folds = tuple(
-        replace(fold, curves={name: curve[:epochs] for name, curve in fold.curves.items()}) for fold in full.folds
+        replace(fold, curves={name: curve[:epochs] for name, curve in fold.curves.items()})
+        for fold in full.folds
     )
     return replace(full, folds=folds, **changes)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pairsearch.models.kernels.emit import LANES, UNIT, WIDE, Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
-from pairsearch.models.kernels.jit import Floats, compiled
+from pairsearch.jit.compiling import Floats, compiled
 from pairsearch.models.optim import SGD, Adam
 
 ADAM, SGD_MOMENTUM = 0, 1

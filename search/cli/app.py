@@ -11,6 +11,7 @@ from pairsearch.search import redaction, threads
 from pairsearch.search.cli import streams
 from pairsearch.search.cli.commands import (
     checking,
+    deploying,
     evaluating,
     exporting,
     looking,
@@ -50,6 +51,7 @@ COMMANDS = (
     (reporting.report, "pairsearch report b1 b2 ws wsal"),
     (exporting.export, "pairsearch export wsal --format parquet"),
     (serving.dashboard, "pairsearch dashboard --port 8080"),
+    (deploying.deploy, "pairsearch deploy --out pairsearch-deploy"),
     (serving.doctor, "pairsearch doctor"),
 )
 

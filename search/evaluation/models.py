@@ -28,7 +28,7 @@ LONGEST_NAME = 200
 
 
 def file_name(study: StoredStudy, configuration: Configuration, index: int) -> str:
-    """A name that no other round of the study has: letters, digits and `-_=.+`, no separator of any system."""
+    """A name that no other round of the study has: letters, numerals and `-_=.+`, no separator of any system."""
     key = configuration.key.replace(" ", "-")
     if not re.fullmatch(r"[\w=.+-]+", key, re.ASCII) or len(key) > LONGEST_NAME:
         key = hashlib.sha256(key.encode()).hexdigest()[:32]

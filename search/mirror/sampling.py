@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -92,7 +93,10 @@ class Pruner:
         }
         self.mirror = mirror
         self.active = kind != "none"
-        self._pruner = pruners[kind]()
+        with warnings.catch_warnings():
+            # Optuna may change how it is constructed: not what the user of a study has to hear.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._pruner = pruners[kind]()
         mirror.mend()
         self._load()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pairsearch.studies.configuration import Value
 from pairsearch.studies.problem import Metric
@@ -50,6 +50,9 @@ class ColumnTable:
     name: str
     row: str
     columns: tuple[Column, ...]
+
+
+Table = TypeVar("Table", bound=ColumnTable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,24 +125,23 @@ CURVES = ExportTable(
 TABLES = (CONFIGURATIONS, CURVES)
 
 
-def column_names(table: ExportTable, choices: Choices, figures: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+def column_names(
+    table: ColumnTable, choices: Choices, figures: Iterable[str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """The columns of a study's parameters and figures in a table, by their names.
 
     Where another column, or for a parameter a figure, has the name, `figure:` or `param:` stands before it.
     """
     fixed = {column.name for column in table.columns}
     named = {name: f"figure:{name}" if name in fixed else name for name in figures}
-    taken = fixed | set(named.values()) if {FIGURES, POINTS} & set(table.columns) else fixed
+    taken = fixed | set(named.values()) if FIGURES.name in fixed else fixed
     return {name: f"param:{name}" if name in taken else name for name in choices}, named
 
 
-def of_study(table: ExportTable, choices: Choices, metrics: Mapping[str, Metric]) -> ExportTable:
+def of_study(table: Table, choices: Choices, metrics: Mapping[str, Metric]) -> Table:
     """The table with a column for each parameter of a study, in the order of its grid, and for each figure."""
     params, figures = column_names(table, choices, metrics)
-    parameters = [
-        Column(params[name], kind_of(values), "parameter")
-        for name, values in choices.items()
-    ]
+    parameters = [Column(params[name], kind_of(values), "parameter") for name, values in choices.items()]
 
     def figure_columns(meaning: str) -> list[Column]:
         return [
@@ -149,9 +151,9 @@ def of_study(table: ExportTable, choices: Choices, metrics: Mapping[str, Metric]
 
     columns: list[Column] = []
     for column in table.columns:
-        if column is PARAMETERS:
+        if column.name == PARAMETERS.name:
             columns += parameters
-        elif column in (FIGURES, POINTS):
+        elif column.name == FIGURES.name:
             columns += figure_columns(column.meaning)
         else:
             columns.append(column)

@@ -17,7 +17,7 @@ def per_cent(fraction: float | None) -> str:
 
 
 def figure(metric: Metric, value: float | None) -> str:
-    """A figure: in per cent, without the sign, where its metric says so; with four decimals, or digits if large."""
+    """A figure: in per cent, without the sign, where its metric says so; otherwise with four decimals, or six places if it is large."""
     if value is None:
         return DASH
     if metric.percent:

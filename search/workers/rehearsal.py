@@ -5,10 +5,8 @@ Two processes do it: this one, and a fresh one, which is also the one whose time
 
 from __future__ import annotations
 
-import hashlib
 import json
 import resource
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,7 +17,8 @@ from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.setup.creation import check_trainable
-from pairsearch.search.workers import program
+from pairsearch.search.workers import contract, program
+from pairsearch.search.workers.contract import digest
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.searching import usual_workers
@@ -66,6 +65,7 @@ class Rehearsal:
         self.epochs = min(EPOCHS, loaded.definition.epochs)
         self.points = layout_order(loaded.definition)[:points]
         self._objective = CrossValidation(loaded, device, epochs=self.epochs)
+        self._loaded, self._device = loaded, device
 
     def train(self, point: Configuration, folds: int | None = None) -> Outcome:
         """The outcome of a point, on the first `folds` folds where that is given.
@@ -92,33 +92,23 @@ class Rehearsal:
             peak if sys.platform == "darwin" else peak * 1024,
         )
 
-    def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
-        """Hold what a fresh process gave against this one, and say what the whole study costs.
+    def promises(self, elsewhere: Measured) -> Iterator[Check]:
+        """Hold what a fresh process gave against this one, and the problem against its contract."""
+        first = self.points[0]
+        try:
+            same, _ = contract.same_bits(self._objective, first, elsewhere.digest)
+        except Exception as error:
+            raise WorkError(f"{describe(first.params)}: {failure(error)}") from error
+        yield same
+        yield from contract.contract(self._loaded, first, self._device, self.epochs)
+
+    def costs(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
+        """What the whole study costs.
 
         Args:
             elsewhere: of a fresh process, for the same points.
             workers: how many are to share the work, each on a core of its own.
         """
-        first = self.points[0]
-        here, again = self.train(first), self.train(first)
-        alone = self.train(first, 1)
-        differing = [
-            what
-            for what, same in (
-                ("trained twice in one process", digest(here) == digest(again)),
-                ("its first fold beside the others and alone", digest(here, 1) == digest(alone)),
-                ("trained in this process and in another", digest(here) == elsewhere.digest),
-            )
-            if not same
-        ]
-        yield Check(
-            "same bits",
-            not differing,
-            f"{describe(first.params)} gives other figures {', and '.join(differing)}: results will depend on which "
-            "worker computes them, and a configuration that is trained again may get another figure"
-            if differing
-            else "twice, alone and beside others, in this process and in another",
-        )
         count, points = len(self.definition.grid), len(self.points)
         whole = [one * self.definition.epochs / self.epochs for one in elsewhere.seconds]
         # A single point tells nothing of how much others differ.
@@ -137,18 +127,9 @@ class Rehearsal:
         room = "" if available is None else f"; {available / 2**30:.1f} GiB are free here"
         fits = None if available is None else workers * elsewhere.memory <= available
         yield Check("memory", fits, f"{elsewhere.memory / 2**20:,.0f} MiB a worker{room}")
-        numbers = len(here.figures) * self.definition.epochs * BYTES_PER_NUMBER
+        numbers = len(self._loaded.traits.of_folds) * self.definition.epochs * BYTES_PER_NUMBER
         size = count * (BYTES_PER_CONFIGURATION + self.definition.folds * (BYTES_PER_RUN + numbers))
         yield Check("database", None, f"some {size / 1e6:,.1f} MB when all is done")
-
-
-def digest(outcome: Outcome, folds: int | None = None) -> str:
-    """SHA-256 (hex) over the curves of the first folds, all of them for None."""
-    found = hashlib.sha256()
-    for fold in outcome.folds[:folds]:
-        for name, curve in sorted(fold.curves.items()):
-            found.update(name.encode() + struct.pack(f"<{len(curve)}d", *curve))
-    return found.hexdigest()
 
 
 def measure_elsewhere(given: str, options: Mapping[str, str], points: int, device: str) -> Measured:
@@ -200,4 +181,5 @@ def rehearse(
     elsewhere = measure_elsewhere(given, dict(options) | dict(loaded.traits.remember), points, device)
     epochs = "" if definition.epochs == 1 else f", {rehearsed.epochs} epochs each"
     yield Check("training", True, f"{len(elsewhere.seconds)} points{epochs}")
-    yield from rehearsed.checks(elsewhere, workers or usual_workers(device))
+    yield from rehearsed.promises(elsewhere)
+    yield from rehearsed.costs(elsewhere, workers or usual_workers(device))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.studies.configuration import Params
-from pairsearch.studies.errors import ReportError
+from pairsearch.studies.errors import ReportError, exits_are_errors
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.problem import Figures, Run, Stopped, Weights
 
@@ -25,7 +25,11 @@ class Recorder:
     """
 
     def __init__(
-        self, runs: Sequence[Run], known: Sequence[str], required: str | None, on_epoch: Callable[[Recorder], bool]
+        self,
+        runs: Sequence[Run],
+        known: Sequence[str],
+        required: str | None,
+        on_epoch: Callable[[Recorder], bool],
     ) -> None:
         self.runs = runs
         self.epoch = 0
@@ -80,13 +84,19 @@ class Recorder:
             raise ReportError(
                 f"report: expected an epoch as an integer above {self.epoch}, got {epoch!r}: epochs count from 1"
             )
+        if epoch > self.runs[0].epochs:
+            raise ReportError(
+                f"report: expected an epoch of at most {self.runs[0].epochs}, got {epoch}: the definition's `epochs` "
+                "says how many there are"
+            )
         if len(figures) != len(self.runs):
             raise ReportError(f"report: expected the figures of {len(self.runs)} runs, got {len(figures)}")
         for given in figures:
             for name in given:
                 if name not in self._known:
                     raise ReportError(
-                        f"report: figure {name!r} is not one of the problem's metrics: expected {', '.join(self._known)}"
+                        f"report: figure {name!r} is not one of the problem's metrics: expected "
+                        f"{', '.join(self._known)}"
                     )
             if self._required is not None and self._required not in given:
                 raise ReportError(
@@ -145,15 +155,28 @@ def train(
     for group in groups:
         recorder = Recorder(group, known, required, on_epoch)
         try:
-            given = list(loaded.problem.train(params, group, recorder))
+            with exits_are_errors():
+                given = of_each(loaded.problem.train(params, group, recorder), len(group))
         except Stopped:
             given = [None] * len(group)
         results += recorder.results()
-        weights += given if len(given) == len(group) else [None] * len(group)
+        weights += given
         stopped = recorder.stopped or (not loaded.traits.together and not on_run(recorder))
         if stopped:
             break
     return Trained(tuple(results), tuple(weights), time.perf_counter() - started, stopped)
+
+
+def of_each(weights: object, runs: int) -> list[Weights | None]:
+    """What `train` returned, a list of the weights of each run; none at all is none of each."""
+    if weights is None:
+        return [None] * runs
+    if not isinstance(weights, list | tuple) or len(weights) != runs:
+        raise ReportError(
+            f"train returned {type(weights).__name__}, expected a list of the weights of {runs} runs, None for a run "
+            "without"
+        )
+    return list(weights)
 
 
 def _number(name: str, value: object) -> float:
@@ -161,7 +184,9 @@ def _number(name: str, value: object) -> float:
         if isinstance(value, bool | str | bytes):
             raise TypeError
         return float(value)  # type: ignore[arg-type] # whatever is no number raises
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
-        raise ReportError(f"report: figure {name!r} is no number: got {type(value).__name__} {shown}") from None
+        raise ReportError(
+            f"report: figure {name!r} is no number: got {type(value).__name__} {shown}"
+        ) from None

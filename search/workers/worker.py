@@ -217,6 +217,9 @@ class Worker:
             except Exception as error:
                 self._fail(claim, trial_id, failure(error), raised=error)
                 return
+            except KeyboardInterrupt:  # of the problem's own, as signals set `stopping`
+                self._give_up(claim, trial_id, lost=False)
+                raise
         if over is not None:
             self._fail(claim, trial_id, over)
             return

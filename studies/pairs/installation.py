@@ -77,7 +77,7 @@ def _kernels() -> str:
     from pairsearch.models import nets  # noqa: PLC0415
 
     start, said = time.perf_counter(), _Said()
-    log = logging.getLogger("pairsearch.models.kernels")
+    log = logging.getLogger("pairsearch.jit")
     log.addHandler(said)
     try:
         backends = [f"{name} {train_a_little(name)}" for name in nets.ARCHITECTURES]

@@ -128,10 +128,12 @@ class Pairs(Problem):
         self,
         *,
         place: Place | None = None,
+        metric: str = "",
         data: str = DEFAULT_DATA,
         data_dir: str | None = None,
         **settings: Any,
     ) -> None:
+        del metric
         try:
             self.settings = Settings.model_validate(settings)
         except ValidationError as error:

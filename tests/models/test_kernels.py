@@ -14,7 +14,7 @@ from pairsearch.models import compiled
 from pairsearch.models.kernels import convolution, linear, softmax, updates
 from pairsearch.models.kernels.emit import Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
-from pairsearch.models.kernels.jit import compiled as jit
+from pairsearch.jit.compiling import compiled as jit
 from pairsearch.models.kernels.matmul import matmul
 
 PLACES = 4

@@ -104,9 +104,9 @@ def test_finishing_twice_stores_once(database: Database, ledger: Ledger) -> None
     claim = taken(ledger)
     outcome = tiny.outcome(claim.configuration)
     assert ledger.finish(claim, outcome)
-    stored = [tiny.rows(database, table) for table in ("configurations", "folds", "curves")]
+    stored = [tiny.rows(database, table) for table in ("configurations", "runs", "curves")]
     assert ledger.finish(claim, outcome)
-    assert [tiny.rows(database, table) for table in ("configurations", "folds", "curves")] == stored
+    assert [tiny.rows(database, table) for table in ("configurations", "runs", "curves")] == stored
     assert tiny.rows(database, "superseded") == []
 
 

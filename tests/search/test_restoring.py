@@ -242,7 +242,7 @@ def test_somebody_else_s_study_of_the_same_name_is_left_alone(
     theirs.add_trial(optuna.create_trial(value=1.0))
     for call in (
         lambda: opening.reconcile(database, [done]),
-        lambda: create_study(database, tiny.definition(), digits_source, storage),
+        lambda: create_study(database, tiny.loaded(source=digits_source), storage),
     ):
         with pytest.raises(StudyError, match="that pairsearch did not make"):
             call()
@@ -284,8 +284,8 @@ def test_a_grid_that_grows_after_its_study_was_deleted(
 ) -> None:
     delete_study(database, storage)
     optuna.create_study(study_name="other", storage=storage)
-    larger = tiny.definition(grid=tiny.RAW["grid"] | {"batch_size": [1, 10, 25]})
-    made = create_study(database, larger, digits_source, storage)
+    larger = tiny.loaded(source=digits_source, grid=tiny.RAW["grid"] | {"batch_size": [1, 10, 25]})
+    made = create_study(database, larger, storage)
     assert (made.laid_out, made.restored) == (4, 8)
     assert make_worker(tiny.Answering(), made.study).run() == Tally(finished=4)
     assert len(facts(storage)) == 11

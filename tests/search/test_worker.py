@@ -175,7 +175,7 @@ def test_a_result_whose_lease_was_lost_is_superseded_and_the_worker_goes_on(
     assert make_worker(tiny.Answering(answer)).run() == Tally(finished=7, superseded=1)
     assert tiny.states(database) == {"finished": 8}
     assert len(tiny.rows(database, "superseded")) == 1
-    assert len(tiny.rows(database, "folds")) == 2 * 8
+    assert len(tiny.rows(database, "runs")) == 2 * 8
     # The eighth is restored: bob, who finished it, had no trial.
     assert trial_states(storage, study) == {TrialState.COMPLETE: 8, TrialState.FAIL: 1}
 
