@@ -317,7 +317,9 @@ def _said(definition: Definition, problem: Problem, files: Mapping[str, str]) ->
 
 
 def _constructed(made: Callable[..., Any], settings: Mapping[str, Any], **ours: Any) -> Problem:
-    _check_arguments(made, (), dict(settings) | ours)
+    if both := sorted(settings.keys() & ours.keys()):
+        raise ProblemError(f"settings.{both[0]}: unknown setting: remove it or mend its spelling")
+    _check_arguments(made, (), {**settings, **ours})
     try:
         problem: Problem = made(**settings, **ours)
     except ValueError as error:

@@ -138,8 +138,11 @@ def test_a_figure_that_is_not_finite_is_divergence(project: Project, figure: str
         ("class fit:\n    pass", "the class has no method fit(params, run, report)"),
         ("from pairsearch import OneByOne\nclass fit(OneByOne):\n    pass", "the class has no method fit"),
         ("from pairsearch import Problem\nclass fit(Problem):\n    pass", "the class has no method"),
-        ("def fit(params, run): pass", "arguments"),
-        ("class fit:\n    def fit(self, params, run): pass", "fit"),
+        ("def fit(params, run): pass", "fit(params, run): expected fit(params, run, report)"),
+        (
+            "class fit:\n    def fit(self, params, run): pass",
+            "fit(params, run): expected fit(params, run, report)",
+        ),
         ("class fit:\n    def __init__(self, a): pass\n    def fit(self, params, run, report): pass", "'a'"),
         (
             "class fit:\n    def __init__(self):\n        raise ValueError('no such file: x.csv')\n"
