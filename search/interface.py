@@ -53,7 +53,6 @@ def create(study: str | Path, *, storage: str | None = None, **settings: object)
 
     Raises:
         Error, DefinitionError: something given cannot be used; nothing was made.
-        Exception: what a problem of your own raises.
     """
     options = _texts(settings)
     opened = open_to_create(storage or environment_storage(), [str(study)], options)

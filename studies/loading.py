@@ -22,7 +22,7 @@ from typing import Any
 
 from pairsearch.studies.configuration import Params, describe
 from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition
-from pairsearch.studies.errors import DefinitionError, ProblemError, exits_are_errors
+from pairsearch.studies.errors import CodeError, DefinitionError, ProblemError, own_code
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, RunReport, Traits, Weights
 from pairsearch.studies.user_files import digests
 
@@ -86,7 +86,12 @@ class Place:
         module_name, colon, attribute = name.partition(":")
         if not colon:
             module_name, _, attribute = name.rpartition(".")
-        if not module_name or not attribute or (module_name.endswith(".py") and not colon):
+        dotted = (
+            colon
+            and not module_name.endswith(".py")
+            and not all(map(str.isidentifier, module_name.split(".")))
+        )
+        if not module_name or not attribute or dotted or (module_name.endswith(".py") and not colon):
             raise ProblemError(f"{name!a}: expected FILE.py:NAME or MODULE:NAME")
         ours = trusted is not None and (module_name == trusted or module_name.startswith(f"{trusted}."))
         if self.folder is None and not ours:
@@ -215,7 +220,7 @@ def load(
 
     Raises:
         ProblemError: there is no such problem, it refuses its settings or the data, or the definition does not fit it.
-        Exception: what a user's own code raises.
+        CodeError: a user's own code raised something else.
     """
     where = f"study {definition.name}"
     options, remembered = dict(options or {}), dict(remembered or {})
@@ -236,9 +241,11 @@ def load(
     place = Place(folder, beside=remembered.keys() | options.keys())
     settings = definition.settings | remembered | options
     try:
-        with exits_are_errors():
+        with own_code(f"{where}: problem {definition.problem}"):
             problem = _made(definition, place, settings)
             traits = _said(definition, problem, place.files)
+    except CodeError:
+        raise
     except ProblemError as error:
         raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
     _check(definition, traits)
@@ -348,19 +355,20 @@ def _check_arguments(
 
 def _check_taken(method: Callable[..., Any]) -> None:
     """Refuse a `fit` or `train` that does not take its three arguments by their places."""
-    with contextlib.suppress(ValueError):  # of a compiled one nothing is known
-        parameters = inspect.signature(method).parameters.values()
-        several = any(one.kind == one.VAR_POSITIONAL for one in parameters)
-        places = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-        needed = sum(one.default is one.empty for one in places)
-        too_few = len(places) < 3 and not several
-        # Further arguments of a function are settings.
-        if too_few or (needed > 3 and not isinstance(method, FunctionType)):
-            runs = "runs" if getattr(method, "__name__", "") == "train" else "run"
-            raise ProblemError(
-                f"{getattr(method, '__qualname__', method)}{inspect.signature(method)}: expected "
-                f"(params, {runs}, report)"
-            )
+    try:
+        signature = inspect.signature(method)
+    except ValueError:  # of a compiled one nothing is known
+        return
+    given = signature.parameters.values()
+    several = any(one.kind == one.VAR_POSITIONAL for one in given)
+    places = [one for one in given if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    too_few = len(places) < 3 and not several
+    # Further arguments of a function are settings.
+    too_many = sum(one.default is one.empty for one in places) > 3 and not isinstance(method, FunctionType)
+    if too_few or too_many:
+        name = getattr(method, "__name__", "")
+        runs = "runs" if name == "train" else "run"
+        raise ProblemError(f"{name}{signature}: expected {name}(params, {runs}, report)")
 
 
 def _check(definition: Definition, traits: Traits) -> None:
@@ -385,14 +393,13 @@ def check_points(loaded: Loaded) -> None:
     Raises:
         ProblemError: naming the first point that it refuses, and why.
     """
+    where = f"study {loaded.definition.name}"
     for point in loaded.definition.grid.points():
-        try:
-            with exits_are_errors():
+        with own_code(f"{where}: check of {describe(point.params)}"):
+            try:
                 loaded.problem.check(point.params)
-        except ValueError as error:
-            raise ProblemError(
-                f"study {loaded.definition.name}: {error} ({describe(point.params)})"
-            ) from error
+            except ValueError as error:
+                raise ProblemError(f"{where}: {error} ({describe(point.params)})") from error
 
 
 PREDICTORS = {"pairs": "pairsearch.studies.pairs.prediction:predict"}

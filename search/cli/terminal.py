@@ -16,11 +16,11 @@ from typer.core import TyperGroup
 from pairsearch.search.cli.pipes import ends_with_its_reader
 from pairsearch.search.cli.streams import plain
 from pairsearch.search.errors import ExitCode, PairsearchError
-from pairsearch.search.redaction import conceal, printable
+from pairsearch.search.redaction import conceal, presentable, printable
 from pairsearch.search.setup import storage_option
 from pairsearch.search.setup.storage_option import choose_storage
 from pairsearch.studies.checks import Check
-from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.errors import CodeError, DefinitionError
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -53,6 +53,8 @@ class Boundary(TyperGroup):
             say_error(str(error))
             raise typer.Exit(error.exit_code) from None
         except DefinitionError as error:
+            if isinstance(error, CodeError):
+                sys.stderr.write(presentable(error.traceback))
             say_error(str(error))
             raise typer.Exit(ExitCode.BAD_INPUT) from None
         except UsageError as error:

@@ -62,7 +62,6 @@ def load(
 
     Raises:
         ProblemError: it cannot be loaded, or not with these settings.
-        Exception: what a user's own code raises.
     """
     from pairsearch.studies import loading  # noqa: PLC0415
 
@@ -93,7 +92,6 @@ def open_to_create(
 
     Raises:
         StorageError, StudyError, DefinitionError: something given cannot be used; nothing was made.
-        Exception: what a user's own code raises.
     """
     there = find_database(storage)
     found = look_all_up(there, texts)

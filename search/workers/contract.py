@@ -43,6 +43,7 @@ def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) 
         here = _outcome(objective, point)
     with _global_seeds(2):
         again = _outcome(objective, point)
+    with _global_seeds(2):
         alone = _outcome(objective.on_first(1), point)
     differing = []
     if found := _difference(here.folds, again.folds):
@@ -54,7 +55,7 @@ def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) 
                 ", as it draws from the global random numbers of Python, NumPy or PyTorch: seed generators of its own "
                 "by run.stream(NAME)"
             )
-    elif found := _difference(here.folds[:1], alone.folds):
+    if found := _difference(again.folds[:1], alone.folds):
         differing.append(f"its first fold beside the others and alone ({found})")
     if digest(here) != elsewhere:
         differing.append("trained in this process and in another")

@@ -14,7 +14,9 @@ def failure(error: Exception) -> str:
     lines = str(error).strip().splitlines() or ["no reason given"]
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     # What a library raises is told by the last line of the user's before it.
-    own = [frame for frame in frames if not {"site-packages", "dist-packages"} & set(Path(frame.filename).parts)]
+    own = [
+        frame for frame in frames if not {"site-packages", "dist-packages"} & set(Path(frame.filename).parts)
+    ]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {lines[0]}{where}"
 

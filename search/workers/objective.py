@@ -111,7 +111,9 @@ class CrossValidation:
     def _outcome(self, trained: Trained, ended: State | None) -> Outcome:
         definition, folds = self.loaded.definition, trained.runs
         names = [name for name in self.loaded.traits.metrics if any(name in fold.curves for fold in folds)]
-        figures = {name: mean_of([fold.curves.get(name, [float("nan")])[-1] for fold in folds]) for name in names}
+        figures = {
+            name: mean_of([fold.curves.get(name, [float("nan")])[-1] for fold in folds]) for name in names
+        }
         reason = None
         if ended == State.DIVERGED:
             fold = next(fold for fold in folds if fold.diverged is not None)

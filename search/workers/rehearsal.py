@@ -92,6 +92,16 @@ class Rehearsal:
             peak if sys.platform == "darwin" else peak * 1024,
         )
 
+    def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
+        """Promises, and then costs.
+
+        Args:
+            elsewhere: of a fresh process, for the same points.
+            workers: how many are to share the work, each on a core of its own.
+        """
+        yield from self.promises(elsewhere)
+        yield from self.costs(elsewhere, workers)
+
     def promises(self, elsewhere: Measured) -> Iterator[Check]:
         """Hold what a fresh process gave against this one, and the problem against its contract."""
         first = self.points[0]
@@ -103,12 +113,7 @@ class Rehearsal:
         yield from contract.contract(self._loaded, first, self._device, self.epochs)
 
     def costs(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
-        """What the whole study costs.
-
-        Args:
-            elsewhere: of a fresh process, for the same points.
-            workers: how many are to share the work, each on a core of its own.
-        """
+        """What the whole study costs."""
         count, points = len(self.definition.grid), len(self.points)
         whole = [one * self.definition.epochs / self.epochs for one in elsewhere.seconds]
         # A single point tells nothing of how much others differ.
@@ -181,5 +186,4 @@ def rehearse(
     elsewhere = measure_elsewhere(given, dict(options) | dict(loaded.traits.remember), points, device)
     epochs = "" if definition.epochs == 1 else f", {rehearsed.epochs} epochs each"
     yield Check("training", True, f"{len(elsewhere.seconds)} points{epochs}")
-    yield from rehearsed.promises(elsewhere)
-    yield from rehearsed.costs(elsewhere, workers or usual_workers(device))
+    yield from rehearsed.checks(elsewhere, workers or usual_workers(device))

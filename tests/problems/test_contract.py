@@ -9,6 +9,9 @@ import tiny
 from project import FIT, Project
 
 import pairsearch
+from pairsearch.search.ledger.studies import look_up
+from pairsearch.search.setup.opening import load
+from pairsearch.search.workers.rehearsal import Rehearsal
 
 KEPT = {
     "wine": lambda project: (project.take_wine(), {}),
@@ -22,6 +25,12 @@ KEPT = {
 def test_good_problems_keep_the_contract(on_sqlite: Project, name: str) -> None:
     toml, settings = KEPT[name](on_sqlite)
     pairsearch.check_contract(toml, **settings)
+
+
+def broken_here(toml: Path) -> list[str]:
+    """As `broken`, with what another process gives taken from this one."""
+    rehearsed = Rehearsal(load(None, look_up(str(toml)), {}), points=1)
+    return [check.finding for check in rehearsed.promises(rehearsed.measure()) if not check.good]
 
 
 def broken(toml: Path) -> list[str]:
@@ -43,9 +52,9 @@ def fit(params, run, report):
 def test_global_random_numbers_are_told_with_what_differs_and_what_it_costs(
     on_sqlite: Project, draw: str
 ) -> None:
-    (line,) = broken(on_sqlite.write(GLOBAL.format(draw=draw), epochs=1))
+    (line,) = broken_here(on_sqlite.write(GLOBAL.format(draw=draw), epochs=1))
     assert line.startswith(
-        "x 1 gives other figures trained twice in one process (loss of fold 0 after epoch 1: "
+        "x 2 gives other figures trained twice in one process (loss of fold 0 after epoch 1: "
     )
     assert (
         "draws from the global random numbers of Python, NumPy or PyTorch: seed generators of its own" in line
@@ -103,13 +112,12 @@ def test_a_problem_that_breaks_every_promise_is_told_each_in_a_line(on_sqlite: P
             "def fit(params, run, report):\n    report(1, los=1.0)",
             "figure 'los' is not one of the problem's metrics",
         ),
-        ("def fit(params, run, report):\n    1 / 0", "ZeroDivisionError"),
         (
             "class fit:\n    def check(self, params): raise ValueError('x: never')\n"
             "    def fit(self, params, run, report): report(1, loss=1.0)",
             "x: never",
         ),
-        ("def fit(params, run): pass", "expected (params, run, report)"),
+        ("def fit(params, run): pass", "expected fit(params, run, report)"),
     ],
 )
 def test_a_problem_that_cannot_be_trained_breaks_the_contract(
@@ -120,7 +128,7 @@ def test_a_problem_that_cannot_be_trained_breaks_the_contract(
 
 
 def test_folds_that_depend_on_their_neighbours_and_rounds_that_fail_are_told(on_sqlite: Project) -> None:
-    lines = broken(
+    lines = broken_here(
         on_sqlite.write(
             """
             from pairsearch import Problem
@@ -144,6 +152,6 @@ def test_check_says_the_same_and_exits_1(on_sqlite: Project) -> None:
     on_sqlite.write(GLOBAL.format(draw="np.random.rand()"), epochs=1)
     ended = on_sqlite.run("check", "mine.toml", "--points", "1")
     assert ended.code == 1
-    assert "WARN same bits: x 1 gives other figures trained twice in one process" in ended.out
+    assert "WARN same bits: x 2 gives other figures trained twice in one process" in ended.out
     assert "ok   contract: ends when it is stopped" in ended.out
     assert not list(on_sqlite.folder.glob("*.db*"))

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from project import FIT, Project, values
 
-from pairsearch.search.errors import StudyError
-
 NEIGHBOUR = """
 def fit(params, run, report):
     import {name}
@@ -30,7 +28,11 @@ def neighbour(project: Project) -> Path:
     return file
 
 
-@pytest.mark.parametrize("which", ["the problem's file", "a neighbour"])
+@pytest.mark.parametrize(
+    ("project", "which"),
+    [("postgresql", "the problem's file"), ("sqlite", "a neighbour")],
+    indirect=["project"],
+)
 def test_a_worker_with_another_file_is_refused_once_there_is_a_result(project: Project, which: str) -> None:
     other = neighbour(project)
     file = project.folder / "mine.py" if which == "the problem's file" else other
@@ -121,5 +123,3 @@ def test_a_file_that_changes_under_a_running_python_is_not_taken_for_the_new_one
         ValueError, match=r"mine\.py was changed after this process imported it: start Python anew"
     ):
         on_sqlite.create()
-    with pytest.raises(StudyError, match="mine"):
-        on_sqlite.study("absent")

@@ -178,8 +178,9 @@ def test_a_union_of_grids_has_each_point_once_without_what_it_has_not(project: P
 
 
 @pytest.mark.parametrize("code", [FIT, TOGETHER], ids=["in turn", "together"])
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
-@pytest.mark.parametrize("pruner", ["median", "hyperband", "wilcoxon"])
+@pytest.mark.parametrize(
+    ("sampler", "pruner"), [("tpe", "median"), ("random", "hyperband"), ("tpe", "wilcoxon")]
+)
 def test_samplers_and_pruners_work_on_problems_of_both_kinds(
     on_sqlite: Project, code: str, sampler: str, pruner: str
 ) -> None:
