@@ -22,7 +22,7 @@ from sklearn.utils.multiclass import type_of_target
 from pairsearch.studies.configuration import Params
 from pairsearch.studies.definition import Count
 from pairsearch.studies.errors import ProblemError
-from pairsearch.studies.estimator.examples import read
+from pairsearch.studies.estimator.examples import BUNDLED, read
 from pairsearch.studies.loading import Place
 from pairsearch.studies.problem import Metric, OneByOne, Run, RunReport
 from pairsearch.studies.settings import read_settings
@@ -163,7 +163,9 @@ class Estimator(OneByOne):
         self.settings = chosen = read_settings(Settings, {"scoring": metric} | settings)
         self._base = clone(self._assembled(chosen.estimator))
         self._set(self._base, chosen.arguments, "settings.arguments")
-        self.examples = read(chosen.data, self._place.file, chosen.features, chosen.target, chosen.groups)
+        self.examples = read(chosen.data, self._file, chosen.features, chosen.target, chosen.groups)
+        is_file = chosen.data not in BUNDLED
+        self.remember = {"data": str(self._file(chosen.data)) if is_file else chosen.data}
         self.splitter_name: str = chosen.splitter or self._usual_splitter()
         scores = {name: Metric(percent=name in PERCENT, maximise=True) for name in chosen.scoring}
         training = {
@@ -342,6 +344,12 @@ class Estimator(OneByOne):
                 raise ValueError(f"expected a multiple of repeats, which is {chosen.repeats}")
             return kind(n_splits=count // chosen.repeats, n_repeats=chosen.repeats, random_state=state)
         return kind(count, shuffle=True, random_state=state) if chosen.shuffle else kind(count)
+
+    def _file(self, name: str) -> Path:
+        """Where the data lie: beside the definition that names them, or else where the program runs."""
+        if "data" in self._place.beside:
+            return Path(name).expanduser().absolute()
+        return self._place.file(name)
 
     def _round(self, index: int, seed: int) -> Any:
         """The examples that a round is scored on."""

@@ -326,6 +326,24 @@ def test_the_data_of_the_search_and_of_the_rounds() -> None:
         train(load(), {"C": 1.0}, [replace(rounds[0], count=1)], lambda _: True)
 
 
+def test_data_that_the_definition_leaves_out_lie_where_the_program_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    frame().to_csv(tmp_path / "here" / "visits.csv", index=False)
+    monkeypatch.chdir(tmp_path / "here")
+    raw = {"name": "tiny", "problem": "estimator", "metric": "accuracy", "grid": {"C": [1.0]}}
+    settings = {"estimator": SVM, "target": "ill", "features": ["size", "visits"]}
+    definition = parse(raw | {"settings": settings}, "tiny")
+    first = loading.load(definition, tmp_path, {"data": "visits.csv"})
+    assert first.traits.remember == {"data": str(tmp_path / "here" / "visits.csv")}
+    monkeypatch.chdir(tmp_path)
+    # As a worker loads it, which knows the study by the database alone.
+    again = loading.load(definition, None, remembered=first.traits.remember)
+    assert again.traits == first.traits
+    assert "data" not in load().traits.remember
+
+
 def test_examples_of_a_group_stay_together(tmp_path: Path) -> None:
     frame().to_csv(tmp_path / "visits.csv", index=False)
     settings = {"data": "visits.csv", "target": "ill", "groups": "patient", "splitter": "GroupKFold"}
