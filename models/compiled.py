@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from pairsearch.jit.compiling import Floats, Integers
 from pairsearch.models.kernels import convolution as conv
 from pairsearch.models.kernels import epoch as kernels
 from pairsearch.models.kernels import updates
-from pairsearch.jit.compiling import Floats, Integers
 from pairsearch.models.layout import Layout, float_zeros, plannable
 from pairsearch.models.nets import DIGITS, Joint, Shared, build_seeded
 from pairsearch.models.optim import Optimiser, plain_optimiser

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pairsearch.jit.compiling import Floats, Integers
 from pairsearch.models.kernels import convolution as conv
 from pairsearch.models.kernels import network, updates
 from pairsearch.models.kernels.emit import UNIT, WIDE
-from pairsearch.jit.compiling import Floats, Integers
 from pairsearch.models.kernels.linear import BLOCK
 from pairsearch.models.nets import MLP, CLeNet, Joint, Shared
 from pairsearch.models.optim import Optimiser

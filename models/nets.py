@@ -220,7 +220,9 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
     given = arguments.get("hidden_units")
     if not chosen.uses_hidden_units:
         if given is not None:
-            raise ValueError(f"architecture {architecture!r} has no hidden units: leave them out, got {given}")
+            raise ValueError(
+                f"architecture {architecture!r} has no hidden units: leave them out, got {given}"
+            )
         return chosen()
     hidden_units = chosen.default_hidden_units if given is None else given
     if type(hidden_units) is not int or hidden_units < 1:

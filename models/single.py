@@ -92,7 +92,9 @@ class SingleModel:
     def evaluate(self) -> Mapping[str, SetResult]:
         """Evaluates every set."""
         with self._draws.resumed():
-            return {name: evaluate(self._net, pairs, self._weight) for name, pairs in self._evaluation.items()}
+            return {
+                name: evaluate(self._net, pairs, self._weight) for name, pairs in self._evaluation.items()
+            }
 
     def state_dict(self) -> dict[str, Tensor]:
         """The parameters and buffers, on the CPU in PyTorch's usual order of memory."""

@@ -323,7 +323,9 @@ def _said(definition: Definition, problem: Problem, files: Mapping[str, str]) ->
             evaluated=tuple(problem.evaluated),
             overlap=float(overlap),
             together=problem.together,
-            remember={name: value for name, value in problem.remember.items() if name not in definition.settings},
+            remember={
+                name: value for name, value in problem.remember.items() if name not in definition.settings
+            },
         )
     except (TypeError, ValueError) as error:
         raise ProblemError(str(error)) from None

@@ -74,9 +74,9 @@ class Run:
     threads: int = 1
 
     def stream(self, name: str) -> int:
-        """A seed in 0 to 2**32 - 1 for one use: its own for each name, kind and index, the same for every configuration.
+        """A seed in 0 to 2**32 - 1 for one use: its own for each name, kind and index, shared by all configurations.
 
-        So all configurations meet the same folds, weights and orders (common random numbers), whoever trains them.
+        So all meet the same folds, weights and orders (common random numbers), whoever trains them.
         """
         text = f"{self.seed} {self.kind} {self.index} {name}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

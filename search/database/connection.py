@@ -280,9 +280,9 @@ def insert_numbered(
     """As `insert_many`; the new ids by what stands in a column in which the rows differ."""
     if connection.dialect.name == POSTGRESQL:
         statement = _insert_arrays(table, list(rows[0])).returning(by, table.c.id)
-        return dict(connection.execute(statement, _arrays(rows)).all())  # type: ignore[arg-type] # rows are pairs
+        return dict(connection.execute(statement, _arrays(rows)).all())
     statement = insert(table).returning(by, table.c.id)
-    return dict(connection.execute(statement, rows).all())  # type: ignore[arg-type]
+    return dict(connection.execute(statement, rows).all())
 
 
 def _insert_arrays(table: Table, names: Sequence[str]) -> Insert:

@@ -58,9 +58,7 @@ class ModelFolder:
         like = card.model_dump() | _identity(study, configuration, index)
         return card == ModelCard.model_validate(like)
 
-    def keep(
-        self, study: StoredStudy, configuration: Configuration, trained: Sequence[TrainedRound]
-    ) -> int:
+    def keep(self, study: StoredStudy, configuration: Configuration, trained: Sequence[TrainedRound]) -> int:
         """Write the models of rounds that have one and did not diverge; a file that was there is replaced.
 
         Returns:
@@ -125,9 +123,7 @@ def rounds_without_model(
     return tuple(
         index
         for index in sorted(stored)
-        if index < rounds
-        and stored[index].diverged is None
-        and not folder.holds(study, configuration, index)
+        if index < rounds and stored[index].diverged is None and not folder.holds(study, configuration, index)
     )
 
 

@@ -127,7 +127,8 @@ def evaluate(
             # What was trained is kept in hand while the database is away.
             stored += sum(
                 patiently(
-                    partial(_store, database, study, request.configuration, finished, worker), PATIENCE_SECONDS
+                    partial(_store, database, study, request.configuration, finished, worker),
+                    PATIENCE_SECONDS,
                 )
                 for finished in trained
             )

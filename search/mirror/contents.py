@@ -38,7 +38,11 @@ def reports_of(study: StoredStudy, outcome: Outcome, reported: Iterable[int] = (
     curves = [fold.curves.get(study.definition.metric, ()) for fold in outcome.folds]
     if study.traits.together:
         epochs = min(map(len, curves), default=0)
-        found = {step: mean_of([curve[step - 1] for curve in curves]) for step in report_steps(study) if step <= epochs}
+        found = {
+            step: mean_of([curve[step - 1] for curve in curves])
+            for step in report_steps(study)
+            if step <= epochs
+        }
     else:
         found = {place: finite(curve[-1]) for place, curve in enumerate(curves, start=1) if curve}
     return {step: value for step, value in found.items() if step not in reported and value is not None}

@@ -98,7 +98,9 @@ def note(definition: Definition, traits: Traits) -> str:
     reading = TRIALS.format(
         metric=escaped(metric.label or definition.metric) + (" (a fraction)" if metric.percent else ""),
         better="higher" if metric.maximise else "lower",
-        steps="the same mean after earlier epochs" if traits.together else "the figures of the folds, one by one",
+        steps="the same mean after earlier epochs"
+        if traits.together
+        else "the figures of the folds, one by one",
         name=definition.name,
     )
     return "\n".join([*lines, "", reading])

@@ -116,7 +116,9 @@ class TrialStorage(RDBStorage):
         ):
             return super().create_new_trial(study_id, template_trial)
         mine = studies.c.study_id == study_id
-        return self._start(mine, template_trial, lambda _: (template_trial.params, template_trial.distributions))
+        return self._start(
+            mine, template_trial, lambda _: (template_trial.params, template_trial.distributions)
+        )
 
     def start_trial(
         self,

@@ -154,7 +154,9 @@ def read_table(database: Database, study: StoredStudy, table: ExportTable) -> pa
 def batches(connection: Connection, study: StoredStudy, table: ExportTable) -> Iterator[pa.RecordBatch]:
     """The rows of a table in their order, some `CHUNK` at a time."""
     described = schema(table, study)
-    found = _configurations(connection, study) if table is CONFIGURATIONS else _curve_points(connection, study)
+    found = (
+        _configurations(connection, study) if table is CONFIGURATIONS else _curve_points(connection, study)
+    )
     rows: list[Sequence[Any]] = []
     for of_one in found:
         rows += of_one
@@ -186,7 +188,10 @@ def _configurations(connection: Connection, study: StoredStudy) -> Iterator[list
     as_json = {name: mixed(values) for name, values in study.choices.items()}
     names = list(study.traits.of_folds)
     statement = (
-        select(*(_stored(column.stored).label(f"c{place}") for place, column in enumerate(columns)), configurations.c.key)
+        select(
+            *(_stored(column.stored).label(f"c{place}") for place, column in enumerate(columns)),
+            configurations.c.key,
+        )
         .select_from(configurations.join(studies, studies.c.id == configurations.c.study_id))
         .where(studies.c.id == study.id)
         .order_by(*map(_stored, CONFIGURATIONS.order))
@@ -210,7 +215,9 @@ def _configurations(connection: Connection, study: StoredStudy) -> Iterator[list
 
 def _curve_points(connection: Connection, study: StoredStudy) -> Iterator[list[Sequence[Any]]]:
     names = list(study.traits.of_folds)
-    mine = runs.join(configurations, and_(configurations.c.study_id == runs.c.study_id, configurations.c.key == runs.c.key))
+    mine = runs.join(
+        configurations, and_(configurations.c.study_id == runs.c.study_id, configurations.c.key == runs.c.key)
+    )
     statement = (
         select(runs.c.id, runs.c.key, runs.c.run, runs.c.epochs, curves.c.figure, curves.c.points)
         .select_from(mine.join(curves, curves.c.run_id == runs.c.id))

@@ -53,11 +53,14 @@ def abbreviations(names: Iterable[str]) -> dict[str, str]:
     """Short names of parameters: the initials of those of several words, where no two have the same."""
     given = list(dict.fromkeys(names))
     initials = {
-        name: "".join(word[0] for word in name.split("_") if word).upper() for name in given if "_" in name.strip("_")
+        name: "".join(word[0] for word in name.split("_") if word).upper()
+        for name in given
+        if "_" in name.strip("_")
     }
     short = list(initials.values())
     return {
-        name: initials[name] if name in initials and short.count(initials[name]) == 1 else name for name in given
+        name: initials[name] if name in initials and short.count(initials[name]) == 1 else name
+        for name in given
     }
 
 

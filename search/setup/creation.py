@@ -77,7 +77,8 @@ def check_trainable(loaded: Loaded) -> None:
     check_points(loaded)
     evaluation = definition.evaluation
     folds = [
-        Run("fold", fold, definition.folds, definition.epochs, definition.seed) for fold in range(definition.folds)
+        Run("fold", fold, definition.folds, definition.epochs, definition.seed)
+        for fold in range(definition.folds)
     ]
     rounds = [Run("round", 0, evaluation.rounds, definition.evaluation_epochs, definition.seed)]
     try:

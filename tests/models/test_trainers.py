@@ -218,7 +218,10 @@ def test_a_bad_evaluation_set_counts_as_diverged(trainer: Trainer) -> None:
     [
         ({"architecture": "lenet"}, r"^unknown architecture 'lenet': expected one of b1, b2, ws, wsal$"),
         ({"optimiser": "lion"}, r"^unknown optimiser 'lion': expected one of adam, sgd$"),
-        ({"architecture": "b1", "arguments": {"hidden_units": 50}}, r"^architecture 'b1' has no hidden units"),
+        (
+            {"architecture": "b1", "arguments": {"hidden_units": 50}},
+            r"^architecture 'b1' has no hidden units",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused(

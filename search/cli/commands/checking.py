@@ -23,7 +23,6 @@ from pairsearch.search.cli.terminal import (
 )
 
 
-
 def check(
     study: Annotated[
         str,

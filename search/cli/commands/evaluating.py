@@ -42,7 +42,8 @@ def evaluate(
         ),
     ] = None,
     paper: Annotated[
-        bool, typer.Option("--paper", help="The configurations that the definitions state of a paper instead.")
+        bool,
+        typer.Option("--paper", help="The configurations that the definitions state of a paper instead."),
     ] = False,
     models: Models = None,
     no_models: NoModels = False,
@@ -97,8 +98,8 @@ def run_evaluation(
     say = teller(error=as_json, quiet=quiet)
     folder = model_folder(options.models, options.no_models, say)
     if options.paper:
-        for one in opening.look_all_up(find_database(storage), given):
-            evaluating.paper_configuration(one.definition)
+        for looked_up in opening.look_all_up(find_database(storage), given):
+            evaluating.paper_configuration(looked_up.definition)
         opened = opening.open_to_create(storage, given, options.settings, say)
         database, loaded = opened.database, opened.loaded
         opening.create_all(database, loaded)
@@ -106,7 +107,7 @@ def run_evaluation(
     else:
         database = open_database(storage)
         known = opening.look_stored_up(database, given)
-        names = [one.name for one in known]
+        names = [looked_up.name for looked_up in known]
     # All that can be refused is refused before data are loaded, or even downloaded, and anything is trained.
     stored = [get_study(database, name) for name in names]
     chosen = [
@@ -121,7 +122,7 @@ def run_evaluation(
         for study in stored
     ]
     if not options.paper:
-        loaded = [opening.load(database, one, options.settings, say) for one in known]
+        loaded = [opening.load(database, looked_up, options.settings, say) for looked_up in known]
     from pairsearch.search.setup.creation import existing
 
     for one in loaded:

@@ -34,9 +34,7 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
     database = find_database(storage)
     stored = [] if database is None else [read_progress(database, study) for study in list_studies(database)]
     if as_json:
-        definitions = [
-            d.model_dump(mode="json") | {"configurations": len(d.grid)} for d in known
-        ]
+        definitions = [d.model_dump(mode="json") | {"configurations": len(d.grid)} for d in known]
         print_json({"shipped": definitions, "database": [tables.progress_json(p) for p in stored]})
         return
     table = Sheet(

@@ -226,7 +226,9 @@ def reproduce(
         tell = teller(error=as_json, quiet=quiet)
         tell(f"searched a slice: {QUICK_LIMIT} configurations of each study, the paper's own among them")
     # The studies are bound to their data by now.
-    evaluation = EvaluationOptions(machine_settings(None, None, data_dir), device, models, no_models, both=not quick, limit=limit)
+    evaluation = EvaluationOptions(
+        machine_settings(None, None, data_dir), device, models, no_models, both=not quick, limit=limit
+    )
     run_evaluation(storage, names, evaluation, quiet=quiet, as_json=as_json)
 
 
