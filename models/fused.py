@@ -72,8 +72,8 @@ def train(
         on_epoch: called after every epoch; returning False stops the job there.
         device: a PyTorch device.
         backend: `compiled` (Numba kernels, CPU), `torch` (PyTorch's operations: one member at a time on the CPU, all
-            side by side on other devices where architecture and optimiser are registered), or `auto`: compiled where the kernels know the architecture and
-            the optimiser, else torch.
+            side by side on other devices where architecture and optimiser are registered), or `auto`: compiled where
+            the kernels know the architecture and the optimiser, else torch.
         threads: how many members the compiled backend trains at a time. Results do not depend on it.
 
     Raises:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 ROOT = Path("/")
 
 # What a worker takes for itself, beside the libraries that all of them share: its anonymous memory. For the paper's
-# four studies on their usual data its peak was 455 to 468 MiB (`Anonymous` in /proc/PID/smaps_rollup; Linux, torch 2.14).
+# four studies its peak was 455 to 468 MiB (`Anonymous` in /proc/PID/smaps_rollup; Linux, torch 2.14).
 WORKER_BYTES = 480 * 2**20
 
 

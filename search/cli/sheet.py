@@ -10,13 +10,10 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from pairsearch.search.results.formatting import words
+
 STACKED = "  "
 """Before the lines of a stacked row but for its first."""
-
-
-def words(name: str) -> str:
-    """A name for people; that of scikit-learn's nested parameters stays as it is."""
-    return name if "__" in name else name.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from pairsearch.search.database.states import State
 from pairsearch.search.report.content import Block, Notice, Section, Table
-from pairsearch.search.report.parameters import number, words
+from pairsearch.search.report.parameters import number
 from pairsearch.search.report.reading import Reading
-from pairsearch.search.results.formatting import DASH, duration, label
+from pairsearch.search.results.formatting import DASH, duration, label, words
 from pairsearch.studies.configuration import Value
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from pairsearch.search.report.content import Block, Figure, Notice, Spec, View
 from pairsearch.search.report.drawing import BLUE, MUTED, axis, layout, plain
-from pairsearch.search.report.parameters import Level, Parameter, number, parameters_of, places_of, words
+from pairsearch.search.report.parameters import Level, Parameter, number, parameters_of, places_of
 from pairsearch.search.report.reading import Point, Reading
-from pairsearch.search.results.formatting import label
+from pairsearch.search.results.formatting import label, words
 
 LEAST = 8
 """Finished configurations below which an importance would be noise."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pairsearch.search.results.formatting import words
 from pairsearch.studies.configuration import Configuration, Value
 
 Level = Value | None
@@ -53,11 +54,6 @@ class Parameter:
             repr(level) if level is not None and count[text] > 1 else text
             for level, text in zip(self.levels, texts, strict=True)
         )
-
-
-def words(name: str) -> str:
-    """The name of a parameter for people."""
-    return name.replace("_", " ")
 
 
 def number(level: Level) -> str:

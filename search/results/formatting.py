@@ -17,7 +17,7 @@ def per_cent(fraction: float | None) -> str:
 
 
 def figure(metric: Metric, value: float | None) -> str:
-    """A figure: in per cent, without the sign, where its metric says so; otherwise with four decimals, or six places if it is large."""
+    """A figure: in per cent, without the sign, where its metric says so; else with four decimals, six places if large."""
     if value is None:
         return DASH
     if metric.percent:
@@ -32,9 +32,14 @@ def spread(metric: Metric, value: Spread | None) -> str:
     return figure(metric, value.mean) + (f" ± {figure(metric, value.std)}" if value.std is not None else "")
 
 
+def words(name: str) -> str:
+    """A name for people; that of scikit-learn's nested parameters stays as it is."""
+    return name if "__" in name else name.replace("_", " ")
+
+
 def label(name: str, metric: Metric) -> str:
     """The name of a figure for people."""
-    return metric.label or name.replace("_", " ")
+    return metric.label or words(name)
 
 
 def headed(name: str, metric: Metric) -> str:
@@ -71,4 +76,4 @@ def compact(params: Params, names: Mapping[str, str]) -> str:
 
 def legend(names: Mapping[str, str]) -> str:
     """What short names stand for: `BS batch size, LR learning rate`; empty where there are none."""
-    return ", ".join(f"{short} {name.replace('_', ' ')}" for name, short in names.items() if short != name)
+    return ", ".join(f"{short} {words(name)}" for name, short in names.items() if short != name)
