@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -40,4 +41,20 @@ def test_the_promise_is_kept_for_a_problem_of_a_user_s_own(
     assert damage.holding >= PLAN.kills / 2
     [(lapses,)] = tiny.rows(database, "configurations", "sum(lapses)")
     assert lapses >= damage.holding
+    database.close()
+
+
+def test_a_worker_whose_file_differs_is_turned_away_with_both_hashes_named(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    study = promise.create_own(tmp_path, sqlite_url, rest=0)
+    problem = tmp_path / "climb.py"
+    hashes = [hashlib.sha256(problem.read_bytes()).hexdigest()]
+    assert promise.work(tmp_path / "first", sqlite_url, study, "--max-trials", "1").code == 0
+    problem.write_text(problem.read_text(encoding="utf-8") + "# Another one.\n", encoding="utf-8")
+    hashes.append(hashlib.sha256(problem.read_bytes()).hexdigest())
+    refused = promise.work(tmp_path / "second", sqlite_url, study)
+    assert f"climb.py is {hashes[0]} there and {hashes[1]} here" in refused.complaint
+    database = open_database(sqlite_url)
+    assert tiny.states(database) == {"finished": 1, "pending": POINTS - 1}
     database.close()

@@ -34,7 +34,7 @@ def test_one_with_other_data(study: Path, database_url: str, tmp_path: Path, mni
     other = promise.work(
         tmp_path / "other", database_url, study, "--data", "mnist", "--data-dir", str(mnist_root)
     )
-    assert "its data are digits and those given are mnist." in other.complaint
+    assert "its data is digits and that given is mnist." in other.complaint
 
 
 def test_one_with_another_definition(study: Path, database_url: str, tmp_path: Path) -> None:
