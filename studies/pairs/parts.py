@@ -168,7 +168,9 @@ class Architecture:
                     f"returns (B, 2), or a tuple of (B, 2) and (B, 2, {nets.DIGITS})"
                 )
         if self.uses_aux_loss != nets.uses_aux_loss(module):
-            return f"its uses_aux_loss is {self.uses_aux_loss}, and that of the module {not self.uses_aux_loss}"
+            return (
+                f"its uses_aux_loss is {self.uses_aux_loss}, and that of the module {not self.uses_aux_loss}"
+            )
         return ""
 
 

@@ -26,7 +26,7 @@ from pairsearch.studies.errors import DefinitionError, ProblemError
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.problem import Run
 
-NETWORKS = '''
+NETWORKS = """
 import torch
 from torch import nn
 
@@ -106,7 +106,7 @@ class Rateless(torch.optim.Optimizer):
 
 
 NOTHING = 3
-'''
+"""
 BASE = {"batch_size": [10], "learning_rate": [1e-3], "weight_decay": [0.0]}
 GRID = BASE | {"width": [4], "activation": ["Tanh"], "dropout": [0.5]}
 
@@ -152,7 +152,9 @@ def test_a_perceptron_is_searched_like_the_paper_s_networks(folder: Path) -> Non
 
 
 def test_another_process_gives_the_same_figures(folder: Path) -> None:
-    expected = figures(loaded(folder, optimiser="mynets.py:Slow", grid=without_decay(GRID) | {"momentum": [0.5]}))
+    expected = figures(
+        loaded(folder, optimiser="mynets.py:Slow", grid=without_decay(GRID) | {"momentum": [0.5]})
+    )
     program = (
         "import json, sys; sys.path[:0] = sys.argv[1].split(); from pathlib import Path\n"
         "from test_own_architecture import figures, loaded, without_decay, GRID\n"
@@ -221,7 +223,9 @@ def test_an_architecture_may_read_digits_and_have_lazy_layers(folder: Path) -> N
     one, two = given.definition.grid.points()
     assert figures(given, one) != figures(given, two)
     assert given.problem.describe(one.params) == {"parameters": f"{197 * 10 + 21 * 2:,}"}
-    with pytest.raises(ProblemError, match="grid.aux_loss_weight: architecture 'mynets.py:Reader' needs it"):
+    with pytest.raises(
+        ProblemError, match=r"grid\.aux_loss_weight: architecture 'mynets.py:Reader' needs it"
+    ):
         loading.check_points(loaded(folder, architecture="mynets.py:Reader", grid=BASE))
 
 
@@ -277,14 +281,23 @@ def test_a_function_may_make_the_module_and_take_any_name(folder: Path) -> None:
             {"optimiser": "mynets.py:Slow", "grid": without_decay(GRID) | {"momentum": [2.0]}},
             "optimiser 'mynets.py:Slow' with momentum 2: ValueError: Invalid momentum 2.0 (mynets.py, line 62)",
         ),
-        ({"optimiser": "torch.optim:LBFGS", "grid": without_decay(GRID)}, "optimiser 'torch.optim:LBFGS': TypeError"),
         (
-            {"architecture": "mynets.py:Momentous", "optimiser": "torch.optim:SGD", "grid": BASE | {"momentum": [1]}},
+            {"optimiser": "torch.optim:LBFGS", "grid": without_decay(GRID)},
+            "optimiser 'torch.optim:LBFGS': TypeError",
+        ),
+        (
+            {
+                "architecture": "mynets.py:Momentous",
+                "optimiser": "torch.optim:SGD",
+                "grid": BASE | {"momentum": [1]},
+            },
             "grid.momentum: architecture 'mynets.py:Momentous' and optimiser 'torch.optim:SGD' both take it",
         ),
     ],
 )
-def test_a_point_that_cannot_be_trained_is_one_line(folder: Path, changes: dict[str, Any], fault: str) -> None:
+def test_a_point_that_cannot_be_trained_is_one_line(
+    folder: Path, changes: dict[str, Any], fault: str
+) -> None:
     given = loaded(folder, **changes)
     with pytest.raises(ProblemError) as caught:
         loading.check_points(given)
@@ -297,14 +310,25 @@ def test_a_point_that_cannot_be_trained_is_one_line(folder: Path, changes: dict[
     [
         ({"architecture": "others.py:Perceptron"}, "settings.architecture: there is no file"),
         ({"architecture": "mynets.py:Transformer"}, "settings.architecture: mynets.py has no 'Transformer'"),
-        ({"architecture": "mynets.py:NOTHING"}, "settings.architecture: mynets.py:NOTHING: expected a class or a fun"),
-        ({"architecture": "mynets.py:Batched"}, "mynets.py:Batched needs batch_size, which is the training's: rename"),
-        ({"architecture": "transformer"}, "unknown architecture 'transformer': expected one of b1, b2, ws, wsal"),
+        (
+            {"architecture": "mynets.py:NOTHING"},
+            "settings.architecture: mynets.py:NOTHING: expected a class or a fun",
+        ),
+        (
+            {"architecture": "mynets.py:Batched"},
+            "mynets.py:Batched needs batch_size, which is the training's: rename",
+        ),
+        (
+            {"architecture": "transformer"},
+            "unknown architecture 'transformer': expected one of b1, b2, ws, wsal",
+        ),
         ({"optimiser": "torch.optim:Lion"}, "settings.optimiser: torch.optim has no 'Lion'"),
         ({"optimiser": "mynets.py:Rateless"}, "settings.optimiser: mynets.py:Rateless takes no lr"),
     ],
 )
-def test_settings_that_name_nothing_usable_are_one_line(folder: Path, changes: dict[str, Any], fault: str) -> None:
+def test_settings_that_name_nothing_usable_are_one_line(
+    folder: Path, changes: dict[str, Any], fault: str
+) -> None:
     with pytest.raises(DefinitionError) as caught:
         loaded(folder, **changes)
     assert fault in str(caught.value)
@@ -347,7 +371,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = load_source("digits")
     path = tmp_path_factory.mktemp("images") / "mine.npz"
     arrays = {
-        name: getattr(source, name).numpy() for name in ("train_images", "train_labels", "test_images", "test_labels")
+        name: getattr(source, name).numpy()
+        for name in ("train_images", "train_labels", "test_images", "test_labels")
     }
     np.savez_compressed(path, **arrays)
     return path
@@ -380,7 +405,7 @@ def test_images_that_are_given_beside_it_lie_where_the_program_runs(
     (folder / "copy.npz").write_bytes(images.read_bytes())
     copied = loading.load(given.definition, folder, {"data": "copy.npz"}, remembered)
     assert found.traits.fingerprint == copied.traits.fingerprint == given.traits.fingerprint
-    with pytest.raises(ProblemError, match="its data is .*mine.npz and that given is digits"):
+    with pytest.raises(ProblemError, match=r"its data is .*mine\.npz and that given is digits"):
         loading.load(given.definition, folder, {"data": "digits"}, remembered)
 
 
@@ -428,4 +453,7 @@ def test_the_command_line_runs_such_a_study(folder: Path, images: Path) -> None:
     (model,) = (folder / "models").rglob("*.safetensors")
     asked = run("predict", str(model), "one.png", "two.png")
     assert asked.returncode == 2
-    assert "'mynets.py:Perceptron', which is code of its author's: only models of b1, b2, ws, wsal" in asked.stderr
+    assert (
+        "'mynets.py:Perceptron', which is code of its author's: only models of b1, b2, ws, wsal"
+        in asked.stderr
+    )
