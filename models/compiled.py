@@ -161,8 +161,7 @@ def trainees_of(job: TrainingJob) -> list[Trainee]:
     rule = plain_optimiser(job.optimiser)
     modules = [build_seeded(job.architecture, job.arguments, member.init_seed) for member in job.members]
     first = modules[0]
-    known = isinstance(first, Joint | Shared) and isinstance(rule, Optimiser)
-    if not known or not plannable(first, rule):
+    if not isinstance(first, Joint | Shared) or not isinstance(rule, Optimiser) or not plannable(first, rule):
         raise ValueError(
             f"no compiled kernels for architecture {job.architecture!r} with optimiser {job.optimiser!r}: "
             "use backend 'torch'"

@@ -223,7 +223,9 @@ def test_an_architecture_may_read_digits_and_have_lazy_layers(folder: Path) -> N
     one, two = given.definition.grid.points()
     assert figures(given, one) != figures(given, two)
     assert given.problem.describe(one.params) == {"parameters": f"{197 * 10 + 21 * 2:,}"}
-    with pytest.raises(ProblemError, match="grid.aux_loss_weight: architecture 'mynets.py:Reader' needs it"):
+    with pytest.raises(
+        ProblemError, match=r"grid\.aux_loss_weight: architecture 'mynets.py:Reader' needs it"
+    ):
         loading.check_points(loaded(folder, architecture="mynets.py:Reader", grid=BASE))
 
 
@@ -403,7 +405,7 @@ def test_images_that_are_given_beside_it_lie_where_the_program_runs(
     (folder / "copy.npz").write_bytes(images.read_bytes())
     copied = loading.load(given.definition, folder, {"data": "copy.npz"}, remembered)
     assert found.traits.fingerprint == copied.traits.fingerprint == given.traits.fingerprint
-    with pytest.raises(ProblemError, match="its data is .*mine.npz and that given is digits"):
+    with pytest.raises(ProblemError, match=r"its data is .*mine\.npz and that given is digits"):
         loading.load(given.definition, folder, {"data": "digits"}, remembered)
 
 
