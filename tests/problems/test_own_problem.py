@@ -125,7 +125,7 @@ def test_values_that_python_takes_for_equal_stay_different(project: Project, sam
     for rows in (
         pyarrow.parquet.read_table(project.folder / "mine-configurations.parquet").to_pylist(),
         json.loads((project.folder / "mine-configurations.json").read_text()),
-        list(csv.DictReader((project.folder / "mine-configurations.csv").open(encoding="utf-8"))),
+        list(csv.DictReader((project.folder / "mine-configurations.csv").read_text("utf-8").splitlines())),
     ):
         # A column has one type: a parameter of several is there as JSON.
         told = {row["configuration"]: repr(json.loads(row["x"])) for row in rows}
@@ -160,7 +160,9 @@ def test_a_union_of_grids_has_each_point_once_without_what_it_has_not(project: P
     assert sum("depth" in key for key in keys) == 4
     storage = open_storage(project.database)
     try:
-        complete = [t for t in optuna.load_study(study_name="mine", storage=storage).trials if t.values]
+        trials = optuna.load_study(study_name="mine", storage=storage).trials
+        # What a sampler proposes again is answered by the result that there is.
+        complete = [t for t in trials if t.values and not t.user_attrs.get("answered_from_ledger")]
     finally:
         storage.remove_session()
         storage.engine.dispose()
