@@ -17,7 +17,7 @@ def per_cent(fraction: float | None) -> str:
 
 
 def figure(metric: Metric, value: float | None) -> str:
-    """A figure: in per cent, without the sign, where its metric says so; else with four decimals, six places if large."""
+    """A figure: in per cent, without the sign, where its metric says so; else with four decimals, fewer if large."""
     if value is None:
         return DASH
     if metric.percent:

@@ -224,7 +224,9 @@ def test_programs_read_models_trials_and_figures_as_it_shows(
 
     raw = {
         "name": "ws", "problem": "pairs", "metric": "val_loss", "folds": 1,
-        "settings": {"architecture": "ws", "sample_size": 20, "validation_size": 4} | {"train_pairs": 20, "test_pairs": 20},
+        "settings": {
+            "architecture": "ws", "sample_size": 20, "validation_size": 4, "train_pairs": 20, "test_pairs": 20,
+        },
         "grid": {"batch_size": [10], "learning_rate": [1e-3], "weight_decay": [0.0], "hidden_units": [10]},
     }  # fmt: skip
     monkeypatch.chdir(tmp_path)
