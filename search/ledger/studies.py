@@ -148,11 +148,14 @@ def check_same(study: StoredStudy, definition: Definition, traits: Traits | None
         StudyError: naming every difference, with what the study has and what was given.
     """
     held, given = study.definition.results_depend_on, definition.results_depend_on
-    differences = [] if study.definition.grid == definition.grid else _lost_points(study.definition, definition)
+    differences = (
+        [] if study.definition.grid == definition.grid else _lost_points(study.definition, definition)
+    )
     differences += [
         f"{name} is {held.get(name)!r} there and {given.get(name)!r} here"
         for name in sorted(held.keys() | given.keys())
-        if held.get(name) != given.get(name)
+        # As texts, in which 1, 1.0 and true differ.
+        if json.dumps(held.get(name), sort_keys=True) != json.dumps(given.get(name), sort_keys=True)
     ]
     if traits is not None:
         differences += _other_problem(study.traits, traits, changed_files=definition.allow_changed_files)
@@ -180,7 +183,9 @@ def _lost_points(held: Definition, given: Definition) -> list[str]:
     left = [point for point in held.grid.points() if point not in points]
     if not left:
         return []
-    return [f"grid no longer has {len(left)} points, for example {describe(left[0].params)} (a grid only grows)"]
+    return [
+        f"grid no longer has {len(left)} points, for example {describe(left[0].params)} (a grid only grows)"
+    ]
 
 
 def _other_problem(held: Traits, given: Traits, *, changed_files: bool) -> Iterator[str]:
