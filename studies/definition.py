@@ -92,6 +92,18 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same, types included: 1, 1.0 and true are three values."""
+        return type(self) is type(other) and _canonical(self) == _canonical(other)
+
+    def __hash__(self) -> int:
+        """Of what it holds."""
+        return hash(_canonical(self))
+
+
+def _canonical(part: Any) -> str:
+    return json.dumps(part.model_dump(mode="json"), sort_keys=True)
+
 
 class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
     """The categorical space: the combinations of the listed values, of one table or of each of several.
@@ -112,6 +124,14 @@ class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
         if not self.root or not all(self.root):
             raise ValueError("expected at least one parameter with its values")
         return self
+
+    def __eq__(self, other: object) -> bool:
+        """As of every part."""
+        return isinstance(other, Grid) and _canonical(self) == _canonical(other)
+
+    def __hash__(self) -> int:
+        """Of what it holds."""
+        return hash(_canonical(self))
 
     @property
     def choices(self) -> dict[str, tuple[Value, ...]]:

@@ -154,7 +154,8 @@ def check_same(study: StoredStudy, definition: Definition, traits: Traits | None
     differences += [
         f"{name} is {held.get(name)!r} there and {given.get(name)!r} here"
         for name in sorted(held.keys() | given.keys())
-        if held.get(name) != given.get(name)
+        # As texts, in which 1, 1.0 and true differ.
+        if json.dumps(held.get(name), sort_keys=True) != json.dumps(given.get(name), sort_keys=True)
     ]
     if traits is not None:
         differences += _other_problem(study.traits, traits, changed_files=definition.allow_changed_files)

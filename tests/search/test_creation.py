@@ -172,6 +172,24 @@ def test_another_version_of_the_problem_is_refused(
         create_study(database, other, storage)
 
 
+def test_a_setting_of_another_type_is_another_setting(database: Database, storage: TrialStorage) -> None:
+    grid = {"x": [1]}
+    create_study(database, tiny.anything(grid=grid, settings={"a": 1, "b": {"c": 1, "d": 2}}), storage)
+    for other, message in (
+        ({"a": 1.0, "b": {"c": 1, "d": 2}}, "settings.a is 1 there and 1.0 here"),
+        (
+            {"a": 1, "b": {"c": True, "d": 2}},
+            "settings.b is {'c': 1, 'd': 2} there and {'c': True, 'd': 2} here",
+        ),
+    ):
+        with pytest.raises(StudyError, match=message):
+            create_study(database, tiny.anything(grid=grid, settings=other), storage)
+    again = create_study(
+        database, tiny.anything(grid=grid, settings={"b": {"d": 2, "c": 1}, "a": 1}), storage
+    )
+    assert (again.created, again.laid_out) == (False, 0)
+
+
 def test_a_metric_that_is_better_the_other_way_round_is_refused(
     database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:

@@ -121,7 +121,7 @@ def test_the_row_is_named(folder: Path) -> None:
     assert "row id=1, key='batch_size=10 learning_rate=" in complaint
     change(folder, "update pairsearch_configurations set value = 0.5 where state = 'finished'")
     change(folder, "update pairsearch_runs set figures = 'high' where id = 2")
-    assert "row id=2 of table pairsearch_runs" in programs.run(folder, "best", "tiny").complaint
+    assert "row id=2, key='batch_size=10 learning_rate=" in programs.run(folder, "best", "tiny").complaint
     change(folder, "update pairsearch_runs set figures = '{}' where id = 2")
     change(folder, "update pairsearch_curves set points = 'high' where run_id = 2 and figure = 'val_loss'")
     complaint = programs.run(folder, "export", "tiny").complaint

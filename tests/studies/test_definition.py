@@ -242,6 +242,16 @@ def test_one_and_one_point_nought_and_true_and_their_texts_are_distinct_values()
     assert len({point.key for point in grid.configurations()}) == len(grid) == len(values)
 
 
+def test_definitions_are_equal_only_where_the_types_of_values_are() -> None:
+    grids = [definition(grid={"x": [value], "y": [1]}) for value in (1, 1.0, True, "1")]
+    settings = [definition(settings={"x": value, "y": 1}) for value in (1, 1.0, True, "1")]
+    for several in (grids, settings):
+        assert [one == other for one in several for other in several].count(True) == len(several)
+    assert definition(settings={"y": 1, "x": 1}) == settings[0]
+    assert [one.grid == grids[0].grid for one in grids] == [True, False, False, False]
+    assert hash(definition(grid={"x": [1], "y": [1]}).grid) == hash(grids[0].grid)
+
+
 def test_minus_zero_is_zero() -> None:
     plain, signed = (definition(grid={"decay": [zero, 0.1]}) for zero in (0.0, -0.0))
     assert repr(signed) == repr(plain)
