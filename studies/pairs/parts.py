@@ -42,9 +42,8 @@ class Names:
         Args:
             given: how many it is given by their place.
         """
-        if (
-            isinstance(made, type) and made.__init__ is nn.Module.__init__
-        ):  # which takes none, but does not say so
+        # Which takes none, but does not say so.
+        if isinstance(made, type) and inspect.getattr_static(made, "__init__") is nn.Module.__init__:
             return cls((), ())
         try:
             parameters = list(inspect.signature(made).parameters.values())
@@ -143,9 +142,7 @@ class Architecture:
                 # Shapes alone need neither time nor memory.
                 with torch.device("meta"):
                     return answered()
-            except (
-                Exception
-            ):  # some do what only numbers can do; what is wrong with the others is said once more
+            except Exception:  # some do what only numbers can do; what is wrong with others is said once more
                 return answered()
 
     def _fault(self, module: nn.Module, output: Any) -> str:
@@ -153,7 +150,7 @@ class Architecture:
         if not any(value.requires_grad for value in module.parameters()):
             return "the module has no parameters to train"
         main, digits = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
-        expected = {"logits": (main, (LOOKED_AT, 2))}
+        expected: dict[str, tuple[Any, tuple[int, ...]]] = {"logits": (main, (LOOKED_AT, 2))}
         if digits is not None or self.uses_aux_loss:
             expected["digit logits"] = (digits, (LOOKED_AT, 2, nets.DIGITS))
         for what, (found, shape) in expected.items():
