@@ -20,6 +20,7 @@ from pyarrow import parquet
 from sqlalchemy import update
 
 from pairsearch.data.sources import Source, load
+from pairsearch.models.training import TRAINING_VERSION
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.errors import InputError, StudyError
@@ -35,7 +36,6 @@ from pairsearch.search.measure.published.writing import write
 from pairsearch.search.workers.objective import CrossValidation, Progress
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
-from pairsearch.studies.pairs.problem import Pairs
 from pairsearch.studies.problem import Metric, Traits
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -179,7 +179,7 @@ def test_columns_carry_units_and_files_their_provenance(published: Path) -> None
         ]
         facts = {name.decode(): value.decode() for name, value in schema.metadata.items()}
         assert facts["data"] == f"digits {load('digits').fingerprint}"
-        assert json.loads(facts["problems"])["tiny"]["version"] == Pairs.version
+        assert json.loads(facts["problems"])["tiny"]["version"] == TRAINING_VERSION
         known = json.loads(facts["provenance"])
         assert known["processors"] == [rows_of(published, "rounds")[0]["processor"]]
         assert "torch" in known["versions"][0]
@@ -277,8 +277,10 @@ def test_other_data_versions_and_definitions_are_refused(
     def change_problem(**changes: object) -> None:
         change_metadata(published, problems=json.dumps({"tiny": held | changes, "other": held}))
 
-    change_problem(version=Pairs.version + 1)
-    with pytest.raises(InputError, match=f"the version of problem pairs is {Pairs.version + 1} there and "):
+    change_problem(version=TRAINING_VERSION + 1)
+    with pytest.raises(
+        InputError, match=f"the version of problem pairs is {TRAINING_VERSION + 1} there and "
+    ):
         list(checking.check(published, {}, 1, seed=1))
     change_problem(fingerprint="0123")
     with pytest.raises(InputError, match="their data are digits 0123 and those here are digits "):
