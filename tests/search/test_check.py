@@ -46,10 +46,11 @@ def test_it_holds_a_study_to_the_promise_and_stores_nothing(tmp_path: Path) -> N
     ended = programs.run(tmp_path, "check", "tiny.toml", "--data", "digits", "--points", "2", "--json")
     assert (ended.code, ended.err) == (0, "")
     found = {finding["check"]: finding for finding in json.loads(ended.out)}
-    assert list(found) == ["definition", "training", "same bits", "time", "memory", "database"]
+    assert list(found) == ["definition", "training", "same bits", "contract", "time", "memory", "database"]
     data = f"digits {tiny.loaded().traits.fingerprint[:12]}"
     assert found["definition"]["finding"] == f"8 configurations, 2 folds, 2 epochs, data {data}"
     assert found["same bits"]["good"]
+    assert found["contract"]["good"]
     assert "from 2 points and 2 of 2 epochs" in found["time"]["finding"]
     assert found["database"]["finding"] == "some 0.0 MB when all is done"
     assert list(tmp_path.glob("*.db*")) == []
