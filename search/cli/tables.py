@@ -94,7 +94,7 @@ def failure_lines(progress: Progress) -> list[str]:
         return []
     return [
         f"{progress.study}: coverage {progress.covered}/{progress.total}, {len(progress.failures)} failed "
-        f"(`pairsearch retry {progress.study}` lays them out again):",
+        f"(`pairsearch retry {progress.study}` has them tried again):",
         *(f"  {key}: {reason}" for key, reason in progress.failures.items()),
     ]
 

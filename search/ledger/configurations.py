@@ -80,7 +80,7 @@ class Ledger:
         self.study_id = study_id
         self.lease_seconds = lease_seconds
 
-    def lay_out(self, connection: Connection, grid: Sequence[Configuration]) -> int:
+    def insert(self, connection: Connection, grid: Sequence[Configuration]) -> int:
         """Add a pending row for each configuration that has none, in the given order; returns how many.
 
         Runs inside the caller's transaction, under the creation lock.

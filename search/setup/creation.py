@@ -34,7 +34,7 @@ class Creation:
 
     study: StoredStudy
     created: bool
-    laid_out: int
+    inserted: int
     """Configurations added to the ledger; 0 where all were there."""
     restored: int = 0
     """Trials of Optuna's that somebody had deleted."""
@@ -54,7 +54,7 @@ def create_study(database: Database, loaded: Loaded, storage: TrialStorage | Non
     if known is not None:
         _check_same(database, known, loaded)
         if known.definition == definition and known.traits == loaded.traits and mirrored(database, known):
-            return Creation(known, created=False, laid_out=0)
+            return Creation(known, created=False, inserted=0)
     check_trainable(loaded)
     with database.creation_lock():
         return _create(database, loaded, storage)
@@ -104,8 +104,8 @@ def _create(database: Database, loaded: Loaded, storage: TrialStorage | None) ->
                 describe_study(opened, optuna_study_id, definition, traits)
             with database.write() as connection:
                 study = insert_study(connection, definition, traits, optuna_study_id)
-                added = Ledger(database, study.id).lay_out(connection, layout_order(definition))
-            return Creation(study, created=True, laid_out=added)
+                added = Ledger(database, study.id).insert(connection, layout_order(definition))
+            return Creation(study, created=True, inserted=added)
         _check_same(database, known, loaded)
         restored = 0
         if not mirrored(database, known):
@@ -118,7 +118,7 @@ def _create(database: Database, loaded: Loaded, storage: TrialStorage | None) ->
         with database.write() as connection:
             extend_choices(connection, known, choices)
             update_study(connection, known, definition, traits, choices)
-            added = Ledger(database, known.id).lay_out(connection, layout_order(definition))
+            added = Ledger(database, known.id).insert(connection, layout_order(definition))
         return Creation(get_study(database, definition.name), False, added, restored)
     finally:
         if storage is None:

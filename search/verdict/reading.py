@@ -76,7 +76,7 @@ class Figures:
 
     study: StoredStudy
     rows: Sequence[Row]
-    """Configurations in any state, by value, then as laid out."""
+    """Configurations in any state, by value, then in the order of claims."""
     configurations: Mapping[str, Configuration]
     """Of the rows, by key."""
     values: FloatArray | None

@@ -91,7 +91,7 @@ def test_running_again_finds_nothing_to_do(searched: Path) -> None:
     again = programs.run(searched, "run", "tiny.toml", *DIGITS)
     assert (again.code, again.err) == (0, "")
     created = programs.run(searched, "create", "tiny.toml", *DIGITS)
-    assert created.out == "tiny: was there, 0 configurations laid out\n"
+    assert created.out == "tiny: was there, 0 configurations inserted\n"
 
 
 def test_evaluate_resumes_and_never_repeats_a_finished_round(searched: Path) -> None:

@@ -49,7 +49,7 @@ def test_creating_again_changes_nothing(
 ) -> None:
     before = tiny.rows(database, "configurations", rest="order by id")
     again = create_study(database, tiny.loaded(source=digits_source), storage)
-    assert (again.created, again.laid_out, again.study) == (False, 0, study)
+    assert (again.created, again.inserted, again.study) == (False, 0, study)
     assert tiny.rows(database, "configurations", rest="order by id") == before
     assert storage.get_all_studies()[0].study_name == "tiny"
 
@@ -60,7 +60,7 @@ def test_a_study_that_was_half_created_is_completed(
     """The process died between Optuna's study and ours."""
     storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "tiny")
     made = create_study(database, tiny.loaded(source=digits_source), storage)
-    assert (made.created, made.laid_out) == (True, 8)
+    assert (made.created, made.inserted) == (True, 8)
     assert len(storage.get_all_studies()) == 1
 
 
@@ -91,7 +91,7 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
     before = tiny.rows(database, "configurations", rest="order by id")
     larger = tiny.definition(grid=GRID | {"batch_size": [1, 10, 25], "weight_decay": [0.0, 0.01, 0.1]})
     made = create_study(database, tiny.loaded(larger, digits_source), storage)
-    assert (made.created, made.laid_out) == (False, 18 - 8)
+    assert (made.created, made.inserted) == (False, 18 - 8)
     assert tiny.rows(database, "configurations", rest="order by id limit 8") == before
 
     objective = tiny.Answering()
@@ -149,7 +149,7 @@ def test_what_does_not_change_results_is_kept_as_the_latest_definition(
 ) -> None:
     changed = tiny.definition(title="Another title", sampler="random")
     made = create_study(database, tiny.loaded(changed, digits_source), storage)
-    assert (made.laid_out, made.study.definition) == (0, changed)
+    assert (made.inserted, made.study.definition) == (0, changed)
     assert made.study.id == study.id
 
 
@@ -187,7 +187,7 @@ def test_a_setting_of_another_type_is_another_setting(database: Database, storag
     again = create_study(
         database, tiny.anything(grid=grid, settings={"b": {"d": 2, "c": 1}, "a": 1}), storage
     )
-    assert (again.created, again.laid_out) == (False, 0)
+    assert (again.created, again.inserted) == (False, 0)
 
 
 def test_a_metric_that_is_better_the_other_way_round_is_refused(
@@ -269,7 +269,7 @@ def test_a_union_of_grids_grows_by_its_new_points(
     study = create_study(database, small, storage).study
     make_worker(tiny.Answering(answer), study).run()
     made = create_study(database, larger, storage)
-    assert (made.laid_out, made.study.definition) == (added, larger.definition)
+    assert (made.inserted, made.study.definition) == (added, larger.definition)
     assert make_worker(tiny.Answering(answer), made.study).run() == Tally(finished=added)
     storage.remove_session()
     points = {point.key: point for point in larger.definition.grid.configurations()}
@@ -319,7 +319,7 @@ def test_a_grid_may_grow_while_a_worker_is_at_work(
     worker = make_worker(tiny.Answering(), make_study(sampler=sampler))
     worker.run(max_trials=2)
     larger = tiny.definition(sampler=sampler, grid=GRID | {"learning_rate": [1e-4, 1e-3, 1e-2]})
-    assert create_study(database, tiny.loaded(larger, digits_source), storage).laid_out == 4
+    assert create_study(database, tiny.loaded(larger, digits_source), storage).inserted == 4
     assert worker.run() == Tally(finished=12)
     trials = storage.get_all_trials(worker.study.optuna_study_id)
     assert len({repr(trial.distributions["learning_rate"]) for trial in trials}) == 1

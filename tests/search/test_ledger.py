@@ -25,14 +25,14 @@ def test_every_configuration_is_laid_out_once(database: Database, study: StoredS
         configuration.key for configuration in order
     ]
     with database.write() as connection:
-        assert ledger.lay_out(connection, order) == 0
+        assert ledger.insert(connection, order) == 0
     assert len(tiny.rows(database, "configurations")) == len(order) == 8
 
 
 def test_laying_out_more_appends_the_new_ones(database: Database, study: StoredStudy, ledger: Ledger) -> None:
     before = tiny.rows(database, "configurations", "key, rank", "order by rank")
     with database.write() as connection:
-        assert ledger.lay_out(connection, [OTHER, *layout_order(study.definition)]) == 1
+        assert ledger.insert(connection, [OTHER, *layout_order(study.definition)]) == 1
     assert tiny.rows(database, "configurations", "key, rank", "order by rank") == [*before, (OTHER.key, 8)]
 
 

@@ -172,7 +172,7 @@ def test_create_and_status_notice_it_and_say_so(tmp_path: Path, database_url: st
     assert programs.run(tmp_path, *made).code == 0
     optunas = optuna.storages.RDBStorage(database_url.replace("postgresql://", "postgresql+psycopg://"))
     for command, stream, words in (
-        (made, "out", "tiny: was there, 0 configurations laid out"),
+        (made, "out", "tiny: was there, 0 configurations inserted"),
         (("status", "tiny", *options), "err", "note: tiny: somebody had deleted"),
         (("worker", "tiny.toml", "--max-trials", "1", *options), "out", "worker ends: 1 finished"),
     ):
@@ -286,7 +286,7 @@ def test_a_grid_that_grows_after_its_study_was_deleted(
     optuna.create_study(study_name="other", storage=storage)
     larger = tiny.loaded(source=digits_source, grid=tiny.RAW["grid"] | {"batch_size": [1, 10, 25]})
     made = create_study(database, larger, storage)
-    assert (made.laid_out, made.restored) == (4, 8)
+    assert (made.inserted, made.restored) == (4, 8)
     assert make_worker(tiny.Answering(), made.study).run() == Tally(finished=4)
     assert len(facts(storage)) == 11
     found = find_study(database, "tiny")

@@ -52,7 +52,7 @@ def create(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Create studies and lay out their grids; run again, it changes nothing more."""
+    """Create studies and insert their grids; run again, it changes nothing more."""
     from pairsearch.search.setup import opening
 
     say = teller(error=as_json, quiet=quiet)
@@ -61,14 +61,14 @@ def create(
     for creation in creations:
         what = "created" if creation.created else "was there"
         restored = f", {creation.restored} trials of Optuna's restored" if creation.restored else ""
-        say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out{restored}")
+        say(f"{creation.study.name}: {what}, {creation.inserted} configurations inserted{restored}")
     if as_json:
         print_json(
             [
                 {
                     "study": made.study.name,
                     "created": made.created,
-                    "laid_out": made.laid_out,
+                    "inserted": made.inserted,
                     "restored": made.restored,
                 }
                 for made in creations
@@ -187,7 +187,7 @@ def run(
 
 
 def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:
-    """Lay out again what failed: workers then try it as if for the first time."""
+    """Have what failed tried again, as if for the first time."""
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.ledger.configurations import Ledger
     from pairsearch.search.ledger.studies import stored_study
@@ -195,7 +195,7 @@ def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:
     database = open_database(storage)
     for found in [stored_study(database, name) for name in study]:
         keys = Ledger(database, found.id).retry()
-        say(f"{found.name}: {len(keys)} failed configurations laid out again")
+        say(f"{found.name}: {len(keys)} failed configurations to be tried again")
 
 
 def reproduce(
