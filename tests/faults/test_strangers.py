@@ -10,8 +10,8 @@ import promise
 import pytest
 import tiny
 
+from pairsearch.models.training import TRAINING_VERSION
 from pairsearch.search.database.connection import open_database
-from pairsearch.studies.pairs.problem import Pairs
 
 
 @pytest.fixture
@@ -46,5 +46,5 @@ def test_one_with_another_definition(study: Path, database_url: str, tmp_path: P
 
 def test_one_with_another_version_of_the_problem(study: Path, database_url: str, tmp_path: Path) -> None:
     other = promise.work(tmp_path / "other", database_url, study, prepare=breaking.of_another_version)
-    named = f"its problem's version is {Pairs.version}, that of the problem here {Pairs.version + 1}"
+    named = f"its problem's version is {TRAINING_VERSION}, that of the problem here {TRAINING_VERSION + 1}"
     assert named in other.complaint

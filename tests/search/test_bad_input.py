@@ -179,7 +179,7 @@ def test_data_that_cannot_be_had_are_an_error(folder: Path) -> None:
     ended = programs.run(folder, "create", "new.toml", "--data", "mnist", "--data-dir", "root")
     assert "MNIST could not be downloaded to root" in ended.complaint
     ended = programs.run(folder, "create", "new.toml", "--data", "cifar")
-    assert "expected one of mnist, digits, auto" in ended.complaint
+    assert "data: 'cifar' given; expected one of mnist, digits, " in ended.complaint
 
 
 def test_evaluating_a_study_with_nothing_finished_is_refused(folder: Path) -> None:

@@ -23,7 +23,7 @@ from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.search.errors import StudyError
 from pairsearch.search.ledger.studies import find_study, list_studies
 
-PACKAGES = ("data", "models", "studies", "search")
+PACKAGES = ("data", "jit", "models", "studies", "search")
 ESCAPES = "\x1b[31m\x1b]0;title\x07\x9b1m\u202e\r[bold red]:boom:[/] {0} %s"
 DIGITS = ("--data", "digits")
 TRAITS = tiny.loaded().traits.to_json()

@@ -17,7 +17,7 @@ from pairsearch.search.ledger.studies import StoredStudy, layout_order
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import read_best
-from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
 
@@ -198,7 +198,7 @@ class NoticesItsLoss(tiny.Answering):
         return super().__call__(configuration, progress)
 
     def is_told(self, progress: Progress) -> bool:
-        self.told = progress(1, 0.5)
+        self.told = progress(Step(1, 0.5, 1, 2, "epochs"))
         return self.told is not None
 
 

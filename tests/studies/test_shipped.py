@@ -1,4 +1,4 @@
-"""The four shipped studies are the paper's: grids, protocol, Table 1, parameter counts."""
+"""The paper's four studies are shipped as it has them: grids, protocol, Table 1, parameter counts; and an example."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import Any
 import pytest
 import tiny
 
+from pairsearch.search.cli.reproduce import study_names
 from pairsearch.search.setup.creation import check_trainable
 from pairsearch.studies.definition import Definition, parse, read, shipped
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.loading import check_points
 
-STUDIES = {name: read(path) for name, path in shipped().items()}
+STUDIES = {name: read(shipped()[name]) for name in study_names()}
 
 
 @pytest.fixture(params=STUDIES)
 def study(request: pytest.FixtureRequest) -> Definition:
-    """Each shipped study in turn."""
+    """Each study of the paper in turn."""
     return STUDIES[request.param]
 
 
 def test_there_are_the_paper_s_four_in_its_order() -> None:
     assert list(STUDIES) == ["b1", "b2", "ws", "wsal"]
     assert [study.name for study in STUDIES.values()] == list(STUDIES)
+    assert set(shipped()) - set(STUDIES) == {"svm-digits"}
 
 
 @pytest.mark.parametrize(("name", "size"), [("b1", 64), ("b2", 192), ("ws", 192), ("wsal", 960)])
