@@ -13,12 +13,11 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 RUN pip install --index-url "$TORCH_INDEX" "$TORCH" "$TORCHVISION"
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE __init__.py __main__.py py.typed ./
-COPY data data
-COPY models models
-COPY search search
-COPY studies studies
-RUN pip install ".[dashboard]"
+# What .dockerignore lets in: a checkout, or the wheel that `pairsearch deploy` wrote beside this file.
+COPY . .
+# What a problem of your own imports, separated by spaces: pandas lightgbm==4.6.0
+ARG PACKAGES=""
+RUN set -- ./pairsearch-*.whl && if [ ! -e "$1" ]; then set -- .; fi && pip install "$1[dashboard]" $PACKAGES
 
 FROM python:${PYTHON}-slim
 COPY --from=build /opt/venv /opt/venv

@@ -43,7 +43,7 @@ audit: venv ## known weaknesses of what is installed, by pip-audit; needs the ne
 
 bench: venv ## measure the training core, whole trials and the service; writes bench.json
 	$(BIN)/python -m pairsearch.models.bench
-	$(BIN)/python -m pairsearch.search.measure.grid
+	$(BIN)/python -m pairsearch.studies.pairs.core_hours
 	$(BIN)/python -m pairsearch.search.measure.service
 
 clean: ## remove the environment and what tools left

@@ -8,21 +8,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pairsearch.data.errors import DataError
     from pairsearch.search.errors import PairsearchError as Error
-    from pairsearch.search.interface import Study, create, list_studies, open
+    from pairsearch.search.interface import Study, check, check_contract, create, list_studies, open
     from pairsearch.studies.errors import DefinitionError
+    from pairsearch.studies.model_card import read_card
+    from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, Stopped
 
-__all__ = ["DataError", "DefinitionError", "Error", "Study", "create", "list_studies", "open"]
+__all__ = [
+    "DefinitionError",
+    "Error",
+    "Metric",
+    "OneByOne",
+    "Problem",
+    "Run",
+    "Stopped",
+    "Study",
+    "check",
+    "check_contract",
+    "create",
+    "list_studies",
+    "open",
+    "read_card",
+]
 
 _PLACES = {
-    "DataError": ("pairsearch.data.errors", "DataError"),
     "DefinitionError": ("pairsearch.studies.errors", "DefinitionError"),
     "Error": ("pairsearch.search.errors", "PairsearchError"),
     "Study": ("pairsearch.search.interface", "Study"),
+    "Metric": ("pairsearch.studies.problem", "Metric"),
+    "OneByOne": ("pairsearch.studies.problem", "OneByOne"),
+    "Problem": ("pairsearch.studies.problem", "Problem"),
+    "Run": ("pairsearch.studies.problem", "Run"),
+    "Stopped": ("pairsearch.studies.problem", "Stopped"),
+    "check": ("pairsearch.search.interface", "check"),
+    "check_contract": ("pairsearch.search.interface", "check_contract"),
     "create": ("pairsearch.search.interface", "create"),
     "list_studies": ("pairsearch.search.interface", "list_studies"),
     "open": ("pairsearch.search.interface", "open"),
+    "read_card": ("pairsearch.studies.model_card", "read_card"),
 }
 
 

@@ -6,8 +6,9 @@ import gzip
 import hashlib
 import shutil
 import socket
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -44,6 +45,9 @@ RAW_FILES: dict[str, RawFile] = {
     "t10k-images-idx3-ubyte": RawFile(7_840_016, "2646ac647ad5339dbf082846283269ea"),
     "t10k-labels-idx1-ubyte": RawFile(10_008, "27ae3e4e09519cfbb04c329615203637"),
 }
+
+# What a damaged archive or file makes the readers raise.
+FAULTS = (OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile)
 
 # What precedes the bytes of images and of labels: a magic number and the shape, four bytes each.
 IMAGES_HEADER, LABELS_HEADER = 16, 8
@@ -124,12 +128,57 @@ def missing(root: Path) -> list[str]:
 
 
 def download(root: Path) -> bool:
-    """Fetch what is missing of MNIST into `root`, with torchvision's progress bar on standard error.
+    """Fetch what is missing of MNIST into `root`, with torchvision's progress bar on standard error (`fetch_once`).
 
-    torchvision downloads into a staging folder beside `MNIST/`; only when all four files pass `verify` there
-    are they renamed into place, so a file in place is always whole. Files that were there already stay. By a
-    lock in `root`, one process downloads while the others wait for it. A download that fails leaves nothing behind,
-    neither the lock nor folders made for it.
+    Returns:
+        whether this call downloaded.
+
+    Raises:
+        DownloadError: no mirror delivered, or `root` cannot be written.
+    """
+
+    def fetch(staging: Path) -> None:
+        # It brings detection models and a compiler with it, two seconds and 150 MB: for a download alone.
+        import torchvision  # noqa: PLC0415
+
+        torchvision.datasets.MNIST(staging, download=True)
+        verify(staging)
+
+    return fetch_once(
+        root,
+        title="MNIST",
+        name="mnist",
+        folder=_raw_folder,
+        missing=lambda: missing(root),
+        fetch=fetch,
+        instead=f"put the four raw files into {_raw_folder(root)}",
+    )
+
+
+def fetch_once(
+    root: Path,
+    *,
+    title: str,
+    name: str,
+    folder: Callable[[Path], Path],
+    missing: Callable[[], list[str]],
+    fetch: Callable[[Path], None],
+    instead: str,
+) -> bool:
+    """Put what is missing of a data set into a torchvision root.
+
+    It is fetched into a staging folder beside the set's own; only when all files pass their verification there are they
+    renamed into place, so a file in place is always whole. Files that were there already stay. By a lock in `root`, one
+    process downloads while the others wait for it. A download that fails leaves nothing behind, neither the lock nor
+    folders made for it.
+
+    Args:
+        root: the torchvision root.
+        title, name: of the set, for people and for the files' names.
+        folder: where its files are under a root.
+        missing: names of the files that are not there.
+        fetch: fetches the set into an empty root and verifies it.
+        instead: what to do where nothing can be downloaded.
 
     Returns:
         whether this call downloaded: False where nothing was missing once the lock was held.
@@ -137,48 +186,49 @@ def download(root: Path) -> bool:
     Raises:
         DownloadError: no mirror delivered, or `root` cannot be written.
     """
-    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    made = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = root / ".mnist.lock"
+        lock = root / f".{name}.lock"
         with FileLock(lock):
             try:
-                absent = missing(root)
+                absent = missing()
                 if absent:
-                    _fetch(root, absent)
+                    _stage(root, root / f".{name}-download", absent, folder, fetch)
                 return bool(absent)
             except BaseException:
                 # While it is held: who waits for it sees that the file is gone, and makes a new one.
                 with suppress(OSError):
                     lock.unlink()
                 raise
-    except (CorruptDataError, HTTPException, RuntimeError, OSError, EOFError, zlib.error) as error:
+    except (CorruptDataError, MissingDataError, HTTPException, RuntimeError, *FAULTS) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DownloadError(
-            f"MNIST could not be downloaded to {root} ({reason}); check the network and the folder, "
-            f"or put the four raw files into {_raw_folder(root)}, or use the digits source"
+            f"{title} could not be downloaded to {root} ({reason}); check the network and the folder, or {instead}, "
+            "or use the digits source"
         ) from error
     finally:
         # What is empty was made in vain; `rmdir` leaves the others alone.
-        for folder in made:
+        for path in made:
             with suppress(OSError):
-                folder.rmdir()
+                path.rmdir()
 
 
-def _fetch(root: Path, absent: list[str]) -> None:
-    # It brings detection models and a compiler with it, two seconds and 150 MB: for a download alone.
-    import torchvision  # noqa: PLC0415
-
-    staging = root / ".mnist-download"
+def _stage(
+    root: Path,
+    staging: Path,
+    absent: list[str],
+    folder: Callable[[Path], Path],
+    fetch: Callable[[Path], None],
+) -> None:
     # Whoever holds the lock may clear it: what is here was left by a process that was killed.
     shutil.rmtree(staging, ignore_errors=True)
     try:
         with _stall_timeout(STALL_SECONDS):
-            torchvision.datasets.MNIST(staging, download=True)
-        verify(staging)
-        _raw_folder(root).mkdir(parents=True, exist_ok=True)
+            fetch(staging)
+        folder(root).mkdir(parents=True, exist_ok=True)
         for name in absent:
-            (_raw_folder(staging) / name).replace(_raw_folder(root) / name)
+            (folder(staging) / name).replace(folder(root) / name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -15,27 +17,33 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import platformdirs
 
-from pairsearch.data import mnist
-from pairsearch.data.errors import DataError, MissingDataError
+from pairsearch.data import mnist, relatives
+from pairsearch.data.errors import CorruptDataError, DataError, MissingDataError
+from pairsearch.data.splits import hold_out
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Split = Literal["train", "test"]
 
-KINDS = ("mnist", "digits")
-"""What `load` takes; `resolve` takes `auto` too."""
+KINDS = ("mnist", "digits", *relatives.RELATIVES)
+"""What `load` takes, beside a file of arrays; `resolve` takes `auto` too."""
+ARRAYS = ".npz"
+"""How the name of a file of arrays ends."""
 
 DIGITS_TEST_IMAGES = 500
 DIGITS_SPLIT_SEED = 0
+ARRAYS_SPLIT_SEED = 0
+ARRAYS_TEST_SHARE = 5
+"""One image in so many is for testing, where a file of arrays is not split."""
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Labelled grey images of the digits 0 to 9, in a training and a test split.
+    """Labelled grey images of the digits 0 to 9, or of other ten classes, in a training and a test split.
 
     Args:
-        name: `mnist` or `digits`; it appears in messages and in the fingerprint.
+        name: one of `KINDS`, which is in the fingerprint too, or a file of arrays; it appears in messages.
         train_images: (N, 28, 28) or (N, 14, 14) uint8, intensities 0 to 255.
         train_labels: (N,) int64, 0 to 9.
         test_images: (M, h, w) uint8, of the same height and width.
@@ -128,16 +136,19 @@ def load(kind: str, root: Path | None = None, *, download: bool = True) -> Sourc
     """Load a source.
 
     Args:
-        kind: `mnist`, which torchvision downloads, or `digits`, scikit-learn's bundled 1,797 images.
-        root: for `mnist`, the folder that holds `MNIST/raw`; None is `default_root()`.
-        download: whether `mnist` may be fetched into `root` where files are missing.
+        kind: `mnist` or a relative of its (`relatives.RELATIVES`), which torchvision downloads; `digits`,
+            scikit-learn's bundled 1,797 images; or the path of an `.npz` file (`_of_arrays`).
+        root: the folder that holds `MNIST/raw` and the like; None is `default_root()`.
+        download: whether files that are missing may be fetched into `root`.
 
     Raises:
-        DataError: an unknown kind.
+        DataError: an unknown kind, or a file without the right arrays.
         MissingDataError: a file is missing and `download` is False; `DownloadError` where fetching it failed.
         CorruptDataError: a file is truncated, unreadable, or has a wrong checksum; it is not replaced.
     """
-    return resolve(_known(kind, KINDS), root, download=download)[0]
+    if not kind.endswith(ARRAYS):
+        _known(kind, KINDS)
+    return resolve(kind, root, download=download)[0]
 
 
 def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tuple[Source, str]:
@@ -149,6 +160,8 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
     Returns:
         the source, and one line to print first.
     """
+    if kind.endswith(ARRAYS):
+        return _of_arrays(Path(kind)), f"{kind}: asked for"
     _known(kind, (*KINDS, "auto"))
     if kind == "digits":
         return _digits(), "digits: asked for; scikit-learn's bundled images, resized to 14×14"
@@ -159,10 +172,12 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
                 f"data folder {root}: there is no folder {root.absolute().parent}: expected one"
             )
         root = default_root() if root is None else root
+        if kind in relatives.RELATIVES:
+            return _relative(kind, root, download=download)
         fetched = download and bool(mnist.missing(root)) and mnist.download(root)
         tensors = mnist.read(root)
     except MissingDataError as error:
-        if kind == "mnist":
+        if kind != "auto":
             raise
         return _digits(), f"digits: chosen because MNIST is not at hand: {error}"
     chosen = "asked for" if kind == "mnist" else "chosen because it is at hand"
@@ -172,8 +187,88 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
 
 def _known(kind: str, kinds: tuple[str, ...]) -> str:
     if kind not in kinds:
-        raise DataError(f"data: {kind!r} given; expected one of {', '.join(kinds)}")
+        raise DataError(
+            f"data: {kind!r} given; expected one of {', '.join(kinds)}, or a file that ends in {ARRAYS}"
+        )
     return kind
+
+
+def _relative(kind: str, root: Path, *, download: bool) -> tuple[Source, str]:
+    fetched = download and bool(relatives.missing(root, kind)) and relatives.download(root, kind)
+    source = Source.of(kind, *relatives.read(root, kind), repeats=False)
+    return source, f"{kind}: asked for; {'downloaded to' if fetched else 'read from'} {root}"
+
+
+def _of_arrays(path: Path) -> Source:
+    """The images of an `.npz` file: train_images, train_labels, test_images and test_labels, or images and labels.
+
+    The latter are split at random by a fixed seed. The fingerprint is over the arrays, wherever the file lies and
+    whatever its name is.
+    """
+    import torch  # noqa: PLC0415
+
+    arrays = _arrays(path)
+    roles = ("train_images", "train_labels", "test_images", "test_labels")
+    if arrays.keys() >= {"images", "labels"} and not arrays.keys() & set(roles):
+        images, labels = _checked(path, arrays, "images", "labels")
+        if len(images) < 2:
+            raise DataError(
+                f"{path}: images: {len(images)} given; expected at least 2, for training and for testing"
+            )
+        train, test = hold_out(len(images), -(-len(images) // ARRAYS_TEST_SHARE), ARRAYS_SPLIT_SEED)
+        parts = (images[train], labels[train], images[test], labels[test])
+    elif arrays.keys() >= set(roles):
+        parts = (*_checked(path, arrays, *roles[:2]), *_checked(path, arrays, *roles[2:]))
+    else:
+        raise DataError(
+            f"{path}: it has {', '.join(arrays) or 'no arrays'}; expected {', '.join(roles)}, or images and labels"
+        )
+    tensors = tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+    try:
+        one, two, three, four = tensors
+        return Source(
+            path.name, one, two, three, four, fingerprint=fingerprint("npz", *tensors), repeats=True
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise MissingDataError(f"{path}: {'it is no file' if path.exists() else 'there is no such file'}")
+    try:
+        # Pickled objects could run anything, and are refused.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise CorruptDataError(
+            f"{path}: no .npz file of plain arrays ({' '.join(str(error).split())})"
+        ) from None
+
+
+def _checked(
+    path: Path, arrays: dict[str, np.ndarray], images: str, labels: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels, of which `Source` checks the rest."""
+    pictures, classes = arrays[images], arrays[labels]
+    if pictures.dtype != np.uint8 or pictures.ndim != 3 or pictures.shape[1:] not in {(28, 28), (14, 14)}:
+        raise DataError(
+            f"{path}: {images}: {pictures.dtype} {pictures.shape} given; expected uint8 (N, 28, 28) or (N, 14, 14)"
+        )
+    if classes.dtype.kind not in "iu" or classes.shape != pictures.shape[:1]:
+        raise DataError(
+            f"{path}: {labels}: {classes.dtype} {classes.shape} given; expected {len(pictures)} integers 0 to 9, one "
+            "for each image"
+        )
+    return pictures, classes.astype(np.int64)
 
 
 def _digits() -> Source:

@@ -2,6 +2,8 @@
 
 Works for every architecture and optimiser of the registries, because it derives from the plain module
 (through `torch.func`) all that it needs. It runs on the CPU too, where `models.single` is faster for most.
+Other modules may draw numbers, keep running means or read values while they train, which neither `vmap` nor a captured
+graph can do: they train one at a time (`models.single`).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses, wrong_answers
-from pairsearch.models.nets import Architecture, build_seeded
+from pairsearch.models.nets import build_seeded, uses_aux_loss
 from pairsearch.models.optim import optimiser
 from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
@@ -45,17 +47,24 @@ class _StackedPairs:
         )
 
 
+def stackable(job: TrainingJob) -> bool:
+    """Whether the models of a job can be stacked: those of registered architectures with registered optimisers."""
+    return isinstance(job.architecture, str) and isinstance(job.optimiser, str)
+
+
 class Stack:
     """K models side by side while they train."""
 
     def __init__(self, job: TrainingJob, members: Sequence[Member], device: torch.device) -> None:
-        self._rule = optimiser(job.optimiser)
-        modules = [build_seeded(job.architecture, job.hidden_units, member.init_seed) for member in members]
+        if not stackable(job):
+            raise ValueError("only registered architectures and optimisers are stacked: use models.single")
+        self._rule = optimiser(str(job.optimiser))
+        modules = [build_seeded(job.architecture, job.arguments, member.init_seed) for member in members]
         stacked, _ = stack_module_state(modules)
         self._parameters: dict[str, Tensor] = {
             name: value.detach().to(device) for name, value in stacked.items()
         }
-        self._template: Architecture = copy.deepcopy(modules[0]).to("meta")
+        self._template = copy.deepcopy(modules[0]).to("meta")
         self._state = {
             name: tuple(torch.zeros_like(value) for _ in range(self._rule.state_size))
             for name, value in self._parameters.items()
@@ -91,7 +100,7 @@ class Stack:
         """One model: mean total loss, and the sums over the batch of main loss, total loss, wrong answers."""
         output = functional_call(self._template, parameters, (images,))
         main_B, total_B = pair_losses(
-            output, target, classes, weight if self._template.uses_aux_loss else None
+            output, target, classes, weight if uses_aux_loss(self._template) else None
         )
         return total_B.mean(), (main_B.sum(), total_B.sum(), wrong_answers(output, target))
 

@@ -34,7 +34,7 @@ from pairsearch.models import batched, fused, single
 from pairsearch.models.benchfile import describe_machine, write
 from pairsearch.models.compiled import Trainee, Workspace, trainees_of
 from pairsearch.models.losses import pair_losses
-from pairsearch.models.nets import ARCHITECTURES, DIGITS, build_seeded
+from pairsearch.models.nets import ARCHITECTURES, DIGITS, build_seeded, uses_aux_loss
 from pairsearch.models.optim import optimiser
 from pairsearch.models.training import Member, TrainingJob
 
@@ -100,9 +100,9 @@ def trial_job(
 def eager_epoch(job: TrainingJob) -> Callable[[], None]:
     """One epoch of the plain PyTorch loop: one model, tensors loaded and put in order before the loop."""
     member = job.members[0]
-    net = build_seeded(job.architecture, job.hidden_units, member.init_seed)
+    net = build_seeded(job.architecture, job.arguments, member.init_seed)
     adam = optimiser("adam").plain(net.parameters(), member.learning_rate, member.weight_decay)
-    weight = member.aux_loss_weight if net.uses_aux_loss else None
+    weight = member.aux_loss_weight if uses_aux_loss(net) else None
 
     def run() -> None:
         order = torch.randperm(len(member.train.target))

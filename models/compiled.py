@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from pairsearch.jit.compiling import Floats, Integers
 from pairsearch.models.kernels import convolution as conv
 from pairsearch.models.kernels import epoch as kernels
 from pairsearch.models.kernels import updates
-from pairsearch.models.kernels.jit import Floats, Integers
 from pairsearch.models.layout import Layout, float_zeros, plannable
 from pairsearch.models.nets import DIGITS, Joint, Shared, build_seeded
-from pairsearch.models.optim import optimiser
+from pairsearch.models.optim import Optimiser, plain_optimiser
 from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.subnormals import flushed
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
@@ -158,10 +158,10 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: i
 
 def trainees_of(job: TrainingJob) -> list[Trainee]:
     """Every member of a job, ready for its first epoch; all share one layout."""
-    rule = optimiser(job.optimiser)
-    modules = [build_seeded(job.architecture, job.hidden_units, member.init_seed) for member in job.members]
+    rule = plain_optimiser(job.optimiser)
+    modules = [build_seeded(job.architecture, job.arguments, member.init_seed) for member in job.members]
     first = modules[0]
-    if not plannable(first, rule) or not isinstance(first, Joint | Shared):
+    if not isinstance(first, Joint | Shared) or not isinstance(rule, Optimiser) or not plannable(first, rule):
         raise ValueError(
             f"no compiled kernels for architecture {job.architecture!r} with optimiser {job.optimiser!r}: "
             "use backend 'torch'"

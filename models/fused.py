@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from pairsearch.models import batched, single
-from pairsearch.models.nets import build_seeded
-from pairsearch.models.optim import optimiser
+from pairsearch.models.nets import Arguments, Maker, build_seeded
+from pairsearch.models.optim import PlainOptimiser, optimiser
 from pairsearch.models.training import EpochCallback, TrainingHistory, TrainingJob
 
 Backend = Literal["auto", "compiled", "torch"]
@@ -31,11 +31,7 @@ def choose_backend(
                 f"backend 'compiled' runs on device 'cpu' only, got {device!r}: use backend 'torch'"
             )
         return "torch"
-    # Numba is slow to import: only where it may be used.
-    from pairsearch.models.layout import plannable  # noqa: PLC0415
-
-    module = build_seeded(job.architecture, job.hidden_units, 0)
-    if plannable(module, optimiser(job.optimiser)):
+    if _compilable(job.architecture, job.arguments, job.optimiser):
         return "compiled"
     if backend == "compiled":
         raise ValueError(
@@ -43,6 +39,22 @@ def choose_backend(
             "use backend 'torch'"
         )
     return "torch"
+
+
+def usual_backend(
+    architecture: str | Maker, rule: str | PlainOptimiser, device: str = "cpu"
+) -> Literal["compiled", "torch"]:
+    """The backend that `train` takes for jobs of an architecture unless it is told otherwise."""
+    return "compiled" if _on_cpu(device) and _compilable(architecture, {}, rule) else "torch"
+
+
+def _compilable(architecture: str | Maker, arguments: Arguments, rule: str | PlainOptimiser) -> bool:
+    if not isinstance(architecture, str) or not isinstance(rule, str):
+        return False
+    # Numba is slow to import: only where it may be used.
+    from pairsearch.models.layout import plannable  # noqa: PLC0415
+
+    return plannable(build_seeded(architecture, arguments, 0), optimiser(rule))
 
 
 def train(
@@ -59,17 +71,17 @@ def train(
         job: what to train.
         on_epoch: called after every epoch; returning False stops the job there.
         device: a PyTorch device.
-        backend: `compiled` (Numba kernels, CPU), `torch` (PyTorch's operations: one member at a time on the CPU,
-            all side by side on other devices), or `auto`: compiled where the kernels know the architecture and
-            the optimiser, else torch.
+        backend: `compiled` (Numba kernels, CPU), `torch` (PyTorch's operations: one member at a time on the CPU, all
+            side by side on other devices where architecture and optimiser are registered), or `auto`: compiled where
+            the kernels know the architecture and the optimiser, else torch.
         threads: how many members the compiled backend trains at a time. Results do not depend on it.
 
     Raises:
         ValueError: unknown architecture, optimiser or backend, or a combination that cannot run.
     """
     if choose_backend(job, device, backend) == "torch":
-        if _on_cpu(device):
-            return single.train(job, on_epoch=on_epoch)
+        if _on_cpu(device) or not batched.stackable(job):
+            return single.train(job, on_epoch=on_epoch, device=device)
         return batched.train(job, on_epoch=on_epoch, device=device)
     from pairsearch.models import compiled  # noqa: PLC0415
 

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pairsearch.jit.compiling import Floats, Integers
 from pairsearch.models.kernels import convolution as conv
 from pairsearch.models.kernels import network, updates
 from pairsearch.models.kernels.emit import UNIT, WIDE
-from pairsearch.models.kernels.jit import Floats, Integers
 from pairsearch.models.kernels.linear import BLOCK
-from pairsearch.models.nets import MLP, Architecture, CLeNet, Joint, Shared
+from pairsearch.models.nets import MLP, CLeNet, Joint, Shared
 from pairsearch.models.optim import Optimiser
 
 
-def plannable(module: Architecture, rule: Optimiser) -> bool:
+def plannable(module: nn.Module, rule: Optimiser) -> bool:
     """Whether the compiled kernels know this module's structure and this optimiser."""
     known_flow = type(module).forward in (Joint.forward, Shared.forward)
     # A subclass may keep the flow and bring other parts.

@@ -1,13 +1,15 @@
 """CLeNet, MLP and the architectures of the paper, as plain modules under their registered names.
 
 A further architecture is one new class here and one entry in `ARCHITECTURES`; every trainer, and the search's
-validation, reads the rest from the class.
+validation, reads the rest from the class. What is not registered is built by its own class or function: any module
+that takes images (B, 2, 14, 14) float32 and returns what `Architecture` says.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -15,9 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 DIGITS = 10
+INPUT = (2, 14, 14)
+"""The shape of a pair of images."""
 
 # Main logits alone, or main logits and digit logits.
 Logits = Tensor | tuple[Tensor, Tensor]
+Arguments = Mapping[str, int | float | str | bool]
+"""What an architecture is built with, by name."""
+Maker = Callable[..., nn.Module]
+"""A class of modules, or a function that makes one of `Arguments`."""
 
 
 def _uniform(tensor: Tensor, bound: float) -> None:
@@ -192,37 +200,85 @@ def architecture_class(architecture: str) -> type[Architecture]:
     return found
 
 
-def build(architecture: str, hidden_units: int | None = None) -> Architecture:
-    """A freshly initialised module (PyTorch's default initialisation, from the global generator).
+def build(architecture: str | Maker, **arguments: int | float | str | bool) -> nn.Module:
+    """A freshly initialised module, whose weights come from PyTorch's global generator.
 
     Args:
-        architecture: a key of `ARCHITECTURES`, in any case.
-        hidden_units: width of the MLP's hidden layer, >= 1; None takes the architecture's default (50 for B2
-            and WS, 100 for WSAL). Must be None where the architecture has no MLP.
+        architecture: a key of `ARCHITECTURES`, in any case, or what makes a module of the arguments.
+        arguments: for a registered architecture `hidden_units`, the width of the MLP's hidden layer, >= 1, or nothing
+            for its default (50 for B2 and WS, 100 for WSAL); it takes none where it has no MLP.
 
     Raises:
-        ValueError: unknown architecture, hidden units below 1, or hidden units for an architecture without
-        any.
+        ValueError: unknown architecture, hidden units below 1, or arguments that the architecture does not take.
+        Exception: what a maker raises.
     """
+    if not isinstance(architecture, str):
+        return _initialised(architecture(**arguments))
     chosen = architecture_class(architecture)
+    if others := arguments.keys() - {"hidden_units"}:
+        raise ValueError(f"architecture {architecture!r} takes no {', '.join(sorted(others))}")
+    given = arguments.get("hidden_units")
     if not chosen.uses_hidden_units:
-        if hidden_units is not None:
+        if given is not None:
             raise ValueError(
-                f"architecture {architecture!r} has no hidden units: leave them out, got {hidden_units}"
+                f"architecture {architecture!r} has no hidden units: leave them out, got {given}"
             )
         return chosen()
-    if hidden_units is None:
-        hidden_units = chosen.default_hidden_units
-    if hidden_units is None or hidden_units < 1:
+    hidden_units = chosen.default_hidden_units if given is None else given
+    if type(hidden_units) is not int or hidden_units < 1:
         raise ValueError(f"hidden_units: expected an integer >= 1, got {hidden_units}")
     return chosen(hidden_units)
 
 
-def build_seeded(architecture: str, hidden_units: int | None, seed: int) -> Architecture:
+def _initialised(module: nn.Module) -> nn.Module:
+    """The module, whose lazy layers have seen images and so have weights."""
+    if any(nn.parameter.is_lazy(value) for value in (*module.parameters(), *module.buffers())):
+        with torch.no_grad():
+            module(torch.zeros(2, *INPUT))
+    return module
+
+
+class Draws:
+    """All that is drawn for one model from PyTorch's global generator, which stays as it was for everybody else.
+
+    First its initial weights, then what its layers draw while it trains, as dropout does: so a model's figures depend
+    on its seed alone, whatever is trained beside it.
+
+    Args:
+        seed: of the initial weights.
+        device: where the model is trained.
+    """
+
+    def __init__(self, seed: int, device: str | torch.device = "cpu") -> None:
+        self._cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+        with torch.random.fork_rng(devices=self._cuda):
+            torch.manual_seed(seed)
+            self._state = self._now()
+
+    @contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Go on drawing where the last block ended, until the end of this one."""
+        with torch.random.fork_rng(devices=self._cuda):
+            ours, *others = self._state
+            torch.set_rng_state(ours)
+            for device, state in zip(self._cuda, others, strict=True):
+                torch.cuda.set_rng_state(state, device)
+            yield
+            self._state = self._now()
+
+    def _now(self) -> list[Tensor]:
+        return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._cuda)]
+
+
+def build_seeded(architecture: str | Maker, arguments: Arguments, seed: int) -> nn.Module:
     """`build` with initial weights that depend on the seed alone; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(architecture, hidden_units)
+    with Draws(seed).resumed():
+        return build(architecture, **arguments)
+
+
+def uses_aux_loss(architecture: object) -> bool:
+    """Whether an architecture, or a module of one, is trained on its digit logits too: its `uses_aux_loss`."""
+    return bool(getattr(architecture, "uses_aux_loss", False))
 
 
 def split_logits(output: Logits) -> tuple[Tensor, Tensor | None]:

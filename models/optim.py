@@ -1,29 +1,36 @@
 """The optimisers, each said once for one model (torch.optim) and for K stacked models.
 
-A further optimiser is one new class here and one entry in `OPTIMISERS`.
+A further optimiser is one new class here and one entry in `OPTIMISERS`. Any of `torch.optim.Optimizer` trains in its
+plain form (`Plain`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 
-class Optimiser(Protocol):
+class PlainOptimiser(Protocol):
+    """One rule of update for one model."""
+
+    def plain(
+        self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        """The optimiser of one model, as PyTorch has it."""
+
+
+@runtime_checkable
+class Optimiser(PlainOptimiser, Protocol):
     """One rule of update, in its plain and its stacked form.
 
     `state_size` is the number of tensors kept per parameter, each of the parameter's shape and zero at first.
     """
 
     state_size: int
-
-    def plain(
-        self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
-    ) -> torch.optim.Optimizer:
-        """The optimiser of one model, as PyTorch has it."""
 
     def update(
         self,
@@ -110,7 +117,33 @@ class SGD:
         parameter_K.sub_(learning_rate_K * velocity)
 
 
+@dataclass(frozen=True)
+class Plain:
+    """Any class of `torch.optim.Optimizer`, for one model at a time.
+
+    Args:
+        made: the class; called with the parameters, `lr`, `weight_decay` if it takes one, and the arguments.
+        arguments: further ones, by name.
+        decays: whether it takes `weight_decay`.
+    """
+
+    made: Callable[..., torch.optim.Optimizer]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    decays: bool = True
+
+    def plain(
+        self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        decay = {"weight_decay": weight_decay} if self.decays else {}
+        return self.made(parameters, lr=learning_rate, **decay, **self.arguments)
+
+
 OPTIMISERS: Mapping[str, Optimiser] = {"adam": Adam(), "sgd": SGD()}
+
+
+def plain_optimiser(given: str | PlainOptimiser) -> PlainOptimiser:
+    """An optimiser that is registered, or given itself; raises as `optimiser`."""
+    return optimiser(given) if isinstance(given, str) else given
 
 
 def optimiser(name: str) -> Optimiser:

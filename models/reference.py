@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses, wrong_answers
-from pairsearch.models.nets import Architecture, build_seeded
-from pairsearch.models.optim import optimiser
+from pairsearch.models.nets import Draws, build, uses_aux_loss
+from pairsearch.models.optim import plain_optimiser
 from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
@@ -24,8 +24,12 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> Trainin
     Raises:
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
-    rule = optimiser(job.optimiser)
-    nets = [build_seeded(job.architecture, job.hidden_units, member.init_seed) for member in job.members]
+    rule = plain_optimiser(job.optimiser)
+    draws = [Draws(member.init_seed) for member in job.members]
+    nets = []
+    for drawn in draws:
+        with drawn.resumed():
+            nets.append(build(job.architecture, **job.arguments))
     optimisers = [
         rule.plain(net.parameters(), member.learning_rate, member.weight_decay)
         for net, member in zip(nets, job.members, strict=True)
@@ -37,20 +41,21 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> Trainin
             for k, member in enumerate(job.members):
                 if not recorder.alive(k):
                     continue
-                weight = member.aux_loss_weight if nets[k].uses_aux_loss else None
-                main, total = _train_epoch(
-                    nets[k], optimisers[k], member, orders[k][epoch], job.batch_size, weight
-                )
-                recorder.record_training(k, main, total)
-                for name, pairs in member.evaluation.items():
-                    recorder.record_evaluation(k, name, evaluate(nets[k], pairs, weight))
+                weight = member.aux_loss_weight if uses_aux_loss(nets[k]) else None
+                with draws[k].resumed():
+                    main, total = _train_epoch(
+                        nets[k], optimisers[k], member, orders[k][epoch], job.batch_size, weight
+                    )
+                    recorder.record_training(k, main, total)
+                    for name, pairs in member.evaluation.items():
+                        recorder.record_evaluation(k, name, evaluate(nets[k], pairs, weight))
         if not recorder.end_epoch():
             break
     return recorder.history([_state(net) for net in nets])
 
 
 def _train_epoch(
-    net: Architecture,
+    net: nn.Module,
     plain: torch.optim.Optimizer,
     member: Member,
     order_N: Tensor,
@@ -58,6 +63,7 @@ def _train_epoch(
     aux_loss_weight: float | None,
 ) -> tuple[float, float]:
     """One pass over the training pairs; the running means of the main and the total loss."""
+    net.train()
     main_sum = total_sum = 0.0
     for index_B in torch.split(order_N, batch_size):
         output = net(member.train.images[index_B])
@@ -74,8 +80,9 @@ def _train_epoch(
 
 
 @torch.no_grad()
-def evaluate(net: Architecture, pairs: Pairs, aux_loss_weight: float | None) -> SetResult:
-    """Mean losses and error of one model over a set of pairs."""
+def evaluate(net: nn.Module, pairs: Pairs, aux_loss_weight: float | None) -> SetResult:
+    """Mean losses and error of one model over a set of pairs; dropout and the like rest meanwhile."""
+    net.eval()
     main_sum = total_sum = 0.0
     wrong = 0
     for images, target, classes in zip(

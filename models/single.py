@@ -1,7 +1,8 @@
-"""The training core's fallback on the CPU: any architecture and optimiser, one model at a time in PyTorch's operations.
+"""The training core's fallback: any architecture and optimiser, one model at a time in PyTorch's operations.
 
 The same loop as `models.reference`, made fast: pairs are put in order once an epoch, losses are summed once an epoch,
-and convolutions run in the form that suits the batch size.
+and convolutions run in the form that suits the batch size. On other devices than the CPU it trains what
+`models.batched` cannot stack.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.backends import mkldnn
 
 from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses
-from pairsearch.models.nets import Architecture, build_seeded
-from pairsearch.models.optim import optimiser
+from pairsearch.models.nets import Draws, build, uses_aux_loss
+from pairsearch.models.optim import plain_optimiser
 from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.reference import evaluate
-from pairsearch.models.training import EpochCallback, Member, TrainingHistory, TrainingJob, batch_order
+from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # Up to this batch size convolutions are PyTorch's own, which take an image at a time. oneDNN's need some 80 µs a call
 # before they begin. Both cost the paper's architectures the same at 7 pairs (Intel Xeon with AVX-512); at 5 PyTorch's
@@ -28,27 +30,49 @@ from pairsearch.models.training import EpochCallback, Member, TrainingHistory, T
 SMALL_BATCH = 5
 
 
+@dataclass(frozen=True, slots=True)
+class _OnDevice:
+    """Pairs on a device."""
+
+    images: Tensor
+    target: Tensor
+    classes: Tensor
+
+    @classmethod
+    def of(cls, pairs: Pairs, device: torch.device) -> Pairs:
+        return cls(pairs.images.to(device), pairs.target.to(device), pairs.classes.to(device))
+
+
 class SingleModel:
     """One member of a job while it trains."""
 
-    def __init__(self, job: TrainingJob, member: Member) -> None:
-        self._member = member
+    def __init__(self, job: TrainingJob, member: Member, device: str = "cpu") -> None:
+        on = torch.device(device)
+        self._train = _OnDevice.of(member.train, on)
+        self._evaluation = {name: _OnDevice.of(pairs, on) for name, pairs in member.evaluation.items()}
         self._small = job.batch_size <= SMALL_BATCH
         self._batch_size = job.batch_size
-        self._orders = batch_order(member, job.epochs)
-        net = build_seeded(job.architecture, job.hidden_units, member.init_seed)
-        channels_last = not self._small and _runs_channels_last(net, member.train.images[:2])
+        self._orders = batch_order(member, job.epochs).to(on)
+        self._draws = Draws(member.init_seed, on)
+        with self._draws.resumed():
+            net = build(job.architecture, **job.arguments).to(on)
+        channels_last = not self._small and _runs_channels_last(net, self._train.images[:2])
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._net = net.to(memory_format=self._format)
         self._parameters = list(self._net.parameters())
-        self._plain = optimiser(job.optimiser).plain(
+        self._plain = plain_optimiser(job.optimiser).plain(
             self._parameters, member.learning_rate, member.weight_decay
         )
-        self._weight = member.aux_loss_weight if net.uses_aux_loss else None
+        self._weight = member.aux_loss_weight if uses_aux_loss(net) else None
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """Trains epoch `epoch` (from 0); the running means of the main and the total loss."""
-        order, train = self._orders[epoch], self._member.train
+        self._net.train()
+        with self._draws.resumed():
+            return self._epoch(epoch)
+
+    def _epoch(self, epoch: int) -> tuple[float, float]:
+        order, train = self._orders[epoch], self._train
         images = train.images[order].contiguous(memory_format=self._format)
         inputs = (images, train.target[order], train.classes[order])
         batches = zip(*(torch.split(values, self._batch_size) for values in inputs), strict=True)
@@ -67,23 +91,24 @@ class SingleModel:
 
     def evaluate(self) -> Mapping[str, SetResult]:
         """Evaluates every set."""
-        return {
-            name: evaluate(self._net, pairs, self._weight) for name, pairs in self._member.evaluation.items()
-        }
+        with self._draws.resumed():
+            return {
+                name: evaluate(self._net, pairs, self._weight) for name, pairs in self._evaluation.items()
+            }
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The parameters and buffers, in PyTorch's usual order of memory."""
+        """The parameters and buffers, on the CPU in PyTorch's usual order of memory."""
         return {
-            name: value.detach().clone(memory_format=torch.contiguous_format)
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in self._net.state_dict().items()
         }
 
 
-def _runs_channels_last(net: Architecture, images: Tensor) -> bool:
+def _runs_channels_last(net: nn.Module, images: Tensor) -> bool:
     """Whether a module takes its images and weights channels-last: one that calls `view` on a picture does not."""
     trial = copy.deepcopy(net).to(memory_format=torch.channels_last)
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []), torch.no_grad():
             trial(images.contiguous(memory_format=torch.channels_last))
     except RuntimeError:
         return False
@@ -104,15 +129,15 @@ def _onednn(*, enabled: bool) -> Iterator[None]:
         mkldnn.enabled = before  # type: ignore[assignment]
 
 
-def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
-    """Train every member of `job` on the CPU, each as if it were alone.
+def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu") -> TrainingHistory:
+    """Train every member of `job` on a device, each as if it were alone.
 
     PyTorch runs in one thread and flushes subnormals meanwhile (`models.arithmetic`), but not in `on_epoch`.
 
     Raises:
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
-    models = [SingleModel(job, member) for member in job.members]
+    models = [SingleModel(job, member, device) for member in job.members]
     recorder = Recorder(job, on_epoch)
     for epoch in range(job.epochs):
         with fixed():

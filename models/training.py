@@ -7,13 +7,16 @@ C channels, H hidden units, P parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from pairsearch.models.nets import INPUT, Arguments, Maker
+from pairsearch.models.optim import PlainOptimiser
 
 # Raised by one whenever the figures of a job would change (arithmetic, draw order, initialisation). A study
 # is bound to it, so that results of two training versions never mix; a git commit that leaves figures alone
@@ -45,10 +48,9 @@ class Member:
 
     Args:
         train: the pairs trained on.
-        evaluation: named sets evaluated after every epoch, for example `{"validation": pairs}`. All members
-        of
+        evaluation: named sets evaluated after every epoch, for example `{"validation": pairs}`. All members of
             a job name the same sets.
-        init_seed: seed of the initial weights (PyTorch's default initialisation), 0 to 2**63 - 1.
+        init_seed: seed of the initial weights, and of what layers draw while they train (`nets.Draws`), 0 to 2**63 - 1.
         order_seed: seed of the generator that draws one permutation of the training pairs per epoch.
         learning_rate: step size, > 0.
         weight_decay: coupled L2 penalty, as in `torch.optim.Adam`, >= 0.
@@ -68,16 +70,24 @@ class Member:
 class TrainingJob:
     """K models of equal shapes to be trained side by side; no member's result depends on another's.
 
+    Args:
+        architecture: a registered name (`nets.ARCHITECTURES`), or what makes a module of the arguments.
+        members: the models.
+        batch_size: pairs of a batch, >= 1.
+        epochs: >= 1.
+        arguments: of the architecture, by name, such as `hidden_units`.
+        optimiser: a registered name (`optim.OPTIMISERS`), or one of the plain form.
+
     Raises:
         ValueError: on construction, naming the field and, where there is one, the member's index.
     """
 
-    architecture: str
+    architecture: str | Maker
     members: tuple[Member, ...]
     batch_size: int
     epochs: int
-    hidden_units: int | None = None
-    optimiser: str = "adam"
+    arguments: Arguments = field(default_factory=dict)
+    optimiser: str | PlainOptimiser = "adam"
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -86,8 +96,6 @@ class TrainingJob:
             raise ValueError(f"batch_size: expected an integer >= 1, got {self.batch_size}")
         if self.epochs < 1:
             raise ValueError(f"epochs: expected an integer >= 1, got {self.epochs}")
-        if self.hidden_units is not None and self.hidden_units < 1:
-            raise ValueError(f"hidden_units: expected None or an integer >= 1, got {self.hidden_units}")
         first = self.members[0]
         for index, member in enumerate(self.members):
             if not member.learning_rate > 0:
@@ -110,7 +118,7 @@ class TrainingJob:
 
 def _check_pairs(what: str, pairs: Pairs, like: Pairs) -> None:
     count = like.images.shape[0]
-    if tuple(pairs.images.shape) != (count, 2, 14, 14) or count == 0:
+    if tuple(pairs.images.shape) != (count, *INPUT) or count == 0:
         raise ValueError(
             f"{what}: expected images ({count or 'N'}, 2, 14, 14), got {tuple(pairs.images.shape)}"
         )
@@ -168,8 +176,8 @@ class TrainingHistory:
         diverged: per model, the 1-based epoch in which a training or evaluation loss (the auxiliary term
             included) became NaN or infinite, or None. A diverged model is not trained further; its curves
             keep the non-finite value in that epoch and are NaN afterwards.
-        parameters: per model, the final state dict (CPU float32 tensors), loadable into
-            `models.nets.build(architecture, hidden_units)`.
+        parameters: per model, the final state dict (CPU tensors, float32 in registered architectures), loadable into
+            `models.nets.build(architecture, **arguments)`.
         epochs_run: epochs trained, fewer than asked only if the callback stopped the job.
         seconds: wall-clock time of the training.
     """

@@ -10,8 +10,8 @@
         ├── DatabaseAwayError       1    the database did not answer; workers wait for it before they give up
         └── DiskFullError           1    the database has no room left
 
-`data.errors.DataError` and `studies.errors.DefinitionError`, which know nothing of this package, count as input
-errors. Errors of SQLAlchemy and of the database drivers are translated in `search.database.driver_errors` alone.
+`studies.errors.DefinitionError`, which knows nothing of this package, counts as an input error. Errors of SQLAlchemy
+and of the database drivers are translated in `search.database.driver_errors` alone.
 """
 
 from __future__ import annotations

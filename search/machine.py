@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 ROOT = Path("/")
 
 # What a worker takes for itself, beside the libraries that all of them share: its anonymous memory. For the paper's
-# four studies on MNIST its peak was 455 to 468 MiB (`Anonymous` in /proc/PID/smaps_rollup; Linux, torch 2.14).
+# four studies its peak was 455 to 468 MiB (`Anonymous` in /proc/PID/smaps_rollup; Linux, torch 2.14).
 WORKER_BYTES = 480 * 2**20
 
 
@@ -45,7 +45,7 @@ def _quotas(root: Path) -> Iterator[float]:
         if not quota:
             quota, period = _text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us")
         # `max`, or -1, is none.
-        if quota.isdigit() and period.isdigit() and int(period) > 0:
+        if quota.isdecimal() and period.isdecimal() and int(period) > 0:
             yield int(quota) / int(period)
 
 
@@ -64,7 +64,7 @@ def _headroom(root: Path) -> Iterator[int]:
             ("memory.limit_in_bytes", "memory.usage_in_bytes"),
         ):
             bound, taken = _text(group / limit), _text(group / used)
-            if bound.isdigit() and taken.isdigit():
+            if bound.isdecimal() and taken.isdecimal():
                 yield max(0, int(bound) - int(taken) + _reclaimable(group))
 
 
@@ -72,7 +72,7 @@ def _reclaimable(group: Path) -> int:
     """Bytes of cached files that a control group counts as used, and gives up when they are needed."""
     fields = dict(line.split(maxsplit=1) for line in _text(group / "memory.stat").splitlines() if " " in line)
     value = fields.get("total_inactive_file", fields.get("inactive_file", "0"))
-    return int(value) if value.isdigit() else 0
+    return int(value) if value.isdecimal() else 0
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

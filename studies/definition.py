@@ -1,7 +1,7 @@
 """The validated definition of a study, and the fingerprint of what its results depend on.
 
-A definition is a TOML file; `studies/` ships the paper's four. Validation here needs no PyTorch, so that commands
-which only look at a database start fast; `studies.architecture.check` asks the models about the rest.
+A definition is a TOML file; `studies/` ships some. Validation here needs nothing but the file, so that commands which
+only look at a database start fast; `studies.loading` asks the problem about the rest.
 """
 
 from __future__ import annotations
@@ -9,41 +9,82 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
+    RootModel,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
-from pairsearch.studies.configuration import Configuration, Value
+from pairsearch.studies.configuration import Configuration, Value, canonical
 from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.problem import Metric
 
 FOLDER = Path(__file__).parent
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+# Of parameters and figures: they stand before `=` in keys, and are columns of exports.
+IDENTIFIER_PATTERN = r"^[^\W\d][\w.-]{0,62}$"
 
 LARGEST = 2**31 - 1
 """The largest whole number that a column of a database holds."""
+LARGEST_VALUE = 2**63 - 1
+"""The largest whole number that a parameter may be, which a column of an export holds."""
 
 
-def _without_sign(number: float) -> float:
-    """0.0 for -0.0, which is the same number and would be another configuration."""
-    return number + 0.0
+def _value(given: Any) -> Value:
+    """A value of a parameter, its type kept."""
+    if type(given) is bool:
+        return given
+    if type(given) is int and abs(given) <= LARGEST_VALUE:
+        return given
+    if type(given) is float and math.isfinite(given):
+        return canonical(given)
+    if type(given) is str and given.isprintable():
+        return given
+    raise ValueError(
+        f"expected a boolean, an integer of at most 64 bits, a finite number or a printable text, got {given!r}"
+    )
 
 
-# Strict: `true` and "0.1" are no numbers.
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False), AfterValidator(_without_sign)]
+def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    if not values:
+        raise ValueError("expected at least one value, got an empty list")
+    seen: set[str] = set()
+    for value in values:
+        if repr(value) in seen:
+            raise ValueError(f"expected distinct values, got {value!r} twice")
+        seen.add(repr(value))
+    return values
+
+
+def _setting(given: Any) -> Any:
+    """A setting: what JSON has too."""
+    try:
+        json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"expected texts, finite numbers, booleans, lists or tables, got {given!r}"
+        ) from None
+    return given
+
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
-Rate = Annotated[Number, Field(ge=0)]
-StepSize = Annotated[Number, Field(gt=0)]
-Percent = Annotated[Number, Field(ge=0, le=100)]
+Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
+AnyValue = Annotated[Any, PlainValidator(_value)]
+Values = Annotated[tuple[AnyValue, ...], AfterValidator(_distinct)]
+Setting = Annotated[Any, BeforeValidator(_setting)]
 
 
 class Part(BaseModel):
@@ -51,77 +92,115 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same, types included: 1, 1.0 and true are three values."""
+        return type(self) is type(other) and _canonical(self) == _canonical(other)
 
-class Grid(Part):
-    """The categorical space: every combination of the listed values is one configuration."""
+    def __hash__(self) -> int:
+        """Of what it holds."""
+        return hash(_canonical(self))
 
-    batch_size: tuple[Count, ...]
-    """Training pairs of one optimisation step."""
-    learning_rate: tuple[StepSize, ...]
-    """Step sizes of the optimiser."""
-    weight_decay: tuple[Rate, ...]
-    """Coupled L2 penalties."""
-    hidden_units: tuple[Count, ...] | None = None
-    """Widths of the MLP's hidden layer; left out for an architecture without one."""
-    aux_loss_weight: tuple[Rate, ...] | None = None
-    """Weights of the auxiliary losses; left out for an architecture that trains on the main loss alone."""
 
-    @field_validator("*", mode="after")
+def _canonical(part: Any) -> str:
+    return json.dumps(part.model_dump(mode="json"), sort_keys=True)
+
+
+class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
+    """The categorical space: the combinations of the listed values, of one table or of each of several.
+
+    `[[grid]]` several times is a union of grids, which gives conditional spaces: a point has the parameters of its
+    table. A point of two tables is one point.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="before")
     @classmethod
-    def _values(cls, values: tuple[Value, ...] | None) -> tuple[Value, ...] | None:
-        if values is not None:
-            if not values:
-                raise ValueError("expected at least one value, got an empty list")
-            for index, value in enumerate(values):
-                if value in values[:index]:
-                    raise ValueError(f"expected distinct values, got {value!r} twice")
-        return values
+    def _one_table(cls, raw: Any) -> Any:
+        return [raw] if isinstance(raw, dict) else raw
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.root or not all(self.root):
+            raise ValueError("expected at least one parameter with its values")
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        """As of every part."""
+        return isinstance(other, Grid) and _canonical(self) == _canonical(other)
+
+    def __hash__(self) -> int:
+        """Of what it holds."""
+        return hash(_canonical(self))
 
     @property
     def choices(self) -> dict[str, tuple[Value, ...]]:
-        """The values of each parameter that the grid has, in the order of the fields."""
-        values = {name: getattr(self, name) for name in PARAMETERS}
-        return {name: choice for name, choice in values.items() if choice is not None}
+        """The values of each parameter over all tables, in the order in which they come; types are told apart."""
+        found: dict[str, dict[str, Value]] = {}
+        for table in self.root:
+            for name, values in table.items():
+                found.setdefault(name, {}).update({repr(value): value for value in values})
+        return {name: tuple(values.values()) for name, values in found.items()}
+
+    def points(self) -> Iterator[Configuration]:
+        """Every point of each table, the last parameter varying fastest; one of two tables comes twice."""
+        for table in self.root:
+            for values in itertools.product(*table.values()):
+                yield Configuration(dict(zip(table, values, strict=True)))
 
     def configurations(self) -> list[Configuration]:
-        """Every point of the grid, the last parameter varying fastest."""
-        names = self.choices.keys()
-        points = itertools.product(*self.choices.values())
-        return [Configuration(dict(zip(names, point, strict=True))) for point in points]
+        """Every point once."""
+        return list(dict.fromkeys(self.points()))
 
-
-PARAMETERS: tuple[str, ...] = tuple(Grid.model_fields)
-"""The parameters that a grid may have."""
+    def __len__(self) -> int:
+        """How many points."""
+        if len(self.root) > 1:
+            return len(self.configurations())
+        return math.prod(len(values) for values in self.root[0].values())
 
 
 class Evaluation(Part):
-    """The final evaluation: R rounds, each on fresh pairs with fresh weights (paper, section 3.2)."""
+    """The final evaluation: R rounds, each on fresh data with fresh weights."""
 
     rounds: Count = 10
-    train_pairs: Count = 1000
-    test_pairs: Count = 1000
-    epochs: Count = 30
+    epochs: Count | None = None
+    """None for as many as the search trains for."""
+
+
+class Stated(Part):
+    """Mean and standard deviation of a figure over rounds, as others published them."""
+
+    mean: Number
+    std: Annotated[Number, Field(ge=0)]
 
 
 class Paper(Part):
-    """What the paper's Table 1 states for this model; errors in per cent, over ten rounds."""
+    """What a paper states for this study: its configuration, and the figures of its final evaluation."""
 
-    parameters: Count
-    train_error: Percent
-    train_std: Percent
-    test_error: Percent
-    test_std: Percent
-    batch_size: Count
-    learning_rate: StepSize
-    weight_decay: Rate
-    hidden_units: Count | None = None
-    aux_loss_weight: Rate | None = None
+    params: dict[Identifier, AnyValue]
+    facts: dict[str, str] = {}
+    """As `studies.problem.Problem.describe` gives them."""
+    figures: dict[Identifier, Stated]
 
     @property
     def configuration(self) -> Configuration:
-        """The row's hyperparameters."""
-        values = {name: getattr(self, name) for name in PARAMETERS}
-        return Configuration({name: value for name, value in values.items() if value is not None})
+        """The paper's own."""
+        return Configuration(self.params)
+
+
+class Figure(Part):
+    """How a figure reads (`studies.problem.Metric`)."""
+
+    label: str = ""
+    percent: bool = False
+    maximise: bool = False
+    unit: str = ""
+    training: bool = False
+
+    @property
+    def metric(self) -> Metric:
+        """As the contract has it."""
+        return Metric(**self.model_dump())
 
 
 class Definition(Part):
@@ -131,65 +210,59 @@ class Definition(Part):
     """Name of the study in the database: lower-case letters, digits, - and _."""
     title: Annotated[str, Field(pattern=r"^[^\x00]*$")] = ""
     """One line for people."""
-    architecture: str
-    """A registered architecture (`models.nets.ARCHITECTURES`)."""
-    optimiser: str = "adam"
-    """A registered optimiser (`models.optim.OPTIMISERS`)."""
+    problem: Annotated[str, Field(min_length=1)]
+    """What is trained: `pairs` or `estimator`, `FILE.py:NAME` beside the definition, or `MODULE:NAME`."""
+    settings: dict[str, Setting] = {}
+    """Arguments of the problem that results depend on."""
+    metric: Identifier
+    """The figure by which configurations are compared: its mean over folds after the last epoch."""
+    metrics: dict[Identifier, Figure] = {}
+    """How figures read, where the problem does not say: which are maximised, and which are shown in per cent."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
-    """Root of all random streams (`studies.seeds`)."""
-    epochs: Count = 30
-    protocol: Literal["resample", "kfold"] = "resample"
-    """How a configuration is validated (`data.folds`)."""
+    """Root of all random streams."""
     folds: Count = 10
-    sample_size: Annotated[int, Field(ge=2, le=LARGEST, strict=True)] = 1000
-    """Pairs of a generated sample, training and validation together."""
-    validation_size: Count | None = None
-    """Pairs held out of each sample by `resample`; None for `kfold`, where it follows from the folds."""
-    standardise: Annotated[bool, Field(strict=True)] = False
-    """Whether images are standardised by their training sample; raw intensities 0 to 255 otherwise."""
-    metric: Literal["val_loss", "val_error"] = "val_loss"
-    """What is minimised: the mean over folds of the final validation loss or validation error."""
+    epochs: Count = 1
+    """Of each fold, for problems that train in epochs."""
     sampler: Literal["grid", "tpe", "random", "gp"] = "grid"
     """Who proposes the next configuration; `grid` goes through all of them."""
-    pruner: Literal["none", "median", "hyperband"] = "none"
-    """Whether a poor configuration may be stopped early."""
+    pruner: Literal["none", "median", "hyperband", "wilcoxon"] = "none"
+    """Whether a poor configuration may be stopped early; `wilcoxon` where folds are trained in turn."""
     time_limit: Annotated[Number, Field(gt=0)] | None = None
     """Seconds after which the training of a configuration, all folds together, ends as failed; None for no limit."""
+    allow_changed_files: Annotated[bool, Field(strict=True)] = False
+    """Whether results of different versions of the problem's files may mix."""
     grid: Grid
     evaluation: Evaluation = Evaluation()
     paper: Paper | None = None
 
     @model_validator(mode="after")
-    def _protocol_fits(self) -> Self:
-        if self.protocol == "resample":
-            if self.validation_size is None:
-                raise ValueError("validation_size: protocol 'resample' needs it, for example 200")
-            if self.validation_size >= self.sample_size:
-                raise ValueError(
-                    f"validation_size: expected less than sample_size ({self.sample_size}), "
-                    f"got {self.validation_size}"
-                )
-        else:
-            if self.validation_size is not None:
-                raise ValueError("validation_size: protocol 'kfold' takes none, it follows from the folds")
-            if not 2 <= self.folds <= self.sample_size:
-                raise ValueError(
-                    f"folds: protocol 'kfold' needs 2 to sample_size ({self.sample_size}), got {self.folds}"
-                )
-        if self.paper is not None and set(self.paper.configuration.params) != set(self.grid.choices):
+    def _fits(self) -> Self:
+        if self.paper is not None and not any(
+            table.keys() == self.paper.params.keys() for table in self.grid.root
+        ):
             raise ValueError("paper: its hyperparameters are not those of the grid")
+        if self.metrics and self.metric not in self.metrics:
+            raise ValueError(f"metrics: expected {self.metric!r}, the metric, among them")
         return self
 
     @property
+    def protocol(self) -> str:
+        """How a configuration is validated, in a few words."""
+        folds = f"{self.folds} fold{'' if self.folds == 1 else 's'}"
+        return folds if self.epochs == 1 else f"{folds}, {self.epochs} epochs"
+
+    @property
+    def evaluation_epochs(self) -> int:
+        """Epochs of a round."""
+        return self.evaluation.epochs or self.epochs
+
+    @property
     def results_depend_on(self) -> dict[str, Any]:
-        """Every field that a trial's or a round's figures depend on, by name; the grid's values do not count."""
-        dumped = self.model_dump(
-            mode="json", exclude={"name", "title", "grid", "sampler", "time_limit", "paper"}
-        )
-        evaluation = dumped.pop("evaluation")
-        evaluation.pop("rounds")  # further rounds leave the others as they are
-        dumped |= {f"evaluation.{name}": value for name, value in evaluation.items()}
-        return dumped | {"grid parameters": sorted(self.grid.choices)}
+        """Every field that a trial's or a round's figures depend on, by name; the points of the grid do not count."""
+        named = {"problem", "metric", "seed", "folds", "epochs", "pruner"}
+        dumped = self.model_dump(mode="json", include=named)
+        dumped |= {f"settings.{name}": value for name, value in self.settings.items()}
+        return dumped | {"evaluation.epochs": self.evaluation_epochs}
 
     @property
     def fingerprint(self) -> str:
@@ -198,8 +271,11 @@ class Definition(Part):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)
+def _place(location: tuple[int | str, ...], raw: dict[str, Any]) -> str:
+    """Where a field stands in the file; of a lone grid, as of a key, pydantic says more than people wrote."""
+    if location[:2] == ("grid", 0) and not isinstance(raw["grid"], list):
+        location = ("grid", *location[2:])
+    return ".".join(str(part) for part in location if part != "[key]")
 
 
 def parse(raw: dict[str, Any], origin: str) -> Definition:
@@ -212,17 +288,26 @@ def parse(raw: dict[str, Any], origin: str) -> Definition:
         return Definition.model_validate(raw)
     except ValidationError as error:
         first, count = error.errors()[0], error.error_count()
-        place = _place(first["loc"])
+        given = first["input"]
+        place = _place(first["loc"], raw)
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            message = "unknown key: remove it or mend its spelling"
+            message = (
+                "unknown key: remove it or mend its spelling; what the problem takes stands under [settings]"
+            )
         elif first["type"] == "string_pattern_mismatch" and place == "name":
             message = (
                 f"expected lower-case letters, digits, - and _ (at most 63, the first no - or _), "
-                f"got {first['input']!r}"
+                f"got {given!r}"
             )
+        elif first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == IDENTIFIER_PATTERN:
+            message = (
+                f"expected a name: a letter, then letters, digits, _, . and - (at most 63), got {given!r}"
+            )
+        elif first["type"] == "tuple_type":
+            message = f"expected a list, got {given!r}"
         elif first["type"] not in ("missing", "value_error"):
-            message = f"{message}, got {first['input']!r}"
+            message = f"{message}, got {given!r}"
         more = "" if count == 1 else f" (and {count - 1} more)"
         raise DefinitionError(f"{origin}: {place + ': ' if place else ''}{message}{more}") from None
 

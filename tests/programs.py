@@ -23,7 +23,6 @@ _forks.set_forkserver_preload(
     [
         *(
             "pairsearch.search.cli.app",
-            "pairsearch.search.service",
             "pairsearch.search.setup.opening",
             "pairsearch.search.workers.worker",
             "pairsearch.search.cli.doctor",
@@ -33,7 +32,9 @@ _forks.set_forkserver_preload(
         *(
             "pairsearch.search.setup.creation",
             "pairsearch.search.evaluation.models",
+            "pairsearch.studies.pairs.problem",
             "pairsearch.models.compiled",
+            "alembic.context",
             "sklearn.datasets",
             "sklearn.model_selection",
         ),

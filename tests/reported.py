@@ -6,31 +6,38 @@ import json
 from typing import Any
 
 import numpy as np
+import tiny
 from sqlalchemy import insert, update
 
-from pairsearch.data.sources import load
-from pairsearch.search.database.connection import Database
+from pairsearch.search.database.connection import Database, insert_many
 from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations, round_curves, rounds
+from pairsearch.search.database.tables import configurations, curves, runs
 from pairsearch.search.ledger.configurations import Ledger
-from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.outcome import Outcome, RunResult
+from pairsearch.search.ledger.rows import curve_rows, run_row
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
-from pairsearch.studies.jobs import Hyperparameters
+from pairsearch.studies.pairs.problem import Hyperparameters
 
 FOLDS, EPOCHS = 3, 4
 
 RAW: dict[str, Any] = {
     "name": "pairs",
     "title": "Weight sharing with an auxiliary loss",
-    "architecture": "wsal",
+    "problem": "pairs",
+    "metric": "val_loss",
     "epochs": EPOCHS,
     "folds": FOLDS,
-    "sample_size": 20,
-    "validation_size": 5,
+    "settings": {
+        "architecture": "wsal",
+        "sample_size": 20,
+        "validation_size": 5,
+        "train_pairs": 20,
+        "test_pairs": 20,
+    },
     "grid": {
         "batch_size": [10, 25],
         "learning_rate": [1e-4, 1e-3],
@@ -38,18 +45,20 @@ RAW: dict[str, Any] = {
         "hidden_units": [10, 50],
         "aux_loss_weight": [1.0, 5.0],
     },
-    "evaluation": {"rounds": 3, "train_pairs": 20, "test_pairs": 20, "epochs": EPOCHS},
+    "evaluation": {"rounds": 3, "epochs": EPOCHS},
     "paper": {
-        "parameters": 51604,
-        "train_error": 0.0,
-        "train_std": 0.0,
-        "test_error": 6.06,
-        "test_std": 1.28,
-        "batch_size": 10,
-        "learning_rate": 1e-4,
-        "weight_decay": 0.0,
-        "hidden_units": 50,
-        "aux_loss_weight": 5.0,
+        "params": {
+            "batch_size": 10,
+            "learning_rate": 1e-4,
+            "weight_decay": 0.0,
+            "hidden_units": 50,
+            "aux_loss_weight": 5.0,
+        },
+        "facts": {"parameters": "51,604"},
+        "figures": {
+            "train_error": {"mean": 0.0, "std": 0.0},
+            "test_error": {"mean": 0.0606, "std": 0.0128},
+        },
     },
 }
 """A grid of 32 points with every hyperparameter; its best by `value_of` is not the paper's."""
@@ -59,7 +68,7 @@ def create(database: Database, **changes: object) -> StoredStudy:
     """The study above with some fields of its definition replaced, nothing trained."""
     storage = open_storage(database)
     try:
-        return create_study(database, parse(RAW | changes, "pairs"), load("digits"), storage).study
+        return create_study(database, tiny.loaded(parse(tiny.raw(RAW, **changes), "pairs")), storage).study
     finally:
         storage.remove_session()
         storage.engine.dispose()
@@ -67,7 +76,7 @@ def create(database: Database, **changes: object) -> StoredStudy:
 
 def value_of(configuration: Configuration) -> float:
     """A validation loss that falls with the auxiliary weight and the hidden units, lowest at 1e-3."""
-    params = Hyperparameters.of(configuration)
+    params = Hyperparameters.of(configuration.params)
     return (
         0.5
         + 0.1 * abs(np.log10(params.learning_rate) + 3)
@@ -82,14 +91,11 @@ def outcome(configuration: Configuration, host: str = "here") -> Outcome:
     """A finished outcome whose last validation losses have `value_of` the configuration as their mean."""
     value = float(value_of(configuration))
     val_loss = value + 0.1 * np.arange(EPOCHS)[::-1] + np.linspace(-0.01, 0.01, FOLDS)[:, None]
-    return Outcome(
-        state=State.FINISHED,
+    return tiny.outcome_of(
+        (val_loss / 3).tolist(),
+        val_loss.tolist(),
+        (val_loss / 7).tolist(),
         value=value,
-        train_loss=val_loss / 3,
-        val_loss=val_loss,
-        val_error=val_loss / 7,
-        diverged=(None,) * FOLDS,
-        seconds=0.25,
         provenance={"versions": "python 3.11", "git_commit": "0123456789ab", "host": host},
     )
 
@@ -122,37 +128,37 @@ def evaluate(
     database: Database, study: StoredStudy, configuration: Configuration, test_errors: list[float]
 ) -> None:
     """Store a finished round for each test error; the curves fall by 0.1 an epoch to the final errors."""
+    for index, error in enumerate(test_errors):
+        above = [0.1 * (EPOCHS - epoch) for epoch in range(1, EPOCHS + 1)]
+        falling = {
+            "train_error": [error / 2 + more for more in above],
+            "test_error": [error + more for more in above],
+        }
+        flat = {"running_loss": 0.1, "train_loss": 0.1, "test_loss": 0.3}
+        store_round(
+            database,
+            study,
+            configuration,
+            RunResult(index, {name: [value] * EPOCHS for name, value in flat.items()} | falling),
+            {"parameters": "50,454"},
+        )
+
+
+def store_round(
+    database: Database,
+    study: StoredStudy,
+    configuration: Configuration,
+    result: RunResult,
+    facts: dict[str, str],
+) -> None:
+    """Store a finished round with what the problem says of its configuration."""
+    row = run_row(study.id, configuration.key, "round", result) | {
+        "seconds": 0.5,
+        "worker": "worker",
+        "finished_at": 1.0,
+        "facts": json.dumps(facts),
+        "provenance": json.dumps({"host": "there"}),
+    }
     with database.write() as connection:
-        for index, error in enumerate(test_errors):
-            round_id = connection.execute(
-                insert(rounds)
-                .values(
-                    study_id=study.id,
-                    key=configuration.key,
-                    round=index,
-                    train_loss=0.1,
-                    train_error=error / 2,
-                    test_loss=0.3,
-                    test_error=error,
-                    seconds=0.5,
-                    worker="worker",
-                    finished_at=1.0,
-                    provenance=json.dumps({"host": "there"}),
-                )
-                .returning(rounds.c.id)
-            ).scalar_one()
-            connection.execute(
-                insert(round_curves),
-                [
-                    {
-                        "round_id": round_id,
-                        "epoch": epoch,
-                        "running_loss": 0.1,
-                        "train_loss": 0.1,
-                        "train_error": error / 2 + 0.1 * (EPOCHS - epoch),
-                        "test_loss": 0.3,
-                        "test_error": error + 0.1 * (EPOCHS - epoch),
-                    }
-                    for epoch in range(1, EPOCHS + 1)
-                ],
-            )
+        run_id = connection.execute(insert(runs).values(**row).returning(runs.c.id)).scalar_one()
+        insert_many(connection, curves, curve_rows(run_id, result))

@@ -4,65 +4,127 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sqlalchemy import text
 
+from pairsearch.data.sources import Source, load
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.workers.objective import Progress
+from pairsearch.search.ledger.outcome import Outcome, RunResult, mean_of
+from pairsearch.search.workers.objective import Progress, Step
+from pairsearch.studies import loading
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition, parse
-from pairsearch.studies.jobs import Hyperparameters
+from pairsearch.studies.loading import Loaded
+from pairsearch.studies.pairs import problem as pairs
+from pairsearch.studies.problem import Problem, Traits
 
 RAW: dict[str, Any] = {
     "name": "tiny",
-    "architecture": "b1",
+    "problem": "pairs",
+    "metric": "val_loss",
     "seed": 7,
     "epochs": 2,
     "folds": 2,
-    "sample_size": 20,
-    "validation_size": 5,
+    "settings": {
+        "architecture": "b1",
+        "sample_size": 20,
+        "validation_size": 5,
+        "train_pairs": 20,
+        "test_pairs": 20,
+    },
     "grid": {"batch_size": [10, 25], "learning_rate": [1e-4, 1e-3], "weight_decay": [0.0, 0.1]},
-    "evaluation": {"rounds": 2, "train_pairs": 20, "test_pairs": 20, "epochs": 2},
+    "evaluation": {"rounds": 2},
 }
 """A grid of eight points."""
 
 PAPER = {
-    "parameters": 48730,
-    "train_error": 1.0,
-    "train_std": 1.0,
-    "test_error": 20.0,
-    "test_std": 1.0,
-    "batch_size": 25,
-    "learning_rate": 1e-4,
-    "weight_decay": 0.1,
+    "params": {"batch_size": 25, "learning_rate": 1e-4, "weight_decay": 0.1},
+    "facts": {"parameters": "48,730"},
+    "figures": {"train_error": {"mean": 0.01, "std": 0.01}, "test_error": {"mean": 0.2, "std": 0.01}},
 }
 
 Answer = Callable[[Configuration], Outcome]
+Curve = Sequence[Sequence[float]]
+"""A figure by fold and epoch."""
+
+
+def raw(base: Mapping[str, Any], **changes: object) -> dict[str, Any]:
+    """A raw definition with some fields replaced; settings of the problem by their own names; None leaves one out."""
+    own = {name: value for name, value in changes.items() if name in {*pairs.Settings.model_fields, "data"}}
+    fields = {**base, **{name: value for name, value in changes.items() if name not in own}}
+    settings = {**fields.get("settings", {}), **own}
+    fields["settings"] = {name: value for name, value in settings.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def definition(**changes: object) -> Definition:
     """The tiny definition with some fields replaced."""
-    return parse(RAW | changes, "tiny")
+    return parse(raw(RAW, **changes), "tiny")
+
+
+def loaded(given: Definition | None = None, source: Source | None = None, **changes: object) -> Loaded:
+    """A definition, the tiny one with some fields replaced unless one is given, with its problem on a source.
+
+    The source, scikit-learn's images unless another is given, is not read again.
+    """
+    images = source or _digits()
+    root = os.environ.get(pairs.DATA_VARIABLE)
+    pairs._SOURCES[images.name, None if root is None else Path(root)] = images
+    return loading.load(given or definition(**changes), None, {"data": images.name})
+
+
+def anything(**changes: object) -> Loaded:
+    """A study of a problem that takes any parameters and has the paper's figures; nobody can train it."""
+    fields = {
+        "name": "tiny",
+        "problem": "mine.py:Mine",
+        "metric": "val_loss",
+        "seed": 7,
+        "folds": 2,
+        "epochs": 2,
+    }
+    given = parse(fields | changes, "tiny")
+    metrics = dict(pairs.Pairs.metrics) | {name: figure.metric for name, figure in given.metrics.items()}
+    return Loaded(given, Problem(), Traits(1, "", metrics, validated=pairs.Pairs.validated))
+
+
+_held: list[Source] = []
+
+
+def _digits() -> Source:
+    if not _held:
+        _held.append(load("digits"))
+    return _held[0]
 
 
 def write_toml(path: Path, **changes: object) -> Path:
     """The tiny definition as a file; a field changed to None is left out."""
-    fields = {name: value for name, value in (RAW | changes).items() if value is not None}
-    tables = {name: value for name, value in fields.items() if isinstance(value, Mapping)}
-    # JSON's texts, numbers and lists are TOML's too.
-    lines = [f"{name} = {json.dumps(value)}" for name, value in fields.items() if name not in tables]
-    for table, values in tables.items():
-        lines += [f"[{table}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(as_toml(raw(RAW, **changes)), encoding="utf-8")
     return path
+
+
+def as_toml(fields: Mapping[str, Any]) -> str:
+    """A raw definition as the text of a file."""
+    tables = {name: value for name, value in fields.items() if isinstance(value, Mapping)}
+    lines = [f"{name} = {_written(value)}" for name, value in fields.items() if name not in tables]
+    for table, values in tables.items():
+        lines += [f"[{table}]", *(f"{name} = {_written(value)}" for name, value in values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {_written(one)}" for name, one in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    return json.dumps(value)
 
 
 def point(
@@ -73,46 +135,74 @@ def point(
     aux_loss_weight: float | None = None,
 ) -> Configuration:
     """A configuration of the paper's hyperparameters, without those that are None."""
-    params = asdict(Hyperparameters(batch_size, learning_rate, weight_decay, hidden_units, aux_loss_weight))
+    params = {
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "hidden_units": hidden_units,
+        "aux_loss_weight": aux_loss_weight,
+    }
     return Configuration({name: value for name, value in params.items() if value is not None})
 
 
 def value_of(configuration: Configuration) -> float:
     """A value that no two configurations of the tiny grid share."""
-    params = Hyperparameters.of(configuration)
+    params = pairs.Hyperparameters.of(configuration.params)
     return params.batch_size / 100 + 10 * params.learning_rate + params.weight_decay
+
+
+def outcome_of(
+    train_loss: Curve,
+    val_loss: Curve,
+    val_error: Curve,
+    *,
+    state: State = State.FINISHED,
+    diverged: Sequence[int | None] = (),
+    **more: Any,
+) -> Outcome:
+    """An outcome of the paper's three figures, each by fold and epoch."""
+    curves = {"train_loss": train_loss, "val_loss": val_loss, "val_error": val_error}
+    ended = list(diverged) or [None] * len(val_loss)
+    folds = tuple(
+        RunResult(fold, {name: list(map(float, curve[fold])) for name, curve in curves.items()}, ended[fold])
+        for fold in range(len(val_loss))
+    )
+    figures = {name: mean_of([fold.curves[name][-1] for fold in folds]) for name in curves}
+    if state == State.DIVERGED:
+        figures = dict.fromkeys(figures)
+    fields = {"value": figures["val_loss"] if state == State.FINISHED else None, "seconds": 0.25} | more
+    return Outcome(state=state, figures=figures, folds=folds, **fields)
 
 
 def outcome(configuration: Configuration, *, folds: int = 2, epochs: int = 2) -> Outcome:
     """A finished outcome whose last validation losses have `value_of` the configuration as their mean."""
     value = value_of(configuration)
-    val_loss = value + np.arange(epochs)[::-1] + np.linspace(-0.01, 0.01, folds)[:, None]
-    return Outcome(
-        state=State.FINISHED,
-        value=value,
-        train_loss=val_loss / 3,
-        val_loss=val_loss,
-        val_error=val_loss / 7,
-        diverged=(None,) * folds,
-        seconds=0.25,
-        provenance={"host": "here"},
-    )
+    spread = [-0.01 + 0.02 * fold / max(1, folds - 1) for fold in range(folds)]
+    val_loss = [[value + (epochs - 1 - epoch) + one for epoch in range(epochs)] for one in spread]
+    thirds, sevenths = ([[one / part for one in curve] for curve in val_loss] for part in (3, 7))
+    return outcome_of(thirds, val_loss, sevenths, value=value, provenance={"host": "here"})
 
 
 def diverged(configuration: Configuration) -> Outcome:
     """An outcome whose second fold diverged in the second epoch."""
-    losses = np.array([[0.7, 0.6], [0.8, math.inf]])
-    return Outcome(
+    return outcome_of(
+        [[0.7, 0.6], [0.8, math.nan]],
+        [[0.7, 0.6], [0.8, math.inf]],
+        [[0.5, 0.4], [0.5, math.nan]],
         state=State.DIVERGED,
-        value=None,
-        train_loss=np.array([[0.7, 0.6], [0.8, math.nan]]),
-        val_loss=losses,
-        val_error=np.array([[0.5, 0.4], [0.5, math.nan]]),
         diverged=(None, 2),
-        seconds=0.25,
-        reason="fold 1 diverged in epoch 2: a loss became NaN or infinite",
+        reason="fold 1 diverged in epoch 2: a figure became NaN or infinite",
         provenance={"host": "here"},
     )
+
+
+def cut(full: Outcome, epochs: int, **changes: Any) -> Outcome:
+    """An outcome's first epochs, as of a configuration that was ended there."""
+    folds = tuple(
+        replace(fold, curves={name: curve[:epochs] for name, curve in fold.curves.items()})
+        for fold in full.folds
+    )
+    return replace(full, folds=folds, **changes)
 
 
 class Answering:
@@ -130,22 +220,15 @@ class Answering:
         """The answer, cut off in the epoch in which `progress` says so."""
         self.asked[configuration.key] += 1
         full = self.answer(configuration)
-        for epoch, mean in enumerate(full.val_loss.mean(axis=0), start=1):
-            ended = progress(epoch, float(mean)) if progress is not None and math.isfinite(mean) else None
-            if ended == State.PENDING:
+        epochs = full.folds[0].epochs
+        for epoch in range(1, epochs + 1):
+            mean = mean_of([fold.curves["val_loss"][epoch - 1] for fold in full.folds])
+            step = Step(epoch, mean, epoch, epochs, "epochs")
+            ended = progress(step) if progress is not None and mean is not None else None
+            if ended in (State.PENDING, State.FAILED):
                 return None
             if ended is not None:
-                return Outcome(
-                    state=ended,
-                    value=None,
-                    train_loss=full.train_loss[:, :epoch],
-                    val_loss=full.val_loss[:, :epoch],
-                    val_error=full.val_error[:, :epoch],
-                    diverged=full.diverged,
-                    seconds=full.seconds,
-                    reason=f"pruned after epoch {epoch}",
-                    provenance=full.provenance,
-                )
+                return cut(full, epoch, state=ended, value=None, reason=f"pruned after epoch {epoch}")
         return full
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pairsearch.models.kernels.jit import Floats, Integers, Positions, Sums, compiled, compiled_and_cached
+from pairsearch.jit.compiling import Floats, Integers, Positions, Sums, compiled, compiled_and_cached
 from pairsearch.models.kernels.network import OUTPUT, OUTPUT_GRADIENT, OUTPUTS, Plan, forward, prepare, step
 from pairsearch.models.kernels.softmax import answers_one, cross_entropy
 from pairsearch.models.kernels.updates import set_rates

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pairsearch.jit.compiling import Floats, compiled
 from pairsearch.models.kernels.emit import LANES, UNIT, Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
-from pairsearch.models.kernels.jit import Floats, compiled
 from pairsearch.models.kernels.matmul import PANEL, matmul
 
 # Inputs whose gradients are computed together: as many as a panel of `matmul` has columns.

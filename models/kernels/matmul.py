@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pairsearch.jit.compiling import Floats, compiled
 from pairsearch.models.kernels.emit import LANES, UNIT, WIDE, Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
-from pairsearch.models.kernels.jit import Floats, compiled
 
 # Vectors of a panel of columns, and rows of the tiles that run down it: 24 or 12 sums leave room for the operands
 # in 32 or 16 registers, and keep two multiply-adds a cycle in flight at a latency of four.

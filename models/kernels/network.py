@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pairsearch.jit.compiling import Floats, Integers, Positions, compiled
 from pairsearch.models.kernels.convolution import (
     CHUNK2,
     IMAGE,
@@ -21,7 +22,6 @@ from pairsearch.models.kernels.convolution import (
     winograd_weights,
 )
 from pairsearch.models.kernels.emit import UNIT
-from pairsearch.models.kernels.jit import Floats, Integers, Positions, compiled
 from pairsearch.models.kernels.linear import BLOCK, input_gradient, mask_vectors, relu_vectors, sum_rows
 from pairsearch.models.kernels.matmul import matmul
 from pairsearch.models.kernels.updates import step_rows, update

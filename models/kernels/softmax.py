@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from pairsearch.jit.compiling import Floats, compiled
 from pairsearch.models.kernels.emit import UNIT, Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
-from pairsearch.models.kernels.jit import Floats, compiled
 
 # log 2 in two parts: the first has so few bits that its products with the whole numbers met here are exact.
 _LOG2_HIGH = 0x162E42FEE / 2**33

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pairsearch.jit.compiling import Floats, compiled
 from pairsearch.models.kernels.emit import LANES, UNIT, WIDE, Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
-from pairsearch.models.kernels.jit import Floats, compiled
 from pairsearch.models.optim import SGD, Adam
 
 ADAM, SGD_MOMENTUM = 0, 1

@@ -11,6 +11,7 @@ from pairsearch.search import redaction, threads
 from pairsearch.search.cli import streams
 from pairsearch.search.cli.commands import (
     checking,
+    deploying,
     evaluating,
     exporting,
     looking,
@@ -29,8 +30,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Search the complete hyperparameter grid of Poulsen & Chambras' four models, each configuration exactly "
-    "once, and re-evaluate the best on ten seeds.\n\n"
+    help="Search the complete grid of a study's hyperparameters, each configuration exactly once however many workers "
+    "die, judge how sure the best is, and evaluate it afresh on ten seeds.\n\n"
     "Exit codes: 0 done, 1 work failed, 2 usage or bad input, 130 interrupted, 141 output closed.",
     epilog="Example: pairsearch run b1 ws --workers 2",
 )
@@ -50,6 +51,7 @@ COMMANDS = (
     (reporting.report, "pairsearch report b1 b2 ws wsal"),
     (exporting.export, "pairsearch export wsal --format parquet"),
     (serving.dashboard, "pairsearch dashboard --port 8080"),
+    (deploying.deploy, "pairsearch deploy --out pairsearch-deploy"),
     (serving.doctor, "pairsearch doctor"),
 )
 

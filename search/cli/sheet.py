@@ -10,6 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from pairsearch.search.results.formatting import words
+
 STACKED = "  "
 """Before the lines of a stacked row but for its first."""
 
@@ -64,7 +66,7 @@ class Sheet:
         field, values = self.fields[place], [row[place] for row in self.rows]
         if field.prose:
             values = [word for value in values for word in value.split()]
-        return max(map(len, [*field.name.replace("_", " ").split(), *values]))
+        return max(map(len, [*words(field.name).split(), *values]))
 
     def _width(self, places: Sequence[int]) -> int:
         """The least width of a table of these columns."""
@@ -76,7 +78,7 @@ class Sheet:
         room -= self._width(places)
         for place in places:
             field = self.fields[place]
-            header, least = field.name.replace("_", " "), self._least(place)
+            header, least = words(field.name), self._least(place)
             # Rich would take room from one column for another, and cut what then has too little.
             width = least + min(
                 room, max([len(header), *(len(row[place]) for row in self.rows), least]) - least
@@ -93,7 +95,7 @@ class Sheet:
         for field, value in zip(self.fields, row, strict=True):
             if not value:
                 continue
-            entry = f"{field.name.replace('_', ' ')} {value}"
+            entry = f"{words(field.name)} {value}"
             joined = f"{line}, {entry}" if line.strip() else f"{line}{entry}"
             if line.strip() and len(joined) > width - 1:
                 yield Text(f"{line},", overflow="fold")

@@ -8,11 +8,24 @@ from typing import Any
 from pairsearch.search.cli.sheet import Field, Sheet
 from pairsearch.search.database.states import State
 from pairsearch.search.evaluation.evaluating import TableRow
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.evaluations import Spread
-from pairsearch.search.results.formatting import DASH, duration, per_cent, spread
+from pairsearch.search.results.formatting import (
+    DASH,
+    abbreviations,
+    compact,
+    duration,
+    figure,
+    headed,
+    label,
+    legend,
+    spread,
+)
 from pairsearch.search.results.progress import Progress
 from pairsearch.search.results.ranking import Ranked
-from pairsearch.studies.configuration import Params, describe, shown
+from pairsearch.studies.configuration import describe, shown
+from pairsearch.studies.definition import Paper
+from pairsearch.studies.problem import Metric
 
 
 def progress_line(progress: Progress, rate: float | None = None, ahead: int = 0) -> str:
@@ -81,7 +94,7 @@ def failure_lines(progress: Progress) -> list[str]:
         return []
     return [
         f"{progress.study}: coverage {progress.covered}/{progress.total}, {len(progress.failures)} failed "
-        f"(`pairsearch retry {progress.study}` lays them out again):",
+        f"(`pairsearch retry {progress.study}` has them tried again):",
         *(f"  {key}: {reason}" for key, reason in progress.failures.items()),
     ]
 
@@ -100,65 +113,65 @@ def progress_json(progress: Progress) -> dict[str, Any]:
     }
 
 
-def ranked_table(study: str, metric: str, ranked: Sequence[Ranked]) -> Sheet:
+def ranked_table(study: StoredStudy, ranked: Sequence[Ranked]) -> Sheet:
     """The best configurations of a study."""
-    names = list(ranked[0].params) if ranked else []
+    # Points of different grids have different parameters.
+    names = [name for name in study.choices if any(name in entry.params for entry in ranked)]
+    metrics = {name: metric for name, metric in study.traits.of_folds.items() if not metric.training}
     return Sheet(
         [
             Field("rank"),
             *(Field(name, constant_below=True) for name in names),
-            *map(Field, ("val loss", "val error %", "seconds")),
+            *(Field(f"{name}{' %' if metric.percent else ''}") for name, metric in metrics.items()),
+            Field("seconds"),
         ],
         [
             [
                 str(entry.rank),
-                *(shown(entry.params[name]) for name in names),
-                DASH if entry.val_loss is None else f"{entry.val_loss:.4f}",
-                per_cent(entry.val_error),
+                *(shown(entry.params[name]) if name in entry.params else "" for name in names),
+                *(figure(metric, entry.figures.get(name)) for name, metric in metrics.items()),
                 f"{entry.seconds:.1f}",
             ]
             for entry in ranked
         ],
-        f"{study}: best by {metric}, means over folds after the last epoch",
+        f"{study.name}: best by {study.definition.metric}, means over folds after the last epoch",
     )
 
 
 def ranked_json(ranked: Ranked) -> dict[str, Any]:
-    """What `best --json` prints for a configuration; errors are fractions."""
+    """What `best --json` prints for a configuration; figures as they are stored."""
     return {
         "rank": ranked.rank,
         "params": ranked.params,
         "value": ranked.value,
-        "val_loss": ranked.val_loss,
-        "val_error": ranked.val_error,
+        "figures": ranked.figures,
         "seconds": ranked.seconds,
     }
 
 
-def _compact(params: Params) -> str:
-    short = {
-        "batch_size": "BS",
-        "learning_rate": "LR",
-        "weight_decay": "WD",
-        "hidden_units": "HL",
-        "aux_loss_weight": "ALW",
-    }
-    return " ".join(f"{short[name]} {shown(value)}" for name, value in params.items())
-
-
 def tables_1(rows: Sequence[TableRow]) -> list[Sheet]:
-    """The paper's Table 1 with our figures beside it, once for each choice of configurations that there is."""
-    titles = {"search": "Table 1, the best of the search", "paper": "Table 1, the paper's configurations"}
+    """The final evaluation, as the paper's Table 1 has it: once for each choice of configurations that there is."""
+    named = any(row.paper is not None for row in rows)
+    titles = {"search": "the best of the search", "paper": "the paper's configurations"}
     chosen = {title: [row for row in rows if row.chosen_by == choice] for choice, title in titles.items()}
-    return [_table_1(title, found) for title, found in chosen.items() if found]
+    what = "Table 1" if named else "Final evaluation"
+    return [_table_1(f"{what}, {title}", found) for title, found in chosen.items() if found]
 
 
 def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
+    metrics: dict[str, Metric] = {}
+    for row in rows:
+        metrics |= {name: row.study.traits.metrics[name] for name in row.evaluated.figures}
+    facts = list(dict.fromkeys(name for row in rows for name in row.evaluated.facts))
+    stated = [name for name in metrics if any(row.paper and name in row.paper.figures for row in rows)]
+    short = abbreviations(name for row in rows for name in row.study.choices)
     fields = [
-        Field("model", right=False),
-        Field("parameters", right=False),
+        Field("study", right=False),
+        *(Field(name, right=False) for name in facts),
         Field("configuration", right=False, prose=True),
-        *map(Field, ("n", "train", "test", "paper train", "paper test")),
+        Field("n"),
+        *(Field(headed(name, metric)) for name, metric in metrics.items()),
+        *(Field(f"paper: {label(name, metrics[name])}") for name in stated),
     ]
     lines: list[list[str]] = []
     for row in rows:
@@ -167,44 +180,45 @@ def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
         lines.append(
             [
                 row.definition.name.upper(),
-                f"{row.parameters:,}",
-                _compact(row.params),
+                *(found.facts.get(name, "") for name in facts),
+                compact(row.params, short),
                 count,
-                spread(found.train_error),
-                spread(found.test_error),
-                DASH if paper is None else f"{paper.train_error:.2f} ± {paper.train_std:.2f}",
-                DASH if paper is None else f"{paper.test_error:.2f} ± {paper.test_std:.2f}",
+                *(spread(metric, found.figures.get(name)) for name, metric in metrics.items()),
+                *(_stated(paper, name, metrics[name]) for name in stated),
             ]
         )
         if paper is not None and paper.configuration.params != row.params:
-            theirs = f"paper: {_compact(paper.configuration.params)}"
-            lines.append(["", f"{paper.parameters:,}", theirs, *[""] * 5])
+            theirs = [paper.facts.get(name, "") for name in facts]
+            blank = [""] * (1 + len(metrics) + len(stated))
+            lines.append(["", *theirs, f"paper: {compact(paper.configuration.params, short)}", *blank])
     return Sheet(
         fields,
         lines,
-        f"{title}: error in %, mean ± sample standard deviation over rounds",
-        "BS batch size, LR learning rate, WD weight decay, HL hidden units, ALW auxiliary loss weight",
+        f"{title}: mean ± sample standard deviation over rounds",
+        legend(short) or None,
     )
 
 
+def _stated(paper: Paper | None, name: str, metric: Metric) -> str:
+    figures = {} if paper is None else paper.figures
+    return spread(metric, Spread(figures[name].mean, figures[name].std)) if name in figures else DASH
+
+
 def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
-    """What `evaluate --json` prints: errors as fractions, the paper's in per cent as it states them."""
-
-    def spread_json(value: Spread | None) -> dict[str, float | None] | None:
-        return None if value is None else {"mean": value.mean, "std": value.std}
-
+    """What `evaluate --json` prints: figures as they are stored."""
     return [
         {
             "study": row.definition.name,
             "chosen_by": row.chosen_by,
-            "parameters": row.parameters,
+            "facts": row.evaluated.facts,
             "params": row.params,
             "rounds": row.evaluated.rounds,
             "diverged": row.evaluated.diverged,
-            "train_error": spread_json(row.evaluated.train_error),
-            "test_error": spread_json(row.evaluated.test_error),
+            "figures": {
+                name: {"mean": value.mean, "std": value.std} for name, value in row.evaluated.figures.items()
+            },
             "seconds": row.evaluated.seconds,
-            "paper_percent": None if row.paper is None else row.paper.model_dump(),
+            "paper": None if row.paper is None else row.paper.model_dump(),
         }
         for row in rows
     ]

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pairsearch.data.errors import DataError
-from pairsearch.search.checks import Check
 from pairsearch.search.cli.pipes import ends_with_its_reader
 from pairsearch.search.cli.streams import plain
 from pairsearch.search.errors import ExitCode, PairsearchError
-from pairsearch.search.redaction import conceal, printable
+from pairsearch.search.redaction import conceal, presentable, printable
 from pairsearch.search.setup import storage_option
 from pairsearch.search.setup.storage_option import choose_storage
-from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.checks import Check
+from pairsearch.studies.errors import CodeError, DefinitionError
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -53,7 +52,9 @@ class Boundary(TyperGroup):
         except PairsearchError as error:
             say_error(str(error))
             raise typer.Exit(error.exit_code) from None
-        except (DataError, DefinitionError) as error:
+        except DefinitionError as error:
+            if isinstance(error, CodeError):
+                sys.stderr.write(presentable(error.traceback))
             say_error(str(error))
             raise typer.Exit(ExitCode.BAD_INPUT) from None
         except UsageError as error:
@@ -63,7 +64,7 @@ class Boundary(TyperGroup):
 
 
 DEFAULT_STORAGE = storage_option.DEFAULT_STORAGE
-# Of what a database's integers hold.
+# The largest integer that a column of a database holds.
 LARGEST = 2**31 - 1
 # A day, in seconds.
 LONGEST_LEASE = 86_400.0
@@ -78,9 +79,7 @@ def a_number(value: float | None) -> float | None:
 
 Studies = Annotated[
     list[str],
-    typer.Argument(
-        metavar="STUDY", help="A shipped study (b1, b2, ws, wsal), one in the database, or a .toml file."
-    ),
+    typer.Argument(metavar="STUDY", help="A shipped study, one in the database, or a .toml file."),
 ]
 SomeStudies = Annotated[
     list[str] | None, typer.Argument(metavar="STUDY", help="All in the database if left out.")
@@ -97,12 +96,21 @@ Storage = Annotated[
         "put a password into the environment variable, or into a file that PAIRSEARCH_STORAGE_FILE names.",
     ),
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting of this machine for the problem, as where its data lie; several times for several.",
+    ),
+]
 DataKind = Annotated[
     str | None,
     typer.Option(
         "--data",
         metavar="KIND",
-        help="mnist, digits, or auto: mnist where it is there or can be downloaded, else digits.",
+        help="Short for --set data=KIND; for the paper's problem: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, "
+        "digits, an .npz file, or auto, which is mnist where it is there or can be downloaded, else digits.",
         show_default="what the study is bound to, mnist for a new one",
     ),
 ]
@@ -111,10 +119,8 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         metavar="FOLDER",
-        envvar="PAIRSEARCH_DATA",
-        show_envvar=True,
-        help="torchvision root of MNIST.",
-        show_default="a folder for this user",
+        help="Short for --set data_dir=FOLDER; for the paper's problem: torchvision root of MNIST and its relatives.",
+        show_default="what PAIRSEARCH_DATA names, else a folder for this user",
     ),
 ]
 Device = Annotated[
@@ -163,6 +169,24 @@ Models = Annotated[
 NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only, no progress.")]
+
+
+def machine_settings(given: list[str] | None, data: str | None, data_dir: Path | None) -> dict[str, str]:
+    """The settings of this machine that `--set` and its short forms name.
+
+    Raises:
+        typer.BadParameter: one is no NAME=VALUE, or a setting is given twice.
+    """
+    found: dict[str, str] = {}
+    short = {"data": data, "data_dir": None if data_dir is None else str(data_dir)}
+    pairs = [text.partition("=")[::2] for text in given or []]
+    pairs += [(name, value) for name, value in short.items() if value is not None]
+    for name, value in pairs:
+        if not name.isidentifier() or not value:
+            raise typer.BadParameter(f"--set {name}: expected NAME=VALUE")
+        if found.setdefault(name, value) != value:
+            raise typer.BadParameter(f"--set {name}: {found[name]} and {value} given; expected one")
+    return found
 
 
 def console(*, error: bool = False, quiet: bool = False) -> Console:

@@ -67,6 +67,22 @@ def _is_object(value: object) -> bool:
         return False
 
 
+def _is_figures(value: object) -> bool:
+    try:
+        read = json.loads(value) if type(value) is str else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(read, dict) and all(found is None or _is_number(found) for found in read.values())
+
+
+def _is_curve(value: object) -> bool:
+    try:
+        read = json.loads(value) if type(value) is str else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(read, list) and all(found is None or _is_number(found) for found in read)
+
+
 _STATES = frozenset(state.value for state in State)
 KINDS: dict[str, Callable[[object], bool]] = {
     "number": _is_number,
@@ -74,10 +90,19 @@ KINDS: dict[str, Callable[[object], bool]] = {
     "text": _is_text,
     "known state": _is_state,
     "JSON object": _is_object,
+    "JSON object of numbers": _is_figures,
+    "JSON array of numbers": _is_curve,
 }
 
 # Of columns of text that hold more than that.
-NAMED_KINDS = {"state": "known state", "provenance": "JSON object", "params": "JSON object"}
+NAMED_KINDS = {
+    "state": "known state",
+    "provenance": "JSON object",
+    "params": "JSON object",
+    "facts": "JSON object",
+    "figures": "JSON object of numbers",
+    "points": "JSON array of numbers",
+}
 
 
 class Checked(TypeDecorator[Any]):

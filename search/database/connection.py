@@ -16,7 +16,9 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    Column,
     Connection,
+    Insert,
     Table,
     Text,
     bindparam,
@@ -266,16 +268,31 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
     PostgreSQL gets them in one statement, as one array for each column, instead of one statement for each row.
     """
-    if connection.dialect.name != POSTGRESQL:
+    if connection.dialect.name == POSTGRESQL:
+        connection.execute(_insert_arrays(table, list(rows[0])), _arrays(rows))
+    else:
         connection.execute(insert(table), rows)
-        return
-    names = list(rows[0])
+
+
+def insert_numbered(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], by: Column[Any]
+) -> dict[Any, int]:
+    """As `insert_many`; the new ids by what stands in a column in which the rows differ."""
+    if connection.dialect.name == POSTGRESQL:
+        statement = _insert_arrays(table, list(rows[0])).returning(by, table.c.id)
+        return dict(connection.execute(statement, _arrays(rows)).all())
+    statement = insert(table).returning(by, table.c.id)
+    return dict(connection.execute(statement, rows).all())
+
+
+def _insert_arrays(table: Table, names: Sequence[str]) -> Insert:
     arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
     source = func.unnest(*arrays).table_valued(*map(column, names)).render_derived()
-    connection.execute(
-        insert(table).from_select(names, select(*source.c)),
-        {name: [row[name] for row in rows] for name in names},
-    )
+    return insert(table).from_select(names, select(*source.c))
+
+
+def _arrays(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def limit_transaction(connection: Connection) -> None:

@@ -1,8 +1,7 @@
-"""Our tables, beside Optuna's in the same database: studies, the ledger, fold results, curves, evaluations.
+"""Our tables, beside Optuna's in the same database: studies, the ledger, runs with their figures, curves.
 
-Times are seconds since 1970 (UTC) on the database's clock. Losses are mean cross entropies, errors fractions in
-[0, 1]; both are NULL where the figure was not finite or not computed. Epochs are 1-based, folds and rounds
-0-based.
+Times are seconds since 1970 (UTC) on the database's clock. Figures stand by their names in JSON objects; one that was
+not finite or not reported is null. Epochs are 1-based, folds and rounds 0-based.
 
 SQLAlchemy Core, not its ORM: rows are written in bulk and read into our own dataclasses, and the commands that
 only look start a tenth of a second sooner without it.
@@ -26,14 +25,9 @@ from sqlalchemy import (
 from pairsearch.search.database.column_types import check_columns
 
 # Raised by one with every change of the tables; a database of another version is refused.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
-
-
-def _figure(name: str) -> Column[float]:
-    """A figure that may be missing."""
-    return Column(name, Double)
 
 
 schema = Table(
@@ -44,7 +38,7 @@ schema = Table(
     Column("version", Integer, nullable=False),
 )
 
-# A study, bound to its definition, its data and the training version.
+# A study, bound to its definition, its problem and its data.
 studies = Table(
     "pairsearch_studies",
     metadata,
@@ -55,9 +49,8 @@ studies = Table(
     Column("definition", Text, nullable=False),
     # JSON of parameter → values in the order of Optuna's categorical distributions; only ever appended to.
     Column("choices", Text, nullable=False),
-    Column("source_name", Text, nullable=False),
-    Column("source_fingerprint", Text, nullable=False),
-    Column("training_version", Integer, nullable=False),
+    # JSON of what its problem said of itself (`studies.problem.Traits`).
+    Column("problem", Text, nullable=False),
     Column("created_at", Double, nullable=False),
 )
 
@@ -88,43 +81,56 @@ configurations = Table(
     Column("finished_at", Double),
     # Optuna's id of the trial of the last claim.
     Column("trial_id", Integer),
-    # What the study minimises.
-    _figure("value"),
-    _figure("val_loss"),
-    _figure("val_error"),
+    # The mean of the study's metric over folds.
+    Column("value", Double),
+    # JSON of figure → mean over folds after the last epoch.
+    Column("figures", Text),
     Column("seconds", Double),
     # Why it diverged, was pruned or failed.
     Column("reason", Text),
+    # Of the exception that ended the last attempt which failed.
+    Column("traceback", Text),
     # JSON: versions, git commit, host and processor that computed the result.
     Column("provenance", Text),
     UniqueConstraint("study_id", "key"),
     Index("pairsearch_configurations_claim", "study_id", "state", "lapses", "errors", "rank"),
 )
 
-# The final figures of one fold of a configuration.
-folds = Table(
-    "pairsearch_folds",
+# What one model gave: a fold of a configuration, or a round of its final evaluation.
+runs = Table(
+    "pairsearch_runs",
     metadata,
-    Column("configuration_id", ForeignKey(configurations.c.id), primary_key=True),
-    Column("fold", Integer, primary_key=True, autoincrement=False),
-    _figure("train_loss"),
-    _figure("val_loss"),
-    _figure("val_error"),
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(studies.c.id), nullable=False),
+    # Of its configuration.
+    Column("key", Text, nullable=False),
+    # `fold` or `round`.
+    Column("kind", String(8), nullable=False),
+    Column("run", Integer, nullable=False),
+    # How many epochs it has figures of.
+    Column("epochs", Integer, nullable=False),
+    # JSON of figure → value after the last epoch; empty where the run diverged.
+    Column("figures", Text, nullable=False),
     Column("diverged_epoch", Integer),
+    # Of a round; a fold's are those of its configuration. Rounds that were trained together share their time evenly.
+    Column("seconds", Double),
+    Column("worker", Text),
+    Column("finished_at", Double),
+    # JSON of fact → text about the configuration (`studies.problem.Problem.describe`).
+    Column("facts", Text),
+    Column("provenance", Text),
+    UniqueConstraint("study_id", "key", "kind", "run"),
 )
 
-# The figures of one epoch of one fold of a configuration.
+# One figure of a run over its epochs.
 curves = Table(
     "pairsearch_curves",
     metadata,
-    # No foreign key: it would be checked for each of a trial's three hundred rows, which come in one
-    # transaction with their configuration's result.
-    Column("configuration_id", Integer, primary_key=True, autoincrement=False),
-    Column("fold", Integer, primary_key=True, autoincrement=False),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
-    _figure("train_loss"),
-    _figure("val_loss"),
-    _figure("val_error"),
+    # No foreign key: it would be checked for each row of a trial, which come in one transaction with their runs.
+    Column("run_id", Integer, primary_key=True, autoincrement=False),
+    Column("figure", String(64), primary_key=True),
+    # JSON array, a number or null for each epoch.
+    Column("points", Text, nullable=False),
 )
 
 # Results that came after their lease was lost; kept for the record, counted nowhere.
@@ -135,43 +141,8 @@ superseded = Table(
     Column("configuration_id", ForeignKey(configurations.c.id), nullable=False),
     Column("claim", String(32), nullable=False),
     Column("worker", Text, nullable=False),
-    _figure("value"),
+    Column("value", Double),
     Column("arrived_at", Double, nullable=False),
-)
-
-# One finished round of the final evaluation of a configuration.
-rounds = Table(
-    "pairsearch_rounds",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("study_id", ForeignKey(studies.c.id), nullable=False),
-    Column("key", Text, nullable=False),
-    Column("round", Integer, nullable=False),
-    _figure("train_loss"),
-    _figure("train_error"),
-    _figure("test_loss"),
-    _figure("test_error"),
-    Column("diverged_epoch", Integer),
-    # Wall-clock time of the rounds trained together, divided by their number.
-    Column("seconds", Double, nullable=False),
-    Column("worker", Text, nullable=False),
-    Column("finished_at", Double, nullable=False),
-    Column("provenance", Text, nullable=False),
-    UniqueConstraint("study_id", "key", "round"),
-)
-
-# The figures of one epoch of one round of the final evaluation.
-round_curves = Table(
-    "pairsearch_round_curves",
-    metadata,
-    Column("round_id", ForeignKey(rounds.c.id), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
-    # Training loss as the epoch went, before each step.
-    _figure("running_loss"),
-    _figure("train_loss"),
-    _figure("train_error"),
-    _figure("test_loss"),
-    _figure("test_error"),
 )
 
 # The version of the tables is read before anything is taken for granted.

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import StudyError
+from pairsearch.search.errors import PairsearchError, StudyError, WorkError
+from pairsearch.search.ledger.outcome import mean_of
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.redaction import conceal
 from pairsearch.search.results.evaluations import Evaluated, read_evaluation
+from pairsearch.search.results.formatting import figure
+from pairsearch.search.results.formatting import label as named
 from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
+from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.proof import prove
-from pairsearch.studies.configuration import Configuration, Params
+from pairsearch.studies.configuration import Configuration, Params, describe
 from pairsearch.studies.definition import Definition, Paper
+from pairsearch.studies.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from pairsearch.models.training import EpochReport
     from pairsearch.search.evaluation.models import ModelFolder
     from pairsearch.search.evaluation.rounds import TrainedRound
+    from pairsearch.search.workers.training import Recorder
+    from pairsearch.studies.loading import Loaded
 
 Watch = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 """Takes what is being trained, and gives a block in which it can be told how far that is."""
@@ -89,7 +96,7 @@ class Evaluator:
         self,
         database: Database,
         study: StoredStudy,
-        source: Source,
+        loaded: Loaded,
         configuration: Configuration,
         wanted: int,
     ) -> None:
@@ -100,29 +107,31 @@ class Evaluator:
 
         label = f"{study.name}: {wanted} rounds of {configuration.key}"
         missing = missing_rounds(database, study, configuration, wanted)
-        models, said = self.models, ["all stored before"]
+        models, said, kept = self.models, ["all stored before"], 0
 
         def keep(trained: Sequence[TrainedRound]) -> None:
+            nonlocal kept
             if models is not None:
-                models.keep(study, source, configuration, trained)
+                kept += models.keep(study, configuration, trained)
 
         if missing:
-            with self._watched(label) as options:
-                request, start = Request(configuration, missing), time.monotonic()
+            with self._watched(label, study) as options:
+                request, start = Request(configuration, missing, wanted), time.monotonic()
                 stored = evaluate(
-                    database, study, source, request, worker=worker_name(), keep=keep, **options
+                    database, study, loaded, request, worker=worker_name(), keep=keep, **options
                 )
-            if self.stopping.is_set() and stored == 0:
+            if self.stopping.is_set() and stored < len(missing):
                 raise KeyboardInterrupt
             said = [f"{stored} trained in {time.monotonic() - start:.1f} s"]
-            if models is not None:
+            if models is not None and kept:
                 said.append(f"models in {models.path}")
-        if models is not None:
+        # A problem whose runs just gave no weights has none to keep.
+        if models is not None and (kept or not missing):
             absent = rounds_without_model(database, study, configuration, wanted, models)
             if absent and self.again:
-                with self._watched(label) as options:
-                    request = Request(configuration, absent)
-                    others = train_again(database, study, source, request, models, **options)
+                with self._watched(label, study) as options:
+                    request = Request(configuration, absent, wanted)
+                    others = train_again(database, study, loaded, request, models, **options)
                 if others is None:
                     raise KeyboardInterrupt
                 said.append(f"{len(absent)} trained again for their models, ")
@@ -138,13 +147,17 @@ class Evaluator:
         self.say(f"{label}: {', '.join(said)}")
 
     @contextmanager
-    def _watched(self, label: str) -> Iterator[dict[str, Any]]:
+    def _watched(self, label: str, study: StoredStudy) -> Iterator[dict[str, Any]]:
         """Options of the training, whose epochs are shown while the block runs."""
+        metrics = study.traits.metrics
         with self.watch(label) as tell:
 
-            def on_epoch(report: EpochReport) -> bool:
-                errors = report.error["test"]
-                tell(f"{label}: epoch {report.epoch}, test error {100 * errors.mean():.2f} %")
+            def on_epoch(recorder: Recorder) -> bool:
+                shown = [
+                    f"{named(name, metrics[name])} {figure(metrics[name], mean_of(recorder.latest(name)))}"
+                    for name in study.traits.evaluated or recorder.names()
+                ]
+                tell(", ".join([f"{label}: epoch {recorder.epoch}", *shown]))
                 return not self.stopping.is_set()
 
             yield {"device": self.device, "threads": self.threads, "on_epoch": on_epoch}
@@ -156,10 +169,14 @@ class TableRow:
 
     chosen_by: Literal["search", "paper"]
     """Whether the configuration is one of the search's best or the paper's own."""
-    definition: Definition
-    parameters: int
+    study: StoredStudy
     evaluated: Evaluated
     params: Params
+
+    @property
+    def definition(self) -> Definition:
+        """The study's."""
+        return self.study.definition
 
     @property
     def paper(self) -> Paper | None:
@@ -179,41 +196,45 @@ class Chosen:
 def evaluate_studies(
     database: Database,
     chosen: Sequence[Chosen],
-    source: Source,
+    loaded: Mapping[str, Loaded],
     evaluator: Evaluator,
     rounds: int | None,
 ) -> list[TableRow]:
     """Train the rounds that are missing, and give a row of Table 1 for each configuration.
 
     Args:
+        loaded: the problems of the studies, by the studies' names.
         rounds: None for what each definition says.
 
     Raises:
-        WorkError: this process cannot train.
+        WorkError: this process cannot train, or a problem raised an exception.
     """
     rows = []
     for choice in chosen:
-        prove(choice.study.definition, evaluator.device)
+        prove(loaded[choice.study.name], evaluator.device)
     for choice in chosen:
         study = choice.study
+        wanted = rounds or study.definition.evaluation.rounds
         for configuration in choice.configurations:
-            evaluator.rounds(
-                database, study, source, configuration, rounds or study.definition.evaluation.rounds
-            )
+            try:
+                evaluator.rounds(database, study, loaded[study.name], configuration, wanted)
+            except (PairsearchError, DefinitionError):
+                raise
+            except Exception as error:
+                for line in conceal("".join(traceback.format_exception(error))).splitlines():
+                    evaluator.say(line)
+                raise WorkError(
+                    f"study {study.name}: {describe(configuration.params)}: {failure(error)}: finished rounds are kept"
+                ) from error
             rows.append(table_row(database, choice, configuration))
     return rows
 
 
 def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:
     """The row of Table 1 of a configuration, over the rounds that are stored."""
-    from pairsearch.studies.architecture import parameter_count  # noqa: PLC0415
-    from pairsearch.studies.jobs import Hyperparameters  # noqa: PLC0415
-
-    definition = choice.study.definition
     return TableRow(
         chosen_by=choice.by,
-        definition=definition,
-        parameters=parameter_count(definition.architecture, Hyperparameters.of(configuration).hidden_units),
+        study=choice.study,
         evaluated=read_evaluation(database, choice.study, configuration),
         params=dict(configuration.params),
     )

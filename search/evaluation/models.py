@@ -5,41 +5,34 @@ A file holds no time and no host, so that a round trained again gives the same b
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import select
-
-from pairsearch.data.pairs import scale_of
-from pairsearch.data.sources import Source
-from pairsearch.models.training import EpochReport
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.tables import rounds as round_rows
-from pairsearch.search.errors import InputError, WorkError
-from pairsearch.search.evaluation.model_file import (
-    Data,
-    Hyperparameters,
-    ModelCard,
-    Standardisation,
-    read_card,
-    write_model,
-)
-from pairsearch.search.evaluation.rounds import Request, TrainedRound, train_rounds
-from pairsearch.search.files import made_folder, usable_folder
+from pairsearch.search.errors import WorkError
+from pairsearch.search.evaluation.rounds import OnEpoch, Request, TrainedRound, train_rounds
+from pairsearch.search.files import made_folder, usable_folder, whole_file
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.jobs import round_pairs
+from pairsearch.studies.errors import ProblemError
+from pairsearch.studies.loading import Loaded
+from pairsearch.studies.model_card import ModelCard, as_bytes, read_card
 
 # What a round's figures may depend on beside the study: equal here, they are equal to the last bit.
 ORIGIN = ("versions", "processor", "backend", "device")
-FIGURES = ("train_loss", "train_error", "test_loss", "test_error")
+LONGEST_NAME = 200
 
 
 def file_name(study: StoredStudy, configuration: Configuration, index: int) -> str:
-    """A name that no other round of the study has: letters, digits and `-_=.+`, no separator of any system."""
-    return f"{study.name}-{configuration.key.replace(' ', '-')}-round={index}.safetensors"
+    """A name that no other round of the study has: letters, numerals and `-_=.+`, no separator of any system."""
+    key = configuration.key.replace(" ", "-")
+    if not re.fullmatch(r"[\w=.+-]+", key, re.ASCII) or len(key) > LONGEST_NAME:
+        key = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return f"{study.name}-{key}-round={index}.safetensors"
 
 
 class ModelFolder:
@@ -60,92 +53,66 @@ class ModelFolder:
         """Whether the model of a round is here: the file is whole, and of this study, definition and data."""
         try:
             card = read_card(self.file(study, configuration, index))
-        except InputError:
+        except ProblemError:
             return False
-        like = ModelCard.model_validate(card.model_dump() | _identity(study, configuration, index))
-        return card == like and (card.standardisation is not None) == study.definition.standardise
+        like = card.model_dump() | _identity(study, configuration, index)
+        return card == ModelCard.model_validate(like)
 
-    def keep(
-        self,
-        study: StoredStudy,
-        source: Source,
-        configuration: Configuration,
-        trained: Sequence[TrainedRound],
-    ) -> None:
-        """Write the models of rounds that did not diverge; a file that was there is replaced.
+    def keep(self, study: StoredStudy, configuration: Configuration, trained: Sequence[TrainedRound]) -> int:
+        """Write the models of rounds that have one and did not diverge; a file that was there is replaced.
+
+        Returns:
+            How many.
 
         Raises:
-            InputError, WorkError: a file cannot be written.
+            InputError, WorkError, ProblemError: a file cannot be written.
         """
-        made_folder(self.path)
+        written = 0
         for finished in trained:
-            if finished.diverged is None:
-                card = _card(study, source, configuration, finished)
-                write_model(self.file(study, configuration, finished.index), finished.parameters, card)
+            if finished.result.diverged is None and finished.weights is not None:
+                card = _card(study, configuration, finished)
+                content = as_bytes(finished.weights, card)
+                made_folder(self.path)
+                with whole_file(self.file(study, configuration, finished.index)) as file:
+                    file.write(content)
+                written += 1
+        return written
 
 
-def _identity(study: StoredStudy, configuration: Configuration, index: int) -> dict[str, object]:
+def _identity(study: StoredStudy, configuration: Configuration, index: int) -> dict[str, Any]:
     definition = study.definition
     return {
         "study": study.name,
         "round": index,
-        "architecture": definition.architecture,
-        "hyperparameters": Hyperparameters.model_validate(configuration.params),
-        "optimiser": definition.optimiser,
-        "epochs": definition.evaluation.epochs,
-        "train_pairs": definition.evaluation.train_pairs,
-        "test_pairs": definition.evaluation.test_pairs,
+        "problem": definition.problem,
+        "settings": definition.settings,
+        "params": dict(configuration.params),
+        "epochs": definition.evaluation_epochs,
         "seed": definition.seed,
-        "training_version": study.training_version,
-        "data": Data(name=study.source_name, fingerprint=study.source_fingerprint),
+        "version": study.traits.version,
+        "data": study.traits.fingerprint,
+        "files": dict(study.traits.files),
     }
 
 
-def _card(
-    study: StoredStudy, source: Source, configuration: Configuration, trained: TrainedRound
-) -> ModelCard:
-    standardisation = None
-    if study.definition.standardise:
-        raw = study.definition.model_copy(update={"standardise": False})
-        scale = scale_of(round_pairs(raw, source, trained.index)[0])
-        standardisation = Standardisation(mean=scale.mean, deviation=scale.deviation)
+def _card(study: StoredStudy, configuration: Configuration, trained: TrainedRound) -> ModelCard:
     kept = (*ORIGIN, "git_commit")
     return ModelCard.model_validate(
         _identity(study, configuration, trained.index)
-        | trained.final
         | {
-            "standardisation": standardisation,
+            "figures": trained.result.final,
+            "about": dict(trained.about),
             "provenance": {name: trained.provenance[name] for name in kept},
         }
     )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRound:
-    """A round as the database has it."""
-
-    final: dict[str, float | None]
-    diverged: bool
-    origin: dict[str, str]
-
-
 def stored_rounds(
     database: Database, study: StoredStudy, configuration: Configuration
-) -> dict[int, StoredRound]:
-    """The finished rounds of a configuration."""
-    columns = round_rows.c
+) -> Mapping[int, Round]:
+    """The finished rounds of a configuration, by index."""
     with database.read() as connection:
-        rows = connection.execute(
-            select(round_rows).where(columns.study_id == study.id, columns.key == configuration.key)
-        ).all()
-    return {
-        row.round: StoredRound(
-            {name: getattr(row, name) for name in FIGURES},
-            row.diverged_epoch is not None,
-            {name: json.loads(row.provenance).get(name, "") for name in ORIGIN},
-        )
-        for row in rows
-    }
+        return {entry.index: entry for entry in rounds_within(connection, study, configuration.key)}
 
 
 def rounds_without_model(
@@ -156,20 +123,20 @@ def rounds_without_model(
     return tuple(
         index
         for index in sorted(stored)
-        if index < rounds and not stored[index].diverged and not folder.holds(study, configuration, index)
+        if index < rounds and stored[index].diverged is None and not folder.holds(study, configuration, index)
     )
 
 
 def train_again(
     database: Database,
     study: StoredStudy,
-    source: Source,
+    loaded: Loaded,
     request: Request,
     folder: ModelFolder,
     *,
     device: str = "cpu",
     threads: int = 1,
-    on_epoch: Callable[[EpochReport], bool] | None = None,
+    on_epoch: OnEpoch = lambda _: True,
 ) -> int | None:
     """Train stored rounds again for their models, and hold the figures against the stored ones; nothing is stored.
 
@@ -180,20 +147,18 @@ def train_again(
     Raises:
         WorkError: other figures on the same processor with the same versions; no file is written then.
     """
-    trained = train_rounds(
-        study.definition, source, request, device=device, threads=threads, on_epoch=on_epoch
-    )
+    trained = train_rounds(loaded, request, device=device, threads=threads, on_epoch=on_epoch)
     if not trained:
         return None
     stored = stored_rounds(database, study, request.configuration)
-    others = [finished for finished in trained if finished.final != stored[finished.index].final]
+    others = [finished for finished in trained if finished.result.final != stored[finished.index].figures]
     for finished in others:
         before = stored[finished.index]
-        if before.origin == {name: finished.provenance[name] for name in ORIGIN}:
+        if all(before.provenance.get(name) == finished.provenance[name] for name in ORIGIN):
             raise WorkError(
                 f"study {study.name}, round {finished.index} of {request.configuration.key}: trained again it gave "
-                f"{finished.final}, stored is {before.final}, from the same processor and versions: this should "
-                "not happen; no model was written"
+                f"{finished.result.final}, stored is {before.figures}, from the same processor and versions: this "
+                "should not happen; no model was written"
             )
-    folder.keep(study, source, request.configuration, trained)
+    folder.keep(study, request.configuration, trained)
     return len(others)

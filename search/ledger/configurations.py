@@ -19,11 +19,11 @@ from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from pairsearch.search.database.clock import now, up_since
-from pairsearch.search.database.connection import Database, insert_many
-from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations, curves, folds, superseded
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import COVERED, State
+from pairsearch.search.database.tables import configurations, superseded
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.rows import curve_rows, fold_rows, read_configuration, read_outcome
+from pairsearch.search.ledger.rows import read_configuration, read_outcome, write_figures, write_folds
 from pairsearch.studies.configuration import Configuration
 
 # A lease outlives a few lost heartbeats, and a dead worker's configuration is free again after a minute.
@@ -39,6 +39,8 @@ MAX_ERRORS = 3
 # A worker may be killed by anything, and its configuration is not to blame; but one that takes every worker with it,
 # as the kernel's out-of-memory killer does, must not go on for ever.
 MAX_LAPSES = 10
+# Of a traceback the end is kept, which names the line that raised.
+LONGEST_TRACEBACK = 20_000
 
 columns = configurations.c
 
@@ -78,7 +80,7 @@ class Ledger:
         self.study_id = study_id
         self.lease_seconds = lease_seconds
 
-    def lay_out(self, connection: Connection, grid: Sequence[Configuration]) -> int:
+    def insert(self, connection: Connection, grid: Sequence[Configuration]) -> int:
         """Add a pending row for each configuration that has none, in the given order; returns how many.
 
         Runs inside the caller's transaction, under the creation lock.
@@ -188,8 +190,13 @@ class Ledger:
         """Return the configuration unfinished, as good as never claimed; False where the claim was lost."""
         return self._change(claim, **_FREE)
 
-    def fail_attempt(self, claim: Claim, reason: str, max_errors: int = MAX_ERRORS) -> State | None:
+    def fail_attempt(
+        self, claim: Claim, reason: str, max_errors: int = MAX_ERRORS, *, traceback: str | None = None
+    ) -> State | None:
         """Record an attempt that ended in an exception.
+
+        Args:
+            traceback: of the exception, its text.
 
         Returns:
             PENDING where it may be tried again, FAILED after `max_errors` attempts, None if the claim was lost.
@@ -202,6 +209,7 @@ class Ledger:
                 **(_FREE | {"state": case((spent, State.FAILED), else_=State.PENDING)}),
                 errors=columns.errors + 1,
                 reason=reason[:1000],
+                traceback=None if traceback is None else traceback[-LONGEST_TRACEBACK:],
                 finished_at=case((spent, now()), else_=None),
             )
             .returning(columns.state)
@@ -258,10 +266,10 @@ class Ledger:
         values = {
             "state": outcome.state,
             "value": outcome.value,
-            "val_loss": outcome.mean_val_loss,
-            "val_error": outcome.mean_val_error,
+            "figures": write_figures(outcome.figures),
             "seconds": outcome.seconds,
             "reason": outcome.reason,
+            "traceback": None,
             "provenance": json.dumps(dict(outcome.provenance)),
             "finished_at": now(),
             "lease_expires": None,
@@ -269,8 +277,7 @@ class Ledger:
         with self.database.write() as connection:
             changed = connection.execute(update(configurations).where(*_held(claim)).values(**values))
             if changed.rowcount == 1:
-                insert_many(connection, folds, fold_rows(claim.row_id, outcome))
-                insert_many(connection, curves, curve_rows(claim.row_id, outcome))
+                write_folds(connection, self.study_id, claim.configuration.key, outcome.folds)
                 return True
             found = connection.execute(
                 select(columns.claim, columns.state).where(columns.id == claim.row_id)
@@ -332,11 +339,23 @@ class Ledger:
         statement = (
             update(configurations)
             .where(columns.study_id == self.study_id, columns.state == State.FAILED)
-            .values(**_FREE, errors=0, lapses=0, reason=None, finished_at=None)
+            .values(**_FREE, errors=0, lapses=0, reason=None, traceback=None, finished_at=None)
             .returning(columns.key)
         )
         with self.database.write() as connection:
             return sorted(connection.execute(statement).scalars())
+
+    def first_traceback(self) -> tuple[str, str] | None:
+        """Key and traceback of the first configuration, in the order of claims, whose last attempt raised one."""
+        statement = (
+            select(columns.key, columns.traceback)
+            .where(columns.study_id == self.study_id, columns.traceback.is_not(None))
+            .order_by(columns.rank)
+            .limit(1)
+        )
+        with self.database.read() as connection:
+            row = connection.execute(statement).first()
+        return None if row is None else (row.key, row.traceback)
 
     def open_count(self, limit: int | None = None) -> int:
         """How many of the first `limit` configurations are pending or running."""
@@ -358,6 +377,10 @@ class Ledger:
             statement = statement.where(columns.rank < limit)
         with self.database.read() as connection:
             return connection.execute(statement).scalar_one()
+
+    def has_results(self) -> bool:
+        """Whether any configuration has a result."""
+        return self._count(COVERED, None) > 0
 
     def one_finished(self) -> Configuration | None:
         """A configuration that a worker has trained to the end, None where there is none yet."""

@@ -1,16 +1,41 @@
-"""What one configuration gave: its state, its figures by fold, and its curves."""
+"""What one configuration gave: its state, and the curves of its runs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, SupportsFloat
+from typing import SupportsFloat
 
 from pairsearch.search.database.states import State
 
-if TYPE_CHECKING:  # commands that only look at a database start faster without NumPy
-    from pairsearch.models.training import FloatArray
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What one fold or round gave.
+
+    Args:
+        index: from 0.
+        curves: by figure, a number for each epoch that was run, all of one length; NaN where one was not reported, and
+            not finite where the run diverged.
+        diverged: the epoch, from 1, in which it diverged, or None.
+    """
+
+    index: int
+    curves: Mapping[str, Sequence[float]]
+    diverged: int | None = None
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs have figures."""
+        return max(map(len, self.curves.values()), default=0)
+
+    @property
+    def final(self) -> dict[str, float | None]:
+        """The figures after the last epoch, None for one that is not finite; none at all where the run diverged."""
+        if self.diverged is not None:
+            return {}
+        return {name: finite(curve[-1]) for name, curve in self.curves.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,37 +44,34 @@ class Outcome:
 
     Args:
         state: FINISHED, DIVERGED or PRUNED.
-        value: what the study minimises, None unless FINISHED.
-        train_loss, val_loss, val_error: (folds, epochs run) float64; losses are mean cross entropies, errors
-            fractions in [0, 1]; not finite from the epoch in which a fold diverged.
-        diverged: per fold, the 1-based epoch in which it diverged, or None.
-        reason: why it is not FINISHED.
+        value: the mean over folds of the study's metric after the last epoch, None unless FINISHED.
+        figures: means over folds after the last epoch, by name; None where a fold has no finite one.
+        folds: in their order.
         seconds: wall-clock time of the training.
+        reason: why it is not FINISHED.
         provenance: versions, git commit, host, processor; small.
     """
 
     state: State
     value: float | None
-    train_loss: FloatArray
-    val_loss: FloatArray
-    val_error: FloatArray
-    diverged: tuple[int | None, ...]
+    figures: Mapping[str, float | None]
+    folds: tuple[RunResult, ...]
     seconds: float
     reason: str | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def mean_val_loss(self) -> float | None:
-        """Mean over the folds of the last epoch's validation loss, None where it is not finite."""
-        return finite(self.val_loss[:, -1].mean())
-
-    @property
-    def mean_val_error(self) -> float | None:
-        """Mean over the folds of the last epoch's validation error, None where it is not finite."""
-        return finite(self.val_error[:, -1].mean())
 
 
 def finite(number: SupportsFloat) -> float | None:
     """The number as a Python float, or None where it is NaN or infinite: databases differ on those."""
     converted = float(number)
     return converted if math.isfinite(converted) else None
+
+
+def mean_of(numbers: Sequence[float]) -> float | None:
+    """The mean, None where a number is not finite or there is none."""
+    if not numbers:
+        return None
+    # NumPy's sum, whose last bits are those of all results that there are.
+    import numpy as np  # noqa: PLC0415 - commands that only look at a database start faster without it
+
+    return finite(np.array(numbers, dtype=np.float64).mean())

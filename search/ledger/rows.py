@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
 from pairsearch.search.database.column_types import WrongValueError, required
+from pairsearch.search.database.connection import insert_many, insert_numbered
 from pairsearch.search.database.states import COVERED, State
-from pairsearch.search.database.tables import configurations, curves, folds
-from pairsearch.search.ledger.outcome import Outcome, finite
+from pairsearch.search.database.tables import configurations, curves, runs
+from pairsearch.search.ledger.outcome import Outcome, RunResult, finite
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.problem import Kind
 
 
 def read_configuration(key: str, params: str) -> Configuration:
@@ -28,6 +31,17 @@ def read_configuration(key: str, params: str) -> Configuration:
     return configuration
 
 
+def read_figures(text: str | None) -> dict[str, float | None]:
+    """The figures of a row by name."""
+    found: dict[str, float | None] = json.loads(text) if text else {}
+    return found
+
+
+def write_figures(figures: Mapping[str, float | None]) -> str:
+    """Figures as JSON; bits are kept."""
+    return json.dumps(dict(figures), allow_nan=False)
+
+
 def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
     """The stored result of a configuration's row, None where it has none."""
     if row.state not in COVERED:
@@ -35,74 +49,82 @@ def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
     required(
         configurations.name, row, "seconds", "provenance", *(["value"] if row.state == State.FINISHED else [])
     )
-    points = connection.execute(
-        select(curves.c.fold, curves.c.epoch, curves.c.train_loss, curves.c.val_loss, curves.c.val_error)
-        .where(curves.c.configuration_id == row.id)
-        .order_by(curves.c.fold, curves.c.epoch)
-    ).all()
-    diverged = connection.execute(
-        select(folds.c.diverged_epoch).where(folds.c.configuration_id == row.id).order_by(folds.c.fold)
-    ).all()
-    ended = tuple(epoch for (epoch,) in diverged)
-    # The same epochs of each fold that there is.
-    places = {
-        (fold, epoch + 1) for fold in range(len(ended)) for epoch in range(len(points) // max(1, len(ended)))
-    }
-    if not points or {(point.fold, point.epoch) for point in points} != places:
-        raise WrongValueError(
-            curves.name, "epoch", "point for each fold and epoch", None, f"configuration_id={row.id}"
-        )
-    return stored_outcome(row, points, ended)
-
-
-def stored_outcome(
-    row: sa.Row[Any], points: Sequence[Sequence[Any]], diverged: tuple[int | None, ...]
-) -> Outcome:
-    """An `Outcome` from its row and its (fold, epoch, figures ...) points; NULL becomes NaN."""
-    import numpy as np  # noqa: PLC0415 - commands that only look start faster without it
-
-    figures = np.array([point[2:] for point in points], dtype=np.float64)
-    train_loss, val_loss, val_error = figures.T.reshape(3, len(diverged), -1)
+    folds = read_runs(connection, row.study_id, row.key, "fold")
+    if not folds or [fold.index for fold in folds] != list(range(len(folds))):
+        raise WrongValueError(runs.name, "run", "row for each fold", None, f"key={row.key!a}")
     return Outcome(
         state=State(row.state),
         value=row.value,
-        train_loss=train_loss,
-        val_loss=val_loss,
-        val_error=val_error,
-        diverged=diverged,
+        figures=read_figures(row.figures),
+        folds=tuple(folds),
         seconds=row.seconds,
         reason=row.reason,
         provenance=json.loads(row.provenance),
     )
 
 
-def fold_rows(row_id: int, outcome: Outcome) -> list[dict[str, object]]:
-    """A row of `pairsearch_folds` for each fold."""
+def read_runs(connection: Connection, study_id: int, key: str, kind: Kind) -> list[RunResult]:
+    """The stored folds or rounds of a configuration, in their order.
+
+    Raises:
+        WrongValueError: a curve has another number of points than its run has epochs.
+    """
+    mine = (runs.c.study_id == study_id, runs.c.key == key, runs.c.kind == kind)
+    rows = connection.execute(
+        select(runs.c.id, runs.c.run, runs.c.epochs, runs.c.diverged_epoch).where(*mine).order_by(runs.c.run)
+    ).all()
+    found: dict[int, dict[str, list[float]]] = {row.id: {} for row in rows}
+    lengths = {row.id: row.epochs for row in rows}
+    points = connection.execute(
+        select(curves.c.run_id, curves.c.figure, curves.c.points)
+        .join(runs, runs.c.id == curves.c.run_id)
+        .where(*mine)
+        .order_by(curves.c.run_id)
+    )
+    for run_id, figure, text in points:
+        if run_id in found:
+            found[run_id][figure] = read_curve(run_id, text, lengths[run_id])
+    for row in rows:
+        if not found[row.id]:
+            raise WrongValueError(curves.name, "points", "curve of each run", None, f"run_id={row.id}")
+    return [RunResult(row.run, found[row.id], row.diverged_epoch) for row in rows]
+
+
+def read_curve(run_id: int, text: str, epochs: int) -> list[float]:
+    """The numbers of a curve; null becomes NaN.
+
+    Raises:
+        WrongValueError: they are not so many as epochs.
+    """
+    points = [math.nan if point is None else float(point) for point in json.loads(text)]
+    if len(points) != epochs:
+        raise WrongValueError(curves.name, "points", f"array of {epochs} numbers", text, f"run_id={run_id}")
+    return points
+
+
+def run_row(study_id: int, key: str, kind: Kind, run: RunResult) -> dict[str, object]:
+    """The row of a run, less what only a round has."""
+    return {
+        "study_id": study_id,
+        "key": key,
+        "kind": kind,
+        "run": run.index,
+        "epochs": run.epochs,
+        "figures": write_figures(run.final),
+        "diverged_epoch": run.diverged,
+    }
+
+
+def curve_rows(run_id: int, run: RunResult) -> list[dict[str, object]]:
+    """The rows of a run's curves."""
     return [
-        {
-            "configuration_id": row_id,
-            "fold": fold,
-            "train_loss": finite(outcome.train_loss[fold, -1]),
-            "val_loss": finite(outcome.val_loss[fold, -1]),
-            "val_error": finite(outcome.val_error[fold, -1]),
-            "diverged_epoch": epoch,
-        }
-        for fold, epoch in enumerate(outcome.diverged)
+        {"run_id": run_id, "figure": name, "points": json.dumps([finite(point) for point in curve])}
+        for name, curve in run.curves.items()
     ]
 
 
-def curve_rows(row_id: int, outcome: Outcome) -> list[dict[str, object]]:
-    """A row of `pairsearch_curves` for each fold and epoch."""
-    count, epochs = outcome.val_loss.shape
-    return [
-        {
-            "configuration_id": row_id,
-            "fold": fold,
-            "epoch": epoch + 1,
-            "train_loss": finite(outcome.train_loss[fold, epoch]),
-            "val_loss": finite(outcome.val_loss[fold, epoch]),
-            "val_error": finite(outcome.val_error[fold, epoch]),
-        }
-        for fold in range(count)
-        for epoch in range(epochs)
-    ]
+def write_folds(connection: Connection, study_id: int, key: str, folds: Sequence[RunResult]) -> None:
+    """Insert the folds of a configuration with their curves, in the caller's transaction."""
+    rows = [run_row(study_id, key, "fold", fold) for fold in folds]
+    ids = insert_numbered(connection, runs, rows, runs.c.run)
+    insert_many(connection, curves, [row for fold in folds for row in curve_rows(ids[fold.index], fold)])

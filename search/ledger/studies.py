@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.search.errors import StudyError
-from pairsearch.studies.configuration import Configuration, Value, shown
+from pairsearch.studies.configuration import Configuration, Value, describe, shown
 from pairsearch.studies.definition import NAME_PATTERN, Definition, parse, read, shipped
 from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.problem import Metric, Traits
 
 Choices = dict[str, tuple[Value, ...]]
 
@@ -30,12 +31,35 @@ class StoredStudy:
     optuna_study_id: int
     definition: Definition
     choices: Choices
-    source_name: str
-    source_fingerprint: str
-    training_version: int
+    traits: Traits
+    """What its problem said of itself."""
+
+    @property
+    def metric(self) -> Metric:
+        """How the figure reads by which configurations are compared."""
+        return self.traits.metrics[self.definition.metric]
 
 
-def find_definition(given: str, database: Database | None = None) -> Definition:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A STUDY argument, looked up.
+
+    Args:
+        text: as it was given, for other processes.
+        folder: of the definition's file; None for a definition from the database.
+    """
+
+    text: str
+    definition: Definition
+    folder: Path | None
+
+    @property
+    def name(self) -> str:
+        """The study's."""
+        return self.definition.name
+
+
+def look_up(given: str, database: Database | None = None) -> Given:
     """The definition that a STUDY argument means.
 
     Args:
@@ -46,16 +70,15 @@ def find_definition(given: str, database: Database | None = None) -> Definition:
         StudyError: unknown, or not a name.
         DefinitionError: a file that is unreadable or invalid.
     """
-    if given.endswith(".toml"):
-        return read(Path(given))
     known = shipped()
-    if given in known:
-        return read(known[given])
+    file = Path(given) if given.endswith(".toml") else known.get(given)
+    if file is not None:
+        return Given(given, read(file), file.absolute().parent)
     stored: list[str] = []
     if database is not None:
         study = find_study(database, given)
         if study is not None:
-            return study.definition
+            return Given(given, study.definition, None)
         stored = [study.name for study in list_studies(database)]
     names = ", ".join(dict.fromkeys([*known, *stored]))
     # ascii() shows control characters and undecodable bytes of a hostile name harmlessly.
@@ -63,7 +86,7 @@ def find_definition(given: str, database: Database | None = None) -> Definition:
 
 
 def read_choices(connection: Connection, study_id: int) -> Choices:
-    """The values of each hyperparameter of a study, in the order in which they came into its grid."""
+    """The values of each parameter of a study, in the order in which they came into its grid."""
     stored = connection.execute(select(study_rows.c.choices).where(study_rows.c.id == study_id)).scalar_one()
     return {parameter: tuple(values) for parameter, values in json.loads(stored).items()}
 
@@ -115,41 +138,27 @@ def seen_by(connection: Connection, study: StoredStudy) -> StoredStudy:
     return seen
 
 
-def check_same(
-    study: StoredStudy, definition: Definition, source: tuple[str, str] | None, training_version: int
-) -> None:
-    """Refuse a definition, data or program whose results would not belong to the stored study.
+def check_same(study: StoredStudy, definition: Definition, traits: Traits | None = None) -> None:
+    """Refuse a definition, problem or data whose results would not belong to the stored study.
 
     Args:
-        source: name and fingerprint of the data at hand, None to leave them unchecked.
+        traits: of the problem at hand, None to leave it unchecked.
 
     Raises:
         StudyError: naming every difference, with what the study has and what was given.
     """
     held, given = study.definition.results_depend_on, definition.results_depend_on
-    dropped = {
-        name: [value for value in values if value not in definition.grid.choices.get(name, values)]
-        for name, values in study.choices.items()
-    }
-    differences = [
-        f"grid.{name} no longer has {', '.join(map(shown, values))} (a grid only grows)"
-        for name, values in dropped.items()
-        if values
-    ]
+    differences = (
+        [] if study.definition.grid == definition.grid else _lost_points(study.definition, definition)
+    )
     differences += [
         f"{name} is {held.get(name)!r} there and {given.get(name)!r} here"
         for name in sorted(held.keys() | given.keys())
-        if held.get(name) != given.get(name)
+        # As texts, in which 1, 1.0 and true differ.
+        if json.dumps(held.get(name), sort_keys=True) != json.dumps(given.get(name), sort_keys=True)
     ]
-    if source is not None and source != (study.source_name, study.source_fingerprint):
-        differences.append(
-            f"its data are {study.source_name} {study.source_fingerprint[:12]} and those given are "
-            f"{source[0]} {source[1][:12]}"
-        )
-    if training_version != study.training_version:
-        differences.append(
-            f"its training version is {study.training_version}, this program's {training_version}"
-        )
+    if traits is not None:
+        differences += _other_problem(study.traits, traits, changed_files=definition.allow_changed_files)
     if differences:
         raise StudyError(
             f"study {study.name} in the database differs: {'; '.join(differences)}. "
@@ -157,11 +166,48 @@ def check_same(
         )
 
 
+def _lost_points(held: Definition, given: Definition) -> list[str]:
+    """What the grid no longer has: values, or points."""
+    dropped = {
+        name: [value for value in values if repr(value) not in map(repr, given.grid.choices.get(name, ()))]
+        for name, values in held.grid.choices.items()
+    }
+    lost = [
+        f"grid.{name} no longer has {', '.join(map(shown, values))} (a grid only grows)"
+        for name, values in dropped.items()
+        if values
+    ]
+    if lost:
+        return lost
+    points = set(given.grid.points())
+    left = [point for point in held.grid.points() if point not in points]
+    if not left:
+        return []
+    return [
+        f"grid no longer has {len(left)} points, for example {describe(left[0].params)} (a grid only grows)"
+    ]
+
+
+def _other_problem(held: Traits, given: Traits, *, changed_files: bool) -> Iterator[str]:
+    if held.fingerprint != given.fingerprint:
+        yield f"its data are {held.data} and those given are {given.data}"
+    if held.version != given.version:
+        yield f"its problem's version is {held.version}, that of the problem here {given.version}"
+    if not changed_files:
+        for name in sorted(held.files.keys() | given.files.keys()):
+            there, here = held.files.get(name, "absent"), given.files.get(name, "absent")
+            if there != here:
+                yield f"{name} is {there} there and {here} here (allow_changed_files = true lets results mix)"
+    for name in sorted(held.metrics.keys() & given.metrics.keys()):
+        if held.metrics[name].maximise != given.metrics[name].maximise:
+            yield f"{name} is {'maximised' if held.metrics[name].maximise else 'minimised'} there"
+
+
 def merge_choices(held: Mapping[str, Sequence[Value]], grid: Mapping[str, Sequence[Value]]) -> Choices:
     """The values that a study knows, new ones of the grid appended, so that the place of the old ones stays."""
     return {
-        name: tuple(dict.fromkeys([*held.get(name, ()), *(type(values[0])(value) for value in values)]))
-        for name, values in grid.items()
+        name: tuple({repr(value): value for value in [*held.get(name, ()), *grid.get(name, ())]}.values())
+        for name in dict.fromkeys([*held, *grid])
     }
 
 
@@ -187,9 +233,8 @@ def layout_order(definition: Definition) -> list[Configuration]:
 def insert_study(
     connection: Connection,
     definition: Definition,
+    traits: Traits,
     optuna_study_id: int,
-    source: tuple[str, str],
-    training_version: int,
 ) -> StoredStudy:
     """Add the row of a new study; the caller holds the creation lock."""
     connection.execute(
@@ -198,9 +243,7 @@ def insert_study(
             optuna_study_id=optuna_study_id,
             definition=definition.model_dump_json(),
             choices=json.dumps(merge_choices({}, definition.grid.choices)),
-            source_name=source[0],
-            source_fingerprint=source[1],
-            training_version=training_version,
+            problem=json.dumps(traits.to_json()),
             created_at=now(),
         )
     )
@@ -210,13 +253,17 @@ def insert_study(
 
 
 def update_study(
-    connection: Connection, study: StoredStudy, definition: Definition, choices: Choices
+    connection: Connection, study: StoredStudy, definition: Definition, traits: Traits, choices: Choices
 ) -> None:
     """Keep the latest definition, with its larger grid; the caller has checked that the results fit."""
     connection.execute(
         update(study_rows)
         .where(study_rows.c.id == study.id)
-        .values(definition=definition.model_dump_json(), choices=json.dumps(choices))
+        .values(
+            definition=definition.model_dump_json(),
+            problem=json.dumps(traits.to_json()),
+            choices=json.dumps(choices),
+        )
     )
 
 
@@ -239,19 +286,20 @@ def _stored(row: Mapping[str, object]) -> StoredStudy:
         raise StudyError(f"the database has a study named {name!a}, which pairsearch cannot have written")
     try:
         choices = json.loads(str(row["choices"]))
-        return StoredStudy(
+        found = StoredStudy(
             id=int(str(row["id"])),
             name=name,
             optuna_study_id=int(str(row["optuna_study_id"])),
             definition=parse(json.loads(str(row["definition"])), f"study {name} in the database"),
             choices={parameter: tuple(values) for parameter, values in choices.items()},
-            source_name=str(row["source_name"]),
-            source_fingerprint=str(row["source_fingerprint"]),
-            training_version=int(str(row["training_version"])),
+            traits=Traits.from_json(json.loads(str(row["problem"]))),
         )
+        if found.definition.metric not in found.traits.of_folds:
+            raise ValueError("a metric that is not reported")
+        return found
     except DefinitionError:
         raise
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StudyError(
             f"study {name} in the database is damaged ({type(error).__name__}): restore it or use another database"
         ) from None

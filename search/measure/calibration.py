@@ -128,8 +128,7 @@ def measure(scenario: Scenario, studies: int, *, alpha: float = 0.05, seed: int 
             values + effects,
             keys,
             np.ones(len(keys)),
-            protocol=scenario.protocol,
-            test_fraction=scenario.test_fraction,
+            overlap=scenario.test_fraction if scenario.protocol == "kfold" else 0.0,
             alpha=alpha,
         )
         members = np.isin(np.arange(len(keys)), [int(member.key) for member in verdict.members])

@@ -2,8 +2,8 @@
 
 On SQLite and PostgreSQL, a worker with an objective that costs nothing goes through a study of more than ten thousand
 configurations; what is left is the service: claim, trial, parameters, reports, folds and curves, finish, heartbeat.
-Then commands that look are timed on the paper's four grids and on the large one, with made-up figures. Adds the
-sections `service` and `looking` to `bench.json`. Example:
+Then commands that look are timed on four grids as large as the paper's and on the large one, with made-up figures. Adds
+the sections `service` and `looking` to `bench.json`. Example:
 
     python -m pairsearch.search.measure.service --trials 1000 --output bench.json
 """
@@ -16,86 +16,107 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from sqlalchemy import bindparam, select, update
+from numpy.typing import NDArray
+from sqlalchemy import bindparam, update
 
-from pairsearch.data.sources import load
-from pairsearch.models.benchfile import write
-from pairsearch.search.cli.reproduce import study_names
 from pairsearch.search.database import tables
-from pairsearch.search.database.connection import Database, insert_many, open_database
+from pairsearch.search.database.connection import Database, insert_many, insert_numbered, open_database
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.rows import curve_rows, fold_rows, read_configuration
+from pairsearch.search.files import whole_file
+from pairsearch.search.ledger.outcome import Outcome, RunResult, mean_of
+from pairsearch.search.ledger.rows import curve_rows, run_row, write_figures
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers import program
-from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.worker import Worker
-from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.definition import Definition, read, shipped
+from pairsearch.studies.configuration import Configuration, Value
+from pairsearch.studies.definition import parse
+from pairsearch.studies.loading import Loaded
+from pairsearch.studies.problem import Metric, Problem, Traits
 
 FOLDS, EPOCHS = 10, 30
 EARLY = 100  # Trials before the first measurement.
 TRIALS = 10_000  # Trials before the last one.
 BLOCK, BLOCKS = 20, 5  # A measurement is the median over blocks of trials.
+PROVENANCE = {"program": "0.1.0 0123456789ab", "versions": "torch 2.14.1, optuna 5.0.0, numba 0.68.1"}
 REPEATS = 3  # The time of a command that looks is the median over so many.
+
+
+RATES = [10.0 ** -(1 + n / 4) for n in range(10)]
+WIDE: dict[str, Sequence[Value]] = {
+    "batch": [1, 10, 25, 50],
+    "rate": RATES,
+    "decay": RATES,
+    "width": [10, 20, 50, 80, 100],
+    "balance": [0.5, 1.0, 2.0, 5.0, 10.0, 20.0],
+}
+"""A grid of 12,000 configurations."""
+SMALL: dict[str, Sequence[Value]] = {name: WIDE[name][:4] for name in ("batch", "rate", "decay")}
+MIDDLE = SMALL | {"width": WIDE["width"][:3]}
+GRIDS = {"one": SMALL, "two": MIDDLE, "three": MIDDLE, "four": MIDDLE | {"balance": WIDE["balance"][:5]}}
+"""As large as the paper's: 64, 192, 192 and 960 configurations."""
+
+METRICS = {
+    "training": Metric("training loss", training=True),
+    "loss": Metric("loss"),
+    "error": Metric("error", percent=True),
+}
+
+
+def made_up(name: str, grid: Mapping[str, Sequence[Value]]) -> Loaded:
+    """A study of a problem that trains nothing, over so many folds and epochs as the paper's."""
+    raw = {
+        "name": name,
+        "problem": "made-up",
+        "metric": "loss",
+        "folds": FOLDS,
+        "epochs": EPOCHS,
+        "grid": grid,
+    }
+    return Loaded(parse(raw, name), Problem(), Traits(version=1, fingerprint="", metrics=METRICS))
+
+
+def wide_study() -> Loaded:
+    """The study of 12,000 configurations."""
+    return made_up("bench", WIDE)
+
+
+def outcome_of(curves: Mapping[str, NDArray[np.float64]], metric: str) -> Outcome:
+    """A finished outcome of curves by figure, each by fold and epoch."""
+    figures = {name: mean_of(curve[:, -1].tolist()) for name, curve in curves.items()}
+    folds = [
+        RunResult(fold, {name: curve[fold].tolist() for name, curve in curves.items()})
+        for fold in range(len(curves[metric]))
+    ]
+    return Outcome(State.FINISHED, figures[metric], figures, tuple(folds), seconds=1.0, provenance=PROVENANCE)
 
 
 class Instant:
     """An objective that trains nothing: it reports each epoch and returns figures made beforehand."""
 
     def __init__(self) -> None:
-        curves = np.random.default_rng(0).random((3, FOLDS, EPOCHS))
-        self._outcome = Outcome(
-            state=State.FINISHED,
-            value=float(curves[1, :, -1].mean()),
-            train_loss=curves[0],
-            val_loss=curves[1],
-            val_error=curves[2],
-            diverged=(None,) * FOLDS,
-            seconds=0.0,
-            reason=None,
-            provenance=self.provenance(),
-        )
+        random = np.random.default_rng(0)
+        self._outcome = outcome_of({name: random.random((FOLDS, EPOCHS)) for name in METRICS}, "loss")
 
     def provenance(self) -> dict[str, str]:
         """As long as that of real work."""
-        return {"program": "0.1.0 0123456789ab", "versions": "torch 2.14.1, optuna 5.0.0, numba 0.68.1"}
+        return PROVENANCE
 
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome:
         """The same outcome for every configuration."""
         if progress is not None:
             for epoch in range(1, EPOCHS + 1):
-                progress(epoch, 0.5)
+                progress(Step(epoch, 0.5, epoch, EPOCHS, "epochs"))
         return self._outcome
-
-
-def wide_definition() -> Definition:
-    """The shipped WSAL with a grid of 12,000 configurations."""
-    rates = [10.0 ** -(1 + n / 4) for n in range(10)]
-    return read(shipped()["wsal"]).model_copy(
-        update={
-            "name": "bench",
-            "paper": None,
-            "grid": read(shipped()["wsal"]).grid.model_copy(
-                update={
-                    "learning_rate": tuple(rates),
-                    "weight_decay": tuple(rates),
-                    "hidden_units": (10, 20, 50, 80, 100),
-                    "aux_loss_weight": (0.5, 1.0, 2.0, 5.0, 10.0, 20.0),
-                }
-            ),
-        }
-    )
 
 
 def measure(url: str, trials: int, advance: int = 500) -> dict[str, float]:
@@ -103,7 +124,7 @@ def measure(url: str, trials: int, advance: int = 500) -> dict[str, float]:
     database = open_database(url, create=True)
     storage = open_storage(database)
     try:
-        study = create_study(database, wide_definition(), load("digits"), storage).study
+        study = create_study(database, wide_study(), storage).study
         worker = Worker(database, storage, study, Instant(), stopping=threading.Event(), say=lambda _: None)
 
         def milliseconds() -> float:
@@ -130,78 +151,58 @@ def measure(url: str, trials: int, advance: int = 500) -> dict[str, float]:
         database.close()
 
 
-class Varied(Instant):
-    """The same, but each configuration has curves of its own, so that there is something to tell apart."""
-
-    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome:
-        """An outcome that depends on the configuration alone."""
-        outcome = super().__call__(configuration, progress)
-        random = np.random.default_rng(list(configuration.key.encode()))
-        level = random.uniform(0.2, 0.7) + random.normal(0.0, 0.02, (FOLDS, 1))
-        curves = level + np.exp(-np.arange(EPOCHS) / 5) + random.normal(0.0, 0.01, (FOLDS, EPOCHS))
-        return replace(
-            outcome,
-            train_loss=curves,
-            val_loss=curves,
-            val_error=curves / 5,
-            value=float(curves[:, -1].mean()),
-        )
+def varied(study: StoredStudy, configuration: Configuration, epochs: int) -> Outcome:
+    """An outcome that depends on the configuration alone, so that there is something to tell apart."""
+    random = np.random.default_rng(list(configuration.key.encode()))
+    level = random.uniform(0.2, 0.7) + random.normal(0.0, 0.02, (study.definition.folds, 1))
+    curve = level + np.exp(-np.arange(EPOCHS) / 5) + random.normal(0.0, 0.01, (len(level), EPOCHS))
+    figures = study.traits.of_folds.items()
+    curves = {name: (curve / 5 if metric.percent else curve)[:, -epochs:] for name, metric in figures}
+    return outcome_of(curves, study.definition.metric)
 
 
 def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS, chunk: int = 500) -> int:
     """Give every configuration of a study made-up figures, with curves of so many epochs; returns how many."""
-    table, made_up = tables.configurations, Varied()
-    with database.read() as connection:
-        rows = connection.execute(select(table).where(table.c.study_id == study.id)).all()
-    for start in range(0, len(rows), chunk):
-        results, of_folds, of_curves = [], [], []
-        for row in rows[start : start + chunk]:
-            outcome = made_up(read_configuration(row.key, row.params))
-            outcome = replace(
-                outcome,
-                train_loss=outcome.train_loss[:, -epochs:],
-                val_loss=outcome.val_loss[:, -epochs:],
-                val_error=outcome.val_error[:, -epochs:],
+    table, runs = tables.configurations, tables.runs
+    points = study.definition.grid.configurations()
+    for start in range(0, len(points), chunk):
+        made = {one.key: varied(study, one, epochs) for one in points[start : start + chunk]}
+        results = [
+            {"of": key, "value": outcome.value, "figures": write_figures(outcome.figures)}
+            for key, outcome in made.items()
+        ]
+        statement = (
+            update(table)
+            .where(table.c.study_id == study.id, table.c.key == bindparam("of"))
+            .values(
+                state=State.FINISHED, seconds=1.0, claims=1, finished_at=1.0, provenance=json.dumps(PROVENANCE),
+                value=bindparam("value"), figures=bindparam("figures"),
             )
-            results.append(
-                {
-                    "row": row.id,
-                    "value": outcome.value,
-                    "val_loss": outcome.mean_val_loss,
-                    "val_error": outcome.mean_val_error,
-                    "provenance": json.dumps(outcome.provenance),
-                }
-            )
-            of_folds += fold_rows(row.id, outcome)
-            of_curves += curve_rows(row.id, outcome)
-        names = ("value", "val_loss", "val_error", "provenance")
+        )  # fmt: skip
         with database.write() as connection:
-            connection.execute(
-                update(table)
-                .where(table.c.id == bindparam("row"))
-                .values(
-                    state=State.FINISHED, seconds=1.0, claims=1, finished_at=1.0,
-                    **{name: bindparam(name) for name in names},
-                ),
-                results,
-            )  # fmt: skip
-            insert_many(connection, tables.folds, of_folds)
+            connection.execute(statement, results)
+            of_curves = []
+            for fold in range(study.definition.folds):
+                rows = [run_row(study.id, key, "fold", outcome.folds[fold]) for key, outcome in made.items()]
+                ids = insert_numbered(connection, runs, rows, runs.c.key)
+                for key, outcome in made.items():
+                    of_curves += curve_rows(ids[key], outcome.folds[fold])
             insert_many(connection, tables.curves, of_curves)
-    return len(rows)
+    return len(points)
 
 
 def measure_looking(folder: Path) -> dict[str, dict[str, float]]:
-    """Seconds of commands that look, on the paper's four grids and on a large one, finished, with all their curves."""
-    shipped_ones = [read(shipped()[name]) for name in study_names()]
+    """Seconds of commands that look, on four grids and on a large one, finished, with all their curves."""
+    small_ones = [made_up(name, grid) for name, grid in GRIDS.items()]
     found: dict[str, dict[str, float]] = {}
-    for definitions, commands in (
-        (shipped_ones, (["report", *study_names()],)),
-        ([wide_definition()], (["status"], ["best", "bench"], ["report", "bench"])),
+    for loaded, commands in (
+        (small_ones, (["report", *GRIDS],)),
+        ([wide_study()], (["status"], ["best", "bench"], ["report", "bench"])),
     ):
-        url = f"sqlite:///{folder / definitions[0].name}.db"
+        url = f"sqlite:///{folder / loaded[0].definition.name}.db"
         database = open_database(url, create=True)
         storage = open_storage(database)
-        studies = [create_study(database, one, load("digits"), storage).study for one in definitions]
+        studies = [create_study(database, one, storage).study for one in loaded]
         finished = sum(fill(database, study) for study in studies)
         storage.engine.dispose()
         database.close()
@@ -243,6 +244,13 @@ def postgresql_url() -> Iterator[str | None]:
             server.cleanup()
 
 
+def add_sections(path: Path, sections: Mapping[str, object]) -> None:
+    """Set top-level entries of a JSON file, made if it is not there; other entries stay."""
+    held = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    with whole_file(path) as file:
+        file.write(json.dumps({**held, **sections}, indent=2).encode() + b"\n")
+
+
 def say(text: str) -> None:
     """A line of the report."""
     print(text, flush=True)  # noqa: T201
@@ -274,7 +282,7 @@ def main() -> None:
         looking = measure_looking(Path(folder))
     for command, figures in looking.items():
         say(f"{command}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
-    write(options.output, [], {"service": service, "looking": looking})
+    add_sections(options.output, {"service": service, "looking": looking})
     say(f"written: {options.output}")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from optuna.trial import TrialState
 
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.outcome import Outcome, finite
-from pairsearch.studies.definition import Definition
+from pairsearch.search.ledger.outcome import Outcome, finite, mean_of
+from pairsearch.search.ledger.studies import StoredStudy
 
 # A mean curve of about this many points: one write of some 2 ms each.
 REPORTS = 10
@@ -17,31 +17,42 @@ REPORTS = 10
 FAILED_REASON = "failed_reason"
 
 
-def report_epochs(epochs: int) -> tuple[int, ...]:
-    """The epochs whose mean is reported to Optuna: about ten, evenly spaced, the last among them."""
-    step = max(1, epochs // REPORTS)
-    return tuple(range(epochs, 0, -step))[::-1]
+def report_steps(study: StoredStudy) -> tuple[int, ...]:
+    """The steps that are reported to Optuna.
+
+    Where folds train together, a step is an epoch: about ten, evenly spaced, the last among them. Where they train in
+    turn, it is a fold, from 1.
+    """
+    definition = study.definition
+    if not study.traits.together:
+        return tuple(range(1, definition.folds + 1))
+    step = max(1, definition.epochs // REPORTS)
+    return tuple(range(definition.epochs, 0, -step))[::-1]
 
 
-def reports_of(definition: Definition, outcome: Outcome, reported: Iterable[int] = ()) -> dict[int, float]:
-    """The mean over folds by epoch, less the epochs that were reported while training, and those not finite."""
-    curve = outcome.val_loss if definition.metric == "val_loss" else outcome.val_error
-    return {
-        epoch: mean
-        for epoch in report_epochs(definition.epochs)
-        if epoch not in reported
-        and epoch <= curve.shape[1]
-        and (mean := finite(curve[:, epoch - 1].mean())) is not None
-    }
+def reports_of(study: StoredStudy, outcome: Outcome, reported: Iterable[int] = ()) -> dict[int, float]:
+    """The metric by step, less the steps that were reported while training, and those not finite.
+
+    The mean over folds after an epoch, or the figure of each fold where they are trained in turn.
+    """
+    curves = [fold.curves.get(study.definition.metric, ()) for fold in outcome.folds]
+    if study.traits.together:
+        epochs = min(map(len, curves), default=0)
+        found = {
+            step: mean_of([curve[step - 1] for curve in curves])
+            for step in report_steps(study)
+            if step <= epochs
+        }
+    else:
+        found = {place: finite(curve[-1]) for place, curve in enumerate(curves, start=1) if curve}
+    return {step: value for step, value in found.items() if step not in reported and value is not None}
 
 
 def attributes_of(outcome: Outcome) -> dict[str, Any]:
     """User attributes of the trial: the figures of each fold, the time, and why it is not finished."""
-    result: dict[str, Any] = {
-        "val_loss": [finite(loss) for loss in outcome.val_loss[:, -1]],
-        "val_error": [finite(error) for error in outcome.val_error[:, -1]],
-        "seconds": round(outcome.seconds, 3),
-    }
+    finals = [fold.final for fold in outcome.folds]
+    result: dict[str, Any] = {name: [final.get(name) for final in finals] for name in outcome.figures}
+    result["seconds"] = round(outcome.seconds, 3)
     if outcome.reason:
         result["reason"] = outcome.reason
     return {"folds": result}

@@ -17,6 +17,7 @@ from optuna.storages import RDBStorage
 
 from pairsearch.studies.configuration import shown
 from pairsearch.studies.definition import Definition
+from pairsearch.studies.problem import Traits
 
 NOTE_VERSION = "dashboard:note_ver"
 NOTE_PIECE = "dashboard:note_str:"
@@ -31,9 +32,9 @@ LONGEST_TITLE = 200
 TRIALS = """\
 ## How to read it
 
-* The **value** of a trial is the mean {metric} over the folds after the last epoch; lower is better. The intermediate
-  values are the same mean after earlier epochs.
-* **Complete**: a result. **Pruned**: a loss became NaN or infinite (diverged), or the pruner stopped it; that is a
+* The **value** of a trial is the mean {metric} over the folds after the last epoch; {better} is better. The
+  intermediate values are {steps}.
+* **Complete**: a result. **Pruned**: a figure became NaN or infinite (diverged), or the pruner stopped it; that is a
   result too. **Fail**: an attempt without a result, of a worker that was stopped or died or raised an exception; the
   configuration was tried again, or the reason is in `failed_reason`.
 * User attributes of a trial: `configuration` is its key in pairsearch's tables, `folds` has the figures of each fold,
@@ -44,20 +45,14 @@ pairsearch's own tables decide what is searched: look here, but do not add, chan
 """
 
 
-def describe_study(
-    storage: RDBStorage, study_id: int, definition: Definition, source: tuple[str, str]
-) -> None:
-    """Write attributes and note, or bring them up to date with a definition that has changed.
-
-    Args:
-        source: name and fingerprint of the data.
-    """
+def describe_study(storage: RDBStorage, study_id: int, definition: Definition, traits: Traits) -> None:
+    """Write attributes and note, or bring them up to date with a definition that has changed."""
     facts = {
         "title": definition.title,
-        "architecture": definition.architecture,
-        "protocol": protocol(definition),
+        "problem": definition.problem,
+        "protocol": definition.protocol,
         "metric": f"mean {definition.metric} over folds after the last epoch",
-        "data": f"{source[0]} {source[1][:12]}",
+        "data": traits.data,
         "definition": definition.fingerprint[:12],
     }
     held = storage.get_study_user_attrs(study_id)
@@ -65,31 +60,30 @@ def describe_study(
         if held.get(key) != value:
             storage.set_study_user_attr(study_id, key, value)
     storage.set_study_system_attr(study_id, OBJECTIVE_NAMES, [definition.metric])
-    _write_note(storage, study_id, note(definition, source))
+    _write_note(storage, study_id, note(definition, traits))
 
 
-def protocol(definition: Definition) -> str:
-    """How a configuration is validated, in a few words."""
-    return f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs"
-
-
-def note(definition: Definition, source: tuple[str, str]) -> str:
+def note(definition: Definition, traits: Traits) -> str:
     """The note of a study, in Markdown."""
     lines = [f"# {escaped(definition.name)}", ""]
     if definition.title.strip():
         lines += [escaped(definition.title), ""]
+    settings = ", ".join(f"{name} {value}" for name, value in definition.settings.items())
+    rows = {
+        "problem": escaped(definition.problem),
+        "settings": escaped(settings),
+        "protocol": definition.protocol,
+        "data": escaped(traits.data),
+        "configurations": f"{len(definition.grid)}, sampler {definition.sampler}, pruner {definition.pruner}",
+        "seed": str(definition.seed),
+        "definition": f"{definition.fingerprint[:12]}...",
+    }
     lines += [
-        "A grid search by pairsearch: given two 14×14 images of digits, is the first digit at most the second?",
+        "A grid search by pairsearch.",
         "",
         "| | |",
         "|---|---|",
-        f"| architecture | {escaped(definition.architecture)}, optimiser {escaped(definition.optimiser)} |",
-        f"| protocol | {protocol(definition)}, {definition.sample_size} pairs |",
-        f"| data | {escaped(source[0])}, SHA-256 {escaped(source[1][:12])}... |",
-        f"| configurations | {len(definition.grid.configurations())}, sampler {definition.sampler}, "
-        f"pruner {definition.pruner} |",
-        f"| seed | {definition.seed} |",
-        f"| definition | {definition.fingerprint[:12]}... |",
+        *(f"| {name} | {value} |" for name, value in rows.items() if value),
         "",
         "## Grid",
         "",
@@ -100,8 +94,15 @@ def note(definition: Definition, source: tuple[str, str]) -> str:
         f"| {escaped(name)} | {', '.join(escaped(v) if isinstance(v, str) else shown(v) for v in values)} |"
         for name, values in definition.grid.choices.items()
     ]
-    loss = {"val_loss": "validation loss (cross entropy)", "val_error": "validation error (a fraction)"}
-    reading = TRIALS.format(metric=loss[definition.metric], name=definition.name)
+    metric = traits.metrics[definition.metric]
+    reading = TRIALS.format(
+        metric=escaped(metric.label or definition.metric) + (" (a fraction)" if metric.percent else ""),
+        better="higher" if metric.maximise else "lower",
+        steps="the same mean after earlier epochs"
+        if traits.together
+        else "the figures of the folds, one by one",
+        name=definition.name,
+    )
     return "\n".join([*lines, "", reading])
 
 

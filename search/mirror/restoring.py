@@ -18,7 +18,7 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.contents import FAILED_REASON, attributes_of, reports_of, state_of
 from pairsearch.search.mirror.description import describe_study
 from pairsearch.search.mirror.storage import TrialStorage
-from pairsearch.search.mirror.study import create_optuna_study, distributions, translated
+from pairsearch.search.mirror.study import Space, create_optuna_study, translated
 
 # Trials that are written in one transaction.
 CHUNK = 200
@@ -36,11 +36,11 @@ def restore(database: Database, storage: TrialStorage, study: StoredStudy) -> in
     """
     with translated(database):
         storage.make_tables()
-    optuna_study_id = create_optuna_study(database, storage, study.name, restoring=True)
+    optuna_study_id = create_optuna_study(
+        database, storage, study.name, maximise=study.metric.maximise, restoring=True
+    )
     with translated(database):
-        describe_study(
-            storage, optuna_study_id, study.definition, (study.source_name, study.source_fingerprint)
-        )
+        describe_study(storage, optuna_study_id, study.definition, study.traits)
         trials = storage.get_all_trials(optuna_study_id, deepcopy=False)
     carrying = {
         trial.user_attrs.get("claim"): trial._trial_id for trial in trials if trial.state != TrialState.FAIL
@@ -88,7 +88,7 @@ def restore(database: Database, storage: TrialStorage, study: StoredStudy) -> in
 
 def _template(study: StoredStudy, row: Row[Any], outcome: Outcome | None) -> FrozenTrial:
     """The trial as the worker would have left it."""
-    configuration = read_configuration(row.key, row.params)
+    configuration, space = read_configuration(row.key, row.params), Space(study.choices)
     notes: dict[str, Any] = {"configuration": row.key}
     if outcome is None:
         notes[FAILED_REASON] = row.reason
@@ -106,11 +106,11 @@ def _template(study: StoredStudy, row: Row[Any], outcome: Outcome | None) -> Fro
         value=None if outcome is None else outcome.value,
         datetime_start=_local(row.finished_at if row.started_at is None else row.started_at),
         datetime_complete=_local(row.finished_at),
-        params=dict(configuration.params),
-        distributions=distributions(study.choices),
+        params=space.categories(configuration.params),
+        distributions=space.of(configuration.params),
         user_attrs=notes,
         system_attrs={},
-        intermediate_values={} if outcome is None else reports_of(study.definition, outcome),
+        intermediate_values={} if outcome is None else reports_of(study, outcome),
     )
 
 

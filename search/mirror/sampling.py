@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import random
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
 import optuna
 
-from pairsearch.search.mirror.study import LostTrialError, distributions, watched
+from pairsearch.search.mirror.contents import report_steps
+from pairsearch.search.mirror.study import LostTrialError, Space, watched
 from pairsearch.search.mirror.trials import Mirror
-from pairsearch.studies.configuration import Configuration, Value
+from pairsearch.studies.configuration import Configuration, Params
+from pairsearch.studies.definition import Definition
 
 
 class Sampler:
@@ -18,6 +23,7 @@ class Sampler:
     def __init__(self, mirror: Mirror) -> None:
         self.mirror = mirror
         self._choices = mirror.study.choices
+        self._random = random.Random()  # noqa: S311 - which table is asked about decides no result
         mirror.mend()
         self.optuna_study = self._load()
 
@@ -38,7 +44,7 @@ class Sampler:
 
     def ask(self) -> tuple[int, Configuration]:
         """A new trial in state RUNNING, and the configuration that it proposes."""
-        choices = self.mirror.choices()
+        choices, definition = self.mirror.choices(), self.mirror.study.definition
         self.mirror.mend()
         if choices != self._choices or self.mirror.study.optuna_study_id != self.optuna_study._study_id:
             # The grid has grown, or the study was deleted and is another one now. Optuna remembers what the choices
@@ -46,9 +52,17 @@ class Sampler:
             self.mirror.storage.remove_session()
             self.optuna_study, self._choices = self._load(), choices
         with watched(self.mirror.database, self.mirror.study.name):
-            trial = self.optuna_study.ask(distributions(choices))
-            params: dict[str, Value] = trial.params
-            return trial._trial_id, Configuration(params)
+            space = Space(choices)
+            names = self._table(definition)
+            trial = self.optuna_study.ask(space.of(names))
+            return trial._trial_id, Configuration(space.values(trial.params))
+
+    def _table(self, definition: Definition) -> Params:
+        """A table of the grid by chance, each by how many points it has: what is asked for are its parameters."""
+        tables = definition.grid.root
+        sizes = [math.prod(map(len, table.values())) for table in tables]
+        (chosen,) = self._random.choices(tables, sizes)
+        return {name: values[0] for name, values in chosen.items()}
 
     def answer(self, trial_id: int, configuration: Configuration) -> None:
         """Close a trial whose configuration is not free: with its result where there is one, else as FAIL."""
@@ -70,14 +84,19 @@ class Pruner:
 
     def __init__(self, mirror: Mirror) -> None:
         kind = mirror.study.definition.pruner
-        pruners = {"none": optuna.pruners.NopPruner, "median": optuna.pruners.MedianPruner}
+        steps = report_steps(mirror.study)
+        pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
+            "none": optuna.pruners.NopPruner,
+            "median": optuna.pruners.MedianPruner,
+            "hyperband": lambda: optuna.pruners.HyperbandPruner(max_resource=steps[-1]),
+            "wilcoxon": optuna.pruners.WilcoxonPruner,
+        }
         self.mirror = mirror
         self.active = kind != "none"
-        self._pruner = (
-            optuna.pruners.HyperbandPruner(max_resource=mirror.study.definition.epochs)
-            if kind == "hyperband"
-            else pruners[kind]()
-        )
+        with warnings.catch_warnings():
+            # Optuna may change how it is constructed: not what the user of a study has to hear.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._pruner = pruners[kind]()
         mirror.mend()
         self._load()
 

@@ -63,6 +63,10 @@ KNOWN: Mapping[Table, frozenset[str]] = {
 }
 
 
+Parameters = tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]
+"""The parameters of a trial and their distributions."""
+
+
 def tables_known() -> bool:
     """Whether the installed Optuna has the tables that the short cuts were written for."""
     return all({column.name for column in table.columns} == names for table, names in KNOWN.items())
@@ -112,20 +116,22 @@ class TrialStorage(RDBStorage):
         ):
             return super().create_new_trial(study_id, template_trial)
         mine = studies.c.study_id == study_id
-        return self._start(mine, template_trial, lambda _: template_trial.distributions)
+        return self._start(
+            mine, template_trial, lambda _: (template_trial.params, template_trial.distributions)
+        )
 
     def start_trial(
         self,
         study: str,
         template: FrozenTrial,
-        current: Callable[[Connection], Mapping[str, BaseDistribution]],
+        current: Callable[[Connection], Parameters],
     ) -> int:
-        """Add a running trial whose distributions are asked for while no other process can change them.
+        """Add a running trial whose parameters are asked for while no other process can change their categories.
 
         Args:
             study: name of the study; an id may have gone to another one.
-            template: as for `create_new_trial`; its own distributions are used where short cuts are not.
-            current: the distributions of its parameters, read by the connection that it is given.
+            template: as for `create_new_trial`; its own parameters are used where short cuts are not.
+            current: its parameters and their distributions, read by the connection that it is given.
 
         Raises:
             KeyError: there is no such study.
@@ -179,7 +185,7 @@ class TrialStorage(RDBStorage):
         self,
         mine: ColumnElement[bool],
         template_trial: FrozenTrial,
-        current: Callable[[Connection], Mapping[str, BaseDistribution]],
+        current: Callable[[Connection], Parameters],
     ) -> int:
         with self.engine.begin() as connection:
             if connection.dialect.name != SQLITE:
@@ -200,7 +206,7 @@ class TrialStorage(RDBStorage):
                 raise KeyError(models.NOT_FOUND_MSG)
             if template_trial.params:
                 # From here on SQLite, too, has no other writer.
-                _write_params(connection, trial_id, template_trial.params, current(connection))
+                _write_params(connection, trial_id, *current(connection))
             if template_trial.user_attrs:
                 _write_user_attributes(connection, trial_id, template_trial.user_attrs)
         return trial_id

@@ -17,6 +17,7 @@ from pairsearch.search.database.driver_errors import deleted_meanwhile
 from pairsearch.search.errors import DatabaseAwayError, StudyError, WorkError
 from pairsearch.search.ledger.studies import Choices, StoredStudy
 from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.studies.configuration import Params, Value
 
 # The trial that was to be changed is finished already.
 FinishedTrialError = UpdateFinishedTrialError
@@ -26,9 +27,40 @@ class LostTrialError(WorkError):
     """Optuna's study or trial is not there any more: somebody deleted it."""
 
 
-def distributions(choices: Choices) -> dict[str, BaseDistribution]:
-    """Optuna's categorical distributions of a study's parameters."""
-    return {name: CategoricalDistribution(values) for name, values in choices.items()}
+class Space:
+    """A study's parameters as Optuna has them: categorical, in the order in which their values came into the grid.
+
+    To Optuna 1, 1.0 and true are one category. A parameter that has several of such values is a text there, which
+    tells them apart.
+    """
+
+    def __init__(self, choices: Choices) -> None:
+        self.choices = choices
+        self._as_text = {name for name, values in choices.items() if len(set(values)) < len(values)}
+        self.distributions: dict[str, BaseDistribution] = {
+            name: CategoricalDistribution([self._category(name, value) for value in values])
+            for name, values in choices.items()
+        }
+
+    def _category(self, name: str, value: Value) -> Value:
+        return repr(value) if name in self._as_text else value
+
+    def of(self, params: Params) -> dict[str, BaseDistribution]:
+        """The distributions of the parameters that a point has."""
+        return {name: self.distributions[name] for name in params}
+
+    def categories(self, params: Params) -> dict[str, Value]:
+        """A point's values as categories."""
+        return {name: self._category(name, value) for name, value in params.items()}
+
+    def values(self, categories: Params) -> dict[str, Value]:
+        """The values of a point, from its categories."""
+        return {
+            name: next(value for value in self.choices[name] if self._category(name, value) == category)
+            if name in self._as_text
+            else category
+            for name, category in categories.items()
+        }
 
 
 @contextmanager
@@ -68,24 +100,27 @@ def watched(database: Database, name: str) -> Iterator[None]:
 
 
 def create_optuna_study(
-    database: Database, storage: TrialStorage, name: str, *, restoring: bool = False
+    database: Database, storage: TrialStorage, name: str, *, maximise: bool, restoring: bool = False
 ) -> int:
     """Optuna's id of a new study; an empty one left by a creation that was cut off is taken over.
 
     Args:
+        maximise: whether a higher value is better.
         restoring: so is one with trials of ours.
 
     Raises:
         StudyError: the database has a study of that name that is not ours.
     """
+    kinds = optuna.study.StudyDirection
+    directions = [kinds.MAXIMIZE if maximise else kinds.MINIMIZE]
     with translated(database):
         try:
-            return storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], name)
+            return storage.create_new_study(directions, name)
         except optuna.exceptions.DuplicatedStudyError:
             study_id = storage.get_study_id_from_name(name)
         trials = storage.get_all_trials(study_id, deepcopy=False)
         foreign = trials and not (restoring and any("configuration" in trial.user_attrs for trial in trials))
-        if foreign or storage.get_study_directions(study_id) != [optuna.study.StudyDirection.MINIMIZE]:
+        if foreign or storage.get_study_directions(study_id) != directions:
             raise StudyError(
                 f"study {name}: the database has an Optuna study of that name that pairsearch did not make: "
                 "use another study name or another database"
@@ -108,13 +143,14 @@ def extend_choices(connection: Connection, study: StoredStudy, choices: Choices)
     trials = select(optuna_tables.TrialModel.trial_id).where(
         optuna_tables.TrialModel.study_id == study.optuna_study_id
     )
-    for name, values in choices.items():
-        if values != study.choices.get(name):
+    before, after = (Space(grown).distributions for grown in (study.choices, choices))
+    for name, distribution in after.items():
+        if name in before and distribution != before[name]:
             connection.execute(
                 update(optuna_tables.TrialParamModel)
                 .where(
                     optuna_tables.TrialParamModel.param_name == name,
                     optuna_tables.TrialParamModel.trial_id.in_(trials),
                 )
-                .values(distribution_json=distribution_to_json(CategoricalDistribution(values)))
+                .values(distribution_json=distribution_to_json(distribution))
             )

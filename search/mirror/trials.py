@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from pairsearch.search.database.connection import Database, limit_transaction, tune_sqlite
 from pairsearch.search.database.states import COVERED, State
@@ -29,10 +30,11 @@ from pairsearch.search.mirror.storage import Held, RunningTrial, TrialStorage
 from pairsearch.search.mirror.study import (
     FinishedTrialError,
     LostTrialError,
-    distributions,
+    Space,
     translated,
     watched,
 )
+from pairsearch.studies.configuration import Params
 
 
 def open_storage(database: Database) -> TrialStorage:
@@ -98,6 +100,7 @@ class Mirror:
 
     def start(self, claim: Claim, provenance: Mapping[str, str]) -> int:
         """Add the trial of a claim in state RUNNING, with its parameters, and return Optuna's id of it."""
+        space, params = Space(self.study.choices), claim.configuration.params
         template = FrozenTrial(
             number=-1,
             trial_id=-1,
@@ -105,8 +108,8 @@ class Mirror:
             value=None,
             datetime_start=datetime.now(),  # Optuna's convention: local time without a zone
             datetime_complete=None,
-            params=dict(claim.configuration.params),
-            distributions=distributions(self.study.choices),
+            params=space.categories(params),
+            distributions=space.of(params),
             user_attrs={
                 "configuration": claim.configuration.key,
                 "claim": claim.token,
@@ -117,21 +120,21 @@ class Mirror:
             intermediate_values={},
         )
         try:
-            trial_id = self._add(template)
+            trial_id = self._add(template, params)
         except LostTrialError:
             self.mend()
-            trial_id = self._add(template)
+            trial_id = self._add(template, params)
         self._claims[trial_id] = claim.token
         self.ledger.attach(claim, trial_id)
         return trial_id
 
-    def _add(self, template: FrozenTrial) -> int:
+    def _add(self, template: FrozenTrial, params: Params) -> int:
+        def current(connection: Connection) -> tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]:
+            space = Space(read_choices(connection, self.study.id))
+            return space.categories(params), space.of(params)
+
         with watched(self.database, self.study.name):
-            return self.storage.start_trial(
-                self.study.name,
-                template,
-                lambda connection: distributions(read_choices(connection, self.study.id)),
-            )
+            return self.storage.start_trial(self.study.name, template, current)
 
     def holds(self, trial_id: int) -> bool:
         """Whether a trial is still there and the one that it was."""
@@ -145,7 +148,7 @@ class Mirror:
         return Held(self.study.name, self._claims.get(trial_id))
 
     def choices(self) -> Choices:
-        """The values of each hyperparameter, those that the grid gained since the worker started among them."""
+        """The values of each parameter, those that the grid gained since the worker started among them."""
         with self.database.read() as connection:
             return read_choices(connection, self.study.id)
 
@@ -161,8 +164,8 @@ class Mirror:
         self._claims[trial_id] = claim.token
         self.ledger.attach(claim, trial_id)
 
-    def report(self, trial_id: int, epoch: int, value: float) -> None:
-        """Report the mean over folds after an epoch; one that is not finite is left out."""
+    def report(self, trial_id: int, step: int, value: float) -> None:
+        """Report the metric of a step (`search.mirror.contents.report_steps`); one that is not finite is left out."""
         if finite(value) is not None:
             # A trial whose lease was lost, or whose result is in the ledger, may have been closed by another worker.
             # One that was deleted is mirrored at the end.
@@ -170,15 +173,15 @@ class Mirror:
                 suppress(FinishedTrialError, LostTrialError),
                 watched(self.database, self.study.name),
             ):
-                self.storage.report(trial_id, epoch, float(value), self._held(trial_id))
+                self.storage.report(trial_id, step, float(value), self._held(trial_id))
 
     def finish(self, trial_id: int, outcome: Outcome, reported: frozenset[int] = frozenset()) -> None:
         """Tell Optuna a result: COMPLETE with its value, or PRUNED with the reason.
 
         Args:
-            reported: epochs whose mean was reported while training.
+            reported: steps that were reported while training.
         """
-        reports = reports_of(self.study.definition, outcome, reported)
+        reports = reports_of(self.study, outcome, reported)
         self._close(trial_id, state_of(outcome), outcome.value, attributes_of(outcome), reports)
 
     def abandon(self, trial_id: int, reason: str) -> None:

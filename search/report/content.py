@@ -50,7 +50,7 @@ class Figure:
     """A figure with one or more views of the same size."""
 
     name: str
-    """Of its image files: lower-case letters, digits, - and _."""
+    """Of its image files: lower-case letters, numbers, - and _."""
     title: str
     caption: str
     alt: str

@@ -1,4 +1,4 @@
-"""Time and cost: how long configurations took, by batch size, and what the study cost in all."""
+"""Time and cost: how long configurations took, by the parameter that tells most of it, and what the study cost."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import statistics
 from collections.abc import Sequence
 
 from pairsearch.search.report.content import Figure, Section, Spec, Table, View
-from pairsearch.search.report.drawing import BLUE, axis, categories, faded, layout, number, plain, thinned
-from pairsearch.search.report.reading import Point, Reading
+from pairsearch.search.report.drawing import BLUE, along, axis, faded, layout, plain, thinned
+from pairsearch.search.report.parameters import Parameter
+from pairsearch.search.report.reading import Point, Reading, by_level
 from pairsearch.search.results.formatting import duration
-from pairsearch.studies.configuration import Value, describe
+from pairsearch.studies.configuration import describe
 
 POINTS = 300
-"""Configurations of a batch size that are drawn."""
+"""Configurations of a value that are drawn."""
+
+Groups = list[list[Point]]
+"""Configurations with a time by the level of a parameter."""
 
 
 def section(reading: Reading) -> Section | None:
@@ -20,18 +24,22 @@ def section(reading: Reading) -> Section | None:
     timed = [point for point in reading.points if point.seconds is not None]
     if not timed:
         return None
-    groups = {
-        batch: [point for point in timed if point.configuration.params["batch_size"] == batch]
-        for batch in reading.study.choices["batch_size"]
-    }
-    return Section("Time and cost", (_table(reading, groups), _figure(reading, groups)))
+    every = [by_level(timed, reading.parameters, place) for place in range(len(reading.parameters))]
+    parameter, groups = max(zip(reading.parameters, every, strict=True), key=lambda entry: _ratio(entry[1]))
+    return Section("Time and cost", (_table(reading, parameter, groups), _figure(reading, parameter, groups)))
+
+
+def _ratio(groups: Groups) -> float:
+    """Of the longest median time to the shortest."""
+    medians = [statistics.median(_seconds(points)) for points in groups if points]
+    return max(medians) / max(min(medians), 1e-6)
 
 
 def _seconds(points: Sequence[Point]) -> list[float]:
     return [point.seconds for point in points if point.seconds is not None]
 
 
-def _row(label: str, points: list[Point]) -> tuple[str, ...]:
+def _row(label: str, points: Sequence[Point]) -> tuple[str, ...]:
     seconds = _seconds(points)
     return (
         label,
@@ -43,10 +51,9 @@ def _row(label: str, points: list[Point]) -> tuple[str, ...]:
     )
 
 
-def _table(reading: Reading, groups: dict[Value, list[Point]]) -> Table:
-    rows = [_row(number(batch), points) for batch, points in groups.items() if points]
-    every = [point for points in groups.values() for point in points]
-    rows.append(_row("all", every))
+def _table(reading: Reading, parameter: Parameter, groups: Groups) -> Table:
+    rows = [_row(text, points) for text, points in zip(parameter.texts, groups, strict=True) if points]
+    rows.append(_row("all", [point for points in groups for point in points]))
     rounds = [entry.seconds for entries in reading.evaluated.values() for entry in entries]
     between = ""
     if reading.first_result is not None and reading.last_result is not None:
@@ -56,27 +63,26 @@ def _table(reading: Reading, groups: dict[Value, list[Point]]) -> Table:
         f" The {len(rounds)} rounds of the evaluation took {duration(sum(rounds))}." if rounds else ""
     )
     return Table(
-        f"Seconds of training by configuration, all folds, by batch size; one worker each.{between}{evaluation}",
-        ("batch size", "with a result", "median, s", "shortest, s", "longest, s", "sum"),
+        f"Seconds of training by configuration, all folds, by {parameter.label}, the parameter between whose values "
+        f"medians differ most; one worker each.{between}{evaluation}",
+        (parameter.label, "with a result", "median, s", "shortest, s", "longest, s", "sum"),
         tuple(rows),
     )
 
 
-def _figure(reading: Reading, every: dict[Value, list[Point]]) -> Figure:
-    batches = list(every)
-    groups = {
-        batch: thinned(sorted(points, key=lambda point: point.seconds or 0.0), POINTS)
-        for batch, points in every.items()
-    }
-    drawn, count = (sum(map(len, found.values())) for found in (groups, every))
+def _figure(reading: Reading, parameter: Parameter, every: Groups) -> Figure:
+    groups = [thinned(sorted(points, key=lambda point: point.seconds or 0.0), POINTS) for points in every]
+    drawn, count = (sum(map(len, found)) for found in (groups, every))
     spec: Spec = {
         "data": [
             {
                 "type": "box",
                 "name": "configurations",
-                "x": [place for place, batch in enumerate(batches) for _ in groups[batch]],
-                "y": [round(s, 3) for batch in batches for s in _seconds(groups[batch])],
-                "text": [plain(describe(p.configuration.params)) for batch in batches for p in groups[batch]],
+                "x": [place for place, points in enumerate(groups) for _ in points],
+                "y": [round(seconds, 3) for points in groups for seconds in _seconds(points)],
+                "text": [
+                    plain(describe(point.configuration.params)) for points in groups for point in points
+                ],
                 "boxpoints": "all",
                 "jitter": 0.6,
                 "pointpos": 0,
@@ -88,24 +94,24 @@ def _figure(reading: Reading, every: dict[Value, list[Point]]) -> Figure:
             }
         ],
         "layout": layout(
-            xaxis=categories(batches, "batch size"),
+            xaxis=along(parameter),
             yaxis=axis("seconds a configuration", rangemode="tozero"),
             showlegend=False,
         ),
     }
     return Figure(
         f"{reading.study.name}-seconds",
-        "Training time by batch size",
+        f"Training time by {parameter.label}",
         "Each point is a configuration with a result, trained on all its folds."
         + (
-            f" Drawn are {drawn:,} of the {count:,}, at most {POINTS} of a batch size, evenly by rank, boxes too."
+            f" Drawn are {drawn:,} of the {count:,}, at most {POINTS} of a value, evenly by rank, boxes too."
             if drawn < count
             else ""
         ),
-        "Box plot of the seconds that configurations took, by batch size: "
+        f"Box plot of the seconds that configurations took, by {parameter.label}: "
         + "; ".join(
-            f"batch size {number(batch)} median {statistics.median(_seconds(points)):.1f} s"
-            for batch, points in every.items()
+            f"{text} median {statistics.median(_seconds(points)):.1f} s"
+            for text, points in zip(parameter.texts, every, strict=True)
             if points
         ),
         (View("", spec),),

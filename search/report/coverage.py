@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+
 from pairsearch.search.database.states import State
 from pairsearch.search.report.content import Block, Notice, Section, Table
-from pairsearch.search.report.drawing import LABELS, number
+from pairsearch.search.report.parameters import number
 from pairsearch.search.report.reading import Reading
-from pairsearch.search.results.formatting import duration
+from pairsearch.search.results.formatting import DASH, duration, label, words
+from pairsearch.studies.configuration import Value
 
 
 def section(reading: Reading) -> Section:
@@ -37,7 +41,7 @@ def _counts(reading: Reading) -> Table:
             (
                 str(len(reading.points)),
                 *(str(reading.counts[state]) for state in states),
-                f"{100 * reading.covered / len(reading.points):.1f} %" if reading.points else "–",
+                f"{100 * reading.covered / len(reading.points):.1f} %" if reading.points else DASH,
             ),
         ),
         labels=0,
@@ -67,33 +71,39 @@ def _remarks(reading: Reading) -> Table:
 def provenance(reading: Reading) -> Section:
     """What the results depend on, and what computed them."""
     study, definition = reading.study, reading.study.definition
-    validation = (
-        f", {definition.validation_size} of them for validation" if definition.validation_size else ""
-    )
-    grid = "; ".join(
-        f"{LABELS[name]} {', '.join(number(value) for value in values)}"
-        for name, values in study.choices.items()
-    )
+    traits, tables = study.traits, definition.grid.root
     facts = (
         ("title", definition.title),
-        ("architecture, optimiser", f"{definition.architecture}, {definition.optimiser}"),
+        ("problem", f"{definition.problem}, version {traits.version}"),
+        *((words(name), _text(value)) for name, value in definition.settings.items()),
+        ("protocol", f"{definition.protocol}, seed {definition.seed}"),
         (
-            "protocol",
-            f"{definition.protocol}, {definition.folds} folds of {definition.sample_size} pairs{validation}, "
-            f"{definition.epochs} epochs, seed {definition.seed}",
+            "metric",
+            f"mean {label(definition.metric, study.metric)} over folds after the last epoch, "
+            f"{'highest' if study.metric.maximise else 'lowest'} first",
         ),
-        ("metric", f"mean {definition.metric} over folds after the last epoch"),
         ("sampler, pruner", f"{definition.sampler}, {definition.pruner}"),
-        ("grid", grid),
-        ("data", study.source_name),
-        ("data, SHA-256", study.source_fingerprint),
+        *(
+            (f"grid {place}" if len(tables) > 1 else "grid", _grid(table))
+            for place, table in enumerate(tables, start=1)
+        ),
+        *((words(name), value) for name, value in traits.remember.items()),
+        ("data, SHA-256", traits.fingerprint or "not looked at"),
+        *((f"{name}, SHA-256", digest) for name, digest in traits.files.items()),
         ("definition, SHA-256", definition.fingerprint),
-        ("training version", str(study.training_version)),
     )
     blocks: list[Block] = [Table("What the results depend on.", ("field", "value"), facts, labels=2)]
     if reading.origins:
         blocks.append(_origins(reading))
     return Section("Provenance", tuple(blocks))
+
+
+def _grid(table: Mapping[str, Sequence[Value]]) -> str:
+    return "; ".join(f"{words(name)} {', '.join(map(number, values))}" for name, values in table.items())
+
+
+def _text(setting: object) -> str:
+    return setting if isinstance(setting, str) else json.dumps(setting)
 
 
 def _origins(reading: Reading) -> Table:
@@ -104,7 +114,7 @@ def _origins(reading: Reading) -> Table:
         tuple(
             (
                 origin.work,
-                *(origin.facts.get(name, "–") for name in names),
+                *(origin.facts.get(name, DASH) for name in names),
                 str(origin.results),
                 duration(origin.seconds),
             )

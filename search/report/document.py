@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.provenance import package_version
-from pairsearch.search.report import auxiliary, cost, coverage, evaluation, grid, judgement, learning
-from pairsearch.search.report.content import Part, Report, Section
+from pairsearch.search.report import cost, coverage, effects, evaluation, grid, judgement, learning
+from pairsearch.search.report.content import Block, Figure, Part, Report, Section, view_names
 from pairsearch.search.report.reading import Reading, read_all
 
 
@@ -35,10 +36,35 @@ def compose(
             f"from {label}",
             f"pairsearch {package_version('pairsearch')}",
         ),
-        parts=(
+        parts=_named_apart(
             Part("Results", "All studies side by side.", (evaluation.section(readings),)),
             *(_study(reading, tell) for reading in readings),
         ),
+    )
+
+
+def _named_apart(*parts: Part) -> tuple[Part, ...]:
+    """The parts with another name for each figure that would share one with a figure before: figures name files."""
+    taken: set[str] = set()
+
+    def apart(block: Block) -> Block:
+        if not isinstance(block, Figure):
+            return block
+        named, number = block, 1
+        while taken & {named.name, *view_names(named)}:
+            number += 1
+            named = replace(block, name=f"{block.name}-other-{number}")
+        taken.update({named.name, *view_names(named)})
+        return named
+
+    return tuple(
+        replace(
+            part,
+            sections=tuple(
+                replace(section, blocks=tuple(map(apart, section.blocks))) for section in part.sections
+            ),
+        )
+        for part in parts
     )
 
 
@@ -53,7 +79,7 @@ def compose_stored(
 def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
     tell(f"drawing {reading.study.name}")
     optional = (
-        auxiliary.section(reading),
+        effects.section(reading),
         learning.section(reading),
         _others(reading),
         cost.section(reading),

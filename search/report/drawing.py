@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from pairsearch.search.report.content import Spec
-from pairsearch.studies.configuration import Value
+from pairsearch.search.report.parameters import Parameter
+from pairsearch.search.results.formatting import DASH
+from pairsearch.studies.problem import Metric
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
@@ -22,15 +25,6 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
 INK, MUTED, RULE = "#22262b", "#6b7178", "#e3e5e8"
 # Perceptually even, in grey and for colour-blind eyes too (Smith & van der Walt, SciPy 2015).
 SCALE = "Viridis"
-
-LABELS = {
-    "batch_size": "batch size",
-    "learning_rate": "learning rate",
-    "weight_decay": "weight decay",
-    "hidden_units": "hidden units",
-    "aux_loss_weight": "auxiliary weight",
-}
-
 
 Item = TypeVar("Item")
 
@@ -48,7 +42,9 @@ def plain(text: str) -> str:
     Plotly reads texts as a small HTML with links, breaks and entities (plotly.js, `svg_text_utils`). Control
     characters, which it has no picture for, become spaces.
     """
-    shown = "".join(character if character.isprintable() else " " for character in text)
+    shown = text
+    if not text.isprintable():
+        shown = "".join(character if character.isprintable() else " " for character in text)
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -58,15 +54,14 @@ def faded(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity:g})"
 
 
-def number(value: Value) -> str:
-    """A parameter's value for people: `0.001` as `1e-3`, `0.01` as it is."""
-    if isinstance(value, bool | str):
-        return str(value)
-    text = f"{value:g}"
-    if value and abs(value) < 0.01:
-        mantissa, _, exponent = f"{value:.6e}".partition("e")
-        text = f"{float(mantissa):g}e{int(exponent)}"
-    return text
+def shortened(text: str, most: int = 24) -> str:
+    """A text that fits beside an axis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def slug(text: str) -> str:
+    """A text as part of a file's name: lower-case letters, numbers and -."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def layout(**more: object) -> Spec:
@@ -98,18 +93,37 @@ def axis(title: str = "", **more: object) -> Spec:
     return common | more
 
 
-def categories(values: Sequence[Value], title: str = "") -> Spec:
-    """An axis whose places 0, 1, … are the values of a parameter; every other of many has no label."""
-    step = -(-len(values) // 12)
+def categories(texts: Sequence[str], title: str = "") -> Spec:
+    """An axis whose places 0, 1, … are the levels of a parameter; every other of many has no label."""
+    step = -(-len(texts) // 12)
     return axis(
         title,
         tickmode="array",
-        tickvals=list(range(0, len(values), step)),
-        ticktext=[number(value) for value in values[::step]],
-        range=[-0.5, len(values) - 0.5],
+        tickvals=list(range(0, len(texts), step)),
+        ticktext=[plain(shortened(text)) for text in texts[::step]],
+        range=[-0.5, len(texts) - 0.5],
         showgrid=False,
         ticks="",
     )
+
+
+def from_zero(metric: Metric) -> Spec:
+    """The range of an axis of a figure: a fraction is seen beside zero."""
+    return {"rangemode": "tozero"} if metric.percent else {}
+
+
+def scaled(metric: Metric, value: float) -> float:
+    """A figure as an axis shows it, rounded."""
+    return float(f"{100 * value if metric.percent else value:.6g}")
+
+
+def briefly(metric: Metric, value: float | None) -> str:
+    """A figure as a cell of a heat map has room for."""
+    if value is None:
+        return DASH
+    if metric.percent:
+        return f"{100 * value:.2f}"
+    return f"{value:.3f}" if 0.01 <= abs(value) < 100 else f"{value:.3g}"
 
 
 def note(text: str, x: float, y: float, **more: object) -> Spec:
@@ -135,7 +149,7 @@ class Shade:
     """Places figures in [0, 1] so that differences near the best are seen: 0 the best, 1 the worst.
 
     With r the place of a figure between best and worst, on a logarithmic scale where `logarithmic`, the shade is
-    √r: the lowest quarter of the range gets half of the colours.
+    √r: the quarter of the range that is nearest to the best gets half of the colours.
     """
 
     best: float
@@ -143,14 +157,16 @@ class Shade:
     logarithmic: bool
 
     @classmethod
-    def over(cls, figures: Sequence[float], logarithmic: bool) -> Shade:
-        """The shade of at least one figure; zeros and negative ones forbid a logarithm."""
-        best, worst = min(figures), max(figures)
-        return cls(best, worst, logarithmic and best > 0)
+    def over(cls, figures: Sequence[float], metric: Metric) -> Shade:
+        """The shade of at least one figure; on a logarithmic scale where that is sensible, as of losses above 0."""
+        least, most = min(figures), max(figures)
+        if metric.maximise:
+            return cls(most, least, logarithmic=False)
+        return cls(least, most, logarithmic=not metric.percent and least > 0)
 
     def of(self, figure: float) -> float:
         """The shade of a figure between best and worst."""
-        if self.worst <= self.best:
+        if self.worst == self.best:
             return 0.0
         if self.logarithmic:
             ratio = math.log(figure / self.best) / math.log(self.worst / self.best)
@@ -160,15 +176,24 @@ class Shade:
 
     def ticks(self) -> list[float]:
         """The best, the worst, and round figures between them that do not crowd."""
-        if self.worst <= self.best:
+        if self.worst == self.best:
             return [self.best]
-        low = math.floor(math.log10(self.best if self.best > 0 else self.worst / 100))
-        high = math.ceil(math.log10(self.worst)) + 1
-        round_figures = [
-            digit * 10.0**power for power in range(low, high) for digit in (1, 1.5, 2, 3, 4, 5, 6, 7, 8)
-        ]
         chosen = [self.best]
-        for figure in round_figures:
-            if figure > self.best and self.of(figure) - self.of(chosen[-1]) > 0.09 and self.of(figure) < 0.92:
+        for figure in sorted(self._round_figures(), reverse=self.worst < self.best):
+            if self.of(figure) - self.of(chosen[-1]) > 0.09 and self.of(figure) < 0.92:
                 chosen.append(figure)
         return [*chosen, self.worst]
+
+    def _round_figures(self) -> list[float]:
+        if self.logarithmic:
+            powers = range(math.floor(math.log10(self.best)), math.ceil(math.log10(self.worst)) + 1)
+            return [leading * 10.0**power for power in powers for leading in (1, 1.5, 2, 3, 4, 5, 6, 7, 8)]
+        low, high = sorted((self.best, self.worst))
+        # Multiples of a power of ten, between 20 and 200 of them.
+        step = 10.0 ** math.floor(math.log10((high - low) / 20))
+        return [place * step for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def along(parameter: Parameter, title: str | None = None) -> Spec:
+    """An axis of a parameter's levels."""
+    return categories(parameter.texts, parameter.label if title is None else title)

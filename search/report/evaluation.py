@@ -1,4 +1,4 @@
-"""The final evaluation of all studies side by side: Table 1 beside the paper's, and what is still missing."""
+"""The final evaluation of all studies side by side: Table 1 beside what papers state, and what is still missing."""
 
 from __future__ import annotations
 
@@ -6,88 +6,124 @@ import math
 from collections.abc import Sequence
 
 from pairsearch.search.report.content import Block, Notice, Section, Table
-from pairsearch.search.report.errors import box_plot, error_by_epoch
-from pairsearch.search.report.reading import Reading, Round
-from pairsearch.search.report.rounds import Estimate, candidates, compact, test_errors, train_errors
-from pairsearch.search.results.formatting import DASH
-from pairsearch.studies.architecture import parameter_count
-from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.jobs import Hyperparameters
+from pairsearch.search.report.evaluation_figures import box_plot, by_epoch
+from pairsearch.search.report.reading import Reading
+from pairsearch.search.report.rounds import (
+    BOTH,
+    PAPERS,
+    Candidate,
+    candidates,
+    evaluated_figures,
+    mean_and_deviation,
+    shown_interval,
+)
+from pairsearch.search.results.evaluations import Round, Spread, values_of
+from pairsearch.search.results.formatting import (
+    DASH,
+    abbreviations,
+    compact,
+    headed,
+    label,
+    legend,
+    spread,
+)
 
 
 def section(readings: Sequence[Reading]) -> Section:
     """What all studies together show."""
+    figures = [box_plot(readings), *(by_epoch(reading) for reading in readings)]
     blocks: list[Block] = [table_1(readings), *_missing(readings)]
-    if any(test_errors(candidate.rounds) for reading in readings for candidate in candidates(reading)):
-        blocks.append(box_plot(readings))
-    for reading in readings:
-        figure = error_by_epoch(reading)
-        if figure is not None:
-            blocks.append(figure)
-    return Section("Final evaluation", tuple(blocks))
+    return Section("Final evaluation", (*blocks, *(figure for figure in figures if figure is not None)))
 
 
 def table_1(readings: Sequence[Reading]) -> Table:
-    """The paper's Table 1, with our figures."""
+    """The evaluated figures of each study's best and of its paper's configuration."""
+    shown = [(reading, candidate) for reading in readings for candidate in candidates(reading)]
+    short = abbreviations(name for reading in readings for name in reading.study.choices)
+    facts = list(dict.fromkeys(name for reading, candidate in shown for name in _facts(reading, candidate)))
+    # Studies of several problems may have figures of one name that read differently: a column is known by its header.
+    figures = [
+        {headed(name, metric): name for name, metric in evaluated_figures(reading).items()}
+        for reading in readings
+    ]
+    headers = list(dict.fromkeys(header for found in figures for header in found))
+    stated = list(dict.fromkeys(header for reading in readings for header in _stated(reading)))
+    last = {list(found)[-1] for found in figures if found}
     rows = []
-    for reading in readings:
-        stated = reading.study.definition.paper
-        shown = candidates(reading)
-        name = reading.study.name.upper()
-        if not shown:
-            rows.append((name, *(DASH,) * 9))
-        for place, candidate in enumerate(shown):
-            train, test = train_errors(candidate.rounds), test_errors(candidate.rounds)
-            estimate = Estimate.of(test)
-            theirs = candidate.configuration == reading.paper and stated is not None
+    for reading, names in zip(readings, figures, strict=True):
+        study, metrics = reading.study, reading.study.traits.metrics
+        found = candidates(reading)
+        if not found:
+            rows.append((study.name.upper(), *[DASH] * (4 + len(facts) + len(headers)), *[""] * len(stated)))
+        for place, candidate in enumerate(found):
+            values = {header: values_of(candidate.rounds, name) for header, name in names.items()}
+            own, theirs = _facts(reading, candidate), _stated(reading)
             rows.append(
                 (
-                    name if place == 0 else "",
+                    study.name.upper() if place == 0 else "",
                     candidate.role,
-                    compact(candidate.configuration),
-                    _parameters(reading, candidate.configuration),
+                    compact(candidate.configuration.params, short),
+                    *(own.get(name, DASH) for name in facts),
                     _count(candidate.rounds),
-                    str(Estimate.of(train) or DASH),
-                    str(estimate or DASH),
-                    DASH if estimate is None else estimate.interval,
-                    f"{stated.train_error:.2f} ± {stated.train_std:.2f}" if theirs and stated else "",
-                    f"{stated.test_error:.2f} ± {stated.test_std:.2f}" if theirs and stated else "",
+                    *(
+                        mean_and_deviation(metrics[names[header]], values[header])
+                        if header in names
+                        else DASH
+                        for header in headers
+                    ),
+                    shown_interval(metrics[list(names.values())[-1]], list(values.values())[-1])
+                    if names
+                    else DASH,
+                    *(
+                        theirs.get(header, DASH) if candidate.role in (PAPERS, BOTH) else ""
+                        for header in stated
+                    ),
                 )
             )
+    meant = legend(short)
     return Table(
         caption=(
-            "Table 1. Error in %, mean ± sample standard deviation over n rounds, each on fresh pairs with fresh "
-            "weights; beside it what the paper states for its own configuration. The interval is the 95 % t interval "
-            "of our mean test error over the rounds. BS batch size, LR learning rate, WD weight decay, HL hidden "
-            "units, ALW auxiliary loss weight."
+            "Table 1. Mean ± sample standard deviation over n rounds, each on fresh data, as far as the problem has "
+            "them, with fresh weights"
+            + ("; beside it what the paper states for its own configuration" if stated else "")
+            + ". The interval is the 95 % t interval of the mean of the last figure over the rounds."
+            + (f" {meant}." if meant else "")
         ),
         header=(
-            "model",
+            "study",
             "configuration",
             "hyperparameters",
-            "parameters",
+            *facts,
             "n",
-            "train",
-            "test",
-            "95 % interval, test",
-            "paper: train",
-            "paper: test",
+            *headers,
+            f"95 % interval, {last.pop()}" if len(last) == 1 else "95 % interval",
+            *(f"paper: {header}" for header in stated),
         ),
         rows=tuple(rows),
         labels=3,
     )
 
 
-def _parameters(reading: Reading, configuration: Configuration) -> str:
-    try:
-        units = Hyperparameters.of(configuration).hidden_units
-        return f"{parameter_count(reading.study.definition.architecture, units):,}"
-    except ValueError:  # an architecture that this installation does not have
-        return DASH
+def _facts(reading: Reading, candidate: Candidate) -> dict[str, str]:
+    """What the problem says of a configuration: stored with its rounds, and known of the paper's before."""
+    paper = reading.study.definition.paper
+    stated = {} if paper is None or candidate.role not in (PAPERS, BOTH) else paper.facts
+    stored = candidate.rounds[0].facts if candidate.rounds else {}
+    return {str(name): str(value) for name, value in {**stated, **stored}.items()}
+
+
+def _stated(reading: Reading) -> dict[str, str]:
+    """What the paper states, by header."""
+    paper, metrics = reading.study.definition.paper, reading.study.traits.metrics
+    return {
+        headed(name, metrics[name]): spread(metrics[name], Spread(found.mean, found.std))
+        for name, found in ({} if paper is None else paper.figures).items()
+        if name in metrics
+    }
 
 
 def _count(rounds: Sequence[Round]) -> str:
-    diverged = sum(entry.diverged for entry in rounds)
+    diverged = sum(entry.diverged is not None for entry in rounds)
     return f"{len(rounds)} ({diverged} diverged)" if diverged else str(len(rounds))
 
 
@@ -104,9 +140,9 @@ def _missing(readings: Sequence[Reading]) -> list[Block]:
             )
         for candidate in candidates(reading):
             wanted = reading.study.definition.evaluation.rounds
-            option = " --paper" if candidate.role == "paper’s" else ""
+            option = " --paper" if candidate.role == PAPERS else ""
             if len(candidate.rounds) < wanted:
-                which = {"both": "the best and the paper’s", "paper’s": "the paper’s"}.get(
+                which = {BOTH: "the best and the paper’s", PAPERS: "the paper’s"}.get(
                     candidate.role, "the search’s best"
                 )
                 blocks.append(
@@ -121,26 +157,30 @@ def _missing(readings: Sequence[Reading]) -> list[Block]:
 def others(reading: Reading) -> Table | None:
     """Every configuration of a study that has rounds, where there are more than Table 1 shows."""
     shown = {candidate.configuration.key for candidate in candidates(reading)}
-    if not set(reading.evaluated) - shown:
+    figures = evaluated_figures(reading)
+    if not set(reading.evaluated) - shown or not figures:
         return None
+    last, counts = list(figures.items())[-1]
+    sign = -1.0 if counts.maximise else 1.0
     rows = []
     for key, rounds in reading.evaluated.items():
-        estimate = Estimate.of(test_errors(rounds))
-        rows.append(
-            (
-                estimate.mean if estimate else math.inf,
-                (
-                    key,
-                    _count(rounds),
-                    str(Estimate.of(train_errors(rounds)) or DASH),
-                    str(estimate or DASH),
-                    DASH if estimate is None else estimate.interval,
-                ),
-            )
+        values = {name: values_of(rounds, name) for name in figures}
+        mean = sum(values[last]) / len(values[last]) if values[last] else sign * math.inf
+        row = (
+            key,
+            _count(rounds),
+            *(mean_and_deviation(metric, values[name]) for name, metric in figures.items()),
+            shown_interval(counts, values[last]),
         )
+        rows.append((sign * mean, row))
     return Table(
-        "Every evaluated configuration, the lowest mean test error first. Choosing among them by test error would "
-        "be choosing on test data: the order is for reading only.",
-        ("configuration", "n", "train error, %", "test error, %", "95 % interval, test"),
+        f"Every evaluated configuration, the best mean {label(last, counts)} first. Choosing among them by it would "
+        "be choosing on data that are there to judge the choice: the order is for reading only.",
+        (
+            "configuration",
+            "n",
+            *(headed(name, metric) for name, metric in figures.items()),
+            f"95 % interval, {headed(last, counts)}",
+        ),
         tuple(row for _, row in sorted(rows, key=lambda entry: entry[0])),
     )

@@ -1,36 +1,43 @@
-"""The grid itself: heat maps of mean validation loss and error over learning rate × weight decay, in facets.
+"""The grid itself: heat maps of each figure over two parameters, in facets over two more.
 
-Facets are batch sizes (columns) and hidden units (rows). Where the grid has an auxiliary weight, a selector shows
-the best over the weights or one weight.
+The axes are the first two parameters of fractional values, as learning rates are, or else the first that vary. The
+others follow in the order of the definition: columns of facets, rows of facets, a selector. Of further ones, a cell
+shows the best over their values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pairsearch.search.database.states import State
 from pairsearch.search.report.content import Figure, Notice, Section, Spec, View
 from pairsearch.search.report.drawing import (
     INK,
-    LABELS,
     MUTED,
     SCALE,
     VERMILLION,
     Shade,
+    briefly,
     categories,
     layout,
     note,
-    number,
     plain,
+    shortened,
+    slug,
     spans,
     suffix,
     thinned,
 )
 from pairsearch.search.report.importance import section_blocks as importance_blocks
 from pairsearch.search.report.parallel import parallel_coordinates
+from pairsearch.search.report.parameters import Parameter
 from pairsearch.search.report.reading import Point, Reading
-from pairsearch.search.results.formatting import per_cent
-from pairsearch.studies.configuration import Configuration, Value, describe
+from pairsearch.search.results.formatting import figure as full_figure
+from pairsearch.search.results.formatting import label
+from pairsearch.search.verdict.sentences import with_unit
+from pairsearch.studies.configuration import Configuration, describe
+from pairsearch.studies.problem import Metric
 
 MARKS = {
     State.DIVERGED: ("diverged", {"symbol": "x-thin", "size": 11, "line": {"width": 2, "color": VERMILLION}}),
@@ -43,14 +50,100 @@ MARKS = {
     State.PENDING: ("not started", {"symbol": "circle", "size": 2.5, "color": MUTED}),
 }
 FACETS = 6
-"""At most so many batch sizes and hidden units have a column or a row of facets, and auxiliary weights a view."""
+"""At most so many values have a column or a row of facets, or a view."""
 WIDE, NARROW = 48, 20
 """CSS pixels of a cell with its figure written in it, and of one that is too small for it."""
 ROOM = 1200
 """CSS pixels that all facets together take from left to right, and from top to bottom; two always have room."""
-FIGURES = {"val_loss": "validation loss", "val_error": "validation error"}
 
-Choices = dict[str, tuple[Value, ...]]
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """A direction in which a heat map shows a parameter, or nothing where there are too few of them."""
+
+    parameter: Parameter | None = None
+    place: int = 0
+    """Of the parameter among those of the study."""
+    shown: tuple[int, ...] = (0,)
+    """Places of its levels that are drawn."""
+
+    @property
+    def label(self) -> str:
+        """The parameter's name."""
+        return "" if self.parameter is None else self.parameter.label
+
+    @property
+    def texts(self) -> list[str]:
+        """Of the levels that are drawn."""
+        return [""] if self.parameter is None else [self.parameter.texts[level] for level in self.shown]
+
+    def level(self, point: Point) -> int:
+        """The place of a point's level."""
+        return 0 if self.parameter is None else point.places[self.place]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Which parameter goes where."""
+
+    x: Dimension
+    y: Dimension
+    columns: Dimension
+    rows: Dimension
+    selector: Dimension
+    merged: tuple[Parameter, ...]
+    """Of which the best is shown, beside the selector's where all its values are shown together."""
+    left_out: str
+    """What is said of values that are not drawn."""
+
+    @classmethod
+    def of(cls, reading: Reading) -> Arrangement:
+        """The arrangement of a study, the values of its best and of the paper's configuration among those drawn."""
+        known = list(enumerate(reading.parameters))
+        axes = sorted(known, key=lambda one: (not one[1].varies, not one[1].continuous))[:2]
+        others = [one for one in known if one not in axes and one[1].varies]
+        best_and_paper = {reading.best, reading.paper}
+        marked = [point for point in reading.points if point.configuration in best_and_paper]
+        whole = [
+            Dimension(parameter, place, tuple(range(len(parameter.levels))))
+            for place, parameter in sorted(axes)
+        ]
+        x, y = (*whole, Dimension())[:2]
+        rooms = (
+            *(min(FACETS, max(2, ROOM // (NARROW * len(axis.shown)))) for axis in (x, y)),
+            FACETS,
+        )
+        facets = [Dimension(), Dimension(), Dimension()]
+        said = []
+        for index, ((place, parameter), room) in enumerate(zip(others, rooms, strict=False)):
+            kept = _kept(parameter, {point.places[place] for point in marked}, room)
+            facets[index] = Dimension(parameter, place, kept)
+            if len(kept) < len(parameter.levels):
+                said.append(f"{len(kept)} of the {len(parameter.levels)} values of the {parameter.label}")
+        merged = tuple(parameter for _, parameter in others[len(rooms) :])
+        left_out = f" Drawn are {', and '.join(said)}." if said else ""
+        columns, rows, selector = facets
+        return cls(x, y, columns, rows, selector, merged, left_out)
+
+    @property
+    def cell(self) -> int:
+        """CSS pixels of a cell: figures are written where all facets then have room beside each other."""
+        return WIDE if WIDE * len(self.columns.shown) * len(self.x.shown) <= ROOM else NARROW
+
+    @property
+    def over(self) -> str:
+        """The parameters of the axes."""
+        return " × ".join(filter(None, [self.x.label, self.y.label]))
+
+
+def _kept(parameter: Parameter, marked: set[int], room: int) -> tuple[int, ...]:
+    """Places of at most so many levels, those of marked points among them."""
+    places = range(len(parameter.levels))
+    if len(places) <= room:
+        return tuple(places)
+    others = [place for place in places if place not in marked]
+    left = room - len(marked)
+    return tuple(sorted(marked | set(thinned(others, left) if left > 1 else others[:left])))
 
 
 def section(reading: Reading) -> Section:
@@ -60,242 +153,207 @@ def section(reading: Reading) -> Section:
     return Section(
         "The grid",
         (
-            heat_map(reading, "val_loss"),
-            heat_map(reading, "val_error"),
+            *(heat_map(reading, name, metric) for name, metric in reading.compared.items()),
             parallel_coordinates(reading),
             *importance_blocks(reading),
         ),
     )
 
 
-def heat_map(reading: Reading, figure: str) -> Figure:
-    """Heat maps of `val_loss` or `val_error`."""
-    shown, left_out = _shown(reading)
-    weights = shown.get("aux_loss_weight", ())
-    known = [found for point in reading.points if (found := figure_of(point, figure)) is not None]
-    shade = Shade.over(known or [0.0, 1.0], logarithmic=figure == "val_loss")
-    views = [
-        View(
-            "best over the auxiliary weights" if weights else "",
-            _facets(reading, shown, figure, shade, None),
-        )
-    ]
-    if len(weights) > 1:
+def heat_map(reading: Reading, figure: str, metric: Metric) -> Figure:
+    """Heat maps of a figure."""
+    arranged = Arrangement.of(reading)
+    known = [found for point in reading.points if (found := point.figure(figure)) is not None]
+    shade = Shade.over(known or [0.0, 1.0], metric)
+    drawing = _Drawing(reading, arranged, figure, metric, shade, reading.best, reading.compared)
+    selector = arranged.selector
+    every = [parameter.label for parameter in (selector.parameter, *arranged.merged) if parameter is not None]
+    views = [View(f"best over {', '.join(every)}" if every else "", drawing.facets(None))]
+    if selector.parameter is not None:
         views += [
-            View(f"auxiliary weight {number(weight)}", _facets(reading, shown, figure, shade, weight))
-            for weight in weights
+            View(f"{selector.label} {text}", drawing.facets(level))
+            for level, text in zip(selector.shown, selector.texts, strict=True)
         ]
-    rows, columns = len(shown.get("hidden_units", (None,))), len(shown["batch_size"])
-    rates, decays = (len(shown[name]) for name in ("learning_rate", "weight_decay"))
-    cell = _cell(shown)
-    name, what = reading.study.name, FIGURES[figure]
-    best = min(known) if known else None
+    rows, columns = len(arranged.rows.shown), len(arranged.columns.shown)
+    cell = arranged.cell
+    what = label(figure, metric)
     scale = "of its logarithm " if shade.logarithmic else ""
+    facets = " and ".join(filter(None, [arranged.columns.label, arranged.rows.label]))
     return Figure(
-        f"{name}-{figure.replace('_', '-')}",
-        f"Mean {what} over learning rate × weight decay",
-        f"Means over folds after the last epoch{', in per cent' if figure == 'val_error' else ''}. Colours follow "
+        f"{reading.study.name}-{slug(figure)}",
+        f"Mean {what} over {arranged.over}",
+        f"Means over folds after the last epoch{', in per cent' if metric.percent else ''}. Colours follow "
         f"the square root {scale}between best and worst, so that differences near the best are seen. "
-        "A ring is the search’s best by the study’s metric, a square the paper’s configuration; cells without a "
-        "figure stay white, and the mark in them says why."
-        + (" “Best over” takes the lowest figure over the auxiliary weights." if weights else "")
+        "A ring is the search’s best by the study’s metric"
+        + (", a square the paper’s configuration" if reading.paper is not None else "")
+        + "; cells without a figure stay white, and the mark in them says why."
+        + (f" “Best over” takes the best figure over {', '.join(every)}." if every else "")
         + ("" if cell == WIDE else " Point at a cell to read its figure.")
-        + left_out,
-        f"Heat maps of the mean {what}, one for each batch size"
-        f"{' and number of hidden units' if rows > 1 else ''}; "
-        + ("nothing is finished" if best is None else f"the lowest is {label(best, figure)}")
+        + arranged.left_out,
+        f"Heat maps of the mean {what}{f', one for each value of {facets}' if facets else ''}; "
+        + (f"the best is {briefly(metric, shade.best)}" if known else "nothing is finished")
         + f"; {sum(point.state == State.DIVERGED for point in reading.points)} configurations diverged and "
         f"{sum(point.state in (State.PENDING, State.RUNNING) for point in reading.points)} are not finished.",
         tuple(views),
-        height=120 + rows * max(150, (cell - 4) * decays),
-        least_width=130 + columns * max(150, cell * rates),
-        choice="Auxiliary weight",
+        height=120 + rows * max(150, (cell - 4) * len(arranged.y.shown)),
+        least_width=130 + columns * max(150, cell * len(arranged.x.shown)),
+        choice=(selector.label[:1].upper() + selector.label[1:]) or "Show",
     )
-
-
-def figure_of(point: Point, figure: str) -> float | None:
-    """The figure of a finished point."""
-    if point.state != State.FINISHED:
-        return None
-    return point.val_loss if figure == "val_loss" else point.val_error
-
-
-def label(value: float, figure: str) -> str:
-    """A figure as its cell shows it."""
-    return per_cent(value) if figure == "val_error" else f"{value:.3f}" if value < 100 else f"{value:.3g}"
-
-
-def _shown(reading: Reading) -> tuple[Choices, str]:
-    """The values that are drawn, those of the best and of the paper's configuration among them; what is said of it."""
-    shown, said = dict(reading.study.choices), []
-    marked = [found.params for found in (reading.best, reading.paper) if found is not None]
-    across, down = (
-        min(FACETS, max(2, ROOM // (NARROW * len(shown[name])))) for name in ("learning_rate", "weight_decay")
-    )
-    for name, room in (("batch_size", across), ("hidden_units", down), ("aux_loss_weight", FACETS)):
-        values = shown.get(name, ())
-        if len(values) > room:
-            kept = {params[name] for params in marked if name in params}
-            others = [value for value in values if value not in kept]
-            kept |= set(thinned(others, room - len(kept)) if room - len(kept) > 1 else others[:1])
-            shown[name] = tuple(value for value in values if value in kept)
-            said.append(f"{len(shown[name])} of the {len(values)} values of the {LABELS[name]}")
-    return shown, f" Drawn are {', and '.join(said)}." if said else ""
-
-
-def _cell(shown: Choices) -> int:
-    """CSS pixels of a cell: figures are written where all facets then have room beside each other."""
-    return WIDE if WIDE * len(shown["batch_size"]) * len(shown["learning_rate"]) <= ROOM else NARROW
-
-
-def _facets(reading: Reading, choices: Choices, figure: str, shade: Shade, weight: Value | None) -> Spec:
-    batches, rates, decays = (choices[name] for name in ("batch_size", "learning_rate", "weight_decay"))
-    hidden: Sequence[Value | None] = choices.get("hidden_units", (None,))
-    written = _cell(choices) == WIDE
-    by_facet, best = _cells(reading, weight), reading.best
-    across, down = spans(len(batches), 0.03), spans(len(hidden), 0.06)[::-1]
-    data: list[Spec] = []
-    notes: list[Spec] = []
-    axes: Spec = {}
-    marked: dict[str, list[tuple[int, int, int, str]]] = {}
-    for row, units in enumerate(hidden):
-        for column, batch in enumerate(batches):
-            index = row * len(batches) + column
-            cells = by_facet.get((batch, units), {})
-            data.append(_heat(cells, rates, decays, index, figure, shade, written))
-            for (x, y), points in cells.items():
-                for mark, text in _marks(best, reading.paper, points, figure):
-                    marked.setdefault(mark, []).append((index, x, y, text))
-            end = suffix(index)
-            last = row == len(hidden) - 1
-            axes[f"xaxis{end}"] = categories(rates, "learning rate" if last else "") | {
-                "domain": across[column],
-                "anchor": f"y{end}",
-                "showticklabels": last,
-                "tickangle": 0 if written else -90,
-            }
-            axes[f"yaxis{end}"] = categories(decays, "weight decay" if column == 0 else "") | {
-                "domain": down[row],
-                "anchor": f"x{end}",
-                "showticklabels": column == 0,
-            }
-            facet = f"batch size {number(batch)}" + (f" · {units} hidden" if units is not None else "")
-            notes.append(
-                note(
-                    facet,
-                    sum(across[column]) / 2,
-                    down[row][1],
-                    xanchor="center",
-                    yanchor="bottom",
-                    font={"size": 12, "color": MUTED},
-                )
-            )
-    data += _mark_traces(marked, 1.0 if written else NARROW / WIDE)
-    ticks = shade.ticks()
-    colours = {
-        "colorscale": SCALE,
-        "cmin": 0,
-        "cmax": 1,
-        "colorbar": {
-            "thickness": 12,
-            "outlinewidth": 0,
-            "tickmode": "array",
-            "tickvals": [shade.of(tick) for tick in ticks],
-            "ticktext": [label(tick, figure) + (" %" if figure == "val_error" else "") for tick in ticks],
-        },
-    }
-    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
-    margin = {"l": 64, "r": 16, "t": 64, "b": 56}
-    return {
-        "data": data,
-        "layout": layout(annotations=notes, coloraxis=colours, legend=legend, margin=margin, **axes),
-    }
 
 
 Cells = dict[tuple[int, int], list[Point]]
+"""Points by their places on both axes; several where a cell shows the best of them."""
 
 
-def _cells(reading: Reading, weight: Value | None) -> dict[tuple[Value, Value | None], Cells]:
-    """The points of each facet by place of learning rate and weight decay; several where `weight` is None."""
-    rates, decays = (
-        {value: place for place, value in enumerate(reading.study.choices[name])}
-        for name in ("learning_rate", "weight_decay")
-    )
-    found: dict[tuple[Value, Value | None], Cells] = {}
-    for point in reading.points:
-        params = point.configuration.params
-        if weight is None or params["aux_loss_weight"] == weight:
-            cells = found.setdefault((params["batch_size"], params.get("hidden_units")), {})
-            place = (rates[params["learning_rate"]], decays[params["weight_decay"]])
-            cells.setdefault(place, []).append(point)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """What all views of a heat map share."""
 
+    reading: Reading
+    arranged: Arrangement
+    figure: str
+    metric: Metric
+    shade: Shade
+    best: Configuration | None
+    compared: Mapping[str, Metric]
 
-def _heat(
-    cells: Cells,
-    rates: Sequence[Value],
-    decays: Sequence[Value],
-    index: int,
-    figure: str,
-    shade: Shade,
-    written: bool,
-) -> Spec:
-    shades: list[list[float | None]] = [[None] * len(rates) for _ in decays]
-    texts = [[""] * len(rates) for _ in decays]
-    hovers = [[""] * len(rates) for _ in decays]
-    for (x, y), points in cells.items():
-        known = [(found, point) for point in points if (found := figure_of(point, figure)) is not None]
-        if known:
-            value, point = min(known, key=lambda entry: entry[0])
-            shades[y][x] = round(shade.of(value), 4)
-            texts[y][x] = label(value, figure)
-            hovers[y][x] = _hover(point, len(points), len(known))
-    end = suffix(index)
-    return {
-        "type": "heatmap",
-        "z": shades,
-        "text": texts,
-        "texttemplate": "%{text}" if written else "",
-        "textfont": {"size": 11},
-        "hovertext": hovers,
-        "hoverinfo": "text",
-        "hoverongaps": False,
-        "xgap": 2 if written else 1,
-        "ygap": 2 if written else 1,
-        "coloraxis": "coloraxis",
-        "xaxis": f"x{end}",
-        "yaxis": f"y{end}",
-    }
+    def facets(self, selected: int | None) -> Spec:
+        """A view: of the points with one level of the selector, or of all."""
+        arranged = self.arranged
+        written = arranged.cell == WIDE
+        by_facet = self._cells(selected)
+        columns, rows = arranged.columns, arranged.rows
+        across, down = spans(len(columns.shown), 0.03), spans(len(rows.shown), 0.06)[::-1]
+        data: list[Spec] = []
+        notes: list[Spec] = []
+        axes: Spec = {}
+        marked: dict[str, list[tuple[int, int, int, str]]] = {}
+        for row, (row_level, row_text) in enumerate(zip(rows.shown, rows.texts, strict=True)):
+            for column, (column_level, column_text) in enumerate(
+                zip(columns.shown, columns.texts, strict=True)
+            ):
+                index = row * len(columns.shown) + column
+                cells = by_facet.get((column_level, row_level), {})
+                data.append(self._heat(cells, index, written))
+                for (x, y), points in cells.items():
+                    for mark, text in self._marks(points):
+                        marked.setdefault(mark, []).append((index, x, y, text))
+                end = suffix(index)
+                last = row == len(rows.shown) - 1
+                axes[f"xaxis{end}"] = categories(arranged.x.texts, arranged.x.label if last else "") | {
+                    "domain": across[column],
+                    "anchor": f"y{end}",
+                    "showticklabels": last,
+                    "tickangle": 0 if written else -90,
+                }
+                axes[f"yaxis{end}"] = categories(
+                    arranged.y.texts, arranged.y.label if column == 0 else ""
+                ) | {
+                    "domain": down[row],
+                    "anchor": f"x{end}",
+                    "showticklabels": column == 0,
+                }
+                names = [
+                    f"{dimension.label} {shortened(text)}"
+                    for dimension, text in ((columns, column_text), (rows, row_text))
+                    if dimension.parameter is not None
+                ]
+                where = {"xanchor": "center", "yanchor": "bottom", "font": {"size": 12, "color": MUTED}}
+                notes.append(note(" · ".join(names), sum(across[column]) / 2, down[row][1], **where))
+        data += _mark_traces(marked, 1.0 if written else NARROW / WIDE)
+        ticks = self.shade.ticks()
+        unit = " %" if self.metric.percent else ""
+        colours = {
+            "colorscale": SCALE,
+            "cmin": 0,
+            "cmax": 1,
+            "colorbar": {
+                "thickness": 12,
+                "outlinewidth": 0,
+                "tickmode": "array",
+                "tickvals": [self.shade.of(tick) for tick in ticks],
+                "ticktext": [briefly(self.metric, tick) + unit for tick in ticks],
+            },
+        }
+        legend = {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+        }
+        margin = {"l": 64, "r": 16, "t": 64, "b": 56}
+        return {
+            "data": data,
+            "layout": layout(annotations=notes, coloraxis=colours, legend=legend, margin=margin, **axes),
+        }
 
+    def _cells(self, selected: int | None) -> dict[tuple[int, int], Cells]:
+        """The points of each facet by the levels of its column and row."""
+        arranged = self.arranged
+        found: dict[tuple[int, int], Cells] = {}
+        for point in self.reading.points:
+            if selected is None or arranged.selector.level(point) == selected:
+                cells = found.setdefault((arranged.columns.level(point), arranged.rows.level(point)), {})
+                cells.setdefault((arranged.x.level(point), arranged.y.level(point)), []).append(point)
+        return found
 
-def _hover(point: Point, count: int, known: int) -> str:
-    lines = [
-        plain(describe(point.configuration.params)),
-        f"validation loss {point.val_loss:.4f}" if point.val_loss is not None else "no validation loss",
-        f"validation error {per_cent(point.val_error)} %",
-    ]
-    if count > 1:
-        lines.append(f"best of {known} finished of {count}")
-    return "<br>".join(lines)
+    def _heat(self, cells: Cells, index: int, written: bool) -> Spec:
+        across, down = len(self.arranged.x.shown), len(self.arranged.y.shown)
+        shades: list[list[float | None]] = [[None] * across for _ in range(down)]
+        texts = [[""] * across for _ in range(down)]
+        hovers = [[""] * across for _ in range(down)]
+        for (x, y), points in cells.items():
+            known = [(found, point) for point in points if (found := point.figure(self.figure)) is not None]
+            if known:
+                choose = max if self.metric.maximise else min
+                value, point = choose(known, key=lambda entry: entry[0])
+                shades[y][x] = round(self.shade.of(value), 4)
+                texts[y][x] = briefly(self.metric, value)
+                hovers[y][x] = self._hover(point, len(points), len(known))
+        end = suffix(index)
+        return {
+            "type": "heatmap",
+            "z": shades,
+            "text": texts,
+            "texttemplate": "%{text}" if written else "",
+            "textfont": {"size": 11},
+            "hovertext": hovers,
+            "hoverinfo": "text",
+            "hoverongaps": False,
+            "xgap": 2 if written else 1,
+            "ygap": 2 if written else 1,
+            "coloraxis": "coloraxis",
+            "xaxis": f"x{end}",
+            "yaxis": f"y{end}",
+        }
 
+    def _hover(self, point: Point, count: int, known: int) -> str:
+        lines = [plain(describe(point.configuration.params))]
+        for name, metric in self.compared.items():
+            value = point.figure(name)
+            shown = with_unit(metric, value) if value is not None else full_figure(metric, value)
+            lines.append(plain(f"{label(name, metric)} {shown}"))
+        if count > 1:
+            lines.append(f"best of {known} finished of {count}")
+        return "<br>".join(lines)
 
-def _marks(
-    best: Configuration | None, paper: Configuration | None, points: Sequence[Point], figure: str
-) -> list[tuple[str, str]]:
-    """The marks of a cell, with their hover texts."""
-    marks = []
-    configurations = {point.configuration for point in points}
-    if best in configurations:
-        marks.append(("search’s best", "the search’s best"))
-    if paper in configurations:
-        marks.append(("paper’s configuration", "the paper’s configuration"))
-    if all(figure_of(point, figure) is None for point in points):
-        # The state that most of them share; a cell of one weight has one.
-        states = [point.state for point in points]
-        state = max(MARKS, key=states.count)
-        name = MARKS[state][0]
-        marks.append((name, plain(f"{name}: {describe(points[0].configuration.params)}")))
-    return marks
+    def _marks(self, points: Sequence[Point]) -> list[tuple[str, str]]:
+        """The marks of a cell, with their hover texts."""
+        marks = []
+        configurations = {point.configuration for point in points}
+        if self.best in configurations:
+            marks.append(("search’s best", "the search’s best"))
+        if self.reading.paper in configurations:
+            marks.append(("paper’s configuration", "the paper’s configuration"))
+        if all(point.figure(self.figure) is None for point in points):
+            # The state that most of them share.
+            states = [point.state for point in points]
+            state = max(MARKS, key=states.count)
+            name = MARKS[state][0]
+            marks.append((name, plain(f"{name}: {describe(points[0].configuration.params)}")))
+        return marks
 
 
 def _mark_traces(marked: dict[str, list[tuple[int, int, int, str]]], scale: float) -> list[Spec]:

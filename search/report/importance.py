@@ -1,4 +1,4 @@
-"""How much each hyperparameter matters: the analysis of variance, which a complete grid allows exactly."""
+"""How much each parameter matters: the analysis of variance, which a complete grid allows exactly."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 from pairsearch.search.report.content import Block, Figure, Notice, Spec, View
-from pairsearch.search.report.drawing import BLUE, LABELS, MUTED, axis, layout, number
+from pairsearch.search.report.drawing import BLUE, MUTED, axis, layout, plain
+from pairsearch.search.report.parameters import Level, Parameter, number, parameters_of, places_of
 from pairsearch.search.report.reading import Point, Reading
-from pairsearch.studies.configuration import Value
+from pairsearch.search.results.formatting import label, words
 
 LEAST = 8
 """Finished configurations below which an importance would be noise."""
@@ -18,51 +19,74 @@ PAIRS = 4
 
 def section_blocks(reading: Reading) -> list[Block]:
     """The figure of importance, or why there is none, and what it was made from."""
-    points = reading.finished
-    varying = [name for name, values in reading.study.choices.items() if len(values) > 1]
+    parameters, points, where = _largest_grid(reading)
+    varying = [parameter for parameter in parameters if parameter.varies]
     if len(points) < LEAST or len(varying) < 2:
         return [
             Notice(
-                f"Importance: {len(points)} finished configurations over {len(varying)} varying hyperparameters; "
+                f"Importance: {len(points)} finished configurations over {len(varying)} varying parameters{where}; "
                 f"it is shown from {LEAST} and 2."
             )
         ]
     from pairsearch.search.report.variance import complete_block, decompose  # noqa: PLC0415 - imports NumPy
 
-    choices = reading.study.choices
-    logarithmic = all(point.value is not None and point.value > 0 for point in points)
+    logarithmic = not reading.study.metric.maximise and all(_value(point) > 0 for point in points)
+    places = places_of(parameters, (point.configuration for point in points))
     figures = {
-        tuple(point.configuration.params[name] for name in choices): _target(point, logarithmic)
-        for point in points
+        found: math.log10(_value(point)) if logarithmic else _value(point)
+        for found, point in zip(places, points, strict=True)
+        if found is not None
     }
-    block = complete_block(choices, figures)
+    block = complete_block({parameter.name: parameter.levels for parameter in parameters}, figures)
     if block is None:
         return [
             Notice(
-                "Importance: the analysis of variance needs a complete grid of two or more hyperparameters, and none "
-                "is finished."
+                f"Importance: the analysis of variance needs a complete grid of two or more parameters, and none is "
+                f"finished{where}."
             )
         ]
     shares = decompose(block.cells, block.names)
-    bars = sorted(((LABELS[name], share) for name, share in shares.main.items()), key=lambda bar: -bar[1])
+    bars = sorted(((words(name), share) for name, share in shares.main.items()), key=lambda bar: -bar[1])
     pairs = sorted(shares.pairs.items(), key=lambda entry: -entry[1])
-    bars += [(f"{LABELS[a]} × {LABELS[b]}", share) for (a, b), share in pairs[:PAIRS]]
+    bars += [(f"{words(a)} × {words(b)}", share) for (a, b), share in pairs[:PAIRS]]
     if len(pairs) > PAIRS:
         bars.append((f"{len(pairs) - PAIRS} other pairs", sum(share for _, share in pairs[PAIRS:])))
     bars.append(("three and more, and noise", shares.rest))
-    basis = f"The analysis of variance covers {_extent(block.cells.size, len(points), block.left_out)}."
+    basis = (
+        f"The analysis of variance covers {_extent(block.cells.size, len(points), block.left_out)}{where}."
+    )
     return [_figure(reading, bars, basis, logarithmic)]
 
 
-def _target(point: Point, logarithmic: bool) -> float:
+def _largest_grid(reading: Reading) -> tuple[tuple[Parameter, ...], list[Point], str]:
+    """The parameters of the largest grid, the finished points that have all of them with its values, and which it is.
+
+    The points of other grids of a union have other parameters, or make the grid incomplete.
+    """
+    tables = reading.study.definition.grid.root
+    if len(tables) == 1:
+        return reading.parameters, reading.finished, ""
+    table = max(tables, key=lambda table: math.prod(map(len, table.values())))
+    parameters = parameters_of(table, ())
+    places = places_of(parameters, (point.configuration for point in reading.finished))
+    points = [
+        point
+        for point, found in zip(reading.finished, places, strict=True)
+        if found is not None and point.configuration.params.keys() == table.keys()
+    ]
+    place = 1 + tables.index(table)
+    return parameters, points, f" of grid {place}, the largest of {len(tables)}"
+
+
+def _value(point: Point) -> float:
     assert point.value is not None  # noqa: S101 - `Reading.finished` leaves the others out
-    return math.log10(point.value) if logarithmic else point.value
+    return point.value
 
 
-def _extent(cells: int, finished: int, left_out: Sequence[tuple[str, Value]]) -> str:
+def _extent(cells: int, finished: int, left_out: Sequence[tuple[str, Level]]) -> str:
     if not left_out:
         return f"all {cells} configurations"
-    levels = ", ".join(f"{LABELS[name]} {number(value)}" for name, value in left_out)
+    levels = ", ".join(f"{words(name)} {number(level)}" for name, level in left_out)
     return f"{cells} of the {finished} finished configurations: its largest complete part found, without {levels}"
 
 
@@ -90,23 +114,23 @@ def _figure(reading: Reading, bars: Sequence[tuple[str, float]], basis: str, log
             yaxis=axis(
                 tickmode="array",
                 tickvals=places,
-                ticktext=[bar[0] for bar in bars],
+                ticktext=[plain(bar[0]) for bar in bars],
                 range=[len(bars) - 0.5, -0.5],
                 showgrid=False,
                 ticks="",
             ),
         ),
     }
-    metric = reading.study.definition.metric
+    metric = label(reading.study.definition.metric, reading.study.metric)
     target = f"the {'logarithm of the ' if logarithmic else ''}mean {metric}"
-    spoken = ", ".join(f"{label} {100 * share:.1f} %" for label, share in bars[:5])
+    spoken = ", ".join(f"{name} {100 * share:.1f} %" for name, share in bars[:5])
     return Figure(
         f"{reading.study.name}-importance",
-        "Importance of the hyperparameters",
-        f"What moves {target} over the finished configurations. {basis} A bar with × is what two hyperparameters do "
+        "Importance of the parameters",
+        f"What moves {target} over the finished configurations. {basis} A bar with × is what two parameters do "
         "together beyond each alone. Analysis of variance of a balanced factorial design: Montgomery, Design and "
         "Analysis of Experiments, chapter 5.",
-        f"Bar chart of the share of variance by hyperparameter: {spoken}.",
+        f"Bar chart of the share of variance by parameter: {spoken}.",
         (View("", spec),),
         height=110 + 32 * len(bars),
         least_width=560,

@@ -6,15 +6,23 @@ from typing import TYPE_CHECKING
 
 from pairsearch.search.report.content import Block, Notice, Paragraph, Section, Table
 from pairsearch.search.report.reading import Reading
-from pairsearch.search.report.rounds import SHORT, compact
-from pairsearch.search.results.formatting import DASH, duration, per_cent
+from pairsearch.search.results.formatting import (
+    DASH,
+    abbreviations,
+    compact,
+    duration,
+    figure,
+    headed,
+    label,
+    legend,
+)
 from pairsearch.search.verdict.sentences import verdict_lines
 
 if TYPE_CHECKING:
     from pairsearch.search.verdict.judging import Verdict
 
 SHOWN = 12
-"""Configurations of the table: the lowest means."""
+"""Configurations of the table: the best means."""
 
 
 def section(reading: Reading) -> Section:
@@ -29,18 +37,14 @@ def section(reading: Reading) -> Section:
 
 def _table(reading: Reading, verdict: Verdict) -> Table:
     chances = {candidate.key: candidate.probability_best for candidate in verdict.candidates}
-    found = reading.judged
-    is_loss = found.metric == "val_loss"
-
-    def figure(value: float) -> str:
-        return f"{value:.4f}" if is_loss else per_cent(value)
-
+    found, metric = reading.judged, reading.study.metric
+    short = abbreviations(reading.study.choices)
     rows = tuple(
         (
-            compact(found.configurations[member.key])
+            compact(found.configurations[member.key].params, short)
             + (" (the cheapest)" if member.key == verdict.cheapest and len(verdict.members) > 1 else ""),
-            figure(member.mean),
-            figure(member.difference),
+            figure(metric, found.value(member.mean)),
+            figure(metric, member.difference),
             f"{member.p:.3f}",
             f"{100 * chances[member.key]:.1f}" if member.key in chances else DASH,
             duration(member.seconds) if member.seconds >= 60 else f"{member.seconds:.1f} s",
@@ -48,13 +52,13 @@ def _table(reading: Reading, verdict: Verdict) -> Table:
         for member in verdict.members[:SHOWN]
     )
     more = len(verdict.members) - len(rows)
-    unit = "" if is_loss else ", in per cent"
-    short = ", ".join(f"{SHORT[name]} {name.replace('_', ' ')}" for name in reading.study.choices)
+    meant = legend(short)
     return Table(
         f"The configurations that cannot be told from the best at the {100 * verdict.alpha:g} % level"
-        f"{f': the first {len(rows)} of {len(rows) + more}' if more else ''}. Mean {found.metric} over folds{unit}, "
-        "its difference from the lowest, the adjusted p-value that none is better, the probability in % of being "
-        f"truly the best, and the time of training. {short}.",
-        ("configuration", found.metric, "difference", "p", "best, %", "time"),
+        f"{f': the first {len(rows)} of {len(rows) + more}' if more else ''}. Mean {label(found.metric, metric)} over "
+        f"folds{', in per cent' if metric.percent else ''}, how much worse it is than the best, the adjusted p-value "
+        "that none is better, the probability in % of being truly the best, and the time of training."
+        + (f" {meant}." if meant else ""),
+        ("configuration", headed(found.metric, metric), "difference", "p", "best, %", "time"),
         rows,
     )

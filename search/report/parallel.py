@@ -1,4 +1,4 @@
-"""Parallel coordinates: every finished configuration as a line through its hyperparameters to its figure.
+"""Parallel coordinates: every finished configuration as a line through its parameters to its figure.
 
 Drawn as plain lines. Plotly's own `parcoords` needs WebGL and code made at run time, which the page's
 Content-Security-Policy refuses.
@@ -10,23 +10,27 @@ import math
 
 from pairsearch.search.report.content import Figure, Spec, View
 from pairsearch.search.report.drawing import (
-    LABELS,
+    BLUE,
     MUTED,
     RULE,
     SKY,
     VERMILLION,
     Shade,
+    briefly,
     faded,
     layout,
     note,
-    number,
+    plain,
+    shortened,
     thinned,
 )
 from pairsearch.search.report.reading import Point, Reading
+from pairsearch.search.results.formatting import headed
+from pairsearch.studies.configuration import describe
 
 GROUPS = (
     (0.02, "best 2 %", VERMILLION, 1.0, 2.5),
-    (0.10, "2 to 10 %", "#0072B2", 0.75, 1.4),
+    (0.10, "2 to 10 %", BLUE, 0.75, 1.4),
     (0.25, "10 to 25 %", SKY, 0.6, 1.0),
     (0.50, "25 to 50 %", MUTED, 0.35, 0.7),
     (1.00, "the other half", MUTED, 0.2, 0.6),
@@ -36,15 +40,14 @@ LINES = 100
 """Lines of a group that are drawn, evenly over its ranks: more would paint an area."""
 LABELLED = 12
 """Values of a hyperparameter that are named beside its axis."""
-METRICS = {"val_loss": "validation loss", "val_error": "validation error"}
 
 
 def parallel_coordinates(reading: Reading) -> Figure:
     """The figure; there is at least one finished configuration."""
     points = reading.finished
-    names = list(reading.study.choices)
-    metric = reading.study.definition.metric
-    shade = Shade.over([_value(point) for point in points], logarithmic=metric == "val_loss")
+    metric = headed(reading.study.definition.metric, reading.study.metric)
+    parameters = reading.parameters
+    shade = Shade.over([_value(point) for point in points], reading.study.metric)
     lines = [_line(reading, point, rank / len(points), shade) for rank, point in enumerate(points)]
     data: list[Spec] = []
     start, drawn = 0, 0
@@ -59,10 +62,10 @@ def parallel_coordinates(reading: Reading) -> Figure:
         "data": data[::-1],
         "layout": layout(
             xaxis={
-                "range": [-0.12, len(names) + 0.12],
+                "range": [-0.12, len(parameters) + 0.12],
                 "tickmode": "array",
-                "tickvals": list(range(len(names) + 1)),
-                "ticktext": [*(LABELS[name] for name in names), METRICS[metric]],
+                "tickvals": list(range(len(parameters) + 1)),
+                "ticktext": [plain(text) for text in (*(one.label for one in parameters), metric)],
                 "side": "bottom",
                 "showgrid": True,
                 "gridcolor": MUTED,
@@ -83,13 +86,11 @@ def parallel_coordinates(reading: Reading) -> Figure:
             },
         ),
     }
-    best = ", ".join(
-        f"{LABELS[name]} {number(value)}" for name, value in points[0].configuration.params.items()
-    )
+    best = describe(points[0].configuration.params)
     return Figure(
         f"{reading.study.name}-parallel",
         "Parallel coordinates",
-        "Every finished configuration is a line from its hyperparameters to its figure, lowest at the bottom. Within "
+        "Every finished configuration is a line from its parameters to its figure, the best at the bottom. Within "
         "a value’s band the lines are spread by rank, the best below. Click an entry of the legend to hide or show it."
         + (
             f" Drawn are {drawn:,} of the {len(points):,}, at most {LINES} of each group, evenly by rank."
@@ -99,7 +100,7 @@ def parallel_coordinates(reading: Reading) -> Figure:
         f"Parallel coordinates of {len(points)} finished configurations; the best has {best}.",
         (View("", spec),),
         height=460,
-        least_width=130 * (len(names) + 1),
+        least_width=130 * (len(parameters) + 1),
     )
 
 
@@ -110,10 +111,10 @@ def _value(point: Point) -> float:
 
 def _line(reading: Reading, point: Point, rank: float, shade: Shade) -> list[float]:
     """Heights in [0, 1] of a point's line, one for each parameter and one for its figure."""
-    heights = []
-    for name, value in point.configuration.params.items():
-        values = sorted(reading.study.choices[name])
-        heights.append((values.index(value) + 0.15 + 0.7 * rank) / len(values))
+    heights = [
+        (place + 0.15 + 0.7 * rank) / len(parameter.levels)
+        for place, parameter in zip(point.places, reading.parameters, strict=True)
+    ]
     return [*heights, shade.of(_value(point))]
 
 
@@ -146,16 +147,20 @@ def _labels(reading: Reading, shade: Shade) -> list[Spec]:
         "font": {"size": 12},
     }
     labels = []
-    for place, (name, choice) in enumerate(reading.study.choices.items()):
-        values = sorted(choice)
+    for place, parameter in enumerate(reading.parameters):
+        texts = parameter.texts
         labels += [
-            note(number(value), place, (band + 0.5) / len(values), **common)
-            for band, value in thinned(list(enumerate(values)), LABELLED)
+            note(shortened(text), place, (band + 0.5) / len(texts), **common)
+            for band, text in thinned(list(enumerate(texts)), LABELLED)
         ]
-        del name
-    end = len(reading.study.choices)
+    end = len(reading.parameters)
     labels += [
-        note(f"{tick:.3g}", end, shade.of(tick), **(common | {"xanchor": "right", "xshift": -4}))
+        note(
+            briefly(reading.study.metric, tick),
+            end,
+            shade.of(tick),
+            **(common | {"xanchor": "right", "xshift": -4}),
+        )
         for tick in shade.ticks()
     ]
     return labels

@@ -1,7 +1,8 @@
 """What a report needs from the database: one study in one reading, in a few queries; never writes.
 
-Curves are read for the few configurations that are drawn, provenance is grouped by the database, so that a study
-of a thousand configurations with hundreds of curve points each is read in a fraction of a second.
+Configurations are those of the verdict, read once. Curves are read for the few configurations that are drawn, and
+provenance is grouped by the database, so that a study of a thousand configurations with hundreds of curve points each
+is read in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -11,67 +12,67 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import groupby
 
-from sqlalchemy import Connection, Integer, func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from pairsearch.search.database.column_types import required
+from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
-from pairsearch.search.database.tables import configurations, curves, round_curves, rounds, superseded
-from pairsearch.search.ledger.rows import read_configuration
+from pairsearch.search.database.tables import configurations, superseded
+from pairsearch.search.ledger.outcome import RunResult
+from pairsearch.search.ledger.rows import read_figures as read_row_figures
+from pairsearch.search.ledger.rows import read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.redaction import conceal
+from pairsearch.search.report.parameters import Parameter, Places, parameters_of, places_of
+from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.progress import Ended
 from pairsearch.search.verdict.reading import Figures, StudyVerdict, judge_figures, read_figures, telling
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.problem import Kind, Metric
 
 TOP = 3
 """Configurations whose learning curves are drawn, fold by fold."""
 REASONS = 20
 """Reasons of one state that are listed, those of most configurations."""
 
-Curve = tuple[float | None, ...]
-"""A figure by epoch, from the first; None where it was not finite."""
-
 columns = configurations.c
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One configuration of the grid; figures are means over folds, errors fractions in [0, 1]."""
+    """One configuration of the grid."""
 
     configuration: Configuration
+    places: Places
+    """Of its levels, in the order of the study's parameters."""
     state: State
     value: float | None
-    val_loss: float | None
-    val_error: float | None
+    figures: Mapping[str, float | None]
+    """Means over folds; those of an earlier epoch where it was pruned."""
     seconds: float | None
 
+    def figure(self, name: str) -> float | None:
+        """A figure, None unless it is finished."""
+        return self.figures.get(name) if self.state is State.FINISHED else None
+
+
+def by_level(points: Sequence[Point], parameters: Sequence[Parameter], place: int) -> list[list[Point]]:
+    """Points by the level of a parameter, of each of its levels."""
+    groups: list[list[Point]] = [[] for _ in parameters[place].levels]
+    for point in points:
+        groups[point.places[place]].append(point)
+    return groups
+
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """One finished round of the final evaluation; a diverged one has no errors."""
-
-    round: int
-    train_error: float | None
-    test_error: float | None
-    diverged: bool
-    seconds: float
-    train_curve: Curve
-    test_curve: Curve
-
-
-@dataclass(frozen=True, slots=True)
-class FoldCurves:
-    """Learning curves of one configuration, a curve for each fold."""
+class Trained:
+    """The curves of a configuration's folds or rounds."""
 
     configuration: Configuration
-    value: float
-    train_loss: tuple[Curve, ...]
-    val_loss: tuple[Curve, ...]
-    val_error: tuple[Curve, ...]
+    runs: tuple[RunResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,14 @@ class Reading:
     """A study as the database held it at one moment."""
 
     study: StoredStudy
+    parameters: tuple[Parameter, ...]
     points: tuple[Point, ...]
-    """In the order of claims."""
+    """The best first; ties, and those without a value, in the order of the grid's lay-out."""
     evaluated: Mapping[str, tuple[Round, ...]]
     """Rounds by the configuration's key, of every configuration that has one."""
-    top: tuple[FoldCurves, ...]
+    rounds: Mapping[str, Trained]
+    """Curves of the rounds of the best and of the paper's configuration, by key, as far as they have any."""
+    top: tuple[Trained, ...]
     origins: tuple[Origin, ...]
     remarks: tuple[Remark, ...]
     superseded: int
@@ -140,8 +144,18 @@ class Reading:
     @property
     def finished(self) -> list[Point]:
         """The finished configurations, the best first; ties in the order of the grid's lay-out."""
-        points = [point for point in self.points if point.state == State.FINISHED and point.value is not None]
-        return sorted(points, key=lambda point: point.value or 0.0)
+        return [point for point in self.points if point.state == State.FINISHED and point.value is not None]
+
+    @property
+    def compared(self) -> dict[str, Metric]:
+        """The figures by which configurations can be compared: of folds, not of the examples that were trained on."""
+        metric = self.study.definition.metric
+        reported = {name for point in self.finished for name in point.figures}
+        return {
+            name: how
+            for name, how in self.study.traits.of_folds.items()
+            if name == metric or (name in reported and not how.training)
+        }
 
     @property
     def best(self) -> Configuration | None:
@@ -151,7 +165,7 @@ class Reading:
 
     @property
     def paper(self) -> Configuration | None:
-        """The configuration that the paper's Table 1 states."""
+        """The configuration that a paper states."""
         stated = self.study.definition.paper
         return None if stated is None else stated.configuration
 
@@ -205,13 +219,29 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         .join(configurations, columns.id == superseded.c.configuration_id)
         .where(mine)
     ).scalar_one()
+    figures = read_figures(connection, study)
+    parameters = parameters_of(study.choices, figures.configurations.values())
+    points = _points(figures, parameters)
+    rounds = rounds_within(connection, study)
+    evaluated = {key: tuple(found) for key, found in groupby(rounds, key=lambda entry: entry.key)}
+    best = [point.configuration for point in points if point.state == State.FINISHED][:TOP]
+    paper = [] if study.definition.paper is None else [study.definition.paper.configuration]
+    drawn = {configuration.key: configuration for configuration in (*best[:1], *paper)}
+
+    def trained(configuration: Configuration, kind: Kind) -> Trained:
+        return Trained(configuration, tuple(read_runs(connection, study.id, configuration.key, kind)))
+
     reading = partial(
         Reading,
         study=study,
-        points=_points(connection, mine),
-        evaluated=_evaluated(connection, study.id),
-        top=_top(connection, mine),
-        origins=(*_origins(connection, mine), *_round_origins(connection, study.id)),
+        parameters=parameters,
+        points=points,
+        evaluated=evaluated,
+        rounds={
+            key: trained(configuration, "round") for key, configuration in drawn.items() if key in evaluated
+        },
+        top=tuple(trained(configuration, "fold") for configuration in best),
+        origins=(*_origins(connection, mine), *_round_origins(rounds)),
         remarks=_remarks(connection, mine),
         superseded=late,
         errors=int(totals[0]),
@@ -219,87 +249,22 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         first_result=totals[2],
         last_result=totals[3],
     )
-    return reading, read_figures(connection, study)
+    return reading, figures
 
 
-def _points(connection: Connection, mine: ColumnElement[bool]) -> tuple[Point, ...]:
-    names = ("id", "key", "params", "state", "value", "val_loss", "val_error", "seconds")
-    found = connection.execute(
-        select(*(columns[name] for name in names)).where(mine).order_by(columns.rank)
-    ).all()
-    for row in found:
-        if row.state == State.FINISHED:
-            required(configurations.name, row, "value", "seconds")
-    return tuple(
-        Point(
-            read_configuration(row.key, row.params),
-            State(row.state),
-            row.value,
-            row.val_loss,
-            row.val_error,
-            row.seconds,
-        )
-        for row in found
-    )
-
-
-def _evaluated(connection: Connection, study_id: int) -> dict[str, tuple[Round, ...]]:
-    points = connection.execute(
-        select(round_curves.c.round_id, round_curves.c.train_error, round_curves.c.test_error)
-        .join(rounds, rounds.c.id == round_curves.c.round_id)
-        .where(rounds.c.study_id == study_id)
-        .order_by(round_curves.c.round_id, round_curves.c.epoch)
-    ).all()
-    by_round: dict[int, tuple[list[float | None], list[float | None]]] = {}
-    for round_id, train, test in points:
-        train_curve, test_curve = by_round.setdefault(round_id, ([], []))
-        train_curve.append(train)
-        test_curve.append(test)
-    found: dict[str, list[Round]] = {}
-    rows = connection.execute(
-        select(rounds).where(rounds.c.study_id == study_id).order_by(rounds.c.key, rounds.c.round)
-    ).all()
-    for row in rows:
-        if row.diverged_epoch is None:
-            required(rounds.name, row, "train_error", "test_error")
-        train_curve, test_curve = by_round.get(row.id, ([], []))
-        found.setdefault(row.key, []).append(
-            Round(
-                round=row.round,
-                train_error=row.train_error,
-                test_error=row.test_error,
-                diverged=row.diverged_epoch is not None,
-                seconds=row.seconds,
-                train_curve=tuple(train_curve),
-                test_curve=tuple(test_curve),
+def _points(figures: Figures, parameters: Sequence[Parameter]) -> tuple[Point, ...]:
+    found = [figures.configurations[row.key] for row in figures.rows]
+    points = []
+    for row, configuration, places in zip(figures.rows, found, places_of(parameters, found), strict=True):
+        if places is None:
+            wanted = "values of the study's grid"
+            raise WrongValueError(configurations.name, "params", wanted, row.params, f"key={row.key!a}")
+        points.append(
+            Point(
+                configuration, places, State(row.state), row.value, read_row_figures(row.figures), row.seconds
             )
         )
-    return {key: tuple(entries) for key, entries in found.items()}
-
-
-def _top(connection: Connection, mine: ColumnElement[bool]) -> tuple[FoldCurves, ...]:
-    rows = connection.execute(
-        select(columns.id, columns.key, columns.params, columns.value)
-        .where(mine, columns.state == State.FINISHED, columns.value.is_not(None))
-        .order_by(columns.value, columns.rank)
-        .limit(TOP)
-    ).all()
-    return tuple(_fold_curves(connection, row) for row in rows)
-
-
-def _fold_curves(connection: Connection, row: Any) -> FoldCurves:
-    points = connection.execute(
-        select(curves.c.fold, curves.c.train_loss, curves.c.val_loss, curves.c.val_error)
-        .where(curves.c.configuration_id == row.id)
-        .order_by(curves.c.fold, curves.c.epoch)
-    ).all()
-    folds = sorted({point.fold for point in points})
-
-    def of(name: str) -> tuple[Curve, ...]:
-        return tuple(tuple(getattr(point, name) for point in points if point.fold == fold) for fold in folds)
-
-    configuration = read_configuration(row.key, row.params)
-    return FoldCurves(configuration, row.value, of("train_loss"), of("val_loss"), of("val_error"))
+    return tuple(points)
 
 
 def _origins(connection: Connection, mine: ColumnElement[bool]) -> list[Origin]:
@@ -312,14 +277,15 @@ def _origins(connection: Connection, mine: ColumnElement[bool]) -> list[Origin]:
     return [Origin("search", count, float(seconds or 0), _facts(text)) for text, count, seconds in rows]
 
 
-def _round_origins(connection: Connection, study_id: int) -> list[Origin]:
-    rows = connection.execute(
-        select(rounds.c.provenance, func.count().cast(Integer), func.sum(rounds.c.seconds))
-        .where(rounds.c.study_id == study_id)
-        .group_by(rounds.c.provenance)
-        .order_by(func.count().desc(), rounds.c.provenance)
-    ).all()
-    return [Origin("evaluation", count, float(seconds or 0), _facts(text)) for text, count, seconds in rows]
+def _round_origins(rounds: Sequence[Round]) -> list[Origin]:
+    found: dict[str, list[Round]] = {}
+    for entry in rounds:
+        found.setdefault(json.dumps(entry.provenance), []).append(entry)
+    ordered = sorted(found.items(), key=lambda group: (-len(group[1]), group[0]))
+    return [
+        Origin("evaluation", len(group), sum(entry.seconds for entry in group), _facts(text))
+        for text, group in ordered
+    ]
 
 
 def _facts(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Configurations that are evaluated, and what is estimated from their rounds: mean, deviation and interval."""
+"""Configurations that are evaluated, and what is estimated from their rounds."""
 
 from __future__ import annotations
 
@@ -7,59 +7,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pairsearch.search.report.drawing import number
-from pairsearch.search.report.reading import Reading, Round
-from pairsearch.search.results.formatting import DASH, per_cent
+from pairsearch.search.report.reading import Reading
+from pairsearch.search.results.evaluations import Round, Spread, shown_figures
+from pairsearch.search.results.formatting import DASH, figure, spread
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.problem import Metric
 
 LEVEL = 0.95
-SHORT = {
-    "batch_size": "BS",
-    "learning_rate": "LR",
-    "weight_decay": "WD",
-    "hidden_units": "HL",
-    "aux_loss_weight": "ALW",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Mean and sample standard deviation (ddof 1) of n figures, and the t interval of the mean.
-
-    The interval is mean ± t(0.975; n − 1) · std / √n, for figures that are independent and about normal
-    (Student 1908). A single figure has neither deviation nor interval.
-    """
-
-    n: int
-    mean: float
-    std: float | None
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, figures: Sequence[float]) -> Estimate | None:
-        """The estimate from the figures, None without any."""
-        if not figures:
-            return None
-        n, mean = len(figures), statistics.fmean(figures)
-        if n == 1:
-            return cls(1, mean, None, None, None)
-        from scipy.special import stdtrit  # noqa: PLC0415 - slow to import for a report without evaluations
-
-        std = statistics.stdev(figures)
-        half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * std / math.sqrt(n)
-        return cls(n, mean, std, mean - half, mean + half)
-
-    def __str__(self) -> str:
-        """`6.06 ± 1.28`, in per cent."""
-        return per_cent(self.mean) + ("" if self.std is None else f" ± {per_cent(self.std)}")
-
-    @property
-    def interval(self) -> str:
-        """`5.14 to 6.98`, in per cent."""
-        if self.low is None or self.high is None:
-            return DASH
-        return f"{per_cent(max(0.0, self.low))} to {per_cent(self.high)}"
+BEST, PAPERS, BOTH = "search’s best", "paper’s", "both"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +22,9 @@ class Candidate:
     """A configuration of Table 1."""
 
     role: str
-    """`search's best`, `paper's` or both."""
+    """`BEST`, `PAPERS` or `BOTH`."""
     configuration: Configuration
     rounds: tuple[Round, ...]
-
-
-def compact(configuration: Configuration) -> str:
-    """`BS 25, LR 1e-4, WD 0.1`."""
-    return ", ".join(f"{SHORT[name]} {number(value)}" for name, value in configuration.params.items())
 
 
 def candidates(reading: Reading) -> list[Candidate]:
@@ -82,20 +32,51 @@ def candidates(reading: Reading) -> list[Candidate]:
     best, paper = reading.best, reading.paper
     roles: dict[Configuration, str] = {}
     if best is not None:
-        roles[best] = "search’s best"
+        roles[best] = BEST
     if paper is not None:
-        roles[paper] = "both" if paper == best else "paper’s"
+        roles[paper] = BOTH if paper == best else PAPERS
     return [
         Candidate(role, configuration, reading.evaluated.get(configuration.key, ()))
         for configuration, role in roles.items()
     ]
 
 
-def train_errors(rounds: Sequence[Round]) -> list[float]:
-    """Training errors of the rounds that did not diverge, fractions."""
-    return [entry.train_error for entry in rounds if entry.train_error is not None]
+def evaluated_figures(reading: Reading) -> dict[str, Metric]:
+    """The figures of rounds that are shown, the one that counts last: where the problem names none, the metric."""
+    study = reading.study
+    names = shown_figures(study, [entry for entries in reading.evaluated.values() for entry in entries])
+    metrics = study.traits.metrics
+    if not study.traits.evaluated:
+        names = sorted(names, key=lambda name: (not metrics[name].training, name == study.definition.metric))
+    return {name: metrics[name] for name in names}
 
 
-def test_errors(rounds: Sequence[Round]) -> list[float]:
-    """Test errors of the rounds that did not diverge, fractions."""
-    return [entry.test_error for entry in rounds if entry.test_error is not None]
+def mean_and_deviation(metric: Metric, values: Sequence[float]) -> str:
+    """`6.06 ± 1.28`, by the metric."""
+    return spread(metric, Spread.of(list(values)) if values else None)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The t interval of the mean, None of fewer than two figures.
+
+    It is mean ± t(0.975; n − 1) · std / √n, for figures that are independent and about normal (Student 1908).
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import for a report without evaluations
+
+    mean = statistics.fmean(values)
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * statistics.stdev(values) / math.sqrt(n)
+    return mean - half, mean + half
+
+
+def shown_interval(metric: Metric, values: Sequence[float]) -> str:
+    """`5.14 to 6.98`, by the metric; fractions stay between 0 and 1."""
+    found = interval(values)
+    if found is None:
+        return DASH
+    low, high = found
+    if metric.percent and min(values) >= 0 and max(values) <= 1:
+        low, high = max(0.0, low), min(1.0, high)
+    return f"{figure(metric, low)} to {figure(metric, high)}"

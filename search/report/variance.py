@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pairsearch.studies.configuration import Value
+from pairsearch.search.report.parameters import Level, Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +67,14 @@ class Block:
     """A complete part of a grid."""
 
     names: tuple[str, ...]
-    levels: tuple[tuple[Value, ...], ...]
+    levels: tuple[tuple[Level, ...], ...]
     cells: NDArray[np.float64]
     """One axis for each name."""
-    left_out: tuple[tuple[str, Value], ...]
+    left_out: tuple[tuple[str, Level], ...]
     """Levels without which it is complete, in the order in which they were left out."""
 
 
-def complete_block(
-    choices: Mapping[str, Sequence[Value]], figures: Mapping[tuple[Value, ...], float]
-) -> Block | None:
+def complete_block(choices: Mapping[str, Sequence[Level]], figures: Mapping[Places, float]) -> Block | None:
     """A complete part of a grid in which cells may be missing, with at least two parameters that vary.
 
     While a cell is missing, the level with the largest share of missing cells is left out, the first of several.
@@ -84,7 +82,7 @@ def complete_block(
 
     Args:
         choices: levels by parameter.
-        figures: by cell, the levels in the order of `choices`.
+        figures: by cell, the places of its levels in the order of `choices`.
 
     Returns:
         None where no such part is complete.
@@ -92,11 +90,9 @@ def complete_block(
     names = tuple(choices)
     levels = [list(choices[name]) for name in names]
     table = np.full([len(found) for found in levels], np.nan)
-    for cell in itertools.product(*(range(len(found)) for found in levels)):
-        figure = figures.get(tuple(levels[axis][place] for axis, place in enumerate(cell)))
-        if figure is not None:
-            table[cell] = figure
-    left_out: list[tuple[str, Value]] = []
+    for cell, figure in figures.items():
+        table[cell] = figure
+    left_out: list[tuple[str, Level]] = []
     while table.size and np.isnan(table).any():
         absent = np.isnan(table)
         shares = [

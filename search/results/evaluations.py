@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from pairsearch.search.database.column_types import required
+from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.tables import rounds
+from pairsearch.search.database.tables import runs
+from pairsearch.search.ledger.rows import read_figures
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.studies.configuration import Configuration
 
@@ -29,38 +32,94 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """One finished round of the final evaluation."""
+
+    id: int
+    key: str
+    """Of its configuration."""
+    index: int
+    figures: Mapping[str, float | None]
+    """After the last epoch; none where it diverged."""
+    diverged: int | None
+    """The epoch, from 1, in which it did."""
+    seconds: float
+    facts: Mapping[str, str]
+    """About its configuration."""
+    worker: str
+    finished_at: float
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The final evaluation of one configuration; errors are fractions in [0, 1]."""
+    """The final evaluation of one configuration; figures are as the problem reports them, errors as fractions, say."""
 
     study: str
     key: str
     rounds: int
     """Rounds finished, the diverged ones among them."""
     diverged: int
-    train_error: Spread | None
-    test_error: Spread | None
+    figures: Mapping[str, Spread]
+    """By name, those that the study shows of rounds; over the rounds that did not diverge."""
+    facts: Mapping[str, str]
     seconds: float
 
 
+def rounds_within(connection: Connection, study: StoredStudy, key: str | None = None) -> list[Round]:
+    """The finished rounds of a study or of one configuration, by key, then by round."""
+    columns = runs.c
+    statement = select(runs).where(columns.study_id == study.id, columns.kind == "round")
+    if key is not None:
+        statement = statement.where(columns.key == key)
+    rows = connection.execute(statement.order_by(columns.key, columns.run)).all()
+    for row in rows:
+        for name in ("seconds", "worker", "finished_at", "facts", "provenance"):
+            if getattr(row, name) is None:
+                raise WrongValueError(runs.name, name, "value of a round", None, f"id={row.id} ({row.key!a})")
+    return [
+        Round(
+            id=row.id,
+            key=row.key,
+            index=row.run,
+            figures=read_figures(row.figures),
+            diverged=row.diverged_epoch,
+            seconds=row.seconds,
+            facts=json.loads(row.facts),
+            worker=row.worker,
+            finished_at=row.finished_at,
+            provenance=json.loads(row.provenance),
+        )
+        for row in rows
+    ]
+
+
+def shown_figures(study: StoredStudy, rounds: Sequence[Round]) -> list[str]:
+    """The figures that tables show of rounds: those that the problem names, else all that were reported."""
+    reported = {name for entry in rounds for name in entry.figures}
+    return list(study.traits.evaluated) or [name for name in study.traits.metrics if name in reported]
+
+
 def read_evaluation(database: Database, study: StoredStudy, configuration: Configuration) -> Evaluated:
-    """What the finished rounds of a configuration gave. Diverged rounds have no error and enter no mean."""
+    """What the finished rounds of a configuration gave."""
     with database.read() as connection:
-        rows = connection.execute(
-            select(rounds)
-            .where(rounds.c.study_id == study.id, rounds.c.key == configuration.key)
-            .order_by(rounds.c.round)
-        ).all()
-        for row in rows:
-            if row.diverged_epoch is None:
-                required(rounds.name, row, "train_error", "test_error")
-    train = [row.train_error for row in rows if row.train_error is not None]
-    test = [row.test_error for row in rows if row.test_error is not None]
+        return evaluated(study, configuration.key, rounds_within(connection, study, configuration.key))
+
+
+def evaluated(study: StoredStudy, key: str, rounds: Sequence[Round]) -> Evaluated:
+    """What rounds of a configuration gave."""
+    figures = {name: values_of(rounds, name) for name in shown_figures(study, rounds)}
     return Evaluated(
         study=study.name,
-        key=configuration.key,
-        rounds=len(rows),
-        diverged=sum(row.diverged_epoch is not None for row in rows),
-        train_error=Spread.of(train) if train else None,
-        test_error=Spread.of(test) if test else None,
-        seconds=sum(row.seconds for row in rows),
+        key=key,
+        rounds=len(rounds),
+        diverged=sum(entry.diverged is not None for entry in rounds),
+        figures={name: Spread.of(values) for name, values in figures.items() if values},
+        facts=rounds[0].facts if rounds else {},
+        seconds=sum(entry.seconds for entry in rounds),
     )
+
+
+def values_of(rounds: Sequence[Round], figure: str) -> list[float]:
+    """A figure of the rounds that have it."""
+    return [value for entry in rounds if (value := entry.figures.get(figure)) is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -11,28 +12,32 @@ from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 from pyarrow import csv, parquet
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.tables import configurations, curves, metadata, studies
+from pairsearch.search.database.tables import configurations, curves, metadata, runs, studies
 from pairsearch.search.errors import InputError
 from pairsearch.search.files import made_folder, usable_folder, whole_file
-from pairsearch.search.ledger.rows import read_configuration
+from pairsearch.search.ledger.outcome import finite
+from pairsearch.search.ledger.rows import read_configuration, read_curve, read_figures
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.provenance import package_version
 from pairsearch.search.results.export_columns import (
-    KEY,
+    CONFIGURATIONS,
+    CURVES,
+    FIGURES,
     PARAMETERS,
     TABLES,
     ColumnTable,
     ExportTable,
+    mixed,
     of_study,
 )
 
 # Rows held at a time, and rows of a Parquet row group: some ten megabytes.
 CHUNK = 20_000
 
-TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64()}
+TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +100,10 @@ def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
         "study": study.name,
         "row": table.row,
         "definition": study.definition.model_dump_json(),
-        "data": f"{study.source_name} {study.source_fingerprint}",
-        "training_version": str(study.training_version),
+        "problem": json.dumps(study.traits.to_json()),
         "program": f"pairsearch {package_version('pairsearch')}",
     }
-    return pa.schema(fields(of_study(table, study.choices)), metadata=facts)
-
-
-def statement(table: ExportTable, study: StoredStudy) -> Select[Any]:
-    """All rows of a study, in their order, as the columns."""
-
-    def stored(name: str) -> ColumnElement[Any]:
-        owner, _, column = name.partition(".")
-        return metadata.tables[f"pairsearch_{owner}"].c[column]
-
-    rows = configurations.join(studies, studies.c.id == configurations.c.study_id)
-    if any(column.stored.startswith("curves.") for column in table.columns):
-        rows = rows.join(curves, curves.c.configuration_id == configurations.c.id)
-    return (
-        select(*(stored(column.stored).label(column.name) for column in table.columns))
-        .select_from(rows)
-        .where(studies.c.id == study.id)
-        .order_by(*map(stored, table.order))
-    )
+    return pa.schema(fields(of_study(table, study.choices, study.traits.of_folds)), metadata=facts)
 
 
 def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> list[Exported]:
@@ -166,24 +152,89 @@ def read_table(database: Database, study: StoredStudy, table: ExportTable) -> pa
 
 
 def batches(connection: Connection, study: StoredStudy, table: ExportTable) -> Iterator[pa.RecordBatch]:
-    """The rows of a table in their order, at most `CHUNK` at a time."""
-    described, expand = schema(table, study), _expand(table, study)
+    """The rows of a table in their order, some `CHUNK` at a time."""
+    described = schema(table, study)
+    found = (
+        _configurations(connection, study) if table is CONFIGURATIONS else _curve_points(connection, study)
+    )
+    rows: list[Sequence[Any]] = []
+    for of_one in found:
+        rows += of_one
+        if len(rows) >= CHUNK:
+            yield _batch(rows, described)
+            rows = []
+    if rows:
+        yield _batch(rows, described)
+
+
+def _batch(rows: Sequence[Sequence[Any]], described: pa.Schema) -> pa.RecordBatch:
+    columns = zip(zip(*rows, strict=True), described, strict=True)
+    return pa.record_batch([pa.array(values, field.type) for values, field in columns], schema=described)
+
+
+def _stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
     # A cursor of the server on PostgreSQL; SQLite hands out rows one by one anyway.
-    with connection.execute(statement(table, study), execution_options={"yield_per": CHUNK}) as streamed:
-        for rows in streamed.partitions():
-            columns = zip(zip(*map(expand, rows), strict=True), described, strict=True)
-            arrays = [pa.array(values, field.type) for values, field in columns]
-            yield pa.record_batch(arrays, schema=described)
+    with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
+        yield from streamed
 
 
-def _expand(table: ExportTable, study: StoredStudy) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    """What puts the values of its parameters into a row in the place of their JSON."""
-    if PARAMETERS not in table.columns:
-        return lambda row: row
-    key, place = table.columns.index(KEY), table.columns.index(PARAMETERS)
+def _stored(name: str) -> ColumnElement[Any]:
+    owner, _, column = name.partition(".")
+    return metadata.tables[f"pairsearch_{owner}"].c[column]
 
-    def expand(row: Sequence[Any]) -> Sequence[Any]:
-        params = read_configuration(row[key], row[place]).params
-        return [*row[:place], *(params.get(name) for name in study.choices), *row[place + 1 :]]
 
-    return expand
+def _configurations(connection: Connection, study: StoredStudy) -> Iterator[list[Sequence[Any]]]:
+    columns = CONFIGURATIONS.columns
+    as_json = {name: mixed(values) for name, values in study.choices.items()}
+    names = list(study.traits.of_folds)
+    statement = (
+        select(
+            *(_stored(column.stored).label(f"c{place}") for place, column in enumerate(columns)),
+            configurations.c.key,
+        )
+        .select_from(configurations.join(studies, studies.c.id == configurations.c.study_id))
+        .where(studies.c.id == study.id)
+        .order_by(*map(_stored, CONFIGURATIONS.order))
+    )
+    for row in _stream(connection, statement):
+        values: list[Any] = []
+        for column, value in zip(columns, row, strict=False):
+            if column is PARAMETERS:
+                params = read_configuration(row.key, value).params
+                values += [
+                    json.dumps(params[name]) if mixed_up and name in params else params.get(name)
+                    for name, mixed_up in as_json.items()
+                ]
+            elif column is FIGURES:
+                figures = read_figures(value)
+                values += [figures.get(name) for name in names]
+            else:
+                values.append(value)
+        yield [values]
+
+
+def _curve_points(connection: Connection, study: StoredStudy) -> Iterator[list[Sequence[Any]]]:
+    names = list(study.traits.of_folds)
+    mine = runs.join(
+        configurations, and_(configurations.c.study_id == runs.c.study_id, configurations.c.key == runs.c.key)
+    )
+    statement = (
+        select(runs.c.id, runs.c.key, runs.c.run, runs.c.epochs, curves.c.figure, curves.c.points)
+        .select_from(mine.join(curves, curves.c.run_id == runs.c.id))
+        .where(runs.c.study_id == study.id, runs.c.kind == "fold")
+        .order_by(*map(_stored, CURVES.order), runs.c.id)
+    )
+    for _, rows in itertools.groupby(_stream(connection, statement), key=lambda row: row.id):
+        found, first = {}, None
+        for row in rows:
+            first = row
+            found[row.figure] = read_curve(row.id, row.points, row.epochs)
+        assert first is not None, "groups are never empty"  # noqa: S101
+        yield [
+            [study.name, first.key, first.run, epoch + 1, *(_known(found.get(name), epoch) for name in names)]
+            for epoch in range(first.epochs)
+        ]
+
+
+def _known(curve: Sequence[float] | None, epoch: int) -> float | None:
+    return None if curve is None else finite(curve[epoch])

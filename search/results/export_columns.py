@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pairsearch.studies.configuration import Value
+from pairsearch.studies.problem import Metric
 
-Kind = Literal["text", "integer", "number"]
-# Of a parameter, by its values, which are of one type.
-KINDS: dict[type, Kind] = {int: "integer", float: "number"}
+Kind = Literal["text", "integer", "number", "boolean"]
+KINDS: dict[type, Kind] = {int: "integer", float: "number", bool: "boolean", str: "text"}
+Choices = Mapping[str, Sequence[Value]]
+"""The values of each parameter."""
 
-NATS = "nats"
-FRACTION = "fraction of 1"
+
+def kind_of(values: Sequence[Value]) -> Kind:
+    """The kind of a parameter's column, by its values."""
+    types = set(map(type, values))
+    if len(types) == 1:
+        return KINDS[types.pop()]
+    return "text" if mixed(values) else "number"
+
+
+def mixed(values: Sequence[Value]) -> bool:
+    """Whether values are of several types that no column of numbers tells apart, as 1, 1.0 and true: they are JSON."""
+    types = set(map(type, values))
+    if len(types) == 1:
+        return False
+    return not types <= {int, float} or len(set(map(float, values))) < len(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +52,9 @@ class ColumnTable:
     columns: tuple[Column, ...]
 
 
+Table = TypeVar("Table", bound=ColumnTable)
+
+
 @dataclass(frozen=True, slots=True)
 class ExportTable(ColumnTable):
     """One table of an export, with the stored columns that order its rows."""
@@ -53,6 +71,10 @@ PARAMETERS = Column(
     "configurations.params",
 )
 """Stands for the columns of a study's parameters, a column for each."""
+FIGURES = Column("(each figure)", "number", "mean over folds after the last epoch", "configurations.figures")
+"""Stands for the columns of a study's figures."""
+POINTS = Column("(each figure)", "number", "after the epoch")
+"""Stands for the columns of the figures of a fold."""
 
 CONFIGURATIONS = ExportTable(
     "configurations",
@@ -65,21 +87,8 @@ CONFIGURATIONS = ExportTable(
         Column(
             "state", "text", "pending, running, finished, diverged, pruned or failed", "configurations.state"
         ),
-        Column("value", "number", "what the study minimises; finished ones only", "configurations.value"),
-        Column(
-            "val_loss",
-            "number",
-            "validation loss, mean over folds, last epoch",
-            "configurations.val_loss",
-            NATS,
-        ),
-        Column(
-            "val_error",
-            "number",
-            "validation error, mean over folds, last epoch",
-            "configurations.val_error",
-            FRACTION,
-        ),
+        Column("value", "number", "the study's metric; finished ones only", "configurations.value"),
+        FIGURES,
         Column("seconds", "number", "time of the training", "configurations.seconds", "s"),
         Column("errors", "integer", "attempts that ended in an exception", "configurations.errors"),
         Column("claims", "integer", "how often a worker took it", "configurations.claims"),
@@ -106,27 +115,48 @@ CURVES = ExportTable(
     (
         _STUDY,
         KEY,
-        Column("fold", "integer", "from 0", "curves.fold"),
-        Column("epoch", "integer", "from 1", "curves.epoch"),
-        Column("train_loss", "number", "running training loss of the epoch", "curves.train_loss", NATS),
-        Column("val_loss", "number", "validation loss after the epoch", "curves.val_loss", NATS),
-        Column("val_error", "number", "validation error after the epoch", "curves.val_error", FRACTION),
+        Column("fold", "integer", "from 0", "runs.run"),
+        Column("epoch", "integer", "from 1"),
+        POINTS,
     ),
-    ("configurations.rank", "configurations.id", "curves.fold", "curves.epoch"),
+    ("configurations.rank", "configurations.id", "runs.run"),
 )
 
 TABLES = (CONFIGURATIONS, CURVES)
 
 
-def of_study(table: ExportTable, choices: Mapping[str, Sequence[Value]]) -> ExportTable:
-    """The table with a column for each parameter of a study, in the order of its grid."""
+def column_names(
+    table: ColumnTable, choices: Choices, figures: Iterable[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The columns of a study's parameters and figures in a table, by their names.
+
+    Where another column, or for a parameter a figure, has the name, `figure:` or `param:` stands before it.
+    """
+    fixed = {column.name for column in table.columns}
+    named = {name: f"figure:{name}" if name in fixed else name for name in figures}
+    taken = fixed | set(named.values()) if FIGURES.name in fixed else fixed
+    return {name: f"param:{name}" if name in taken else name for name in choices}, named
+
+
+def of_study(table: Table, choices: Choices, metrics: Mapping[str, Metric]) -> Table:
+    """The table with a column for each parameter of a study, in the order of its grid, and for each figure."""
+    params, figures = column_names(table, choices, metrics)
+    parameters = [Column(params[name], kind_of(values), "parameter") for name, values in choices.items()]
+
+    def figure_columns(meaning: str) -> list[Column]:
+        return [
+            Column(figures[name], "number", f"{metric.label or name}, {meaning}", unit=metric.unit)
+            for name, metric in metrics.items()
+        ]
+
     columns: list[Column] = []
     for column in table.columns:
-        columns += (
-            [Column(name, KINDS[type(values[0])], "parameter") for name, values in choices.items()]
-            if column is PARAMETERS
-            else [column]
-        )
+        if column.name == PARAMETERS.name:
+            columns += parameters
+        elif column.name == FIGURES.name:
+            columns += figure_columns(column.meaning)
+        else:
+            columns.append(column)
     return replace(table, columns=tuple(columns))
 
 

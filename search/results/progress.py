@@ -25,6 +25,7 @@ class Progress:
 
     study: str
     metric: str
+    """By which configurations are compared."""
     total: int
     counts: dict[str, int]
     """Configurations by state."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from pairsearch.search.database.column_types import required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations
-from pairsearch.search.ledger.rows import read_configuration
+from pairsearch.search.ledger.rows import read_configuration, read_figures
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.studies.configuration import Configuration, Params
 
@@ -19,20 +20,24 @@ columns = configurations.c
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A finished configuration with its figures (means over folds; errors are fractions in [0, 1])."""
+    """A finished configuration with its figures: means over folds after the last epoch."""
 
     rank: int
     """1 for the best."""
     configuration: Configuration
     value: float
-    val_loss: float | None
-    val_error: float | None
+    figures: Mapping[str, float | None]
     seconds: float
 
     @property
     def params(self) -> Params:
-        """The hyperparameters."""
+        """The parameters."""
         return self.configuration.params
+
+
+def best_first(study: StoredStudy) -> ColumnElement[float]:
+    """Orders configurations by their value, the best first."""
+    return columns.value.desc() if study.metric.maximise else columns.value.asc()
 
 
 def read_best(database: Database, study: StoredStudy, top: int, limit: int | None = None) -> list[Ranked]:
@@ -48,7 +53,7 @@ def ranked_within(
     statement = (
         select(configurations)
         .where(columns.study_id == study.id, columns.state == State.FINISHED)
-        .order_by(columns.value, columns.id)
+        .order_by(best_first(study), columns.id)
         .limit(top)
     )
     if limit is not None:
@@ -61,8 +66,7 @@ def ranked_within(
             place,
             read_configuration(row.key, row.params),
             row.value,
-            row.val_loss,
-            row.val_error,
+            read_figures(row.figures),
             row.seconds,
         )
         for place, row in enumerate(rows, start=1)

@@ -1,4 +1,4 @@
-"""What a command works with: the database that it names, its studies, and their data.
+"""What a command works with: the database that it names, its studies, and their problems.
 
 PyTorch and Optuna take seconds to import. What needs them is imported once all that can be refused without them has
 been accepted.
@@ -6,101 +6,72 @@ been accepted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairsearch.data.sources import KINDS, Source, resolve
 from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
 from pairsearch.search.errors import InputError, StudyError
 from pairsearch.search.ledger.configurations import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, check_same, find_definition, find_study, get_study
-from pairsearch.studies.definition import Definition
+from pairsearch.search.ledger.studies import Given, StoredStudy, check_same, find_study, get_study, look_up
 
 if TYPE_CHECKING:
     from pairsearch.search.setup.creation import Creation
-
-DEFAULT_DATA = "mnist"
-
-
-@dataclass(frozen=True, slots=True)
-class DataChoice:
-    """Which data a command asks for.
-
-    Args:
-        kind: `mnist`, `digits` or `auto`; None for what the study is bound to, and `mnist` for a new one.
-        folder: torchvision root, None for the per-user folder.
-    """
-
-    kind: str | None
-    folder: Path | None
+    from pairsearch.studies.loading import Loaded
 
 
-def definitions_of(database: Database | None, given: Sequence[str]) -> list[Definition]:
+def look_all_up(database: Database | None, texts: Sequence[str]) -> list[Given]:
     """The definitions of STUDY arguments, without repetition.
 
     Raises:
         StudyError: an unknown study, or two definitions of one name that differ.
     """
-    found: dict[str, Definition] = {}
-    for text in given:
-        definition = find_definition(text, database)
-        if found.setdefault(definition.name, definition) != definition:
-            raise StudyError(f"two different definitions are named {definition.name!r}: rename one")
+    found: dict[str, Given] = {}
+    for text in texts:
+        given = look_up(text, database)
+        if found.setdefault(given.name, given).definition != given.definition:
+            raise StudyError(f"two different definitions are named {given.name!r}: rename one")
     return list(found.values())
 
 
-def stored_definitions(database: Database, given: Sequence[str]) -> list[Definition]:
-    """The definitions of STUDY arguments, as `definitions_of` gives them, of studies that the database holds.
+def look_stored_up(database: Database, texts: Sequence[str]) -> list[Given]:
+    """The definitions of STUDY arguments, as `look_all_up` gives them, of studies that the database holds.
 
     Raises:
         StudyError: as there; also a study that was not created, or was with another definition.
     """
-    definitions = definitions_of(database, given)
-    for definition in definitions:
-        study = get_study(database, definition.name)
-        check_same(study, definition, None, study.training_version)
-    return definitions
+    found = look_all_up(database, texts)
+    for given in found:
+        check_same(get_study(database, given.name), given.definition)
+    return found
 
 
-def load_source(
+def load(
     database: Database | None,
-    definitions: Sequence[Definition],
-    choice: DataChoice,
+    given: Given,
+    options: Mapping[str, str],
     say: Callable[[str], None] | None = None,
-) -> tuple[Source, str]:
-    """The data of a command, and the kind to pass on to worker processes.
+) -> Loaded:
+    """The problem of a study, with the settings that the study remembers where it is in the database.
 
     Args:
-        say: told which data were chosen and why, where the choice was left open by `auto`.
+        options: settings of this machine.
+        say: told what the problem chose.
 
     Raises:
-        StudyError: the studies named are bound to different data.
-        DataError: missing, corrupt or unknown data.
+        ProblemError: it cannot be loaded, or not with these settings.
     """
-    kind = choice.kind
-    found = [] if database is None else [find_study(database, d.name) for d in definitions]
-    known = [study for study in found if study is not None]
-    # What is missing is downloaded: not for a study that is bound to others.
-    for study in known if kind in KINDS else []:
-        if study.source_name != kind:
-            raise StudyError(
-                f"study {study.name} in the database differs: its data are {study.source_name} and those given are "
-                f"{kind}. Use what it was created with, another study name or another database"
-            )
-    if kind is None:
-        bound = {study.source_name for study in known}
-        if len(bound) > 1:
-            raise StudyError(
-                f"these studies are bound to different data ({', '.join(sorted(bound))}): split the call"
-            )
-        kind = bound.pop() if bound else DEFAULT_DATA
-    source, reason = resolve(kind, choice.folder)
-    if say is not None and choice.kind == "auto":
-        say(f"data: {reason}")
-    return source, source.name
+    from pairsearch.studies import loading  # noqa: PLC0415
+
+    known = None if database is None else find_study(database, given.name)
+    remembered = {} if known is None else known.traits.remember
+    loaded = loading.load(given.definition, given.folder, options, remembered)
+    if say is not None:
+        for note in loaded.problem.notes:
+            say(note)
+    return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,39 +79,36 @@ class Opened:
     """What a command that creates studies works with."""
 
     database: Database
-    definitions: list[Definition]
-    source: Source
-    data: str
-    """The kind of data, to pass on to worker processes."""
+    loaded: list[Loaded]
 
 
 def open_to_create(
-    storage: str, given: Sequence[str], choice: DataChoice, say: Callable[[str], None] | None = None
+    storage: str, texts: Sequence[str], options: Mapping[str, str], say: Callable[[str], None] | None = None
 ) -> Opened:
     """Open a database, and make it where there is none, once all that was given has turned out to be usable.
 
     Args:
-        say: as for `load_source`.
+        options, say: as for `load`.
 
     Raises:
-        StorageError, StudyError, DefinitionError, DataError: something given cannot be used; nothing was made.
+        StorageError, StudyError, DefinitionError: something given cannot be used; nothing was made.
     """
     there = find_database(storage)
-    definitions = definitions_of(there, given)
-    # Loading the data may download them: all else is looked at first.
+    found = look_all_up(there, texts)
+    # Loading a problem may download its data: all else is looked at first.
     if there is None:
         check_creatable(storage)
     else:
-        for definition in definitions:
-            if (known := find_study(there, definition.name)) is not None:
-                check_same(known, definition, None, known.training_version)
-    source, kind = load_source(there, definitions, choice, say)
+        for given in found:
+            if (known := find_study(there, given.name)) is not None:
+                check_same(known, given.definition)
+    loaded = [load(there, given, options, say) for given in found]
     if there is None:
         from pairsearch.search.setup.creation import check_trainable  # noqa: PLC0415
 
-        for definition in definitions:
-            check_trainable(definition, source)
-    return Opened(there or open_database(storage, create=True), definitions, source, kind)
+        for one in loaded:
+            check_trainable(one)
+    return Opened(there or open_database(storage, create=True), loaded)
 
 
 # What PyTorch's own device names begin with: others are refused before it is loaded.
@@ -172,27 +140,30 @@ def check_device(name: str) -> None:
         ) from None
 
 
-def create_all(database: Database, definitions: Sequence[Definition], source: Source) -> list[Creation]:
+def open_to_work(
+    database: Database, texts: Sequence[str], options: Mapping[str, str], say: Callable[[str], None]
+) -> deque[tuple[StoredStudy, Loaded]]:
+    """The studies that a worker goes through, with their problems.
+
+    Args:
+        options, say: as for `load`.
+
+    Raises:
+        StudyError: one is not there, or differs from the definition, the problem or the data at hand.
+        DefinitionError: as for `load`.
+    """
+    found = look_stored_up(database, texts)
+    loaded = [load(database, given, options, say) for given in found]
+    from pairsearch.search.setup.creation import existing  # noqa: PLC0415
+
+    return deque((existing(database, one), one) for one in loaded)
+
+
+def create_all(database: Database, loaded: Sequence[Loaded]) -> list[Creation]:
     """Create every study, or leave it as it is."""
     from pairsearch.search.setup.creation import create_study  # noqa: PLC0415
 
-    return [create_study(database, definition, source) for definition in definitions]
-
-
-def existing(database: Database, definitions: Sequence[Definition], source: Source) -> list[StoredStudy]:
-    """The studies as the database holds them.
-
-    Raises:
-        StudyError: one is not there, or differs from the definition, the data or the training version at hand.
-    """
-    from pairsearch.models.training import TRAINING_VERSION  # noqa: PLC0415
-
-    studies = []
-    for definition in definitions:
-        study = get_study(database, definition.name)
-        check_same(study, definition, (source.name, source.fingerprint), TRAINING_VERSION)
-        studies.append(study)
-    return studies
+    return [create_study(database, one) for one in loaded]
 
 
 def reconcile(database: Database, studies: Sequence[StoredStudy]) -> None:

@@ -14,7 +14,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from pairsearch.models.kernels.jit import compiled, compiled_and_cached
+from pairsearch.jit.compiling import compiled, compiled_and_cached
 
 FloatArray = npt.NDArray[np.float64]
 SingleArray = npt.NDArray[np.float32]

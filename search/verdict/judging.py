@@ -4,14 +4,13 @@ Pure NumPy, no database: figures in, `Verdict` out. `search.verdict.reading` rea
 `search.measure.calibration` measures on synthetic studies how far what is said here holds.
 
 All configurations meet the same samples, splits, initial weights and batch orders, so they are compared fold by
-fold. What is assumed of the folds depends on the protocol:
+fold. What is assumed of the folds depends on their `overlap`, the size of a fold's validation set over that of its
+training set where folds share one sample:
 
-* `resample`: they are independent draws from one pool of training images. That holds by construction as long as
-  the verdict is read as one about further samples of that pool; two samples of 2,000 of MNIST's 60,000 images
-  share about 67 of them.
-* `kfold`: they share their one sample, and the mean over folds varies more than the folds show. Its variance is
-  taken as (1/n + test/train) s² instead of s²/n (Nadeau & Bengio, "Inference for the generalization error",
-  Machine Learning 52, 2003).
+* 0: they are independent draws from one pool. That holds by construction as long as the verdict is read as one about
+  further samples of that pool.
+* above: the mean over folds varies more than the folds show. Its variance is taken as (1/n + overlap) s² instead of
+  s²/n (Nadeau & Bengio, "Inference for the generalization error", Machine Learning 52, 2003).
 """
 
 from __future__ import annotations
@@ -95,11 +94,9 @@ def judge(
     keys: Sequence[str],
     seconds: FloatArray,
     *,
-    protocol: str,
-    test_fraction: float,
+    overlap: float = 0.0,
     alpha: float = 0.05,
     seed: int = 0,
-    sizes: Sequence[float] | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
     """The verdict on configurations that share their folds. Equal arguments give an equal verdict.
@@ -108,21 +105,19 @@ def judge(
         values: (configurations, folds), lower is better; a row that is not finite throughout is excluded.
         keys: name of each configuration. Means that agree to twelve decimals are ties, which keep this order.
         seconds: (configurations,) wall-clock time of training.
-        protocol: `resample` or `kfold` (`data.folds`).
-        test_fraction: validation pairs over training pairs of a fold; read for `kfold` alone.
+        overlap: validation over training examples of a fold where folds share one sample, else 0.
         alpha: probability with which the set of members may miss the truly best configuration.
         seed: of the bootstrap, and of the sign flips where there are more than ten folds.
-        sizes: breaks ties in seconds, for example parameter counts.
         progress: is told from time to time which share of the configurations is tested.
 
     Raises:
         ValueError: no row is finite throughout, or arguments that do not fit each other.
     """
     count, folds = values.shape
-    if not len(keys) == len(seconds) == count or (sizes is not None and len(sizes) != count):
-        raise ValueError(f"expected keys, seconds and sizes of {count} configurations, as there are values")
-    if protocol not in ("resample", "kfold"):
-        raise ValueError(f"protocol: expected 'resample' or 'kfold', got {protocol!r}")
+    if not len(keys) == len(seconds) == count:
+        raise ValueError(f"expected keys and seconds of {count} configurations, as there are values")
+    if not overlap >= 0:
+        raise ValueError(f"overlap: expected a number >= 0, got {overlap!r}")
     kept = np.flatnonzero(np.isfinite(values).all(axis=1))
     if not len(kept):
         raise ValueError(f"expected a configuration with a value in every fold, got none in {count}")
@@ -131,10 +126,10 @@ def judge(
     order = np.argsort(np.round(means, 12), kind="stable")
     kept, means = kept[order], means[order]
     values_CK = values[kept]
-    if protocol == "kfold":
+    if overlap > 0:
         # Deviations so wide that s²/n of them is the corrected variance: all that follows may then take the
         # folds as independent, and the paired t-statistic is the corrected resampled one.
-        widening = np.sqrt(1.0 + folds * test_fraction)
+        widening = np.sqrt(1.0 + folds * overlap)
         values_CK = means[:, None] + widening * (values_CK - means[:, None])
     random = np.random.default_rng(seed)
     p = adjusted_p(values_CK, random, progress)
@@ -146,13 +141,12 @@ def judge(
         probabilities = probability_best(values_CK, inside, weights_BK)
         optimism = expected_optimism(values_CK, weights_BK)
 
-    def cost(index: int) -> tuple[float, float, int]:
-        row = kept[index]
-        return float(seconds[row]), 0.0 if sizes is None else float(sizes[row]), index
+    def cost(index: int) -> tuple[float, int]:
+        return float(seconds[kept[index]]), index
 
     return Verdict(
         winner=keys[kept[0]],
-        test=test_name(folds, protocol),
+        test=test_name(folds, overlap),
         alpha=alpha,
         folds=folds,
         members=tuple(

@@ -11,11 +11,13 @@ from sqlalchemy import Connection, select
 from pairsearch.search.database.column_types import WrongValueError, required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations, folds
+from pairsearch.search.database.tables import configurations, runs
 from pairsearch.search.ledger.rows import read_configuration
+from pairsearch.search.ledger.rows import read_figures as read_row_figures
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.ranking import best_first
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.definition import Definition
+from pairsearch.studies.problem import Metric
 
 if TYPE_CHECKING:  # NumPy is imported only where there is something to judge
     from pairsearch.search.verdict.judging import Verdict
@@ -30,29 +32,37 @@ CHUNK = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The finished configuration with the lowest mean of a figure; both are means over folds."""
+    """The finished configuration with the best mean of a figure."""
 
     configuration: Configuration
-    val_loss: float | None
-    val_error: float | None
+    figures: Mapping[str, float | None]
+    """Means over folds of all figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyVerdict:
-    """The verdict of a study by its metric, and its winners by either figure."""
+    """The verdict of a study by its metric, and its winners by every figure."""
 
     study: str
     metric: str
-    """`val_loss` or `val_error`: the figure that the verdict is about."""
-    protocol: str
+    """The figure that the verdict is about."""
+    metrics: Mapping[str, Metric]
+    """How the figures of folds read."""
+    overlap: float
+    """Validation over training examples, where folds share one sample."""
     verdict: Verdict | None
-    """None while no configuration is finished with a figure in every fold."""
+    """None while no configuration is finished with a figure in every fold. Its values are lower for the better: those
+    of a figure that is maximised have the other sign."""
     configurations: dict[str, Configuration]
     """The finished configurations by key."""
-    winner_by_loss: Winner | None
-    winner_by_error: Winner | None
+    winners: Mapping[str, Winner]
+    """By figure; without those that no finished configuration has."""
     open: int
     """Configurations that are still to be trained: while there are any, the verdict is provisional."""
+
+    def value(self, found: float) -> float:
+        """A value of the verdict as the figure has it."""
+        return -found if self.metrics[self.metric].maximise else found
 
     @property
     def provisional(self) -> bool:
@@ -66,11 +76,12 @@ class Figures:
 
     study: StoredStudy
     rows: Sequence[Row]
-    """Configurations in any state, by value, then as laid out."""
+    """Configurations in any state, by value, then in the order of claims."""
     configurations: Mapping[str, Configuration]
     """Of the rows, by key."""
     values: FloatArray | None
-    """(configurations, folds) of the study's metric, NaN where there is none; None where nothing is finished."""
+    """(configurations, folds) of the study's metric, NaN where there is none; None where nothing is finished. Lower is
+    better: those of a figure that is maximised have the other sign."""
 
 
 def judge_study(
@@ -99,20 +110,13 @@ def judge_figures(
     return StudyVerdict(
         study=study.name,
         metric=study.definition.metric,
-        protocol=study.definition.protocol,
+        metrics=study.traits.of_folds,
+        overlap=study.traits.overlap,
         verdict=_judge(figures, ended, alpha, progress),
         configurations={row.key: figures.configurations[row.key] for row in finished},
-        winner_by_loss=_lowest(figures, finished, lambda row: row.val_loss),
-        winner_by_error=_lowest(figures, finished, lambda row: row.val_error),
+        winners=_winners(figures, finished),
         open=ended.count(False),
     )
-
-
-def fold_test_fraction(definition: Definition) -> float:
-    """Validation pairs over training pairs of a fold."""
-    if definition.validation_size is None:
-        return 1.0 / (definition.folds - 1)
-    return definition.validation_size / (definition.sample_size - definition.validation_size)
 
 
 def read_figures(connection: Connection, study: StoredStudy, limit: int | None = None) -> Figures:
@@ -121,9 +125,9 @@ def read_figures(connection: Connection, study: StoredStudy, limit: int | None =
     within = [c.study_id == study.id]
     if limit is not None:
         within.append(c.rank < limit)
-    names = ("id", "key", "params", "state", "value", "val_loss", "val_error", "seconds")
+    names = ("id", "key", "params", "state", "value", "figures", "seconds")
     rows = connection.execute(
-        select(*(c[name] for name in names)).where(*within).order_by(c.value, c.id)
+        select(*(c[name] for name in names)).where(*within).order_by(best_first(study), c.id)
     ).all()
     finished = [row for row in rows if row.state == State.FINISHED]
     for row in finished:
@@ -133,22 +137,25 @@ def read_figures(connection: Connection, study: StoredStudy, limit: int | None =
         return Figures(study, rows, points, None)
     import numpy as np  # noqa: PLC0415
 
+    metric, sign = study.definition.metric, -1.0 if study.metric.maximise else 1.0
     values = np.full((len(rows), study.definition.folds), np.nan)
-    places = {row.id: place for place, row in enumerate(rows)}
     # A pruned configuration has figures too, of an earlier epoch.
-    figure = folds.c[study.definition.metric]
-    statement = (
-        select(folds.c.configuration_id, folds.c.fold, figure)
-        .select_from(configurations.join(folds, folds.c.configuration_id == c.id))
-        .where(*within, c.state == State.FINISHED, figure.is_not(None))
+    places = {row.key: place for place, row in enumerate(rows) if row.state == State.FINISHED}
+    statement = select(runs.c.id, runs.c.key, runs.c.run, runs.c.figures).where(
+        runs.c.study_id == study.id, runs.c.kind == "fold"
     )
     with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
         for chunk in streamed.partitions():
-            for row_id, fold, value in chunk:
+            for run_id, key, fold, text in chunk:
+                place = places.get(key)
+                if place is None:
+                    continue
                 if not 0 <= fold < study.definition.folds:
-                    wanted, where = f"number below {study.definition.folds}", f"configuration_id={row_id}"
-                    raise WrongValueError(folds.name, "fold", wanted, fold, where)
-                values[places[row_id], fold] = value
+                    wanted = f"number below {study.definition.folds}"
+                    raise WrongValueError(runs.name, "run", wanted, fold, f"id={run_id}")
+                value = read_row_figures(text).get(metric)
+                if value is not None:
+                    values[place, fold] = sign * value
     return Figures(study, rows, points, values)
 
 
@@ -165,35 +172,32 @@ def _judge(
     if not np.isfinite(values).all(axis=1).any():
         return None
     rows = [row for row, over in zip(figures.rows, ended, strict=True) if over]
-    definition = figures.study.definition
     return judge(
         values,
         [row.key for row in rows],
         np.array([row.seconds or 0.0 for row in rows]),
-        protocol=definition.protocol,
-        test_fraction=fold_test_fraction(definition),
+        overlap=figures.study.traits.overlap,
         alpha=alpha,
-        seed=definition.seed,
-        # Within an architecture the number of parameters grows with the hidden units, and with nothing else.
-        sizes=[_size(figures.configurations[row.key]) for row in rows],
+        seed=figures.study.definition.seed,
         progress=progress,
     )
 
 
-def _lowest(
-    figures: Figures, finished: Sequence[Row], figure: Callable[[Row], float | None]
-) -> Winner | None:
-    # As in `search.verdict.judging.judge`: the last bits of a mean break no tie.
-    known = [(round(value, 12), row) for row in finished if (value := figure(row)) is not None]
-    if not known:
-        return None
-    _, row = min(known, key=lambda pair: pair[0])
-    return Winner(figures.configurations[row.key], row.val_loss, row.val_error)
-
-
-def _size(configuration: Configuration) -> float:
-    units = configuration.params.get("hidden_units", 0)
-    return units if isinstance(units, int | float) else 0
+def _winners(figures: Figures, finished: Sequence[Row]) -> dict[str, Winner]:
+    means = [(row, read_row_figures(row.figures)) for row in finished]
+    winners = {}
+    for name, metric in figures.study.traits.of_folds.items():
+        sign = -1.0 if metric.maximise else 1.0
+        # As in `search.verdict.judging.judge`: the last bits of a mean break no tie.
+        known = [
+            (round(sign * value, 12), row, found)
+            for row, found in means
+            if (value := found.get(name)) is not None
+        ]
+        if known:
+            _, row, found = min(known, key=lambda entry: entry[0])
+            winners[name] = Winner(figures.configurations[row.key], found)
+    return winners
 
 
 def telling(step: str, tell: Callable[[str], None]) -> Callable[[float], None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pairsearch.search.results.formatting import per_cent
+from pairsearch.search.results.formatting import figure
 from pairsearch.search.verdict.reading import StudyVerdict, Winner
 from pairsearch.studies.configuration import Params, describe
+from pairsearch.studies.problem import Metric
 
 if TYPE_CHECKING:  # it would import NumPy
     from pairsearch.search.verdict.judging import Verdict
@@ -27,11 +28,14 @@ def verdict_lines(found: StudyVerdict) -> list[str]:
     if len(verdict.candidates) > 1:
         lines.append(_probability_line(verdict))
     if verdict.optimism is not None:
-        expected = verdict.candidates[0].mean + verdict.optimism
+        lowest, metric = verdict.candidates[0].mean, found.metrics[found.metric]
+        optimism, expected, shown = (
+            with_unit(metric, value)
+            for value in (verdict.optimism, found.value(lowest + verdict.optimism), found.value(lowest))
+        )
         lines.append(
-            f"Chosen among {verdict.considered}, the best is expected to be flattered by "
-            f"{_figure(found.metric, verdict.optimism)}: on fresh folds about {_figure(found.metric, expected)} "
-            f"instead of {_figure(found.metric, verdict.candidates[0].mean)}."
+            f"Chosen among {verdict.considered}, the best is expected to be flattered by {optimism}: on fresh folds "
+            f"about {expected} instead of {shown}."
         )
     lines += _winners_line(found)
     if verdict.excluded:
@@ -45,7 +49,7 @@ def verdict_lines(found: StudyVerdict) -> list[str]:
 
 
 def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
-    """What `best --json` prints as the verdict; figures in the unit of the metric, errors as fractions."""
+    """What `best --json` prints as the verdict; figures as they are stored, differences in how much worse."""
     verdict = found.verdict
     if verdict is None:
         return None
@@ -53,18 +57,12 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
     def params(key: str) -> Params:
         return found.configurations[key].params
 
-    def winner_json(winner: Winner | None) -> dict[str, Any] | None:
-        if winner is None:
-            return None
-        return {
-            "params": winner.configuration.params,
-            "val_loss": winner.val_loss,
-            "val_error": winner.val_error,
-        }
+    def winner_json(winner: Winner) -> dict[str, Any]:
+        return {"params": winner.configuration.params, "figures": winner.figures}
 
     return {
         "metric": found.metric,
-        "protocol": found.protocol,
+        "overlap": found.overlap,
         "provisional": found.provisional,
         "open": found.open,
         "folds": verdict.folds,
@@ -77,7 +75,7 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
         "members": [
             {
                 "params": params(member.key),
-                "mean": member.mean,
+                "mean": found.value(member.mean),
                 "difference": member.difference,
                 "p": member.p,
                 "seconds": member.seconds,
@@ -88,14 +86,13 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
         "candidates": [
             {
                 "params": params(candidate.key),
-                "mean": candidate.mean,
+                "mean": found.value(candidate.mean),
                 "probability_best": candidate.probability_best,
             }
             for candidate in verdict.candidates
         ],
         "optimism": verdict.optimism,
-        "winner_by_loss": winner_json(found.winner_by_loss),
-        "winner_by_error": winner_json(found.winner_by_error),
+        "winners": {name: winner_json(winner) for name, winner in found.winners.items()},
     }
 
 
@@ -128,20 +125,27 @@ def _probability_line(verdict: Verdict) -> str:
 
 
 def _winners_line(found: StudyVerdict) -> list[str]:
-    loss, error = found.winner_by_loss, found.winner_by_error
-    if loss is None or error is None or loss.configuration == error.configuration:
-        return []
-    other, metric = (error, "val_error") if found.metric == "val_loss" else (loss, "val_loss")
-    figures = {"val_loss": other.val_loss, "val_error": other.val_error}
-    shown = ", ".join(
-        f"{name} {_figure(name, value)}" for name, value in figures.items() if value is not None
-    )
-    return [f"By {metric} another is best: {describe(other.configuration.params)} ({shown})."]
+    best = found.winners.get(found.metric)
+    lines = []
+    for name, winner in found.winners.items():
+        if (
+            best is not None
+            and winner.configuration != best.configuration
+            and not found.metrics[name].training
+        ):
+            shown = ", ".join(
+                f"{label} {with_unit(found.metrics[label], value)}"
+                for label, value in winner.figures.items()
+                if value is not None
+            )
+            lines.append(f"By {name} another is best: {describe(winner.configuration.params)} ({shown}).")
+    return lines
 
 
 def _name(found: StudyVerdict, key: str) -> str:
     return describe(found.configurations[key].params)
 
 
-def _figure(metric: str, value: float) -> str:
-    return f"{value:.4f}" if metric == "val_loss" else f"{per_cent(value)} %"
+def with_unit(metric: Metric, value: float) -> str:
+    """A figure, with the sign of per cent where it is one."""
+    return figure(metric, value) + (" %" if metric.percent else "")

@@ -23,11 +23,11 @@ ROWS = 64
 """Configurations that the compiled test takes together."""
 
 
-def test_name(folds: int, protocol: str) -> str:
+def test_name(folds: int, overlap: float) -> str:
     """The test of `adjusted_p` in words."""
     if folds == 1:
         return "none, a single fold allows no test"
-    statistic = "paired t" if protocol == "resample" else "corrected resampled t (Nadeau & Bengio 2003)"
+    statistic = "corrected resampled t (Nadeau & Bengio 2003)" if overlap > 0 else "paired t"
     flips = f"all {2**folds:,}" if 2**folds <= FLIPS else f"{FLIPS:,} random"
     return f"{statistic}, maximum over all competitors, against {flips} sign flips of {folds} folds (max-T)"
 

@@ -4,95 +4,138 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from pairsearch.data.sources import Source
-from pairsearch.models import fused
-from pairsearch.models.training import EpochReport, TrainingJob
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.outcome import Outcome, finite
+from pairsearch.search.ledger.outcome import Outcome, finite, mean_of
 from pairsearch.search.provenance import provenance
+from pairsearch.search.workers.training import Recorder, Trained, train
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.definition import Definition
-from pairsearch.studies.jobs import fold_job, search_folds
+from pairsearch.studies.loading import Loaded
+from pairsearch.studies.problem import Run
 
-# Called with the epoch and the metric's mean over folds; returns the state to end in, or None to go on.
-# PENDING ends without a result: the configuration is to be handed back.
-Progress = Callable[[int, float], State | None]
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a configuration is.
+
+    Args:
+        number: the step as Optuna has it (`search.mirror.contents.report_steps`); None between two of them.
+        value: the metric of the step; None where there is none, or it is not finite.
+        done, of: epochs, or folds where they train in turn.
+        unit: which of both.
+    """
+
+    number: int | None
+    value: float | None
+    done: int
+    of: int
+    unit: str
+
+
+# Returns the state to end in, or None to go on. PENDING and FAILED end without a result.
+Progress = Callable[[Step], State | None]
 
 
 class CrossValidation:
-    """The objective of one study on one source; makes the folds once and trains any configuration on them.
+    """The objective of one study: trains any configuration on all folds.
 
     Args:
-        device: a PyTorch device; `cpu` takes the compiled kernels where there are.
-        threads: folds trained at a time by the compiled kernels; the figures do not depend on it.
+        loaded: the study's definition and problem.
+        device: where to compute, as PyTorch names it.
+        threads: that the problem may use; the figures do not depend on it.
+        epochs: fewer than the definition's, for a rehearsal.
     """
 
     def __init__(
-        self, definition: Definition, source: Source, device: str = "cpu", *, threads: int = 1
+        self, loaded: Loaded, device: str = "cpu", *, threads: int = 1, epochs: int | None = None
     ) -> None:
-        self.definition = definition
+        definition = loaded.definition
+        self.loaded = loaded
         self.device = device
-        self.threads = threads
-        self.folds = search_folds(definition, source)
+        self.runs = [
+            Run("fold", fold, definition.folds, epochs or definition.epochs, definition.seed, device, threads)
+            for fold in range(definition.folds)
+        ]
+        self._provenance: dict[str, str] | None = None
 
     def on_first(self, folds: int | None) -> CrossValidation:
         """This objective on the first so many folds; on all for None."""
         other = copy.copy(self)
-        other.folds = self.folds[:folds]
+        other.runs = self.runs[:folds]
         return other
-
-    def job(self, configuration: Configuration) -> TrainingJob:
-        """The training job of a configuration: one model for each fold."""
-        return fold_job(self.definition, configuration, self.folds)
 
     def provenance(self) -> dict[str, str]:
         """Which program and machine computes the results of this objective."""
-        probe = self.job(self.definition.grid.configurations()[0])
-        return provenance(fused.choose_backend(probe, self.device), self.device)
+        if self._provenance is None:
+            self._provenance = origin(self.loaded, self.device)
+        return self._provenance
 
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
         """Train a configuration on every fold.
 
         Returns:
-            The outcome; None where `progress` asked to hand the configuration back.
+            The outcome; None where `progress` asked for an end without one.
+
+        Raises:
+            Exception: what the problem raises.
         """
-        job = self.job(configuration)
+        metric, together = self.loaded.definition.metric, self.loaded.traits.together
         ended: State | None = None
 
-        def on_epoch(report: EpochReport) -> bool:
+        def go_on(step: Step) -> bool:
             nonlocal ended
-            if any(epoch is not None for epoch in report.diverged):
-                ended = State.DIVERGED
-            elif progress is not None:
-                figures = report.loss if self.definition.metric == "val_loss" else report.error
-                ended = progress(report.epoch, float(figures["validation"].mean()))
+            ended = progress(step) if progress is not None else None
             return ended is None
 
-        history = fused.train(job, on_epoch=on_epoch, device=self.device, threads=self.threads)
-        if ended == State.PENDING:
+        def on_epoch(recorder: Recorder) -> bool:
+            nonlocal ended
+            epoch, first = recorder.epoch, recorder.runs[0]
+            if any(diverged is not None for diverged in recorder.diverged):
+                ended = State.DIVERGED
+                return False
+            if together:
+                mean = mean_of(recorder.latest(metric))
+                return go_on(Step(epoch, mean, epoch, first.epochs, "epochs"))
+            return go_on(Step(None, None, first.index, len(self.runs), "folds"))
+
+        def on_run(recorder: Recorder) -> bool:
+            fold = recorder.runs[0].index + 1
+            return go_on(Step(fold, finite(recorder.latest(metric)[0]), fold, len(self.runs), "folds"))
+
+        trained = train(self.loaded, configuration.params, self.runs, on_epoch, on_run)
+        if ended in (State.PENDING, State.FAILED):
             return None
-        ran = history.epochs_run
-        curves = history.evaluation["validation"]
-        value, reason = None, None
-        if ended is None:
-            figures = curves.loss if self.definition.metric == "val_loss" else curves.error
-            value = finite(figures[:, -1].mean())
-        elif ended == State.DIVERGED:
-            fold, epoch = next(
-                (fold, epoch) for fold, epoch in enumerate(history.diverged) if epoch is not None
-            )
-            reason = f"fold {fold} diverged in epoch {epoch}: a loss became NaN or infinite"
-        else:
-            reason = f"pruned after epoch {ran} by pruner {self.definition.pruner}"
+        return self._outcome(trained, ended)
+
+    def _outcome(self, trained: Trained, ended: State | None) -> Outcome:
+        definition, folds = self.loaded.definition, trained.runs
+        names = [name for name in self.loaded.traits.metrics if any(name in fold.curves for fold in folds)]
+        figures = {
+            name: mean_of([fold.curves.get(name, [float("nan")])[-1] for fold in folds]) for name in names
+        }
+        reason = None
+        if ended == State.DIVERGED:
+            fold = next(fold for fold in folds if fold.diverged is not None)
+            reason = f"fold {fold.index} diverged in epoch {fold.diverged}: a figure became NaN or infinite"
+            figures = dict.fromkeys(figures)
+        elif ended == State.PRUNED:
+            after = f"epoch {folds[0].epochs}" if self.loaded.traits.together else f"{len(folds)} folds"
+            reason = f"pruned after {after} by pruner {definition.pruner}"
         return Outcome(
             state=ended or State.FINISHED,
-            value=value,
-            train_loss=history.train_loss[:, :ran],
-            val_loss=curves.loss[:, :ran],
-            val_error=curves.error[:, :ran],
-            diverged=history.diverged,
-            seconds=history.seconds,
+            value=None if ended else figures[definition.metric],
+            figures=figures,
+            folds=folds,
+            seconds=trained.seconds,
             reason=reason,
             provenance=self.provenance(),
         )
+
+
+def origin(loaded: Loaded, device: str) -> dict[str, str]:
+    """Which program and machine computes the results of a study."""
+    facts = provenance(loaded.problem.backend(device), device)
+    if loaded.traits.files:
+        facts["files"] = ", ".join(f"{name} {digest}" for name, digest in loaded.traits.files.items())
+    return facts

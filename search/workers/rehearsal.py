@@ -5,33 +5,35 @@ Two processes do it: this one, and a fresh one, which is also the one whose time
 
 from __future__ import annotations
 
-import hashlib
 import json
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from pairsearch.data.sources import Source
 from pairsearch.search import machine
-from pairsearch.search.checks import Check
 from pairsearch.search.errors import WorkError
-from pairsearch.search.estimate import Estimate, expand
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import layout_order
-from pairsearch.search.workers import program
+from pairsearch.search.setup.creation import check_trainable
+from pairsearch.search.workers import contract, program
+from pairsearch.search.workers.contract import digest
+from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.search.workers.searching import usual_workers
+from pairsearch.studies.checks import Check
 from pairsearch.studies.configuration import Configuration, describe
-from pairsearch.studies.definition import Definition
+from pairsearch.studies.estimate import Estimate, expand
+from pairsearch.studies.loading import Loaded
 
 EPOCHS = 2
 PATIENCE_SECONDS = 600.0
 SECONDS_PER_HOUR = 3600
-# Measured on the SQLite file of the paper's grid: 29.5 MB for 1,408 configurations with 300 points of curves each.
-BYTES_PER_CURVE_POINT = 60
-BYTES_PER_CONFIGURATION = 3000
+# Measured on the SQLite file of the paper's grid.
+BYTES_PER_NUMBER = 22
+BYTES_PER_RUN = 400
+BYTES_PER_CONFIGURATION = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +55,17 @@ class Rehearsal:
     """Trains points of a study for a few epochs.
 
     Args:
-        definition: as it would be searched.
+        loaded: the study's definition and problem.
         points: how many: the first of the study's order, which is random but for the paper's own point.
-        device: a PyTorch device.
-
-    Raises:
-        DataError: on construction, where the data do not suffice.
+        device: where to compute, as PyTorch names it.
     """
 
-    def __init__(self, definition: Definition, source: Source, points: int, device: str = "cpu") -> None:
-        self.definition = definition
-        self.epochs = min(EPOCHS, definition.epochs)
-        self.points = layout_order(definition)[:points]
-        self._objective = CrossValidation(
-            definition.model_copy(update={"epochs": self.epochs}), source, device
-        )
+    def __init__(self, loaded: Loaded, points: int, device: str = "cpu") -> None:
+        self.definition = loaded.definition
+        self.epochs = min(EPOCHS, loaded.definition.epochs)
+        self.points = layout_order(loaded.definition)[:points]
+        self._objective = CrossValidation(loaded, device, epochs=self.epochs)
+        self._loaded, self._device = loaded, device
 
     def train(self, point: Configuration, folds: int | None = None) -> Outcome:
         """The outcome of a point, on the first `folds` folds where that is given.
@@ -78,8 +76,7 @@ class Rehearsal:
         try:
             outcome = self._objective.on_first(folds)(point)
         except Exception as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            raise WorkError(f"{describe(point.params)}: {type(error).__name__}: {reason}") from error
+            raise WorkError(f"{describe(point.params)}: {failure(error)}") from error
         assert outcome is not None, "nobody asked to hand it back"  # noqa: S101
         return outcome
 
@@ -96,33 +93,28 @@ class Rehearsal:
         )
 
     def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
-        """Hold what a fresh process gave against this one, and say what the whole study costs.
+        """Promises, and then costs.
 
         Args:
             elsewhere: of a fresh process, for the same points.
             workers: how many are to share the work, each on a core of its own.
         """
+        yield from self.promises(elsewhere)
+        yield from self.costs(elsewhere, workers)
+
+    def promises(self, elsewhere: Measured) -> Iterator[Check]:
+        """Hold what a fresh process gave against this one, and the problem against its contract."""
         first = self.points[0]
-        here, again = self.train(first), self.train(first)
-        alone = self.train(first, 1)
-        differing = [
-            what
-            for what, same in (
-                ("trained twice in one process", digest(here) == digest(again)),
-                ("its first fold beside the others and alone", digest(here, 1) == digest(alone)),
-                ("trained in this process and in another", digest(here) == elsewhere.digest),
-            )
-            if not same
-        ]
-        yield Check(
-            "same bits",
-            not differing,
-            f"{describe(first.params)} gives other figures {', and '.join(differing)}: results will depend on which "
-            "worker computes them, and a configuration that is trained again may get another figure"
-            if differing
-            else "twice, alone and beside others, in this process and in another",
-        )
-        count, points = len(self.definition.grid.configurations()), len(self.points)
+        try:
+            same, _ = contract.same_bits(self._objective, first, elsewhere.digest)
+        except Exception as error:
+            raise WorkError(f"{describe(first.params)}: {failure(error)}") from error
+        yield same
+        yield from contract.contract(self._loaded, first, self._device, self.epochs)
+
+    def costs(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
+        """What the whole study costs."""
+        count, points = len(self.definition.grid), len(self.points)
         whole = [one * self.definition.epochs / self.epochs for one in elsewhere.seconds]
         # A single point tells nothing of how much others differ.
         total = expand([count], [whole]) if points > 1 else Estimate(*[count * whole[0]] * 3)
@@ -140,28 +132,20 @@ class Rehearsal:
         room = "" if available is None else f"; {available / 2**30:.1f} GiB are free here"
         fits = None if available is None else workers * elsewhere.memory <= available
         yield Check("memory", fits, f"{elsewhere.memory / 2**20:,.0f} MiB a worker{room}")
-        curves = self.definition.folds * self.definition.epochs
-        size = count * (BYTES_PER_CONFIGURATION + curves * BYTES_PER_CURVE_POINT)
+        numbers = len(self._loaded.traits.of_folds) * self.definition.epochs * BYTES_PER_NUMBER
+        size = count * (BYTES_PER_CONFIGURATION + self.definition.folds * (BYTES_PER_RUN + numbers))
         yield Check("database", None, f"some {size / 1e6:,.1f} MB when all is done")
 
 
-def digest(outcome: Outcome, folds: int | None = None) -> str:
-    """SHA-256 (hex) over the curves of the first folds, all of them for None."""
-    found = hashlib.sha256()
-    for curve in (outcome.train_loss, outcome.val_loss, outcome.val_error):
-        found.update(curve[:folds].astype("<f8").tobytes())
-    return found.hexdigest()
-
-
-def measure_elsewhere(given: str, data: str, data_dir: Path | None, points: int, device: str) -> Measured:
+def measure_elsewhere(given: str, options: Mapping[str, str], points: int, device: str) -> Measured:
     """What `Rehearsal.measure` gives in a fresh process.
 
     Raises:
         WorkError: it failed, with its last line.
     """
-    words = ["check", given, "--data", data, "--points", str(points), "--device", device, "--measure"]
-    if data_dir is not None:
-        words += ["--data-dir", str(data_dir)]
+    words = ["check", given, "--points", str(points), "--device", device, "--measure"]
+    for name, value in options.items():
+        words += ["--set", f"{name}={value}"]
     try:
         ended = subprocess.run(  # noqa: S603 - our own program
             program.command(*words),
@@ -179,3 +163,27 @@ def measure_elsewhere(given: str, data: str, data_dir: Path | None, points: int,
         lines = ended.stderr.strip().splitlines() or [f"it ended with exit code {ended.returncode}"]
         raise WorkError(f"a fresh process cannot train it: {lines[-1].removeprefix('error: ')}")
     return Measured(**json.loads(ended.stdout))
+
+
+def rehearse(
+    loaded: Loaded, given: str, options: Mapping[str, str], points: int, workers: int | None, device: str
+) -> Iterator[Check]:
+    """All checks of a study, each when it is made.
+
+    Args:
+        given: the STUDY argument, for the fresh process.
+        options: settings of this machine.
+
+    Raises:
+        WorkError: a point cannot be trained.
+        DefinitionError: the definition cannot be trained.
+    """
+    check_trainable(loaded)
+    definition = loaded.definition
+    data = f", data {loaded.traits.data}" if loaded.traits.data else ""
+    yield Check("definition", True, f"{len(definition.grid):,} configurations, {definition.protocol}{data}")
+    rehearsed = Rehearsal(loaded, points, device)
+    elsewhere = measure_elsewhere(given, dict(options) | dict(loaded.traits.remember), points, device)
+    epochs = "" if definition.epochs == 1 else f", {rehearsed.epochs} epochs each"
+    yield Check("training", True, f"{len(elsewhere.seconds)} points{epochs}")
+    yield from rehearsed.checks(elsewhere, workers or usual_workers(device))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pairsearch.search import machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError, WorkError
+from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.setup.opening import reconcile
@@ -24,26 +24,23 @@ class WorkerArguments:
 
     Args:
         given: its STUDY arguments: names of studies in the database, or paths of their `.toml` files.
-        data: the kind of data.
-        data_dir: torchvision root, None for the per-user folder.
+        options: settings of this machine for their problems.
         limit: only the first so many configurations of each study.
         device: a PyTorch device.
         lease: seconds after which what a silent worker holds is free again.
     """
 
     given: Sequence[str]
-    data: str
-    data_dir: Path | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     device: str = "cpu"
     lease: float = 60.0
 
     def __iter__(self) -> Iterator[str]:
         """The words that follow `pairsearch worker`."""
-        yield from (*self.given, "--data", self.data, "--device", self.device, "--lease", str(self.lease))
-        yield "--quiet"
-        if self.data_dir is not None:
-            yield from ("--data-dir", str(self.data_dir))
+        yield from (*self.given, "--device", self.device, "--lease", str(self.lease), "--quiet")
+        for name, value in self.options.items():
+            yield from ("--set", f"{name}={value}")
         if self.limit is not None:
             yield from ("--limit", str(self.limit))
 
@@ -97,6 +94,12 @@ def search(
                 complaints = pool.complaints()
         finally:
             reconcile(database, studies)
+        for study in studies:
+            # Whole, once: what else failed mostly says the same.
+            if (raised := Ledger(database, study.id).first_traceback()) is not None:
+                key, traceback = raised
+                for line in (f"{study.name}: {key} raised an exception:", *traceback.splitlines()):
+                    complain(line)
         for complaint in complaints:
             complain(complaint)
         latest = look()

@@ -21,13 +21,15 @@ from pairsearch.search.errors import DatabaseAwayError, DiskFullError, WorkError
 from pairsearch.search.ledger.configurations import MAX_ERRORS, Claim, Ledger, new_token
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.contents import report_epochs
+from pairsearch.search.mirror.contents import report_steps
 from pairsearch.search.mirror.sampling import Pruner, Sampler
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.mirror.study import FinishedTrialError
 from pairsearch.search.mirror.trials import Mirror
+from pairsearch.search.redaction import conceal
+from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.heartbeat import Heartbeat
-from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.configuration import Configuration
 
@@ -45,14 +47,10 @@ class Objective(Protocol):
     """Trains a configuration; `search.workers.objective.CrossValidation` is the one that the service uses."""
 
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
-        """The outcome, or None where `progress` returned PENDING."""
+        """The outcome, or None where `progress` returned PENDING or FAILED."""
 
     def provenance(self) -> dict[str, str]:
         """Which program and machine computes."""
-
-
-class TimeLimitError(WorkError):
-    """A configuration trained for longer than its study allows."""
 
 
 def worker_name() -> str:
@@ -102,6 +100,8 @@ class Worker:
         # Attempts that failed in its hands, by the key of their configuration: all, and those since one succeeded.
         self._failures: Counter[str] = Counter()
         self._streak: Counter[str] = Counter()
+        # Whether the traceback of an attempt that failed was said.
+        self._told = False
         # Of the claim that is being made; kept while the database does not answer.
         self._token: str | None = None
         # The trial that a sampler was asked for and that has no claim yet.
@@ -189,38 +189,40 @@ class Worker:
             return claim, self.mirror.start(claim, self.objective.provenance())
 
     def _work(self, claim: Claim, trial_id: int) -> None:
-        reports = report_epochs(self.study.definition.epochs)
+        steps = report_steps(self.study)
         reported: set[int] = set()
-        definition, begun = self.study.definition, self.clock()
+        limit, begun = self.study.definition.time_limit, self.clock()
+        over: str | None = None
         with Heartbeat(self.ledger, claim) as heartbeat:
 
-            def progress(epoch: int, mean: float) -> State | None:
+            def progress(step: Step) -> State | None:
+                nonlocal over
                 if self.stopping.is_set() or heartbeat.lost.is_set():
                     return State.PENDING
-                limit = definition.time_limit
-                if limit is not None and epoch < definition.epochs and self.clock() - begun > limit:
-                    raise TimeLimitError(
-                        f"longer than the time limit of {limit:g} s, after {epoch} of {definition.epochs} epochs"
-                    )
-                if epoch in reports:
+                if limit is not None and step.done < step.of and self.clock() - begun > limit:
+                    over = f"longer than the time limit of {limit:g} s, after {step.done} of {step.of} {step.unit}"
+                    return State.FAILED
+                if step.number in steps and step.value is not None:
                     try:
-                        self.mirror.report(trial_id, epoch, mean)
-                        reported.add(epoch)
+                        self.mirror.report(trial_id, step.number, step.value)
+                        reported.add(step.number)
                         if self.pruner is not None and self.pruner.should_prune(trial_id):
                             return State.PRUNED
                     except (DatabaseAwayError, DiskFullError) as error:
-                        log.warning("report of epoch %d put off: %s", epoch, error)
+                        log.warning("report of step %d put off: %s", step.number, error)
                 return None
 
             try:
                 outcome = self.objective(claim.configuration, progress)
-            except TimeLimitError as error:
-                self._fail(claim, trial_id, str(error), for_good=True)
-                return
             except Exception as error:
-                log.debug("%s", traceback.format_exc())
-                self._fail(claim, trial_id, f"{type(error).__name__}: {error}")
+                self._fail(claim, trial_id, failure(error), raised=error)
                 return
+            except KeyboardInterrupt:  # of the problem's own, as signals set `stopping`
+                self._give_up(claim, trial_id, lost=False)
+                raise
+        if over is not None:
+            self._fail(claim, trial_id, over)
+            return
         if outcome is None:
             self._give_up(claim, trial_id, lost=heartbeat.lost.is_set())
         else:
@@ -244,15 +246,22 @@ class Worker:
             f"{self.study.name}: {outcome.state} in {outcome.seconds:.1f} s, {figure}: {claim.configuration.key}"
         )
 
-    def _fail(self, claim: Claim, trial_id: int, reason: str, *, for_good: bool = False) -> None:
-        """Close an attempt that gave no result; another is made unless it failed for good."""
-        attempts = 1 if for_good else MAX_ERRORS
-        state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, attempts))
+    def _fail(self, claim: Claim, trial_id: int, reason: str, *, raised: Exception | None = None) -> None:
+        """Close an attempt that gave no result; another is made where an exception ended it."""
+        attempts, told = 1 if raised is None else MAX_ERRORS, None
+        if raised is not None:
+            told = conceal("".join(traceback.format_exception(raised)))
+        state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, attempts, traceback=told))
         self._patiently(lambda: self.mirror.abandon(trial_id, reason[:500]))
         self.tally.failed += state == State.FAILED
         after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]
+        if told is not None and not self._told:
+            # Once: what follows mostly says the same.
+            self._told = True
+            for line in told.rstrip().splitlines():
+                self.say(line)
         self.say(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
-        if state is not None and not for_good:
+        if state is not None and raised is not None:
             self._failures[claim.configuration.key] += 1
             self._streak[claim.configuration.key] += 1
             if self._streak.total() >= STREAK:
@@ -275,7 +284,7 @@ class Worker:
             try:
                 self.objective(known, lambda *_: State.PENDING)
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = failure(error)
                 why = f"{self._streak.total()} attempts in a row failed here, and so does {known.key}, trained before"
             else:
                 self._streak.clear()

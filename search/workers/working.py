@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import PATIENCE_SECONDS, patiently
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.tally import Tally, total
+from pairsearch.studies.loading import Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class WorkerOptions:
 
 def work(
     database: Database,
-    studies: deque[tuple[StoredStudy, Source]],
+    studies: deque[tuple[StoredStudy, Loaded]],
     options: WorkerOptions,
     stopping: threading.Event,
     say: Callable[[str], None],
@@ -38,8 +38,7 @@ def work(
     """Be one worker: go through the studies in their order until nothing is left.
 
     Args:
-        studies: each with its data; taken out one by one. Folds are copies, so that the images of a source that
-            nobody else holds are freed once its last study has its folds.
+        studies: each with its problem; taken out one by one, so that what a problem holds is freed after it.
 
     Raises:
         WorkError: this process cannot train.
@@ -53,11 +52,11 @@ def work(
     tallies: list[Tally] = []
     try:
         while studies:
-            study, source = studies.popleft()
+            study, loaded = studies.popleft()
             if not stopping.is_set():
-                prove(study.definition, options.device)
-            objective = CrossValidation(study.definition, source, options.device)
-            del source
+                prove(loaded, options.device)
+            objective = CrossValidation(loaded, options.device)
+            del loaded
             make = partial(
                 Worker,
                 database,

@@ -36,7 +36,7 @@ def dashboard(tmp_path: Path, digits_source: Source) -> Iterator[str]:
     url = f"sqlite:///{tmp_path / 'pairsearch.db'}"
     database = open_database(url, create=True)
     storage = open_storage(database)
-    study = create_study(database, tiny.definition(title=HOSTILE), digits_source, storage).study
+    study = create_study(database, tiny.loaded(source=digits_source, title=HOSTILE), storage).study
     Worker(database, storage, study, tiny.Answering(), stopping=threading.Event()).run()
     storage.engine.dispose()
     database.close()

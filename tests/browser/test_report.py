@@ -112,7 +112,7 @@ def test_another_view_is_drawn_when_it_is_chosen(visited: BrowserPage) -> None:
     cells = figure.locator(".heatmap-label")
     before = cells.all_text_contents()
     assert len(before) > 0
-    figure.locator("select").select_option(label="auxiliary weight 1")
+    figure.locator("select").select_option(label="aux loss weight 1")
     expect(figure.locator(".drawing")).to_have_attribute("data-drawn", "1")
     expect(figure.locator(".drawing")).to_have_attribute("aria-busy", "false")
     assert cells.all_text_contents() != before

@@ -38,7 +38,7 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def stack(
     compose_text: str, postgresql_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """The compose file's stack, its studies narrowed to a tiny one, its grid laid out.
+    """The compose file's stack, its studies narrowed to a tiny one, its grid inserted.
 
     The server runs the set-up script that the `postgres` service mounts, and asks the roles for their passwords.
     """
@@ -71,7 +71,7 @@ def stack(
     made = Stack(compose, str(socket_folder), scratch)
     created = made.run("create", "--data", "digits")
     assert created.returncode == 0, created.stderr
-    assert "tiny: created, 2 configurations laid out" in created.stdout
+    assert "tiny: created, 2 configurations inserted" in created.stdout
     yield made
     rules.write_text(before, encoding="utf-8")
     with psycopg.connect(admin, autocommit=True) as connection:

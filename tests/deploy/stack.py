@@ -22,19 +22,22 @@ PASSWORDS = {secret: f"{PITFALLS} {secret}" for secret in ROLES}
 
 TINY = """
 name = "tiny"
-architecture = "b1"
+problem = "pairs"
+metric = "val_loss"
 epochs = 2
 folds = 2
+[settings]
+architecture = "b1"
 sample_size = 40
 validation_size = 8
+train_pairs = 40
+test_pairs = 40
 [grid]
 batch_size = [10, 20]
 learning_rate = [1e-3]
 weight_decay = [0.0]
 [evaluation]
 rounds = 2
-train_pairs = 40
-test_pairs = 40
 epochs = 1
 """
 
@@ -60,6 +63,14 @@ def resolved(part: Any, variables: Mapping[str, str]) -> Any:
     if isinstance(part, list):
         return [resolved(value, variables) for value in part]
     return interpolated(part, variables) if isinstance(part, str) else part
+
+
+def let_in() -> set[str]:
+    """What of a checkout reaches the build of the image."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    return {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
 
 
 def write_secrets(folder: Path) -> None:

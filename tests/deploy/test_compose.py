@@ -75,10 +75,21 @@ def test_evaluation_starts_only_when_asked_for(services: Services) -> None:
 
 def test_database_and_data_are_kept_in_named_volumes(compose: dict[str, Any], services: Services) -> None:
     assert "database:/var/lib/postgresql/data" in services["postgres"]["volumes"]
-    assert set(compose["volumes"]) == {"database", "data"}
-    assert services["create"]["volumes"] == ["data:/data"]
+    assert set(compose["volumes"]) == {"database", "data", "studies"}
+    assert services["create"]["volumes"] == ["data:/data", "studies:/studies:ro"]
     for name in ("worker", "evaluate"):
-        assert services[name]["volumes"] == ["data:/data:ro"]
+        assert services[name]["volumes"] == ["data:/data:ro", "studies:/studies:ro"]
+
+
+def test_a_folder_with_a_user_s_studies_is_read_by_those_that_train_and_by_no_other(
+    compose_text: str,
+) -> None:
+    settings = {"STUDIES": "/studies/wine.toml", "STUDIES_FOLDER": "./mine", "PACKAGES": "pandas xgboost"}
+    given = resolved(yaml.safe_load(compose_text), settings)["services"]
+    readers = [name for name, service in given.items() if "./mine:/studies:ro" in service.get("volumes", [])]
+    assert readers == ["create", "worker", "evaluate"]
+    assert all(given[name]["command"].split()[1] == "/studies/wine.toml" for name in readers)
+    assert {given[name]["build"]["args"]["PACKAGES"] for name in PROGRAM} == {"pandas xgboost"}
 
 
 def test_compiled_kernels_are_shared_with_no_other_container(services: Services) -> None:
@@ -148,7 +159,10 @@ def test_containers_cannot_gain_rights_or_change_their_files(services: Services)
 
 def test_the_image_is_built_here_and_never_fetched_by_its_name(services: Services) -> None:
     for name in PROGRAM:
-        assert services[name]["build"] == {"context": ".", "args": {"PAIRSEARCH_COMMIT": "unknown"}}
+        assert services[name]["build"] == {
+            "context": ".",
+            "args": {"PAIRSEARCH_COMMIT": "unknown", "PACKAGES": ""},
+        }
         assert services[name]["pull_policy"] == "build"
 
 

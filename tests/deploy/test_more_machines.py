@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
+import tiny
 import yaml
 from stack import ROOT, TINY
 
-from pairsearch.data.sources import load
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.errors import ExitCode
 from pairsearch.search.setup.creation import create_study
@@ -25,6 +26,7 @@ from pairsearch.studies.definition import read
 
 MANIFEST = ROOT / "studies" / "deploy" / "worker-job.yaml"
 SCRIPT = ROOT / "studies" / "deploy" / "worker.slurm"
+OWN = ROOT / "tests" / "faults" / "own_problem"
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,25 @@ def test_what_a_worker_writes_has_a_volume(pod: dict[str, Any], container: dict[
     assert "emptyDir" in volumes[mounts["/tmp"]]  # noqa: S108 - a path inside the container
     assert environment["NUMBA_CACHE_DIR"].startswith("/tmp/")  # noqa: S108 - as above
     assert set(mounts.values()) == set(volumes)
+
+
+def test_a_pod_reads_a_user_s_study_where_it_is_mounted(
+    tmp_path: Path, pod: dict[str, Any], container: dict[str, Any]
+) -> None:
+    (volume,) = [volume["configMap"] for volume in pod["volumes"] if volume["name"] == "studies"]
+    assert volume["optional"] is True, "the paper's studies need none"
+    assert f"kubectl create configmap {volume['name']} " in MANIFEST.read_text(encoding="utf-8")
+    assert {"name": "studies", "mountPath": "/studies", "readOnly": True} in container["volumeMounts"]
+    # A config map is mounted as links into a hidden folder, which is itself a link.
+    shutil.copytree(OWN, tmp_path / "..first")
+    (tmp_path / "..data").symlink_to("..first")
+    for name in ("climb.toml", "climb.py"):
+        (tmp_path / name).symlink_to(Path("..data", name))
+    (tmp_path / "elsewhere").mkdir()
+    made = programs.run(tmp_path / "elsewhere", "create", str(tmp_path / "climb.toml"))
+    assert (made.code, made.err) == (0, "")
+    worked = programs.run(tmp_path / "elsewhere", "worker", str(tmp_path / "climb.toml"), "--max-trials", "1")
+    assert "worker ends: 1 finished" in worked.out
 
 
 def test_a_pod_is_a_worker_on_one_core(container: dict[str, Any]) -> None:
@@ -176,7 +197,7 @@ def test_a_slurm_task_near_its_time_limit_hands_its_configuration_back(
     tmp_path: Path, node: dict[str, str]
 ) -> None:
     database = open_database(f"sqlite:///{tmp_path}/pairsearch.db", create=True)
-    create_study(database, read(tmp_path / "tiny.toml"), load("digits"))
+    create_study(database, tiny.loaded(read(tmp_path / "tiny.toml")))
     database.close()
     # Slurm runs a copy of the script, and signals that process alone.
     copy = shutil.copy(SCRIPT, tmp_path / "slurm_script")

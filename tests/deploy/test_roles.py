@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("deploy")
 
 # Of ours and of Optuna's.
-TABLES = ("pairsearch_configurations", "pairsearch_rounds", "trials", "studies")
+TABLES = ("pairsearch_configurations", "pairsearch_runs", "trials", "studies")
 
 
 def attempt(stack: Stack, secret: str, *statements: str) -> None:

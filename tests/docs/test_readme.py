@@ -22,6 +22,7 @@ from readme import README, ROOT, blocks, rows, section, shell_lines
 from pairsearch.search.cli.terminal import DEFAULT_STORAGE
 from pairsearch.search.errors import ExitCode
 from pairsearch.search.results.export_columns import TABLES, ExportTable
+from pairsearch.studies.definition import parse as definition_of
 
 COMMAND_ROWS = rows(section("Commands"), "command")
 OPTION_ROWS = rows(section("Commands"), "option")
@@ -89,8 +90,9 @@ def test_the_commands_that_it_says_have_an_option_are_those_that_do(option: str)
 def test_it_names_the_environment_variables_of_the_program_and_so_does_the_example_file() -> None:
     # Those of options, and those that modules read by themselves.
     program = {variable for command in COMMANDS for variable in options(command).values() if variable}
-    for module in (ROOT / "search").rglob("*.py"):
-        program |= set(re.findall(r'"(PAIRSEARCH_\w+)"', module.read_text(encoding="utf-8")))
+    for room in ("search", "studies"):
+        for module in (ROOT / room).rglob("*.py"):
+            program |= set(re.findall(r'"(PAIRSEARCH_\w+)"', module.read_text(encoding="utf-8")))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert set(re.findall(r"PAIRSEARCH_\w+", README)) == program
     assert set(re.findall(r"PAIRSEARCH_\w+", example)) == program
@@ -142,7 +144,7 @@ def test_every_package_is_in_its_layout() -> None:
     packages = [name.split(".")[1:] for name in project["tool"]["setuptools"]["packages"]]
     stated = {match[1] for match in re.finditer(r"^\| \[([\w/]+)/\]", section("Development"), re.MULTILINE)}
     tops = {parts[0] for parts in packages if parts}
-    rooms = {"/".join(parts) for parts in packages if parts[:1] == ["search"] and len(parts) == 2}
+    rooms = {"/".join(parts) for parts in packages if parts[:1] != ["models"] and len(parts) == 2}
     assert stated == tops | rooms | {"tests"}
 
 
@@ -169,39 +171,26 @@ def test_the_hooks_before_a_commit_run_the_commands_of_make_lint() -> None:
     assert [hook["entry"] for hook in hooks] == commands
 
 
-def test_its_definition_is_valid_and_its_architecture_is_trained_by_the_core(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch  # noqa: PLC0415
-
-    from pairsearch.models import fused, nets  # noqa: PLC0415
-    from pairsearch.models.training import Member, TrainingJob  # noqa: PLC0415
-    from pairsearch.studies.architecture import check  # noqa: PLC0415
-    from pairsearch.studies.definition import read  # noqa: PLC0415
-
-    (text,) = blocks("toml")
-    path = tmp_path / "ws-small.toml"
-    path.write_text(text, encoding="utf-8")
-    definition = read(path)
-    check(definition)
-    # As in models/nets.py, where its names are there; the first Python block is the class.
-    names = dict(vars(nets))
-    exec(blocks("python")[0], names)  # noqa: S102 - our README
-    monkeypatch.setattr(nets, "ARCHITECTURES", {**nets.ARCHITECTURES, "perceptron": names["Perceptron"]})
-
-    class Pairs:
-        images = torch.ones(4, 2, 14, 14)
-        target = torch.tensor([0, 1, 0, 1])
-        classes = torch.tensor([[2, 1], [1, 2], [5, 0], [3, 3]])
-
-    member = Member(Pairs, {"validation": Pairs}, 0, 0, 1e-3)
-    assert fused.train(TrainingJob("perceptron", (member,), 2, 2, 32)).epochs_run == 2
+def test_its_problem_runs_from_its_definition_to_its_rounds(tmp_path: Path) -> None:
+    (wine,) = [block for block in blocks("python") if "class Wine" in block]
+    first, more = blocks("toml")[:2]
+    (tmp_path / "wine.py").write_text(wine, encoding="utf-8")
+    (tmp_path / "wine.toml").write_text(first, encoding="utf-8")
+    lines = [line for line in shell_lines() if line.startswith("pairsearch ") and "wine" in line]
+    assert [line.split()[1] for line in lines] == ["check", "run", "best", "evaluate", "report"]
+    for line in lines:
+        ended = programs.run(tmp_path, *line.split()[1:])
+        assert (ended.code, ended.err) == (0, ""), ended
+    assert "8/8" in programs.run(tmp_path, "status").out
+    # The other fields that it names are fields.
+    fields = tomllib.loads(more) | {"grid": {"width": [4]}, "name": "more", "problem": "wine.py:Wine"}
+    assert definition_of(fields | {"metric": "accuracy", "pruner": "wilcoxon"}, "README").time_limit == 600
 
 
 def test_its_script_creates_searches_judges_evaluates_and_draws(tmp_path: Path) -> None:
     import pairsearch  # noqa: PLC0415
 
-    script = blocks("python")[2]
+    (script,) = [block for block in blocks("python") if "pairsearch.create(" in block]
     tiny.write_toml(tmp_path / "ws-small.toml", name="ws-small")
     ended = subprocess.run(
         [sys.executable, "-c", script],
@@ -225,7 +214,6 @@ def test_its_script_creates_searches_judges_evaluates_and_draws(tmp_path: Path) 
 def test_programs_read_models_trials_and_figures_as_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pairsearch.data.sources import load  # noqa: PLC0415
     from pairsearch.search.database.connection import open_database  # noqa: PLC0415
     from pairsearch.search.evaluation.models import ModelFolder  # noqa: PLC0415
     from pairsearch.search.evaluation.rounds import Request, evaluate  # noqa: PLC0415
@@ -233,35 +221,38 @@ def test_programs_read_models_trials_and_figures_as_it_shows(
     from pairsearch.search.setup.creation import create_study  # noqa: PLC0415
     from pairsearch.search.workers.objective import CrossValidation  # noqa: PLC0415
     from pairsearch.search.workers.worker import Worker  # noqa: PLC0415
-    from pairsearch.studies.definition import parse as definition_of  # noqa: PLC0415
 
     raw = {
-        "name": "ws", "architecture": "ws", "epochs": 1, "folds": 1, "sample_size": 20, "validation_size": 4,
+        "name": "ws", "problem": "pairs", "metric": "val_loss", "folds": 1,
+        "settings": {
+            "architecture": "ws", "sample_size": 20, "validation_size": 4, "train_pairs": 20, "test_pairs": 20,
+        },
         "grid": {"batch_size": [10], "learning_rate": [1e-3], "weight_decay": [0.0], "hidden_units": [10]},
-        "evaluation": {"train_pairs": 20, "test_pairs": 20, "epochs": 1},
     }  # fmt: skip
     monkeypatch.chdir(tmp_path)
     # As in the activated environment, where a user types the lines.
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    database, digits = open_database(DEFAULT_STORAGE, create=True), load("digits")
-    study = create_study(database, definition_of(raw, "test"), digits).study
+    database, loaded = open_database(DEFAULT_STORAGE, create=True), tiny.loaded(definition_of(raw, "test"))
+    study = create_study(database, loaded).study
     storage = open_storage(database)
-    objective = CrossValidation(study.definition, digits, "cpu")
+    objective = CrossValidation(loaded)
     assert Worker(database, storage, study, objective, stopping=threading.Event()).run().finished == 1
     configuration = study.definition.grid.configurations()[0]
     folder = ModelFolder(Path("models"))
     evaluate(
-        database, study, digits, Request(configuration, (0, 1)), worker="test",
-        keep=lambda trained: folder.keep(study, digits, configuration, trained),
+        database, study, loaded, Request(configuration, (0, 1), 2), worker="test",
+        keep=lambda trained: folder.keep(study, configuration, trained),
     )  # fmt: skip
     storage.engine.dispose()
     database.close()
 
     names = {"path": folder.file(study, configuration, 0)}
-    exec(blocks("python")[1], names)  # noqa: S102 - our README
+    (reading,) = [block for block in blocks("python") if "load_state_dict" in block]
+    exec(reading, names)  # noqa: S102 - our README
     assert type(names["module"]).__name__ == "WS"
 
-    exec(blocks("python")[3], {})  # noqa: S102 - our README
+    (asking,) = [block for block in blocks("python") if "optuna.load_study" in block]
+    exec(asking, {})  # noqa: S102 - our README
     printed = capsys.readouterr().out
     assert "{'batch_size': 10, 'learning_rate': 0.001, " in printed
     assert "COMPLETE" in printed
@@ -277,5 +268,5 @@ def test_programs_read_models_trials_and_figures_as_it_shows(
     key = configuration.key
     assert [len(lines) for lines in found] == [1, 1, 1]
     assert found[0][0][:3] == ("ws", key, "finished")
-    assert found[1][0][:2] == (key, 1)
+    assert found[1][0][:3] == (key, 0, 1)
     assert found[2][0][:3] == ("ws", key, 2)

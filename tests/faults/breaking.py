@@ -86,8 +86,8 @@ def out_of_memory(key: str) -> None:
     _wrap("pairsearch.search.workers.objective:CrossValidation", "__call__", wrapped)
 
 
-def of_another_training_version() -> None:
-    """The program is of a version whose training gives other figures."""
+def of_another_version() -> None:
+    """The program's problem is of a version that gives other figures."""
     from pairsearch.models import training  # noqa: PLC0415
 
     training.TRAINING_VERSION += 1

@@ -1,4 +1,4 @@
-"""Worker processes and their database server, hurt at random moments until the study is done."""
+"""Worker processes, and their database server, hurt at random moments until the study is done."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import programs
 import tiny
 from server import Server
 
+from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError
 
@@ -31,13 +33,13 @@ class Plan:
     """Workers killed with SIGKILL while they hold a configuration, or just after."""
     early_kills: int
     """Workers killed with SIGKILL at any moment, often before they hold anything."""
-    stops: int
+    stops: int = 0
     """Workers stopped with SIGSTOP for longer than their lease, then continued."""
-    cuts: int
+    cuts: int = 0
     """Times that half of the connections are cut."""
-    restarts: int
+    restarts: int = 0
     """Orderly restarts of the server."""
-    crashes: int
+    crashes: int = 0
     """Kills of the whole server."""
     away: float = 0.0
     """Seconds that the server stays away each time."""
@@ -71,12 +73,13 @@ class Chaos:
     """A crowd of workers on one study, kept at its number.
 
     Args:
+        server: None for one that is not to be hurt, or a database that has none.
         lease: seconds of the workers' leases.
     """
 
     def __init__(
         self,
-        server: Server,
+        server: Server | None,
         database: Database,
         study: Path,
         folder: Path,
@@ -96,6 +99,7 @@ class Chaos:
         self.damage = Damage()
         self.started = 0
         self.workers: list[ForkServerProcess] = []
+        self._now = str(now().compile(dialect=database.engine.dialect))
         self._folders: dict[int | None, Path] = {}
         self.stopped: dict[int, float] = {}
         self._orphans: dict[str, tuple[str, float]] = {}
@@ -107,12 +111,17 @@ class Chaos:
             *[("worker killed", lambda: self._kill(at_work=True))] * plan.kills,
             *[("starting worker killed", lambda: self._kill(at_work=False))] * plan.early_kills,
             *[("worker stopped", self._stop)] * plan.stops,
-            *[("connections cut", self._cut)] * plan.cuts,
-            *[("server restarted", lambda: self._restart(self.server.stop, plan.away))] * plan.restarts,
-            *[("server long away", lambda: self._restart(self.server.stop, plan.long_away))]
-            * plan.long_absences,
-            *[("server killed", lambda: self._restart(self.server.kill, plan.away))] * plan.crashes,
         ]
+        if self.server is not None:
+            server = self.server
+            faults += [
+                *[("connections cut", partial(self._cut, server))] * plan.cuts,
+                *[("server restarted", partial(self._restart, server, server.stop, plan.away))]
+                * plan.restarts,
+                *[("server long away", partial(self._restart, server, server.stop, plan.long_away))]
+                * plan.long_absences,
+                *[("server killed", partial(self._restart, server, server.kill, plan.away))] * plan.crashes,
+            ]
         self.random.shuffle(faults)
         try:
             for what, bring in faults:
@@ -186,7 +195,7 @@ class Chaos:
         held = tiny.rows(
             self.database,
             "configurations",
-            "key, claim, extract(epoch from clock_timestamp())",
+            f"key, claim, {self._now}",
             f"where state = 'running' and worker like '%:{worker.pid}:%'",
         )
         worker.kill()
@@ -210,18 +219,18 @@ class Chaos:
                 os.kill(pid, signal.SIGCONT)
                 del self.stopped[pid]
 
-    def _cut(self) -> bool:
-        cut = self.server.cut(self.name, share=0.5)
+    def _cut(self, server: Server) -> bool:
+        cut = server.cut(self.name, share=0.5)
         self.damage.cut += cut
         return cut > 0
 
-    def _restart(self, down: Callable[[], None], away: float) -> bool:
+    def _restart(self, server: Server, down: Callable[[], None], away: float) -> bool:
         down()
         end = time.monotonic() + away
         while time.monotonic() < end:
             self._wake()
             time.sleep(0.02)
-        self.server.start()
+        server.start()
         self._delayed |= set(self._orphans)
         # Our own connection broke too.
         while True:
@@ -235,7 +244,7 @@ class Chaos:
         """Note how long it took until what a killed worker held was free again."""
         if not self._orphans:
             return
-        seen = tiny.rows(self.database, "configurations", "key, claim, extract(epoch from clock_timestamp())")
+        seen = tiny.rows(self.database, "configurations", f"key, claim, {self._now}")
         for key, claim, moment in seen:
             if key in self._orphans and claim != self._orphans[key][0]:
                 seconds = float(moment) - self._orphans.pop(key)[1]

@@ -1,10 +1,12 @@
-"""What must hold of a study when all is over, whatever happened on the way; and the study that tests search."""
+"""What must hold of a study when all is over, whatever happened on the way; and the studies that tests search."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections import Counter
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ FIELDS: dict[str, Any] = {
 }
 """24 points that train in some ten milliseconds each."""
 
+OWN = Path(__file__).parent / "own_problem"
+"""A user's definition, and the file with its problem beside it."""
+
 POINTS = 24
 ONE_POINT = {"batch_size": [10], "learning_rate": [1e-3], "weight_decay": [0.0]}
 
@@ -41,7 +46,25 @@ def create(
     """Create the study; its file."""
     file = tiny.write_toml(folder / "hardy.toml", **(FIELDS | changes))
     where = () if data_dir is None else ("--data-dir", str(data_dir))
-    made = programs.run(folder, "create", str(file), "--data", data, *where, PAIRSEARCH_STORAGE=url)
+    return _created(folder, url, file, "--data", data, *where)
+
+
+def create_own(folder: Path, url: str, *, rest: float = 0.02) -> Path:
+    """Create the study of a user's own problem; its file.
+
+    Args:
+        rest: seconds that it sleeps after an epoch.
+    """
+    shutil.copytree(OWN, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    file = folder / "climb.toml"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("rest = 0.02", f"rest = {rest}"), encoding="utf-8"
+    )
+    return _created(folder, url, file)
+
+
+def _created(folder: Path, url: str, file: Path, *options: str) -> Path:
+    made = programs.run(folder, "create", str(file), *options, PAIRSEARCH_STORAGE=url)
     assert made.code == 0, made.err
     return file
 
@@ -82,20 +105,27 @@ def send(worker: ForkServerProcess, number: int) -> None:
 
 
 def figures(database: Database) -> list[tuple[object, ...]]:
-    """Every figure of every configuration: its state and value, and each point of its curves."""
+    """Every figure of every configuration: its state, value and means, and each curve with its last point."""
     return tiny.rows(
         database,
-        "curves",
-        "c.key, c.state, c.value, p.fold, p.epoch, p.train_loss, p.val_loss, p.val_error",
-        "p join pairsearch_configurations c on c.id = p.configuration_id order by c.key, p.fold, p.epoch",
+        "runs",
+        "c.key, c.state, c.value, c.figures, r.run, r.figures, r.diverged_epoch, p.figure, p.points",
+        "r join pairsearch_configurations c on c.study_id = r.study_id and c.key = r.key "
+        "join pairsearch_curves p on p.run_id = r.id where r.kind = 'fold' order by c.key, r.run, p.figure",
     )
 
 
-def undisturbed(folder: Path, **changes: object) -> list[tuple[object, ...]]:
-    """The figures that one worker computes in peace."""
+def undisturbed(
+    folder: Path, creating: Callable[..., Path] = create, **changes: object
+) -> list[tuple[object, ...]]:
+    """The figures that one worker computes in peace.
+
+    Args:
+        creating: makes the study.
+    """
     folder.mkdir()
     url = f"sqlite:///{folder / 'alone.db'}"
-    file = create(folder, url, **changes)
+    file = creating(folder, url, **changes)
     done = work(folder, url, file)
     assert done.code == 0, done.err
     database = open_database(url)
@@ -125,9 +155,7 @@ def assert_kept(
 ) -> None:
     """Every configuration finished exactly once, its figures those expected bit for bit, no trial RUNNING."""
     assert tiny.states(database) == {"finished": points}
-    folds = tiny.rows(
-        database, "folds", "configuration_id, count(*)", "group by configuration_id order by configuration_id"
-    )
+    folds = tiny.rows(database, "runs", "key, count(*)", "where kind = 'fold' group by key")
     assert len(folds) == points
     assert len({count for _, count in folds}) == 1
     known = trials(database)

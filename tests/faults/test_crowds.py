@@ -28,8 +28,8 @@ def test_twelve_creations_at_once_on_a_fresh_database(database_url: str, tmp_pat
     assert [(ended.code, ended.err) for ended in ends] == [(0, "")] * CREATORS
     said = sorted(ended.out for ended in ends)
     assert said == sorted(
-        ["hardy: created, 24 configurations laid out\n"]
-        + ["hardy: was there, 0 configurations laid out\n"] * (CREATORS - 1)
+        ["hardy: created, 24 configurations inserted\n"]
+        + ["hardy: was there, 0 configurations inserted\n"] * (CREATORS - 1)
     )
     database = open_database(database_url)
     assert tiny.states(database) == {"pending": promise.POINTS}

@@ -33,11 +33,11 @@ def test_out_of_memory_is_tried_three_times_shown_and_laid_out_again(
         (POOR, 3, 3)
     ]
     looked = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE=database_url)
-    assert "hardy: coverage 23/24, 1 failed (`pairsearch retry hardy` lays them out again):" in looked.out
+    assert "hardy: coverage 23/24, 1 failed (`pairsearch retry hardy` has them tried again):" in looked.out
     assert f"  {POOR}: MemoryError" in looked.out
 
     again = programs.run(tmp_path, "retry", "hardy", PAIRSEARCH_STORAGE=database_url)
-    assert again.out == "hardy: 1 failed configurations laid out again\n"
+    assert again.out == "hardy: 1 failed configurations to be tried again\n"
     assert promise.work(tmp_path / "healthy", database_url, study).code == 0
     promise.assert_kept(database, expected)
     database.close()

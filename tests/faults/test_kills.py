@@ -104,7 +104,7 @@ def test_a_worker_stopped_for_longer_than_its_lease_goes_on_with_the_next_config
     [
         "UPDATE pairsearch_configurations SET state=%(state)s::VARCHAR, claims=",
         "SELECT studies.study_id",
-        "INSERT INTO pairsearch_folds",
+        "INSERT INTO pairsearch_runs",
     ],
     ids=["claiming", "making its trial", "storing its result"],
 )

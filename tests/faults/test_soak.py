@@ -16,9 +16,8 @@ from bouncer import bouncing
 from chaos import Chaos, Plan
 from server import Server
 
-from pairsearch.data.sources import load
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.measure.service import Instant, wide_definition
+from pairsearch.search.measure.service import Instant, wide_study
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Worker
@@ -112,7 +111,7 @@ def test_many_workers_on_a_large_study(
 ) -> None:
     """Directly, and behind a PgBouncer that has so many connections to the server."""
     database = open_database(server_url, create=True)
-    create_study(database, wide_definition(), load("digits"))
+    create_study(database, wide_study())
     way = (
         nullcontext(server_url)
         if connections is None
@@ -140,7 +139,7 @@ def test_many_workers_on_a_large_study(
     assert len(done) == configurations
     assert tiny.rows(database, "configurations", "sum(lapses), sum(errors), max(claims)") == [(0, 0, 1)]
     assert tiny.rows(database, "superseded", "count(*)") == [(0,)]
-    folds = tiny.rows(database, "folds", "count(*), count(distinct configuration_id)")
+    folds = tiny.rows(database, "runs", "count(*), count(distinct key)", "where kind = 'fold'")
     assert folds == [(configurations * 10, configurations)]
     assert promise.trial_states(database) == {"COMPLETE": configurations}
     database.close()

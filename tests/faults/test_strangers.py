@@ -34,7 +34,7 @@ def test_one_with_other_data(study: Path, database_url: str, tmp_path: Path, mni
     other = promise.work(
         tmp_path / "other", database_url, study, "--data", "mnist", "--data-dir", str(mnist_root)
     )
-    assert "its data are digits and those given are mnist." in other.complaint
+    assert "its data is digits and that given is mnist." in other.complaint
 
 
 def test_one_with_another_definition(study: Path, database_url: str, tmp_path: Path) -> None:
@@ -44,9 +44,7 @@ def test_one_with_another_definition(study: Path, database_url: str, tmp_path: P
     assert "seed" in complaint
 
 
-def test_one_of_another_training_version(study: Path, database_url: str, tmp_path: Path) -> None:
-    other = promise.work(
-        tmp_path / "other", database_url, study, prepare=breaking.of_another_training_version
-    )
-    named = f"its training version is {TRAINING_VERSION}, this program's {TRAINING_VERSION + 1}"
+def test_one_with_another_version_of_the_problem(study: Path, database_url: str, tmp_path: Path) -> None:
+    other = promise.work(tmp_path / "other", database_url, study, prepare=breaking.of_another_version)
+    named = f"its problem's version is {TRAINING_VERSION}, that of the problem here {TRAINING_VERSION + 1}"
     assert named in other.complaint

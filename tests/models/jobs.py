@@ -52,7 +52,8 @@ def make_job(
     """Two members with different rates, unless others are given."""
     if members is None:
         members = (make_member(0), make_member(1, learning_rate=3e-4, weight_decay=0.0, aux_loss_weight=0.5))
-    return TrainingJob(architecture, members, batch_size, epochs, hidden_units, optimiser)
+    arguments = {} if hidden_units is None else {"hidden_units": hidden_units}
+    return TrainingJob(architecture, members, batch_size, epochs, arguments, optimiser)
 
 
 def alone(job: TrainingJob, member: int) -> TrainingJob:

@@ -77,7 +77,7 @@ print(*(sum(entry.stats.cache_hits.values()) for entry in (train_epoch, evaluate
 
 # A kernel of the package that takes no half minute to compile, as those of the training do.
 KERNEL = """
-from pairsearch.models.kernels.jit import compiled_and_cached
+from pairsearch.jit.compiling import compiled_and_cached
 add = compiled_and_cached(lambda one, other: one + other)
 """
 PROGRAM = """

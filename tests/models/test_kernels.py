@@ -10,11 +10,11 @@ import torch
 from jobs import SyntheticPairs, make_job, make_member
 from torch.nn import functional
 
+from pairsearch.jit.compiling import compiled as jit
 from pairsearch.models import compiled
 from pairsearch.models.kernels import convolution, linear, softmax, updates
 from pairsearch.models.kernels.emit import Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
-from pairsearch.models.kernels.jit import compiled as jit
 from pairsearch.models.kernels.matmul import matmul
 
 PLACES = 4

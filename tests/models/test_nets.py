@@ -31,7 +31,7 @@ def test_forward_gives_main_logits_and_digit_logits_of_sharing_models(architectu
 
 @pytest.mark.parametrize("hidden_units", [1, 10, 100])
 def test_hidden_units_set_the_width_of_the_head(hidden_units: int) -> None:
-    head = build("b2", hidden_units).head
+    head = build("b2", hidden_units=hidden_units).head
     assert (head.fc1.in_features, head.fc1.out_features, head.fc2.out_features) == (20, hidden_units, 2)
 
 
@@ -52,7 +52,7 @@ def test_architectures_say_what_they_use() -> None:
 
 def test_seeded_weights_depend_on_the_seed_alone() -> None:
     before = torch.random.get_rng_state()
-    one, same, other = (build_seeded("b1", None, seed) for seed in (1, 1, 2))
+    one, same, other = (build_seeded("b1", {}, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(one.clenet.conv1.weight, same.clenet.conv1.weight)
     assert not torch.equal(one.clenet.conv1.weight, other.clenet.conv1.weight)
@@ -66,12 +66,12 @@ def test_unknown_architecture_lists_the_known_ones() -> None:
 @pytest.mark.parametrize("hidden_units", [0, -3])
 def test_hidden_units_below_one_are_refused(hidden_units: int) -> None:
     with pytest.raises(ValueError, match=rf"^hidden_units: expected an integer >= 1, got {hidden_units}$"):
-        build("ws", hidden_units)
+        build("ws", hidden_units=hidden_units)
 
 
 def test_hidden_units_for_an_architecture_without_any_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^architecture 'b1' has no hidden units: leave them out, got 50$"):
-        build("b1", 50)
+        build("b1", hidden_units=50)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_final_parameters_load_into_the_plain_module_and_give_its_last_evaluatio
     job = make_job("wsal", hidden_units=10)
     history = trainer(job)
     for k, member in enumerate(job.members):
-        net = build("wsal", 10)
+        net = build("wsal", hidden_units=10)
         net.load_state_dict(dict(history.parameters[k]))
         result = reference.evaluate(net, member.evaluation["validation"], None)
         assert result.main == pytest.approx(history.evaluation["validation"].loss[k, -1], rel=1e-4)
@@ -218,7 +218,10 @@ def test_a_bad_evaluation_set_counts_as_diverged(trainer: Trainer) -> None:
     [
         ({"architecture": "lenet"}, r"^unknown architecture 'lenet': expected one of b1, b2, ws, wsal$"),
         ({"optimiser": "lion"}, r"^unknown optimiser 'lion': expected one of adam, sgd$"),
-        ({"architecture": "b1", "hidden_units": 50}, r"^architecture 'b1' has no hidden units"),
+        (
+            {"architecture": "b1", "arguments": {"hidden_units": 50}},
+            r"^architecture 'b1' has no hidden units",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused(

@@ -49,7 +49,7 @@ def make_study(database: Database, storage: TrialStorage, digits_source: Source)
     """Creates the tiny study with some fields of its definition replaced."""
 
     def make(**changes: object) -> StoredStudy:
-        return create_study(database, tiny.definition(**changes), digits_source, storage).study
+        return create_study(database, tiny.loaded(source=digits_source, **changes), storage).study
 
     return make
 

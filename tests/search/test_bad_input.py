@@ -63,10 +63,19 @@ def test_an_unknown_study_is_named(folder: Path, command: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"problem": "pear"},
+            "problem pear: unknown: expected pairs, estimator, FILE.py:NAME or MODULE:NAME",
+        ),
         ({"architecture": "b9"}, "b9"),
         ({"optimiser": "adamant"}, "adamant"),
         ({"epoch": 3}, "epoch: unknown key"),
-        ({"grid": GRID | {"momentum": [0.9]}}, "grid.momentum: unknown key"),
+        (
+            {"settings": tiny.RAW["settings"] | {"sampel_size": 9}},
+            "settings.sampel_size: unknown setting: expected",
+        ),
+        ({"metric": "loss"}, "reports no 'loss': expected one of train_loss, val_loss, val_error"),
+        ({"grid": GRID | {"momentum": [0.9]}}, "grid.momentum: architecture 'b1' has none: leave it out"),
         ({"grid": GRID | {"batch_size": []}}, "grid.batch_size: expected at least one value"),
         (
             {"grid": GRID | {"batch_size": [10, 10]}},
@@ -143,12 +152,11 @@ def test_other_data_than_the_study_s_are_refused(folder: Path, mnist_root: Path)
     before = content(folder)
     for command in ("create", "worker", "run"):
         ended = programs.run(folder, command, "tiny.toml", "--data", "mnist", PAIRSEARCH_DATA=str(mnist_root))
-        assert "its data are digits" in ended.complaint
-        assert "mnist" in ended.complaint
+        assert "its data is digits and that given is mnist" in ended.complaint
     assert content(folder) == before
     assert programs.run(folder, "worker", "tiny.toml", "--max-trials", "1").code == 0
     evaluate = programs.run(folder, "evaluate", "tiny", "--data", "mnist", PAIRSEARCH_DATA=str(mnist_root))
-    assert "its data are digits and those given are mnist" in evaluate.complaint
+    assert "its data is digits and that given is mnist" in evaluate.complaint
 
 
 def test_corrupt_data_are_named(folder: Path, mnist_root: Path) -> None:
@@ -171,7 +179,7 @@ def test_data_that_cannot_be_had_are_an_error(folder: Path) -> None:
     ended = programs.run(folder, "create", "new.toml", "--data", "mnist", "--data-dir", "root")
     assert "MNIST could not be downloaded to root" in ended.complaint
     ended = programs.run(folder, "create", "new.toml", "--data", "cifar")
-    assert "expected one of mnist, digits, auto" in ended.complaint
+    assert "data: 'cifar' given; expected one of mnist, digits, " in ended.complaint
 
 
 def test_evaluating_a_study_with_nothing_finished_is_refused(folder: Path) -> None:
@@ -224,8 +232,8 @@ def test_what_is_refused_leaves_no_database(tmp_path: Path, arguments: tuple[str
         (("create", "other.toml"), "epochs is 2 there and 9 here"),
         (("worker", "other.toml"), "epochs is 2 there and 9 here"),
         (("evaluate", "other.toml"), "epochs is 2 there and 9 here"),
-        (("create", "tiny.toml"), "its data are digits and those given are mnist"),
-        (("worker", "tiny.toml"), "its data are digits and those given are mnist"),
+        (("create", "tiny.toml"), "its data is digits and that given is mnist"),
+        (("worker", "tiny.toml"), "its data is digits and that given is mnist"),
         (("worker", "new.toml"), "study new is not in"),
         (("evaluate", "tiny.toml"), "has no finished trial to evaluate"),
     ],

@@ -20,7 +20,7 @@ from pairsearch.search.evaluation import evaluating
 from pairsearch.search.ledger.configurations import MAX_LAPSES, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
-from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.configuration import Configuration
 
@@ -241,7 +241,7 @@ def test_a_worker_that_cannot_train_claims_nothing(tmp_path: Path, sqlite_url: s
     assert worker.returncode == 1, out
     (line,) = err.splitlines()
     assert line.startswith(
-        "error: this machine cannot train b1 on cpu (RuntimeError: NUMBA_DISABLE_JIT is set"
+        "error: this machine cannot train study tiny on cpu (RuntimeError: NUMBA_DISABLE_JIT is set"
     )
     database = open_database(sqlite_url)
     assert tiny.rows(database, "configurations", "sum(claims), sum(errors)") == [(0, 0)]
@@ -249,7 +249,7 @@ def test_a_worker_that_cannot_train_claims_nothing(tmp_path: Path, sqlite_url: s
 
 
 def test_an_evaluation_that_cannot_train_says_why(
-    database: Database, study: StoredStudy, digits_source, monkeypatch: pytest.MonkeyPatch
+    database: Database, study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
@@ -257,10 +257,11 @@ def test_an_evaluation_that_cannot_train_says_why(
     monkeypatch.setattr("pairsearch.models.fused.train", fail)
     chosen = [evaluating.Chosen("search", study, [])]
     evaluator = evaluating.Evaluator("cpu", 1)
+    loaded = {study.name: tiny.loaded()}
     with pytest.raises(
-        WorkError, match=r"this machine cannot train b1 on cpu \(MemoryError: no reason given\)"
+        WorkError, match=r"this machine cannot train study tiny on cpu \(MemoryError: no reason given\)"
     ):
-        evaluating.evaluate_studies(database, chosen, digits_source, evaluator, None)
+        evaluating.evaluate_studies(database, chosen, loaded, evaluator, None)
 
 
 def test_states_of_the_control_are_not_stored(database: Database, make_worker) -> None:
@@ -270,7 +271,7 @@ def test_states_of_the_control_are_not_stored(database: Database, make_worker) -
     class Watching(Broken):
         def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
             if self.asked.total() == 4 and progress is not None:
-                told.append(progress(1, 0.5))
+                told.append(progress(Step(1, 0.5, 1, 2, "epochs")))
             return super().__call__(configuration, progress)
 
     with pytest.raises(WorkError):

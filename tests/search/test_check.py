@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
-from math import sqrt
+from math import nextafter, sqrt
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
 import programs
 import pytest
 import tiny
 from scipy import stats
 
-from pairsearch.data.sources import Source
 from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers import rehearsal
@@ -26,8 +25,8 @@ MIB = 2**20
 
 
 @pytest.fixture
-def rehearsed(digits_source: Source) -> Rehearsal:
-    return Rehearsal(tiny.definition(epochs=6), digits_source, points=3)
+def rehearsed() -> Rehearsal:
+    return Rehearsal(tiny.loaded(epochs=6), points=3)
 
 
 def text(rehearsed: Rehearsal, elsewhere: Measured, name: str, workers: int = 2) -> tuple[bool | None, str]:
@@ -35,14 +34,23 @@ def text(rehearsed: Rehearsal, elsewhere: Measured, name: str, workers: int = 2)
     return found.good, found.finding
 
 
+def with_curve(outcome: Outcome, fold: int, name: str, curve: Sequence[float]) -> Outcome:
+    """The outcome with another curve of a figure in one fold."""
+    folds = list(outcome.folds)
+    folds[fold] = replace(folds[fold], curves={**folds[fold].curves, name: curve})
+    return replace(outcome, folds=tuple(folds))
+
+
 def test_it_holds_a_study_to_the_promise_and_stores_nothing(tmp_path: Path) -> None:
     tiny.write_toml(tmp_path / "tiny.toml")
     ended = programs.run(tmp_path, "check", "tiny.toml", "--data", "digits", "--points", "2", "--json")
     assert (ended.code, ended.err) == (0, "")
     found = {finding["check"]: finding for finding in json.loads(ended.out)}
-    assert list(found) == ["definition", "training", "same bits", "time", "memory", "database"]
-    assert found["definition"]["finding"] == "8 configurations, 2 folds, 2 epochs, data digits"
+    assert list(found) == ["definition", "training", "same bits", "contract", "time", "memory", "database"]
+    data = f"digits {tiny.loaded().traits.fingerprint[:12]}"
+    assert found["definition"]["finding"] == f"8 configurations, 2 folds, 2 epochs, data {data}"
     assert found["same bits"]["good"]
+    assert found["contract"]["good"]
     assert "from 2 points and 2 of 2 epochs" in found["time"]["finding"]
     assert found["database"]["finding"] == "some 0.0 MB when all is done"
     assert list(tmp_path.glob("*.db*")) == []
@@ -68,7 +76,7 @@ def test_figures_that_are_not_the_same_are_named_with_what_they_cost(
     def another_each_time(self: CrossValidation, configuration: Configuration) -> Outcome:
         outcome = train(self, configuration)
         assert outcome is not None
-        return replace(outcome, val_loss=outcome.val_loss + next(calls))
+        return with_curve(outcome, 0, "val_loss", [0.5, float(next(calls))])
 
     monkeypatch.setattr(CrossValidation, "__call__", another_each_time)
     _, said = text(rehearsed, measured, "same bits")
@@ -113,8 +121,7 @@ def test_training_that_raises_names_the_point_and_the_reason(
 def test_a_digest_is_of_every_curve_of_the_folds_that_it_is_asked_for() -> None:
     outcome = tiny.outcome(tiny.point(10, 1e-3, 0.0))
     for name in ("train_loss", "val_loss", "val_error"):
-        curve = getattr(outcome, name).copy()
-        curve[1, 0] = np.nextafter(curve[1, 0], 1)
-        other = replace(outcome, **{name: curve})
+        first, *others = outcome.folds[1].curves[name]
+        other = with_curve(outcome, 1, name, [nextafter(first, 1), *others])
         assert digest(other) != digest(outcome), name
         assert digest(other, folds=1) == digest(outcome, folds=1), name

@@ -65,4 +65,4 @@ def test_only_one_of_many_finishes_the_same_claim_stores(database: Database, led
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: ledger.finish(claim, outcome), range(8)))
     assert answers == [True] * 8
-    assert len(tiny.rows(database, "folds")) == 2
+    assert len(tiny.rows(database, "runs")) == 2

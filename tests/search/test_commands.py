@@ -12,6 +12,7 @@ import tiny
 
 from pairsearch.search.cli import doctor
 from pairsearch.search.database.connection import open_database
+from pairsearch.studies.pairs import installation
 
 DIGITS = ("--data", "digits")
 
@@ -62,7 +63,9 @@ def test_best_ranks_configurations(searched: Path) -> None:
     ranked = found["ranked"]
     assert [entry["rank"] for entry in ranked] == [1, 2, 3]
     assert [entry["value"] for entry in ranked] == sorted(entry["value"] for entry in ranked)
-    assert set(ranked[0]) == {"rank", "params", "value", "val_loss", "val_error", "seconds"}
+    assert set(ranked[0]) == {"rank", "params", "value", "figures", "seconds"}
+    assert list(ranked[0]["figures"]) == ["train_loss", "val_loss", "val_error"]
+    assert ranked[0]["figures"]["val_loss"] == ranked[0]["value"]
     assert set(ranked[0]["params"]) == {"batch_size", "learning_rate", "weight_decay"}
     assert found["verdict"]["considered"] == 8
     assert found["verdict"]["winner"] == ranked[0]["params"]
@@ -77,6 +80,7 @@ def test_studies_lists_what_is_shipped_and_what_is_there(searched: Path, tmp_pat
         "b2": 192,
         "ws": 192,
         "wsal": 960,
+        "svm-digits": 47,
     }
     assert [entry["study"] for entry in found["database"]] == ["tiny"]
     assert answer(tmp_path, "studies")["database"] == []
@@ -87,21 +91,24 @@ def test_running_again_finds_nothing_to_do(searched: Path) -> None:
     again = programs.run(searched, "run", "tiny.toml", *DIGITS)
     assert (again.code, again.err) == (0, "")
     created = programs.run(searched, "create", "tiny.toml", *DIGITS)
-    assert created.out == "tiny: was there, 0 configurations laid out\n"
+    assert created.out == "tiny: was there, 0 configurations inserted\n"
 
 
 def test_evaluate_resumes_and_never_repeats_a_finished_round(searched: Path) -> None:
     first = answer(searched, "evaluate", "tiny", "--rounds", "2")
     [row] = first
     assert (row["study"], row["rounds"], row["diverged"]) == ("tiny", 2, 0)
-    assert row["parameters"] == 48_730
-    assert set(row["test_error"]) == {"mean", "std"}
+    assert row["facts"] == {"parameters": "48,730"}
+    assert list(row["figures"]) == ["train_error", "test_error"]
+    assert set(row["figures"]["test_error"]) == {"mean", "std"}
     database = open_database(f"sqlite:///{searched / 'pairsearch.db'}")
-    before = tiny.rows(database, "rounds", rest="order by id")
+    rounds = "where kind = 'round' order by id"
+    before = tiny.rows(database, "runs", rest=rounds)
+    assert len(before) == 2
     more = programs.run(searched, "evaluate", "tiny", "--rounds", "3")
     assert "1 trained in" in more.out
     assert "Table 1" in more.out
-    assert tiny.rows(database, "rounds", rest="order by id")[: len(before)] == before
+    assert tiny.rows(database, "runs", rest=rounds)[: len(before)] == before
     database.close()
     assert "all stored before" in programs.run(searched, "evaluate", "tiny", "--rounds", "3").out
 
@@ -110,8 +117,8 @@ def test_evaluate_paper_takes_the_paper_s_configuration_and_needs_no_search(tmp_
     tiny.write_toml(tmp_path / "tiny.toml", paper=tiny.PAPER)
     [row] = answer(tmp_path, "evaluate", "tiny.toml", "--paper", "--rounds", "1", *DIGITS)
     assert row["params"] == {"batch_size": 25, "learning_rate": 1e-4, "weight_decay": 0.1}
-    assert row["paper_percent"]["test_error"] == 20.0
-    assert row["test_error"]["std"] is None
+    assert row["paper"]["figures"]["test_error"] == {"mean": 0.2, "std": 0.01}
+    assert row["figures"]["test_error"]["std"] is None
 
 
 def test_a_worker_ends_at_max_trials_and_another_goes_on(tmp_path: Path) -> None:
@@ -166,13 +173,13 @@ def test_doctor_says_that_kernels_were_damaged(sqlite_url: str, monkeypatch: pyt
     """What the cache of the kernels warns of (tests/models/test_checkedcache.py) is part of the finding."""
 
     def train_a_little(name: str) -> str:
-        logging.getLogger("pairsearch.models.kernels.checkedcache").warning(
-            "the compiled kernels are damaged"
-        )
+        logging.getLogger("pairsearch.jit.checkedcache").warning("the compiled kernels are damaged")
         return "compiled"
 
-    monkeypatch.setattr(doctor, "train_a_little", train_a_little)
-    (kernels,) = [check for check in doctor.examine(sqlite_url, "digits", None) if check.name == "kernels"]
+    monkeypatch.setattr(installation, "train_a_little", train_a_little)
+    (kernels,) = [
+        check for check in doctor.examine(sqlite_url, {"data": "digits"}) if check.name == "kernels"
+    ]
     assert kernels.good
     assert kernels.finding.startswith("b1 compiled, b2 compiled")
     assert kernels.finding.endswith("; the compiled kernels are damaged"), "once"

@@ -10,26 +10,27 @@ import pytest
 import tiny
 from sqlalchemy import text
 
-from pairsearch.data.errors import DataError
-from pairsearch.data.sources import Source, load
+from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.errors import StorageError, StudyError
-from pairsearch.search.ledger.studies import StoredStudy, find_study, layout_order, list_studies
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study, layout_order, list_studies
 from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.study import Space
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.setup import creation, opening
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.errors import DefinitionError, ProblemError
 
 GRID = tiny.RAW["grid"]
 
 
 def create_from_a_process(url: str) -> None:
     database = open_database(url, create=True)
-    create_study(database, tiny.definition(), load("digits"))
+    create_study(database, tiny.loaded())
     database.close()
 
 
@@ -47,8 +48,8 @@ def test_creating_again_changes_nothing(
     database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     before = tiny.rows(database, "configurations", rest="order by id")
-    again = create_study(database, tiny.definition(), digits_source, storage)
-    assert (again.created, again.laid_out, again.study) == (False, 0, study)
+    again = create_study(database, tiny.loaded(source=digits_source), storage)
+    assert (again.created, again.inserted, again.study) == (False, 0, study)
     assert tiny.rows(database, "configurations", rest="order by id") == before
     assert storage.get_all_studies()[0].study_name == "tiny"
 
@@ -58,8 +59,8 @@ def test_a_study_that_was_half_created_is_completed(
 ) -> None:
     """The process died between Optuna's study and ours."""
     storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "tiny")
-    made = create_study(database, tiny.definition(), digits_source, storage)
-    assert (made.created, made.laid_out) == (True, 8)
+    made = create_study(database, tiny.loaded(source=digits_source), storage)
+    assert (made.created, made.inserted) == (True, 8)
     assert len(storage.get_all_studies()) == 1
 
 
@@ -69,7 +70,7 @@ def test_somebody_else_s_optuna_study_is_left_alone(
     theirs = optuna.create_study(study_name="tiny", storage=storage)
     theirs.add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(StudyError, match="that pairsearch did not make"):
-        create_study(database, tiny.definition(), digits_source, storage)
+        create_study(database, tiny.loaded(source=digits_source), storage)
     assert find_study(database, "tiny") is None
     assert len(theirs.trials) == 1
 
@@ -89,8 +90,8 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
     make_worker(tiny.Answering(), study).run()
     before = tiny.rows(database, "configurations", rest="order by id")
     larger = tiny.definition(grid=GRID | {"batch_size": [1, 10, 25], "weight_decay": [0.0, 0.01, 0.1]})
-    made = create_study(database, larger, digits_source, storage)
-    assert (made.created, made.laid_out) == (False, 18 - 8)
+    made = create_study(database, tiny.loaded(larger, digits_source), storage)
+    assert (made.created, made.inserted) == (False, 18 - 8)
     assert tiny.rows(database, "configurations", rest="order by id limit 8") == before
 
     objective = tiny.Answering()
@@ -120,13 +121,13 @@ def test_trials_read_as_a_data_frame(storage: TrialStorage, study: StoredStudy, 
     [
         ({"epochs": 3}, "epochs is 2 there and 3 here"),
         ({"seed": 8}, "seed is 7 there and 8 here"),
-        ({"protocol": "kfold", "validation_size": None}, "protocol is 'resample' there and 'kfold' here"),
-        ({"sample_size": 30}, "sample_size is 20 there and 30 here"),
-        ({"metric": "val_error"}, "metric is 'val_loss' there and 'val_error' here"),
         (
-            {"evaluation": {"rounds": 2, "train_pairs": 20, "test_pairs": 20, "epochs": 9}},
-            "evaluation.epochs is 2",
+            {"protocol": "kfold", "validation_size": None},
+            "settings.protocol is None there and 'kfold' here; settings.validation_size is 5 there and None here",
         ),
+        ({"sample_size": 30}, "settings.sample_size is 20 there and 30 here"),
+        ({"metric": "val_error"}, "metric is 'val_loss' there and 'val_error' here"),
+        ({"evaluation": {"rounds": 2, "epochs": 9}}, "evaluation.epochs is 2 there and 9 here"),
         ({"grid": GRID | {"batch_size": [10]}}, "grid.batch_size no longer has 25"),
     ],
 )
@@ -139,7 +140,7 @@ def test_what_would_change_results_is_refused_with_the_field_named(
     message: str,
 ) -> None:
     with pytest.raises(StudyError, match=message):
-        create_study(database, tiny.definition(**changes), digits_source, storage)
+        create_study(database, tiny.loaded(source=digits_source, **changes), storage)
     assert find_study(database, "tiny") == study
 
 
@@ -147,31 +148,54 @@ def test_what_does_not_change_results_is_kept_as_the_latest_definition(
     database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     changed = tiny.definition(title="Another title", sampler="random")
-    made = create_study(database, changed, digits_source, storage)
-    assert (made.laid_out, made.study.definition) == (0, changed)
+    made = create_study(database, tiny.loaded(changed, digits_source), storage)
+    assert (made.inserted, made.study.definition) == (0, changed)
     assert made.study.id == study.id
 
 
 def test_other_data_are_refused_with_both_named(
     database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
-    other = dataclasses.replace(digits_source, fingerprint="ab" * 32)
+    other = tiny.loaded(source=dataclasses.replace(digits_source, fingerprint="ab" * 32))
     with pytest.raises(StudyError, match=f"{digits_source.fingerprint[:12]} .* {'ab' * 6}"):
-        create_study(database, tiny.definition(), other, storage)
+        create_study(database, other, storage)
     with pytest.raises(StudyError, match="its data are"):
-        opening.existing(database, [tiny.definition()], other)
+        creation.existing(database, other)
 
 
-def test_another_training_version_is_refused(
-    database: Database,
-    storage: TrialStorage,
-    study: StoredStudy,
-    digits_source: Source,
-    monkeypatch: pytest.MonkeyPatch,
+def test_another_version_of_the_problem_is_refused(
+    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
-    monkeypatch.setattr(creation, "TRAINING_VERSION", 99)
-    with pytest.raises(StudyError, match=r"its training version is \d+, this program's 99"):
-        create_study(database, tiny.definition(), digits_source, storage)
+    loaded = tiny.loaded(source=digits_source)
+    other = dataclasses.replace(loaded, traits=dataclasses.replace(loaded.traits, version=99))
+    with pytest.raises(StudyError, match=r"its problem's version is \d+, that of the problem here 99"):
+        create_study(database, other, storage)
+
+
+def test_a_setting_of_another_type_is_another_setting(database: Database, storage: TrialStorage) -> None:
+    grid = {"x": [1]}
+    create_study(database, tiny.anything(grid=grid, settings={"a": 1, "b": {"c": 1, "d": 2}}), storage)
+    for other, message in (
+        ({"a": 1.0, "b": {"c": 1, "d": 2}}, "settings.a is 1 there and 1.0 here"),
+        (
+            {"a": 1, "b": {"c": True, "d": 2}},
+            "settings.b is {'c': 1, 'd': 2} there and {'c': True, 'd': 2} here",
+        ),
+    ):
+        with pytest.raises(StudyError, match=message):
+            create_study(database, tiny.anything(grid=grid, settings=other), storage)
+    again = create_study(
+        database, tiny.anything(grid=grid, settings={"b": {"d": 2, "c": 1}, "a": 1}), storage
+    )
+    assert (again.created, again.inserted) == (False, 0)
+
+
+def test_a_metric_that_is_better_the_other_way_round_is_refused(
+    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
+) -> None:
+    turned = tiny.loaded(source=digits_source, metrics={"val_loss": {"maximise": True}})
+    with pytest.raises(StudyError, match="val_loss is minimised there"):
+        create_study(database, turned, storage)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +220,7 @@ def test_what_cannot_be_trained_leaves_nothing_behind(
     message: str,
 ) -> None:
     with pytest.raises(error, match=message):
-        create_study(database, tiny.definition(**changes), digits_source, storage)
+        create_study(database, tiny.loaded(source=digits_source, **changes), storage)
     assert list_studies(database) == []
     assert storage.get_all_studies() == []
 
@@ -204,10 +228,9 @@ def test_what_cannot_be_trained_leaves_nothing_behind(
 def test_more_pairs_than_images_leave_nothing_behind(
     database: Database, storage: TrialStorage, mnist_source: Source
 ) -> None:
-    with pytest.raises(DataError, match="lower sample_size"):
-        create_study(database, tiny.definition(sample_size=40_000), mnist_source, storage)
-    with pytest.raises(DataError, match="lower test_pairs"):
-        create_study(database, tiny.definition(evaluation={"test_pairs": 6_000}), mnist_source, storage)
+    for changes, message in (({"sample_size": 40_000}, "sample_size"), ({"test_pairs": 6_000}, "test_pairs")):
+        with pytest.raises(ProblemError, match=f"^study tiny: .*lower {message}"):
+            create_study(database, tiny.loaded(source=mnist_source, **changes), storage)
     assert list_studies(database) == []
     assert storage.get_all_studies() == []
 
@@ -222,6 +245,72 @@ def test_the_paper_s_configuration_comes_first_and_the_others_in_an_order_of_the
     assert layout_order(tiny.definition(paper=tiny.PAPER, seed=8)) != order
 
 
+ONE = {"kernel": ["rbf"], "gamma": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "added"),
+    [
+        (ONE, [ONE, {"kernel": ["linear"]}], 1),
+        ([ONE, {"kernel": ["linear"]}], [{"kernel": ["linear"]}, ONE | {"gamma": [1, 2, 3]}], 1),
+        ([ONE, {"kernel": ["rbf"], "gamma": [3]}], ONE | {"gamma": [1, 2, 3]}, 0),
+        (ONE, ONE | {"gamma": [1, 1.0, True, 2]}, 2),
+        (ONE, [ONE, {"gamma": [2, "2"], "kernel": ["rbf"]}], 1),
+    ],
+)
+def test_a_union_of_grids_grows_by_its_new_points(
+    database: Database, storage: TrialStorage, make_worker, before: object, after: object, added: int
+) -> None:
+    small, larger = tiny.anything(grid=before), tiny.anything(grid=after)
+
+    def answer(_: Configuration) -> Outcome:
+        return tiny.outcome_of(*[[[0.5, 0.25]] * 2] * 3)
+
+    study = create_study(database, small, storage).study
+    make_worker(tiny.Answering(answer), study).run()
+    made = create_study(database, larger, storage)
+    assert (made.inserted, made.study.definition) == (added, larger.definition)
+    assert make_worker(tiny.Answering(answer), made.study).run() == Tally(finished=added)
+    storage.remove_session()
+    points = {point.key: point for point in larger.definition.grid.configurations()}
+    trials = storage.get_all_trials(made.study.optuna_study_id)
+    assert {trial.user_attrs["configuration"] for trial in trials} == set(points)
+    space = Space(made.study.choices)
+    for trial in trials:
+        assert Configuration(space.values(trial.params)) == points[trial.user_attrs["configuration"]]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ([ONE, {"kernel": ["linear"]}], ONE, r"grid.kernel no longer has linear \(a grid only grows\)"),
+        (
+            [ONE, {"kernel": ["rbf"]}],
+            ONE,
+            r"grid no longer has 1 points, for example kernel rbf \(a grid only",
+        ),
+        (
+            {"kernel": ["rbf", "linear"], "gamma": [1, 2]},
+            [ONE, {"kernel": ["linear"], "gamma": [1]}],
+            "grid no longer has 1 points, for example kernel linear, gamma 2",
+        ),
+        (
+            ONE,
+            [{"kernel": ["rbf"]}, {"gamma": [1, 2]}],
+            "grid no longer has 2 points, for example kernel rbf, gamma",
+        ),
+        (ONE, ONE | {"gamma": [1.0, 2]}, "grid.gamma no longer has 1"),
+    ],
+)
+def test_a_union_of_grids_that_lost_a_point_is_refused(
+    database: Database, storage: TrialStorage, before: object, after: object, message: str
+) -> None:
+    study = create_study(database, tiny.anything(grid=before), storage).study
+    with pytest.raises(StudyError, match=f"^study tiny in the database differs: {message}"):
+        create_study(database, tiny.anything(grid=after), storage)
+    assert get_study(database, "tiny") == study
+
+
 @pytest.mark.parametrize("sampler", ["grid", "random"])
 def test_a_grid_may_grow_while_a_worker_is_at_work(
     database: Database, storage: TrialStorage, make_study, make_worker, digits_source: Source, sampler: str
@@ -230,7 +319,7 @@ def test_a_grid_may_grow_while_a_worker_is_at_work(
     worker = make_worker(tiny.Answering(), make_study(sampler=sampler))
     worker.run(max_trials=2)
     larger = tiny.definition(sampler=sampler, grid=GRID | {"learning_rate": [1e-4, 1e-3, 1e-2]})
-    assert create_study(database, larger, digits_source, storage).laid_out == 4
+    assert create_study(database, tiny.loaded(larger, digits_source), storage).inserted == 4
     assert worker.run() == Tally(finished=12)
     trials = storage.get_all_trials(worker.study.optuna_study_id)
     assert len({repr(trial.distributions["learning_rate"]) for trial in trials}) == 1

@@ -14,7 +14,8 @@ from sqlalchemy import text
 from pairsearch.search.database.column_types import Checked
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import metadata
-from pairsearch.search.errors import DamagedError
+from pairsearch.search.errors import DamagedError, StudyError
+from pairsearch.search.ledger.studies import StoredStudy, get_study, list_studies
 
 READERS = (
     ("status", "tiny"), ("best", "tiny"), ("report", "tiny"), ("export", "tiny"), ("studies",),
@@ -72,18 +73,21 @@ def read_all(folder: Path, *, named: str) -> int:
     [
         ("configurations", "value", "high", "number", "state = 'finished'"),
         ("configurations", "seconds", b"\x00\xff", "number", "state = 'finished'"),
-        ("configurations", "val_loss", float("inf"), "number", "state = 'finished'"),
+        ("configurations", "figures", '{"val_loss": "low"}', "JSON object of numbers", "state = 'finished'"),
         ("configurations", "params", "fast", "JSON object", "state = 'pending'"),
         ("configurations", "params", '{"batch_size": 11}', "parameters of its key", "state = 'pending'"),
         ("configurations", "finished_at", "noon", "number", "state = 'finished'"),
         ("configurations", "state", "asleep", "known state", "state = 'pending'"),
         ("configurations", "key", b"\xff", "text", "state = 'finished'"),
         ("configurations", "provenance", "{", "JSON object", "state = 'finished'"),
-        ("folds", "val_loss", "low", "number", "fold = 1"),
-        ("curves", "val_error", "none", "number", "epoch = 2"),
-        ("rounds", "test_error", "few", "number", "round = 1"),
-        ("rounds", "round", "first", "whole number", "round = 1"),
-        ("round_curves", "test_error", "few", "number", "epoch = 1"),
+        ("runs", "figures", '{"val_loss": NaN}', "JSON object of numbers", "kind = 'fold' and run = 1"),
+        ("runs", "figures", "few", "JSON object of numbers", "kind = 'round' and run = 1"),
+        ("runs", "facts", "[]", "JSON object", "kind = 'round' and run = 1"),
+        ("runs", "run", "first", "whole number", "kind = 'round' and run = 1"),
+        ("curves", "points", '[0.5, "none"]', "JSON array of numbers", "figure = 'val_error'"),
+        ("curves", "points", "0.5", "JSON array of numbers", "figure = 'test_error'"),
+        ("curves", "points", "[0.5]", "array of 2 numbers", "figure = 'val_loss'"),
+        ("runs", "epochs", 9, "array of 9 numbers", "kind = 'fold' and run = 0"),
         ("studies", "created_at", "once", "number", "id = 1"),
     ],
 )
@@ -91,6 +95,8 @@ def test_a_wrong_value_is_one_line_for_all_readers(
     folder: Path, table: str, column: str, value: object, wanted: str, where: str
 ) -> None:
     change(folder, f"update pairsearch_{table} set {column} = ? where {where}", value)  # noqa: S608 - as above
+    if wanted.startswith("array"):
+        table, column = "curves", "points"
     named = f"of table pairsearch_{table} has no {wanted} as its {column}, but "
     assert read_all(folder, named=named) > 0
 
@@ -100,8 +106,8 @@ def test_a_wrong_value_is_one_line_for_all_readers(
     [
         ("configurations set value = null where state = 'finished'", "has no number as its value"),
         ("configurations set seconds = null where state = 'finished'", "has no number as its seconds"),
-        ("rounds set test_error = null where round = 0", "has no number as its test_error"),
-        ("folds set fold = 99 where fold = 1", "has no number below 2 as its fold, but 99"),
+        ("runs set seconds = null where kind = 'round'", "has no value of a round as its seconds"),
+        ("runs set run = 99 where kind = 'fold' and run = 1", "has no number below 2 as its run, but 99"),
     ],
 )
 def test_a_figure_that_must_be_there_is_one_line(folder: Path, statement: str, named: str) -> None:
@@ -114,8 +120,12 @@ def test_the_row_is_named(folder: Path) -> None:
     complaint = programs.run(folder, "best", "tiny").complaint
     assert "row id=1, key='batch_size=10 learning_rate=" in complaint
     change(folder, "update pairsearch_configurations set value = 0.5 where state = 'finished'")
-    change(folder, "update pairsearch_folds set val_loss = 'high' where fold = 1")
-    assert "row configuration_id=1, fold=1 of table" in programs.run(folder, "best", "tiny").complaint
+    change(folder, "update pairsearch_runs set figures = 'high' where id = 2")
+    assert "row id=2, key='batch_size=10 learning_rate=" in programs.run(folder, "best", "tiny").complaint
+    change(folder, "update pairsearch_runs set figures = '{}' where id = 2")
+    change(folder, "update pairsearch_curves set points = 'high' where run_id = 2 and figure = 'val_loss'")
+    complaint = programs.run(folder, "export", "tiny").complaint
+    assert "row run_id=2, figure='val_loss' of table pairsearch_curves" in complaint
 
 
 def test_bytes_that_are_no_text_are_one_line(folder: Path) -> None:
@@ -123,11 +133,66 @@ def test_bytes_that_are_no_text_are_one_line(folder: Path) -> None:
     assert read_all(folder, named="is damaged") > 0
 
 
-def test_a_result_that_is_to_be_restored_and_has_lost_its_curves_is_one_line(folder: Path) -> None:
-    change(folder, "delete from pairsearch_curves where epoch = 1")
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (
+            "delete from pairsearch_curves",
+            "of table pairsearch_curves has no curve of each run as its points",
+        ),
+        (
+            "delete from pairsearch_runs where run = 0",
+            "of table pairsearch_runs has no row for each fold as its run",
+        ),
+        (
+            "update pairsearch_curves set points = '[0.5, 0.5, 0.5]'",
+            "of table pairsearch_curves has no array of 2 numbers as its points, but '[0.5, 0.5, 0.5]'",
+        ),
+    ],
+)
+def test_a_result_that_is_to_be_restored_and_is_not_whole_is_one_line(
+    folder: Path, damage: str, named: str
+) -> None:
+    change(folder, damage)
     change(folder, "delete from trials")
-    complaint = programs.run(folder, "create", "tiny.toml").complaint
-    assert "of table pairsearch_curves has no point for each fold and epoch" in complaint
+    assert named in programs.run(folder, "create", "tiny.toml").complaint
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "{",
+        "[]",
+        "null",
+        "3",
+        "{}",
+        '{"version": 1, "fingerprint": "", "metrics": {}, "validated": [], "evaluated": []}',
+        '{"version": 1, "fingerprint": "", "metrics": {"val_loss": 3}, "validated": [], "evaluated": []}',
+        '{"version": 1, "fingerprint": "", "metrics": {"val_loss": {"best": true}}, "validated": [], "evaluated": []}',
+        '{"version": 1, "fingerprint": "", "metrics": {"val_loss": {}}, "validated": ["x"], "evaluated": []}',
+        '{"version": 1, "fingerprint": "", "metrics": {"val_loss": {}}, "validated": [], "evaluated": ["x"]}',
+        '{"version": 1, "fingerprint": "", "metrics": {"x": {}}, "validated": [], "evaluated": []}',
+        '{"version": 1, "fingerprint": "", "metrics": {"val_loss": {}}, "validated": [], "evaluated": [], "more": 1}',
+        "[" * 100_000,
+    ],
+    ids=lambda text: text[:110],
+)
+def test_what_a_study_s_problem_said_is_one_line_where_it_is_damaged(
+    database: Database, study: StoredStudy, damaged: str
+) -> None:
+    with database.write() as connection:
+        connection.execute(text("update pairsearch_studies set problem = :text"), {"text": damaged})
+    said = f"study {study.name} in the database is damaged \\(.*\\): restore it or use another database"
+    with pytest.raises(StudyError, match=f"^{said}$"):
+        get_study(database, study.name)
+    with pytest.raises(StudyError, match=f"^{said}$"):
+        list_studies(database)
+
+
+def test_a_damaged_study_is_one_line_for_all_readers(folder: Path) -> None:
+    change(folder, "update pairsearch_studies set problem = '{'")
+    assert read_all(folder, named="study tiny in the database is damaged (JSONDecodeError)") == len(READERS)
 
 
 def test_not_a_number_in_postgresql_is_refused_too(

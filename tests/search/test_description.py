@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import optuna
 import pytest
 import tiny
@@ -12,8 +14,10 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.description import PIECE_LENGTH, describe_study, escaped, note, stored_note
 from pairsearch.search.setup.creation import create_study
+from pairsearch.studies.problem import Metric, Traits
 
 GRID = tiny.RAW["grid"]
+TRAITS = Traits(version=1, fingerprint="ab" * 32, metrics={"val_loss": Metric()})
 
 
 def shown(storage: RDBStorage, study: StoredStudy) -> str:
@@ -27,11 +31,15 @@ def test_a_new_study_has_a_note_that_the_dashboard_shows(
     storage: RDBStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     text = shown(storage, study)
-    assert text == note(study.definition, ("digits", digits_source.fingerprint))
+    assert text == note(study.definition, study.traits)
     for part in (
         "# tiny",
         "learning\\_rate | 0.0001, 0.001",
-        digits_source.fingerprint[:12],
+        f"| data | digits {digits_source.fingerprint[:12]} |",
+        "| problem | pairs |",
+        "| protocol | 2 folds, 2 epochs |",
+        "architecture b1",
+        "validation loss",
         "lower is better",
     ):
         assert part in text
@@ -42,12 +50,13 @@ def test_a_larger_grid_brings_the_note_up_to_date_unless_a_person_has_changed_it
     database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     dashboard = pytest.importorskip("optuna_dashboard")
-    create_study(database, tiny.definition(grid=GRID | {"batch_size": [5, 10, 25]}), digits_source, storage)
+    create_study(
+        database, tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [5, 10, 25]}), storage
+    )
     assert "| 5, 10, 25 |" in shown(storage, study)
     dashboard.save_note(optuna.load_study(study_name="tiny", storage=storage), "mine")
-    create_study(
-        database, tiny.definition(grid=GRID | {"batch_size": [1, 5, 10, 25]}), digits_source, storage
-    )
+    larger = tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [1, 5, 10, 25]})
+    create_study(database, larger, storage)
     assert shown(storage, study) == "mine"
 
 
@@ -58,8 +67,8 @@ def test_a_note_of_several_pieces_and_a_shorter_one_after_it_read_whole(
     for count in (900, 3):
         values = [index / 1000 for index in range(count)]
         definition = tiny.definition(grid=GRID | {"weight_decay": values})
-        describe_study(storage, study.optuna_study_id, definition, ("digits", "ab" * 32))
-        assert shown(storage, study) == note(definition, ("digits", "ab" * 32))
+        describe_study(storage, study.optuna_study_id, definition, study.traits)
+        assert shown(storage, study) == note(definition, study.traits)
         assert (len(shown(storage, study)) > 2 * PIECE_LENGTH) == (count == 900)
 
 
@@ -76,4 +85,29 @@ def test_a_note_of_several_pieces_and_a_shorter_one_after_it_read_whole(
 )
 def test_what_an_author_wrote_is_shown_as_it_is(title: str, expected: str) -> None:
     assert escaped(title) == expected
-    assert expected in note(tiny.definition(title=title), ("digits", "ab" * 32))
+    assert expected in note(tiny.definition(title=title), TRAITS)
+
+
+def test_names_texts_and_settings_of_an_author_are_shown_as_they_are() -> None:
+    definition = tiny.definition(
+        grid=[{"a_b": ["<i>", "www.evil.example"]}, {"c": [0.5, True]}],
+        settings={"x": "<b>|"},
+        problem="<p>:q",
+    )
+    text = note(definition, TRAITS)
+    for part in (
+        "| a\\_b | \\<i\\>, ` www.evil.example ` |",
+        "| c | 0.5, True |",
+        "| settings | x \\<b\\>\\| |",
+        "| problem | \\<p\\>\\:q |",
+    ):
+        assert part in text
+    assert "<" not in text.partition("## Trials")[0].replace("\\<", "")
+
+
+def test_the_note_says_which_way_the_metric_is_better_and_what_the_steps_are() -> None:
+    metrics = {"val_loss": Metric("val*loss", percent=True, maximise=True)}
+    text = note(tiny.definition(), dataclasses.replace(TRAITS, metrics=metrics, together=False))
+    assert "val\\*loss (a fraction)" in text
+    assert "higher is better" in text
+    assert "the figures of the folds, one by one" in text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tiny
 
-from pairsearch.data.sources import Source
+from pairsearch.data.pairs import PairSet
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import StudyError
 from pairsearch.search.evaluation.evaluating import configurations_to_evaluate
@@ -16,100 +17,115 @@ from pairsearch.search.evaluation.rounds import Request, evaluate, missing_round
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.evaluations import read_evaluation
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.jobs import round_pairs
+from pairsearch.studies.loading import Loaded
+from pairsearch.studies.pairs.problem import Pairs
+from pairsearch.studies.problem import Run
 
 SOME = tiny.point(batch_size=10, learning_rate=1e-3, weight_decay=0.0)
 OTHER = tiny.point(batch_size=25, learning_rate=1e-3, weight_decay=0.0)
-FIGURES = "round, train_loss, train_error, test_loss, test_error"
+ROUNDS = "where kind = 'round' order by study_id, run"
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    """The tiny study's problem."""
+    return tiny.loaded()
 
 
 def train(
-    database: Database, study: StoredStudy, source: Source, rounds: int, configuration: Configuration = SOME
+    database: Database, study: StoredStudy, loaded: Loaded, rounds: int, configuration: Configuration = SOME
 ) -> int:
     missing = missing_rounds(database, study, configuration, rounds)
-    return evaluate(database, study, source, Request(configuration, missing), worker="ann") if missing else 0
+    request = Request(configuration, missing, rounds)
+    return evaluate(database, study, loaded, request, worker="ann") if missing else 0
 
 
 def test_finished_rounds_are_kept_and_only_the_missing_ones_trained(
-    database: Database, study: StoredStudy, digits_source: Source
+    database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
-    assert train(database, study, digits_source, 2) == 2
-    before = tiny.rows(database, "rounds", rest="order by id")
+    assert train(database, study, loaded, 2) == 2
+    before = tiny.rows(database, "runs", rest=ROUNDS)
     assert missing_rounds(database, study, SOME, 4) == (2, 3)
-    assert train(database, study, digits_source, 4) == 2
-    assert tiny.rows(database, "rounds", rest="order by id")[:2] == before
-    assert train(database, study, digits_source, 4) == 0
-    assert tiny.rows(database, "rounds", "round", "order by id") == [(0,), (1,), (2,), (3,)]
+    assert train(database, study, loaded, 4) == 2
+    assert tiny.rows(database, "runs", rest=ROUNDS)[:2] == before
+    assert train(database, study, loaded, 4) == 0
+    assert tiny.rows(database, "runs", "run", ROUNDS) == [(0,), (1,), (2,), (3,)]
 
 
 def test_a_round_gives_the_same_figures_whatever_is_trained_beside_it(
-    database: Database, study: StoredStudy, make_study, digits_source: Source
+    database: Database, study: StoredStudy, make_study, loaded: Loaded
 ) -> None:
-    train(database, study, digits_source, 3)
+    train(database, study, loaded, 3)
     other = make_study(name="other")
     for index in (2, 0, 1):
-        evaluate(database, other, digits_source, Request(SOME, (index,)), worker="bob", threads=2)
+        evaluate(database, other, loaded, Request(SOME, (index,), 3), worker="bob", threads=2)
     first, second = (
-        tiny.rows(database, "rounds", FIGURES, f"where study_id = {study_id} order by round")
+        tiny.rows(database, "runs", "run, figures", f"where study_id = {study_id} order by run")
         for study_id in (study.id, other.id)
     )
+    assert len(first) == 3
     assert first == second
 
 
 def test_two_evaluations_at_once_store_each_round_once(
-    database: Database, study: StoredStudy, digits_source: Source
+    database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
-    request = Request(SOME, (0, 1))
+    request = Request(SOME, (0, 1), 2)
     with ThreadPoolExecutor(2) as pool:
-        stored = list(
-            pool.map(lambda name: evaluate(database, study, digits_source, request, worker=name), "ab")
-        )
+        stored = list(pool.map(lambda name: evaluate(database, study, loaded, request, worker=name), "ab"))
     assert sum(stored) == 2
-    assert tiny.rows(database, "rounds", "round", "order by round") == [(0,), (1,)]
-    assert len(tiny.rows(database, "round_curves")) == 2 * 2
+    assert tiny.rows(database, "runs", "run", ROUNDS) == [(0,), (1,)]
+    assert len(tiny.rows(database, "curves")) == 2 * len(
+        loaded.traits.metrics.keys() - {"val_loss", "val_error"}
+    )
 
 
-def test_rounds_draw_fresh_pairs_that_no_configuration_changes(
-    study: StoredStudy, digits_source: Source
-) -> None:
-    train_set, test_set = round_pairs(study.definition, digits_source, 0)
-    again, _ = round_pairs(study.definition, digits_source, 0)
-    other, _ = round_pairs(study.definition, digits_source, 1)
+def test_rounds_draw_fresh_pairs(loaded: Loaded) -> None:
+    def pairs_of(index: int) -> tuple[PairSet, PairSet]:
+        problem = loaded.problem
+        assert isinstance(problem, Pairs)
+        return problem.round_pairs(Run("round", index, 2, 2, seed=7))
+
+    train_set, test_set = pairs_of(0)
+    again, _ = pairs_of(0)
+    other, _ = pairs_of(1)
     assert again.indices.equal(train_set.indices)
     assert not other.indices.equal(train_set.indices)
     assert (len(train_set), len(test_set)) == (20, 20)
 
 
 def test_an_evaluation_that_was_stopped_stores_nothing(
-    database: Database, study: StoredStudy, digits_source: Source
+    database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
-    request = Request(SOME, (0, 1))
-    stored = evaluate(database, study, digits_source, request, worker="ann", on_epoch=lambda _: False)
+    request = Request(SOME, (0, 1), 2)
+    stored = evaluate(database, study, loaded, request, worker="ann", on_epoch=lambda _: False)
     assert stored == 0
-    assert tiny.rows(database, "rounds") == []
+    assert tiny.rows(database, "runs") == []
     assert missing_rounds(database, study, SOME, 2) == (0, 1)
 
 
 def test_mean_and_sample_deviation_are_over_rounds(
-    database: Database, study: StoredStudy, digits_source: Source
+    database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
-    train(database, study, digits_source, 3)
-    errors = [error for (error,) in tiny.rows(database, "rounds", "test_error", "order by round")]
+    train(database, study, loaded, 3)
+    errors = [
+        json.loads(figures)["test_error"] for (figures,) in tiny.rows(database, "runs", "figures", ROUNDS)
+    ]
     found = read_evaluation(database, study, SOME)
-    assert found.rounds == 3
-    assert found.test_error is not None
-    assert found.test_error.mean == pytest.approx(statistics.fmean(errors))
-    assert found.test_error.std == pytest.approx(statistics.stdev(errors))
-    assert read_evaluation(database, study, OTHER).test_error is None
+    assert (found.rounds, list(found.figures)) == (3, ["train_error", "test_error"])
+    assert found.figures["test_error"].mean == pytest.approx(statistics.fmean(errors))
+    assert found.figures["test_error"].std == pytest.approx(statistics.stdev(errors))
+    assert found.facts == {"parameters": "48,730"}
+    assert read_evaluation(database, study, OTHER).figures == {}
 
 
 def test_a_diverged_round_is_a_result_without_figures(
-    database: Database, study: StoredStudy, digits_source: Source
+    database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
     wild = tiny.point(batch_size=1, learning_rate=1e30, weight_decay=0.0)
-    assert train(database, study, digits_source, 2, wild) == 2
+    assert train(database, study, loaded, 2, wild) == 2
     found = read_evaluation(database, study, wild)
-    assert (found.rounds, found.diverged, found.test_error) == (2, 2, None)
+    assert (found.rounds, found.diverged, found.figures) == (2, 2, {})
     assert missing_rounds(database, study, wild, 2) == ()
 
 

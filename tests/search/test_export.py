@@ -19,11 +19,14 @@ from pyarrow import csv, parquet
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import InputError, WorkError
-from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.export import CHUNK, TYPES, WRITERS, export, schema, statement
-from pairsearch.search.results.export_columns import CONFIGURATIONS, CURVES, PARAMETERS, TABLES, of_study
+from pairsearch.search.results.export import CHUNK, TYPES, WRITERS, export, read_table, schema
+from pairsearch.search.results.export_columns import CONFIGURATIONS, CURVES, TABLES, of_study
+from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.problem import Traits
 
 # Where the kind of database makes no difference.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -56,12 +59,10 @@ def answer(configuration: Configuration) -> Outcome:
     if configuration == DIVERGED:
         return tiny.diverged(configuration)
     if configuration == FAILED:
-        raise RuntimeError('it said "no,\nnever"')
+        raise RuntimeError("no room")
     random = np.random.default_rng(list(configuration.key.encode()))
-    curves = {name: random.random((2, 2)) ** 99 for name in ("train_loss", "val_loss", "val_error")}
-    return dataclasses.replace(
-        tiny.outcome(configuration), value=math.pi * curves["val_loss"][0, 0], **curves
-    )
+    curves = [(random.random((2, 2)) ** 99).tolist() for _ in range(3)]
+    return tiny.outcome_of(*curves, value=math.pi * curves[1][0][0], provenance={"host": "here"})
 
 
 @pytest.fixture
@@ -72,18 +73,40 @@ def searched(database: Database, study: StoredStudy, make_worker: Any) -> Stored
         connection.exec_driver_sql(
             f"update pairsearch_configurations set state = 'pending' where \"key\" = '{PENDING.key}'"  # noqa: S608
         )
+        connection.exec_driver_sql(
+            "update pairsearch_configurations set reason = 'it said \"no,\nnever\"' where state = 'failed'"
+        )
     return study
 
 
 def stored(database: Database, study: StoredStudy, table: Any) -> Rows:
-    with database.read() as connection:
-        rows = [dict(row._mapping) for row in connection.execute(statement(table, study))]
-    names = [field.name for field in schema(table, study)]
+    """What the database holds, read without the program's own export."""
+    plain = ("state", "value", "seconds", "errors", "claims", "started_at", "finished_at", "worker", "reason")
     found = []
-    for row in rows:
-        whole = row | json.loads(row.pop(PARAMETERS.name, "{}"))
-        found.append({name: whole[name] for name in names})
-    return found
+    if table is CONFIGURATIONS:
+        columns = ", ".join(("key", "rank", "params", "figures", "provenance", *plain))
+        for key, rank, params, figures, provenance, *rest in tiny.rows(
+            database, "configurations", columns, "order by rank"
+        ):
+            row = {"study": study.name, "configuration": key, "position": rank, "provenance": provenance}
+            means = dict.fromkeys(("train_loss", "val_loss", "val_error")) | json.loads(figures or "{}")
+            found.append(row | json.loads(params) | means | dict(zip(plain, rest, strict=True)))
+    else:
+        points: dict[tuple[str, int, int], dict[str, Any]] = {}
+        for key, run, figure, text in tiny.rows(
+            database,
+            "curves",
+            "c.key, r.run, p.figure, p.points",
+            "p join pairsearch_runs r on r.id = p.run_id join pairsearch_configurations c "
+            "on c.study_id = r.study_id and c.key = r.key order by c.rank, r.run",
+        ):
+            for epoch, point in enumerate(json.loads(text), start=1):
+                points.setdefault((key, run, epoch), {})[figure] = point
+        found = [
+            {"study": study.name, "configuration": key, "fold": run, "epoch": epoch} | figures
+            for (key, run, epoch), figures in points.items()
+        ]
+    return [{name: row[name] for name in schema(table, study).names} for row in found]
 
 
 def bits(rows: Rows) -> list[list[object]]:
@@ -102,7 +125,7 @@ def test_every_format_gives_back_what_the_database_holds_bit_for_bit_and_always_
         for table, file in zip(TABLES, written, strict=True):
             assert file.path == tmp_path / f"tiny-{table.name}.{kind}"
             found, expected = (
-                READERS[kind](file.path, of_study(table, searched.choices)),
+                READERS[kind](file.path, of_study(table, searched.choices, searched.traits.of_folds)),
                 stored(database, searched, table),
             )
             assert [list(row) for row in found] == [schema(table, searched).names] * len(expected), kind
@@ -122,7 +145,7 @@ def test_a_row_for_each_configuration_in_any_state_and_for_each_point_of_its_cur
     assert set(by_key) == {c.key for c in searched.definition.grid.configurations()}
     assert (by_key[DIVERGED.key]["state"], by_key[DIVERGED.key]["value"]) == (State.DIVERGED, None)
     assert by_key[FAILED.key]["state"] == State.FAILED
-    assert "never" in by_key[FAILED.key]["reason"]
+    assert by_key[FAILED.key]["reason"] == 'it said "no,\nnever"'
     assert by_key[PENDING.key]["state"] == State.PENDING
     points = READERS["json"](tmp_path / "tiny-curves.json", CURVES)
     order = [row["configuration"] for row in configurations if row["configuration"] != FAILED.key]
@@ -144,8 +167,58 @@ def test_parquet_columns_carry_their_units_and_the_file_its_study(
     assert found.field("val_loss").metadata[b"unit"] == b"nats"
     assert found.field("val_loss").type == pa.float64()
     assert json.loads(found.metadata[b"definition"])["name"] == "tiny"
-    assert searched.source_fingerprint in found.metadata[b"data"].decode()
+    assert Traits.from_json(json.loads(found.metadata[b"problem"])) == searched.traits
     assert found.equals(schema(CURVES, searched), check_metadata=False)
+
+
+@ON_SQLITE
+def test_parameters_that_a_point_lacks_are_missing_and_types_that_a_column_mixes_are_json(
+    database: Database, storage: Any, make_worker: Any, tmp_path: Path
+) -> None:
+    grid = [
+        {"kernel": ["rbf"], "gamma": [0.5, 2], "value": [1, 1.0, True, "1"]},
+        {"kernel": ["linear"], "on": [True]},
+    ]
+    study = create_study(database, tiny.anything(grid=grid), storage).study
+    make_worker(tiny.Answering(lambda _: tiny.outcome_of(*[[[0.5, 0.25]] * 2] * 3)), study).run()
+    for kind in WRITERS:
+        export(database, study, kind, tmp_path)
+        described = of_study(CONFIGURATIONS, study.choices, study.traits.of_folds)
+        rows = READERS[kind](tmp_path / f"tiny-configurations.{kind}", described)
+        names = ("kernel", "gamma", "param:value", "on")
+        found = {row["configuration"]: tuple(row[name] for name in names) for row in rows}
+        assert found == {
+            **{
+                f"gamma={gamma} kernel='rbf' value={value!r}": ("rbf", float(gamma), json.dumps(value), None)
+                for gamma in (0.5, 2)
+                for value in (1, 1.0, True, "1")
+            },
+            "kernel='linear' on=True": ("linear", None, None, True),
+        }, kind
+        assert {row["value"] for row in rows} == {0.25}
+    assert read_table(database, study, CURVES).num_rows == 9 * 2 * 2
+
+
+@ON_SQLITE
+def test_a_figure_that_was_not_reported_in_an_epoch_is_missing(database: Database, storage: Any) -> None:
+    study = create_study(database, tiny.anything(grid={"x": [1]}), storage).study
+    folds = (
+        RunResult(0, {"val_loss": [0.5, 0.25], "train_loss": [math.nan, 1.0]}),
+        RunResult(1, {"val_loss": [0.5]}),
+    )
+    whole = tiny.outcome_of(*[[[0.5, 0.25]] * 2] * 3)
+    ledger = Ledger(database, study.id)
+    claim = ledger.claim("ann")
+    assert claim is not None
+    assert ledger.finish(claim, dataclasses.replace(whole, folds=folds))
+    rows = read_table(database, study, CURVES).to_pylist()
+    assert [
+        tuple(row[name] for name in ("fold", "epoch", "train_loss", "val_loss", "val_error")) for row in rows
+    ] == [
+        (0, 1, None, 0.5, None),
+        (0, 2, 1.0, 0.25, None),
+        (1, 1, None, 0.5, None),
+    ]
 
 
 @ON_SQLITE

@@ -23,9 +23,10 @@ from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.search.errors import StudyError
 from pairsearch.search.ledger.studies import find_study, list_studies
 
-PACKAGES = ("data", "models", "studies", "search")
+PACKAGES = ("data", "jit", "models", "studies", "search")
 ESCAPES = "\x1b[31m\x1b]0;title\x07\x9b1m\u202e\r[bold red]:boom:[/] {0} %s"
 DIGITS = ("--data", "digits")
+TRAITS = tiny.loaded().traits.to_json()
 
 # One test process makes the study that they share.
 pytestmark = pytest.mark.xdist_group("hostile input")
@@ -135,7 +136,13 @@ def test_a_study_of_a_name_that_we_do_not_give_is_refused_wherever_it_is_listed(
         ("choices", "[1]"),
         ("choices", '{"batch_size": 1}'),
         ("choices", ESCAPES),
-        ("training_version", "one"),
+        ("problem", ESCAPES),
+        ("problem", "[]"),
+        ("problem", json.dumps(TRAITS | {"version": "one"})),
+        ("problem", json.dumps(TRAITS | {"fingerprint": 1})),
+        ("problem", json.dumps(TRAITS | {"metrics": {}})),
+        ("problem", json.dumps(TRAITS | {"metrics": {"val_loss": {"label": 1}}})),
+        ("problem", json.dumps(TRAITS | {"remember": {"data": []}})),
     ],
 )
 def test_a_damaged_study_is_refused_in_one_line(folder: Path, column: str, value: str) -> None:
@@ -153,19 +160,29 @@ def test_a_key_that_is_not_that_of_its_parameters_is_refused_harmlessly(folder: 
     assert "has no parameters of its key as its params" in complaint
 
 
-@pytest.mark.parametrize("column", ["value", "val_error", "seconds"])
-def test_a_figure_that_is_no_number_is_refused_in_one_line(folder: Path, column: str) -> None:
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("value", ESCAPES, "number"),
+        ("seconds", ESCAPES, "number"),
+        ("figures", ESCAPES, "JSON object of numbers"),
+        ("figures", json.dumps({"val_error": ESCAPES}), "JSON object of numbers"),
+    ],
+)
+def test_a_figure_that_is_no_number_is_refused_in_one_line(
+    folder: Path, column: str, value: str, expected: str
+) -> None:
     change(
         folder,
-        "update pairsearch_configurations set state = 'finished', value = 0.5, val_loss = 0.5, val_error = 0.1, "
-        "seconds = 1, claim = null where rank = 1",
+        "update pairsearch_configurations set state = 'finished', value = 0.5, seconds = 1, claim = null, "
+        """figures = '{"val_loss": 0.5, "val_error": 0.1}' where rank = 1""",
     )
     assert programs.run(folder, "status", "tiny").code == 0
-    change(folder, f"update pairsearch_configurations set {column} = ? where rank = 1", ESCAPES)  # noqa: S608 - as above
+    change(folder, f"update pairsearch_configurations set {column} = ? where rank = 1", value)  # noqa: S608 - as above
     for command in (("status", "tiny"), ("studies",), ("best", "tiny")):
         complaint = programs.run(folder, *command).complaint
         assert complaint.isprintable()
-        assert f"has no number as its {column}" in complaint
+        assert f"has no {expected} as its {column}" in complaint
 
 
 NAMES = [
@@ -188,10 +205,14 @@ def test_a_hostile_name_is_a_parameter_and_no_sql(database: Database) -> None:
     with database.write() as connection:
         connection.execute(
             insert(study_rows).values(
-                name="x' or '1'='1", optuna_study_id=1, definition="{}", choices="{}", source_name="'",
-                source_fingerprint='"', training_version=1, created_at=0.0,
+                name="x' or '1'='1",
+                optuna_study_id=1,
+                definition="{}",
+                choices="{}",
+                problem="'\"",
+                created_at=0.0,
             )
-        )  # fmt: skip
+        )
     with pytest.raises(StudyError, match=re.escape(ascii("x' or '1'='1"))):
         list_studies(database)
 
@@ -236,7 +257,7 @@ def dangers(tree: ast.Module) -> list[str]:
 
 def test_no_package_unpickles_or_runs_what_it_reads() -> None:
     found = {file.name: found for file, tree in trees() if (found := dangers(tree))}
-    # Numba keeps compiled kernels as pickles, and loads them from trusted folders alone (`models.kernels.cachefolder`).
+    # Numba keeps compiled kernels as pickles, and loads them from trusted folders alone (`jit.cachefolder`).
     assert found == {"checkedcache.py": ["pickle"]}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.verdict.judging import judge
-from pairsearch.search.verdict.reading import StudyVerdict, fold_test_fraction, judge_study
+from pairsearch.search.verdict.reading import StudyVerdict, judge_study
 from pairsearch.search.verdict.sentences import verdict_json, verdict_lines
 from pairsearch.search.verdict.sign_flips import FloatArray
 from pairsearch.studies.configuration import Configuration
@@ -43,13 +42,13 @@ def decay_hurts(configuration: Configuration) -> FloatArray:
 def outcome(configuration: Configuration, losses: FloatArray, metric: str = "val_loss") -> Outcome:
     """A finished outcome with these last losses, and errors that are lower where a loss is higher."""
     errors = 0.5 - losses / 10
-    return dataclasses.replace(
-        tiny.outcome(configuration, folds=len(losses), epochs=1),
+    return tiny.outcome_of(
+        losses[:, None] / 3,
+        losses[:, None],
+        errors[:, None],
         value=float((losses if metric == "val_loss" else errors).mean()),
-        val_loss=losses[:, None],
-        val_error=errors[:, None],
-        diverged=(None,) * len(losses),
         seconds=configuration.params["batch_size"] + 1e4 * configuration.params["learning_rate"],
+        provenance={"host": "here"},
     )
 
 
@@ -83,8 +82,7 @@ def test_the_verdict_is_that_of_the_stored_figures(database: Database, make_stud
         np.array([decay_hurts(configuration) for configuration in ranked]),
         [configuration.key for configuration in ranked],
         np.array([outcome(c, decay_hurts(c)).seconds for c in ranked]),
-        protocol="resample",
-        test_fraction=5 / 15,
+        overlap=0.0,
         seed=study.definition.seed,
     )
     assert found.verdict is not None
@@ -102,25 +100,70 @@ def test_the_verdict_is_by_the_metric_and_either_winner_is_named(
     study = make_study(folds=FOLDS, metric="val_error")
     fill(database, study)
     found = judge_study(database, study)
-    assert found.winner_by_loss is not None
-    assert found.winner_by_error is not None
-    assert found.winner_by_loss.configuration.params["weight_decay"] == 0.0
-    assert found.winner_by_error.configuration.params["weight_decay"] == 0.1
-    assert keys(found)[0] == found.winner_by_error.configuration.key
-    assert found.winner_by_loss.val_loss == pytest.approx(
-        decay_hurts(found.winner_by_loss.configuration).mean()
+    by_loss, by_error = found.winners["val_loss"], found.winners["val_error"]
+    assert by_loss.configuration.params["weight_decay"] == 0.0
+    assert by_error.configuration.params["weight_decay"] == 0.1
+    assert keys(found)[0] == by_error.configuration.key
+    assert by_loss.figures["val_loss"] == pytest.approx(decay_hurts(by_loss.configuration).mean())
+    lines = verdict_lines(found)
+    [line] = [line for line in lines if line.startswith("By val_loss another is best")]
+    assert f"val_loss {by_loss.figures['val_loss']:.4f}" in line
+    assert f"val_error {100 * by_loss.figures['val_error']:.2f} %" in line
+    assert not [line for line in lines if line.startswith("By train_loss")], (
+        "nothing is chosen by training figures"
     )
-    [line] = [line for line in verdict_lines(found) if line.startswith("By val_loss another is best")]
-    assert f"val_loss {found.winner_by_loss.val_loss:.4f}" in line
+
+
+@pytest.mark.parametrize("folds", [FOLDS, 12])
+def test_the_verdict_of_a_maximised_metric_is_the_mirror_image_of_the_minimised_one(
+    database: Database, make_study: MakeStudy, folds: int
+) -> None:
+    def losses(configuration: Configuration) -> FloatArray:
+        return np.concatenate([decay_hurts(configuration), decay_hurts(configuration) ** 2])[:folds]
+
+    low = make_study(folds=folds)
+    high = make_study(name="high", folds=folds, metrics={"val_loss": {"maximise": True}})
+    fill(database, low, losses)
+    fill(database, high, lambda configuration: -losses(configuration))
+    one, other = judge_study(database, low), judge_study(database, high)
+    assert one.verdict is not None
+    assert other.verdict == one.verdict
+    assert other.configurations == one.configurations
+    assert other.value(one.verdict.candidates[0].mean) == -one.value(one.verdict.candidates[0].mean)
+    ranked = [[entry.configuration for entry in read_best(database, study, 8)] for study in (low, high)]
+    assert ranked[0] == ranked[1]
+    assert other.winners["val_loss"].configuration == one.winners["val_loss"].configuration == ranked[0][0]
+    told, turned = verdict_json(one), verdict_json(other)
+    assert told is not None
+    assert turned is not None
+    for place in ("members", "candidates"):
+        assert [entry["mean"] for entry in turned[place]] == [-entry["mean"] for entry in told[place]]
+    same = ("test", "alpha", "optimism", "winner", "cheapest", "considered", "excluded")
+    assert [turned[name] for name in same] == [told[name] for name in same]
+    assert [entry["difference"] for entry in turned["members"]] == [
+        entry["difference"] for entry in told["members"]
+    ]
+    line = next(line for line in verdict_lines(other) if "flattered" in line)
+    best, optimism = ranked_value(database, high), one.verdict.optimism
+    assert optimism is not None
+    assert f"on fresh folds about {best - optimism:.4f} instead of {best:.4f}." in line
+
+
+def ranked_value(database: Database, study: StoredStudy) -> float:
+    """The value of the best."""
+    return read_best(database, study, 1)[0].value
 
 
 def test_folds_of_one_sample_are_judged_as_overlapping(database: Database, make_study: MakeStudy) -> None:
     study = make_study(folds=FOLDS, protocol="kfold", validation_size=None)
-    assert fold_test_fraction(study.definition) == pytest.approx(1 / 5)
+    assert study.traits.overlap == pytest.approx(1 / 5)
     fill(database, study)
     found = judge_study(database, study)
     assert found.verdict is not None
     assert found.verdict.test.startswith("corrected resampled t (Nadeau & Bengio 2003)")
+    told = verdict_json(found)
+    assert told is not None
+    assert told["overlap"] == found.overlap == study.traits.overlap
 
 
 def test_what_has_no_result_is_counted_and_not_judged(database: Database, make_study: MakeStudy) -> None:
@@ -144,7 +187,7 @@ def test_what_has_no_result_is_counted_and_not_judged(database: Database, make_s
 
 
 @pytest.mark.parametrize(
-    "damage", ["delete from pairsearch_folds", "update pairsearch_folds set val_loss = null"]
+    "damage", ["delete from pairsearch_runs", "update pairsearch_runs set figures = '{}'"]
 )
 def test_a_finished_configuration_that_lacks_a_fold_is_left_out(
     database: Database, make_study: MakeStudy, damage: str
@@ -152,11 +195,12 @@ def test_a_finished_configuration_that_lacks_a_fold_is_left_out(
     study = make_study(folds=FOLDS)
     fill(database, study)
     [(best,)] = tiny.rows(database, "configurations", "id", "order by value limit 1")
-    change(database, f"{damage} where fold = 3 and configuration_id = {best}")
+    mine = f"key = (select key from pairsearch_configurations where id = {best})"  # noqa: S608 - as above
+    change(database, f"{damage} where run = 3 and {mine}")
     found = judge_study(database, study)
     assert found.verdict is not None
     assert (found.verdict.considered, found.verdict.excluded) == (7, 1)
-    change(database, f"{damage} where fold = 3")
+    change(database, f"{damage} where run = 3")
     assert judge_study(database, study).verdict is None
 
 
@@ -172,7 +216,7 @@ def test_only_the_first_of_the_order_are_judged_where_there_is_a_limit(
 
 def test_nothing_finished_gives_no_verdict(database: Database, study: StoredStudy) -> None:
     found = judge_study(database, study)
-    assert (found.verdict, found.winner_by_loss, found.winner_by_error, found.open) == (None, None, None, 8)
+    assert (found.verdict, found.winners, found.open) == (None, {}, 8)
     assert verdict_lines(found) == []
     assert verdict_json(found) is None
 
@@ -201,7 +245,7 @@ def test_equal_figures_rank_and_win_in_the_same_order(database: Database, make_s
     fill(database, study, lambda _: np.full(FOLDS, 0.3))
     found = judge_study(database, study)
     assert keys(found) == [entry.configuration.key for entry in read_best(database, study, 8)]
-    assert found.winner_by_loss == found.winner_by_error
+    assert found.winners["val_loss"] == found.winners["val_error"]
     assert verdict_lines(found)[0].startswith(
         "Verdict by val_loss: each of the 8 configurations may be the best"
     )
@@ -220,7 +264,7 @@ def test_the_json_has_every_figure_of_the_verdict(database: Database, make_study
     assert Configuration(told["winner"]).key == found.verdict.winner
     assert Configuration(told["cheapest"]).key == found.verdict.cheapest
     assert sum(candidate["probability_best"] for candidate in told["candidates"]) == pytest.approx(1.0)
-    assert told["winner_by_loss"]["params"] == told["winner"]
+    assert told["winners"]["val_loss"]["params"] == told["winner"]
 
 
 def test_best_tells_the_verdict_below_its_table_and_needs_no_scipy(

@@ -25,14 +25,14 @@ def test_every_configuration_is_laid_out_once(database: Database, study: StoredS
         configuration.key for configuration in order
     ]
     with database.write() as connection:
-        assert ledger.lay_out(connection, order) == 0
+        assert ledger.insert(connection, order) == 0
     assert len(tiny.rows(database, "configurations")) == len(order) == 8
 
 
 def test_laying_out_more_appends_the_new_ones(database: Database, study: StoredStudy, ledger: Ledger) -> None:
     before = tiny.rows(database, "configurations", "key, rank", "order by rank")
     with database.write() as connection:
-        assert ledger.lay_out(connection, [OTHER, *layout_order(study.definition)]) == 1
+        assert ledger.insert(connection, [OTHER, *layout_order(study.definition)]) == 1
     assert tiny.rows(database, "configurations", "key, rank", "order by rank") == [*before, (OTHER.key, 8)]
 
 
@@ -104,9 +104,9 @@ def test_finishing_twice_stores_once(database: Database, ledger: Ledger) -> None
     claim = taken(ledger)
     outcome = tiny.outcome(claim.configuration)
     assert ledger.finish(claim, outcome)
-    stored = [tiny.rows(database, table) for table in ("configurations", "folds", "curves")]
+    stored = [tiny.rows(database, table) for table in ("configurations", "runs", "curves")]
     assert ledger.finish(claim, outcome)
-    assert [tiny.rows(database, table) for table in ("configurations", "folds", "curves")] == stored
+    assert [tiny.rows(database, table) for table in ("configurations", "runs", "curves")] == stored
     assert tiny.rows(database, "superseded") == []
 
 

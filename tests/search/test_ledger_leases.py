@@ -60,9 +60,9 @@ def test_a_result_after_the_other_s_is_recorded_as_superseded(database: Database
     assert held is not None
     result = tiny.outcome(held.configuration)
     assert ledger.finish(held, result)
-    stored = [tiny.rows(database, table) for table in ("configurations", "folds", "curves")]
+    stored = [tiny.rows(database, table) for table in ("configurations", "runs", "curves")]
     assert not ledger.finish(lost, result)
-    assert [tiny.rows(database, table) for table in ("configurations", "folds", "curves")] == stored
+    assert [tiny.rows(database, table) for table in ("configurations", "runs", "curves")] == stored
     assert tiny.rows(database, "superseded", "claim, worker, value") == [(lost.token, "ann", result.value)]
 
 
@@ -72,7 +72,7 @@ def test_a_result_before_the_other_s_does_not_take_its_place(database: Database,
     held = ledger.claim("bob", key=lost.configuration.key)
     assert held is not None
     assert not ledger.finish(lost, tiny.outcome(lost.configuration))
-    assert tiny.rows(database, "folds") == []
+    assert tiny.rows(database, "runs") == []
     assert ledger.result_of(held.configuration.key, held.token, 9) == (State.RUNNING, None)
     assert ledger.finish(held, tiny.outcome(held.configuration))
     assert len(tiny.rows(database, "superseded")) == 1

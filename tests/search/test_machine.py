@@ -195,9 +195,7 @@ def test_run_says_so_before_it_starts_them(
     database = open_database(sqlite_url)
     studies = list_studies(database)
     with pytest.raises(KeyboardInterrupt):
-        searching.search(
-            database, studies, WorkerArguments(["tiny"], "digits"), 2**20, complain=complaints.append
-        )
+        searching.search(database, studies, WorkerArguments(["tiny"]), 2**20, complain=complaints.append)
     database.close()
     (line,) = complaints
     assert line.startswith("note: memory may not hold 1048576 workers: ")

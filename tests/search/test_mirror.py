@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import statistics
 
 import optuna
 import pytest
@@ -12,13 +14,23 @@ from optuna.trial import FrozenTrial, TrialState
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.configurations import Claim, Ledger
-from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.contents import report_epochs
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import Choices, StoredStudy
+from pairsearch.search.mirror.contents import report_steps, reports_of
 from pairsearch.search.mirror.sampling import Sampler
 from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.study import Space
 from pairsearch.search.mirror.trials import Mirror
+from pairsearch.search.setup.creation import create_study
+from pairsearch.studies.configuration import Configuration
 
 ORIGIN = {"host": "here"}
+
+
+def mean_curve(outcome: Outcome) -> dict[int, float]:
+    """The validation loss by epoch, mean over folds."""
+    epochs = zip(*(fold.curves["val_loss"] for fold in outcome.folds), strict=True)
+    return dict(enumerate(map(statistics.fmean, epochs), start=1))
 
 
 def taken(ledger: Ledger, worker: str = "ann") -> Claim:
@@ -54,12 +66,13 @@ def test_a_result_gives_a_complete_trial_with_its_mean_curve(mirror: Mirror, led
     claim = taken(ledger)
     trial_id = mirror.start(claim, ORIGIN)
     outcome = tiny.outcome(claim.configuration)
-    mirror.report(trial_id, 1, outcome.val_loss[:, 0].mean())
+    curve = mean_curve(outcome)
+    mirror.report(trial_id, 1, curve[1])
     mirror.finish(trial_id, outcome, frozenset({1}))
     found = trial(trial_id)
     assert (found.state, found.value) == (TrialState.COMPLETE, outcome.value)
-    assert found.intermediate_values == pytest.approx(dict(enumerate(outcome.val_loss.mean(axis=0), 1)))
-    assert found.user_attrs["folds"]["val_loss"] == list(outcome.val_loss[:, -1])
+    assert found.intermediate_values == pytest.approx(curve)
+    assert found.user_attrs["folds"]["val_loss"] == [fold.curves["val_loss"][-1] for fold in outcome.folds]
 
 
 def test_a_worker_that_died_after_its_claim_leaves_no_trial(
@@ -95,7 +108,7 @@ def test_a_worker_that_died_after_its_result_leaves_a_complete_trial(
     assert mirror.reconcile() == 1
     found = trial(trial_id)
     assert (found.state, found.value) == (TrialState.COMPLETE, outcome.value)
-    assert found.intermediate_values == pytest.approx(dict(enumerate(outcome.val_loss.mean(axis=0), 1)))
+    assert found.intermediate_values == pytest.approx(mean_curve(outcome))
     assert mirror.running() == []
 
 
@@ -199,8 +212,59 @@ def test_a_mean_that_is_not_finite_is_not_reported(mirror: Mirror, ledger: Ledge
     ("epochs", "reports"),
     [(1, (1,)), (3, (1, 2, 3)), (30, tuple(range(3, 31, 3))), (35, tuple(range(2, 36, 3)))],
 )
-def test_about_ten_epochs_are_reported_and_the_last_is_one(epochs: int, reports: tuple[int, ...]) -> None:
-    assert report_epochs(epochs) == reports
+def test_about_ten_epochs_are_reported_and_the_last_is_one(
+    study: StoredStudy, epochs: int, reports: tuple[int, ...]
+) -> None:
+    assert report_steps(dataclasses.replace(study, definition=tiny.definition(epochs=epochs))) == reports
+
+
+def in_turn(study: StoredStudy) -> StoredStudy:
+    """The study, had its problem trained the folds one by one."""
+    return dataclasses.replace(study, traits=dataclasses.replace(study.traits, together=False))
+
+
+def test_where_folds_train_in_turn_a_step_is_a_fold(study: StoredStudy) -> None:
+    outcome = tiny.outcome(tiny.point(10, 1e-4, 0.0))
+    assert report_steps(in_turn(study)) == (1, 2)
+    finals = {fold.index + 1: fold.curves["val_loss"][-1] for fold in outcome.folds}
+    assert reports_of(in_turn(study), outcome) == finals
+    assert reports_of(in_turn(study), outcome, {1}) == {2: finals[2]}
+    first = dataclasses.replace(outcome, folds=outcome.folds[:1])
+    assert reports_of(in_turn(study), first) == {1: finals[1]}
+
+
+CHOICES: Choices = {
+    "plain": (1, 2),
+    "mixed": (1, 1.0, True, "1", "True", 0, False),
+    "text": ("True", "1.0", "it's", 'a "b"'),
+    "apart": (1, "1", 0.5),
+}
+
+
+def test_values_become_categories_and_come_back_with_their_types() -> None:
+    space = Space(CHOICES)
+    for name, values in CHOICES.items():
+        categories = [space.categories({name: value})[name] for value in values]
+        assert len(set(categories)) == len(values)
+        assert all(category in space.distributions[name].choices for category in categories)
+        assert repr([space.values({name: category})[name] for category in categories]) == repr(list(values))
+    assert space.categories({"plain": 2, "apart": "1"}) == {"plain": 2, "apart": "1"}
+    assert list(space.of({"text": "1.0"})) == ["text"]
+
+
+def test_a_trial_of_mixed_types_keeps_them_in_the_database(database: Database, storage: TrialStorage) -> None:
+    grid = {name: list(values) for name, values in CHOICES.items() if name in ("mixed", "apart")}
+    study = create_study(database, tiny.anything(grid=grid), storage).study
+    ledger = Ledger(database, study.id)
+    mirror, space = Mirror(database, storage, study, ledger), Space(study.choices)
+    claims = {}
+    for point in study.definition.grid.configurations():
+        claim = ledger.claim("ann", key=point.key)
+        assert claim is not None
+        claims[mirror.start(claim, ORIGIN)] = point
+    storage.remove_session()
+    for trial_id, point in claims.items():
+        assert Configuration(space.values(storage.get_trial(trial_id).params)) == point
 
 
 def test_a_study_reads_as_optuna_s_own(
@@ -213,5 +277,5 @@ def test_a_study_reads_as_optuna_s_own(
     mirror.finish(trial_id, outcome)
     loaded = optuna.load_study(study_name="tiny", storage=storage)
     assert loaded.best_params == claim.configuration.params
-    assert loaded.user_attrs["architecture"] == "b1"
+    assert loaded.user_attrs["problem"] == "pairs"
     assert ledger.result_of(claim.configuration.key, claim.token, trial_id)[0] == State.FINISHED

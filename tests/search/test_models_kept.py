@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from sqlalchemy import text
 from torch import Tensor
 
+from pairsearch.data.pairs import PairSet
 from pairsearch.data.sources import Source
 from pairsearch.models import fused, reference
 from pairsearch.models.nets import build, split_logits
@@ -23,13 +24,15 @@ from pairsearch.models.training import TrainingHistory, TrainingJob
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.evaluation.evaluating import Evaluator
-from pairsearch.search.evaluation.model_file import read_card, read_model
 from pairsearch.search.evaluation.models import ModelFolder, file_name, rounds_without_model, train_again
-from pairsearch.search.evaluation.prediction import network_input
-from pairsearch.search.evaluation.rounds import Request, evaluate
+from pairsearch.search.evaluation.rounds import Request, TrainedRound, evaluate
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.jobs import round_pairs
+from pairsearch.studies.loading import Loaded
+from pairsearch.studies.model_card import read_card
+from pairsearch.studies.pairs.prediction import network_input, read_model, standardisation_of
+from pairsearch.studies.pairs.problem import Pairs
+from pairsearch.studies.problem import Run
 
 SOME = tiny.point(batch_size=10, learning_rate=1e-3, weight_decay=0.0)
 WILD = tiny.point(batch_size=1, learning_rate=1e30, weight_decay=0.0)
@@ -46,16 +49,36 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def train(
     database: Database,
     study: StoredStudy,
-    source: Source,
+    loaded: Loaded,
     folder: ModelFolder,
     configuration: Configuration = SOME,
     rounds: int = 2,
 ) -> None:
-    def keep(trained: Any) -> None:
-        folder.keep(study, source, configuration, trained)
+    def keep(trained: Sequence[TrainedRound]) -> None:
+        folder.keep(study, configuration, trained)
 
-    request = Request(configuration, tuple(range(rounds)))
-    assert evaluate(database, study, source, request, worker="ann", keep=keep) == rounds
+    request = Request(configuration, tuple(range(rounds)), rounds)
+    assert evaluate(database, study, loaded, request, worker="ann", keep=keep) == rounds
+
+
+def round_pairs(loaded: Loaded, index: int) -> tuple[PairSet, PairSet]:
+    """What a round trains on and what it is tested on."""
+    assert isinstance(loaded.problem, Pairs)
+    return loaded.problem.round_pairs(
+        Run("round", index, 2, loaded.definition.epochs, loaded.definition.seed)
+    )
+
+
+def final(database: Database, figure: str) -> list[float]:
+    """A figure of every stored round."""
+    rows = tiny.rows(database, "runs", "figures", "where kind = 'round' order by run")
+    return [json.loads(figures)[figure] for (figures,) in rows]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    """The tiny study's problem."""
+    return tiny.loaded()
 
 
 @pytest.fixture
@@ -75,7 +98,7 @@ def take(backend: str, monkeypatch: pytest.MonkeyPatch) -> list[TrainingHistory]
     trainers: dict[str, Callable[..., TrainingHistory]] = {
         "compiled": fused.train,
         "torch": lambda job, **options: fused_train(job, backend="torch", **options),
-        "reference": lambda job, **_: reference.train(job),
+        "reference": lambda job, on_epoch, **_: reference.train(job, on_epoch=on_epoch),
     }
     fused_train = fused.train
 
@@ -97,89 +120,95 @@ def test_a_file_rebuilds_the_model_that_gave_the_stored_figures_whatever_trained
     backend: str,
 ) -> None:
     histories = take(backend, monkeypatch)
-    study = make_study(
-        **WSAL | {"evaluation": {"rounds": 2, "train_pairs": 200, "test_pairs": 300, "epochs": 2}}
-    )
+    changes = WSAL | {"train_pairs": 200, "test_pairs": 300}
+    study = make_study(**changes)
     # Created with the digits; the pairs of these rounds are MNIST's.
-    train(database, study, mnist_source, folder, SHARING)
+    loaded = tiny.loaded(source=mnist_source, **changes)
+    train(database, study, loaded, folder, SHARING)
     [history] = histories
-    errors = tiny.rows(database, "rounds", "test_error", "order by round")
+    errors = final(database, "test_error")
     for index in range(2):
         card, module = read_model(folder.file(study, SHARING, index))
-        trained = build("wsal", 7)
+        trained = build("wsal", hidden_units=7)
         trained.load_state_dict(history.parameters[index])
-        _, test = round_pairs(study.definition, mnist_source, index)
+        _, test = round_pairs(loaded, index)
         assert torch.equal(logits(module, test.images), logits(trained, test.images))
         wrong = logits(module, test.images).argmax(1) != test.target
-        assert (float(wrong.double().mean()),) == errors[index]
-        assert card.test_error == errors[index][0]
+        assert float(wrong.double().mean()) == errors[index]
+        assert card.figures["test_error"] == errors[index]
         assert card.configuration == SHARING
 
 
 def test_a_file_says_what_the_model_is_and_nothing_of_the_machine_s_name_or_the_time(
-    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+    database: Database, study: StoredStudy, loaded: Loaded, folder: ModelFolder
 ) -> None:
-    train(database, study, digits_source, folder, rounds=1)
+    train(database, study, loaded, folder, rounds=1)
     path = folder.path / ("tiny-batch_size=10-learning_rate=0.001-weight_decay=0.0-round=0.safetensors")
     card = read_card(path)
-    assert (card.study, card.round, card.architecture, card.optimiser) == ("tiny", 0, "b1", "adam")
-    assert (card.epochs, card.train_pairs, card.seed) == (2, 20, 7)
-    assert card.data.fingerprint == digits_source.fingerprint
-    assert card.standardisation is None
+    assert (card.study, card.round, card.problem, card.params) == ("tiny", 0, "pairs", SOME.params)
+    assert card.settings == tiny.RAW["settings"]
+    assert (card.epochs, card.seed, card.version) == (2, 7, loaded.problem.version)
+    assert (card.data, card.files, card.about) == (loaded.traits.fingerprint, {}, {})
     assert set(card.provenance) == {"versions", "processor", "backend", "device", "git_commit"}
     assert [path.name for path in folder.path.iterdir()] == [path.name]
 
 
 def test_a_round_trained_again_gives_the_same_bytes(
-    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+    database: Database, study: StoredStudy, loaded: Loaded, folder: ModelFolder
 ) -> None:
-    train(database, study, digits_source, folder)
+    train(database, study, loaded, folder)
     paths = [folder.file(study, SOME, index) for index in range(2)]
     before = [path.read_bytes() for path in paths]
-    rows = tiny.rows(database, "rounds")
+    rows = tiny.rows(database, "runs")
     for path in paths:
         path.unlink()
     assert rounds_without_model(database, study, SOME, 2, folder) == (0, 1)
-    assert train_again(database, study, digits_source, Request(SOME, (1, 0)), folder) == 0
+    assert train_again(database, study, loaded, Request(SOME, (1, 0), 2), folder) == 0
     assert [path.read_bytes() for path in paths] == before
-    assert tiny.rows(database, "rounds") == rows
+    assert tiny.rows(database, "runs") == rows
     assert rounds_without_model(database, study, SOME, 2, folder) == ()
 
 
 def test_other_figures_than_the_stored_are_an_error_unless_the_processor_or_a_version_is_another(
-    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+    database: Database, study: StoredStudy, loaded: Loaded, folder: ModelFolder
 ) -> None:
-    train(database, study, digits_source, ModelFolder(folder.path.with_name("elsewhere")))
+    train(database, study, loaded, ModelFolder(folder.path.with_name("elsewhere")))
+    (stored,) = tiny.rows(database, "runs", "figures", "where run = 1")
+    other = json.loads(stored[0])
+    other["test_loss"] += 1e-9
     with database.write() as connection:
-        connection.execute(text("update pairsearch_rounds set test_loss = test_loss + 1e-9 where round = 1"))
+        connection.execute(
+            text("update pairsearch_runs set figures = :other where run = 1"), {"other": json.dumps(other)}
+        )
     with pytest.raises(WorkError, match=r"round 1 of .* should not happen; no model was written"):
-        train_again(database, study, digits_source, Request(SOME, (0, 1)), folder)
+        train_again(database, study, loaded, Request(SOME, (0, 1), 2), folder)
     assert not folder.path.exists()
     with database.write() as connection:
         connection.execute(
-            text("update pairsearch_rounds set provenance = :other"),
+            text("update pairsearch_runs set provenance = :other"),
             {"other": json.dumps({"processor": "an abacus"})},
         )
-    assert train_again(database, study, digits_source, Request(SOME, (0, 1)), folder) == 1
+    assert train_again(database, study, loaded, Request(SOME, (0, 1), 2), folder) == 1
     assert rounds_without_model(database, study, SOME, 2, folder) == ()
 
 
 def test_a_round_that_diverged_has_no_model_and_misses_none(
-    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+    database: Database, study: StoredStudy, loaded: Loaded, folder: ModelFolder
 ) -> None:
-    train(database, study, digits_source, folder, WILD)
-    assert list(folder.path.iterdir()) == []
+    train(database, study, loaded, folder, WILD)
+    assert not folder.path.exists()
     assert rounds_without_model(database, study, WILD, 2, folder) == ()
 
 
 def test_a_file_that_is_damaged_or_of_another_study_of_the_name_does_not_count(
-    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+    database: Database, study: StoredStudy, loaded: Loaded, folder: ModelFolder
 ) -> None:
-    train(database, study, digits_source, folder)
+    train(database, study, loaded, folder)
     assert folder.holds(study, SOME, 0)
     namesake = dataclasses.replace(study, definition=tiny.definition(seed=8))
     assert not folder.holds(namesake, SOME, 0)
-    assert not folder.holds(dataclasses.replace(study, source_fingerprint="ab" * 32), SOME, 0)
+    elsewhere = dataclasses.replace(study.traits, fingerprint="ab" * 32)
+    assert not folder.holds(dataclasses.replace(study, traits=elsewhere), SOME, 0)
     folder.file(study, SOME, 0).rename(folder.file(study, SOME, 1))
     folder.file(study, SOME, 0).write_bytes(b"\0" * 8)
     assert rounds_without_model(database, study, SOME, 2, folder) == (0, 1)
@@ -198,37 +227,35 @@ def test_names_of_files_are_safe_and_no_two_alike(study: StoredStudy, make_study
 
 
 def test_a_standardised_study_s_models_see_what_they_were_trained_on(
-    database: Database, make_study: Any, digits_source: Source, folder: ModelFolder
+    database: Database, make_study: Any, folder: ModelFolder
 ) -> None:
-    study = make_study(standardise=True)
-    train(database, study, digits_source, folder, rounds=1)
-    card, _ = read_model(folder.file(study, SOME, 0))
-    raw = study.definition.model_copy(update={"standardise": False})
-    for plain, standardised in zip(
-        round_pairs(raw, digits_source, 0), round_pairs(study.definition, digits_source, 0), strict=True
-    ):
-        assert torch.equal(network_input(card, plain.images), standardised.images)
+    study, loaded = make_study(standardise=True), tiny.loaded(standardise=True)
+    train(database, study, loaded, folder, rounds=1)
+    path = folder.file(study, SOME, 0)
+    standardisation = standardisation_of(path, read_card(path))
+    for plain, standardised in zip(round_pairs(tiny.loaded(), 0), round_pairs(loaded, 0), strict=True):
+        assert torch.equal(network_input(standardisation, plain.images), standardised.images)
     assert rounds_without_model(database, study, SOME, 1, folder) == ()
 
 
 def test_figures_are_stored_even_where_a_model_cannot_be_written(
-    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+    database: Database, study: StoredStudy, loaded: Loaded, folder: ModelFolder
 ) -> None:
     folder.path.mkdir()
     folder.file(study, SOME, 1).mkdir()
     with pytest.raises(InputError, match="it is a folder"):
-        train(database, study, digits_source, folder)
-    assert tiny.rows(database, "rounds", "round", "order by round") == [(0,), (1,)]
+        train(database, study, loaded, folder)
+    assert tiny.rows(database, "runs", "run", "where kind = 'round' order by run") == [(0,), (1,)]
     assert rounds_without_model(database, study, SOME, 2, folder) == (1,)
 
 
 def test_an_evaluation_says_what_became_of_the_models(
-    database: Database, study: StoredStudy, digits_source: Source, folder: ModelFolder
+    database: Database, study: StoredStudy, loaded: Loaded, folder: ModelFolder
 ) -> None:
     def lines(again: bool) -> str:
         said: list[str] = []
         evaluator = Evaluator("cpu", 1, say=said.append, models=folder, again=again)
-        evaluator.rounds(database, study, digits_source, SOME, 2)
+        evaluator.rounds(database, study, loaded, SOME, 2)
         return "\n".join(said)
 
     assert re.search(rf"2 trained in [0-9.]+ s, models in {folder.path}$", lines(False))

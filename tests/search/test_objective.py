@@ -5,25 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import programs
 import pytest
 import tiny
 import torch
 
-from pairsearch.data.sources import Source, load
+from pairsearch.data.sources import Source
 from pairsearch.models.nets import build_seeded
-from pairsearch.models.training import Member
+from pairsearch.models.training import Member, TrainingJob
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.search.ledger.outcome import Outcome, mean_of
+from pairsearch.search.workers.objective import CrossValidation, Step
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.pairs.problem import Pairs
 
 REAL = {"folds": 3, "sample_size": 60, "validation_size": 15, "epochs": 3}
 
 
 @pytest.fixture(scope="module")
 def objective(digits_source: Source) -> CrossValidation:
-    return CrossValidation(tiny.definition(**REAL), digits_source)
+    return CrossValidation(tiny.loaded(source=digits_source, **REAL))
 
 
 def same_data(member: Member, other: Member) -> bool:
@@ -32,20 +33,38 @@ def same_data(member: Member, other: Member) -> bool:
     )
 
 
+def job(objective: CrossValidation, configuration: Configuration) -> TrainingJob:
+    """The training job of a configuration."""
+    problem = objective.loaded.problem
+    assert isinstance(problem, Pairs)
+    return problem.job(configuration.params, objective.runs)
+
+
+def curves(outcome: Outcome, name: str = "val_loss") -> list[list[float]]:
+    """A figure by fold and epoch."""
+    return [list(fold.curves[name]) for fold in outcome.folds]
+
+
+def means(outcome: Outcome, name: str = "val_loss") -> list[float | None]:
+    """A figure by epoch, mean over folds."""
+    return [mean_of(epoch) for epoch in zip(*curves(outcome, name), strict=True)]
+
+
 def figures(outcome: Outcome | None) -> dict[str, object]:
     """All figures, floats to the last bit."""
     assert outcome is not None
-    curves = {name: getattr(outcome, name) for name in ("train_loss", "val_loss", "val_error")}
     return {
         "value": float.hex(outcome.value) if outcome.value is not None else None,
-        **{name: curve.tobytes().hex() for name, curve in curves.items()},
+        **{
+            name: [[float.hex(point) for point in curve] for curve in curves(outcome, name)]
+            for name in ("train_loss", "val_loss", "val_error")
+        },
     }
 
 
 def cross_validate(folder: str, number: str, backwards: bool) -> None:
-    definition = tiny.definition(**REAL)
-    objective = CrossValidation(definition, load("digits"))
-    order = definition.grid.configurations()
+    objective = CrossValidation(tiny.loaded(**REAL))
+    order = objective.loaded.definition.grid.configurations()
     found = {c.key: figures(objective(c)) for c in (reversed(order) if backwards else order)}
     (Path(folder) / number).write_text(json.dumps(found))
 
@@ -58,22 +77,22 @@ def test_figures_are_the_same_bits_in_any_process_and_order(
     there, back = (json.loads((tmp_path / number).read_text()) for number in ("there", "back"))
     assert there == back
     assert len({entry["value"] for entry in there.values()}) == 8, "configurations differ"
-    some = objective.definition.grid.configurations()[3]
+    some = objective.loaded.definition.grid.configurations()[3]
     assert figures(objective(some)) == there[some.key]
 
 
 def test_a_configuration_changes_neither_folds_nor_weights_nor_order(objective: CrossValidation) -> None:
-    first = objective.job(tiny.point(10, 1e-4, 0.0))
-    second = objective.job(tiny.point(25, 1e-3, 0.1))
+    first = job(objective, tiny.point(10, 1e-4, 0.0))
+    second = job(objective, tiny.point(25, 1e-3, 0.1))
     for member, other in zip(first.members, second.members, strict=True):
         assert same_data(member, other)
         assert (member.init_seed, member.order_seed) == (other.init_seed, other.order_seed)
-    one, two = (build_seeded("b1", None, job.members[0].init_seed).state_dict() for job in (first, second))
+    one, two = (build_seeded("b1", {}, made.members[0].init_seed).state_dict() for made in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_folds_differ_from_each_other(objective: CrossValidation) -> None:
-    members = objective.job(tiny.point(10, 1e-4, 0.0)).members
+    members = job(objective, tiny.point(10, 1e-4, 0.0)).members
     assert len({member.init_seed for member in members}) == 3
     assert len({member.order_seed for member in members}) == 3
     assert not same_data(members[0], members[1])
@@ -82,44 +101,56 @@ def test_folds_differ_from_each_other(objective: CrossValidation) -> None:
 def test_further_folds_and_epochs_leave_the_first_ones_as_they_are(
     objective: CrossValidation, digits_source: Source
 ) -> None:
-    more = CrossValidation(tiny.definition(**REAL | {"folds": 4, "epochs": 4}), digits_source)
+    more = CrossValidation(tiny.loaded(source=digits_source, **REAL | {"folds": 4, "epochs": 4}))
     configuration = tiny.point(10, 1e-4, 0.0)
     few, many = objective(configuration), more(configuration)
     assert few is not None
     assert many is not None
-    np.testing.assert_array_equal(many.val_loss[:3, :3], few.val_loss)
+    assert [curve[:3] for curve in curves(many)[:3]] == curves(few)
 
 
 @pytest.mark.parametrize("metric", ["val_loss", "val_error"])
 def test_the_value_is_the_mean_over_folds_after_the_last_epoch(digits_source: Source, metric: str) -> None:
-    outcome = CrossValidation(tiny.definition(metric=metric), digits_source)(tiny.point(10, 1e-4, 0.0))
+    outcome = CrossValidation(tiny.loaded(source=digits_source, metric=metric))(tiny.point(10, 1e-4, 0.0))
     assert outcome is not None
-    assert outcome.value == getattr(outcome, metric)[:, -1].mean()
-    assert outcome.val_loss.shape == (2, 2)
+    assert (
+        outcome.value == outcome.figures[metric] == mean_of([curve[-1] for curve in curves(outcome, metric)])
+    )
+    assert [len(curve) for curve in curves(outcome)] == [2, 2]
+    assert list(outcome.figures) == ["train_loss", "val_loss", "val_error"]
 
 
 def test_divergence_is_told_with_its_fold_and_epoch(digits_source: Source) -> None:
-    definition = tiny.definition(epochs=30)
-    outcome = CrossValidation(definition, digits_source)(tiny.point(1, 1e30, 0.0))
+    outcome = CrossValidation(tiny.loaded(source=digits_source, epochs=30))(tiny.point(1, 1e30, 0.0))
     assert outcome is not None
     assert (outcome.state, outcome.value) == (State.DIVERGED, None)
-    fold, epoch = next((fold, epoch) for fold, epoch in enumerate(outcome.diverged) if epoch is not None)
-    assert outcome.reason == f"fold {fold} diverged in epoch {epoch}: a loss became NaN or infinite"
-    assert outcome.val_loss.shape[1] == epoch
+    assert set(outcome.figures.values()) == {None}
+    fold = next(fold for fold in outcome.folds if fold.diverged is not None)
+    assert outcome.reason == (
+        f"fold {fold.index} diverged in epoch {fold.diverged}: a figure became NaN or infinite"
+    )
+    assert fold.epochs == fold.diverged
+    assert fold.final == {}
 
 
 def test_progress_hears_each_mean_and_may_end_the_training(objective: CrossValidation) -> None:
     configuration = tiny.point(10, 1e-4, 0.0)
-    heard: list[tuple[int, float]] = []
-    full = objective(configuration, lambda epoch, mean: heard.append((epoch, mean)))
+    heard: list[Step] = []
+
+    def listen(step: Step) -> None:
+        heard.append(step)
+
+    full = objective(configuration, listen)
     assert full is not None
-    assert heard == list(enumerate(full.val_loss.mean(axis=0), start=1))
+    assert heard == [Step(epoch, mean, epoch, 3, "epochs") for epoch, mean in enumerate(means(full), start=1)]
 
     def stop(state: State) -> Outcome | None:
-        return objective(configuration, lambda epoch, _: state if epoch == 2 else None)
+        return objective(configuration, lambda step: state if step.number == 2 else None)
 
     assert stop(State.PENDING) is None
+    assert stop(State.FAILED) is None
     pruned = stop(State.PRUNED)
     assert pruned is not None
     assert (pruned.state, pruned.value) == (State.PRUNED, None)
-    np.testing.assert_array_equal(pruned.val_loss, full.val_loss[:, :2])
+    assert pruned.reason == "pruned after epoch 2 by pruner none"
+    assert curves(pruned) == [curve[:2] for curve in curves(full)]

@@ -134,9 +134,7 @@ def test_best_shows_a_table_and_a_verdict_of_one_moment(
 def all_ended(database: Database) -> StoredStudy:
     """A study of eight configurations: one failed, one is left, the others diverged."""
     storage = open_storage(database)
-    from pairsearch.data.sources import load  # noqa: PLC0415
-
-    study = create_study(database, tiny.definition(), load("digits"), storage).study
+    study = create_study(database, tiny.loaded(), storage).study
     storage.engine.dispose()
     for _ in range(6):
         reported.end(database, study, State.DIVERGED, "fold 1 diverged in epoch 2")

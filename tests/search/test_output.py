@@ -34,8 +34,8 @@ def test_quiet_leaves_results_and_errors_and_json_nothing_but_json(tmp_path: Pat
     made = programs.run(
         tmp_path, "create", "tiny.toml", "--json", "--data", "auto", "--data-dir", "tiny.toml"
     )
-    assert json.loads(made.out) == [{"study": "tiny", "created": False, "laid_out": 0, "restored": 0}]
-    assert made.err.splitlines()[1:] == ["tiny: was there, 0 configurations laid out"]
+    assert json.loads(made.out) == [{"study": "tiny", "created": False, "inserted": 0, "restored": 0}]
+    assert made.err == "tiny: was there, 0 configurations inserted\n"
     assert run("worker", "tiny", "--quiet", "--max-trials", "2") == ""
     # Both are searched already: no worker has to be started.
     found = run("run", "tiny", "--quiet", "--limit", "2")

@@ -22,15 +22,19 @@ from pairsearch.data.errors import DataError
 from pairsearch.data.pictures import MOST_PIXELS, read_picture
 from pairsearch.data.sources import Source
 from pairsearch.models.nets import build, split_logits
-from pairsearch.search.errors import InputError
-from pairsearch.search.evaluation.model_file import ENTRY, ModelCard, read_model, write_model
-from pairsearch.search.evaluation.prediction import ask
-from pairsearch.studies.jobs import round_pairs
+from pairsearch.studies.errors import ProblemError
+from pairsearch.studies.model_card import ENTRY, ModelCard, as_bytes
+from pairsearch.studies.pairs.prediction import ask, read_model
+from pairsearch.studies.pairs.problem import Pairs
+from pairsearch.studies.problem import Run
 
-DEFINITION = tiny.definition(
-    architecture="wsal",
-    grid=tiny.RAW["grid"] | {"hidden_units": [7], "aux_loss_weight": [2.0]},
-)
+PARAMS = {
+    "batch_size": 10,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "hidden_units": 7,
+    "aux_loss_weight": 2.0,
+}
 
 
 def card(**changes: Any) -> ModelCard:
@@ -38,26 +42,16 @@ def card(**changes: Any) -> ModelCard:
     fields = {
         "study": "tiny",
         "round": 0,
-        "architecture": "wsal",
-        "hyperparameters": {
-            "batch_size": 10,
-            "learning_rate": 1e-3,
-            "weight_decay": 0.0,
-            "hidden_units": 7,
-            "aux_loss_weight": 2.0,
-        },
-        "optimiser": "adam",
+        "problem": "pairs",
+        "settings": {"architecture": "wsal"},
+        "params": PARAMS,
         "epochs": 2,
-        "train_pairs": 20,
-        "test_pairs": 20,
         "seed": 7,
-        "training_version": 1,
-        "data": {"name": "mnist", "fingerprint": "ab" * 32},
-        "standardisation": None,
-        "train_loss": 0.5,
-        "train_error": 0.25,
-        "test_loss": 0.5,
-        "test_error": 0.25,
+        "version": 1,
+        "data": "ab" * 32,
+        "files": {},
+        "figures": {"train_loss": 0.5, "train_error": 0.25, "test_loss": 0.5, "test_error": 0.25},
+        "about": {},
         "provenance": {},
     }
     return ModelCard.model_validate(fields | changes)
@@ -68,7 +62,7 @@ def model(tmp_path: Path) -> Path:
     """A model with its initial weights."""
     torch.manual_seed(1)
     path = tmp_path / "model.safetensors"
-    write_model(path, build("wsal", 7).state_dict(), card())
+    path.write_bytes(as_bytes(build("wsal", hidden_units=7).state_dict(), card()))
     return path
 
 
@@ -80,8 +74,10 @@ def png(path: Path, pixels: np.ndarray) -> Path:
 def test_mnist_as_png_files_gives_the_pixels_and_the_logits_of_the_round(
     model: Path, mnist_source: Source, tmp_path: Path
 ) -> None:
-    loaded, module = read_model(model)
-    _, pairs = round_pairs(DEFINITION, mnist_source, 0)
+    card, module = read_model(model)
+    problem = tiny.loaded(source=mnist_source).problem
+    assert isinstance(problem, Pairs)
+    _, pairs = problem.round_pairs(Run("round", 0, 1, 2))
     with torch.no_grad():
         main, digits = split_logits(module(pairs.images))
     assert digits is not None
@@ -92,7 +88,7 @@ def test_mnist_as_png_files_gives_the_pixels_and_the_logits_of_the_round(
         ]
         assert torch.equal(torch.stack([p.pixels for p in pictures]), pairs.images[index])
         assert not any(p.inverted or p.fitted for p in pictures)
-        answer = ask(model, loaded, module, *pictures)
+        answer = ask(model, card, module, *pictures)
         with torch.no_grad():
             alone, _ = split_logits(module(pairs.images[index : index + 1]))
         assert answer.logits == tuple(alone[0].tolist())
@@ -105,19 +101,16 @@ def test_only_a_model_that_was_taught_digits_says_which_it_saw(tmp_path: Path) -
     grey = np.zeros((28, 28), np.uint8)
     grey[8:20, 13:15] = 255
     picture = read_picture(png(tmp_path / "one.png", grey))
-    hyperparameters = card().hyperparameters
-    for architecture, changes, taught in (
-        ("wsal", {}, True),
-        ("wsal", {"aux_loss_weight": 0.0}, False),
-        ("ws", {"aux_loss_weight": None}, False),
-        ("b2", {"aux_loss_weight": None}, False),
+    without = {name: value for name, value in PARAMS.items() if name != "aux_loss_weight"}
+    for architecture, params, taught in (
+        ("wsal", PARAMS, True),
+        ("wsal", PARAMS | {"aux_loss_weight": 0.0}, False),
+        ("ws", without, False),
+        ("b2", without, False),
     ):
         path = tmp_path / "any.safetensors"
-        write_model(
-            path,
-            build(architecture, 7).state_dict(),
-            card(architecture=architecture, hyperparameters=hyperparameters.model_copy(update=changes)),
-        )
+        described = card(settings={"architecture": architecture}, params=params)
+        path.write_bytes(as_bytes(build(architecture, hidden_units=7).state_dict(), described))
         answer = ask(path, *read_model(path), picture, picture)
         assert (answer.digits is not None) == taught, architecture
         assert 0.5 <= answer.probability <= 1
@@ -212,8 +205,8 @@ def entry(**changes: Any) -> dict[str, str]:
     return {ENTRY: json.dumps(card().model_dump(mode="json") | changes)}
 
 
-def hyperparameters(**changes: Any) -> dict[str, Any]:
-    return {"hyperparameters": card().hyperparameters.model_dump() | changes}
+def of(architecture: str, **changes: Any) -> dict[str, str]:
+    return entry(settings={"architecture": architecture}, params=PARAMS | changes)
 
 
 @pytest.mark.parametrize(
@@ -223,26 +216,32 @@ def hyperparameters(**changes: Any) -> dict[str, Any]:
         ({ENTRY: "no JSON"}, "its metadata are not those of a model"),
         ({ENTRY: "[" * 100_000}, "its metadata are not those of a model"),
         ({ENTRY: "[]"}, "its metadata are not those of a model"),
-        (entry(format=2), "format: Input should be 1"),
+        (entry(format=1), "format: Input should be 2"),
         (entry(study="\x1b[2J"), "study: String should match pattern"),
-        (entry(architecture="b9\x1b"), r"unknown architecture 'b9\\x1b'"),
-        (entry(architecture="b1"), "architecture 'b1' has no hidden units"),
-        (entry(architecture="ws", **hyperparameters(hidden_units=8)), "not the float32 parameters"),
-        (entry(**hyperparameters(hidden_units=10**6)), "not the float32 parameters"),
-        (entry(**hyperparameters(hidden_units=10**15)), "less than or equal to 1000000"),
-        (entry(**hyperparameters(learning_rate="nan")), "learning_rate: Input should be a valid number"),
-        (entry(standardisation={"mean": 1, "deviation": 0}), "standardisation.deviation"),
+        (of("b9\x1b"), r"unknown architecture 'b9\\x1b'"),
+        (of("b1"), "architecture 'b1' has no hidden units"),
+        (of("ws", hidden_units=8), "not the float32 parameters"),
+        (of("wsal", hidden_units=10**6), "not the float32 parameters"),
+        (of("wsal", hidden_units=10**15), "hidden_units: expected an integer of 1 to 1000000"),
+        (of("wsal", hidden_units=7.0), "hidden_units: expected an integer of 1 to 1000000"),
+        (of("wsal", learning_rate=[]), "params.learning_rate: Value error, expected"),
+        (entry(settings={}), "unknown architecture 'None'"),
+        (
+            entry(about={"standardisation": {"mean": 1, "deviation": 0}}),
+            "standardisation: Input should be greater",
+        ),
+        (entry(about={"standardisation": 1}), "standardisation: Input should be a valid dictionary"),
         (entry(further=1), "further: Extra inputs are not permitted"),
     ],
 )
 def test_what_a_file_claims_is_checked(model: Path, metadata: dict[str, str] | None, message: str) -> None:
-    save_file(build("wsal", 7).state_dict(), model, metadata)
-    with pytest.raises(InputError, match=message):
+    save_file(build("wsal", hidden_units=7).state_dict(), model, metadata)
+    with pytest.raises(ProblemError, match=message):
         read_model(model)
 
 
 def test_tensors_that_are_not_the_architecture_s_are_refused(model: Path) -> None:
-    whole = dict(build("wsal", 7).state_dict())
+    whole = dict(build("wsal", hidden_units=7).state_dict())
     name = "head.fc2.bias"
     for tensors, message in (
         ({}, "not the float32 parameters"),
@@ -252,7 +251,7 @@ def test_tensors_that_are_not_the_architecture_s_are_refused(model: Path) -> Non
         ({**whole, name: torch.tensor([0.0, torch.nan])}, "NaN or infinite"),
     ):
         model.write_bytes(save(tensors, entry()))
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(ProblemError, match=message):
             read_model(model)
 
 
@@ -279,11 +278,11 @@ def test_what_is_no_safetensors_file_is_refused_and_nothing_is_unpickled(model: 
         (tmp_path / "checkpoint").read_bytes(),
     ):
         model.write_bytes(data)
-        with pytest.raises(InputError, match="is not a safetensors file"):
+        with pytest.raises(ProblemError, match="is not a safetensors file"):
             read_model(model)
     assert not trace.exists()
     for path in (tmp_path, tmp_path / "missing", Path("/dev/zero")):
-        with pytest.raises(InputError, match=r"no file|no such file"):
+        with pytest.raises(ProblemError, match=r"no file|no such file"):
             read_model(path)
 
 

@@ -30,16 +30,19 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.measure.published import checking, results
 from pairsearch.search.measure.published.about import provenance
-from pairsearch.search.measure.published.columns import TABLES
+from pairsearch.search.measure.published.columns import layout
 from pairsearch.search.measure.published.reading import Work, read
 from pairsearch.search.measure.published.writing import write
 from pairsearch.search.workers.objective import CrossValidation, Progress
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.definition import parse
+from pairsearch.studies.problem import Metric, Traits
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 # A step of this size diverges.
 WILD = {"batch_size": [10], "learning_rate": [1e-4, 1e-3, 1e30], "weight_decay": [0.0, 0.1]}
-PAPER = tiny.PAPER | {"batch_size": 10}
+PAPER = tiny.PAPER | {"params": tiny.PAPER["params"] | {"batch_size": 10}}
+TABLES = ("folds", "curves", "rounds")
 FAILING = tiny.point(10, 1e-4, 0.0)
 
 
@@ -57,7 +60,7 @@ def searched(make_study: Any, make_worker: Any, digits_source: Source) -> list[S
     """Two studies, one with a statement of the paper, that were searched to their end."""
     studies = [make_study(grid=WILD, paper=PAPER), make_study(name="other", seed=8)]
     for study in studies:
-        make_worker(Objective(study.definition, digits_source), study).run()
+        make_worker(Objective(tiny.loaded(study.definition, digits_source)), study).run()
     return studies
 
 
@@ -67,7 +70,8 @@ def complete(database: Database, searched: list[StoredStudy], digits_source: Sou
     for study in searched:
         for paper in (False, True)[: 1 + (study.definition.paper is not None)]:
             for one in configurations_to_evaluate(database, study, top=1, paper=paper):
-                evaluate(database, study, digits_source, Request(one, (0, 1)), worker="ann")
+                loaded = tiny.loaded(study.definition, digits_source)
+                evaluate(database, study, loaded, Request(one, (0, 1), 2), worker="ann")
     return searched
 
 
@@ -95,7 +99,7 @@ def change(folder: Path, table: str, row: int, column: str, changed: Callable[[A
 
 def change_metadata(folder: Path, **facts: str) -> None:
     for table in TABLES:
-        path = folder / f"{table.name}.parquet"
+        path = folder / f"{table}.parquet"
         found = parquet.read_table(path)
         changed = {name.encode(): value.encode() for name, value in facts.items()}
         parquet.write_table(found.replace_schema_metadata(found.schema.metadata | changed), path)
@@ -106,28 +110,27 @@ def test_the_tables_hold_what_the_database_holds_in_a_fixed_order_and_always_the
 ) -> None:
     folds = rows_of(published, "folds")
     stored = {
-        (study, key, fold): figures
-        for study, key, fold, *figures in tiny.rows(
+        (study, key, fold): (json.loads(figures), diverged)
+        for study, key, fold, figures, diverged in tiny.rows(
             database,
-            "folds",
-            "s.name, c.key, f.fold, f.train_loss, f.val_loss, f.val_error, f.diverged_epoch",
-            "f join pairsearch_configurations c on c.id = f.configuration_id "
-            "join pairsearch_studies s on s.id = c.study_id",
+            "runs",
+            "s.name, r.key, r.run, r.figures, r.diverged_epoch",
+            "r join pairsearch_studies s on s.id = r.study_id where r.kind = 'fold'",
         )
     }
     for row in folds:
-        figures = [row[name] for name in ("train_loss", "val_loss", "val_error", "diverged_epoch")]
         key = (row["study"], row["configuration"], row["fold"])
-        assert figures == (stored.pop(key) if row["state"] != "failed" else [None] * 4)
+        figures, diverged = stored.pop(key) if row["state"] != "failed" else ({}, None)
+        assert row["diverged_epoch"] == diverged
+        for name in ("train_loss", "val_loss", "val_error"):
+            assert row[name] == figures.get(name)
     assert stored == {}
     assert {row["state"] for row in folds} == {"finished", "diverged", "failed"}
-    # In the order of the numbers, not of the search; no password gets out.
-    assert [row["configuration"] for row in folds if row["study"] == "tiny" and row["fold"] == 0] == [
-        one.key
-        for one in sorted(
-            complete[0].definition.grid.configurations(), key=lambda one: list(one.params.values())
-        )
-    ]
+    # In the order of the grid, not of the search; no password gets out.
+    points = complete[0].definition.grid.configurations()
+    firsts = [row for row in folds if row["study"] == "tiny" and row["fold"] == 0]
+    assert [row["configuration"] for row in firsts] == [one.key for one in points]
+    assert [{name: row[name] for name in WILD} for row in firsts] == [one.params for one in points]
     assert {row["reason"] for row in folds if row["state"] == "failed"} == {
         "RuntimeError: no postgresql://ann:***@server/base"
     }
@@ -147,14 +150,15 @@ def test_curves_are_means_over_folds_and_missing_where_a_fold_has_none(
     database: Database, published: Path
 ) -> None:
     by_epoch: dict[tuple[str, str, int], list[float | None]] = {}
-    for *key, loss in tiny.rows(
+    for study, key, points in tiny.rows(
         database,
         "curves",
-        "s.name, c.key, v.epoch, v.val_loss",
-        "v join pairsearch_configurations c on c.id = v.configuration_id "
-        "join pairsearch_studies s on s.id = c.study_id order by v.fold",
+        "s.name, r.key, c.points",
+        "c join pairsearch_runs r on r.id = c.run_id join pairsearch_studies s on s.id = r.study_id "
+        "where r.kind = 'fold' and c.figure = 'val_loss' order by r.run",
     ):
-        by_epoch.setdefault(tuple(key), []).append(loss)
+        for epoch, loss in enumerate(json.loads(points), start=1):
+            by_epoch.setdefault((study, key, epoch), []).append(loss)
     expected = {
         key: None if None in losses else math.fsum(losses) / len(losses) for key, losses in by_epoch.items()
     }
@@ -168,14 +172,14 @@ def test_curves_are_means_over_folds_and_missing_where_a_fold_has_none(
 
 @ON_SQLITE
 def test_columns_carry_units_and_files_their_provenance(published: Path) -> None:
-    for table in TABLES:
+    for table in results.load(published).layout.tables:
         schema = parquet.read_schema(published / f"{table.name}.parquet")
         assert [schema.field(column.name).metadata[b"unit"].decode() for column in table.columns] == [
             column.unit for column in table.columns
         ]
         facts = {name.decode(): value.decode() for name, value in schema.metadata.items()}
         assert facts["data"] == f"digits {load('digits').fingerprint}"
-        assert facts["training_version"] == str(TRAINING_VERSION)
+        assert json.loads(facts["problems"])["tiny"]["version"] == TRAINING_VERSION
         known = json.loads(facts["provenance"])
         assert known["processors"] == [rows_of(published, "rounds")[0]["processor"]]
         assert "torch" in known["versions"][0]
@@ -209,11 +213,11 @@ def test_the_readme_describes_every_column_and_its_lines_run(
     published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (published / "README.md").read_text(encoding="utf-8")
-    for table in TABLES:
+    for table in results.load(published).layout.tables:
         for column in table.columns:
             assert f"| `{column.name}` | {column.kind} | {column.unit} | {column.meaning} |" in text
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(code.splitlines()) == 3
+    assert len(code.split("\n\n")) == 2
     monkeypatch.chdir(published)
     exec(code, {})  # noqa: S102 - our README
     assert "learning_rate" in capsys.readouterr().out
@@ -221,7 +225,7 @@ def test_the_readme_describes_every_column_and_its_lines_run(
 
 @ON_SQLITE
 def test_everything_trained_again_has_the_same_bits(published: Path) -> None:
-    found = list(checking.check(published, None, 100, seed=1))
+    found = list(checking.check(published, {}, 100, seed=1))
     assert [finding.line for finding in found if not finding.same] == []
     # 6 and 8 configurations less the one that failed in either study, and two rounds.
     assert len(found) == 6 + 8 - 2 + checking.ROUNDS
@@ -255,9 +259,8 @@ def test_the_last_bit_of_one_figure_is_found_and_named(
         place for place, row in enumerate(rows_of(published, table)) if row[column] is not None and place % 2
     )
     before = change(published, table, row, column, lambda value: math.nextafter(value, math.inf))
-    loaded = results.load(published)
     task = checking.Task(before["study"], before["configuration"], before.get("round"))
-    finding = checking.Checker(loaded, load("digits"))(task)
+    finding = checking.checker(published, {})(task)
     assert not finding.same
     assert finding.line.startswith(f"{before['study']} {before['configuration']}")
     assert words.format(**before) in finding.line
@@ -269,36 +272,63 @@ def test_the_last_bit_of_one_figure_is_found_and_named(
 def test_other_data_versions_and_definitions_are_refused(
     published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change_metadata(published, training_version=str(TRAINING_VERSION + 1))
-    with pytest.raises(InputError, match=f"training version is {TRAINING_VERSION + 1}, this program's"):
-        list(checking.check(published, None, 1, seed=1))
-    change_metadata(published, training_version=str(TRAINING_VERSION), data="digits 0123")
-    with pytest.raises(InputError, match="their data are digits 0123 and those here are "):
-        list(checking.check(published, None, 1, seed=1))
+    held = results.load(published).traits["tiny"].to_json()
+
+    def change_problem(**changes: object) -> None:
+        change_metadata(published, problems=json.dumps({"tiny": held | changes, "other": held}))
+
+    change_problem(version=TRAINING_VERSION + 1)
+    with pytest.raises(
+        InputError, match=f"the version of problem pairs is {TRAINING_VERSION + 1} there and "
+    ):
+        list(checking.check(published, {}, 1, seed=1))
+    change_problem(fingerprint="0123")
+    with pytest.raises(InputError, match="their data are digits 0123 and those here are digits "):
+        list(checking.check(published, {}, 1, seed=1))
     shipped = tiny.write_toml(published / "tiny.toml", paper=tiny.PAPER, epochs=3)
     monkeypatch.setattr(checking, "shipped", lambda: {"tiny": shipped})
     with pytest.raises(InputError, match="epochs of study tiny is 2 there and 3 in the shipped definition"):
-        list(checking.check(published, None, 1, seed=1))
+        list(checking.check(published, {}, 1, seed=1))
 
 
 @ON_SQLITE
 def test_files_that_are_no_results_are_refused_by_name(published: Path) -> None:
     with pytest.raises(InputError, match=r"folds\.parquet cannot be read .*No such file"):
         results.load(published / "nowhere")
-    (published / "rounds.parquet").write_bytes(b"PAR1 or not")
-    with pytest.raises(InputError, match=r"rounds\.parquet cannot be read"):
-        results.load(published)
     table = parquet.read_table(published / "curves.parquet")
     parquet.write_table(table.drop_columns(["epoch"]), published / "curves.parquet")
     with pytest.raises(InputError, match=r"curves\.parquet cannot be read .*no column epoch"):
         results.load(published)
     parquet.write_table(table.replace_schema_metadata({"data": "others"}), published / "curves.parquet")
+    with pytest.raises(InputError, match="come from different databases or moments"):
+        results.load(published)
+    (published / "rounds.parquet").write_bytes(b"PAR1 or not")
+    with pytest.raises(InputError, match=r"rounds\.parquet cannot be read"):
+        results.load(published)
     parquet.write_table(
         parquet.read_table(published / "folds.parquet").replace_schema_metadata(None),
         published / "folds.parquet",
     )
     with pytest.raises(InputError, match=r"folds\.parquet cannot be read"):
         results.load(published)
+
+
+def test_parameters_and_figures_of_any_name_and_type_have_columns_of_their_own() -> None:
+    grid = {"state": [1, 1.0], "seconds": [2], "depth": [3]}
+    definition = parse({"name": "mine", "problem": "mine.py:fit", "metric": "seconds", "grid": grid}, "mine")
+    tables = layout([definition], [Traits(1, "", {"seconds": Metric("time", unit="s")})], ["seconds"])
+    # 1 and 1.0 are two values, which no column of numbers tells apart.
+    point = tables.folds.point({"state": 1.0, "seconds": 2})
+    assert point == {"param:state": "1.0", "param:seconds": 2, "depth": None}
+    for columns in (tables.folds, tables.rounds):
+        assert columns.compared == ["figure:seconds", "diverged_epoch"]
+        assert columns.values({}) == {"figure:seconds": None}
+    (figure,) = [one for one in tables.curves.table.columns if one.name == "seconds"]
+    assert (figure.kind, figure.unit, figure.meaning) == (
+        "number",
+        "s",
+        "time, mean over folds after the epoch",
+    )
 
 
 @ON_SQLITE
@@ -312,7 +342,8 @@ def test_a_study_that_is_not_complete_is_refused(
         # Whatever the training gave, the paper's is not the best.
         connection.execute(update(configurations).where(configurations.c.key == paper.key).values(value=1e9))
     [best] = configurations_to_evaluate(database, searched[0], top=1, paper=False)
-    evaluate(database, searched[0], digits_source, Request(best, (0, 1)), worker="ann")
+    loaded = tiny.loaded(searched[0].definition, digits_source)
+    evaluate(database, searched[0], loaded, Request(best, (0, 1), 2), worker="ann")
     with pytest.raises(StudyError, match="`pairsearch evaluate tiny --paper` trains them"):
         read(database, ["tiny"])
     with database.write() as connection:
@@ -366,7 +397,7 @@ def test_a_cheap_configuration_of_the_shipped_results_has_the_same_bits_here(
 ) -> None:
     if not (results.DEFAULT / "folds.parquet").exists():
         pytest.skip("no results are shipped yet")
-    check = checking.checker(results.DEFAULT, mnist_root)
+    check = checking.checker(results.DEFAULT, {"data_dir": str(mnist_root)})
     cheap = [
         (rows[0]["seconds"], key)
         for (owner, key), rows in check.published.folds.items()

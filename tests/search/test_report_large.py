@@ -14,9 +14,9 @@ import reported
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.measure.service import fill
 from pairsearch.search.report import document
-from pairsearch.search.report.content import Figure, Report
+from pairsearch.search.report.content import Figure, Report, Table
 from pairsearch.search.report.drawing import thinned
-from pairsearch.search.report.grid import FACETS, ROOM
+from pairsearch.search.report.grid import ROOM
 from pairsearch.search.report.parallel import LABELLED, LINES
 from pairsearch.search.report.reading import read
 
@@ -63,7 +63,6 @@ def test_lines_that_cannot_be_told_apart_are_sampled_and_the_page_says_so(report
     assert f"Drawn are {sum(drawn)} of the 4,000" in figure(report, "parallel").caption
     assert "of the 4,000, at most" in figure(report, "seconds").caption
     assert sum(len(trace["y"]) for trace in traces(report, "seconds")) < 4000
-    assert "evenly by rank" in figure(report, "auxiliary-weight").caption
 
 
 def test_values_are_named_as_far_as_there_is_room(report: Report) -> None:
@@ -78,7 +77,11 @@ def test_values_are_named_as_far_as_there_is_room(report: Report) -> None:
 def test_facets_fit_beside_each_other_and_what_is_left_out_is_said(report: Report) -> None:
     heat = figure(report, "val-loss")
     facets = [trace for trace in heat.views[0].spec["data"] if trace["type"] == "heatmap"]
-    assert len(facets) == 3 <= FACETS
+    # Three batch sizes beside each other, two weights below each other; what does not vary takes no room.
+    assert len(facets) == 6
+    assert {name for name in heat.views[0].spec["layout"] if name.startswith("xaxis")} == {
+        f"xaxis{end}" for end in ("", *range(2, 7))
+    }
     assert heat.least_width <= ROOM + 130
     assert "Drawn are 3 of the 5 values of the batch size." in heat.caption
     # Too small to write in; a figure is read by pointing.
@@ -86,6 +89,21 @@ def test_facets_fit_beside_each_other_and_what_is_left_out_is_said(report: Repor
     assert {trace["texttemplate"] for trace in facets} == {""}
     best = [trace for trace in heat.views[0].spec["data"] if trace.get("name") == "search’s best"]
     assert [len(trace["x"]) for trace in best] == [1]
+
+
+def test_boxes_are_of_all_configurations_however_many(report: Report) -> None:
+    boxes = [trace for trace in traces(report, "effects") if trace["type"] == "box"]
+    # Two figures of each of the four parameters that vary, five numbers for each of their values.
+    assert [len(trace["median"]) for trace in boxes] == [5, 5, 20, 20, 20, 20, 2, 2]
+    tables = [
+        block for section in report.parts[1].sections for block in section.blocks if isinstance(block, Table)
+    ]
+    (found,) = [
+        table
+        for table in tables
+        if table.caption.startswith("By the value of each parameter: validation loss")
+    ]
+    assert [row[2] for row in found.rows] == ["800"] * 5 + ["200"] * 40 + ["2000"] * 2
 
 
 def test_the_importance_is_that_of_the_whole_grid(report: Report) -> None:

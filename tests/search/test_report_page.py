@@ -19,11 +19,13 @@ from pairsearch.search.database.states import State
 from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.report import document
 from pairsearch.search.report.content import Notice, Paragraph, Report, Table
-from pairsearch.search.report.drawing import Shade, number, plain
+from pairsearch.search.report.drawing import Shade, plain
 from pairsearch.search.report.page import inline_json, render
+from pairsearch.search.report.parameters import number
 from pairsearch.search.report.reading import read
-from pairsearch.search.report.rounds import Estimate
+from pairsearch.search.report.rounds import interval, mean_and_deviation, shown_interval
 from pairsearch.search.verdict.sentences import verdict_lines
+from pairsearch.studies.problem import Metric
 
 HOSTILE = (
     '</script><img src=x onerror=alert(1)><a href="javascript:alert(2)">here</a>&lt;b&gt;\u2028{{ 7 * 7 }}'
@@ -105,13 +107,13 @@ def test_every_figure_is_one_that_plotly_knows(database: Database) -> None:
 
     report = composed(database, whole(database))
     assert [figure.name for figure in report.figures] == [
-        "test-error",
-        "pairs-error-by-epoch",
+        "evaluation",
+        "pairs-by-epoch",
         "pairs-val-loss",
         "pairs-val-error",
         "pairs-parallel",
         "pairs-importance",
-        "pairs-auxiliary-weight",
+        "pairs-effects",
         "pairs-learning-curves",
         "pairs-seconds",
     ]
@@ -121,15 +123,23 @@ def test_every_figure_is_one_that_plotly_knows(database: Database) -> None:
             go.Figure(view.spec)  # raises for a property or a value that Plotly does not have
 
 
-def test_the_heat_map_has_a_view_for_the_best_over_the_weights_and_for_each_weight(
+def test_the_heat_map_of_the_paper_s_grid_has_a_view_for_the_best_over_the_weights_and_for_each_weight(
     database: Database,
 ) -> None:
     report = composed(database, whole(database))
     (figure,) = [figure for figure in report.figures if figure.name == "pairs-val-loss"]
     assert [view.label for view in figure.views] == [
-        "best over the auxiliary weights",
-        "auxiliary weight 1",
-        "auxiliary weight 5",
+        "best over aux loss weight",
+        "aux loss weight 1",
+        "aux loss weight 5",
+    ]
+    layout = figure.views[0].spec["layout"]
+    assert [layout[axis]["title"]["text"] for axis in ("xaxis3", "yaxis3")] == [
+        "learning rate",
+        "weight decay",
+    ]
+    assert [note["text"] for note in layout["annotations"]] == [
+        f"batch size {batch} · hidden units {units}" for units in (10, 50) for batch in (10, 25)
     ]
     cells = [
         text
@@ -185,12 +195,28 @@ def test_table_1_has_our_figures_with_their_interval_beside_the_paper_s(database
     study = reported.create(database)
     assert study.definition.paper is not None
     reported.evaluate(database, study, study.definition.paper.configuration, [0.05, 0.06, 0.07])
-    (row,) = table(composed(database, study), "Table 1").rows
+    found = table(composed(database, study), "Table 1")
+    assert found.header == (
+        "study",
+        "configuration",
+        "hyperparameters",
+        "parameters",
+        "n",
+        "training error, %",
+        "test error, %",
+        "95 % interval, test error, %",
+        "paper: training error, %",
+        "paper: test error, %",
+    )
+    assert found.caption.endswith(
+        "BS batch size, LR learning rate, WD weight decay, HU hidden units, ALW aux loss weight."
+    )
+    (row,) = found.rows
     # Mean 6, deviation 1, t(0.975; 2) = 4.3027: 6 ± 4.3027 / √3.
     assert row == (
         "PAIRS",
         "paper’s",
-        "BS 10, LR 1e-4, WD 0, HL 50, ALW 5",
+        "BS 10 LR 0.0001 WD 0 HU 50 ALW 5",
         "50,454",
         "3",
         "3.00 ± 0.50",
@@ -214,17 +240,20 @@ def test_each_study_opens_with_its_verdict(database: Database) -> None:
     (members,) = [block for block in first.blocks if isinstance(block, Table)]
     assert len(members.rows) == min(12, len(verdict.members))
     assert members.rows[0][:3] == (
-        "BS 10, LR 1e-3, WD 0, HL 50, ALW 5",
+        "BS 10 LR 0.001 WD 0 HU 50 ALW 5 (the cheapest)",
         f"{verdict.members[0].mean:.4f}",
         "0.0000",
     )
 
 
 def test_a_single_round_has_neither_deviation_nor_interval() -> None:
-    estimate = Estimate.of([0.05])
-    assert estimate is not None
-    assert (str(estimate), estimate.interval) == ("5.00", "–")
-    assert Estimate.of([]) is None
+    error, accuracy = Metric(percent=True), Metric(percent=True, maximise=True)
+    assert (mean_and_deviation(error, [0.05]), shown_interval(error, [0.05])) == ("5.00", "–")
+    assert (mean_and_deviation(error, []), interval([])) == ("–", None)
+    # Fractions stay between 0 and 1; what is no fraction may be below 0.
+    assert shown_interval(error, [0.0, 0.02]) == "0.00 to 13.71"
+    assert shown_interval(accuracy, [0.98, 1.0]) == "86.29 to 100.00"
+    assert shown_interval(Metric(), [0.0, 0.02]) == "-0.1171 to 0.1371"
 
 
 def test_hostile_texts_stay_texts(database: Database) -> None:
@@ -293,15 +322,28 @@ def test_json_in_a_page_refuses_what_json_does_not_have() -> None:
 
 
 def test_shades_run_from_the_best_to_the_worst_and_spread_what_is_near_the_best() -> None:
-    shade = Shade.over([0.1, 0.2, 10.0], logarithmic=True)
+    shade = Shade.over([0.1, 0.2, 10.0], Metric())
     assert (shade.of(0.1), shade.of(10.0)) == (0.0, 1.0)
     # A quarter of the way on the logarithmic scale is half of the colours.
     assert shade.of(0.1 * 100**0.25) == pytest.approx(0.5)
     places = [shade.of(tick) for tick in shade.ticks()]
     assert places == sorted(places)
     assert (places[0], places[-1]) == (0.0, 1.0)
-    assert Shade.over([0.0, 0.5], logarithmic=True).of(0.125) == pytest.approx(0.5)
-    assert Shade.over([0.3], logarithmic=True).of(0.3) == 0.0
+    assert Shade.over([0.0, 0.5], Metric()).of(0.125) == pytest.approx(0.5)
+    assert Shade.over([0.3], Metric()).of(0.3) == 0.0
+
+
+@pytest.mark.parametrize("figures", [[-3.0, -1.5, 2.0], [0.5, 0.91], [0.0, 1e-7], [0.1, 1e5], [-2.0, -1.0]])
+@pytest.mark.parametrize("metric", [Metric(), Metric(percent=True), Metric(maximise=True)])
+def test_shades_of_any_figures_run_from_the_best_to_the_worst(figures: list[float], metric: Metric) -> None:
+    shade = Shade.over(figures, metric)
+    best, worst = sorted((figures[0], figures[-1]), reverse=metric.maximise)
+    assert (shade.of(best), shade.of(worst)) == (0.0, 1.0)
+    ticks = shade.ticks()
+    assert (ticks[0], ticks[-1]) == (best, worst)
+    places = [shade.of(tick) for tick in ticks]
+    assert places == sorted(places)
+    assert 3 <= len(places) <= 12
 
 
 def test_hyperparameters_are_short() -> None:

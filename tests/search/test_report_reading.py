@@ -38,12 +38,12 @@ def test_figures_are_those_of_the_ledger(database: Database) -> None:
     values = [point.value for point in reading.finished]
     assert values == sorted(reported.value_of(point.configuration) for point in reading.finished)
     assert reading.best == reading.finished[0].configuration
-    assert [curves.configuration for curves in reading.top] == [
+    assert [trained.configuration for trained in reading.top] == [
         point.configuration for point in reading.finished[:TOP]
     ]
     expected = reported.outcome(reading.top[0].configuration)
-    assert reading.top[0].val_loss == tuple(map(tuple, expected.val_loss.tolist()))
-    assert reading.top[0].train_loss == tuple(map(tuple, expected.train_loss.tolist()))
+    assert reading.top[0].runs == expected.folds
+    assert reading.finished[0].figures == expected.figures
 
 
 def test_reasons_and_origins_are_grouped(database: Database) -> None:
@@ -77,9 +77,11 @@ def test_rounds_come_with_their_curves_in_order(database: Database) -> None:
     assert study.definition.paper is not None
     configuration = study.definition.paper.configuration
     reported.evaluate(database, study, configuration, [0.05, 0.07])
-    rounds = read(database, study).evaluated[configuration.key]
-    assert [entry.test_error for entry in rounds] == [0.05, 0.07]
-    assert rounds[1].test_curve == pytest.approx((0.37, 0.27, 0.17, 0.07))
+    reading = read(database, study)
+    rounds = reading.evaluated[configuration.key]
+    assert [entry.figures["test_error"] for entry in rounds] == [0.05, 0.07]
+    curve = reading.rounds[configuration.key].runs[1].curves["test_error"]
+    assert curve == pytest.approx([0.37, 0.27, 0.17, 0.07])
 
 
 def test_studies_are_told_apart(database: Database) -> None:

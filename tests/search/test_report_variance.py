@@ -54,7 +54,11 @@ def test_a_table_with_a_hole_is_refused() -> None:
 
 
 CHOICES = {"a": (1, 2, 3), "b": (10, 20), "c": (7,)}
-FULL = {(a, b, 7): float(a * b) for a in (1, 2, 3) for b in (10, 20)}
+FULL = {
+    (place, column, 0): float(a * b)
+    for place, a in enumerate(CHOICES["a"])
+    for column, b in enumerate(CHOICES["b"])
+}
 
 
 def test_a_complete_grid_is_taken_whole_without_parameters_that_do_not_vary() -> None:
@@ -65,12 +69,12 @@ def test_a_complete_grid_is_taken_whole_without_parameters_that_do_not_vary() ->
 
 
 def test_the_level_with_most_holes_is_left_out() -> None:
-    block = complete_block(CHOICES, {cell: figure for cell, figure in FULL.items() if cell != (3, 20, 7)})
+    block = complete_block(CHOICES, {cell: figure for cell, figure in FULL.items() if cell != (2, 1, 0)})
     assert block is not None
     assert block.left_out == (("a", 3),)
     assert block.cells.tolist() == [[10.0, 20.0], [20.0, 40.0]]
 
 
 def test_nothing_is_left_of_a_grid_that_is_hardly_started() -> None:
-    assert complete_block(CHOICES, {(1, 10, 7): 1.0}) is None
+    assert complete_block(CHOICES, {(0, 0, 0): 1.0}) is None
     assert complete_block(CHOICES, {}) is None

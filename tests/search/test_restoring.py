@@ -172,7 +172,7 @@ def test_create_and_status_notice_it_and_say_so(tmp_path: Path, database_url: st
     assert programs.run(tmp_path, *made).code == 0
     optunas = optuna.storages.RDBStorage(database_url.replace("postgresql://", "postgresql+psycopg://"))
     for command, stream, words in (
-        (made, "out", "tiny: was there, 0 configurations laid out"),
+        (made, "out", "tiny: was there, 0 configurations inserted"),
         (("status", "tiny", *options), "err", "note: tiny: somebody had deleted"),
         (("worker", "tiny.toml", "--max-trials", "1", *options), "out", "worker ends: 1 finished"),
     ):
@@ -242,7 +242,7 @@ def test_somebody_else_s_study_of_the_same_name_is_left_alone(
     theirs.add_trial(optuna.create_trial(value=1.0))
     for call in (
         lambda: opening.reconcile(database, [done]),
-        lambda: create_study(database, tiny.definition(), digits_source, storage),
+        lambda: create_study(database, tiny.loaded(source=digits_source), storage),
     ):
         with pytest.raises(StudyError, match="that pairsearch did not make"):
             call()
@@ -284,9 +284,9 @@ def test_a_grid_that_grows_after_its_study_was_deleted(
 ) -> None:
     delete_study(database, storage)
     optuna.create_study(study_name="other", storage=storage)
-    larger = tiny.definition(grid=tiny.RAW["grid"] | {"batch_size": [1, 10, 25]})
-    made = create_study(database, larger, digits_source, storage)
-    assert (made.laid_out, made.restored) == (4, 8)
+    larger = tiny.loaded(source=digits_source, grid=tiny.RAW["grid"] | {"batch_size": [1, 10, 25]})
+    made = create_study(database, larger, storage)
+    assert (made.inserted, made.restored) == (4, 8)
     assert make_worker(tiny.Answering(), made.study).run() == Tally(finished=4)
     assert len(facts(storage)) == 11
     found = find_study(database, "tiny")

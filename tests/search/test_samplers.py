@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -16,11 +17,24 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.mirror.sampling import Sampler
 from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.study import Space
 from pairsearch.search.mirror.trials import Mirror
+from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
 
-SMALL = {"batch_size": [10, 25], "learning_rate": [1e-4, 1e-3], "weight_decay": [0.0]}
+SMALL: dict[str, list[float]] = {"batch_size": [10, 25], "learning_rate": [1e-4, 1e-3], "weight_decay": [0.0]}
+
+
+def worse(outcome: Outcome, by: float) -> Outcome:
+    """An outcome whose validation losses are higher throughout."""
+    folds = [
+        dataclasses.replace(
+            fold, curves={**fold.curves, "val_loss": [loss + by for loss in fold.curves["val_loss"]]}
+        )
+        for fold in outcome.folds
+    ]
+    return dataclasses.replace(outcome, folds=tuple(folds))
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
@@ -36,6 +50,33 @@ def test_a_sampler_goes_through_the_grid_and_trains_each_configuration_once(
     assert TrialState.RUNNING not in {trial.state for trial in trials}
     for trial in trials:
         assert trial.value == tiny.value_of(Configuration(trial.params))
+
+
+UNION = [
+    {"kernel": ["rbf"], "gamma": [0.5, 2], "c": [1, 1.0, True]},
+    {"kernel": ["linear", "rbf"], "c": [1, "1"]},
+    {"c": ["1"], "kernel": ["linear"]},
+]
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe", "random", "gp"])
+def test_of_a_union_of_grids_each_point_is_trained_once_with_the_parameters_that_it_has(
+    database: Database, storage: TrialStorage, make_worker, sampler: str
+) -> None:
+    study = create_study(database, tiny.anything(sampler=sampler, grid=UNION), storage).study
+    objective = tiny.Answering(lambda point: tiny.outcome_of(*[[[len(point.key) / 9] * 2] * 2] * 3))
+    assert make_worker(objective, study).run() == Tally(finished=10)
+    points = {point.key: point for point in study.definition.grid.configurations()}
+    assert objective.asked == dict.fromkeys(points, 1)
+    space = Space(study.choices)
+    trained = [
+        trial for trial in storage.get_all_trials(study.optuna_study_id) if trial.state == TrialState.COMPLETE
+    ]
+    assert {trial.user_attrs["configuration"] for trial in trained} == set(points)
+    for trial in trained:
+        point = points[trial.user_attrs["configuration"]]
+        assert Configuration(space.values(trial.params)) == point
+        assert trial.params.keys() == point.params.keys()
 
 
 def test_a_known_configuration_is_answered_from_the_ledger(
@@ -80,9 +121,7 @@ def test_the_median_pruner_stops_what_is_worse_than_its_fellows(
 
     def answer(configuration: Configuration) -> Outcome:
         outcome = tiny.outcome(configuration, epochs=4)
-        if configuration in poor:
-            outcome.val_loss[:] += 100
-        return outcome
+        return worse(outcome, 100.0) if configuration in poor else outcome
 
     assert make_worker(tiny.Answering(answer), study).run() == Tally(finished=8)
     assert tiny.states(database) == {"finished": 5, "pruned": 3}

@@ -12,14 +12,29 @@ from rich.console import Console
 
 from pairsearch.search.cli.sheet import Field, Sheet
 from pairsearch.search.cli.tables import progress_table, ranked_table
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.progress import Progress
 from pairsearch.search.results.ranking import Ranked
 
 RATES = (0.00012, 0.00013, 0.000562341, 1e-05)
 RANKED = [
-    Ranked(rank, tiny.point(25, rate, 0.00562341, units, 5.0), 0.1234, 0.1234, 0.06, 1234.5)
+    Ranked(
+        rank,
+        tiny.point(25, rate, 0.00562341, units, 5.0),
+        0.1234,
+        {"train_loss": 0.1, "val_loss": 0.1234, "val_error": 0.06},
+        1234.5,
+    )
     for rank, (rate, units) in enumerate(itertools.product(RATES, (10, 100)), start=1)
 ]
+
+
+@pytest.fixture(scope="module")
+def study() -> StoredStudy:
+    """One with the grid of these configurations."""
+    grid = {name: sorted({entry.params[name] for entry in RANKED}) for name in RANKED[0].params}
+    loaded = tiny.loaded(architecture="wsal", grid=grid)
+    return StoredStudy(1, "wsal", 1, loaded.definition, loaded.definition.grid.choices, loaded.traits)
 
 
 def shown(sheet: Sheet, width: int) -> str:
@@ -35,24 +50,24 @@ def words(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
-def test_the_best_are_shown_with_every_digit(width: int) -> None:
-    written = shown(ranked_table("wsal", "val_loss", RANKED), width)
+def test_the_best_are_shown_with_every_digit(width: int, study: StoredStudy) -> None:
+    written = shown(ranked_table(study, RANKED), width)
     assert "…" not in written
     found = words(written)
     for rate in RATES:
         assert found.count(f"{rate:g}") == 2
-    assert found.count("0.1234") == found.count("1234.5") == len(RANKED)
+    assert found.count("0.1234") == found.count("6.00") == found.count("1234.5") == len(RANKED)
 
 
-def test_at_eighty_columns_what_does_not_vary_is_said_once() -> None:
-    written = shown(ranked_table("wsal", "val_loss", RANKED), 80)
+def test_at_eighty_columns_what_does_not_vary_is_said_once(study: StoredStudy) -> None:
+    written = shown(ranked_table(study, RANKED), 80)
     told = " ".join(written.split())
     assert "The same in all rows: batch_size 25, weight_decay 0.00562341, aux_loss_weight 5." in told
     assert words(written).count("0.00562341.") + words(written).count("0.00562341") == 1
 
 
-def test_one_row_leaves_nothing_out() -> None:
-    assert "The same" not in shown(ranked_table("wsal", "val_loss", RANKED[:1]), 80)
+def test_one_row_leaves_nothing_out(study: StoredStudy) -> None:
+    assert "The same" not in shown(ranked_table(study, RANKED[:1]), 80)
 
 
 @pytest.mark.parametrize("width", [40, 80, 160])

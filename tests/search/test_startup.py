@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from typing import Any
 
 import programs
 import pytest
@@ -16,9 +17,12 @@ import tiny
 import torch
 
 from pairsearch.data.mnist import RAW_FILES
+from pairsearch.data.sources import Source
 from pairsearch.search.cli.commands import searching
 from pairsearch.search.setup import opening
+from pairsearch.search.workers.tally import Tally
 from pairsearch.search.workers.worker import Worker
+from pairsearch.studies.pairs import problem
 
 HEAVY = {"torch", "optuna", "sklearn", "numba", "scipy", "torchvision"}
 # What training on MNIST has no use for; scikit-learn brings pandas, torchvision the compiler.
@@ -132,24 +136,29 @@ def test_training_on_mnist_imports_what_it_uses(tmp_path: Path, mnist_root: Path
 def test_a_worker_frees_the_images_once_its_last_study_has_its_folds(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sources: list[weakref.ref[object]] = []
-    load = opening.resolve
+    sources: list[weakref.ref[Source]] = []
+    resolve, run = problem.resolve, Worker.run
 
-    def recording(*arguments: object) -> object:
-        loaded = load(*arguments)
+    def recording(*arguments: Any) -> tuple[Source, str]:
+        loaded = resolve(*arguments)
         sources.append(weakref.ref(loaded[0]))
         return loaded
 
-    held = []
+    def run_once(worker: Worker, _: int | None) -> Tally:
+        tally = run(worker, 1)
+        assert tally.finished == 1
+        held.append(sources[0]() is not None)
+        return tally
+
+    held: list[bool] = []
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(opening, "resolve", recording)
-    monkeypatch.setattr(
-        Worker, "run", lambda worker, _: held.append(sources[0]() is not None) or worker.tally
-    )
+    monkeypatch.setattr(problem, "resolve", recording)
+    monkeypatch.setattr(problem, "_SOURCES", weakref.WeakValueDictionary())
+    monkeypatch.setattr(Worker, "run", run_once)
     tiny.write_toml(folder / "other.toml", name="other")
     assert programs.run(folder, "create", "other.toml", "--data", "digits").code == 0
     searching.worker(["tiny", "other"])
-    assert held == [True, False]
+    assert (held, len(sources)) == ([True, False], 1)
 
 
 def test_device_names_that_are_refused_at_once_are_those_that_pytorch_does_not_know() -> None:

@@ -22,8 +22,6 @@ def judged(values: FloatArray | Sequence[Sequence[float]], **changes: Any) -> Ve
     arguments = {
         "keys": [str(index) for index in range(len(figures))],
         "seconds": np.ones(len(figures)),
-        "protocol": "resample",
-        "test_fraction": 0.25,
     }
     return judge(figures, **(arguments | changes))
 
@@ -87,7 +85,7 @@ def test_folds_that_overlap_are_compared_by_the_corrected_resampled_t_statistic(
     values, fraction = noisy(2, 9, seed=3), 1 / 8
     better, worse = np.argsort(values.mean(axis=1))
     differences = values[worse] - values[better]
-    verdict = judged(values, alpha=0.0, protocol="kfold", test_fraction=fraction)
+    verdict = judged(values, alpha=0.0, overlap=fraction)
     corrected = differences.mean() / math.sqrt((1 / 9 + fraction) * differences.var(ddof=1))
     # The differences that independent folds would have to show for this statistic.
     wide = differences.mean() + math.sqrt(1 + 9 * fraction) * (differences - differences.mean())
@@ -99,7 +97,7 @@ def test_folds_that_overlap_are_compared_by_the_corrected_resampled_t_statistic(
 
 def test_overlapping_folds_tell_less_and_flatter_more() -> None:
     values = noisy(30, 10, spread=1.0)
-    independent, overlapping = judged(values), judged(values, protocol="kfold", test_fraction=1 / 9)
+    independent, overlapping = judged(values), judged(values, overlap=1 / 9)
     assert members(independent) < members(overlapping)
     assert independent.optimism is not None
     assert overlapping.optimism is not None
@@ -154,13 +152,15 @@ def test_the_same_figures_give_the_same_verdict() -> None:
     assert judged(values) == judged(values)
 
 
-def test_of_the_members_the_fastest_is_cheapest_and_size_breaks_ties() -> None:
+def test_of_the_members_the_fastest_is_cheapest_and_the_better_of_equals() -> None:
     values = noisy(4, 10, spread=0.0)
     values[3] += 100
     seconds = np.array([9.0, 5.0, 5.0, 1.0])
     assert members(judged(values)) == {"0", "1", "2"}
-    assert judged(values, seconds=seconds, sizes=[1, 50, 10, 1]).cheapest == "2"
-    assert judged(values, seconds=seconds, sizes=[1, 10, 50, 1]).cheapest == "1"
+    better, worse = sorted((1, 2), key=lambda place: values[place].mean())
+    assert judged(values, seconds=seconds).cheapest == str(better)
+    seconds[worse] = 4.0
+    assert judged(values, seconds=seconds).cheapest == str(worse)
 
 
 def test_what_has_no_figure_in_some_fold_is_left_out_and_counted() -> None:
@@ -212,8 +212,9 @@ def test_a_single_configuration_is_its_own_verdict() -> None:
     [
         ([[math.nan, 1.0]], {}, "got none in 1"),
         ([[1.0, 1.0]], {"keys": ["a", "b"]}, "of 1 configurations"),
-        ([[1.0, 1.0]], {"sizes": []}, "of 1 configurations"),
-        ([[1.0, 1.0]], {"protocol": "loo"}, "'loo'"),
+        ([[1.0, 1.0]], {"seconds": np.ones(2)}, "of 1 configurations"),
+        ([[1.0, 1.0]], {"overlap": -0.1}, "overlap: expected a number >= 0, got -0.1"),
+        ([[1.0, 1.0]], {"overlap": math.nan}, "overlap: expected a number >= 0, got nan"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(

@@ -106,8 +106,6 @@ def test_it_tells_how_far_it_is() -> None:
         values,
         [str(index) for index in range(len(values))],
         np.ones(len(values)),
-        protocol="resample",
-        test_fraction=0.25,
         progress=told.append,
     )
     assert told == sorted(told)
@@ -119,10 +117,10 @@ def test_ten_thousand_configurations_are_judged_in_seconds_and_little_memory(
     show: Callable[[str], None],
 ) -> None:
     values = study(10_000, 10, 1.0, 5)
-    judge(values[:2001], [""] * 2001, np.ones(2001), protocol="resample", test_fraction=0.25)  # compiles
+    judge(values[:2001], [""] * 2001, np.ones(2001))  # compiles
     start = time.process_time()
     tracemalloc.start()
-    judge(values, [""] * 10_000, np.ones(10_000), protocol="resample", test_fraction=0.25)
+    judge(values, [""] * 10_000, np.ones(10_000))
     peak = tracemalloc.get_traced_memory()[1] / 1e6
     tracemalloc.stop()
     seconds = time.process_time() - start

@@ -17,7 +17,7 @@ from pairsearch.search.ledger.studies import StoredStudy, layout_order
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import read_best
-from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
 
@@ -175,7 +175,7 @@ def test_a_result_whose_lease_was_lost_is_superseded_and_the_worker_goes_on(
     assert make_worker(tiny.Answering(answer)).run() == Tally(finished=7, superseded=1)
     assert tiny.states(database) == {"finished": 8}
     assert len(tiny.rows(database, "superseded")) == 1
-    assert len(tiny.rows(database, "folds")) == 2 * 8
+    assert len(tiny.rows(database, "runs")) == 2 * 8
     # The eighth is restored: bob, who finished it, had no trial.
     assert trial_states(storage, study) == {TrialState.COMPLETE: 8, TrialState.FAIL: 1}
 
@@ -198,7 +198,7 @@ class NoticesItsLoss(tiny.Answering):
         return super().__call__(configuration, progress)
 
     def is_told(self, progress: Progress) -> bool:
-        self.told = progress(1, 0.5)
+        self.told = progress(Step(1, 0.5, 1, 2, "epochs"))
         return self.told is not None
 
 

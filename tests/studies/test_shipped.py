@@ -1,25 +1,31 @@
-"""The four shipped studies are the paper's: grids, protocol, Table 1, parameter counts."""
+"""The paper's four studies are shipped as it has them: grids, protocol, Table 1, parameter counts; and an example."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import tiny
 
-from pairsearch.studies.architecture import check, parameter_count
+from pairsearch.search.cli.reproduce import study_names
+from pairsearch.search.setup.creation import check_trainable
 from pairsearch.studies.definition import Definition, parse, read, shipped
-from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.errors import ProblemError
+from pairsearch.studies.loading import check_points
 
-STUDIES = {name: read(path) for name, path in shipped().items()}
+STUDIES = {name: read(shipped()[name]) for name in study_names()}
 
 
 @pytest.fixture(params=STUDIES)
 def study(request: pytest.FixtureRequest) -> Definition:
-    """Each shipped study in turn."""
+    """Each study of the paper in turn."""
     return STUDIES[request.param]
 
 
 def test_there_are_the_paper_s_four_in_its_order() -> None:
     assert list(STUDIES) == ["b1", "b2", "ws", "wsal"]
     assert [study.name for study in STUDIES.values()] == list(STUDIES)
+    assert set(shipped()) - set(STUDIES) == {"svm-digits"}
 
 
 @pytest.mark.parametrize(("name", "size"), [("b1", 64), ("b2", 192), ("ws", 192), ("wsal", 960)])
@@ -41,29 +47,33 @@ def test_the_values_are_the_paper_s(study: Definition) -> None:
 
 
 def test_the_protocol_is_the_authors_own(study: Definition) -> None:
-    assert (study.protocol, study.folds, study.sample_size, study.validation_size) == (
-        "resample",
-        10,
-        1000,
-        200,
-    )
-    assert (study.epochs, study.optimiser, study.metric, study.standardise) == (30, "adam", "val_loss", False)
-    assert (study.sampler, study.pruner) == ("grid", "none")
-    assert study.evaluation.model_dump() == {
-        "rounds": 10,
+    assert study.settings == {
+        "architecture": study.name,
+        "optimiser": "adam",
+        "protocol": "resample",
+        "sample_size": 1000,
+        "validation_size": 200,
         "train_pairs": 1000,
         "test_pairs": 1000,
-        "epochs": 30,
     }
+    assert (study.problem, study.metric, study.folds, study.epochs) == ("pairs", "val_loss", 10, 30)
+    assert (study.sampler, study.pruner) == ("grid", "none")
+    assert (study.evaluation.rounds, study.evaluation_epochs) == (10, 30)
+
+
+def test_raw_intensities_are_trained_on_and_each_fold_draws_a_sample_of_its_own(study: Definition) -> None:
+    loaded = tiny.loaded(study)
+    assert loaded.problem.settings.standardise is False
+    assert loaded.traits.overlap == 0.0
 
 
 @pytest.mark.parametrize(
     ("name", "train", "test", "params"),
     [
-        ("b1", (3.19, 1.54), (21.35, 1.41), (25, 1e-4, 0.1)),
-        ("b2", (1.20, 1.62), (19.82, 2.23), (25, 1e-3, 0.1, 50)),
-        ("ws", (3.19, 1.26), (15.26, 1.06), (25, 1e-4, 0.1, 50)),
-        ("wsal", (0.00, 0.00), (6.06, 1.28), (10, 1e-3, 0.0, 100, 10.0)),
+        ("b1", (0.0319, 0.0154), (0.2135, 0.0141), (25, 1e-4, 0.1)),
+        ("b2", (0.0120, 0.0162), (0.1982, 0.0223), (25, 1e-3, 0.1, 50)),
+        ("ws", (0.0319, 0.0126), (0.1526, 0.0106), (25, 1e-4, 0.1, 50)),
+        ("wsal", (0.0, 0.0), (0.0606, 0.0128), (10, 1e-3, 0.0, 100, 10.0)),
     ],
 )
 def test_table_1_is_stated(
@@ -71,8 +81,10 @@ def test_table_1_is_stated(
 ) -> None:
     paper = STUDIES[name].paper
     assert paper is not None
-    assert (paper.train_error, paper.train_std) == train
-    assert (paper.test_error, paper.test_std) == test
+    assert {figure: (stated.mean, stated.std) for figure, stated in paper.figures.items()} == {
+        "train_error": train,
+        "test_error": test,
+    }
     assert tuple(paper.configuration.params.values()) == params
 
 
@@ -80,32 +92,99 @@ def test_the_paper_s_configuration_is_in_the_grid_and_has_the_stated_parameters(
     assert study.paper is not None
     configuration = study.paper.configuration
     assert configuration in study.grid.configurations()
-    assert (
-        parameter_count(study.architecture, configuration.params.get("hidden_units"))
-        == study.paper.parameters
-    )
+    assert tiny.loaded(study).problem.describe(configuration.params) == study.paper.facts
 
 
 def test_all_of_them_can_be_trained(study: Definition) -> None:
-    check(study)
+    check_points(tiny.loaded(study))
+
+
+def changed(name: str, **settings: object) -> Definition:
+    """A shipped study with other settings."""
+    fields = STUDIES[name].model_dump(exclude={"paper"}, exclude_none=True)
+    return parse(tiny.raw(fields, **settings), "changed")
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("settings", "message"),
     [
-        ({"architecture": "b9"}, "study wsal: .*'b9'.*b1, b2, ws, wsal"),
+        ({"architecture": "b9"}, "study wsal: problem pairs: .*'b9'.*b1, b2, ws, wsal"),
+        ({"architecture": None}, "study wsal: problem pairs: settings.architecture: Field required"),
         ({"optimiser": "adamant"}, "study wsal: .*'adamant'.*adam"),
-        ({"architecture": "ws"}, "grid.aux_loss_weight: architecture 'ws' has none: leave it out"),
-        ({"architecture": "b1"}, "grid.hidden_units: architecture 'b1' has none: leave it out"),
+        ({"sample_size": 1}, "settings.sample_size: .*got 1"),
+        ({"sample_size": 2**64}, "settings.sample_size: .*"),
+        ({"train_pairs": 0}, "settings.train_pairs: .*got 0"),
+        ({"standardise": 1}, "settings.standardise: .*got 1"),
+        ({"protocol": "loo"}, "settings.protocol: .*'resample' or 'kfold', got 'loo'"),
+        ({"validation_size": None}, "problem pairs: .*validation_size: protocol 'resample' needs it"),
+        ({"validation_size": 1000}, r"validation_size: expected less than sample_size \(1000\), got 1000"),
+        ({"protocol": "kfold"}, "validation_size: protocol 'kfold' takes none"),
+    ],
+    ids=str,
+)
+def test_settings_that_the_problem_does_not_take_are_one_line(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ProblemError, match=message) as caught:
+        tiny.loaded(changed("wsal", **settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_setting_is_named_with_the_known_ones() -> None:
+    given = STUDIES["b1"].model_copy(update={"settings": STUDIES["b1"].settings | {"sample": 3}})
+    with pytest.raises(
+        ProblemError, match=r"settings\.sample: unknown setting: expected one of architecture, "
+    ):
+        tiny.loaded(given)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("ws", "grid.aux_loss_weight: architecture 'ws' has none: leave it out"),
+        ("b1", "grid.hidden_units: architecture 'b1' has none: leave it out"),
     ],
 )
-def test_what_the_models_do_not_know_is_refused(changes: dict[str, object], message: str) -> None:
-    changed = STUDIES["wsal"].model_dump(exclude={"paper"}, exclude_none=True) | changes
-    with pytest.raises(DefinitionError, match=message):
-        check(parse(changed, "changed"))
+def test_what_an_architecture_has_not_is_refused(architecture: str, message: str) -> None:
+    with pytest.raises(ProblemError, match=f"^study wsal: {message}"):
+        check_points(tiny.loaded(changed("wsal", architecture=architecture)))
 
 
 def test_what_an_architecture_needs_has_to_be_there() -> None:
-    changed = STUDIES["b1"].model_dump(exclude={"paper"}, exclude_none=True) | {"architecture": "b2"}
-    with pytest.raises(DefinitionError, match=r"grid\.hidden_units: architecture 'b2' needs it"):
-        check(parse(changed, "changed"))
+    with pytest.raises(ProblemError, match=r"^study b1: grid\.hidden_units: architecture 'b2' needs it"):
+        check_points(tiny.loaded(changed("b1", architecture="b2")))
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (
+            {"momentum": [0.9]},
+            "grid.momentum: architecture 'b1' has none: leave it out; it takes batch_size, ",
+        ),
+        ({"batch_size": [0]}, "grid.batch_size: expected an integer >= 1, got 0"),
+        ({"batch_size": [2.5]}, "grid.batch_size: expected an integer >= 1, got 2.5"),
+        ({"batch_size": [True]}, "grid.batch_size: expected an integer >= 1, got True"),
+        ({"batch_size": [3_000_000_000]}, "grid.batch_size: expected an integer .*got 3000000000"),
+        ({"learning_rate": [-1e-3]}, "grid.learning_rate: expected a number > 0, got -0.001"),
+        ({"learning_rate": [0.0]}, "grid.learning_rate: expected a number > 0, got 0.0"),
+        ({"learning_rate": ["0.1"]}, "grid.learning_rate: expected a number, got '0.1'"),
+        ({"learning_rate": [True]}, "grid.learning_rate: expected a number, got True"),
+        ({"weight_decay": [-0.1]}, "grid.weight_decay: expected a number >= 0, got -0.1"),
+        ({"weight_decay": [0.0, False]}, "grid.weight_decay: expected a number, got False"),
+    ],
+    ids=str,
+)
+def test_values_that_cannot_be_trained_with_are_refused_by_name(grid: dict[str, Any], message: str) -> None:
+    with pytest.raises(ProblemError, match=f"^study tiny: {message}") as caught:
+        check_points(tiny.loaded(grid=tiny.RAW["grid"] | grid))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [(1, "folds: 1 given; kfold needs at least 2"), (12, "folds: 12 given; .* at most")],
+)
+def test_folds_that_a_sample_does_not_give_are_refused(folds: int, message: str) -> None:
+    with pytest.raises(ProblemError, match=f"^study tiny: {message}"):
+        check_trainable(tiny.loaded(protocol="kfold", validation_size=None, folds=folds))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from pairsearch.search.checks import Check
 from pairsearch.search.cli.terminal import (
     DEFAULT_STORAGE,
     LARGEST,
@@ -16,8 +14,10 @@ from pairsearch.search.cli.terminal import (
     DataDir,
     DataKind,
     Device,
+    Set,
     Storage,
     Workers,
+    machine_settings,
     print_json,
     show_checks,
 )
@@ -31,6 +31,7 @@ def check(
     points: Annotated[int, typer.Option(min=1, max=LARGEST, help="How many are trained.")] = 8,
     workers: Workers = None,
     storage: Storage = DEFAULT_STORAGE,
+    setting: Set = None,
     data: DataKind = None,
     data_dir: DataDir = None,
     device: Device = "cpu",
@@ -44,34 +45,15 @@ def check(
     Nothing is stored. Exits 1 if something is wrong.
     """
     from pairsearch.search.database.connection import find_database
-    from pairsearch.search.setup.creation import check_trainable
-    from pairsearch.search.setup.opening import DataChoice, check_device, definitions_of, load_source
-    from pairsearch.search.workers import rehearsal
-    from pairsearch.search.workers.rehearsal import Rehearsal
-    from pairsearch.search.workers.searching import usual_workers
+    from pairsearch.search.setup.opening import check_device, load, look_all_up
+    from pairsearch.search.workers.rehearsal import Rehearsal, rehearse
 
     check_device(device)
+    options = machine_settings(setting, data, data_dir)
     database = find_database(storage)
-    (definition,) = definitions_of(database, [study])
-    source, kind = load_source(database, [definition], DataChoice(data, data_dir))
-    check_trainable(definition, source)
-    rehearsed = Rehearsal(definition, source, points, device)
+    (given,) = look_all_up(database, [study])
+    loaded = load(database, given, options)
     if measure:
-        print_json(asdict(rehearsed.measure()))
-        return
-
-    def checks() -> Iterator[Check]:
-        grid = definition.grid.configurations()
-        yield Check(
-            "definition",
-            good=True,
-            finding=f"{len(grid):,} configurations, {definition.folds} folds, {definition.epochs} epochs, "
-            f"data {source.name}",
-        )
-        elsewhere = rehearsal.measure_elsewhere(study, kind, data_dir, points, device)
-        yield Check(
-            "training", good=True, finding=f"{len(elsewhere.seconds)} points, {rehearsed.epochs} epochs each"
-        )
-        yield from rehearsed.checks(elsewhere, workers or usual_workers(device))
-
-    show_checks(checks(), as_json=as_json, wrong="WARN")
+        print_json(asdict(Rehearsal(loaded, points, device).measure()))
+    else:
+        show_checks(rehearse(loaded, study, options, points, workers, device), as_json=as_json, wrong="WARN")

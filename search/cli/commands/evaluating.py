@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,9 +22,11 @@ from pairsearch.search.cli.terminal import (
     Models,
     NoModels,
     Quiet,
+    Set,
     Storage,
     Studies,
     console,
+    machine_settings,
     print_json,
     teller,
 )
@@ -40,31 +42,34 @@ def evaluate(
         ),
     ] = None,
     paper: Annotated[
-        bool, typer.Option("--paper", help="The configurations of the paper's Table 1 instead.")
+        bool,
+        typer.Option("--paper", help="The configurations that the definitions state of a paper instead."),
     ] = False,
     models: Models = None,
     no_models: NoModels = False,
     storage: Storage = DEFAULT_STORAGE,
+    setting: Set = None,
     data: DataKind = None,
     data_dir: DataDir = None,
     device: Device = "cpu",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the best configurations afresh, ten rounds each, and print Table 1; finished rounds are kept.
+    """Train the best configurations afresh, ten rounds each, and print a table of them; finished rounds are kept.
 
-    The trained models are kept too, one file for each round; `pairsearch predict` asks one of them.
+    The trained models are kept too where the problem gives their weights, one file for each round.
     """
-    options = EvaluationOptions(data, data_dir, device, models, no_models, top, rounds, paper)
+    options = EvaluationOptions(
+        machine_settings(setting, data, data_dir), device, models, no_models, top, rounds, paper
+    )
     run_evaluation(storage, study, options, quiet=quiet, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """What is to be evaluated of each study, on which data, and where models go; `limit` as for the search."""
+    """What is to be evaluated of each study, with which settings, and where models go; `limit` as for the search."""
 
-    data: str | None
-    data_dir: Path | None
+    settings: Mapping[str, str]
     device: str
     models: Path | None
     no_models: bool
@@ -87,24 +92,24 @@ def run_evaluation(
     from pairsearch.search.evaluation import evaluating
     from pairsearch.search.ledger.studies import get_study
     from pairsearch.search.setup import opening
-    from pairsearch.search.setup.opening import DataChoice
     from pairsearch.search.workers.signals import signals
 
     opening.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
     folder = model_folder(options.models, options.no_models, say)
-    choice = DataChoice(options.data, options.data_dir)
     if options.paper:
-        for definition in opening.definitions_of(find_database(storage), given):
-            evaluating.paper_configuration(definition)
-        opened = opening.open_to_create(storage, given, choice, say)
-        database, definitions, source = opened.database, opened.definitions, opened.source
-        opening.create_all(database, definitions, source)
+        for looked_up in opening.look_all_up(find_database(storage), given):
+            evaluating.paper_configuration(looked_up.definition)
+        opened = opening.open_to_create(storage, given, options.settings, say)
+        database, loaded = opened.database, opened.loaded
+        opening.create_all(database, loaded)
+        names = [one.definition.name for one in loaded]
     else:
         database = open_database(storage)
-        definitions = opening.stored_definitions(database, given)
+        known = opening.look_stored_up(database, given)
+        names = [looked_up.name for looked_up in known]
     # All that can be refused is refused before data are loaded, or even downloaded, and anything is trained.
-    stored = [get_study(database, definition.name) for definition in definitions]
+    stored = [get_study(database, name) for name in names]
     chosen = [
         evaluating.Chosen(
             "paper" if paper else "search",
@@ -117,8 +122,11 @@ def run_evaluation(
         for study in stored
     ]
     if not options.paper:
-        source, _ = opening.load_source(database, definitions, choice, say)
-    opening.existing(database, definitions, source)
+        loaded = [opening.load(database, looked_up, options.settings, say) for looked_up in known]
+    from pairsearch.search.setup.creation import existing
+
+    for one in loaded:
+        existing(database, one)
     from pairsearch.search.evaluation.models import ModelFolder
 
     stopping, screen = threading.Event(), console(error=as_json, quiet=quiet)
@@ -132,7 +140,8 @@ def run_evaluation(
             models=None if folder is None else ModelFolder(folder),
             again=options.models is not None,
         )
-        rows = evaluating.evaluate_studies(database, chosen, source, evaluator, options.rounds)
+        problems = {one.definition.name: one for one in loaded}
+        rows = evaluating.evaluate_studies(database, chosen, problems, evaluator, options.rounds)
     if as_json:
         print_json(tables.table_1_json(rows))
     else:

@@ -34,9 +34,7 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
     database = find_database(storage)
     stored = [] if database is None else [read_progress(database, study) for study in list_studies(database)]
     if as_json:
-        definitions = [
-            d.model_dump(mode="json") | {"configurations": len(d.grid.configurations())} for d in known
-        ]
+        definitions = [d.model_dump(mode="json") | {"configurations": len(d.grid)} for d in known]
         print_json({"shipped": definitions, "database": [tables.progress_json(p) for p in stored]})
         return
     table = Sheet(
@@ -50,8 +48,8 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
             [
                 definition.name,
                 definition.title,
-                f"{definition.protocol}, {definition.folds} folds, {definition.epochs} epochs",
-                str(len(definition.grid.configurations())),
+                definition.protocol,
+                str(len(definition.grid)),
             ]
             for definition in known
         ],
@@ -136,7 +134,7 @@ def best(
         print_json({"ranked": [tables.ranked_json(entry) for entry in ranked], "verdict": verdict})
     elif ended is None:
         screen = console()
-        screen.print(tables.ranked_table(found.name, found.definition.metric, ranked))
+        screen.print(tables.ranked_table(found, ranked))
         for line in sentences.verdict_lines(judged):
             screen.print(line, markup=False, highlight=False, soft_wrap=True)
     else:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,11 +25,13 @@ from pairsearch.search.cli.terminal import (
     Models,
     NoModels,
     Quiet,
+    Set,
     Storage,
     Studies,
     Workers,
     a_number,
     console,
+    machine_settings,
     print_json,
     say,
     teller,
@@ -45,29 +46,29 @@ if TYPE_CHECKING:
 def create(
     study: Studies,
     storage: Storage = DEFAULT_STORAGE,
+    setting: Set = None,
     data: DataKind = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Create studies and lay out their grids; run again, it changes nothing more."""
+    """Create studies and insert their grids; run again, it changes nothing more."""
     from pairsearch.search.setup import opening
-    from pairsearch.search.setup.opening import DataChoice
 
     say = teller(error=as_json, quiet=quiet)
-    opened = opening.open_to_create(storage, study, DataChoice(data, data_dir), say)
-    creations = opening.create_all(opened.database, opened.definitions, opened.source)
+    opened = opening.open_to_create(storage, study, machine_settings(setting, data, data_dir), say)
+    creations = opening.create_all(opened.database, opened.loaded)
     for creation in creations:
         what = "created" if creation.created else "was there"
         restored = f", {creation.restored} trials of Optuna's restored" if creation.restored else ""
-        say(f"{creation.study.name}: {what}, {creation.laid_out} configurations laid out{restored}")
+        say(f"{creation.study.name}: {what}, {creation.inserted} configurations inserted{restored}")
     if as_json:
         print_json(
             [
                 {
                     "study": made.study.name,
                     "created": made.created,
-                    "laid_out": made.laid_out,
+                    "inserted": made.inserted,
                     "restored": made.restored,
                 }
                 for made in creations
@@ -78,6 +79,7 @@ def create(
 def worker(
     study: Studies,
     storage: Storage = DEFAULT_STORAGE,
+    setting: Set = None,
     data: DataKind = None,
     data_dir: DataDir = None,
     max_trials: Annotated[
@@ -108,18 +110,18 @@ def worker(
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.database.retry import PATIENCE_SECONDS, patiently
     from pairsearch.search.setup import opening
-    from pairsearch.search.setup.opening import DataChoice
     from pairsearch.search.workers import working
     from pairsearch.search.workers.signals import signals, stop_with_parent
     from pairsearch.search.workers.tally import Tally
 
     opening.check_device(device)
+    settings = machine_settings(setting, data, data_dir)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # It warns of each connection that broke off, which is an error of ours anyway.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     say = teller(quiet=quiet)
     stopping = threading.Event()
-    # At the start, a database that is away may be a mistyped URL: who waits for it nevertheless has to say so.
+    # At the start, a database that does not answer may be a mistyped URL: only --patience makes a worker wait for it.
     seconds = PATIENCE_SECONDS if patience is None else patience
     begin = partial(patiently, seconds=seconds, stopping=stopping, stopping_seconds=0.0)
     tally = Tally()
@@ -128,20 +130,13 @@ def worker(
             stop_with_parent(stopping)
         try:
             database = begin(lambda: open_database(storage, waiting=bool(patience)))
-            definitions = begin(lambda: opening.stored_definitions(database, study))
-            source, _ = begin(
-                lambda: opening.load_source(database, definitions, DataChoice(data, data_dir), say)
-            )
-            studies = begin(lambda: opening.existing(database, definitions, source))
+            queue = begin(lambda: opening.open_to_work(database, study, settings, say))
         except DatabaseAwayError:
-            # Told to stop, it holds nothing yet.
+            # Where it was told to stop, there is nothing that it would have to hand back yet.
             if not stopping.is_set():
                 raise
         else:
             options = working.WorkerOptions(limit, max_trials, device, lease, seconds)
-            queue = deque((stored, source) for stored in studies)
-            # The queue alone holds the images now.
-            del source
             tally = working.work(database, queue, options, stopping, say)
     say(
         f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
@@ -157,6 +152,7 @@ def run(
     study: Studies,
     workers: Workers = None,
     storage: Storage = DEFAULT_STORAGE,
+    setting: Set = None,
     data: DataKind = None,
     data_dir: DataDir = None,
     limit: Limit = None,
@@ -170,7 +166,7 @@ def run(
     from pairsearch.search.results.progress import ended_without, progress_within
     from pairsearch.search.results.ranking import ranked_within
 
-    options = SearchOptions(workers, data, data_dir, limit, device, lease)
+    options = SearchOptions(workers, machine_settings(setting, data, data_dir), limit, device, lease)
     database, studies = run_search(storage, study, options, quiet=quiet, as_json=as_json)
     screen = console()
     told = []
@@ -183,7 +179,7 @@ def run(
         if as_json:
             continue
         if ranked:
-            screen.print(tables.ranked_table(stored.name, stored.definition.metric, ranked))
+            screen.print(tables.ranked_table(stored, ranked))
         else:
             say(f"{stored.name}: {ended}")
     if as_json:
@@ -191,7 +187,7 @@ def run(
 
 
 def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:
-    """Lay out again what failed: workers then try it as if for the first time."""
+    """Have what failed tried again, as if for the first time."""
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.ledger.configurations import Ledger
     from pairsearch.search.ledger.studies import stored_study
@@ -199,7 +195,7 @@ def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:
     database = open_database(storage)
     for found in [stored_study(database, name) for name in study]:
         keys = Ledger(database, found.id).retry()
-        say(f"{found.name}: {len(keys)} failed configurations laid out again")
+        say(f"{found.name}: {len(keys)} failed configurations to be tried again")
 
 
 def reproduce(
@@ -224,13 +220,15 @@ def reproduce(
 
     limit = QUICK_LIMIT if quick else None
     names = study_names()
-    options = SearchOptions(workers, data, data_dir, limit, device)
+    options = SearchOptions(workers, machine_settings(None, data, data_dir), limit, device)
     run_search(storage, names, options, quiet=quiet, as_json=as_json)
     if quick:
         tell = teller(error=as_json, quiet=quiet)
         tell(f"searched a slice: {QUICK_LIMIT} configurations of each study, the paper's own among them")
     # The studies are bound to their data by now.
-    evaluation = EvaluationOptions(None, data_dir, device, models, no_models, both=not quick, limit=limit)
+    evaluation = EvaluationOptions(
+        machine_settings(None, None, data_dir), device, models, no_models, both=not quick, limit=limit
+    )
     run_evaluation(storage, names, evaluation, quiet=quiet, as_json=as_json)
 
 
@@ -239,8 +237,7 @@ class SearchOptions:
     """How studies are searched by worker processes of this machine; so many as it has cores, if `workers` is None."""
 
     workers: int | None
-    data: str | None
-    data_dir: Path | None
+    settings: Mapping[str, str]
     limit: int | None
     device: str
     lease: float = 60.0
@@ -252,18 +249,15 @@ def run_search(
     """Create the studies and run workers over them; the studies, and the database that they are in."""
     from pairsearch.search.cli.progress import SearchProgress
     from pairsearch.search.setup import opening
-    from pairsearch.search.setup.opening import DataChoice
     from pairsearch.search.workers.searching import WorkerArguments, search
     from pairsearch.search.workers.signals import interrupted_by_signals
 
     opening.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
-    opened = opening.open_to_create(storage, given, DataChoice(options.data, options.data_dir), say)
+    opened = opening.open_to_create(storage, given, options.settings, say)
     database = opened.database
-    stored = [made.study for made in opening.create_all(database, opened.definitions, opened.source)]
-    arguments = WorkerArguments(
-        given, opened.data, options.data_dir, options.limit, options.device, options.lease
-    )
+    stored = [made.study for made in opening.create_all(database, opened.loaded)]
+    arguments = WorkerArguments(given, options.settings, options.limit, options.device, options.lease)
     shown = SearchProgress(console(error=as_json, quiet=quiet))
     with interrupted_by_signals(), shown:
         search(

@@ -16,6 +16,7 @@ from pairsearch.search import machine, threads
 threads.limit()
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,9 @@ from pairsearch.search.cli.terminal import (
     LARGEST,
     Boundary,
     DataDir,
+    Set,
     Storage,
+    machine_settings,
     say,
     say_error,
 )
@@ -76,6 +79,7 @@ def published(
     folder_to_check: Annotated[
         Path, typer.Option("--results", help="Folder of the results to check.", show_default="those shipped")
     ] = results.DEFAULT,
+    settings: Set = None,
     data_dir: DataDir = None,
 ) -> None:
     """Write the results of complete studies as Parquet tables, or train a sample of written ones again.
@@ -89,15 +93,16 @@ def published(
             say(f"{path}: {path.stat().st_size:,} bytes")
     if count is not None:
         try:
-            _check(folder_to_check, data_dir, count, secrets.randbelow(2**32) if seed is None else seed)
+            options = machine_settings(settings, None, data_dir)
+            _check(folder_to_check, options, count, secrets.randbelow(2**32) if seed is None else seed)
         except KeyboardInterrupt:
             say_error("interrupted: what was not trained again is not checked")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-def _check(folder: Path, data_dir: Path | None, count: int, seed: int) -> None:
+def _check(folder: Path, options: Mapping[str, str], count: int, seed: int) -> None:
     findings = []
-    for finding in check(folder, data_dir, count, seed, machine.cores()):
+    for finding in check(folder, options, count, seed, machine.cores()):
         say(finding.line)
         findings.append(finding)
     others = sum(not finding.same for finding in findings)

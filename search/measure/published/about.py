@@ -7,15 +7,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pairsearch.search.evaluation.evaluating import TableRow
-from pairsearch.search.measure.published.columns import TABLES
+from pairsearch.search.cli.reproduce import study_names
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.measure.published.reading import Reading, Work
 from pairsearch.search.provenance import package_version
 from pairsearch.search.results.export_columns import ColumnTable
-from pairsearch.search.results.formatting import duration, spread
+from pairsearch.search.results.formatting import duration, headed, label, spread
 from pairsearch.studies.configuration import describe
 
-MADE_BY = "pairsearch reproduce"
 WRITTEN_BY = "python -m pairsearch.search.measure.published --write studies/results"
 CHECKED_BY = "python -m pairsearch.search.measure.published --check 20"
 
@@ -25,16 +24,26 @@ def facts(reading: Reading) -> dict[str, str]:
     first = reading.studies[0]
     return {
         "program": f"pairsearch {package_version('pairsearch')}",
-        "training_version": str(first.training_version),
-        "data": f"{first.source_name} {first.source_fingerprint}",
+        "data": _data(first),
         "definitions": json.dumps(
             {one.name: one.definition.model_dump(mode="json") for one in reading.studies}
         ),
+        "problems": json.dumps({one.name: one.traits.to_json() for one in reading.studies}),
+        "round_figures": json.dumps(reading.layout.round_figures),
         "provenance": json.dumps(provenance(reading.work)),
-        "made_by": MADE_BY,
+        "made_by": _made_by(reading),
         "written_by": WRITTEN_BY,
         "checked_by": CHECKED_BY,
     }
+
+
+def _data(study: StoredStudy) -> str:
+    return " ".join([*study.traits.remember.values(), study.traits.fingerprint]).strip()
+
+
+def _made_by(reading: Reading) -> str:
+    names = [one.name for one in reading.studies]
+    return "pairsearch reproduce" if names == study_names() else f"pairsearch run {' '.join(names)}"
 
 
 def provenance(work: Sequence[Work]) -> dict[str, Any]:
@@ -87,21 +96,23 @@ def readme(reading: Reading, rows: dict[str, int]) -> str:
     known = provenance(reading.work)
     studies = ", ".join(f"{one.name} ({_count(reading, one.name)} configurations)" for one in reading.studies)
     first = reading.studies[0]
+    metric, largest = first.definition.metric, first.metric.maximise
     parts = [
         "# Results",
-        f"Studies: {studies}. Data: {first.source_name}, SHA-256 `{first.source_fingerprint}`. "
-        f"Training version {first.training_version}. This folder is written by a program; nothing in it is edited "
-        "by hand.",
+        f"Studies: {studies}. Problem: {first.definition.problem}, version {first.traits.version}. Data, with their "
+        f"SHA-256: `{_data(first)}`. This folder is written by a program; nothing in it is edited by hand.",
         "```sh\n"
-        f"{MADE_BY}    # trains all of it into a database; told again, it goes on where it was\n"
+        f"{_made_by(reading)}    # trains all of it into a database; told again, it goes on where it was\n"
         f"{WRITTEN_BY}    # writes this folder from the database\n"
         f"{CHECKED_BY}    # trains a random sample again and demands the same bits\n"
         "```",
-        "Each table is read in one line; the ten configurations with the lowest mean validation loss, for example:",
+        f"Each table is read in one line; the ten configurations with the {'highest' if largest else 'lowest'} mean "
+        f"{label(metric, first.metric)}, for example:",
         "```python\n"
-        "import pandas\n"
+        "import pandas\n\n"
         'folds = pandas.read_parquet("folds.parquet")\n'
-        'print(folds.groupby(["study", "configuration"]).val_loss.mean().nsmallest(10))\n'
+        f'print(folds.groupby(["study", "configuration"])["{reading.layout.folds.figures[metric]}"].mean()'
+        f".n{'largest' if largest else 'smallest'}(10))\n"
         "```",
         "## Where they come from",
         "\n".join(
@@ -119,13 +130,11 @@ def readme(reading: Reading, rows: dict[str, int]) -> str:
             ]
         ),
         "## Table 1",
-        "Errors in per cent, mean ± sample standard deviation over the rounds of the final evaluation.",
-        _markdown(
-            ("model", "chosen by", "configuration", "n", "train", "test"), map(_table_1_row, reading.table_1)
-        ),
+        "Mean ± sample standard deviation over the rounds of the final evaluation.",
+        _table_1(reading),
         "## Tables",
         "A missing value is null. Numbers keep every bit; units and meanings are metadata of the columns too.",
-        *(_described(table, rows[table.name]) for table in TABLES),
+        *(_described(table, rows[table.name]) for table in reading.layout.tables),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -134,13 +143,22 @@ def _count(reading: Reading, study: str) -> int:
     return len({row["configuration"] for row in reading.folds if row["study"] == study})
 
 
-def _table_1_row(row: TableRow) -> tuple[str, ...]:
-    found = row.evaluated
-    configuration = describe(row.params)
-    return (
-        row.definition.name, row.chosen_by, configuration, str(found.rounds), spread(found.train_error),
-        spread(found.test_error),
-    )  # fmt: skip
+def _table_1(reading: Reading) -> str:
+    metrics = {
+        name: row.study.traits.metrics[name] for row in reading.table_1 for name in row.evaluated.figures
+    }
+    rows = [
+        [
+            row.study.name,
+            row.chosen_by,
+            describe(row.params),
+            str(row.evaluated.rounds),
+            *(spread(metric, row.evaluated.figures.get(name)) for name, metric in metrics.items()),
+        ]
+        for row in reading.table_1
+    ]
+    figures = [headed(name, metric) for name, metric in metrics.items()]
+    return _markdown(["model", "chosen by", "configuration", "n", *figures], rows)
 
 
 def _described(table: ColumnTable, rows: int) -> str:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pairsearch.data.sources import Source, resolve
-from pairsearch.models.training import TRAINING_VERSION
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.evaluation.rounds import Request, train_rounds
-from pairsearch.search.measure.published.columns import CURVE_FIGURES, FOLD_FIGURES, ROUND_FIGURES
-from pairsearch.search.measure.published.reading import fold_figures, mean_curves
+from pairsearch.search.measure.published.reading import final_figures, fold_figures, mean_curves
 from pairsearch.search.measure.published.results import Published, Rows, load
 from pairsearch.search.provenance import processor
 from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.studies import loading
 from pairsearch.studies.definition import read, shipped
+from pairsearch.studies.loading import Loaded
 
 ROUNDS = 2
 """Rounds of the final evaluation that a check trains again."""
@@ -76,13 +75,12 @@ def draw(published: Published, count: int, seed: int) -> list[Task]:
 
 
 class Checker:
-    """Trains published results again on the data that they name, `threads` folds at a time."""
+    """Trains published results again by the problems that they name, with so many threads."""
 
-    def __init__(self, published: Published, source: Source, threads: int = 1) -> None:
+    def __init__(self, published: Published, loaded: Mapping[str, Loaded], threads: int = 1) -> None:
         self.published = published
-        self._threads = threads
-        self._source = source
-        self._objectives: dict[str, CrossValidation] = {}
+        self._loaded = loaded
+        self._objectives = {name: CrossValidation(one, threads=threads) for name, one in loaded.items()}
 
     def __call__(self, task: Task) -> Finding:
         """Train again what a task names, and compare."""
@@ -102,28 +100,28 @@ class Checker:
         return Finding(f"{what}: OTHER BITS: {'; '.join(differences)}; {where}", same=False)
 
     def _configuration(self, task: Task, rows: Rows) -> list[str]:
-        definition = self.published.definitions[task.study]
-        if task.study not in self._objectives:
-            self._objectives[task.study] = CrossValidation(definition, self._source, threads=self._threads)
-        outcome = self._objectives[task.study](self.published.configuration(task.study, task.key))
+        tables = self.published.layout
+        outcome = self._objectives[task.study](self.published.points[task.study][task.key])
         if outcome is None:
             raise WorkError(f"{task.study} {task.key}: the training ended without a result")
         differences = []
         if outcome.state != rows[0]["state"]:
             differences.append(f"{outcome.state} here, {rows[0]['state']} published")
-        differences += _compared("fold", FOLD_FIGURES, fold_figures(outcome), rows)
+        differences += _compared("fold", tables.folds.compared, fold_figures(outcome, tables.folds), rows)
         curves = self.published.curves[task.study, task.key]
+        means = mean_curves(outcome, tables.curves)
         # From the first epoch that differs on, most do.
-        differences += _compared("means of epoch", CURVE_FIGURES, mean_curves(outcome), curves)[:1]
+        differences += _compared("means of epoch", tables.curves.compared, means, curves)[:1]
         return differences
 
     def _round(self, task: Task, row: dict[str, object]) -> list[str]:
         assert task.round is not None, "a task of a round"  # noqa: S101
-        definition = self.published.definitions[task.study]
-        request = Request(self.published.configuration(task.study, task.key), (task.round,))
-        (trained,) = train_rounds(definition, self._source, request)
-        ours = trained.final | {"round": task.round, "diverged_epoch": trained.diverged}
-        return _compared("round", ROUND_FIGURES, [ours], [row])
+        columns, loaded = self.published.layout.rounds, self._loaded[task.study]
+        configuration = self.published.points[task.study][task.key]
+        request = Request(configuration, (task.round,), loaded.definition.evaluation.rounds)
+        (trained,) = train_rounds(loaded, request)
+        ours = {"round": task.round} | final_figures(trained.result, columns)
+        return _compared("round", columns.compared, [ours], [row])
 
 
 def _compared(what: str, names: Sequence[str], ours: Rows, published: Rows) -> list[str]:
@@ -150,29 +148,35 @@ def _bits(figure: object) -> object:
     return struct.pack("<d", figure) if isinstance(figure, float) else figure
 
 
-def checker(folder: Path, data_dir: Path | None, threads: int = 1) -> Checker:
-    """What checks the results of a folder, with the data that they name.
+def checker(folder: Path, options: Mapping[str, str], threads: int = 1) -> Checker:
+    """What checks the results of a folder, by the problems and with the data that they name.
+
+    Args:
+        options: settings of this machine.
 
     Raises:
-        InputError, DataError: results or data are missing or damaged, or would not give the published bits.
+        InputError, DefinitionError: results or data are missing or damaged, or would not give the published bits.
     """
     published = load(folder)
     # First, before anybody downloads data in vain.
-    _refuse(folder, _other_program(published))
-    source, _ = resolve(published.source_name, data_dir)
-    if source.fingerprint != published.fingerprint:
-        there, here = published.fingerprint[:12], source.fingerprint[:12]
-        _refuse(folder, [f"their data are {published.source_name} {there} and those here are {here}"])
-    return Checker(published, source, threads)
+    _refuse(folder, _other_definitions(published))
+    loaded, known = {}, shipped()
+    for study, definition in published.definitions.items():
+        place = known[study].parent if study in known else None
+        held = published.traits[study]
+        loaded[study] = loading.load(definition, place, options, held.remember)
+        given = loaded[study].traits
+        if held.version != given.version:
+            differs = f"the version of problem {definition.problem} is {held.version} there and {given.version} here"
+            _refuse(folder, [differs])
+        if held.fingerprint != given.fingerprint:
+            _refuse(folder, [f"their data are {held.data} and those here are {given.data}"])
+    return Checker(published, loaded, threads)
 
 
-def _other_program(published: Published) -> list[str]:
-    """What the published bits depend on and is otherwise in this program."""
+def _other_definitions(published: Published) -> list[str]:
+    """What the published bits depend on and is otherwise in the definitions of this program."""
     found = []
-    if published.training_version != TRAINING_VERSION:
-        found.append(
-            f"their training version is {published.training_version}, this program's {TRAINING_VERSION}"
-        )
     known = shipped()
     for study, definition in published.definitions.items():
         held = definition.results_depend_on
@@ -190,14 +194,17 @@ def _refuse(folder: Path, differences: Sequence[str]) -> None:
         raise InputError(f"the results in {folder} cannot be checked here: {'; '.join(differences)}")
 
 
-def check(folder: Path, data_dir: Path | None, count: int, seed: int, threads: int = 1) -> Iterator[Finding]:
+def check(
+    folder: Path, options: Mapping[str, str], count: int, seed: int, threads: int = 1
+) -> Iterator[Finding]:
     """Train a random sample again, as `draw` gives it; findings in its order.
 
     Args:
+        options: settings of this machine.
         threads: folds trained at a time; the figures do not depend on it.
 
     Raises:
-        InputError, DataError: as for `checker`; before anything is trained.
+        InputError, DefinitionError: as for `checker`; before anything is trained.
     """
-    check_one = checker(folder, data_dir, threads)
+    check_one = checker(folder, options, threads)
     yield from map(check_one, draw(check_one.published, count, seed))

@@ -1,35 +1,38 @@
-"""The tables of published results: their columns, each with unit and meaning."""
+"""The tables of published results: their columns, each with unit and meaning, for the studies at hand."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pairsearch.search.ledger.studies import merge_choices
 from pairsearch.search.results.export_columns import (
     CONFIGURATIONS,
     CURVES,
-    FRACTION,
-    NATS,
+    FIGURES,
+    PARAMETERS,
+    Choices,
     Column,
     ColumnTable,
+    column_names,
+    mixed,
+    of_study,
 )
-from pairsearch.studies.definition import PARAMETERS
+from pairsearch.studies.configuration import Params, Value
+from pairsearch.studies.definition import Definition
+from pairsearch.studies.problem import Metric, Traits
 
 _STUDY = CONFIGURATIONS.columns[0]
 _KEY = Column("configuration", "text", "its key, the same in all tables")
 _PROCESSOR = Column("processor", "text", "which processor computed the row")
-
-_PARAMETERS = tuple(
-    Column(
-        name,
-        "integer" if name in ("batch_size", "hidden_units") else "number",
-        "hyperparameter; missing where there is none",
-        unit="pairs" if name == "batch_size" else "",
-    )
-    for name in PARAMETERS
-)
+_FINAL = Column(FIGURES.name, "number", "after the last epoch")
+_MEAN = Column(FIGURES.name, "number", "mean over folds after the epoch")
 
 
-def _same(table: ColumnTable, *names: str) -> tuple[Column, ...]:
-    """Columns that an export has too."""
-    return tuple(column for column in table.columns if column.name in names)
+def _same(table: ColumnTable, name: str) -> Column:
+    """A column that an export has too."""
+    return next(column for column in table.columns if column.name == name)
 
 
 FOLDS = ColumnTable(
@@ -38,17 +41,15 @@ FOLDS = ColumnTable(
     (
         _STUDY,
         _KEY,
-        *_PARAMETERS,
+        PARAMETERS,
         Column("state", "text", "finished, diverged, pruned or failed; the last has no figures"),
         Column("fold", "integer", "from 0"),
-        Column("train_loss", "number", "running training loss of the last epoch", unit=NATS),
-        Column("val_loss", "number", "validation loss", unit=NATS),
-        Column("val_error", "number", "validation error", unit=FRACTION),
+        _FINAL,
         Column(
             "diverged_epoch", "integer", "epoch, from 1, in which the fold diverged; missing where it did not"
         ),
         Column("seconds", "number", "time of the training, all folds together", unit="s"),
-        *_same(CONFIGURATIONS, "reason"),
+        _same(CONFIGURATIONS, "reason"),
         _PROCESSOR,
     ),
 )
@@ -56,7 +57,7 @@ FOLDS = ColumnTable(
 MEAN_CURVES = ColumnTable(
     "curves",
     "an epoch of a configuration; its figures are means over the folds, missing where a fold has none",
-    (_STUDY, _KEY, *_same(CURVES, "epoch", "train_loss", "val_loss", "val_error")),
+    (_STUDY, _KEY, _same(CURVES, "epoch"), _MEAN),
 )
 
 ROUNDS = ColumnTable(
@@ -67,10 +68,7 @@ ROUNDS = ColumnTable(
         _KEY,
         Column("chosen_by", "text", "search (the study's best), paper (the paper's own), both or other"),
         Column("round", "integer", "from 0"),
-        Column("train_loss", "number", "loss on the training pairs", unit=NATS),
-        Column("train_error", "number", "error on the training pairs", unit=FRACTION),
-        Column("test_loss", "number", "loss on the test pairs", unit=NATS),
-        Column("test_error", "number", "error on the test pairs", unit=FRACTION),
+        _FINAL,
         Column(
             "diverged_epoch",
             "integer",
@@ -81,7 +79,79 @@ ROUNDS = ColumnTable(
     ),
 )
 
-TABLES = (FOLDS, MEAN_CURVES, ROUNDS)
-FOLD_FIGURES = ("train_loss", "val_loss", "val_error", "diverged_epoch")
-CURVE_FIGURES = ("train_loss", "val_loss", "val_error")
-ROUND_FIGURES = ("train_loss", "train_error", "test_loss", "test_error", "diverged_epoch")
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A table with the columns of some studies.
+
+    Args:
+        table: what is written.
+        choices: the values of each parameter.
+        parameters, figures: the column of each, by name.
+    """
+
+    table: ColumnTable
+    choices: Choices
+    parameters: Mapping[str, str]
+    figures: Mapping[str, str]
+
+    @classmethod
+    def of(cls, table: ColumnTable, choices: Choices, metrics: Mapping[str, Metric]) -> Columns:
+        """Those of studies with these parameters and figures."""
+        return cls(of_study(table, choices, metrics), choices, *column_names(table, choices, metrics))
+
+    @property
+    def compared(self) -> list[str]:
+        """The columns whose bits follow from the training alone."""
+        ends = [column.name for column in self.table.columns if column.name == "diverged_epoch"]
+        return [*self.figures.values(), *ends]
+
+    def point(self, params: Params) -> dict[str, Value | None]:
+        """The cells of a configuration's parameters."""
+        return {
+            column: json.dumps(params[name])
+            if name in params and mixed(self.choices[name])
+            else params.get(name)
+            for name, column in self.parameters.items()
+        }
+
+    def values(self, figures: Mapping[str, float | None]) -> dict[str, float | None]:
+        """The cells of figures, None for one that is not there."""
+        return {column: figures.get(name) for name, column in self.figures.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The three tables of some studies.
+
+    Args:
+        round_figures: the figures that rounds have.
+    """
+
+    folds: Columns
+    curves: Columns
+    rounds: Columns
+    round_figures: Sequence[str]
+
+    @property
+    def tables(self) -> tuple[ColumnTable, ...]:
+        """In the order in which they are described."""
+        return self.folds.table, self.curves.table, self.rounds.table
+
+
+def layout(
+    definitions: Iterable[Definition], traits: Iterable[Traits], round_figures: Sequence[str]
+) -> Layout:
+    """The tables of studies."""
+    choices: Choices = {}
+    for definition in definitions:
+        choices = merge_choices(choices, definition.grid.choices)
+    known = list(traits)
+    of_folds = {name: metric for one in known for name, metric in one.of_folds.items()}
+    every = {name: metric for one in known for name, metric in one.metrics.items()}
+    return Layout(
+        folds=Columns.of(FOLDS, choices, of_folds),
+        curves=Columns.of(MEAN_CURVES, {}, of_folds),
+        rounds=Columns.of(ROUNDS, {}, {name: every[name] for name in round_figures}),
+        round_figures=round_figures,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,18 +11,18 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.tables import configurations, rounds
+from pairsearch.search.database.tables import configurations
 from pairsearch.search.errors import StudyError
 from pairsearch.search.evaluation import evaluating
 from pairsearch.search.evaluation.evaluating import TableRow
 from pairsearch.search.evaluation.rounds import missing_rounds
-from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.rows import fold_rows, read_configuration, read_outcome
+from pairsearch.search.ledger.outcome import Outcome, RunResult
+from pairsearch.search.ledger.rows import read_configuration, read_outcome
 from pairsearch.search.ledger.studies import StoredStudy, get_study
-from pairsearch.search.measure.published.columns import CURVE_FIGURES, FOLD_FIGURES, ROUND_FIGURES
+from pairsearch.search.measure.published.columns import Columns, Layout, layout
 from pairsearch.search.redaction import conceal
+from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.progress import read_progress
-from pairsearch.studies.definition import PARAMETERS
 
 Rows = list[dict[str, Any]]
 
@@ -47,50 +46,67 @@ class Reading:
 
     studies: tuple[StoredStudy, ...]
     table_1: tuple[TableRow, ...]
+    layout: Layout
     folds: Rows = field(default_factory=list)
     curves: Rows = field(default_factory=list)
     rounds: Rows = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
 
 
-def fold_figures(outcome: Outcome) -> Rows:
-    """The final figures of each fold, in their order; None where one is not finite."""
-    return [{name: row[name] for name in ("fold", *FOLD_FIGURES)} for row in fold_rows(0, outcome)]
+def final_figures(run: RunResult, columns: Columns) -> dict[str, Any]:
+    """The figures of a fold or round after its last epoch; None where one is not finite."""
+    return columns.values(run.final) | {"diverged_epoch": run.diverged}
 
 
-def mean_curves(outcome: Outcome) -> Rows:
+def fold_figures(outcome: Outcome, columns: Columns) -> Rows:
+    """The final figures of each fold, in their order."""
+    return [{"fold": fold.index} | final_figures(fold, columns) for fold in outcome.folds]
+
+
+def mean_curves(outcome: Outcome, columns: Columns) -> Rows:
     """The means over folds of each epoch; None where a fold has no finite figure.
 
     Their sum is rounded once, whatever the order (`math.fsum`), so that the bits depend on the figures alone.
     """
+    curves = {name: [fold.curves.get(name, ()) for fold in outcome.folds] for name in columns.figures}
     return [
         {"epoch": epoch + 1}
-        | {name: _mean(getattr(outcome, name)[:, epoch].tolist()) for name in CURVE_FIGURES}
-        for epoch in range(outcome.val_loss.shape[1])
+        | columns.values(
+            {name: _mean([curve[epoch : epoch + 1] for curve in of]) for name, of in curves.items()}
+        )
+        for epoch in range(max(fold.epochs for fold in outcome.folds))
     ]
 
 
-def _mean(figures: Sequence[float]) -> float | None:
-    return fmean(figures) if all(map(math.isfinite, figures)) else None
+def _mean(points: Sequence[Sequence[float]]) -> float | None:
+    """The mean of the figure of each fold, which may have none."""
+    figures = [figure for point in points for figure in point if math.isfinite(figure)]
+    return fmean(figures) if len(figures) == len(points) else None
 
 
 def read(database: Database, names: Sequence[str]) -> Reading:
     """Read complete studies in the order of their names, configurations in the order of their numbers.
 
     Raises:
-        StudyError: a study is unknown or not complete, or two belong to different data or training versions.
+        StudyError: a study is unknown or not complete, or two are of different problems, versions of one, or data.
     """
     studies = [get_study(database, name) for name in dict.fromkeys(names)]
     for study in studies:
         _check_one_kind(studies[0], study)
     chosen = [choice for study in studies for choice in _chosen(database, study)]
-    reading = Reading(
-        tuple(studies),
-        tuple(
-            evaluating.table_row(database, choice, one) for choice in chosen for one in choice.configurations
-        ),
-    )
-    with database.read() as connection:
+    table_1 = [
+        evaluating.table_row(database, choice, one) for choice in chosen for one in choice.configurations
+    ]
+    with database.snapshot() as connection:
+        rounds = {study.name: rounds_within(connection, study) for study in studies}
+        reported = {name for of_study in rounds.values() for one in of_study for name in one.figures}
+        metrics = dict.fromkeys(name for study in studies for name in study.traits.metrics)
+        tables = layout(
+            [study.definition for study in studies],
+            [study.traits for study in studies],
+            [name for name in metrics if name in reported],
+        )
+        reading = Reading(tuple(studies), tuple(table_1), tables)
         for study in studies:
             by = {
                 choice.by: {one.key for one in choice.configurations}
@@ -98,16 +114,21 @@ def read(database: Database, names: Sequence[str]) -> Reading:
                 if choice.study == study
             }
             _read_search(connection, study, reading)
-            _read_rounds(connection, study, by, reading)
+            _read_rounds(rounds[study.name], study, by, reading)
     return reading
 
 
 def _check_one_kind(first: StoredStudy, study: StoredStudy) -> None:
-    for what, name in (("data", "source_fingerprint"), ("training version", "training_version")):
-        if getattr(first, name) != getattr(study, name):
+    held, given = first.traits, study.traits
+    for what, one, other in (
+        ("problem", first.definition.problem, study.definition.problem),
+        ("version of the problem", held.version, given.version),
+        ("data", held.fingerprint, given.fingerprint),
+    ):
+        if one != other:
             raise StudyError(
-                f"studies {first.name} and {study.name} belong to another {what} each ({getattr(first, name)} and "
-                f"{getattr(study, name)}): publish them by themselves"
+                f"studies {first.name} and {study.name} belong to another {what} each ({one} and {other}): publish "
+                "them by themselves"
             )
 
 
@@ -138,42 +159,45 @@ def _chosen(database: Database, study: StoredStudy) -> list[evaluating.Chosen]:
 
 
 def _read_search(connection: Connection, study: StoredStudy, reading: Reading) -> None:
-    columns = configurations.c
+    columns, tables = configurations.c, reading.layout
     rows = connection.execute(select(configurations).where(columns.study_id == study.id)).all()
-    points = {row.key: read_configuration(row.key, row.params).params for row in rows}
-    for row in sorted(rows, key=lambda row: [points[row.key].get(name, 0) for name in PARAMETERS]):
+    points = {row.key: read_configuration(row.key, row.params) for row in rows}
+    places = {one.key: place for place, one in enumerate(study.definition.grid.configurations())}
+    for row in sorted(rows, key=lambda row: places[row.key]):
         outcome = read_outcome(connection, row)
         origin = dict(outcome.provenance) if outcome is not None else {}
         common = {"study": study.name, "configuration": row.key}
-        about = (
-            dict.fromkeys(PARAMETERS) | dict(points[row.key]) | {"state": row.state, "seconds": row.seconds}
-        )
-        about["reason"] = None if row.reason is None else conceal(row.reason)
-        about["processor"] = origin.get("processor")
+        about = tables.folds.point(points[row.key].params) | {
+            "state": row.state,
+            "seconds": row.seconds,
+            "reason": None if row.reason is None else conceal(row.reason),
+            "processor": origin.get("processor"),
+        }
         # What failed has a row for each fold too, so that its absence shows.
-        figures = (
-            [{"fold": k} for k in range(study.definition.folds)] if outcome is None else fold_figures(outcome)
-        )
-        reading.folds.extend(common | about | one for one in figures)
+        figures: Rows = [{"fold": fold} for fold in range(study.definition.folds)]
         if outcome is not None:
-            reading.curves.extend(common | one for one in mean_curves(outcome))
+            figures = fold_figures(outcome, tables.folds)
+            reading.curves.extend(common | one for one in mean_curves(outcome, tables.curves))
             reading.work.append(Work(row.worker, row.started_at, row.finished_at, row.seconds, origin))
+        reading.folds.extend(common | about | one for one in figures)
 
 
 def _read_rounds(
-    connection: Connection, study: StoredStudy, by: dict[Any, set[str]], reading: Reading
+    rounds: Sequence[Round], study: StoredStudy, by: dict[Any, set[str]], reading: Reading
 ) -> None:
-    columns = rounds.c
-    found = connection.execute(select(rounds).where(columns.study_id == study.id)).all()
     order = {
         one["configuration"]: place for place, one in enumerate(reading.folds) if one["study"] == study.name
     }
-    for row in sorted(found, key=lambda row: (order.get(row.key, -1), row.key, row.round)):
-        origin = json.loads(row.provenance)
-        names = [name for name, keys in by.items() if row.key in keys] or ["other"]
+    for one in sorted(rounds, key=lambda one: (order.get(one.key, -1), one.key, one.index)):
+        names = [name for name, keys in by.items() if one.key in keys] or ["other"]
         reading.rounds.append(
-            {"study": study.name, "configuration": row.key, "round": row.round}
-            | {name: getattr(row, name) for name in (*ROUND_FIGURES, "seconds")}
-            | {"processor": origin.get("processor"), "chosen_by": "both" if len(names) > 1 else names[0]}
+            {"study": study.name, "configuration": one.key, "round": one.index}
+            | reading.layout.rounds.values(one.figures)
+            | {
+                "diverged_epoch": one.diverged,
+                "seconds": one.seconds,
+                "processor": one.provenance.get("processor"),
+            }
+            | {"chosen_by": "both" if len(names) > 1 else names[0]}
         )
-        reading.work.append(Work(row.worker, None, row.finished_at, row.seconds, origin))
+        reading.work.append(Work(one.worker, None, one.finished_at, one.seconds, dict(one.provenance)))

@@ -11,7 +11,6 @@ from pyarrow import parquet
 
 from pairsearch.search.files import made_folder, usable_folder, whole_file
 from pairsearch.search.measure.published.about import facts, readme
-from pairsearch.search.measure.published.columns import FOLDS, MEAN_CURVES, ROUNDS
 from pairsearch.search.measure.published.reading import Reading, Rows
 from pairsearch.search.results.export import fields
 from pairsearch.search.results.export_columns import ColumnTable
@@ -29,7 +28,8 @@ def write(reading: Reading, folder: Path) -> list[Path]:
     usable_folder(folder)
     made_folder(folder)
     about = facts(reading)
-    tables = ((FOLDS, reading.folds), (MEAN_CURVES, reading.curves), (ROUNDS, reading.rounds))
+    rows_of = (reading.folds, reading.curves, reading.rounds)
+    tables = list(zip(reading.layout.tables, rows_of, strict=True))
     written = []
     with ExitStack() as files:
         for table, rows in tables:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pairsearch.models.kernels.cachefolder import trusted
-from pairsearch.models.kernels.checkedcache import CheckedCache
+from pairsearch.jit.cachefolder import trusted
+from pairsearch.jit.checkedcache import CheckedCache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,8 +35,8 @@ def compiled_and_cached(function: Function) -> Function:
     """As `compiled`, and kept on disk, beside the source or (where that is read-only) in the user's cache.
 
     `NUMBA_CACHE_DIR` names another place. Where nothing can be written, every process compiles for itself; also,
-    with a warning, where other users can write, for what is kept there is code (`models.kernels.cachefolder`). What
-    is damaged there is compiled anew (`models.kernels.checkedcache`).
+    with a warning, where other users can write, for what is kept there is code (`jit.cachefolder`). What
+    is damaged there is compiled anew (`jit.checkedcache`).
 
     Raises:
         RuntimeError: NUMBA_DISABLE_JIT is set, without whose compiler these kernels cannot run.

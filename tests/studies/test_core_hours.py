@@ -14,8 +14,9 @@ import tiny
 from scipy import stats
 
 from pairsearch.models.bench import FLOP_PER_PAIR
-from pairsearch.search.measure import grid
-from pairsearch.search.measure.grid import Part, Trial, draw, expand, report, studies_to_measure, summary
+from pairsearch.studies.estimate import expand
+from pairsearch.studies.pairs import core_hours
+from pairsearch.studies.pairs.core_hours import Part, Trial, draw, report, studies_to_measure, summary
 
 
 def test_over_all_samples_the_estimate_and_its_variance_are_those_of_the_population() -> None:
@@ -105,12 +106,11 @@ def test_the_program_adds_its_section_to_the_file(
     capsys: pytest.CaptureFixture[str],
     quick: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr(
-        grid, "studies_to_measure", lambda: [tiny.definition(), tiny.definition(name="other")]
-    )
+    studies = [tiny.definition(), tiny.definition(name="other")]
+    monkeypatch.setattr(core_hours, "studies_to_measure", lambda: studies)
     output = tmp_path / "bench.json"
     output.write_text('{"service": {"n": 1}}')
-    grid.main(["--output", str(output), "--data-dir", str(tmp_path), *quick])
+    core_hours.main(["--output", str(output), "--data-dir", str(tmp_path), *quick])
     content = json.loads(output.read_text())
     assert content["service"] == {"n": 1}
     found = content["grid"]
@@ -126,8 +126,8 @@ def test_bad_input_is_refused_before_anything_is_measured(
 ) -> None:
     (tmp_path / "bench.json").write_text("no JSON")
     with pytest.raises(SystemExit, match="2"):
-        grid.main(["--output", str(tmp_path / "bench.json"), "--data-dir", str(tmp_path)])
+        core_hours.main(["--output", str(tmp_path / "bench.json"), "--data-dir", str(tmp_path)])
     assert "bench.json: not a JSON file" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        grid.main(["--each", "1"])
+        core_hours.main(["--each", "1"])
     assert "argument --each: 1 given; expected at least 2" in capsys.readouterr().err

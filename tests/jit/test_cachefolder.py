@@ -10,9 +10,9 @@ from pathlib import Path
 import numba
 import pytest
 
-from pairsearch.models.kernels import cachefolder
-from pairsearch.models.kernels.cachefolder import trusted
-from pairsearch.models.kernels.jit import compiled_and_cached
+from pairsearch.jit import cachefolder
+from pairsearch.jit.cachefolder import trusted
+from pairsearch.jit.compiling import compiled_and_cached
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
 

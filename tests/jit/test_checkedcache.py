@@ -11,7 +11,7 @@ from pathlib import Path
 import numba
 import pytest
 
-from pairsearch.models.kernels.jit import compiled_and_cached
+from pairsearch.jit.compiling import compiled_and_cached
 
 
 def add(a: int, b: int) -> int:

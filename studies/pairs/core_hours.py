@@ -7,23 +7,22 @@ random order. Gives the core-hours of the whole grid with their interval, how th
 the machine's own sgemm rate, and how far the slowest trial of a stratum is from its median. Adds the section `grid` to
 `bench.json`. Example:
 
-    python -m pairsearch.search.measure.grid --quick --output bench.json
+    python -m pairsearch.studies.pairs.core_hours --quick --output bench.json
 """
-
-# The widths of thread pools are set before the imports that make the pools.
-# ruff: noqa: E402
 
 from __future__ import annotations
 
-from pairsearch.search import threads
+# First, as it sets the widths of thread pools before other imports make the pools.
+from pairsearch.models.bench import FLOP_PER_PAIR, sgemm_gflops
 
-threads.limit()
-
+# isort: split
 import argparse
+import contextlib
+import math
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -31,20 +30,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from pairsearch.data.sources import Source, resolve
-from pairsearch.models.bench import FLOP_PER_PAIR, sgemm_gflops
+from pairsearch.data.sources import resolve
 from pairsearch.models.benchfile import describe_machine, write
-from pairsearch.search.cli.reproduce import study_names
-from pairsearch.search.database.states import State
-from pairsearch.search.estimate import expand
-from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition, read, shipped
-from pairsearch.studies.jobs import Hyperparameters
+from pairsearch.studies.estimate import CONFIDENCE, expand
+from pairsearch.studies.pairs.problem import DATA_VARIABLE, Hyperparameters, Pairs, Settings
+from pairsearch.studies.problem import Figures, Run, Stopped
 
 EACH = 2  # Trials of each part of a stratum; fewer tell nothing of their variance.
 TARGET = 1.3  # No trial above so many times the median of its stratum.
-CONFIDENCE = 0.95
 SECONDS_PER_HOUR = 3600
 
 
@@ -59,7 +54,8 @@ class Part:
     @property
     def stratum(self) -> tuple[str, int]:
         """Architecture and batch size."""
-        return self.definition.architecture, int(self.population[0].params["batch_size"])
+        batch_size = Hyperparameters.of(self.population[0].params).batch_size
+        return self.definition.settings["architecture"], batch_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +72,10 @@ def draw(definitions: Sequence[Definition], each: int, random: np.random.Generat
     """Divide the grids, and draw `each` configurations of every part, or all where it has no more."""
     drawn = []
     for definition in definitions:
-        highest = max(definition.grid.learning_rate)
+        points = [(one, Hyperparameters.of(one.params)) for one in definition.grid.configurations()]
+        highest = max(params.learning_rate for _, params in points)
         parts: dict[tuple[int, bool, bool], list[Configuration]] = {}
-        for one in definition.grid.configurations():
-            params = Hyperparameters.of(one)
+        for one, params in points:
             decays = params.weight_decay > 0
             kind = (params.batch_size, decays, decays and params.learning_rate == highest)
             parts.setdefault(kind, []).append(one)
@@ -89,37 +85,46 @@ def draw(definitions: Sequence[Definition], each: int, random: np.random.Generat
     return drawn
 
 
+def until_divergence(epoch: int, figures: Sequence[Figures], diverged: Sequence[int] = ()) -> None:
+    """Takes an epoch's figures (`studies.problem.Report`) and ends a trial where the search does."""
+    del epoch
+    if diverged or not all(math.isfinite(figure) for one in figures for figure in one.values()):
+        raise Stopped
+
+
+def train(problem: Pairs, configuration: Configuration, runs: Sequence[Run]) -> None:
+    """Train a configuration as the search does."""
+    with contextlib.suppress(Stopped):
+        problem.train(configuration.params, runs, until_divergence)
+
+
 def measure(
-    parts: Sequence[Part], source: Source, folds: int | None, random: np.random.Generator
+    parts: Sequence[Part], problems: Mapping[str, Pairs], folds: int | None, random: np.random.Generator
 ) -> list[Trial]:
     """Train every configuration that was drawn, in random order.
 
     Args:
+        problems: by the name of the study.
         folds: so many of each trial only, whose time stands for that of all; None for all.
     """
-    objectives: dict[str, CrossValidation] = {}
+    runs: dict[str, list[Run]] = {}
     for part in parts:
-        if part.definition.name not in objectives:
-            objective = CrossValidation(part.definition, source).on_first(folds)
-            objectives[part.definition.name] = objective
+        one = part.definition
+        if one.name not in runs:
+            every = [Run("fold", fold, one.folds, one.epochs, one.seed) for fold in range(one.folds)]
+            runs[one.name] = every[:folds]
             # Compiles the kernels, and nothing is timed.
-            objective(part.drawn[0], progress=lambda epoch, value: State.PENDING)
+            train(problems[one.name], part.drawn[0], [replace(run, epochs=1) for run in runs[one.name]])
     tasks = [(part, one) for part in parts for one in part.drawn]
     trials = []
     for done, place in enumerate(random.permutation(len(tasks)), start=1):
         part, configuration = tasks[place]
-        objective = objectives[part.definition.name]
-        times = part.definition.folds / len(objective.folds)
+        name = part.definition.name
+        times = part.definition.folds / len(runs[name])
         wall, cpu = time.perf_counter(), time.process_time()
-        objective(configuration)
-        trials.append(
-            Trial(
-                part,
-                configuration,
-                times * (time.process_time() - cpu),
-                times * (time.perf_counter() - wall),
-            )
-        )
+        train(problems[name], configuration, runs[name])
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        trials.append(Trial(part, configuration, times * cpu, times * wall))
         if done % 16 == 0:
             say(f"  {done} of {len(tasks)} trials")
     return trials
@@ -127,10 +132,9 @@ def measure(
 
 def dense_flop(definition: Definition) -> float:
     """Floating-point operations of a trial's training as dense arithmetic, the validation left out."""
-    train = definition.sample_size - (
-        definition.validation_size or definition.sample_size // definition.folds
-    )
-    return FLOP_PER_PAIR[definition.architecture] * train * definition.epochs * definition.folds
+    settings = Settings.model_validate(definition.settings)
+    train = settings.sample_size - (settings.validation_size or settings.sample_size // definition.folds)
+    return FLOP_PER_PAIR[settings.architecture] * train * definition.epochs * definition.folds
 
 
 def summary(parts: Sequence[Part], trials: Sequence[Trial], gflops: float) -> dict[str, Any]:
@@ -202,14 +206,13 @@ def say(text: str) -> None:
 
 def studies_to_measure() -> list[Definition]:
     """The paper's."""
-    known = shipped()
-    return [read(known[name]) for name in study_names()]
+    return [one for one in map(read, shipped().values()) if one.problem == "pairs"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write the file."""
     parser = argparse.ArgumentParser(
-        prog="python -m pairsearch.search.measure.grid",
+        prog="python -m pairsearch.studies.pairs.core_hours",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -222,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--quick", action="store_true", help="one fold of each trial, whose time stands for all"
     )
     parser.add_argument(
-        "--data-dir", type=Path, default=os.environ.get("PAIRSEARCH_DATA"), help="torchvision root of MNIST"
+        "--data-dir", type=Path, default=os.environ.get(DATA_VARIABLE), help="torchvision root of MNIST"
     )
     options = parser.parse_args(arguments)
     if options.each < EACH:
@@ -231,14 +234,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     random = np.random.default_rng(options.seed)
     try:
         source, reason = resolve("auto", options.data_dir and Path(options.data_dir), download=False)
+        studies = studies_to_measure()
+        problems = {
+            one.name: Pairs(data=source.name, data_dir=options.data_dir, **one.settings) for one in studies
+        }
         # A file of another kind is refused now, and not when all is measured.
         write(options.output, [], describe_machine())
     except ValueError as error:
         parser.error(str(error))
     say(f"data: {reason}")
-    parts = draw(studies_to_measure(), options.each, random)
+    parts = draw(studies, options.each, random)
     before = max(sgemm_gflops().values())
-    trials = measure(parts, source, 1 if options.quick else None, random)
+    trials = measure(parts, problems, 1 if options.quick else None, random)
     gflops = fmean([before, max(sgemm_gflops().values())])
     section = summary(parts, trials, gflops)
     for line in report(section):

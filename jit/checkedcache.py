@@ -35,7 +35,7 @@ class _CheckedFile(IndexDataCacheFile):
         kept, checksum, payload = found
         if kept != key or hashlib.sha256(payload).digest() != checksum:
             raise ValueError("its content is not what was written")
-        return pickle.loads(payload)  # noqa: S301 - only from a trusted folder (models.kernels.cachefolder)
+        return pickle.loads(payload)  # noqa: S301 - only from a trusted folder (jit.cachefolder)
 
 
 class CheckedCache(FunctionCache):

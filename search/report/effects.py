@@ -1,0 +1,163 @@
+"""What each parameter does: figures by its values, over all finished configurations and like with like."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from pairsearch.search.report.content import Block, Figure, Notice, Section, Spec, Table, View
+from pairsearch.search.report.drawing import (
+    BLUE,
+    VERMILLION,
+    along,
+    axis,
+    faded,
+    from_zero,
+    layout,
+    scaled,
+)
+from pairsearch.search.report.parameters import Parameter, Places
+from pairsearch.search.report.reading import Point, Reading, by_level
+from pairsearch.search.results.formatting import DASH, figure, headed, label
+from pairsearch.studies.problem import Metric
+
+Groups = list[list[Point]]
+"""Finished configurations by the level of a parameter."""
+
+
+def section(reading: Reading) -> Section | None:
+    """The section, None while nothing is finished and for a grid in which nothing varies."""
+    points = reading.finished
+    varying = [place for place, parameter in enumerate(reading.parameters) if parameter.varies]
+    if not points or not varying:
+        return None
+    groups = {place: by_level(points, reading.parameters, place) for place in varying}
+    told = {place: found for place, found in groups.items() if sum(map(bool, found)) > 1}
+    if not told:
+        notice = Notice("No parameter has finished configurations with two of its values yet.")
+        return Section("Effect of each parameter", (notice,))
+    shown = _figures(reading)
+    tables: list[Block] = [_table(reading, told, name, metric) for name, metric in shown.items()]
+    return Section("Effect of each parameter", (_figure(reading, told, shown), *tables))
+
+
+def matched(groups: Groups, place: int) -> Groups:
+    """Only the configurations whose other parameters are finished with every value that is."""
+    others = [{_others(point.places, place): point for point in points} for points in groups if points]
+    shared = set.intersection(*map(set, others))
+    kept = iter([[found[key] for key in sorted(shared)] for found in others])
+    return [next(kept) if points else [] for points in groups]
+
+
+def _others(places: Places, place: int) -> Places:
+    return places[:place] + places[place + 1 :]
+
+
+def _figures(reading: Reading) -> dict[str, Metric]:
+    """The study's metric, and one other."""
+    metric, found = reading.study.definition.metric, reading.compared
+    names = [metric, *[name for name in found if name != metric][:1]]
+    return {name: found[name] for name in names}
+
+
+def _values(points: Sequence[Point], name: str) -> list[float]:
+    return [value for point in points if (value := point.figure(name)) is not None]
+
+
+def _figure(reading: Reading, groups: dict[int, Groups], metrics: dict[str, Metric]) -> Figure:
+    views, spoken = [], []
+    for place, found in groups.items():
+        parameter = reading.parameters[place]
+        for name, metric in metrics.items():
+            what = f": {label(name, metric)}" if len(metrics) > 1 else ""
+            views.append(View(f"{parameter.label}{what}", _boxes(parameter, found, name, metric)))
+        name, metric = next(iter(metrics.items()))
+        bests = [
+            f"{text} {figure(metric, _best(metric, _values(points, name)))}"
+            for text, points in zip(parameter.texts, found, strict=True)
+            if points
+        ]
+        spoken.append(f"{parameter.label}: {', '.join(bests)}")
+    return Figure(
+        f"{reading.study.name}-effects",
+        "Figures by the value of each parameter",
+        "Boxes span the quartiles over the finished configurations with that value, whiskers reach the lowest and the "
+        "highest; the line joins the best of each.",
+        f"Box plots by the value of each parameter; the best {headed(*next(iter(metrics.items())))} of "
+        f"{'; '.join(spoken)}.",
+        tuple(views),
+        choice="Parameter",
+    )
+
+
+def _best(metric: Metric, values: Sequence[float]) -> float | None:
+    return (max if metric.maximise else min)(values, default=None)
+
+
+def _boxes(parameter: Parameter, groups: Groups, name: str, metric: Metric) -> Spec:
+    found = {
+        place: values for place, points in enumerate(groups) if (values := sorted(_values(points, name)))
+    }
+    quartiles = {
+        place: statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+        for place, values in found.items()
+    }
+
+    def each(values: Sequence[float]) -> list[float]:
+        return [scaled(metric, value) for value in values]
+
+    data: list[Spec] = [
+        {
+            "type": "box",
+            "name": "all finished configurations",
+            "x": list(found),
+            "lowerfence": each([values[0] for values in found.values()]),
+            "q1": each([three[0] for three in quartiles.values()]),
+            "median": each([three[1] for three in quartiles.values()]),
+            "q3": each([three[2] for three in quartiles.values()]),
+            "upperfence": each([values[-1] for values in found.values()]),
+            "line": {"color": BLUE, "width": 1.5},
+            "fillcolor": faded(BLUE, 0.12),
+            "width": 0.5,
+        },
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": "best",
+            "x": list(found),
+            "y": each([values[-1 if metric.maximise else 0] for values in found.values()]),
+            "line": {"color": VERMILLION, "width": 2},
+            "marker": {"size": 8},
+            "hovertemplate": "best %{y:.4g}<extra></extra>",
+        },
+    ]
+    losses = not metric.percent and not metric.maximise and all(values[0] > 0 for values in found.values())
+    kind = {"type": "log"} if losses else from_zero(metric)
+    return {"data": data, "layout": layout(xaxis=along(parameter), yaxis=axis(headed(name, metric), **kind))}
+
+
+def _table(reading: Reading, groups: dict[int, Groups], name: str, metric: Metric) -> Table:
+    rows = []
+    for place, found in groups.items():
+        parameter = reading.parameters[place]
+        for text, points, alike in zip(parameter.texts, found, matched(found, place), strict=True):
+            values, both = _values(points, name), _values(alike, name)
+            rows.append(
+                (
+                    parameter.label,
+                    text,
+                    str(len(points)),
+                    figure(metric, _best(metric, values)),
+                    figure(metric, statistics.median(values) if values else None),
+                    figure(metric, statistics.fmean(both) if both else None),
+                    str(len(both)) if points else DASH,
+                )
+            )
+    return Table(
+        f"By the value of each parameter: {headed(name, metric)}. The last columns compare like with like: "
+        "their means are over so many settings of the other parameters that are finished with every value of this one "
+        "that has a finished configuration.",
+        ("parameter", "value", "finished", "best", "median", "mean, matched", "matched"),
+        tuple(rows),
+        labels=2,
+    )

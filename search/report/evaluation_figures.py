@@ -1,0 +1,215 @@
+"""Figures of the final evaluation: box plots over the rounds by study, and figures by epoch."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from pairsearch.search.report.content import Figure, Spec, View
+from pairsearch.search.report.curves import Lines, panels, several_epochs
+from pairsearch.search.report.drawing import (
+    BLUE,
+    INK,
+    VERMILLION,
+    axis,
+    faded,
+    from_zero,
+    layout,
+    plain,
+    scaled,
+)
+from pairsearch.search.report.reading import Reading
+from pairsearch.search.report.rounds import (
+    BEST,
+    PAPERS,
+    candidates,
+    evaluated_figures,
+    mean_and_deviation,
+)
+from pairsearch.search.results.evaluations import values_of
+from pairsearch.search.results.formatting import abbreviations, compact, headed, label
+from pairsearch.studies.problem import Metric
+
+
+def box_plot(readings: Sequence[Reading]) -> Figure | None:
+    """The evaluated figures over the rounds by study, a view for each, the one that counts first; None without any."""
+    metrics: dict[str, tuple[str, Metric]] = {}
+    for reading in readings:
+        for name, metric in reversed(evaluated_figures(reading).items()):
+            if any(values_of(candidate.rounds, name) for candidate in candidates(reading)):
+                # Figures of one name may read differently where studies are of several problems.
+                metrics.setdefault(headed(name, metric), (name, metric))
+    if not metrics:
+        return None
+    having = {
+        header: [reading for reading in readings if reading.study.traits.metrics.get(name) == metric]
+        for header, (name, metric) in metrics.items()
+    }
+    views = tuple(
+        View(label(name, metric), _boxes(having[header], name, metric))
+        for header, (name, metric) in metrics.items()
+    )
+    first, (name, metric) = next(iter(metrics.items()))
+    return Figure(
+        "evaluation",
+        "Final evaluation by study",
+        "Boxes span the quartiles over the rounds, whiskers reach the furthest round within 1.5 quartile ranges, "
+        "and every round is a point."
+        + (
+            " Where the search’s best is the paper’s configuration there is one box."
+            if any(reading.paper is not None for reading in readings)
+            else ""
+        ),
+        f"Box plot of the {first} over the rounds of the final evaluation, by study: "
+        + "; ".join(_spoken(reading, name, metric) for reading in having[first]),
+        views,
+        height=440,
+        least_width=160 + 130 * len(readings),
+        choice="Figure",
+    )
+
+
+def _boxes(readings: Sequence[Reading], figure: str, metric: Metric) -> Spec:
+    data: list[Spec] = []
+    unit = " %" if metric.percent else ""
+    for role, colour, offset in ((BEST, BLUE, -0.2), ("paper’s configuration", VERMILLION, 0.2)):
+        xs: list[float] = []
+        ys: list[float] = []
+        for place, reading in enumerate(readings):
+            for candidate in candidates(reading):
+                if (candidate.role != PAPERS) == (role == BEST):
+                    found = values_of(candidate.rounds, figure)
+                    xs += [place + offset] * len(found)
+                    ys += [scaled(metric, value) for value in found]
+        if ys:
+            data.append(
+                {
+                    "type": "box",
+                    "name": role,
+                    "x": xs,
+                    "y": ys,
+                    "width": 0.3,
+                    "boxpoints": "all",
+                    "jitter": 0.4,
+                    "pointpos": 0,
+                    "marker": {"color": colour, "size": 5, "opacity": 0.65},
+                    "line": {"color": colour, "width": 1.5},
+                    "fillcolor": faded(colour, 0.12),
+                    "hovertemplate": f"%{{y:.4g}}{unit}<extra></extra>",
+                }
+            )
+    papers = [(place, reading.study.definition.paper) for place, reading in enumerate(readings)]
+    stated = [(place, paper.figures[figure]) for place, paper in papers if paper and figure in paper.figures]
+    if stated:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "the paper’s figure, mean ± std",
+                "x": [place + 0.42 for place, _ in stated],
+                "y": [scaled(metric, found.mean) for _, found in stated],
+                "error_y": {
+                    "type": "data",
+                    "array": [scaled(metric, found.std) for _, found in stated],
+                    "color": INK,
+                },
+                "marker": {"symbol": "diamond", "color": INK, "size": 8},
+                "hovertemplate": f"paper: %{{y:.4g}}{unit}<extra></extra>",
+            }
+        )
+    names = [plain(reading.study.name.upper()) for reading in readings]
+    return {
+        "data": data,
+        "layout": layout(
+            xaxis=axis(
+                tickmode="array",
+                tickvals=list(range(len(names))),
+                ticktext=names,
+                range=[-0.5, len(names) - 0.4],
+                showgrid=False,
+            ),
+            yaxis=axis(headed(figure, metric), **from_zero(metric)),
+        ),
+    }
+
+
+def _spoken(reading: Reading, figure: str, metric: Metric) -> str:
+    found = [
+        f"{candidate.role} {mean_and_deviation(metric, values)}{' %' if metric.percent else ''}"
+        for candidate in candidates(reading)
+        if (values := values_of(candidate.rounds, figure))
+    ]
+    return f"{reading.study.name.upper()}: {', '.join(found) or 'not evaluated'}"
+
+
+def by_epoch(reading: Reading) -> Figure | None:
+    """The evaluated figures of a study by epoch, with a band; None without rounds of several epochs."""
+    short, figures = abbreviations(reading.study.choices), evaluated_figures(reading)
+    views = tuple(
+        View(
+            f"{candidate.role}: {compact(candidate.configuration.params, short)}",
+            panels(trained.runs, figures, _band),
+        )
+        for candidate in candidates(reading)
+        if (trained := reading.rounds.get(candidate.configuration.key)) and several_epochs(trained.runs)
+    )
+    if not views:
+        return None
+    name = reading.study.name
+    labels = " and ".join(label(figure, metric) for figure, metric in figures.items())
+    return Figure(
+        f"{name}-by-epoch",
+        f"{name.upper()}: {labels} by epoch",
+        "Lines are means over the rounds after each epoch, bands one sample standard deviation to either side. "
+        "A diverged round counts up to its last finite epoch.",
+        f"Line chart of the {labels} of {name.upper()} by epoch. "
+        + "; ".join(_spoken_end(view) for view in views),
+        views,
+        choice="Configuration",
+    )
+
+
+def _spoken_end(view: View) -> str:
+    lines = [trace for trace in view.spec["data"] if trace.get("showlegend", True)]
+    ends = ", ".join(f"{trace['name']} {trace['y'][-1]:.4g}" for trace in lines if trace["y"])
+    return f"{view.label}: after the last epoch {ends}"
+
+
+def _band(lines: Lines) -> list[Spec]:
+    """The mean and one deviation to either side, of the figures that are there."""
+    found = [(epoch, values) for epoch, values in enumerate(lines.by_epoch(), start=1) if values]
+    epochs = [epoch for epoch, _ in found]
+    means = [statistics.fmean(values) for _, values in found]
+    deviations = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in found]
+    highs = [mean + std for mean, std in zip(means, deviations, strict=True)]
+    lows = [mean - std for mean, std in zip(means, deviations, strict=True)]
+    if lines.metric.percent and min((value for _, values in found for value in values), default=0.0) >= 0:
+        lows = [max(0.0, low) for low in lows]
+    name = plain(lines.label)
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": f"{name}, ± std",
+            "showlegend": False,
+            "x": [*epochs, *reversed(epochs)],
+            "y": [float(f"{value:.6g}") for value in [*highs, *reversed(lows)]],
+            "fill": "toself",
+            "fillcolor": faded(lines.colour, 0.15),
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+        },
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": name,
+            "x": epochs,
+            "y": [float(f"{mean:.6g}") for mean in means],
+            "line": {
+                "color": lines.colour,
+                "width": 2.5,
+                "dash": "dot" if lines.metric.training else "solid",
+            },
+            "hovertemplate": f"{name} %{{y:.4g}}{' %' if lines.metric.percent else ''}<extra></extra>",
+        },
+    ]

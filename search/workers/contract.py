@@ -1,0 +1,216 @@
+"""Whether a problem keeps its part of the contract (`studies.problem`), on which what the service promises rests.
+
+`pairsearch check` says what it finds; `pairsearch.check_contract` raises it, in the tests of whoever wrote the problem.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import struct
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from pairsearch.search.ledger.outcome import Outcome, RunResult
+from pairsearch.search.workers.failure import failure
+from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.search.workers.training import Recorder, of_each
+from pairsearch.studies.checks import Check
+from pairsearch.studies.configuration import Configuration, describe
+from pairsearch.studies.errors import ProblemError
+from pairsearch.studies.loading import Loaded
+from pairsearch.studies.model_card import as_tensors
+from pairsearch.studies.problem import Run, Stopped
+
+COST = (
+    "results will depend on which worker computes them, and a configuration that is trained again may get "
+    "another figure"
+)
+
+
+def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) -> tuple[Check, Outcome]:
+    """Whether a point gives the same figures wherever and whenever it is trained; and what it gave here.
+
+    Args:
+        elsewhere: digest of what a fresh process gave.
+    """
+    with _global_seeds(1):
+        here = _outcome(objective, point)
+    with _global_seeds(2):
+        again = _outcome(objective, point)
+    with _global_seeds(2):
+        alone = _outcome(objective.on_first(1), point)
+    differing = []
+    if found := _difference(here.folds, again.folds):
+        with _global_seeds(1):
+            seeded = digest(_outcome(objective, point)) == digest(here)
+        differing.append(f"trained twice in one process ({found})")
+        if seeded:
+            differing[-1] += (
+                ", as it draws from the global random numbers of Python, NumPy or PyTorch: seed generators of its own "
+                "by run.stream(NAME)"
+            )
+    if found := _difference(again.folds[:1], alone.folds):
+        differing.append(f"its first fold beside the others and alone ({found})")
+    if digest(here) != elsewhere:
+        differing.append("trained in this process and in another")
+    good = "twice, alone and beside others, in this process and in another"
+    said = (
+        f"{describe(point.params)} gives other figures {'; and '.join(differing)}: {COST}"
+        if differing
+        else good
+    )
+    return Check("same bits", not differing, said), here
+
+
+def broken_promises(loaded: Loaded, point: Configuration, device: str, epochs: int) -> list[str]:
+    """What a problem does otherwise than the contract says, a line each, beside its figures.
+
+    Args:
+        point: the one that is trained.
+        epochs: at most so many.
+    """
+    definition = loaded.definition
+    folds = [
+        Run("fold", fold, definition.folds, epochs, definition.seed, device)
+        for fold in range(definition.folds)
+    ]
+    rounds = [
+        Run("round", index, 2, min(epochs, definition.evaluation_epochs), definition.seed, device)
+        for index in range(2)
+    ]
+    if not loaded.traits.together:
+        folds, rounds = folds[:1], rounds[:1]
+    return [*_stopping(loaded, point, folds), *_round(loaded, point, rounds), *_words(loaded, point)]
+
+
+def contract(loaded: Loaded, point: Configuration, device: str, epochs: int) -> Iterator[Check]:
+    """`broken_promises` as checks; one where there are none."""
+    broken = broken_promises(loaded, point, device, epochs)
+    for line in broken:
+        yield Check("contract", False, line)
+    if not broken:
+        yield Check(
+            "contract",
+            True,
+            "ends when it is stopped, trains a round, gives facts and data that stay the same",
+        )
+
+
+def digest(outcome: Outcome, folds: int | None = None) -> str:
+    """SHA-256 (hex) over the curves of the first folds, all of them for None."""
+    found = hashlib.sha256()
+    for fold in outcome.folds[:folds]:
+        for name, curve in sorted(fold.curves.items()):
+            found.update(name.encode() + struct.pack(f"<{len(curve)}d", *curve))
+    return found.hexdigest()
+
+
+def _outcome(objective: CrossValidation, point: Configuration) -> Outcome:
+    outcome = objective(point)
+    assert outcome is not None, "nobody asked to hand it back"  # noqa: S101
+    return outcome
+
+
+def _difference(one: Sequence[RunResult], other: Sequence[RunResult]) -> str:
+    """The first figure that differs; empty where none does."""
+    for here, there in zip(one, other, strict=True):
+        for name in sorted(here.curves.keys() | there.curves.keys()):
+            first, second = here.curves.get(name, ()), there.curves.get(name, ())
+            if np.array_equal(first, second, equal_nan=True):
+                continue
+            for epoch, (left, right) in enumerate(zip(first, second, strict=False), start=1):
+                if left != right:
+                    return f"{name} of fold {here.index} after epoch {epoch}: {left!r} and {right!r}"
+            return f"{name} of fold {here.index}: {len(first)} and {len(second)} epochs"
+    return ""
+
+
+def _stopping(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[str]:
+    """It ends at once where `report` raises `Stopped`."""
+    definition = loaded.definition
+    recorder = Recorder(runs, list(loaded.traits.of_folds), definition.metric, lambda _: False)
+    calls = 0
+
+    def report(*arguments: Any, **options: Any) -> None:
+        nonlocal calls
+        calls += 1
+        recorder(*arguments, **options)
+
+    try:
+        loaded.problem.train(point.params, runs, report)
+    except Stopped:
+        pass
+    except Exception as error:
+        yield f"stopped by `report`, it raises {failure(error)}: let Stopped pass"
+        return
+    if calls > 1:
+        yield (
+            f"it goes on after `report` raised Stopped ({calls - 1} more reports): let Stopped pass, or pruning, time "
+            "limits and SIGTERM end nothing: no bare `except:`, no `except BaseException:` without `raise`"
+        )
+
+
+def _round(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[str]:
+    """A round of the final evaluation reports what tables show, and its weights can be kept."""
+    recorder = Recorder(runs, list(loaded.traits.metrics), None, lambda _: True)
+    try:
+        given = of_each(loaded.problem.train(point.params, runs, recorder), len(runs))
+        results = recorder.results()
+    except Exception as error:
+        yield f"a round of the final evaluation (run.kind 'round') raises {failure(error)}"
+        return
+    if absent := set(loaded.traits.evaluated) - {name for result in results for name in result.curves}:
+        yield f"a round does not report {', '.join(sorted(absent))}, which the problem says are evaluated"
+    for one, run in zip(given, runs, strict=True):
+        if one is None:
+            continue
+        try:
+            as_tensors(one)
+        except ProblemError as error:
+            yield str(error)
+            return
+        try:
+            json.dumps(dict(loaded.problem.card(point.params, run)), allow_nan=False)
+        except Exception as error:
+            yield f"card gives no JSON: {failure(error)}"
+            return
+
+
+def _words(loaded: Loaded, point: Configuration) -> Iterator[str]:
+    """Facts are texts, and the data's fingerprint stays."""
+    try:
+        facts = loaded.problem.describe(point.params)
+        bad = not isinstance(facts, Mapping) or not all(
+            isinstance(text, str) for fact in facts.items() for text in fact
+        )
+    except Exception as error:
+        yield f"describe raises {failure(error)}"
+    else:
+        if bad:
+            yield f"describe gives {facts!r}: expected texts by name"
+    if (found := loaded.problem.fingerprint()) != loaded.traits.fingerprint:
+        yield f"fingerprint gives {loaded.traits.fingerprint!r} and then {found!r}: expected the same for the same data"
+
+
+@contextmanager
+def _global_seeds(number: int) -> Iterator[None]:
+    """Seed the random numbers that a whole process shares, while the block runs."""
+    torch = sys.modules.get("torch")
+    held = random.getstate(), np.random.get_state(), None if torch is None else torch.get_rng_state()
+    random.seed(number)
+    np.random.seed(number)
+    if torch is not None:
+        torch.manual_seed(number)
+    try:
+        yield
+    finally:
+        random.setstate(held[0])
+        np.random.set_state(held[1])
+        if torch is not None and held[2] is not None:
+            torch.set_rng_state(held[2])

@@ -1,0 +1,192 @@
+"""Trains the runs of a configuration by a study's problem, and keeps the curves that they report."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pairsearch.search.ledger.outcome import RunResult
+from pairsearch.studies.configuration import Params
+from pairsearch.studies.errors import ReportError, exits_are_errors
+from pairsearch.studies.loading import Loaded
+from pairsearch.studies.problem import Figures, Run, Stopped, Weights
+
+
+class Recorder:
+    """What a problem is given as `report` (`studies.problem.Report`).
+
+    Args:
+        runs: those that train together.
+        known: names of the figures that may be reported.
+        required: the one that each report must have, None where there is none.
+        on_epoch: called after each report; False stops the training.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        known: Sequence[str],
+        required: str | None,
+        on_epoch: Callable[[Recorder], bool],
+    ) -> None:
+        self.runs = runs
+        self.epoch = 0
+        self.diverged: list[int | None] = [None] * len(runs)
+        self.stopped = False
+        self._known = known
+        self._required = required
+        self._on_epoch = on_epoch
+        self._curves: list[dict[str, list[float]]] = [{} for _ in runs]
+
+    def __call__(self, epoch: int, figures: Sequence[Figures], diverged: Sequence[int] = ()) -> None:
+        """Keep the figures of an epoch."""
+        # Asked again by a problem that did not let it pass.
+        if self.stopped:
+            raise Stopped
+        self._check(epoch, figures)
+        for place, given in enumerate(figures):
+            if self.diverged[place] is None:
+                numbers = {name: _number(name, value) for name, value in given.items()}
+                self._append(self._curves[place], epoch, numbers)
+                if place in diverged or not all(map(math.isfinite, numbers.values())):
+                    self.diverged[place] = epoch
+        self.epoch = epoch
+        if not self._on_epoch(self):
+            self.stopped = True
+            raise Stopped
+
+    def latest(self, name: str) -> list[float]:
+        """A figure of each run after its last epoch, NaN for one that it did not report."""
+        return [curves[name][-1] if name in curves else math.nan for curves in self._curves]
+
+    def names(self) -> list[str]:
+        """The figures that were reported."""
+        return list(dict.fromkeys(name for curves in self._curves for name in curves))
+
+    def results(self) -> list[RunResult]:
+        """What each run gave.
+
+        Raises:
+            ReportError: one reported nothing.
+        """
+        for run, curves in zip(self.runs, self._curves, strict=True):
+            if not curves:
+                raise ReportError(
+                    f"{run.kind} {run.index} ended without a report: expected at least one, report(1, ...)"
+                )
+        rows = zip(self.runs, self._curves, self.diverged, strict=True)
+        return [RunResult(run.index, curves, diverged) for run, curves, diverged in rows]
+
+    def _check(self, epoch: int, figures: Sequence[Figures]) -> None:
+        if type(epoch) is not int or epoch <= self.epoch:
+            raise ReportError(
+                f"report: expected an epoch as an integer above {self.epoch}, got {epoch!r}: epochs count from 1"
+            )
+        if epoch > self.runs[0].epochs:
+            raise ReportError(
+                f"report: expected an epoch of at most {self.runs[0].epochs}, got {epoch}: the definition's `epochs` "
+                "says how many there are"
+            )
+        if len(figures) != len(self.runs):
+            raise ReportError(f"report: expected the figures of {len(self.runs)} runs, got {len(figures)}")
+        for given in figures:
+            for name in given:
+                if name not in self._known:
+                    raise ReportError(
+                        f"report: figure {name!r} is not one of the problem's metrics: expected "
+                        f"{', '.join(self._known)}"
+                    )
+            if self._required is not None and self._required not in given:
+                raise ReportError(
+                    f"report: no {self._required!r} among {', '.join(given) or 'nothing'}: it is the study's metric"
+                )
+
+    @staticmethod
+    def _append(curves: dict[str, list[float]], epoch: int, numbers: Mapping[str, float]) -> None:
+        for name in dict.fromkeys([*curves, *numbers]):
+            curve = curves.setdefault(name, [])
+            curve += [math.nan] * (epoch - 1 - len(curve))
+            curve.append(numbers.get(name, math.nan))
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training runs gave; of those that train in turn, the first only where it was stopped.
+
+    Args:
+        runs: in their order.
+        weights: of each run, None where there are none to keep.
+        seconds: wall-clock time.
+        stopped: whether a callback ended it.
+    """
+
+    runs: tuple[RunResult, ...]
+    weights: tuple[Weights | None, ...]
+    seconds: float
+    stopped: bool
+
+
+def train(
+    loaded: Loaded,
+    params: Params,
+    runs: Sequence[Run],
+    on_epoch: Callable[[Recorder], bool],
+    on_run: Callable[[Recorder], bool] = lambda _: True,
+) -> Trained:
+    """Train runs of one kind, together or in turn as the problem has it.
+
+    Args:
+        on_epoch: called after each report; False stops the training.
+        on_run: called after each run, where they train in turn; False stops the training.
+
+    Raises:
+        Exception: what the problem raises; `ReportError` for what it reports.
+    """
+    folds = runs[0].kind == "fold"
+    known = list(loaded.traits.of_folds if folds else loaded.traits.metrics)
+    required = loaded.definition.metric if folds else None
+    started = time.perf_counter()
+    groups = [runs] if loaded.traits.together else [[run] for run in runs]
+    results: list[RunResult] = []
+    weights: list[Weights | None] = []
+    stopped = False
+    for group in groups:
+        recorder = Recorder(group, known, required, on_epoch)
+        try:
+            with exits_are_errors():
+                given = of_each(loaded.problem.train(params, group, recorder), len(group))
+        except Stopped:
+            given = [None] * len(group)
+        results += recorder.results()
+        weights += given
+        stopped = recorder.stopped or (not loaded.traits.together and not on_run(recorder))
+        if stopped:
+            break
+    return Trained(tuple(results), tuple(weights), time.perf_counter() - started, stopped)
+
+
+def of_each(weights: object, runs: int) -> list[Weights | None]:
+    """What `train` returned, a list of the weights of each run; none at all is none of each."""
+    if weights is None:
+        return [None] * runs
+    if not isinstance(weights, list | tuple) or len(weights) != runs:
+        raise ReportError(
+            f"train returned {type(weights).__name__}, expected a list of the weights of {runs} runs, None for a run "
+            "without"
+        )
+    return list(weights)
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        if isinstance(value, bool | str | bytes):
+            raise TypeError
+        return float(value)  # type: ignore[arg-type] # whatever is no number raises
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        shown = repr(value)
+        shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
+        raise ReportError(
+            f"report: figure {name!r} is no number: got {type(value).__name__} {shown}"
+        ) from None

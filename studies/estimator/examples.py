@@ -1,0 +1,227 @@
+"""The examples that an estimator learns from: of a data set of scikit-learn's, or of a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv, parquet
+from sklearn import datasets
+
+BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
+"""Data sets that come with scikit-learn; others it would download, and another day's may differ."""
+SUFFIXES = (".csv", ".parquet", ".npz")
+INDEX = re.compile(r"__index_level_\d+__")
+"""A column that pandas adds to a Parquet file: the row's number."""
+NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null)
+"""Kinds of columns that are read as floats; of the last all values are missing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Features, targets and groups, a row for each example.
+
+    Args:
+        X: features: numbers, or objects where a column holds text.
+        groups: which examples belong together, None where nobody said.
+        columns: names of the features, none where the data have no names.
+    """
+
+    X: np.ndarray[Any, Any]
+    y: np.ndarray[Any, Any]
+    groups: np.ndarray[Any, Any] | None = None
+    columns: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """How many examples."""
+        return len(self.y)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over all values, their types and the names of the columns."""
+        found = hashlib.sha256(json.dumps(self.columns).encode())
+        for array in (self.X, self.y, self.groups):
+            if array is None:
+                continue
+            found.update(f"{array.dtype.str} {array.shape}".encode())
+            text = array.dtype == object
+            found.update(
+                json.dumps(array.tolist()).encode() if text else np.ascontiguousarray(array).tobytes()
+            )
+        return found.hexdigest()
+
+
+def read(
+    data: str,
+    file: Callable[[str], Path],
+    features: str | Sequence[str] | None,
+    target: str | None,
+    groups: str | None,
+) -> Examples:
+    """The examples of a data set by its name, or of a CSV, Parquet or .npz file.
+
+    Args:
+        file: where a file of that name lies.
+        features, target, groups: columns of a table, or names of arrays.
+
+    Raises:
+        ValueError: they are not there, or not such that an estimator learns from them; it names the setting.
+    """
+    suffix = Path(data).suffix.lower()
+    if suffix not in SUFFIXES:
+        return _bundled(data, features, target, groups)
+    path = file(data)
+    try:
+        if suffix == ".npz":
+            found = _arrays(path, features, target, groups)
+        else:
+            found = _columns(_table(path, suffix), features, target, groups)
+    except (OSError, pa.ArrowException) as error:
+        lines = str(getattr(error, "strerror", None) or error).splitlines() or [type(error).__name__]
+        raise ValueError(f"settings.data: {path} cannot be read ({lines[0]})") from None
+    if not len(found):
+        raise ValueError(f"settings.data: {path} holds no examples")
+    return found
+
+
+def _bundled(name: str, *columns: object) -> Examples:
+    if name not in BUNDLED:
+        raise ValueError(
+            f"settings.data: expected one of scikit-learn's data sets ({', '.join(BUNDLED)}) or a file "
+            f"({', '.join(SUFFIXES)}), got {name!r}"
+        )
+    if any(column is not None for column in columns):
+        raise ValueError(
+            f"settings.data: {name} has its own features and target: leave out features, target, groups"
+        )
+    bunch = getattr(datasets, f"load_{name}")()
+    return Examples(bunch.data, bunch.target, columns=tuple(bunch.feature_names))
+
+
+def _arrays(
+    path: Path, features: str | Sequence[str] | None, target: str | None, groups: str | None
+) -> Examples:
+    if not isinstance(features, str | None):
+        raise ValueError(
+            f"settings.features: expected the name of one array of {path.name}, got {features!r}"
+        )
+    wanted = {"features": features or "X", "target": target or "y", "groups": groups}
+    found: dict[str, Any] = {}
+    try:
+        # An array of objects would be unpickled, which runs code.
+        with np.load(path, allow_pickle=False) as archive:
+            for setting, name in wanted.items():
+                if name is not None and name not in archive.files:
+                    raise _absent(setting, name, path.name, archive.files)
+                found[setting] = None if name is None else archive[name]
+    except OSError:
+        raise
+    except Exception as error:
+        if str(error).startswith("settings."):
+            raise
+        raise ValueError(
+            f"settings.data: {path} is no .npz file of numbers and texts as numpy.savez writes it ({error})"
+        ) from None
+    X, y, of_groups = found["features"], found["target"], found["groups"]
+    if X.ndim == 0 or any(
+        array is not None and len(array) != len(X) for array in (np.atleast_1d(y), of_groups)
+    ):
+        shapes = ", ".join(f"{name} {found[key].shape}" for key, name in wanted.items() if name is not None)
+        raise ValueError(f"settings.data: {path.name}: expected as many targets as examples, got {shapes}")
+    return Examples(np.ascontiguousarray(X), _complete("target", y), of_groups)
+
+
+def _table(path: Path, suffix: str) -> pa.Table:
+    # Opened here: what cannot be opened reads the same whatever the format.
+    with path.open("rb") as stream:
+        if suffix == ".parquet":
+            table = parquet.read_table(stream)
+        else:
+            table = csv.read_csv(stream, convert_options=csv.ConvertOptions(strings_can_be_null=True))
+    return table.select([name for name in table.column_names if not INDEX.fullmatch(name)])
+
+
+def _columns(
+    table: pa.Table, features: str | Sequence[str] | None, target: str | None, groups: str | None
+) -> Examples:
+    names = table.column_names
+    if target is None:
+        raise ValueError(
+            f"settings.target: missing: name the column that is to be predicted: {', '.join(names)}"
+        )
+    others = [name for name in names if name not in (target, groups)]
+    chosen = [features] if isinstance(features, str) else others if features is None else list(features)
+    for setting, wanted in (
+        ("target", [target]),
+        ("groups", [groups] if groups else []),
+        ("features", chosen),
+    ):
+        for name in wanted:
+            if names.count(name) != 1:
+                raise _absent(setting, name, "the table", names)
+    if not chosen or not set(chosen) <= set(others):
+        raise ValueError(
+            f"settings.features: expected some of {', '.join(others)}, got {', '.join(chosen) or 'none'}"
+        )
+    values = [_values(table, name) for name in chosen]
+    # A text vectoriser takes one column by itself.
+    X = values[0] if isinstance(features, str) else np.column_stack(values)
+    of_groups = _complete("groups", _labels(table, groups)) if groups else None
+    return Examples(
+        np.ascontiguousarray(X), _complete("target", _labels(table, target)), of_groups, tuple(chosen)
+    )
+
+
+def _absent(setting: str, name: str, where: str, known: Sequence[str]) -> ValueError:
+    problem = f"holds {name!r} twice" if name in known else f"holds no {name!r}"
+    return ValueError(f"settings.{setting}: {where} {problem}: it has {', '.join(known)}")
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    column = table.column(name)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _values(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
+    """A column of features: floats with NaN for what is missing, or texts with None."""
+    column = _column(table, name)
+    kind = column.type
+    if _is_text(kind):
+        return np.array(column.to_pylist(), dtype=object)
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.int8())
+    elif not any(is_kind(kind) for is_kind in NUMBERS):
+        raise ValueError(
+            f"settings.features: column {name} holds {kind}: expected numbers, booleans or texts: leave it out by "
+            "naming the others as features"
+        )
+    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+
+
+def _labels(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
+    """A column of targets or groups, in its own type."""
+    column = _column(table, name)
+    if not column.null_count and _is_text(column.type):
+        return np.array(column.to_pylist(), dtype=str)
+    return np.asarray(column.to_numpy())
+
+
+def _complete(setting: str, labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    missing = sum(label is None or label != label for label in labels.ravel().tolist())  # noqa: PLR0124 - NaN
+    if missing:
+        raise ValueError(
+            f"settings.{setting}: {missing} of {len(labels)} examples have none: remove them from the data"
+        )
+    return labels

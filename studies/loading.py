@@ -1,0 +1,436 @@
+"""Loads the problem that a definition names: one of ours, a user's file beside the definition, or a module.
+
+A user's file is code that runs. It is imported from the folder of the definition that was given, never because a
+database names it: a study that is known by its name alone can be trained only where its problem is one of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import math
+import re
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from pairsearch.studies.configuration import Params, describe
+from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition
+from pairsearch.studies.errors import CodeError, DefinitionError, ProblemError, own_code
+from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, RunReport, Traits, Weights
+from pairsearch.studies.user_files import digests
+
+SHIPPED = {
+    "pairs": "pairsearch.studies.pairs.problem:Pairs",
+    "estimator": "pairsearch.studies.estimator.problem:Estimator",
+}
+"""Our own problems: where each is."""
+_IMPORTED: dict[str, tuple[Path, str]] = {}
+"""The user's modules that this process knows, by name: the file of each and its SHA-256."""
+BY_THE_DATA = "auto"
+"""A remembered setting given so is left to the study, and to the problem where there is no study yet."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A definition with its problem, ready to be trained."""
+
+    definition: Definition
+    problem: Problem
+    traits: Traits
+
+
+class Place:
+    """Where a definition comes from, and what may be imported for it.
+
+    Args:
+        folder: of its file; None for a definition from a database, for which nothing of a user's is imported.
+        beside: names of the settings that were given beside the definition, as by `--set`: files that they name lie
+            where the program runs.
+    """
+
+    def __init__(self, folder: Path | None, beside: Collection[str] = ()) -> None:
+        self.beside = frozenset(beside)
+        self.folder = None if folder is None else folder.resolve()
+        self.files: dict[str, str] = {}
+        """SHA-256 (hex) of the user's files that were imported, by name."""
+
+    def file(self, name: str) -> Path:
+        """A file that the definition names, as the definition's folder has it.
+
+        Raises:
+            ProblemError: the definition comes from a database, and the name is a relative one.
+        """
+        path = Path(name).expanduser()
+        if not path.is_absolute() and self.folder is None:
+            raise ProblemError(
+                f"{name} lies beside the study's definition: name the definition's .toml file instead of the study"
+            )
+        return path if self.folder is None else self.folder / path
+
+    def find(self, name: str, *, trusted: str | None = None) -> Any:
+        """The object that `FILE.py:NAME`, `MODULE:NAME` or `MODULE.NAME` names.
+
+        Args:
+            trusted: a package whose modules are imported for a definition from a database too.
+
+        Raises:
+            ProblemError: there is no such file, module or object, or it must not be imported.
+        """
+        module_name, colon, attribute = name.partition(":")
+        if not colon:
+            module_name, _, attribute = name.rpartition(".")
+        dotted = (
+            colon
+            and not module_name.endswith(".py")
+            and not all(map(str.isidentifier, module_name.split(".")))
+        )
+        if not module_name or not attribute or dotted or (module_name.endswith(".py") and not colon):
+            raise ProblemError(f"{name!a}: expected FILE.py:NAME or MODULE:NAME")
+        ours = trusted is not None and (module_name == trusted or module_name.startswith(f"{trusted}."))
+        if self.folder is None and not ours:
+            raise ProblemError(
+                f"{name} is code of yours, which is not run because a database names it: name the definition's .toml "
+                "file instead of the study"
+            )
+        module = self._file(module_name) if module_name.endswith(".py") else self._module(module_name)
+        found = module
+        for part in attribute.split("."):
+            if not hasattr(found, part):
+                public = ", ".join(known for known in vars(module) if not known.startswith("_"))
+                raise ProblemError(f"{module_name} has no {attribute!a}; it has {public or 'nothing'}")
+            found = getattr(found, part)
+        return found
+
+    def _file(self, name: str) -> ModuleType:
+        path = self.file(name)
+        if not path.is_file():
+            raise ProblemError(f"there is no file {path}")
+        # A name that no module of the user's or ours has, and the same in every process.
+        module_name = f"pairsearch_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}_{path.stem}"
+        if module_name in sys.modules:
+            module = sys.modules[module_name]
+        else:
+            specification = importlib.util.spec_from_file_location(module_name, path)
+            if specification is None or specification.loader is None:
+                raise ProblemError(f"{path} is no file of Python's")
+            module = importlib.util.module_from_spec(specification)
+            sys.modules[module_name] = module
+            try:
+                with _first_on_path(path.parent):
+                    specification.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[module_name]
+                raise
+        self._take(path, path.parent, module_name)
+        return module
+
+    def _take(self, path: Path, root: Path, module_name: str) -> None:
+        """Note a file of the user's with its neighbours.
+
+        Raises:
+            ProblemError: this process knows one of them by another file, or from before it was changed.
+        """
+        found = digests(path, root)
+        for name, digest in found.items():
+            file = root / name
+            parts = Path(name).with_suffix("").parts
+            known_as = (
+                module_name if file == path else ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            )
+            other, before = _IMPORTED.setdefault(known_as, (file, digest))
+            if other != file:
+                raise ProblemError(
+                    f"{file} and {other} are both module {known_as}, of which a process can have one: name the studies "
+                    "in commands of their own, or rename one file"
+                )
+            if before != digest:
+                raise ProblemError(f"{file} was changed after this process imported it: start Python anew")
+        self.files |= found
+
+    def _module(self, name: str) -> ModuleType:
+        if self.folder is None:
+            return _imported(name)
+        with _first_on_path(self.folder):
+            module = _imported(name)
+        file = getattr(module, "__file__", None)
+        # An installed package is known by its version.
+        if file is not None and not {"site-packages", "dist-packages"} & set(Path(file).parts):
+            path = Path(file).resolve()
+            depth = name.count(".") + (path.name == "__init__.py")
+            self._take(path, path.parents[depth], name)
+        return module
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ProblemError(f"there is no module {name}") from None
+        raise
+
+
+@contextlib.contextmanager
+def _first_on_path(folder: Path) -> Iterator[None]:
+    """Let a user's file import its neighbours, first while the block runs and last from then on.
+
+    Behind all others they stand in nobody's way; what a function imports when it runs is still found.
+    """
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)
+        if entry not in sys.path:
+            sys.path.append(entry)
+
+
+class Function(OneByOne):
+    """A problem of a plain function `fit(params, run, report, **settings)`."""
+
+    def __init__(self, function: Callable[..., Weights | None], settings: Mapping[str, Any]) -> None:
+        self._function = function
+        self._settings = dict(settings)
+
+    def fit(self, params: Params, run: Run, report: RunReport) -> Weights | None:
+        """Call it."""
+        return self._function(params, run, report, **self._settings)
+
+
+def load(
+    definition: Definition,
+    folder: Path | None,
+    options: Mapping[str, str] | None = None,
+    remembered: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Load the problem of a definition and make it.
+
+    Args:
+        folder: of the definition's file; None for a definition from a database.
+        options: settings of this machine.
+        remembered: those that the study was created with; `options` go first.
+
+    Raises:
+        ProblemError: there is no such problem, it refuses its settings or the data, or the definition does not fit it.
+        CodeError: a user's own code raised something else.
+    """
+    where = f"study {definition.name}"
+    options, remembered = dict(options or {}), dict(remembered or {})
+    for name, value in list(options.items()):
+        if name in definition.settings:
+            raise ProblemError(
+                f"{where}: {name} is given beside the definition, which states it under [settings]: change it there"
+            )
+        if name in remembered:
+            if _files(value, remembered[name]):
+                continue
+            if value not in (remembered[name], BY_THE_DATA):
+                raise ProblemError(
+                    f"{where} in the database differs: its {name} is {remembered[name]} and that given is {value}. Use "
+                    "what it was created with, another study name or another database"
+                )
+            del options[name]
+    place = Place(folder, beside=remembered.keys() | options.keys())
+    settings = definition.settings | remembered | options
+    try:
+        with own_code(f"{where}: problem {definition.problem}"):
+            problem = _made(definition, place, settings)
+            traits = _said(definition, problem, place.files)
+    except CodeError:
+        raise
+    except ProblemError as error:
+        raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
+    _check(definition, traits)
+    return Loaded(definition, problem, traits)
+
+
+def _files(*values: str) -> bool:
+    """Whether all are names of files: they may lie elsewhere on another machine, as the data's fingerprint holds."""
+    return all(Path(value).suffix[1:].isidentifier() for value in values)
+
+
+def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> Problem:
+    """The problem, constructed with its settings."""
+    shipped = SHIPPED.get(definition.problem)
+    if shipped is not None:
+        module, _, name = shipped.partition(":")
+        # Ours import what a user's settings name, from where the definition lies.
+        made = getattr(importlib.import_module(module), name)
+        return _constructed(made, settings, place=place, metric=definition.metric)
+    if ":" not in definition.problem:
+        raise ProblemError(f"unknown: expected {', '.join(SHIPPED)}, FILE.py:NAME or MODULE:NAME")
+    found = place.find(definition.problem)
+    if not inspect.isclass(found):
+        if not callable(found):
+            raise ProblemError(f"expected a class or a function, got {type(found).__name__}")
+        _check_taken(found)
+        _check_arguments(found, (None, None, None), settings)
+        return Function(found, settings)
+    if not issubclass(found, Problem):
+        if not callable(getattr(found, "fit", None)):
+            raise ProblemError("the class has no method fit(params, run, report)")
+        found = type(found.__name__, (found, OneByOne), {})
+    elif found.train is Problem.train or (issubclass(found, OneByOne) and found.fit is OneByOne.fit):
+        raise ProblemError("the class has no method fit(params, run, report)")
+    problem = _constructed(found, settings)
+    _check_taken(problem.fit if isinstance(problem, OneByOne) else problem.train)
+    return problem
+
+
+def _said(definition: Definition, problem: Problem, files: Mapping[str, str]) -> Traits:
+    """What a problem says of itself.
+
+    Raises:
+        ProblemError: it is not what the contract asks for.
+    """
+
+    def expect(name: str, found: object, good: bool, expected: str) -> None:
+        if not good:
+            raise ProblemError(f"{name}: expected {expected}, got {found!r}")
+
+    given, version, overlap = problem.metrics, problem.version, problem.overlap(definition.folds)
+    good = isinstance(given, Mapping) and all(isinstance(metric, Metric) for metric in given.values())
+    expect("metrics", given, good, "pairsearch.Metric by name of the figure")
+    metrics = dict(given) or {definition.metric: Metric()}
+    metrics |= {name: figure.metric for name, figure in definition.metrics.items()}
+    for name in metrics:
+        good = isinstance(name, str) and re.fullmatch(IDENTIFIER_PATTERN, name) is not None
+        expect("metrics", name, good, "names of letters, digits, _, . and - that begin with a letter")
+    expect("version", version, type(version) is int, "an integer")
+    good = isinstance(overlap, int | float) and 0 <= overlap < math.inf
+    expect("overlap", overlap, good, "a number of at least 0")
+    fingerprint = problem.fingerprint()
+    good = isinstance(fingerprint, str) and re.fullmatch("([0-9a-f]{64})?", fingerprint) is not None
+    expect("fingerprint", fingerprint, good, "the hexadecimal digits of a SHA-256, or an empty text")
+    named = {"validated": problem.validated, "evaluated": problem.evaluated}
+    for name, names in named.items():
+        expect(name, names, isinstance(names, list | tuple), "a list of names of figures")
+    try:
+        return Traits(
+            version=version,
+            fingerprint=fingerprint,
+            metrics=metrics,
+            files=files,
+            validated=tuple(problem.validated),
+            evaluated=tuple(problem.evaluated),
+            overlap=float(overlap),
+            together=problem.together,
+            remember={
+                name: value for name, value in problem.remember.items() if name not in definition.settings
+            },
+        )
+    except (TypeError, ValueError) as error:
+        raise ProblemError(str(error)) from None
+
+
+def _constructed(made: Callable[..., Any], settings: Mapping[str, Any], **ours: Any) -> Problem:
+    if both := sorted(settings.keys() & ours.keys()):
+        raise ProblemError(f"settings.{both[0]}: unknown setting: remove it or mend its spelling")
+    _check_arguments(made, (), {**settings, **ours})
+    try:
+        problem: Problem = made(**settings, **ours)
+    except ValueError as error:
+        raise ProblemError(str(error)) from error
+    return problem
+
+
+def _check_arguments(
+    function: Callable[..., Any], positional: tuple[Any, ...], settings: Mapping[str, Any]
+) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a compiled one nothing is known
+        return
+    try:
+        signature.bind(*positional, **settings)
+    except TypeError as error:
+        raise ProblemError(f"its [settings] and --set do not fit its arguments: {error}") from None
+
+
+def _check_taken(method: Callable[..., Any]) -> None:
+    """Refuse a `fit` or `train` that does not take its three arguments by their places."""
+    try:
+        signature = inspect.signature(method)
+    except ValueError:  # of a compiled one nothing is known
+        return
+    given = signature.parameters.values()
+    several = any(one.kind == one.VAR_POSITIONAL for one in given)
+    places = [one for one in given if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    too_few = len(places) < 3 and not several
+    # Further arguments of a function are settings.
+    too_many = sum(one.default is one.empty for one in places) > 3 and not isinstance(method, FunctionType)
+    if too_few or too_many:
+        name = getattr(method, "__name__", "")
+        runs = "runs" if name == "train" else "run"
+        raise ProblemError(f"{name}{signature}: expected {name}(params, {runs}, report)")
+
+
+def _check(definition: Definition, traits: Traits) -> None:
+    where = f"study {definition.name}"
+    if definition.metric not in traits.of_folds:
+        raise ProblemError(
+            f"{where}: metric: problem {definition.problem} reports no {definition.metric!r}: expected one of "
+            f"{', '.join(traits.of_folds)}"
+        )
+    if definition.pruner == "wilcoxon" and traits.together:
+        raise ProblemError(
+            f"{where}: pruner: wilcoxon compares folds that are trained in turn, and problem {definition.problem} "
+            "trains them together: expected none, median or hyperband"
+        )
+    if definition.paper is not None and (others := definition.paper.figures.keys() - traits.metrics.keys()):
+        raise ProblemError(f"{where}: paper.figures: the problem reports no {', '.join(sorted(others))}")
+
+
+def check_points(loaded: Loaded) -> None:
+    """Let the problem look at every point of the grid.
+
+    Raises:
+        ProblemError: naming the first point that it refuses, and why.
+    """
+    where = f"study {loaded.definition.name}"
+    for point in loaded.definition.grid.points():
+        with own_code(f"{where}: check of {describe(point.params)}"):
+            try:
+                loaded.problem.check(point.params)
+            except ValueError as error:
+                raise ProblemError(f"{where}: {error} ({describe(point.params)})") from error
+
+
+PREDICTORS = {"pairs": "pairsearch.studies.pairs.prediction:predict"}
+"""Our problems whose models answer about files: what asks them."""
+
+
+def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
+    """What a kept model answers about files, in lines for people and as JSON.
+
+    Args:
+        invert: whether images are dark on light, None to guess.
+
+    Raises:
+        ProblemError: the model is of a problem that answers nothing, or something given cannot be used.
+    """
+    from pairsearch.studies.model_card import read_card  # noqa: PLC0415
+
+    card = read_card(model)
+    if card.problem not in PREDICTORS:
+        raise ProblemError(
+            f"{model} is a model of problem {card.problem!a}, which answers no questions here: read its tensors with "
+            "safetensors, and what it is with pairsearch.read_card"
+        )
+    module, _, name = PREDICTORS[card.problem].partition(":")
+    ask = getattr(importlib.import_module(module), name)
+    try:
+        answer: tuple[list[str], dict[str, Any]] = ask(model, files, invert)
+    except DefinitionError:
+        raise
+    except ValueError as error:
+        raise ProblemError(str(error)) from error
+    return answer

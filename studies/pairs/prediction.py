@@ -1,0 +1,183 @@
+"""Asks a trained model about two pictures: is the first digit smaller than or equal to the second?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from pairsearch.data.pairs import Scale
+from pairsearch.data.pictures import Picture, read_picture
+from pairsearch.models.nets import ARCHITECTURES, build, split_logits, uses_aux_loss
+from pairsearch.studies.errors import ProblemError
+from pairsearch.studies.model_card import ModelCard, card_of, opened, tensors_of
+
+LARGEST_WIDTH = 10**6
+
+
+class Standardisation(BaseModel):
+    """What raw intensities 0 to 255 were shifted and scaled by."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: Annotated[float, Field(allow_inf_nan=False)]
+    deviation: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The digit that a model read in a picture."""
+
+    digit: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model answers.
+
+    Args:
+        at_most: whether it takes the first digit for smaller than or equal to the second, target 1; else it is larger.
+        probability: of that answer by the softmax of the logits, in [0.5, 1]; networks tend to be too sure.
+        logits: of target 0 and target 1.
+        digits: what it read in the two pictures; None where the model was never taught digits: baselines give none,
+            and the ten outputs of weight sharing without an auxiliary loss have no such meaning.
+    """
+
+    at_most: bool
+    probability: float
+    logits: tuple[float, float]
+    digits: tuple[Seen, Seen] | None
+
+
+def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
+    """What a model answers about two image files, in lines for people and as JSON.
+
+    Args:
+        files: two images of one digit each.
+        invert: whether the digits are dark on light; None to guess it for each by its edge.
+
+    Raises:
+        ProblemError, DataError: something given cannot be used.
+    """
+    if len(files) != 2:
+        raise ProblemError(f"{len(files)} files given; expected two images of one digit each")
+    card, module = read_model(model)
+    pictures = [read_picture(path, invert) for path in files]
+    answer = ask(model, card, module, *pictures)
+    lines = [
+        f"{place} image: taken as dark on light and inverted (--no-invert leaves it as it is)"
+        for place, picture in zip(("first", "second"), pictures, strict=True)
+        if picture.inverted and invert is None
+    ]
+    verdict = (
+        "the first digit is smaller than or equal to the second"
+        if answer.at_most
+        else "the second digit is smaller than the first"
+    )
+    lines.append(f"{verdict}, probability {answer.probability:.4f}")
+    if answer.digits is not None:
+        one, two = answer.digits
+        lines.append(
+            f"digits seen: {one.digit} ({one.probability:.4f}) and {two.digit} ({two.probability:.4f})"
+        )
+    test_error = card.figures.get("test_error")
+    error = "" if test_error is None else f", test error {100 * test_error:.2f} %"
+    lines.append(f"model: {card.study}, round {card.round}{error}")
+    images = [
+        {"path": str(path), "inverted": picture.inverted, "fitted": picture.fitted}
+        for path, picture in zip(files, pictures, strict=True)
+    ]
+    return lines, asdict(answer) | {"images": images, "model": card.model_dump(mode="json")}
+
+
+def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
+    """A file's model, rebuilt as the plain module with its weights, ready to answer.
+
+    Raises:
+        ProblemError: no file of a model; a card that is missing, malformed or of an unknown architecture; tensors that
+            are not those of the architecture, or not finite.
+    """
+    with opened(path) as file:
+        card = card_of(path, file)
+        architecture = str(card.settings.get("architecture"))
+        if ":" in architecture:
+            raise ProblemError(
+                f"{path} is a model of {architecture!a}, which is code of its author's: only models of "
+                f"{', '.join(ARCHITECTURES)} are asked here; build yours and load the file's tensors with safetensors"
+            )
+        units = card.params.get("hidden_units")
+        if units is not None and not (type(units) is int and 1 <= units <= LARGEST_WIDTH):
+            raise ProblemError(
+                f"{path}: hidden_units: expected an integer of 1 to {LARGEST_WIDTH}, got {units!a}"
+            )
+        try:
+            # Shapes without memory: a card may claim any width.
+            with torch.device("meta"):
+                module = build(architecture, **({} if units is None else {"hidden_units": units}))
+        except ValueError as error:
+            raise ProblemError(f"{path}: {error}") from None
+        shapes = {name: list(value.shape) for name, value in module.state_dict().items()}
+        tensors = tensors_of(path, file, shapes)
+    module.load_state_dict(tensors, assign=True)
+    standardisation_of(path, card)
+    return card, module.eval()
+
+
+def standardisation_of(path: Path, card: ModelCard) -> Standardisation | None:
+    """How its study standardised images, None where it did not.
+
+    Raises:
+        ProblemError: the card says something else there.
+    """
+    stated = card.about.get("standardisation")
+    if stated is None:
+        return None
+    try:
+        return Standardisation.model_validate(stated)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ProblemError(
+            f"{path}: its metadata are not those of a model: standardisation: {first['msg']}"
+        ) from None
+
+
+def network_input(standardisation: Standardisation | None, pixels: Tensor) -> Tensor:
+    """Raw intensities as the model was trained on them: standardised where its study is."""
+    if standardisation is None:
+        return pixels
+    return Scale(standardisation.mean, standardisation.deviation).apply(pixels)
+
+
+@torch.no_grad()
+def ask(path: Path, card: ModelCard, module: nn.Module, first: Picture, second: Picture) -> Answer:
+    """The answer about two pictures.
+
+    Args:
+        path: of the model, for the message.
+
+    Raises:
+        ProblemError: the weights give no finite answer.
+    """
+    pixels = torch.stack([first.pixels, second.pixels])
+    images = network_input(standardisation_of(path, card), pixels)[None]
+    main, digits = split_logits(module(images))
+    if not bool(main.isfinite().all()):
+        raise ProblemError(f"{path}: its weights give no finite answer")
+    target = int(main[0].argmax())
+    taught = uses_aux_loss(module) and bool(card.params.get("aux_loss_weight"))
+    seen = None
+    if digits is not None and taught:
+        best = digits[0].double().softmax(-1).max(-1)
+        one, two = (
+            Seen(digit, probability)
+            for digit, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        )
+        seen = (one, two)
+    larger, at_most = main[0].tolist()
+    return Answer(target == 1, float(main[0].double().softmax(-1)[target]), (larger, at_most), seen)

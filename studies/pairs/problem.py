@@ -1,0 +1,410 @@
+"""The paper's problem as the service knows it: folds and rounds of digit pairs, trained side by side by one core.
+
+PyTorch takes seconds to import: what is refused need not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from weakref import WeakValueDictionary
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pairsearch.data.errors import DataError
+from pairsearch.data.sources import ARRAYS, Source, resolve
+from pairsearch.studies.configuration import Params, Value
+from pairsearch.studies.definition import LARGEST, Count
+from pairsearch.studies.loading import BY_THE_DATA, Place
+from pairsearch.studies.pairs.installation import train_a_little
+from pairsearch.studies.problem import Figures, Metric, Problem, Report, Run, Weights
+from pairsearch.studies.seeds import Stream, derive
+
+if TYPE_CHECKING:
+    from pairsearch.data.folds import Fold
+    from pairsearch.data.pairs import PairSet
+    from pairsearch.models.training import EpochReport, TrainingJob
+
+DATA_VARIABLE = "PAIRSEARCH_DATA"
+"""Names the torchvision root where `data_dir` is not given."""
+DEFAULT_DATA = "mnist"
+NATS = "nats"
+FRACTION = "fraction of 1"
+STREAMS = {
+    "fold": (Stream.INITIAL_WEIGHTS, Stream.BATCH_ORDER),
+    "round": (Stream.EVALUATION_WEIGHTS, Stream.EVALUATION_ORDER),
+}
+
+
+class Settings(BaseModel):
+    """What the problem takes in a definition's [settings]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    architecture: str
+    """A registered architecture (`models.nets.ARCHITECTURES`), or FILE.py:NAME or MODULE:NAME of a user's: a class of
+    modules that take images (B, 2, 14, 14) and return logits (B, 2), or those and digit logits (B, 2, 10)."""
+    optimiser: str = "adam"
+    """A registered optimiser (`models.optim.OPTIMISERS`), or FILE.py:NAME or MODULE:NAME of a class of
+    `torch.optim.Optimizer`, which takes the parameters and `lr`."""
+    protocol: Literal["resample", "kfold"] = "resample"
+    """How a configuration is validated (`data.folds`)."""
+    sample_size: Annotated[int, Field(ge=2, le=LARGEST)] = 1000
+    """Pairs of a generated sample, training and validation together."""
+    validation_size: Count | None = None
+    """Pairs held out of each sample by `resample`; None for `kfold`, where it follows from the folds."""
+    standardise: bool = False
+    """Whether images are standardised by their training sample; raw intensities 0 to 255 otherwise."""
+    train_pairs: Count = 1000
+    """Pairs that a round trains on."""
+    test_pairs: Count = 1000
+    """Pairs that a round is tested on."""
+
+    @model_validator(mode="after")
+    def _protocol_fits(self) -> Self:
+        if self.protocol == "kfold":
+            if self.validation_size is not None:
+                raise ValueError("validation_size: protocol 'kfold' takes none, it follows from the folds")
+        elif self.validation_size is None:
+            raise ValueError("validation_size: protocol 'resample' needs it, for example 200")
+        elif self.validation_size >= self.sample_size:
+            raise ValueError(
+                f"validation_size: expected less than sample_size ({self.sample_size}), got {self.validation_size}"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """The paper's parameters of a configuration, as training takes them; None where the architecture has none."""
+
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    hidden_units: int | None = None
+    aux_loss_weight: float | None = None
+
+    @classmethod
+    def of(cls, params: Params) -> Self:
+        """Those of a configuration.
+
+        Raises:
+            TypeError: it has other parameters.
+        """
+        return cls(**params)  # type: ignore[arg-type] # `Pairs.check` has seen the values
+
+
+class Pairs(Problem):
+    """Pairs of digits: is the first smaller than or equal to the second?
+
+    A configuration has `batch_size`, `learning_rate`, `weight_decay`, and `aux_loss_weight` where the architecture's
+    `uses_aux_loss` is true; its further parameters are arguments of the architecture, or of a user's optimiser.
+
+    Args:
+        place: where the definition comes from, for a user's architecture, optimiser and images.
+        data: `mnist`, a relative of its (`fashion-mnist`, `kmnist`, `emnist-digits`, `qmnist`), `digits`, `auto`, which
+            takes MNIST where it is there or can be downloaded, or an `.npz` file of images and labels: beside the
+            definition that names it, or where the program runs if it is named by `--set`.
+        data_dir: torchvision root of MNIST and its relatives; None for PAIRSEARCH_DATA, or a folder for this user.
+        settings: the fields of `Settings`.
+    """
+
+    metrics: Mapping[str, Metric] = {
+        "train_loss": Metric("training loss", unit=NATS, training=True),
+        "train_error": Metric("training error", percent=True, unit=FRACTION, training=True),
+        "val_loss": Metric("validation loss", unit=NATS),
+        "val_error": Metric("validation error", percent=True, unit=FRACTION),
+        "running_loss": Metric("running training loss", unit=NATS, training=True),
+        "test_loss": Metric("test loss", unit=NATS),
+        "test_error": Metric("test error", percent=True, unit=FRACTION),
+    }
+    validated = ("train_loss", "val_loss", "val_error")
+    evaluated = ("train_error", "test_error")
+
+    def __init__(
+        self,
+        *,
+        place: Place | None = None,
+        metric: str = "",
+        data: str = DEFAULT_DATA,
+        data_dir: str | None = None,
+        **settings: Any,
+    ) -> None:
+        del metric
+        try:
+            self.settings = Settings.model_validate(settings)
+        except ValidationError as error:
+            raise ValueError(_first_line(error)) from None
+        folder = data_dir or os.environ.get(DATA_VARIABLE)
+        self._folder = None if folder is None else Path(folder)
+        self._data = _where(data, place)
+        source, reason = _load(self._data, self._folder)
+        from pairsearch.models.training import TRAINING_VERSION  # noqa: PLC0415
+        from pairsearch.studies.pairs.parts import Architecture, Optimiser  # noqa: PLC0415
+
+        self.version = TRAINING_VERSION
+        self._architecture = Architecture(self.settings.architecture, place)
+        self._optimiser = Optimiser(self.settings.optimiser, place)
+        self._needed = ["batch_size", "learning_rate"]
+        self._needed += ["weight_decay"] if self._optimiser.decays else []
+        self._needed += ["aux_loss_weight"] if self._architecture.uses_aux_loss else []
+        if data == BY_THE_DATA:
+            self._data = source.name
+        self._source: Source | None = source
+        self._fingerprint = source.fingerprint
+        self.remember = {"data": self._data}
+        self.notes = [f"data: {reason}"] if data == BY_THE_DATA else []
+        self._folds: dict[tuple[int, int], list[Fold]] = {}
+
+    @property
+    def source(self) -> Source:
+        """The images, read again where they were let go.
+
+        Raises:
+            DataError: they are others by now, or cannot be read.
+        """
+        if self._source is None:
+            source, _ = _load(self._data, self._folder)
+            if source.fingerprint != self._fingerprint:
+                raise DataError(f"data: {source.name} has changed since the study was loaded: start anew")
+            self._source = source
+        return self._source
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the images."""
+        return self._fingerprint
+
+    def overlap(self, folds: int) -> float:
+        """None where each fold draws a sample of its own."""
+        return 0.0 if self.settings.protocol == "resample" else super().overlap(folds)
+
+    def check(self, params: Params) -> None:
+        """Refuse parameters that nobody takes, values that cannot be trained with, and modules that do not answer."""
+        from pairsearch.studies.pairs.parts import own  # noqa: PLC0415
+
+        of_architecture, of_optimiser = self._divided(params)
+        for name in self._needed:
+            if name not in params:
+                raise ValueError(f"grid.{name}: architecture {self.settings.architecture!r} needs it")
+        shipped = () if own(self.settings.architecture) else tuple(of_architecture)
+        for name in (*self._needed, *shipped):
+            value = params[name]
+            whole = name in ("batch_size", "hidden_units")
+            if whole and not (type(value) is int and 1 <= value <= LARGEST):
+                raise ValueError(f"grid.{name}: expected an integer >= 1, got {value!r}")
+            if not whole and (not isinstance(value, int | float) or isinstance(value, bool)):
+                raise ValueError(f"grid.{name}: expected a number, got {value!r}")
+            if name == "learning_rate" and not value > 0:  # type: ignore[operator] # a number by now
+                raise ValueError(f"grid.{name}: expected a number > 0, got {value!r}")
+            if not whole and value < 0:  # type: ignore[operator]
+                raise ValueError(f"grid.{name}: expected a number >= 0, got {value!r}")
+        if own(self.settings.architecture):
+            self._architecture.check(of_architecture)
+        if own(self.settings.optimiser):
+            given = self._hyperparameters(params)
+            rates = float(given.learning_rate), float(given.weight_decay)
+            self._optimiser.check(of_optimiser, *rates, self._architecture.shapes(of_architecture))
+
+    def _divided(self, params: Params) -> tuple[dict[str, Value], dict[str, Value]]:
+        """Arguments of the architecture, and of the optimiser."""
+        from pairsearch.studies.pairs.parts import divided  # noqa: PLC0415
+
+        further = {name: value for name, value in params.items() if name not in self._needed}
+        return divided(self._architecture, self._optimiser, further)
+
+    def _hyperparameters(self, params: Params) -> Hyperparameters:
+        return Hyperparameters.of({name: params[name] for name in self._needed})
+
+    def prepare(self, runs: Sequence[Run]) -> None:
+        """Refuse folds and rounds for which there are too few images."""
+        for run in runs:
+            self._sets(run)
+
+    def describe(self, params: Params) -> Mapping[str, str]:
+        """How many parameters the network has."""
+        of_architecture, _ = self._divided(params)
+        return {"parameters": f"{self._architecture.parameters(of_architecture):,}"}
+
+    def backend(self, device: str) -> str:
+        """`compiled` or `torch`."""
+        from pairsearch.models import fused  # noqa: PLC0415
+
+        return fused.usual_backend(self._architecture.maker, self._optimiser.rule({}), device)
+
+    def prove(self, device: str) -> None:
+        """Train a model for an epoch on two pairs.
+
+        In place of what is a user's own, whose arguments only the points have, the same backend trains B1 by Adam.
+        """
+        from pairsearch.models import nets  # noqa: PLC0415
+        from pairsearch.studies.pairs.parts import own  # noqa: PLC0415
+
+        if own(self.settings.architecture) or own(self.settings.optimiser):
+            train_a_little(nets.B1, device=device)
+        else:
+            train_a_little(self.settings.architecture, self.settings.optimiser, device)
+
+    def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
+        """Train one model for each run, all side by side."""
+        from pairsearch.models import fused  # noqa: PLC0415
+
+        figures_of = _fold_figures if runs[0].kind == "fold" else _round_figures
+        job = self.job(params, runs)
+        # Folds are copies: a worker holds no images that it has no more use for.
+        self._source = None
+
+        def on_epoch(epoch: EpochReport) -> bool:
+            diverged = [place for place, ended in enumerate(epoch.diverged) if ended == epoch.epoch]
+            report(epoch.epoch, figures_of(epoch), diverged)
+            return True
+
+        history = fused.train(job, on_epoch=on_epoch, device=runs[0].device, threads=runs[0].threads)
+        return history.parameters
+
+    def card(self, params: Params, run: Run) -> Mapping[str, Any]:
+        """What raw intensities were shifted and scaled by."""
+        if not self.settings.standardise:
+            return {}
+        from pairsearch.data.pairs import scale_of  # noqa: PLC0415
+
+        scale = scale_of(self.round_pairs(run, standardised=False)[0])
+        return {"standardisation": {"mean": scale.mean, "deviation": scale.deviation}}
+
+    def job(self, params: Params, runs: Sequence[Run]) -> TrainingJob:
+        """The training job of a configuration: one model for each run."""
+        from pairsearch.models.training import Member, TrainingJob  # noqa: PLC0415
+
+        given = self._hyperparameters(params)
+        of_architecture, of_optimiser = self._divided(params)
+        members = []
+        for run in runs:
+            weights, order = (derive(run.seed, stream, run.index) for stream in STREAMS[run.kind])
+            train, evaluation = self._sets(run)
+            members.append(
+                Member(
+                    train=train,
+                    evaluation=evaluation,
+                    init_seed=weights,
+                    order_seed=order,
+                    learning_rate=float(given.learning_rate),
+                    weight_decay=float(given.weight_decay),
+                    aux_loss_weight=float(given.aux_loss_weight or 0.0),
+                )
+            )
+        return TrainingJob(
+            architecture=self._architecture.maker,
+            arguments=of_architecture,
+            batch_size=given.batch_size,
+            epochs=runs[0].epochs,
+            optimiser=self._optimiser.rule(of_optimiser),
+            members=tuple(members),
+        )
+
+    def _sets(self, run: Run) -> tuple[PairSet, dict[str, PairSet]]:
+        """What a run trains on, and what it is evaluated on."""
+        if run.kind == "fold":
+            fold = self.folds(run.count, run.seed)[run.index]
+            return fold.train, {"validation": fold.validation}
+        train, test = self.round_pairs(run)
+        return train, {"train": train, "test": test}
+
+    def folds(self, count: int, seed: int = 0) -> list[Fold]:
+        """The folds of a study; made once. They depend on its seed and data, never on a configuration.
+
+        Raises:
+            DataError: there are too few images.
+        """
+        if (count, seed) not in self._folds:
+            from pairsearch.data.folds import make_folds  # noqa: PLC0415
+
+            chosen = self.settings
+            self._folds[count, seed] = make_folds(
+                self.source,
+                protocol=chosen.protocol,
+                folds=count,
+                sample_size=chosen.sample_size,
+                validation_size=chosen.validation_size,
+                sample_seeds=[derive(seed, Stream.SAMPLE, fold) for fold in range(count)],
+                split_seeds=[derive(seed, Stream.SPLIT, fold) for fold in range(count)],
+                standardised=chosen.standardise,
+            )
+        return self._folds[count, seed]
+
+    def round_pairs(self, run: Run, *, standardised: bool | None = None) -> tuple[PairSet, PairSet]:
+        """The training and the test pairs of one round.
+
+        Raises:
+            DataError: there are too few images.
+        """
+        from pairsearch.data.folds import evaluation_sets  # noqa: PLC0415
+
+        return evaluation_sets(
+            self.source,
+            train_pairs=self.settings.train_pairs,
+            test_pairs=self.settings.test_pairs,
+            train_seed=derive(run.seed, Stream.EVALUATION_TRAIN, run.index),
+            test_seed=derive(run.seed, Stream.EVALUATION_TEST, run.index),
+            standardised=self.settings.standardise if standardised is None else standardised,
+        )
+
+
+_SOURCES: WeakValueDictionary[tuple[str, Path | None], Source] = WeakValueDictionary()
+"""Images that several studies of one process share, as long as one of them has use for them."""
+
+
+def _where(data: str, place: Place | None) -> str:
+    """The data, of a file its whole path."""
+    if not data.endswith(ARRAYS):
+        return data
+    if place is None or "data" in place.beside:
+        return str(Path(data).expanduser().absolute())
+    return str(place.file(data))
+
+
+def _load(data: str, folder: Path | None) -> tuple[Source, str]:
+    """The images and why they were chosen."""
+    held = _SOURCES.get((data, folder))
+    if held is not None:
+        return held, f"{held.name}: as for the study before"
+    source, reason = resolve(data, folder)
+    if not data.endswith(ARRAYS):
+        _SOURCES[data, folder] = _SOURCES[source.name, folder] = source
+    return source, reason
+
+
+def _fold_figures(epoch: EpochReport) -> list[Figures]:
+    loss, error = epoch.loss["validation"].tolist(), epoch.error["validation"].tolist()
+    return [
+        {"train_loss": running, "val_loss": one, "val_error": other}
+        for running, one, other in zip(epoch.train_loss.tolist(), loss, error, strict=True)
+    ]
+
+
+def _round_figures(epoch: EpochReport) -> list[Figures]:
+    return [
+        {
+            "running_loss": float(epoch.train_loss[place]),
+            "train_loss": float(epoch.loss["train"][place]),
+            "train_error": float(epoch.error["train"][place]),
+            "test_loss": float(epoch.loss["test"][place]),
+            "test_error": float(epoch.error["test"][place]),
+        }
+        for place in range(len(epoch.train_loss))
+    ]
+
+
+def _first_line(error: ValidationError) -> str:
+    """What is wrong with the first setting."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = (
+            f"unknown setting: expected one of {', '.join((*Settings.model_fields, 'data', 'data_dir'))}"
+        )
+    elif first["type"] not in ("missing", "value_error"):
+        message = f"{message}, got {first['input']!r}"
+    return f"settings.{place}: {message}" if place else message

@@ -1,0 +1,31 @@
+"""Reads a problem's [settings] into a model of Pydantic, and says what is wrong with them in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_settings(model: type[Model], given: Mapping[str, Any]) -> Model:
+    """The settings as the model has them.
+
+    Raises:
+        ValueError: naming the first wrong one, what was given and what was expected.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"unknown setting: expected one of {', '.join(model.model_fields)}"
+    elif first["type"] == "missing":
+        message = "missing"
+    elif first["type"] != "value_error":
+        message = f"{message}, got {first['input']!r}"
+    raise ValueError(f"settings.{place}: {message}" if place else message)

@@ -1,0 +1,62 @@
+"""Which files of a user's a problem is made of: its own, and those beside it that it imports, with their SHA-256.
+
+They are found by reading import statements, not by importing: so they are the same in every process, whatever it has
+imported before, and those that a function imports when it runs are among them.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def digests(file: Path, root: Path) -> dict[str, str]:
+    """SHA-256 (hex) of a file and of what it imports from a folder, by their names in it.
+
+    Args:
+        root: where modules are looked for.
+    """
+    found: dict[str, str] = {}
+    packages = (
+        folder / "__init__.py" for folder in file.parents if folder != root and folder.is_relative_to(root)
+    )
+    waiting = [file, *filter(Path.is_file, packages)]
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        if name not in found:
+            source = path.read_bytes()
+            found[name] = hashlib.sha256(source).hexdigest()
+            waiting += _imported(source, path, root)
+    return dict(sorted(found.items()))
+
+
+def _imported(source: bytes, path: Path, root: Path) -> Iterator[Path]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # to be imported it must be sound: that import says what is wrong
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _files(root, alias.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            # One dot is the package of this file, each further one the package above.
+            base = path.parents[node.level - 1] if node.level and node.level <= len(path.parents) else root
+            parts = node.module.split(".") if node.module else []
+            for alias in node.names:
+                yield from _files(base, [*parts, alias.name])
+
+
+def _files(base: Path, parts: list[str]) -> Iterator[Path]:
+    """The files that are run to import a dotted name, as far as they lie in a folder."""
+    for part in parts:
+        package, module = base / part / "__init__.py", base / f"{part}.py"
+        if package.is_file():
+            yield package
+        elif module.is_file():
+            yield module
+            return
+        base = base / part

@@ -1,0 +1,128 @@
+"""A folder as a user has one: a file with a problem, a definition beside it, and a database."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import programs
+import tiny
+
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.ledger.studies import StoredStudy, get_study
+from pairsearch.search.setup.opening import create_all, open_to_create, open_to_work
+from pairsearch.search.workers import working
+from pairsearch.search.workers.tally import Tally
+
+HERE = Path(__file__).parent
+WINE = ("wine.py", "wine.toml")
+RAW: dict[str, Any] = {
+    "name": "mine",
+    "problem": "mine.py:fit",
+    "metric": "loss",
+    "folds": 3,
+    "epochs": 2,
+    "grid": {"x": [1, 2]},
+    "evaluation": {"rounds": 2},
+}
+FIT = """
+def fit(params, run, report):
+    for epoch in range(1, run.epochs + 1):
+        report(epoch, loss=(params["x"] + run.stream("noise") / 2**32) / epoch)
+"""
+"""A problem without any framework: a figure that is its own for every point, fold and epoch."""
+
+
+class Project:
+    """A folder with `mine.py` and `mine.toml`, searched in this process or by the program.
+
+    Args:
+        said: what the last worker of this process said.
+    """
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.said: list[str] = []
+        self._opened: list[Database] = []
+
+    def write(self, code: str = FIT, name: str = "mine.py", **changes: object) -> Path:
+        """Write the problem's file and the definition; the definition's path. A field changed to None is left out."""
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(code), encoding="utf-8")
+        fields = {field: value for field, value in {**RAW, **changes}.items() if value is not None}
+        toml = self.folder / f"{fields['name']}.toml"
+        toml.write_text(tiny.as_toml(fields), encoding="utf-8")
+        return toml
+
+    def take_wine(self) -> Path:
+        """The example of the documentation."""
+        for name in WINE:
+            shutil.copy(HERE / name, self.folder)
+        return self.folder / "wine.toml"
+
+    @property
+    def database(self) -> Database:
+        """Opened once."""
+        if not self._opened:
+            self._opened.append(open_database(self.url))
+        return self._opened[0]
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for database in self._opened:
+            database.close()
+
+    def create(self, *texts: str | Path) -> StoredStudy:
+        """Create studies, the definition's own unless others are given; the last of them."""
+        opened = open_to_create(self.url, [str(text) for text in texts or (self.folder / "mine.toml",)], {})
+        try:
+            return create_all(opened.database, opened.loaded)[-1].study
+        finally:
+            opened.database.close()
+
+    def search(self, toml: Path | None = None, **options: Any) -> Tally:
+        """Create a study and be one worker of it in this process."""
+        path = toml or self.folder / "mine.toml"
+        self.create(path)
+        return self.work(path, **options)
+
+    def work(self, toml: Path, **options: Any) -> Tally:
+        """Be one worker in this process."""
+        self.said = []
+        queue = open_to_work(self.database, [str(toml)], {}, self.said.append)
+        chosen = working.WorkerOptions(**({"patience": 0.0} | options))
+        return working.work(self.database, queue, chosen, threading.Event(), self.said.append)
+
+    def study(self, name: str = "mine") -> StoredStudy:
+        """As the database has it."""
+        return get_study(self.database, name)
+
+    def rows(self, table: str, columns: str, rest: str = "") -> list[tuple[Any, ...]]:
+        """Rows of one of our tables."""
+        return tiny.rows(self.database, table, columns, rest)
+
+    def states(self) -> dict[str, int]:
+        """How many configurations are in each state."""
+        return dict(tiny.states(self.database))
+
+    def run(self, *arguments: str, **variables: str) -> programs.Ended:
+        """Run the program to its end."""
+        return programs.run(self.folder, *arguments, PAIRSEARCH_STORAGE=self.url, **variables)
+
+    def told(self, *arguments: str) -> Any:
+        """What a command says by `--json`."""
+        ended = self.run(*arguments, "--json")
+        assert ended.code == 0, ended.err
+        return json.loads(ended.out)
+
+
+def values(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The one column of rows."""
+    return [value for (value,) in rows]

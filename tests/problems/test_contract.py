@@ -1,0 +1,157 @@
+"""`pairsearch.check_contract` over problems that keep the contract, and over some that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+from project import FIT, Project
+
+import pairsearch
+from pairsearch.search.ledger.studies import look_up
+from pairsearch.search.setup.opening import load
+from pairsearch.search.workers.rehearsal import Rehearsal
+
+KEPT = {
+    "wine": lambda project: (project.take_wine(), {}),
+    "pairs": lambda project: (tiny.write_toml(project.folder / "tiny.toml"), {"data": "digits"}),
+    "function": lambda project: (project.write(FIT), {}),
+}
+"""Problems by name: each gives its definition in a folder, and settings of this machine."""
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_good_problems_keep_the_contract(on_sqlite: Project, name: str) -> None:
+    toml, settings = KEPT[name](on_sqlite)
+    pairsearch.check_contract(toml, **settings)
+
+
+def broken_here(toml: Path) -> list[str]:
+    """As `broken`, with what another process gives taken from this one."""
+    rehearsed = Rehearsal(load(None, look_up(str(toml)), {}), points=1)
+    return [check.finding for check in rehearsed.promises(rehearsed.measure()) if not check.good]
+
+
+def broken(toml: Path) -> list[str]:
+    with pytest.raises(AssertionError) as raised:
+        pairsearch.check_contract(toml)
+    return str(raised.value).splitlines()
+
+
+GLOBAL = """
+import random
+import numpy as np
+import torch
+def fit(params, run, report):
+    report(1, loss={draw})
+"""
+
+
+@pytest.mark.parametrize("draw", ["random.random()", "np.random.rand()", "torch.rand(1).item()"])
+def test_global_random_numbers_are_told_with_what_differs_and_what_it_costs(
+    on_sqlite: Project, draw: str
+) -> None:
+    (line,) = broken_here(on_sqlite.write(GLOBAL.format(draw=draw), epochs=1))
+    assert line.startswith(
+        "x 2 gives other figures trained twice in one process (loss of fold 0 after epoch 1: "
+    )
+    assert (
+        "draws from the global random numbers of Python, NumPy or PyTorch: seed generators of its own" in line
+    )
+    assert "results will depend on which worker computes them" in line
+
+
+BAD = """
+from pairsearch import Metric, OneByOne
+import itertools
+
+class Bad(OneByOne):
+    metrics = {"loss": Metric(), "error": Metric()}
+    evaluated = ["error"]
+    calls = itertools.count()
+
+    def fit(self, params, run, report):
+        for epoch in range(1, run.epochs + 1):
+            try:
+                report(epoch, loss=float(next(self.calls)))
+            except:
+                pass
+        return {"weights": [1.0, 2.0]}
+
+    def describe(self, params):
+        return {"parameters": 3}
+
+    def fingerprint(self):
+        return f"{next(self.calls):064x}"
+"""
+
+
+def test_a_problem_that_breaks_every_promise_is_told_each_in_a_line(on_sqlite: Project) -> None:
+    lines = broken(on_sqlite.write(BAD, problem="mine.py:Bad", folds=2, epochs=2))
+    for line, expected in zip(
+        lines,
+        (
+            "trained twice in one process (loss of fold 0 after epoch 1: ",
+            "it goes on after `report` raised Stopped (1 more reports): let Stopped pass",
+            "a round does not report error, which the problem says are evaluated",
+            "weights: expected arrays or tensors by name, or None, got list for 'weights'",
+            "describe gives {'parameters': 3}: expected texts by name",
+            "fingerprint gives '0000",
+        ),
+        strict=True,
+    ):
+        assert expected in line
+    assert "global random numbers" not in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (
+            "def fit(params, run, report):\n    report(1, los=1.0)",
+            "figure 'los' is not one of the problem's metrics",
+        ),
+        (
+            "class fit:\n    def check(self, params): raise ValueError('x: never')\n"
+            "    def fit(self, params, run, report): report(1, loss=1.0)",
+            "x: never",
+        ),
+        ("def fit(params, run): pass", "expected fit(params, run, report)"),
+    ],
+)
+def test_a_problem_that_cannot_be_trained_breaks_the_contract(
+    on_sqlite: Project, code: str, expected: str
+) -> None:
+    (line,) = broken(on_sqlite.write(code))
+    assert expected in line
+
+
+def test_folds_that_depend_on_their_neighbours_and_rounds_that_fail_are_told(on_sqlite: Project) -> None:
+    lines = broken_here(
+        on_sqlite.write(
+            """
+            from pairsearch import Problem
+            class Bad(Problem):
+                def train(self, params, runs, report):
+                    if runs[0].kind == "round":
+                        raise RuntimeError("no data for rounds")
+                    report(1, [{"loss": float(len(runs))} for _ in runs])
+            """,
+            problem="mine.py:Bad",
+            epochs=1,
+        )
+    )
+    assert (
+        "its first fold beside the others and alone (loss of fold 0 after epoch 1: 3.0 and 1.0)" in lines[0]
+    )
+    assert "(run.kind 'round') raises RuntimeError: no data for rounds (mine.py, line 6)" in lines[1]
+
+
+def test_check_says_the_same_and_exits_1(on_sqlite: Project) -> None:
+    on_sqlite.write(GLOBAL.format(draw="np.random.rand()"), epochs=1)
+    ended = on_sqlite.run("check", "mine.toml", "--points", "1")
+    assert ended.code == 1
+    assert "WARN same bits: x 2 gives other figures trained twice in one process" in ended.out
+    assert "ok   contract: ends when it is stopped" in ended.out
+    assert not list(on_sqlite.folder.glob("*.db*"))

@@ -1,0 +1,332 @@
+"""A user's own problem in a file beside its definition: every form of it, values of every type, unions of grids."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pyarrow.parquet
+import pytest
+from project import FIT, Project, values
+from safetensors.numpy import load_file
+
+from pairsearch.search.mirror.trials import open_storage
+
+CLASS = """
+class Mine:
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def fit(self, params, run, report):
+        for epoch in range(1, run.epochs + 1):
+            report(epoch, loss=self.scale * params["x"] * (1 + run.index) / epoch)
+"""
+ONE_BY_ONE = "from pairsearch import OneByOne\n" + CLASS.replace("class Mine:", "class Mine(OneByOne):")
+TOGETHER = """
+from pairsearch import Metric, Problem
+
+class Mine(Problem):
+    metrics = {"loss": Metric("loss"), "other": Metric()}
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def train(self, params, runs, report):
+        for epoch in range(1, runs[0].epochs + 1):
+            report(epoch, [{"loss": self.scale * params["x"] * (1 + run.index) / epoch} for run in runs])
+        return [None for _ in runs]
+"""
+FUNCTION = """
+def Mine(params, run, report, scale=1.0):
+    for epoch in range(1, run.epochs + 1):
+        report(epoch, loss=scale * params["x"] * (1 + run.index) / epoch)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        pytest.param(CLASS, "mine.py:Mine", id="class"),
+        pytest.param(ONE_BY_ONE, "mine.py:Mine", id="OneByOne"),
+        pytest.param(TOGETHER, "mine.py:Mine", id="together"),
+        pytest.param(FUNCTION, "mine.py:Mine", id="function"),
+        pytest.param(CLASS, "{module}:Mine", id="module"),
+    ],
+)
+def test_a_problem_of_any_form_is_searched(on_sqlite: Project, code: str, problem: str) -> None:
+    module = f"module_{abs(hash(on_sqlite.folder))}"
+    file = "mine.py" if problem.startswith("mine") else f"{module}.py"
+    on_sqlite.write(code, file, problem=problem.format(module=module), settings={"scale": 0.5})
+    assert on_sqlite.search().finished == 2
+    found = dict(on_sqlite.rows("configurations", "key, value"))
+    # Means over the factors 1, 2 and 3 of the folds, after the second epoch.
+    assert found == {"x=1": pytest.approx(0.5), "x=2": pytest.approx(1.0)}
+    assert on_sqlite.study().traits.files.keys() == {file}
+
+
+def test_the_example_of_the_documentation_is_searched_judged_evaluated_reported_and_exported(
+    project: Project,
+) -> None:
+    toml = project.take_wine()
+    ended = project.run("run", str(toml), "--workers", "2", "--quiet")
+    assert ended.code == 0, ended.err
+    best = project.told("best", "wine", "--top", "1")["ranked"][0]
+    assert best["figures"]["loss"] == best["value"]
+    evaluated = project.told("evaluate", str(toml), "--rounds", "2")
+    assert len(evaluated) == 1
+    (model, _) = sorted((project.folder / "pairsearch-models").iterdir())
+    assert load_file(model)["0.weight"].shape == (best["params"]["width"], 13)
+    for command in (("report", "wine"), ("export", "wine", "--format", "parquet"), ("status", "wine")):
+        ended = project.run(*command)
+        assert (ended.code, ended.err) == (0, ""), command
+    exported = pyarrow.parquet.read_table(project.folder / "wine-configurations.parquet").to_pylist()
+    assert {row["activation"] for row in exported} == {"ReLU", "Tanh"}
+
+
+@pytest.mark.parametrize(
+    ("project", "sampler"), [("sqlite", "grid"), ("postgresql", "tpe")], indirect=["project"]
+)
+def test_values_that_python_takes_for_equal_stay_different(project: Project, sampler: str) -> None:
+    project.write(
+        """
+        def fit(params, run, report):
+            kinds = {bool: 1, int: 2, float: 3, str: 4}
+            report(1, loss=kinds[type(params["x"])] + kinds[type(params["plain"])] / 10)
+        """,
+        grid={"x": [1, 1.0, True, "1"], "plain": [False, True]},
+        sampler=sampler,
+        epochs=1,
+    )
+    assert project.search().finished == 8
+    found = dict(project.rows("configurations", "key, value"))
+    expected = {"1": 2.1, "1.0": 3.1, "True": 1.1, "'1'": 4.1}
+    assert found == {
+        f"plain={plain} x={x}": pytest.approx(value)
+        for x, value in expected.items()
+        for plain in (False, True)
+    }
+    storage = open_storage(project.database)
+    try:
+        study = optuna.load_study(study_name="mine", storage=storage)
+        complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+    of_optuna = {trial.user_attrs["configuration"]: trial.params for trial in complete}
+    assert of_optuna.keys() == found.keys()
+    assert len({(repr(p["x"]), p["plain"]) for p in of_optuna.values()}) == 8
+    best = project.told("best", "mine", "--top", "8")["ranked"]
+    assert sorted(f"plain={e['params']['plain']!r} x={e['params']['x']!r}" for e in best) == sorted(found)
+    for kind in ("csv", "parquet", "json"):
+        assert project.run("export", "mine", "--format", kind).code == 0
+    for rows in (
+        pyarrow.parquet.read_table(project.folder / "mine-configurations.parquet").to_pylist(),
+        json.loads((project.folder / "mine-configurations.json").read_text()),
+        list(csv.DictReader((project.folder / "mine-configurations.csv").read_text("utf-8").splitlines())),
+    ):
+        # A column has one type: a parameter of several is there as JSON.
+        told = {row["configuration"]: repr(json.loads(row["x"])) for row in rows}
+        assert all(key.endswith(f" x={x}") for key, x in told.items()), told
+
+
+UNION = [
+    {"kind": ["linear"], "x": [1, 2]},
+    {"kind": ["deep"], "x": [1, 2], "depth": [2, 3]},
+    {"kind": ["linear"], "x": [2, 3]},
+]
+
+
+@pytest.mark.parametrize(
+    ("project", "sampler"),
+    [("sqlite", "random"), ("sqlite", "tpe"), ("postgresql", "grid"), ("postgresql", "tpe")],
+    indirect=["project"],
+)
+def test_a_union_of_grids_has_each_point_once_without_what_it_has_not(project: Project, sampler: str) -> None:
+    code = """
+    def fit(params, run, report):
+        assert ("depth" in params) == (params["kind"] == "deep")
+        report(1, loss=params["x"] / params.get("depth", 1))
+    """
+    project.write(code, grid=UNION[:2], sampler=sampler, epochs=1)
+    assert project.search().finished == 6
+    # Grown by a table that shares a point with the first.
+    project.write(code, grid=UNION, sampler=sampler, epochs=1)
+    assert project.search().finished == 1
+    keys = values(project.rows("configurations", "key"))
+    assert len(keys) == len(set(keys)) == 7
+    assert sum("depth" in key for key in keys) == 4
+    storage = open_storage(project.database)
+    try:
+        trials = optuna.load_study(study_name="mine", storage=storage).trials
+        # What a sampler proposes again is answered by the result that there is.
+        complete = [t for t in trials if t.values and not t.user_attrs.get("answered_from_ledger")]
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+    assert len(complete) == 7
+    assert all(("depth" in trial.params) == (trial.params["kind"] == "deep") for trial in complete)
+    assert project.run("export", "mine", "--format", "json").code == 0
+    rows = json.loads((project.folder / "mine-configurations.json").read_text())
+    assert sorted(row["configuration"] for row in rows if row["depth"] is None) == sorted(
+        key for key in keys if "depth" not in key
+    )
+    for entry in project.told("best", "mine", "--top", "7")["ranked"]:
+        assert ("depth" in entry["params"]) == (entry["params"]["kind"] == "deep")
+    ended = project.run("report", "mine")
+    assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("code", [FIT, TOGETHER], ids=["in turn", "together"])
+@pytest.mark.parametrize(
+    ("sampler", "pruner"), [("tpe", "median"), ("random", "hyperband"), ("tpe", "wilcoxon")]
+)
+def test_samplers_and_pruners_work_on_problems_of_both_kinds(
+    on_sqlite: Project, code: str, sampler: str, pruner: str
+) -> None:
+    together = code is TOGETHER
+    toml = on_sqlite.write(
+        code,
+        problem="mine.py:Mine" if together else "mine.py:fit",
+        sampler=sampler,
+        pruner=pruner,
+        folds=6,
+        epochs=6,
+        grid={"x": list(range(1, 13))},
+    )
+    if together and pruner == "wilcoxon":
+        assert (
+            "wilcoxon compares folds that are trained in turn" in on_sqlite.run("create", str(toml)).complaint
+        )
+        return
+    assert on_sqlite.search().finished == 12
+    assert on_sqlite.states().keys() <= {"finished", "pruned"}
+    assert on_sqlite.states()["finished"] > 0
+    for reason, folds in on_sqlite.rows(
+        "configurations",
+        "reason, (select count(*) from pairsearch_runs r where r.key = pairsearch_configurations.key)",
+    ):
+        unit = "epoch" if together else "folds"
+        assert (reason is None and folds == 6) or (f"pruner {pruner}" in reason and unit in reason)
+        assert together or reason is None or f"after {folds} folds" in reason
+
+
+def test_folds_in_turn_are_one_step_each_and_pruned_ones_are_not_trained(on_sqlite: Project) -> None:
+    on_sqlite.write(
+        """
+        from pathlib import Path
+        def fit(params, run, report):
+            with (Path(__file__).parent / "trained").open("a") as file:
+                file.write(f"{params['x']} {run.index}\\n")
+            report(1, loss=params["x"] + run.index)
+        """,
+        pruner="wilcoxon",
+        folds=8,
+        epochs=1,
+        grid={"x": [1, 2, 3, 4]},
+    )
+    assert on_sqlite.search().finished == 4
+    trained = (on_sqlite.folder / "trained").read_text().splitlines()
+    stored = on_sqlite.rows("runs", "key, run")
+    assert sorted(f"x={line.split()[0]} {line.split()[1]}" for line in trained) == sorted(
+        f"{key} {run}" for key, run in stored
+    )
+    assert on_sqlite.states()["pruned"] > 0
+    storage = open_storage(on_sqlite.database)
+    try:
+        trials = optuna.load_study(study_name="mine", storage=storage).trials
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+    folds = {
+        key: values(on_sqlite.rows("runs", "run", f"where key = '{key}' order by run")) for key, _ in stored
+    }
+    for trial in trials:
+        mine = folds[trial.user_attrs["configuration"]]
+        assert trial.intermediate_values == {fold + 1: trial.params["x"] + fold for fold in mine}
+
+
+MAXIMISED = """
+def fit(params, run, report):
+    report(1, score=params["x"] / 10, cost=float(params["x"]))
+"""
+
+
+def test_a_maximised_figure_has_the_highest_first_everywhere(project: Project) -> None:
+    metrics = {"score": {"label": "the score", "maximise": True, "percent": True}, "cost": {"unit": "s"}}
+    project.write(MAXIMISED, metric="score", metrics=metrics, epochs=1, sampler="tpe", grid={"x": [3, 9, 5]})
+    assert project.search().finished == 3
+    assert [entry["params"]["x"] for entry in project.told("best", "mine")["ranked"]] == [9, 5, 3]
+    storage = open_storage(project.database)
+    try:
+        study = optuna.load_study(study_name="mine", storage=storage)
+        assert (study.direction.name, study.best_params) == ("MAXIMIZE", {"x": 9})
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+    status = project.told("status", "mine")[0]
+    assert status["best"]["params"]["x"] == 9
+    ended = project.run("evaluate", "mine.toml", "--json")
+    assert ended.code == 0, ended.err
+    (row,) = json.loads(ended.out)
+    assert row["params"] == {"x": 9}
+    assert project.run("report", "mine").code == 0
+    turned = project.write(
+        MAXIMISED,
+        metric="score",
+        metrics={"score": {}, "cost": {}},
+        epochs=1,
+        grid={"x": [3, 9, 5]},
+        sampler="tpe",
+    )
+    assert "score is maximised there" in project.run("create", str(turned)).complaint
+
+
+WEIGHTS = """
+import numpy as np
+import torch
+def fit(params, run, report):
+    report(1, loss=float(params["x"]))
+    if params["x"] == 1:
+        return {"w": np.arange(3, dtype=np.float32) + run.index}
+    if params["x"] == 2:
+        return torch.nn.Linear(2, 1, dtype=torch.float64).state_dict()
+    if params["x"] == 3:
+        return None
+    return {"w": [1.0, 2.0]}
+"""
+
+
+def test_weights_are_kept_as_arrays_or_tensors_or_not_at_all(on_sqlite: Project) -> None:
+    on_sqlite.write(WEIGHTS, grid={"x": [1, 2, 3, 4]}, epochs=1)
+    assert on_sqlite.search().finished == 4
+    ended = on_sqlite.run("evaluate", "mine.toml", "--top", "3", "--rounds", "1")
+    assert ended.code == 0, ended.err
+    models = sorted((on_sqlite.folder / "pairsearch-models").iterdir())
+    assert [model.name for model in models] == [
+        "mine-x=1-round=0.safetensors",
+        "mine-x=2-round=0.safetensors",
+    ]
+    assert np.array_equal(load_file(models[0])["w"], np.arange(3, dtype=np.float32))
+    assert load_file(models[1])["weight"].dtype == np.float64
+    ended = on_sqlite.run("evaluate", "mine.toml", "--top", "4", "--rounds", "1")
+    assert ended.code != 0
+    assert "list" in ended.err.splitlines()[-1], ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_folders_of_models_and_keys_take_any_parameter_value(on_sqlite: Project, tmp_path: Path) -> None:
+    on_sqlite.write(
+        """
+        def fit(params, run, report):
+            report(1, loss=float(len(params["a name"]) if "a name" in params else 1))
+            return None
+        """,
+        grid={"path": ["../../etc/passwd", "a=b c", "é", "", "'; drop table x; --"]},
+        epochs=1,
+    )
+    assert on_sqlite.search().finished == 5
+    assert on_sqlite.run("best", "mine").code == 0
+    assert on_sqlite.run("report", "mine").code == 0
