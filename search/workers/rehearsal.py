@@ -29,7 +29,8 @@ from pairsearch.studies.loading import Loaded
 
 EPOCHS = 2
 PATIENCE_SECONDS = 600.0
-SECONDS_PER_HOUR = 3600
+UNITS = {"hours": 3600, "minutes": 60}
+"""Of times, with their seconds; what is shorter is told in seconds."""
 # Measured on the SQLite file of the paper's grid.
 BYTES_PER_NUMBER = 22
 BYTES_PER_RUN = 400
@@ -120,13 +121,14 @@ class Rehearsal:
         total = expand([count], [whole]) if points > 1 else Estimate(*[count * whole[0]] * 3)
         figures = (total.total, max(0.0, total.low), total.high)
         each = [f"{figure / count:.2f}" for figure in figures]
-        hours = [f"{figure / workers / SECONDS_PER_HOUR:.2f}" for figure in figures]
+        unit, size = _unit(figures[0] / workers)
+        shared = [f"{figure / workers / size:.2f}" for figure in figures]
         yield Check(
             "time",
             None,
             f"{each[0]} s a configuration ({each[1]} to {each[2]}, a 95 % interval from {points} points and "
             f"{self.epochs} of {self.definition.epochs} epochs); all {count:,} by {workers} workers, a core each: "
-            f"{hours[0]} hours ({hours[1]} to {hours[2]})",
+            f"{shared[0]} {unit} ({shared[1]} to {shared[2]})",
         )
         available = machine.available_memory()
         room = "" if available is None else f"; {available / 2**30:.1f} GiB are free here"
@@ -135,6 +137,11 @@ class Rehearsal:
         numbers = len(self._loaded.traits.of_folds) * self.definition.epochs * BYTES_PER_NUMBER
         size = count * (BYTES_PER_CONFIGURATION + self.definition.folds * (BYTES_PER_RUN + numbers))
         yield Check("database", None, f"some {size / 1e6:,.1f} MB when all is done")
+
+
+def _unit(seconds: float) -> tuple[str, int]:
+    """The unit in which a time is told."""
+    return next(((name, size) for name, size in UNITS.items() if seconds >= size), ("seconds", 1))
 
 
 def measure_elsewhere(given: str, options: Mapping[str, str], points: int, device: str) -> Measured:

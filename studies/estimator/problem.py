@@ -287,13 +287,19 @@ class Estimator(OneByOne):
                 if groups is not None:
                     once = model_selection.GroupShuffleSplit(1, test_size=share, random_state=state)
                     search, kept = next(once.split(rows, y, groups))
-                    kind = model_selection.GroupKFold
                 else:
                     stratified = "Stratified" in self.splitter_name
                     search, kept = model_selection.train_test_split(
                         rows, test_size=share, stratify=y if stratified else None, random_state=state
                     )
-                    kind = model_selection.StratifiedKFold if stratified else model_selection.KFold
+                # A part without one of the classes is one that many scorers refuse.
+                kinds = {
+                    (False, False): model_selection.KFold,
+                    (False, True): model_selection.StratifiedKFold,
+                    (True, False): model_selection.GroupKFold,
+                    (True, True): model_selection.StratifiedGroupKFold,
+                }
+                kind = kinds[groups is not None, self._classifies()]
                 self._parts[seed] = search, _tested(kind(count) if count > 1 else None, kept, y, groups)
             except ValueError as error:
                 raise ValueError(
@@ -366,8 +372,10 @@ class Estimator(OneByOne):
         return parts[index]
 
     def _usual_splitter(self) -> str:
-        classes = is_classifier(self._base) and type_of_target(self.examples.y) in ("binary", "multiclass")
-        return "StratifiedKFold" if classes else "KFold"
+        return "StratifiedKFold" if self._classifies() else "KFold"
+
+    def _classifies(self) -> bool:
+        return is_classifier(self._base) and type_of_target(self.examples.y) in ("binary", "multiclass")
 
     def _assembled(self, given: str | list[Any]) -> Any:
         if isinstance(given, str):

@@ -15,7 +15,7 @@ from chaos import Chaos, Plan
 from pairsearch.search.database.connection import open_database
 
 POINTS = 48
-PLAN = Plan(kills=100, early_kills=10, pause=0.0)
+PLAN = Plan(kills=45, early_kills=5, pause=0.0)
 
 
 @pytest.fixture(scope="module")

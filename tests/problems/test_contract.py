@@ -13,10 +13,28 @@ from pairsearch.search.ledger.studies import look_up
 from pairsearch.search.setup.opening import load
 from pairsearch.search.workers.rehearsal import Rehearsal
 
+IRIS = {
+    "name": "iris",
+    "problem": "estimator",
+    "metric": "neg_log_loss",
+    "folds": 3,
+    "settings": {"data": "iris", "estimator": "sklearn.linear_model.LogisticRegression"},
+    "grid": {"C": [0.1, 1.0], "max_iter": [200]},
+}
+
+
+def iris(folder: Path) -> Path:
+    """A study of an estimator of scikit-learn's."""
+    path = folder / "iris.toml"
+    path.write_text(tiny.as_toml(IRIS), encoding="utf-8")
+    return path
+
+
 KEPT = {
     "wine": lambda project: (project.take_wine(), {}),
     "pairs": lambda project: (tiny.write_toml(project.folder / "tiny.toml"), {"data": "digits"}),
     "function": lambda project: (project.write(FIT), {}),
+    "estimator": lambda project: (iris(project.folder), {}),
 }
 """Problems by name: each gives its definition in a folder, and settings of this machine."""
 

@@ -11,22 +11,17 @@ class Wine(OneByOne):
 
     def __init__(self, held_out=0.2):
         self.held_out = held_out
-        x, y = load_wine(return_X_y=True)
-        x = (x - x.mean(0)) / x.std(0)
-        # The last fifth of the examples is for the final evaluation alone.
-        rest, test = train_test_split(range(len(y)), test_size=0.2, stratify=y, random_state=0)
-        self.x, self.y, self.rest, self.test = torch.tensor(x).float(), torch.tensor(y), rest, test
+        x, self.y = map(torch.tensor, load_wine(return_X_y=True))
+        self.x = ((x - x.mean(0)) / x.std(0)).float()
+        self.rest, self.test = train_test_split(range(len(x)), test_size=0.2, stratify=self.y, random_state=0)
 
     def fit(self, params, run, report):
+        train, held = self.rest, self.test
         if run.kind == "fold":
-            train, held = train_test_split(
-                self.rest, test_size=self.held_out, random_state=run.stream("split")
-            )
-        else:
-            train, held = self.rest, self.test
+            train, held = train_test_split(train, test_size=self.held_out, random_state=run.stream("split"))
         torch.manual_seed(run.stream("weights"))
-        hidden = nn.Linear(13, params["width"])
-        net = nn.Sequential(hidden, getattr(nn, params["activation"])(), nn.Linear(params["width"], 3))
+        width, activation = params["width"], getattr(nn, params["activation"])
+        net = nn.Sequential(nn.Linear(13, width), activation(), nn.Linear(width, 3))
         optimiser = torch.optim.SGD(net.parameters(), lr=params["rate"])
         for epoch in range(1, run.epochs + 1):
             optimiser.zero_grad()

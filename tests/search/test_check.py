@@ -93,7 +93,7 @@ def test_the_estimate_is_student_s_and_scales_with_epochs_points_and_workers(reh
     _, said = text(rehearsed, elsewhere, "time", workers=4)
     assert fmean(seconds) * 6 / 2 == 9.0
     assert f"9.00 s a configuration ({max(0, low):.2f} to {high:.2f}, a 95 % interval from 3 points" in said
-    assert f"all 8 by 4 workers, a core each: {8 * 9 / 4 / 3600:.2f} hours" in said
+    assert f"all 8 by 4 workers, a core each: {8 * 9 / 4:.2f} seconds" in said
 
 
 def test_memory_that_does_not_hold_the_workers_is_a_warning(
