@@ -125,6 +125,8 @@ class Problem:
     """Figures of rounds that tables show, the one that counts last; empty for all that are reported."""
     together: ClassVar[bool] = True
     """Whether `train` takes all runs at once; otherwise it gets them one by one."""
+    gives_weights: ClassVar[bool] = True
+    """Whether `train` may return weights; otherwise nobody looks for their files."""
     remember: Mapping[str, str] = {}
     """Settings of this machine that others should use too, as which data were found: stored with the study."""
     notes: Sequence[str] = ()

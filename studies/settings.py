@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -10,8 +10,11 @@ from pydantic import BaseModel, ValidationError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_settings(model: type[Model], given: Mapping[str, Any]) -> Model:
+def read_settings(model: type[Model], given: Mapping[str, Any], beside: Sequence[str] = ()) -> Model:
     """The settings as the model has them.
+
+    Args:
+        beside: further names that a problem takes, for the message about an unknown one.
 
     Raises:
         ValueError: naming the first wrong one, what was given and what was expected.
@@ -23,7 +26,7 @@ def read_settings(model: type[Model], given: Mapping[str, Any]) -> Model:
     place = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = f"unknown setting: expected one of {', '.join(model.model_fields)}"
+        message = f"unknown setting: expected one of {', '.join((*model.model_fields, *beside))}"
     elif first["type"] == "missing":
         message = "missing"
     elif first["type"] != "value_error":

@@ -107,7 +107,8 @@ class Evaluator:
 
         label = f"{study.name}: {wanted} rounds of {configuration.key}"
         missing = missing_rounds(database, study, configuration, wanted)
-        models, said, kept = self.models, ["all stored before"], 0
+        models = self.models if loaded.problem.gives_weights else None
+        said, kept = ["all stored before"], 0
 
         def keep(trained: Sequence[TrainedRound]) -> None:
             nonlocal kept

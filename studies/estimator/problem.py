@@ -158,6 +158,9 @@ class Estimator(OneByOne):
         settings: the fields of `Settings`.
     """
 
+    # A fitted estimator is kept by a pickle alone, which could carry code.
+    gives_weights = False
+
     def __init__(self, *, place: Place | None = None, metric: str = "accuracy", **settings: Any) -> None:
         self._place = place or Place(Path.cwd())
         self.settings = chosen = read_settings(Settings, {"scoring": metric} | settings)

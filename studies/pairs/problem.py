@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from weakref import WeakValueDictionary
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pairsearch.data.errors import DataError
 from pairsearch.data.sources import ARRAYS, Source, resolve
@@ -22,6 +22,7 @@ from pairsearch.studies.loading import BY_THE_DATA, Place
 from pairsearch.studies.pairs.installation import train_a_little
 from pairsearch.studies.problem import Figures, Metric, Problem, Report, Run, Weights
 from pairsearch.studies.seeds import Stream, derive
+from pairsearch.studies.settings import read_settings
 
 if TYPE_CHECKING:
     from pairsearch.data.folds import Fold
@@ -134,10 +135,7 @@ class Pairs(Problem):
         **settings: Any,
     ) -> None:
         del metric
-        try:
-            self.settings = Settings.model_validate(settings)
-        except ValidationError as error:
-            raise ValueError(_first_line(error)) from None
+        self.settings = read_settings(Settings, settings, beside=("data", "data_dir"))
         folder = data_dir or os.environ.get(DATA_VARIABLE)
         self._folder = None if folder is None else Path(folder)
         self._data = _where(data, place)
@@ -394,17 +392,3 @@ def _round_figures(epoch: EpochReport) -> list[Figures]:
         }
         for place in range(len(epoch.train_loss))
     ]
-
-
-def _first_line(error: ValidationError) -> str:
-    """What is wrong with the first setting."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = (
-            f"unknown setting: expected one of {', '.join((*Settings.model_fields, 'data', 'data_dir'))}"
-        )
-    elif first["type"] not in ("missing", "value_error"):
-        message = f"{message}, got {first['input']!r}"
-    return f"settings.{place}: {message}" if place else message

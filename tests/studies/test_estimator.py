@@ -33,8 +33,11 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from pairsearch.search.database.connection import open_database
 from pairsearch.search.database.states import State
-from pairsearch.search.setup.creation import check_trainable
+from pairsearch.search.evaluation.evaluating import Evaluator
+from pairsearch.search.evaluation.models import ModelFolder
+from pairsearch.search.setup.creation import check_trainable, create_study
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.training import train
 from pairsearch.studies import loading
@@ -595,3 +598,44 @@ def test_the_shipped_study_is_gridsearchcv_s() -> None:
     theirs = others_scores(estimator, loaded, cv, searched, targets)
     assert scores(loaded, "accuracy") == theirs["score"]
     assert scores(loaded, "train_accuracy") == theirs["train_score"]
+
+
+def test_rounds_are_evaluated_once_and_nobody_looks_for_their_models(sqlite_url: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    folder = ModelFolder(tmp_path / "models")
+    evaluator = Evaluator("cpu", 1, say=said.append, models=folder, again=True)
+    loaded = load(settings={"final_share": 0.2, "final_parts": 3}, evaluation={"rounds": 2})
+    database = open_database(sqlite_url, create=True)
+    study = create_study(database, loaded).study
+    (point, _) = loaded.definition.grid.configurations()
+    for _ in range(2):
+        evaluator.rounds(database, study, loaded, point, 2)
+    database.close()
+    assert [line.partition(": 2 rounds of C=0.1: ")[2].partition(" in ")[0] for line in said] == [
+        "2 trained",
+        "all stored before",
+    ]
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("splitter", ["KFold", "GroupKFold"])
+def test_every_part_that_is_kept_has_every_class(splitter: str, tmp_path: Path) -> None:
+    # Two rows of each household, and households of one kind first.
+    households = np.arange(300) // 2
+    table = pd.DataFrame(
+        {"x": np.arange(300.0), "household": households, "left": (households > 74).astype(int)}
+    )
+    table.to_csv(tmp_path / "table.csv", index=False)
+    groups = {"groups": "household"} if splitter == "GroupKFold" else {}
+    settings = {
+        "estimator": TREE,
+        "data": "table.csv",
+        "target": "left",
+        "features": ["x"],
+        "splitter": splitter,
+    }
+    loaded = load(tmp_path, settings=settings | groups | {"final_share": 0.2}, grid={"max_depth": [2]})
+    problem = problem_of(loaded)
+    _, parts = problem.parts(3)
+    assert len(parts) == 10
+    assert all(set(problem.examples.y[part]) == {0, 1} for part in parts)

@@ -109,7 +109,7 @@ def changed(name: str, **settings: object) -> Definition:
     ("settings", "message"),
     [
         ({"architecture": "b9"}, "study wsal: problem pairs: .*'b9'.*b1, b2, ws, wsal"),
-        ({"architecture": None}, "study wsal: problem pairs: settings.architecture: Field required"),
+        ({"architecture": None}, "study wsal: problem pairs: settings.architecture: missing"),
         ({"optimiser": "adamant"}, "study wsal: .*'adamant'.*adam"),
         ({"sample_size": 1}, "settings.sample_size: .*got 1"),
         ({"sample_size": 2**64}, "settings.sample_size: .*"),
