@@ -9,8 +9,6 @@ from pairsearch.models.nets import Arguments, Maker, build_seeded
 from pairsearch.models.optim import PlainOptimiser, optimiser
 from pairsearch.models.training import EpochCallback, TrainingHistory, TrainingJob
 
-Backend = Literal["auto", "compiled", "torch"]
-
 
 def choose_backend(
     job: TrainingJob, device: str = "cpu", backend: str = "auto"

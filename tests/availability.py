@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+from types import ModuleType
 from typing import NoReturn
 
 import pytest
+
+
+def needed(module: str) -> ModuleType:
+    """A module of the extra packages that the tests need; `unavailable` where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        unavailable(f"{module} is not installed")
 
 
 def unavailable(reason: str) -> NoReturn:

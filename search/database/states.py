@@ -16,7 +16,5 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-# Nothing is claimed again from here, but for FAILED, which a person may have tried again.
-TERMINAL = (State.FINISHED, State.DIVERGED, State.PRUNED, State.FAILED)
 # Those that hold a result: what the search set out to find.
 COVERED = (State.FINISHED, State.DIVERGED, State.PRUNED)

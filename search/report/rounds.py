@@ -42,13 +42,9 @@ def candidates(reading: Reading) -> list[Candidate]:
 
 
 def evaluated_figures(reading: Reading) -> dict[str, Metric]:
-    """The figures of rounds that are shown, the one that counts last: where the problem names none, the metric."""
-    study = reading.study
-    names = shown_figures(study, [entry for entries in reading.evaluated.values() for entry in entries])
-    metrics = study.traits.metrics
-    if not study.traits.evaluated:
-        names = sorted(names, key=lambda name: (not metrics[name].training, name == study.definition.metric))
-    return {name: metrics[name] for name in names}
+    """The figures of rounds that are shown, the one that counts last."""
+    rounds = [entry for entries in reading.evaluated.values() for entry in entries]
+    return {name: reading.study.traits.metrics[name] for name in shown_figures(reading.study, rounds)}
 
 
 def mean_and_deviation(metric: Metric, values: Sequence[float]) -> str:

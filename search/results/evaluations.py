@@ -95,9 +95,17 @@ def rounds_within(connection: Connection, study: StoredStudy, key: str | None = 
 
 
 def shown_figures(study: StoredStudy, rounds: Sequence[Round]) -> list[str]:
-    """The figures that tables show of rounds: those that the problem names, else all that were reported."""
-    reported = {name for entry in rounds for name in entry.figures}
-    return list(study.traits.evaluated) or [name for name in study.traits.metrics if name in reported]
+    """The figures that tables show of rounds, the one that counts last.
+
+    Those that the problem names; else all that were reported, those of training first, the metric last.
+    """
+    if study.traits.evaluated:
+        return list(study.traits.evaluated)
+    reported, metrics = {name for entry in rounds for name in entry.figures}, study.traits.metrics
+    return sorted(
+        (name for name in metrics if name in reported),
+        key=lambda name: (not metrics[name].training, name == study.definition.metric),
+    )
 
 
 def read_evaluation(database: Database, study: StoredStudy, configuration: Configuration) -> Evaluated:

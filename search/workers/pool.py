@@ -75,11 +75,6 @@ class Pool:
         for log in self._logs:
             log.close()
 
-    @property
-    def pids(self) -> list[int]:
-        """Process ids of the workers."""
-        return [process.pid for process in self._processes]
-
     def alive(self) -> int:
         """How many workers are at work."""
         return sum(process.poll() is None for process in self._processes)

@@ -176,9 +176,6 @@ class Estimator(OneByOne):
             for name, m in scores.items()
         }
         self.metrics = scores | (training if chosen.train_scores else {})
-        self.evaluated = sorted(
-            self.metrics, key=lambda name: (not self.metrics[name].training, name == metric)
-        )
         self._cuts: dict[tuple[int, int], list[tuple[Any, Any]]] = {}
         self._parts: dict[int, tuple[Any, list[Any]]] = {}
         self._said: set[str] = set()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import programs
 import pytest
 import tiny
+from availability import needed
 
 from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import open_database
@@ -32,7 +33,7 @@ HOSTILE = (
 @pytest.fixture
 def dashboard(tmp_path: Path, digits_source: Source) -> Iterator[str]:
     """Address of a `pairsearch dashboard` over the tiny study, searched to its end; its title is hostile."""
-    pytest.importorskip("optuna_dashboard")
+    needed("optuna_dashboard")
     url = f"sqlite:///{tmp_path / 'pairsearch.db'}"
     database = open_database(url, create=True)
     storage = open_storage(database)

@@ -8,6 +8,7 @@ import optuna
 import programs
 import pytest
 import tiny
+from availability import needed
 from sqlalchemy import text
 
 from pairsearch.data.sources import Source
@@ -108,7 +109,7 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
 
 
 def test_trials_read_as_a_data_frame(storage: TrialStorage, study: StoredStudy, make_worker) -> None:
-    pytest.importorskip("pandas", reason="Optuna's data frames need pandas, pairsearch does not")
+    needed("pandas")
     make_worker(tiny.Answering(), study).run(max_trials=3)
     frame = optuna.load_study(study_name="tiny", storage=storage).trials_dataframe()
     assert list(frame["state"]) == ["COMPLETE"] * 3

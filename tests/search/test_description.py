@@ -7,6 +7,7 @@ import dataclasses
 import optuna
 import pytest
 import tiny
+from availability import needed
 from optuna.storages import RDBStorage
 
 from pairsearch.data.sources import Source
@@ -22,7 +23,7 @@ TRAITS = Traits(version=1, fingerprint="ab" * 32, metrics={"val_loss": Metric()}
 
 def shown(storage: RDBStorage, study: StoredStudy) -> str:
     """The note as optuna-dashboard reads it."""
-    dashboard = pytest.importorskip("optuna_dashboard")
+    dashboard = needed("optuna_dashboard")
     text: str = dashboard.get_note(optuna.load_study(study_name=study.name, storage=storage))
     return text
 
@@ -49,7 +50,7 @@ def test_a_new_study_has_a_note_that_the_dashboard_shows(
 def test_a_larger_grid_brings_the_note_up_to_date_unless_a_person_has_changed_it(
     database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
 ) -> None:
-    dashboard = pytest.importorskip("optuna_dashboard")
+    dashboard = needed("optuna_dashboard")
     create_study(
         database, tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [5, 10, 25]}), storage
     )
