@@ -3,39 +3,68 @@
     python -m pairsearch.search.measure.calibration --studies 200
 
 A study's figures are true mean + effect of the fold + noise. The noise of each configuration has its own scale
-(log-normal), as configurations that train badly also vary more. Three layouts of the true means, in units of the
-median noise of a fold, and four kinds of noise:
+(log-normal), as configurations that train badly also vary more. The layouts of the true means, in units of the median
+standard deviation of a fold, and the kinds of noise:
 
-    equal     all the same: the hardest case, in which any exclusion is a false alarm
-    cluster   one in sixteen is good, close together; the others are far worse
-    spread    a few good ones, ever more of worse ones (gamma distribution)
+    equal      all the same: the hardest case, in which any exclusion is a false alarm
+    two        two good ones, 0.3 apart; the others lie 2 behind
+    cluster    one in sixteen is good, close together; the others are far worse
+    spread     a few good ones, ever more of worse ones (gamma distribution)
 
-    normal    independent, normal
-    heavy     independent, Student's t with three degrees of freedom
-    skewed    independent, log-normal with a skewness of about 2.3
-    shared    four fifths of the variance from three factors that configurations share, as neighbours in a grid do
+    normal     independent, normal
+    heavy      independent, Student's t with three degrees of freedom
+    right      independent, skewed to the right (gamma distribution of shape one half: skewness 2.8)
+    left       the same, skewed to the left
+    collapses  normal, and one fold in twenty is worse by four standard deviations
+    shared     four fifths of the variance from three factors that configurations share, as neighbours in a grid do
 
 With `kfold` a part of each configuration's noise is the same in all folds, because they share their sample; its
-share is the one that Nadeau & Bengio (2003) assume, test / (training + test).
+share is the one that Nadeau & Bengio (2003) assume, test / (training + test). Every other study has effects of the
+folds, three times as large as the noise.
 """
 
+# The widths of thread pools are set before the imports that make the pools.
+# ruff: noqa: E402
+
 from __future__ import annotations
+
+from pairsearch.search import machine, threads
+
+threads.limit()
 
 import argparse
 import itertools
 import math
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import stats
 
 from pairsearch.search.verdict.judging import judge
-from pairsearch.search.verdict.sign_flips import FloatArray
+from pairsearch.search.verdict.rivals import FloatArray
 
-LAYOUTS = ("equal", "cluster", "spread")
-NOISES = ("normal", "heavy", "skewed", "shared")
-SIGMA = 0.6
-"""Of the log-normal noise before it is standardised."""
+LAYOUTS = ("equal", "two", "cluster", "spread")
+NOISES = ("normal", "heavy", "right", "left", "collapses", "shared")
+PROTOCOLS = ("resample", "kfold")
+CONFIGURATIONS = (64, 192, 960)
+FOLDS = (5, 10, 20)
+COLUMNS = (
+    "protocol",
+    "folds",
+    "n",
+    "means",
+    "noise",
+    "best in the set",
+    "uncorrected",
+    "size",
+    "mean in its interval",
+    "regret within its bound",
+    "optimism",
+    "true",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +76,13 @@ class Scenario:
     protocol: str = "resample"
     configurations: int = 192
     folds: int = 10
-    test_fraction: float = 0.25
-    """Validation pairs over training pairs of a fold."""
+    alike: bool = False
+    """Whether the noise of all configurations has one scale."""
+
+    @property
+    def overlap(self) -> float:
+        """Validation over training examples, where folds share their sample."""
+        return 1.0 / (self.folds - 1) if self.protocol == "kfold" else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +95,11 @@ class Measured:
     uncorrected: float
     """The same for uncorrected paired t-tests against the lowest mean, for comparison."""
     size: float
-    """Share of the configurations that are in the set."""
-    stated: float
-    """Mean probability of being the best that was stated for the winner."""
-    correct: float
-    """Share of studies in which the winner is truly the best."""
+    """Mean number of configurations in the set."""
+    interval: float
+    """Share of studies in which the winner's true mean lies in the interval stated for it."""
+    regret: float
+    """Share of studies in which the winner lies behind the truly best by no more than stated."""
     optimism: float
     """Mean optimism that was stated."""
     flattery: float
@@ -77,32 +111,38 @@ class Measured:
 def synthetic(scenario: Scenario, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """True means (configurations,), lowest 0, and values (configurations, folds) without effects of folds."""
     count, folds = scenario.configurations, scenario.folds
+    places = np.arange(count)
     if scenario.layout == "equal":
         truth = np.zeros(count)
+    elif scenario.layout == "two":
+        truth = np.where(places < 2, 0.3 * places, 2.0)
     elif scenario.layout == "cluster":
-        truth = np.where(np.arange(count) < count / 16, random.normal(0.0, 0.5, count), 6.0)
+        truth = np.where(places < count / 16, random.normal(0.0, 0.5, count), 6.0)
     else:
         truth = random.gamma(1.5, 2.0, count)
     truth = truth - truth.min()
     # The last column is what all folds of `kfold` have in common.
     noise, common = np.hsplit(_noise(scenario.noise, (count, folds + 1), random), [folds])
     if scenario.protocol == "kfold":
-        share = scenario.test_fraction / (1.0 + scenario.test_fraction)
+        share = scenario.overlap / (1.0 + scenario.overlap)
         noise = math.sqrt(1.0 - share) * noise + math.sqrt(share) * common
-    return truth, truth[:, None] + random.lognormal(0.0, 0.5, count)[:, None] * noise
+    scale = np.ones(count) if scenario.alike else random.lognormal(0.0, 0.5, count)
+    return truth, truth[:, None] + scale[:, None] * noise
 
 
 def _noise(kind: str, shape: tuple[int, int], random: np.random.Generator) -> FloatArray:
-    """Noise of mean 0 and variance 1."""
-    noise = random.standard_normal(shape)
+    """Noise of mean 0 and variance 1; collapses come on top of that variance."""
     if kind == "heavy":
-        noise = random.standard_t(3, shape) / math.sqrt(3.0)
-    elif kind == "skewed":
-        deviation = math.sqrt(math.expm1(SIGMA**2) * math.exp(SIGMA**2))
-        noise = (random.lognormal(0.0, SIGMA, shape) - math.exp(SIGMA**2 / 2)) / deviation
-    elif kind == "shared":
+        return random.standard_t(3, shape) / math.sqrt(3.0)
+    if kind in ("right", "left"):
+        skewed = (random.gamma(0.5, 1.0, shape) - 0.5) / math.sqrt(0.5)
+        return skewed if kind == "right" else -skewed
+    noise = random.standard_normal(shape)
+    if kind == "collapses":
+        return noise + 4.0 * (random.random(shape) < 0.05) - 0.2
+    if kind == "shared":
         loadings = random.standard_normal((shape[0], 3)) / math.sqrt(3.0)
-        noise = math.sqrt(0.8) * loadings @ random.standard_normal((3, shape[1])) + math.sqrt(0.2) * noise
+        return math.sqrt(0.8) * loadings @ random.standard_normal((3, shape[1])) + math.sqrt(0.2) * noise
     return noise
 
 
@@ -119,44 +159,43 @@ def measure(scenario: Scenario, studies: int, *, alpha: float = 0.05, seed: int 
     random = np.random.default_rng(seed)
     keys = [str(index) for index in range(scenario.configurations)]
     rows = []
-    for _ in range(studies):
+    for number in range(studies):
         truth, values = synthetic(scenario, random)
         best = np.flatnonzero(truth == 0.0)
-        # The same for all configurations of a fold; it must not matter.
-        effects = 3.0 * random.standard_normal(scenario.folds)
-        verdict = judge(
-            values + effects,
-            keys,
-            np.ones(len(keys)),
-            overlap=scenario.test_fraction if scenario.protocol == "kfold" else 0.0,
-            alpha=alpha,
-        )
+        effects = 3.0 * (number % 2) * random.standard_normal(scenario.folds)
+        verdict = judge(values + effects, keys, np.ones(len(keys)), overlap=scenario.overlap, alpha=alpha)
         members = np.isin(np.arange(len(keys)), [int(member.key) for member in verdict.members])
         winner = int(verdict.winner)
+        low, high = verdict.interval or (-math.inf, math.inf)
         rows.append(
             [
                 members[best].mean(),
                 uncorrected_set(values, alpha)[best].mean(),
-                members.mean(),
-                verdict.candidates[0].probability_best,
-                float(winner in best) / len(best),
+                members.sum(),
+                low <= truth[winner] <= high,
+                verdict.regret is None or truth[winner] <= verdict.regret,
                 verdict.optimism or 0.0,
                 truth[winner] - values[winner].mean(),
             ]
         )
-    figures = np.array(rows)
-    means = figures.mean(axis=0)
-    return Measured(
-        studies=studies,
-        coverage=float(means[0]),
-        uncorrected=float(means[1]),
-        size=float(means[2]),
-        stated=float(means[3]),
-        correct=float(means[4]),
-        optimism=float(means[5]),
-        flattery=float(means[6]),
-        flattery_error=float(figures[:, 6].std(ddof=1) / math.sqrt(studies)),
-    )
+    figures = np.array(rows, dtype=float)
+    error = figures[:, -1].std(ddof=1) / math.sqrt(studies)
+    return Measured(studies, *map(float, figures.mean(axis=0)), float(error))
+
+
+def table(scenarios: Sequence[Scenario], studies: int, workers: int) -> None:
+    """Measure the scenarios, and print a row for each as it is done."""
+    say(f"| {' | '.join(COLUMNS)} |")
+    say("|---" * len(COLUMNS) + "|")
+    with ProcessPoolExecutor(workers) as pool:
+        measured = pool.map(partial(measure, studies=studies), scenarios)
+        for scenario, found in zip(scenarios, measured, strict=True):
+            noise = f"{scenario.noise}, alike" if scenario.alike else scenario.noise
+            say(
+                f"| {scenario.protocol} | {scenario.folds} | {scenario.configurations} | {scenario.layout} | {noise} "
+                f"| {found.coverage:.3f} | {found.uncorrected:.3f} | {found.size:.1f} | {found.interval:.3f} "
+                f"| {found.regret:.3f} | {found.optimism:.2f} | {found.flattery:.2f} ± {found.flattery_error:.2f} |"
+            )
 
 
 def main() -> None:
@@ -167,21 +206,17 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--studies", type=int, default=200, help="synthetic studies of each scenario")
-    parser.add_argument("--configurations", type=int, default=192, help="configurations of a study")
+    parser.add_argument("--configurations", type=int, nargs="+", default=CONFIGURATIONS, help="of a study")
+    parser.add_argument("--folds", type=int, nargs="+", default=FOLDS, help="of a study")
+    parser.add_argument("--alike", action="store_true", help="give the noise of all configurations one scale")
     options = parser.parse_args()
-    say(
-        "| protocol | means | noise | in the set | uncorrected | size | stated best | truly best | optimism | true |"
-    )
-    say("|---|---|---|---|---|---|---|---|---|---|")
-    for protocol, layout, noise in itertools.product(("resample", "kfold"), LAYOUTS, NOISES):
-        fraction = 0.25 if protocol == "resample" else 1 / 9
-        scenario = Scenario(layout, noise, protocol, options.configurations, test_fraction=fraction)
-        found = measure(scenario, options.studies)
-        say(
-            f"| {protocol} | {layout} | {noise} | {found.coverage:.3f} | {found.uncorrected:.3f} "
-            f"| {found.size:.3f} | {found.stated:.2f} | {found.correct:.2f} | {found.optimism:.2f} "
-            f"| {found.flattery:.2f} ± {found.flattery_error:.2f} |"
+    scenarios = [
+        Scenario(layout, noise, protocol, count, folds, options.alike)
+        for count, folds, protocol, layout, noise in itertools.product(
+            options.configurations, options.folds, PROTOCOLS, LAYOUTS, NOISES
         )
+    ]
+    table(scenarios, options.studies, machine.cores())
 
 
 def say(text: str) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from pairsearch.search.report.content import Block, Notice, Paragraph, Section, Table
 from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.formatting import (
-    DASH,
     abbreviations,
     compact,
     duration,
@@ -36,17 +35,14 @@ def section(reading: Reading) -> Section:
 
 
 def _table(reading: Reading, verdict: Verdict) -> Table:
-    chances = {candidate.key: candidate.probability_best for candidate in verdict.candidates}
     found, metric = reading.judged, reading.study.metric
     short = abbreviations(reading.study.choices)
     rows = tuple(
         (
-            compact(found.configurations[member.key].params, short)
-            + (" (the cheapest)" if member.key == verdict.cheapest and len(verdict.members) > 1 else ""),
+            compact(found.configurations[member.key].params, short) + _remark(verdict, member.key),
             figure(metric, found.value(member.mean)),
             figure(metric, member.difference),
             f"{member.p:.3f}",
-            f"{100 * chances[member.key]:.1f}" if member.key in chances else DASH,
             duration(member.seconds) if member.seconds >= 60 else f"{member.seconds:.1f} s",
         )
         for member in verdict.members[:SHOWN]
@@ -56,9 +52,22 @@ def _table(reading: Reading, verdict: Verdict) -> Table:
     return Table(
         f"The configurations that cannot be told from the best at the {100 * verdict.alpha:g} % level"
         f"{f': the first {len(rows)} of {len(rows) + more}' if more else ''}. Mean {label(found.metric, metric)} over "
-        f"folds{', in per cent' if metric.percent else ''}, how much worse it is than the best, the adjusted p-value "
-        "that none is better, the probability in % of being truly the best, and the time of training."
-        + (f" {meant}." if meant else ""),
-        ("configuration", headed(found.metric, metric), "difference", "p", "best, %", "time"),
+        f"folds{', in per cent' if metric.percent else ''}, how much worse it is than the best, the p-value of the "
+        "hypothesis that none is better, and the time of training." + (f" {meant}." if meant else ""),
+        ("configuration", headed(found.metric, metric), "difference", "p", "time"),
         rows,
     )
+
+
+def _remark(verdict: Verdict, key: str) -> str:
+    if len(verdict.members) == 1:
+        return ""
+    remarks = [
+        text
+        for text, of in (
+            ("the cheapest", verdict.cheapest),
+            ("the cheapest within one standard error", verdict.cheapest_within_one_error),
+        )
+        if of == key
+    ]
+    return f" ({', '.join(remarks)})" if remarks else ""

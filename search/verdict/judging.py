@@ -19,18 +19,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from pairsearch.search.verdict.sign_flips import FloatArray, adjusted_p, test_name
-
-IntArray = npt.NDArray[np.intp]
+from pairsearch.search.verdict import rivals
+from pairsearch.search.verdict.rivals import FloatArray, Group
+from pairsearch.search.verdict.student import quantile
 
 BOOTSTRAPS = 2000
-"""Bootstrap samples of the folds; a probability of one half then has a standard error of about 0.01."""
-TOP = 10
-"""How many configurations are given a probability of being the best."""
+"""Bootstrap samples of the folds behind the optimism."""
 BLOCK = 256
 """Configurations whose bootstrap means are held at a time: some 4 MB."""
+LARGE = 1e100
+"""Values beyond it count as this."""
+FEWEST_FOLDS = 5
+"""With fewer nothing is excluded, and no interval is stated: what is said here was measured from five folds on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +44,20 @@ class Member:
     difference: float
     """Mean minus the winner's mean; 0 for the winner."""
     p: float
-    """Adjusted p-value of the hypothesis that no configuration is better; above alpha."""
+    """p-value of the hypothesis that none is better (`search.verdict.rivals`); above alpha, 1 for the winner."""
     seconds: float
     """Wall-clock time in which all its folds were trained."""
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One of the ten configurations with the lowest means."""
+class Others:
+    """How much worse the configurations are that are not in the set."""
 
-    key: str
-    mean: float
-    probability_best: float
-    """Probability that its true mean is the lowest of all configurations considered."""
+    count: int
+    difference: float
+    """Median of their means minus the winner's mean."""
+    at_least: float
+    """Median of the bounds below which, each with probability 1 − alpha, what it lies behind the best does not lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +66,29 @@ class Verdict:
 
     winner: str
     """Key of the configuration with the lowest mean."""
+    mean: float
+    """Its mean over folds."""
+    interval: tuple[float, float] | None
+    """Where its mean over further folds lies with probability 1 − alpha, corrected for its having been chosen."""
+    optimism: float | None
+    """By how much the winner's mean is expected to lie below what it would give on fresh folds, in the unit of
+    the values, >= 0; None with a single fold."""
+    regret: float | None
+    """What taking the winner costs against the truly best configuration, at most, with probability 1 − alpha."""
     test: str
-    """Name of the test and of its correction for multiplicity."""
+    """How the set was found."""
     alpha: float
     """The set of `members` misses the truly best configuration with at most this probability."""
     folds: int
     members: tuple[Member, ...]
     """The configurations that cannot be told from the best, lowest mean first; the winner is one of them."""
+    others: Others | None
+    """Those outside of the set; None where there is none."""
     cheapest: str
     """Key of the member that trained in the fewest seconds."""
-    candidates: tuple[Candidate, ...]
-    """The ten lowest means (fewer where fewer were considered), lowest first."""
-    optimism: float | None
-    """By how much the winner's mean is expected to lie below what it would give on fresh folds, in the unit of
-    the values, >= 0; None with a single fold."""
+    cheapest_within_one_error: str
+    """Key of the fastest configuration whose mean lies within one standard error of the winner's: the rule of one
+    standard error (Breiman, Friedman, Olshen & Stone, "Classification and Regression Trees", 1984, section 3.4.3)."""
     considered: int
     """Configurations with a value in every fold."""
     excluded: int
@@ -85,8 +96,8 @@ class Verdict:
 
     @property
     def decisive(self) -> bool:
-        """Whether so many folds could exclude anything: the smallest p-value of n folds is 2**-n."""
-        return 2.0**-self.folds <= self.alpha
+        """Whether there are folds enough to exclude anything."""
+        return self.folds >= FEWEST_FOLDS
 
 
 def judge(
@@ -107,8 +118,8 @@ def judge(
         seconds: (configurations,) wall-clock time of training.
         overlap: validation over training examples of a fold where folds share one sample, else 0.
         alpha: probability with which the set of members may miss the truly best configuration.
-        seed: of the bootstrap, and of the sign flips where there are more than ten folds.
-        progress: is told from time to time which share of the configurations is tested.
+        seed: of the bootstrap behind the optimism.
+        progress: is told from time to time which share of the test is done.
 
     Raises:
         ValueError: no row is finite throughout, or arguments that do not fit each other.
@@ -121,32 +132,27 @@ def judge(
     kept = np.flatnonzero(np.isfinite(values).all(axis=1))
     if not len(kept):
         raise ValueError(f"expected a configuration with a value in every fold, got none in {count}")
-    means = values[kept].mean(axis=1)
+    # The squares of larger ones are not finite, and such are hopeless anyway.
+    values_CK = np.clip(values[kept], -LARGE, LARGE)
+    means = values_CK.mean(axis=1)
     # The last bits of a mean depend on the order of summation.
     order = np.argsort(np.round(means, 12), kind="stable")
-    kept, means = kept[order], means[order]
-    values_CK = values[kept]
-    if overlap > 0:
-        # Deviations so wide that s²/n of them is the corrected variance: all that follows may then take the
-        # folds as independent, and the paired t-statistic is the corrected resampled one.
-        widening = np.sqrt(1.0 + folds * overlap)
-        values_CK = means[:, None] + widening * (values_CK - means[:, None])
-    random = np.random.default_rng(seed)
-    p = adjusted_p(values_CK, random, progress)
-    inside = np.flatnonzero(p > alpha)
-    if folds == 1:
-        probabilities, optimism = np.full(len(kept), 1 / len(kept)), None
-    else:
-        weights_BK = random.multinomial(folds, np.full(folds, 1 / folds), size=BOOTSTRAPS) / folds
-        probabilities = probability_best(values_CK, inside, weights_BK)
-        optimism = expected_optimism(values_CK, weights_BK)
+    kept, means, values_CK = kept[order], means[order], values_CK[order]
+    compared = _compared(values_CK, overlap, alpha, progress)
+    inside, outside = np.flatnonzero(compared.p > alpha), np.flatnonzero(compared.p <= alpha)
 
-    def cost(index: int) -> tuple[float, int]:
-        return float(seconds[kept[index]]), index
+    def cheapest(among: Sequence[int]) -> str:
+        return keys[int(kept[min(among, key=lambda index: (float(seconds[kept[index]]), index))])]
 
+    # The standard error of the winner's own mean; a single fold shows none.
+    error = float(values_CK[0].std(ddof=1) * np.sqrt(1.0 / folds + overlap)) if folds > 1 else 0.0
     return Verdict(
         winner=keys[kept[0]],
-        test=test_name(folds, overlap),
+        mean=float(means[0]),
+        interval=compared.interval,
+        optimism=None if folds == 1 else expected_optimism(_widened(values_CK, means, overlap), seed),
+        regret=compared.regret,
+        test=_test_name(folds, overlap),
         alpha=alpha,
         folds=folds,
         members=tuple(
@@ -154,64 +160,97 @@ def judge(
                 keys[kept[i]],
                 float(means[i]),
                 float(means[i] - means[0]),
-                float(p[i]),
+                float(compared.p[i]),
                 float(seconds[kept[i]]),
             )
             for i in inside
         ),
-        cheapest=keys[kept[min(inside.tolist(), key=cost)]],
-        candidates=tuple(
-            Candidate(keys[kept[i]], float(means[i]), float(probabilities[i]))
-            for i in range(min(TOP, len(kept)))
-        ),
-        optimism=optimism,
+        others=Others(
+            len(outside),
+            float(np.median(means[outside] - means[0])),
+            float(np.median(compared.at_least[outside])),
+        )
+        if len(outside)
+        else None,
+        cheapest=cheapest(inside.tolist()),
+        cheapest_within_one_error=cheapest(np.flatnonzero(means <= means[0] + error).tolist()),
         considered=len(kept),
         excluded=count - len(kept),
     )
 
 
-def probability_best(values_CK: FloatArray, inside: IntArray, weights_BK: FloatArray) -> FloatArray:
-    """For each configuration the probability that its true mean is the lowest, (configurations,), summing to 1.
+def _test_name(folds: int, overlap: float) -> str:
+    if folds < FEWEST_FOLDS:
+        return f"none: fewer than {FEWEST_FOLDS} folds allow no test"
+    corrected = ", the variance corrected for overlapping folds (Nadeau & Bengio 2003)" if overlap > 0 else ""
+    return f"paired t on {folds} folds against the leaders on the other folds{corrected}"
 
-    The share of bootstrap samples of folds (Efron, Annals of Statistics 7, 1979) in which its mean is the lowest.
-    The lowest of many noisy means flatter, and the plain share takes that for merit. So the means of the
-    configurations `inside` the confidence set, and their deviations, are first drawn towards each other by as much of
-    their spread as is noise (parametric empirical Bayes: Morris, JASA 78, 1983).
 
-    Args:
-        weights_BK: (bootstrap samples, folds), rows sum to 1.
+def _widened(values_CK: FloatArray, means_C: FloatArray, overlap: float) -> FloatArray:
+    """Values whose deviations are so wide that s²/n of them is the variance corrected for overlap.
+
+    A bootstrap may then take the folds as independent.
     """
+    if overlap == 0:
+        return values_CK
+    widening = np.sqrt(1.0 + values_CK.shape[1] * overlap)
+    return np.asarray(means_C[:, None] + widening * (values_CK - means_C[:, None]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What the comparisons say, for configurations of which the lowest mean is the first."""
+
+    p: FloatArray
+    at_least: FloatArray
+    interval: tuple[float, float] | None
+    regret: float | None
+
+
+def _compared(
+    values_CK: FloatArray, overlap: float, alpha: float, progress: Callable[[float], None]
+) -> _Compared:
     count, folds = values_CK.shape
-    centred_CK = values_CK - values_CK[inside].mean(axis=0)
-    means = centred_CK.mean(axis=1)
-    shrunk, kept = means.copy(), np.ones(count)
-    if len(inside) > 2:
-        noise = centred_CK[inside].var(axis=1, ddof=1) / folds
-        centre, kept[inside] = shrinkage(means[inside], noise)
-        shrunk[inside] = centre + kept[inside] * (means[inside] - centre)
-    # The bootstrap's variance of a mean lacks the factor n / (n − 1).
-    widening = np.sqrt(folds / (folds - 1))
+    if folds < FEWEST_FOLDS:
+        progress(1.0)
+        return _Compared(np.ones(count), np.zeros(count), None, None)
+    critical = quantile(alpha / 2, folds - 1)
+    error = np.sqrt(1.0 / folds + overlap)  # of a mean, in standard deviations of a fold
+    own_K = values_CK[0]
+    if count == 1:
+        progress(1.0)
+        reach = critical * own_K.std(ddof=1) * error
+        return _Compared(np.ones(1), np.zeros(1), _around(own_K, reach, reach), 0.0)
+    group, before = rivals.leading(values_CK, overlap)
+    group = group if group.inside.sum() > 1 else before
+    tested = rivals.Test.of(values_CK, group.inside, overlap, progress)
+    p = tested.p
+    p[0] = 1.0
+    inside = p > alpha
+    if inside.sum() > 1:
+        group = Group.of(values_CK, inside)
+    # Of its mean, what the set shares is as the folds show it; the rest has been chosen for being low.
+    luck = max(critical * error, group.chance(values_CK, overlap, alpha / 2) / np.sqrt(folds))
+    chosen = max((own_K - group.mean).std(ddof=1), group.spread)
+    shared = group.mean.std(ddof=1)
+    below = critical * error * np.hypot(chosen, shared)
+    above = np.hypot(luck * chosen, critical * error * shared)
+    from_others_CK = own_K - values_CK[inside]
+    spread_C = np.maximum(from_others_CK.std(axis=1, ddof=1), group.spread)
+    # What overlapping folds have in common may have chosen the winner; nothing less than luck's bound covers that.
+    reach = luck if overlap else critical * error
+    regrets_C = from_others_CK.mean(axis=1) + reach * spread_C
+    regret = float(regrets_C[1:].max(initial=0.0))
+    return _Compared(
+        p,
+        tested.means - critical * tested.errors,
+        _around(own_K, below, above),
+        regret,
+    )
 
-    def drawn() -> Iterator[tuple[slice, FloatArray]]:
-        for block in blocks(count):
-            deviations_BC = (weights_BK @ centred_CK[block].T - means[block]) * (
-                widening * np.sqrt(kept[block])
-            )
-            yield block, shrunk[block] + deviations_BC
 
-    lowest_B, largest = np.full(len(weights_BK), np.inf), 0.0
-    for _, drawn_BC in drawn():
-        np.minimum(lowest_B, drawn_BC.min(axis=1), out=lowest_B)
-        largest = max(largest, float(np.abs(drawn_BC).max()))
-    # Equal ones share a sample.
-    limit_B = (lowest_B + 1e-12 * (1.0 + largest))[:, None]
-    sharing_B = np.zeros(len(weights_BK))
-    for _, drawn_BC in drawn():
-        sharing_B += (drawn_BC <= limit_B).sum(axis=1)
-    found = np.empty(count)
-    for block, drawn_BC in drawn():
-        found[block] = (1.0 / sharing_B) @ (drawn_BC <= limit_B) / len(weights_BK)
-    return found
+def _around(values_K: FloatArray, below: float, above: float) -> tuple[float, float]:
+    return float(values_K.mean() - below), float(values_K.mean() + above)
 
 
 def blocks(count: int) -> Iterator[slice]:
@@ -219,24 +258,7 @@ def blocks(count: int) -> Iterator[slice]:
     return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
 
 
-def shrinkage(means: FloatArray, noise: FloatArray) -> tuple[float, FloatArray]:
-    """The centre that means are drawn to, and the share of its distance to it that each keeps (Morris 1983).
-
-    Args:
-        means: (members,), at least three.
-        noise: (members,) variances of the means.
-    """
-    count, least = len(means), 1e-9 * float(noise.mean()) + 1e-300
-    spread = float(means.var(ddof=1))
-    for _ in range(30):
-        weights = 1.0 / (spread + noise + least)
-        weights /= weights.sum()
-        centre = float(weights @ means)
-        spread = max(0.0, float(weights @ (count / (count - 1) * (means - centre) ** 2 - noise)))
-    return centre, (spread + least) / (spread + noise + least)
-
-
-def expected_optimism(values_CK: FloatArray, weights_BK: FloatArray) -> float:
+def expected_optimism(values_CK: FloatArray, seed: int = 0) -> float:
     """By how much the mean of the first configuration, the winner, is expected to flatter it.
 
     Bootstrap bias corrected cross-validation (Tsamardinos, Greasidou & Borboudakis, Machine Learning 107, 2018):
@@ -247,8 +269,10 @@ def expected_optimism(values_CK: FloatArray, weights_BK: FloatArray) -> float:
 
     Args:
         values_CK: (configurations, folds), the lowest mean first.
-        weights_BK: (bootstrap samples, folds).
     """
+    folds = values_CK.shape[1]
+    random = np.random.default_rng(seed)
+    weights_BK = random.multinomial(folds, np.full(folds, 1 / folds), size=BOOTSTRAPS) / folds
     chosen_B, lowest_B = np.zeros(len(weights_BK), np.intp), np.full(len(weights_BK), np.inf)
     for block in blocks(len(values_CK)):
         means_BC = weights_BK @ values_CK[block].T

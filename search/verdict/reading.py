@@ -21,7 +21,7 @@ from pairsearch.studies.problem import Metric
 
 if TYPE_CHECKING:  # NumPy is imported only where there is something to judge
     from pairsearch.search.verdict.judging import Verdict
-    from pairsearch.search.verdict.sign_flips import FloatArray
+    from pairsearch.search.verdict.rivals import FloatArray
 
 # A configuration's; releases of SQLAlchemy differ in the type parameters of theirs.
 Row = Any
@@ -55,6 +55,8 @@ class StudyVerdict:
     of a figure that is maximised have the other sign."""
     configurations: dict[str, Configuration]
     """The finished configurations by key."""
+    seconds: Mapping[str, float]
+    """In which the finished configurations were trained, by key."""
     winners: Mapping[str, Winner]
     """By figure; without those that no finished configuration has."""
     open: int
@@ -114,6 +116,7 @@ def judge_figures(
         overlap=study.traits.overlap,
         verdict=_judge(figures, ended, alpha, progress),
         configurations={row.key: figures.configurations[row.key] for row in finished},
+        seconds={row.key: row.seconds for row in finished},
         winners=_winners(figures, finished),
         open=ended.count(False),
     )

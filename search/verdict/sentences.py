@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pairsearch.search.results.formatting import figure
@@ -20,23 +21,8 @@ def verdict_lines(found: StudyVerdict) -> list[str]:
         return []
     lines = [_set_line(found, verdict)]
     if len(verdict.members) > 1:
-        seconds = next(member.seconds for member in verdict.members if member.key == verdict.cheapest)
-        what = "the best itself" if verdict.cheapest == verdict.winner else _name(found, verdict.cheapest)
-        lines.append(
-            f"Cheapest of these, by seconds of training (all folds together): {what}, {seconds:.1f} s."
-        )
-    if len(verdict.candidates) > 1:
-        lines.append(_probability_line(verdict))
-    if verdict.optimism is not None:
-        lowest, metric = verdict.candidates[0].mean, found.metrics[found.metric]
-        optimism, expected, shown = (
-            with_unit(metric, value)
-            for value in (verdict.optimism, found.value(lowest + verdict.optimism), found.value(lowest))
-        )
-        lines.append(
-            f"Chosen among {verdict.considered}, the best is expected to be flattered by {optimism}: on fresh folds "
-            f"about {expected} instead of {shown}."
-        )
+        lines.append(_cheapest_line(found, verdict))
+    lines += _mean_lines(found, verdict)
     lines += _winners_line(found)
     if verdict.excluded:
         lines.append(
@@ -72,6 +58,10 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
         "considered": verdict.considered,
         "excluded": verdict.excluded,
         "winner": params(verdict.winner),
+        "mean": found.value(verdict.mean),
+        "interval": None if verdict.interval is None else sorted(map(found.value, verdict.interval)),
+        "optimism": verdict.optimism,
+        "regret": verdict.regret,
         "members": [
             {
                 "params": params(member.key),
@@ -82,16 +72,9 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
             }
             for member in verdict.members
         ],
+        "others": None if verdict.others is None else asdict(verdict.others),
         "cheapest": params(verdict.cheapest),
-        "candidates": [
-            {
-                "params": params(candidate.key),
-                "mean": found.value(candidate.mean),
-                "probability_best": candidate.probability_best,
-            }
-            for candidate in verdict.candidates
-        ],
-        "optimism": verdict.optimism,
+        "cheapest_within_one_error": params(verdict.cheapest_within_one_error),
         "winners": {name: winner_json(winner) for name, winner in found.winners.items()},
     }
 
@@ -106,22 +89,51 @@ def _set_line(found: StudyVerdict, verdict: Verdict) -> str:
             f"Verdict: {verdict.folds} fold{plural} can tell nothing {level}; all {verdict.considered} "
             "configurations may be the best."
         )
-    others = verdict.considered - len(verdict.members)
-    if others == 0:
+    if verdict.others is None:
         told = f"each of the {verdict.considered} configurations may be the best {level}"
-    elif len(verdict.members) == 1:
-        told = f"the first is the best; the other {others} are worse {level}"
     else:
-        told = f"{len(verdict.members)} of {verdict.considered} may be the best; the others are worse {level}"
+        count, least = verdict.others.count, with_unit(found.metrics[found.metric], verdict.others.at_least)
+        worse = f"worse, {'half of them ' if count > 1 else ''}by at least {least},"
+        if len(verdict.members) == 1:
+            others = f"the other {count} are" if count > 1 else "the other is"
+            told = f"the first is the best; {others} {worse} {level}"
+        else:
+            others = f"the other {count} are" if count > 1 else "the other is"
+            told = f"{len(verdict.members)} of {verdict.considered} may be the best; {others} {worse} {level}"
     return f"Verdict by {found.metric}: {told}. Test: {verdict.test}."
 
 
-def _probability_line(verdict: Verdict) -> str:
-    chances = [candidate.probability_best for candidate in verdict.candidates]
-    stated = ", ".join(f"{100 * chance:.0f}" for chance in chances)
-    rest = max(0.0, 1.0 - sum(chances))
-    others = f"; any other {100 * rest:.0f}" if verdict.considered > len(chances) else ""
-    return f"Probability in % of being truly the best, ranks 1 to {len(chances)}: {stated}{others}."
+def _cheapest_line(found: StudyVerdict, verdict: Verdict) -> str:
+    def named(key: str) -> str:
+        what = "the best itself" if key == verdict.winner else _name(found, key)
+        return f"{what}, {found.seconds[key]:.1f} s"
+
+    within = verdict.cheapest_within_one_error
+    same = "the same" if within == verdict.cheapest else named(within)
+    return (
+        f"Cheapest of these, by seconds of training (all folds together): {named(verdict.cheapest)}. Cheapest with a "
+        f"mean within one standard error of the best: {same}."
+    )
+
+
+def _mean_lines(found: StudyVerdict, verdict: Verdict) -> list[str]:
+    """How good the winner is, given that it was chosen, and what choosing it may cost."""
+    if verdict.interval is None or verdict.optimism is None or verdict.regret is None:
+        return []
+    metric, sure = found.metrics[found.metric], f"{100 * (1 - verdict.alpha):g} %"
+    low, high = sorted(map(found.value, verdict.interval))
+    chosen = f"chosen among {verdict.considered}, " if verdict.considered > 1 else ""
+    lines = [
+        f"On fresh folds the best, {chosen}is expected to have about "
+        f"{with_unit(metric, found.value(verdict.mean + verdict.optimism))} instead of "
+        f"{with_unit(metric, found.value(verdict.mean))}; between {with_unit(metric, low)} and "
+        f"{with_unit(metric, high)} ({sure})."
+    ]
+    if len(verdict.members) > 1:
+        lines.append(
+            f"If another is truly the best, taking this one costs at most {with_unit(metric, verdict.regret)} ({sure})."
+        )
+    return lines
 
 
 def _winners_line(found: StudyVerdict) -> list[str]:
