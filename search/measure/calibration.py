@@ -180,7 +180,18 @@ def measure(scenario: Scenario, studies: int, *, alpha: float = 0.05, seed: int 
         )
     figures = np.array(rows, dtype=float)
     error = figures[:, -1].std(ddof=1) / math.sqrt(studies)
-    return Measured(studies, *map(float, figures.mean(axis=0)), float(error))
+    coverage, uncorrected, size, interval, regret, optimism, flattery = map(float, figures.mean(axis=0))
+    return Measured(
+        studies=studies,
+        coverage=coverage,
+        uncorrected=uncorrected,
+        size=size,
+        interval=interval,
+        regret=regret,
+        optimism=optimism,
+        flattery=flattery,
+        flattery_error=float(error),
+    )
 
 
 def table(scenarios: Sequence[Scenario], studies: int, workers: int) -> None:

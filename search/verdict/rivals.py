@@ -29,7 +29,7 @@ LEVEL_OF_OVERLAPPING = 0.005
 FEW = 8
 """Configurations that are all looked at; of more, the better half."""
 ROUNDING = 1e-12
-"""Differences smaller than this share of the largest value are none."""
+"""Differences smaller than this share of a configuration's largest value are none."""
 BLOCK = 4096
 """Configurations whose bootstrap samples are held at a time: some 7 MB."""
 
@@ -101,13 +101,13 @@ def leading(values_CK: FloatArray, overlap: float = 0.0) -> tuple[Group, Group]:
     means_C = values_CK.mean(axis=1)
     limit = np.sort(means_C)[max(min(FEW, len(means_C)), (len(means_C) + 1) // 2) - 1]
     group = before = Group.of(values_CK, means_C <= limit)
-    rounding = ROUNDING * float(np.abs(values_CK).max())
+    rounding_C = ROUNDING * np.abs(values_CK).max(axis=1)
     while group.inside.sum() > 1:
         differences_CK = values_CK - group.mean
         deviations_C = differences_CK.std(axis=1, ddof=1)
         errors_C = np.maximum(deviations_C, group.spread) / np.sqrt(folds)
         chance = group.chance(values_CK, overlap, LEVEL_OF_OVERLAPPING if overlap else LEVEL)
-        inside = group.inside & (differences_CK.mean(axis=1) < -(chance * errors_C + rounding))
+        inside = group.inside & (differences_CK.mean(axis=1) < -(chance * errors_C + rounding_C))
         if not inside.any():
             break
         before, group = group, Group.of(values_CK, inside)
@@ -161,7 +161,7 @@ class Test:
         folds = differences_CK.shape[1]
         deviations_C = differences_CK.std(axis=1, ddof=1)
         deviations_C = np.maximum(deviations_C, np.median(deviations_C[leaders_C]))
-        least = ROUNDING * np.abs(values_CK).max() + 1e-300
+        least_C = ROUNDING * np.abs(values_CK).max(axis=1) + 1e-300
         means_C = differences_CK.mean(axis=1)
-        errors_C = np.maximum(deviations_C * np.sqrt(1.0 / folds + overlap), least)
+        errors_C = np.maximum(deviations_C * np.sqrt(1.0 / folds + overlap), least_C)
         return cls(means_C, errors_C, np.minimum(1.0, 2.0 * upper_tail(means_C / errors_C, folds - 1)))

@@ -22,8 +22,8 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.verdict.judging import judge
 from pairsearch.search.verdict.reading import StudyVerdict, judge_study
+from pairsearch.search.verdict.rivals import FloatArray
 from pairsearch.search.verdict.sentences import verdict_json, verdict_lines
-from pairsearch.search.verdict.sign_flips import FloatArray
 from pairsearch.studies.configuration import Configuration
 
 MakeStudy = Callable[..., StoredStudy]
@@ -129,24 +129,27 @@ def test_the_verdict_of_a_maximised_metric_is_the_mirror_image_of_the_minimised_
     assert one.verdict is not None
     assert other.verdict == one.verdict
     assert other.configurations == one.configurations
-    assert other.value(one.verdict.candidates[0].mean) == -one.value(one.verdict.candidates[0].mean)
+    assert other.value(one.verdict.mean) == -one.value(one.verdict.mean)
     ranked = [[entry.configuration for entry in read_best(database, study, 8)] for study in (low, high)]
     assert ranked[0] == ranked[1]
     assert other.winners["val_loss"].configuration == one.winners["val_loss"].configuration == ranked[0][0]
     told, turned = verdict_json(one), verdict_json(other)
     assert told is not None
     assert turned is not None
-    for place in ("members", "candidates"):
-        assert [entry["mean"] for entry in turned[place]] == [-entry["mean"] for entry in told[place]]
-    same = ("test", "alpha", "optimism", "winner", "cheapest", "considered", "excluded")
+    assert [entry["mean"] for entry in turned["members"]] == [-entry["mean"] for entry in told["members"]]
+    assert turned["interval"] == [-value for value in reversed(told["interval"])]
+    same = ("test", "alpha", "optimism", "regret", "others", "winner", "cheapest", "considered", "excluded")
     assert [turned[name] for name in same] == [told[name] for name in same]
     assert [entry["difference"] for entry in turned["members"]] == [
         entry["difference"] for entry in told["members"]
     ]
-    line = next(line for line in verdict_lines(other) if "flattered" in line)
+    line = next(line for line in verdict_lines(other) if line.startswith("On fresh folds"))
     best, optimism = ranked_value(database, high), one.verdict.optimism
     assert optimism is not None
-    assert f"on fresh folds about {best - optimism:.4f} instead of {best:.4f}." in line
+    low, high = turned["interval"]
+    assert (
+        f"about {best - optimism:.4f} instead of {best:.4f}; between {low:.4f} and {high:.4f} (95 %)." in line
+    )
 
 
 def ranked_value(database: Database, study: StoredStudy) -> float:
@@ -160,7 +163,7 @@ def test_folds_of_one_sample_are_judged_as_overlapping(database: Database, make_
     fill(database, study)
     found = judge_study(database, study)
     assert found.verdict is not None
-    assert found.verdict.test.startswith("corrected resampled t (Nadeau & Bengio 2003)")
+    assert "the variance corrected for overlapping folds (Nadeau & Bengio 2003)" in found.verdict.test
     told = verdict_json(found)
     assert told is not None
     assert told["overlap"] == found.overlap == study.traits.overlap
@@ -257,13 +260,16 @@ def test_the_json_has_every_figure_of_the_verdict(database: Database, make_study
     found = judge_study(database, study)
     told = json.loads(json.dumps(verdict_json(found), allow_nan=False))
     assert found.verdict is not None
-    for name in ("test", "alpha", "folds", "considered", "excluded", "optimism"):
+    for name in ("test", "alpha", "folds", "considered", "excluded", "optimism", "regret", "mean"):
         assert told[name] == getattr(found.verdict, name)
     assert [Configuration(member["params"]).key for member in told["members"]] == keys(found)
     assert [member["p"] for member in told["members"]] == [member.p for member in found.verdict.members]
     assert Configuration(told["winner"]).key == found.verdict.winner
     assert Configuration(told["cheapest"]).key == found.verdict.cheapest
-    assert sum(candidate["probability_best"] for candidate in told["candidates"]) == pytest.approx(1.0)
+    assert Configuration(told["cheapest_within_one_error"]).key == found.verdict.cheapest_within_one_error
+    assert told["interval"] == list(found.verdict.interval or ())
+    assert found.verdict.others is not None
+    assert told["others"]["count"] == found.verdict.others.count == 4
     assert told["winners"]["val_loss"]["params"] == told["winner"]
 
 
