@@ -37,10 +37,10 @@ from pairsearch.search.cli.terminal import (
 )
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.errors import ExitCode, InputError
-from pairsearch.search.measure.published import results
 from pairsearch.search.measure.published.checking import check
 from pairsearch.search.measure.published.reading import read
 from pairsearch.search.measure.published.writing import write
+from pairsearch.search.results import published as results
 
 app = typer.Typer(
     cls=Boundary,

@@ -12,7 +12,7 @@ from typing import Any
 from pyarrow import ArrowException, parquet
 
 from pairsearch.search.errors import InputError
-from pairsearch.search.measure.published.columns import FOLDS, MEAN_CURVES, ROUNDS, Layout, layout
+from pairsearch.search.results.published_columns import FOLDS, MEAN_CURVES, ROUNDS, Layout, layout
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import FOLDER, Definition, parse
 from pairsearch.studies.errors import DefinitionError
