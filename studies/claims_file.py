@@ -44,6 +44,8 @@ PAPER = "paper"
 Study = Annotated[str, Field(min_length=1)]
 """A shipped study's name, or the path of a definition, from the folder of the claims file."""
 Studies = tuple[Study, ...]
+Point = Annotated[dict[Identifier, AnyValue], Field(default_factory=dict)]
+"""Values of some parameters, none unless it is said."""
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 """One line for people."""
 
@@ -55,13 +57,13 @@ class Choice(Part):
     """None where the evidence names `studies`, each of which is meant in turn."""
     paper: Annotated[bool, Field(strict=True)] = False
     """The configuration that the definition states of a paper."""
-    changed: dict[Identifier, AnyValue] = {}
+    changed: Point
     """Parameters of the paper's configuration that have another value."""
     best: Identifier | None = None
     """The finished configuration with the best mean of this figure over the folds of the search."""
-    where: dict[Identifier, AnyValue] = {}
+    where: Point
     """Only among the configurations with these values."""
-    params: dict[Identifier, AnyValue] = {}
+    params: Point
     """The configuration itself; it need not be of the grid."""
 
     @model_validator(mode="after")
@@ -159,6 +161,8 @@ class Effect(Evidence):
     """Their grids together; of several with a point, and of rounds, the first counts."""
     parameter: Identifier
     values: Annotated[Values, Field(min_length=2)]
+    where: Point
+    """Only over the configurations with these values of other parameters."""
     at: Choice | None = None
     """The configuration whose parameter is changed, by `paper` or `params`; None for the whole grid."""
     margin: Annotated[Number, Field(ge=0)] = 0.0
@@ -167,6 +171,8 @@ class Effect(Evidence):
     def _fits(self) -> Self:
         if self.at is not None and (self.at.study is not None or self.at.best is not None):
             raise ValueError("at: expected paper = true or params = {...}, and no study")
+        if self.where and self.at is not None:
+            raise ValueError("where: expected over the grid only, without an at")
         return self
 
     def at_each(self) -> list[Choice]:
