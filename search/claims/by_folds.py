@@ -123,7 +123,7 @@ def _membership(
         list(places),
         table.seconds,
         overlap=table.traits.overlap,
-        alpha=1 - level,
+        alpha=round(1 - level, 12),
         seed=table.definition.seed,
     )
     mine, winner = (values[places[key]] for key in (configuration.key, verdict.winner))

@@ -23,6 +23,8 @@ from pairsearch.studies.problem import Metric
 
 SHARE = Metric("share of rounds", percent=True, maximise=True)
 """How a share of rounds reads."""
+MOST = 10_000
+"""Rounds beyond which their number is not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ def _judged(
         decision, sentence = effect.decide(threshold, strict=better), words.by(metric, effect, level)
         wanted = values_for_width(differences)
         if decision is Decision.UNDECIDED and wanted is not None and wanted > len(differences):
-            sentence += f"; some {wanted:,} rounds would make the interval as narrow as the effect"
+            said = f"some {wanted:,}" if wanted <= MOST else f"more than {MOST:,}"
+            sentence += f"; {said} rounds would make the interval as narrow as the effect"
     return Finding(
         what=what,
         name=evidence.figure,

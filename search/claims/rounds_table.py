@@ -19,7 +19,6 @@ from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.problem import Metric, Traits
 
 FILE = "claims.parquet"
-WRITTEN_BY = "python -m pairsearch.search.measure.published --claims studies/results"
 
 CLAIM_ROUNDS = ColumnTable(
     "claims",
@@ -70,7 +69,7 @@ def read_rounds(folder: Path) -> dict[str, StudyTable]:
     except (KeyError, ValueError, TypeError, AttributeError, DefinitionError) as error:
         raise InputError(
             f"{path} cannot be read as rounds of claims ({type(error).__name__}): expected a file that "
-            f"`{WRITTEN_BY}` made"
+            "`python -m pairsearch.search.measure.published --claims` made"
         ) from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pairsearch.search.claims.deciding import Decided
-from pairsearch.search.claims.findings import Finding
+from pairsearch.search.claims.findings import Finding, Weighed
 from pairsearch.search.claims.intervals import LEVEL
 from pairsearch.search.results.formatting import DASH, figure, headed
 
@@ -49,17 +49,24 @@ def status(decided: Decided) -> str:
     return f"{decided.decision}{' (provisional)' if decided.missing else ''}"
 
 
+def sentences(weighed: Weighed) -> list[str]:
+    """What one piece of evidence gave."""
+    found = [f"{finding.what}: {text(finding)}." for finding in weighed.findings]
+    return [*found, *weighed.remarks]
+
+
+def text(finding: Finding) -> str:
+    """What a comparison gave, and what is missing."""
+    return "; ".join(part for part in (finding.sentence, *finding.missing) if part)
+
+
 def lines_of(decided: Decided) -> list[str]:
     """The evidence for a claim in sentences."""
-    said = []
-    for weighed in decided.weighed:
-        if weighed.evidence.about is not None:
-            said.append(weighed.evidence.about)
-        for finding in weighed.findings:
-            text = "; ".join(part for part in (finding.sentence, *finding.missing) if part)
-            said.append(f"{finding.what}: {text}." if text else f"{finding.what}.")
-        said += weighed.remarks
-    return said
+    return [
+        line
+        for weighed in decided.weighed
+        for line in (*filter(None, [weighed.evidence.about]), *sentences(weighed))
+    ]
 
 
 def claim_json(decided: Decided) -> dict[str, Any]:

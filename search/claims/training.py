@@ -21,8 +21,9 @@ from pairsearch.search.results.evaluations import rounds_within
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.study_table import Rounds, StudyTable, published_table, read_table
 from pairsearch.studies.claims_file import Claims, resolve
-from pairsearch.studies.configuration import describe
+from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.errors import ProblemError, own_code
+from pairsearch.studies.problem import Traits
 
 if TYPE_CHECKING:
     from pairsearch.studies.loading import Loaded
@@ -85,6 +86,8 @@ class Sources:
             _check_definition(published, given)
         if database is None or stored is None:
             return published
+        if published is not None:
+            _check_traits(published, stored.traits)
         table = published if published is not None and given.name in self.published else None
         table = table or read_table(database, stored)
         before = {} if published is None else published.rounds
@@ -99,14 +102,8 @@ class Sources:
         Raises:
             StudyError: naming the study and the difference.
         """
-        for name in self.published.keys() & loaded.keys():
-            held, here = self.published[name].traits, loaded[name].traits
-            if (held.fingerprint, held.version) != (here.fingerprint, here.version):
-                raise StudyError(
-                    f"study {name}: its published results are of data {held.data}, version {held.version} of the "
-                    f"problem, and here are {here.data}, version {here.version}: leave out --published, or use what "
-                    "they were made with"
-                )
+        for name in sorted(self.published.keys() & loaded.keys()):
+            _check_traits(self.published[name], loaded[name].traits)
 
 
 def find_sources(claims: Claims, file: Path, database: Database | None, published: Path | None) -> Sources:
@@ -183,6 +180,16 @@ def _check_definition(held: StudyTable, given: Given) -> None:
         raise StudyError(f"study {given.name} differs from the published one: {'; '.join(differences)}")
 
 
+def _check_traits(held: StudyTable, here: Traits) -> None:
+    """Refuse published tables of other data, or of another version of a problem."""
+    if (held.traits.fingerprint, held.traits.version) != (here.fingerprint, here.version):
+        raise StudyError(
+            f"study {held.name}: its published results are of data {held.traits.data}, version {held.traits.version} of "
+            f"the problem, and here are {here.data}, version {here.version}: leave out --published, or use what they "
+            "were made with"
+        )
+
+
 def train_missing(
     database: Database,
     sources: Sources,
@@ -206,7 +213,10 @@ def train_missing(
                 loaded[name].problem.check(configuration.params)
             except ValueError as error:
                 raise ProblemError(f"study {name}: {error} ({describe(configuration.params)})") from error
+    # Together where they are of one study and number: a process proves once that it can train.
+    together: dict[tuple[int, str], list[Configuration]] = {}
     for (study, configuration), rounds in wanted.items():
-        stored = get_study(database, sources.given[study].name)
-        chosen = Chosen("search", stored, [configuration])
+        together.setdefault((rounds, sources.given[study].name), []).append(configuration)
+    for (rounds, name), configurations in together.items():
+        chosen = Chosen("search", get_study(database, name), configurations)
         evaluating.evaluate_studies(database, [chosen], loaded, evaluator, rounds)

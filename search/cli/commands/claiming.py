@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,12 +16,15 @@ from pairsearch.search.cli.terminal import (
     DataDir,
     DataKind,
     Device,
+    Published,
     Quiet,
+    Results,
     Set,
     Storage,
     console,
     machine_settings,
     print_json,
+    published_folder,
     teller,
 )
 
@@ -42,19 +44,8 @@ def claims(
             min=1, max=LARGEST, help="One claim by its number, with its sentences.", show_default="all"
         ),
     ] = None,
-    published: Annotated[
-        bool,
-        typer.Option(
-            "--published",
-            help="Take folds, and rounds, from the shipped results where they have the study: no grid is searched.",
-        ),
-    ] = False,
-    results: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", help="Published results for --published.", show_default="those shipped"
-        ),
-    ] = None,
+    published: Published = False,
+    results: Results = None,
     stored: Annotated[
         bool,
         typer.Option("--stored", help="Train nothing: decide by what is there, and say what is missing."),
@@ -75,7 +66,6 @@ def claims(
     from pairsearch.search.claims.sentences import claim_json
     from pairsearch.search.claims.training import find_sources
     from pairsearch.search.database.connection import find_database
-    from pairsearch.search.results.published import DEFAULT
     from pairsearch.search.setup import opening
     from pairsearch.studies import claims_file
 
@@ -84,9 +74,8 @@ def claims(
     chosen = claims_file.read(path)
     if only is not None:
         chosen = chosen.only(only)
-    folder = results or (DEFAULT if published else None)
     database = find_database(storage)
-    sources = find_sources(chosen, path, database, folder)
+    sources = find_sources(chosen, path, database, published_folder(published, results))
     if not stored:
         sources.check_complete(database)
         settings = machine_settings(setting, data, data_dir)
