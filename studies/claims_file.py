@@ -321,7 +321,10 @@ def parse(raw: Any, origin: str) -> Claims:
     try:
         return Claims.model_validate(raw)
     except ValidationError as error:
-        first, count = error.errors(include_url=False)[0], error.error_count()
+        found = error.errors(include_url=False)
+    first = found[0]
+    # A list of which an element is invalid may count as empty: that is no further error.
+    count = sum(first["loc"][: len(other["loc"])] != other["loc"] for other in found) + 1
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key: remove it or mend its spelling"

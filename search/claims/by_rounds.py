@@ -199,8 +199,8 @@ def _reaching(evidence: Reaches, side: Side, level: float) -> Finding:
     effect = share_interval(reached, count, level)
     bound = f"{figure(metric, evidence.bound)}{' %' if metric.percent else ''}"
     parts = [
-        f"{reached} of {count} rounds have a {label(evidence.figure, metric)} of at "
-        f"{'least' if metric.maximise else 'most'} {bound}"
+        f"{label(evidence.figure, metric)} at {'least' if metric.maximise else 'most'} {bound} in {reached} of {count} "
+        "rounds"
     ]
     if effect is not None:
         parts[0] += f", {words.interval(SHARE, effect, level)}"

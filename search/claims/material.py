@@ -10,7 +10,7 @@ import numpy as np
 from pairsearch.search.errors import StudyError
 from pairsearch.search.results.study_table import FloatArray, StudyTable
 from pairsearch.studies.claims_file import Choice, Claim, Claims, Compare, Effect, Reaches
-from pairsearch.studies.configuration import Configuration, Params, shown
+from pairsearch.studies.configuration import Configuration, Params
 from pairsearch.studies.problem import Metric
 
 
@@ -84,7 +84,7 @@ def best(table: StudyTable, figure: str, where: Params) -> Configuration:
         if np.isfinite(means[place]) and matches(one, where)
     ]
     if not matching:
-        said = ", ".join(f"{name} {shown(value)}" for name, value in where.items())
+        said = ", ".join(f"{name} {value!r}" for name, value in where.items())
         raise StudyError(
             f"study {table.name} has no finished configuration{f' with {said}' if said else ''} and a "
             f"{figure} in every fold"

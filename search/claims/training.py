@@ -184,9 +184,9 @@ def _check_traits(held: StudyTable, here: Traits) -> None:
     """Refuse published tables of other data, or of another version of a problem."""
     if (held.traits.fingerprint, held.traits.version) != (here.fingerprint, here.version):
         raise StudyError(
-            f"study {held.name}: its published results are of data {held.traits.data}, version {held.traits.version} of "
-            f"the problem, and here are {here.data}, version {here.version}: leave out --published, or use what they "
-            "were made with"
+            f"study {held.name}: its published results are of data {held.traits.data} and version "
+            f"{held.traits.version} of the problem, and here are {here.data} and {here.version}: leave out "
+            "--published, or use what they were made with"
         )
 
 
