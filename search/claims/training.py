@@ -22,6 +22,7 @@ from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.study_table import Rounds, StudyTable, published_table, read_table
 from pairsearch.studies.claims_file import Claims, resolve
 from pairsearch.studies.configuration import Configuration, describe
+from pairsearch.studies.definition import shipped
 from pairsearch.studies.errors import ProblemError, own_code
 from pairsearch.studies.problem import Traits
 
@@ -66,7 +67,8 @@ class Sources:
         lacking, grids = self.lacking(database), self.claims.grids()
         incomplete = [given for study, given in self.given.items() if study in lacking and study in grids]
         if incomplete:
-            others = "" if self.published else "; --published takes those that are shipped"
+            ours = not self.published and all(given.name in shipped() for given in incomplete)
+            others = "; --published takes it from the shipped results" if ours else ""
             raise StudyError(
                 f"the claims need the complete grid of {', '.join(given.name for given in incomplete)}: "
                 f"`pairsearch run {' '.join(given.text for given in incomplete)}` trains what is left{others}"
