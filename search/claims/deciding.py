@@ -33,8 +33,13 @@ class Decided:
 
     @property
     def missing(self) -> list[str]:
-        """What is not there yet: as long as there is any, the decision is provisional."""
+        """What is not there yet."""
         return list(dict.fromkeys(reason for one in self.findings for reason in one.missing))
+
+    @property
+    def provisional(self) -> bool:
+        """Whether something is missing of what decides."""
+        return any(one.missing for one in self.findings if one.decides)
 
 
 def weigh(evidence: AnyEvidence, material: Material, rounds: int, level: float = LEVEL) -> Weighed:

@@ -40,13 +40,13 @@ def row(finding: Finding) -> tuple[str, ...]:
 def claimed(finding: Finding) -> str:
     """What is claimed of an effect."""
     if finding.threshold is None:
-        return "in the set"
+        return "in the set" if finding.n else DASH
     return f"{finding.relation} {figure(finding.metric, finding.threshold)}"
 
 
 def status(decided: Decided) -> str:
-    """The decision; provisional while evidence is missing."""
-    return f"{decided.decision}{' (provisional)' if decided.missing else ''}"
+    """The decision; provisional while something is missing of what decides."""
+    return f"{decided.decision}{' (provisional)' if decided.provisional else ''}"
 
 
 def sentences(weighed: Weighed) -> list[str]:
@@ -76,7 +76,7 @@ def claim_json(decided: Decided) -> dict[str, Any]:
         "statement": decided.claim.statement,
         "source": decided.claim.source,
         "decision": str(decided.decision),
-        "provisional": bool(decided.missing),
+        "provisional": decided.provisional,
         "rounds": decided.rounds,
         "missing": decided.missing,
         "findings": [_finding_json(finding) for finding in decided.findings],

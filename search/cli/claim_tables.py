@@ -31,10 +31,13 @@ def lines(decided: Sequence[Decided], *, in_full: bool) -> Iterator[str]:
     Args:
         in_full: whether it is asked for.
     """
-    for one in decided:
-        if in_full:
-            yield from lines_of(one)
-        for reason in one.missing:
-            yield f"claim {one.number}: {reason}"
     if in_full:
+        for one in decided:
+            yield from lines_of(one)
         yield RULES
+    missing: dict[str, list[str]] = {}
+    for one in decided:
+        for reason in one.missing:
+            missing.setdefault(reason, []).append(str(one.number))
+    for reason, numbers in missing.items():
+        yield f"missing for claim {', '.join(numbers)}: {reason}"

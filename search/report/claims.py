@@ -67,7 +67,7 @@ def section(decided: Decided) -> Section:
             table,
             *([] if drawn is None else [drawn]),
             *(block for weighed in decided.weighed for block in _evidence(weighed)),
-            *(Notice(f"{reason[0].upper()}{reason[1:]}.") for reason in decided.missing),
+            *([Notice(f"Missing: {'; '.join(decided.missing)}.")] if decided.missing else []),
         ),
     )
 
