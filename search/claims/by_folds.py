@@ -47,7 +47,7 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
             sentence += f": {words.by(metric, effect, level)}"
         findings.append(
             Finding(
-                what=what,
+                what=f"{words.grid(tables, evidence.where)}: {what}",
                 name=evidence.figure,
                 metric=metric,
                 effect=effect,
@@ -61,7 +61,9 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
                 sentence=sentence,
             )
         )
-    return Weighed(evidence, tuple(findings), (*_means(evidence, metric, found), told_apart(findings)))
+    return Weighed(
+        evidence, tuple(findings), (*_means(evidence, metric, found), *told_apart(evidence, findings))
+    )
 
 
 def _by_value(evidence: Effect, tables: Sequence[StudyTable]) -> list[ByRest]:

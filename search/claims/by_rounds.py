@@ -109,10 +109,11 @@ def _between(evidence: Compare | Effect, first: Side, second: Side, name: str, l
     """By how much the first is better."""
     metric, found = round_metric(first.table, name), _differences(first, second, name)
     finding = _judged(evidence, f"{first.name} – {second.name}", metric, list(found.values()), level)
-    parts = [
-        f"{headed(name, metric)}: {first.spread(name, metric)} and {second.spread(name, metric)}",
-        *([finding.sentence] if finding.sentence else []),
-    ]
+    parts = [finding.sentence] if finding.sentence else []
+    if first.stored or second.stored:
+        parts.insert(
+            0, f"{headed(name, metric)}: {first.spread(name, metric)} and {second.spread(name, metric)}"
+        )
     if (first.table.name, first.configuration) == (second.table.name, second.configuration):
         parts.append("both are the same configuration")
     if left_out := len(first.stored.keys() & second.stored.keys()) - len(found):
@@ -164,19 +165,20 @@ def _remarks(sides: Sequence[Side]) -> tuple[str, ...]:
 
 def effect_at(evidence: Effect, material: Material, rounds: int, level: float) -> Weighed:
     """A parameter of one configuration, each of its values against the one before."""
-    study, name = evidence.studies[0], evidence.figure
+    study, name, at = evidence.studies[0], evidence.figure, evidence.at
     sides = [Side.of(material, study, choice, rounds) for choice in evidence.at_each()]
     metric = round_metric(sides[0].table, name)
+    where = words.choice(sides[0].table, at) if at is not None else ""
     findings = [
-        replace(_between(evidence, new, old, name, level), what=step(evidence, *values))
+        replace(_between(evidence, new, old, name, level), what=f"{where}: {step(evidence, *values)}")
         for (old, new), values in zip(steps(sides), steps(evidence.values), strict=True)
     ]
     told = [
         f"{shown(value)}: {side.spread(name, metric)}"
         for value, side in zip(evidence.values, sides, strict=True)
     ]
-    means = f"{by_value(evidence, metric)}, {rounds} rounds: {', '.join(told)}."
-    return Weighed(evidence, tuple(findings), (means, told_apart(findings), sides[0].params))
+    means = f"{by_value(evidence, metric)}, up to {rounds} rounds: {', '.join(told)}."
+    return Weighed(evidence, tuple(findings), (means, *told_apart(evidence, findings), sides[0].params))
 
 
 def reaches(evidence: Reaches, material: Material, rounds: int, level: float) -> Weighed:

@@ -93,10 +93,16 @@ def by_value(effect: Effect, metric: Metric) -> str:
     return f"{label(effect.figure, metric).capitalize()}{unit} by {words(effect.parameter)}"
 
 
-def told_apart(findings: Sequence[Finding]) -> str:
-    """Which steps are better than the one before, and which are worse, by their intervals."""
-    better = [one.what for one in findings if one.effect is not None and one.effect.low > 0]
-    worse = [one.what for one in findings if one.effect is not None and one.effect.high < 0]
-    return (
+def told_apart(effect: Effect, findings: Sequence[Finding]) -> list[str]:
+    """Which steps are better than the one before, and which are worse, by their intervals; nothing of none."""
+    known = [
+        (step(effect, *values), one.effect)
+        for values, one in zip(steps(effect.values), findings, strict=True)
+        if one.effect is not None
+    ]
+    better = [name for name, found in known if found.low > 0]
+    worse = [name for name, found in known if found.high < 0]
+    said = (
         f"Told apart: better at {', '.join(better) or 'no step'}, worse at {', '.join(worse) or 'no step'}."
     )
+    return [said] if known else []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pairsearch.search.claims.deciding import Decided
-from pairsearch.search.claims.findings import Finding, Weighed
+from pairsearch.search.claims.findings import Finding
 from pairsearch.search.claims.intervals import LEVEL
 from pairsearch.search.results.formatting import DASH, figure, headed
 
@@ -49,24 +50,41 @@ def status(decided: Decided) -> str:
     return f"{decided.decision}{' (provisional)' if decided.provisional else ''}"
 
 
-def sentences(weighed: Weighed) -> list[str]:
-    """What one piece of evidence gave."""
-    found = [f"{finding.what}: {text(finding)}." for finding in weighed.findings]
-    return [*found, *weighed.remarks]
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Evidence under one heading: a piece that is `about` something, and those after it that say nothing new."""
+
+    about: str
+    findings: list[Finding]
+    remarks: list[str]
+
+
+def groups(decided: Decided) -> list[Group]:
+    """The evidence for a claim in sentences."""
+    found: list[Group] = []
+    for weighed in decided.weighed:
+        if weighed.evidence.about is not None or not found:
+            found.append(Group(weighed.evidence.about or "", [], []))
+        group = found[-1]
+        group.findings.extend(weighed.findings)
+        # What is said of several pieces is said once, after the last.
+        group.remarks[:] = [*(one for one in group.remarks if one not in weighed.remarks), *weighed.remarks]
+    return found
 
 
 def text(finding: Finding) -> str:
-    """What a comparison gave, and what is missing."""
-    return "; ".join(part for part in (finding.sentence, *finding.missing) if part)
+    """What a comparison gave, or what is missing of it."""
+    return finding.sentence or "; ".join(finding.missing)
+
+
+def sentences(group: Group) -> list[str]:
+    """What evidence gave."""
+    return [*(f"{one.what}: {text(one)}." for one in group.findings), *group.remarks]
 
 
 def lines_of(decided: Decided) -> list[str]:
-    """The evidence for a claim in sentences."""
-    return [
-        line
-        for weighed in decided.weighed
-        for line in (*filter(None, [weighed.evidence.about]), *sentences(weighed))
-    ]
+    """The evidence for a claim, a sentence a line."""
+    return [line for group in groups(decided) for line in (group.about, *sentences(group)) if line]
 
 
 def claim_json(decided: Decided) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pairsearch.search.claims.intervals import Interval
 from pairsearch.search.results.formatting import figure, label, words
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.claims_file import Choice
-from pairsearch.studies.configuration import Configuration, shown
+from pairsearch.studies.configuration import Configuration, Params, shown
 from pairsearch.studies.problem import Metric
 
 
@@ -18,13 +20,22 @@ def choice(table: StudyTable, chosen: Choice) -> str:
     elif chosen.best is not None:
         metric = table.traits.metrics.get(chosen.best, Metric())
         how, values = [f"best {label(chosen.best, metric)}"], chosen.where
-    how += [f"{words(name)} {shown(value)}" for name, value in values.items()]
-    return f"{table.name.upper()} ({', '.join(how)})"
+    return f"{table.name.upper()} ({', '.join([*how, *_said(values)])})"
+
+
+def grid(tables: Sequence[StudyTable], where: Params) -> str:
+    """The grids of studies, or those of their configurations that have given values: `WSAL (grid, batch size 25)`."""
+    names = ", ".join(table.name.upper() for table in tables)
+    return f"{names} ({', '.join(['grid', *_said(where)])})"
+
+
+def _said(values: Params) -> list[str]:
+    return [f"{words(name)} {shown(value)}" for name, value in values.items()]
 
 
 def params(configuration: Configuration) -> str:
     """The parameters of a configuration."""
-    return ", ".join(f"{words(name)} {shown(value)}" for name, value in configuration.params.items())
+    return ", ".join(_said(configuration.params))
 
 
 def interval(metric: Metric, found: Interval, level: float) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pairsearch.search.claims.deciding import Decided
-from pairsearch.search.claims.findings import Finding, Weighed
+from pairsearch.search.claims.findings import Finding
 from pairsearch.search.claims.intervals import LEVEL, Decision
-from pairsearch.search.claims.sentences import HEADER, RULES, claimed, row, status, text
+from pairsearch.search.claims.sentences import HEADER, RULES, Group, claimed, groups, row, status, text
 from pairsearch.search.report.content import (
     Block,
     Figure,
@@ -66,22 +66,22 @@ def section(decided: Decided) -> Section:
             Paragraph(f"{status(decided).capitalize()}. Source: {decided.claim.source}."),
             table,
             *([] if drawn is None else [drawn]),
-            *(block for weighed in decided.weighed for block in _evidence(weighed)),
+            *(block for group in groups(decided) for block in _evidence(group)),
             *([Notice(f"Missing: {'; '.join(decided.missing)}.")] if decided.missing else []),
         ),
     )
 
 
-def _evidence(weighed: Weighed) -> Iterator[Block]:
-    """One piece of evidence in sentences."""
+def _evidence(group: Group) -> Iterator[Block]:
+    """Evidence in sentences."""
     yield Table(
-        weighed.evidence.about or "Evidence:",
+        group.about,
         ("comparison", "what was found"),
-        tuple((finding.what, text(finding)) for finding in weighed.findings),
+        tuple((finding.what, text(finding)) for finding in group.findings),
         labels=2,
     )
-    if weighed.remarks:
-        yield Paragraph(" ".join(weighed.remarks))
+    if group.remarks:
+        yield Paragraph(" ".join(group.remarks))
 
 
 def _forest(decided: Decided) -> Figure | None:

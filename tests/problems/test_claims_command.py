@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from project import Project
 from pyarrow import parquet
+from typer.testing import CliRunner
 
 from pairsearch.search.claims.deciding import decide
 from pairsearch.search.claims.sentences import claim_json
 from pairsearch.search.claims.training import find_sources
 from pairsearch.search.errors import InputError, StudyError
 from pairsearch.search.evaluation.evaluating import Chosen, Evaluator, evaluate_studies
+from pairsearch.search.measure.published.__main__ import app
 from pairsearch.search.measure.published.claims import write_claims
 from pairsearch.search.measure.published.reading import read
 from pairsearch.search.measure.published.writing import write
@@ -272,6 +274,20 @@ def test_published_folds_of_another_study_or_version_are_refused(made: Project) 
     complaint = made.run("claims", "claims.toml", "--results", str(folder), "--stored").complaint
     assert "study mine differs from the published one: " in complaint
     assert "epochs is 1 there and 2 here" in complaint
+
+
+def test_the_program_that_publishes_takes_a_file_of_claims_and_a_folder(made: Project) -> None:
+    folder = published(made)
+    (folder / "claims.md").unlink()
+    given = ["--claims", str(made.folder / "claims.toml")]
+    written = CliRunner().invoke(app, [*given, "--write", str(folder), "--storage", made.url])
+    assert (written.exit_code, (folder / "claims.md").exists()) == (0, True)
+    assert "claims.parquet: " in written.output
+    refused = CliRunner().invoke(
+        app, [*given, "--write", str(folder), "--study", "mine", "--storage", made.url]
+    )
+    assert refused.exit_code == 2
+    assert "--claims goes with --write FOLDER, and without --study" in refused.output
 
 
 def test_rounds_that_are_missing_or_damaged_are_refused(made: Project) -> None:

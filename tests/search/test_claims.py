@@ -262,7 +262,7 @@ def test_the_effect_of_a_parameter_is_over_configurations_that_differ_in_nothing
     # Without a partner: it would turn the effect round.
     del folds[Configuration({"x": 1, "y": "b"})]
     found = decided(effect(1, 2, 3), mine=study(folds=folds))
-    assert [one.what for one in found.findings] == ["x 1 → 2", "x 2 → 3"]
+    assert [one.what for one in found.findings] == ["MINE (grid): x 1 → 2", "MINE (grid): x 2 → 3"]
     assert [one.decision for one in found.findings] == [HOLDS, FAILS]
     assert found.decision is FAILS
     first, second = (one.effect for one in found.findings)
@@ -293,8 +293,8 @@ def test_an_effect_at_one_configuration_is_by_its_rounds() -> None:
     rounds = {one: {"error": (NOISE[:3] - shift).tolist()} for one, shift in ((X1, 0), (X2, 0.2), (X3, 0.1))}
     found = decided(effect(1, 2, 3, figure="error", at={"paper": True}), rounds=3, mine=study(rounds=rounds))
     assert [(one.what, one.decision, one.unit) for one in found.findings] == [
-        ("x 1 → 2", HOLDS, "rounds"),
-        ("x 2 → 3", FAILS, "rounds"),
+        ("MINE (paper): x 1 → 2", HOLDS, "rounds"),
+        ("MINE (paper): x 2 → 3", FAILS, "rounds"),
     ]
 
 

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from pairsearch.search.claims.deciding import Decided, decide
 from pairsearch.search.claims.material import Wanted, wanted_rounds
 from pairsearch.search.claims.rounds_table import CLAIM_ROUNDS, FILE, columns_of
-from pairsearch.search.claims.sentences import HEADER, RULES, row, sentences, status
+from pairsearch.search.claims.sentences import HEADER, RULES, groups, row, sentences, status
 from pairsearch.search.claims.training import Sources, find_sources
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import StudyError
@@ -32,9 +32,6 @@ from pairsearch.search.results.formatting import duration
 from pairsearch.studies.configuration import Configuration
 
 PAGE = "claims.md"
-MADE_BY = "pairsearch claims --published"
-DECIDED_BY = "pairsearch claims --published --stored"
-WRITTEN_BY = "python -m pairsearch.search.measure.published --write studies/results --claims paper"
 
 Compared = list[tuple[StoredStudy, Configuration, Round]]
 """Each round that is compared, in the order of the claims."""
@@ -61,7 +58,7 @@ def write_claims(database: Database, given: str, folder: Path) -> list[Path]:
     sources.check_complete(database)
     material = sources.material(database)
     compared = _compared(database, sources, wanted_rounds(claims, material))
-    about = _facts(sources, compared)
+    about = _facts(sources, compared, given)
     written = [made_folder(folder) / FILE, folder / PAGE]
     with whole_file(written[0]) as file, whole_file(written[1]) as page:
         parquet.write_table(_arrow(compared, about), file, compression="zstd", compression_level=9)
@@ -89,7 +86,7 @@ def _compared(database: Database, sources: Sources, wanted: Wanted) -> Compared:
     )
 
 
-def _facts(sources: Sources, compared: Compared) -> dict[str, str]:
+def _facts(sources: Sources, compared: Compared, given: str) -> dict[str, str]:
     """What the metadata hold; the same database gives the same text."""
     studies = {study.name: study for study, _, _ in compared}
     reported = {name for _, _, entry in compared for name in entry.figures}
@@ -112,9 +109,9 @@ def _facts(sources: Sources, compared: Compared) -> dict[str, str]:
         "provenance": json.dumps(
             {name: known[name] for name in kept} | {"seconds_of_training": sum(one.seconds for one in work)}
         ),
-        "made_by": MADE_BY,
-        "written_by": WRITTEN_BY,
-        "checked_by": DECIDED_BY,
+        "made_by": f"pairsearch claims {given} --published",
+        "written_by": f"python -m pairsearch.search.measure.published --write studies/results --claims {given}",
+        "checked_by": f"pairsearch claims {given} --published --stored",
     }
 
 
@@ -148,9 +145,9 @@ def _page(title: str, decided: Sequence[Decided], about: dict[str, str]) -> str:
         f"{title}. This page is written by a program; nothing in it is edited by hand. Data, with their SHA-256: "
         f"`{about['data']}`.",
         "```sh\n"
-        f"{MADE_BY}    # trains the rounds that are compared, and decides\n"
-        f"{WRITTEN_BY}    # writes this page and {FILE}\n"
-        f"{DECIDED_BY}    # decides again from the published tables alone\n"
+        f"{about['made_by']}    # trains the rounds that are compared, and decides\n"
+        f"{about['written_by']}    # writes this page and {FILE}\n"
+        f"{about['checked_by']}    # decides again from the published tables alone\n"
         "```",
         markdown(("claim", "statement", "source", "decision"), table),
         f"{RULES} Effects are signed so that more is better for the claim; of fractions they are in points of a per "
@@ -174,6 +171,6 @@ def _claim(decided: Decided) -> Iterator[str]:
     yield f"## {decided.number}. {decided.claim.statement}"
     yield f"**{status(decided).capitalize()}.** Source: {decided.claim.source}."
     yield markdown(HEADER, [row(finding) for finding in decided.findings])
-    for weighed in decided.weighed:
-        yield from filter(None, [weighed.evidence.about])
-        yield "\n".join(f"* {sentence}" for sentence in sentences(weighed))
+    for group in groups(decided):
+        yield from filter(None, [group.about])
+        yield "\n".join(f"* {sentence}" for sentence in sentences(group))
