@@ -17,7 +17,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses, wrong_answers
-from pairsearch.models.nets import build_seeded, uses_aux_loss
+from pairsearch.models.nets import build_seeded, schedule, uses_aux_loss
 from pairsearch.models.optim import optimiser
 from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
@@ -65,6 +65,8 @@ class Stack:
             name: value.detach().to(device) for name, value in stacked.items()
         }
         self._template = copy.deepcopy(modules[0]).to("meta")
+        self._schedule = schedule(modules[0], job.epochs)
+        self._phase = self._schedule[0][0]
         self._state = {
             name: tuple(torch.zeros_like(value) for _ in range(self._rule.state_size))
             for name, value in self._parameters.items()
@@ -100,7 +102,11 @@ class Stack:
         """One model: mean total loss, and the sums over the batch of main loss, total loss, wrong answers."""
         output = functional_call(self._template, parameters, (images,))
         main_B, total_B = pair_losses(
-            output, target, classes, weight if uses_aux_loss(self._template) else None
+            output,
+            target,
+            classes,
+            weight if uses_aux_loss(self._template) else None,
+            digits_only=self._phase.digits_only,
         )
         return total_B.mean(), (main_B.sum(), total_B.sum(), wrong_answers(output, target))
 
@@ -116,6 +122,8 @@ class Stack:
         self._step.add_(1)
         with torch.no_grad():
             for name, parameter in self._parameters.items():
+                if not self._phase.trains(name):
+                    continue
                 ones = (-1,) + (1,) * (parameter.dim() - 1)
                 self._rule.update(
                     parameter, gradients[name], self._state[name], self._step,
@@ -159,10 +167,20 @@ class Stack:
 
     def train_epoch(self, epoch: int) -> list[SetResult]:
         """Trains epoch `epoch` (from 0); the running result of each model."""
+        self._phase, before = self._schedule[epoch]
+        if epoch > 0 and before == 0:
+            self._start_phase()
         order_KN = self._orders[:, epoch]
         for index_KB in torch.split(order_KN, self._batch_size, dim=1):
             self._stepper(index_KB)(index_KB)
         return self._results(order_KN.shape[1])
+
+    def _start_phase(self) -> None:
+        """Forgets what the optimiser knows, and the graphs of another loss."""
+        self._step.zero_()
+        for tensor in (t for state in self._state.values() for t in state):
+            tensor.zero_()
+        self._graphs.clear()
 
     def evaluate(self) -> dict[str, list[SetResult]]:
         """Evaluates every set; results per model."""

@@ -6,7 +6,7 @@ a bit of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from pairsearch.models.kernels import convolution as conv
 from pairsearch.models.kernels import epoch as kernels
 from pairsearch.models.kernels import updates
 from pairsearch.models.layout import Layout, float_zeros, plannable
-from pairsearch.models.nets import DIGITS, Joint, Shared, build_seeded
+from pairsearch.models.nets import DIGITS, Joint, Phase, Shared, build_seeded, schedule
 from pairsearch.models.optim import Optimiser, plain_optimiser
 from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.subnormals import flushed
@@ -68,9 +68,16 @@ class Trainee:
     """One member while it trains: its data, parameters, optimiser state and workspace."""
 
     def __init__(
-        self, job: TrainingJob, member: Member, layout: Layout, initial: Floats, state_size: int
+        self,
+        job: TrainingJob,
+        member: Member,
+        layout: Layout,
+        phases: Sequence[tuple[Phase, int]],
+        initial: Floats,
+        state_size: int,
     ) -> None:
         self.layout = layout
+        self._phases = phases
         self._member = member
         self._batch_size = job.batch_size
         self._order = batch_order(member, job.epochs).numpy()
@@ -86,15 +93,19 @@ class Trainee:
     def train_epoch(self, epoch: int, space: Workspace) -> SetResult:
         """Trains epoch `epoch` (from 0), with subnormals flushed; the running result."""
         member, layout, train = self._member, self.layout, self._train
+        phase, before = self._phases[epoch]
+        plan, trained = layout.phase(phase)
+        if epoch > 0 and before == 0:
+            self._state[:] = 0
         results = np.zeros(3)
         count = len(train.target)
         steps = -(-count // self._batch_size)
         with flushed():
             kernels.train_epoch(
-                layout.plan, layout.layers, self.parameters, space.gradients, self._state, space.floats,
+                plan, layout.layers, trained, self.parameters, space.gradients, self._state, space.floats,
                 space.integers, space.rates, train.images, train.windows, train.target, train.classes,
-                self._order[epoch], self._batch_size, epoch * steps, float(member.learning_rate),
-                float(member.weight_decay), float(member.aux_loss_weight), results,
+                self._order[epoch], self._batch_size, before * steps, float(member.learning_rate),
+                float(member.weight_decay), 1.0 if phase.digits_only else float(member.aux_loss_weight), results,
             )  # fmt: skip
         return SetResult(results[0] / count, results[1] / count, results[2] / count)
 
@@ -167,7 +178,8 @@ def trainees_of(job: TrainingJob) -> list[Trainee]:
             "use backend 'torch'"
         )
     layout = Layout.of(first, rule, max(job.batch_size, kernels.EVALUATION_PAIRS))
+    phases = schedule(first, job.epochs)
     return [
-        Trainee(job, member, layout, layout.pack(module), rule.state_size)
+        Trainee(job, member, layout, phases, layout.pack(module), rule.state_size)
         for member, module in zip(job.members, modules, strict=True)
     ]

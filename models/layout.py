@@ -16,7 +16,7 @@ from pairsearch.models.kernels import convolution as conv
 from pairsearch.models.kernels import network, updates
 from pairsearch.models.kernels.emit import UNIT, WIDE
 from pairsearch.models.kernels.linear import BLOCK
-from pairsearch.models.nets import MLP, CLeNet, Joint, Shared
+from pairsearch.models.nets import MLP, CLeNet, Joint, Phase, Shared
 from pairsearch.models.optim import Optimiser
 
 
@@ -87,7 +87,9 @@ class Layout:
     integers: _Places = field(default_factory=_Places)
     blocks: dict[str, Block] = field(default_factory=dict)
     rows: list[list[int]] = field(default_factory=list)
+    linear: list[str] = field(default_factory=list)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    digits: int = field(init=False)
     plan: network.Plan = field(init=False)
     layers: Integers = field(init=False)
 
@@ -124,10 +126,14 @@ class Layout:
         layout.layers = np.array(layout.rows, np.int64)
         outputs = int(layout.layers[:, network.OUTPUTS].max())
         layout.gradients.take(convolved + BLOCK * outputs)
+        layout.digits = digits
+        taught = digits if shared and module.uses_aux_loss else -1
         layout.plan = network.Plan(
             channels=channels,
             images_per_pair=per_pair,
-            digits=digits if shared and module.uses_aux_loss else -1,
+            digits=taught,
+            joined=taught,
+            convolutions_frozen=0,
             rule=updates.COMPILED_RULES[type(rule)],
             **convolutions,
             convolutions=convolved,
@@ -195,6 +201,7 @@ class Layout:
     ) -> None:
         outputs = padded(linear.out_features)
         row = [0] * network.LAYER_FIELDS
+        self.linear.append(name)
         row[network.ROWS_PER_PAIR] = per_pair
         row[network.INPUTS], row[network.OUTPUTS] = inputs, outputs
         row[network.WEIGHTS] = weights
@@ -204,6 +211,26 @@ class Layout:
         row[network.OUTPUT_GRADIENT] = self.floats.take(self.pairs * per_pair * outputs)
         row[network.INPUT_IS_RELU], row[network.OUTPUT_IS_RELU] = relu_before, relu
         self.rows.append(row)
+
+    def phase(self, phase: Phase) -> tuple[network.Plan, Integers]:
+        """The plan of a phase of the training, and the linear layers that it trains.
+
+        Raises:
+            ValueError: it does not train all layers from some layer, or from the convolutions, to that of the loss.
+        """
+        layers = ("clenet.conv1", "clenet.conv2", *self.linear)
+        end = 2 + (self.digits + 1 if phase.digits_only else len(self.linear))
+        trained = [n for n, name in enumerate(layers) if phase.trains(name)]
+        if trained not in [list(range(first, end)) for first in (0, *range(2, end))]:
+            raise ValueError(f"no compiled kernels for {phase}: use backend 'torch'")
+        first = max(trained[0] - 2, 0)
+        rows = self.layers[first : end - 2].copy()
+        plan = self.plan._replace(joined=self.plan.joined - first, convolutions_frozen=int(trained[0] > 0))
+        if phase.digits_only:
+            # The loss gives the gradient of the digits, and no other is added to it.
+            rows[-1, network.OUTPUT_GRADIENT] = plan.digits_gradient
+            plan = plan._replace(digits=self.digits, joined=-1)
+        return plan, rows
 
     def pack(self, module: nn.Module) -> Floats:
         """The module's parameters as one flat float32 array."""

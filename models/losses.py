@@ -9,7 +9,12 @@ from pairsearch.models.nets import DIGITS, Logits, split_logits
 
 
 def pair_losses(
-    output: Logits, target_B: Tensor, classes_BI: Tensor, aux_loss_weight: Tensor | float | None
+    output: Logits,
+    target_B: Tensor,
+    classes_BI: Tensor,
+    aux_loss_weight: Tensor | float | None,
+    *,
+    digits_only: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Main loss and total loss of every pair, both (B,).
 
@@ -21,15 +26,17 @@ def pair_losses(
         target_B: (B,) int64, 0 or 1.
         classes_BI: (B, 2) int64, digits 0 to 9.
         aux_loss_weight: w, or None to leave the auxiliary losses out (the total is then the main loss).
+        digits_only: whether total is aux(image 1) + aux(image 2) instead, of a module that gives digit logits.
     """
     main_logits_BO, digits_BID = split_logits(output)
     main_B = functional.cross_entropy(main_logits_BO, target_B, reduction="none")
-    if aux_loss_weight is None or digits_BID is None:
+    if digits_BID is None or (aux_loss_weight is None and not digits_only):
         return main_B, main_B
     aux_B2 = functional.cross_entropy(
         digits_BID.reshape(-1, DIGITS), classes_BI.reshape(-1), reduction="none"
     ).reshape(-1, 2)
-    return main_B, main_B + aux_loss_weight * aux_B2.sum(1)
+    aux_B = aux_B2.sum(1)
+    return main_B, aux_B if digits_only or aux_loss_weight is None else main_B + aux_loss_weight * aux_B
 
 
 def wrong_answers(output: Logits, target_B: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """CLeNet, MLP and the architectures of the paper, as plain modules under their registered names.
 
 A further architecture is one new class here and one entry in `ARCHITECTURES`; every trainer, and the search's
-validation, reads the rest from the class. What is not registered is built by its own class or function: any module
-that takes images (B, 2, 14, 14) float32 and returns what `Architecture` says.
+validation, reads the rest from the class, also which part is trained on which loss in which epochs. What is not
+registered is built by its own class or function: any module that takes images (B, 2, 14, 14) float32 and returns what
+`Architecture` says.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -107,10 +109,29 @@ class MLP(nn.Module):
         return logits
 
 
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Epochs in a row that train one part of a module on one loss. An optimiser of its own starts with each phase.
+
+    Args:
+        epochs: how many, >= 1.
+        digits_only: whether the loss is aux(image 1) + aux(image 2) (`models.losses`), without the main loss.
+        frozen: how the names of those parameters begin that stay as they are: no step and no weight decay moves them.
+    """
+
+    epochs: int
+    digits_only: bool = False
+    frozen: tuple[str, ...] = ()
+
+    def trains(self, name: str) -> bool:
+        """Whether the parameter of that name is trained."""
+        return not name.startswith(self.frozen)
+
+
 class Architecture(nn.Module):
     """What a registered architecture states about itself, beside its layers.
 
-    Its constructor takes `hidden_units` where `uses_hidden_units` is true, and nothing otherwise. `forward`
+    Its constructor takes `hidden_units` where `uses_hidden_units` is true, and the names of `choices`. `forward`
     takes images (B, 2, 14, 14) float32 and returns main logits (B, 2), or a pair of those and digit logits
     (B, 2, 10).
     """
@@ -118,6 +139,12 @@ class Architecture(nn.Module):
     uses_hidden_units: ClassVar[bool] = True
     uses_aux_loss: ClassVar[bool] = False
     default_hidden_units: ClassVar[int | None] = None
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Arguments that are one of some texts, by name; the first text is the default."""
+
+    def phases(self, epochs: int) -> tuple[Phase, ...]:
+        """How the epochs of its training are spent: all alike, unless an architecture says otherwise."""
+        return (Phase(epochs),)
 
 
 class Joint(Architecture):
@@ -184,8 +211,39 @@ class WSAL(WS):
     default_hidden_units = 100
 
 
+class Pretrained(WS):
+    """Weight sharing after pre-training on the digits: what the paper believes to do as well as WSAL (section 4).
+
+    In the first half of the epochs (rounded down) CLeNet learns the digits of the training images, and the MLP stays as
+    it was initialised; in the second half a part of CLeNet is frozen, and the rest learns the main loss. The paper says
+    nothing of epochs: so every image is seen as often as by WSAL, in as many steps.
+
+    Args:
+        frozen: `convolutions`, and its linear layers go on training with the MLP, or `all` of CLeNet.
+    """
+
+    default_hidden_units = 100
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"frozen": ("convolutions", "all")}
+
+    def __init__(self, hidden_units: int, frozen: str) -> None:
+        super().__init__(hidden_units)
+        self.frozen = frozen
+
+    def phases(self, epochs: int) -> tuple[Phase, ...]:
+        """The digits, then the comparison; a single epoch is all comparison."""
+        kept = "clenet." if self.frozen == "all" else "clenet.conv"
+        digits, comparison = Phase(epochs // 2, True, ("head.",)), Phase(epochs - epochs // 2, frozen=(kept,))
+        return (digits, comparison) if digits.epochs else (comparison,)
+
+
 # Keys are lower case; look-ups go through `architecture_class`, which accepts any case.
-ARCHITECTURES: Mapping[str, type[Architecture]] = {"b1": B1, "b2": B2, "ws": WS, "wsal": WSAL}
+ARCHITECTURES: Mapping[str, type[Architecture]] = {
+    "b1": B1,
+    "b2": B2,
+    "ws": WS,
+    "wsal": WSAL,
+    "pretrained": Pretrained,
+}
 
 
 def architecture_class(architecture: str) -> type[Architecture]:
@@ -206,17 +264,22 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
     Args:
         architecture: a key of `ARCHITECTURES`, in any case, or what makes a module of the arguments.
         arguments: for a registered architecture `hidden_units`, the width of the MLP's hidden layer, >= 1, or nothing
-            for its default (50 for B2 and WS, 100 for WSAL); it takes none where it has no MLP.
+            for its default (50 for B2 and WS, 100 for the others); it takes none where it has no MLP. Further ones are
+            its `choices`, with defaults too.
 
     Raises:
-        ValueError: unknown architecture, hidden units below 1, or arguments that the architecture does not take.
+        ValueError: unknown architecture, hidden units below 1, an unknown choice, or arguments that the architecture
+            does not take.
         Exception: what a maker raises.
     """
     if not isinstance(architecture, str):
         return _initialised(architecture(**arguments))
     chosen = architecture_class(architecture)
-    if others := arguments.keys() - {"hidden_units"}:
+    if others := arguments.keys() - {"hidden_units", *chosen.choices}:
         raise ValueError(f"architecture {architecture!r} takes no {', '.join(sorted(others))}")
+    choices = {name: arguments.get(name, texts[0]) for name, texts in chosen.choices.items()}
+    for name, value in choices.items():
+        check_choice(name, value, chosen.choices[name])
     given = arguments.get("hidden_units")
     if not chosen.uses_hidden_units:
         if given is not None:
@@ -227,7 +290,17 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
     hidden_units = chosen.default_hidden_units if given is None else given
     if type(hidden_units) is not int or hidden_units < 1:
         raise ValueError(f"hidden_units: expected an integer >= 1, got {hidden_units}")
-    return chosen(hidden_units)
+    return chosen(hidden_units, **choices)
+
+
+def check_choice(name: str, value: object, texts: Sequence[str]) -> None:
+    """Refuse a value that is none of the texts that an argument may have.
+
+    Raises:
+        ValueError: names what is given and what is expected.
+    """
+    if value not in texts:
+        raise ValueError(f"{name}: expected {' or '.join(map(repr, texts))}, got {value!r}")
 
 
 def _initialised(module: nn.Module) -> nn.Module:
@@ -279,6 +352,17 @@ def build_seeded(architecture: str | Maker, arguments: Arguments, seed: int) -> 
 def uses_aux_loss(architecture: object) -> bool:
     """Whether an architecture, or a module of one, is trained on its digit logits too: its `uses_aux_loss`."""
     return bool(getattr(architecture, "uses_aux_loss", False))
+
+
+def schedule(module: nn.Module, epochs: int) -> list[tuple[Phase, int]]:
+    """For each epoch of a training its phase, and how many epochs of the phase went before; others have one phase."""
+    phases = module.phases(epochs) if isinstance(module, Architecture) else (Phase(epochs),)
+    return [(phase, before) for phase in phases for before in range(phase.epochs)]
+
+
+def trained(module: nn.Module, phase: Phase) -> list[nn.Parameter]:
+    """The parameters that a phase trains."""
+    return [value for name, value in module.named_parameters() if phase.trains(name)]
 
 
 def split_logits(output: Logits) -> tuple[Tensor, Tensor | None]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses, wrong_answers
-from pairsearch.models.nets import Draws, build, uses_aux_loss
+from pairsearch.models.nets import Draws, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
 from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
@@ -30,13 +30,14 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> Trainin
     for drawn in draws:
         with drawn.resumed():
             nets.append(build(job.architecture, **job.arguments))
-    optimisers = [
-        rule.plain(net.parameters(), member.learning_rate, member.weight_decay)
-        for net, member in zip(nets, job.members, strict=True)
-    ]
     orders = [batch_order(member, job.epochs) for member in job.members]
     recorder = Recorder(job, on_epoch)
-    for epoch in range(job.epochs):
+    for epoch, (phase, before) in enumerate(schedule(nets[0], job.epochs)):
+        if before == 0:
+            optimisers = [
+                rule.plain(trained(net, phase), member.learning_rate, member.weight_decay)
+                for net, member in zip(nets, job.members, strict=True)
+            ]
         with fixed():
             for k, member in enumerate(job.members):
                 if not recorder.alive(k):
@@ -44,8 +45,9 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> Trainin
                 weight = member.aux_loss_weight if uses_aux_loss(nets[k]) else None
                 with draws[k].resumed():
                     main, total = _train_epoch(
-                        nets[k], optimisers[k], member, orders[k][epoch], job.batch_size, weight
-                    )
+                        nets[k], optimisers[k], member, orders[k][epoch], job.batch_size, weight,
+                        digits_only=phase.digits_only,
+                    )  # fmt: skip
                     recorder.record_training(k, main, total)
                     for name, pairs in member.evaluation.items():
                         recorder.record_evaluation(k, name, evaluate(nets[k], pairs, weight))
@@ -61,6 +63,8 @@ def _train_epoch(
     order_N: Tensor,
     batch_size: int,
     aux_loss_weight: float | None,
+    *,
+    digits_only: bool,
 ) -> tuple[float, float]:
     """One pass over the training pairs; the running means of the main and the total loss."""
     net.train()
@@ -68,9 +72,13 @@ def _train_epoch(
     for index_B in torch.split(order_N, batch_size):
         output = net(member.train.images[index_B])
         main_B, total_B = pair_losses(
-            output, member.train.target[index_B], member.train.classes[index_B], aux_loss_weight
+            output,
+            member.train.target[index_B],
+            member.train.classes[index_B],
+            aux_loss_weight,
+            digits_only=digits_only,
         )
-        plain.zero_grad()
+        net.zero_grad()
         total_B.mean().backward()  # type: ignore[no-untyped-call]
         plain.step()
         main_sum += float(main_B.detach().sum())

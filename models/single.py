@@ -18,7 +18,7 @@ from torch.backends import mkldnn
 
 from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses
-from pairsearch.models.nets import Draws, build, uses_aux_loss
+from pairsearch.models.nets import Draws, Phase, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
 from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.reference import evaluate
@@ -60,18 +60,25 @@ class SingleModel:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._net = net.to(memory_format=self._format)
         self._parameters = list(self._net.parameters())
-        self._plain = plain_optimiser(job.optimiser).plain(
-            self._parameters, member.learning_rate, member.weight_decay
-        )
+        self._member, self._rule = member, plain_optimiser(job.optimiser)
+        self._schedule = schedule(net, job.epochs)
+        self._plain = self._optimiser(self._schedule[0][0])
         self._weight = member.aux_loss_weight if uses_aux_loss(net) else None
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """Trains epoch `epoch` (from 0); the running means of the main and the total loss."""
+        phase, before = self._schedule[epoch]
+        if epoch > 0 and before == 0:
+            self._plain = self._optimiser(phase)
         self._net.train()
         with self._draws.resumed():
-            return self._epoch(epoch)
+            return self._epoch(epoch, digits_only=phase.digits_only)
 
-    def _epoch(self, epoch: int) -> tuple[float, float]:
+    def _optimiser(self, phase: Phase) -> torch.optim.Optimizer:
+        parameters = trained(self._net, phase)
+        return self._rule.plain(parameters, self._member.learning_rate, self._member.weight_decay)
+
+    def _epoch(self, epoch: int, *, digits_only: bool) -> tuple[float, float]:
         order, train = self._orders[epoch], self._train
         images = train.images[order].contiguous(memory_format=self._format)
         inputs = (images, train.target[order], train.classes[order])
@@ -81,7 +88,9 @@ class SingleModel:
             for images_B, target_B, classes_B in batches:
                 for parameter in self._parameters:
                     parameter.grad = None
-                main_B, total_B = pair_losses(self._net(images_B), target_B, classes_B, self._weight)
+                main_B, total_B = pair_losses(
+                    self._net(images_B), target_B, classes_B, self._weight, digits_only=digits_only
+                )
                 # The gradient of the mean, without the operations of one.
                 total_B.backward(torch.full_like(total_B, 1 / len(total_B)))  # type: ignore[no-untyped-call]
                 self._plain.step()

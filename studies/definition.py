@@ -318,16 +318,24 @@ def read(path: Path) -> Definition:
     Raises:
         DefinitionError: the file cannot be read, is not UTF-8 TOML, or does not hold a valid definition.
     """
+    return parse(read_toml(path), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What is in a TOML file.
+
+    Raises:
+        DefinitionError: it cannot be read, or is not UTF-8 TOML.
+    """
     try:
         # Editors of Windows begin a file with a byte order mark.
-        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise DefinitionError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
         raise DefinitionError(f"{path}: expected UTF-8 text, got other bytes") from None
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise DefinitionError(f"{path}: not valid TOML: {error}") from None
-    return parse(raw, str(path))
 
 
 def shipped() -> dict[str, Path]:

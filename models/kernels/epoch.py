@@ -68,14 +68,14 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
     # Numba's cache key holds the values of a function's free variables: hence the unused `version`.
     @compiled_and_cached
     def train_epoch(
-        plan: Plan, layers: Integers, parameters: Floats, gradients: Floats, state: Floats, floats: Floats,
-        integers: Positions, rates: Floats, images: Floats, windows: Integers, target: Integers,
+        plan: Plan, layers: Integers, trained: Integers, parameters: Floats, gradients: Floats, state: Floats,
+        floats: Floats, integers: Positions, rates: Floats, images: Floats, windows: Integers, target: Integers,
         classes: Integers, order: Integers, batch_size: int, steps: int, learning_rate: float, weight_decay: float,
         weight: float, results: Sums,
     ) -> None:  # fmt: skip
         """One pass in this order, a step a batch; results: sums of main and total loss, wrong answers.
 
-        `steps` were made before this epoch.
+        `trained` are the layers that are; `steps` were made by this optimiser before.
         """
         version = fingerprint  # noqa: F841
         results[:] = 0
@@ -86,7 +86,7 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
             _losses(plan, layers, floats, target, classes, order, first, pairs, weight, results)
             steps += 1
             set_rates(plan.rule, rates, steps, learning_rate, weight_decay)
-            step(plan, layers, parameters, gradients, state, floats, integers, rates, images, windows, order,
+            step(plan, trained, parameters, gradients, state, floats, integers, rates, images, windows, order,
                  first, pairs)  # fmt: skip
             prepare(plan, parameters, floats)
 

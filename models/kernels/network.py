@@ -40,6 +40,8 @@ class Plan(NamedTuple):
         channels: channels of one CLeNet input, 1 or 2.
         images_per_pair: CLeNet inputs per pair, 2 or 1.
         digits: row of the table of layers that gives digit logits under the auxiliary loss, or -1.
+        joined: row of the table of trained layers to whose gradient that of the digit logits is added, or -1.
+        convolutions_frozen: whether the backward pass ends at the linear layers.
         rule: the optimiser, a value of `models.kernels.updates.COMPILED_RULES`.
         weights1, bias1, weights2, bias2: offsets in the flat parameters, and in the gradients.
         convolutions: how many parameters the convolutions have, which come first; behind their gradients lie those of
@@ -52,6 +54,8 @@ class Plan(NamedTuple):
     channels: int
     images_per_pair: int
     digits: int
+    joined: int
+    convolutions_frozen: int
     rule: int
     weights1: int
     bias1: int
@@ -151,21 +155,23 @@ def _step_linear(
 
 @compiled
 def step(
-    plan: Plan, layers: Integers, parameters: Floats, gradients: Floats, state: Floats, floats: Floats,
+    plan: Plan, trained: Integers, parameters: Floats, gradients: Floats, state: Floats, floats: Floats,
     integers: Positions, rates: Floats, images: Floats, windows: Integers, chosen: Integers, first: int, pairs: int,
 ) -> None:  # fmt: skip
-    """Backward pass of the batch last run forward, and the update of all parameters.
+    """Backward pass of the batch last run forward, and the update of all parameters that are trained.
 
-    The last layer's output gradient, and that of the digit logits where there is one, lie in the workspace; the rates
-    of this step in `rates`.
+    The output gradient of the last trained layer, and that of the digit logits where there is one, lie in the
+    workspace; the rates of this step in `rates`.
     """
-    for n in range(len(layers) - 1, -1, -1):
-        layer = layers[n]
+    for n in range(len(trained) - 1, -1, -1):
+        layer = trained[n]
         rows = pairs * layer[ROWS_PER_PAIR]
-        if n == plan.digits:
+        if n == plan.joined:
             for place in range(rows * layer[OUTPUTS]):
                 floats[layer[OUTPUT_GRADIENT] + place] += floats[plan.digits_gradient + place]
         _step_linear(plan, layer, rows, parameters, gradients, state, floats, rates)
+    if plan.convolutions_frozen:
+        return
     rows = pairs * plan.images_per_pair
     size = plan.channels * IMAGE * IMAGE
     for n in range(plan.convolutions):

@@ -11,6 +11,7 @@ from pairsearch.search import redaction, threads
 from pairsearch.search.cli import streams
 from pairsearch.search.cli.commands import (
     checking,
+    claiming,
     deploying,
     evaluating,
     exporting,
@@ -46,6 +47,7 @@ COMMANDS = (
     (searching.retry, "pairsearch retry wsal"),
     (looking.best, "pairsearch best wsal --top 5"),
     (evaluating.evaluate, "pairsearch evaluate b1 b2 ws wsal --paper"),
+    (claiming.claims, "pairsearch claims paper --published"),
     (predicting.predict, "pairsearch predict MODEL.safetensors first.png second.png"),
     (searching.reproduce, "pairsearch reproduce --quick"),
     (reporting.report, "pairsearch report b1 b2 ws wsal"),

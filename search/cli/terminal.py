@@ -167,6 +167,20 @@ Models = Annotated[
     ),
 ]
 NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]
+Published = Annotated[
+    bool,
+    typer.Option(
+        "--published",
+        help="For claims, take folds and rounds from the shipped results where they have the study: no grid is "
+        "searched.",
+    ),
+]
+Results = Annotated[
+    Path | None,
+    typer.Option(
+        "--results", metavar="FOLDER", help="As --published, from the published results in this folder."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only, no progress.")]
 
@@ -187,6 +201,15 @@ def machine_settings(given: list[str] | None, data: str | None, data_dir: Path |
         if found.setdefault(name, value) != value:
             raise typer.BadParameter(f"--set {name}: {found[name]} and {value} given; expected one")
     return found
+
+
+def published_folder(published: bool, results: Path | None) -> Path | None:
+    """The folder that `--published` and `--results` mean, None for none."""
+    if results is None and published:
+        from pairsearch.search.results.published import DEFAULT  # noqa: PLC0415 - which imports Arrow
+
+        return DEFAULT
+    return results
 
 
 def console(*, error: bool = False, quiet: bool = False) -> Console:

@@ -19,6 +19,7 @@ def compose(
     label: str,
     moment: datetime,
     tell: Callable[[str], None] = lambda _: None,
+    claims: Part | None = None,
 ) -> Report:
     """The report of studies.
 
@@ -27,6 +28,7 @@ def compose(
         label: of the database, its password masked.
         moment: of the reading, with a zone.
         tell: is told what is being done.
+        claims: about them, decided (`search.report.claims`).
     """
     names = ", ".join(reading.study.name for reading in readings)
     return Report(
@@ -38,6 +40,7 @@ def compose(
         ),
         parts=_named_apart(
             Part("Results", "All studies side by side.", (evaluation.section(readings),)),
+            *([] if claims is None else [claims]),
             *(_study(reading, tell) for reading in readings),
         ),
     )
@@ -69,11 +72,14 @@ def _named_apart(*parts: Part) -> tuple[Part, ...]:
 
 
 def compose_stored(
-    database: Database, studies: Sequence[StoredStudy], tell: Callable[[str], None] = lambda _: None
+    database: Database,
+    studies: Sequence[StoredStudy],
+    tell: Callable[[str], None] = lambda _: None,
+    claims: Part | None = None,
 ) -> Report:
     """The report of studies as the database holds them now, all at one moment; it is only read."""
     moment = datetime.now(UTC)
-    return compose(read_all(database, studies, tell), database.label, moment, tell)
+    return compose(read_all(database, studies, tell), database.label, moment, tell, claims)
 
 
 def _study(reading: Reading, tell: Callable[[str], None]) -> Part:

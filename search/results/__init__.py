@@ -1,1 +1,1 @@
-"""What is read back from the database: progress, rankings, evaluations, exports."""
+"""What is read back, from the database or from published tables: progress, rankings, evaluations, exports."""

@@ -206,7 +206,7 @@ def say(text: str) -> None:
 
 def studies_to_measure() -> list[Definition]:
     """The paper's."""
-    return [one for one in map(read, shipped().values()) if one.problem == "pairs"]
+    return [one for one in map(read, shipped().values()) if one.paper is not None]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -102,6 +102,7 @@ class Architecture:
         else:
             made = nets.architecture_class(name)
         self.takes = Names.of(made)
+        self.choices = {} if own(name) else nets.architecture_class(name).choices
         if taken := {"batch_size", "learning_rate", "weight_decay"}.intersection(self.takes.needed):
             raise ValueError(
                 f"settings.architecture: {name} needs {', '.join(sorted(taken))}, which is the training's: rename it"

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from pairsearch.data.pairs import Scale
 from pairsearch.data.pictures import Picture, read_picture
-from pairsearch.models.nets import ARCHITECTURES, build, split_logits, uses_aux_loss
+from pairsearch.models.nets import (
+    ARCHITECTURES,
+    Pretrained,
+    architecture_class,
+    build,
+    split_logits,
+    uses_aux_loss,
+)
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.model_card import ModelCard, card_of, opened, tensors_of
 
@@ -45,8 +52,9 @@ class Answer:
         at_most: whether it takes the first digit for smaller than or equal to the second, target 1; else it is larger.
         probability: of that answer by the softmax of the logits, in [0.5, 1]; networks tend to be too sure.
         logits: of target 0 and target 1.
-        digits: what it read in the two pictures; None where the model was never taught digits: baselines give none,
-            and the ten outputs of weight sharing without an auxiliary loss have no such meaning.
+        digits: what it read in the two pictures; None where the model was never taught digits, or has since learnt
+            something else: baselines give none, and the ten outputs of weight sharing without an auxiliary loss have
+            no such meaning, unless all of a pre-trained CLeNet was frozen.
     """
 
     at_most: bool
@@ -117,9 +125,12 @@ def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
                 f"{path}: hidden_units: expected an integer of 1 to {LARGEST_WIDTH}, got {units!a}"
             )
         try:
+            known = {"hidden_units", *architecture_class(architecture).choices}
             # Shapes without memory: a card may claim any width.
             with torch.device("meta"):
-                module = build(architecture, **({} if units is None else {"hidden_units": units}))
+                module = build(
+                    architecture, **{name: card.params[name] for name in known & card.params.keys()}
+                )
         except ValueError as error:
             raise ProblemError(f"{path}: {error}") from None
         shapes = {name: list(value.shape) for name, value in module.state_dict().items()}
@@ -171,6 +182,8 @@ def ask(path: Path, card: ModelCard, module: nn.Module, first: Picture, second: 
         raise ProblemError(f"{path}: its weights give no finite answer")
     target = int(main[0].argmax())
     taught = uses_aux_loss(module) and bool(card.params.get("aux_loss_weight"))
+    # A single epoch has no pre-training.
+    taught |= isinstance(module, Pretrained) and module.frozen == "all" and card.epochs > 1
     seen = None
     if digits is not None and taught:
         best = digits[0].double().softmax(-1).max(-1)

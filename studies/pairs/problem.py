@@ -181,6 +181,7 @@ class Pairs(Problem):
 
     def check(self, params: Params) -> None:
         """Refuse parameters that nobody takes, values that cannot be trained with, and modules that do not answer."""
+        from pairsearch.models.nets import check_choice  # noqa: PLC0415
         from pairsearch.studies.pairs.parts import own  # noqa: PLC0415
 
         of_architecture, of_optimiser = self._divided(params)
@@ -190,6 +191,9 @@ class Pairs(Problem):
         shipped = () if own(self.settings.architecture) else tuple(of_architecture)
         for name in (*self._needed, *shipped):
             value = params[name]
+            if name in self._architecture.choices:
+                check_choice(f"grid.{name}", value, self._architecture.choices[name])
+                continue
             whole = name in ("batch_size", "hidden_units")
             if whole and not (type(value) is int and 1 <= value <= LARGEST):
                 raise ValueError(f"grid.{name}: expected an integer >= 1, got {value!r}")

@@ -22,7 +22,10 @@ from pairsearch.models.training import TRAINING_VERSION, Member, TrainingHistory
 
 FILE = Path(__file__).with_name("golden.json")
 EPOCHS = 3
-CASES = list(product(("b1", "b2", "ws", "wsal"), ("adam", "sgd"), (1, 7, 25), (0.0, 0.1)))
+CASES = [
+    *product(("b1", "b2", "ws", "wsal"), ("adam", "sgd"), (1, 7, 25), (0.0, 0.1)),
+    *product(("pretrained convolutions", "pretrained all"), ("adam", "sgd"), (1, 7), (0.1,)),
+]
 
 
 def name(architecture: str, optimiser: str, batch_size: int, weight_decay: float) -> str:
@@ -34,7 +37,15 @@ def job(architecture: str, optimiser: str, batch_size: int, weight_decay: float)
     """A case: two members of 60 pairs, most of whose pixels are black."""
     rate = 1e-3 if optimiser == "adam" else 1e-6
     members = tuple(_member(number, rate, weight_decay) for number in range(2))
-    return make_job(architecture, batch_size=batch_size, epochs=EPOCHS, optimiser=optimiser, members=members)
+    architecture, _, frozen = architecture.partition(" ")
+    return make_job(
+        architecture,
+        batch_size=batch_size,
+        epochs=EPOCHS,
+        frozen=frozen or None,
+        optimiser=optimiser,
+        members=members,
+    )
 
 
 def _member(number: int, learning_rate: float, weight_decay: float) -> Member:

@@ -46,13 +46,15 @@ def make_job(
     batch_size: int = 10,
     epochs: int = 3,
     hidden_units: int | None = None,
+    frozen: str | None = None,
     optimiser: str = "adam",
     members: tuple[Member, ...] | None = None,
 ) -> TrainingJob:
     """Two members with different rates, unless others are given."""
     if members is None:
         members = (make_member(0), make_member(1, learning_rate=3e-4, weight_decay=0.0, aux_loss_weight=0.5))
-    arguments = {} if hidden_units is None else {"hidden_units": hidden_units}
+    given = {"hidden_units": hidden_units, "frozen": frozen}
+    arguments = {name: value for name, value in given.items() if value is not None}
     return TrainingJob(architecture, members, batch_size, epochs, arguments, optimiser)
 
 

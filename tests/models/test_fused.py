@@ -16,14 +16,14 @@ from torch import nn
 
 from pairsearch.models import fused, reference
 from pairsearch.models.kernels import epoch
-from pairsearch.models.layout import plannable
-from pairsearch.models.nets import WS
-from pairsearch.models.optim import optimiser
+from pairsearch.models.layout import Layout, plannable
+from pairsearch.models.nets import WS, Phase
+from pairsearch.models.optim import Adam, optimiser
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "WSAL"])
+@pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "WSAL", "pretrained"])
 @pytest.mark.parametrize("optimiser", ["adam", "SGD"])
 def test_every_registered_combination_is_compiled_on_the_cpu(architecture: str, optimiser: str) -> None:
     assert fused.choose_backend(make_job(architecture, optimiser=optimiser)) == "compiled"
@@ -48,7 +48,7 @@ def test_every_backend_trains(backend: str) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "wsal"])
+@pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "wsal", "pretrained"])
 @pytest.mark.parametrize("batch_size", [1, 7, 25])
 def test_cuda_agrees_with_the_reference(architecture: str, batch_size: int) -> None:
     # cuDNN may multiply in TF32, whose 10-bit mantissa is the looser tolerance's reason.
@@ -94,7 +94,8 @@ def test_a_read_only_installation_keeps_its_kernels_where_it_can(
 ) -> None:
     installed, cache = tmp_path / "installed", tmp_path / "home" / "cache"
     package = installed / "pairsearch"
-    shutil.copytree(ROOT / "models", package / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("models", "jit"):
+        shutil.copytree(ROOT / room, package / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "__init__.py", package)
     (package / "models" / "kernels" / "adding.py").write_text(KERNEL)
     # A file in a directory's place stops even an administrator from writing there.
@@ -126,6 +127,23 @@ def test_the_cache_key_holds_every_kernels_source() -> None:
     assert epoch.sources_fingerprint() in [
         cell.cell_contents for cell in epoch.train_epoch.py_func.__closure__
     ]
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [
+        Phase(1, frozen=("clenet.fc2",)),
+        Phase(1, frozen=("clenet.conv2",)),
+        Phase(1, frozen=("head.fc2",)),
+        Phase(1, digits_only=True),
+    ],
+)
+def test_a_phase_that_the_kernels_cannot_train_is_refused(phase: Phase) -> None:
+    layout = Layout.of(WS(50), Adam(), 1)
+    with pytest.raises(
+        ValueError, match=r"^no compiled kernels for Phase\(epochs=1, .*: use backend 'torch'$"
+    ):
+        layout.phase(phase)
 
 
 def test_a_known_flow_with_other_parts_is_left_to_pytorch() -> None:

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from pairsearch.models import nets
-from pairsearch.models.nets import ARCHITECTURES, architecture_class, build, build_seeded, split_logits
+from pairsearch.models.nets import (
+    ARCHITECTURES,
+    Phase,
+    architecture_class,
+    build,
+    build_seeded,
+    schedule,
+    split_logits,
+    trained,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +31,7 @@ def test_forward_gives_main_logits_and_digit_logits_of_sharing_models(architectu
     output = build(architecture.upper())(torch.rand(batch, 2, 14, 14))
     main, digits = split_logits(output)
     assert main.shape == (batch, 2)
-    if architecture in ("ws", "wsal"):
+    if architecture in ("ws", "wsal", "pretrained"):
         assert digits is not None
         assert digits.shape == (batch, 2, 10)
     else:
@@ -47,6 +56,7 @@ def test_architectures_say_what_they_use() -> None:
     uses = {name: (a.uses_hidden_units, a.uses_aux_loss) for name, a in ARCHITECTURES.items()}
     assert uses == {
         "b1": (False, False), "b2": (True, False), "ws": (True, False), "wsal": (True, True),
+        "pretrained": (True, False),
     }  # fmt: skip
 
 
@@ -59,7 +69,9 @@ def test_seeded_weights_depend_on_the_seed_alone() -> None:
 
 
 def test_unknown_architecture_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"^unknown architecture 'lenet': expected one of b1, b2, ws, wsal$"):
+    with pytest.raises(
+        ValueError, match=r"^unknown architecture 'lenet': expected one of b1, b2, ws, wsal, pretrained$"
+    ):
         architecture_class("lenet")
 
 
@@ -67,6 +79,43 @@ def test_unknown_architecture_lists_the_known_ones() -> None:
 def test_hidden_units_below_one_are_refused(hidden_units: int) -> None:
     with pytest.raises(ValueError, match=rf"^hidden_units: expected an integer >= 1, got {hidden_units}$"):
         build("ws", hidden_units=hidden_units)
+
+
+def test_pre_training_starts_from_the_same_weights_as_the_auxiliary_loss() -> None:
+    one, other = (build_seeded(name, {}, 3).state_dict() for name in ("pretrained", "wsal"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [(1, [False]), (2, [True, False]), (5, [True, True, False, False, False])]
+)
+def test_pre_training_takes_half_of_the_epochs(epochs: int, expected: list[bool]) -> None:
+    phases = schedule(build("pretrained"), epochs)
+    assert [phase.digits_only for phase, _ in phases] == expected
+    assert [before for _, before in phases] == [*range(sum(expected)), *range(epochs - sum(expected))]
+
+
+def test_the_other_architectures_train_all_their_parameters_in_every_epoch() -> None:
+    for name in ("b1", "b2", "ws", "wsal"):
+        module = build(name)
+        assert schedule(module, 2) == [(Phase(2), 0), (Phase(2), 1)]
+        assert trained(module, Phase(2)) == list(module.parameters())
+
+
+@pytest.mark.parametrize(("frozen", "count"), [("convolutions", 51_604 - 3_608), ("all", 2_302)])
+def test_what_is_frozen_is_not_trained_on_the_comparison(frozen: str, count: int) -> None:
+    module = build("pretrained", frozen=frozen)
+    (digits, _), (comparison, _) = schedule(module, 2)
+    assert sum(value.numel() for value in trained(module, comparison)) == count
+    assert trained(module, digits) == list(module.clenet.parameters())
+
+
+def test_an_unknown_part_to_freeze_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^frozen: expected 'convolutions' or 'all', got 'some'$"):
+        build("pretrained", frozen="some")
+    with pytest.raises(ValueError, match=r"^architecture 'ws' takes no frozen$"):
+        build("ws", frozen="all")
 
 
 def test_hidden_units_for_an_architecture_without_any_are_refused() -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from jobs import SyntheticPairs, alone, make_job, make_member
+from torch import Tensor
 
 from pairsearch.models import batched, compiled, reference
-from pairsearch.models.nets import build
-from pairsearch.models.training import EpochReport, Trainer, TrainingHistory
+from pairsearch.models.nets import build, build_seeded, split_logits
+from pairsearch.models.training import EpochReport, Trainer, TrainingHistory, TrainingJob
 
 # Two trainers add the same numbers in different orders, which moves a float32 sum by about 1e-7 of its size.
 # Adam divides a gradient by its own size, so that a gradient near zero may turn such a difference into a
 # whole step of the learning rate; at 1e-4 and after a few dozen steps the losses then agree to about 1e-5,
 # and to 2e-3 with room for other processors' kernels.
 TOLERANCE = 2e-3
+
+CLENET = {f"clenet.{name}" for name in ("conv1", "conv2", "fc1", "fc2", "fc3")}
+HEAD = {"head.fc1", "head.fc2"}
 
 
 def assert_agree(got: TrainingHistory, expected: TrainingHistory, tolerance: float = TOLERANCE) -> None:
@@ -44,7 +49,7 @@ def assert_identical(got: TrainingHistory, expected: TrainingHistory, members: l
             assert torch.equal(parameters[name], value), name
 
 
-@pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "wsal"])
+@pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "wsal", "pretrained"])
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 25, 50])
 def test_agrees_with_the_reference_on_every_architecture_and_batch_size(
     fast_trainer: Trainer, architecture: str, batch_size: int
@@ -76,6 +81,74 @@ def test_agrees_with_the_reference_on_the_final_parameters(fast_trainer: Trainer
     got, expected = fast_trainer(job).parameters[0], reference.train(job).parameters[0]
     for name, value in expected.items():
         torch.testing.assert_close(got[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("frozen", ["convolutions", "all"])
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_agrees_with_the_reference_on_what_is_frozen(
+    fast_trainer: Trainer, frozen: str, batch_size: int
+) -> None:
+    members = (make_member(0, learning_rate=1e-6), make_member(1, learning_rate=1e-5, weight_decay=0.1))
+    job = make_job(
+        "pretrained", batch_size=batch_size, frozen=frozen, optimiser="sgd", members=members, epochs=2
+    )
+    got, expected = fast_trainer(job), reference.train(job)
+    assert_agree(got, expected, tolerance=1e-5)
+    for one, other in zip(got.parameters, expected.parameters, strict=True):
+        for name, value in other.items():
+            torch.testing.assert_close(one[name], value, rtol=1e-4, atol=1e-6)
+
+
+def changed(before: Sequence[Mapping[str, Tensor]], after: Sequence[Mapping[str, Tensor]]) -> set[str]:
+    """The parameters that differ in any member, the beginnings of their names."""
+    pairs = list(zip(before, after, strict=True))
+    names = [name for one, other in pairs for name in one if not torch.equal(one[name], other[name])]
+    return {name.rsplit(".", 1)[0] for name in names}
+
+
+def pre_trained(trainer: Trainer, job: TrainingJob) -> Sequence[Mapping[str, Tensor]]:
+    """The parameters of a job of two epochs after the first, which is that of the digits."""
+    return trainer(job, on_epoch=lambda report: False).parameters
+
+
+@pytest.mark.parametrize(("optimiser", "batch_size"), [("adam", 10), ("sgd", 1)])
+@pytest.mark.parametrize(
+    ("frozen", "compared"),
+    [("convolutions", {*CLENET, *HEAD} - {"clenet.conv1", "clenet.conv2"}), ("all", HEAD)],
+)
+def test_each_phase_of_a_pre_trained_model_changes_its_own_parameters_only(
+    trainer: Trainer, optimiser: str, batch_size: int, frozen: str, compared: set[str]
+) -> None:
+    rate = 1e-3 if optimiser == "adam" else 1e-6
+    members = tuple(make_member(n, learning_rate=rate, weight_decay=0.1) for n in range(2))
+    job = make_job(
+        "pretrained", batch_size=batch_size, frozen=frozen, optimiser=optimiser, members=members, epochs=2
+    )
+    initial = [build_seeded("pretrained", job.arguments, member.init_seed).state_dict() for member in members]
+    between = pre_trained(trainer, job)
+    assert changed(initial, between) == CLENET
+    assert changed(between, trainer(job).parameters) == compared
+
+
+def test_pre_training_sees_the_digits_and_not_which_is_larger(trainer: Trainer) -> None:
+    job = make_job("pretrained", epochs=2)
+    others = tuple(
+        replace(one, train=SyntheticPairs(one.train.images, 1 - one.train.target, one.train.classes))
+        for one in job.members
+    )
+    assert not changed(pre_trained(trainer, job), pre_trained(trainer, replace(job, members=others)))
+
+
+def test_pre_training_teaches_the_digits_and_the_comparison_follows(trainer: Trainer) -> None:
+    member = make_member(0, pairs=80, learning_rate=1e-3)
+    job = make_job("pretrained", batch_size=5, epochs=16, frozen="all", members=(member,))
+    history = trainer(job)
+    net = build("pretrained", frozen="all")
+    net.load_state_dict(dict(history.parameters[0]))
+    _, digits = split_logits(net(member.train.images))
+    assert digits is not None
+    assert (digits.argmax(-1) == member.train.classes).double().mean() > 0.9
+    assert history.train_loss[0, -1] < 0.8 * history.train_loss[0, 8]
 
 
 def test_agrees_with_the_reference_where_maxima_tie(fast_trainer: Trainer) -> None:
@@ -191,7 +264,7 @@ def test_a_diverging_member_is_recorded_in_its_epoch_and_leaves_the_others_alone
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("architecture", ["b1", "wsal"])
+@pytest.mark.parametrize("architecture", ["b1", "wsal", "pretrained"])
 def test_a_bad_pixel_is_noticed_in_the_first_epoch(trainer: Trainer, architecture: str, value: float) -> None:
     member = make_member(0)
     images = member.train.images.clone()
@@ -216,7 +289,10 @@ def test_a_bad_evaluation_set_counts_as_diverged(trainer: Trainer) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "lenet"}, r"^unknown architecture 'lenet': expected one of b1, b2, ws, wsal$"),
+        (
+            {"architecture": "lenet"},
+            r"^unknown architecture 'lenet': expected one of b1, b2, ws, wsal, pretrained$",
+        ),
         ({"optimiser": "lion"}, r"^unknown optimiser 'lion': expected one of adam, sgd$"),
         (
             {"architecture": "b1", "arguments": {"hidden_units": 50}},
@@ -231,7 +307,7 @@ def test_what_cannot_be_trained_is_refused(
         trainer(replace(make_job(), **changes))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("architecture", ["b1", "wsal"])
+@pytest.mark.parametrize("architecture", ["b1", "wsal", "pretrained"])
 @pytest.mark.parametrize("batch_size", [1, 10])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_compiled_results_are_the_same_bits_whatever_is_beside_them(

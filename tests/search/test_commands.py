@@ -80,6 +80,7 @@ def test_studies_lists_what_is_shipped_and_what_is_there(searched: Path, tmp_pat
         "b2": 192,
         "ws": 192,
         "wsal": 960,
+        "pretrained": 384,
         "svm-digits": 47,
     }
     assert [entry["study"] for entry in found["database"]] == ["tiny"]

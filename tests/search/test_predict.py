@@ -107,6 +107,8 @@ def test_only_a_model_that_was_taught_digits_says_which_it_saw(tmp_path: Path) -
         ("wsal", PARAMS | {"aux_loss_weight": 0.0}, False),
         ("ws", without, False),
         ("b2", without, False),
+        ("pretrained", without | {"frozen": "all"}, True),
+        ("pretrained", without | {"frozen": "convolutions"}, False),
     ):
         path = tmp_path / "any.safetensors"
         described = card(settings={"architecture": architecture}, params=params)
@@ -221,6 +223,7 @@ def of(architecture: str, **changes: Any) -> dict[str, str]:
         (of("b9\x1b"), r"unknown architecture 'b9\\x1b'"),
         (of("b1"), "architecture 'b1' has no hidden units"),
         (of("ws", hidden_units=8), "not the float32 parameters"),
+        (of("pretrained", frozen="some"), "frozen: expected 'convolutions' or 'all', got 'some'"),
         (of("wsal", hidden_units=10**6), "not the float32 parameters"),
         (of("wsal", hidden_units=10**15), "hidden_units: expected an integer of 1 to 1000000"),
         (of("wsal", hidden_units=7.0), "hidden_units: expected an integer of 1 to 1000000"),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import programs
 import pyarrow as pa
 import pytest
@@ -28,11 +29,13 @@ from pairsearch.search.evaluation.evaluating import configurations_to_evaluate
 from pairsearch.search.evaluation.rounds import Request, evaluate
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.measure.published import checking, results
+from pairsearch.search.measure.published import checking
 from pairsearch.search.measure.published.about import provenance
-from pairsearch.search.measure.published.columns import layout
 from pairsearch.search.measure.published.reading import Work, read
 from pairsearch.search.measure.published.writing import write
+from pairsearch.search.results import published as results
+from pairsearch.search.results.published_columns import layout
+from pairsearch.search.results.study_table import published_table, read_table
 from pairsearch.search.workers.objective import CrossValidation, Progress
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
@@ -143,6 +146,27 @@ def test_the_tables_hold_what_the_database_holds_in_a_fixed_order_and_always_the
     again = write(read(database, ["tiny", "other"]), tmp_path / "again")
     assert [path.read_bytes() for path in again] == [(published / path.name).read_bytes() for path in again]
     assert sorted(path.name for path in published.iterdir()) == sorted(path.name for path in again)
+
+
+@ON_SQLITE
+def test_the_ledger_and_the_published_tables_are_read_as_the_same_arrays(
+    database: Database, complete: list[StoredStudy], published: Path
+) -> None:
+    for study in complete:
+        stored, again = read_table(database, study), published_table(results.load(published), study.name)
+        assert (stored.definition, stored.traits) == (again.definition, again.traits)
+        assert stored.configurations == again.configurations
+        assert stored.excluded == again.excluded == len(study.definition.grid) - len(stored.configurations)
+        assert stored.excluded > 0, "one fails or diverges"
+        assert np.array_equal(stored.seconds, again.seconds)
+        for figure in study.traits.of_folds:
+            assert np.array_equal(stored.values[figure], again.values[figure], equal_nan=True)
+            assert np.array_equal(stored.curves[figure], again.curves[figure], equal_nan=True)
+        for key, rounds in stored.rounds.items():
+            for index, figures in rounds.items():
+                held = again.rounds[key][index]
+                assert {name: value for name, value in held.items() if value is not None} == figures
+        assert [*map(len, stored.rounds.values())] == [*map(len, again.rounds.values())]
 
 
 @ON_SQLITE

@@ -9,7 +9,8 @@ import tiny
 
 from pairsearch.search.cli.reproduce import study_names
 from pairsearch.search.setup.creation import check_trainable
-from pairsearch.studies.definition import Definition, parse, read, shipped
+from pairsearch.studies import claims_file
+from pairsearch.studies.definition import FOLDER, Definition, parse, read, shipped
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.loading import check_points
 
@@ -25,7 +26,7 @@ def study(request: pytest.FixtureRequest) -> Definition:
 def test_there_are_the_paper_s_four_in_its_order() -> None:
     assert list(STUDIES) == ["b1", "b2", "ws", "wsal"]
     assert [study.name for study in STUDIES.values()] == list(STUDIES)
-    assert set(shipped()) - set(STUDIES) == {"svm-digits"}
+    assert set(shipped()) - set(STUDIES) == {"pretrained", "svm-digits"}
 
 
 @pytest.mark.parametrize(("name", "size"), [("b1", 64), ("b2", 192), ("ws", 192), ("wsal", 960)])
@@ -99,6 +100,70 @@ def test_all_of_them_can_be_trained(study: Definition) -> None:
     check_points(tiny.loaded(study))
 
 
+# Beside the paper's studies: the architecture, the optimiser and how its grid differs from that of the paper's study.
+FURTHER: dict[str, tuple[str, str, int, dict[str, tuple[Any, ...]]]] = {
+    "pretrained": ("pretrained", "adam", 384, {"frozen": ("convolutions", "all")}),
+    "claims/b1-sgd": ("b1", "sgd", 64, {}),
+    "claims/b2-sgd": ("b2", "sgd", 64, {"hidden_units": (50,)}),
+    "claims/ws-sgd": ("ws", "sgd", 64, {"hidden_units": (50,)}),
+    "claims/wsal-sgd": ("wsal", "sgd", 64, {"hidden_units": (100,), "aux_loss_weight": (10.0,)}),
+    "claims/wsal-weights": (
+        "wsal",
+        "adam",
+        192,
+        {"hidden_units": (100,), "aux_loss_weight": (20.0, 50.0, 100.0)},
+    ),
+}
+
+
+def test_every_definition_of_the_claims_is_known_here() -> None:
+    there = {f"claims/{path.stem}" for path in (FOLDER / "claims").iterdir()}
+    # The claims themselves are no study.
+    there.remove(f"claims/{claims_file.PAPER}")
+    assert there == {name for name in FURTHER if name.startswith("claims/")}
+    assert not {name.removeprefix("claims/") for name in there} & set(shipped())
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_a_study_of_a_claim_shares_images_and_random_numbers_with_the_paper_s(name: str) -> None:
+    architecture, optimiser, size, changes = FURTHER[name]
+    study, like = read(FOLDER / f"{name}.toml"), STUDIES["ws" if name == "pretrained" else architecture]
+    assert study.name == name.removeprefix("claims/")
+    assert study.settings == like.settings | {"architecture": architecture, "optimiser": optimiser}
+    assert study.grid.choices == like.grid.choices | changes
+    assert len(study.grid.configurations()) == size
+    changeable = {"name", "title", "settings", "grid", "paper"}
+    assert study.model_dump(exclude=changeable) == like.model_dump(exclude=changeable)
+    loaded = tiny.loaded(study)
+    check_points(loaded)
+    assert loaded.problem.backend("cpu") == "compiled"
+
+
+def test_a_pre_trained_model_has_the_parameters_of_the_one_with_the_auxiliary_loss() -> None:
+    params = {
+        "batch_size": 10,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "hidden_units": 100,
+        "frozen": "all",
+    }
+    assert tiny.loaded(read(shipped()["pretrained"])).problem.describe(params) == {"parameters": "51,604"}
+
+
+@pytest.mark.parametrize(
+    ("frozen", "message"),
+    [
+        (["some"], "grid.frozen: expected 'convolutions' or 'all', got 'some'"),
+        ([True], "grid.frozen: expected 'convolutions' or 'all', got True"),
+        (None, "grid.frozen: architecture 'pretrained' needs it"),
+    ],
+)
+def test_what_cannot_be_frozen_is_refused_by_name(frozen: list[Any] | None, message: str) -> None:
+    grid = tiny.RAW["grid"] | {"hidden_units": [10]} | ({} if frozen is None else {"frozen": frozen})
+    with pytest.raises(ProblemError, match=f"^study tiny: {message}"):
+        check_points(tiny.loaded(architecture="pretrained", grid=grid))
+
+
 def changed(name: str, **settings: object) -> Definition:
     """A shipped study with other settings."""
     fields = STUDIES[name].model_dump(exclude={"paper"}, exclude_none=True)
@@ -108,7 +173,7 @@ def changed(name: str, **settings: object) -> Definition:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"architecture": "b9"}, "study wsal: problem pairs: .*'b9'.*b1, b2, ws, wsal"),
+        ({"architecture": "b9"}, "study wsal: problem pairs: .*'b9'.*b1, b2, ws, wsal, pretrained"),
         ({"architecture": None}, "study wsal: problem pairs: settings.architecture: missing"),
         ({"optimiser": "adamant"}, "study wsal: .*'adamant'.*adam"),
         ({"sample_size": 1}, "settings.sample_size: .*got 1"),

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsearch.search.cli.terminal import DEFAULT_STORAGE, Storage, console, say
+from pairsearch.search.cli.terminal import (
+    DEFAULT_STORAGE,
+    Published,
+    Results,
+    Storage,
+    console,
+    published_folder,
+    say,
+)
 
 if TYPE_CHECKING:
-    from pairsearch.search.report.content import Report
+    from pairsearch.search.database.connection import Database
+    from pairsearch.search.report.content import Part, Report
 
 
 PAGE = "pairsearch-report.html"
@@ -40,6 +49,15 @@ def report(
         bool, typer.Option("--images", help="Write the figures as image files too; needs Chrome or Chromium.")
     ] = False,
     image_format: Annotated[ImageFormat, typer.Option(help="Of the image files.")] = ImageFormat.SVG,
+    claims: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Claims to decide by what is there, as `pairsearch claims` does: a file, or `paper`.",
+        ),
+    ] = None,
+    published: Published = False,
+    results: Results = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write tables, figures and provenance of studies as one HTML page that works offline."""
@@ -54,7 +72,7 @@ def report(
     from pairsearch.search.report.page import render
 
     with Steps(console(error=True)) as tell:
-        composed = compose(storage, study, tell)
+        composed = compose(storage, study, tell, claims, published_folder(published, results))
         tell("writing the page")
         page = render(composed).encode()
         path = (made_folder(out) / PAGE).absolute()
@@ -73,8 +91,19 @@ def report(
         say("no browser could be started: open the file yourself")
 
 
-def compose(storage: str, names: list[str], tell: Callable[[str], None] = lambda _: None) -> Report:
-    """Read the studies and put the report together; the database is only read."""
+def compose(
+    storage: str,
+    names: list[str],
+    tell: Callable[[str], None] = lambda _: None,
+    claims: str | None = None,
+    published: Path | None = None,
+) -> Report:
+    """Read the studies, decide claims about them, and put the report together; the database is only read.
+
+    Args:
+        claims: a claims file, None for none.
+        published: a folder of published results, whose folds and rounds claims may rest on.
+    """
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.ledger.studies import stored_study
     from pairsearch.search.report import document
@@ -82,6 +111,20 @@ def compose(storage: str, names: list[str], tell: Callable[[str], None] = lambda
     database = open_database(storage)
     try:
         stored = [stored_study(database, name) for name in dict.fromkeys(names)]
-        return document.compose_stored(database, stored, tell)
+        part = None if claims is None else _claims(database, claims, published, tell)
+        return document.compose_stored(database, stored, tell, part)
     finally:
         database.close()
+
+
+def _claims(database: Database, file: str, published: Path | None, tell: Callable[[str], None]) -> Part:
+    from pairsearch.search.claims.deciding import decide
+    from pairsearch.search.claims.training import find_sources
+    from pairsearch.search.report import claims
+    from pairsearch.studies import claims_file
+
+    path = claims_file.find(file)
+    stated = claims_file.read(path)
+    tell(f"deciding {len(stated.claim)} claims")
+    material = find_sources(stated, path, database, published).material(database)
+    return claims.part(stated.title, decide(stated, material))

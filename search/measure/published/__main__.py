@@ -3,6 +3,7 @@
 Examples:
 
     python -m pairsearch.search.measure.published --write studies/results --storage sqlite:///pairsearch.db
+    python -m pairsearch.search.measure.published --write studies/results --claims paper
     python -m pairsearch.search.measure.published --check 20
 """
 
@@ -37,10 +38,11 @@ from pairsearch.search.cli.terminal import (
 )
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.errors import ExitCode, InputError
-from pairsearch.search.measure.published import results
 from pairsearch.search.measure.published.checking import check
+from pairsearch.search.measure.published.claims import write_claims
 from pairsearch.search.measure.published.reading import read
 from pairsearch.search.measure.published.writing import write
+from pairsearch.search.results import published as results
 
 app = typer.Typer(
     cls=Boundary,
@@ -71,6 +73,13 @@ def published(
         list[str] | None,
         typer.Option(help="A study to write; several times for several.", show_default="the paper's four"),
     ] = None,
+    claims: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write these claims, decided, and the rounds behind them instead: a file, or `paper`.",
+        ),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
     seed: Annotated[
         int | None,
@@ -88,7 +97,12 @@ def published(
     """
     if (folder is None) == (count is None):
         raise InputError("give either --write FOLDER or --check N")
-    if folder is not None:
+    if claims is not None and (folder is None or study):
+        raise InputError("--claims goes with --write FOLDER, and without --study")
+    if folder is not None and claims is not None:
+        for path in write_claims(open_database(storage), claims, folder):
+            say(f"{path}: {path.stat().st_size:,} bytes")
+    elif folder is not None:
         for path in write(read(open_database(storage), study or study_names()), folder):
             say(f"{path}: {path.stat().st_size:,} bytes")
     if count is not None:

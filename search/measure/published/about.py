@@ -24,7 +24,7 @@ def facts(reading: Reading) -> dict[str, str]:
     first = reading.studies[0]
     return {
         "program": f"pairsearch {package_version('pairsearch')}",
-        "data": _data(first),
+        "data": data_of(first),
         "definitions": json.dumps(
             {one.name: one.definition.model_dump(mode="json") for one in reading.studies}
         ),
@@ -37,7 +37,8 @@ def facts(reading: Reading) -> dict[str, str]:
     }
 
 
-def _data(study: StoredStudy) -> str:
+def data_of(study: StoredStudy) -> str:
+    """The data of a study with their whole fingerprint."""
     return " ".join([*study.traits.remember.values(), study.traits.fingerprint]).strip()
 
 
@@ -100,7 +101,7 @@ def readme(reading: Reading, rows: dict[str, int]) -> str:
     parts = [
         "# Results",
         f"Studies: {studies}. Problem: {first.definition.problem}, version {first.traits.version}. Data, with their "
-        f"SHA-256: `{_data(first)}`. This folder is written by a program; nothing in it is edited by hand.",
+        f"SHA-256: `{data_of(first)}`. This folder is written by a program; nothing in it is edited by hand.",
         "```sh\n"
         f"{_made_by(reading)}    # trains all of it into a database; told again, it goes on where it was\n"
         f"{WRITTEN_BY}    # writes this folder from the database\n"
@@ -158,16 +159,17 @@ def _table_1(reading: Reading) -> str:
         for row in reading.table_1
     ]
     figures = [headed(name, metric) for name, metric in metrics.items()]
-    return _markdown(["model", "chosen by", "configuration", "n", *figures], rows)
+    return markdown(["model", "chosen by", "configuration", "n", *figures], rows)
 
 
 def _described(table: ColumnTable, rows: int) -> str:
     columns = [(f"`{column.name}`", column.kind, column.unit, column.meaning) for column in table.columns]
-    return f"`{table.name}.parquet`, {rows:,} rows: a row is {table.row}.\n\n" + _markdown(
+    return f"`{table.name}.parquet`, {rows:,} rows: a row is {table.row}.\n\n" + markdown(
         ("column", "type", "unit", "meaning"), columns
     )
 
 
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

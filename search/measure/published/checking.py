@@ -13,8 +13,8 @@ from pairsearch.search.database.states import State
 from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.evaluation.rounds import Request, train_rounds
 from pairsearch.search.measure.published.reading import final_figures, fold_figures, mean_curves
-from pairsearch.search.measure.published.results import Published, Rows, load
 from pairsearch.search.provenance import processor
+from pairsearch.search.results.published import Published, Rows, load
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies import loading
 from pairsearch.studies.definition import read, shipped

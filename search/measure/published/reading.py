@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -19,10 +17,11 @@ from pairsearch.search.evaluation.rounds import missing_rounds
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.rows import read_configuration, read_outcome
 from pairsearch.search.ledger.studies import StoredStudy, get_study
-from pairsearch.search.measure.published.columns import Columns, Layout, layout
 from pairsearch.search.redaction import conceal
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.progress import read_progress
+from pairsearch.search.results.published_columns import Columns, Layout, layout
+from pairsearch.search.results.study_table import mean_curve
 
 Rows = list[dict[str, Any]]
 
@@ -64,24 +63,15 @@ def fold_figures(outcome: Outcome, columns: Columns) -> Rows:
 
 
 def mean_curves(outcome: Outcome, columns: Columns) -> Rows:
-    """The means over folds of each epoch; None where a fold has no finite figure.
-
-    Their sum is rounded once, whatever the order (`math.fsum`), so that the bits depend on the figures alone.
-    """
-    curves = {name: [fold.curves.get(name, ()) for fold in outcome.folds] for name in columns.figures}
+    """The means over folds of each epoch; None where a fold has no finite figure."""
+    curves = {
+        name: mean_curve([fold.curves.get(name, ()) for fold in outcome.folds]) for name in columns.figures
+    }
     return [
         {"epoch": epoch + 1}
-        | columns.values(
-            {name: _mean([curve[epoch : epoch + 1] for curve in of]) for name, of in curves.items()}
-        )
+        | columns.values({name: one[epoch] if epoch < len(one) else None for name, one in curves.items()})
         for epoch in range(max(fold.epochs for fold in outcome.folds))
     ]
-
-
-def _mean(points: Sequence[Sequence[float]]) -> float | None:
-    """The mean of the figure of each fold, which may have none."""
-    figures = [figure for point in points for figure in point if math.isfinite(figure)]
-    return fmean(figures) if len(figures) == len(points) else None
 
 
 def read(database: Database, names: Sequence[str]) -> Reading:

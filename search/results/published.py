@@ -12,7 +12,7 @@ from typing import Any
 from pyarrow import ArrowException, parquet
 
 from pairsearch.search.errors import InputError
-from pairsearch.search.measure.published.columns import FOLDS, MEAN_CURVES, ROUNDS, Layout, layout
+from pairsearch.search.results.published_columns import FOLDS, MEAN_CURVES, ROUNDS, Layout, layout
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import FOLDER, Definition, parse
 from pairsearch.studies.errors import DefinitionError
@@ -48,7 +48,7 @@ def load(folder: Path) -> Published:
     tables, metadata = {}, []
     for table in (FOLDS, MEAN_CURVES, ROUNDS):
         path = folder / f"{table.name}.parquet"
-        with _readable(path), path.open("rb") as file:
+        with readable(path), path.open("rb") as file:
             tables[table.name] = found = parquet.read_table(file)
             facts = {name.decode(): value.decode() for name, value in found.schema.metadata.items()}
             metadata.append({name: value for name, value in facts.items() if name != "row"})
@@ -67,7 +67,7 @@ def load(folder: Path) -> Published:
         ) from None
     rows = {}
     for described in held.tables:
-        with _readable(folder / f"{described.name}.parquet"):
+        with readable(folder / f"{described.name}.parquet"):
             names = {column.name for column in described.columns}
             if missing := names - set(tables[described.name].column_names):
                 raise ValueError(f"no column {', '.join(sorted(missing))}")
@@ -79,8 +79,23 @@ def load(folder: Path) -> Published:
     return Published(definitions, traits, held, points, rows["folds"], rows["curves"], rows["rounds"])
 
 
+def load_all(folder: Path) -> list[Published]:
+    """The tables of a folder, and of those folders in it that have some.
+
+    Raises:
+        InputError: as `load`.
+    """
+    further = sorted(path.parent for path in folder.glob(f"*/{FOLDS.name}.parquet"))
+    return [load(one) for one in (folder, *further)]
+
+
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Turn what is wrong with a file of published results into one line.
+
+    Raises:
+        InputError: naming the file.
+    """
     try:
         yield
     except (OSError, ArrowException, ValueError, AttributeError) as error:

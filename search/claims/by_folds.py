@@ -1,0 +1,159 @@
+"""Weighs evidence from the complete grid of a search: what a parameter does, and which configurations may be the best.
+
+All configurations of a study meet the same folds, so they are compared fold by fold. Folds are what is repeated: an
+effect is taken over the grid in each of them, and its interval over the folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pairsearch.search.claims import words
+from pairsearch.search.claims.findings import Finding, Weighed, by_value, nothing, step, steps, told_apart
+from pairsearch.search.claims.intervals import Decision, mean_interval
+from pairsearch.search.claims.material import LackingError, Material, check_names, matches, signed
+from pairsearch.search.errors import StudyError
+from pairsearch.search.results.formatting import figure, label
+from pairsearch.search.results.study_table import FloatArray, StudyTable
+from pairsearch.search.verdict.judging import judge
+from pairsearch.studies.claims_file import Effect, InSet
+from pairsearch.studies.configuration import Configuration, shown
+from pairsearch.studies.problem import Metric
+
+ByRest = dict[str, FloatArray]
+"""(folds,) of a figure, lower for the better, by the key of the other parameters."""
+
+
+def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighed:
+    """Each value of a parameter against the one before: means over the pairs that differ in nothing else, by fold."""
+    tables = [material.grid(study) for study in evidence.studies]
+    if len({table.definition.folds for table in tables}) > 1:
+        raise StudyError(f"studies {', '.join(evidence.studies)} have not as many folds as each other")
+    found = _by_value(evidence, tables)
+    traits = tables[0].traits
+    metric, findings = traits.metrics[evidence.figure], []
+    for (before, after), values in zip(steps(found), steps(evidence.values), strict=True):
+        what, shared = step(evidence, *values), sorted(before.keys() & after.keys())
+        if not shared:
+            raise StudyError(
+                f"{', '.join(evidence.studies)}: no finished configurations differ in {what} alone"
+            )
+        differences = np.mean([before[rest] - after[rest] for rest in shared], axis=0).tolist()
+        effect = mean_interval(differences, level, traits.overlap)
+        sentence = f"over {len(shared)} settings of the other parameters"
+        if effect is not None:
+            sentence += f": {words.by(metric, effect, level)}"
+        findings.append(
+            Finding(
+                what=f"{words.grid(tables, evidence.where)}: {what}",
+                name=evidence.figure,
+                metric=metric,
+                effect=effect,
+                threshold=evidence.margin,
+                decision=Decision.UNDECIDED
+                if effect is None
+                else effect.decide(evidence.margin, strict=True),
+                n=len(differences),
+                unit="folds",
+                decides=evidence.decides,
+                sentence=sentence,
+            )
+        )
+    return Weighed(
+        evidence, tuple(findings), (*_means(evidence, metric, found), *told_apart(evidence, findings))
+    )
+
+
+def _by_value(evidence: Effect, tables: Sequence[StudyTable]) -> list[ByRest]:
+    """What is finished with each value; of a point of several studies the first counts."""
+    found: dict[str, ByRest] = {repr(value): {} for value in evidence.values}
+    for table in tables:
+        check_names(table, [evidence.parameter, *evidence.where])
+        rows = signed(table, evidence.figure)
+        for one, row in zip(table.configurations, rows, strict=True):
+            value = repr(one.params.get(evidence.parameter))
+            if value in found and np.isfinite(row).all() and matches(one, evidence.where):
+                rest = {name: other for name, other in one.params.items() if name != evidence.parameter}
+                found[value].setdefault(Configuration(rest).key, row)
+    return list(found.values())
+
+
+def _means(evidence: Effect, metric: Metric, found: Sequence[Mapping[str, FloatArray]]) -> list[str]:
+    """The mean of each value over the settings of the others that all values have."""
+    shared = sorted(set.intersection(*map(set, found)))
+    if not shared:
+        return []
+    sign = -1.0 if metric.maximise else 1.0
+    told = [
+        f"{shown(value)}: {figure(metric, sign * float(np.mean([rows[rest] for rest in shared])))}"
+        for value, rows in zip(evidence.values, found, strict=True)
+    ]
+    return [
+        f"{by_value(evidence, metric)}, mean over the {len(shared)} settings of the others that all values have: "
+        f"{', '.join(told)}."
+    ]
+
+
+def in_set(evidence: InSet, material: Material, level: float) -> Weighed:
+    """Whether a configuration is in the verdict's set at the level, of each study."""
+    findings, remarks = [], []
+    for study in evidence.each():
+        try:
+            table, configuration = material.grid(study), material.choose(study, evidence.configuration)
+        except LackingError as lacking:
+            findings.append(nothing(evidence, study, str(lacking)))
+            continue
+        name = words.choice(table, evidence.configuration)
+        findings.append(_membership(evidence, table, configuration, name, level))
+        remarks.append(f"{name}: {words.params(configuration)}.")
+    return Weighed(evidence, tuple(findings), tuple(remarks))
+
+
+def _membership(
+    evidence: InSet, table: StudyTable, configuration: Configuration, name: str, level: float
+) -> Finding:
+    metric, values = table.metric, signed(table, table.definition.metric)
+    places = {one.key: place for place, one in enumerate(table.configurations)}
+    if configuration.key not in places:
+        raise StudyError(
+            f"study {table.name} has no finished configuration {configuration.key}: expected one of its grid"
+        )
+    verdict = judge(
+        values,
+        list(places),
+        table.seconds,
+        overlap=table.traits.overlap,
+        alpha=round(1 - level, 12),
+        seed=table.definition.seed,
+    )
+    mine, winner = (values[places[key]] for key in (configuration.key, verdict.winner))
+    members = {member.key: member for member in verdict.members}
+    # The last bits of a mean rank nothing.
+    rank = 1 + int((values.mean(axis=1).round(12) < mine.mean().round(12)).sum())
+    effect = mean_interval((winner - mine).tolist(), level, table.traits.overlap)
+    parts = [f"rank {rank} of {verdict.considered} by {label(table.definition.metric, metric)}"]
+    if configuration.key in members:
+        parts.append(f"in the set of {len(members)} that may be the best")
+        if configuration.key != verdict.winner:
+            parts[-1] += f", p = {members[configuration.key].p:.3f}"
+    else:
+        parts.append(f"not in the set of {len(members)} that may be the best, p < {verdict.alpha:.3g}")
+    if effect is not None and configuration.key != verdict.winner:
+        best = Configuration(table.configurations[places[verdict.winner]].params)
+        parts.append(
+            f"{words.by(metric, effect, level)} than the best mean, which flatters, as it was chosen: "
+            f"{words.params(best)}"
+        )
+    return Finding(
+        what=name,
+        name=table.definition.metric,
+        metric=metric,
+        effect=effect,
+        decision=Decision.HOLDS if configuration.key in members else Decision.FAILS,
+        n=table.definition.folds,
+        unit="folds",
+        decides=evidence.decides,
+        sentence="; ".join(parts),
+    )

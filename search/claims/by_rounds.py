@@ -1,0 +1,227 @@
+"""Weighs evidence from rounds of the final evaluation: two configurations pair by pair, or one against a bound.
+
+Rounds of one number share their random numbers in all configurations of studies of one seed, problem and data, so what
+they have in common cancels in the differences.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pairsearch.search.claims import words
+from pairsearch.search.claims.findings import Finding, Weighed, by_value, nothing, step, steps, told_apart
+from pairsearch.search.claims.intervals import Decision, mean_interval, share_interval, values_for_width
+from pairsearch.search.claims.material import LackingError, Material, round_metric, share_random_numbers
+from pairsearch.search.results.evaluations import Spread
+from pairsearch.search.results.formatting import figure, headed, label, spread
+from pairsearch.search.results.study_table import StudyTable
+from pairsearch.studies.claims_file import Choice, Compare, Effect, Reaches
+from pairsearch.studies.configuration import Configuration, shown
+from pairsearch.studies.problem import Metric
+
+SHARE = Metric("share of rounds", percent=True, maximise=True)
+"""How a share of rounds reads."""
+MOST = 10_000
+"""Rounds beyond which their number is not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A configuration that is known by its rounds, the first so many that a claim asks for."""
+
+    name: str
+    table: StudyTable
+    configuration: Configuration
+    rounds: int
+
+    @classmethod
+    def of(cls, material: Material, study: str, choice: Choice, rounds: int) -> Side:
+        """The one that a choice means; raises as `Material.choose`."""
+        configuration, table = material.choose(study, choice), material.table(study)
+        return cls(words.choice(table, choice), table, configuration, rounds)
+
+    @property
+    def stored(self) -> dict[int, Mapping[str, float | None]]:
+        """The rounds that are there, by number; one that diverged has no figures."""
+        found = self.table.rounds.get(self.configuration.key, {})
+        return {index: found[index] for index in sorted(found) if index < self.rounds}
+
+    def values(self, name: str) -> dict[int, float]:
+        """A figure by round, of the rounds that have it."""
+        known = {index: figures.get(name) for index, figures in self.stored.items()}
+        return {index: value for index, value in known.items() if value is not None}
+
+    def spread(self, name: str, metric: Metric) -> str:
+        """Mean and deviation of a figure."""
+        values = list(self.values(name).values())
+        return spread(metric, Spread.of(values) if values else None)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What is not there of the rounds, in words."""
+        count = len(self.stored)
+        return () if count == self.rounds else (f"{count} of {self.rounds} rounds of {self.name} are there",)
+
+    @property
+    def params(self) -> str:
+        """What the configuration is, in words."""
+        return f"{self.name}: {words.params(self.configuration)}."
+
+
+def compare(evidence: Compare, material: Material, rounds: int, level: float) -> Weighed:
+    """Two configurations, within each of several studies if so asked, and in the mean over them."""
+    findings, sides, found = [], [], []
+    own = evidence.decides and not evidence.pooled
+    for one, other in evidence.pairs():
+        try:
+            first = Side.of(material, one, evidence.first, rounds)
+            second = Side.of(material, other, evidence.second, rounds)
+        except LackingError as lacking:
+            what = " – ".join(dict.fromkeys((one, other)))
+            findings.append(replace(nothing(evidence, what, str(lacking)), decides=own))
+            continue
+        sides += [first, second]
+        found.append(_differences(first, second, evidence.figure))
+        findings.append(replace(_between(evidence, first, second, evidence.figure, level), decides=own))
+    if evidence.pooled:
+        what = f"mean over {', '.join(evidence.studies)}"
+        missing = tuple(dict.fromkeys(reason for one in findings for reason in one.missing))
+        if len(found) < len(evidence.studies):
+            findings.append(replace(nothing(evidence, what, ""), missing=missing))
+        else:
+            shared = sorted(set.intersection(*map(set, found)))
+            pooled = [statistics.fmean(one[index] for one in found) for index in shared]
+            metric = round_metric(sides[0].table, evidence.figure)
+            findings.append(replace(_judged(evidence, what, metric, pooled, level), missing=missing))
+    return Weighed(evidence, tuple(findings), _remarks(sides))
+
+
+def _differences(first: Side, second: Side, name: str) -> dict[int, float]:
+    """By how much the first is better, by round."""
+    sign = 1.0 if round_metric(first.table, name).maximise else -1.0
+    ours, theirs = first.values(name), second.values(name)
+    return {index: sign * (ours[index] - theirs[index]) for index in ours if index in theirs}
+
+
+def _between(evidence: Compare | Effect, first: Side, second: Side, name: str, level: float) -> Finding:
+    """By how much the first is better."""
+    metric, found = round_metric(first.table, name), _differences(first, second, name)
+    finding = _judged(evidence, f"{first.name} – {second.name}", metric, list(found.values()), level)
+    parts = [finding.sentence] if finding.sentence else []
+    if first.stored or second.stored:
+        parts.insert(
+            0, f"{headed(name, metric)}: {first.spread(name, metric)} and {second.spread(name, metric)}"
+        )
+    if (first.table.name, first.configuration) == (second.table.name, second.configuration):
+        parts.append("both are the same configuration")
+    if left_out := len(first.stored.keys() & second.stored.keys()) - len(found):
+        parts.append(f"left out: {left_out} rounds in which one of the two diverged")
+    missing = dict.fromkeys((*first.missing, *second.missing))
+    return replace(finding, sentence="; ".join(parts), missing=tuple(missing))
+
+
+def _judged(
+    evidence: Compare | Effect, what: str, metric: Metric, differences: Sequence[float], level: float
+) -> Finding:
+    """A finding from differences by round."""
+    better = isinstance(evidence, Effect) or evidence.reads == "better"
+    threshold = evidence.margin if better else -evidence.margin
+    effect, decision, sentence = mean_interval(differences, level), Decision.UNDECIDED, ""
+    if effect is not None:
+        decision, sentence = effect.decide(threshold, strict=better), words.by(metric, effect, level)
+        wanted = values_for_width(differences)
+        if decision is Decision.UNDECIDED and wanted is not None and wanted > len(differences):
+            said = f"some {wanted:,}" if wanted <= MOST else f"more than {MOST:,}"
+            sentence += f"; {said} rounds would make the interval as narrow as the effect"
+    return Finding(
+        what=what,
+        name=evidence.figure,
+        metric=metric,
+        effect=effect,
+        threshold=threshold,
+        strict=better,
+        decision=decision,
+        n=len(differences),
+        unit="rounds",
+        decides=evidence.decides,
+        sentence=sentence,
+    )
+
+
+def _remarks(sides: Sequence[Side]) -> tuple[str, ...]:
+    """What the configurations are, and what their rounds share."""
+    if not sides:
+        return ()
+    shared = (
+        "Rounds of one number draw the same data for both, and are compared pair by pair."
+        if all(share_random_numbers(sides[0].table, side.table) for side in sides)
+        else "The studies have not the same seed, problem and data: their rounds have nothing in common, which costs "
+        "precision only."
+    )
+    return (*dict.fromkeys(side.params for side in sides), shared)
+
+
+def effect_at(evidence: Effect, material: Material, rounds: int, level: float) -> Weighed:
+    """A parameter of one configuration, each of its values against the one before."""
+    study, name, at = evidence.studies[0], evidence.figure, evidence.at
+    sides = [Side.of(material, study, choice, rounds) for choice in evidence.at_each()]
+    metric = round_metric(sides[0].table, name)
+    where = words.choice(sides[0].table, at) if at is not None else ""
+    findings = [
+        replace(_between(evidence, new, old, name, level), what=f"{where}: {step(evidence, *values)}")
+        for (old, new), values in zip(steps(sides), steps(evidence.values), strict=True)
+    ]
+    told = [
+        f"{shown(value)}: {side.spread(name, metric)}"
+        for value, side in zip(evidence.values, sides, strict=True)
+    ]
+    means = f"{by_value(evidence, metric)}, up to {rounds} rounds: {', '.join(told)}."
+    return Weighed(evidence, tuple(findings), (means, *told_apart(evidence, findings), sides[0].params))
+
+
+def reaches(evidence: Reaches, material: Material, rounds: int, level: float) -> Weighed:
+    """How many rounds of a configuration reach a bound."""
+    findings, sides = [], []
+    for study, choice in evidence.choices():
+        try:
+            sides.append(Side.of(material, study, choice, rounds))
+        except LackingError as lacking:
+            findings.append(nothing(evidence, study, str(lacking)))
+        else:
+            findings.append(_reaching(evidence, sides[-1], level))
+    return Weighed(evidence, tuple(findings), tuple(dict.fromkeys(side.params for side in sides)))
+
+
+def _reaching(evidence: Reaches, side: Side, level: float) -> Finding:
+    metric, count = round_metric(side.table, evidence.figure), len(side.stored)
+    values, sign = list(side.values(evidence.figure).values()), -1.0 if metric.maximise else 1.0
+    reached = sum(sign * value <= sign * evidence.bound for value in values)
+    effect = share_interval(reached, count, level)
+    bound = f"{figure(metric, evidence.bound)}{' %' if metric.percent else ''}"
+    parts = [
+        f"{label(evidence.figure, metric)} at {'least' if metric.maximise else 'most'} {bound} in {reached} of {count} "
+        "rounds"
+    ]
+    if effect is not None:
+        parts[0] += f", {words.interval(SHARE, effect, level)}"
+    if values:
+        worst = max(values, key=lambda value: sign * value)
+        parts.append(f"mean {side.spread(evidence.figure, metric)}, at worst {figure(metric, worst)}")
+    if diverged := count - len(values):
+        parts.append(f"{diverged} diverged")
+    return Finding(
+        what=side.name,
+        name="share",
+        metric=SHARE,
+        effect=effect,
+        threshold=evidence.share,
+        strict=False,
+        decision=Decision.UNDECIDED if effect is None else effect.decide(evidence.share, strict=False),
+        n=count,
+        unit="rounds",
+        decides=evidence.decides,
+        sentence="; ".join(parts),
+        missing=side.missing,
+    )

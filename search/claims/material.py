@@ -1,0 +1,181 @@
+"""What claims are decided from: tables of studies, and the configurations that a claims file means in them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pairsearch.search.errors import StudyError
+from pairsearch.search.results.study_table import FloatArray, StudyTable
+from pairsearch.studies.claims_file import Choice, Claim, Claims, Compare, Effect, Reaches
+from pairsearch.studies.configuration import Configuration, Params
+from pairsearch.studies.problem import Metric
+
+
+class LackingError(Exception):
+    """Evidence cannot be weighed, as a study is not there or not complete; the message says what to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is known of the studies of a claims file.
+
+    Args:
+        tables: by the study as the file names it.
+        lacking: why one has no table, or, where it has to be complete, is not; by the file's names too.
+    """
+
+    tables: Mapping[str, StudyTable]
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+    def table(self, study: str) -> StudyTable:
+        """What is known of a study.
+
+        Raises:
+            LackingError: nothing is.
+        """
+        if study not in self.tables:
+            raise LackingError(self.lacking[study])
+        return self.tables[study]
+
+    def grid(self, study: str) -> StudyTable:
+        """A study whose search is complete.
+
+        Raises:
+            LackingError: it is not.
+        """
+        if study in self.lacking:
+            raise LackingError(self.lacking[study])
+        return self.table(study)
+
+    def choose(self, study: str, choice: Choice) -> Configuration:
+        """The configuration that a choice means.
+
+        Raises:
+            LackingError: the study is not there, or not complete where it has to be.
+            StudyError: there is no such configuration.
+        """
+        table = self.table(study)
+        if choice.params:
+            return Configuration(choice.params)
+        if choice.best is not None:
+            return best(self.grid(study), choice.best, choice.where)
+        paper = table.definition.paper
+        if paper is None:
+            raise StudyError(
+                f"study {table.name}: its definition has no [paper] table: expected best or params"
+            )
+        check_names(table, choice.changed)
+        return Configuration({**paper.params, **choice.changed})
+
+
+def best(table: StudyTable, figure: str, where: Params) -> Configuration:
+    """The finished configuration with the best mean of a figure over folds, only among those with given values.
+
+    The last bits of a mean break no tie (`search.verdict.reading`); the order of the grid does.
+    """
+    check_names(table, where)
+    means = signed(table, figure).mean(axis=1)
+    matching = [
+        place
+        for place, one in enumerate(table.configurations)
+        if np.isfinite(means[place]) and matches(one, where)
+    ]
+    if not matching:
+        said = ", ".join(f"{name} {value!r}" for name, value in where.items())
+        raise StudyError(
+            f"study {table.name} has no finished configuration{f' with {said}' if said else ''} and a "
+            f"{figure} in every fold"
+        )
+    return table.configurations[min(matching, key=lambda place: round(float(means[place]), 12))]
+
+
+def signed(table: StudyTable, figure: str) -> FloatArray:
+    """A figure of folds, (configurations, folds), lower for the better: of one that is maximised the other sign.
+
+    Raises:
+        StudyError: folds report no such figure.
+    """
+    if figure not in table.values:
+        raise StudyError(
+            f"study {table.name}: folds report no {figure!r}: expected one of {', '.join(table.values)}"
+        )
+    return -table.values[figure] if table.traits.metrics[figure].maximise else table.values[figure]
+
+
+def round_metric(table: StudyTable, figure: str) -> Metric:
+    """How a figure of rounds reads.
+
+    Raises:
+        StudyError: the problem reports none of that name.
+    """
+    metrics = table.traits.metrics
+    if figure not in metrics:
+        raise StudyError(
+            f"study {table.name}: its problem reports no {figure!r}: expected one of {', '.join(metrics)}"
+        )
+    return metrics[figure]
+
+
+def matches(configuration: Configuration, where: Params) -> bool:
+    """Whether a configuration has these values, types included: 1 and 1.0 are two."""
+    return all(repr(configuration.params.get(name)) == repr(value) for name, value in where.items())
+
+
+def check_names(table: StudyTable, names: Collection[str]) -> None:
+    """Refuse parameters that a study does not have.
+
+    Raises:
+        StudyError: naming them.
+    """
+    known = table.definition.grid.choices
+    if others := [name for name in names if name not in known]:
+        raise StudyError(
+            f"study {table.name} has no parameter {', '.join(others)}: expected some of {', '.join(known)}"
+        )
+
+
+def share_random_numbers(first: StudyTable, second: StudyTable) -> bool:
+    """Whether rounds and folds of the same number draw the same data in both.
+
+    Their streams follow from the study's seed and the number of the fold or round alone (`studies.problem.Run.stream`).
+    """
+    return (first.definition.problem, first.definition.seed, first.traits.fingerprint) == (
+        second.definition.problem,
+        second.definition.seed,
+        second.traits.fingerprint,
+    )
+
+
+Wanted = dict[tuple[str, Configuration], int]
+"""Rounds by study, as the file names it, and configuration, in the order in which they come."""
+
+
+def wanted_rounds(claims: Claims, material: Material) -> Wanted:
+    """The rounds that claims compare; of what is lacking none.
+
+    Raises:
+        StudyError: a claim means a configuration or a figure that is not there.
+    """
+    wanted: Wanted = {}
+    for claim, study, configuration in _compared(claims, material):
+        place = (study, configuration)
+        wanted[place] = max(wanted.get(place, 0), claims.rounds_of(claim))
+    return wanted
+
+
+def _compared(claims: Claims, material: Material) -> Iterator[tuple[Claim, str, Configuration]]:
+    for number, claim in enumerate(claims.claim, start=1):
+        for evidence in claim.evidence:
+            for study, choice in evidence.choices():
+                try:
+                    chosen = material.choose(study, choice)
+                    if isinstance(evidence, Compare | Effect | Reaches):
+                        round_metric(material.table(study), evidence.figure)
+                except LackingError:
+                    continue
+                except StudyError as error:
+                    raise StudyError(f"claim {number}: {error}") from None
+                yield claim, study, chosen

@@ -1,0 +1,117 @@
+"""Decided claims in plain sentences, as rows for people, and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pairsearch.search.claims.deciding import Decided
+from pairsearch.search.claims.findings import Finding
+from pairsearch.search.claims.intervals import LEVEL
+from pairsearch.search.results.formatting import DASH, figure, headed
+
+RULES = (
+    f"A comparison holds where the whole {100 * LEVEL:g} % interval of its effect is on the side that is claimed, does "
+    "not hold where all of it is on the other, and is undecided else. A claim holds where all comparisons do that "
+    "decide it: that needs no correction for their number. It does not hold where one of them fails at the level "
+    "corrected for it (Bonferroni). Comparisons in brackets are reported and decide nothing."
+)
+"""How decisions are made."""
+HEADER = ("comparison", "figure", f"effect, {100 * LEVEL:g} % interval", "claimed", "n", "says")
+"""Of `row`."""
+
+
+def row(finding: Finding) -> tuple[str, ...]:
+    """A finding as the cells under `HEADER`."""
+    metric, effect, said = finding.metric, finding.effect, str(finding.decision)
+    shown = DASH
+    if effect is not None:
+        estimate, low, high = (figure(metric, value) for value in (effect.estimate, effect.low, effect.high))
+        shown = f"{estimate} ({low} to {high})"
+    return (
+        finding.what,
+        headed(finding.name, metric) if finding.name else DASH,
+        shown,
+        claimed(finding),
+        f"{finding.n} {finding.unit}",
+        said if finding.decides else f"({said})",
+    )
+
+
+def claimed(finding: Finding) -> str:
+    """What is claimed of an effect."""
+    if finding.threshold is None:
+        return "in the set" if finding.n else DASH
+    return f"{finding.relation} {figure(finding.metric, finding.threshold)}"
+
+
+def status(decided: Decided) -> str:
+    """The decision; provisional while something is missing of what decides."""
+    return f"{decided.decision}{' (provisional)' if decided.provisional else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Evidence under one heading: a piece that is `about` something, and those after it that say nothing new."""
+
+    about: str
+    findings: list[Finding]
+    remarks: list[str]
+
+
+def groups(decided: Decided) -> list[Group]:
+    """The evidence for a claim in sentences."""
+    found: list[Group] = []
+    for weighed in decided.weighed:
+        if weighed.evidence.about is not None or not found:
+            found.append(Group(weighed.evidence.about or "", [], []))
+        group = found[-1]
+        group.findings.extend(weighed.findings)
+        # What is said of several pieces is said once, after the last.
+        group.remarks[:] = [*(one for one in group.remarks if one not in weighed.remarks), *weighed.remarks]
+    return found
+
+
+def text(finding: Finding) -> str:
+    """What a comparison gave, or what is missing of it."""
+    return finding.sentence or "; ".join(finding.missing)
+
+
+def sentences(group: Group) -> list[str]:
+    """What evidence gave."""
+    return [*(f"{one.what}: {text(one)}." for one in group.findings), *group.remarks]
+
+
+def lines_of(decided: Decided) -> list[str]:
+    """The evidence for a claim, a sentence a line."""
+    return [line for group in groups(decided) for line in (group.about, *sentences(group)) if line]
+
+
+def claim_json(decided: Decided) -> dict[str, Any]:
+    """What `claims --json` prints of a claim; effects in the unit of the stored figure."""
+    return {
+        "number": decided.number,
+        "statement": decided.claim.statement,
+        "source": decided.claim.source,
+        "decision": str(decided.decision),
+        "provisional": decided.provisional,
+        "rounds": decided.rounds,
+        "missing": decided.missing,
+        "findings": [_finding_json(finding) for finding in decided.findings],
+        "sentences": lines_of(decided),
+    }
+
+
+def _finding_json(finding: Finding) -> dict[str, Any]:
+    effect = finding.effect
+    return {
+        "comparison": finding.what,
+        "figure": finding.name,
+        "effect": None if effect is None else effect.estimate,
+        "interval": None if effect is None else [effect.low, effect.high],
+        "threshold": finding.threshold,
+        "n": finding.n,
+        "unit": finding.unit,
+        "decides": finding.decides,
+        "decision": str(finding.decision),
+    }

@@ -1,0 +1,58 @@
+"""How configurations, effects and intervals read in what is said of claims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pairsearch.search.claims.intervals import Interval
+from pairsearch.search.results.formatting import figure, label, words
+from pairsearch.search.results.study_table import StudyTable
+from pairsearch.studies.claims_file import Choice
+from pairsearch.studies.configuration import Configuration, Params, shown
+from pairsearch.studies.problem import Metric
+
+
+def choice(table: StudyTable, chosen: Choice) -> str:
+    """A configuration by how it was chosen: `WS (paper)`, `B1 (best validation loss, batch size 25)`."""
+    how, values = ["paper"], chosen.changed
+    if chosen.params:
+        how, values = [], chosen.params
+    elif chosen.best is not None:
+        metric = table.traits.metrics.get(chosen.best, Metric())
+        how, values = [f"best {label(chosen.best, metric)}"], chosen.where
+    return f"{table.name.upper()} ({', '.join([*how, *_said(values)])})"
+
+
+def grid(tables: Sequence[StudyTable], where: Params) -> str:
+    """The grids of studies, or those of their configurations that have given values: `WSAL (grid, batch size 25)`."""
+    names = ", ".join(table.name.upper() for table in tables)
+    return f"{names} ({', '.join(['grid', *_said(where)])})"
+
+
+def _said(values: Params) -> list[str]:
+    return [f"{words(name)} {shown(value)}" for name, value in values.items()]
+
+
+def params(configuration: Configuration) -> str:
+    """The parameters of a configuration."""
+    return ", ".join(_said(configuration.params))
+
+
+def interval(metric: Metric, found: Interval, level: float) -> str:
+    """`93.33 % (95 % interval 77.93 to 99.18)`, by the metric."""
+    estimate, low, high = (figure(metric, value) for value in (found.estimate, found.low, found.high))
+    unit = " %" if metric.percent else f" {metric.unit}" if metric.unit else ""
+    return f"{estimate}{unit} ({_level(level)} interval {low} to {high})"
+
+
+def by(metric: Metric, effect: Interval, level: float) -> str:
+    """`better by 5.31 points (95 % interval 4.75 to 5.87)`; of a negative effect how much worse."""
+    worse = effect.estimate < 0
+    found = Interval(-effect.estimate, -effect.high, -effect.low) if worse else effect
+    estimate, low, high = (figure(metric, value) for value in (found.estimate, found.low, found.high))
+    unit = " points" if metric.percent else f" {metric.unit}" if metric.unit else ""
+    return f"{'worse' if worse else 'better'} by {estimate}{unit} ({_level(level)} interval {low} to {high})"
+
+
+def _level(level: float) -> str:
+    return f"{100 * level:.4g} %"

@@ -1,0 +1,123 @@
+"""Command that decides claims about studies."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairsearch.search import machine
+from pairsearch.search.cli.terminal import (
+    DEFAULT_STORAGE,
+    LARGEST,
+    AsJson,
+    DataDir,
+    DataKind,
+    Device,
+    Published,
+    Quiet,
+    Results,
+    Set,
+    Storage,
+    console,
+    machine_settings,
+    print_json,
+    published_folder,
+    teller,
+)
+
+if TYPE_CHECKING:
+    from pairsearch.search.claims.training import Sources
+    from pairsearch.search.database.connection import Database
+
+
+def claims(
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A .toml file of claims, or `paper`, those that are shipped."),
+    ] = "paper",
+    only: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=LARGEST, help="One claim by its number, with its sentences.", show_default="all"
+        ),
+    ] = None,
+    published: Published = False,
+    results: Results = None,
+    stored: Annotated[
+        bool,
+        typer.Option("--stored", help="Train nothing: decide by what is there, and say what is missing."),
+    ] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    setting: Set = None,
+    data: DataKind = None,
+    data_dir: DataDir = None,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Decide claims about studies: each holds, does not hold, or is undecided, by the interval of its effect.
+
+    Trains the rounds that the claims compare and that are missing; finished rounds are kept.
+    """
+    from pairsearch.search.claims.deciding import decide
+    from pairsearch.search.claims.sentences import claim_json
+    from pairsearch.search.claims.training import find_sources
+    from pairsearch.search.database.connection import find_database
+    from pairsearch.search.setup import opening
+    from pairsearch.studies import claims_file
+
+    opening.check_device(device)
+    path = claims_file.find(file)
+    chosen = claims_file.read(path)
+    if only is not None:
+        chosen = chosen.only(only)
+    database = find_database(storage)
+    sources = find_sources(chosen, path, database, published_folder(published, results))
+    if not stored:
+        sources.check_complete(database)
+        settings = machine_settings(setting, data, data_dir)
+        database = _train(storage, sources, settings, device, quiet=quiet, as_json=as_json)
+    decided = decide(chosen, sources.material(database), first=only or 1)
+    if as_json:
+        print_json([claim_json(one) for one in decided])
+    else:
+        from pairsearch.search.cli import claim_tables
+
+        screen = console()
+        for sheet in claim_tables.sheets(chosen.title, decided):
+            screen.print(sheet)
+        for line in claim_tables.lines(decided, in_full=only is not None):
+            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _train(
+    storage: str, sources: Sources, settings: Mapping[str, str], device: str, *, quiet: bool, as_json: bool
+) -> Database:
+    """Create the studies that are not there, and train the rounds that are missing."""
+    from pairsearch.search.claims.material import wanted_rounds
+    from pairsearch.search.claims.training import train_missing
+    from pairsearch.search.cli.steps import watch_on
+    from pairsearch.search.evaluation.evaluating import Evaluator
+    from pairsearch.search.setup import opening
+    from pairsearch.search.workers.signals import signals
+
+    say = teller(error=as_json, quiet=quiet)
+    opened = opening.open_to_create(storage, sources.texts, settings, say)
+    loaded = {one.definition.name: one for one in opened.loaded}
+    sources.check_published(loaded)
+    opening.create_all(opened.database, opened.loaded)
+    wanted = wanted_rounds(sources.claims, sources.material(opened.database))
+    stopping, screen = threading.Event(), console(error=as_json, quiet=quiet)
+    with signals(stopping):
+        evaluator = Evaluator(
+            device=device,
+            threads=machine.cores(),
+            stopping=stopping,
+            watch=watch_on(screen),
+            say=lambda line: screen.print(line, highlight=False, soft_wrap=True, markup=False),
+        )
+        train_missing(opened.database, sources, loaded, wanted, evaluator)
+    return opened.database

@@ -1,0 +1,176 @@
+"""Decided claims: what is claimed, the evidence with its intervals, and the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pairsearch.search.claims.deciding import Decided
+from pairsearch.search.claims.findings import Finding
+from pairsearch.search.claims.intervals import LEVEL, Decision
+from pairsearch.search.claims.sentences import HEADER, RULES, Group, claimed, groups, row, status, text
+from pairsearch.search.report.content import (
+    Block,
+    Figure,
+    Notice,
+    Paragraph,
+    Part,
+    Section,
+    Spec,
+    Table,
+    View,
+)
+from pairsearch.search.report.drawing import (
+    BLUE,
+    INK,
+    MUTED,
+    VERMILLION,
+    axis,
+    layout,
+    plain,
+    scaled,
+    shortened,
+)
+from pairsearch.search.results.formatting import figure, headed
+
+COLOURS = {Decision.HOLDS: BLUE, Decision.FAILS: VERMILLION, Decision.UNDECIDED: MUTED}
+
+
+def part(title: str, decided: Sequence[Decided]) -> Part:
+    """All claims of a file, and then each by itself."""
+    table = Table(
+        "Each claim with its source.",
+        ("claim", "statement", "source", "decision"),
+        tuple((str(one.number), one.claim.statement, one.claim.source, status(one)) for one in decided),
+        labels=4,
+    )
+    return Part(
+        "Claims",
+        title,
+        (Section("Decisions", (table, Paragraph(RULES))), *(section(one) for one in decided)),
+    )
+
+
+def section(decided: Decided) -> Section:
+    """One claim."""
+    table = Table(
+        f"Effects are signed so that more is better for the claim; of fractions they are in points of a per cent. "
+        f"{decided.rounds} rounds of each configuration are compared.",
+        HEADER,
+        tuple(row(finding) for finding in decided.findings),
+        labels=2,
+    )
+    drawn = _forest(decided)
+    return Section(
+        f"{decided.number}. {decided.claim.statement}",
+        (
+            Paragraph(f"{status(decided).capitalize()}. Source: {decided.claim.source}."),
+            table,
+            *([] if drawn is None else [drawn]),
+            *(block for group in groups(decided) for block in _evidence(group)),
+            *([Notice(f"Missing: {'; '.join(decided.missing)}.")] if decided.missing else []),
+        ),
+    )
+
+
+def _evidence(group: Group) -> Iterator[Block]:
+    """Evidence in sentences."""
+    yield Table(
+        group.about,
+        ("comparison", "what was found"),
+        tuple((finding.what, text(finding)) for finding in group.findings),
+        labels=2,
+    )
+    if group.remarks:
+        yield Paragraph(" ".join(group.remarks))
+
+
+def _forest(decided: Decided) -> Figure | None:
+    """Each effect with its interval and with what it is held against; None where there is none yet."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in decided.findings:
+        if finding.effect is not None:
+            groups.setdefault(headed(finding.name, finding.metric), []).append(finding)
+    if not groups:
+        return None
+    most = max(map(len, groups.values()))
+    return Figure(
+        f"claim-{decided.number}",
+        "Effects with their intervals",
+        f"Points are effects, lines their {100 * LEVEL:g} % intervals, short upright strokes what an effect is claimed "
+        "to be above; hollow points are reported and decide nothing. To the right is better for the claim.",
+        f"Forest plot of {sum(map(len, groups.values()))} effects. "
+        + "; ".join(_spoken(finding) for found in groups.values() for finding in found),
+        tuple(View(header, _view(header, found)) for header, found in groups.items()),
+        height=150 + 30 * most,
+        least_width=640,
+        choice="Figure",
+    )
+
+
+def _spoken(finding: Finding) -> str:
+    cells = row(finding)
+    return f"{cells[0]}: {cells[2]}, claimed {claimed(finding)}, {cells[-1]}"
+
+
+def _view(header: str, findings: Sequence[Finding]) -> Spec:
+    data: list[Spec] = []
+    for decision, colour in COLOURS.items():
+        places = [place for place, finding in enumerate(findings) if finding.decision is decision]
+        if places:
+            data.append(_points(decision, colour, places, findings))
+    held = [(place, one) for place, one in enumerate(findings) if one.threshold is not None]
+    if held:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "claimed",
+                "x": [scaled(one.metric, one.threshold or 0.0) for _, one in held],
+                "y": [place for place, _ in held],
+                "marker": {"symbol": "line-ns-open", "size": 18, "color": INK, "line": {"width": 2}},
+                "hovertemplate": "claimed: beyond %{x:.4g}<extra></extra>",
+            }
+        )
+    names = [plain(shortened(finding.what, 60)) for finding in findings]
+    return {
+        "data": data,
+        "layout": layout(
+            xaxis=axis(f"effect, {header}", zeroline=True, zerolinecolor=MUTED),
+            yaxis=axis(
+                tickmode="array",
+                tickvals=list(range(len(names))),
+                ticktext=names,
+                range=[len(names) - 0.4, -0.6],
+                showgrid=False,
+            ),
+        ),
+    }
+
+
+def _points(decision: Decision, colour: str, places: Sequence[int], findings: Sequence[Finding]) -> Spec:
+    found = [findings[place] for place in places]
+    effects = [(one.metric, one.effect) for one in found if one.effect is not None]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": str(decision),
+        "x": [scaled(metric, effect.estimate) for metric, effect in effects],
+        "y": list(places),
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [scaled(metric, effect.high - effect.estimate) for metric, effect in effects],
+            "arrayminus": [scaled(metric, effect.estimate - effect.low) for metric, effect in effects],
+            "color": colour,
+        },
+        "marker": {
+            "size": 9,
+            "color": colour,
+            "symbol": ["circle" if one.decides else "circle-open" for one in found],
+        },
+        "text": [
+            f"{figure(metric, effect.estimate)} ({figure(metric, effect.low)} to {figure(metric, effect.high)})"
+            for metric, effect in effects
+        ],
+        "hovertemplate": "%{text}<extra></extra>",
+    }
