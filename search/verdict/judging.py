@@ -221,14 +221,11 @@ def _compared(
         progress(1.0)
         reach = critical * own_K.std(ddof=1) * error
         return _Compared(np.ones(1), np.zeros(1), _around(own_K, reach, reach), 0.0)
-    group, before = rivals.leading(values_CK, overlap)
-    group = group if group.inside.sum() > 1 else before
-    tested = rivals.Test.of(values_CK, group.inside, overlap, progress)
+    tested = rivals.Test.of(values_CK, overlap, alpha, progress)
     p = tested.p
     p[0] = 1.0
     inside = p > alpha
-    if inside.sum() > 1:
-        group = Group.of(values_CK, inside)
+    group = Group.of(values_CK, inside) if inside.sum() > 1 else tested.leaders
     # Of its mean, what the set shares is as the folds show it; the rest has been chosen for being low.
     luck = max(critical * error, group.chance(values_CK, overlap, alpha / 2) / np.sqrt(folds))
     chosen = max((own_K - group.mean).std(ddof=1), group.spread)
@@ -243,7 +240,7 @@ def _compared(
     regret = float(regrets_C[1:].max(initial=0.0))
     return _Compared(
         p,
-        tested.means - critical * tested.errors,
+        tested.at_least,
         _around(own_K, below, above),
         regret,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pairsearch.search.verdict.student import upper_tail
+from pairsearch.search.verdict.student import quantile, upper_tail
 
 FloatArray = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -26,8 +26,10 @@ LEVEL = 0.025
 """Probability with which somebody leads a group of equals: small, since then the mean of many is given up for few."""
 LEVEL_OF_OVERLAPPING = 0.005
 """The same where folds overlap: whoever leads by what they have in common leads in all of them."""
+PARTS = (2, 8)
+"""Rivals are looked for in the better half of the configurations, and in the best eighth."""
 FEW = 8
-"""Configurations that are all looked at; of more, the better half."""
+"""Configurations that are all looked at."""
 ROUNDING = 1e-12
 """Differences smaller than this share of a configuration's largest value are none."""
 BLOCK = 4096
@@ -83,15 +85,16 @@ class Group:
         return float(np.quantile(largest_B, 1.0 - level))
 
 
-def leading(values_CK: FloatArray, overlap: float = 0.0) -> tuple[Group, Group]:
+def leading(values_CK: FloatArray, size: int, overlap: float = 0.0) -> tuple[Group, Group]:
     """The configurations that lead: nobody of them is better than their mean by more than chance.
 
-    It starts with the better half, as the other is often what did not train at all and varies as nothing else does. It
+    It starts with the `size` best, as the others are often what did not train at all and vary as nothing else does. It
     goes on with those that are better than their mean by more than the luckiest of so many equals would be, as long as
     there are any.
 
     Args:
         values_CK: (configurations, folds), at least two of each; lower is better.
+        size: at least two.
         overlap: validation over training examples of a fold where folds share one sample, else 0.
 
     Returns:
@@ -99,8 +102,7 @@ def leading(values_CK: FloatArray, overlap: float = 0.0) -> tuple[Group, Group]:
     """
     folds = values_CK.shape[1]
     means_C = values_CK.mean(axis=1)
-    limit = np.sort(means_C)[max(min(FEW, len(means_C)), (len(means_C) + 1) // 2) - 1]
-    group = before = Group.of(values_CK, means_C <= limit)
+    group = before = Group.of(values_CK, means_C <= np.partition(means_C, size - 1)[size - 1])
     rounding_C = ROUNDING * np.abs(values_CK).max(axis=1)
     while group.inside.sum() > 1:
         differences_CK = values_CK - group.mean
@@ -114,7 +116,7 @@ def leading(values_CK: FloatArray, overlap: float = 0.0) -> tuple[Group, Group]:
     return group, before
 
 
-def differences(values_CK: FloatArray, overlap: float, progress: Callable[[float], None]) -> FloatArray:
+def differences(values_CK: FloatArray, size: int, overlap: float) -> FloatArray:
     """How much worse each configuration is than its rivals in each fold, (configurations, folds).
 
     A configuration is no rival of its own. Whoever leads alone is compared with those that it leads.
@@ -122,14 +124,13 @@ def differences(values_CK: FloatArray, overlap: float, progress: Callable[[float
     found_CK = np.empty_like(values_CK)
     folds = values_CK.shape[1]
     for fold in range(folds):
-        group, before = leading(np.delete(values_CK, fold, axis=1), overlap)
+        group, before = leading(np.delete(values_CK, fold, axis=1), size, overlap)
         alone_C = group.inside & (group.inside.sum() == 1)
         own_C, wider_C = values_CK[:, fold], before.inside
         for inside_C, here_C in ((group.inside, ~alone_C), (wider_C, alone_C)):
             others_C = inside_C.sum() - inside_C
             total_C = own_C[inside_C].sum() - np.where(inside_C, own_C, 0.0)
             found_CK[here_C, fold] = (own_C - total_C / np.maximum(others_C, 1))[here_C]
-        progress((fold + 1) / folds)
     return found_CK
 
 
@@ -138,30 +139,48 @@ class Test:
     """Each configuration held against its rivals.
 
     Args:
-        means: (configurations,) how much worse it is than its rivals.
-        errors: (configurations,) standard errors of `means`.
-        p: (configurations,) two-sided p-values of the hypothesis that it is no worse.
+        leaders: those of all folds, at least two.
+        p: (configurations,) p-values of the hypothesis that it is no worse.
+        at_least: (configurations,) below which, with probability 1 − alpha, what it lies behind them does not lie.
     """
 
-    means: FloatArray
-    errors: FloatArray
+    leaders: Group
     p: FloatArray
+    at_least: FloatArray
 
     @classmethod
     def of(
-        cls, values_CK: FloatArray, leaders_C: Flags, overlap: float, progress: Callable[[float], None]
+        cls,
+        values_CK: FloatArray,
+        overlap: float,
+        alpha: float,
+        progress: Callable[[float], None] = lambda _: None,
     ) -> Test:
         """Student's t with one degree of freedom less than there are folds.
 
-        The standard deviation is at least that which is typical of the `leaders_C`: few folds of skewed noise often
-        show too little of it. Two-sided, half of the level for a one-sided question, is what the calibration asks for
-        (`search.measure.calibration`).
+        Rivals are looked for in the better half, and in the best eighth; the smaller p-value counts, doubled (after
+        Bonferroni). The first knows a few good ones among many hopeless ones better, the second where ever fewer are
+        ever better.
+        The standard deviation is at least that which is typical of the leaders: few folds of skewed noise often show
+        too little of it.
         """
-        differences_CK = differences(values_CK, overlap, progress)
-        folds = differences_CK.shape[1]
-        deviations_C = differences_CK.std(axis=1, ddof=1)
-        deviations_C = np.maximum(deviations_C, np.median(deviations_C[leaders_C]))
+        count, folds = values_CK.shape
+        sizes = sorted({max(min(FEW, count), -(-count // part)) for part in PARTS})
         least_C = ROUNDING * np.abs(values_CK).max(axis=1) + 1e-300
-        means_C = differences_CK.mean(axis=1)
-        errors_C = np.maximum(deviations_C * np.sqrt(1.0 / folds + overlap), least_C)
-        return cls(means_C, errors_C, np.minimum(1.0, 2.0 * upper_tail(means_C / errors_C, folds - 1)))
+        found = []
+        for number, size in enumerate(sizes):
+            progress(number / len(sizes))
+            differences_CK = differences(values_CK, size, overlap)
+            group, before = leading(values_CK, size, overlap)
+            leaders = group if group.inside.sum() > 1 else before
+            deviations_C = differences_CK.std(axis=1, ddof=1)
+            deviations_C = np.maximum(deviations_C, np.median(deviations_C[leaders.inside]))
+            means_C = differences_CK.mean(axis=1)
+            errors_C = np.maximum(deviations_C * np.sqrt(1.0 / folds + overlap), least_C)
+            p_C = len(PARTS) * upper_tail(means_C / errors_C, folds - 1)
+            at_least_C = means_C - quantile(alpha / len(PARTS), folds - 1) * errors_C
+            found.append((leaders, p_C, at_least_C))
+        progress(1.0)
+        leaders = found[-1][0]
+        p = np.minimum(1.0, np.min([p_C for _, p_C, _ in found], axis=0))
+        return cls(leaders, p, np.max([at_least_C for _, _, at_least_C in found], axis=0))

@@ -73,16 +73,16 @@ def test_the_rivals_of_a_fold_are_found_on_the_other_folds() -> None:
     values[:3] -= 20.0
     # In the first fold somebody else is far ahead: that fold does not choose its own rivals.
     values[7, 0] -= 100.0
-    found = differences(values, 0.0, lambda _: None)
+    found = differences(values, 12, 0.0)
     assert found[9, 0] == pytest.approx(values[9, 0] - values[:3, 0].mean())
     assert found[1, 0] == pytest.approx(values[1, 0] - values[[0, 2], 0].mean()), (
         "nobody is a rival of their own"
     )
 
 
-def test_equals_have_no_leader_and_the_better_half_of_them_are_the_rivals() -> None:
+def test_equals_have_no_leader_and_those_looked_at_are_the_rivals() -> None:
     values = noisy(40, 10, spread=0.0)
-    group, before = leading(values)
+    group, before = leading(values, 20)
     assert group is before
     assert set(np.flatnonzero(group.inside)) == set(np.argsort(values.mean(axis=1))[:20])
 
@@ -132,7 +132,7 @@ def test_a_clear_winner_is_alone_and_not_flattered() -> None:
 def test_of_two_good_ones_and_many_hopeless_ones_a_handful_is_kept() -> None:
     found = measure(Scenario("two", "normal", alike=True), 20)
     assert found.coverage == 1.0
-    assert found.size < 25  # of 192, where the largest of all differences (max-T) keeps some 75
+    assert found.size < 30  # of 192, where the largest of all differences (max-T) keeps some 75
 
 
 def test_the_mean_of_one_alone_has_the_interval_of_students_t() -> None:
