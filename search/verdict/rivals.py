@@ -28,6 +28,9 @@ LEVEL_OF_OVERLAPPING = 0.005
 """The same where folds overlap: whoever leads by what they have in common leads in all of them."""
 PARTS = (2, 8)
 """Rivals are looked for in the better half of the configurations, and in the best eighth."""
+CORRECTION, CORRECTION_OF_OVERLAPPING = 3, 4
+"""What the smaller of the two p-values is multiplied by: 2 after Bonferroni, and the rest for few folds of skewed or
+dependent noise. The least whole numbers with which the calibration holds (`search.measure.calibration`)."""
 FEW = 8
 """Configurations that are all looked at."""
 ROUNDING = 1e-12
@@ -158,15 +161,15 @@ class Test:
     ) -> Test:
         """Student's t with one degree of freedom less than there are folds.
 
-        Rivals are looked for in the better half, and in the best eighth; the smaller p-value counts, doubled (after
-        Bonferroni). The first knows a few good ones among many hopeless ones better, the second where ever fewer are
-        ever better.
-        The standard deviation is at least that which is typical of the leaders: few folds of skewed noise often show
-        too little of it.
+        Rivals are looked for in the better half, and in the best eighth; the smaller p-value counts, corrected. The
+        half is better where a few good ones stand before many hopeless ones, the eighth where ever fewer are ever
+        better. The standard deviation is at least that which is typical of the leaders: few folds of skewed noise often
+        show too little of it.
         """
         count, folds = values_CK.shape
         sizes = sorted({max(min(FEW, count), -(-count // part)) for part in PARTS})
         least_C = ROUNDING * np.abs(values_CK).max(axis=1) + 1e-300
+        correction = CORRECTION_OF_OVERLAPPING if overlap else CORRECTION
         found = []
         for number, size in enumerate(sizes):
             progress(number / len(sizes))
@@ -177,8 +180,8 @@ class Test:
             deviations_C = np.maximum(deviations_C, np.median(deviations_C[leaders.inside]))
             means_C = differences_CK.mean(axis=1)
             errors_C = np.maximum(deviations_C * np.sqrt(1.0 / folds + overlap), least_C)
-            p_C = len(PARTS) * upper_tail(means_C / errors_C, folds - 1)
-            at_least_C = means_C - quantile(alpha / len(PARTS), folds - 1) * errors_C
+            p_C = correction * upper_tail(means_C / errors_C, folds - 1)
+            at_least_C = means_C - quantile(alpha / correction, folds - 1) * errors_C
             found.append((leaders, p_C, at_least_C))
         progress(1.0)
         leaders = found[-1][0]
