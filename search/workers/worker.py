@@ -22,7 +22,7 @@ from pairsearch.search.ledger.configurations import MAX_ERRORS, Claim, Ledger, n
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.contents import report_steps
-from pairsearch.search.mirror.sampling import Pruner, Sampler
+from pairsearch.search.mirror.sampling import PROPOSALS, Pruner, Sampler
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.mirror.study import FinishedTrialError
 from pairsearch.search.mirror.trials import Mirror
@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 # How often a worker that finds nothing pending looks whether a lease of another has run out.
 IDLE_SECONDS = 1.0
-# A sampler that keeps proposing what is done or taken would keep a worker from what is left of the grid.
-PROPOSALS = 20
 # After so many failures in a row a worker finds out whether it is to blame itself.
 STREAK = 3
 

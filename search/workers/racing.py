@@ -1,0 +1,120 @@
+"""Racing: a configuration is stopped after the first folds that show that it is not the best, at a known error rate.
+
+After each fold from the third to the last but one, its figures are compared fold by fold with a mean of the finished
+configurations, weighted towards the better ones. For each fold the weights come from the other folds, so that having
+been chosen flatters nobody: where the configuration truly is the best, its differences are 0 or less in expectation.
+They are tested by a one-sided t test, at an equal part of `ALPHA` each time. So the truly best configuration is lost in
+at most about `ALPHA` of all studies, however many configurations there are, as only its own tests can lose it.
+
+The weights are a soft minimum, exp(−λ · mean of the other folds), as Zhang, Lee & Lei have them for the set of
+configurations that may be the best ("Winners with confidence", arXiv:2408.02060, 2024), λ two over the median standard
+deviation of a configuration over its folds. The promise is approximate, as a t test of few folds is: what was measured
+stands in the README.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from pairsearch.search.results.study_table import FloatArray
+
+ALPHA = 0.05
+FIRST = 3
+"""Folds before the first test: of two, a t test has one degree of freedom."""
+LAMBDA = 2.0
+
+
+def looks(folds: int) -> range:
+    """After how many folds it is tested: from the third to the last but one, after which nothing is saved."""
+    return range(FIRST, folds)
+
+
+class Rivals:
+    """The finished configurations, as a weighted mean that others are compared with."""
+
+    def __init__(self, folds: int) -> None:
+        self._finished: list[FloatArray] = []
+        self._deviations: list[float] = []
+        # The deviation that λ was made of, the lowest means over other folds that weights are relative to, and sums.
+        self._scale = math.nan
+        self._lowest_K = self._weights_K = self._sums_K = np.zeros(folds)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._finished)
+
+    def add(self, values_K: FloatArray) -> None:
+        """One more is finished; lower is better. Weights are made anew where λ would be another by a tenth."""
+        self._finished.append(values_K)
+        insort(self._deviations, float(values_K.std(ddof=1)))
+        scale = max(median(self._deviations), 1e-300)
+        others_K = _others(values_K)
+        # Far below what they are relative to, weights would overflow.
+        near = bool((others_K > self._lowest_K - 100 * self._scale).all())
+        if 0.9 < scale / self._scale < 1.1 and near:
+            added_K = np.exp(-LAMBDA / self._scale * (others_K - self._lowest_K))
+            self._weights_K = self._weights_K + added_K
+            self._sums_K = self._sums_K + added_K * values_K
+        else:
+            self._scale, finished_CK = scale, np.array(self._finished)
+            others_CK = _others(finished_CK)
+            self._lowest_K = others_CK.min(axis=0)
+            weights_CK = np.exp(-LAMBDA / scale * (others_CK - self._lowest_K))
+            self._weights_K, self._sums_K = weights_CK.sum(axis=0), (weights_CK * finished_CK).sum(axis=0)
+
+    @property
+    def mean(self) -> FloatArray:
+        """(folds,) of their figures, the weights of a fold from the other folds; of one configuration at least."""
+        return self._sums_K / self._weights_K
+
+
+def _others(values_CK: FloatArray) -> FloatArray:
+    """Of each fold the mean over the others; any leading axes."""
+    found: FloatArray = (values_CK.sum(axis=-1, keepdims=True) - values_CK) / (values_CK.shape[-1] - 1)
+    return found
+
+
+def thresholds(folds: int, alpha: float = ALPHA) -> FloatArray:
+    """(folds,) the t statistic after so many folds, from one, above which a configuration is stopped."""
+    found = np.full(folds, np.inf)
+    for look in looks(folds):
+        found[look - 1] = stats.t.isf(alpha / len(looks(folds)), look - 1)
+    return found
+
+
+def statistics(differences_CK: FloatArray, overlap: float = 0.0) -> FloatArray:
+    """(configurations, folds) the t statistic of the first so many differences; NaN or infinite where none vary.
+
+    Args:
+        overlap: validation over training examples, where folds share one sample (Nadeau & Bengio 2003).
+    """
+    count_K = np.arange(1, differences_CK.shape[1] + 1)
+    mean_CK = differences_CK.cumsum(axis=1) / count_K
+    # About the first, so that figures far from zero lose no digits.
+    about_CK = differences_CK - differences_CK[:, :1]
+    squares_CK = (about_CK**2).cumsum(axis=1) - about_CK.cumsum(axis=1) ** 2 / count_K
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance_CK = np.maximum(squares_CK, 0.0) / (count_K - 1)
+        found: FloatArray = mean_CK / np.sqrt(variance_CK * (1.0 / count_K + overlap))
+    return found
+
+
+def stopped_after(
+    values_CK: FloatArray, rivals_K: FloatArray, limits_K: FloatArray, overlap: float = 0.0
+) -> npt.NDArray[np.intp]:
+    """(configurations,) after how many folds each is stopped, 0 where it is not.
+
+    Args:
+        values_CK: (configurations, folds so far), lower for the better.
+        rivals_K: (folds,) as `Rivals.mean`.
+        limits_K: (folds,) as `thresholds` gives them.
+    """
+    folds = values_CK.shape[1]
+    over_CK = statistics(values_CK - rivals_K[:folds], overlap) > limits_K[:folds]
+    return np.where(over_CK.any(axis=1), over_CK.argmax(axis=1) + 1, 0)
