@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ def replay(
     pruner: str = "none",
     maximise: bool = False,
     seed: int = 0,
+    stopped_after: Callable[[str], int] | None = None,
 ) -> Iterator[Replayed]:
     """A search by one worker, trial by trial, until every configuration that there is an answer for came once.
 
@@ -57,7 +58,9 @@ def replay(
         answers: by the configuration's key. What diverged or failed has none, and is not proposed to anybody.
         order: all their keys, in the order of claims.
         sampler: one of `search.mirror.sampling.SAMPLERS`; None for the order alone.
-        pruner: as a definition has it.
+        pruner: of Optuna's, as a definition has it.
+        stopped_after: instead of one: the step after which a configuration, by its key, is stopped, 0 for none; asked
+            about each in turn.
     """
     choices = definition.grid.choices
     space, chance = Space(choices), random.Random(seed)  # noqa: S311 - not a secret
@@ -89,7 +92,8 @@ def replay(
             key = next(iter(left))
             trial = _of(study, space, points[key])
         del left[key]
-        yield _trained(study, trial, key, answers[key])
+        after = None if stopped_after is None else stopped_after(key)
+        yield _trained(study, trial, key, answers[key], after)
 
 
 def _of(study: optuna.Study, space: Space, params: Params) -> optuna.trial.Trial:
@@ -98,10 +102,12 @@ def _of(study: optuna.Study, space: Space, params: Params) -> optuna.trial.Trial
     return study.ask(space.of(params))
 
 
-def _trained(study: optuna.Study, trial: optuna.trial.Trial, key: str, answer: Answer) -> Replayed:
+def _trained(
+    study: optuna.Study, trial: optuna.trial.Trial, key: str, answer: Answer, after: int | None
+) -> Replayed:
     for step, value in answer.reports.items():
         trial.report(value, step)
-        if trial.should_prune():
+        if trial.should_prune() if after is None else step == after:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             return Replayed(key, step, pruned=True)
     study.tell(trial, answer.value)

@@ -44,6 +44,15 @@ class Searches:
         """Searches that stop nothing early."""
         return cls(order_ST, np.ones(order_ST.shape), np.ones(order_ST.shape, dtype=np.bool_))
 
+    @classmethod
+    def joined(cls, each: Sequence[Searches]) -> Searches:
+        """Searches of the same number of trials as one."""
+        return cls(
+            np.concatenate([one.order for one in each]),
+            np.concatenate([one.share for one in each]),
+            np.concatenate([one.finished for one in each]),
+        )
+
 
 @dataclass(frozen=True)
 class Losses:

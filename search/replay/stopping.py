@@ -12,6 +12,7 @@ import math
 from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -210,44 +211,54 @@ def race(alpha: float = racing.ALPHA) -> Rule:
 
     def rule(reports: Reports, order_T: IntArray) -> Searches:
         folds = reports.folds.shape[1]
-        limits_K = racing.thresholds(folds, alpha)
-        rivals = racing.Rivals(folds)
+        running = racing.Race(folds, alpha, reports.overlap)
         after_T = np.zeros(len(order_T), dtype=np.intp)
         trial = 0
         while trial < len(order_T):
-            ahead_C = order_T[trial : trial + AHEAD] if len(rivals) else order_T[:0]
-            stopped_C = (
-                racing.stopped_after(values_CK, rivals.mean, limits_K, reports.overlap)
-                if len(rivals)
-                else ahead_C
-            )
+            stopped_C = running.stopped_after(reports.folds[order_T[trial : trial + AHEAD]])
             whole = np.flatnonzero(stopped_C == 0)
-            count = int(whole[0]) if len(whole) else len(ahead_C)
+            count = int(whole[0]) if len(whole) else len(stopped_C)
             after_T[trial : trial + count] = stopped_C[:count]
             trial += count
-            if len(whole) or not len(rivals):
-                rivals.add(reports.folds[order_T[trial]])
+            if len(whole):
+                running.add(reports.folds[order_T[trial]])
                 trial += 1
         return _searched(order_T, np.where(after_T > 0, after_T / folds, 1.0), (after_T == 0).tolist())
 
     return rule
 
 
-RULES: dict[str, tuple[Callable[..., Rule], str, Sequence[float], float]] = {
-    "median": (median, "percentile", (25.0, 50.0, 75.0), 50.0),
-    "hyperband": (hyperband, "reduction factor", (4, 3, 2), 3),
-    "wilcoxon": (wilcoxon, "p below", (0.2, 0.1, 0.05, 0.01), 0.1),
-    "race": (race, "error rate", (0.2, 0.1, 0.05, 0.01), racing.ALPHA),
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A pruner's rule.
+
+    Args:
+        rule: by its setting.
+        what: the setting in words.
+        settings: some, from strict to lenient.
+        setting: the one that a search uses.
+    """
+
+    rule: Callable[[Any], Rule]
+    what: str
+    settings: Sequence[float]
+    setting: float
+
+    @property
+    def usual(self) -> Rule:
+        """The rule that a search uses."""
+        return self.rule(self.setting)
+
+
+RULES = {
+    "median": Known(median, "percentile", (25.0, 50.0, 75.0), 50.0),
+    "hyperband": Known(hyperband, "reduction factor", (4, 3, 2), 3),
+    "wilcoxon": Known(wilcoxon, "p below", (0.2, 0.1, 0.05, 0.01), 0.1),
+    "race": Known(race, "error rate", (0.2, 0.1, 0.05, 0.01), racing.ALPHA),
 }
-"""By pruner: the rule, what it can be set in, settings from strict to lenient, and the one that a search uses."""
+"""By pruner."""
 
 
-def searched(table: StudyTable, rule: Rule, orders_ST: IntArray) -> Searches:
+def searched(reports: Reports, rule: Rule, orders_ST: IntArray) -> Searches:
     """Searches with a rule that stops early, each in its order."""
-    reports = reports_of(table)
-    each = [rule(reports, order_T) for order_T in orders_ST]
-    return Searches(
-        np.concatenate([one.order for one in each]),
-        np.concatenate([one.share for one in each]),
-        np.concatenate([one.finished for one in each]),
-    )
+    return Searches.joined([rule(reports, order_T) for order_T in orders_ST])

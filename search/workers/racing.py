@@ -35,51 +35,6 @@ def looks(folds: int) -> range:
     return range(FIRST, folds)
 
 
-class Rivals:
-    """The finished configurations, as a weighted mean that others are compared with."""
-
-    def __init__(self, folds: int) -> None:
-        self._finished: list[FloatArray] = []
-        self._deviations: list[float] = []
-        # The deviation that λ was made of, the lowest means over other folds that weights are relative to, and sums.
-        self._scale = math.nan
-        self._lowest_K = self._weights_K = self._sums_K = np.zeros(folds)
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._finished)
-
-    def add(self, values_K: FloatArray) -> None:
-        """One more is finished; lower is better. Weights are made anew where λ would be another by a tenth."""
-        self._finished.append(values_K)
-        insort(self._deviations, float(values_K.std(ddof=1)))
-        scale = max(median(self._deviations), 1e-300)
-        others_K = _others(values_K)
-        # Far below what they are relative to, weights would overflow.
-        near = bool((others_K > self._lowest_K - 100 * self._scale).all())
-        if 0.9 < scale / self._scale < 1.1 and near:
-            added_K = np.exp(-LAMBDA / self._scale * (others_K - self._lowest_K))
-            self._weights_K = self._weights_K + added_K
-            self._sums_K = self._sums_K + added_K * values_K
-        else:
-            self._scale, finished_CK = scale, np.array(self._finished)
-            others_CK = _others(finished_CK)
-            self._lowest_K = others_CK.min(axis=0)
-            weights_CK = np.exp(-LAMBDA / scale * (others_CK - self._lowest_K))
-            self._weights_K, self._sums_K = weights_CK.sum(axis=0), (weights_CK * finished_CK).sum(axis=0)
-
-    @property
-    def mean(self) -> FloatArray:
-        """(folds,) of their figures, the weights of a fold from the other folds; of one configuration at least."""
-        return self._sums_K / self._weights_K
-
-
-def _others(values_CK: FloatArray) -> FloatArray:
-    """Of each fold the mean over the others; any leading axes."""
-    found: FloatArray = (values_CK.sum(axis=-1, keepdims=True) - values_CK) / (values_CK.shape[-1] - 1)
-    return found
-
-
 def thresholds(folds: int, alpha: float = ALPHA) -> FloatArray:
     """(folds,) the t statistic after so many folds, from one, above which a configuration is stopped."""
     found = np.full(folds, np.inf)
@@ -105,16 +60,64 @@ def statistics(differences_CK: FloatArray, overlap: float = 0.0) -> FloatArray:
     return found
 
 
-def stopped_after(
-    values_CK: FloatArray, rivals_K: FloatArray, limits_K: FloatArray, overlap: float = 0.0
-) -> npt.NDArray[np.intp]:
-    """(configurations,) after how many folds each is stopped, 0 where it is not.
+def _others(values_CK: FloatArray) -> FloatArray:
+    """Of each fold the mean over the others; any leading axes."""
+    found: FloatArray = (values_CK.sum(axis=-1, keepdims=True) - values_CK) / (values_CK.shape[-1] - 1)
+    return found
+
+
+class Race:
+    """The race of one study: its finished configurations, with which others are compared.
 
     Args:
-        values_CK: (configurations, folds so far), lower for the better.
-        rivals_K: (folds,) as `Rivals.mean`.
-        limits_K: (folds,) as `thresholds` gives them.
+        alpha: the error rate.
+        overlap: validation over training examples, where folds share one sample (Nadeau & Bengio 2003).
     """
-    folds = values_CK.shape[1]
-    over_CK = statistics(values_CK - rivals_K[:folds], overlap) > limits_K[:folds]
-    return np.where(over_CK.any(axis=1), over_CK.argmax(axis=1) + 1, 0)
+
+    def __init__(self, folds: int, alpha: float = ALPHA, overlap: float = 0.0) -> None:
+        self._limits_K = thresholds(folds, alpha)
+        self._overlap = overlap
+        self._finished: list[FloatArray] = []
+        self._deviations: list[float] = []
+        # The deviation that λ was made of, the lowest means over other folds that weights are relative to, and sums.
+        self._scale = math.nan
+        self._lowest_K = self._weights_K = self._sums_K = np.zeros(folds)
+
+    def add(self, values_K: FloatArray) -> None:
+        """One more is finished; lower is better. Weights are made anew where λ would be another by a tenth."""
+        self._finished.append(values_K)
+        insort(self._deviations, float(values_K.std(ddof=1)))
+        scale = max(median(self._deviations), 1e-300)
+        others_K = _others(values_K)
+        # Far below what they are relative to, weights would overflow.
+        near = bool((others_K > self._lowest_K - 100 * self._scale).all())
+        if 0.9 < scale / self._scale < 1.1 and near:
+            added_K = np.exp(-LAMBDA / self._scale * (others_K - self._lowest_K))
+            self._weights_K = self._weights_K + added_K
+            self._sums_K = self._sums_K + added_K * values_K
+        else:
+            self._scale, finished_CK = scale, np.array(self._finished)
+            others_CK = _others(finished_CK)
+            self._lowest_K = others_CK.min(axis=0)
+            weights_CK = np.exp(-LAMBDA / scale * (others_CK - self._lowest_K))
+            self._weights_K, self._sums_K = weights_CK.sum(axis=0), (weights_CK * finished_CK).sum(axis=0)
+
+    def stopped_after(self, values_CK: FloatArray) -> npt.NDArray[np.intp]:
+        """(configurations,) after how many folds each would be stopped, 0 where it is not.
+
+        Args:
+            values_CK: (configurations, folds so far), lower for the better.
+        """
+        if not self._finished:
+            return np.zeros(len(values_CK), dtype=np.intp)
+        # The weights of each fold are made of the other folds.
+        folds, mean_K = values_CK.shape[1], self._sums_K / self._weights_K
+        over_CK = statistics(values_CK - mean_K[:folds], self._overlap) > self._limits_K[:folds]
+        return np.where(over_CK.any(axis=1), over_CK.argmax(axis=1) + 1, 0)
+
+    def __call__(self, values_K: FloatArray) -> int:
+        """As `stopped_after` for one configuration on all folds; it is added where it is not stopped."""
+        (after,) = self.stopped_after(values_K[None]).tolist()
+        if not after:
+            self.add(values_K)
+        return int(after)
