@@ -228,8 +228,8 @@ class Definition(Part):
     """Of each fold, for problems that train in epochs."""
     sampler: Literal["grid", "tpe", "random", "gp"] = "grid"
     """Who proposes the next configuration; `grid` goes through all of them."""
-    pruner: Literal["none", "median", "hyperband", "wilcoxon"] = "none"
-    """Whether a poor configuration may be stopped early; `wilcoxon` where folds are trained in turn."""
+    pruner: Literal["none", "median", "hyperband", "wilcoxon", "race"] = "none"
+    """Whether a poor configuration may be stopped early; `wilcoxon` and `race` where folds are trained in turn."""
     time_limit: Annotated[Number, Field(gt=0)] | None = None
     """Seconds after which the training of a configuration, all folds together, ends as failed; None for no limit."""
     allow_changed_files: Annotated[bool, Field(strict=True)] = False

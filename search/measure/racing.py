@@ -92,7 +92,7 @@ def friedman(values_CK: FloatArray, alpha: float) -> BoolArray:
     ranks_CK = stats.rankdata(values_CK, axis=0)
     sums_C, squares = ranks_CK.sum(axis=1), float((ranks_CK**2).sum())
     constant = folds * count * (count + 1) ** 2 / 4
-    statistic = (count - 1) * (float((sums_C**2).sum()) / folds - constant) / max(squares - constant, 1e-300)
+    statistic = (count - 1) * (float((sums_C**2).sum()) - folds * constant) / max(squares - constant, 1e-300)
     if statistic < stats.chi2.isf(alpha, count - 1):
         return everything
     # Conover, "Practical nonparametric statistics" (1999), as F-race has it.

@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import math
 from bisect import insort
+from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from pairsearch.search.results.study_table import FloatArray
+from pairsearch.search.database.connection import Database
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.study_table import FloatArray, finished_folds
 
 ALPHA = 0.05
 FIRST = 3
@@ -115,9 +118,43 @@ class Race:
         over_CK = statistics(values_CK - mean_K[:folds], self._overlap) > self._limits_K[:folds]
         return np.where(over_CK.any(axis=1), over_CK.argmax(axis=1) + 1, 0)
 
+    def stops(self, values_K: FloatArray) -> bool:
+        """Whether a configuration is stopped after its last fold so far, whatever was found after earlier ones."""
+        if not self._finished:
+            return False
+        folds = len(values_K)
+        mean_K = (self._sums_K / self._weights_K)[:folds]
+        return bool(statistics((values_K - mean_K)[None], self._overlap)[0, -1] > self._limits_K[folds - 1])
+
     def __call__(self, values_K: FloatArray) -> int:
         """As `stopped_after` for one configuration on all folds; it is added where it is not stopped."""
         (after,) = self.stopped_after(values_K[None]).tolist()
         if not after:
             self.add(values_K)
         return int(after)
+
+
+class Racer:
+    """Asks the race of a stored study on behalf of a worker: whoever finished a configuration, all compare with it."""
+
+    def __init__(self, database: Database, study: StoredStudy) -> None:
+        self._database = database
+        self._study = study
+        self._sign = -1.0 if study.metric.maximise else 1.0
+        self._race = Race(study.definition.folds, overlap=study.traits.overlap)
+        self._known: set[str] = set()
+
+    def should_stop(self, values: Sequence[float]) -> bool:
+        """Whether a configuration is stopped after these folds, its first ones in their order.
+
+        Raises:
+            DatabaseAwayError: as `Database.read`.
+        """
+        if len(values) not in looks(self._study.definition.folds):
+            return False
+        with self._database.read() as connection:
+            for key, found in finished_folds(connection, self._study, self._known).items():
+                self._known.add(key)
+                if np.isfinite(found).all():
+                    self._race.add(self._sign * found)
+        return self._race.stops(self._sign * np.array(values, dtype=np.float64))
