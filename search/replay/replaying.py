@@ -105,7 +105,7 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
 
     reports, keys = reports_of(table), [one.key for one in table.configurations]
     places = {key: place for place, key in enumerate(keys)}
-    by_fold = pruner in ("wilcoxon", "race")
+    by_fold = pruner != "none" and RULES[pruner].by_fold
     steps = range(1, table.definition.folds + 1) if by_fold else reports.epochs
     values_CT = reports.folds if by_fold else reports.curves
     answers = {
@@ -125,7 +125,9 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
     rows = []
     for seed in range(searches):
         tell(f"{table.name}: {sampler}, search {seed + 1} of {searches}")
-        race = None if pruner != "race" else racing.Race(table.definition.folds, overlap=reports.overlap)
+        race = None
+        if pruner == "race" and racing.looks(table.definition.folds):
+            race = racing.Race(table.definition.folds, overlap=reports.overlap)
         rows.append(
             list(
                 islice(
@@ -134,7 +136,7 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
                         answers,
                         order,
                         sampler=sampler,
-                        pruner="none" if race is not None else pruner,
+                        pruner="none" if pruner == "race" else pruner,
                         seed=seed,
                         stopped_after=None
                         if race is None
@@ -188,7 +190,7 @@ def stopping(
     tell: Tell = lambda _: None,
     seed: int = 0,
 ) -> Iterator[Stopping]:
-    """What each rule would have saved and lost.
+    """What each rule would have saved and lost, without those that have too few folds or epochs to save any.
 
     Args:
         every: with every setting, else with the usual ones.
@@ -198,6 +200,8 @@ def stopping(
     orders = random_orders(table, searches, seed=seed)
     fold_orders = [random.permutation(table.definition.folds) for _ in range(searches)]
     for pruner, known in RULES.items():
+        if not known.can_stop(table):
+            continue
         for setting in known.settings if every else (known.setting,):
             tell(f"{table.name}: {searches} searches with {pruner} pruning")
             found = _in_orders(of_table, known.rule(setting), orders, fold_orders)

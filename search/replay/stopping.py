@@ -211,6 +211,8 @@ def race(alpha: float = racing.ALPHA) -> Rule:
 
     def rule(reports: Reports, order_T: IntArray) -> Searches:
         folds = reports.folds.shape[1]
+        if not racing.looks(folds):
+            return Searches.whole(order_T[None])
         running = racing.Race(folds, alpha, reports.overlap)
         after_T = np.zeros(len(order_T), dtype=np.intp)
         trial = 0
@@ -237,12 +239,20 @@ class Known:
         what: the setting in words.
         settings: some, from strict to lenient.
         setting: the one that a search uses.
+        by_fold: whether it looks at folds one after the other, else at mean curves by epoch.
     """
 
     rule: Callable[[Any], Rule]
     what: str
     settings: Sequence[float]
     setting: float
+    by_fold: bool = False
+
+    def can_stop(self, table: StudyTable) -> bool:
+        """Whether there are so many folds or epochs that it can save some."""
+        if self.by_fold:
+            return bool(racing.looks(table.definition.folds))
+        return len(table.definition.reported_epochs) > 1
 
     @property
     def usual(self) -> Rule:
@@ -253,8 +263,8 @@ class Known:
 RULES = {
     "median": Known(median, "percentile", (25.0, 50.0, 75.0), 50.0),
     "hyperband": Known(hyperband, "reduction factor", (4, 3, 2), 3),
-    "wilcoxon": Known(wilcoxon, "p below", (0.2, 0.1, 0.05, 0.01), 0.1),
-    "race": Known(race, "error rate", (0.2, 0.1, 0.05, 0.01), racing.ALPHA),
+    "wilcoxon": Known(wilcoxon, "p below", (0.2, 0.1, 0.05, 0.01), 0.1, by_fold=True),
+    "race": Known(race, "error rate", (0.2, 0.1, 0.05, 0.01), racing.ALPHA, by_fold=True),
 }
 """By pruner."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
@@ -125,7 +125,7 @@ class Reading:
     last_result: float | None
     """Seconds since 1970 on the database's clock."""
 
-    table: StudyTable | None
+    table: StudyTable | None = field(compare=False)
     """Of a study that is small enough to be searched again; None for others."""
     judged: StudyVerdict
 

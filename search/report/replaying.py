@@ -46,9 +46,8 @@ def section(reading: Reading) -> Section | None:
     replays = [replay(table, "random"), replay(table, "grid")]
     count = min(max(WORK // len(table.configurations), FEWEST), MOST)
     stopped = list(stopping(table, count, every=False))
-    return Section(
-        "Searched again", (_regret(table, replays), _needed(table, replays), _stopping(table, stopped))
-    )
+    early = (_stopping(table, stopped),) if stopped else ()
+    return Section("Searched again", (_regret(table, replays), _needed(table, replays), *early))
 
 
 def _regret(table: StudyTable, replays: list[Replay]) -> Figure:
