@@ -26,7 +26,8 @@ from pairsearch.search.measure.calibration import LAYOUTS, NOISES, Scenario, syn
 from pairsearch.search.replay import stopping
 from pairsearch.search.replay.searches import BoolArray, IntArray
 from pairsearch.search.results.published import DEFAULT, load
-from pairsearch.search.results.study_table import FloatArray, published_table
+from pairsearch.search.results.study_table import FloatArray, StudyTable, published_table
+from pairsearch.search.verdict.judging import judge
 from pairsearch.search.workers import racing
 
 Kept = tuple[BoolArray, float]
@@ -72,7 +73,7 @@ def softmin(values_CK: FloatArray, alpha: float) -> BoolArray:
     folds = values_CK.shape[1]
     others_CK = (values_CK.sum(axis=1, keepdims=True) - values_CK) / (folds - 1)
     scale = max(float(np.median(values_CK.std(axis=1, ddof=1))), 1e-300)
-    weights_CK = np.exp(-racing.LAMBDA / scale * (others_CK - others_CK.min(axis=0)))
+    weights_CK = np.exp(-racing.sharpness(folds) / scale * (others_CK - others_CK.min(axis=0)))
     # Each against the others without itself; of one that has all the weight, none is left.
     rest_CK = np.maximum(weights_CK.sum(axis=0) - weights_CK, 1e-12)
     mean_CK = ((weights_CK * values_CK).sum(axis=0) - weights_CK * values_CK) / rest_CK
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--configurations", type=int, default=192, help="of a synthetic study")
     options = parser.parse_args()
     names = list(rules(1.0))
+    sets: list[str] = []
     say("| study | " + " | ".join(f"{name}: lost, saved" for name in names) + " |")
     say("|---" * (len(names) + 1) + "|")
     published = load(DEFAULT)
@@ -154,6 +156,12 @@ def main() -> None:
         random = np.random.default_rng(0)
         runs = [(values_CK[:, random.permutation(values_CK.shape[1])], best) for _ in range(options.runs)]
         say(f"| {study} | {line(runs, options.alpha)} |")
+        members = may_be_best(table, values_CK, options.alpha)
+        lost = line([(given, members) for given, _ in runs], options.alpha, ["race"]).partition(",")[0]
+        sets.append(f"{study} {lost} of {len(members)}")
+    say(f"Of the verdict's set on all folds, a race loses: {', '.join(sets)}.\n")
+    say("| synthetic | " + " | ".join(f"{name}: lost, saved" for name in names) + " |")
+    say("|---" * (len(names) + 1) + "|")
     for layout, noise in itertools.product(LAYOUTS, NOISES):
         random = np.random.default_rng(0)
         scenario = Scenario(layout, noise, configurations=options.configurations)
@@ -164,10 +172,24 @@ def main() -> None:
         say(f"| {layout}, {noise} | {line(runs, options.alpha)} |")
 
 
-def line(runs: Sequence[tuple[FloatArray, IntArray]], alpha: float) -> str:
-    """A row: of each rule the share of the best that was lost, mean over runs, and the share of folds saved."""
+def may_be_best(table: StudyTable, values_CK: FloatArray, alpha: float) -> IntArray:
+    """The places of the configurations that the verdict keeps."""
+    keys = [one.key for one in table.configurations]
+    found = judge(values_CK, keys, table.seconds, overlap=table.traits.overlap, alpha=alpha)
+    return np.array([keys.index(member.key) for member in found.members])
+
+
+def line(
+    runs: Sequence[tuple[FloatArray, IntArray]], alpha: float, names: Sequence[str] | None = None
+) -> str:
+    """A row: of each rule the share of the best that was lost, mean over runs, and the share of folds saved.
+
+    Args:
+        runs: values with the places of those that are to be kept.
+        names: of the rules; None for all.
+    """
     cells = []
-    for name in rules(1.0):
+    for name in names or rules(1.0):
         random = np.random.default_rng(1)
         lost, saved = [], []
         for values_CK, best in runs:

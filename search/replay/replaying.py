@@ -87,7 +87,10 @@ def replay(
     """
     usual_searches, usual_trials = SAMPLERS[sampler]
     count = 1 if sampler == "grid" else searches or usual_searches
-    most = min(trials or usual_trials or len(table.configurations), len(table.configurations))
+    every = len(table.configurations)
+    # Half of a small grid: past it, nearly all that a sampler proposes was seen before.
+    usual = every if usual_trials is None else min(usual_trials, max(every // 2, 1))
+    most = min(trials or usual, every)
     if sampler in ("grid", "random"):
         tell(f"{table.name}: {count} searches in {sampler} order")
         orders = grid_order(table)[:, :most] if sampler == "grid" else random_orders(table, count, most)

@@ -8,8 +8,8 @@ at most about `ALPHA` of all studies, however many configurations there are, as 
 
 The weights are a soft minimum, exp(−λ · mean of the other folds), as Zhang, Lee & Lei have them for the set of
 configurations that may be the best ("Winners with confidence", arXiv:2408.02060, 2024), λ two over the median standard
-deviation of a configuration over its folds. The promise is approximate, as a t test of few folds is: what was measured
-stands in the README.
+deviation of a configuration over its folds; less with fewer than ten, whose means are less sure. The promise is
+approximate, as a t test of few folds is: what was measured stands in the README.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ from pairsearch.search.results.study_table import FloatArray, finished_folds
 ALPHA = 0.05
 FIRST = 3
 """Folds before the first test: of two, a t test has one degree of freedom."""
-LAMBDA = 2.0
+
+
+def sharpness(folds: int) -> float:
+    """λ in units of one over the median standard deviation of a fold; what the README's table was measured with."""
+    return 2.0 * min(1.0, (folds - 1) / 9)
 
 
 def looks(folds: int) -> range:
@@ -80,6 +84,7 @@ class Race:
     def __init__(self, folds: int, alpha: float = ALPHA, overlap: float = 0.0) -> None:
         self._limits_K = thresholds(folds, alpha)
         self._overlap = overlap
+        self._sharpness = sharpness(folds)
         self._finished: list[FloatArray] = []
         self._deviations: list[float] = []
         # The deviation that λ was made of, the lowest means over other folds that weights are relative to, and sums.
@@ -95,14 +100,14 @@ class Race:
         # Far below what they are relative to, weights would overflow.
         near = bool((others_K > self._lowest_K - 100 * self._scale).all())
         if 0.9 < scale / self._scale < 1.1 and near:
-            added_K = np.exp(-LAMBDA / self._scale * (others_K - self._lowest_K))
+            added_K = np.exp(-self._sharpness / self._scale * (others_K - self._lowest_K))
             self._weights_K = self._weights_K + added_K
             self._sums_K = self._sums_K + added_K * values_K
         else:
             self._scale, finished_CK = scale, np.array(self._finished)
             others_CK = _others(finished_CK)
             self._lowest_K = others_CK.min(axis=0)
-            weights_CK = np.exp(-LAMBDA / scale * (others_CK - self._lowest_K))
+            weights_CK = np.exp(-self._sharpness / scale * (others_CK - self._lowest_K))
             self._weights_K, self._sums_K = weights_CK.sum(axis=0), (weights_CK * finished_CK).sum(axis=0)
 
     def stopped_after(self, values_CK: FloatArray) -> npt.NDArray[np.intp]:

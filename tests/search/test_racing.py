@@ -66,7 +66,7 @@ def test_weights_that_are_added_up_are_those_that_are_made_anew() -> None:
     for row in given:
         race.add(row)
     others = (given.sum(axis=1, keepdims=True) - given) / 9
-    weights = np.exp(-racing.LAMBDA / race._scale * (others - others.min(axis=0)))
+    weights = np.exp(-racing.sharpness(10) / race._scale * (others - others.min(axis=0)))
     assert race._sums_K / race._weights_K == pytest.approx(
         (weights * given).sum(axis=0) / weights.sum(axis=0)
     )

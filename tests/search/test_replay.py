@@ -99,7 +99,7 @@ def test_the_signed_rank_test_is_scipys_with_ties_and_zeros_too() -> None:
 def test_a_sampler_takes_each_configuration_once_and_the_same_ones_each_time(
     b1: StudyTable, pruner: str
 ) -> None:
-    first, again = (replay(b1, "tpe", pruner, searches=1).course for _ in range(2))
+    first, again = (replay(b1, "tpe", pruner, searches=1, trials=64).course for _ in range(2))
     assert np.array_equal(first.regret, again.regret)
     assert np.array_equal(first.seconds, again.seconds)
     if pruner == "none":

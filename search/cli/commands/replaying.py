@@ -77,7 +77,9 @@ def replay(
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Of each search.", show_default="all; 100 tpe, 40 gp"),
+        typer.Option(
+            min=1, help="Of each search.", show_default="all; of tpe 100 and of gp 40, or half of the grid"
+        ),
     ] = None,
     regret: Annotated[
         list[float] | None,
