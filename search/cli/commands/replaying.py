@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,6 @@ from pairsearch.search.cli.terminal import (
     AsJson,
     Quiet,
     Storage,
-    a_number,
     console,
     print_json,
 )
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 # More would not fit into memory on large grids.
 MOST_SEARCHES = 100_000
+
+
+def all_finite(values: list[float] | None) -> list[float] | None:
+    """Refuse NaN and infinity (Typer's callback)."""
+    if values and not all(map(math.isfinite, values)):
+        raise typer.BadParameter("expected finite numbers")
+    return values
 
 
 class Sampler(StrEnum):
@@ -85,7 +92,7 @@ def replay(
         list[float] | None,
         typer.Option(
             min=0,
-            callback=lambda given: given and [a_number(one) for one in given],
+            callback=all_finite,
             help="How close to the best the choice is to be; several times for several.",
             show_default="0, a half and one standard error of the best",
         ),
