@@ -41,6 +41,9 @@ LARGEST = 2**31 - 1
 LARGEST_VALUE = 2**63 - 1
 """The largest whole number that a parameter may be, which a column of an export holds."""
 
+# A mean curve of about this many points: Optuna takes some 2 ms for each.
+REPORTS = 10
+
 
 def _value(given: Any) -> Value:
     """A value of a parameter, its type kept."""
@@ -225,8 +228,8 @@ class Definition(Part):
     """Of each fold, for problems that train in epochs."""
     sampler: Literal["grid", "tpe", "random", "gp"] = "grid"
     """Who proposes the next configuration; `grid` goes through all of them."""
-    pruner: Literal["none", "median", "hyperband", "wilcoxon"] = "none"
-    """Whether a poor configuration may be stopped early; `wilcoxon` where folds are trained in turn."""
+    pruner: Literal["none", "median", "hyperband", "wilcoxon", "race"] = "none"
+    """Whether a poor configuration may be stopped early; `wilcoxon` and `race` where folds are trained in turn."""
     time_limit: Annotated[Number, Field(gt=0)] | None = None
     """Seconds after which the training of a configuration, all folds together, ends as failed; None for no limit."""
     allow_changed_files: Annotated[bool, Field(strict=True)] = False
@@ -250,6 +253,12 @@ class Definition(Part):
         """How a configuration is validated, in a few words."""
         folds = f"{self.folds} fold{'' if self.folds == 1 else 's'}"
         return folds if self.epochs == 1 else f"{folds}, {self.epochs} epochs"
+
+    @property
+    def reported_epochs(self) -> tuple[int, ...]:
+        """The epochs after which pruners are asked: about ten, evenly spaced, the last among them."""
+        step = max(1, self.epochs // REPORTS)
+        return tuple(range(self.epochs, 0, -step))[::-1]
 
     @property
     def evaluation_epochs(self) -> int:

@@ -373,6 +373,10 @@ def _check_taken(method: Callable[..., Any]) -> None:
         raise ProblemError(f"{name}{signature}: expected {name}(params, {runs}, report)")
 
 
+LEAST_FOLDS_OF_A_RACE = 4
+"""Fewer, and a race could stop nothing before its last fold."""
+
+
 def _check(definition: Definition, traits: Traits) -> None:
     where = f"study {definition.name}"
     if definition.metric not in traits.of_folds:
@@ -380,10 +384,15 @@ def _check(definition: Definition, traits: Traits) -> None:
             f"{where}: metric: problem {definition.problem} reports no {definition.metric!r}: expected one of "
             f"{', '.join(traits.of_folds)}"
         )
-    if definition.pruner == "wilcoxon" and traits.together:
+    if definition.pruner in ("wilcoxon", "race") and traits.together:
         raise ProblemError(
-            f"{where}: pruner: wilcoxon compares folds that are trained in turn, and problem {definition.problem} "
-            "trains them together: expected none, median or hyperband"
+            f"{where}: pruner: {definition.pruner} compares folds that are trained in turn, and problem "
+            f"{definition.problem} trains them together: expected none, median or hyperband"
+        )
+    if definition.pruner == "race" and definition.folds < LEAST_FOLDS_OF_A_RACE:
+        raise ProblemError(
+            f"{where}: pruner: race first compares after three folds: expected at least {LEAST_FOLDS_OF_A_RACE} folds, "
+            f"got {definition.folds}"
         )
     if definition.paper is not None and (others := definition.paper.figures.keys() - traits.metrics.keys()):
         raise ProblemError(f"{where}: paper.figures: the problem reports no {', '.join(sorted(others))}")

@@ -11,23 +11,18 @@ from pairsearch.search.database.states import State
 from pairsearch.search.ledger.outcome import Outcome, finite, mean_of
 from pairsearch.search.ledger.studies import StoredStudy
 
-# A mean curve of about this many points: one write of some 2 ms each.
-REPORTS = 10
-
 FAILED_REASON = "failed_reason"
 
 
 def report_steps(study: StoredStudy) -> tuple[int, ...]:
     """The steps that are reported to Optuna.
 
-    Where folds train together, a step is an epoch: about ten, evenly spaced, the last among them. Where they train in
-    turn, it is a fold, from 1.
+    Where folds train together, a step is an epoch; where they train in turn, a fold, from 1.
     """
     definition = study.definition
     if not study.traits.together:
         return tuple(range(1, definition.folds + 1))
-    step = max(1, definition.epochs // REPORTS)
-    return tuple(range(definition.epochs, 0, -step))[::-1]
+    return definition.reported_epochs
 
 
 def reports_of(study: StoredStudy, outcome: Outcome, reported: Iterable[int] = ()) -> dict[int, float]:

@@ -16,6 +16,38 @@ from pairsearch.search.mirror.trials import Mirror
 from pairsearch.studies.configuration import Configuration, Params
 from pairsearch.studies.definition import Definition
 
+# A sampler that keeps proposing what is done or taken would keep a worker from what is left of the grid.
+PROPOSALS = 20
+
+SAMPLERS: dict[str, Callable[[int | None], optuna.samplers.BaseSampler]] = {
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
+}
+"""By the name in a definition, made with a seed or None for another each time."""
+
+
+def make_pruner(kind: str, last_step: int) -> optuna.pruners.BasePruner:
+    """Optuna's pruner of that name in a definition."""
+    pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
+        "none": optuna.pruners.NopPruner,
+        "median": optuna.pruners.MedianPruner,
+        "hyperband": lambda: optuna.pruners.HyperbandPruner(max_resource=last_step),
+        "wilcoxon": optuna.pruners.WilcoxonPruner,
+    }
+    with warnings.catch_warnings():
+        # Optuna may change how it is constructed: not what the user of a study has to hear.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return pruners[kind]()
+
+
+def a_table(definition: Definition, chance: random.Random) -> Params:
+    """A table of the grid by chance, each by how many points it has: what is asked for are its parameters."""
+    tables = definition.grid.root
+    sizes = [math.prod(map(len, table.values())) for table in tables]
+    (chosen,) = chance.choices(tables, sizes)
+    return {name: values[0] for name, values in chosen.items()}
+
 
 class Sampler:
     """Asks Optuna's sampler for the next configuration, where a definition names one other than `grid`."""
@@ -29,16 +61,11 @@ class Sampler:
 
     def _load(self) -> optuna.Study:
         mirror, definition = self.mirror, self.mirror.study.definition
-        samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-            "tpe": lambda: optuna.samplers.TPESampler(constant_liar=True),
-            "random": optuna.samplers.RandomSampler,
-            "gp": optuna.samplers.GPSampler,
-        }
         with watched(mirror.database, mirror.study.name):
             return optuna.load_study(
                 study_name=mirror.study.name,
                 storage=mirror.storage,
-                sampler=samplers[definition.sampler](),
+                sampler=SAMPLERS[definition.sampler](None),
                 pruner=optuna.pruners.NopPruner(),
             )
 
@@ -53,16 +80,9 @@ class Sampler:
             self.optuna_study, self._choices = self._load(), choices
         with watched(self.mirror.database, self.mirror.study.name):
             space = Space(choices)
-            names = self._table(definition)
+            names = a_table(definition, self._random)
             trial = self.optuna_study.ask(space.of(names))
             return trial._trial_id, Configuration(space.values(trial.params))
-
-    def _table(self, definition: Definition) -> Params:
-        """A table of the grid by chance, each by how many points it has: what is asked for are its parameters."""
-        tables = definition.grid.root
-        sizes = [math.prod(map(len, table.values())) for table in tables]
-        (chosen,) = self._random.choices(tables, sizes)
-        return {name: values[0] for name, values in chosen.items()}
 
     def answer(self, trial_id: int, configuration: Configuration) -> None:
         """Close a trial whose configuration is not free: with its result where there is one, else as FAIL."""
@@ -84,19 +104,9 @@ class Pruner:
 
     def __init__(self, mirror: Mirror) -> None:
         kind = mirror.study.definition.pruner
-        steps = report_steps(mirror.study)
-        pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
-            "none": optuna.pruners.NopPruner,
-            "median": optuna.pruners.MedianPruner,
-            "hyperband": lambda: optuna.pruners.HyperbandPruner(max_resource=steps[-1]),
-            "wilcoxon": optuna.pruners.WilcoxonPruner,
-        }
         self.mirror = mirror
         self.active = kind != "none"
-        with warnings.catch_warnings():
-            # Optuna may change how it is constructed: not what the user of a study has to hear.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._pruner = pruners[kind]()
+        self._pruner = make_pruner(kind, report_steps(mirror.study)[-1])
         mirror.mend()
         self._load()
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.provenance import package_version
-from pairsearch.search.report import cost, coverage, effects, evaluation, grid, judgement, learning
+from pairsearch.search.report import cost, coverage, effects, evaluation, grid, judgement, learning, replaying
 from pairsearch.search.report.content import Block, Figure, Part, Report, Section, view_names
 from pairsearch.search.report.reading import Reading, read_all
 
@@ -89,6 +89,7 @@ def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
         learning.section(reading),
         _others(reading),
         cost.section(reading),
+        replaying.section(reading),
     )
     sections = (
         judgement.section(reading),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
@@ -29,12 +29,15 @@ from pairsearch.search.redaction import conceal
 from pairsearch.search.report.parameters import Parameter, Places, parameters_of, places_of
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.progress import Ended
+from pairsearch.search.results.study_table import StudyTable, table_within
 from pairsearch.search.verdict.reading import Figures, StudyVerdict, judge_figures, read_figures, telling
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Kind, Metric
 
 TOP = 3
 """Configurations whose learning curves are drawn, fold by fold."""
+SEARCHED = 2000
+"""Configurations up to which a study is searched again."""
 REASONS = 20
 """Reasons of one state that are listed, those of most configurations."""
 
@@ -122,6 +125,8 @@ class Reading:
     last_result: float | None
     """Seconds since 1970 on the database's clock."""
 
+    table: StudyTable | None = field(compare=False)
+    """Of a study that is small enough to be searched again; None for others."""
     judged: StudyVerdict
 
     @property
@@ -248,6 +253,9 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         claims=int(totals[1]),
         first_result=totals[2],
         last_result=totals[3],
+        table=table_within(connection, study, [study.definition.metric])
+        if len(figures.rows) <= SEARCHED
+        else None,
     )
     return reading, figures
 

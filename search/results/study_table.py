@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from statistics import fmean
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from pairsearch.search.database.column_types import WrongValueError, required
 from pairsearch.search.database.connection import Database
@@ -33,6 +33,8 @@ Rounds = Mapping[str, Mapping[int, Mapping[str, float | None]]]
 
 CHUNK = 20_000
 """Rows that are held at a time."""
+KEYS = 500
+"""Keys that one statement names: databases bound them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +81,41 @@ def mean_curve(points_of_folds: Sequence[Sequence[float]]) -> list[float | None]
 def read_table(database: Database, study: StoredStudy) -> StudyTable:
     """The table of a study as the database holds it at one moment; raises as `Database.read`."""
     with database.snapshot() as connection:
-        study = seen_by(connection, study)
-        columns = configurations.c
-        rows = connection.execute(
-            select(columns.key, columns.params, columns.state, columns.seconds).where(
-                columns.study_id == study.id, columns.state.in_([*COVERED, State.FAILED])
-            )
-        ).all()
-        places = {one.key: place for place, one in enumerate(study.definition.grid.configurations())}
-        rows = sorted(rows, key=lambda row: places[row.key])
-        finished = {row.key: row for row in rows if row.state == State.FINISHED}
-        for row in finished.values():
-            required(configurations.name, row, "seconds")
-        rounds: dict[str, dict[int, Mapping[str, float | None]]] = {}
-        for one in rounds_within(connection, study):
-            rounds.setdefault(one.key, {})[one.index] = one.figures
-        return _table(
-            study.definition,
-            study.traits,
-            [read_configuration(row.key, row.params) for row in finished.values()],
-            len(rows) - len(finished),
-            {key: row.seconds for key, row in finished.items()},
-            _stored_values(connection, study),
-            _stored_curves(connection, study),
-            rounds,
+        return table_within(connection, seen_by(connection, study))
+
+
+def table_within(
+    connection: Connection, study: StoredStudy, curves_of: Collection[str] | None = None
+) -> StudyTable:
+    """As `read_table`, as a transaction sees it.
+
+    Args:
+        curves_of: the figures whose curves are read, the others are NaN; None for all.
+    """
+    columns = configurations.c
+    rows = connection.execute(
+        select(columns.key, columns.params, columns.state, columns.seconds).where(
+            columns.study_id == study.id, columns.state.in_([*COVERED, State.FAILED])
         )
+    ).all()
+    places = {one.key: place for place, one in enumerate(study.definition.grid.configurations())}
+    rows = sorted(rows, key=lambda row: places[row.key])
+    finished = {row.key: row for row in rows if row.state == State.FINISHED}
+    for row in finished.values():
+        required(configurations.name, row, "seconds")
+    rounds: dict[str, dict[int, Mapping[str, float | None]]] = {}
+    for one in rounds_within(connection, study):
+        rounds.setdefault(one.key, {})[one.index] = one.figures
+    return _table(
+        study.definition,
+        study.traits,
+        [read_configuration(row.key, row.params) for row in finished.values()],
+        len(rows) - len(finished),
+        {key: row.seconds for key, row in finished.items()},
+        _stored_values(connection, study),
+        _stored_curves(connection, study, curves_of),
+        rounds,
+    )
 
 
 Cell = tuple[str, str, int, float | None]
@@ -112,9 +124,11 @@ Curve = tuple[str, str, Sequence[float | None]]
 """A configuration's key, a figure and its means by epoch."""
 
 
-def _stored_values(connection: Connection, study: StoredStudy) -> Iterator[Cell]:
+def _stored_values(
+    connection: Connection, study: StoredStudy, *within: ColumnElement[bool]
+) -> Iterator[Cell]:
     c = runs.c
-    statement = select(c.id, c.key, c.run, c.figures).where(c.study_id == study.id, c.kind == "fold")
+    statement = select(c.id, c.key, c.run, c.figures).where(c.study_id == study.id, c.kind == "fold", *within)
     with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
         for run_id, key, fold, text in streamed:
             if not 0 <= fold < study.definition.folds:
@@ -124,7 +138,29 @@ def _stored_values(connection: Connection, study: StoredStudy) -> Iterator[Cell]
                 yield key, figure, fold, value
 
 
-def _stored_curves(connection: Connection, study: StoredStudy) -> Iterator[Curve]:
+def finished_folds(
+    connection: Connection, study: StoredStudy, but: Collection[str] = ()
+) -> dict[str, FloatArray]:
+    """(folds,) of the study's metric of each finished configuration, by key and NaN where there is none.
+
+    Args:
+        but: not of these keys.
+    """
+    c = configurations.c
+    finished = select(c.key).where(c.study_id == study.id, c.state == State.FINISHED).order_by(c.rank)
+    new = [key for key in connection.execute(finished).scalars() if key not in but]
+    found = {key: np.full(study.definition.folds, np.nan) for key in new}
+    for start in range(0, len(new), KEYS):
+        mine = runs.c.key.in_(new[start : start + KEYS])
+        for key, figure, fold, value in _stored_values(connection, study, mine):
+            if figure == study.definition.metric and value is not None:
+                found[key][fold] = value
+    return found
+
+
+def _stored_curves(
+    connection: Connection, study: StoredStudy, figures: Collection[str] | None
+) -> Iterator[Curve]:
     """Of those that have one for each fold."""
     statement = (
         select(runs.c.id, runs.c.key, curves.c.figure, runs.c.epochs, curves.c.points)
@@ -132,6 +168,8 @@ def _stored_curves(connection: Connection, study: StoredStudy) -> Iterator[Curve
         .where(runs.c.study_id == study.id, runs.c.kind == "fold")
         .order_by(runs.c.key, curves.c.figure, runs.c.run)
     )
+    if figures is not None:
+        statement = statement.where(curves.c.figure.in_(figures))
     with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
         for (key, figure), rows in groupby(streamed, key=lambda row: (row.key, row.figure)):
             folds = [read_curve(row.id, row.points, row.epochs) for row in rows]

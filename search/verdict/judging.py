@@ -214,7 +214,8 @@ def _compared(
     if folds < FEWEST_FOLDS:
         progress(1.0)
         return _Compared(np.ones(count), np.zeros(count), None, None)
-    critical = quantile(alpha / 2, folds - 1)
+    # As the p-values are, for few folds of skewed noise.
+    critical = quantile(alpha / rivals.correction(overlap), folds - 1)
     error = np.sqrt(1.0 / folds + overlap)  # of a mean, in standard deviations of a fold
     own_K = values_CK[0]
     if count == 1:

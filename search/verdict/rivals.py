@@ -88,6 +88,11 @@ class Group:
         return float(np.quantile(largest_B, 1.0 - level))
 
 
+def correction(overlap: float) -> int:
+    """What p-values are multiplied by, and what levels are divided by."""
+    return CORRECTION_OF_OVERLAPPING if overlap else CORRECTION
+
+
 def leading(values_CK: FloatArray, size: int, overlap: float = 0.0) -> tuple[Group, Group]:
     """The configurations that lead: nobody of them is better than their mean by more than chance.
 
@@ -169,7 +174,6 @@ class Test:
         count, folds = values_CK.shape
         sizes = sorted({max(min(FEW, count), -(-count // part)) for part in PARTS})
         least_C = ROUNDING * np.abs(values_CK).max(axis=1) + 1e-300
-        correction = CORRECTION_OF_OVERLAPPING if overlap else CORRECTION
         found = []
         for number, size in enumerate(sizes):
             progress(number / len(sizes))
@@ -180,8 +184,8 @@ class Test:
             deviations_C = np.maximum(deviations_C, np.median(deviations_C[leaders.inside]))
             means_C = differences_CK.mean(axis=1)
             errors_C = np.maximum(deviations_C * np.sqrt(1.0 / folds + overlap), least_C)
-            p_C = correction * upper_tail(means_C / errors_C, folds - 1)
-            at_least_C = means_C - quantile(alpha / correction, folds - 1) * errors_C
+            p_C = correction(overlap) * upper_tail(means_C / errors_C, folds - 1)
+            at_least_C = means_C - quantile(alpha / correction(overlap), folds - 1) * errors_C
             found.append((leaders, p_C, at_least_C))
         progress(1.0)
         leaders = found[-1][0]

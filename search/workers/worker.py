@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import PATIENCE_SECONDS, Answer, patiently
@@ -22,7 +22,7 @@ from pairsearch.search.ledger.configurations import MAX_ERRORS, Claim, Ledger, n
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.contents import report_steps
-from pairsearch.search.mirror.sampling import Pruner, Sampler
+from pairsearch.search.mirror.sampling import PROPOSALS, Pruner, Sampler
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.mirror.study import FinishedTrialError
 from pairsearch.search.mirror.trials import Mirror
@@ -33,14 +33,23 @@ from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.configuration import Configuration
 
+if TYPE_CHECKING:
+    from pairsearch.search.workers.racing import Racer
+
 log = logging.getLogger(__name__)
 
 # How often a worker that finds nothing pending looks whether a lease of another has run out.
 IDLE_SECONDS = 1.0
-# A sampler that keeps proposing what is done or taken would keep a worker from what is left of the grid.
-PROPOSALS = 20
 # After so many failures in a row a worker finds out whether it is to blame itself.
 STREAK = 3
+
+
+def racer_of(database: Database, study: StoredStudy) -> Racer:
+    """The race of a study."""
+    # SciPy's statistics take long to import.
+    from pairsearch.search.workers.racing import Racer  # noqa: PLC0415
+
+    return Racer(database, study)
 
 
 class Objective(Protocol):
@@ -87,7 +96,9 @@ class Worker:
         self.ledger = ledger or Ledger(database, study.id)
         self.mirror = Mirror(database, storage, study, self.ledger)
         self.sampler = None if study.definition.sampler == "grid" else Sampler(self.mirror)
-        self.pruner = None if study.definition.pruner == "none" else Pruner(self.mirror)
+        kind = study.definition.pruner
+        self.pruner = None if kind in ("none", "race") else Pruner(self.mirror)
+        self.racer = racer_of(database, study) if kind == "race" else None
         self.study = study
         self.objective = objective
         self.stopping = stopping
@@ -191,6 +202,7 @@ class Worker:
     def _work(self, claim: Claim, trial_id: int) -> None:
         steps = report_steps(self.study)
         reported: set[int] = set()
+        values: list[float] = []
         limit, begun = self.study.definition.time_limit, self.clock()
         over: str | None = None
         with Heartbeat(self.ledger, claim) as heartbeat:
@@ -203,10 +215,13 @@ class Worker:
                     over = f"longer than the time limit of {limit:g} s, after {step.done} of {step.of} {step.unit}"
                     return State.FAILED
                 if step.number in steps and step.value is not None:
+                    values.append(step.value)
                     try:
                         self.mirror.report(trial_id, step.number, step.value)
                         reported.add(step.number)
                         if self.pruner is not None and self.pruner.should_prune(trial_id):
+                            return State.PRUNED
+                        if self.racer is not None and self.racer.should_stop(values):
                             return State.PRUNED
                     except (DatabaseAwayError, DiskFullError) as error:
                         log.warning("report of step %d put off: %s", step.number, error)

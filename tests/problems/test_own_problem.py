@@ -181,7 +181,8 @@ def test_a_union_of_grids_has_each_point_once_without_what_it_has_not(project: P
 
 @pytest.mark.parametrize("code", [FIT, TOGETHER], ids=["in turn", "together"])
 @pytest.mark.parametrize(
-    ("sampler", "pruner"), [("tpe", "median"), ("random", "hyperband"), ("tpe", "wilcoxon")]
+    ("sampler", "pruner"),
+    [("tpe", "median"), ("random", "hyperband"), ("tpe", "wilcoxon"), ("grid", "race")],
 )
 def test_samplers_and_pruners_work_on_problems_of_both_kinds(
     on_sqlite: Project, code: str, sampler: str, pruner: str
@@ -196,10 +197,9 @@ def test_samplers_and_pruners_work_on_problems_of_both_kinds(
         epochs=6,
         grid={"x": list(range(1, 13))},
     )
-    if together and pruner == "wilcoxon":
-        assert (
-            "wilcoxon compares folds that are trained in turn" in on_sqlite.run("create", str(toml)).complaint
-        )
+    if together and pruner in ("wilcoxon", "race"):
+        refused = f"{pruner} compares folds that are trained in turn"
+        assert refused in on_sqlite.run("create", str(toml)).complaint
         return
     assert on_sqlite.search().finished == 12
     assert on_sqlite.states().keys() <= {"finished", "pruned"}
@@ -246,6 +246,39 @@ def test_folds_in_turn_are_one_step_each_and_pruned_ones_are_not_trained(on_sqli
     for trial in trials:
         mine = folds[trial.user_attrs["configuration"]]
         assert trial.intermediate_values == {fold + 1: trial.params["x"] + fold for fold in mine}
+
+
+@pytest.mark.parametrize("maximise", [False, True])
+def test_a_race_stops_what_is_plainly_worse_and_keeps_the_best(on_sqlite: Project, maximise: bool) -> None:
+    on_sqlite.write(
+        """
+        import random
+        def fit(params, run, report):
+            noise = random.Random(f"{params['x']} {run.index}").gauss(0, 0.1)
+            report(1, score=abs(params["x"]) + noise if params["x"] > 0 else noise + params["x"])
+        """,
+        metric="score",
+        metrics={"score": {"maximise": maximise}},
+        pruner="race",
+        folds=8,
+        epochs=1,
+        grid={"x": [-8, -4, -2, 2, 4, 8]},
+    )
+    assert on_sqlite.search().finished == 6
+    finished = values(on_sqlite.rows("configurations", "key", "where state = 'finished'"))
+    assert ("x=8" if maximise else "x=-8") in finished
+    assert len(finished) < 6
+    for (count,) in on_sqlite.rows(
+        "configurations",
+        "(select count(*) from pairsearch_runs r where r.key = pairsearch_configurations.key)",
+        "where state = 'pruned'",
+    ):
+        assert 3 <= count < 8
+
+
+def test_a_race_of_too_few_folds_is_refused(on_sqlite: Project) -> None:
+    toml = on_sqlite.write(FIT, problem="mine.py:fit", pruner="race", folds=3, epochs=1)
+    assert "expected at least 4 folds, got 3" in on_sqlite.run("create", str(toml)).complaint
 
 
 MAXIMISED = """

@@ -137,6 +137,8 @@ def test_a_union_of_grids_with_texts_booleans_and_a_maximised_fraction(
         "made-effects",
         "made-learning-curves",
         "made-seconds",
+        "made-regret",
+        "made-stopping",
     ]
     scores = figure(report, "made-score")
     assert scores.title == "Mean accuracy over C × gamma"

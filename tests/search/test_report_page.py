@@ -116,6 +116,8 @@ def test_every_figure_is_one_that_plotly_knows(database: Database) -> None:
         "pairs-effects",
         "pairs-learning-curves",
         "pairs-seconds",
+        "pairs-regret",
+        "pairs-stopping",
     ]
     for figure in report.figures:
         assert figure.alt

@@ -148,7 +148,7 @@ def test_of_two_good_ones_and_many_hopeless_ones_a_handful_is_kept() -> None:
 def test_the_mean_of_one_alone_has_the_interval_of_students_t() -> None:
     [values] = noisy(1, 10)
     verdict = judged([values])
-    expected = stats.t.interval(0.95, 9, loc=values.mean(), scale=stats.sem(values))
+    expected = stats.t.interval(1 - 2 * 0.05 / CORRECTION, 9, loc=values.mean(), scale=stats.sem(values))
     assert verdict.interval == pytest.approx(expected)
     assert (verdict.regret, verdict.others) == (0.0, None)
 

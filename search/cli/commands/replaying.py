@@ -1,0 +1,169 @@
+"""Command that searches a finished study again from its table: replay."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairsearch.search.cli.terminal import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Quiet,
+    Storage,
+    console,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from pairsearch.search.results.study_table import StudyTable
+
+# More would not fit into memory on large grids.
+MOST_SEARCHES = 100_000
+
+
+def all_finite(values: list[float] | None) -> list[float] | None:
+    """Refuse NaN and infinity (Typer's callback)."""
+    if values and not all(map(math.isfinite, values)):
+        raise typer.BadParameter("expected finite numbers")
+    return values
+
+
+class Sampler(StrEnum):
+    """Who proposes the next configuration."""
+
+    GRID = "grid"
+    RANDOM = "random"
+    TPE = "tpe"
+    GP = "gp"
+
+
+class Pruner(StrEnum):
+    """What stops a configuration early."""
+
+    NONE = "none"
+    MEDIAN = "median"
+    HYPERBAND = "hyperband"
+    WILCOXON = "wilcoxon"
+    RACE = "race"
+
+
+def replay(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study in the database, or a published one.")
+    ],
+    published: Annotated[
+        bool, typer.Option("--published", help="Take it from the published tables, not from the database.")
+    ] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of published tables; implies --published.",
+            show_default="those shipped",
+        ),
+    ] = None,
+    sampler: Annotated[
+        list[Sampler] | None, typer.Option(help="Several times for several.", show_default="all")
+    ] = None,
+    pruner: Annotated[
+        list[Pruner] | None,
+        typer.Option(help="Of the searches; several times for several.", show_default="none"),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_SEARCHES,
+            help="Searches by each sampler, each with a seed of its own.",
+            show_default="1000 random, 20 tpe, 3 gp",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Of each search.", show_default="all; of tpe 100 and of gp 40, or half of the grid"
+        ),
+    ] = None,
+    regret: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0,
+            callback=all_finite,
+            help="How close to the best the choice is to be; several times for several.",
+            show_default="0, a half and one standard error of the best",
+        ),
+    ] = None,
+    orders: Annotated[
+        int,
+        typer.Option(
+            min=0, max=MOST_SEARCHES, help="Random orders in which early stopping is tried; 0 for none."
+        ),
+    ] = 100,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search a finished study again without training: how much of the grid did one have to see?
+
+    Configurations come in the order of each sampler, each at most once, and are answered from the study's table. What
+    diverged, failed or was pruned is left out. Equal arguments give equal results.
+    """
+    from pairsearch.search.cli import replay_tables
+    from pairsearch.search.cli.steps import Steps
+    from pairsearch.search.replay import targets
+    from pairsearch.search.replay.replaying import SAMPLERS, check_searchable, stopping
+    from pairsearch.search.replay.replaying import replay as search
+
+    with Steps(console(error=True, quiet=quiet)) as tell:
+        tell(f"reading {study}")
+        table = _table(study, storage, results, published=published or results is not None)
+        check_searchable(table)
+        regrets = regret or targets.usual_regrets(table)
+        chosen = [one.value for one in sampler or []] or list(SAMPLERS)
+        rules = [one.value for one in pruner or []] or ["none"]
+        pairs = [(name, rule) for name in dict.fromkeys(chosen) for rule in dict.fromkeys(rules)]
+        replays = [search(table, name, rule, seeds, trials, tell) for name, rule in pairs]
+        stopped = list(stopping(table, orders, every=as_json, tell=tell)) if orders else []
+    if as_json:
+        print_json(
+            {
+                "study": table.name,
+                "metric": table.definition.metric,
+                "configurations": len(table.configurations),
+                "excluded": table.excluded,
+                "replays": [targets.replay_json(table, one, regrets) for one in replays],
+                "stopping": [targets.stopping_json(one) for one in stopped],
+            }
+        )
+        return
+    screen = console()
+    screen.print(replay_tables.needed_table(table, replays, regrets))
+    screen.print(replay_tables.after_table(table, replays))
+    if stopped:
+        screen.print(replay_tables.stopping_table(table, stopped))
+
+
+def _table(study: str, storage: str, results: Path | None, *, published: bool) -> StudyTable:
+    from pairsearch.search.results.study_table import published_table, read_table
+
+    if published:
+        from pairsearch.search.results.published import DEFAULT, load
+
+        return published_table(load(results or DEFAULT), study)
+    from pairsearch.search.database.connection import open_database
+    from pairsearch.search.errors import StudyError
+    from pairsearch.search.ledger.studies import stored_study
+    from pairsearch.search.results.progress import read_progress
+
+    database = open_database(storage)
+    found = stored_study(database, study)
+    if left := read_progress(database, found).open:
+        raise StudyError(
+            f"study {found.name} is not complete: {left} configurations are still to be trained: "
+            f"`pairsearch run {found.name}` trains them, and --published takes the published study"
+        )
+    return read_table(database, found)

@@ -1,0 +1,210 @@
+"""Measures rules that stop configurations after some of their folds: how often the best is lost, what is saved.
+
+    python -m pairsearch.search.measure.racing --runs 1000
+
+On the published tables the best is that of all folds, and a run is a random order of configurations and of folds. On
+synthetic studies (`search.measure.calibration`) it is the truly best, and a run is a study. All at `--alpha`:
+
+    race        `search.workers.racing`: one configuration at a time, against those finished before
+    rounds      the same test, all that are left trained fold by fold together, against all that are left
+    one look    the same after half of the folds only, at the whole of alpha
+    F-race      Friedman's test after each fold from the third, then each against the best (Birattari et al. 2002)
+    Hoeffding   Hoeffding races (Maron & Moore 1994), the range of the figure taken from the whole table
+    wilcoxon    Optuna's pruner as it is, at its own threshold of 0.1
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import stats
+
+from pairsearch.search.measure.calibration import LAYOUTS, NOISES, Scenario, synthetic
+from pairsearch.search.replay import stopping
+from pairsearch.search.replay.searches import BoolArray, IntArray
+from pairsearch.search.results.published import DEFAULT, load
+from pairsearch.search.results.study_table import FloatArray, StudyTable, published_table
+from pairsearch.search.verdict.judging import judge
+from pairsearch.search.workers import racing
+
+Kept = tuple[BoolArray, float]
+"""(configurations,) whether each was trained to its end, and the share of folds that were not trained."""
+Rule = Callable[[FloatArray, IntArray, float], Kept]
+
+
+def one_at_a_time(rule: Callable[[float], stopping.Rule]) -> Rule:
+    """A rule of `search.replay.stopping`."""
+
+    def kept(values_CK: FloatArray, order: IntArray, alpha: float) -> Kept:
+        found = rule(alpha)(stopping.Reports("", values_CK, (1,), values_CK[:, :0]), order)
+        whole = np.zeros(len(order), dtype=np.bool_)
+        whole[order] = found.finished[0]
+        return whole, 1.0 - float(found.share.mean())
+
+    return kept
+
+
+def together(passes: Callable[[FloatArray, float], BoolArray], looks: Callable[[int], Sequence[int]]) -> Rule:
+    """All that are left are trained fold by fold; after some folds those are dropped that do not pass.
+
+    Args:
+        passes: (configurations, folds so far) and a level to whether each may be the best.
+        looks: after how many folds, of how many there are.
+    """
+
+    def kept(values_CK: FloatArray, _: IntArray, alpha: float) -> Kept:
+        folds = values_CK.shape[1]
+        left, trained, done = np.arange(len(values_CK)), 0, 0
+        for look in looks(folds):
+            trained, done = trained + len(left) * (look - done), look
+            if len(left) > 1:
+                left = left[passes(values_CK[left, :look], alpha / len(looks(folds)))]
+        trained += len(left) * (folds - done)
+        return np.isin(np.arange(len(values_CK)), left), 1.0 - trained / values_CK.size
+
+    return kept
+
+
+def softmin(values_CK: FloatArray, alpha: float) -> BoolArray:
+    """Whether each may be the best: the test of `search.workers.racing` against all others."""
+    folds = values_CK.shape[1]
+    others_CK = (values_CK.sum(axis=1, keepdims=True) - values_CK) / (folds - 1)
+    scale = max(float(np.median(values_CK.std(axis=1, ddof=1))), 1e-300)
+    weights_CK = np.exp(-racing.sharpness(folds) / scale * (others_CK - others_CK.min(axis=0)))
+    # Each against the others without itself; of one that has all the weight, none is left.
+    rest_CK = np.maximum(weights_CK.sum(axis=0) - weights_CK, 1e-12)
+    mean_CK = ((weights_CK * values_CK).sum(axis=0) - weights_CK * values_CK) / rest_CK
+    found: BoolArray = ~(racing.statistics(values_CK - mean_CK)[:, -1] > stats.t.isf(alpha, folds - 1))
+    return found
+
+
+def friedman(values_CK: FloatArray, alpha: float) -> BoolArray:
+    """Whether each is not worse than the one of the best rank, where Friedman's test finds any difference."""
+    count, folds = values_CK.shape
+    everything: BoolArray = np.ones(count, dtype=np.bool_)
+    if count == 2:
+        worse = int(values_CK.mean(axis=1).argmax())
+        p = stats.wilcoxon(values_CK[worse] - values_CK[1 - worse], alternative="greater").pvalue
+        everything[worse] = p > alpha
+        return everything
+    ranks_CK = stats.rankdata(values_CK, axis=0)
+    sums_C, squares = ranks_CK.sum(axis=1), float((ranks_CK**2).sum())
+    constant = folds * count * (count + 1) ** 2 / 4
+    statistic = (count - 1) * (float((sums_C**2).sum()) - folds * constant) / max(squares - constant, 1e-300)
+    if statistic < stats.chi2.isf(alpha, count - 1):
+        return everything
+    # Conover, "Practical nonparametric statistics" (1999), as F-race has it.
+    width = stats.t.isf(alpha / 2, (folds - 1) * (count - 1)) * np.sqrt(
+        2
+        * folds
+        * max(1 - statistic / (folds * (count - 1)), 0.0)
+        * (squares - constant)
+        / ((folds - 1) * (count - 1))
+    )
+    found: BoolArray = sums_C - sums_C.min() <= width
+    return found
+
+
+def hoeffding(span: float) -> Callable[[FloatArray, float], BoolArray]:
+    """Whether the interval of each, for figures within a span, reaches down to the lowest upper end of any."""
+
+    def passes(values_CK: FloatArray, alpha: float) -> BoolArray:
+        count, folds = values_CK.shape
+        width = span * np.sqrt(np.log(2 * count / alpha) / (2 * folds))
+        mean_C = values_CK.mean(axis=1)
+        found: BoolArray = mean_C - width <= (mean_C + width).min()
+        return found
+
+    return passes
+
+
+def rules(span: float) -> dict[str, Rule]:
+    """By name; `span` is the range of the figure."""
+    return {
+        "race": one_at_a_time(stopping.race),
+        "rounds": together(softmin, racing.looks),
+        "one look": together(softmin, lambda folds: [folds // 2]),
+        "F-race": together(friedman, racing.looks),
+        "Hoeffding": together(hoeffding(span), racing.looks),
+        "wilcoxon": one_at_a_time(lambda _: stopping.wilcoxon()),
+    }
+
+
+def main() -> None:
+    """Measure and print two tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pairsearch.search.measure.racing",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--runs", type=int, default=1000, help="runs on each table, and synthetic studies")
+    parser.add_argument("--alpha", type=float, default=racing.ALPHA, help="error rate that is promised")
+    parser.add_argument("--configurations", type=int, default=192, help="of a synthetic study")
+    options = parser.parse_args()
+    names = list(rules(1.0))
+    sets: list[str] = []
+    say("| study | " + " | ".join(f"{name}: lost, saved" for name in names) + " |")
+    say("|---" * (len(names) + 1) + "|")
+    published = load(DEFAULT)
+    for study in published.definitions:
+        table = published_table(published, study)
+        values_CK = stopping.reports_of(table).folds
+        best = np.array([values_CK.mean(axis=1).argmin()])
+        random = np.random.default_rng(0)
+        runs = [(values_CK[:, random.permutation(values_CK.shape[1])], best) for _ in range(options.runs)]
+        say(f"| {study} | {line(runs, options.alpha)} |")
+        members = may_be_best(table, values_CK, options.alpha)
+        lost = line([(given, members) for given, _ in runs], options.alpha, ["race"]).partition(",")[0]
+        sets.append(f"{study} {lost} of {len(members)}")
+    say(f"Of the verdict's set on all folds, a race loses: {', '.join(sets)}.\n")
+    say("| synthetic | " + " | ".join(f"{name}: lost, saved" for name in names) + " |")
+    say("|---" * (len(names) + 1) + "|")
+    for layout, noise in itertools.product(LAYOUTS, NOISES):
+        random = np.random.default_rng(0)
+        scenario = Scenario(layout, noise, configurations=options.configurations)
+        runs = []
+        for _ in range(options.runs):
+            truth, values_CK = synthetic(scenario, random)
+            runs.append((values_CK, np.flatnonzero(truth == 0.0)))
+        say(f"| {layout}, {noise} | {line(runs, options.alpha)} |")
+
+
+def may_be_best(table: StudyTable, values_CK: FloatArray, alpha: float) -> IntArray:
+    """The places of the configurations that the verdict keeps."""
+    keys = [one.key for one in table.configurations]
+    found = judge(values_CK, keys, table.seconds, overlap=table.traits.overlap, alpha=alpha)
+    return np.array([keys.index(member.key) for member in found.members])
+
+
+def line(
+    runs: Sequence[tuple[FloatArray, IntArray]], alpha: float, names: Sequence[str] | None = None
+) -> str:
+    """A row: of each rule the share of the best that was lost, mean over runs, and the share of folds saved.
+
+    Args:
+        runs: values with the places of those that are to be kept.
+        names: of the rules; None for all.
+    """
+    cells = []
+    for name in names or rules(1.0):
+        random = np.random.default_rng(1)
+        lost, saved = [], []
+        for values_CK, best in runs:
+            rule = rules(float(np.ptp(values_CK)))[name]
+            whole, spared = rule(values_CK, random.permutation(len(values_CK)), alpha)
+            lost.append(1.0 - whole[best].mean())
+            saved.append(spared)
+        cells.append(f"{np.mean(lost):.3f}, {np.mean(saved):.2f}")
+    return " | ".join(cells)
+
+
+def say(text: str) -> None:
+    """A line of the table."""
+    print(text, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

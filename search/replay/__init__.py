@@ -1,0 +1,1 @@
+"""A finished study searched again without training: what samplers would have found, and what stopping early loses."""

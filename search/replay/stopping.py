@@ -1,0 +1,274 @@
+"""What stopping early would have done on a finished study, for any order of its configurations and folds.
+
+The rules of Optuna's pruners are written again here, for tables, as a search of a thousand configurations takes theirs
+seconds; `search.mirror.replaying` asks Optuna itself, and tests hold one against the other. Configurations come one at
+a time, and each is stopped, or not, by what the finished ones before it gave.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+from bisect import insort
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from pairsearch.search.replay.searches import IntArray, Searches
+from pairsearch.search.results.study_table import FloatArray, StudyTable
+from pairsearch.search.workers import racing
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What a rule is told of configurations; lower is better.
+
+    Args:
+        name: of the study, which Optuna's hyperband draws brackets by.
+        folds: (configurations, folds) the metric of each fold.
+        epochs: those that are reported.
+        curves: (configurations, epochs) its mean over folds after each of them; NaN where it is not reported.
+        overlap: as `studies.problem.Traits` has it.
+    """
+
+    name: str
+    folds: FloatArray
+    epochs: Sequence[int]
+    curves: FloatArray
+    overlap: float = 0.0
+
+
+def reports_of(table: StudyTable) -> Reports:
+    """Those of a table."""
+    sign, metric = (-1.0 if table.metric.maximise else 1.0), table.definition.metric
+    epochs = table.definition.reported_epochs
+    return Reports(
+        table.name,
+        sign * table.values[metric],
+        epochs,
+        sign * table.curves[metric][:, [epoch - 1 for epoch in epochs]],
+        table.traits.overlap,
+    )
+
+
+Rule = Callable[[Reports, IntArray], Searches]
+"""One search in an order (trials,) of configurations."""
+
+
+def _searched(order_T: IntArray, share_T: FloatArray, finished_T: Sequence[bool]) -> Searches:
+    return Searches(order_T[None], share_T[None], np.array(finished_T, dtype=np.bool_)[None])
+
+
+def _by_epoch(reports: Reports, order_T: IntArray, stops: Callable[[int, int, int, float], bool]) -> Searches:
+    """A rule that looks at mean curves.
+
+    Args:
+        stops: is asked about each report, by number of the trial, configuration, place of the epoch and value.
+    """
+    share_T, finished = np.ones(len(order_T)), []
+    for trial, configuration in enumerate(order_T):
+        ended = False
+        for place, value in enumerate(reports.curves[configuration].tolist()):
+            if not math.isnan(value) and stops(trial, int(configuration), place, value):
+                share_T[trial] = reports.epochs[place] / reports.epochs[-1]
+                ended = True
+                break
+        finished.append(not ended)
+    return _searched(order_T, share_T, finished)
+
+
+def median(percentile: float = 50.0, startup: int = 5) -> Rule:
+    """Stops what was never as good as a percentile of the finished ones at the same epoch (`MedianPruner`)."""
+
+    def rule(reports: Reports, order_T: IntArray) -> Searches:
+        known: list[list[float]] = [[] for _ in reports.epochs]
+        finished = 0
+        best = math.inf
+        last = len(reports.epochs) - 1
+
+        def stops(_: int, configuration: int, place: int, value: float) -> bool:
+            nonlocal best, finished
+            best = value if place == 0 else min(best, value)
+            stopped = (
+                finished >= startup and bool(known[place]) and best > _quantile(known[place], percentile)
+            )
+            if place == last and not stopped:
+                finished += 1
+                for seen, of in zip(known, reports.curves[configuration].tolist(), strict=True):
+                    if not math.isnan(of):
+                        insort(seen, of)
+            return stopped
+
+        return _by_epoch(reports, order_T, stops)
+
+    return rule
+
+
+def _quantile(ordered: Sequence[float], percentile: float) -> float:
+    """As `numpy.percentile` interpolates."""
+    place = percentile / 100.0 * (len(ordered) - 1)
+    below = int(place)
+    low, high, part = ordered[below], ordered[min(below + 1, len(ordered) - 1)], place - below
+    return low + (high - low) * part if part < 0.5 else high - (high - low) * (1.0 - part)
+
+
+def hyperband(factor: int = 3) -> Rule:
+    """Lets one in `factor` of each rung go on, in brackets that begin to stop ever later (`HyperbandPruner`)."""
+
+    def rule(reports: Reports, order_T: IntArray) -> Searches:
+        count = math.floor(math.log(reports.epochs[-1], factor)) + 1
+        sizes = [math.ceil(count * factor ** (count - 1 - one) / (count - one)) for one in range(count)]
+        rungs: dict[tuple[int, int], list[float]] = {}
+        bracket = rung = 0
+
+        def stops(trial: int, _: int, place: int, value: float) -> bool:
+            nonlocal bracket, rung
+            if place == 0:
+                drawn = binascii.crc32(f"{reports.name}_{trial}".encode()) % sum(sizes)
+                bracket, rung = int(np.searchsorted(np.cumsum(sizes), drawn, side="right")), 0
+            while reports.epochs[place] >= factor ** (bracket + rung):
+                reached = rungs.setdefault((bracket, rung), [])
+                insort(reached, value)
+                if value > reached[max(len(reached) // factor - 1, 0)]:
+                    return True
+                rung += 1
+            return False
+
+        return _by_epoch(reports, order_T, stops)
+
+    return rule
+
+
+def wilcoxon(threshold: float = 0.1) -> Rule:
+    """Stops after a fold where the best finished one so far is better by a signed-rank test (`WilcoxonPruner`)."""
+
+    def rule(reports: Reports, order_T: IntArray) -> Searches:
+        folds = reports.folds.shape[1]
+        share_T, finished, best, stopped_C = np.ones(len(order_T)), [], -1, np.zeros(0, dtype=np.intp)
+        mean_C = reports.folds.mean(axis=1)
+        for trial, configuration in enumerate(order_T):
+            after = int(stopped_C[configuration]) if best >= 0 else 0
+            if after:
+                share_T[trial] = after / folds
+            elif best < 0 or mean_C[configuration] < mean_C[best]:
+                best = int(configuration)
+                left = order_T[trial + 1 :]
+                stopped_C = np.zeros(len(mean_C), dtype=np.intp)
+                stopped_C[left] = _stopped_by(reports.folds[left], reports.folds[best], threshold)
+            finished.append(not after)
+        return _searched(order_T, share_T, finished)
+
+    return rule
+
+
+def _stopped_by(folds_CK: FloatArray, best_K: FloatArray, threshold: float) -> IntArray:
+    """(configurations,) after how many folds the best stops each, 0 where it does not."""
+    found = np.zeros(len(folds_CK), dtype=np.intp)
+    differences_CK, mean = folds_CK - best_K, best_K.mean()
+    for count in range(2, folds_CK.shape[1] + 1):
+        # As there, by its mean over all folds.
+        left = np.flatnonzero((found == 0) & (folds_CK[:, :count].mean(axis=1) > mean))
+        found[left[signed_rank_p(differences_CK[left, :count]) < threshold]] = count
+    return found
+
+
+def signed_rank_p(differences_CK: FloatArray) -> FloatArray:
+    """(configurations,) p of Wilcoxon's signed-rank test, that differences are above 0; exact, ties and zeros too.
+
+    Half of the ranks of zeros counts as above 0 (`zsplit`). As `scipy.stats.wilcoxon`, which takes a normal
+    approximation where more than 13 differences have ties.
+    """
+    # Twice the ranks, which may end in a half, are whole.
+    ranks_CK = np.rint(2 * stats.rankdata(np.abs(differences_CK), axis=1)).astype(np.intp)
+    above_C = (ranks_CK * (differences_CK > 0)).sum(axis=1)
+    ranks_CK[differences_CK == 0] = 0
+    # Rows without ties share the ranks 1 to n, and so the chances of each sum.
+    plain_K = 2 * np.arange(1, ranks_CK.shape[1] + 1)
+    tied_C = (np.sort(ranks_CK, axis=1) != plain_K).any(axis=1)
+    kinds_GK = np.vstack([plain_K, ranks_CK[tied_C]])
+    kind_C = np.where(tied_C, tied_C.cumsum(), 0)
+    sums = np.arange(plain_K.sum() + 1)
+    chance_GR = np.zeros((len(kinds_GK), len(sums)))
+    chance_GR[:, 0] = 1.0
+    for rank_G in kinds_GK.T:
+        from_GR = sums - rank_G[:, None]
+        moved_GR = np.take_along_axis(chance_GR, np.maximum(from_GR, 0), axis=1)
+        chance_GR = (chance_GR + np.where(from_GR >= 0, moved_GR, 0.0)) / 2
+    at_least_GR = chance_GR[:, ::-1].cumsum(axis=1)[:, ::-1]
+    found: FloatArray = at_least_GR[kind_C, above_C]
+    return found
+
+
+AHEAD = 8
+"""Configurations that a race looks at together: until one of them is finished, all meet the same rivals."""
+
+
+def race(alpha: float = racing.ALPHA) -> Rule:
+    """Stops by `search.workers.racing`, one configuration at a time."""
+
+    def rule(reports: Reports, order_T: IntArray) -> Searches:
+        folds = reports.folds.shape[1]
+        if not racing.looks(folds):
+            return Searches.whole(order_T[None])
+        running = racing.Race(folds, alpha, reports.overlap)
+        after_T = np.zeros(len(order_T), dtype=np.intp)
+        trial = 0
+        while trial < len(order_T):
+            stopped_C = running.stopped_after(reports.folds[order_T[trial : trial + AHEAD]])
+            whole = np.flatnonzero(stopped_C == 0)
+            count = int(whole[0]) if len(whole) else len(stopped_C)
+            after_T[trial : trial + count] = stopped_C[:count]
+            trial += count
+            if len(whole):
+                running.add(reports.folds[order_T[trial]])
+                trial += 1
+        return _searched(order_T, np.where(after_T > 0, after_T / folds, 1.0), (after_T == 0).tolist())
+
+    return rule
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A pruner's rule.
+
+    Args:
+        rule: by its setting.
+        what: the setting in words.
+        settings: some, from strict to lenient.
+        setting: the one that a search uses.
+        by_fold: whether it looks at folds one after the other, else at mean curves by epoch.
+    """
+
+    rule: Callable[[Any], Rule]
+    what: str
+    settings: Sequence[float]
+    setting: float
+    by_fold: bool = False
+
+    def can_stop(self, table: StudyTable) -> bool:
+        """Whether there are so many folds or epochs that it can save some."""
+        if self.by_fold:
+            return bool(racing.looks(table.definition.folds))
+        return len(table.definition.reported_epochs) > 1
+
+    @property
+    def usual(self) -> Rule:
+        """The rule that a search uses."""
+        return self.rule(self.setting)
+
+
+RULES = {
+    "median": Known(median, "percentile", (25.0, 50.0, 75.0), 50.0),
+    "hyperband": Known(hyperband, "reduction factor", (4, 3, 2), 3),
+    "wilcoxon": Known(wilcoxon, "p below", (0.2, 0.1, 0.05, 0.01), 0.1, by_fold=True),
+    "race": Known(race, "error rate", (0.2, 0.1, 0.05, 0.01), racing.ALPHA, by_fold=True),
+}
+"""By pruner."""
+
+
+def searched(reports: Reports, rule: Rule, orders_ST: IntArray) -> Searches:
+    """Searches with a rule that stops early, each in its order."""
+    return Searches.joined([rule(reports, order_T) for order_T in orders_ST])

@@ -1,0 +1,193 @@
+"""The study searched again from its table: how much of the grid one had to see, and what stopping early loses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pairsearch.search.replay.replaying import LEAST, Replay, Stopping, replay, stopping
+from pairsearch.search.replay.searches import bands, quantiles
+from pairsearch.search.replay.stopping import RULES
+from pairsearch.search.replay.targets import usual_regrets
+from pairsearch.search.report.content import Figure, Notice, Section, Spec, Table, View
+from pairsearch.search.report.drawing import (
+    BLUE,
+    GREEN,
+    PURPLE,
+    VERMILLION,
+    axis,
+    faded,
+    layout,
+    plain,
+    scaled,
+    thinned,
+)
+from pairsearch.search.report.reading import Reading
+from pairsearch.search.results.formatting import DASH, figure, headed
+from pairsearch.search.results.study_table import FloatArray, StudyTable
+
+WORK = 48_000
+"""Configurations that searches with early stopping go through, all together: a few seconds."""
+FEWEST, MOST = 20, 100
+"""Searches with early stopping."""
+POINTS = 200
+"""Of a line."""
+
+
+def section(reading: Reading) -> Section | None:
+    """The section; None while configurations are to be trained, and where there is nothing to search in."""
+    name, table = reading.study.name, reading.table
+    if reading.judged.provisional or len(reading.finished) < LEAST:
+        return None
+    if table is None:
+        text = f"The study is too large to be searched again here: `pairsearch replay {name}` does it."
+        return Section("Searched again", (Notice(text),))
+    replays = [replay(table, "random"), replay(table, "grid")]
+    count = min(max(WORK // len(table.configurations), FEWEST), MOST)
+    stopped = list(stopping(table, count, every=False))
+    early = (_stopping(table, stopped),) if stopped else ()
+    return Section("Searched again", (_regret(table, replays), _needed(table, replays), *early))
+
+
+def _regret(table: StudyTable, replays: list[Replay]) -> Figure:
+    metric = table.metric
+    random, grid = replays
+    trials = np.arange(1.0, random.trials + 1)
+    budgets = np.linspace(0.0, float(random.course.seconds.max()), POINTS + 1)[1:]
+    title = f"regret, {headed(table.definition.metric, metric)}"
+    views = (
+        _view("trials", "trials", title, table, trials, bands(random.course.regret), grid.course.regret[0]),
+        _view(
+            "seconds of training",
+            "seconds of training, one after the other",
+            title,
+            table,
+            budgets,
+            bands(random.course.at_seconds(budgets)),
+            grid.course.at_seconds(budgets)[0],
+        ),
+    )
+    return Figure(
+        f"{table.name}-regret",
+        "How far off the choice is, after so much of the grid",
+        f"Regret: how much worse than the best of all {len(table.configurations)} finished configurations the chosen "
+        f"one is, by its mean over folds. The line is the median of {random.searches} searches in random order, the "
+        "band holds 90 % of them. Nothing was trained for it: the answers are those of the table. "
+        f"`pairsearch replay {table.name}` has Optuna's samplers too.",
+        "Line chart of the regret by trials or by seconds of training.",
+        views,
+        choice="Against",
+    )
+
+
+def _view(
+    label: str,
+    title: str,
+    of: str,
+    table: StudyTable,
+    along: FloatArray,
+    bands_QB: FloatArray,
+    grid_B: FloatArray,
+) -> View:
+    places = thinned(range(len(along)), POINTS)
+    x = [float(f"{along[place]:.5g}") for place in places]
+    low, middle, high = (_ys(table, row, places) for row in bands_QB)
+    common: Spec = {"type": "scatter", "mode": "lines", "x": x}
+    spec: Spec = {
+        "data": [
+            common | {"y": low, "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"},
+            common
+            | {
+                "name": "random order, 90 %",
+                "y": high,
+                "line": {"width": 0},
+                "fill": "tonexty",
+                "fillcolor": faded(BLUE, 0.2),
+                "hoverinfo": "skip",
+            },
+            common | {"name": "random order, median", "y": middle, "line": {"color": BLUE, "width": 2.5}},
+            common
+            | {
+                "name": "the study's own order",
+                "y": _ys(table, grid_B, places),
+                "line": {"color": VERMILLION, "width": 1.5, "shape": "hv"},
+            },
+        ],
+        "layout": layout(xaxis=axis(title), yaxis=axis(of, rangemode="tozero")),
+    }
+    return View(label, spec)
+
+
+def _ys(table: StudyTable, row: FloatArray, places: Sequence[int]) -> list[float | None]:
+    return [scaled(table.metric, float(row[place])) if np.isfinite(row[place]) else None for place in places]
+
+
+def _needed(table: StudyTable, replays: list[Replay]) -> Table:
+    rows = []
+    for found in replays:
+        for regret in usual_regrets(table):
+            trials, seconds = found.course.needed(regret)
+            half, most = quantiles(trials)[1:]
+            rows.append(
+                (
+                    {"random": "random order", "grid": "the study's own"}[found.sampler],
+                    figure(table.metric, regret),
+                    f"{half:.0f}",
+                    f"{100 * half / len(table.configurations):.1f}",
+                    f"{most:.0f}" if found.searches > 1 else DASH,
+                    f"{quantiles(seconds)[1]:.0f}",
+                )
+            )
+    return Table(
+        "How much of the grid had to be seen until the choice was so close to the best: not at all away, half a "
+        "standard error of the best's mean over folds, and one.",
+        (
+            "order",
+            "regret at most",
+            "trials, half of the searches",
+            "of the grid, %",
+            "trials, 95 %",
+            "seconds, half",
+        ),
+        tuple(rows),
+    )
+
+
+def _stopping(table: StudyTable, found: list[Stopping]) -> Figure:
+    colours = dict(zip(RULES, (VERMILLION, PURPLE, GREEN, BLUE), strict=True))
+    spec: Spec = {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": plain(f"{one.pruner} ({RULES[one.pruner].what} {one.setting:g})"),
+                "x": [round(100 * one.saved, 2)],
+                "y": [round(100 * one.lost, 2)],
+                "error_y": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [round(100 * (one.interval[1] - one.lost), 2)],
+                    "arrayminus": [round(100 * (one.lost - one.interval[0]), 2)],
+                },
+                "marker": {"color": colours[one.pruner], "size": 10},
+                "hovertemplate": f"{one.pruner}: %{{x}} % saved, best lost in %{{y}} %<extra></extra>",
+            }
+            for one in found
+        ],
+        "layout": layout(
+            xaxis=axis("training saved, %", range=[0, 100]), yaxis=axis("best lost, %", range=[-4, 104])
+        ),
+    }
+    return Figure(
+        f"{table.name}-stopping",
+        "What stopping early saves, and how often it loses the best",
+        f"Over {found[0].searches} random orders of the configurations and of their folds: the share of the seconds of "
+        "training that each rule saves, and the share of orders in which it stops the best of the table, with its 95 % "
+        "interval. Median and hyperband look at mean curves after epochs, Wilcoxon and race at folds one after the "
+        "other. On this table an order is lost where the best of all folds is not trained to its end.",
+        "Scatter chart of the share of searches that lose the best by the share of training saved: "
+        + "; ".join(f"{one.pruner} {100 * one.saved:.0f} %, {100 * one.lost:.0f} %" for one in found),
+        (View("", spec),),
+        height=380,
+    )
