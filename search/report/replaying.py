@@ -96,17 +96,23 @@ def _view(
     common: Spec = {"type": "scatter", "mode": "lines", "x": x}
     spec: Spec = {
         "data": [
-            common | {"y": low, "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"},
+            common
+            | {"y": low, "line": {"width": 0, "shape": "hv"}, "showlegend": False, "hoverinfo": "skip"},
             common
             | {
                 "name": "random order, 90 %",
                 "y": high,
-                "line": {"width": 0},
+                "line": {"width": 0, "shape": "hv"},
                 "fill": "tonexty",
                 "fillcolor": faded(BLUE, 0.2),
                 "hoverinfo": "skip",
             },
-            common | {"name": "random order, median", "y": middle, "line": {"color": BLUE, "width": 2.5}},
+            common
+            | {
+                "name": "random order, median",
+                "y": middle,
+                "line": {"color": BLUE, "width": 2.5, "shape": "hv"},
+            },
             common
             | {
                 "name": "the study's own order",

@@ -37,6 +37,7 @@ COMMANDS = (
     "evaluate",
     "predict",
     "reproduce",
+    "replay",
     "export",
     "dashboard",
     "doctor",

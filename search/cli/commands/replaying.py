@@ -112,15 +112,17 @@ def replay(
     Configurations come in the order of each sampler, each at most once, and are answered from the study's table. What
     diverged, failed or was pruned is left out. Equal arguments give equal results.
     """
-    from pairsearch.search.cli import replay_tables
     from pairsearch.search.cli.steps import Steps
-    from pairsearch.search.replay import targets
-    from pairsearch.search.replay.replaying import SAMPLERS, check_searchable, stopping
-    from pairsearch.search.replay.replaying import replay as search
 
     with Steps(console(error=True, quiet=quiet)) as tell:
         tell(f"reading {study}")
         table = _table(study, storage, results, published=published or results is not None)
+        # SciPy's statistics take long to import.
+        from pairsearch.search.cli import replay_tables
+        from pairsearch.search.replay import targets
+        from pairsearch.search.replay.replaying import SAMPLERS, check_searchable, stopping
+        from pairsearch.search.replay.replaying import replay as search
+
         check_searchable(table)
         regrets = regret or targets.usual_regrets(table)
         chosen = [one.value for one in sampler or []] or list(SAMPLERS)
