@@ -19,7 +19,7 @@ A claims file is TOML; `studies/claims/paper.toml` is shipped:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -247,6 +247,8 @@ class Claim(Part):
     statement: Text
     source: Text
     """Who says so, and where."""
+    advice: Mapping[Literal["holds", "does not hold", "undecided"], Text] = Field(default_factory=dict)
+    """What a reader should do, by the decision."""
     rounds: Count | None = None
     """None for as many as the file says."""
     evidence: Annotated[tuple[AnyEvidence, ...], Field(min_length=1)]

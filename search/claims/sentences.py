@@ -59,6 +59,13 @@ class Group:
     remarks: list[str]
 
 
+def opening(decided: Decided) -> str:
+    """Who says what is claimed, and what a reader should do, given the decision."""
+    source, advice = decided.claim.source, decided.claim.advice.get(decided.decision.value)
+    told = f"Source: {source}{'' if source.endswith('?') else '.'}"
+    return told if advice is None else f"{told} {advice}"
+
+
 def groups(decided: Decided) -> list[Group]:
     """The evidence for a claim in sentences."""
     found: list[Group] = []
@@ -93,6 +100,7 @@ def claim_json(decided: Decided) -> dict[str, Any]:
         "number": decided.number,
         "statement": decided.claim.statement,
         "source": decided.claim.source,
+        "advice": decided.claim.advice.get(decided.decision.value),
         "decision": str(decided.decision),
         "provisional": decided.provisional,
         "rounds": decided.rounds,

@@ -7,7 +7,17 @@ from collections.abc import Iterator, Sequence
 from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.findings import Finding
 from pairsearch.search.claims.intervals import LEVEL, Decision
-from pairsearch.search.claims.sentences import HEADER, RULES, Group, claimed, groups, row, status, text
+from pairsearch.search.claims.sentences import (
+    HEADER,
+    RULES,
+    Group,
+    claimed,
+    groups,
+    opening,
+    row,
+    status,
+    text,
+)
 from pairsearch.search.report.content import (
     Block,
     Figure,
@@ -63,7 +73,7 @@ def section(decided: Decided) -> Section:
     return Section(
         f"{decided.number}. {decided.claim.statement}",
         (
-            Paragraph(f"{status(decided).capitalize()}. Source: {decided.claim.source}."),
+            Paragraph(f"{status(decided).capitalize()}. {opening(decided)}"),
             table,
             *([] if drawn is None else [drawn]),
             *(block for group in groups(decided) for block in _evidence(group)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pairsearch.search.cli.reproduce import study_names
@@ -13,14 +14,15 @@ from pairsearch.search.measure.published.reading import Reading, Work
 from pairsearch.search.provenance import package_version
 from pairsearch.search.results.export_columns import ColumnTable
 from pairsearch.search.results.formatting import duration, headed, label, spread
+from pairsearch.search.results.published import DEFAULT
+from pairsearch.studies.claims_file import CLAIMS_FOLDER
 from pairsearch.studies.configuration import describe
 
-WRITTEN_BY = "python -m pairsearch.search.measure.published --write studies/results"
-CHECKED_BY = "python -m pairsearch.search.measure.published --check 20"
+PROGRAM = "python -m pairsearch.search.measure.published"
 
 
-def facts(reading: Reading) -> dict[str, str]:
-    """What every file's metadata holds; the same database gives the same text."""
+def facts(reading: Reading, folder: Path) -> dict[str, str]:
+    """What every file's metadata holds; the same database and folder give the same text."""
     first = reading.studies[0]
     return {
         "program": f"pairsearch {package_version('pairsearch')}",
@@ -32,8 +34,8 @@ def facts(reading: Reading) -> dict[str, str]:
         "round_figures": json.dumps(reading.layout.round_figures),
         "provenance": json.dumps(provenance(reading.work)),
         "made_by": _made_by(reading),
-        "written_by": WRITTEN_BY,
-        "checked_by": CHECKED_BY,
+        "written_by": _written_by(reading, folder),
+        "checked_by": _checked_by(folder),
     }
 
 
@@ -44,7 +46,27 @@ def data_of(study: StoredStudy) -> str:
 
 def _made_by(reading: Reading) -> str:
     names = [one.name for one in reading.studies]
-    return "pairsearch reproduce" if names == study_names() else f"pairsearch run {' '.join(names)}"
+    if names == study_names():
+        return "pairsearch reproduce"
+    paths = {path.stem: f"studies/claims/{path.name}" for path in CLAIMS_FOLDER.glob("*.toml")}
+    given = " ".join(paths.get(name, name) for name in names)
+    return f"pairsearch run {given} && pairsearch evaluate {' '.join(names)}"
+
+
+def _written_by(reading: Reading, folder: Path) -> str:
+    names = [one.name for one in reading.studies]
+    of = "" if names == study_names() else "".join(f" --study {name}" for name in names)
+    return f"{PROGRAM} --write {_shown(folder)}{of}"
+
+
+def _checked_by(folder: Path) -> str:
+    others = "" if folder.resolve() == DEFAULT.resolve() else f" --results {_shown(folder)}"
+    return f"{PROGRAM} --check 20{others}"
+
+
+def _shown(folder: Path) -> str:
+    """A folder as it was given, without what is only of the machine that wrote into it."""
+    return folder.name if folder.is_absolute() else folder.as_posix()
 
 
 def provenance(work: Sequence[Work]) -> dict[str, Any]:
@@ -88,7 +110,7 @@ def _most_at_once(search: Iterable[Work]) -> int:
     return most
 
 
-def readme(reading: Reading, rows: dict[str, int]) -> str:
+def readme(reading: Reading, folder: Path, rows: dict[str, int]) -> str:
     """The README of the folder, in Markdown.
 
     Args:
@@ -104,8 +126,8 @@ def readme(reading: Reading, rows: dict[str, int]) -> str:
         f"SHA-256: `{data_of(first)}`. This folder is written by a program; nothing in it is edited by hand.",
         "```sh\n"
         f"{_made_by(reading)}    # trains all of it into a database; told again, it goes on where it was\n"
-        f"{WRITTEN_BY}    # writes this folder from the database\n"
-        f"{CHECKED_BY}    # trains a random sample again and demands the same bits\n"
+        f"{_written_by(reading, folder)}    # writes this folder from the database\n"
+        f"{_checked_by(folder)}    # trains a random sample again and demands the same bits\n"
         "```",
         f"Each table is read in one line; the ten configurations with the {'highest' if largest else 'lowest'} mean "
         f"{label(metric, first.metric)}, for example:",

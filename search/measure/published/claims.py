@@ -17,7 +17,7 @@ from pyarrow import parquet
 from pairsearch.search.claims.deciding import Decided, decide
 from pairsearch.search.claims.material import Wanted, wanted_rounds
 from pairsearch.search.claims.rounds_table import CLAIM_ROUNDS, FILE, columns_of
-from pairsearch.search.claims.sentences import HEADER, RULES, groups, row, sentences, status
+from pairsearch.search.claims.sentences import HEADER, RULES, groups, opening, row, sentences, status
 from pairsearch.search.claims.training import Sources, find_sources
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import StudyError
@@ -169,7 +169,7 @@ def _page(title: str, decided: Sequence[Decided], about: dict[str, str]) -> str:
 
 def _claim(decided: Decided) -> Iterator[str]:
     yield f"## {decided.number}. {decided.claim.statement}"
-    yield f"**{status(decided).capitalize()}.** Source: {decided.claim.source}."
+    yield f"**{status(decided).capitalize()}.** {opening(decided)}"
     yield markdown(HEADER, [row(finding) for finding in decided.findings])
     for group in groups(decided):
         yield from filter(None, [group.about])
