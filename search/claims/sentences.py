@@ -90,8 +90,11 @@ def sentences(group: Group) -> list[str]:
 
 
 def lines_of(decided: Decided) -> list[str]:
-    """The evidence for a claim, a sentence a line."""
-    return [line for group in groups(decided) for line in (group.about, *sentences(group)) if line]
+    """Who claims it, advice, and the evidence, a sentence a line."""
+    return [
+        opening(decided),
+        *(line for group in groups(decided) for line in (group.about, *sentences(group)) if line),
+    ]
 
 
 def claim_json(decided: Decided) -> dict[str, Any]:

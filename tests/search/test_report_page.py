@@ -242,7 +242,7 @@ def test_each_study_opens_with_its_verdict(database: Database) -> None:
     (members,) = [block for block in first.blocks if isinstance(block, Table)]
     assert len(members.rows) == min(12, len(verdict.members))
     assert members.rows[0][:3] == (
-        "BS 10 LR 0.001 WD 0 HU 50 ALW 5 (the cheapest)",
+        "BS 10 LR 0.001 WD 0 HU 50 ALW 5 (the cheapest, the cheapest within one standard error)",
         f"{verdict.members[0].mean:.4f}",
         "0.0000",
     )
