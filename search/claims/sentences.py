@@ -79,14 +79,14 @@ def groups(decided: Decided) -> list[Group]:
     return found
 
 
-def text(finding: Finding) -> str:
+def outcome(finding: Finding) -> str:
     """What a comparison gave, or what is missing of it."""
     return finding.sentence or "; ".join(finding.missing)
 
 
 def sentences(group: Group) -> list[str]:
     """What evidence gave."""
-    return [*(f"{one.what}: {text(one)}." for one in group.findings), *group.remarks]
+    return [*(f"{one.what}: {outcome(one)}." for one in group.findings), *group.remarks]
 
 
 def lines_of(decided: Decided) -> list[str]:

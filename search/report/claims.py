@@ -14,9 +14,9 @@ from pairsearch.search.claims.sentences import (
     claimed,
     groups,
     opening,
+    outcome,
     row,
     status,
-    text,
 )
 from pairsearch.search.report.content import (
     Block,
@@ -87,7 +87,7 @@ def _evidence(group: Group) -> Iterator[Block]:
     yield Table(
         group.about,
         ("comparison", "what was found"),
-        tuple((finding.what, text(finding)) for finding in group.findings),
+        tuple((finding.what, outcome(finding)) for finding in group.findings),
         labels=2,
     )
     if group.remarks:

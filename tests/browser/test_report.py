@@ -27,7 +27,7 @@ HOSTILE = (
 )
 # As long as the ledger lets a name be.
 HOSTILE_NAME = "<b>&lt;</b><a href='javascript:alert(4)'>x</a><script>"
-FIGURES = 9
+FIGURES = 11
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The README in parts that tests can hold against the program."""
+"""The README and CONTRIBUTING in parts that tests can hold against the program."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> str:

@@ -17,7 +17,7 @@ import pytest
 import tiny
 import yaml
 from program import COMMANDS, parse
-from readme import README, ROOT, blocks, rows, section, shell_lines
+from readme import CONTRIBUTING, README, ROOT, blocks, rows, section, shell_lines
 
 from pairsearch.search.cli.terminal import DEFAULT_STORAGE
 from pairsearch.search.errors import ExitCode
@@ -128,21 +128,22 @@ def test_its_make_targets_are_those_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     # Those that `make help` lists.
     targets = set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE))
-    described = {row[0].strip("`").removeprefix("make ") for row in rows(section("Development"), "target")}
+    described = {row[0].strip("`").removeprefix("make ") for row in rows(CONTRIBUTING, "target")}
     assert described == targets - {"help"}
-    assert set(re.findall(r"`make (\w+)", README)) <= targets
+    assert set(re.findall(r"`make (\w+)", README + CONTRIBUTING)) <= targets
 
 
 def test_every_relative_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?://|#)([^)]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        links = re.findall(r"\]\((?!https?://|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        assert links, page.name
+        assert [link for link in links if not (page.parent / link).exists()] == [], page.name
 
 
 def test_every_package_is_in_its_layout() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = [name.split(".")[1:] for name in project["tool"]["setuptools"]["packages"]]
-    stated = {match[1] for match in re.finditer(r"^\| \[([\w/]+)/\]", section("Development"), re.MULTILINE)}
+    stated = {match[1] for match in re.finditer(r"^\| \[([\w/]+)/\]", CONTRIBUTING, re.MULTILINE)}
     tops = {parts[0] for parts in packages if parts}
     rooms = {"/".join(parts) for parts in packages if parts[:1] != ["models"] and len(parts) == 2}
     assert stated == tops | rooms | {"tests"}
@@ -155,7 +156,7 @@ def test_the_rooms_of_the_service_are_in_the_order_of_their_imports() -> None:
         for contract in project["tool"]["importlinter"]["contracts"]
         if contract["name"].startswith("inside search")
     ]
-    stated = re.findall(r"^\| \[(search/[\w./]+?)/?\]", section("Development"), re.MULTILINE)
+    stated = re.findall(r"^\| \[(search/[\w./]+?)/?\]", CONTRIBUTING, re.MULTILINE)
     held = [layer.removeprefix("pairsearch.").replace(".", "/") for layer in layers if "|" not in layer]
     assert [room.removesuffix(".py") for room in stated if room != "search"] == held[: len(held) - 1]
 

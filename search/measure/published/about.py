@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from pairsearch.search.cli.reproduce import study_names
@@ -14,15 +13,14 @@ from pairsearch.search.measure.published.reading import Reading, Work
 from pairsearch.search.provenance import package_version
 from pairsearch.search.results.export_columns import ColumnTable
 from pairsearch.search.results.formatting import duration, headed, label, spread
-from pairsearch.search.results.published import DEFAULT
 from pairsearch.studies.claims_file import CLAIMS_FOLDER
 from pairsearch.studies.configuration import describe
 
 PROGRAM = "python -m pairsearch.search.measure.published"
 
 
-def facts(reading: Reading, folder: Path) -> dict[str, str]:
-    """What every file's metadata holds; the same database and folder give the same text."""
+def facts(reading: Reading) -> dict[str, str]:
+    """What every file's metadata holds; the same database gives the same text."""
     first = reading.studies[0]
     return {
         "program": f"pairsearch {package_version('pairsearch')}",
@@ -34,8 +32,8 @@ def facts(reading: Reading, folder: Path) -> dict[str, str]:
         "round_figures": json.dumps(reading.layout.round_figures),
         "provenance": json.dumps(provenance(reading.work)),
         "made_by": _made_by(reading),
-        "written_by": _written_by(reading, folder),
-        "checked_by": _checked_by(folder),
+        "written_by": _written_by(reading),
+        "checked_by": _checked_by(reading),
     }
 
 
@@ -53,20 +51,16 @@ def _made_by(reading: Reading) -> str:
     return f"pairsearch run {given} && pairsearch evaluate {' '.join(names)}"
 
 
-def _written_by(reading: Reading, folder: Path) -> str:
+def _written_by(reading: Reading) -> str:
     names = [one.name for one in reading.studies]
-    of = "" if names == study_names() else "".join(f" --study {name}" for name in names)
-    return f"{PROGRAM} --write {_shown(folder)}{of}"
+    if names == study_names():
+        return f"{PROGRAM} --write studies/results"
+    return f"{PROGRAM} --write FOLDER{''.join(f' --study {name}' for name in names)}"
 
 
-def _checked_by(folder: Path) -> str:
-    others = "" if folder.resolve() == DEFAULT.resolve() else f" --results {_shown(folder)}"
-    return f"{PROGRAM} --check 20{others}"
-
-
-def _shown(folder: Path) -> str:
-    """A folder as it was given, without what is only of the machine that wrote into it."""
-    return folder.name if folder.is_absolute() else folder.as_posix()
+def _checked_by(reading: Reading) -> str:
+    ours = [one.name for one in reading.studies] == study_names()
+    return f"{PROGRAM} --check 20{'' if ours else ' --results FOLDER'}"
 
 
 def provenance(work: Sequence[Work]) -> dict[str, Any]:
@@ -110,7 +104,7 @@ def _most_at_once(search: Iterable[Work]) -> int:
     return most
 
 
-def readme(reading: Reading, folder: Path, rows: dict[str, int]) -> str:
+def readme(reading: Reading, rows: dict[str, int]) -> str:
     """The README of the folder, in Markdown.
 
     Args:
@@ -126,8 +120,8 @@ def readme(reading: Reading, folder: Path, rows: dict[str, int]) -> str:
         f"SHA-256: `{data_of(first)}`. This folder is written by a program; nothing in it is edited by hand.",
         "```sh\n"
         f"{_made_by(reading)}    # trains all of it into a database; told again, it goes on where it was\n"
-        f"{_written_by(reading, folder)}    # writes this folder from the database\n"
-        f"{_checked_by(folder)}    # trains a random sample again and demands the same bits\n"
+        f"{_written_by(reading)}    # writes this folder from the database\n"
+        f"{_checked_by(reading)}    # trains a random sample again and demands the same bits\n"
         "```",
         f"Each table is read in one line; the ten configurations with the {'highest' if largest else 'lowest'} mean "
         f"{label(metric, first.metric)}, for example:",

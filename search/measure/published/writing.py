@@ -27,7 +27,7 @@ def write(reading: Reading, folder: Path) -> list[Path]:
     """
     usable_folder(folder)
     made_folder(folder)
-    about = facts(reading, folder)
+    about = facts(reading)
     rows_of = (reading.folds, reading.curves, reading.rounds)
     tables = list(zip(reading.layout.tables, rows_of, strict=True))
     written = []
@@ -39,7 +39,7 @@ def write(reading: Reading, folder: Path) -> list[Path]:
             written.append(path)
         path = folder / "README.md"
         counts = {table.name: len(rows) for table, rows in tables}
-        files.enter_context(whole_file(path)).write(readme(reading, folder, counts).encode())
+        files.enter_context(whole_file(path)).write(readme(reading, counts).encode())
         written.append(path)
     return written
 
