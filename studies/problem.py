@@ -49,6 +49,11 @@ class Metric:
     training: bool = False
     """Whether it is of the examples that were trained on: nothing is chosen by it."""
 
+    @property
+    def sign(self) -> float:
+        """What a value is multiplied by where lower has to be better: -1 where more is better, else 1."""
+        return -1.0 if self.maximise else 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

@@ -85,9 +85,8 @@ def _means(evidence: Effect, metric: Metric, found: Sequence[Mapping[str, FloatA
     shared = sorted(set.intersection(*map(set, found)))
     if not shared:
         return []
-    sign = -1.0 if metric.maximise else 1.0
     told = [
-        f"{shown(value)}: {figure(metric, sign * float(np.mean([rows[rest] for rest in shared])))}"
+        f"{shown(value)}: {figure(metric, metric.sign * float(np.mean([rows[rest] for rest in shared])))}"
         for value, rows in zip(evidence.values, found, strict=True)
     ]
     return [

@@ -100,7 +100,7 @@ def compare(evidence: Compare, material: Material, rounds: int, level: float) ->
 
 def _differences(first: Side, second: Side, name: str) -> dict[int, float]:
     """By how much the first is better, by round."""
-    sign = 1.0 if round_metric(first.table, name).maximise else -1.0
+    sign = -round_metric(first.table, name).sign
     ours, theirs = first.values(name), second.values(name)
     return {index: sign * (ours[index] - theirs[index]) for index in ours if index in theirs}
 
@@ -196,7 +196,7 @@ def reaches(evidence: Reaches, material: Material, rounds: int, level: float) ->
 
 def _reaching(evidence: Reaches, side: Side, level: float) -> Finding:
     metric, count = round_metric(side.table, evidence.figure), len(side.stored)
-    values, sign = list(side.values(evidence.figure).values()), -1.0 if metric.maximise else 1.0
+    values, sign = list(side.values(evidence.figure).values()), metric.sign
     reached = sum(sign * value <= sign * evidence.bound for value in values)
     effect = share_interval(reached, count, level)
     bound = f"{figure(metric, evidence.bound)}{' %' if metric.percent else ''}"

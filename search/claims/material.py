@@ -102,7 +102,7 @@ def signed(table: StudyTable, figure: str) -> FloatArray:
         raise StudyError(
             f"study {table.name}: folds report no {figure!r}: expected one of {', '.join(table.values)}"
         )
-    return -table.values[figure] if table.traits.metrics[figure].maximise else table.values[figure]
+    return table.traits.metrics[figure].sign * table.values[figure]
 
 
 def round_metric(table: StudyTable, figure: str) -> Metric:

@@ -171,8 +171,7 @@ Published = Annotated[
     bool,
     typer.Option(
         "--published",
-        help="For claims, take folds and rounds from the shipped results where they have the study: no grid is "
-        "searched.",
+        help="Take folds and rounds from the shipped results, where they have the study: no grid is searched.",
     ),
 ]
 Results = Annotated[

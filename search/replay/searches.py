@@ -81,8 +81,9 @@ class Losses:
 
 def losses(table: StudyTable) -> Losses:
     """The losses of a table with at least one configuration."""
-    sign = -1.0 if table.metric.maximise else 1.0
-    return Losses(sign * table.values[table.definition.metric].mean(axis=1), _test(table), table.seconds)
+    return Losses(
+        table.metric.sign * table.values[table.definition.metric].mean(axis=1), _test(table), table.seconds
+    )
 
 
 def test_figure(table: StudyTable) -> str | None:
@@ -99,7 +100,7 @@ def _test(table: StudyTable) -> FloatArray:
     figure = test_figure(table)
     found = np.full(len(table.configurations), np.nan)
     if figure is not None:
-        sign = -1.0 if table.traits.metrics[figure].maximise else 1.0
+        sign = table.traits.metrics[figure].sign
         for place, one in enumerate(table.configurations):
             of_rounds = [figures.get(figure) for figures in table.rounds.get(one.key, {}).values()]
             known = [value for value in of_rounds if value is not None]

@@ -43,7 +43,7 @@ class Reports:
 
 def reports_of(table: StudyTable) -> Reports:
     """Those of a table."""
-    sign, metric = (-1.0 if table.metric.maximise else 1.0), table.definition.metric
+    sign, metric = table.metric.sign, table.definition.metric
     epochs = table.definition.reported_epochs
     return Reports(
         table.name,

@@ -161,7 +161,7 @@ def others(reading: Reading) -> Table | None:
     if not set(reading.evaluated) - shown or not figures:
         return None
     last, counts = list(figures.items())[-1]
-    sign = -1.0 if counts.maximise else 1.0
+    sign = counts.sign
     rows = []
     for key, rounds in reading.evaluated.items():
         values = {name: values_of(rounds, name) for name in figures}

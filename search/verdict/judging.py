@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairsearch.search.verdict import rivals
-from pairsearch.search.verdict.rivals import FloatArray, Group
-from pairsearch.search.verdict.student import quantile
+from pairsearch.search.verdict.rivals import Group
+from pairsearch.search.verdict.student import FloatArray, quantile
 
 BOOTSTRAPS = 2000
 """Bootstrap samples of the folds behind the optimism."""

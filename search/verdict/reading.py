@@ -21,7 +21,7 @@ from pairsearch.studies.problem import Metric
 
 if TYPE_CHECKING:  # NumPy is imported only where there is something to judge
     from pairsearch.search.verdict.judging import Verdict
-    from pairsearch.search.verdict.rivals import FloatArray
+    from pairsearch.search.verdict.student import FloatArray
 
 # A configuration's; releases of SQLAlchemy differ in the type parameters of theirs.
 Row = Any
@@ -64,7 +64,7 @@ class StudyVerdict:
 
     def value(self, found: float) -> float:
         """A value of the verdict as the figure has it."""
-        return -found if self.metrics[self.metric].maximise else found
+        return self.metrics[self.metric].sign * found
 
     @property
     def provisional(self) -> bool:
@@ -140,7 +140,7 @@ def read_figures(connection: Connection, study: StoredStudy, limit: int | None =
         return Figures(study, rows, points, None)
     import numpy as np  # noqa: PLC0415
 
-    metric, sign = study.definition.metric, -1.0 if study.metric.maximise else 1.0
+    metric, sign = study.definition.metric, study.metric.sign
     values = np.full((len(rows), study.definition.folds), np.nan)
     # A pruned configuration has figures too, of an earlier epoch.
     places = {row.key: place for place, row in enumerate(rows) if row.state == State.FINISHED}
@@ -190,10 +190,9 @@ def _winners(figures: Figures, finished: Sequence[Row]) -> dict[str, Winner]:
     means = [(row, read_row_figures(row.figures)) for row in finished]
     winners = {}
     for name, metric in figures.study.traits.of_folds.items():
-        sign = -1.0 if metric.maximise else 1.0
         # As in `search.verdict.judging.judge`: the last bits of a mean break no tie.
         known = [
-            (round(sign * value, 12), row, found)
+            (round(metric.sign * value, 12), row, found)
             for row, found in means
             if (value := found.get(name)) is not None
         ]

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pairsearch.search.verdict.student import quantile, upper_tail
+from pairsearch.search.verdict.student import FloatArray, quantile, upper_tail
 
-FloatArray = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 BOOTSTRAPS = 200
@@ -65,7 +64,8 @@ class Group:
 
         The bootstrap of whole folds, of the largest studentised deviation over the group's configurations: it sees
         how many there are, how they depend on each other, and how skewed their noise is. What folds that overlap have
-        in common, they do not show: it is drawn as the noise of one of them, by as much as `overlap` says.
+        in common, they do not show: it is drawn as another configuration's noise in one of them, in the measure of
+        `overlap`, since few folds hardly show the tails of their own.
         """
         folds = values_CK.shape[1]
         random = np.random.default_rng(0)

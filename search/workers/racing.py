@@ -149,7 +149,7 @@ class Racer:
     def __init__(self, database: Database, study: StoredStudy) -> None:
         self._database = database
         self._study = study
-        self._sign = -1.0 if study.metric.maximise else 1.0
+        self._sign = study.metric.sign
         self._race = Race(study.definition.folds, overlap=study.traits.overlap)
         self._known: set[str] = set()
 

@@ -15,12 +15,11 @@ from pairsearch.search.verdict.judging import Verdict, judge
 from pairsearch.search.verdict.rivals import (
     CORRECTION,
     CORRECTION_OF_OVERLAPPING,
-    FloatArray,
     Group,
     differences,
     leading,
 )
-from pairsearch.search.verdict.student import quantile, upper_tail
+from pairsearch.search.verdict.student import FloatArray, quantile, upper_tail
 
 
 def judged(values: FloatArray | Sequence[Sequence[float]], **changes: Any) -> Verdict:
@@ -142,7 +141,7 @@ def test_a_clear_winner_is_alone_and_not_flattered() -> None:
 def test_of_two_good_ones_and_many_hopeless_ones_a_handful_is_kept() -> None:
     found = measure(Scenario("two", "normal", alike=True), 20)
     assert found.coverage == 1.0
-    assert found.size < 30  # of 192, where the largest of all differences (max-T) keeps some 75
+    assert found.size < 30  # of 192
 
 
 def test_the_mean_of_one_alone_has_the_interval_of_students_t() -> None:

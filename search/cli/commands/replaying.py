@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,13 +11,18 @@ import typer
 from pairsearch.search.cli.terminal import (
     DEFAULT_STORAGE,
     AsJson,
+    Published,
     Quiet,
+    Results,
     Storage,
     console,
     print_json,
+    published_folder,
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pairsearch.search.results.study_table import StudyTable
 
 # More would not fit into memory on large grids.
@@ -55,17 +59,8 @@ def replay(
     study: Annotated[
         str, typer.Argument(metavar="STUDY", help="A study in the database, or a published one.")
     ],
-    published: Annotated[
-        bool, typer.Option("--published", help="Take it from the published tables, not from the database.")
-    ] = False,
-    results: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Folder of published tables; implies --published.",
-            show_default="those shipped",
-        ),
-    ] = None,
+    published: Published = False,
+    results: Results = None,
     sampler: Annotated[
         list[Sampler] | None, typer.Option(help="Several times for several.", show_default="all")
     ] = None,
@@ -116,7 +111,7 @@ def replay(
 
     with Steps(console(error=True, quiet=quiet)) as tell:
         tell(f"reading {study}")
-        table = _table(study, storage, results, published=published or results is not None)
+        table = _table(study, storage, published_folder(published, results))
         # SciPy's statistics take long to import.
         from pairsearch.search.cli import replay_tables
         from pairsearch.search.replay import targets
@@ -149,13 +144,13 @@ def replay(
         screen.print(replay_tables.stopping_table(table, stopped))
 
 
-def _table(study: str, storage: str, results: Path | None, *, published: bool) -> StudyTable:
+def _table(study: str, storage: str, published: Path | None) -> StudyTable:
     from pairsearch.search.results.study_table import published_table, read_table
 
-    if published:
-        from pairsearch.search.results.published import DEFAULT, load
+    if published is not None:
+        from pairsearch.search.results.published import load
 
-        return published_table(load(results or DEFAULT), study)
+        return published_table(load(published), study)
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.errors import StudyError
     from pairsearch.search.ledger.studies import stored_study
