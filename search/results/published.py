@@ -89,6 +89,20 @@ def load_all(folder: Path) -> list[Published]:
     return [load(one) for one in (folder, *further)]
 
 
+def load_study(folder: Path, name: str) -> Published:
+    """The tables, of a folder or of those in it, that a study is among.
+
+    Raises:
+        InputError: as `load`, or it is among none.
+    """
+    held = load_all(folder)
+    for one in held:
+        if name in one.definitions:
+            return one
+    known = ", ".join(study for one in held for study in one.definitions)
+    raise InputError(f"study {name} is not among the published ones: expected one of {known}")
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn what is wrong with a file of published results into one line.

@@ -10,6 +10,7 @@ import pytest
 import reported
 
 from pairsearch.search.database.connection import open_database
+from pairsearch.search.errors import InputError
 
 pytestmark = pytest.mark.xdist_group("report")
 QUICK = ("--sampler", "grid", "--sampler", "random", "--seeds", "20", "--orders", "5")
@@ -65,3 +66,19 @@ def test_what_cannot_be_searched_is_refused_in_one_line(
     ended = programs.run(folder, "replay", *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert complaint in " ".join(ended.err.split())
+
+
+def test_the_command_offers_every_sampler_and_pruner_that_can_be_searched_with() -> None:
+    from pairsearch.search.cli.commands.replaying import Pruner, Sampler  # noqa: PLC0415
+    from pairsearch.search.replay.replaying import PRUNERS, SAMPLERS  # noqa: PLC0415
+
+    assert [one.value for one in Sampler] == list(SAMPLERS)
+    assert [one.value for one in Pruner] == list(PRUNERS)
+
+
+def test_studies_beyond_the_paper_s_are_published_too() -> None:
+    from pairsearch.search.results.published import DEFAULT, load_study  # noqa: PLC0415
+
+    assert "pretrained" in load_study(DEFAULT, "pretrained").definitions
+    with pytest.raises(InputError, match=r"study nine is not among .* wsal, .*pretrained"):
+        load_study(DEFAULT, "nine")

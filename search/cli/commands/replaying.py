@@ -148,9 +148,9 @@ def _table(study: str, storage: str, published: Path | None) -> StudyTable:
     from pairsearch.search.results.study_table import published_table, read_table
 
     if published is not None:
-        from pairsearch.search.results.published import load
+        from pairsearch.search.results.published import load_study
 
-        return published_table(load(published), study)
+        return published_table(load_study(published, study), study)
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.errors import StudyError
     from pairsearch.search.ledger.studies import stored_study
