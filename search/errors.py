@@ -23,10 +23,19 @@ class ExitCode(IntEnum):
     """What the command line returns to the shell."""
 
     DONE = 0
+    """The command did what it says. A worker also ends so when SIGTERM or SIGHUP stopped it and its configuration is
+    handed back."""
     WORK_FAILED = 1
+    """The work was possible and failed: a configuration failed, the database stayed unavailable, the disk is
+    full."""
     BAD_INPUT = 2
+    """Something given cannot be used. One line says what (after the usage, where an option is mistyped), and nothing
+    was changed."""
     INTERRUPTED = 130
+    """Ctrl-C, and for `run` and `reproduce` SIGTERM or SIGHUP too. What was finished is stored, and the same command
+    goes on from there."""
     OUTPUT_CLOSED = 141
+    """Whoever read the output had enough, as `head` has after its lines. The program ends at once and says nothing."""
 
 
 class PairsearchError(Exception):

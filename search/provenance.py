@@ -10,8 +10,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# Set in the container image, where there is neither git nor a checkout.
 COMMIT_VARIABLE = "PAIRSEARCH_COMMIT"
+"""The commit that results name where there is no git, as in the container image."""
 
 PACKAGES = ("pairsearch", "torch", "numpy", "numba", "scipy", "scikit-learn", "optuna", "sqlalchemy")
 

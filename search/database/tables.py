@@ -33,116 +33,125 @@ metadata = MetaData()
 schema = Table(
     "pairsearch_schema",
     metadata,
-    # One row, which says which version of these tables the database holds.
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("version", Integer, nullable=False),
+    Column("id", Integer, primary_key=True, autoincrement=False, doc="0."),
+    Column("version", Integer, nullable=False, doc="Version of these tables."),
+    info={"about": "One row, which says which version of these tables the database holds."},
 )
 
-# A study, bound to its definition, its problem and its data.
 studies = Table(
     "pairsearch_studies",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", String(64), unique=True, nullable=False),
-    Column("optuna_study_id", Integer, nullable=False),
-    # JSON of the definition as last created.
-    Column("definition", Text, nullable=False),
-    # JSON of parameter → values in the order of Optuna's categorical distributions; only ever appended to.
-    Column("choices", Text, nullable=False),
-    # JSON of what its problem said of itself (`studies.problem.Traits`).
-    Column("problem", Text, nullable=False),
-    Column("created_at", Double, nullable=False),
+    Column("name", String(64), unique=True, nullable=False, doc="Name of the study, in Optuna too."),
+    Column("optuna_study_id", Integer, nullable=False, doc="Optuna's id of the study."),
+    Column("definition", Text, nullable=False, doc="JSON: the definition as it was last created."),
+    Column(
+        "choices",
+        Text,
+        nullable=False,
+        doc="JSON: the values of each parameter in the order of Optuna's distributions; it is only appended to.",
+    ),
+    Column(
+        "problem",
+        Text,
+        nullable=False,
+        doc="JSON: what the problem said about itself when the study was created (`studies.problem.Traits`).",
+    ),
+    Column("created_at", Double, nullable=False, doc="When the study was created."),
+    info={"about": "A row is a study, bound to its definition, its problem and its data."},
 )
 
-# The ledger: one row for each configuration of a study, under a unique constraint.
 configurations = Table(
     "pairsearch_configurations",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("study_id", ForeignKey(studies.c.id), nullable=False),
-    Column("key", Text, nullable=False),
-    # Position in the order of claims.
-    Column("rank", Integer, nullable=False),
-    # JSON of parameter → value.
-    Column("params", Text, nullable=False),
-    # One of `search.database.states.State`.
-    Column("state", String(16), nullable=False),
-    # Attempts that ended in an exception.
-    Column("errors", Integer, nullable=False),
-    # Attempts that ended with their lease: the worker was killed, or cut off for too long.
-    Column("lapses", Integer, nullable=False),
-    # How often the row was claimed.
-    Column("claims", Integer, nullable=False),
-    # Token of the last claim; a result counts only under the token that the row still holds.
-    Column("claim", String(32)),
-    Column("worker", Text),
-    Column("lease_expires", Double),
-    Column("started_at", Double),
-    Column("finished_at", Double),
-    # Optuna's id of the trial of the last claim.
-    Column("trial_id", Integer),
-    # The mean of the study's metric over folds.
-    Column("value", Double),
-    # JSON of figure → mean over folds after the last epoch.
-    Column("figures", Text),
-    Column("seconds", Double),
-    # Why it diverged, was pruned or failed.
-    Column("reason", Text),
-    # Of the exception that ended the last attempt which failed.
-    Column("traceback", Text),
-    # JSON: versions, git commit, host and processor that computed the result.
-    Column("provenance", Text),
+    Column("study_id", ForeignKey(studies.c.id), nullable=False, doc="Its study."),
+    Column("key", Text, nullable=False, doc="The parameters as one line of text; unique in its study."),
+    Column("rank", Integer, nullable=False, doc="Position in the order in which workers claim, from 0."),
+    Column("params", Text, nullable=False, doc="JSON: the value of each parameter."),
+    Column(
+        "state",
+        String(16),
+        nullable=False,
+        doc="`pending`, `running`, `finished`, `diverged`, `pruned` or `failed`.",
+    ),
+    Column("errors", Integer, nullable=False, doc="How many attempts ended in an exception."),
+    Column(
+        "lapses", Integer, nullable=False, doc="How many attempts lost their lease, mostly with their worker."
+    ),
+    Column("claims", Integer, nullable=False, doc="How often a worker claimed the row."),
+    Column("claim", String(32), doc="Token of the last claim; only a result that brings it counts."),
+    Column("worker", Text, doc="Who claimed the row last: host and process."),
+    Column("lease_expires", Double, doc="Until when the claim holds if it is not renewed."),
+    Column("started_at", Double, doc="When the last attempt began."),
+    Column("finished_at", Double, doc="When the result was stored."),
+    Column("trial_id", Integer, doc="Optuna's id of the trial of the last claim."),
+    Column("value", Double, doc="Mean of the study's metric over the folds, of finished configurations."),
+    Column("figures", Text, doc="JSON: the mean of each figure over the folds, after the last epoch."),
+    Column("seconds", Double, doc="Time of the training, all folds together."),
+    Column("reason", Text, doc="Why the configuration diverged, was pruned or failed."),
+    Column("traceback", Text, doc="Traceback of the exception that ended the last failed attempt."),
+    Column(
+        "provenance", Text, doc="JSON: the versions, the commit, the host and the processor of the result."
+    ),
     UniqueConstraint("study_id", "key"),
     Index("pairsearch_configurations_claim", "study_id", "state", "lapses", "errors", "rank"),
+    info={"about": "The ledger: a row is a configuration of a study, under a unique constraint."},
 )
 
-# What one model gave: a fold of a configuration, or a round of its final evaluation.
 runs = Table(
     "pairsearch_runs",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("study_id", ForeignKey(studies.c.id), nullable=False),
-    # Of its configuration.
-    Column("key", Text, nullable=False),
-    # `fold` or `round`.
-    Column("kind", String(8), nullable=False),
-    Column("run", Integer, nullable=False),
-    # How many epochs it has figures of.
-    Column("epochs", Integer, nullable=False),
-    # JSON of figure → value after the last epoch; empty where the run diverged.
-    Column("figures", Text, nullable=False),
-    Column("diverged_epoch", Integer),
-    # Of a round; a fold's are those of its configuration. Rounds that were trained together share their time evenly.
-    Column("seconds", Double),
-    Column("worker", Text),
-    Column("finished_at", Double),
-    # JSON of fact → text about the configuration (`studies.problem.Problem.describe`).
-    Column("facts", Text),
-    Column("provenance", Text),
+    Column("study_id", ForeignKey(studies.c.id), nullable=False, doc="Its study."),
+    Column("key", Text, nullable=False, doc="Key of its configuration."),
+    Column("kind", String(8), nullable=False, doc="`fold` or `round`."),
+    Column("run", Integer, nullable=False, doc="Number of the fold or round, from 0."),
+    Column("epochs", Integer, nullable=False, doc="How many epochs have figures."),
+    Column(
+        "figures",
+        Text,
+        nullable=False,
+        doc="JSON: the value of each figure after the last epoch; empty where the run diverged.",
+    ),
+    Column("diverged_epoch", Integer, doc="Epoch, from 1, in which the run diverged."),
+    Column(
+        "seconds",
+        Double,
+        doc="Time of a round; rounds that were trained together share their time evenly. A fold has none of its own.",
+    ),
+    Column("worker", Text, doc="Who trained the round: host and process."),
+    Column("finished_at", Double, doc="When the round was stored."),
+    Column("facts", Text, doc="JSON: what the problem says about the configuration, as texts, of a round."),
+    Column("provenance", Text, doc="JSON: as of a configuration, of a round."),
     UniqueConstraint("study_id", "key", "kind", "run"),
+    info={
+        "about": "A row is a trained model: a fold of a configuration, or a round of its final evaluation."
+    },
 )
 
-# One figure of a run over its epochs.
 curves = Table(
     "pairsearch_curves",
     metadata,
     # No foreign key: it would be checked for each row of a trial, which come in one transaction with their runs.
-    Column("run_id", Integer, primary_key=True, autoincrement=False),
-    Column("figure", String(64), primary_key=True),
-    # JSON array, a number or null for each epoch.
-    Column("points", Text, nullable=False),
+    Column("run_id", Integer, primary_key=True, autoincrement=False, doc="Id of the run."),
+    Column("figure", String(64), primary_key=True, doc="Name of the figure."),
+    Column("points", Text, nullable=False, doc="JSON array: a number or null for each epoch."),
+    info={"about": "A row is one figure of a run over its epochs."},
 )
 
-# Results that came after their lease was lost; kept for the record, counted nowhere.
 superseded = Table(
     "pairsearch_superseded",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("configuration_id", ForeignKey(configurations.c.id), nullable=False),
-    Column("claim", String(32), nullable=False),
-    Column("worker", Text, nullable=False),
-    Column("value", Double),
-    Column("arrived_at", Double, nullable=False),
+    Column("configuration_id", ForeignKey(configurations.c.id), nullable=False, doc="Its configuration."),
+    Column("claim", String(32), nullable=False, doc="Token of the claim under which it was trained."),
+    Column("worker", Text, nullable=False, doc="Who trained it: host and process."),
+    Column("value", Double, doc="The study's metric; null where training diverged."),
+    Column("arrived_at", Double, nullable=False, doc="When it arrived."),
+    info={
+        "about": "A row is a result that came after its lease was lost: kept for the record, counted nowhere."
+    },
 )
 
 # The version of the tables is read before anything is taken for granted.

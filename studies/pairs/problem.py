@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pairsearch.models.training import EpochReport, TrainingJob
 
 DATA_VARIABLE = "PAIRSEARCH_DATA"
-"""Names the torchvision root where `data_dir` is not given."""
+"""Folder of the images, a torchvision root that holds `MNIST/raw`, where `--data-dir` is not given. Without either, the
+images are kept in a folder of this user's."""
 DEFAULT_DATA = "mnist"
 NATS = "nats"
 FRACTION = "fraction of 1"

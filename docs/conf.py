@@ -1,0 +1,76 @@
+"""Sphinx's configuration: MyST pages, the furo theme, and a reference that is generated from the program."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from pathlib import Path
+
+from plotly.offline import get_plotlyjs
+from sphinx.application import Sphinx
+
+from pairsearch.docs.figures import FIGURES
+from pairsearch.docs.generated import PARTS
+
+project = "pairsearch"
+release = version = importlib.metadata.version("pairsearch")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "pairsearch"
+html_show_copyright = False
+
+myst_heading_anchors = 3
+# Docstrings mark code by single backticks.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+# A reader copies the command without its prompt, and without what it prints.
+copybutton_prompt_text = r"\$ |> "
+copybutton_prompt_is_regexp = True
+
+PLOTLY = "plotly.min.js"
+MARK = re.compile(r"^<!-- (generated|figure): ([\w-]+) -->$", re.MULTILINE)
+
+
+def _text(mark: re.Match[str]) -> str:
+    """What stands for a mark: a part of the reference, or a figure that Plotly's script draws in the browser."""
+    kind, name = mark.groups()
+    known = PARTS if kind == "generated" else FIGURES
+    if name not in known:
+        raise ValueError(f"{mark[0]}: expected one of {', '.join(known)}")
+    if kind == "generated":
+        return PARTS[name]()
+    drawn = FIGURES[name]().to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=name,
+        config={"displayModeBar": False, "responsive": True},
+    )
+    return f"```{{raw}} html\n{drawn}\n```"
+
+
+def fill(_: Sphinx, __: str, source: list[str]) -> None:
+    """Replace the marks of a page that Sphinx has read; nothing is written beside it."""
+    source[0] = MARK.sub(_text, source[0])
+
+
+def bring_plotly(app: Sphinx) -> None:
+    """Put Plotly's script, which the package brings, into the site: pages need no network."""
+    static = Path(app.outdir, "_static")
+    static.mkdir(parents=True, exist_ok=True)
+    (static / PLOTLY).write_text(get_plotlyjs(), encoding="utf-8")
+
+
+def load_plotly(app: Sphinx, page: str, _: str, context: dict[str, object], __: object) -> None:
+    """Load the script on pages with figures only: it is large."""
+    if "plotly-graph-div" in str(context.get("body")):
+        app.add_js_file(PLOTLY)
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the functions of this file with Sphinx's events."""
+    app.connect("source-read", fill)
+    app.connect("builder-inited", bring_plotly)
+    app.connect("html-page-context", load_plotly)

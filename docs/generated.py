@@ -1,0 +1,277 @@
+"""The parts of the reference that are generated from the program.
+
+A page marks a place by a line `<!-- generated: NAME -->`; `PARTS` says what each name stands for, and `conf` has Sphinx
+read the page as if the text stood in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import IntEnum
+from types import ModuleType
+from typing import Any
+
+import typer
+import typer.cli
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, RootModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pairsearch.search import provenance
+from pairsearch.search.cli.app import app
+from pairsearch.search.database.tables import metadata
+from pairsearch.search.errors import ExitCode
+from pairsearch.search.results.export_columns import TABLES, ColumnTable
+from pairsearch.search.results.published_columns import FOLDS, MEAN_CURVES, ROUNDS
+from pairsearch.search.setup import storage_option
+from pairsearch.studies import claims_file, definition
+from pairsearch.studies.definition import LARGEST
+from pairsearch.studies.estimator import problem as estimator
+from pairsearch.studies.pairs import problem as pairs
+
+VARIABLES: tuple[tuple[ModuleType, str], ...] = (
+    (storage_option, "VARIABLE"),
+    (storage_option, "FILE_VARIABLE"),
+    (pairs, "DATA_VARIABLE"),
+    (provenance, "COMMIT_VARIABLE"),
+)
+"""The constants that hold the names of the program's environment variables."""
+TYPES = {str: "text", int: "integer", float: "number", bool: "true or false", dict: "table", Any: "any"}
+
+
+def documented(owner: type | ModuleType) -> dict[str, str]:
+    """The docstring below each assignment of a class or a module, by the assigned name, with its lines joined."""
+    body: list[ast.stmt] = ast.parse(inspect.getsource(owner)).body
+    if isinstance(owner, type) and isinstance(body[0], ast.ClassDef):
+        body = body[0].body
+    found = {}
+    for node, after in itertools.pairwise(body):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        text = after.value if isinstance(after, ast.Expr) else None
+        if isinstance(targets[0], ast.Name) and isinstance(text, ast.Constant):
+            found[targets[0].id] = " ".join(str(text.value).split())
+    return found
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def heading(level: int, title: str) -> str:
+    """A heading in Markdown."""
+    return f"{'#' * level} {title}"
+
+
+def commands() -> str:
+    """Every command with its arguments and options, as Typer documents them."""
+    program: Any = typer.main.get_command(app)
+    parts = []
+    with typer.Context(program, info_name="pairsearch") as context:
+        for name, command in program.commands.items():
+            inner: Any = typer.Context(command, info_name=name, parent=context)
+            with inner:
+                text = typer.cli.get_docs_for_click(
+                    obj=command, ctx=inner, name=name, call_prefix="pairsearch"
+                )
+            # Columns of exports are indented in the terminal's help; they stand on a page of their own.
+            text = re.sub(r"\n+STUDY-\w+: a row is .*(?:\n  .*)+", "", text)
+            text = re.sub(r"^\* `--help`.*\n", "", text, flags=re.MULTILINE)
+            text = re.sub(r"^Example: (.*)$", r"Example: `\1`", text, flags=re.MULTILINE)
+            text = re.sub(r"`(--[\w-]+) list\[([^\]]*)\]`", r"`\1 \2`", text)
+            parts.append(
+                re.sub(r"^#+ .*$", heading(2, f"pairsearch {name}"), text, count=1, flags=re.MULTILINE)
+            )
+    return "\n\n".join(part.strip() for part in parts)
+
+
+def command_list() -> str:
+    """What each command does, in a line, with a link to its section."""
+    program: Any = typer.main.get_command(app)
+    rows = [
+        [f"[`{name}`](#pairsearch-{name})", command.help.partition("\n\n")[0].replace("\n", " ")]
+        for name, command in program.commands.items()
+    ]
+    return markdown_table(["command", "does"], rows)
+
+
+def exit_codes() -> str:
+    """The exit codes with their names and meanings."""
+    meaning = documented(ExitCode)
+    return markdown_table(["exit code", "name", "meaning"], [_exit_code(code, meaning) for code in ExitCode])
+
+
+def _exit_code(code: IntEnum, meaning: Mapping[str, str]) -> list[str]:
+    return [str(code.value), code.name.lower().replace("_", " "), meaning[code.name]]
+
+
+def environment() -> str:
+    """The environment variables that the program itself reads."""
+    rows = [[f"`{getattr(module, name)}`", documented(module)[name]] for module, name in VARIABLES]
+    return markdown_table(["variable", "meaning"], rows)
+
+
+def _kind(annotation: Any) -> str:  # noqa: PLR0911 - a line for each kind
+    """A type for people; tables of their own link to their section."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _kind(arguments[0])
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_kind(one) for one in arguments if one is not types.NoneType)
+    if origin is typing.Literal:
+        return ", ".join(f"`{one}`" for one in arguments)
+    if origin is tuple:
+        return f"list of {_kind(arguments[0])}s"
+    if origin in (dict, Mapping):
+        inner = _kind(arguments[1])
+        return "table" if inner == "any" else f"table of {inner}s"
+    if isinstance(annotation, type) and issubclass(annotation, RootModel):
+        return "table, or several"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"[table](#{annotation.__name__.lower()})"
+    return TYPES[annotation]
+
+
+def _bounds(field: FieldInfo) -> str:
+    """The limits of a number, where there are any that somebody could meet."""
+    words = []
+    for limit in field.metadata:
+        for kind, name in ((Ge, "ge"), (Gt, "gt"), (Le, "le"), (Lt, "lt")):
+            if isinstance(limit, kind) and (value := getattr(limit, name)) < LARGEST:
+                words.append(
+                    f"{ {'ge': 'at least', 'gt': 'above', 'le': 'at most', 'lt': 'below'}[name] } {value:g}"
+                )
+    return ", ".join(words)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if value is PydanticUndefined or isinstance(value, BaseModel) or value in (None, "", (), {}):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def fields(model: type[BaseModel]) -> str:
+    """The fields of a table of TOML: types, defaults and the docstrings of the model."""
+    meaning = {
+        name: text
+        for owner in reversed(model.__mro__)
+        if _of_ours(owner)
+        for name, text in documented(owner).items()
+    }
+    rows = [
+        [
+            f"`{name}`",
+            ", ".join(filter(None, [_kind(field.annotation), _bounds(field)])),
+            _default(field),
+            meaning.get(name, ""),
+        ]
+        for name, field in model.model_fields.items()
+    ]
+    return markdown_table(["field", "type", "default", "meaning"], rows)
+
+
+def _of_ours(owner: type) -> bool:
+    return owner.__module__.startswith("pairsearch.")
+
+
+def model_section(model: type[BaseModel], title: str, level: int = 2) -> str:
+    """A section about a table of TOML."""
+    about = inspect.cleandoc(model.__doc__ or "")
+    return "\n\n".join([f"({model.__name__.lower()})=", heading(level, title), about, fields(model)])
+
+
+def definition_fields() -> str:
+    """The fields of a definition and of the tables in it."""
+    parts = [
+        fields(definition.Definition),
+        heading(2, "`[grid]`"),
+        inspect.cleandoc(definition.Grid.__doc__ or ""),
+        model_section(definition.Evaluation, "`[evaluation]`"),
+        model_section(definition.Figure, "`[metrics]`: `NAME = { … }`"),
+        model_section(definition.Paper, "`[paper]`"),
+        model_section(definition.Stated, "`[paper.figures]`: `NAME = { … }`"),
+    ]
+    return "\n\n".join(parts)
+
+
+def claims_fields() -> str:
+    """The fields of a claims file and of the tables in it."""
+    parts = [
+        fields(claims_file.Claims),
+        model_section(claims_file.Claim, "`[[claim]]`"),
+        *(
+            model_section(kind, f'`[[claim.evidence]]`, `kind = "{name}"`')
+            for kind, name in (
+                (claims_file.Compare, "compare"),
+                (claims_file.Effect, "effect"),
+                (claims_file.Reaches, "reaches"),
+                (claims_file.InSet, "in_set"),
+            )
+        ),
+        model_section(claims_file.Choice, "A configuration"),
+    ]
+    return "\n\n".join(parts)
+
+
+def _columns(tables: Iterable[ColumnTable], name: str) -> str:
+    parts = []
+    for table in tables:
+        rows = [[f"`{column.name}`", column.kind, column.unit, column.meaning] for column in table.columns]
+        parts += [
+            heading(2, f"`{name.format(table.name)}`"),
+            f"A row is {table.row}.",
+            markdown_table(["column", "type", "unit", "meaning"], rows),
+        ]
+    return "\n\n".join(parts)
+
+
+def exports() -> str:
+    """The columns of exported tables."""
+    return _columns(TABLES, "STUDY-{}")
+
+
+def published() -> str:
+    """The columns of published tables."""
+    return _columns((FOLDS, MEAN_CURVES, ROUNDS), "{}.parquet")
+
+
+def database() -> str:
+    """The tables of the database with their columns."""
+    parts = []
+    for table in metadata.sorted_tables:
+        rows = [
+            [f"`{column.name}`", str(column.type), "" if column.nullable else "yes", column.doc or ""]
+            for column in table.columns
+        ]
+        parts += [
+            heading(2, f"`{table.name}`"),
+            table.info["about"],
+            markdown_table(["column", "type", "never null", "meaning"], rows),
+        ]
+    return "\n\n".join(parts)
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "commands": commands,
+    "command-list": command_list,
+    "exit-codes": exit_codes,
+    "environment": environment,
+    "definition": definition_fields,
+    "pairs": lambda: fields(pairs.Settings),
+    "estimator": lambda: fields(estimator.Settings),
+    "claims-file": claims_fields,
+    "exports": exports,
+    "published": published,
+    "database": database,
+}
