@@ -1,0 +1,207 @@
+"""The pages in parts that tests can hold against the program, and a reader who types what a page shows.
+
+A `console` block holds commands, each after `$ ` (and `> ` where it goes on), with what they print below them. `...`
+stands for any lines, or within a line for any text. Times, sizes and dates differ from run to run: only their shape is
+held.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+DOCS = ROOT / "docs"
+PAGES = (README, CONTRIBUTING, *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts))
+RUN = tuple(page for page in PAGES if page.parent.name in ("tutorials", "how-to"))
+"""The pages whose blocks are run."""
+
+LIMIT = 120
+"""Seconds after which a command of a page counts as hanging."""
+AMOUNT = re.compile(r"\b\d+(?:[.,]\d+)*(?:e-?\d+)? ?(?:ns|µs|ms|s|min|h|kB|KiB|MB|MiB|GB|GiB)\b")
+DATE = re.compile(r"\b\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?)?\b")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced code block: its language, the file that it is (or empty), its text, and the line of the page, from 0, where
+    the text begins."""
+
+    language: str
+    file: str
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a console block, what stands below it, and the lines of the page where that stands."""
+
+    line: str
+    printed: str
+    place: slice
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a page says that a command prints, what it printed, and where to write that."""
+
+    command: str
+    stated: str
+    printed: str
+    place: slice
+
+
+def blocks(page: Path) -> list[Block]:
+    """The code blocks of a page."""
+    found = []
+    for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
+        if token.type == "fence" and token.map is not None:
+            directive = re.match(r"\{code-block\} (\w+)", token.info)
+            options = re.match(r"(?::\w+:.*\n)*", token.content) if directive else None
+            text = token.content[options.end() :] if options else token.content
+            caption = re.search(r":caption: (.*)", options[0]) if options else None
+            first = token.map[0] + 1 + (options[0].count("\n") if options else 0)
+            found.append(
+                Block(directive[1] if directive else token.info, caption[1] if caption else "", text, first)
+            )
+    return found
+
+
+def text_of(page: Path, title: str) -> str:
+    """The text under a `##` heading."""
+    text = page.read_text(encoding="utf-8")
+    (found,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def rows(text: str, header: str) -> list[list[str]]:
+    """The cells of each row of the Markdown table whose first column has this header."""
+    table = re.search(rf"^\| {header} \|.*\n\|[-| ]+\|\n((?:\|.*\n?)+)", text, re.MULTILINE)
+    assert table is not None, f"no table with first column {header!r}"
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
+
+
+def commands(block: Block) -> Iterator[Command]:
+    """The commands of a console block."""
+    lines = block.text.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("$ ")]
+    assert starts[:1] == [0], f"line {block.line + 1}: a console block begins with a command after `$ `"
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        below = start + 1
+        while below < end and lines[below].startswith("> "):
+            below += 1
+        typed = "\n".join(line[2:] for line in lines[start:below])
+        printed = "".join(f"{line}\n" for line in lines[below:end])
+        yield Command(typed, printed, slice(block.line + below, block.line + end))
+
+
+def shown(page: Path) -> list[str]:
+    """Every command line that a page shows to type, of console and of sh blocks, without comments."""
+    found = []
+    for block in blocks(page):
+        if block.language == "console":
+            found += [command.line for command in commands(block)]
+        elif block.language == "sh":
+            found += block.text.replace("\\\n", " ").splitlines()
+    return [shlex.join(words) for line in found if (words := shlex.split(line, comments=True))]
+
+
+def agrees(stated: str, printed: str) -> bool:
+    """Whether what a command printed is what the page says."""
+    lines = [
+        r"(?:.*\n)*?" if line == "..." else re.escape(line).replace(re.escape("..."), ".*?") + r"\n"
+        for line in _alike(stated).splitlines()
+    ]
+    return re.fullmatch("".join(lines), _alike(printed)) is not None
+
+
+def _alike(text: str) -> str:
+    """The text without what differs from run to run; a table is as wide as its times, so blanks and rules are alike."""
+    text = DATE.sub("DATE", AMOUNT.sub("AMOUNT", text))
+    text = re.sub(r"[─━-]{3,}", "---", re.sub(r" +", " ", text))
+    return "".join(f"{line.strip()}\n" for line in text.splitlines())
+
+
+class Reader:
+    """Types what a page shows, from its top to its end, in an empty folder."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environment = dict(environment)
+        self.differences: list[Difference] = []
+        self._code = 0
+
+    def read(self, page: Path) -> None:
+        """Run the blocks of a page.
+
+        Raises:
+            AssertionError: a command failed without a word about it on the page, or a query found nothing.
+        """
+        everything = blocks(page)
+        for number, block in enumerate(everything):
+            after = everything[number + 1] if number + 1 < len(everything) else None
+            if block.file:
+                path = self.folder / block.file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.text, encoding="utf-8")
+            elif block.language == "console":
+                self._type(list(commands(block)))
+            elif block.language == "python":
+                printed = self._run([sys.executable, "-c", block.text], "the Python block")
+                assert self._code == 0, printed
+                if after is not None and after.language == "text":
+                    lines = after.text.count("\n")
+                    self._hold("the Python block", after.text, printed, slice(after.line, after.line + lines))
+            elif block.language == "sql":
+                self._query(block.text)
+
+    def _type(self, typed: list[Command]) -> None:
+        for number, command in enumerate(typed):
+            # A reader has one shell, in which `$?` is that of the command before.
+            printed = self._run(["bash", "-c", f"(exit {self._code})\n{command.line}"], command.line)
+            told = number + 1 < len(typed) and "$?" in typed[number + 1].line
+            assert self._code == 0 or told, f"$ {command.line}\nexit code {self._code}\n{printed}"
+            self._hold(command.line, command.printed, printed, command.place)
+
+    def _run(self, command: list[str], name: str) -> str:
+        with (self.folder / ".output").open("w+", encoding="utf-8") as output:
+            # Into a file, not a pipe: what a command leaves running would keep a pipe open.
+            try:
+                self._code = subprocess.run(
+                    command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=output,
+                    stderr=subprocess.STDOUT, timeout=LIMIT, check=False,
+                ).returncode  # fmt: skip
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"$ {name}\nstill running after {LIMIT} s") from None
+        return (self.folder / ".output").read_text(encoding="utf-8")
+
+    def _hold(self, command: str, stated: str, printed: str, place: slice) -> None:
+        if not agrees(stated, printed):
+            self.differences.append(Difference(command, stated, printed, place))
+
+    def _query(self, text: str) -> None:
+        connection = sqlite3.connect(self.folder / "pairsearch.db")
+        try:
+            for query in filter(str.strip, text.split(";")):
+                assert connection.execute(query).fetchone() is not None, f"no rows:\n{query}"
+        finally:
+            connection.close()
+
+
+def write(page: Path, differences: list[Difference]) -> None:
+    """Write what commands printed into a page."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for difference in sorted(differences, key=lambda one: one.place.start, reverse=True):
+        lines[difference.place] = [line.rstrip() for line in difference.printed.splitlines()]
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")

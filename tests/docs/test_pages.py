@@ -1,0 +1,135 @@
+"""Every page is what the program does: its commands are typed, its links lead somewhere, its figures have a command."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import programs
+import pytest
+from pages import (
+    CONTRIBUTING,
+    DOCS,
+    PAGES,
+    README,
+    ROOT,
+    RUN,
+    Reader,
+    agrees,
+    blocks,
+    shown,
+    write,
+)
+from program import COMMANDS, parse
+
+WRITE = "WRITE_OUTPUTS"
+"""An environment variable: what a page says otherwise than its commands is written into it."""
+
+
+def name(page: Path) -> str:
+    """A page by its place in the repository."""
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", RUN, ids=name)
+def test_a_page_shows_what_its_commands_print(
+    page: Path, tmp_path: Path, mnist_root: Path, request: pytest.FixtureRequest
+) -> None:
+    variables = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PAIRSEARCH_DATA": str(mnist_root),
+        "COLUMNS": "100",
+    }
+    if "postgresql://" in "".join(block.text for block in blocks(page) if block.language != "sh"):
+        variables["PAIRSEARCH_STORAGE"] = request.getfixturevalue("postgresql_url")
+    reader = Reader(tmp_path, programs.environment(**variables))
+    reader.read(page)
+    if os.environ.get(WRITE):
+        write(page, reader.differences)
+    assert [(one.command, one.stated, one.printed) for one in reader.differences] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_of_a_page_parses(page: Path) -> None:
+    for line in shown(page):
+        # Also behind `docker compose run`, or in a loop.
+        for part in re.split(r" (?:&&|\|\||;|&|\||>|2>|>>) ?", line):
+            words = shlex.split(part)
+            if words[:1] == ["pairsearch"]:
+                parse(shlex.join(words))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_that_a_page_mentions_exists(page: Path) -> None:
+    mentioned = re.findall(r"`(?:[A-Z_]+=\S+ )*pairsearch ([a-z]+)", page.read_text(encoding="utf-8"))
+    assert set(mentioned) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target, heading in re.findall(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        path = page.parent / target if target else page
+        assert path.exists(), f"{name(page)}: {target}"
+        if heading and path.suffix == ".md" and "<!-- generated" not in path.read_text(encoding="utf-8"):
+            assert heading in slugs(path), f"{name(page)}: {target}#{heading}"
+
+
+def slugs(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#{1,3} (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_table_of_figures_stands_beside_the_command_that_makes_it(page: Path) -> None:
+    for section in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        measured = [
+            row for row in re.findall(r"^\|.*\|$", section, re.MULTILINE) if re.search(r"\d\.\d", row)
+        ]
+        if measured:
+            assert re.search(r"`(?:pairsearch\s|make\s|python\s+-m\s+pairsearch\.)", section), (
+                name(page),
+                measured[0],
+            )
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", DOCS, tmp_path / "site"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    pages = [page for page in PAGES if page not in (README, CONTRIBUTING)]
+    for page in pages:
+        html = (tmp_path / "site" / page.relative_to(DOCS)).with_suffix(".html").read_text(encoding="utf-8")
+        assert "<!-- generated" not in html
+        assert "<!-- figure" not in html
+        # It loads nothing from elsewhere.
+        assert re.findall(r'(?:src|href)="https?://[^"]*\.(?:js|css|woff2?)', html) == []
+
+
+@pytest.mark.parametrize(
+    ("stated", "printed", "agree"),
+    [
+        ("a\n", "a\n", True),
+        ("a\n", "b\n", False),
+        ("a\n", "a\nb\n", False),
+        ("a\n...\n", "a\nb\nc\n", True),
+        ("...\nc\n", "a\nb\nc\n", True),
+        ("...\nc\n", "a\nb\n", False),
+        ("3 of 4 in 2.1 s\n", "3 of 4 in 58 s\n", True),
+        ("3 of 4 in 2.1 s\n", "2 of 4 in 2.1 s\n", False),
+        ("error 0.1234\n", "error 0.1235\n", False),
+        ("worker ... ended\n", "worker host:12 ended\n", True),
+        ("-----\na   b\n", "-------\na b\n", True),
+    ],
+)
+def test_what_is_held_against_a_page(stated: str, printed: str, agree: bool) -> None:
+    assert agrees(stated, printed) is agree
