@@ -34,8 +34,7 @@ DATE = re.compile(r"\b\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?)?\b")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced code block: its language, the file that it is (or empty), its text, and the line of the page, from 0, where
-    the text begins."""
+    """A fenced code block: its language, the file that it is (or empty), its text, and the line, from 0, of its start."""
 
     language: str
     file: str
@@ -63,14 +62,16 @@ class Difference:
 
 
 def blocks(page: Path) -> list[Block]:
-    """The code blocks of a page."""
+    """The code blocks of a page. A file is named by a caption, or, in the README that no Sphinx reads, by a comment."""
     found = []
     for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
         if token.type == "fence" and token.map is not None:
             directive = re.match(r"\{code-block\} (\w+)", token.info)
             options = re.match(r"(?::\w+:.*\n)*", token.content) if directive else None
             text = token.content[options.end() :] if options else token.content
-            caption = re.search(r":caption: (.*)", options[0]) if options else None
+            caption = re.search(r":caption: (.*)", options[0] if options else "") or re.match(
+                r"# ([\w./-]+\.(?:py|toml))\n", text
+            )
             first = token.map[0] + 1 + (options[0].count("\n") if options else 0)
             found.append(
                 Block(directive[1] if directive else token.info, caption[1] if caption else "", text, first)
@@ -118,19 +119,29 @@ def shown(page: Path) -> list[str]:
 
 
 def agrees(stated: str, printed: str) -> bool:
-    """Whether what a command printed is what the page says."""
-    lines = [
-        r"(?:.*\n)*?" if line == "..." else re.escape(line).replace(re.escape("..."), ".*?") + r"\n"
-        for line in _alike(stated).splitlines()
-    ]
-    return re.fullmatch("".join(lines), _alike(printed)) is not None
+    """Whether what a command printed is what the page says; where lines break is left to the width of tables."""
+    pattern = re.escape(_alike(stated)).replace(re.escape("..."), ".*?")
+    return re.fullmatch(pattern, _alike(printed)) is not None
 
 
 def _alike(text: str) -> str:
-    """The text without what differs from run to run; a table is as wide as its times, so blanks and rules are alike."""
-    text = DATE.sub("DATE", AMOUNT.sub("AMOUNT", text))
-    text = re.sub(r"[─━-]{3,}", "---", re.sub(r" +", " ", text))
-    return "".join(f"{line.strip()}\n" for line in text.splitlines())
+    """The text in one line, without what differs from run to run."""
+    text = DATE.sub("DATE", AMOUNT.sub("AMOUNT", _without_seconds(text)))
+    return " ".join(re.sub(r"[─━-]{3,}", "---", text).split())
+
+
+def _without_seconds(text: str) -> str:
+    """The text with one and the same value in the columns of tables that are headed `seconds`."""
+    lines: list[str] = []
+    columns: list[int] = []
+    for line in text.splitlines():
+        cells = line.split("│")
+        if "┃" in line:
+            columns = [number for number, cell in enumerate(line.split("┃")) if "seconds" in cell]
+        elif len(cells) > 1:
+            cells = [" S " if number in columns else cell for number, cell in enumerate(cells)]
+        lines.append("│".join(cells))
+    return "\n".join(lines)
 
 
 class Reader:

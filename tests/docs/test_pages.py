@@ -128,7 +128,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         ("3 of 4 in 2.1 s\n", "2 of 4 in 2.1 s\n", False),
         ("error 0.1234\n", "error 0.1235\n", False),
         ("worker ... ended\n", "worker host:12 ended\n", True),
-        ("-----\na   b\n", "-------\na b\n", True),
+        ("-----\na   b\n", "-------\na\nb\n", True),
+        ("┃ a ┃ seconds ┃\n│ 1 │ 0.5 │\n", "┃ a ┃ seconds ┃\n│ 1 │ 12.5 │\n", True),
+        ("┃ a ┃ seconds ┃\n│ 1 │ 0.5 │\n", "┃ a ┃ seconds ┃\n│ 2 │ 0.5 │\n", False),
     ],
 )
 def test_what_is_held_against_a_page(stated: str, printed: str, agree: bool) -> None:
