@@ -34,7 +34,7 @@ DATE = re.compile(r"\b\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?)?\b")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced code block: its language, the file that it is (or empty), its text, and the line, from 0, of its start."""
+    """A fenced code block: its language, the file that it is (or empty), its text, and its first line, from 0."""
 
     language: str
     file: str
