@@ -129,15 +129,20 @@ def _kind(annotation: Any) -> str:  # noqa: PLR0911 - a line for each kind
     if origin is typing.Literal:
         return ", ".join(f"`{one}`" for one in arguments)
     if origin is tuple:
-        return f"list of {_kind(arguments[0])}s"
+        return f"list of {_several(_kind(arguments[0]))}"
     if origin in (dict, Mapping):
         inner = _kind(arguments[1])
-        return "table" if inner == "any" else f"table of {inner}s"
+        return "table" if inner == "any" else f"table of {_several(inner)}"
     if isinstance(annotation, type) and issubclass(annotation, RootModel):
         return "table, or several"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"[table](#{annotation.__name__.lower()})"
     return TYPES[annotation]
+
+
+def _several(kind: str) -> str:
+    """The plural of a kind."""
+    return kind.replace("[table]", "[tables]") if "[table]" in kind else f"{kind}s".replace("anys", "values")
 
 
 def _bounds(field: FieldInfo) -> str:
