@@ -17,7 +17,6 @@ from pairsearch.search.results.formatting import (
     duration,
     figure,
     headed,
-    label,
     legend,
     spread,
 )
@@ -150,7 +149,10 @@ def ranked_json(ranked: Ranked) -> dict[str, Any]:
 
 
 def tables_1(rows: Sequence[TableRow]) -> list[Sheet]:
-    """The final evaluation, as the paper's Table 1 has it: once for each choice of configurations that there is."""
+    """The final evaluation, as the paper's Table 1 has it: once for each choice of configurations that there is.
+
+    Below each row stands what the study's paper states, with the paper's configuration.
+    """
     named = any(row.paper is not None for row in rows)
     titles = {"search": "the best of the search", "paper": "the paper's configurations"}
     chosen = {title: [row for row in rows if row.chosen_by == choice] for choice, title in titles.items()}
@@ -163,7 +165,6 @@ def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
     for row in rows:
         metrics |= {name: row.study.traits.metrics[name] for name in row.evaluated.figures}
     facts = list(dict.fromkeys(name for row in rows for name in row.evaluated.facts))
-    stated = [name for name in metrics if any(row.paper and name in row.paper.figures for row in rows)]
     short = abbreviations(name for row in rows for name in row.study.choices)
     fields = [
         Field("study", right=False),
@@ -171,11 +172,10 @@ def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
         Field("configuration", right=False, prose=True),
         Field("n"),
         *(Field(headed(name, metric)) for name, metric in metrics.items()),
-        *(Field(f"paper: {label(name, metrics[name])}") for name in stated),
     ]
     lines: list[list[str]] = []
     for row in rows:
-        paper, found = row.paper, row.evaluated
+        found = row.evaluated
         count = str(found.rounds) + (f" ({found.diverged} diverged)" if found.diverged else "")
         lines.append(
             [
@@ -184,13 +184,18 @@ def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
                 compact(row.params, short),
                 count,
                 *(spread(metric, found.figures.get(name)) for name, metric in metrics.items()),
-                *(_stated(paper, name, metrics[name]) for name in stated),
             ]
         )
-        if paper is not None and paper.configuration.params != row.params:
-            theirs = [paper.facts.get(name, "") for name in facts]
-            blank = [""] * (1 + len(metrics) + len(stated))
-            lines.append(["", *theirs, f"paper: {compact(paper.configuration.params, short)}", *blank])
+        if row.paper is not None:
+            lines.append(
+                [
+                    "",
+                    *(row.paper.facts.get(name, "") for name in facts),
+                    f"paper's: {compact(row.paper.configuration.params, short)}",
+                    "",
+                    *(_stated(row.paper, name, metric) for name, metric in metrics.items()),
+                ]
+            )
     return Sheet(
         fields,
         lines,
@@ -199,9 +204,9 @@ def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
     )
 
 
-def _stated(paper: Paper | None, name: str, metric: Metric) -> str:
-    figures = {} if paper is None else paper.figures
-    return spread(metric, Spread(figures[name].mean, figures[name].std)) if name in figures else DASH
+def _stated(paper: Paper, name: str, metric: Metric) -> str:
+    stated = paper.figures.get(name)
+    return DASH if stated is None else spread(metric, Spread(stated.mean, stated.std))
 
 
 def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
