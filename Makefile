@@ -17,8 +17,8 @@ run: venv ## the main job, a quick slice of it: search, evaluate, print Table 1
 test: venv ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
-soak: venv ## the promise under many faults, and 32 workers on 10,000 configurations; some 7 minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -s tests/faults
+soak: venv ## the promise under many faults, crowds of workers, and what make run prints; some 12 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -s tests/faults tests/docs
 
 venv: $(STAMP) ## the environment alone
 
