@@ -101,7 +101,7 @@ def _best(table: StudyTable, figure: str) -> Configuration:
     return table.configurations[int(np.round(table.values[figure].mean(axis=1), 12).argmin())]
 
 
-def grid() -> go.Figure:
+def wsal_grid() -> go.Figure:
     """WSAL's complete grid: loss above, error below, a facet for each batch size."""
     table = _table("wsal")
     parameters = parameters_of(table.definition.grid.choices, table.configurations)
@@ -341,7 +341,7 @@ HEADINGS = {
 COLOURS = {Decision.HOLDS: BLUE, Decision.FAILS: VERMILLION, Decision.UNDECIDED: GREY}
 
 
-def claims() -> go.Figure:
+def claim_effects() -> go.Figure:
     """Every effect on the test error by which a claim stands and falls, with its interval."""
     rows: list[tuple[str, Finding | None]] = []
     for decided in _decided():
@@ -514,7 +514,7 @@ def auxiliary_weight() -> go.Figure:
     )
 
 
-def verdict() -> go.Figure:
+def wsal_verdict() -> go.Figure:
     """WSAL's configurations by rank: those that may be the best, the others, and where the best is expected."""
     table = _table("wsal")
     values, keys = table.values["val_loss"], [one.key for one in table.configurations]
@@ -585,7 +585,7 @@ def verdict() -> go.Figure:
     )
 
 
-def regret() -> go.Figure:
+def random_search() -> go.Figure:
     """How far off the choice of a search in random order is, after so much of each study's grid."""
     data: list[Spec] = []
     for study, colour in MODELS.items():
@@ -632,12 +632,12 @@ def _line(x: Sequence[float], y: Sequence[float], study: str) -> Spec:
 
 
 FIGURES: dict[str, Callable[[], go.Figure]] = {
-    "grid": grid,
+    "wsal-grid": wsal_grid,
     "learning-curves": learning_curves,
     "test-error": test_error,
-    "claims": claims,
+    "claim-effects": claim_effects,
     "auxiliary-weight": auxiliary_weight,
-    "verdict": verdict,
-    "regret": regret,
+    "wsal-verdict": wsal_verdict,
+    "random-search": random_search,
 }
 """By the name that pages use."""
