@@ -32,6 +32,8 @@ copybutton_prompt_is_regexp = True
 
 PLOTLY = "plotly.min.js"
 MARK = re.compile(r"^<!-- (generated|figure): ([\w-]+) -->$", re.MULTILINE)
+DOCS = Path(__file__).parent
+LINK = re.compile(r"\[([^\]]*)\]\((\.\./[^)#\s]*)(?:#[^)\s]*)?\)")
 
 
 def _text(mark: re.Match[str]) -> str:
@@ -48,12 +50,25 @@ def _text(mark: re.Match[str]) -> str:
         div_id=name,
         config={"displayModeBar": False, "responsive": True},
     )
-    return f"```{{raw}} html\n{drawn}\n```"
+    # furo loads scripts at the end of a page: what draws has to wait for Plotly.
+    waiting = drawn.replace("<script>", "<script>addEventListener('DOMContentLoaded', () => {")
+    waiting = waiting.replace("</script>", "});</script>")
+    return f"```{{raw}} html\n{waiting}\n```"
 
 
-def fill(_: Sphinx, __: str, source: list[str]) -> None:
-    """Replace the marks of a page that Sphinx has read; nothing is written beside it."""
-    source[0] = MARK.sub(_text, source[0])
+def _without_link(page: Path, link: re.Match[str]) -> str:
+    """A link to a folder or a page of the repository as its text: the site has neither, and takes along files only."""
+    text, target = link.groups()
+    path = (page.parent / target).resolve()
+    if path.is_relative_to(DOCS) or not (path.is_dir() or path.suffix == ".md"):
+        return link[0]
+    return f"`{text}`" if path == (DOCS.parent / text).resolve() else text
+
+
+def fill(_: Sphinx, name: str, source: list[str]) -> None:
+    """Replace the marks of a page that Sphinx has read, and links that lead nowhere; nothing is written beside it."""
+    page = DOCS / f"{name}.md"
+    source[0] = MARK.sub(_text, LINK.sub(lambda link: _without_link(page, link), source[0]))
 
 
 def bring_plotly(app: Sphinx) -> None:

@@ -44,7 +44,7 @@ from pairsearch.search.report.drawing import (
 from pairsearch.search.report.parameters import Parameter, parameters_of, places_of
 from pairsearch.search.results.formatting import headed
 from pairsearch.search.results.published import DEFAULT, load_study
-from pairsearch.search.results.study_table import FloatArray, StudyTable, published_table
+from pairsearch.search.results.study_table import StudyTable, published_table
 from pairsearch.search.verdict.judging import judge
 from pairsearch.studies import claims_file
 from pairsearch.studies.claims_file import AnyEvidence, Choice, Compare, Effect
@@ -82,6 +82,7 @@ def _figure(data: Sequence[Spec], height: int, **more: object) -> go.Figure:
     common: Spec = {
         "height": height,
         "autosize": True,
+        "template": {},
         "paper_bgcolor": CLEAR,
         "plot_bgcolor": CLEAR,
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": GREY},
@@ -267,12 +268,23 @@ def learning_curves() -> go.Figure:
         axes[f"xaxis{end}"] = _axis("epoch", domain=domain, anchor=f"y{end}", rangemode="tozero")
         kind = {"rangemode": "tozero"} if of.percent else LOSSES
         axes[f"yaxis{end}"] = _axis(headed(figure, of), anchor=f"x{end}", **kind)
-    for name, dash in (("the search’s best, by the loss", "solid"), ("the paper’s", "dot")):
-        data.append(
-            {"type": "scatter", "mode": "lines", "name": name, "x": [None], "y": [None]}
-            | {"line": {"color": GREY, "width": 2, "dash": dash}}
-        )
+    data += _keys((("the search’s best, by the loss", "solid"), ("the paper’s", "dot")))
     return _figure(data, 400, margin={"l": 56, "r": 12, "t": 72, "b": 48}, **axes)
+
+
+def _keys(names: Sequence[tuple[str, str]]) -> list[Spec]:
+    """Entries of the legend that say what a dash means."""
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": name,
+            "x": [None],
+            "y": [None],
+            "line": {"color": GREY, "width": 2, "dash": dash},
+        }
+        for name, dash in names
+    ]
 
 
 def test_error() -> go.Figure:
@@ -591,44 +603,31 @@ def random_search() -> go.Figure:
     for study, colour in MODELS.items():
         table = _table(study)
         course = replay(table, "random").course
-        low, middle, high = bands(course.regret)
+        _, middle, high = bands(course.regret)
         places = thinned(range(course.regret.shape[1]), POINTS)
         shares = [float(f"{100 * (place + 1) / course.regret.shape[1]:.4g}") for place in places]
-        data += [
-            _line(shares, [*_at(high, places)], study) | {"line": {"width": 0}, "showlegend": False},
-            _line(shares, [*_at(low, places)], study)
-            | {
-                "line": {"width": 0},
-                "showlegend": False,
-                "fill": "tonexty",
-                "fillcolor": faded(colour, 0.13),
-            },
-            _line(shares, [*_at(middle, places)], study)
-            | {"line": {"color": colour, "width": 2.5}, "hoverinfo": "all"}
-            | {"hovertemplate": f"{study.upper()}: %{{y:.3g}} after %{{x}} %<extra></extra>"},
-        ]
+        for values, dash, share in ((middle, "solid", "half"), (high, "dot", "95 %")):
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "name": study.upper(),
+                    "legendgroup": study,
+                    "showlegend": dash == "solid",
+                    "x": shares,
+                    "y": [float(f"{values[place]:.5g}") for place in places],
+                    "line": {"color": colour, "width": 2, "dash": dash},
+                    "hovertemplate": f"{study.upper()}, {share} of the searches: at most %{{y:.3g}} after %{{x}} %"
+                    "<extra></extra>",
+                }
+            )
+    data += _keys((("half of the searches", "solid"), ("95 %", "dot")))
     return _figure(
         data,
         380,
         xaxis=_axis("configurations trained, % of the grid", range=[0, 100]),
         yaxis=_axis("regret, nats of validation loss", range=[0, 0.2]),
     )
-
-
-def _at(values: FloatArray, places: Sequence[int]) -> list[float]:
-    return [float(f"{values[place]:.5g}") for place in places]
-
-
-def _line(x: Sequence[float], y: Sequence[float], study: str) -> Spec:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": study.upper(),
-        "legendgroup": study,
-        "x": list(x),
-        "y": list(y),
-        "hoverinfo": "skip",
-    }
 
 
 FIGURES: dict[str, Callable[[], go.Figure]] = {

@@ -9,7 +9,7 @@ lost in at most about `ALPHA` of all studies, however many configurations there 
 The weights are a soft minimum, exp(−λ · mean of the other folds), as Zhang, Lee & Lei have them for the set of
 configurations that may be the best ("Winners with confidence", arXiv:2408.02060, 2024), λ two over the median standard
 deviation of a configuration over its folds; less with fewer than ten, whose means are less sure. The promise is
-approximate, as a t test of few folds is: what was measured stands in the README.
+approximate, as a t test of few folds is: what was measured stands in docs/explanation/early-stopping.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FIRST = 3
 
 
 def sharpness(folds: int) -> float:
-    """λ in units of one over the median standard deviation of a fold; what the README's table was measured with."""
+    """λ in units of one over the median standard deviation of a fold; what the published rates were measured with."""
     return 2.0 * min(1.0, (folds - 1) / 9)
 
 
