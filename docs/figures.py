@@ -372,6 +372,8 @@ def claim_effects() -> go.Figure:
             for place, (_, finding) in enumerate(rows)
             if finding is not None and finding.decision is decision and finding.effect is not None
         ]
+        if not points:
+            continue
         data.append(
             {
                 "type": "scatter",
