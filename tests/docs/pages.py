@@ -23,7 +23,9 @@ README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
 PAGES = (README, CONTRIBUTING, *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts))
-RUN = tuple(page for page in PAGES if page.parent.name in ("tutorials", "how-to") or page == README)
+RUN = tuple(
+    page for page in PAGES if page.parent.name in ("tutorials", "how-to", "explanation") or page == README
+)
 """The pages whose blocks are run."""
 
 LIMIT = 120

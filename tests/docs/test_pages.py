@@ -98,7 +98,7 @@ def test_a_table_of_figures_stands_beside_the_command_that_makes_it(page: Path) 
             )
 
 
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+def test_the_site_builds_without_a_warning_and_draws_its_figures(tmp_path: Path, chromium: str) -> None:
     built = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", DOCS, tmp_path / "site"],
         capture_output=True,
@@ -111,8 +111,13 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         html = (tmp_path / "site" / page.relative_to(DOCS)).with_suffix(".html").read_text(encoding="utf-8")
         assert "<!-- generated" not in html
         assert "<!-- figure" not in html
-        # It loads nothing from elsewhere.
+        # It loads nothing from elsewhere, and a browser draws what it has.
         assert re.findall(r'(?:src|href)="https?://[^"]*\.(?:js|css|woff2?)', html) == []
+        if figures := html.count("plotly-graph-div"):
+            browser = [chromium, "--headless", "--no-sandbox", "--virtual-time-budget=5000", "--dump-dom"]
+            address = (tmp_path / "site" / page.relative_to(DOCS)).with_suffix(".html").as_uri()
+            drawn = subprocess.run([*browser, address], capture_output=True, text=True, check=True).stdout
+            assert len(re.findall(r'class="plot-container', drawn)) == figures, page
 
 
 @pytest.mark.parametrize(
