@@ -1,4 +1,4 @@
-"""The validated file of claims about studies: what is claimed, where, and what counts as evidence for or against it.
+"""The validated file of claims about studies: what is claimed, by whom, and what counts as evidence.
 
 A claims file is TOML; `studies/claims/paper.toml` is shipped:
 
@@ -39,32 +39,36 @@ from pairsearch.studies.errors import DefinitionError
 
 CLAIMS_FOLDER = FOLDER / "claims"
 PAPER = "paper"
-"""Name of the claims that are shipped."""
+"""Name of the shipped claims."""
 
 Study = Annotated[str, Field(min_length=1)]
-"""A shipped study's name, or the path of a definition, from the folder of the claims file."""
+"""The name of a shipped study, or the path of a definition relative to the claims file."""
 Studies = tuple[Study, ...]
 Point = Annotated[dict[Identifier, AnyValue], Field(default_factory=dict)]
-"""Values of some parameters, none unless it is said."""
+"""Values of some parameters by name; empty by default."""
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 """One line for people."""
 
 
 class Choice(Part):
-    """Which configuration of a study is meant: by exactly one of `paper`, `best` and `params`."""
+    """A configuration of a study, chosen by exactly one of `paper`, `best` and `params`."""
 
     study: Study | None = None
-    """None where the evidence names `studies`, each of which is meant in turn."""
+    """The study: the name of a shipped one, or the path of a definition relative to the claims file. Leave it out
+    where the evidence has `studies`; the choice is then made in each of them."""
     paper: Annotated[bool, Field(strict=True)] = False
-    """The configuration that the definition states of a paper."""
+    """True for the paper's configuration, which the study's definition states under `[paper]`."""
     changed: Point
-    """Parameters of the paper's configuration that have another value."""
+    """With `paper` only: parameters of the paper's configuration that get another value, such as
+    `{ weight_decay = 0.0 }`."""
     best: Identifier | None = None
-    """The finished configuration with the best mean of this figure over the folds of the search."""
+    """The finished configuration with the best mean of this figure over the folds, such as `val_loss`. The study's
+    search has to be complete."""
     where: Point
-    """Only among the configurations with these values."""
+    """With `best` only: the configurations that are considered are those with these values of some parameters. By
+    default all are."""
     params: Point
-    """The configuration itself; it need not be of the grid."""
+    """The configuration itself: a value for each parameter. It need not be one of the grid's points."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -78,31 +82,32 @@ class Choice(Part):
 
     @property
     def needs_grid(self) -> bool:
-        """Whether the search has to be complete."""
+        """Whether the choice can be made only when the search is complete."""
         return self.best is not None
 
 
 class Evidence(Part):
-    """What every kind of evidence has."""
+    """The fields that every kind of evidence has."""
 
     decides: Annotated[bool, Field(strict=True)] = True
-    """Whether the claim stands and falls with it; otherwise it is only reported."""
+    """Whether the claim stands and falls with this evidence. False for evidence that is only reported."""
     about: Text | None = None
-    """A line for people: what is asked, and how it is read."""
+    """One line that is shown above the findings of this evidence, and of what follows without a line of its own: what
+    is compared, and how the claim is read."""
 
     def choices(self) -> Iterator[tuple[str, Choice]]:
-        """The configurations whose rounds are evidence, each with its study."""
+        """Yield the configurations whose rounds are evidence, each with its study."""
         return iter(())
 
     def grids(self) -> Iterator[str]:
-        """The studies whose search has to be complete."""
+        """Yield the studies whose search has to be complete."""
         for study, choice in self.choices():
             if choice.needs_grid:
                 yield study
 
 
 def _each(studies: Studies, *choices: Choice) -> Iterator[tuple[str, ...]]:
-    """The study of each choice, for each of `studies` in turn where there are some."""
+    """Yield the study of each choice, once for each of `studies` where there are some."""
     for study in studies or ("",):
         yield tuple(choice.study or study for choice in choices)
 
@@ -113,21 +118,24 @@ def _check_studies(studies: Studies, *choices: Choice) -> None:
 
 
 class Compare(Evidence):
-    """The final rounds of two configurations, paired by round."""
+    """A comparison of two configurations by their rounds of the final evaluation, paired by the round's number."""
 
     kind: Literal["compare"]
+    """Always `compare`: it tells this kind of evidence from the others."""
     figure: Identifier
-    """Of rounds."""
+    """The figure that is compared, one that rounds report, such as `test_error`."""
     studies: Studies = ()
-    """The comparison is made within each of these."""
+    """Studies within each of which the comparison is made. Without them `first` and `second` each name their study."""
     first: Choice
+    """The configuration that is claimed to be better, or no worse."""
     second: Choice
+    """The configuration that it is compared with."""
     reads: Literal["better", "no worse"] = "better"
-    """What is claimed of the first: it is better by more than `margin`, or worse by no more than it."""
+    """What is claimed of the first: that it is better by more than `margin`, or worse by no more than `margin`."""
     margin: Annotated[Number, Field(ge=0)] = 0.0
-    """In the unit of the figure: 0.05 are five points of an error."""
+    """The smallest difference that counts, in the unit of the figure: 0.05 is five points of an error."""
     pooled: Annotated[bool, Field(strict=True)] = False
-    """Whether the mean over `studies` decides instead of each of them."""
+    """Whether the mean over `studies` decides, of which there must be several, instead of each of them."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -137,35 +145,42 @@ class Compare(Evidence):
         return self
 
     def pairs(self) -> list[tuple[str, str]]:
-        """The studies of first and second, of each comparison."""
+        """Return the studies of `first` and `second` for each comparison."""
         return [(first, second) for first, second in _each(self.studies, self.first, self.second)]
 
     def choices(self) -> Iterator[tuple[str, Choice]]:
-        """Both."""
+        """Yield the first and the second of each comparison."""
         for first, second in self.pairs():
             yield first, self.first
             yield second, self.second
 
 
 class Effect(Evidence):
-    """Each value of a parameter against the one before it, of which it is claimed to be better by more than `margin`.
+    """The effect of a parameter: each of its values is claimed to be better than the one before it, by a margin.
 
-    Over the whole grid, by the means over folds of all pairs of configurations that differ in nothing else; or at one
-    configuration, by its final rounds.
+    Without `at` the effect is measured over the complete grid, on each fold, as the mean over all pairs of
+    configurations that differ in nothing else. With `at` it is measured at one configuration, by its final rounds.
     """
 
     kind: Literal["effect"]
+    """Always `effect`: it tells this kind of evidence from the others."""
     figure: Identifier
-    """Of folds, or of rounds where there is an `at`."""
+    """The figure that is compared: one that folds report, such as `val_error`, or with `at` one that rounds report."""
     studies: Annotated[Studies, Field(min_length=1)]
-    """Their grids together; of several with a point, and of rounds, the first counts."""
+    """Studies whose grids are taken together; a point that several of them have counts for the first. With `at` only
+    the first study counts."""
     parameter: Identifier
+    """The parameter whose effect is asked for."""
     values: Annotated[Values, Field(min_length=2)]
+    """At least two values of the parameter, each claimed to be better than the one before it."""
     where: Point
-    """Only over the configurations with these values of other parameters."""
+    """Without `at` only: the configurations that count are those with these values of other parameters. By default all
+    do."""
     at: Choice | None = None
-    """The configuration whose parameter is changed, by `paper` or `params`; None for the whole grid."""
+    """The configuration at which the parameter takes its values, by `paper` or `params` and without a study. Without it
+    the effect is that over the complete grid."""
     margin: Annotated[Number, Field(ge=0)] = 0.0
+    """The difference that each step has to exceed, in the unit of the figure: 0.01 is one point of an error."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -176,7 +191,7 @@ class Effect(Evidence):
         return self
 
     def at_each(self) -> list[Choice]:
-        """The configurations that have the values in turn; none for the whole grid."""
+        """Return the configuration with each of the values, or nothing where the whole grid is asked about."""
         if self.at is None:
             return []
         name = "changed" if self.at.paper else "params"
@@ -186,26 +201,29 @@ class Effect(Evidence):
         ]
 
     def choices(self) -> Iterator[tuple[str, Choice]]:
-        """One for each value."""
+        """Yield the configuration with each of the values."""
         return ((self.studies[0], choice) for choice in self.at_each())
 
     def grids(self) -> Iterator[str]:
-        """All studies, for the whole grid."""
+        """Yield all studies where the whole grid is asked about."""
         return iter(self.studies if self.at is None else ())
 
 
 class Reaches(Evidence):
-    """How many of a configuration's final rounds have a figure that reaches a bound; one that diverged does not."""
+    """The share of a configuration's final rounds whose figure reaches a bound; a round that diverged does not."""
 
     kind: Literal["reaches"]
+    """Always `reaches`: it tells this kind of evidence from the others."""
     figure: Identifier
-    """Of rounds."""
+    """The figure, one that rounds report, such as `train_error`."""
     studies: Studies = ()
+    """Studies in each of which the claim is made. Without them `configuration` names its study."""
     configuration: Choice
+    """The configuration whose rounds are counted."""
     bound: Number
-    """At most so much, of a figure that is maximised at least."""
+    """What the figure has to be at most, or at least if it is maximised, in its own unit."""
     share: Annotated[Number, Field(gt=0, lt=1)] = 0.8
-    """What is claimed: at least this share of rounds."""
+    """The share of rounds that is claimed to reach the bound at least, above 0 and below 1."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -213,7 +231,7 @@ class Reaches(Evidence):
         return self
 
     def choices(self) -> Iterator[tuple[str, Choice]]:
-        """One of each study."""
+        """Yield the configuration of each study."""
         return ((study, self.configuration) for (study,) in _each(self.studies, self.configuration))
 
 
@@ -221,8 +239,11 @@ class InSet(Evidence):
     """Whether a configuration may be the best of the complete grid: whether it is in the verdict's set."""
 
     kind: Literal["in_set"]
+    """Always `in_set`: it tells this kind of evidence from the others."""
     studies: Studies = ()
+    """Studies in each of which the claim is made. Without them `configuration` names its study."""
     configuration: Choice
+    """The configuration that is claimed to be in the set, a finished one of the grid."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -230,11 +251,11 @@ class InSet(Evidence):
         return self
 
     def each(self) -> list[str]:
-        """The studies."""
+        """Return the studies in each of which the claim is made."""
         return [study for (study,) in _each(self.studies, self.configuration)]
 
     def grids(self) -> Iterator[str]:
-        """All."""
+        """Yield all studies."""
         return iter(self.each())
 
 
@@ -242,16 +263,19 @@ AnyEvidence = Annotated[Compare | Effect | Reaches | InSet, Field(discriminator=
 
 
 class Claim(Part):
-    """One claim. It holds where all evidence that decides does."""
+    """One claim. It holds where all of its evidence that decides supports it."""
 
     statement: Text
+    """What is claimed, in one line."""
     source: Text
-    """Who says so, and where."""
+    """Who claims it and where, such as `paper, section 4`."""
     advice: Mapping[Literal["holds", "does not hold", "undecided"], Text] = Field(default_factory=dict)
-    """What a reader should do, by the decision."""
+    """What a reader should do, one line for each decision (`holds`, `does not hold`, `undecided`) that needs one."""
     rounds: Count | None = None
-    """None for as many as the file says."""
+    """Rounds of each configuration that this claim compares. Without it they are as many as the file's `rounds`."""
     evidence: Annotated[tuple[AnyEvidence, ...], Field(min_length=1)]
+    """What the claim is decided by: at least one table, and at least one that decides. Its `kind` is `compare`,
+    `effect`, `reaches` or `in_set`."""
 
     @model_validator(mode="after")
     def _decided(self) -> Self:
@@ -261,19 +285,22 @@ class Claim(Part):
 
 
 class Claims(Part):
-    """A claims file."""
+    """A claims file: claims about studies, each with the evidence that decides it."""
 
     title: Text = "Claims"
+    """The title above the decisions, in one line."""
     rounds: Count = 30
-    """Rounds of the final evaluation that a configuration has to have where it is compared."""
+    """Rounds of the final evaluation that each compared configuration needs. `pairsearch claims` trains those that are
+    missing, and further ones do not count."""
     claim: Annotated[tuple[Claim, ...], Field(min_length=1)]
+    """The claims, each a `[[claim]]` table; at least one."""
 
     def rounds_of(self, claim: Claim) -> int:
-        """Rounds of each configuration that a claim compares."""
+        """Return how many rounds a claim needs of each configuration that it compares."""
         return claim.rounds or self.rounds
 
     def studies(self) -> list[str]:
-        """The studies as the file names them, in the order in which they come."""
+        """Return the studies by the names that the file gives them, in the order of their first use."""
         evidence = [one for claim in self.claim for one in claim.evidence]
         named = (
             study for one in evidence for study in (*one.grids(), *(study for study, _ in one.choices()))
@@ -281,14 +308,14 @@ class Claims(Part):
         return list(dict.fromkeys(named))
 
     def grids(self) -> set[str]:
-        """The studies whose search has to be complete, as the file names them."""
+        """Return the studies whose search has to be complete, by the names that the file gives them."""
         return {study for claim in self.claim for one in claim.evidence for study in one.grids()}
 
     def only(self, number: int) -> Claims:
-        """The file with one of its claims, by its number from 1.
+        """Return the file with one of its claims alone, by its number from 1.
 
         Raises:
-            DefinitionError: there are not so many.
+            DefinitionError: the file has fewer claims.
         """
         if number > len(self.claim):
             raise DefinitionError(f"there is no claim {number}: the file has {len(self.claim)}")
@@ -296,17 +323,17 @@ class Claims(Part):
 
 
 def find(given: str) -> Path:
-    """The claims file of that name, the shipped one's or a path."""
+    """Return the path of a claims file: of the shipped one by its name, else the path that was given."""
     return CLAIMS_FOLDER / f"{PAPER}.toml" if given == PAPER else Path(given)
 
 
 def resolve(study: str, file: Path) -> str:
-    """A study of a claims file as a STUDY argument of the commands."""
+    """Return a study of a claims file as the STUDY argument of a command."""
     return str(file.parent / study) if study.endswith(".toml") else study
 
 
 def read(path: Path) -> Claims:
-    """The claims in a TOML file.
+    """Read the claims in a TOML file.
 
     Raises:
         DefinitionError: the file cannot be read, is not UTF-8 TOML, or does not hold valid claims.
@@ -315,7 +342,7 @@ def read(path: Path) -> Claims:
 
 
 def parse(raw: Any, origin: str) -> Claims:
-    """Claims from parsed TOML or JSON.
+    """Validate claims from parsed TOML or JSON.
 
     Raises:
         DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
@@ -325,7 +352,7 @@ def parse(raw: Any, origin: str) -> Claims:
     except ValidationError as error:
         found = error.errors(include_url=False)
     first = found[0]
-    # A list of which an element is invalid may count as empty: that is no further error.
+    # Where an element of a list is invalid, Pydantic may report the list as empty too: that is no further error.
     count = sum(first["loc"][: len(other["loc"])] != other["loc"] for other in found) + 1
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
@@ -339,12 +366,12 @@ def parse(raw: Any, origin: str) -> Claims:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """Where a field stands in the file: `claim 1, evidence 2: first.study: `, counted from 1 as people do."""
+    """Where a field stands in the file, counted from 1 as people do: `claim 1, evidence 2: first.study: `."""
     found = list(location)
     numbered = []
     while len(found) > 1 and found[0] in ("claim", "evidence") and isinstance(found[1], int):
         numbered.append(f"{found[0]} {found[1] + 1}")
-        # Pydantic names the kind of evidence too.
+        # Pydantic puts the kind of evidence after its number; the file has no such level.
         found = found[3:] if found[0] == "evidence" else found[2:]
     field = ".".join(str(part) for part in found if part != "[key]")
     parts = [", ".join(numbered), field]

@@ -33,7 +33,7 @@ from pairsearch.studies.problem import Metric
 
 FOLDER = Path(__file__).parent
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-# Of parameters and figures: they stand before `=` in keys, and are columns of exports.
+# Names of parameters and figures stand before `=` in keys, and become columns of exports.
 IDENTIFIER_PATTERN = r"^[^\W\d][\w.-]{0,62}$"
 
 LARGEST = 2**31 - 1
@@ -41,12 +41,12 @@ LARGEST = 2**31 - 1
 LARGEST_VALUE = 2**63 - 1
 """The largest whole number that a parameter may be, which a column of an export holds."""
 
-# A mean curve of about this many points: Optuna takes some 2 ms for each.
+# How many points a trial's mean curve has in Optuna, which takes some 2 ms to store each.
 REPORTS = 10
 
 
 def _value(given: Any) -> Value:
-    """A value of a parameter, its type kept."""
+    """Check a value of a parameter and keep its type."""
     if type(given) is bool:
         return given
     if type(given) is int and abs(given) <= LARGEST_VALUE:
@@ -72,7 +72,7 @@ def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
 
 
 def _setting(given: Any) -> Any:
-    """A setting: what JSON has too."""
+    """Refuse a setting that JSON cannot hold."""
     try:
         json.dumps(given, allow_nan=False)
     except (TypeError, ValueError):
@@ -91,16 +91,16 @@ Setting = Annotated[Any, BeforeValidator(_setting)]
 
 
 class Part(BaseModel):
-    """What every table of a definition shares: fixed after validation, no unknown keys."""
+    """A table of a definition: unknown keys are refused, and nothing changes after validation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def __eq__(self, other: object) -> bool:
-        """Whether both hold the same, types included: 1, 1.0 and true are three values."""
+        """Whether both hold the same values of the same types: 1, 1.0 and true differ."""
         return type(self) is type(other) and _canonical(self) == _canonical(other)
 
     def __hash__(self) -> int:
-        """Of what it holds."""
+        """Return the hash of the values."""
         return hash(_canonical(self))
 
 
@@ -109,10 +109,13 @@ def _canonical(part: Any) -> str:
 
 
 class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
-    """The categorical space: the combinations of the listed values, of one table or of each of several.
+    """The points that are searched: every combination of the listed values.
 
-    `[[grid]]` several times is a union of grids, which gives conditional spaces: a point has the parameters of its
-    table. A point of two tables is one point.
+    Each key is the name of a parameter, and its value the list of what is tried: at least one integer of at most 64
+    bits, finite number, boolean or text, none of them twice. What the parameters mean is up to the problem.
+
+    `[[grid]]`, written several times, is a union of grids for conditional spaces: a point has the parameters of its
+    own table only, and one that two tables have counts once.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -129,16 +132,16 @@ class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
         return self
 
     def __eq__(self, other: object) -> bool:
-        """As of every part."""
+        """Whether both have the same tables, with values of the same types."""
         return isinstance(other, Grid) and _canonical(self) == _canonical(other)
 
     def __hash__(self) -> int:
-        """Of what it holds."""
+        """Return the hash of the tables."""
         return hash(_canonical(self))
 
     @property
     def choices(self) -> dict[str, tuple[Value, ...]]:
-        """The values of each parameter over all tables, in the order in which they come; types are told apart."""
+        """The values of each parameter over all tables, in their order; 1 and 1.0 are two values."""
         found: dict[str, dict[str, Value]] = {}
         for table in self.root:
             for name, values in table.items():
@@ -146,97 +149,130 @@ class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
         return {name: tuple(values.values()) for name, values in found.items()}
 
     def points(self) -> Iterator[Configuration]:
-        """Every point of each table, the last parameter varying fastest; one of two tables comes twice."""
+        """Yield every point of each table, the last parameter varying fastest; a point of two tables comes twice."""
         for table in self.root:
             for values in itertools.product(*table.values()):
                 yield Configuration(dict(zip(table, values, strict=True)))
 
     def configurations(self) -> list[Configuration]:
-        """Every point once."""
+        """Return every point once."""
         return list(dict.fromkeys(self.points()))
 
     def __len__(self) -> int:
-        """How many points."""
+        """Return the number of distinct points."""
         if len(self.root) > 1:
             return len(self.configurations())
         return math.prod(len(values) for values in self.root[0].values())
 
 
 class Evaluation(Part):
-    """The final evaluation: R rounds, each on fresh data with fresh weights."""
+    """The final evaluation: the best configurations are trained afresh in several rounds, on data that no fold saw."""
 
     rounds: Count = 10
+    """How many times each configuration is trained. Every round has its own random numbers, which all configurations
+    share; `--rounds` of `pairsearch evaluate` asks for another number, and more may be added later."""
     epochs: Count | None = None
-    """None for as many as the search trains for."""
+    """Epochs that a round trains for. Without it a round has as many as a fold, the definition's `epochs`."""
 
 
 class Stated(Part):
-    """Mean and standard deviation of a figure over rounds, as others published them."""
+    """Mean and standard deviation of a figure over the rounds of a final evaluation, as a paper published them."""
 
     mean: Number
+    """The published mean, in the unit of the figure: an error of 21.35 % is 0.2135."""
     std: Annotated[Number, Field(ge=0)]
+    """The published standard deviation, in the same unit and at least 0."""
 
 
 class Paper(Part):
-    """What a paper states for this study: its configuration, and the figures of its final evaluation."""
+    """What a paper states about this study. Tables and reports show it beside the results."""
 
     params: dict[Identifier, AnyValue]
+    """The paper's own configuration: a value for each parameter of one table of the grid. Where the grid has this
+    point, the search begins with it."""
     facts: dict[str, str] = {}
-    """As `studies.problem.Problem.describe` gives them."""
+    """What the paper says about its configuration, as text by name, such as `parameters = "48,730"`. Tables show it
+    under the same headers as the facts that the problem itself gives (`Problem.describe`)."""
     figures: dict[Identifier, Stated]
+    """The results that the paper gives, by the name of the figure in the final evaluation, such as `test_error`."""
 
     @property
     def configuration(self) -> Configuration:
-        """The paper's own."""
+        """The paper's configuration."""
         return Configuration(self.params)
 
 
 class Figure(Part):
-    """How a figure reads (`studies.problem.Metric`)."""
+    """How a figure that the problem reports is read and shown; the fields are those of `Metric`."""
 
     label: str = ""
+    """What tables and axes call the figure. Without it they show the figure's own name."""
     percent: bool = False
+    """Whether the figure is a fraction of 1 that tables show in per cent. It is stored as the fraction."""
     maximise: bool = False
+    """Whether more is better, as with an accuracy. A loss or an error keeps the default, false."""
     unit: str = ""
+    """Unit of the stored figure, such as `nats`, for the columns of exports. Empty where it has none."""
     training: bool = False
+    """Whether the figure is measured on the examples that were trained on, so that nothing may be chosen by it."""
 
     @property
     def metric(self) -> Metric:
-        """As the contract has it."""
+        """The same as a `Metric`."""
         return Metric(**self.model_dump())
 
 
 class Definition(Part):
-    """A study: what is searched, how a configuration is judged, and how the best are evaluated."""
+    """A study: what is searched, how a configuration is judged, and how the best are evaluated.
+
+    Results depend on `problem`, `settings`, `metric`, `seed`, `folds`, `epochs`, `pruner` and the epochs of the final
+    evaluation: a definition that changes one of them is another study and needs another name.
+    """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    """Name of the study in the database: lower-case letters, digits, - and _."""
+    """Name of the study in the database and in commands: at most 63 lower-case letters, digits, `-` and `_`, the first
+    a letter or a digit."""
     title: Annotated[str, Field(pattern=r"^[^\x00]*$")] = ""
-    """One line for people."""
+    """One line that says what the study is about, for lists, the report and the dashboard."""
     problem: Annotated[str, Field(min_length=1)]
-    """What is trained: `pairs` or `estimator`, `FILE.py:NAME` beside the definition, or `MODULE:NAME`."""
+    """What is trained: the shipped `pairs` or `estimator`, a class or function of your own as `FILE.py:NAME`, the file
+    beside the definition, or one of an importable module as `MODULE:NAME`."""
     settings: dict[str, Setting] = {}
-    """Arguments of the problem that results depend on."""
+    """Arguments of the problem, by name: texts, finite numbers, booleans, lists or tables. Settings of one machine,
+    such as where its data lie, are given by `--set` instead."""
     metric: Identifier
-    """The figure by which configurations are compared: its mean over folds after the last epoch."""
+    """The figure by which configurations are compared: its mean over the folds after the last epoch. Lower is better
+    unless the problem, or `metrics`, says that the figure is maximised."""
     metrics: dict[Identifier, Figure] = {}
-    """How figures read, where the problem does not say: which are maximised, and which are shown in per cent."""
+    """How figures read, by name, for a problem that does not declare them itself, such as a plain function. Where the
+    table is not empty, `metric` has to be in it."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
-    """Root of all random streams."""
+    """Seed of everything that is drawn, from 0 to 2**63 - 1: folds, initial weights, orders of examples, rounds. All
+    configurations share what is drawn, and so do studies with the same seed."""
     folds: Count = 10
+    """How many folds a configuration is trained on. The verdict excludes configurations from five folds on, and
+    `pruner = "race"` needs four."""
     epochs: Count = 1
-    """Of each fold, for problems that train in epochs."""
+    """Epochs that each fold trains for. A problem that does not train in epochs reports once and keeps the 1."""
     sampler: Literal["grid", "tpe", "random", "gp"] = "grid"
-    """Who proposes the next configuration; `grid` goes through all of them."""
+    """What proposes the next configuration. `grid` goes through all of them in a random order, after the paper's own;
+    `tpe`, `random` and `gp` are Optuna's samplers, and change the order of the configurations but no result."""
     pruner: Literal["none", "median", "hyperband", "wilcoxon", "race"] = "none"
-    """Whether a poor configuration may be stopped early; `wilcoxon` and `race` where folds are trained in turn."""
+    """What may stop a poor configuration early. `median` and `hyperband` are Optuna's and look at about ten epochs;
+    `wilcoxon` (Optuna's) and `race` look after each fold, and need a problem that trains folds in turn."""
     time_limit: Annotated[Number, Field(gt=0)] | None = None
-    """Seconds after which the training of a configuration, all folds together, ends as failed; None for no limit."""
+    """Seconds after which the training of a configuration, all folds together, ends as failed. It is checked when the
+    problem reports; without it there is no limit."""
     allow_changed_files: Annotated[bool, Field(strict=True)] = False
-    """Whether results of different versions of the problem's files may mix."""
+    """Whether results of different versions of your problem's files may mix in the study. By default workers are
+    refused when a file, or one beside it that it imports, changes after the first result."""
     grid: Grid
+    """The points that are searched: the values of each parameter. Values and tables may be added later; nothing may be
+    taken away."""
     evaluation: Evaluation = Evaluation()
+    """The final evaluation of the best configurations: how many rounds, and how long each trains."""
     paper: Paper | None = None
+    """What a paper states for this study, to be shown beside the results. Without it nothing is."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -250,24 +286,27 @@ class Definition(Part):
 
     @property
     def protocol(self) -> str:
-        """How a configuration is validated, in a few words."""
+        """How a configuration is validated, for people: `10 folds, 30 epochs`."""
         folds = f"{self.folds} fold{'' if self.folds == 1 else 's'}"
         return folds if self.epochs == 1 else f"{folds}, {self.epochs} epochs"
 
     @property
     def reported_epochs(self) -> tuple[int, ...]:
-        """The epochs after which pruners are asked: about ten, evenly spaced, the last among them."""
+        """The epochs after which pruners are asked: about ten, evenly spaced and with the last one."""
         step = max(1, self.epochs // REPORTS)
         return tuple(range(self.epochs, 0, -step))[::-1]
 
     @property
     def evaluation_epochs(self) -> int:
-        """Epochs of a round."""
+        """Epochs that a round trains for."""
         return self.evaluation.epochs or self.epochs
 
     @property
     def results_depend_on(self) -> dict[str, Any]:
-        """Every field that a trial's or a round's figures depend on, by name; the points of the grid do not count."""
+        """Every field that the figures of a trial or a round depend on, by name.
+
+        The grid is not among them: a study may gain points.
+        """
         named = {"problem", "metric", "seed", "folds", "epochs", "pruner"}
         dumped = self.model_dump(mode="json", include=named)
         dumped |= {f"settings.{name}": value for name, value in self.settings.items()}
@@ -275,20 +314,20 @@ class Definition(Part):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over `results_depend_on`: two definitions that share it share their results."""
+        """SHA-256 (hex) over `results_depend_on`: definitions with the same fingerprint have the same results."""
         text = json.dumps(self.results_depend_on, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _place(location: tuple[int | str, ...], raw: dict[str, Any]) -> str:
-    """Where a field stands in the file; of a lone grid, as of a key, pydantic says more than people wrote."""
+    """Where a field stands in the file, without the parts of Pydantic's location that the file does not have."""
     if location[:2] == ("grid", 0) and not isinstance(raw["grid"], list):
         location = ("grid", *location[2:])
     return ".".join(str(part) for part in location if part != "[key]")
 
 
 def parse(raw: dict[str, Any], origin: str) -> Definition:
-    """A definition from parsed TOML or JSON.
+    """Validate a definition from parsed TOML or JSON.
 
     Raises:
         DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
@@ -322,7 +361,7 @@ def parse(raw: dict[str, Any], origin: str) -> Definition:
 
 
 def read(path: Path) -> Definition:
-    """The definition in a TOML file.
+    """Read the definition in a TOML file.
 
     Raises:
         DefinitionError: the file cannot be read, is not UTF-8 TOML, or does not hold a valid definition.
@@ -331,13 +370,13 @@ def read(path: Path) -> Definition:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What is in a TOML file.
+    """Read a TOML file.
 
     Raises:
-        DefinitionError: it cannot be read, or is not UTF-8 TOML.
+        DefinitionError: the file cannot be read, or is not UTF-8 TOML.
     """
     try:
-        # Editors of Windows begin a file with a byte order mark.
+        # Some editors on Windows begin a file with a byte order mark.
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise DefinitionError(f"{path}: cannot be read ({error.strerror or error})") from None
@@ -348,5 +387,5 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def shipped() -> dict[str, Path]:
-    """The definitions that come with the package: file by study name, in the paper's order of models."""
+    """Return the files of the definitions that come with the package, by name of the study, in alphabetical order."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}

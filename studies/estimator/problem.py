@@ -84,36 +84,55 @@ def _features(given: Any) -> str | list[str] | None:
 
 
 class Settings(BaseModel):
-    """What the problem takes in a definition's [settings]."""
+    """The settings of `problem = "estimator"`, any estimator of scikit-learn's, in a definition's `[settings]`.
+
+    The grid has the estimator's own parameters, by the names that `set_params` takes, such as `svc__C`. A text that
+    begins with `sklearn.`, in the grid or in `arguments`, stands for an estimator of that class.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     estimator: Annotated[Any, PlainValidator(_estimator)]
-    """A dotted name, `FILE.py:NAME` beside the definition, or a list of steps."""
+    """The estimator: a dotted name (`sklearn.svm.SVC`); a list of them for a pipeline with `make_pipeline`'s names; a
+    list of `["step", "dotted name"]` for one with names of yours; or `FILE.py:NAME` beside the definition: a class, a
+    function without arguments that makes the estimator, or the estimator itself."""
     arguments: dict[str, Any] = {}
-    """Fixed parameters, by the names that `set_params` takes."""
+    """Fixed parameters of the estimator, by the names that `set_params` takes. None of them may be in the grid."""
     data: str
-    """A data set of scikit-learn's, or a CSV, Parquet or .npz file."""
+    """The examples: a data set that comes with scikit-learn (`breast_cancer`, `diabetes`, `digits`, `iris`,
+    `linnerud`, `wine`), or a `.csv`, `.parquet` or `.npz` file beside the definition."""
     features: Annotated[Any, PlainValidator(_features)] = None
-    """Columns of a table, all but target and groups where none are named; the name of an array, `X`, of an .npz."""
+    """Columns of a table that are learnt from: a list, by default all but `target` and `groups`, or one name for that
+    column by itself, as a text vectoriser needs it. For an `.npz` file it is the name of an array, by default `X`."""
     target: str | None = None
-    """The column or array, `y` of an .npz, that is to be predicted."""
+    """The column that is to be predicted, which a table needs; for an `.npz` file an array, by default `y`. Data sets
+    of scikit-learn's bring their own features and target."""
     groups: str | None = None
-    """The column or array that says which examples belong together."""
+    """The column or array that says which examples belong together. It goes with a splitter for groups, which needs
+    it; folds, and the parts of the final evaluation, then never divide a group."""
     scoring: Annotated[Any, PlainValidator(_scoring)]
-    """Scorers of scikit-learn's; more is better."""
+    """One of scikit-learn's scorers, or a list of them, all of which are reported and maximised. By default it is the
+    definition's `metric`, which has to be among them."""
     train_scores: bool = False
-    """Whether the scores on the training examples are reported too."""
+    """Whether the scores on the training examples are reported too, as `train_` and the scorer's name."""
     splitter: Splitter | None = None
-    """A splitter of scikit-learn's; None for the one that GridSearchCV takes for a number."""
+    """The splitter of scikit-learn's that makes the folds. By default it is what GridSearchCV takes for a number:
+    StratifiedKFold for a classifier, KFold otherwise."""
     shuffle: bool = False
+    """Whether examples are shuffled before they are split, for `KFold`, `StratifiedKFold` and `StratifiedGroupKFold`.
+    The study's seed is the splitter's `random_state`."""
     repeats: Annotated[int, Field(ge=2)] | None = None
+    """How often `RepeatedKFold` and `RepeatedStratifiedKFold`, which need it, split the data anew, at least twice.
+    The definition's `folds` counts the folds of all repeats, so it is a multiple of this."""
     test_size: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The share that a shuffle split tests on."""
+    """The share of the examples, above 0 and below 1, on which each fold of `ShuffleSplit`, `StratifiedShuffleSplit`
+    and `GroupShuffleSplit` is scored. They need it, and no other splitter takes it."""
     final_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """The share of the data that no fold sees: it is kept for the final evaluation."""
+    """The share of the data that no fold sees and that is kept for the final evaluation. With 0 nothing is kept, and
+    there is no final evaluation."""
     final_parts: Count = 10
-    """Into how many parts it is cut: each round is scored on one of its own."""
+    """How many parts the kept data are cut into. Round r of the final evaluation learns from all other data and is
+    scored on part r, so there are at most as many rounds."""
 
     @model_validator(mode="after")
     def _splitter_fits(self) -> Self:

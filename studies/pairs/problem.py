@@ -42,28 +42,37 @@ STREAMS = {
 
 
 class Settings(BaseModel):
-    """What the problem takes in a definition's [settings]."""
+    """The settings of `problem = "pairs"`, the digit pairs of Poulsen & Chambras, in a definition's `[settings]`.
+
+    The grid has `batch_size`, `learning_rate` and `weight_decay`, and `aux_loss_weight` for an architecture with digit
+    outputs that are trained on. Its further names are arguments of the architecture or of the optimiser.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     architecture: str
-    """A registered architecture (`models.nets.ARCHITECTURES`), or FILE.py:NAME or MODULE:NAME of a user's: a class of
-    modules that take images (B, 2, 14, 14) and return logits (B, 2), or those and digit logits (B, 2, 10)."""
+    """The network: a shipped one (`b1`, `b2`, `ws`, `wsal`, `pretrained`), or `FILE.py:NAME` or `MODULE:NAME` of a
+    class of modules, or a function that makes one, that takes images `(B, 2, 14, 14)` and returns logits `(B, 2)`. It
+    may return digit logits `(B, 2, 10)` too, as a tuple; they are trained on where its `uses_aux_loss` is true."""
     optimiser: str = "adam"
-    """A registered optimiser (`models.optim.OPTIMISERS`), or FILE.py:NAME or MODULE:NAME of a class of
-    `torch.optim.Optimizer`, which takes the parameters and `lr`."""
+    """The optimiser: `adam`, `sgd` (with momentum 0.9), or `FILE.py:NAME` or `MODULE:NAME` of a class of
+    `torch.optim.Optimizer`, such as `torch.optim:RMSprop`. It is made with the parameters, `lr`, and `weight_decay`
+    if it takes one."""
     protocol: Literal["resample", "kfold"] = "resample"
-    """How a configuration is validated (`data.folds`)."""
+    """How folds are made. With `resample` each fold draws a sample of its own and holds a random part of it out; with
+    `kfold` one sample is divided into the folds, stratified on the target."""
     sample_size: Annotated[int, Field(ge=2, le=LARGEST)] = 1000
-    """Pairs of a generated sample, training and validation together."""
+    """Pairs of images in a sample, training and validation together, at least 2."""
     validation_size: Count | None = None
-    """Pairs held out of each sample by `resample`; None for `kfold`, where it follows from the folds."""
+    """Pairs of each sample that `resample` holds out for validation, fewer than `sample_size`; it needs the setting.
+    `kfold` takes none, as the number of folds decides it."""
     standardise: bool = False
-    """Whether images are standardised by their training sample; raw intensities 0 to 255 otherwise."""
+    """Whether images are shifted and scaled by the mean and the standard deviation of the training images' pixels. By
+    default networks see the raw intensities, 0 to 255."""
     train_pairs: Count = 1000
-    """Pairs that a round trains on."""
+    """Pairs of training images that each round of the final evaluation trains on."""
     test_pairs: Count = 1000
-    """Pairs that a round is tested on."""
+    """Pairs of test images that each round of the final evaluation is tested on. No fold sees test images."""
 
     @model_validator(mode="after")
     def _protocol_fits(self) -> Self:
