@@ -247,7 +247,7 @@ class Definition(Part):
     """How figures read, by name, for a problem that does not declare them itself, such as a plain function. Where the
     table is not empty, `metric` has to be in it."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
-    """Seed of everything that is drawn, from 0 to 2**63 - 1: folds, initial weights, orders of examples, rounds. All
+    """Seed of everything that is drawn, from 0 to `2**63 - 1`: folds, initial weights, orders of examples, rounds. All
     configurations share what is drawn, and so do studies with the same seed."""
     folds: Count = 10
     """How many folds a configuration is trained on. The verdict excludes configurations from five folds on, and

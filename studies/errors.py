@@ -1,10 +1,12 @@
-"""What can be wrong with a study before it is trained, and with what a problem reports.
+"""Errors of a study that cannot be trained, and of a problem that reports something it has not declared.
 
-ValueError
-├── DefinitionError      a definition that cannot be read or is not valid
-│   └── ProblemError     its problem cannot be loaded, or not with these settings, data or parameters
-│       └── CodeError    the problem's own code raised something else
-└── ReportError          `report` was given what the problem has not declared, or what is no number
+::
+
+    ValueError
+    ├── DefinitionError      a definition cannot be read or is not valid
+    │   └── ProblemError     its problem cannot be loaded, or refuses these settings, data or parameters
+    │       └── CodeError    the problem's own code raised another exception
+    └── ReportError          a report has a figure that was not declared, or that is not a number
 """
 
 from __future__ import annotations
@@ -15,18 +17,19 @@ from contextlib import contextmanager
 
 
 class DefinitionError(ValueError):
-    """A definition is unreadable or invalid; the message is one line that names the file and the field."""
+    """A definition cannot be read or is not valid. The message is one line that names the file and the field."""
 
 
 class ProblemError(DefinitionError):
-    """A problem cannot be loaded or used; the message is one line."""
+    """A problem cannot be loaded, or refuses its settings, data or parameters. The message is one line."""
 
 
 class CodeError(ProblemError):
-    """A user's own code raised an exception, the cause of this one; the message is one line.
+    """A user's own code raised an exception, which is the cause of this one. The message is one line.
 
     Args:
-        traceback: of the user's exception, in full.
+        message: the line.
+        traceback: the full traceback of the user's exception, as text.
     """
 
     def __init__(self, message: str, traceback: str) -> None:
@@ -36,10 +39,14 @@ class CodeError(ProblemError):
 
 @contextmanager
 def own_code(what: str) -> Iterator[None]:
-    """Turn what a user's code raises while it is loaded or asked into an error that says whose it is.
+    """Turn exceptions of a user's code into a `CodeError` that says which part of it raised them.
+
+    Args:
+        what: the part of the user's code, which begins the message.
 
     Raises:
-        CodeError: `sys.exit`, which would end a command as if all were done, counts as an exception.
+        CodeError: the code raised anything but a `DefinitionError`, or called `sys.exit`, which would otherwise end
+            the command as if it had succeeded.
     """
     try:
         yield
@@ -53,12 +60,12 @@ def own_code(what: str) -> Iterator[None]:
 
 
 class ReportError(ValueError):
-    """A problem reported figures that are not its own; the message is one line."""
+    """A problem reported an epoch or a figure that it may not report. The message is one line."""
 
 
 @contextmanager
 def exits_are_errors() -> Iterator[None]:
-    """Turn `sys.exit` in a user's code, which would end a command as if all were done, into an exception."""
+    """Turn `sys.exit` in a user's code into a `RuntimeError`: it would end the command as if it had succeeded."""
     try:
         yield
     except SystemExit as error:

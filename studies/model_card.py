@@ -1,7 +1,7 @@
-"""The file of a trained model: its tensors as safetensors, and what it is as JSON in the file's metadata.
+"""The file of a trained model: its tensors in safetensors format, and a `ModelCard` as JSON in the file's metadata.
 
-Safetensors hold numbers and nothing that could run. A file may come from anybody: what it says is checked before it is
-believed, and memory grows with the file alone.
+The format holds numbers and no code. A file may come from anybody, so its metadata are validated before they are used,
+and its size is limited.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pairsearch.studies.definition import NAME_PATTERN, AnyValue, Count, Identif
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.problem import Weights
 
-# The one entry of the file's metadata, whose order would otherwise differ from file to file.
+# One entry holds everything: safetensors write several in an order that differs from file to file.
 ENTRY = "pairsearch"
-# The paper's models take 0.2 MB.
+# In bytes; the paper's models take 0.2 MB.
 LARGEST_FILE = 1024 * 2**20
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -29,44 +29,54 @@ Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
 class ModelCard(BaseModel):
-    """What a model is; figures are those of its own round."""
+    """What the file of a kept model says: where the model comes from, how it was trained, and how good it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[2] = 2
+    """Version of this card's format."""
     study: Annotated[str, Field(pattern=NAME_PATTERN)]
+    """Name of the study."""
     round: Annotated[int, Field(ge=0, strict=True)]
+    """Round of the final evaluation that trained the model, from 0."""
     problem: Text
+    """The definition's `problem`."""
     settings: dict[str, Setting]
+    """The definition's `settings`."""
     params: dict[Identifier, AnyValue]
+    """The configuration: parameters by name."""
     epochs: Count
+    """How many epochs the round trained for."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+    """The study's seed."""
     version: int
-    """Of the problem."""
+    """Version of the problem's figures (`Problem.version`)."""
     data: Digest
-    """SHA-256 over the data; empty where the problem gives none."""
+    """SHA-256 (hexadecimal) over the data; empty where the problem computes none."""
     files: dict[str, Digest]
-    """SHA-256 of the user's files that the problem is made of."""
+    """SHA-256 (hexadecimal) of the user's files that the problem consists of, by name."""
     figures: dict[str, Finite | None]
+    """The figures of this round after its last epoch, by name; None for one that was not reported then."""
     about: dict[str, Any]
-    """What the problem says beside this (`studies.problem.Problem.card`)."""
+    """What the problem adds (`Problem.card`)."""
     provenance: dict[Text, Text]
     """Versions, git commit, processor, backend and device."""
 
     @property
     def configuration(self) -> Configuration:
-        """The parameters as the search has them."""
+        """The parameters as a configuration of the search."""
         return Configuration(self.params)
 
 
 def as_bytes(weights: Weights, card: ModelCard) -> bytes:
-    """A model's file; the same model gives the same bytes.
+    """Return the content of a model's file; equal models give equal bytes.
 
     Args:
-        weights: arrays of NumPy or tensors of PyTorch.
+        weights: NumPy arrays or PyTorch tensors by name.
+        card: what the file says about them.
 
     Raises:
-        ProblemError: something else is among them.
+        ProblemError: the weights hold something else.
     """
     from safetensors.torch import save  # noqa: PLC0415 - slow to import
 
@@ -74,10 +84,10 @@ def as_bytes(weights: Weights, card: ModelCard) -> bytes:
 
 
 def as_tensors(weights: Weights) -> dict[str, Any]:
-    """A problem's weights as tensors of PyTorch that a file can hold.
+    """Return weights as contiguous PyTorch tensors on the CPU, which a file can hold.
 
     Raises:
-        ProblemError: something else is among them.
+        ProblemError: the weights hold something that is neither an array nor a tensor.
     """
     import torch  # noqa: PLC0415 - slow to import
 
@@ -92,7 +102,7 @@ def as_tensors(weights: Weights) -> dict[str, Any]:
                 f"weights: expected arrays or tensors by name, or None, got {type(value).__name__} for {name!a}"
             )
         try:
-            # A copy, as two tensors of a module may share their memory, which a file refuses.
+            # Two tensors of a module may share memory, which safetensors refuse: copy them.
             found[name] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ProblemError(f"weights: {name!a}: {error}") from None
@@ -100,10 +110,13 @@ def as_tensors(weights: Weights) -> dict[str, Any]:
 
 
 def read_card(path: Path) -> ModelCard:
-    """What a file says that its model is.
+    """Read the card of a kept model: which study, configuration and round it comes from, and its figures.
+
+    Args:
+        path: a file that `pairsearch evaluate` wrote.
 
     Raises:
-        ProblemError: no file of a model, or one too large.
+        ProblemError: the file is missing, larger than 1 GiB, or not a model of pairsearch.
     """
     with opened(path) as file:
         return card_of(path, file)
@@ -111,11 +124,11 @@ def read_card(path: Path) -> ModelCard:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The file as safetensors see it; what they raise about it becomes a `ProblemError`."""
+    """Open a file as safetensors; its errors become a `ProblemError` that names the path."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     try:
-        # Not a device or a pipe, which have no end or none to be seen.
+        # A device or a pipe has no size to check, and reading it may never end.
         if not path.is_file():
             what = "it is no file" if path.exists() else "there is no such file"
             raise ProblemError(f"model {path}: {what}")
@@ -130,7 +143,11 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def card_of(path: Path, file: Any) -> ModelCard:
-    """The card of an opened file."""
+    """Read the card of an opened file.
+
+    Raises:
+        ProblemError: the metadata have no card, or one that is not valid.
+    """
     text = (file.metadata() or {}).get(ENTRY)
     if text is None:
         raise ProblemError(f"{path} is not a model of pairsearch: its metadata have no entry {ENTRY!r}")
@@ -145,13 +162,13 @@ def card_of(path: Path, file: Any) -> ModelCard:
 
 
 def tensors_of(path: Path, file: Any, shapes: Mapping[str, list[int]]) -> dict[str, Any]:
-    """The float32 tensors of an opened file, copied.
+    """Read the tensors of an opened file as float32 copies.
 
     Args:
-        shapes: those that it has to have, by name.
+        shapes: the shapes that they must have, by name.
 
     Raises:
-        ProblemError: it has others, or one is not finite.
+        ProblemError: the file has other tensors, or one with a value that is NaN or infinite.
     """
     found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     if {name: value.get_shape() for name, value in found.items()} != dict(shapes) or {

@@ -1,21 +1,8 @@
-"""The contract of a problem: what the figures of a configuration are. The service knows nothing else about it.
+"""The contract of a problem, which is all that the service knows of what it searches.
 
-A user's problem is a class with one method, or a function, in a file beside the study's definition:
-
-    from pairsearch import Metric, OneByOne
-
-    class Wine(OneByOne):
-        metrics = {"loss": Metric("log loss"), "error": Metric("error", percent=True)}
-
-        def __init__(self, held_out=0.2):            # by the names in [settings]
-            ...
-
-        def fit(self, params, run, report):          # params by the names in [grid]
-            for epoch in range(1, run.epochs + 1):
-                ...
-                report(epoch, loss=..., error=...)
-
-A *run* is one model to train: a fold of the search, or a round of the final evaluation on data that no fold saw.
+A problem of your own is a class in a file beside the study's definition: a subclass of `OneByOne`, which trains one
+model at a time, or of `Problem`, which gets all of them at once. A plain function `fit(params, run, report)` is a
+problem too. A *run* is one model to train: a fold of the search, or a round of the final evaluation.
 """
 
 from __future__ import annotations
@@ -28,46 +15,46 @@ from typing import Any, ClassVar, Literal, Protocol
 from pairsearch.studies.configuration import Params
 
 Figures = Mapping[str, float]
-"""Figures by name."""
+"""Figures of one run by name."""
 Weights = Mapping[str, Any]
-"""Parameters of a trained model by name: arrays of NumPy or tensors of PyTorch."""
+"""The parameters of a trained model by name, as NumPy arrays or PyTorch tensors."""
 Kind = Literal["fold", "round"]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a figure reads."""
+    """How a figure that a problem reports is read and shown, such as `Metric("error", percent=True)`."""
 
     label: str = ""
-    """For people; empty for its name."""
+    """What tables and axes call the figure; empty for the figure's own name."""
     percent: bool = False
-    """Whether it is a fraction that is shown in per cent."""
+    """Whether the figure is a fraction of 1 that tables show in per cent."""
     maximise: bool = False
     """Whether more is better."""
     unit: str = ""
-    """Of the stored figure, for exports."""
+    """Unit of the stored figure, for the columns of exports; empty where it has none."""
     training: bool = False
-    """Whether it is of the examples that were trained on: nothing is chosen by it."""
+    """Whether the figure is measured on the examples that were trained on, so that nothing may be chosen by it."""
 
     @property
     def sign(self) -> float:
-        """What a value is multiplied by where lower has to be better: -1 where more is better, else 1."""
+        """-1 where more is better, else 1: multiplied by it, lower is better for every figure."""
         return -1.0 if self.maximise else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One model to train.
+    """One model to train: a fold of the search, or a round of the final evaluation.
 
     Args:
-        kind: `fold` in the search; `round` in the final evaluation, which trains on all that may be used for
-            training and reports on data that no fold saw.
-        index: from 0.
+        kind: `fold` in the search; `round` in the final evaluation, which trains on all data that the search could
+            use and reports on data that no fold saw.
+        index: number of the fold or round, from 0.
         count: how many folds, or rounds, there are.
-        epochs: how many to train for, where the problem trains in epochs.
-        seed: the study's.
+        epochs: how many epochs to train for, where the problem trains in epochs.
+        seed: the study's seed; use `stream` instead.
         device: where to compute, as PyTorch names it: `cpu`, `cuda:0`.
-        threads: how many the training may use.
+        threads: how many threads the training may use.
     """
 
     kind: Kind
@@ -79,144 +66,207 @@ class Run:
     threads: int = 1
 
     def stream(self, name: str) -> int:
-        """A seed in 0 to 2**32 - 1 for one use: its own for each name, kind and index, shared by all configurations.
+        """Return a seed for one use, such as `run.stream("weights")`, from 0 to `2**32 - 1`.
 
-        So all meet the same folds, weights and orders (common random numbers), whoever trains them.
+        It differs for each name, kind and index, and is the same for every configuration and on every worker: all
+        configurations meet the same folds, weights and orders (common random numbers), so their figures can be
+        compared fold by fold. Use no other randomness.
         """
         text = f"{self.seed} {self.kind} {self.index} {name}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
 class Stopped(BaseException):
-    """Raised by `report` when no more is wanted: let it pass. It is no `Exception`, so that `except` lets it."""
+    """Raised by `report` to end the training, because of a pruner, a time limit or a signal. Do not catch it.
+
+    It is not an `Exception`, so `except Exception` lets it pass.
+    """
 
 
 class Report(Protocol):
-    """Takes what runs gave after an epoch; curves, pruning, time limits and signals all come through it.
+    """The function that `Problem.train` calls after each epoch of its runs.
 
-    Raises:
-        Stopped: no more is wanted.
-        ReportError: the figures are not those of the problem.
+    It stores the curves, and ends the training where a pruner, a time limit or a signal asks for it.
     """
 
     def __call__(self, epoch: int, figures: Sequence[Figures], diverged: Sequence[int] = ()) -> None:
-        """Report an epoch.
+        """Report the figures of all runs after an epoch.
 
         Args:
-            epoch: from 1, ever higher.
-            figures: of each run in its order. A run whose figure is not finite has diverged.
-            diverged: places of runs that have diverged although all their figures are finite.
+            epoch: number of the epoch, from 1 and higher each time.
+            figures: the figures of each run, in the order of the runs. A run with a figure that is NaN or infinite has
+                diverged.
+            diverged: positions of the runs that have diverged although all their figures are finite.
+
+        Raises:
+            Stopped: the training has to end; let it pass.
+            ReportError: the epoch, the number of runs or a figure is not what the problem declares.
         """
 
 
 RunReport = Callable[..., None]
-"""`report(epoch, loss=0.3, error=0.1)`: the figures of one run after an epoch, by name; raises as `Report`."""
+"""The function that `OneByOne.fit` calls after each epoch with figures by name: `report(epoch, loss=0.3, error=0.1)`.
+It raises what `Report` raises."""
 
 
 class Problem:
-    """What a study searches. Constructed with its settings as keyword arguments.
+    """What a study searches: it trains configurations and reports their figures.
 
-    The constructor, `check` and `train` may raise ValueError with one line that says what was given, what was
-    expected and what to do.
+    It is constructed with the definition's `[settings]`, and those of `--set`, as keyword arguments. Only `train` has
+    to be written. The constructor, `check`, `prepare` and `train` may raise a `ValueError`; its message is one line
+    that says what was given, what was expected and what to do.
+
+    `OneByOne` is the simpler base class, for a problem that trains one model at a time.
     """
 
     version: int = 1
-    """Raised by one whenever figures would change: results of two versions never mix in a study."""
+    """Version of the problem's figures. Raise it by one whenever they would change: a study never mixes two versions,
+    and workers with another one are refused."""
     metrics: Mapping[str, Metric] = {}
-    """Every figure that may be reported, by name; empty for those that the definition names."""
+    """Every figure that may be reported, by name. Empty where the definition declares them: its `metric`, and what
+    stands under `[metrics]`."""
     validated: Sequence[str] = ()
-    """Figures that folds report; empty for all."""
+    """Names of the figures that folds report; empty for all."""
     evaluated: Sequence[str] = ()
-    """Figures of rounds that tables show, the one that counts last; empty for all that are reported."""
+    """Names of the figures of rounds that tables show, the most important one last; empty for all that are reported."""
     together: ClassVar[bool] = True
-    """Whether `train` takes all runs at once; otherwise it gets them one by one."""
+    """Whether `train` gets all folds, or rounds, in one call. Otherwise it is called for each of them in turn."""
     gives_weights: ClassVar[bool] = True
-    """Whether `train` may return weights; otherwise nobody looks for their files."""
+    """Whether `train` may return weights. If not, no files of models are written or missed."""
     remember: Mapping[str, str] = {}
-    """Settings of this machine that others should use too, as which data were found: stored with the study."""
+    """Settings of this machine, by name, that every worker of the study has to use too, such as which data were found.
+    They are stored with the study."""
     notes: Sequence[str] = ()
-    """Lines for people about what was chosen while it was made."""
+    """Lines that are shown to the user, about what the constructor chose."""
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the data; empty where they are not looked at."""
+        """Return the SHA-256 (hexadecimal) over the data, by which workers with other data are refused.
+
+        The default is empty: the data are not compared.
+        """
         return ""
 
     def overlap(self, folds: int) -> float:
-        """Validation over training examples of a fold, where folds share one sample; 0 where each draws its own.
+        """Return by how much folds depend on each other: validation examples over training examples of a fold.
 
-        By default what k-fold cross-validation has, 1 / (folds - 1): the careful choice. The verdict widens its
-        intervals by it (Nadeau & Bengio, Machine Learning 52, 2003).
+        The verdict widens its intervals by it (Nadeau & Bengio, Machine Learning 52, 2003). The default is that of
+        k-fold cross-validation, 1 / (folds - 1), which is safe for every problem. Return 0 only where each fold draws a
+        sample of its own.
         """
         return 1.0 / (folds - 1) if folds > 1 else 0.0
 
     def check(self, params: Params) -> None:
-        """Refuse a configuration that cannot be trained, by a ValueError that names the parameter."""
+        """Raise a `ValueError` that names the parameter if the configuration cannot be trained.
+
+        It is called for every point of the grid before the study is created.
+        """
 
     def prepare(self, runs: Sequence[Run]) -> None:
-        """Refuse runs for which the data do not suffice: asked for all folds and a round before a study is created."""
+        """Raise a `ValueError` if the data do not suffice for the runs.
+
+        It is called before the study is created, once with all folds and once with a round.
+        """
 
     def describe(self, params: Params) -> Mapping[str, str]:
-        """Facts about a configuration for tables, such as the number of its parameters."""
+        """Return facts about a configuration for tables, by name, such as how many parameters its model has."""
         return {}
 
     def backend(self, device: str) -> str:
-        """What computes on a device, for provenance."""
+        """Return the name of what computes on a device; it is stored with each result."""
         return "python"
 
     def prove(self, device: str) -> None:
-        """Raise if this process cannot train at all: called before a worker takes anything."""
+        """Raise an exception if this process cannot train at all; a worker calls it before it claims anything."""
 
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
-        """Train a configuration.
+        """Train a configuration on each of the runs, and report their figures after each epoch.
+
+        Args:
+            params: values by the names in the definition's grid.
+            runs: the models to train: all folds, or several rounds; a single one where `together` is false.
+            report: takes the figures of all runs after an epoch.
 
         Returns:
-            The weights of each run, None where they are not to be kept.
+            The weights of each run, or None for a run whose weights are not to be kept.
         """
         raise NotImplementedError
 
     def card(self, params: Params, run: Run) -> Mapping[str, Any]:
-        """What the file of a run's weights says beside the service's own facts: JSON values by name."""
+        """Return what the file of a round's model should say about it, as JSON values by name.
+
+        It is added to what every file says (`ModelCard`).
+        """
         return {}
 
 
 class OneByOne(Problem):
-    """A problem whose runs are trained in turn; a subclass writes `fit` alone."""
+    """A problem that trains one model at a time: a subclass writes `fit` alone.
+
+    Example::
+
+        from pairsearch import Metric, OneByOne
+
+
+        class Wine(OneByOne):
+            metrics = {"loss": Metric("log loss"), "error": Metric("error", percent=True)}
+
+            def __init__(self, held_out=0.2):  # arguments by the names in [settings]
+                self.held_out = held_out
+
+            def fit(self, params, run, report):  # params by the names in [grid]
+                model = make_model(params["width"], seed=run.stream("weights"))
+                for epoch in range(1, run.epochs + 1):
+                    loss, error = train_an_epoch(model)
+                    report(epoch, loss=loss, error=error)
+                return model.state_dict()
+    """
 
     together = False
 
     def fit(self, params: Params, run: Run, report: RunReport) -> Weights | None:
-        """Train one model; its weights, or None where they are not to be kept."""
+        """Train one model and report its figures after each epoch.
+
+        Args:
+            params: values by the names in the definition's grid.
+            run: which fold or round to train, for how many epochs and on which device; its `stream` gives seeds.
+            report: takes figures by name: `report(epoch, loss=0.3)`, with epochs from 1. Every report of a fold has
+                the study's metric.
+
+        Returns:
+            The model's weights, arrays or tensors by name, or None where they are not to be kept.
+        """
         raise NotImplementedError
 
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
-        """Train one run by `fit`."""
+        """Train the one run that is given, by `fit`."""
         (run,) = runs
 
         def report_one(epoch: int, **figures: float) -> None:
             report(epoch, [figures])
 
-        # As it is called in messages about wrong arguments.
+        # Messages about wrong arguments show this name.
         report_one.__qualname__ = "report"
         return [self.fit(params, run, report_one)]
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a problem said of itself when its study was created; stored, so that looking needs no problem.
+    """What a problem declared when its study was created; it is stored, so that results can be read without it.
 
     Args:
         version: `Problem.version`.
-        fingerprint: of the data.
-        files: SHA-256 (hex) of each of the user's files that it is made of, by name.
+        fingerprint: SHA-256 (hexadecimal) over the data, or empty.
+        files: SHA-256 (hexadecimal) of each of the user's files that the problem consists of, by name.
         metrics: every figure that may be reported, at least one.
-        validated: figures that folds report.
-        evaluated: figures of rounds that tables show.
-        overlap: for the number of folds of the study.
-        together: whether folds train at once.
-        remember: settings that other processes use too.
+        validated: names of the figures that folds report; empty for all.
+        evaluated: names of the figures of rounds that tables show; empty for all.
+        overlap: `Problem.overlap` for the study's number of folds.
+        together: whether all folds train in one call.
+        remember: settings that every worker of the study has to use.
 
     Raises:
-        TypeError, ValueError: on construction, naming what is of another form.
+        TypeError: on construction, where a field has the wrong type; the message names it.
+        ValueError: on construction, where `validated` or `evaluated` names a figure that is not among the metrics.
     """
 
     version: int
@@ -245,7 +295,7 @@ class Traits:
 
     @property
     def data(self) -> str:
-        """The data in a few words: what is remembered of them, and the head of their fingerprint."""
+        """The data in a few words: the remembered settings, and the first digits of the fingerprint."""
         return " ".join([*self.remember.values(), self.fingerprint[:12]]).strip()
 
     @property
@@ -254,15 +304,16 @@ class Traits:
         return {name: self.metrics[name] for name in self.validated or self.metrics}
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the fields as dictionaries and lists that JSON can hold."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Traits:
-        """From plain data.
+        """Make traits from what `to_json` returned.
 
         Raises:
-            TypeError, ValueError: they are of another form.
+            TypeError: a field is unknown, missing or of the wrong type.
+            ValueError: a name is not among the metrics.
         """
         metrics = {str(name): Metric(**values) for name, values in raw["metrics"].items()}
         several = {name: tuple(map(str, raw[name])) for name in ("validated", "evaluated")}
