@@ -38,7 +38,7 @@ class Metric:
 
     @property
     def sign(self) -> float:
-        """-1 where more is better, else 1: multiplied by it, lower is better for every figure."""
+        """-1 where more is better, else 1. A figure multiplied by it is better when it is lower."""
         return -1.0 if self.maximise else 1.0
 
 
@@ -120,11 +120,11 @@ class Problem:
     """
 
     version: int = 1
-    """Version of the problem's figures. Raise it by one whenever they would change: a study never mixes two versions,
-    and workers with another one are refused."""
+    """Version of the problem's figures, to be raised by one whenever they would change. A study never mixes two
+    versions, and workers with another one are refused."""
     metrics: Mapping[str, Metric] = {}
-    """Every figure that may be reported, by name. Empty where the definition declares them: its `metric`, and what
-    stands under `[metrics]`."""
+    """Every figure that may be reported, by name. Where it is empty, the definition declares them by its `metric` and
+    under `[metrics]`."""
     validated: Sequence[str] = ()
     """Names of the figures that folds report; empty for all."""
     evaluated: Sequence[str] = ()
