@@ -1,7 +1,7 @@
 """pairsearch: hyperparameter search over the complete grid, each configuration exactly once.
 
-What `import pairsearch` gives is listed in `__all__` and described in `pairsearch.search.interface`. Names are loaded
-when they are first used: the command line starts without what it has no use for.
+The public names are in `__all__`; `pairsearch.search.interface` describes them. Each is loaded when it is first used,
+so that a command imports only what it needs.
 """
 
 from importlib import import_module

@@ -1,11 +1,11 @@
-"""`python -m pairsearch`: the command line of the installation that this file lies in. Workers start by this file."""
+"""Runs the command line of the installation that this file lies in: `python -m pairsearch`, and how workers start."""
 
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-# Started as a file, it takes the package that it belongs to, whatever `pairsearch` there is elsewhere on the path, and
-# whatever a checkout's folder is called.
+# Run as a file, it must import its own package, even where the path has another `pairsearch` or where the checkout's
+# folder has another name.
 if __package__ != "pairsearch":
     _folder = Path(__file__).resolve().parent
     _spec = spec_from_file_location(

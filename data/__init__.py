@@ -1,1 +1,1 @@
-"""Images in, pairs out: where the digits come from, how pairs are drawn, how they are split into folds."""
+"""Where images come from, how pairs are drawn from them, and how pairs are divided into folds."""

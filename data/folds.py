@@ -1,15 +1,15 @@
-"""The two protocols of model selection, and the sets of the final evaluation, as pair sets.
+"""Makes the folds of a search by one of two protocols, and the training and test pairs of the final evaluation.
 
-A search sees folds made from training images alone; test images appear in `evaluation_sets`, nowhere else.
-Within a fold, training and validation pairs never share an image. Where a sample takes each image once that
-holds by itself. Where it repeats images (the digits, at more than 648 pairs), splitting its pairs would put
-an image on both sides, so the images are divided first and the pairs drawn inside each division:
+Folds are made from training images alone; only `evaluation_sets` uses test images. Within a fold, training and
+validation pairs never share an image. That is so by itself where a sample takes each image once. Where it repeats
+images (the digits, at more than 648 pairs), an image could end on both sides, so the images are divided first and pairs
+are drawn within each part:
 
 * `resample`: the training images are divided at random in the proportion of training to validation pairs (at
-  least two images on either side), and the two sets are drawn from the two sides;
+  least two images on either side), and each set is drawn from its side;
 * `kfold`: the training images are divided at random into as many groups as there are folds, and each group
-  gives its equal share of the one sample. Fold k validates on the pairs of group k and trains on all others.
-  The pairs being drawn per group, the target is balanced by chance there and not by stratification.
+  gives an equal share of the sample's pairs. Fold k validates on the pairs of group k and trains on all others. As
+  pairs are drawn within groups, the target is not stratified there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROTOCOLS = ("resample", "kfold")
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One training set and the pairs it is validated on; no image is in both."""
+    """A training set and a validation set that share no image."""
 
     train: PairSet
     validation: PairSet
@@ -50,20 +50,20 @@ def make_folds(
     """Make the folds of a search from the training images of a source.
 
     Args:
-        source: only its training images are read.
-        protocol: `resample`: fold k is the generated sample k with a random part held out; `kfold`: the folds
-            are those of one generated sample, shuffled and stratified on the target.
-        folds: >= 1 for `resample`, >= 2 for `kfold`.
-        sample_size: pairs in a generated sample, training and validation together.
-        validation_size: pairs held out of each sample by `resample`, 1 to sample_size − 1; None for `kfold`,
-            where it follows from the number of folds.
-        sample_seeds: one for each sample: `folds` of them for `resample`, one for `kfold`; more are not read.
-        split_seeds: one for each split of a sample, counted likewise.
+        source: the images; only the training images are read.
+        protocol: `resample` draws a sample for each fold and holds a random part of it out; `kfold` divides one
+            sample into the folds, shuffled and stratified on the target.
+        folds: number of folds, >= 1 for `resample`, >= 2 for `kfold`.
+        sample_size: pairs in a sample, training and validation together.
+        validation_size: pairs that `resample` holds out of each sample, 1 to sample_size − 1; None for `kfold`,
+            where the number of folds decides it.
+        sample_seeds: a seed for each sample, so `folds` of them for `resample` and one for `kfold`; more are not read.
+        split_seeds: a seed for the split of each sample, as many as `sample_seeds`.
         standardised: whether each fold is standardised by its training pairs; otherwise intensities stay raw.
 
     Returns:
-        `folds` folds; equal arguments give equal bytes, and fold k of `resample` depends on its own two seeds
-        alone.
+        `folds` folds. Equal arguments give equal bytes, and fold k of `resample` depends on no other seeds than its
+        own two.
 
     Raises:
         DataError: naming the field, what was given and what was expected.
@@ -106,15 +106,15 @@ def evaluation_sets(
     test_seed: int,
     standardised: bool = False,
 ) -> tuple[PairSet, PairSet]:
-    """A fresh training set from the training images and a fresh test set from the test images: one round.
+    """Draw the pairs of one round: a training set from the training images and a test set from the test images.
 
     Args:
-        source: the images; where it repeats images, each set may (the two splits have none in common).
+        source: the images.
         train_pairs: pairs in the training set, >= 1.
         test_pairs: pairs in the test set, >= 1.
         train_seed: 0 to 2**63 − 1.
-        test_seed: likewise.
-        standardised: whether both are standardised by the training set; otherwise intensities stay raw.
+        test_seed: 0 to 2**63 − 1.
+        standardised: whether both sets are standardised by the training set; otherwise intensities stay raw.
 
     Raises:
         DataError: a bad value, or more pairs than images.
@@ -173,7 +173,7 @@ def _stratified_parts(sample: PairSet, folds: int, split_seed: int) -> list[Inde
 def _grouped_sample(
     source: Source, folds: int, sample_size: int, sample_seed: int, split_seed: int
 ) -> tuple[PairSet, list[Index]]:
-    """A sample whose part k uses the images of group k alone, and the positions of each part in it."""
+    """Draw a sample whose part k uses only images of group k; returns it and the positions of each part."""
     images = len(source.pool("train")[0])
     most = min(sample_size, images // 2)
     if folds > most:

@@ -1,4 +1,4 @@
-"""MNIST on disk: the four raw files of a torchvision root, verified before reading, downloaded if absent."""
+"""Reads and downloads MNIST: the four raw files of a torchvision root, which are verified at each reading."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 Bytes = npt.NDArray[np.uint8]
 
 STALL_SECONDS = 20.0
-"""How long a mirror may stay silent before it counts as failed (torchvision itself would wait for ever)."""
+"""Seconds that a mirror may stay silent before it counts as failed; torchvision itself would wait for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """What one extracted file must be: its size in bytes and its MD5 in hexadecimal."""
+    """The size in bytes and the MD5 in hexadecimal that an extracted file must have."""
 
     size: int
     md5: str
 
 
-# The MD5 of the extracted files; torchvision's own table has those of the compressed ones.
+# torchvision's own table has the MD5s of the compressed files; these are of the extracted ones.
 RAW_FILES: dict[str, RawFile] = {
     "train-images-idx3-ubyte": RawFile(47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
     "train-labels-idx1-ubyte": RawFile(60_008, "a25bea736e30d166cdddb491f175f624"),
@@ -46,31 +46,29 @@ RAW_FILES: dict[str, RawFile] = {
     "t10k-labels-idx1-ubyte": RawFile(10_008, "27ae3e4e09519cfbb04c329615203637"),
 }
 
-# What a damaged archive or file makes the readers raise.
+# Exceptions that the readers raise for a damaged archive or file.
 FAULTS = (OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile)
 
-# What precedes the bytes of images and of labels: a magic number and the shape, four bytes each.
+# Bytes before the images and before the labels: a magic number and the shape, four bytes for each number.
 IMAGES_HEADER, LABELS_HEADER = 16, 8
 SIDE = 28
 
 
 def read(root: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Verify and read the MNIST files under `root`.
-
-    The bytes that are used are the ones that were verified: each file is read once.
+    """Verify and read the MNIST files under `root`; each file is read once.
 
     Args:
         root: a torchvision root, the folder that holds `MNIST/raw`.
 
     Returns:
-        training images (60000, 28, 28) uint8 and labels (60000,) int64, then 10,000 of each for testing.
+        training images (60000, 28, 28) uint8 and labels (60000,) int64, then 10,000 test images and labels.
 
     Raises:
-        MissingDataError: a file is not there.
+        MissingDataError: a file is absent.
         CorruptDataError: a file is truncated, unreadable, or has a wrong checksum.
     """
     train_images, train_labels, test_images, test_labels = (_content(root, name) for name in RAW_FILES)
-    # After the verification: files that are refused need not wait for PyTorch.
+    # PyTorch is slow to import: it comes after the verification, so that bad files are refused at once.
     import torch  # noqa: PLC0415
 
     def images(content: Bytes) -> Tensor:
@@ -83,17 +81,17 @@ def read(root: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def verify(root: Path) -> None:
-    """Hold the four raw files under `root` against their sizes and MD5; errors as for `read`."""
+    """Verify the sizes and MD5s of the four raw files under `root`; raises as `read`."""
     for name in RAW_FILES:
         _content(root, name)
 
 
 def _content(root: Path, name: str) -> Bytes:
-    """The bytes of a raw file, of the size and the MD5 that they must have."""
+    """Read a raw file and verify its size and its MD5."""
     path, expected = _raw_folder(root) / name, RAW_FILES[name]
     content = np.empty(expected.size, np.uint8)
     try:
-        # What was fetched by hand is compressed; it is unpacked into memory, as the folder may be read-only.
+        # A file that was fetched by hand is compressed. It is unpacked into memory, as the folder may be read-only.
         packed = path.with_name(f"{name}.gz")
         path = packed if packed.exists() and not path.exists() else path
         with gzip.open(path) if path == packed else path.open("rb") as file:
@@ -117,7 +115,7 @@ def _content(root: Path, name: str) -> Bytes:
 
 
 def missing(root: Path) -> list[str]:
-    """Names of the raw files that are not under `root`, compressed or not, whatever the state of the others."""
+    """Return the names of the raw files that `root` has neither extracted nor compressed; no file is verified."""
     folder = _raw_folder(root)
     try:
         return [
@@ -128,17 +126,17 @@ def missing(root: Path) -> list[str]:
 
 
 def download(root: Path) -> bool:
-    """Fetch what is missing of MNIST into `root`, with torchvision's progress bar on standard error (`fetch_once`).
+    """Download the missing files of MNIST into `root`, with torchvision's progress bar on standard error.
 
     Returns:
-        whether this call downloaded.
+        whether this call downloaded, as `fetch_once` returns it.
 
     Raises:
         DownloadError: no mirror delivered, or `root` cannot be written.
     """
 
     def fetch(staging: Path) -> None:
-        # It brings detection models and a compiler with it, two seconds and 150 MB: for a download alone.
+        # torchvision takes two seconds and 150 MB to import: only a download needs it.
         import torchvision  # noqa: PLC0415
 
         torchvision.datasets.MNIST(staging, download=True)
@@ -165,23 +163,23 @@ def fetch_once(
     fetch: Callable[[Path], None],
     instead: str,
 ) -> bool:
-    """Put what is missing of a data set into a torchvision root.
+    """Download the missing files of a data set into a torchvision root, in one process at a time.
 
-    It is fetched into a staging folder beside the set's own; only when all files pass their verification there are they
-    renamed into place, so a file in place is always whole. Files that were there already stay. By a lock in `root`, one
-    process downloads while the others wait for it. A download that fails leaves nothing behind, neither the lock nor
-    folders made for it.
+    The data set is fetched into a staging folder. When all of its files are verified there, the missing ones are
+    renamed into place, so that a file in place is always whole; files that were there stay. A lock in `root` makes
+    other processes wait. A download that fails leaves neither the lock nor new folders behind.
 
     Args:
         root: the torchvision root.
-        title, name: of the set, for people and for the files' names.
-        folder: where its files are under a root.
-        missing: names of the files that are not there.
-        fetch: fetches the set into an empty root and verifies it.
-        instead: what to do where nothing can be downloaded.
+        title: the data set's name for people.
+        name: its name in the names of the lock and the staging folder.
+        folder: returns the folder of its files under a root.
+        missing: returns the names of the files that are absent.
+        fetch: downloads the data set into an empty root and verifies it.
+        instead: what the user can do without a download, for the message.
 
     Returns:
-        whether this call downloaded: False where nothing was missing once the lock was held.
+        whether this call downloaded: False where another process had done so before the lock was free.
 
     Raises:
         DownloadError: no mirror delivered, or `root` cannot be written.
@@ -197,7 +195,7 @@ def fetch_once(
                     _stage(root, root / f".{name}-download", absent, folder, fetch)
                 return bool(absent)
             except BaseException:
-                # While it is held: who waits for it sees that the file is gone, and makes a new one.
+                # Remove the lock while it is held: a process that waits for it notices and makes a new one.
                 with suppress(OSError):
                     lock.unlink()
                 raise
@@ -208,7 +206,7 @@ def fetch_once(
             "or use the digits source"
         ) from error
     finally:
-        # What is empty was made in vain; `rmdir` leaves the others alone.
+        # `rmdir` removes only those that are still empty.
         for path in made:
             with suppress(OSError):
                 path.rmdir()
@@ -221,7 +219,7 @@ def _stage(
     folder: Callable[[Path], Path],
     fetch: Callable[[Path], None],
 ) -> None:
-    # Whoever holds the lock may clear it: what is here was left by a process that was killed.
+    # The caller holds the lock, so what is in the staging folder was left by a process that was killed.
     shutil.rmtree(staging, ignore_errors=True)
     try:
         with _stall_timeout(STALL_SECONDS):
@@ -235,7 +233,7 @@ def _stage(
 
 @contextmanager
 def _stall_timeout(seconds: float) -> Iterator[None]:
-    """Give sockets opened inside a timeout: torchvision passes none on, so the default is the only handle."""
+    """Give sockets that are opened in the block a timeout: torchvision sets none, so the default has to change."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

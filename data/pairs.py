@@ -1,6 +1,6 @@
-"""Pair sets: pairs of 14×14 digit images, drawn from a source by a seeded generator.
+"""Draws pairs of 14×14 digit images from a source by a seeded generator.
 
-The order of the digits is the question: target 1 where the first digit is <= the second, else 0.
+The target is 1 where the first digit is <= the second, else 0.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class PairSet:
         images: (N, 2, 14, 14) float32, raw intensities 0 to 255 unless standardised.
         target: (N,) int64, 1 where `classes[:, 0] <= classes[:, 1]`, else 0.
         classes: (N, 2) int64, the digits 0 to 9.
-        indices: (N, 2) int64, the position of each image in its split of the source; differ within a pair.
+        indices: (N, 2) int64, the position of each image in its split of the source, different within a pair.
 
     Raises:
-        DataError: on construction, naming the field with a wrong shape, type or value.
+        DataError: on construction, naming the field whose shape, type or value is wrong.
     """
 
     images: Tensor
@@ -64,7 +64,7 @@ class PairSet:
         return len(self.target)
 
     def subset(self, index: Tensor | Sequence[int] | npt.NDArray[np.int64]) -> PairSet:
-        """The pairs at `index` (integer positions 0 to N − 1, in that order), copied."""
+        """Return copies of the pairs at the positions `index`, 0 to N − 1, in that order."""
         rows = torch.as_tensor(index, dtype=torch.int64)
         return PairSet(self.images[rows], self.target[rows], self.classes[rows], self.indices[rows])
 
@@ -78,18 +78,18 @@ def draw(
     pool: Tensor | None = None,
     field: str = "sample_size",
 ) -> PairSet:
-    """Draw `count` pairs of images: one random permutation of the images, paired up in its order.
+    """Draw `count` pairs of images: a random permutation of the images, paired up in its order.
 
-    Where that takes more images than there are and `source.repeats`, further permutations follow, so that an
-    image comes back in other pairs only when all have been used (but one, where their number is odd).
+    Where the count needs more images than there are and `source.repeats`, further permutations follow, so that an
+    image is used again only when all others have been used (but one, where their number is odd).
 
     Args:
         source: the images.
-        split: `train` or `test`; nothing of the other one is read.
+        split: `train` or `test`; the other split is not read.
         count: number of pairs, >= 1.
         seed: 0 to 2**63 − 1; equal seeds give equal bytes.
         pool: (P,) int64, distinct positions to draw from; None is the whole split.
-        field: what the count is called where the user sets it, for the messages.
+        field: the name of the setting that gives the count, for messages.
 
     Raises:
         DataError: too few images, or a bad count or seed.
@@ -100,7 +100,7 @@ def draw(
 
 
 def generator(seed: int) -> torch.Generator:
-    """A CPU generator seeded with `seed`, 0 to 2**63 − 1; any other value is a DataError."""
+    """Return a CPU generator with a seed from 0 to 2**63 − 1; another seed raises a `DataError`."""
     if not 0 <= seed < SEED_LIMIT:
         raise DataError(f"seed: {seed} given; expected 0 to 2**63 - 1")
     return torch.Generator().manual_seed(seed)
@@ -115,7 +115,7 @@ def draw_indices(
     *,
     field: str = "sample_size",
 ) -> Tensor:
-    """The (count, 2) int64 positions that `draw` pairs up, taken from `pool`; it advances `random`."""
+    """Draw the positions in `pool` of `count` pairs, as (count, 2) int64; `draw` describes arguments and errors."""
     if count < 1:
         raise DataError(f"{field}: {count} given; expected at least 1 pair")
     needed = 2 * count
@@ -125,7 +125,7 @@ def draw_indices(
             f"{count} pairs need {needed} distinct images; {source.name} has {len(pool)} {images} images: "
             f"lower {field}"
         )
-    usable = len(pool) - len(pool) % 2  # whole pairs only, so that no pair spans two permutations
+    usable = len(pool) - len(pool) % 2  # no pair may span two permutations
     if usable == 0:
         raise DataError(
             f"{field}: {count} pairs asked of {len(pool)} {source.name} images; expected 2 or more images"
@@ -136,7 +136,7 @@ def draw_indices(
 
 
 def gather(source: Source, split: Split, indices: Tensor) -> PairSet:
-    """The pair set whose images stand at `indices`, (N, 2) int64, in a split of the source."""
+    """Return the pairs whose images stand at `indices`, (N, 2) int64, in a split of the source."""
     images, labels = source.pool(split)
     classes = labels[indices]
     pixels = shrink(images[indices.flatten()]).reshape(len(indices), 2, SIDE, SIDE)
@@ -144,10 +144,10 @@ def gather(source: Source, split: Split, indices: Tensor) -> PairSet:
 
 
 def shrink(images: Tensor) -> Tensor:
-    """Images as float32 at 14×14: (N, 28, 28) uint8 by 2×2 average pooling, (N, 14, 14) uint8 as they are.
+    """Return images as float32 at 14×14: (N, 28, 28) uint8 by 2×2 average pooling, (N, 14, 14) uint8 unchanged.
 
-    The mean of four whole numbers up to 255 is exact in float32, whatever the order of summing: so they are summed as
-    integers, in a quarter of the memory.
+    The mean of four integers up to 255 is exact in float32 in any order, so they are summed as 16-bit integers, which
+    take less memory.
     """
     if images.shape[-1] == SIDE:
         return images.float()
@@ -159,14 +159,14 @@ def standardise(train: PairSet, *others: PairSet) -> tuple[PairSet, ...]:
     """Shift and scale all sets by the mean and the (population) standard deviation of the training images.
 
     Args:
-        train: raw intensities; one mean and one deviation over all its pixels.
-        others: raw intensities too; they have no part in the mean and deviation.
+        train: raw intensities, from which one mean and one deviation over all pixels are computed.
+        others: raw intensities, which do not enter the mean and the deviation.
 
     Returns:
-        new sets, `train` first, in the order given.
+        new sets in the same order, `train` first.
 
     Raises:
-        DataError: all training pixels are equal, so that there is nothing to scale by.
+        DataError: all training pixels are equal.
     """
     scale = scale_of(train)
     return tuple(replace(pairs, images=scale.apply(pairs.images)) for pairs in (train, *others))
@@ -174,23 +174,23 @@ def standardise(train: PairSet, *others: PairSet) -> tuple[PairSet, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What standardised images were shifted and scaled by: a mean and a (population) standard deviation."""
+    """The mean and the (population) standard deviation by which images are standardised."""
 
     mean: float
     deviation: float
 
     def apply(self, images: Tensor) -> Tensor:
-        """Standardised images of raw intensities, float32 of any shape."""
+        """Standardise images with raw intensities, float32 of any shape."""
         return (images - self.mean) / self.deviation
 
 
 def scale_of(train: PairSet) -> Scale:
-    """Mean and deviation of raw training images, over all their pixels.
+    """Compute mean and deviation over all pixels of raw training images.
 
     Raises:
-        DataError: all pixels are equal, so that there is nothing to scale by.
+        DataError: all pixels are equal.
     """
-    # Raw intensities are quarters, so these float64 sums are exact: they do not depend on the thread count.
+    # Raw intensities are whole quarters, so these float64 sums are exact and do not depend on the number of threads.
     pixels = train.images.double()
     mean = pixels.sum().item() / pixels.numel()
     variance = pixels.square().sum().item() / pixels.numel() - mean**2

@@ -1,7 +1,8 @@
-"""A digit in any image file, brought to what the networks are trained on: MNIST's form, white on black, 14×14.
+"""Reads a digit from an image file and gives it the form that the networks are trained on: white on black, 14×14.
 
 MNIST's digits were scaled to fit 20×20 pixels and placed by their centre of mass in 28×28 (LeCun et al.,
-"Gradient-based learning applied to document recognition", 1998, section III A); here they are then averaged to 14×14.
+"Gradient-based learning applied to document recognition", 1998, section III A). A digit is treated likewise here, and
+then averaged to 14×14.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from pairsearch.data.errors import DataError
 from pairsearch.data.pairs import SIDE, shrink
 
 MNIST_SIDE, MNIST_BOX = 28, 20
-# A photograph of 48 megapixels passes; a bomb of a few bytes that claims more is not unpacked.
+# A photograph of 48 megapixels is accepted; a small file that unpacks to more pixels, a decompression bomb, is not.
 MOST_PIXELS = 50_000_000
-# Larger images are first reduced to this; nothing of a digit is lost.
+# Larger images are first reduced to this side, which is still far more than a digit of 20 pixels needs.
 WORKING_SIDE = 1024
-# Of the contrast between digit and background; what is fainter counts as background.
+# Pixels fainter than this share of the contrast between digit and background count as background.
 FAINT = 0.2
-# EPS is not an image but a program, which Pillow hands to Ghostscript to run.
+# EPS is a program, which Pillow would let Ghostscript run.
 REFUSED_FORMATS = {"EPS"}
 
 Grey = npt.NDArray[np.float64]
@@ -34,12 +35,12 @@ Grey = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One digit as a network sees it.
+    """One digit in the form that a network sees.
 
     Args:
         pixels: (14, 14) float32, raw intensities 0 to 255, white on black.
-        inverted: whether it was dark on light.
-        fitted: whether it was cut out, scaled and centred; images of 28×28 and 14×14 pixels are taken as they are.
+        inverted: whether the digit in the file was dark on light.
+        fitted: whether the digit was cut out, scaled and centred; images of 28×28 and 14×14 pixels are not.
     """
 
     pixels: Tensor
@@ -48,15 +49,15 @@ class Picture:
 
 
 def read_picture(path: Path, invert: bool | None = None) -> Picture:
-    """Read an image file.
+    """Read a digit from an image file.
 
     Args:
-        path: any format that Pillow opens, but EPS. Of several frames the first counts, and what is transparent is
-            white paper.
-        invert: whether it is dark on light; None guesses by the edge of the image, which is background.
+        path: a file of any format that Pillow opens, except EPS. Only the first of several frames is read, and
+            transparent pixels count as white.
+        invert: whether the digit is dark on light; None decides by the median of the edge, which is background.
 
     Raises:
-        DataError: missing, no image, too large, or all of one shade.
+        DataError: the file is missing, not an image, too large, or all of one shade; or it shows no digit.
     """
     grey = np.asarray(_load(path), np.uint8)
     if grey.min() == grey.max():
@@ -72,8 +73,8 @@ def read_picture(path: Path, invert: bool | None = None) -> Picture:
 
 
 def _load(path: Path) -> Image.Image:
-    """The image in 8-bit grey, upright, its longer side at most `WORKING_SIDE`."""
-    # Not a pipe or a device, which may never end.
+    """Read an image as 8-bit grey, upright, with its longer side at most `WORKING_SIDE`."""
+    # Reading a pipe or a device may never end.
     if not path.is_file():
         raise DataError(f"image {path}: {'it is no file' if path.exists() else 'there is no such file'}")
     Image.init()
@@ -109,7 +110,7 @@ def _grey(path: Path, image: Image.Image) -> Image.Image:
 
 
 def _fit(path: Path, light: Grey, background: float) -> npt.NDArray[np.uint8]:
-    """A digit of MNIST's size, place and contrast: (28, 28), from a light digit on a darker background."""
+    """Return a light digit on a darker background with MNIST's size, place and contrast, as (28, 28) uint8."""
     contrast = float(light.max()) - background
     if contrast <= 0:
         raise DataError(
@@ -126,7 +127,7 @@ def _fit(path: Path, light: Grey, background: float) -> npt.NDArray[np.uint8]:
     if small.max() == 0:
         raise DataError(f"image {path}: what is light in it is too small to see; expected one digit")
     small *= 255 / small.max()
-    # Its centre of mass goes to pixel 14, counted from 0, within half a pixel: so it is in all of MNIST's files.
+    # In MNIST's files the centre of mass lies at pixel 14, counted from 0, within half a pixel.
     top, left = (
         int(np.clip(round(MNIST_SIDE / 2 - centre), 0, MNIST_SIDE - length))
         for centre, length in zip(_centre(small), small.shape, strict=True)
@@ -137,6 +138,6 @@ def _fit(path: Path, light: Grey, background: float) -> npt.NDArray[np.uint8]:
 
 
 def _centre(ink: Grey) -> tuple[float, float]:
-    """Row and column of the centre of mass, counting pixels from 0."""
+    """Return row and column of the centre of mass, in pixels from 0."""
     rows, columns = (np.arange(length) for length in ink.shape)
     return float(ink.sum(1) @ rows / ink.sum()), float(ink.sum(0) @ columns / ink.sum())

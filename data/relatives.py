@@ -1,8 +1,8 @@
-"""MNIST's relatives on disk: sets of torchvision's that have its shape and ten classes.
+"""Reads and downloads MNIST's relatives: data sets of torchvision's with the same shape and ten classes.
 
-Of each, a torchvision root holds four compressed files as their authors publish them. Those of Fashion-MNIST, KMNIST
-and QMNIST have known MD5s. EMNIST comes as one archive, which has one; of its four files the checksums that gzip keeps
-are held against their content.
+A torchvision root holds four compressed files of each, as the authors publish them. The files of Fashion-MNIST, KMNIST
+and QMNIST are verified by their published MD5s. EMNIST is published as one archive: its MD5 is verified on download,
+and its four files later by the checksums that gzip keeps in them.
 """
 
 from __future__ import annotations
@@ -27,25 +27,29 @@ if TYPE_CHECKING:
 
 AGAIN = "delete it to have it downloaded again"
 Array = npt.NDArray[np.uint8 | np.int32]
-# Element types of the IDX format, by the third byte of a file.
+# The third byte of an IDX file gives the type of its elements.
 TYPES = {8: ">u1", 12: ">i4"}
 
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """One set: its name for people, torchvision's class, which names the folder, and its files.
+    """One data set.
 
-    The files are training images and labels, then test images and labels: name and MD5, empty where none is published.
+    Args:
+        title: its name for people.
+        dataset: the name of torchvision's class, and of the folder under a root.
+        files: names and MD5s of training images, training labels, test images and test labels; the MD5 is empty where
+            none is published.
     """
 
     title: str
     dataset: str
     files: tuple[tuple[str, str], tuple[str, str], tuple[str, str], tuple[str, str]]
     upright: bool = True
-    """Whether images are stored row by row; EMNIST's are by column."""
+    """Whether images are stored row by row; EMNIST stores them column by column."""
 
     def folder(self, root: Path) -> Path:
-        """Where its files are under a torchvision root."""
+        """Return the folder of the files under a torchvision root."""
         return root / self.dataset / "raw"
 
 
@@ -106,30 +110,30 @@ RELATIVES: dict[str, Relative] = {
         ),
     ),
 }
-"""The sets by the names that `data.sources` gives them; the MD5s are torchvision's."""
+"""The data sets by their names in `data.sources`; the MD5s are torchvision's."""
 
 
 def read(root: Path, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Verify and read the files of a set under `root`; the bytes that are used are those that were verified.
+    """Verify and read the files of a data set under `root`; each file is read once.
 
     Returns:
-        training images (N, 28, 28) uint8 and labels (N,) int64, then those for testing.
+        training images (N, 28, 28) uint8 and labels (N,) int64, then test images and labels.
 
     Raises:
-        MissingDataError: a file is not there.
+        MissingDataError: a file is absent.
         CorruptDataError: a file is truncated, unreadable, or has a wrong checksum.
     """
     chosen = RELATIVES[name]
     arrays = _arrays(chosen, root)
-    # After the verification: files that are refused need not wait for PyTorch.
+    # PyTorch is slow to import: it comes after the verification, so that bad files are refused at once.
     import torch  # noqa: PLC0415
 
     def images(array: Array) -> Tensor:
-        # Copied, as PyTorch takes no array that may not be written to.
+        # The array is read-only, which PyTorch does not take: copy it.
         return torch.from_numpy((array if chosen.upright else array.transpose(0, 2, 1)).copy())
 
     def labels(array: Array) -> Tensor:
-        # QMNIST says more of each image than its class, which comes first.
+        # QMNIST has several labels for each image; the class is the first.
         return torch.from_numpy((array if array.ndim == 1 else array[:, 0]).astype(np.int64))
 
     train_images, train_labels, test_images, test_labels = arrays
@@ -137,7 +141,7 @@ def read(root: Path, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def missing(root: Path, name: str) -> list[str]:
-    """Names of the files of a set that are not under `root`, whatever the state of the others."""
+    """Return the names of the data set's files that are absent under `root`; those that are there are not verified."""
     chosen = RELATIVES[name]
     try:
         return [file for file, _ in chosen.files if not (chosen.folder(root) / file).exists()]
@@ -146,7 +150,7 @@ def missing(root: Path, name: str) -> list[str]:
 
 
 def download(root: Path, name: str) -> bool:
-    """Fetch what is missing of a set into `root`, as `mnist.download` does it; what it returns and raises."""
+    """Download the missing files of a data set into `root`; returns and raises as `mnist.download`."""
     chosen = RELATIVES[name]
 
     def fetch(staging: Path) -> None:
@@ -167,8 +171,8 @@ def download(root: Path, name: str) -> bool:
 
 
 def _fetch(chosen: Relative, staging: Path) -> None:
-    """Let torchvision fetch a set into an empty root, held to its MD5s."""
-    # It takes two seconds and 150 MB: for a download alone.
+    """Let torchvision download a data set into an empty root and verify its MD5s."""
+    # torchvision takes two seconds and 150 MB to import: only a download needs it.
     import torchvision  # noqa: PLC0415
 
     dataset = getattr(torchvision.datasets, chosen.dataset)
@@ -176,7 +180,7 @@ def _fetch(chosen: Relative, staging: Path) -> None:
         for what in ("train", "test"):
             dataset(staging, what=what, download=True)
     elif chosen.dataset == "EMNIST":
-        # torchvision would unpack all six splits of the archive, which take two gigabytes.
+        # torchvision would unpack all six splits of the archive, which are two gigabytes.
         folder = chosen.folder(staging)
         torchvision.datasets.utils.download_url(dataset.url, str(folder), "gzip.zip", dataset.md5)
         with zipfile.ZipFile(folder / "gzip.zip") as archive:
@@ -187,7 +191,7 @@ def _fetch(chosen: Relative, staging: Path) -> None:
 
 
 def _arrays(chosen: Relative, root: Path) -> list[Array]:
-    """The four arrays of a set, verified."""
+    """Verify and read the four arrays of a data set."""
     folder = chosen.folder(root)
     return [
         _array(chosen, folder / file, md5, (3,) if place % 2 == 0 else (1, 2))
@@ -196,7 +200,7 @@ def _arrays(chosen: Relative, root: Path) -> list[Array]:
 
 
 def _array(chosen: Relative, path: Path, md5: str, dimensions: tuple[int, ...]) -> Array:
-    """The array in a compressed file of the IDX format, of the MD5 and of a number of dimensions that it must have."""
+    """Read the array in a compressed IDX file, and verify its MD5 and its number of dimensions."""
     try:
         packed = path.read_bytes()
     except FileNotFoundError:
@@ -215,7 +219,7 @@ def _array(chosen: Relative, path: Path, md5: str, dimensions: tuple[int, ...]) 
     except (EOFError, OSError, zlib.error) as error:
         raise CorruptDataError(f"{path}: damaged ({error}); {AGAIN}") from error
     try:
-        # Two zero bytes, the type, the number of dimensions; the length of each; the values.
+        # The format: two zero bytes, the type, the number of dimensions, the length of each dimension, the values.
         values = 4 + 4 * content[3]
         shape = np.frombuffer(content, ">u4", content[3], 4).tolist()
         array: Array = np.frombuffer(content, TYPES[content[2]], math.prod(shape), values).reshape(shape)

@@ -1,6 +1,7 @@
 """Where images come from: a `Source` of labelled digits, split once into training and test images.
 
-PyTorch and scikit-learn are imported when images are there to be held: what is refused need not wait for them.
+PyTorch and scikit-learn are slow to import: functions import them when they need them, so that bad input is refused at
+once.
 """
 
 from __future__ import annotations
@@ -27,32 +28,32 @@ if TYPE_CHECKING:
 Split = Literal["train", "test"]
 
 KINDS = ("mnist", "digits", *relatives.RELATIVES)
-"""What `load` takes, beside a file of arrays; `resolve` takes `auto` too."""
+"""The sources that `load` knows by name, beside files of arrays; `resolve` takes `auto` too."""
 ARRAYS = ".npz"
-"""How the name of a file of arrays ends."""
+"""Suffix of a file of arrays."""
 
 DIGITS_TEST_IMAGES = 500
 DIGITS_SPLIT_SEED = 0
 ARRAYS_SPLIT_SEED = 0
 ARRAYS_TEST_SHARE = 5
-"""One image in so many is for testing, where a file of arrays is not split."""
+"""One image in so many becomes a test image where a file of arrays has no split of its own."""
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Labelled grey images of the digits 0 to 9, or of other ten classes, in a training and a test split.
+    """Labelled grey images of the digits 0 to 9, or of ten other classes, in a training and a test split.
 
     Args:
-        name: one of `KINDS`, which is in the fingerprint too, or a file of arrays; it appears in messages.
+        name: one of `KINDS`, which the fingerprint covers too, or the name of a file of arrays; messages show it.
         train_images: (N, 28, 28) or (N, 14, 14) uint8, intensities 0 to 255.
         train_labels: (N,) int64, 0 to 9.
         test_images: (M, h, w) uint8, of the same height and width.
         test_labels: (M,) int64, 0 to 9.
         fingerprint: SHA-256 in hexadecimal, as `fingerprint` computes it; `Source.of` fills it in.
-        repeats: whether a sample that needs more images than there are may use one in several pairs.
+        repeats: whether a sample that needs more images than there are may use an image in several pairs.
 
     Raises:
-        DataError: on construction, naming the field with a wrong shape, type or value.
+        DataError: on construction, naming the field whose shape, type or value is wrong.
     """
 
     name: str
@@ -96,12 +97,12 @@ class Source:
         *,
         repeats: bool,
     ) -> Source:
-        """A source with its fingerprint computed; arguments as for the class."""
+        """Make a source and compute its fingerprint; arguments as for the class."""
         tensors = (train_images, train_labels, test_images, test_labels)
         return cls(name, *tensors, fingerprint=fingerprint(name, *tensors), repeats=repeats)
 
     def pool(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Images (N, h, w) uint8 and labels (N,) int64 of one split; the other split is not touched."""
+        """Return the images, (N, h, w) uint8, and the labels, (N,) int64, of one split."""
         if split == "train":
             return self.train_images, self.train_labels
         if split == "test":
@@ -112,7 +113,7 @@ class Source:
 def fingerprint(
     name: str, train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor
 ) -> str:
-    """SHA-256, in hexadecimal, over the name and each tensor's role, type, shape and little-endian bytes."""
+    """Return the SHA-256, in hexadecimal, over the name and each tensor's role, type, shape and little-endian bytes."""
     digest = hashlib.sha256(f"{name}\n".encode())
     roles = ("train_images", "train_labels", "test_images", "test_labels")
     for role, tensor in zip(roles, (train_images, train_labels, test_images, test_labels), strict=True):
@@ -124,10 +125,10 @@ def fingerprint(
 
 
 def default_root() -> Path:
-    """The per-user folder that MNIST is downloaded to, such as `~/.local/share/pairsearch/data` on Linux."""
+    """Return the user's folder for downloads, such as `~/.local/share/pairsearch/data` on Linux."""
     folder = platformdirs.user_data_path("pairsearch", appauthor=False)
     if not folder.is_absolute():
-        # A user without a home and without an entry in passwd, as in a container: `~` stays what it is.
+        # `~` is not expanded for a user without a home and without an entry in passwd, as in some containers.
         folder = Path(tempfile.gettempdir()) / f"pairsearch-{os.getuid()}"
     return folder / "data"
 
@@ -136,14 +137,14 @@ def load(kind: str, root: Path | None = None, *, download: bool = True) -> Sourc
     """Load a source.
 
     Args:
-        kind: `mnist` or a relative of its (`relatives.RELATIVES`), which torchvision downloads; `digits`,
+        kind: `mnist` or one of its relatives (`relatives.RELATIVES`), which torchvision downloads; `digits`,
             scikit-learn's bundled 1,797 images; or the path of an `.npz` file (`_of_arrays`).
-        root: the folder that holds `MNIST/raw` and the like; None is `default_root()`.
-        download: whether files that are missing may be fetched into `root`.
+        root: the torchvision root, the folder that holds `MNIST/raw`; None is `default_root()`.
+        download: whether missing files may be downloaded into `root`.
 
     Raises:
         DataError: an unknown kind, or a file without the right arrays.
-        MissingDataError: a file is missing and `download` is False; `DownloadError` where fetching it failed.
+        MissingDataError: a file is missing and `download` is False, or downloading it failed (`DownloadError`).
         CorruptDataError: a file is truncated, unreadable, or has a wrong checksum; it is not replaced.
     """
     if not kind.endswith(ARRAYS):
@@ -152,13 +153,13 @@ def load(kind: str, root: Path | None = None, *, download: bool = True) -> Sourc
 
 
 def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tuple[Source, str]:
-    """Load a source as `load` does, or choose one where `kind` is `auto`, and say which one it is and why.
+    """Load a source as `load` does, or choose one where `kind` is `auto`, and say which one and why.
 
-    `auto` takes MNIST where it is present or can be downloaded, otherwise the digits. A corrupt file is an
-    error even so: to fall back silently would hide it.
+    `auto` takes MNIST where it is present or can be downloaded, otherwise the digits. A corrupt file is an error for
+    `auto` too, as falling back to the digits would hide it. Raises as `load`.
 
     Returns:
-        the source, and one line to print first.
+        the source, and one line for the user.
     """
     if kind.endswith(ARRAYS):
         return _of_arrays(Path(kind)), f"{kind}: asked for"
@@ -167,7 +168,7 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
         return _digits(), "digits: asked for; scikit-learn's bundled images, resized to 14×14"
     try:
         if root is not None and not root.absolute().parent.is_dir():
-            # A folder for the download is made at need, but not a path that was mistyped.
+            # A download makes the last folder of the path; a missing one above it is more likely mistyped.
             raise MissingDataError(
                 f"data folder {root}: there is no folder {root.absolute().parent}: expected one"
             )
@@ -200,10 +201,9 @@ def _relative(kind: str, root: Path, *, download: bool) -> tuple[Source, str]:
 
 
 def _of_arrays(path: Path) -> Source:
-    """The images of an `.npz` file: train_images, train_labels, test_images and test_labels, or images and labels.
+    """Read an `.npz` file with train_images, train_labels, test_images and test_labels, or with images and labels.
 
-    The latter are split at random by a fixed seed. The fingerprint is over the arrays, wherever the file lies and
-    whatever its name is.
+    The latter are split at random by a fixed seed. The fingerprint covers the arrays and not the file's name or place.
     """
     import torch  # noqa: PLC0415
 
@@ -237,7 +237,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise MissingDataError(f"{path}: {'it is no file' if path.exists() else 'there is no such file'}")
     try:
-        # Pickled objects could run anything, and are refused.
+        # Pickled objects could run any code.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (
@@ -257,7 +257,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 def _checked(
     path: Path, arrays: dict[str, np.ndarray], images: str, labels: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels, of which `Source` checks the rest."""
+    """Check the types and shapes of images and labels, naming the file's arrays; `Source` checks the rest."""
     pictures, classes = arrays[images], arrays[labels]
     if pictures.dtype != np.uint8 or pictures.ndim != 3 or pictures.shape[1:] not in {(28, 28), (14, 14)}:
         raise DataError(
@@ -272,7 +272,7 @@ def _checked(
 
 
 def _digits() -> Source:
-    """scikit-learn's digits at 14×14: 1,297 training and 500 test images, stratified on the digit."""
+    """Load scikit-learn's digits at 14×14: 1,297 training and 500 test images, stratified on the digit."""
     import torch  # noqa: PLC0415
     from sklearn.datasets import load_digits  # noqa: PLC0415
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
@@ -290,10 +290,10 @@ def _digits() -> Source:
 
 
 def resize_digits(images: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> np.ndarray:
-    """Scale intensities 0 to 16 to 0 to 255 and resize 8×8 to 14×14, bilinear with pixel centres aligned.
+    """Scale intensities from 0 to 16 up to 0 to 255, and resize 8×8 to 14×14, bilinear with pixel centres aligned.
 
-    The weights are whole fourteenths, so it is done in integers and rounded once (half up): the bytes, and
-    the fingerprint with them, are the same on every processor. Up to that rounding, this is
+    The weights are whole fourteenths, so the computation is in integers with one rounding (half up): the bytes, and so
+    the fingerprint, are the same on every processor. Up to that rounding the result is that of
     `torch.nn.functional.interpolate` with `mode="bilinear", align_corners=False`.
 
     Args:
@@ -305,7 +305,7 @@ def resize_digits(images: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> np
     small, large = 8, 14
     weights = np.zeros((large, small), dtype=np.int64)
     for row in range(large):
-        # The centre of output pixel i lies at (i + 1/2)·8/14 − 1/2 = (8i − 3)/14 input pixels, kept inside.
+        # The centre of output pixel i lies at (i + 1/2)·8/14 − 1/2 = (8i − 3)/14 input pixels, clamped to the image.
         position = min(max(8 * row - 3, 0), large * (small - 1))
         below, fourteenths = divmod(position, large)
         weights[row, below] += large - fourteenths

@@ -1,7 +1,7 @@
-"""Random splits of positions, seeded: the ones that scikit-learn makes of the same seed, bit for bit.
+"""Seeded random splits of positions, equal bit for bit to scikit-learn's with the same generator.
 
-scikit-learn takes more than a second and some 100 MB to import, which a worker would pay before its first
-configuration. Its splits are a few lines of NumPy; the tests hold these to scikit-learn's own.
+Importing scikit-learn would cost a worker more than a second and some 100 MB before its first configuration. The
+splits are a few lines of NumPy; tests compare them with scikit-learn's own.
 """
 
 from __future__ import annotations
@@ -13,26 +13,35 @@ Index = npt.NDArray[np.int64]
 
 
 def hold_out(count: int, held_out: int, seed: int) -> tuple[Index, Index]:
-    """Positions 0 to count − 1 as those that stay and `held_out` others, in random order: `train_test_split`."""
+    """Divide positions 0 to count − 1 at random into the rest and `held_out` others, as `train_test_split` does."""
     order = random_state(seed).permutation(count)
     return order[held_out:], order[:held_out]
 
 
 def groups(count: int, folds: int, seed: int) -> list[Index]:
-    """Positions 0 to count − 1 in `folds` random groups of almost equal size, each sorted: a shuffled `KFold`."""
+    """Divide positions 0 to count − 1 into `folds` random groups of almost equal size, as a shuffled `KFold` does.
+
+    Returns:
+        the groups, each sorted.
+    """
     order = np.arange(count)
     random_state(seed).shuffle(order)
     return [np.sort(group) for group in np.array_split(order, folds)]
 
 
 def stratified_groups(target: Index, folds: int, seed: int) -> list[Index]:
-    """Positions in `folds` random groups with equal shares of each class, each sorted: a shuffled `StratifiedKFold`.
+    """Divide positions into random groups with equal shares of each class, as a shuffled `StratifiedKFold` does.
 
     Args:
-        target: (N,) the class of each position; every class has at least `folds` of them.
+        target: (N,) the class of each position; every class has at least `folds` positions.
+        folds: number of groups.
+        seed: 0 or more.
+
+    Returns:
+        `folds` groups, each sorted.
     """
     random = random_state(seed)
-    # Classes come in the order in which they appear, as each draws from the generator.
+    # Each class draws from the generator, so their order matters: it is that of their first appearance.
     classes, first, inverse = np.unique(target, return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(first))[inverse]
     in_order = np.sort(place)
@@ -46,5 +55,5 @@ def stratified_groups(target: Index, folds: int, seed: int) -> list[Index]:
 
 
 def random_state(seed: int) -> np.random.RandomState:
-    """scikit-learn's kind of generator, seeded through a SeedSequence: by itself it takes 32 bits only."""
+    """Return a generator of the kind that scikit-learn uses. `SeedSequence` lets it take seeds of more than 32 bits."""
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))

@@ -1,1 +1,1 @@
-"""Compiles functions by Numba, and keeps them on disk where nobody else can put code of theirs."""
+"""Compiles functions with Numba, and caches them on disk only where no other user can write."""

@@ -1,9 +1,8 @@
-"""Whether a folder of compiled kernels may be trusted.
+"""Decides whether a folder of compiled kernels may be trusted.
 
-Numba keeps them as pickles: loading one runs what it says, so whoever can write to the folder can run code as the
-user who trains. A folder is trusted where only that user and the administrator can write, down to it from the
-root of the file system. The one beside the kernels' own source is trusted as far as that source: who can change
-one can change the other.
+Numba keeps them as pickles, and loading a pickle can run any code: whoever can write to the folder can run code as the
+user who trains. A folder is trusted where only that user and the administrator can write to it and to all folders above
+it. A folder beside the kernels' source is trusted as far as the source is, since changing either runs code.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from pathlib import Path
 
 
 def trusted(folder: Path, source: Path) -> bool:
-    """Whether nobody but this user and the administrator can have put anything into `folder`.
+    """Whether only this user and the administrator can have written to `folder`.
+
+    Only POSIX owners and modes are looked at, not access control lists. On Windows every folder is trusted, as Numba's
+    own choice there lies in the user's profile.
 
     Args:
-        folder: the cache, which is there.
-        source: folder of the kernels' source.
-
-    Known limit: POSIX owners and modes alone count, not access control lists; on Windows every folder is trusted,
-    as Numba's own choice there lies in the user's profile.
+        folder: the cache, an existing folder.
+        source: the folder of the kernels' source.
     """
     if os.name != "posix":
         return True
@@ -31,7 +30,7 @@ def trusted(folder: Path, source: Path) -> bool:
             return _writers(folder) <= _writers(source)
         kept = [folder, *folder.iterdir()]
         own = {("user", 0), ("user", os.getuid())}
-        # Nobody can replace what another owns in a folder with the sticky bit, such as /tmp.
+        # In a folder with the sticky bit, such as /tmp, nobody can replace what another user owns.
         return all(_writers(path) <= own for path in kept) and all(
             _writers(path) <= own or _sticky(path) for path in folder.resolve().parents
         )
@@ -40,11 +39,11 @@ def trusted(folder: Path, source: Path) -> bool:
 
 
 def _writers(path: Path) -> set[tuple[str, int]]:
-    """Who may write: the owner (who can always let himself), a group with further members, everybody."""
+    """Who can write to a path: its owner, who can change the mode, a group with further members, everybody."""
     status = path.lstat()
     found = {("user", status.st_uid)}
     if stat.S_ISLNK(status.st_mode):
-        # Its own mode says nothing; what it leads to could be anywhere.
+        # The mode of a link says nothing about where it leads.
         return found | {("everybody", 0)}
     if status.st_mode & stat.S_IWGRP and not _private(status.st_gid):
         found.add(("group", status.st_gid))
@@ -59,7 +58,7 @@ def _sticky(path: Path) -> bool:
 
 
 def _private(group: int) -> bool:
-    """Whether this is the user's own group: many systems give each user one, and let it write by default."""
+    """Whether a group has no other member: many systems give each user such a group, with the right to write."""
     import grp  # noqa: PLC0415 - not on Windows
     import pwd  # noqa: PLC0415
 

@@ -1,8 +1,7 @@
-"""Numba's cache of compiled kernels, made safe to fail: what is damaged or foreign is compiled anew.
+"""Numba's cache of compiled kernels, in which a damaged file is compiled anew instead of being an error.
 
-By itself Numba raises what unpickling raises (an empty file: `EOFError`), or what writing does (a full disk), so that
-one bad file keeps every process from training; and it runs machine code that was damaged in a way that a pickle does
-not notice.
+Numba itself raises what unpickling raises (`EOFError` for an empty file) or what writing raises (a full disk), so one
+bad file would keep every process from training. It would also run damaged machine code that unpickles well.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class _CheckedFile(IndexDataCacheFile):
-    """Keeps the key and a checksum with the machine code, and gives only code that has both.
+    """A cache file that keeps a key and a checksum with the machine code, and verifies both when it is loaded.
 
-    Processes that save at the same time can take the same file name for different keys: hence the key.
+    The key is needed because processes that save at the same time can use one file name for different keys.
     """
 
     def save(self, key: Any, data: Any) -> None:
@@ -39,7 +38,10 @@ class _CheckedFile(IndexDataCacheFile):
 
 
 class CheckedCache(FunctionCache):
-    """The cache of one function: a file that cannot be used is a miss, and one that cannot be written is left out."""
+    """The cache of one function, in which a file that cannot be read is a miss and one that cannot be written is none.
+
+    Either is logged as a warning.
+    """
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
@@ -49,10 +51,10 @@ class CheckedCache(FunctionCache):
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled function of a signature, None where it has to be compiled."""
+        """Return the compiled function of a signature, or None where it has to be compiled."""
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # damaged pickles raise errors of any kind
+        except Exception as error:  # a damaged pickle can raise any error
             self._complain("are damaged, and are compiled anew", error)
         try:
             # A damaged index would keep the new code from being saved.
@@ -62,7 +64,7 @@ class CheckedCache(FunctionCache):
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled function, where that can be done."""
+        """Save a compiled function; a failure is only logged."""
         try:
             super().save_overload(sig, data)
         except (

@@ -1,4 +1,4 @@
-"""Numba's decorator as every kernel uses it, with types that a checker can follow."""
+"""The decorators with which every kernel is compiled by Numba, typed so that mypy sees the functions behind them."""
 
 from __future__ import annotations
 
@@ -17,38 +17,39 @@ from pairsearch.jit.checkedcache import CheckedCache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-Floats = npt.NDArray[np.float32]  # Flat: parameters, gradients, activations.
-Positions = npt.NDArray[np.int32]  # Flat: places of maxima, offsets.
-Integers = npt.NDArray[np.int64]  # Labels, orders, tables.
-Sums = npt.NDArray[np.float64]  # Losses added over an epoch.
+Floats = npt.NDArray[np.float32]  # one-dimensional: parameters, gradients, activations
+Positions = npt.NDArray[np.int32]  # one-dimensional: positions of maxima, offsets
+Integers = npt.NDArray[np.int64]  # labels, orders, tables
+Sums = npt.NDArray[np.float64]  # losses, summed over an epoch
 
 
 def compiled(function: Function) -> Function:
-    """Compiled at its first call, without the GIL. No fast-math: every sum keeps its order, NaN stays NaN.
+    """Compile a function at its first call; it runs without the GIL.
 
-    The NumPy error model lets divisions vectorise, because they need no check for zero.
+    Fast-math is off, so that every sum keeps its order and NaN stays NaN. The NumPy error model lets divisions
+    vectorise, because they need no check for zero.
     """
     return cast(Function, njit(error_model="numpy", nogil=True)(function))
 
 
 def compiled_and_cached(function: Function) -> Function:
-    """As `compiled`, and kept on disk, beside the source or (where that is read-only) in the user's cache.
+    """Compile a function as `compiled` does, and cache it on disk: beside the source or, if read-only, for the user.
 
-    `NUMBA_CACHE_DIR` names another place. Where nothing can be written, every process compiles for itself; also,
-    with a warning, where other users can write, for what is kept there is code (`jit.cachefolder`). What
-    is damaged there is compiled anew (`jit.checkedcache`).
+    `NUMBA_CACHE_DIR` names another folder. Every process compiles for itself where no folder can be written, and, with
+    a warning, where other users can write to it (`jit.cachefolder`). A damaged file is compiled anew
+    (`jit.checkedcache`).
 
     Raises:
-        RuntimeError: NUMBA_DISABLE_JIT is set, without whose compiler these kernels cannot run.
+        RuntimeError: NUMBA_DISABLE_JIT is set; the kernels cannot run as plain Python.
     """
     settings: Any = numba.config
     if settings.DISABLE_JIT:
         raise RuntimeError("NUMBA_DISABLE_JIT is set: the compiled kernels need Numba's compiler: unset it")
     try:
         dispatcher: Any = njit(error_model="numpy", nogil=True, cache=True)(function)
-    except RuntimeError:  # Numba found no place for a cache.
+    except RuntimeError:  # Numba found no folder for a cache
         return compiled(function)
-    # Nothing is read from it before the first call.
+    # The cache is replaced in time: nothing is read from it before the first call.
     folder = Path(dispatcher._cache.cache_path)
     if trusted(folder, Path(__file__).parent):
         dispatcher._cache = CheckedCache(function)
