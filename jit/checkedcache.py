@@ -38,10 +38,7 @@ class _CheckedFile(IndexDataCacheFile):
 
 
 class CheckedCache(FunctionCache):
-    """The cache of one function, in which a file that cannot be read is a miss and one that cannot be written is none.
-
-    Either is logged as a warning.
-    """
+    """The cache of one function, which logs that a file cannot be read or written and goes on without it."""
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
@@ -67,9 +64,7 @@ class CheckedCache(FunctionCache):
         """Save a compiled function; a failure is only logged."""
         try:
             super().save_overload(sig, data)
-        except (
-            Exception
-        ) as error:  # a full disk, a folder that went away, an index that another process damaged
+        except Exception as error:  # such as a full disk, a deleted folder or a damaged index
             self._complain("cannot be kept, and every process compiles them for itself", error)
 
     def _complain(self, what: str, error: Exception) -> None:

@@ -1,1 +1,1 @@
-"""Architectures, the plain reference trainer and the fast training core; imports nothing from `data`."""
+"""Architectures, losses, optimisers, the plain reference trainer and the fast ones."""

@@ -1,4 +1,4 @@
-"""The conditions under which PyTorch's own operations train on the CPU, so that the same job gives the same bits."""
+"""Fixes the conditions under which PyTorch's operations give the same bits for the same job on the CPU."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pairsearch.models.subnormals import flushed
 
 @contextmanager
 def fixed() -> Iterator[None]:
-    """One PyTorch thread, which flushes subnormals, until the end; then the settings that were there before.
+    """Let PyTorch run in one thread, which flushes subnormals, and put the former settings back at the end.
 
-    More threads would split sums otherwise, and each has a mode of its own for subnormals. The number of threads is
-    the whole process's, the mode the calling thread's; backward passes on the CPU run in the calling thread too.
+    Another number of threads would divide sums differently, and each thread has its own mode for subnormals. The number
+    of threads is set for the whole process and the mode for the calling thread, in which backward passes on the CPU
+    run too.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

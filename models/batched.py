@@ -1,9 +1,9 @@
 """The training core's backend for GPUs: all models of a job stacked in batched PyTorch operations.
 
-Works for every architecture and optimiser of the registries, because it derives from the plain module
-(through `torch.func`) all that it needs. It runs on the CPU too, where `models.single` is faster for most.
-Other modules may draw numbers, keep running means or read values while they train, which neither `vmap` nor a captured
-graph can do: they train one at a time (`models.single`).
+It trains every registered architecture and optimiser, as it derives all that it needs from the plain module through
+`torch.func`. It runs on the CPU too, where `models.single` is usually faster. A user's module may draw numbers, keep
+running means or read values while it trains, which neither `vmap` nor a captured graph can do: such models train one
+at a time (`models.single`).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pairsearch.models.optim import optimiser
 from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
-# Pairs of each model evaluated at once: bounds memory, changes no mean (sums are kept in float64).
+# Pairs of each model that are evaluated at once, to bound memory. It changes no mean: sums are in float64.
 EVALUATION_BATCH = 500
 
-# Sums over pairs, per model: main loss, total loss, wrong answers, each (K,) float64.
+# Sums over pairs for each model: main loss, total loss, wrong answers, each (K,) float64.
 Sums = tuple[Tensor, Tensor, Tensor]
 
 
 class _StackedPairs:
-    """One set of K models on the device: images (K, N, 2, 14, 14), target (K, N), classes (K, N, 2)."""
+    """One set of pairs for each model, on the device: images (K, N, 2, 14, 14), target (K, N), classes (K, N, 2)."""
 
     def __init__(self, sets: Sequence[Pairs], device: torch.device) -> None:
         self.images = torch.stack([pairs.images for pairs in sets]).to(device)
@@ -38,7 +38,7 @@ class _StackedPairs:
         self.classes = torch.stack([pairs.classes for pairs in sets]).to(device)
 
     def batch(self, index_KB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The pairs each model asks for by its own row of indices."""
+        """Return the pairs at each model's own indices."""
         model_K1 = torch.arange(len(index_KB), device=index_KB.device).unsqueeze(1)
         return (
             self.images[model_K1, index_KB],
@@ -48,12 +48,12 @@ class _StackedPairs:
 
 
 def stackable(job: TrainingJob) -> bool:
-    """Whether the models of a job can be stacked: those of registered architectures with registered optimisers."""
+    """Whether the models of a job can be stacked: architecture and optimiser have to be registered ones."""
     return isinstance(job.architecture, str) and isinstance(job.optimiser, str)
 
 
 class Stack:
-    """K models side by side while they train."""
+    """K models that train side by side."""
 
     def __init__(self, job: TrainingJob, members: Sequence[Member], device: torch.device) -> None:
         if not stackable(job):
@@ -99,7 +99,7 @@ class Stack:
         classes: Tensor,
         weight: Tensor,
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """One model: mean total loss, and the sums over the batch of main loss, total loss, wrong answers."""
+        """Return one model's mean total loss, and its sums over the batch of main loss, total loss, wrong answers."""
         output = functional_call(self._template, parameters, (images,))
         main_B, total_B = pair_losses(
             output,
@@ -131,7 +131,7 @@ class Stack:
                 )  # fmt: skip
 
     def _stepper(self, index_KB: Tensor) -> Callable[[Tensor], None]:
-        """What runs a step on batches of this size: a captured graph on CUDA, else the plain function."""
+        """Return a function that makes a step on batches of this size: a captured graph on CUDA, else plain."""
         if index_KB.device.type != "cuda":
             return self._train_batch
         size = index_KB.shape[1]
@@ -140,7 +140,7 @@ class Stack:
         return self._graphs[size]
 
     def _capture(self, index_KB: Tensor) -> Callable[[Tensor], None]:
-        """A CUDA graph of one step; the warm-up steps that capturing needs leave no trace."""
+        """Capture a step as a CUDA graph, and undo the warm-up steps that capturing needs."""
         kept = [
             *self._parameters.values(), *(t for state in self._state.values() for t in state),
             *self._sums, self._step,
@@ -166,7 +166,7 @@ class Stack:
         return replay
 
     def train_epoch(self, epoch: int) -> list[SetResult]:
-        """Trains epoch `epoch` (from 0); the running result of each model."""
+        """Train epoch `epoch`, from 0, and return the running means of each model."""
         self._phase, before = self._schedule[epoch]
         if epoch > 0 and before == 0:
             self._start_phase()
@@ -176,14 +176,14 @@ class Stack:
         return self._results(order_KN.shape[1])
 
     def _start_phase(self) -> None:
-        """Forgets what the optimiser knows, and the graphs of another loss."""
+        """Reset the optimiser's state, and drop the graphs, which compute the loss of the phase before."""
         self._step.zero_()
         for tensor in (t for state in self._state.values() for t in state):
             tensor.zero_()
         self._graphs.clear()
 
     def evaluate(self) -> dict[str, list[SetResult]]:
-        """Evaluates every set; results per model."""
+        """Evaluate every set, and return the means of each model by set."""
         return {name: self._evaluate(pairs) for name, pairs in self._evaluation.items()}
 
     @torch.no_grad()
@@ -200,34 +200,34 @@ class Stack:
         return self._results(count)
 
     def _results(self, count: int) -> list[SetResult]:
-        """The sums so far as means over `count` pairs; starts the sums again."""
+        """Return the sums as means over `count` pairs, and reset them."""
         means = (torch.stack(self._sums) / count).tolist()
         for kept in self._sums:
             kept.zero_()
         return [SetResult(*values) for values in zip(*means, strict=True)]
 
     def state_dict(self, model: int) -> dict[str, Tensor]:
-        """One model's parameters, on the CPU."""
+        """Return one model's parameters, copied to the CPU."""
         return {name: value[model].detach().cpu().clone() for name, value in self._parameters.items()}
 
 
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu") -> TrainingHistory:
     """Train every member in batched PyTorch operations, all of them side by side.
 
-    Meanwhile PyTorch runs in one CPU thread and flushes subnormals there (`models.arithmetic`), but not in `on_epoch`.
-    PyTorch picks its kernels by the size of the stack, so that a model's bits may depend on how many are beside it.
+    PyTorch runs in one CPU thread that flushes subnormals (`models.arithmetic`), except in `on_epoch`. It picks its
+    kernels by the size of the stack, so a model's bits may depend on how many models are beside it.
 
     Args:
         job: what to train.
         on_epoch: called after every epoch.
-        device: a PyTorch device; on CUDA each batch size becomes one captured graph.
+        device: a PyTorch device; on CUDA a step is captured as a graph, one for each batch size.
 
     Raises:
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
     stack = Stack(job, job.members, torch.device(device))
     recorder = Recorder(job, on_epoch)
-    final: dict[int, dict[str, Tensor]] = {}  # Of models that diverged, as they were then.
+    final: dict[int, dict[str, Tensor]] = {}  # parameters of models that diverged, as they were then
     for epoch in range(job.epochs):
         with fixed():
             alive = [k for k in range(len(job.members)) if recorder.alive(k)]

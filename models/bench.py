@@ -1,18 +1,17 @@
 """Measures the core and its fallback beside the plain eager loop and a vmap ensemble.
 
-One core, one thread, synthetic digits; writes `bench.json`. Example:
+It uses one core, one thread and synthetic digits, and writes `bench.json`. Example:
 
     python -m pairsearch.models.bench --quick --output bench.json
 """
 
-# The thread pools' widths are set before the imports that make the pools.
+# The number of threads is set before the imports that start thread pools.
 # ruff: noqa: E402
 
 from __future__ import annotations
 
 import os
 
-# One thread everywhere, before anything creates a thread pool.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_variable] = "1"
 
@@ -38,19 +37,19 @@ from pairsearch.models.nets import DIGITS, build_seeded, uses_aux_loss
 from pairsearch.models.optim import optimiser
 from pairsearch.models.training import Member, TrainingJob
 
-# Dense floating-point operations of one training pair of the paper's models: forward and both gradients of every layer.
+# Dense floating-point operations for one training pair, by model: forward pass and both gradients of every layer.
 FLOP_PER_PAIR = {"b1": 1.2e6, "b2": 1.2e6, "ws": 2.2e6, "wsal": 2.2e6}
 BATCH_SIZES = (1, 10, 25, 50)
 METHODS = ("eager", "vmap", "fallback", "core")
-MODELS = 10  # Of the vmap ensemble, as many as a trial has folds.
+MODELS = 10  # models of the vmap ensemble, as many as a trial has folds
 EPOCHS = 30
 TRAIN_PAIRS, VALIDATION_PAIRS = 800, 200
-STEPS = 200  # At most, in one timed call.
+STEPS = 200  # most optimisation steps in one timed call
 
 
 @dataclass(frozen=True)
 class DigitLikePairs:
-    """Pairs as a trainer reads them."""
+    """Synthetic pairs in the form that trainers read."""
 
     images: Tensor
     target: Tensor
@@ -58,10 +57,9 @@ class DigitLikePairs:
 
 
 def digit_like_pairs(count: int, seed: int) -> DigitLikePairs:
-    """Images mostly black with a few soft strokes, as MNIST's are; the class decides where they lie.
+    """Make pairs of images that are mostly black with a few soft strokes, as MNIST's are, placed by the class.
 
-    How many pixels are black matters: it decides how many maxima survive ReLU, and so what the backward
-    pass costs.
+    The share of black pixels matters: it decides how many maxima survive ReLU, and so how long the backward pass takes.
     """
     random = np.random.default_rng(seed)
     strokes = np.random.default_rng(0).uniform(3, 11, (DIGITS, 6, 2))
@@ -82,7 +80,7 @@ def digit_like_pairs(count: int, seed: int) -> DigitLikePairs:
 def trial_job(
     architecture: str, batch_size: int, models: int, epochs: int, pairs: int = TRAIN_PAIRS
 ) -> TrainingJob:
-    """A trial's job: `models` folds of 800 training pairs (or as many as asked) and 200 validation pairs."""
+    """Make the job of a trial: `models` folds of `pairs` training pairs and 200 validation pairs."""
     members = tuple(
         Member(
             train=digit_like_pairs(pairs, number),
@@ -98,7 +96,7 @@ def trial_job(
 
 
 def eager_epoch(job: TrainingJob) -> Callable[[], None]:
-    """One epoch of the plain PyTorch loop: one model, tensors loaded and put in order before the loop."""
+    """Return one epoch of the plain PyTorch loop: one model, with the pairs put in order before the loop."""
     member = job.members[0]
     net = build_seeded(job.architecture, job.arguments, member.init_seed)
     adam = optimiser("adam").plain(net.parameters(), member.learning_rate, member.weight_decay)
@@ -120,7 +118,7 @@ def eager_epoch(job: TrainingJob) -> Callable[[], None]:
 
 
 def vmap_epoch(job: TrainingJob) -> Callable[[], None]:
-    """One epoch of ten models in batched PyTorch operations."""
+    """Return one epoch of ten models in batched PyTorch operations."""
     stack = batched.Stack(job, job.members, torch.device("cpu"))
 
     def run() -> None:
@@ -130,7 +128,7 @@ def vmap_epoch(job: TrainingJob) -> Callable[[], None]:
 
 
 def fallback_epoch(job: TrainingJob) -> Callable[[], None]:
-    """One epoch of one model as architectures and optimisers train that the kernels do not know."""
+    """Return one epoch of one model in the fallback, for architectures and optimisers that the kernels do not know."""
     model = single.SingleModel(job, job.members[0])
 
     def run() -> None:
@@ -140,7 +138,7 @@ def fallback_epoch(job: TrainingJob) -> Callable[[], None]:
 
 
 def core_epoch(job: TrainingJob) -> Callable[[], None]:
-    """One epoch of one model in the compiled kernels."""
+    """Return one epoch of one model in the compiled kernels."""
     trainees = trainees_of(replace(job, members=job.members[:1]))
     trainee: Trainee = trainees[0]
     workspace = Workspace(trainee.layout)
@@ -152,14 +150,14 @@ def core_epoch(job: TrainingJob) -> Callable[[], None]:
 
 
 def timed(run: Callable[[], object]) -> float:
-    """Seconds of one call."""
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def measure(architecture: str, batch_size: int, rounds: int) -> dict[str, float]:
-    """Milliseconds per model and step, by method: medians over rounds that take the methods in turn."""
+    """Measure milliseconds per model and step by method, as medians over rounds that take the methods in turn."""
     pairs = min(TRAIN_PAIRS, STEPS * batch_size)
     job = trial_job(architecture, batch_size, MODELS, 1, pairs)
     runs = {
@@ -181,7 +179,7 @@ def measure(architecture: str, batch_size: int, rounds: int) -> dict[str, float]
 
 
 def sgemm_gflops(size: int = 1024) -> dict[str, float]:
-    """Dense float32 matrix multiplication on one thread, GFLOP/s, by library."""
+    """Measure dense float32 matrix multiplication on one thread, in GFLOP/s by library."""
     left, right = (np.random.default_rng(n).random((size, size), np.float32) for n in (0, 1))
     result = {}
     for library, a, b in (
@@ -194,7 +192,7 @@ def sgemm_gflops(size: int = 1024) -> dict[str, float]:
 
 
 def _work(batch_size: int, repeats: int, gate: Barrier, seconds: Any) -> None:
-    """One worker process of the scaling measurement: a third of a trial, several times."""
+    """Train a trial of one epoch several times, in one process of the scaling measurement."""
     job = trial_job("wsal", batch_size, MODELS, 1)
     fused.train(job)
     gate.wait()
@@ -202,7 +200,7 @@ def _work(batch_size: int, repeats: int, gate: Barrier, seconds: Any) -> None:
 
 
 def scaling(workers: int, batch_size: int = 25, repeats: int = 6) -> float:
-    """Seconds for `repeats` short trials in each of `workers` processes at once (the slowest one's)."""
+    """Measure the seconds of `repeats` short trials in each of `workers` processes at once; the slowest counts."""
     spawn = multiprocessing.get_context("spawn")
     gate, seconds = spawn.Barrier(workers), spawn.Queue()
     processes = [
@@ -217,12 +215,12 @@ def scaling(workers: int, batch_size: int = 25, repeats: int = 6) -> float:
 
 
 def say(text: str) -> None:
-    """A line of the report."""
+    """Print a line at once."""
     print(text, flush=True)  # noqa: T201
 
 
 def main() -> None:
-    """Measure, print the table and write the file."""
+    """Measure, print a table and write the file."""
     parser = argparse.ArgumentParser(
         prog="python -m pairsearch.models.bench",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""The file of measurements, `bench.json`: several programs add their sections, none drops another's."""
+"""The file of measurements, `bench.json`, to which several programs add their sections."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
-# What tells one measurement from another; a new one of the same replaces the old.
+# Two records with the same values here are the same measurement; the newer one stays.
 _KEYS = ("architecture", "batch_size", "method")
 
 
 def write(path: Path, records: Sequence[Record], sections: Mapping[str, Any]) -> None:
-    """Adds records and sections to the file, made if it is not there.
+    """Add records and sections to the file, which is made if necessary.
 
     Args:
-        path: the JSON file; written beside and then renamed, so that it is never half there.
+        path: the JSON file. It is written beside its place and then renamed, so that it is never half written.
         records: measurements with the keys architecture, batch_size, method, ms_per_model_step, gflops; each
-            replaces the one of the same architecture, batch size and method, others stay.
-        sections: top-level entries to set; others stay.
+            replaces the one with the same architecture, batch size and method, and the others stay.
+        sections: top-level entries to set; the others stay.
 
     Raises:
-        ValueError: the file is there but is no JSON object.
+        ValueError: the file exists and is not a JSON object.
     """
     content: dict[str, Any] = {}
     if path.exists():
@@ -46,7 +46,7 @@ def write(path: Path, records: Sequence[Record], sections: Mapping[str, Any]) ->
 
 
 def describe_machine() -> dict[str, Any]:
-    """The sections `hardware` and `versions`."""
+    """Return the sections `hardware` and `versions`."""
     return {
         "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
         "versions": {
@@ -57,7 +57,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name, where Linux tells it."""
+    """Return the processor's name, on Linux with family and model."""
     table = Path("/proc/cpuinfo")
     if table.exists():
         lines = (line.partition(":") for line in table.read_text("utf-8").splitlines())

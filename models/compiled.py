@@ -1,7 +1,6 @@
-"""The training core's compiled backend: whole epochs of a model inside one Numba call, on the CPU.
+"""The training core's compiled backend: one Numba call trains a model for a whole epoch on the CPU.
 
-Each model of a job has its own flat parameters and its own calls: nothing that another model does can change
-a bit of it.
+Each model of a job has its own flat parameters and its own calls, so no other model can change a bit of it.
 """
 
 from __future__ import annotations
@@ -24,15 +23,21 @@ from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.subnormals import flushed
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
-# One epoch of one model: the running result, and one per evaluation set.
+# The running means of a model's epoch, and the means of each evaluation set.
 EpochResult = tuple[SetResult, Mapping[str, SetResult]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """A set of pairs as the kernels read it: images (rows, 2, 16, 16) with a border of zeros, flat.
+    """A set of pairs in the form that the kernels read.
 
-    `windows` has one word an image: the pooling windows that see more than black, as `forward1` counts them.
+    Args:
+        images: (rows, 2, 16, 16) flat, with a border of zeros.
+        windows: for each image a word with a bit for each pooling window that is not all black, numbered as in
+            `forward1`.
+        target: (rows,).
+        classes: (rows, 2).
+        everything: the positions of all pairs, 0 to rows − 1.
     """
 
     images: Floats
@@ -43,7 +48,7 @@ class _Set:
 
     @staticmethod
     def of(pairs: Pairs) -> _Set:
-        # One type and layout for every set: another would make Numba compile once more.
+        # All sets need one type and layout, as Numba compiles anew for another.
         images = np.pad(pairs.images.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)))
         target = np.ascontiguousarray(pairs.target.numpy(), np.int64)
         classes = np.ascontiguousarray(pairs.classes.numpy(), np.int64)
@@ -57,7 +62,7 @@ class _Set:
 
 
 def _windows(images: Floats) -> Integers:
-    """One word for each image of (rows, 2, 16, 16): bit 8·y + x says that window (y, x) is not all zero."""
+    """Return a word for each image of (rows, 2, 16, 16): bit 8·y + x is set if window (y, x) is not all zero."""
     seen = sliding_window_view(images != 0, (4, 4), axis=(2, 3))[:, :, ::2, ::2].any((-2, -1))
     bits = 8 * np.arange(conv.SIDE1)[:, None] + np.arange(conv.SIDE1)
     words: Integers = np.where(seen, np.int64(1) << bits, 0).sum((2, 3)).reshape(-1)
@@ -65,7 +70,7 @@ def _windows(images: Floats) -> Integers:
 
 
 class Trainee:
-    """One member while it trains: its data, parameters, optimiser state and workspace."""
+    """A member of a job that is being trained: its data, parameters and optimiser state."""
 
     def __init__(
         self,
@@ -87,11 +92,11 @@ class Trainee:
         self._state = float_zeros(max(state_size, 1) * len(initial))
 
     def epoch(self, epoch: int, space: Workspace) -> EpochResult:
-        """Trains epoch `epoch` (from 0) and evaluates; the running result, and one per evaluation set."""
+        """Train epoch `epoch`, from 0, evaluate, and return the running means and those of each evaluation set."""
         return self.train_epoch(epoch, space), self.evaluate(space)
 
     def train_epoch(self, epoch: int, space: Workspace) -> SetResult:
-        """Trains epoch `epoch` (from 0), with subnormals flushed; the running result."""
+        """Train epoch `epoch`, from 0, with subnormals flushed, and return the running means."""
         member, layout, train = self._member, self.layout, self._train
         phase, before = self._phases[epoch]
         plan, trained = layout.phase(phase)
@@ -110,7 +115,7 @@ class Trainee:
         return SetResult(results[0] / count, results[1] / count, results[2] / count)
 
     def evaluate(self, space: Workspace) -> Mapping[str, SetResult]:
-        """Evaluates every set, with subnormals flushed."""
+        """Evaluate every set, with subnormals flushed."""
         layout, results, evaluated = self.layout, np.zeros(3), {}
         for name, pairs in self._evaluation.items():
             with flushed():
@@ -125,7 +130,7 @@ class Trainee:
 
 
 class Workspace:
-    """The workspace of one thread; every call writes what it reads, so that models may share it in turn."""
+    """The workspace of one thread. Every call writes what it reads later, so models can use it in turn."""
 
     def __init__(self, layout: Layout) -> None:
         self.gradients = float_zeros(layout.gradients.size)
@@ -137,8 +142,8 @@ class Workspace:
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: int = 1) -> TrainingHistory:
     """Train every member with the compiled kernels, `threads` of them at a time.
 
-    Bits depend neither on the number of threads nor on the other members. Models train in threads of their own, which
-    flush subnormals (`models.subnormals`); `on_epoch` runs in the caller's, whose mode is left alone.
+    Bits depend neither on the number of threads nor on the other members. Models train in threads of a pool, which
+    flush subnormals (`models.subnormals`); `on_epoch` runs in the calling thread, whose mode does not change.
 
     Raises:
         ValueError: unknown architecture or optimiser, or one that the kernels have no plan for.
@@ -168,7 +173,11 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: i
 
 
 def trainees_of(job: TrainingJob) -> list[Trainee]:
-    """Every member of a job, ready for its first epoch; all share one layout."""
+    """Prepare every member of a job for its first epoch; all share one layout.
+
+    Raises:
+        ValueError: unknown architecture or optimiser, or one that the kernels have no plan for.
+    """
     rule = plain_optimiser(job.optimiser)
     modules = [build_seeded(job.architecture, job.arguments, member.init_seed) for member in job.members]
     first = modules[0]

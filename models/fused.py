@@ -1,4 +1,4 @@
-"""The shared training core: trains a job's K models, in compiled kernels where there are, else PyTorch."""
+"""The training core: trains the K models of a job in compiled kernels where these know it, else in PyTorch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pairsearch.models.training import EpochCallback, TrainingHistory, TrainingJ
 def choose_backend(
     job: TrainingJob, device: str = "cpu", backend: str = "auto"
 ) -> Literal["compiled", "torch"]:
-    """The backend that `train` will take.
+    """Return the backend that `train` will use.
 
     Raises:
-        ValueError: unknown backend, architecture or optimiser; compiled kernels asked for on another device
-            than the CPU, or for an architecture or optimiser that has none.
+        ValueError: unknown backend, architecture or optimiser; or compiled kernels are asked for on another device
+            than the CPU, or for an architecture or optimiser that they do not know.
     """
     if backend not in ("auto", "compiled", "torch"):
         raise ValueError(f"unknown backend {backend!r}: expected auto, compiled or torch")
@@ -42,14 +42,14 @@ def choose_backend(
 def usual_backend(
     architecture: str | Maker, rule: str | PlainOptimiser, device: str = "cpu"
 ) -> Literal["compiled", "torch"]:
-    """The backend that `train` takes for jobs of an architecture unless it is told otherwise."""
+    """Return the backend that `train` uses by default for an architecture with an optimiser."""
     return "compiled" if _on_cpu(device) and _compilable(architecture, {}, rule) else "torch"
 
 
 def _compilable(architecture: str | Maker, arguments: Arguments, rule: str | PlainOptimiser) -> bool:
     if not isinstance(architecture, str) or not isinstance(rule, str):
         return False
-    # Numba is slow to import: only where it may be used.
+    # Numba is slow to import.
     from pairsearch.models.layout import plannable  # noqa: PLC0415
 
     return plannable(build_seeded(architecture, arguments, 0), optimiser(rule))
@@ -67,12 +67,12 @@ def train(
 
     Args:
         job: what to train.
-        on_epoch: called after every epoch; returning False stops the job there.
+        on_epoch: called after every epoch; if it returns False, the job ends there.
         device: a PyTorch device.
-        backend: `compiled` (Numba kernels, CPU), `torch` (PyTorch's operations: one member at a time on the CPU, all
-            side by side on other devices where architecture and optimiser are registered), or `auto`: compiled where
-            the kernels know the architecture and the optimiser, else torch.
-        threads: how many members the compiled backend trains at a time. Results do not depend on it.
+        backend: `compiled` (Numba kernels, on the CPU), `torch` (PyTorch's operations: one member at a time on the CPU,
+            all side by side on other devices if architecture and optimiser are registered), or `auto`: compiled
+            where the kernels know the architecture and the optimiser, else torch.
+        threads: how many members the compiled backend trains at a time; results do not depend on it.
 
     Raises:
         ValueError: unknown architecture, optimiser or backend, or a combination that cannot run.

@@ -1,6 +1,6 @@
-"""Where parameters and intermediate values lie in the flat arrays of the compiled kernels.
+"""Decides where parameters and intermediate values lie in the flat arrays of the compiled kernels.
 
-Read from the `nn.Module` itself, so that an architecture is said once, in `models.nets`.
+A layout is derived from the `nn.Module`, so that each architecture is written only once, in `models.nets`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pairsearch.models.optim import Optimiser
 def plannable(module: nn.Module, rule: Optimiser) -> bool:
     """Whether the compiled kernels know this module's structure and this optimiser."""
     known_flow = type(module).forward in (Joint.forward, Shared.forward)
-    # A subclass may keep the flow and bring other parts.
+    # A subclass may keep the forward pass and replace its parts.
     known_parts = (
         known_flow
         and type(getattr(module, "clenet", None)) is CLeNet
@@ -33,7 +33,7 @@ def plannable(module: nn.Module, rule: Optimiser) -> bool:
 
 
 def float_zeros(count: int) -> Floats:
-    """A flat float32 array that starts on a cache line, so that no aligned vector straddles two."""
+    """Return float32 zeros that start on a cache line, so that no aligned vector crosses from one line to the next."""
     line = 64
     raw = np.zeros(4 * count + line, np.uint8)
     start = -raw.ctypes.data % line
@@ -42,10 +42,10 @@ def float_zeros(count: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One tensor of the module, at `place` in the flat parameters as an array of `shape`.
+    """A tensor of the module, which lies at `place` in the flat parameters as an array of `shape`.
 
-    The tensor, reshaped to `split` and its axes permuted to `axes`, fills the first entries of each axis of
-    `shape`; the rest is padding, zero before training and (its gradients being zero) after it.
+    The tensor is reshaped to `split` and its axes permuted to `axes`; it fills the first entries of each axis of
+    `shape`. The rest is padding, which is zero and stays so, because its gradients are zero.
     """
 
     place: int
@@ -54,13 +54,13 @@ class Block:
     axes: tuple[int, ...]
 
     def view(self, flat: Floats) -> Floats:
-        """The part of the flat parameters that holds the tensor, in its permuted order."""
+        """Return a view of the flat parameters that holds the tensor with its axes permuted."""
         padded = flat[self.place : self.place + int(np.prod(self.shape))].reshape(self.shape)
         return padded[tuple(slice(self.split[axis]) for axis in self.axes)]
 
 
 class _Places:
-    """Hands out consecutive places of a flat array, each a whole number of cache lines."""
+    """Allocates consecutive places in a flat array, each a whole number of cache lines."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -72,13 +72,13 @@ class _Places:
 
 
 def padded(count: int) -> int:
-    """The next whole number of units."""
+    """Round up to a whole number of units."""
     return -(-count // UNIT) * UNIT
 
 
 @dataclass(slots=True)
 class Layout:
-    """The layout of one kind of model; complete once `of` has returned it."""
+    """The layout of a kind of model, which `of` makes and completes."""
 
     pairs: int
     parameters: _Places = field(default_factory=_Places)
@@ -95,7 +95,7 @@ class Layout:
 
     @staticmethod
     def of(module: Joint | Shared, rule: Optimiser, pairs: int) -> Layout:
-        """The layout of a module and an optimiser for batches of up to `pairs` pairs."""
+        """Make the layout of a module and an optimiser for batches of up to `pairs` pairs."""
         layout = Layout(pairs)
         layout.shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
         shared = isinstance(module, Shared)
@@ -159,7 +159,7 @@ class Layout:
         return place
 
     def _first_layer(self, name: str, linear: nn.Linear, per_pair: int, source: int, gradient: int) -> None:
-        """The layer behind the second convolution, whose features lie with channels last."""
+        """Add the layer after the second convolution, whose output has its channels last."""
         outputs, side, maps = padded(linear.out_features), conv.SIDE2, conv.MAPS2
         weights = self._block(
             f"{name}.weight",
@@ -170,9 +170,9 @@ class Layout:
         self._row(name, linear, per_pair, weights, linear.in_features, source, gradient, True, True)
 
     def _next_layer(self, name: str, linear: nn.Linear, per_pair: int, *, relu: bool) -> None:
-        """A layer that reads the output of the one before as it lies.
+        """Add a layer that reads the output of the layer before it in place.
 
-        Several rows of that output may make one row here (the two images of a pair), padding and all.
+        Several rows of that output, with their padding, may form one row here: the two images of a pair.
         """
         before = self.rows[-1]
         parts, outputs = before[network.ROWS_PER_PAIR] // per_pair, padded(linear.out_features)
@@ -213,10 +213,10 @@ class Layout:
         self.rows.append(row)
 
     def phase(self, phase: Phase) -> tuple[network.Plan, Integers]:
-        """The plan of a phase of the training, and the linear layers that it trains.
+        """Return the plan of a phase of the training, and the linear layers that it trains.
 
         Raises:
-            ValueError: it does not train all layers from some layer, or from the convolutions, to that of the loss.
+            ValueError: the trained layers are not all from some first one, or from the convolutions, up to the loss.
         """
         layers = ("clenet.conv1", "clenet.conv2", *self.linear)
         end = 2 + (self.digits + 1 if phase.digits_only else len(self.linear))
@@ -227,13 +227,13 @@ class Layout:
         rows = self.layers[first : end - 2].copy()
         plan = self.plan._replace(joined=self.plan.joined - first, convolutions_frozen=int(trained[0] > 0))
         if phase.digits_only:
-            # The loss gives the gradient of the digits, and no other is added to it.
+            # The gradient of the digit logits comes from the loss alone.
             rows[-1, network.OUTPUT_GRADIENT] = plan.digits_gradient
             plan = plan._replace(digits=self.digits, joined=-1)
         return plan, rows
 
     def pack(self, module: nn.Module) -> Floats:
-        """The module's parameters as one flat float32 array."""
+        """Return the module's parameters as one flat float32 array."""
         flat = float_zeros(self.parameters.size)
         tensors = module.state_dict()
         for name, block in self.blocks.items():
@@ -241,7 +241,7 @@ class Layout:
         return flat
 
     def unpack(self, flat: Floats) -> dict[str, Tensor]:
-        """The state dict that flat parameters stand for, as new tensors."""
+        """Return the state dict of flat parameters, as new tensors."""
         return {
             name: torch.tensor(
                 self.blocks[name].view(flat).transpose(np.argsort(self.blocks[name].axes)).reshape(shape)

@@ -1,4 +1,4 @@
-"""The paper's losses: main cross entropy and, for architectures that use it, the auxiliary digit losses."""
+"""The paper's losses: the main cross entropy and, for architectures that use them, the auxiliary digit losses."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def pair_losses(
     *,
     digits_only: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Main loss and total loss of every pair, both (B,).
+    """Return the main loss and the total loss of every pair, both (B,).
 
-    total = main + w · (aux(image 1) + aux(image 2)), all cross entropies (paper, section 2.3). The means of
-    both over a batch are the paper's, because each term is a mean over the same pairs.
+    total = main + w · (aux(image 1) + aux(image 2)), where all terms are cross entropies (paper, section 2.3). Their
+    means over a batch are the paper's losses, because each term is a mean over the same pairs.
 
     Args:
         output: what the module returned for the batch.
         target_B: (B,) int64, 0 or 1.
         classes_BI: (B, 2) int64, digits 0 to 9.
-        aux_loss_weight: w, or None to leave the auxiliary losses out (the total is then the main loss).
-        digits_only: whether total is aux(image 1) + aux(image 2) instead, of a module that gives digit logits.
+        aux_loss_weight: w, or None to leave the auxiliary losses out; the total is then the main loss.
+        digits_only: whether the total is aux(image 1) + aux(image 2) alone, for a module with digit logits.
     """
     main_logits_BO, digits_BID = split_logits(output)
     main_B = functional.cross_entropy(main_logits_BO, target_B, reduction="none")
@@ -40,6 +40,6 @@ def pair_losses(
 
 
 def wrong_answers(output: Logits, target_B: Tensor) -> Tensor:
-    """Number of pairs whose larger main logit is not the target's (a tie answers 0, NaN answers as torch)."""
+    """Count the pairs whose larger main logit is not the target's; a tie answers 0, NaN counts as largest."""
     main_logits_BO, _ = split_logits(output)
     return (main_logits_BO.argmax(-1) != target_B).sum(-1)

@@ -1,9 +1,9 @@
-"""CLeNet, MLP and the architectures of the paper, as plain modules under their registered names.
+"""CLeNet, MLP and the paper's architectures, as plain modules under their registered names.
 
-A further architecture is one new class here and one entry in `ARCHITECTURES`; every trainer, and the search's
-validation, reads the rest from the class, also which part is trained on which loss in which epochs. What is not
-registered is built by its own class or function: any module that takes images (B, 2, 14, 14) float32 and returns what
-`Architecture` says.
+A new architecture is a class here and an entry in `ARCHITECTURES`. The trainers and the check of a grid read the rest
+from the class, including which part is trained on which loss in which epochs. An architecture that is not registered is
+a class or a function of a user's: it makes a module that takes images (B, 2, 14, 14) float32 and returns what
+`Architecture` describes.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ INPUT = (2, 14, 14)
 # Main logits alone, or main logits and digit logits.
 Logits = Tensor | tuple[Tensor, Tensor]
 Arguments = Mapping[str, int | float | str | bool]
-"""What an architecture is built with, by name."""
+"""The arguments of an architecture by name."""
 Maker = Callable[..., nn.Module]
-"""A class of modules, or a function that makes one of `Arguments`."""
+"""A class of modules, or a function that makes a module from `Arguments`."""
 
 
 def _uniform(tensor: Tensor, bound: float) -> None:
-    """Fills a tensor with draws from -bound to bound, as `Tensor.uniform_` draws them, in whatever build of PyTorch.
+    """Fill a tensor with uniform draws from -bound to bound, equal bit for bit in every build of PyTorch.
 
-    Its own fill multiplies and adds in float32, fused or not as its compiler saw fit. Here 24 random bits, the same
-    ones, are scaled in float64, where the product is exact, and rounded once more at the end.
+    `Tensor.uniform_` multiplies and adds in float32, fused or not as its compiler decided. Here the same 24 random bits
+    are scaled in float64, where the product is exact, and rounded once at the end.
     """
     low, high = torch.tensor([-bound, bound])
     bits = torch.randint(0, 2**24, tensor.shape).double()
@@ -43,7 +43,7 @@ def _uniform(tensor: Tensor, bound: float) -> None:
 
 
 def _initialise(layer: nn.Linear | nn.Conv2d) -> None:
-    """PyTorch's default initialisation (uniform, after Kaiming He, with a = √5), from its global generator.
+    """Initialise a layer as PyTorch does (uniform, after Kaiming He, with a = √5), from its global generator.
 
     Source: `torch.nn.Linear.reset_parameters`, whose bound √3 · √(2 / (1 + a²)) / √inputs comes to 1 / √inputs.
     """
@@ -57,7 +57,7 @@ class Linear(nn.Linear):
     """`nn.Linear` whose initial weights are the same bits everywhere."""
 
     def reset_parameters(self) -> None:
-        """Draws weights and bias anew."""
+        """Draw new weights and biases."""
         _initialise(self)
 
 
@@ -65,7 +65,7 @@ class Conv2d(nn.Conv2d):
     """`nn.Conv2d` whose initial weights are the same bits everywhere."""
 
     def reset_parameters(self) -> None:
-        """Draws weights and bias anew."""
+        """Draw new weights and biases."""
         _initialise(self)
 
 
@@ -73,7 +73,7 @@ class CLeNet(nn.Module):
     """A small LeNet for 14×14 images; (B, channels, 14, 14) float32 in, (B, outputs) out.
 
     Convolution 3×3 to 12 channels, ReLU, max-pool 2×2 (14 → 7); convolution 3×3 to 32, ReLU, max-pool 2×2
-    (7 → 3, the last row and column drop out); linear 288 → 120 → 84 → outputs with ReLU between. The only
+    (7 → 3, the last row and column drop out); linear 288 → 120 → 84 → outputs with ReLU between. This is the only
     reading of the paper's section 2 that gives the parameter counts of its Table 1.
     """
 
@@ -86,7 +86,7 @@ class CLeNet(nn.Module):
         self.fc3 = Linear(84, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, outputs) of images (B, channels, 14, 14)."""
+        """Return logits (B, outputs) for images (B, channels, 14, 14)."""
         x = functional.max_pool2d(functional.relu(self.conv1(images)), 2)
         x = functional.max_pool2d(functional.relu(self.conv2(x)), 2)
         x = functional.relu(self.fc1(x.flatten(1)))
@@ -96,7 +96,7 @@ class CLeNet(nn.Module):
 
 
 class MLP(nn.Module):
-    """The comparing head: linear 20 → hidden units, ReLU, linear → 2; (B, 20) in, (B, 2) out."""
+    """The head that compares two digits: linear 20 → hidden units, ReLU, linear → 2; (B, 20) in, (B, 2) out."""
 
     def __init__(self, hidden_units: int) -> None:
         super().__init__()
@@ -104,19 +104,19 @@ class MLP(nn.Module):
         self.fc2 = Linear(hidden_units, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Main logits (B, 2) of features (B, 20)."""
+        """Return main logits (B, 2) for features (B, 20)."""
         logits: Tensor = self.fc2(functional.relu(self.fc1(x)))
         return logits
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Epochs in a row that train one part of a module on one loss. An optimiser of its own starts with each phase.
+    """Consecutive epochs that train the same part of a module on the same loss, with an optimiser of their own.
 
     Args:
-        epochs: how many, >= 1.
+        epochs: number of epochs, >= 1.
         digits_only: whether the loss is aux(image 1) + aux(image 2) (`models.losses`), without the main loss.
-        frozen: how the names of those parameters begin that stay as they are: no step and no weight decay moves them.
+        frozen: prefixes of the names of parameters that stay as they are, without steps and weight decay.
     """
 
     epochs: int
@@ -124,15 +124,15 @@ class Phase:
     frozen: tuple[str, ...] = ()
 
     def trains(self, name: str) -> bool:
-        """Whether the parameter of that name is trained."""
+        """Whether the phase trains the parameter with this name."""
         return not name.startswith(self.frozen)
 
 
 class Architecture(nn.Module):
-    """What a registered architecture states about itself, beside its layers.
+    """The base class of registered architectures.
 
-    Its constructor takes `hidden_units` where `uses_hidden_units` is true, and the names of `choices`. `forward`
-    takes images (B, 2, 14, 14) float32 and returns main logits (B, 2), or a pair of those and digit logits
+    The constructor takes `hidden_units` where `uses_hidden_units` is true, and the names of `choices`. `forward`
+    takes images (B, 2, 14, 14) float32 and returns main logits (B, 2), or a tuple of main logits and digit logits
     (B, 2, 10).
     """
 
@@ -140,33 +140,33 @@ class Architecture(nn.Module):
     uses_aux_loss: ClassVar[bool] = False
     default_hidden_units: ClassVar[int | None] = None
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Arguments that are one of some texts, by name; the first text is the default."""
+    """The texts that an argument may be, by its name; the first is the default."""
 
     def phases(self, epochs: int) -> tuple[Phase, ...]:
-        """How the epochs of its training are spent: all alike, unless an architecture says otherwise."""
+        """Divide the epochs of a training into phases; by default all are one phase."""
         return (Phase(epochs),)
 
 
 class Joint(Architecture):
-    """One CLeNet sees both images of a pair as two channels; a head may follow."""
+    """A network in which one CLeNet sees both images of a pair as two channels; a head may follow."""
 
     clenet: CLeNet
     head: MLP | None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Main logits (B, 2) of pairs (B, 2, 14, 14)."""
+        """Return main logits (B, 2) for pairs (B, 2, 14, 14)."""
         logits: Tensor = self.clenet(images)
         return logits if self.head is None else self.head(logits)
 
 
 class Shared(Architecture):
-    """The same CLeNet reads each image of a pair; a head compares the two sets of digit logits."""
+    """A network in which the same CLeNet reads each image of a pair, and a head compares the digit logits."""
 
     clenet: CLeNet
     head: MLP
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Main logits (B, 2) and digit logits (B, 2, 10) of pairs (B, 2, 14, 14)."""
+        """Return main logits (B, 2) and digit logits (B, 2, 10) for pairs (B, 2, 14, 14)."""
         digits_BI = self.clenet(images.flatten(0, 1).unsqueeze(1)).unflatten(0, (-1, 2))
         return self.head(digits_BI.flatten(1)), digits_BI
 
@@ -212,14 +212,15 @@ class WSAL(WS):
 
 
 class Pretrained(WS):
-    """Weight sharing after pre-training on the digits: what the paper believes to do as well as WSAL (section 4).
+    """Weight sharing after pre-training on the digits, which the paper believes to do as well as WSAL (section 4).
 
     In the first half of the epochs (rounded down) CLeNet learns the digits of the training images, and the MLP stays as
-    it was initialised; in the second half a part of CLeNet is frozen, and the rest learns the main loss. The paper says
-    nothing of epochs: so every image is seen as often as by WSAL, in as many steps.
+    it was initialised. In the second half a part of CLeNet is frozen, and the rest learns the main loss. The paper does
+    not say how many epochs each takes; with halves, each image is seen as often as by WSAL, in as many steps.
 
     Args:
-        frozen: `convolutions`, and its linear layers go on training with the MLP, or `all` of CLeNet.
+        hidden_units: width of the MLP's hidden layer.
+        frozen: `convolutions`, so that CLeNet's linear layers train on with the MLP, or `all` of CLeNet.
     """
 
     default_hidden_units = 100
@@ -230,13 +231,13 @@ class Pretrained(WS):
         self.frozen = frozen
 
     def phases(self, epochs: int) -> tuple[Phase, ...]:
-        """The digits, then the comparison; a single epoch is all comparison."""
+        """Train on the digits first, then on the comparison; a single epoch trains on the comparison."""
         kept = "clenet." if self.frozen == "all" else "clenet.conv"
         digits, comparison = Phase(epochs // 2, True, ("head.",)), Phase(epochs - epochs // 2, frozen=(kept,))
         return (digits, comparison) if digits.epochs else (comparison,)
 
 
-# Keys are lower case; look-ups go through `architecture_class`, which accepts any case.
+# Keys are lower case; `architecture_class` looks names up in any case.
 ARCHITECTURES: Mapping[str, type[Architecture]] = {
     "b1": B1,
     "b2": B2,
@@ -247,7 +248,7 @@ ARCHITECTURES: Mapping[str, type[Architecture]] = {
 
 
 def architecture_class(architecture: str) -> type[Architecture]:
-    """The class registered under a name, in any case.
+    """Return the class that is registered under a name, in any case.
 
     Raises:
         ValueError: unknown name; the message lists the known ones.
@@ -259,18 +260,17 @@ def architecture_class(architecture: str) -> type[Architecture]:
 
 
 def build(architecture: str | Maker, **arguments: int | float | str | bool) -> nn.Module:
-    """A freshly initialised module, whose weights come from PyTorch's global generator.
+    """Make a freshly initialised module, with weights from PyTorch's global generator.
 
     Args:
-        architecture: a key of `ARCHITECTURES`, in any case, or what makes a module of the arguments.
-        arguments: for a registered architecture `hidden_units`, the width of the MLP's hidden layer, >= 1, or nothing
-            for its default (50 for B2 and WS, 100 for the others); it takes none where it has no MLP. Further ones are
-            its `choices`, with defaults too.
+        architecture: a key of `ARCHITECTURES`, in any case, or a class or function that makes a module.
+        arguments: for a registered architecture with an MLP `hidden_units`, the width of its hidden layer, >= 1 (by
+            default 50 for B2 and WS, 100 for WSAL and Pretrained), and its `choices`, which have defaults too.
 
     Raises:
         ValueError: unknown architecture, hidden units below 1, an unknown choice, or arguments that the architecture
             does not take.
-        Exception: what a maker raises.
+        Exception: what a user's class or function raises.
     """
     if not isinstance(architecture, str):
         return _initialised(architecture(**arguments))
@@ -294,17 +294,17 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
 
 
 def check_choice(name: str, value: object, texts: Sequence[str]) -> None:
-    """Refuse a value that is none of the texts that an argument may have.
+    """Refuse a value that is not among an argument's texts.
 
     Raises:
-        ValueError: names what is given and what is expected.
+        ValueError: says which value was given and which are expected.
     """
     if value not in texts:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, texts))}, got {value!r}")
 
 
 def _initialised(module: nn.Module) -> nn.Module:
-    """The module, whose lazy layers have seen images and so have weights."""
+    """Show a module with lazy layers images, so that its layers have weights, and return it."""
     if any(nn.parameter.is_lazy(value) for value in (*module.parameters(), *module.buffers())):
         with torch.no_grad():
             module(torch.zeros(2, *INPUT))
@@ -312,14 +312,14 @@ def _initialised(module: nn.Module) -> nn.Module:
 
 
 class Draws:
-    """All that is drawn for one model from PyTorch's global generator, which stays as it was for everybody else.
+    """A random stream of one model, through PyTorch's global generator, which other code finds unchanged.
 
-    First its initial weights, then what its layers draw while it trains, as dropout does: so a model's figures depend
-    on its seed alone, whatever is trained beside it.
+    The model draws its initial weights first, and then what its layers need while it trains, such as dropout. So its
+    figures depend on its seed alone, whatever is trained beside it.
 
     Args:
-        seed: of the initial weights.
-        device: where the model is trained.
+        seed: seed of the stream.
+        device: the device on which the model is trained.
     """
 
     def __init__(self, seed: int, device: str | torch.device = "cpu") -> None:
@@ -330,7 +330,7 @@ class Draws:
 
     @contextmanager
     def resumed(self) -> Iterator[None]:
-        """Go on drawing where the last block ended, until the end of this one."""
+        """Let the block draw from the stream, from where the last block ended."""
         with torch.random.fork_rng(devices=self._cuda):
             ours, *others = self._state
             torch.set_rng_state(ours)
@@ -344,27 +344,30 @@ class Draws:
 
 
 def build_seeded(architecture: str | Maker, arguments: Arguments, seed: int) -> nn.Module:
-    """`build` with initial weights that depend on the seed alone; the global generator is left as it was."""
+    """Make a module as `build` does, with weights that depend on the seed alone; the global generator is unchanged."""
     with Draws(seed).resumed():
         return build(architecture, **arguments)
 
 
 def uses_aux_loss(architecture: object) -> bool:
-    """Whether an architecture, or a module of one, is trained on its digit logits too: its `uses_aux_loss`."""
+    """Whether an architecture, or a module, is trained on its digit logits too, which its `uses_aux_loss` says."""
     return bool(getattr(architecture, "uses_aux_loss", False))
 
 
 def schedule(module: nn.Module, epochs: int) -> list[tuple[Phase, int]]:
-    """For each epoch of a training its phase, and how many epochs of the phase went before; others have one phase."""
+    """Return for each epoch its phase, and how many epochs of the phase came before it.
+
+    A module that is not an `Architecture` has one phase.
+    """
     phases = module.phases(epochs) if isinstance(module, Architecture) else (Phase(epochs),)
     return [(phase, before) for phase in phases for before in range(phase.epochs)]
 
 
 def trained(module: nn.Module, phase: Phase) -> list[nn.Parameter]:
-    """The parameters that a phase trains."""
+    """Return the parameters that a phase trains."""
     return [value for name, value in module.named_parameters() if phase.trains(name)]
 
 
 def split_logits(output: Logits) -> tuple[Tensor, Tensor | None]:
-    """Main logits and, where the architecture gives them, digit logits."""
+    """Return main logits, and digit logits or None."""
     return output if isinstance(output, tuple) else (output, None)

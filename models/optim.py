@@ -1,6 +1,6 @@
-"""The optimisers, each said once for one model (torch.optim) and for K stacked models.
+"""The optimisers, each in a plain form for one model (torch.optim) and a stacked form for K models.
 
-A further optimiser is one new class here and one entry in `OPTIMISERS`. Any of `torch.optim.Optimizer` trains in its
+A new optimiser is a class here and an entry in `OPTIMISERS`. Any other class of `torch.optim.Optimizer` trains in the
 plain form (`Plain`).
 """
 
@@ -15,19 +15,20 @@ from torch import Tensor, nn
 
 
 class PlainOptimiser(Protocol):
-    """One rule of update for one model."""
+    """An optimiser for one model."""
 
     def plain(
         self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        """The optimiser of one model, as PyTorch has it."""
+        """Make the PyTorch optimiser of a model's parameters."""
 
 
 @runtime_checkable
 class Optimiser(PlainOptimiser, Protocol):
-    """One rule of update, in its plain and its stacked form.
+    """An optimiser in its plain and its stacked form.
 
-    `state_size` is the number of tensors kept per parameter, each of the parameter's shape and zero at first.
+    `state_size` is the number of tensors that it keeps for each parameter, with the parameter's shape and zero at
+    first.
     """
 
     state_size: int
@@ -41,15 +42,16 @@ class Optimiser(PlainOptimiser, Protocol):
         learning_rate_K: Tensor,
         weight_decay_K: Tensor,
     ) -> None:
-        """One step on K stacked parameters, in place, the same arithmetic for each of them.
+        """Make a step on K stacked parameters in place, with the same arithmetic for each of them.
 
         Args:
-            parameter_K: (K, ...) float32.
+            parameter_K: (K, ...) float32, updated in place.
             gradient_K: (K, ...) float32, not changed.
             state: `state_size` tensors like the parameter, updated in place.
-            step: 0-dimensional float64, the number of this step, from 1; a tensor, so that a captured CUDA
-                graph reads its present value.
-            learning_rate_K, weight_decay_K: (K, 1, ...) float32, shaped to broadcast.
+            step: 0-dimensional float64, the number of this step, from 1; a tensor, so that a captured CUDA graph reads
+                its current value.
+            learning_rate_K: (K, 1, ...) float32, shaped to broadcast.
+            weight_decay_K: (K, 1, ...) float32, shaped to broadcast.
         """
 
 
@@ -111,7 +113,7 @@ class SGD:
         learning_rate_K: Tensor,
         weight_decay_K: Tensor,
     ) -> None:
-        # torch.optim.SGD sets the buffer to the first gradient: the same as momentum on a zero buffer.
+        # torch.optim.SGD starts its buffer with the first gradient, which equals a step from a buffer of zeros.
         (velocity,) = state
         velocity.mul_(self.momentum).add_(gradient_K + weight_decay_K * parameter_K)
         parameter_K.sub_(learning_rate_K * velocity)
@@ -122,9 +124,9 @@ class Plain:
     """Any class of `torch.optim.Optimizer`, for one model at a time.
 
     Args:
-        made: the class; called with the parameters, `lr`, `weight_decay` if it takes one, and the arguments.
-        arguments: further ones, by name.
-        decays: whether it takes `weight_decay`.
+        made: the class, called with the parameters, `lr`, `weight_decay` if it takes one, and the arguments.
+        arguments: further arguments by name.
+        decays: whether the class takes `weight_decay`.
     """
 
     made: Callable[..., torch.optim.Optimizer]
@@ -142,12 +144,12 @@ OPTIMISERS: Mapping[str, Optimiser] = {"adam": Adam(), "sgd": SGD()}
 
 
 def plain_optimiser(given: str | PlainOptimiser) -> PlainOptimiser:
-    """An optimiser that is registered, or given itself; raises as `optimiser`."""
+    """Return a registered optimiser by its name, or an optimiser unchanged; raises as `optimiser`."""
     return optimiser(given) if isinstance(given, str) else given
 
 
 def optimiser(name: str) -> Optimiser:
-    """The optimiser registered under a name, in any case.
+    """Return the optimiser that is registered under a name, in any case.
 
     Raises:
         ValueError: unknown name; the message lists the known ones.

@@ -1,4 +1,4 @@
-"""Keeps the curves of a job while it trains, decides divergence and calls the callback, for every trainer."""
+"""Keeps the curves of a job while it trains, finds models that diverged and calls the callback, for every trainer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pairsearch.models.training import Curves, EpochCallback, EpochReport, Train
 
 @dataclass(slots=True)
 class SetResult:
-    """Means over one set for one model: main loss, total loss (auxiliary term included), error in [0, 1]."""
+    """A model's means over a set: main loss, total loss (with the auxiliary term), error in [0, 1]."""
 
     main: float
     total: float
@@ -24,7 +24,8 @@ class SetResult:
 class Recorder:
     """The figures of a job, epoch by epoch.
 
-    A trainer calls `record_training` and `record_evaluation` for every model still `alive`, then `end_epoch`.
+    In each epoch a trainer calls `record_training` and `record_evaluation` for every model that is `alive`, and then
+    `end_epoch`.
     """
 
     def __init__(self, job: TrainingJob, on_epoch: EpochCallback | None) -> None:
@@ -39,7 +40,7 @@ class Recorder:
         self._started = time.perf_counter()
 
     def alive(self, model: int) -> bool:
-        """Whether a model is still trained: it has not diverged in an earlier epoch."""
+        """Whether a model is still trained, because it did not diverge in an earlier epoch."""
         return self._diverged[model] is None or self._diverged[model] == self._epochs_run + 1
 
     def diverged(self, model: int) -> bool:
@@ -47,12 +48,12 @@ class Recorder:
         return self._diverged[model] is not None
 
     def record_training(self, model: int, main: float, total: float) -> None:
-        """Running mean losses of the present epoch, without and with the auxiliary term."""
+        """Record the running mean losses of the current epoch, without and with the auxiliary term."""
         self._train_loss[model, self._epochs_run] = main
         self._check(model, main, total)
 
     def record_evaluation(self, model: int, name: str, result: SetResult) -> None:
-        """Means over an evaluation set after the present epoch."""
+        """Record the means over an evaluation set after the current epoch."""
         self._curves[name].loss[model, self._epochs_run] = result.main
         self._curves[name].error[model, self._epochs_run] = result.error
         self._check(model, result.main, result.total)
@@ -62,7 +63,7 @@ class Recorder:
             self._diverged[model] = self._epochs_run + 1
 
     def end_epoch(self) -> bool:
-        """Close the present epoch and call the callback; False means stop the job here."""
+        """Close the current epoch and call the callback; returns False if the job has to end."""
         epoch = self._epochs_run
         self._epochs_run += 1
         if self._on_epoch is None:
@@ -78,7 +79,7 @@ class Recorder:
         )
 
     def history(self, parameters: Sequence[Mapping[str, Tensor]]) -> TrainingHistory:
-        """What training gave, with the final state dict of every model."""
+        """Return the history of the job, with the final state dict of every model."""
         return TrainingHistory(
             train_loss=self._train_loss,
             evaluation=self._curves,

@@ -1,4 +1,4 @@
-"""The plain PyTorch loop, one model at a time: the oracle that the fused core is held to."""
+"""The plain PyTorch loop, one model at a time: the reference that tests compare the fast trainers with."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pairsearch.models.optim import plain_optimiser
 from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
-# Pairs evaluated at once: bounds memory, changes no mean (sums are kept in float64).
+# Pairs that are evaluated at once, to bound memory. It changes no mean: sums are in float64.
 EVALUATION_BATCH = 500
 
 
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
     """Train every member of `job` on the CPU, each as if it were alone.
 
-    PyTorch runs in one thread and flushes subnormals meanwhile (`models.arithmetic`), but not in `on_epoch`.
+    PyTorch runs in one thread that flushes subnormals (`models.arithmetic`), except in `on_epoch`.
 
     Raises:
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
@@ -66,7 +66,7 @@ def _train_epoch(
     *,
     digits_only: bool,
 ) -> tuple[float, float]:
-    """One pass over the training pairs; the running means of the main and the total loss."""
+    """Train for one epoch, and return the running means of the main and the total loss."""
     net.train()
     main_sum = total_sum = 0.0
     for index_B in torch.split(order_N, batch_size):
@@ -89,7 +89,7 @@ def _train_epoch(
 
 @torch.no_grad()
 def evaluate(net: nn.Module, pairs: Pairs, aux_loss_weight: float | None) -> SetResult:
-    """Mean losses and error of one model over a set of pairs; dropout and the like rest meanwhile."""
+    """Compute mean losses and error of a model over a set of pairs, in PyTorch's evaluation mode."""
     net.eval()
     main_sum = total_sum = 0.0
     wrong = 0

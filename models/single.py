@@ -1,7 +1,7 @@
 """The training core's fallback: any architecture and optimiser, one model at a time in PyTorch's operations.
 
-The same loop as `models.reference`, made fast: pairs are put in order once an epoch, losses are summed once an epoch,
-and convolutions run in the form that suits the batch size. On other devices than the CPU it trains what
+It is a faster form of the loop of `models.reference`: pairs are put in order once an epoch, losses are summed once an
+epoch, and convolutions run in the form that suits the batch size. On other devices than the CPU it trains what
 `models.batched` cannot stack.
 """
 
@@ -24,9 +24,9 @@ from pairsearch.models.recording import Recorder, SetResult
 from pairsearch.models.reference import evaluate
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
-# Up to this batch size convolutions are PyTorch's own, which take an image at a time. oneDNN's need some 80 µs a call
-# before they begin. Both cost the paper's architectures the same at 7 pairs (Intel Xeon with AVX-512); at 5 PyTorch's
-# take about 0.7 of oneDNN's time, at 25 about 1.6 times as long.
+# Up to this batch size PyTorch's own convolutions are used, which take one image at a time; above it oneDNN's, which
+# need some 80 µs a call before they begin. For the paper's architectures both take the same time at 7 pairs (Intel Xeon
+# with AVX-512); PyTorch's take about 0.7 of oneDNN's time at 5 pairs, and 1.6 of it at 25.
 SMALL_BATCH = 5
 
 
@@ -44,7 +44,7 @@ class _OnDevice:
 
 
 class SingleModel:
-    """One member of a job while it trains."""
+    """A member of a job that is being trained."""
 
     def __init__(self, job: TrainingJob, member: Member, device: str = "cpu") -> None:
         on = torch.device(device)
@@ -66,7 +66,7 @@ class SingleModel:
         self._weight = member.aux_loss_weight if uses_aux_loss(net) else None
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
-        """Trains epoch `epoch` (from 0); the running means of the main and the total loss."""
+        """Train epoch `epoch`, from 0, and return the running means of the main and the total loss."""
         phase, before = self._schedule[epoch]
         if epoch > 0 and before == 0:
             self._plain = self._optimiser(phase)
@@ -91,7 +91,7 @@ class SingleModel:
                 main_B, total_B = pair_losses(
                     self._net(images_B), target_B, classes_B, self._weight, digits_only=digits_only
                 )
-                # The gradient of the mean, without the operations of one.
+                # This is the gradient of the mean, which need not be computed for it.
                 total_B.backward(torch.full_like(total_B, 1 / len(total_B)))  # type: ignore[no-untyped-call]
                 self._plain.step()
                 losses.append((main_B.detach(), total_B.detach()))
@@ -99,14 +99,14 @@ class SingleModel:
         return main, total
 
     def evaluate(self) -> Mapping[str, SetResult]:
-        """Evaluates every set."""
+        """Evaluate every set."""
         with self._draws.resumed():
             return {
                 name: evaluate(self._net, pairs, self._weight) for name, pairs in self._evaluation.items()
             }
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The parameters and buffers, on the CPU in PyTorch's usual order of memory."""
+        """Return the parameters and buffers, copied to the CPU in PyTorch's usual memory format."""
         return {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in self._net.state_dict().items()
@@ -114,7 +114,7 @@ class SingleModel:
 
 
 def _runs_channels_last(net: nn.Module, images: Tensor) -> bool:
-    """Whether a module takes its images and weights channels-last: one that calls `view` on a picture does not."""
+    """Whether a module runs with images and weights in channels-last format; one that calls `view` on them does not."""
     trial = copy.deepcopy(net).to(memory_format=torch.channels_last)
     try:
         with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []), torch.no_grad():
@@ -126,9 +126,9 @@ def _runs_channels_last(net: nn.Module, images: Tensor) -> bool:
 
 @contextmanager
 def _onednn(*, enabled: bool) -> Iterator[None]:
-    """Whether PyTorch may use oneDNN, in the whole process, until the end.
+    """Allow or forbid oneDNN in the whole process until the end of the block.
 
-    `mkldnn.flags` would do the same, but warns of TF32 where there is none.
+    `mkldnn.flags` does the same, but warns about TF32 on processors without it.
     """
     before = bool(mkldnn.enabled)
     mkldnn.enabled = before and enabled  # type: ignore[assignment]
@@ -141,7 +141,7 @@ def _onednn(*, enabled: bool) -> Iterator[None]:
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu") -> TrainingHistory:
     """Train every member of `job` on a device, each as if it were alone.
 
-    PyTorch runs in one thread and flushes subnormals meanwhile (`models.arithmetic`), but not in `on_epoch`.
+    PyTorch runs in one thread that flushes subnormals (`models.arithmetic`), except in `on_epoch`.
 
     Raises:
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.

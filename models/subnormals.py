@@ -1,7 +1,7 @@
-"""Owns how subnormal numbers are treated while training: as zeros.
+"""Treats subnormal numbers as zeros while models train.
 
-Below 2^-126 in size (float32) they stop many processors for a hundred cycles at each instruction that touches one,
-and the weights of a unit that died sink there under weight decay and stay.
+Many processors stall for a hundred cycles at each instruction that meets a subnormal, a number below 2^-126 in size
+(float32). Weight decay takes the weights of a dead unit there, and they stay.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from contextlib import contextmanager
 
 import torch
 
-# Made from its bits, because a literal is read as zero in a thread that flushes.
+# A literal would be read as zero in a thread that flushes: make the number from its bits.
 _SUBNORMAL: float = struct.unpack("=d", struct.pack("=Q", 1))[0]
 
 
 @contextmanager
 def flushed() -> Iterator[None]:
-    """Flushes subnormals to zero, as operands and as results, in the calling thread until the end.
+    """Flush subnormals to zero, as operands and as results, in the calling thread until the end of the block.
 
-    The mode that was there before is then put back, also after an exception; where only one half of it was on, both
-    are off afterwards. Where the processor cannot flush (`supported`) nothing changes.
+    The former mode is then put back, also after an exception; if only operands or only results were flushed before,
+    neither is afterwards. On a processor that cannot flush (`supported`) nothing changes.
     """
     before = flushing()
     torch.set_flush_denormal(True)
@@ -39,9 +39,9 @@ def supported() -> bool:
 
 
 def flushing() -> bool:
-    """Whether the calling thread flushes subnormals, as operands and as results.
+    """Whether the calling thread flushes subnormals, both as operands and as results.
 
-    PyTorch sets the mode but does not tell it. Python's floats show it, as their arithmetic reads the same register.
+    PyTorch sets the mode but cannot be asked for it. Python's floats show it, as they depend on the same register.
     """
     result = struct.pack("=d", sys.float_info.min * 0.5)
     return _SUBNORMAL == 0.0 and result == bytes(8)

@@ -18,28 +18,27 @@ from torch import Tensor
 from pairsearch.models.nets import INPUT, Arguments, Maker
 from pairsearch.models.optim import PlainOptimiser
 
-# Raised by one whenever the figures of a job would change (arithmetic, draw order, initialisation). A study
-# is bound to it, so that results of two training versions never mix; a git commit that leaves figures alone
-# keeps it.
+# Raise this by one whenever the figures of a job would change (arithmetic, order of draws, initialisation). A study
+# is bound to it, so that results of two training versions never mix. A commit that changes no figures keeps it.
 TRAINING_VERSION = 2
 
 FloatArray = npt.NDArray[np.float64]
 
 
 class Pairs(Protocol):
-    """A set of N image pairs, as a trainer reads it (`data.pairs.PairSet` is one)."""
+    """A set of N pairs of images in the form that trainers read, such as `data.pairs.PairSet`."""
 
     @property
     def images(self) -> Tensor:
-        """(N, 2, 14, 14) float32, the two images of each pair."""
+        """The two images of each pair, (N, 2, 14, 14) float32."""
 
     @property
     def target(self) -> Tensor:
-        """(N,) int64: 1 where the first digit is smaller than or equal to the second, else 0."""
+        """1 where the first digit is smaller than or equal to the second, else 0; (N,) int64."""
 
     @property
     def classes(self) -> Tensor:
-        """(N, 2) int64, the digits 0 to 9 of the two images."""
+        """The digits 0 to 9 of the two images, (N, 2) int64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +46,9 @@ class Member:
     """One of the K models of a job: its data, its random streams and its per-model rates.
 
     Args:
-        train: the pairs trained on.
-        evaluation: named sets evaluated after every epoch, for example `{"validation": pairs}`. All members of
-            a job name the same sets.
+        train: the pairs that the model is trained on.
+        evaluation: the sets that are evaluated after every epoch, by name, for example `{"validation": pairs}`. All
+            members of a job have the same names.
         init_seed: seed of the initial weights, and of what layers draw while they train (`nets.Draws`), 0 to 2**63 - 1.
         order_seed: seed of the generator that draws one permutation of the training pairs per epoch.
         learning_rate: step size, > 0.
@@ -68,18 +67,18 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """K models of equal shapes to be trained side by side; no member's result depends on another's.
+    """K models of equal shapes that are trained side by side; no model's result depends on another.
 
     Args:
-        architecture: a registered name (`nets.ARCHITECTURES`), or what makes a module of the arguments.
+        architecture: a registered name (`nets.ARCHITECTURES`), or a class or function that makes a module.
         members: the models.
         batch_size: pairs of a batch, >= 1.
-        epochs: >= 1.
-        arguments: of the architecture, by name, such as `hidden_units`.
-        optimiser: a registered name (`optim.OPTIMISERS`), or one of the plain form.
+        epochs: number of epochs, >= 1.
+        arguments: arguments of the architecture by name, such as `hidden_units`.
+        optimiser: a registered name (`optim.OPTIMISERS`), or an optimiser in the plain form.
 
     Raises:
-        ValueError: on construction, naming the field and, where there is one, the member's index.
+        ValueError: on construction, naming the field and, for a field of a member, the member's index.
     """
 
     architecture: str | Maker
@@ -133,10 +132,10 @@ def _check_pairs(what: str, pairs: Pairs, like: Pairs) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What one evaluation set gave after each epoch, for every model.
+    """The figures of an evaluation set after each epoch, for every model.
 
-    `loss` is the mean main cross entropy over the set, without the auxiliary term, (K, E) float64; `error`
-    the fraction of wrong answers in [0, 1], (K, E) float64. NaN after an epoch that was not trained.
+    `loss` is the mean main cross entropy over the set, without the auxiliary term; `error` is the fraction of wrong
+    answers in [0, 1]. Both are (K, E) float64, and NaN for an epoch that was not trained.
     """
 
     loss: FloatArray
@@ -145,13 +144,14 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """What is known after an epoch, for a callback; the arrays are (K,) float64 copies.
+    """The figures of an epoch, for a callback; all arrays are (K,) float64 copies.
 
     Args:
-        epoch: 1-based.
-        train_loss: running main loss of this epoch.
-        loss, error: by evaluation set.
-        diverged: per model, the epoch in which it diverged, or None.
+        epoch: number of the epoch, from 1.
+        train_loss: running main loss of the epoch.
+        loss: main loss by evaluation set.
+        error: error by evaluation set.
+        diverged: for each model the epoch in which it diverged, from 1, or None.
     """
 
     epoch: int
@@ -161,24 +161,24 @@ class EpochReport:
     diverged: tuple[int | None, ...]
 
 
-# Called after every epoch; returning False stops the whole job there.
+# Called after every epoch; if it returns False, the whole job ends there.
 EpochCallback = Callable[[EpochReport], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingHistory:
-    """What training gave.
+    """The result of training a job.
 
     Args:
-        train_loss: (K, E) float64, main loss averaged over the pairs of the epoch as they were visited
-            (before each step); NaN where not trained.
+        train_loss: (K, E) float64, running mean of the main loss: each pair counts with its loss before the step of its
+            batch. NaN for an epoch that was not trained.
         evaluation: curves by evaluation set.
-        diverged: per model, the 1-based epoch in which a training or evaluation loss (the auxiliary term
-            included) became NaN or infinite, or None. A diverged model is not trained further; its curves
-            keep the non-finite value in that epoch and are NaN afterwards.
-        parameters: per model, the final state dict (CPU tensors, float32 in registered architectures), loadable into
-            `models.nets.build(architecture, **arguments)`.
-        epochs_run: epochs trained, fewer than asked only if the callback stopped the job.
+        diverged: for each model the epoch, from 1, in which a training or evaluation loss (with the auxiliary term)
+            became NaN or infinite, or None. A diverged model is not trained further; its curves keep the non-finite
+            value in that epoch and are NaN afterwards.
+        parameters: for each model the final state dict (CPU tensors, float32 in registered architectures), which
+            `models.nets.build(architecture, **arguments)` can load.
+        epochs_run: number of epochs, fewer than the job's only if the callback ended it.
         seconds: wall-clock time of the training.
     """
 
@@ -191,17 +191,21 @@ class TrainingHistory:
 
 
 class Trainer(Protocol):
-    """Trains a job. Deterministic: the same job gives the same bits on one kind of processor, compiled on every one."""
+    """A function that trains a job.
+
+    The same job gives the same bits on one kind of processor. The compiled kernels give the same bits on all x86-64
+    processors with AVX2 and FMA.
+    """
 
     def __call__(self, job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
         """Train every member of `job` for `job.epochs` epochs, or until `on_epoch` returns False."""
 
 
 def batch_order(member: Member, epochs: int) -> Tensor:
-    """The order in which a member visits its N training pairs: (E, N) int64, one permutation per epoch.
+    """Draw the order in which a member visits its N training pairs: (E, N) int64, one permutation for each epoch.
 
-    Batches are consecutive slices of `batch_size`; the last may be partial. Every trainer reads this one
-    definition, so that they see the same batches.
+    Batches are consecutive slices of `batch_size`; the last may be smaller. All trainers use this function, so they see
+    the same batches.
     """
     generator = torch.Generator().manual_seed(member.order_seed)
     count = member.train.images.shape[0]

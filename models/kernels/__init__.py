@@ -1,1 +1,1 @@
-"""The compiled kernels of the training core: Numba functions around vector kernels written as LLVM IR."""
+"""The compiled kernels of the training core: Numba functions that call vector kernels written as LLVM IR."""

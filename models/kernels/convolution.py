@@ -1,17 +1,17 @@
 """The two convolutions of CLeNet with their ReLU and max-pooling, one image at a time, and their gradients.
 
-Channels lie last, so that vectors run over them. Layouts of one image, flat float32 unless said; P is 16 where a
-register holds sixteen lanes, the last four then being zero, else 12:
+Channels come last, so that vectors run over them. The layouts of one image, flat float32 unless stated otherwise; P is
+16 where a register holds sixteen lanes, with zeros in the last four, and else 12:
 
 * image: (C, 16, 16), the 14×14 image within a border of zeros
 * first weights: (C, 3, 3, P); first pooled output: (8, 8, P), 7×7 after a first row and column of zeros
-* second weights: (32, 3, 3, P), and for the forward pass transformed to (4, 4, 12, 32)
+* second weights: (32, 3, 3, P), transformed to (4, 4, 12, 32) for the forward pass
 * second pooled output: (3, 3, 32)
-* windows: a bit for every pooling window of the first convolution whose 4×4 pixels are not all zero, 8·y + x;
-  the others (two fifths, in MNIST) are known without computing
-* positions: where a pooling window's maximum lay, 32-bit integers like the pooled output. In the first
-  convolution, which of the window's four places, (7, 8, 12); in the second, where its 3×3 patch begins in the
-  first pooled outputs of the batch
+* windows: bit 8·y + x for each pooling window (y, x) of the first convolution whose 4×4 pixels are not all zero; the
+  output of the other windows (two fifths of them, in MNIST) is the bias alone
+* positions: where the maximum of each pooling window lies, 32-bit integers in the shape of the pooled output; for the
+  first convolution one of the window's four places, (7, 8, 12), for the second the offset of the maximum's 3×3 patch in
+  the first pooled outputs of the batch
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from typing import Any
 from pairsearch.models.kernels.emit import LANES, UNIT, WIDE, Emitter, chunks
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
 
-IMAGE = 16  # Side of an image with its border.
+IMAGE = 16  # side of an image with its border
 MAPS1, MAPS2 = 12, 32
-PIXEL = WIDE if LANES == WIDE else MAPS1  # A pixel's maps, as they lie.
-SIDE1, SIDE2 = 7, 3  # Sides of the pooled outputs.
-ROW1 = (SIDE1 + 1) * PIXEL  # One row of the first output, with its border.
+PIXEL = WIDE if LANES == WIDE else MAPS1  # floats of a pixel's maps, with padding
+SIDE1, SIDE2 = 7, 3  # sides of the pooled outputs
+ROW1 = (SIDE1 + 1) * PIXEL  # a row of the first output, with its border
 SIZE1 = (SIDE1 + 1) * ROW1
 PLACES1 = SIDE1 * ROW1
-WINDOWS1 = sum(1 << (8 * y + x) for y in range(SIDE1) for x in range(SIDE1))  # A bit for every window.
+WINDOWS1 = sum(1 << (8 * y + x) for y in range(SIDE1) for x in range(SIDE1))  # a bit for each window
 SIZE2 = SIDE2 * SIDE2 * MAPS2
 TAPS2 = 9 * PIXEL
 CELLS2 = SIDE2 * SIDE2
-SPAN2 = 2 if LANES == WIDE else 1  # Wide vectors of maps that `forward2` sums at once: twelve registers.
-INPUTS2 = 16 * CELLS2 * WIDE  # The transformed inputs of `forward2`.
-SCRATCH2 = INPUTS2 + 16 * SIDE2 * SPAN2 * WIDE  # All that it needs beside.
-SCRATCH_WEIGHTS = 9 * UNIT * WIDE  # What `winograd_weights` needs.
-CHUNK2 = 7  # Images whose surviving maxima are noted at once: 63 of the 64 bits of a word.
+SPAN2 = 2 if LANES == WIDE else 1  # wide vectors of maps that `forward2` sums at once, in twelve registers
+INPUTS2 = 16 * CELLS2 * WIDE  # the transformed inputs of `forward2`
+SCRATCH2 = INPUTS2 + 16 * SIDE2 * SPAN2 * WIDE  # the scratch of `forward2`
+SCRATCH_WEIGHTS = 9 * UNIT * WIDE  # the scratch of `winograd_weights`
+CHUNK2 = 7  # images whose surviving maxima are marked in one word: 63 of its 64 bits
 
-# Where a window's four places and a kernel's nine taps meet the 4×4 pixels around it.
+# The 4×4 pixels that a pooling window sees, and its four places, each of which reads 3×3 of them.
 _PIXELS = [(row, column) for row in range(4) for column in range(4)]
 _WINDOW = [(row, column) for row in range(2) for column in range(2)]
-# Where the patches of the second convolution's places begin, from the first one's.
+# Offsets of the patches of a window's four places in the second convolution, from the first place's patch.
 _PATCHES = [row * ROW1 + column * PIXEL for row, column in _WINDOW]
 
 
 def _meetings(row: int, column: int) -> list[tuple[int, int]]:
-    """The (place, tap) pairs that read one of the 4×4 pixels."""
+    """Return the (place, tap) pairs that read one of the 4×4 pixels."""
     return [
         (place, 3 * (row - dy) + column - dx)
         for place, (dy, dx) in enumerate(_WINDOW)
@@ -55,8 +55,9 @@ def _meetings(row: int, column: int) -> list[tuple[int, int]]:
 
 
 def _window(e: Emitter, n: Any, image: Any) -> tuple[Any, Any]:
-    """Of window n, the first pixel's address and the offset in the output inside its border."""
-    row = e.mul(e.quotient(n, 8), 2 * IMAGE - 2 * 8)  # Beyond what 2·n has of it.
+    """Return the address of window n's first pixel, and its offset in the output inside the border."""
+    # With n = 8·y + x the pixel lies at 2·IMAGE·y + 2·x: this is what 2·n lacks of it.
+    row = e.mul(e.quotient(n, 8), 2 * IMAGE - 2 * 8)
     return e.at(image, row, e.mul(n, 2)), e.mul(n, PIXEL)
 
 
@@ -66,11 +67,11 @@ def _forward1(channels: int) -> Any:
         e: Emitter, image: Address, windows: Count, weights: Address, bias: Address, output: Address,
         positions: Address,
     ) -> None:  # fmt: skip
-        """First convolution, ReLU and pooling of one image; the border of the output is not touched."""
+        """First convolution, ReLU and pooling of one image; the border of the output is not written."""
         inside = e.at(output, ROW1 + PIXEL)
         for first, lanes in chunks(PIXEL):
             start = e.load(e.at(bias, first), lanes)
-            # Read once: they stay in registers.
+            # Weights are read once and stay in registers.
             taps = [e.load(e.at(weights, tap * PIXEL + first), lanes) for tap in range(9 * channels)]
             with e.loop_over_bits(windows) as n:
                 corner, at = _window(e, n, image)
@@ -97,11 +98,11 @@ def _backward1(channels: int) -> Any:
         e: Emitter, image: Address, windows: Count, output: Address, positions: Address, gradient: Address,
         weights: Address, bias: Address,
     ) -> None:  # fmt: skip
-        """Adds one image's gradients of the first weights and bias, given that of the pooled output."""
+        """Add an image's gradients of the first weights and bias, from the gradient of the pooled output."""
         for first, lanes in chunks(PIXEL):
 
             def alive(at: Any, first: int = first, lanes: int = lanes) -> Any:
-                """The gradient where ReLU let it pass."""
+                """Return the gradient where ReLU passed it, else zeros."""
                 here, there = (e.at(base, ROW1 + PIXEL + first, at) for base in (gradient, output))
                 return e.select(e.positive(e.load(there, lanes)), e.load(here, lanes), e.zeros(lanes))
 
@@ -134,42 +135,42 @@ forward1_single, forward1_pair = _forward1(1), _forward1(2)
 backward1_single, backward1_pair = _backward1(1), _backward1(2)
 
 
-# Winograd's minimal filtering F(2×2, 3×3): the four places of a pooling window, each a sum over a 3×3 patch,
-# come from sixteen products a channel instead of thirty-six (Lavin & Gray, "Fast Algorithms for Convolutional
-# Neural Networks", 2015, section 4.1): Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A. Patches that agree, because the inputs
-# are flat along a row or a column or are zero, still give equal bits, so that ties stay ties; and a place
-# depends on the inputs of its own patch only.
+# Winograd's minimal filtering F(2×2, 3×3) computes the four places of a pooling window, each a sum over a 3×3 patch,
+# by sixteen products a channel instead of thirty-six (Lavin & Gray, "Fast Algorithms for Convolutional Neural
+# Networks", 2015, section 4.1): Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A. Patches that are equal, because the inputs are
+# constant along a row or a column or are zero, still give equal bits, so ties stay ties. Each place depends on the
+# inputs of its own patch only.
 
 
 def _input_transform(e: Emitter, d: list[Any]) -> list[Any]:
-    """Bᵀ d for d of four."""
+    """Compute Bᵀ d for four values d."""
     return [e.subtract(d[0], d[2]), e.add(d[1], d[2]), e.subtract(d[2], d[1]), e.subtract(d[1], d[3])]
 
 
 def _weight_transform(e: Emitter, g: list[Any]) -> list[Any]:
-    """G g for g of three."""
+    """Compute G g for three values g."""
     outer = e.add(g[0], g[2])
     half = e.constant(0.5, WIDE)
     return [g[0], e.multiply(half, e.add(outer, g[1])), e.multiply(half, e.subtract(outer, g[1])), g[2]]
 
 
 def _output_transform(e: Emitter, m: list[Any]) -> list[Any]:
-    """Aᵀ m for m of four."""
+    """Compute Aᵀ m for four values m."""
     return [e.add(e.add(m[0], m[1]), m[2]), e.subtract(e.subtract(m[1], m[2]), m[3])]
 
 
 def _both_ways(transform: Any, e: Emitter, square: list[list[Any]]) -> list[list[Any]]:
-    """A transform of a square's columns, then of its rows."""
+    """Apply a transform to a square's columns, then to its rows."""
     columns = [transform(e, list(column)) for column in zip(*square, strict=True)]
     return [transform(e, list(row)) for row in zip(*columns, strict=True)]
 
 
 @vector_kernel
 def winograd_weights(e: Emitter, weights: Address, scratch: Address, transformed: Address) -> None:
-    """Second weights (32, 3, 3, P) as `forward2` reads them, (4, 4, 12, 32); `scratch` holds (9, 8, 16)."""
+    """Transform the second weights (32, 3, 3, P) to (4, 4, 12, 32) for `forward2`; `scratch` holds (9, 8, 16)."""
     with e.loop(MAPS2 // WIDE) as part:
         maps = e.mul(part, WIDE)
-        # Blocks of 8×8 are transposed, of which the second overlaps the first in four channels.
+        # Blocks of 8×8 are transposed; the second overlaps the first in four channels.
         for channels in (0, MAPS1 - UNIT):
             for tap in range(9):
                 first = e.at(weights, e.mul(maps, TAPS2), tap * PIXEL + channels)
@@ -198,9 +199,9 @@ def forward2(
 ) -> None:  # fmt: skip
     """Second convolution, ReLU and pooling of one image, from weights transformed to (4, 4, 12, 32).
 
-    `image` is where the source begins in the first outputs of the batch.
-    `scratch` holds the transformed inputs (4, 4, 3, 3, 16), of which the last four lanes are of no meaning, and for one
-    row of cells their products with the maps summed at once, (4, 4, 3, 16 or 32).
+    `image` is the offset of the source in the first outputs of the batch. `scratch` holds the transformed inputs
+    (4, 4, 3, 3, 16), whose last four lanes have no meaning, and for one row of cells the sums of products for the maps
+    that are computed at once, (4, 4, 3, 16 or 32).
     """
     products = e.at(scratch, INPUTS2)
     span = SPAN2 * WIDE
@@ -216,7 +217,7 @@ def forward2(
                 e.store(value, e.at(cell, (4 * row + column) * CELLS2 * WIDE))
     with e.loop(MAPS2 // span) as part, e.loop(SIDE2) as y:
         first = e.mul(part, span)
-        # Two of the sixteen, three cells, and 16 or 32 maps: twelve sums in registers.
+        # Two of the sixteen products, three cells, and 16 or 32 maps make twelve sums in registers.
         with e.loop(16 // 2) as two:
             inputs = e.at(scratch, e.mul(two, 2 * CELLS2 * WIDE), e.mul(y, SIDE2 * WIDE))
             here = e.at(weights, e.mul(two, 2 * MAPS1 * MAPS2), first)
@@ -256,10 +257,10 @@ def forward2(
 
 
 def _pieces() -> list[tuple[int, int, int]]:
-    """The nine taps of a map as vectors (offset in the inputs, offset in the weights, lanes).
+    """Return the nine taps of a map as vectors: offset in the inputs, offset in the weights, lanes.
 
-    A row's three taps lie side by side. Nine vectors of sixteen lanes, or fifteen of eight and four, which with one
-    factor fill the registers.
+    The three taps of a row are contiguous. They make nine vectors of sixteen lanes, or fifteen of eight and four, which
+    with one factor fill the registers.
     """
     run = 3 * PIXEL
     return [(row * ROW1 + at, row * run + at, lanes) for row in range(3) for at, lanes in chunks(run)]
@@ -273,10 +274,10 @@ def weight_gradient2(
     e: Emitter, source: Address, images: Count, gradient: Address, positions: Address, survivors: Address,
     weight_gradient: Address,
 ) -> None:  # fmt: skip
-    """Adds the gradient of the second weights from up to `CHUNK2` images that lie one behind the other.
+    """Add the gradient of the second weights from up to `CHUNK2` consecutive images.
 
-    `source` holds the first outputs of the batch. Only a window's maximum passes a gradient on, and only where
-    ReLU let it live: a bit is noted for each, in one word per output map, so that the map's gradient stays in
+    `source` holds the first outputs of the batch. Only a window's maximum passes a gradient on, and only where ReLU did
+    not cut it off. These maxima are marked by bits in one word for each output map, so that the map's gradient stays in
     registers over all of them.
     """
     words = [e.variable(e.integers(0, MAPS2)) for _ in range(2)]
@@ -308,9 +309,9 @@ def source_gradient2(
     weights: Address,
     source_gradient: Address,
 ) -> None:
-    """Gradient of one image's first pooled output, given that of the second; the border gets values too.
+    """Compute the gradient of an image's first pooled output from that of the second; its border is written too.
 
-    `image` is where that output begins in the first outputs of the batch.
+    `image` is the offset of that output in the first outputs of the batch.
     """
     with e.loop(SIZE1 // LANES) as vector:
         e.store(e.zeros(), e.at(source_gradient, e.mul(vector, LANES)))
@@ -321,7 +322,7 @@ def source_gradient2(
         for offset in _PATCHES:
             corner = e.at(source_gradient, first, offset)
             patch = e.sum(e.sum(image, first), offset)
-            # A bit for every output map whose maximum lay at this place and passes a gradient on.
+            # A bit for each output map whose maximum lies at this place and passes a gradient on.
             bits = e.bits(
                 [
                     e.both(
@@ -336,8 +337,7 @@ def source_gradient2(
                 taps = e.at(weights, e.mul(m, TAPS2))
                 for place, (_, tap, lanes) in zip(sums, _PIECES, strict=True):
                     e.set(place, e.fma(e.spread(value, lanes), e.load(e.at(taps, tap), lanes), e.get(place)))
-            # Added only now, when the stores of the place before, which these overlap, have left the
-            # processor's store buffer.
+            # These stores overlap those of the place before: by now they have left the processor's store buffer.
             for place, (at, _, lanes) in zip(sums, _PIECES, strict=True):
                 here = e.at(corner, at)
                 e.store(e.add(e.load(here, lanes), e.get(place)), here)

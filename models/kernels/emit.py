@@ -1,9 +1,9 @@
-"""A small vocabulary for writing vector kernels as LLVM IR, called from Numba functions.
+"""Writes vector kernels as LLVM IR that Numba functions can call.
 
-A kernel is a Python function over an `Emitter` that *generates* code: Python loops unroll, `Emitter.loop`
-makes a loop at run time, and values are vectors of float32 lanes. Lanes run over outputs, and every kernel fixes
-the order in which an output's terms are added, so that the width of the vectors changes no bit. Products that are
-added are always fused (`llvm.fma`), never at the compiler's choice (`llvm.fmuladd`).
+A kernel is a Python function that *generates* code by calling an `Emitter`: Python loops unroll, `Emitter.loop` makes a
+loop at run time, and values are vectors of float32 lanes. Lanes run over outputs, and every kernel fixes the order in
+which an output's terms are added, so the width of the vectors changes no bit. Multiplication with addition is always
+fused (`llvm.fma`), and never left to the compiler (`llvm.fmuladd`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from numba.core.registry import cpu_target
 
 
 def _lanes() -> int:
-    """The float32 lanes of a register of the processor that Numba compiles for: 16 with AVX-512, else 8.
+    """Return the float32 lanes of the registers of the processor that Numba compiles for: 16 with AVX-512, else 8.
 
-    Processors with vectors of four lanes get 8 too, which LLVM splits.
+    For processors with four lanes LLVM splits the vectors of 8.
     """
     _, _, features = cpu_target.target_context.codegen().magic_tuple()
     wanted = {"+avx512f", "+avx512dq", "+avx512vl", "+avx512bw"}
@@ -30,32 +30,32 @@ def _lanes() -> int:
 
 
 LANES = _lanes()
-UNIT = 8  # Rows of the linear layers are padded to whole units, of which a vector holds one or two.
-WIDE = 16  # One register where there are 512-bit ones, else two.
+UNIT = 8  # rows of the linear layers are padded to whole units; a vector holds one or two of them
+WIDE = 16  # lanes of one register with AVX-512, else of two
 
-cgutils: Any = _cgutils  # Without annotations.
+cgutils: Any = _cgutils  # it has no annotations
 
 _FLOAT = ir.FloatType()
 _INT32 = ir.IntType(32)
 _INDEX = ir.IntType(64)
 
-Value = Any  # An llvmlite value; llvmlite is untyped.
-Index = Any  # An int, known while generating, or a 64-bit integer value.
+Value = Any  # a value of llvmlite, which is untyped
+Index = Any  # an int that is known while code is generated, or a 64-bit integer value
 
 
 def chunks(width: int) -> list[tuple[int, int]]:
-    """A row of `width` lanes as (offset, lanes) vectors: full ones, then a smaller one for what is left."""
+    """Divide a row of `width` lanes into (offset, lanes) vectors: full ones, then a smaller one for the rest."""
     return [(at, min(LANES, width - at)) for at in range(0, width, LANES)]
 
 
 class Emitter:
-    """Generates instructions at the present place of one kernel."""
+    """Generates the instructions of a kernel, one after the other."""
 
     def __init__(self, builder: Any) -> None:
         self._b = builder
 
     def index(self, value: Index) -> Value:
-        """An integer as a run-time index."""
+        """Make a run-time index of an integer."""
         return ir.Constant(_INDEX, value) if isinstance(value, int) else value
 
     def at(self, base: Value, *terms: Index) -> Value:
@@ -78,16 +78,16 @@ class Emitter:
         return self._b.add(self.index(a), self.index(b))
 
     def load(self, address: Value, lanes: int = LANES) -> Value:
-        """`lanes` consecutive elements, without any demand on alignment."""
+        """Read `lanes` consecutive elements, which need not be aligned."""
         element = address.type.pointee
         return self._b.load(self._b.bitcast(address, ir.VectorType(element, lanes).as_pointer()), align=4)
 
     def store_scalar(self, value: Value, address: Value) -> None:
-        """Writes one element."""
+        """Write one element."""
         self._b.store(value, address)
 
     def prefetch(self, address: Value) -> None:
-        """Asks for the cache line of an address, which need not be one's own."""
+        """Prefetch the cache line of an address, which may lie beyond the array."""
         byte = ir.IntType(8).as_pointer()
         function = cgutils.get_or_insert_function(
             self._b.module, ir.FunctionType(ir.VoidType(), [byte, *[_INT32] * 3]), "llvm.prefetch.p0"
@@ -95,19 +95,19 @@ class Emitter:
         self._b.call(function, [self._b.bitcast(address, byte), *(ir.Constant(_INT32, n) for n in (0, 3, 1))])
 
     def store(self, value: Value, address: Value) -> None:
-        """Writes a vector to consecutive elements."""
+        """Write a vector to consecutive elements."""
         self._b.store(value, self._b.bitcast(address, value.type.as_pointer()), align=4)
 
     def broadcast(self, address: Value, lanes: int = LANES) -> Value:
-        """One element in every lane."""
+        """Read one element into every lane."""
         return self.spread(self._b.load(address), lanes)
 
     def scalar(self, address: Value) -> Value:
-        """One element."""
+        """Read one element."""
         return self._b.load(address)
 
     def scalar_index(self, address: Value) -> Value:
-        """One 32-bit integer as an index."""
+        """Read a 32-bit integer as an index."""
         return self._b.sext(self._b.load(address), _INDEX)
 
     def spread(self, scalar: Value, lanes: int = LANES) -> Value:
@@ -168,7 +168,7 @@ class Emitter:
         return self._b.add(a, self._spread_index(number, a.type.count))
 
     def with_bit(self, words: Sequence[Value], mask: Value, number: Index) -> list[Value]:
-        """Words of 64 bits, as vectors of their lower and upper 32, with bit `number` set where the mask is set."""
+        """Set bit `number` where the mask is set, in words of 64 bits given as vectors of their lower and upper 32."""
         bit = self._b.shl(ir.Constant(_INDEX, 1), self.index(number))
         lanes = mask.type.count
         halves = (bit, self._b.lshr(bit, self.index(32)))
@@ -178,7 +178,7 @@ class Emitter:
         ]
 
     def scalar_word(self, lower: Value, upper: Value) -> Value:
-        """A word of 64 bits from the addresses of its halves."""
+        """Read a word of 64 bits from the addresses of its halves."""
         low, high = (self._b.zext(self._b.load(half), _INDEX) for half in (lower, upper))
         return self._b.or_(low, self._b.shl(high, self.index(32)))
 
@@ -192,7 +192,7 @@ class Emitter:
         return self._b.fcmp_unordered("!=", a, self.zeros(a.type.count))
 
     def missing(self, bits: Value, full: int) -> Value:
-        """The bits of `full` that an index lacks."""
+        """The bits of `full` that are not set in `bits`."""
         return self._b.and_(self._b.not_(bits), self.index(full))
 
     def quotient(self, a: Value, power: int) -> Value:
@@ -204,7 +204,7 @@ class Emitter:
         return self._b.and_(a, b)
 
     def bits(self, masks: Sequence[Value]) -> Value:
-        """Masks of 32 lanes together as one 32-bit integer, the first lane lowest."""
+        """Join masks of 32 lanes in all to a 32-bit integer, with the first lane as the lowest bit."""
         result, shift = ir.Constant(_INT32, 0), 0
         for mask in masks:
             lanes = mask.type.count
@@ -215,7 +215,7 @@ class Emitter:
 
     @contextmanager
     def loop_over_bits(self, bits: Value) -> Iterator[Value]:
-        """A run-time loop over the numbers of the bits set in a 32-bit integer or an index, from the lowest."""
+        """A run-time loop over the numbers of the bits that are set in a 32-bit integer or an index, lowest first."""
         if bits.type != _INDEX:
             bits = self._b.zext(bits, _INDEX)
         left = self.variable(bits)
@@ -229,13 +229,13 @@ class Emitter:
         return self._b.select(mask, a, b)
 
     def first_maximum(self, values: Sequence[Value], names: Sequence[int]) -> tuple[Value, Value]:
-        """Lane by lane, the largest value and the name of the first that reaches it, as PyTorch pools.
+        """Return, lane by lane, the largest value and the name of the first value that is equal to it.
 
-        NaN wins over numbers (the name is then of no meaning).
+        NaN counts as largest, as in PyTorch's pooling; the name has no meaning then.
         """
         best = values[0]
         for value in values[1:]:
-            # A larger number or a NaN replaces, unless a NaN is already there.
+            # A larger number or a NaN replaces the best, unless that is NaN.
             keep = self._b.or_(
                 self._b.fcmp_ordered(">=", best, value), self._b.fcmp_unordered("uno", best, best)
             )
@@ -248,14 +248,14 @@ class Emitter:
         return best, name
 
     def total(self, a: Value) -> Value:
-        """The sum of a vector's lanes as a scalar, by halves: each half's lanes are added to the other's."""
+        """Sum a vector's lanes to a scalar, by adding the upper half to the lower until one lane is left."""
         while a.type.count > 1:
             half = a.type.count // 2
             a = self.add(self.part(a, 0, half), self.part(a, half, half))
         return self._b.extract_element(a, ir.Constant(_INT32, 0))
 
     def transposed(self, rows: Sequence[Value]) -> list[Value]:
-        """Eight vectors of eight lanes, transposed."""
+        """Transpose eight vectors of eight lanes."""
         level = list(rows)
         for shift in (1, 2, 4):
             low = [lane - (lane & shift) + (UNIT if lane & shift else 0) for lane in range(UNIT)]
@@ -270,7 +270,7 @@ class Emitter:
         return level
 
     def widened(self, a: Value) -> Value:
-        """A vector with as many zeros behind it."""
+        """A vector followed by as many zeros."""
         return self.joined(a, self.zeros(a.type.count))
 
     def joined(self, a: Value, b: Value) -> Value:
@@ -290,7 +290,7 @@ class Emitter:
         return self._b.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes))
 
     def sqrt(self, a: Value) -> Value:
-        """Correctly rounded square root."""
+        """The square root, correctly rounded."""
         function = cgutils.get_or_insert_function(
             self._b.module, ir.FunctionType(a.type, [a.type]), f"llvm.sqrt.v{a.type.count}f32"
         )
@@ -301,10 +301,10 @@ class Emitter:
         return self._b.fmul(a, b)
 
     def exponential(self, a: Value) -> Value:
-        """e to the power of a ≤ 0, to within two units in the last place; 0 below -87, NaN stays.
+        """e to the power of a ≤ 0, to within two units in the last place; 0 below -87, NaN for NaN.
 
-        e^a = 2^k · e^r with |r| ≤ log(2)/2, by Taylor's series. Adding 1.5 · 2²³ rounds to a whole k, whose bits are
-        then the last ones of the sum. log 2 is subtracted in two parts, of which the first has few bits.
+        e^a = 2^k · e^r with |r| ≤ log(2)/2, where e^r is Taylor's series. Adding 1.5 · 2²³ rounds to an integer k,
+        whose bits are then the last ones of the sum. log 2 is subtracted in two parts, the first of which has few bits.
         """
         lanes = a.type.count
         integers = ir.VectorType(_INT32, lanes)
@@ -324,33 +324,33 @@ class Emitter:
         return self._b.select(tiny, self.zeros(lanes), self.multiply(series, power))
 
     def before(self, first: Index, end: Value, lanes: int) -> Value:
-        """Lanes whose number, counted from `first`, is below `end`, as a mask."""
+        """Lanes whose number, with `first` for the first lane, is below `end`, as a mask."""
         numbers = self._b.add(
             self._spread_index(first, lanes), ir.Constant(ir.VectorType(_INT32, lanes), list(range(lanes)))
         )
         return self._b.icmp_signed("<", numbers, self._spread_index(end, lanes))
 
     def divide(self, a: Value, b: Value) -> Value:
-        """a / b for normal positive b, to within two units in the last place; b = ∞ gives next to 0, NaN stays.
+        """a / b for normal positive b, to within two units in the last place; almost 0 for b = ∞, NaN for NaN.
 
-        Newton's method on the units that multiply, which are idle while the only one that divides takes square
-        roots. The first guess is the exponent's complement, taken from the bits, to within 5.1 %.
+        Newton's method uses the processor's multipliers, which are idle while its only divider computes square roots.
+        The first guess complements the exponent's bits and is within 5.1 % of the reciprocal.
         """
         lanes = a.type.count
         vector, integers = a.type, ir.VectorType(_INT32, lanes)
-        largest = self.constant(2.0**125, lanes)  # Its reciprocal is still a normal number.
+        largest = self.constant(2.0**125, lanes)  # its reciprocal is still a normal number
         b = self._b.select(self._b.fcmp_ordered(">", b, largest), largest, b)
         guess = self._b.sub(self.integers(0x7EF31000, lanes), self._b.bitcast(b, integers))
         reciprocal = self._b.bitcast(guess, vector)
         one, minus_b = self.constant(1.0, lanes), self.negative(b)
         error = self.fma(minus_b, reciprocal, one)
-        # r · (1 + e + e²) leaves an error of e³, and the last line its square.
+        # r · (1 + e + e²) leaves an error of e³, and the last line squares that.
         reciprocal = self.fma(reciprocal, self.fma(error, error, error), reciprocal)
         quotient = self.multiply(a, reciprocal)
         return self.fma(quotient, self.fma(minus_b, reciprocal, one), quotient)
 
     def variable(self, value: Value) -> Any:
-        """A place that holds a value across run-time loops; LLVM keeps it in a register."""
+        """Make a variable, whose value outlives a turn of a run-time loop; LLVM keeps it in a register."""
         place = cgutils.alloca_once(self._b, value.type)
         self._b.store(value, place)
         return place
@@ -360,18 +360,18 @@ class Emitter:
         return self._b.load(place)
 
     def set(self, place: Any, value: Value) -> None:
-        """Gives a variable a new value."""
+        """Give a variable a new value."""
         self._b.store(value, place)
 
     @contextmanager
     def loop(self, count: Index) -> Iterator[Value]:
-        """A run-time loop over 0 … count-1; gives the index."""
+        """A run-time loop over the indices 0 … count-1."""
         with cgutils.for_range(self._b, self.index(count), intp=_INDEX) as loop:
             yield loop.index
 
     @contextmanager
     def when(self, condition: Value) -> Iterator[None]:
-        """Code that runs where a one-bit value is set."""
+        """Run the block's code only if a one-bit value is set."""
         with self._b.if_then(condition):
             yield
 
@@ -380,16 +380,16 @@ class Emitter:
         return self._b.icmp_signed("==", a, self.index(number))
 
     def divided(self, a: Value, number: int) -> tuple[Value, Value]:
-        """Quotient and remainder of a non-negative index by a number."""
+        """Divide a non-negative index by a number; returns quotient and remainder."""
         quotient = self._b.udiv(a, self.index(number))
         return quotient, self._b.sub(a, self._b.mul(quotient, self.index(number)))
 
     def rounded_down(self, a: Value, power: int) -> Value:
-        """The largest multiple of a power of two that a non-negative index reaches."""
+        """Round a non-negative index down to a multiple of a power of two."""
         return self._b.and_(a, self.index(-power))
 
     def over_units(self, units: Value, body: Callable[[Value, int], None]) -> None:
-        """Runs `body(offset, lanes)` over a run-time number of units: whole vectors, then what is left."""
+        """Run `body(offset, lanes)` over a run-time number of units: whole vectors, then the rest."""
         wholes, left = self.divided(units, LANES // UNIT)
         with self.loop(wholes) as vector:
             body(self.mul(vector, LANES), LANES)

@@ -1,8 +1,7 @@
-"""The two compiled entries, a training epoch and an evaluation of one model, kept in Numba's cache.
+"""The two compiled entry points, which train a model for an epoch and evaluate it, kept in Numba's cache.
 
-A worker compiles them once per machine; later processes load them. Numba's cache looks at the entry's own
-file only, so a fingerprint of every kernel's source is made part of the entry, and an edited kernel is never
-stale.
+The first process on a machine compiles them, and later ones load them. Numba's cache notices changes of this file
+alone, so a fingerprint of all kernels' sources is part of the key: an edited kernel is compiled anew.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pairsearch.models.kernels.softmax import answers_one, cross_entropy
 from pairsearch.models.kernels.updates import set_rates
 
 DIGITS = 10
-EVALUATION_PAIRS = 32  # Evaluated at once: small enough for the processor's cache.
+EVALUATION_PAIRS = 32  # pairs that are evaluated at once, few enough for the processor's cache
 
 
 @compiled
@@ -27,7 +26,7 @@ def _losses(
     plan: Plan, layers: Integers, floats: Floats, target: Integers, classes: Integers, chosen: Integers,
     first: int, pairs: int, weight: float, results: Sums,
 ) -> None:  # fmt: skip
-    """Adds the batch's main loss, total loss and wrong answers to `results`; leaves the logits' gradients."""
+    """Add the batch's main loss, total loss and wrong answers to `results`, and write the logits' gradients."""
     last = layers[len(layers) - 1]
     scale = np.float32(1 / pairs)
     main_sum = np.float32(0)
@@ -56,7 +55,7 @@ def _losses(
 
 
 def sources_fingerprint() -> str:
-    """SHA-256 over the source of every kernel and of the formulas they take over."""
+    """Return the SHA-256 over the sources of all kernels and of the optimisers whose formulas they follow."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
     for path in sorted([*here.glob("*.py"), here.parent / "optim.py"]):
@@ -65,7 +64,7 @@ def sources_fingerprint() -> str:
 
 
 def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]]:
-    # Numba's cache key holds the values of a function's free variables: hence the unused `version`.
+    # The variable `version` is unused: it makes the fingerprint a free variable, whose value Numba has in the key.
     @compiled_and_cached
     def train_epoch(
         plan: Plan, layers: Integers, trained: Integers, parameters: Floats, gradients: Floats, state: Floats,
@@ -73,9 +72,10 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
         classes: Integers, order: Integers, batch_size: int, steps: int, learning_rate: float, weight_decay: float,
         weight: float, results: Sums,
     ) -> None:  # fmt: skip
-        """One pass in this order, a step a batch; results: sums of main and total loss, wrong answers.
+        """Train for an epoch in the order given, with a step for each batch.
 
-        `trained` are the layers that are; `steps` were made by this optimiser before.
+        `results` gets the sums of main loss, total loss and wrong answers. `trained` are the linear layers that are
+        trained, and `steps` is how many steps the optimiser has made before.
         """
         version = fingerprint  # noqa: F841
         results[:] = 0
@@ -96,7 +96,7 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
         images: Floats, windows: Integers, target: Integers, classes: Integers, everything: Integers, weight: float,
         results: Sums,
     ) -> None:  # fmt: skip
-        """A forward pass over the pairs listed; results: sums of main and total loss, wrong answers."""
+        """Run the listed pairs forward; `results` gets the sums of main loss, total loss and wrong answers."""
         version = fingerprint  # noqa: F841
         results[:] = 0
         prepare(plan, parameters, floats)

@@ -1,4 +1,4 @@
-"""Makes a generating function over an `Emitter` callable from Numba functions."""
+"""Makes functions that generate code with an `Emitter` callable from Numba functions."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from pairsearch.models.kernels.emit import Emitter
 
 
 class Address:
-    """Annotates an operand that a call gives as two arguments: a one-dimensional array, an offset in elements."""
+    """Annotates an operand for which a call has two arguments: a one-dimensional array and an offset in elements."""
 
 
 class Count:
-    """Annotates an operand that a call gives as one integer."""
+    """Annotates an operand for which a call has one argument, an integer."""
 
 
 def vector_kernel(generate: Callable[..., None]) -> Any:
-    """A generating function as something Numba functions can call.
+    """Make a kernel, which Numba functions can call, of a function that generates its code.
 
-    The generating function takes an `Emitter`, then operands. An operand annotated `Address` is given, in the
-    call, as two arguments, a one-dimensional array and an offset in elements; one annotated `Count` as one
-    integer. Nothing is returned, and no bound is checked.
+    The function takes an `Emitter` and then operands, each annotated as `Address` or `Count`. The kernel returns
+    nothing and checks no bounds.
     """
     operands = [p.annotation for p in inspect.signature(generate).parameters.values()][1:]
     kinds = [operand if isinstance(operand, str) else operand.__name__ for operand in operands]
@@ -59,7 +58,7 @@ def vector_kernel(generate: Callable[..., None]) -> Any:
 
         return types.void(*casts), code
 
-    # Numba folds arguments by name: it must not see *arguments.
+    # Numba matches arguments by name, so the signature must not have *arguments.
     names = ["typing_context", *(f"operand{number}" for number in range(wide))]
     kind_of = inspect.Parameter.POSITIONAL_OR_KEYWORD
     signature = inspect.Signature([inspect.Parameter(name, kind_of) for name in names])

@@ -1,7 +1,7 @@
-"""Linear layers over a batch: gradient of the input, sums of rows, ReLU. Products are `models.kernels.matmul`'s.
+"""Linear layers over a batch: gradient of the input, sums of rows, ReLU; `models.kernels.matmul` has the products.
 
-All arrays are flat float32 with an offset. Weights are [input][output], rows padded with zeros to whole units of 8,
-so that a row of a layer's output is the next layer's input as it lies.
+All arrays are flat float32 with an offset. Weights are [input][output], with rows padded by zeros to whole units of 8,
+so that the next layer reads a layer's output in place.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pairsearch.models.kernels.emit import LANES, UNIT, Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
 from pairsearch.models.kernels.matmul import PANEL, matmul
 
-# Inputs whose gradients are computed together: as many as a panel of `matmul` has columns.
+# How many inputs' gradients are computed together: as many as a panel of `matmul` has columns.
 BLOCK = PANEL * LANES
 
 
 @vector_kernel
 def _turn(e: Emitter, w: Address, height: Count, columns: Count, turned: Address) -> None:
-    """Rows of weights (height, columns) as (columns, BLOCK); both multiples of 8."""
+    """Transpose weights (height, columns), both multiples of 8, to (columns, BLOCK)."""
     with e.loop(e.quotient(height, UNIT)) as block, e.loop(e.quotient(columns, UNIT)) as part:
         source = e.at(w, e.mul(e.mul(block, UNIT), columns), e.mul(part, UNIT))
         target = e.at(turned, e.mul(part, UNIT * BLOCK), e.mul(block, UNIT))
@@ -33,9 +33,10 @@ def input_gradient(
     dy: Floats, dyo: int, w: Floats, wo: int, dx: Floats, dxo: int, scratch: Floats, turned: int, zeros: int,
     rows: int, inputs: int, height: int, columns: int,
 ) -> None:  # fmt: skip
-    """dx (rows, height of `inputs`) = dy (rows, columns) · w (height, columns) transposed; height at most BLOCK.
+    """dx = dy · w transposed, with dy (rows, columns), w (height, columns) and height at most BLOCK.
 
-    `scratch` holds BLOCK zeros at `zeros`, and takes the turned weights, (columns, BLOCK), at `turned`.
+    dx has `inputs` columns, of which this writes `height`. `scratch` has BLOCK zeros at `zeros`, and at `turned` room
+    for the transposed weights, (columns, BLOCK).
     """
     _turn(w, wo, height, columns, scratch, turned)
     matmul(
@@ -45,7 +46,7 @@ def input_gradient(
 
 @vector_kernel
 def mask_vectors(e: Emitter, x: Address, dx: Address, units: Count) -> None:
-    """dx = 0 where x ≤ 0 or is NaN: the gradient of the ReLU that made x."""
+    """Set dx to 0 where x ≤ 0 or x is NaN: the gradient of the ReLU whose output is x."""
 
     def mask(at: Any, lanes: int) -> None:
         passed = e.positive(e.load(e.at(x, at), lanes))
@@ -84,5 +85,5 @@ def sum_rows(x: Floats, xo: int, rows: int, columns: int, y: Floats, yo: int) ->
 
 @vector_kernel
 def relu_vectors(e: Emitter, x: Address, units: Count) -> None:
-    """x = max(x, 0) in place; NaN stays NaN."""
+    """Set x to max(x, 0) in place; NaN stays NaN."""
     e.over_units(units, lambda at, lanes: e.store(e.relu(e.load(e.at(x, at), lanes)), e.at(x, at)))

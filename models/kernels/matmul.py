@@ -1,4 +1,4 @@
-"""Matrix multiplication under every linear layer: tiles of a few rows and vectors of columns, kept in registers."""
+"""Matrix multiplication for the linear layers, by tiles of a few rows and vectors of columns, kept in registers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pairsearch.jit.compiling import Floats, compiled
 from pairsearch.models.kernels.emit import LANES, UNIT, WIDE, Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
 
-# Vectors of a panel of columns, and rows of the tiles that run down it: 24 or 12 sums leave room for the operands
-# in 32 or 16 registers, and keep two multiply-adds a cycle in flight at a latency of four.
+# Vectors of columns in a panel, and rows of the tiles that run down it. Their 24 or 12 sums leave room for operands in
+# 32 or 16 registers, and they keep two multiply-adds a cycle busy at a latency of four.
 PANEL = 3
 ROWS = (8, 4, 2, 1) if LANES == WIDE else (4, 2, 1)
-# With one or two rows the weights are read once, from a farther cache: in wide panels, so nearly in their order.
+# With one or two rows the weights are read only once, from a slower cache: wide panels read them almost in order.
 PANEL_FEW = 8 if LANES == WIDE else 5
 
 
@@ -20,7 +20,7 @@ def _tile(
     e: Emitter, widths: list[int], rows: int, x: Any, x_row: Any, x_step: Any, w: Any, w_step: Any,
     start: Any, y: Any, y_row: Any, steps: Any,
 ) -> None:  # fmt: skip
-    """y[row, :] = start + Σ over steps of x[row, step] · w[step, :], in vectors of these widths."""
+    """Compute y[row, :] = start + Σ over steps of x[row, step] · w[step, :], in vectors of the widths given."""
     places = [sum(widths[:number]) for number in range(len(widths))]
     vectors = list(zip(places, widths, strict=True))
     sums = [[e.variable(e.load(e.at(start, at), lanes)) for at, lanes in vectors] for _ in range(rows)]
@@ -37,7 +37,7 @@ def _tile(
 
 
 def _multiplier(vectors: int, heights: tuple[int, ...]) -> Any:
-    """Multiplies in panels of so many vectors of columns, down which tiles of these heights run."""
+    """Make a kernel that multiplies in panels of so many vectors of columns, by tiles of these heights."""
 
     @vector_kernel
     def multiply(
@@ -46,7 +46,7 @@ def _multiplier(vectors: int, heights: tuple[int, ...]) -> Any:
     ) -> None:  # fmt: skip
         def panel(c: Any, widths: list[int]) -> None:
             for number, height in enumerate(heights):
-                # What the taller tiles leave is less than one of them.
+                # The taller tiles leave fewer rows than one of them has.
                 first = e.rounded_down(rows, heights[number - 1]) if number else e.index(0)
                 with e.loop(e.quotient(e.difference(rows, first), height)) as tile:
                     row = e.sum(first, e.mul(tile, height))
@@ -74,10 +74,10 @@ def matmul(
     x: Floats, xo: int, x_row: int, x_step: int, w: Floats, wo: int, w_step: int, start: Floats, so: int,
     y: Floats, yo: int, y_row: int, rows: int, columns: int, steps: int,
 ) -> None:  # fmt: skip
-    """y (rows, columns) = start (columns) + x (rows, steps) · w (steps, columns); columns a multiple of 8.
+    """y (rows, columns) = start (columns) + x (rows, steps) · w (steps, columns); columns is a multiple of 8.
 
-    x is read at strides x_row and x_step, so that the same code multiplies by x transposed; w_step and y_row are the
-    strides of w's and y's rows. An output's sum runs over the steps in order, from its start.
+    x is read with strides x_row and x_step, so that the same code multiplies by x transposed; w_step and y_row are the
+    strides of the rows of w and y. Each output's sum begins with its start and adds the steps in order.
     """
     if rows <= 2:
         _multiply_few(x, xo, x_row, x_step, w, wo, w_step, start, so, y, yo, y_row, rows, columns, steps)

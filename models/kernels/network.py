@@ -1,4 +1,4 @@
-"""Forward and backward pass of one model over one batch, following a plan of where everything lies."""
+"""Forward and backward pass of a model over a batch, by a plan of where parameters and values lie."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from pairsearch.models.kernels.linear import BLOCK, input_gradient, mask_vectors
 from pairsearch.models.kernels.matmul import matmul
 from pairsearch.models.kernels.updates import step_rows, update
 
-# Columns of the table of linear layers, one row a layer, in forward order. Sizes are padded to whole vectors;
-# places are offsets: of weights and bias in the parameters, of the others in the float workspace.
+# Columns of the table of linear layers, which has a row for each layer in forward order. Sizes are padded to whole
+# vectors. Weights and bias are offsets in the parameters, the others offsets in the float workspace.
 ROWS_PER_PAIR, INPUTS, OUTPUTS, WEIGHTS, BIAS, INPUT, OUTPUT = range(7)
 INPUT_GRADIENT, OUTPUT_GRADIENT, INPUT_IS_RELU, OUTPUT_IS_RELU = range(7, 11)
 LAYER_FIELDS = 11
 
 
 class Plan(NamedTuple):
-    """Where everything of one model lies, all integers, so that one compiled function serves every shape.
+    """Where a model's parameters and values lie: integers only, so that one compiled function serves every shape.
 
     Args:
         channels: channels of one CLeNet input, 1 or 2.
-        images_per_pair: CLeNet inputs per pair, 2 or 1.
+        images_per_pair: CLeNet inputs for each pair, 2 or 1.
         digits: row of the table of layers that gives digit logits under the auxiliary loss, or -1.
-        joined: row of the table of trained layers to whose gradient that of the digit logits is added, or -1.
+        joined: row of the table of trained layers to whose gradient the digit logits' is added, or -1.
         convolutions_frozen: whether the backward pass ends at the linear layers.
         rule: the optimiser, a value of `models.kernels.updates.COMPILED_RULES`.
         weights1, bias1, weights2, bias2: offsets in the flat parameters, and in the gradients.
-        convolutions: how many parameters the convolutions have, which come first; behind their gradients lie those of
-            the bias or the block of weights that is being updated.
+        convolutions: how many parameters the convolutions have. They come first; in the gradients they are followed by
+            the gradient of the bias or the block of weights that is being updated.
         transformed2, pooled1, pooled2, pooled1_gradient, pooled2_gradient, scratch, zeros, turned,
             twice, digits_gradient: offsets in the float workspace.
         positions1, positions2, survivors: offsets in the integer workspace.
@@ -79,7 +79,7 @@ class Plan(NamedTuple):
 
 @compiled
 def _windows(plan: Plan, windows: Integers, image: int) -> int:
-    """The bits of the first convolution's windows that are not black, of all channels together."""
+    """Return the bits of the first convolution's windows that are not black in some channel."""
     if plan.channels == 1:
         return int(windows[image])
     return int(windows[2 * image] | windows[2 * image + 1])
@@ -90,7 +90,7 @@ def forward(
     plan: Plan, layers: Integers, parameters: Floats, floats: Floats, integers: Positions, images: Floats,
     windows: Integers, chosen: Integers, first: int, pairs: int,
 ) -> None:  # fmt: skip
-    """Runs pairs chosen[first : first + pairs] through; every layer's output stays in the workspace."""
+    """Run pairs chosen[first : first + pairs] forward; every layer's output stays in the workspace."""
     size = plan.channels * IMAGE * IMAGE
     for row in range(pairs * plan.images_per_pair):
         pair = chosen[first + row // plan.images_per_pair]
@@ -121,10 +121,10 @@ def _step_linear(
     plan: Plan, layer: Integers, rows: int, parameters: Floats, gradients: Floats, state: Floats, floats: Floats,
     rates: Floats,
 ) -> None:  # fmt: skip
-    """Gradient of one layer's input, and the update of its weights and bias.
+    """Compute the gradient of a layer's input, and update its weights and bias.
 
-    It goes by blocks of inputs: a block's weights are read for the input's gradient, then updated, while they lie in
-    the processor's nearest cache, and the gradient of the whole layer is never written.
+    The layer is processed by blocks of inputs: a block's weights are read for the input's gradient and updated while
+    they are in the processor's nearest cache, and the gradient of the whole layer is never stored.
     """
     inputs, outputs = layer[INPUTS], layer[OUTPUTS]
     dy, dx, here = layer[OUTPUT_GRADIENT], layer[INPUT_GRADIENT], plan.convolutions
@@ -158,10 +158,10 @@ def step(
     plan: Plan, trained: Integers, parameters: Floats, gradients: Floats, state: Floats, floats: Floats,
     integers: Positions, rates: Floats, images: Floats, windows: Integers, chosen: Integers, first: int, pairs: int,
 ) -> None:  # fmt: skip
-    """Backward pass of the batch last run forward, and the update of all parameters that are trained.
+    """Run the last batch backward, and update all parameters that are trained.
 
-    The output gradient of the last trained layer, and that of the digit logits where there is one, lie in the
-    workspace; the rates of this step in `rates`.
+    The workspace has the output gradient of the last trained layer and, where there is one, that of the digit logits;
+    `rates` has the rates of this step.
     """
     for n in range(len(trained) - 1, -1, -1):
         layer = trained[n]
@@ -203,5 +203,5 @@ def step(
 
 @compiled
 def prepare(plan: Plan, parameters: Floats, floats: Floats) -> None:
-    """Transforms the second weights for the forward pass; needed after every change of parameters."""
+    """Transform the second weights for the forward pass, which is needed after every change of parameters."""
     winograd_weights(parameters, plan.weights2, floats, plan.scratch, floats, plan.transformed2)

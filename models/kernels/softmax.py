@@ -1,7 +1,7 @@
 """Cross entropy of one row of logits and its gradient, in float32 as PyTorch computes it.
 
-Exponential and logarithm are our own, made of operations that IEEE 754 rounds correctly: a C library has variants of
-them for each processor and version, which differ in the last bit.
+Exponential and logarithm are computed here by operations that IEEE 754 rounds correctly: those of C libraries differ in
+the last bit between processors and versions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pairsearch.jit.compiling import Floats, compiled
 from pairsearch.models.kernels.emit import UNIT, Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
 
-# log 2 in two parts: the first has so few bits that its products with the whole numbers met here are exact.
+# log 2 in two parts: the first has so few bits that its products with small integers are exact.
 _LOG2_HIGH = 0x162E42FEE / 2**33
 _LOG2_LOW = 1.908214929270587700016e-10
 _SQRT2 = math.sqrt(2)
@@ -23,7 +23,7 @@ _SQRT2 = math.sqrt(2)
 
 @vector_kernel
 def _powers(e: Emitter, logits: Address, largest: Address, powers: Address, count: Count) -> None:
-    """powers = exp(logits - largest), then zeros up to a whole unit."""
+    """Write exp(logits - largest) to `powers`, then zeros up to a whole unit."""
 
     def one(at: Any, lanes: int) -> None:
         differences = e.subtract(e.load(e.at(logits, at), lanes), e.broadcast(largest, lanes))
@@ -35,13 +35,13 @@ def _powers(e: Emitter, logits: Address, largest: Address, powers: Address, coun
 
 @compiled
 def logarithm(x: np.float32) -> np.float32:
-    """Natural logarithm of x from 1 to some hundreds, rounded from an error below 1e-12; NaN stays NaN."""
+    """Return the natural logarithm of x, from 1 to some hundreds, rounded from an error below 1e-12; NaN for NaN."""
     value = float(x)
     halvings = 0
     while value > _SQRT2:
         value *= 0.5
         halvings += 1
-    # log y = 2 artanh((y - 1) / (y + 1)), the series up to the 17th power; |s| ≤ 0.1716.
+    # log y = 2 artanh(s) with s = (y - 1) / (y + 1), by the series up to the 17th power; |s| ≤ 0.1716.
     s = (value - 1.0) / (value + 1.0)
     square = s * s
     series = 1.0 / 17.0
@@ -54,7 +54,7 @@ def logarithm(x: np.float32) -> np.float32:
 def cross_entropy(
     logits: Floats, at: int, count: int, label: int, gradients: Floats, to: int, scale: np.float32
 ) -> np.float32:
-    """The loss -log softmax(logits)[label]; writes scale · (softmax - one-hot) to `gradients`.
+    """Return the loss -log softmax(logits)[label], and write scale · (softmax - one-hot) to `gradients`.
 
     Rows of logits and gradients are padded to whole units. NaN or infinite logits give NaN, as in PyTorch.
     """
@@ -75,5 +75,5 @@ def cross_entropy(
 
 @compiled
 def answers_one(zero: np.float32, one: np.float32) -> bool:
-    """Whether the second of two logits is larger: a tie answers 0, NaN counts as largest (torch.argmax)."""
+    """Whether the second of two logits is larger; a tie answers 0, and NaN counts as largest, as in torch.argmax."""
     return bool(one > zero or (np.isnan(one) and not np.isnan(zero)))

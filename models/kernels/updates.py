@@ -1,6 +1,6 @@
-"""The optimisers' updates of a run of one model's flat parameters, as vector kernels.
+"""The optimisers' updates of consecutive parameters of a model, as vector kernels.
 
-Formulas as in `models.optim`; parameters, gradients and state are flat float32 of a whole number of units.
+The formulas are those of `models.optim`. Parameters, gradients and state are flat float32, in whole units.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
 from pairsearch.models.optim import SGD, Adam
 
 ADAM, SGD_MOMENTUM = 0, 1
-# The compiled form of each registered rule, by its class; a rule that is not here trains in PyTorch
-# operations.
+# The compiled form of each registered optimiser, by its class; others train in PyTorch's operations.
 COMPILED_RULES: dict[type, int] = {Adam: ADAM, SGD: SGD_MOMENTUM}
 
-AHEAD = 512  # float32 that are asked for before they are needed, in a pass over weights and state.
-RATES = 7  # float32 places that `set_rates` fills.
+AHEAD = 512  # how far ahead a pass over weights and state prefetches, in elements
+RATES = 7  # how many float32 values `set_rates` writes
 _BETA1, _BETA2, _EPS = Adam.beta1, Adam.beta2, Adam.eps
 _MOMENTUM = SGD.momentum
 
@@ -28,12 +27,12 @@ _MOMENTUM = SGD.momentum
 def _adam_step(
     e: Emitter, parameters: Any, means: Any, squares: Any, rates: Sequence[Any], gradient: Any, lanes: int
 ) -> None:
-    """One Adam step; rates: weight decay, step size, 1/√(1-β2ᵗ), β1, 1-β1, 1-β2, eps."""
+    """Make a step of Adam; rates are weight decay, step size, 1/√(1-β2ᵗ), β1, 1-β1, 1-β2, eps."""
     decay, size, unbias, beta1, rest1, rest2, eps = (e.spread(rate, lanes) for rate in rates)
     parameter = e.load(parameters, lanes)
     gradient = e.fma(decay, parameter, gradient)
     mean = e.fma(beta1, e.load(means, lanes), e.multiply(rest1, gradient))
-    # β2 · v + (1-β2) · g² in two operations, as v + (1-β2) · (g² - v).
+    # β2 · v + (1-β2) · g² takes two operations as v + (1-β2) · (g² - v).
     before = e.load(squares, lanes)
     square = e.fma(rest2, e.fma(gradient, gradient, e.negative(before)), before)
     e.store(mean, means)
@@ -45,7 +44,7 @@ def _adam_step(
 def _sgd_step(
     e: Emitter, parameters: Any, velocities: Any, _: Any, rates: Sequence[Any], gradient: Any, lanes: int
 ) -> None:
-    """One step with momentum; rates: weight decay, step size, momentum."""
+    """Make a step of SGD with momentum; rates are weight decay, step size, momentum."""
     decay, size, momentum = (e.spread(rate, lanes) for rate in rates[:3])
     parameter = e.load(parameters, lanes)
     gradient = e.fma(decay, parameter, gradient)
@@ -55,7 +54,7 @@ def _sgd_step(
 
 
 def _kernels_of(step: Callable[..., None]) -> tuple[Any, Any, Any]:  # noqa: PLR0915 - three kernels
-    """A rule's update by gradients as they lie, and by those of a linear layer for one row and for two."""
+    """Make an optimiser's kernels: for stored gradients, and for a linear layer in a batch of one row or of two."""
 
     @vector_kernel
     def by_gradients(
@@ -121,7 +120,8 @@ def _kernels_of(step: Callable[..., None]) -> tuple[Any, Any, Any]:  # noqa: PLR
                 with e.loop(wholes) as vector:
                     one(i, e.mul(vector, LANES), factors)
             if LANES > UNIT:
-                # Two such rows are whole vectors, one of them with the end of the first and the start of the second.
+                # Two rows of weights make whole vectors: the middle one has the end of the first and the start of the
+                # second.
                 with e.when(e.is_equal(left, UNIT)), e.loop(e.quotient(inputs, 2)) as two:
                     i = e.mul(two, 2)
                     input_gradient(i)
@@ -145,7 +145,7 @@ _sgd, _sgd_one_row, _sgd_two_rows = _kernels_of(_sgd_step)
 
 @compiled
 def _power(base: float, exponent: int) -> float:
-    """A power by squaring: the C library's differs in its last bit from one version to the next."""
+    """Compute a power by squaring, as C libraries differ in the last bit."""
     result = 1.0
     while exponent > 0:
         if exponent & 1:
@@ -157,7 +157,7 @@ def _power(base: float, exponent: int) -> float:
 
 @compiled
 def set_rates(rule: int, rates: Floats, step: int, learning_rate: float, weight_decay: float) -> None:
-    """What `update` needs to know of step number `step` (from 1)."""
+    """Write the rates that `update` needs for step number `step`, from 1."""
     rates[0] = weight_decay
     if rule == ADAM:
         rates[1] = -learning_rate / (1 - _power(_BETA1, step))
@@ -182,9 +182,9 @@ def update(
     rates: Floats,
     count: int,
 ) -> None:
-    """One step of a rule on parameters[place : place + count], count a multiple of 8.
+    """Make an optimiser's step on parameters[place : place + count]; count is a multiple of 8.
 
-    Their gradients begin at `gradient`; `state` holds the rule's tensors one after the other, each as long as all the
+    Their gradients begin at `gradient`. `state` holds the optimiser's tensors one after the other, each as long as all
     parameters.
     """
     second = place + (len(parameters) if rule == ADAM else 0)
@@ -199,10 +199,10 @@ def step_rows(
     rule: int, parameters: Floats, place: int, floats: Floats, x: int, dy: int, dx: int, rows: int, inputs: int,
     columns: int, state: Floats, rates: Floats,
 ) -> None:  # fmt: skip
-    """Of a linear layer with one or two rows: dx = dy · w transposed, then `update` of w by x transposed · dy.
+    """Compute dx = dy · w transposed for a linear layer with one or two rows, and update w by x transposed · dy.
 
-    x (rows, inputs), dy (rows, 2, columns), every row twice side by side, w (inputs, columns) at `place`; inputs
-    are even. One pass goes over weights and state, which takes as long as the processor needs to move them; the
+    x is (rows, inputs), with an even number of inputs; dy is (rows, 2, columns), with every row twice side by side; w
+    is (inputs, columns), at `place`. There is a single pass over weights and state, which is bound by moving them; the
     gradient is never stored. An input's gradient is summed in sixteen parts.
     """
     second = place + (len(parameters) if rule == ADAM else 0)
