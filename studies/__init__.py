@@ -1,1 +1,1 @@
-"""Studies: their definitions as TOML files, and the model that validates them."""
+"""Studies: their definitions, the contract of a problem, and the problems that come with the package."""

@@ -1,4 +1,4 @@
-"""Totals over a population, estimated from a random sample of it."""
+"""Estimates the total over a population from a stratified random sample."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Estimate:
 
 
 def expand(sizes: Sequence[int], samples: Sequence[Sequence[float]]) -> Estimate:
-    """The total over a population from a stratified random sample, with its 95 % interval.
+    """Estimate the total over a population from a stratified random sample, with a 95 % interval.
 
     Cochran, "Sampling Techniques", 3rd edition 1977, section 5.3 to 5.4: the total is estimated by Σ N y̅ over strata,
-    its variance by Σ N (N − n) s² / n, which holds the finite population correction; the interval takes the quantile
+    its variance by Σ N (N − n) s² / n, which includes the finite population correction; the interval has the quantile
     of t at Satterthwaite's effective degrees of freedom (5.16).
 
     Args:
-        sizes: N, configurations of each stratum.
-        samples: figures of those drawn from it, n of them: at least two, unless they are all N.
+        sizes: N, the size of each stratum.
+        samples: n figures from each stratum; n is at least two, unless it is N.
     """
     total = sum(size * fmean(sample) for size, sample in zip(sizes, samples, strict=True))
     parts = [

@@ -1,7 +1,7 @@
-"""Loads the problem that a definition names: one of ours, a user's file beside the definition, or a module.
+"""Loads the problem that a definition names: a shipped one, a user's file beside the definition, or a module.
 
-A user's file is code that runs. It is imported from the folder of the definition that was given, never because a
-database names it: a study that is known by its name alone can be trained only where its problem is one of ours.
+A user's file is code that runs. It is imported from the folder of a definition that the user names, and never because a
+database names it: a study that is given by its name alone can be trained only if its problem is a shipped one.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ SHIPPED = {
     "pairs": "pairsearch.studies.pairs.problem:Pairs",
     "estimator": "pairsearch.studies.estimator.problem:Estimator",
 }
-"""Our own problems: where each is."""
+"""Module and class of each shipped problem."""
 _IMPORTED: dict[str, tuple[Path, str]] = {}
-"""The user's modules that this process knows, by name: the file of each and its SHA-256."""
+"""The user's modules that this process has imported, by name: the file of each and its SHA-256."""
 BY_THE_DATA = "auto"
-"""A remembered setting given so is left to the study, and to the problem where there is no study yet."""
+"""The value that leaves a remembered setting to the study, or to the problem where there is no study yet."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A definition with its problem, ready to be trained."""
+    """A definition with its problem and traits, ready for training."""
 
     definition: Definition
     problem: Problem
@@ -50,22 +50,23 @@ class Place:
     """Where a definition comes from, and what may be imported for it.
 
     Args:
-        folder: of its file; None for a definition from a database, for which nothing of a user's is imported.
-        beside: names of the settings that were given beside the definition, as by `--set`: files that they name lie
-            where the program runs.
+        folder: the folder of the definition's file; None for a definition from a database, for which no user's code is
+            imported.
+        beside: names of the settings that were not in the definition but given by `--set` or remembered. Files that
+            they name are relative to the working directory.
     """
 
     def __init__(self, folder: Path | None, beside: Collection[str] = ()) -> None:
         self.beside = frozenset(beside)
         self.folder = None if folder is None else folder.resolve()
         self.files: dict[str, str] = {}
-        """SHA-256 (hex) of the user's files that were imported, by name."""
+        """SHA-256 (hexadecimal) of the user's files that were imported, by name."""
 
     def file(self, name: str) -> Path:
-        """A file that the definition names, as the definition's folder has it.
+        """Return the path of a file that the definition names, relative to the definition's folder.
 
         Raises:
-            ProblemError: the definition comes from a database, and the name is a relative one.
+            ProblemError: the definition comes from a database, and the name is relative.
         """
         path = Path(name).expanduser()
         if not path.is_absolute() and self.folder is None:
@@ -75,10 +76,11 @@ class Place:
         return path if self.folder is None else self.folder / path
 
     def find(self, name: str, *, trusted: str | None = None) -> Any:
-        """The object that `FILE.py:NAME`, `MODULE:NAME` or `MODULE.NAME` names.
+        """Import and return the object that `FILE.py:NAME`, `MODULE:NAME` or `MODULE.NAME` names.
 
         Args:
-            trusted: a package whose modules are imported for a definition from a database too.
+            name: the object's name.
+            trusted: a package whose modules are imported even for a definition from a database.
 
         Raises:
             ProblemError: there is no such file, module or object, or it must not be imported.
@@ -112,7 +114,7 @@ class Place:
         path = self.file(name)
         if not path.is_file():
             raise ProblemError(f"there is no file {path}")
-        # A name that no module of the user's or ours has, and the same in every process.
+        # This name is the same in every process, and no other module has it.
         module_name = f"pairsearch_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}_{path.stem}"
         if module_name in sys.modules:
             module = sys.modules[module_name]
@@ -132,10 +134,11 @@ class Place:
         return module
 
     def _take(self, path: Path, root: Path, module_name: str) -> None:
-        """Note a file of the user's with its neighbours.
+        """Record a user's file and the files that it imports.
 
         Raises:
-            ProblemError: this process knows one of them by another file, or from before it was changed.
+            ProblemError: this process has imported another file under the same module name, or a file that has changed
+                since.
         """
         found = digests(path, root)
         for name, digest in found.items():
@@ -160,7 +163,7 @@ class Place:
         with _first_on_path(self.folder):
             module = _imported(name)
         file = getattr(module, "__file__", None)
-        # An installed package is known by its version.
+        # Installed packages have versions; only other files are recorded.
         if file is not None and not {"site-packages", "dist-packages"} & set(Path(file).parts):
             path = Path(file).resolve()
             depth = name.count(".") + (path.name == "__init__.py")
@@ -179,9 +182,9 @@ def _imported(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _first_on_path(folder: Path) -> Iterator[None]:
-    """Let a user's file import its neighbours, first while the block runs and last from then on.
+    """Let a file import its neighbours: their folder is first on the import path in the block, and last afterwards.
 
-    Behind all others they stand in nobody's way; what a function imports when it runs is still found.
+    At the end of the path it hides no other module, and a function can still import them when it runs.
     """
     entry = str(folder)
     sys.path.insert(0, entry)
@@ -194,14 +197,14 @@ def _first_on_path(folder: Path) -> Iterator[None]:
 
 
 class Function(OneByOne):
-    """A problem of a plain function `fit(params, run, report, **settings)`."""
+    """The problem of a plain function `fit(params, run, report, **settings)`."""
 
     def __init__(self, function: Callable[..., Weights | None], settings: Mapping[str, Any]) -> None:
         self._function = function
         self._settings = dict(settings)
 
     def fit(self, params: Params, run: Run, report: RunReport) -> Weights | None:
-        """Call it."""
+        """Call the function."""
         return self._function(params, run, report, **self._settings)
 
 
@@ -211,16 +214,17 @@ def load(
     options: Mapping[str, str] | None = None,
     remembered: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """Load the problem of a definition and make it.
+    """Load the problem of a definition and construct it with its settings.
 
     Args:
-        folder: of the definition's file; None for a definition from a database.
-        options: settings of this machine.
-        remembered: those that the study was created with; `options` go first.
+        definition: the study's definition.
+        folder: the folder of its file; None for a definition from a database.
+        options: settings of this machine, as from `--set`.
+        remembered: settings of this machine that the study was created with; `options` go before them.
 
     Raises:
         ProblemError: there is no such problem, it refuses its settings or the data, or the definition does not fit it.
-        CodeError: a user's own code raised something else.
+        CodeError: a user's own code raised another exception.
     """
     where = f"study {definition.name}"
     options, remembered = dict(options or {}), dict(remembered or {})
@@ -253,16 +257,16 @@ def load(
 
 
 def _files(*values: str) -> bool:
-    """Whether all are names of files: they may lie elsewhere on another machine, as the data's fingerprint holds."""
+    """Whether all are names of files, which may differ between machines, as the data's fingerprint is compared."""
     return all(Path(value).suffix[1:].isidentifier() for value in values)
 
 
 def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> Problem:
-    """The problem, constructed with its settings."""
+    """Construct the problem with its settings."""
     shipped = SHIPPED.get(definition.problem)
     if shipped is not None:
         module, _, name = shipped.partition(":")
-        # Ours import what a user's settings name, from where the definition lies.
+        # Shipped problems get the place too, as their settings may name a user's code or files.
         made = getattr(importlib.import_module(module), name)
         return _constructed(made, settings, place=place, metric=definition.metric)
     if ":" not in definition.problem:
@@ -286,10 +290,10 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
 
 
 def _said(definition: Definition, problem: Problem, files: Mapping[str, str]) -> Traits:
-    """What a problem says of itself.
+    """Return what a problem declares.
 
     Raises:
-        ProblemError: it is not what the contract asks for.
+        ProblemError: a declaration breaks the contract.
     """
 
     def expect(name: str, found: object, good: bool, expected: str) -> None:
@@ -347,7 +351,7 @@ def _check_arguments(
 ) -> None:
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of a compiled one nothing is known
+    except (TypeError, ValueError):  # some compiled functions have no signature
         return
     try:
         signature.bind(*positional, **settings)
@@ -356,16 +360,16 @@ def _check_arguments(
 
 
 def _check_taken(method: Callable[..., Any]) -> None:
-    """Refuse a `fit` or `train` that does not take its three arguments by their places."""
+    """Refuse a `fit` or `train` that does not take three positional arguments."""
     try:
         signature = inspect.signature(method)
-    except ValueError:  # of a compiled one nothing is known
+    except ValueError:  # some compiled functions have no signature
         return
     given = signature.parameters.values()
     several = any(one.kind == one.VAR_POSITIONAL for one in given)
     places = [one for one in given if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     too_few = len(places) < 3 and not several
-    # Further arguments of a function are settings.
+    # A plain function takes the settings as further arguments.
     too_many = sum(one.default is one.empty for one in places) > 3 and not isinstance(method, FunctionType)
     if too_few or too_many:
         name = getattr(method, "__name__", "")
@@ -374,7 +378,7 @@ def _check_taken(method: Callable[..., Any]) -> None:
 
 
 LEAST_FOLDS_OF_A_RACE = 4
-"""Fewer, and a race could stop nothing before its last fold."""
+"""With fewer folds a race could stop nothing before the last one."""
 
 
 def _check(definition: Definition, traits: Traits) -> None:
@@ -399,10 +403,10 @@ def _check(definition: Definition, traits: Traits) -> None:
 
 
 def check_points(loaded: Loaded) -> None:
-    """Let the problem look at every point of the grid.
+    """Let the problem check every point of the grid.
 
     Raises:
-        ProblemError: naming the first point that it refuses, and why.
+        ProblemError: the problem refuses a point; the message names the first one and the reason.
     """
     where = f"study {loaded.definition.name}"
     for point in loaded.definition.grid.points():
@@ -414,17 +418,19 @@ def check_points(loaded: Loaded) -> None:
 
 
 PREDICTORS = {"pairs": "pairsearch.studies.pairs.prediction:predict"}
-"""Our problems whose models answer about files: what asks them."""
+"""The function that answers questions about files with a kept model, for each problem that has one."""
 
 
 def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
-    """What a kept model answers about files, in lines for people and as JSON.
+    """Ask a kept model about files, and return its answer as lines for people and as JSON.
 
     Args:
-        invert: whether images are dark on light, None to guess.
+        model: the model's file.
+        files: the files that it is asked about.
+        invert: whether images are dark on light, None to decide by their edges.
 
     Raises:
-        ProblemError: the model is of a problem that answers nothing, or something given cannot be used.
+        ProblemError: models of this problem answer no questions, or the model or a file cannot be used.
     """
     from pairsearch.studies.model_card import read_card  # noqa: PLC0415
 

@@ -1,8 +1,7 @@
-"""Independent random streams, derived from a study's seed and a fold or round, and from nothing else.
+"""Independent random streams that depend on a study's seed and a fold or round alone.
 
-Samples, splits, initial weights and batch orders so never depend on the configuration, the worker or the order
-of trials: all configurations of a study meet the same folds (common random numbers), and so do studies of the
-same seed.
+Samples, splits, initial weights and batch orders never depend on the configuration, the worker or the order of trials.
+All configurations of a study meet the same folds (common random numbers), and so do studies with the same seed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What a stream is used for. The numbers enter the seeds: never reuse or reorder them."""
+    """The use of a stream. The numbers enter the seeds: never change or reuse one."""
 
     SAMPLE = 1
     SPLIT = 2
@@ -28,10 +27,10 @@ class Stream(IntEnum):
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:
-    """A seed in 0 to 2**63 - 1 for one stream of a fold or round.
+    """Return a seed, from 0 to 2**63 - 1, for one stream of a fold or round.
 
-    Streams are children of one `numpy.random.SeedSequence`, whose spawn keys are made to give statistically
-    independent children (NumPy documentation, "Parallel random number generation").
+    Streams are children of a `numpy.random.SeedSequence`, whose spawn keys make them statistically independent (NumPy
+    documentation, "Parallel random number generation").
     """
     sequence = np.random.SeedSequence(entropy=seed, spawn_key=(int(stream), index))
     return int(sequence.generate_state(1, np.uint64)[0]) >> 1

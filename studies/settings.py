@@ -1,4 +1,4 @@
-"""Reads a problem's [settings] into a model of Pydantic, and says what is wrong with them in one line."""
+"""Validates a problem's [settings] by a Pydantic model, and reports the first error in one line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_settings(model: type[Model], given: Mapping[str, Any], beside: Sequence[str] = ()) -> Model:
-    """The settings as the model has them.
+    """Validate settings and return them as the model.
 
     Args:
-        beside: further names that a problem takes, for the message about an unknown one.
+        model: the model, with a field for each setting.
+        given: the settings by name.
+        beside: names of further settings that the problem takes, for the message about an unknown one.
 
     Raises:
-        ValueError: naming the first wrong one, what was given and what was expected.
+        ValueError: naming the first wrong setting, what was given and what was expected.
     """
     try:
         return model.model_validate(given)

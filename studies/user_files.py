@@ -1,7 +1,7 @@
-"""Which files of a user's a problem is made of: its own, and those beside it that it imports, with their SHA-256.
+"""Finds the user's files that a problem consists of: its own, and those beside it that it imports.
 
-They are found by reading import statements, not by importing: so they are the same in every process, whatever it has
-imported before, and those that a function imports when it runs are among them.
+They are found by reading import statements and not by importing. So the result is the same in every process, whatever
+it has imported before, and includes files that a function imports only when it runs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from pathlib import Path
 
 
 def digests(file: Path, root: Path) -> dict[str, str]:
-    """SHA-256 (hex) of a file and of what it imports from a folder, by their names in it.
+    """Return the SHA-256 (hexadecimal) of a file and of all files of a folder that it imports, by their names there.
 
     Args:
-        root: where modules are looked for.
+        file: the file.
+        root: the folder in which imported modules are looked for.
     """
     found: dict[str, str] = {}
     packages = (
@@ -36,14 +37,14 @@ def digests(file: Path, root: Path) -> dict[str, str]:
 def _imported(source: bytes, path: Path, root: Path) -> Iterator[Path]:
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # to be imported it must be sound: that import says what is wrong
+    except (SyntaxError, ValueError):  # the import of the file will say what is wrong
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _files(root, alias.name.split("."))
         elif isinstance(node, ast.ImportFrom):
-            # One dot is the package of this file, each further one the package above.
+            # One dot means the package of this file, and each further dot the package above.
             base = path.parents[node.level - 1] if node.level and node.level <= len(path.parents) else root
             parts = node.module.split(".") if node.module else []
             for alias in node.names:
@@ -51,7 +52,7 @@ def _imported(source: bytes, path: Path, root: Path) -> Iterator[Path]:
 
 
 def _files(base: Path, parts: list[str]) -> Iterator[Path]:
-    """The files that are run to import a dotted name, as far as they lie in a folder."""
+    """Yield the files below a folder that importing a dotted name runs."""
     for part in parts:
         package, module = base / part / "__init__.py", base / f"{part}.py"
         if package.is_file():

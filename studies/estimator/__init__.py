@@ -1,1 +1,1 @@
-"""Scikit-learn's estimators as a problem: a grid search like GridSearchCV's, with the same figures fold by fold."""
+"""scikit-learn's estimators as a problem: a grid search with the scores of GridSearchCV on every fold."""

@@ -1,4 +1,4 @@
-"""The examples that an estimator learns from: of a data set of scikit-learn's, or of a file."""
+"""Reads the examples that an estimator learns from: a data set of scikit-learn's, or a file."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from pyarrow import csv, parquet
 from sklearn import datasets
 
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
-"""Data sets that come with scikit-learn; others it would download, and another day's may differ."""
+"""Data sets that come with scikit-learn. It would download others, which may change from day to day."""
 SUFFIXES = (".csv", ".parquet", ".npz")
 INDEX = re.compile(r"__index_level_\d+__")
-"""A column that pandas adds to a Parquet file: the row's number."""
+"""Names of columns that pandas adds to a Parquet file, with the number of the row."""
 NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null)
-"""Kinds of columns that are read as floats; of the last all values are missing."""
+"""Kinds of columns that are read as floats. In a column of the last kind all values are missing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """Features, targets and groups, a row for each example.
+    """Features, targets and groups, with a row for each of N examples.
 
     Args:
-        X: features: numbers, or objects where a column holds text.
-        groups: which examples belong together, None where nobody said.
-        columns: names of the features, none where the data have no names.
+        X: features, (N, ...): numbers, or objects where a column holds text.
+        y: targets, (N,) or (N, outputs).
+        groups: (N,), equal for examples that belong together; None without groups.
+        columns: names of the features; empty where they have none.
     """
 
     X: np.ndarray[Any, Any]
@@ -40,11 +41,11 @@ class Examples:
     columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """How many examples."""
+        """Return the number of examples."""
         return len(self.y)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over all values, their types and the names of the columns."""
+        """Return the SHA-256 (hexadecimal) over all values, their types and the names of the columns."""
         found = hashlib.sha256(json.dumps(self.columns).encode())
         for array in (self.X, self.y, self.groups):
             if array is None:
@@ -64,14 +65,17 @@ def read(
     target: str | None,
     groups: str | None,
 ) -> Examples:
-    """The examples of a data set by its name, or of a CSV, Parquet or .npz file.
+    """Read a data set of scikit-learn's, or a CSV, Parquet or .npz file.
 
     Args:
-        file: where a file of that name lies.
-        features, target, groups: columns of a table, or names of arrays.
+        data: name of the data set or the file.
+        file: returns the path of a file.
+        features: column or columns of a table, or the name of an array.
+        target: column of a table, or the name of an array.
+        groups: column of a table, or the name of an array.
 
     Raises:
-        ValueError: they are not there, or not such that an estimator learns from them; it names the setting.
+        ValueError: a column or an array is absent or cannot be learnt from; the message names the setting.
     """
     suffix = Path(data).suffix.lower()
     if suffix not in SUFFIXES:
@@ -114,7 +118,7 @@ def _arrays(
     wanted = {"features": features or "X", "target": target or "y", "groups": groups}
     found: dict[str, Any] = {}
     try:
-        # An array of objects would be unpickled, which runs code.
+        # Arrays of objects are pickles, which can run any code.
         with np.load(path, allow_pickle=False) as archive:
             for setting, name in wanted.items():
                 if name is not None and name not in archive.files:
@@ -138,7 +142,7 @@ def _arrays(
 
 
 def _table(path: Path, suffix: str) -> pa.Table:
-    # Opened here: what cannot be opened reads the same whatever the format.
+    # A file that cannot be opened gives the same message whatever its format, so it is opened here.
     with path.open("rb") as stream:
         if suffix == ".parquet":
             table = parquet.read_table(stream)
@@ -170,7 +174,7 @@ def _columns(
             f"settings.features: expected some of {', '.join(others)}, got {', '.join(chosen) or 'none'}"
         )
     values = [_values(table, name) for name in chosen]
-    # A text vectoriser takes one column by itself.
+    # A text vectoriser takes a one-dimensional array.
     X = values[0] if isinstance(features, str) else np.column_stack(values)
     of_groups = _complete("groups", _labels(table, groups)) if groups else None
     return Examples(
@@ -195,7 +199,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _values(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
-    """A column of features: floats with NaN for what is missing, or texts with None."""
+    """Return a column of features as floats with NaN, or as texts with None, for missing values."""
     column = _column(table, name)
     kind = column.type
     if _is_text(kind):
@@ -211,7 +215,7 @@ def _values(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
 
 
 def _labels(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
-    """A column of targets or groups, in its own type."""
+    """Return a column of targets or groups in its own type."""
     column = _column(table, name)
     if not column.null_count and _is_text(column.type):
         return np.array(column.to_pylist(), dtype=str)

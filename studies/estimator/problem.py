@@ -1,4 +1,4 @@
-"""Scikit-learn's estimators as the service knows them: the folds of GridSearchCV, and rounds on data that none saw."""
+"""The problem `estimator`: scikit-learn's estimators on the folds of GridSearchCV, and rounds on data that none saw."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pairsearch.studies.settings import read_settings
 log = logging.getLogger(__name__)
 
 TRUSTED = "sklearn"
-"""Whose modules are imported also where a definition comes from a database."""
+"""The package whose modules are imported even for a definition from a database."""
 REPEATED = ("RepeatedKFold", "RepeatedStratifiedKFold")
 SHUFFLED = ("ShuffleSplit", "StratifiedShuffleSplit", "GroupShuffleSplit")
 Splitter = Literal[
@@ -46,7 +46,7 @@ Splitter = Literal[
 ]
 PERCENT = ("accuracy", "balanced_accuracy", "top_k_accuracy")
 STATES = 2**32
-"""What scikit-learn takes as `random_state` is below."""
+"""scikit-learn takes a `random_state` below this."""
 
 
 def _estimator(given: Any) -> Any:
@@ -159,25 +159,25 @@ class Settings(BaseModel):
 
 
 class Estimator(OneByOne):
-    """An estimator or a pipeline of scikit-learn's: its score on each fold, as GridSearchCV has it.
+    """An estimator or a pipeline of scikit-learn's, with the score on each fold that GridSearchCV gives.
 
-    The study's seed is the `random_state` of every split, so that scikit-learn alone gives the same: the data of the
-    search are what `train_test_split(X, y, test_size=final_share, stratify=y, random_state=seed)` gives for training
-    (`stratify` where the splitter is a stratified one).
+    The study's seed is the `random_state` of every split, so that scikit-learn alone can repeat them: the data of the
+    search are the training data of `train_test_split(X, y, test_size=final_share, stratify=y, random_state=seed)`, with
+    `stratify` for a stratified splitter only.
 
-    A round of the final evaluation learns from all data of the search, and is scored on one of `final_parts` parts of
-    those that were kept. Rounds are so independent samples of the score of what one would deploy, given its training
-    data; resampling the kept data instead would let intervals over rounds shrink with the number of rounds.
+    A round of the final evaluation learns from all data of the search, and is scored on one of the `final_parts` parts
+    of the kept data. Rounds are therefore independent samples of the score of the estimator that one would deploy,
+    given its training data. If rounds resampled the kept data instead, intervals would shrink with their number.
 
-    Parameters called `random_state` that nobody set are given a seed by the run: the same for all configurations.
+    Parameters called `random_state` that are not set get a seed from the run, the same for all configurations.
 
     Args:
         place: where files and classes of a user's are found.
-        metric: the study's, which is the scorer where `scoring` is left out.
+        metric: the study's metric, which is the scorer by default.
         settings: the fields of `Settings`.
     """
 
-    # A fitted estimator is kept by a pickle alone, which could carry code.
+    # A fitted estimator can be saved only as a pickle, which could carry code.
     gives_weights = False
 
     def __init__(self, *, place: Place | None = None, metric: str = "accuracy", **settings: Any) -> None:
@@ -200,18 +200,18 @@ class Estimator(OneByOne):
         self._said: set[str] = set()
 
     def fingerprint(self) -> str:
-        """SHA-256 over the examples."""
+        """Return the SHA-256 over the examples."""
         return self.examples.fingerprint()
 
     def overlap(self, folds: int) -> float:
-        """Tested over training examples."""
+        """Return tested over training examples of a fold."""
         size = self.settings.test_size
         if size is not None:
             return size / (1 - size)
         return super().overlap(folds // (self.settings.repeats or 1))
 
     def check(self, params: Params) -> None:
-        """Refuse parameters that the estimator does not have, and values and scorers that it says it does not take."""
+        """Refuse parameters that the estimator does not have, and values and scorers that it declares invalid."""
         for name in params:
             if name in self.settings.arguments:
                 raise ValueError(f"grid.{name}: fixed by settings.arguments too: leave out one of both")
@@ -231,7 +231,7 @@ class Estimator(OneByOne):
                 )
 
     def prepare(self, runs: Sequence[Run]) -> None:
-        """Refuse folds that the examples do not suffice for, and more rounds than there are parts."""
+        """Refuse folds for which there are too few examples, and more rounds than there are parts."""
         first = runs[0]
         if first.kind == "fold":
             self.splits(first.count, first.seed)
@@ -239,15 +239,15 @@ class Estimator(OneByOne):
             self._round(first.count - 1, first.seed)
 
     def describe(self, params: Params) -> Mapping[str, str]:
-        """The estimators by their classes."""
+        """Return the names of the estimators' classes."""
         return {"estimator": _title(self.model(params))}
 
     def backend(self, device: str) -> str:
-        """scikit-learn, which computes on the processor."""
+        """Return scikit-learn and its version; it computes on the processor."""
         return f"scikit-learn {sklearn.__version__}"
 
     def fit(self, params: Params, run: Run, report: RunReport) -> None:
-        """Fit on the examples for training, and score on the others."""
+        """Fit the estimator on the training examples, and score it on the others."""
         model = self.model(params)
         seeds = {
             name: run.stream(name)
@@ -280,20 +280,23 @@ class Estimator(OneByOne):
         )
 
     def model(self, params: Params) -> Any:
-        """The estimator of a configuration, not yet fitted.
+        """Make the estimator of a configuration, without fitting it.
 
         Raises:
-            ValueError: it has no parameter of such a name.
+            ValueError: the estimator does not have one of the parameters.
         """
         model = clone(self._base)
         self._set(model, params, "grid")
         return model
 
     def parts(self, seed: int = 0) -> tuple[Any, list[Any]]:
-        """Which examples are searched on, and those of each part that is kept for a round of the final evaluation.
+        """Divide the examples into those of the search and the parts that are kept for rounds of the final evaluation.
+
+        Returns:
+            the positions of the examples of the search, and those of each part.
 
         Raises:
-            ValueError: there are too few of them.
+            ValueError: there are too few examples.
         """
         if seed not in self._parts:
             share, count = self.settings.final_share, self.settings.final_parts
@@ -311,7 +314,7 @@ class Estimator(OneByOne):
                     search, kept = model_selection.train_test_split(
                         rows, test_size=share, stratify=y if stratified else None, random_state=state
                     )
-                # A part without one of the classes is one that many scorers refuse.
+                # Many scorers refuse a part in which a class is absent, so parts are stratified for classifiers.
                 kinds = {
                     (False, False): model_selection.KFold,
                     (False, True): model_selection.StratifiedKFold,
@@ -328,10 +331,13 @@ class Estimator(OneByOne):
         return self._parts[seed]
 
     def splits(self, count: int, seed: int = 0) -> list[tuple[Any, Any]]:
-        """The folds, made once: places, among the examples of the search, for training and for testing.
+        """Make the folds of a study, or return those that were made before.
+
+        Returns:
+            for each fold the training and the test examples, as positions among the examples of the search.
 
         Raises:
-            ValueError: there are too few of them.
+            ValueError: there are too few examples.
         """
         if (count, seed) not in self._cuts:
             search, _ = self.parts(seed)
@@ -356,10 +362,10 @@ class Estimator(OneByOne):
         return self._cuts[count, seed]
 
     def splitter(self, count: int, seed: int = 0) -> Any:
-        """What makes the folds, as GridSearchCV takes it for `cv`.
+        """Make the splitter of the folds, which GridSearchCV takes as `cv`.
 
         Raises:
-            ValueError: it does not make so many.
+            ValueError: it cannot make so many folds.
         """
         kind, chosen, state = getattr(model_selection, self.splitter_name), self.settings, seed % STATES
         if chosen.test_size is not None:
@@ -371,13 +377,13 @@ class Estimator(OneByOne):
         return kind(count, shuffle=True, random_state=state) if chosen.shuffle else kind(count)
 
     def _file(self, name: str) -> Path:
-        """Where the data lie: beside the definition that names them, or else where the program runs."""
+        """Return the path of the data: relative to the definition that names them, else to the working directory."""
         if "data" in self._place.beside:
             return Path(name).expanduser().absolute()
         return self._place.file(name)
 
     def _round(self, index: int, seed: int) -> Any:
-        """The examples that a round is scored on."""
+        """Return the examples on which a round is scored."""
         _, parts = self.parts(seed)
         if not parts:
             raise ProblemError(
@@ -409,14 +415,14 @@ class Estimator(OneByOne):
         return pipeline
 
     def _made(self, name: str) -> Any:
-        """The estimator that a name names: of a class, a function that makes it, or itself."""
+        """Make the estimator of a name, which may be a class, a function that makes it, or an estimator."""
         if name == "passthrough":
             return name
         found = self._place.find(name, trusted=TRUSTED)
         is_class = inspect.isclass(found)
         if not is_class and _is_estimator(found):
             return found
-        # Of scikit-learn's, which a database may name, only estimators are called.
+        # A database may name objects of scikit-learn's: only estimators among them are called.
         if not callable(found) or ((is_class or name.startswith(TRUSTED)) and not _is_estimator(found)):
             raise ValueError(f"{name}: expected an estimator, with methods fit and get_params")
         try:
@@ -433,7 +439,7 @@ class Estimator(OneByOne):
         return made
 
     def _set(self, model: Any, params: Mapping[str, Any], where: str) -> None:
-        """Set parameters, those of outer estimators first: their values may be estimators, whose own then follow."""
+        """Set parameters, outer ones first: their values may be estimators, whose own parameters follow."""
         known = model.get_params()
         for name in sorted(params, key=lambda name: name.count("__")):
             if name not in known:
@@ -445,7 +451,7 @@ class Estimator(OneByOne):
                 known = model.get_params()
 
     def _say(self, caught: Sequence[warnings.WarningMessage]) -> None:
-        """Log a warning of each kind once: a grid gives the same by the thousand."""
+        """Log the first warning of each kind only, as a grid would repeat it thousands of times."""
         for one in caught:
             kind = one.category.__name__
             if kind not in self._said:
@@ -459,13 +465,13 @@ def _is_estimator(found: Any) -> bool:
 
 
 def _title(model: Any) -> str:
-    """The estimators by their classes: `StandardScaler, SVC`."""
+    """Return the names of the estimators' classes: `StandardScaler, SVC`."""
     parts = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
     return ", ".join(type(part).__name__ for part in parts if not isinstance(part, str | None))
 
 
 def _expected(name: str, known: Iterable[str]) -> str:
-    """Which names come close to a wrong one, all of them where none does."""
+    """Suggest names that are close to a wrong one, or list all names if none is."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3)
     return f"did you mean {', '.join(close)}?" if close else f"expected one of {', '.join(names)}"

@@ -1,1 +1,1 @@
-"""The paper's problem: which of two digits is smaller, by one of four networks."""
+"""The paper's problem: is the first of two digits at most the second?"""

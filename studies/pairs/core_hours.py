@@ -1,18 +1,18 @@
-"""Measures what a user waits for: whole trials of a random sample of the paper's grid.
+"""Measures whole trials of a random sample of the paper's grid, and estimates the core-hours of the whole grid.
 
-One core, one thread, the real MNIST where it is at hand. The grid is divided into strata, one for each architecture
-and batch size, and each stratum by what may slow a trial down: without weight decay, with it at the highest learning
-rate, with it at the others. So many trials of each part are drawn at random and trained, all folds and all epochs, in
-random order. Gives the core-hours of the whole grid with their interval, how they compare with the dense arithmetic at
-the machine's own sgemm rate, and how far the slowest trial of a stratum is from its median. Adds the section `grid` to
-`bench.json`. Example:
+It uses one core, one thread, and the real MNIST where it is present. The grid is divided into strata, one for each
+architecture and batch size, and each stratum into three parts that may differ in speed: without weight decay, with it
+at the highest learning rate, and with it at the other rates. Some trials of each part are drawn at random and trained
+with all folds and epochs, in random order. The result is the core-hours of the whole grid with an interval, their ratio
+to the dense arithmetic at the machine's own sgemm rate, and the ratio of each stratum's slowest trial to its median. It
+is added to `bench.json` as the section `grid`. Example:
 
     python -m pairsearch.studies.pairs.core_hours --quick --output bench.json
 """
 
 from __future__ import annotations
 
-# First, as it sets the widths of thread pools before other imports make the pools.
+# This import comes first: it sets the number of threads before other imports start thread pools.
 from pairsearch.models.bench import FLOP_PER_PAIR, sgemm_gflops
 
 # isort: split
@@ -38,14 +38,14 @@ from pairsearch.studies.estimate import CONFIDENCE, expand
 from pairsearch.studies.pairs.problem import DATA_VARIABLE, Hyperparameters, Pairs, Settings
 from pairsearch.studies.problem import Figures, Run, Stopped
 
-EACH = 2  # Trials of each part of a stratum; fewer tell nothing of their variance.
-TARGET = 1.3  # No trial above so many times the median of its stratum.
+EACH = 2  # trials of each part of a stratum, at least as many as a variance needs
+TARGET = 1.3  # trials that take more than so many times the median of their stratum are named
 SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a stratum: its configurations, and which of them are trained."""
+    """A part of a stratum: its configurations, and those of them that are trained."""
 
     definition: Definition
     population: tuple[Configuration, ...]
@@ -60,7 +60,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One trained configuration: seconds of all folds, of the processor and real."""
+    """A trained configuration with the seconds of all its folds, processor time and wall-clock time."""
 
     part: Part
     configuration: Configuration
@@ -69,7 +69,7 @@ class Trial:
 
 
 def draw(definitions: Sequence[Definition], each: int, random: np.random.Generator) -> list[Part]:
-    """Divide the grids, and draw `each` configurations of every part, or all where it has no more."""
+    """Divide the grids into parts, and draw `each` configurations of every part, or all that it has."""
     drawn = []
     for definition in definitions:
         points = [(one, Hyperparameters.of(one.params)) for one in definition.grid.configurations()]
@@ -86,7 +86,7 @@ def draw(definitions: Sequence[Definition], each: int, random: np.random.Generat
 
 
 def until_divergence(epoch: int, figures: Sequence[Figures], diverged: Sequence[int] = ()) -> None:
-    """Takes an epoch's figures (`studies.problem.Report`) and ends a trial where the search does."""
+    """End a trial when it diverges, as the search does; it is called as `studies.problem.Report`."""
     del epoch
     if diverged or not all(math.isfinite(figure) for one in figures for figure in one.values()):
         raise Stopped
@@ -104,8 +104,10 @@ def measure(
     """Train every configuration that was drawn, in random order.
 
     Args:
-        problems: by the name of the study.
-        folds: so many of each trial only, whose time stands for that of all; None for all.
+        parts: the parts with their configurations.
+        problems: the problems by the name of the study.
+        folds: how many folds of each trial to train, from whose time that of all is extrapolated; None for all.
+        random: generator of the order.
     """
     runs: dict[str, list[Run]] = {}
     for part in parts:
@@ -113,7 +115,7 @@ def measure(
         if one.name not in runs:
             every = [Run("fold", fold, one.folds, one.epochs, one.seed) for fold in range(one.folds)]
             runs[one.name] = every[:folds]
-            # Compiles the kernels, and nothing is timed.
+            # The first call compiles the kernels, so it is not timed.
             train(problems[one.name], part.drawn[0], [replace(run, epochs=1) for run in runs[one.name]])
     tasks = [(part, one) for part in parts for one in part.drawn]
     trials = []
@@ -131,14 +133,14 @@ def measure(
 
 
 def dense_flop(definition: Definition) -> float:
-    """Floating-point operations of a trial's training as dense arithmetic, the validation left out."""
+    """Count the floating-point operations of a trial's training as dense arithmetic, without validation."""
     settings = Settings.model_validate(definition.settings)
     train = settings.sample_size - (settings.validation_size or settings.sample_size // definition.folds)
     return FLOP_PER_PAIR[settings.architecture] * train * definition.epochs * definition.folds
 
 
 def summary(parts: Sequence[Part], trials: Sequence[Trial], gflops: float) -> dict[str, Any]:
-    """The section `grid` of the file: the estimate for the whole grid, and a row for each stratum."""
+    """Return the section `grid` of the file: the estimate for the whole grid, and a row for each stratum."""
     seconds = [[trial.cpu for trial in trials if trial.part is part] for part in parts]
     sizes = [len(part.population) for part in parts]
     estimate = expand(sizes, seconds)
@@ -174,7 +176,7 @@ def summary(parts: Sequence[Part], trials: Sequence[Trial], gflops: float) -> di
 
 
 def report(section: dict[str, Any]) -> list[str]:
-    """The section for people."""
+    """Format the section as lines for people."""
     lines = ["model batch configurations trials  median s  slowest/median  wall/CPU"]
     for row in section["strata"]:
         above = f"  above {TARGET}: {row['slowest']}" if row["slowest_over_median"] > TARGET else ""
@@ -200,12 +202,12 @@ def report(section: dict[str, Any]) -> list[str]:
 
 
 def say(text: str) -> None:
-    """A line of the report."""
+    """Print a line at once."""
     print(text, flush=True)  # noqa: T201
 
 
 def studies_to_measure() -> list[Definition]:
-    """The paper's."""
+    """Return the definitions of the paper's studies."""
     return [one for one in map(read, shipped().values()) if one.paper is not None]
 
 
@@ -238,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         problems = {
             one.name: Pairs(data=source.name, data_dir=options.data_dir, **one.settings) for one in studies
         }
-        # A file of another kind is refused now, and not when all is measured.
+        # Refuse a file of another kind before anything is measured.
         write(options.output, [], describe_machine())
     except ValueError as error:
         parser.error(str(error))

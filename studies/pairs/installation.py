@@ -1,6 +1,6 @@
-"""Whether this installation can train the paper's networks: data, subnormals, compiled kernels, for `doctor`.
+"""Checks for `doctor` whether this installation can train the paper's networks: data, subnormals, compiled kernels.
 
-Each check imports what it looks at: a library that is missing or broken is a finding.
+Each check imports the libraries that it needs, so that a missing or broken one is a finding.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 
 
 def checks(data: str | None, data_dir: str | None) -> Mapping[str, Callable[[], str]]:
-    """The checks by name: each gives its finding, or raises what is wrong.
+    """Return the checks by name; each returns its finding as a line, or raises an exception.
 
     Args:
-        data: kind of data, None for `mnist`.
-        data_dir: torchvision root, None for PAIRSEARCH_DATA or the per-user folder.
+        data: the images, as `data.sources.load` takes them, or `auto`; None for `mnist`.
+        data_dir: torchvision root; None for PAIRSEARCH_DATA, or else a folder of the user's.
     """
     return {"data": lambda: _data(data, data_dir), "subnormals": _subnormals, "kernels": _kernels}
 
 
 def train_a_little(architecture: str | Maker, optimiser: str = "adam", device: str = "cpu") -> str:
-    """Train a model of an architecture, with what it has by default, for one epoch on two pairs; the backend used.
+    """Train a model of an architecture, with default arguments, for an epoch on two pairs; returns the backend.
 
-    Raises whatever stands in the way: a library, a driver, memory, a compiler.
+    Raises:
+        Exception: whatever fails, such as a library, a driver or the compiler.
     """
-    import torch  # noqa: PLC0415 - takes a while, and may be what is broken
+    import torch  # noqa: PLC0415 - slow to import, and may be broken
 
     from pairsearch.models import fused  # noqa: PLC0415
     from pairsearch.models.training import Member, TrainingJob  # noqa: PLC0415
@@ -89,7 +90,7 @@ def _kernels() -> str:
 
 
 class _Said(logging.Handler):
-    """Keeps what is logged, for a finding."""
+    """Keeps log messages for a finding."""
 
     def __init__(self) -> None:
         super().__init__()

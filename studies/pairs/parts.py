@@ -1,4 +1,4 @@
-"""The architecture and the optimiser of a study: shipped, or a user's own, which is looked at before it is trained."""
+"""The architecture and the optimiser of a study: shipped, or a user's own, which are checked before training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pairsearch.studies.configuration import Configuration, Params, Value, descr
 from pairsearch.studies.loading import Place
 
 LOOKED_AT = 3
-"""Pairs of images that a user's module is shown: not as many as it has outputs."""
+"""Pairs of images on which a user's module is tried; the number differs from that of its outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Names:
     """The arguments that a class or a function takes by name.
 
     Args:
-        known: those that it names.
-        needed: those of them that have no default.
-        others: whether it takes any other too.
+        known: names of all parameters.
+        needed: names of those without a default.
+        others: whether it takes any other name too, by `**arguments`.
     """
 
     known: tuple[str, ...]
@@ -38,17 +38,18 @@ class Names:
 
     @classmethod
     def of(cls, made: Callable[..., Any], given: int = 0) -> Names:
-        """Those of a class or a function.
+        """Read the names from the signature of a class or a function.
 
         Args:
-            given: how many it is given by their place.
+            made: the class or the function.
+            given: how many arguments it gets by position.
         """
-        # Which takes none, but does not say so.
+        # The constructor of `nn.Module` has **arguments in its signature, but takes none.
         if isinstance(made, type) and inspect.getattr_static(made, "__init__") is nn.Module.__init__:
             return cls((), ())
         try:
             parameters = list(inspect.signature(made).parameters.values())
-        except (TypeError, ValueError):  # of a compiled one nothing is known
+        except (TypeError, ValueError):  # some compiled functions have no signature
             return cls((), (), others=True)
         named = [
             one
@@ -62,13 +63,13 @@ class Names:
         )
 
     def without(self, *names: str) -> Names:
-        """The other names."""
+        """Return the other names."""
         known, needed = (tuple(one for one in each if one not in names) for each in (self.known, self.needed))
         return Names(known, needed, self.others)
 
 
 def own(name: str) -> bool:
-    """Whether a name is of a user's code: FILE.py:NAME or MODULE:NAME."""
+    """Whether a name is that of a user's code, FILE.py:NAME or MODULE:NAME."""
     return ":" in name
 
 
@@ -89,8 +90,12 @@ class Architecture:
     """The architecture that a study's settings name.
 
     Args:
-        name: registered, or of a user's code: a class of modules, or a function that makes one.
+        name: a registered name, or that of a user's class of modules or function that makes one.
         place: where the definition comes from.
+
+    Raises:
+        ValueError: there is no such architecture, or it needs an argument that has the name of a parameter of the
+            training.
     """
 
     def __init__(self, name: str, place: Place | None) -> None:
@@ -111,15 +116,15 @@ class Architecture:
         self._shapes: dict[str, list[torch.Size]] = {}
 
     def check(self, arguments: Mapping[str, Value]) -> None:
-        """Refuse arguments by which no module can be made that answers pairs of images."""
+        """Raise a ValueError if the arguments make no module that maps pairs of images to logits."""
         self.shapes(arguments)
 
     def parameters(self, arguments: Mapping[str, Value]) -> int:
-        """How many numbers are trained."""
+        """Count the numbers that are trained."""
         return sum(map(math.prod, self.shapes(arguments)))
 
     def shapes(self, arguments: Mapping[str, Value]) -> list[torch.Size]:
-        """The shapes of the parameters of the module, which is made once and shown images."""
+        """Return the shapes of the module's parameters; the module is made once and tried on images."""
         key = Configuration(arguments).key
         if key not in self._shapes:
             what = f"architecture {self.name!r}" + (f" of {describe(arguments)}" if arguments else "")
@@ -133,7 +138,7 @@ class Architecture:
         return self._shapes[key]
 
     def _shown(self, arguments: Mapping[str, Value]) -> tuple[nn.Module, Any]:
-        """The module and what it answers."""
+        """Make the module, and return it with its output for images of zeros."""
 
         def answered() -> tuple[nn.Module, Any]:
             module = nets.build(self.maker, **arguments)
@@ -141,14 +146,15 @@ class Architecture:
 
         with nets.Draws(0).resumed(), torch.no_grad():
             try:
-                # Shapes alone need no memory, but a second for what PyTorch imports then: ours are small.
+                # The device `meta` has shapes without memory, but makes PyTorch import for a second. Shipped
+                # architectures are small and do not need it.
                 with torch.device("meta") if own(self.name) else nullcontext():
                     return answered()
-            except Exception:  # some do what only numbers can do; what is wrong with others is said once more
+            except Exception:  # some modules need real numbers; a real error will be raised again
                 return answered()
 
     def _fault(self, module: nn.Module, output: Any) -> str:
-        """What is wrong with what a module answers, empty where nothing is."""
+        """Return what is wrong with a module or its output, or an empty text."""
         if not any(value.requires_grad for value in module.parameters()):
             return "the module has no parameters to train"
         main, digits = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
@@ -177,8 +183,11 @@ class Optimiser:
     """The optimiser that a study's settings name.
 
     Args:
-        name: registered, or of a user's or PyTorch's code: a class of `torch.optim.Optimizer`.
+        name: a registered name, or that of a class of `torch.optim.Optimizer`, PyTorch's or a user's.
         place: where the definition comes from.
+
+    Raises:
+        ValueError: there is no such optimiser, or it takes no `lr`.
     """
 
     def __init__(self, name: str, place: Place | None) -> None:
@@ -191,7 +200,7 @@ class Optimiser:
             optim.optimiser(name)
             return
         self._made = _found("optimiser", name, place, trusted="torch.optim")
-        # The first argument is the parameters.
+        # Its first argument is the parameters of the model.
         takes = Names.of(self._made, given=1)
         if "lr" not in takes.known and not takes.others:
             raise ValueError(
@@ -201,7 +210,7 @@ class Optimiser:
         self.takes = takes.without("lr", "weight_decay")
 
     def rule(self, arguments: Mapping[str, Value]) -> str | optim.PlainOptimiser:
-        """What a training job takes."""
+        """Return the optimiser with its arguments, as a training job takes it."""
         return self.name if self._made is None else optim.Plain(self._made, dict(arguments), self.decays)
 
     def check(
@@ -211,7 +220,11 @@ class Optimiser:
         weight_decay: float,
         shapes: list[torch.Size],
     ) -> None:
-        """Refuse what the optimiser cannot be made of for parameters of some shapes, and one that makes no step."""
+        """Make the optimiser for parameters of some shapes, and let it make a step.
+
+        Raises:
+            ValueError: it cannot be made with the arguments, is not an `Optimizer`, or fails at the step.
+        """
         rule = self.rule(arguments)
         if isinstance(rule, str):
             return
@@ -239,10 +252,10 @@ class Optimiser:
 def divided(
     architecture: Architecture, optimiser: Optimiser, further: Params
 ) -> tuple[dict[str, Value], dict[str, Value]]:
-    """Parameters beyond those of the training itself, as arguments of the architecture and of the optimiser.
+    """Divide parameters beyond those of the training into arguments of the architecture and of the optimiser.
 
     Raises:
-        ValueError: nobody takes one, both do, or one is missing.
+        ValueError: neither takes a parameter, both do, or one that is needed is missing.
     """
     of_architecture: dict[str, Value] = {}
     of_optimiser: dict[str, Value] = {}
@@ -283,7 +296,7 @@ def _nobody(architecture: Architecture, optimiser: Optimiser) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What went wrong, and where in the user's code."""
+    """Describe an error in one line, with file and line in the user's code."""
     lines = str(error).split("\n")
     said = f"{type(error).__name__}: {' '.join(lines[0].split())}" if lines[0] else type(error).__name__
     ours = Path(nets.__file__).parents[1]

@@ -1,4 +1,4 @@
-"""Asks a trained model about two pictures: is the first digit smaller than or equal to the second?"""
+"""Asks a kept model about two pictures: is the first digit smaller than or equal to the second?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LARGEST_WIDTH = 10**6
 
 
 class Standardisation(BaseModel):
-    """What raw intensities 0 to 255 were shifted and scaled by."""
+    """The mean and the deviation by which raw intensities, 0 to 255, were standardised."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +38,7 @@ class Standardisation(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The digit that a model read in a picture."""
+    """The digit that a model sees in a picture."""
 
     digit: int
     probability: float
@@ -46,15 +46,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answers.
+    """A model's answer.
 
     Args:
-        at_most: whether it takes the first digit for smaller than or equal to the second, target 1; else it is larger.
-        probability: of that answer by the softmax of the logits, in [0.5, 1]; networks tend to be too sure.
-        logits: of target 0 and target 1.
-        digits: what it read in the two pictures; None where the model was never taught digits, or has since learnt
-            something else: baselines give none, and the ten outputs of weight sharing without an auxiliary loss have
-            no such meaning, unless all of a pre-trained CLeNet was frozen.
+        at_most: whether the first digit is smaller than or equal to the second (target 1).
+        probability: probability of that answer by the softmax of the logits, in [0.5, 1]; networks tend to be too sure.
+        logits: logits of target 0 and target 1.
+        digits: the digits that the model sees in the two pictures. None where its digit outputs do not mean digits:
+            baselines have no such outputs, and those of weight sharing are digits only with the auxiliary loss or when
+            all of a pre-trained CLeNet was frozen.
     """
 
     at_most: bool
@@ -64,14 +64,16 @@ class Answer:
 
 
 def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
-    """What a model answers about two image files, in lines for people and as JSON.
+    """Ask a model about two image files, and return its answer as lines for people and as JSON.
 
     Args:
+        model: the model's file.
         files: two images of one digit each.
-        invert: whether the digits are dark on light; None to guess it for each by its edge.
+        invert: whether the digits are dark on light; None to decide it for each by its edge.
 
     Raises:
-        ProblemError, DataError: something given cannot be used.
+        ProblemError: the model cannot be used, or there are not two files.
+        DataError: an image cannot be used.
     """
     if len(files) != 2:
         raise ProblemError(f"{len(files)} files given; expected two images of one digit each")
@@ -105,11 +107,11 @@ def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[li
 
 
 def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
-    """A file's model, rebuilt as the plain module with its weights, ready to answer.
+    """Read a model's file, and rebuild the plain module with its weights in evaluation mode.
 
     Raises:
-        ProblemError: no file of a model; a card that is missing, malformed or of an unknown architecture; tensors that
-            are not those of the architecture, or not finite.
+        ProblemError: the file is not a model; its card is missing, malformed or names an unknown architecture; or its
+            tensors are not those of the architecture, or not finite.
     """
     with opened(path) as file:
         card = card_of(path, file)
@@ -126,7 +128,7 @@ def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
             )
         try:
             known = {"hidden_units", *architecture_class(architecture).choices}
-            # Shapes without memory: a card may claim any width.
+            # A card may claim any width: on the device `meta` a module has shapes but needs no memory.
             with torch.device("meta"):
                 module = build(
                     architecture, **{name: card.params[name] for name in known & card.params.keys()}
@@ -141,10 +143,10 @@ def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
 
 
 def standardisation_of(path: Path, card: ModelCard) -> Standardisation | None:
-    """How its study standardised images, None where it did not.
+    """Return how the model's study standardised images, or None if it did not.
 
     Raises:
-        ProblemError: the card says something else there.
+        ProblemError: the card's entry is not valid.
     """
     stated = card.about.get("standardisation")
     if stated is None:
@@ -159,7 +161,7 @@ def standardisation_of(path: Path, card: ModelCard) -> Standardisation | None:
 
 
 def network_input(standardisation: Standardisation | None, pixels: Tensor) -> Tensor:
-    """Raw intensities as the model was trained on them: standardised where its study is."""
+    """Standardise raw intensities if the model was trained on standardised ones."""
     if standardisation is None:
         return pixels
     return Scale(standardisation.mean, standardisation.deviation).apply(pixels)
@@ -167,13 +169,17 @@ def network_input(standardisation: Standardisation | None, pixels: Tensor) -> Te
 
 @torch.no_grad()
 def ask(path: Path, card: ModelCard, module: nn.Module, first: Picture, second: Picture) -> Answer:
-    """The answer about two pictures.
+    """Ask a model about two pictures.
 
     Args:
-        path: of the model, for the message.
+        path: the model's file, for messages.
+        card: its card.
+        module: its module, in evaluation mode.
+        first: the first picture.
+        second: the second picture.
 
     Raises:
-        ProblemError: the weights give no finite answer.
+        ProblemError: the logits are not finite.
     """
     pixels = torch.stack([first.pixels, second.pixels])
     images = network_input(standardisation_of(path, card), pixels)[None]
@@ -182,7 +188,7 @@ def ask(path: Path, card: ModelCard, module: nn.Module, first: Picture, second: 
         raise ProblemError(f"{path}: its weights give no finite answer")
     target = int(main[0].argmax())
     taught = uses_aux_loss(module) and bool(card.params.get("aux_loss_weight"))
-    # A single epoch has no pre-training.
+    # A training of a single epoch has no pre-training.
     taught |= isinstance(module, Pretrained) and module.frozen == "all" and card.epochs > 1
     seen = None
     if digits is not None and taught:

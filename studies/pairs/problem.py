@@ -1,6 +1,6 @@
-"""The paper's problem as the service knows it: folds and rounds of digit pairs, trained side by side by one core.
+"""The problem `pairs`, the paper's: folds and rounds of digit pairs, trained side by side.
 
-PyTorch takes seconds to import: what is refused need not wait for it.
+PyTorch takes seconds to import: functions import it when they need it, so that bad input is refused at once.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """The paper's parameters of a configuration, as training takes them; None where the architecture has none."""
+    """The paper's parameters of a configuration; None for a parameter that the architecture does not have."""
 
     batch_size: int
     learning_rate: float
@@ -100,10 +100,10 @@ class Hyperparameters:
 
     @classmethod
     def of(cls, params: Params) -> Self:
-        """Those of a configuration.
+        """Take the parameters from those of a configuration.
 
         Raises:
-            TypeError: it has other parameters.
+            TypeError: the configuration has other parameters.
         """
         return cls(**params)  # type: ignore[arg-type] # `Pairs.check` has seen the values
 
@@ -116,10 +116,11 @@ class Pairs(Problem):
 
     Args:
         place: where the definition comes from, for a user's architecture, optimiser and images.
-        data: `mnist`, a relative of its (`fashion-mnist`, `kmnist`, `emnist-digits`, `qmnist`), `digits`, `auto`, which
-            takes MNIST where it is there or can be downloaded, or an `.npz` file of images and labels: beside the
-            definition that names it, or where the program runs if it is named by `--set`.
-        data_dir: torchvision root of MNIST and its relatives; None for PAIRSEARCH_DATA, or a folder for this user.
+        metric: the study's metric, which this problem does not need.
+        data: `mnist`, one of its relatives (`fashion-mnist`, `kmnist`, `emnist-digits`, `qmnist`), `digits`, `auto`,
+            which takes MNIST where it is present or can be downloaded and else the digits, or an `.npz` file of images
+            and labels, relative to the definition that names it, or to the working directory if `--set` names it.
+        data_dir: torchvision root of MNIST and its relatives; None for PAIRSEARCH_DATA, or else a folder of the user's.
         settings: the fields of `Settings`.
     """
 
@@ -169,10 +170,10 @@ class Pairs(Problem):
 
     @property
     def source(self) -> Source:
-        """The images, read again where they were let go.
+        """The images, which are read again after `train` has released them.
 
         Raises:
-            DataError: they are others by now, or cannot be read.
+            DataError: they have changed, or cannot be read.
         """
         if self._source is None:
             source, _ = _load(self._data, self._folder)
@@ -182,15 +183,15 @@ class Pairs(Problem):
         return self._source
 
     def fingerprint(self) -> str:
-        """SHA-256 over the images."""
+        """Return the SHA-256 over images and labels."""
         return self._fingerprint
 
     def overlap(self, folds: int) -> float:
-        """None where each fold draws a sample of its own."""
+        """Return 0 for `resample`, where each fold draws a sample of its own, else that of k-fold."""
         return 0.0 if self.settings.protocol == "resample" else super().overlap(folds)
 
     def check(self, params: Params) -> None:
-        """Refuse parameters that nobody takes, values that cannot be trained with, and modules that do not answer."""
+        """Refuse missing or unknown parameters, values out of range, and modules with outputs of a wrong shape."""
         from pairsearch.models.nets import check_choice  # noqa: PLC0415
         from pairsearch.studies.pairs.parts import own  # noqa: PLC0415
 
@@ -221,7 +222,7 @@ class Pairs(Problem):
             self._optimiser.check(of_optimiser, *rates, self._architecture.shapes(of_architecture))
 
     def _divided(self, params: Params) -> tuple[dict[str, Value], dict[str, Value]]:
-        """Arguments of the architecture, and of the optimiser."""
+        """Divide the further parameters into arguments of the architecture and of the optimiser."""
         from pairsearch.studies.pairs.parts import divided  # noqa: PLC0415
 
         further = {name: value for name, value in params.items() if name not in self._needed}
@@ -236,12 +237,12 @@ class Pairs(Problem):
             self._sets(run)
 
     def describe(self, params: Params) -> Mapping[str, str]:
-        """How many parameters the network has."""
+        """Return how many parameters the network has."""
         of_architecture, _ = self._divided(params)
         return {"parameters": f"{self._architecture.parameters(of_architecture):,}"}
 
     def backend(self, device: str) -> str:
-        """`compiled` or `torch`."""
+        """Return `compiled` or `torch`."""
         from pairsearch.models import fused  # noqa: PLC0415
 
         return fused.usual_backend(self._architecture.maker, self._optimiser.rule({}), device)
@@ -249,7 +250,7 @@ class Pairs(Problem):
     def prove(self, device: str) -> None:
         """Train a model for an epoch on two pairs.
 
-        In place of what is a user's own, whose arguments only the points have, the same backend trains B1 by Adam.
+        If architecture or optimiser is a user's own, B1 is trained by Adam, as their arguments differ between points.
         """
         from pairsearch.models import nets  # noqa: PLC0415
         from pairsearch.studies.pairs.parts import own  # noqa: PLC0415
@@ -260,12 +261,12 @@ class Pairs(Problem):
             train_a_little(self.settings.architecture, self.settings.optimiser, device)
 
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
-        """Train one model for each run, all side by side."""
+        """Train a model for each run, all side by side."""
         from pairsearch.models import fused  # noqa: PLC0415
 
         figures_of = _fold_figures if runs[0].kind == "fold" else _round_figures
         job = self.job(params, runs)
-        # Folds are copies: a worker holds no images that it has no more use for.
+        # Folds are copies, so a worker can release the images.
         self._source = None
 
         def on_epoch(epoch: EpochReport) -> bool:
@@ -277,7 +278,7 @@ class Pairs(Problem):
         return history.parameters
 
     def card(self, params: Params, run: Run) -> Mapping[str, Any]:
-        """What raw intensities were shifted and scaled by."""
+        """Return the mean and deviation by which raw intensities were standardised, if they were."""
         if not self.settings.standardise:
             return {}
         from pairsearch.data.pairs import scale_of  # noqa: PLC0415
@@ -286,7 +287,7 @@ class Pairs(Problem):
         return {"standardisation": {"mean": scale.mean, "deviation": scale.deviation}}
 
     def job(self, params: Params, runs: Sequence[Run]) -> TrainingJob:
-        """The training job of a configuration: one model for each run."""
+        """Make the training job of a configuration, with a model for each run."""
         from pairsearch.models.training import Member, TrainingJob  # noqa: PLC0415
 
         given = self._hyperparameters(params)
@@ -316,7 +317,7 @@ class Pairs(Problem):
         )
 
     def _sets(self, run: Run) -> tuple[PairSet, dict[str, PairSet]]:
-        """What a run trains on, and what it is evaluated on."""
+        """Return the pairs that a run trains on, and the sets on which it is evaluated."""
         if run.kind == "fold":
             fold = self.folds(run.count, run.seed)[run.index]
             return fold.train, {"validation": fold.validation}
@@ -324,7 +325,9 @@ class Pairs(Problem):
         return train, {"train": train, "test": test}
 
     def folds(self, count: int, seed: int = 0) -> list[Fold]:
-        """The folds of a study; made once. They depend on its seed and data, never on a configuration.
+        """Make the folds of a study, or return those that were made before.
+
+        They depend on the study's seed, settings and data, and never on a configuration.
 
         Raises:
             DataError: there are too few images.
@@ -346,7 +349,11 @@ class Pairs(Problem):
         return self._folds[count, seed]
 
     def round_pairs(self, run: Run, *, standardised: bool | None = None) -> tuple[PairSet, PairSet]:
-        """The training and the test pairs of one round.
+        """Draw the training and the test pairs of a round.
+
+        Args:
+            run: the round.
+            standardised: whether to standardise them; None for what the settings say.
 
         Raises:
             DataError: there are too few images.
@@ -364,11 +371,11 @@ class Pairs(Problem):
 
 
 _SOURCES: WeakValueDictionary[tuple[str, Path | None], Source] = WeakValueDictionary()
-"""Images that several studies of one process share, as long as one of them has use for them."""
+"""The images that are in use in this process, which its studies share."""
 
 
 def _where(data: str, place: Place | None) -> str:
-    """The data, of a file its whole path."""
+    """Return the data's name, or the absolute path of a file."""
     if not data.endswith(ARRAYS):
         return data
     if place is None or "data" in place.beside:
@@ -377,7 +384,7 @@ def _where(data: str, place: Place | None) -> str:
 
 
 def _load(data: str, folder: Path | None) -> tuple[Source, str]:
-    """The images and why they were chosen."""
+    """Load the images, and return them with a line that says why they were chosen."""
     held = _SOURCES.get((data, folder))
     if held is not None:
         return held, f"{held.name}: as for the study before"
