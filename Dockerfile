@@ -1,10 +1,10 @@
-# The pairsearch program, for workers, evaluation and dashboard alike: docker build -t pairsearch .
+# The image of workers, evaluation and dashboard: docker build -t pairsearch .
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
-# Where torch comes from. The default has builds for the CPU alone, a tenth of the size of those with CUDA; for a
-# GPU, give https://pypi.org/simple or the index of a CUDA version. torch and torchvision are installed by one
-# command, so that pip picks builds that belong together; append ==VERSION to either for a repeatable image.
+# The package index of torch. The default has builds for the CPU alone, a tenth of the size of those with CUDA; for a
+# GPU use https://pypi.org/simple or the index of a CUDA version. One command installs torch and torchvision, so that
+# pip picks builds that belong together; set TORCH and TORCHVISION to fixed versions for a repeatable image.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG TORCH="torch>=2.9"
 ARG TORCHVISION="torchvision>=0.24"
@@ -13,22 +13,23 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 RUN pip install --index-url "$TORCH_INDEX" "$TORCH" "$TORCHVISION"
 WORKDIR /src
-# What .dockerignore lets in: a checkout, or the wheel that `pairsearch deploy` wrote beside this file.
+# .dockerignore admits the files of a checkout, or the wheel that `pairsearch deploy` wrote beside this file.
 COPY . .
-# What a problem of your own imports, separated by spaces: pandas lightgbm==4.6.0
+# Packages that a problem of your own imports, separated by spaces: pandas lightgbm==4.6.0
 ARG PACKAGES=""
 RUN set -- ./pairsearch-*.whl && if [ ! -e "$1" ]; then set -- .; fi && pip install "$1[dashboard]" $PACKAGES
 
 FROM python:${PYTHON}-slim
 COPY --from=build /opt/venv /opt/venv
-# /data holds MNIST; a new named volume takes over its owner. /cache holds compiled kernels, which are code: nobody
-# else may write there, or it is not used.
+# /data holds MNIST; a new named volume takes over its owner. /cache holds compiled kernels, which are code: it is used
+# only if no other user can write to it.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp pairsearch \
     && install --directory --owner=10001 --group=10001 /data \
     && install --directory --owner=10001 --group=10001 --mode=0700 /cache
-# There is no git here to ask: --build-arg PAIRSEARCH_COMMIT=$(git describe --always --dirty=+ --abbrev=12)
+# The image has no git, so results name the commit by this argument:
+# --build-arg PAIRSEARCH_COMMIT=$(git describe --always --dirty=+ --abbrev=12)
 ARG PAIRSEARCH_COMMIT=unknown
-# The root file system may be read-only: Python writes no bytecode, and what a library keeps goes to /tmp.
+# The root file system may be read-only: Python writes no bytecode, and libraries write their files to /tmp.
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \

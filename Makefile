@@ -1,4 +1,4 @@
-# Everything runs in .venv, which `make venv` makes from pyproject.toml alone.
+# Everything runs in .venv, which `make venv` makes from pyproject.toml.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,8 @@ help: ## list the targets
 run: venv ## the main job, a quick slice of it: search, evaluate, print Table 1
 	$(BIN)/pairsearch reproduce --quick --data auto
 
-# Many tests wait, for leases or servers, and leave a core idle: three at a time are a fifth quicker than two.
+# Many tests wait for leases or servers and leave a core idle: on two cores, three at a time take a fifth less time than
+# two.
 test: venv ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 

@@ -1,8 +1,8 @@
-"""`make audit`: asks pip-audit whether known weaknesses are in what this environment has installed.
+"""`make audit`: asks pip-audit for known weaknesses of the packages that this environment has installed.
 
-pip-audit counts a package that its service does not answer for as skipped, and ends well. Here nothing counts as
-looked at that was not: exit code 0 means that every package was looked up and none has a known weakness, but for
-builds of a private version (torch's `+cpu`), which are named. 1 is anything else.
+pip-audit itself skips a package about which its service gives no answer, and still exits with 0. Here exit code 0 means
+that every package was looked up and none has a known weakness, except builds of a private version (torch's `+cpu`),
+which are listed; exit code 1 means anything else.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import sys
 
 
 def main() -> int:
-    """Run pip-audit and say what it found."""
+    """Run pip-audit, and print what it found."""
     command = [sys.executable, "-m", "pip_audit", "--local", "--skip-editable", "--progress-spinner=off"]
-    # Fixed words. It ends with 1 where it found something, and where it failed: the report tells them apart.
+    # pip-audit exits with 1 both when it found something and when it failed: its report tells them apart.
     done = subprocess.run([*command, "--format=json"], capture_output=True, text=True, check=False)  # noqa: S603
     try:
         packages = json.loads(done.stdout)["dependencies"]
@@ -24,7 +24,7 @@ def main() -> int:
         return say(
             f"pip-audit could not do its work; its service may be out of reach. It ended with: {lines[-1]}"
         )
-    # The project itself is skipped by our own wish.
+    # The project itself is skipped by `--skip-editable`.
     wanted = [package for package in packages if "editable" not in package.get("skip_reason", "")]
     looked_up = [package for package in wanted if "skip_reason" not in package]
     weak = [package for package in looked_up if package["vulns"]]
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def say(line: str) -> int:
-    """Print a line; 1, the exit code of all that is said alone."""
+    """Print a line, and return 1, the exit code where nothing else was found."""
     print(f"audit: {line}", file=sys.stderr)  # noqa: T201 - a program of its own
     return 1
 

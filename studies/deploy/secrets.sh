@@ -1,24 +1,24 @@
 #!/bin/sh
 # Makes the secrets that docker-compose.yml mounts, where they are missing: sh studies/deploy/secrets.sh
 #
-# The folder is closed to other people on this machine. The files in it are not, because a container, which runs
-# as a user of its own, must be able to read the one that is mounted into it.
+# Other users of this machine cannot open the folder. The files in it are readable, because a container runs as a user
+# of its own and has to read the file that is mounted into it.
 set -eu
 cd "$(dirname "$0")/../.."
 umask 022
 mkdir -p secrets
 chmod 700 secrets
 
-# 192 random bits in letters that need no quoting anywhere.
+# Writes 192 random bits as hexadecimal digits, which need no quoting anywhere.
 password() {
     if [ ! -s "secrets/$1" ]; then
-        # With the newline by which Caddy knows its end.
+        # Caddy reads a password up to a newline.
         printf '%s\n' "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" > "secrets/$1"
     fi
     chmod 644 "secrets/$1"
 }
 
-# Role, its password's file, the file to write.
+# Writes a database URL. Arguments: role, file of its password, file to write.
 storage() {
     printf 'postgresql://%s:%s@postgres/pairsearch\n' "$1" "$(cat "secrets/$2")" > "secrets/$3"
     chmod 644 "secrets/$3"
@@ -31,8 +31,8 @@ storage pairsearch owner_password owner_storage
 storage pairsearch_worker worker_password worker_storage
 storage pairsearch_reader reader_password reader_storage
 
-# The dashboard's: the password for people, and its bcrypt hash for Caddy. It goes in by standard input, for
-# arguments are seen in process lists.
+# The dashboard has a password for people, and its bcrypt hash for Caddy. Caddy gets the password by standard input, as
+# process lists show arguments.
 password dashboard_password
 chmod 600 secrets/dashboard_password
 if [ ! -s secrets/dashboard_users ]; then
