@@ -1,4 +1,4 @@
-"""A real browser for the tests of pages: a fresh tab for each, which notes what it asks for and complains about."""
+"""Fixtures of the tests of pages in a browser: each test has a new tab, which records requests and complaints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
 ARGUMENTS = (
-    "--no-sandbox",  # which root does not have
+    "--no-sandbox",  # root cannot use the sandbox
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -41,7 +41,7 @@ def browser_context(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def browser_page(browser_context: BrowserContext) -> Iterator[BrowserPage]:
-    """A fresh tab for one test."""
+    """A new tab for each test."""
     watched = open_page(browser_context)
     yield watched
     watched.page.close()

@@ -1,4 +1,4 @@
-"""A finished study in a real optuna-dashboard, seen by a real browser."""
+"""A real optuna-dashboard shows a finished study in a real browser."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HOSTILE = (
 
 @pytest.fixture
 def dashboard(tmp_path: Path, digits_source: Source) -> Iterator[str]:
-    """Address of a `pairsearch dashboard` over the tiny study, searched to its end; its title is hostile."""
+    """The address of a `pairsearch dashboard` with the tiny study, which is finished and has a hostile title."""
     needed("optuna_dashboard")
     url = f"sqlite:///{tmp_path / 'pairsearch.db'}"
     database = open_database(url, create=True)
@@ -74,7 +74,7 @@ def test_the_dashboard_shows_note_trials_and_history_and_speaks_to_nobody_else(
     page.goto(f"{dashboard}/dashboard/studies/1/note")
     expect(page.get_by_role("heading", name="How to read it")).to_be_visible()
     expect(page.get_by_role("row", name="learning_rate 0.0001, 0.001")).to_be_visible()
-    # The title is there letter by letter, and nothing that it asked for.
+    # The title is shown letter by letter, and its markup is not interpreted.
     expect(page.get_by_text(HOSTILE)).to_be_visible()
     assert page.locator("main img, main script, main a[href*=evil]").count() == 0
 

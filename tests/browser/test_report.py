@@ -1,4 +1,4 @@
-"""The report in a real browser: drawn, silent, alone on the machine, and deaf to hostile texts."""
+"""The report in a real browser draws its figures without errors, loads nothing, and does not run hostile texts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ HOSTILE = (
     "</script><img src=x onerror=alert(1)><script>alert(2)</script>"
     '<a href="javascript:alert(3)">here</a><a href="http://198.51.100.1/">there</a>&lt;b&gt;'
 )
-# As long as the ledger lets a name be.
+# The longest name that the ledger accepts.
 HOSTILE_NAME = "<b>&lt;</b><a href='javascript:alert(4)'>x</a><script>"
 FIGURES = 11
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a study that is finished and evaluated, and hostile wherever a text can be."""
+    """The report of a finished and evaluated study that has hostile texts wherever it can."""
     folder = tmp_path_factory.mktemp("report")
     database = open_database(f"sqlite:///{folder / 'pairs.db'}", create=True)
     study = reported.create(database, title=HOSTILE)
@@ -41,7 +41,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reported.finish(database, study, host=HOSTILE)
     assert study.definition.paper is not None
     reported.evaluate(database, study, study.definition.paper.configuration, [0.05, 0.06, 0.07])
-    # A name that the program refuses, in a row that somebody else wrote.
+    # The program refuses this name, but somebody else may have written it into the database.
     reading = read(database, study)
     named = dataclasses.replace(reading, study=dataclasses.replace(study, name=HOSTILE_NAME))
     database.close()
@@ -51,7 +51,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scroll_through(browser_page: BrowserPage, path: Path) -> None:
-    """Open the page and come by every figure."""
+    """Open the page and scroll to every figure."""
     from playwright.sync_api import expect  # noqa: PLC0415 - where it is not installed, the fixture skips
 
     browser_page.page.goto(path.as_uri())
@@ -62,7 +62,7 @@ def scroll_through(browser_page: BrowserPage, path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def visited(browser_context: BrowserContext, page_file: Path) -> Iterator[BrowserPage]:
-    """The page, opened and gone through to its end."""
+    """The page, after it was scrolled to its end."""
     watched = open_page(browser_context)
     scroll_through(watched, page_file)
     yield watched
@@ -89,7 +89,7 @@ def test_hostile_texts_are_shown_and_do_nothing(visited: BrowserPage) -> None:
     assert visited.dialogs == []
     assert page.title() == f"pairsearch report: {HOSTILE_NAME}"
     assert page.locator("main td", has_text=HOSTILE).count() >= 4
-    # In a figure too: the study's name on an axis of the box plot, letter for letter.
+    # The study's name is also on an axis of the box plot, letter for letter.
     axis = page.locator("#figure-1 .xtick text").first
     assert axis.evaluate("text => text.textContent") == HOSTILE_NAME.upper()
     assert page.locator("svg a, a[href^=javascript], a[href^=http], img").count() == 0
@@ -133,7 +133,7 @@ def test_on_paper_figures_and_tables_fit_the_width_and_nothing_is_there_to_click
     page = browser_page.page
     scroll_through(browser_page, page_file)
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    # A4 between its margins, in CSS pixels.
+    # The width of A4 between its margins, in CSS pixels.
     page.set_viewport_size({"width": 680, "height": 1009})
     page.emulate_media(media="print")
     for selector in (".drawing", "table", ".drawing .main-svg"):

@@ -1,4 +1,4 @@
-"""A browser's tab that notes what it asks for and what it complains about."""
+"""A browser's tab that records its requests and its complaints."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class BrowserPage:
-    """A tab, and what happened in it since it was opened."""
+    """A tab, and what has happened in it since it was opened."""
 
     page: Page
     requests: list[str] = field(default_factory=list)
-    """Addresses that were asked for, those inside the page (`data:`, `blob:`) left out."""
+    """The addresses of its requests, without those inside the page (`data:`, `blob:`)."""
     complaints: list[str] = field(default_factory=list)
-    """Errors and warnings of the console, violations of a policy among them; exceptions of the page's scripts."""
+    """Errors and warnings of the console, including violations of a policy, and exceptions of the page's scripts."""
     dialogs: list[str] = field(default_factory=list)
-    """Messages of `alert` and its kind; each is dismissed."""
+    """Messages of `alert` and similar dialogues, each of which is dismissed."""
 
 
 def open_page(context: BrowserContext) -> BrowserPage:
-    """A fresh tab that is watched; whoever opens it closes it."""
+    """Open a new tab and record what happens in it; the caller closes it."""
     page = context.new_page()
     watched = BrowserPage(page)
 

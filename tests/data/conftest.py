@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def open_sockets_forgiven() -> Iterator[None]:
-    """Collect what a failed download left: torchvision keeps the HTTP error with its socket still open.
+    """Collect garbage after a failed download: torchvision keeps the HTTP error with its socket open.
 
     The socket would otherwise be collected, with a ResourceWarning, in the middle of this test or an unrelated one.
     """

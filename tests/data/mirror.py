@@ -1,4 +1,4 @@
-"""A small stand-in for MNIST and for the server it is downloaded from."""
+"""A small stand-in for MNIST, and for the server from which it is downloaded."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def md5(content: bytes) -> str:
 
 
 def expect(patch: pytest.MonkeyPatch, files: dict[str, bytes]) -> dict[str, bytes]:
-    """Make `files` what counts as MNIST, for torchvision and for us; returns what a mirror should serve."""
+    """Make `files` count as MNIST, for torchvision and for pairsearch; returns what a mirror has to serve."""
     served = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in files.items()}
     table = {name: mnist.RawFile(len(content), md5(content)) for name, content in files.items()}
     patch.setattr(mnist, "RAW_FILES", table)
@@ -56,7 +56,7 @@ def expect(patch: pytest.MonkeyPatch, files: dict[str, bytes]) -> dict[str, byte
 def mirror(
     served: dict[str, bytes], *, truncate: bool = False, silent: bool = False
 ) -> Iterator[tuple[str, list[str]]]:
-    """Serve files on 127.0.0.1; gives the address and the list of names asked for (GET), as it grows.
+    """Serve files on 127.0.0.1; yields the address and the list of names that are requested (GET), as it grows.
 
     With `truncate` a file is announced at its full length and its second half is never sent; with `silent`
     nothing is answered before the end.

@@ -41,7 +41,7 @@ def test_images_that_are_not_split_are_split_once(tmp_path):
     assert (len(one.train_images), len(one.test_images)) == (40, 10)
     every = torch.cat([one.train_images, one.test_images]).flatten(1)
     assert sorted(map(bytes, every.numpy())) == sorted(map(bytes, IMAGES.reshape(50, -1)))
-    # The fingerprint is of the arrays: neither of the file's name nor of how it is packed.
+    # The fingerprint covers the arrays alone, not the file's name or its compression.
     assert one.fingerprint == two.fingerprint
     assert torch.equal(one.test_images, two.test_images)
     changed = IMAGES.copy()

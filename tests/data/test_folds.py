@@ -1,4 +1,4 @@
-"""Folds: sizes, what training and validation share, where images come from, and what is refused."""
+"""Folds have the right sizes, share no image between training and validation, and refuse bad arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def source(request: pytest.FixtureRequest) -> Source:
 
 
 def plan(protocol: str = "resample", **changes):
-    """Arguments of `make_folds` that are fine as they are."""
+    """Valid arguments of `make_folds`."""
     held_out = 20 if protocol == "resample" else None
     return {
         "protocol": protocol,
@@ -90,7 +90,7 @@ def test_kfold_validates_each_pair_of_one_sample_once_on_unseen_images(
         made = make_folds(
             source, **plan("kfold", sample_seeds=[sample_seed], split_seeds=[split_seed], **changes)
         )
-    except DataError as error:  # a small sample by chance short of one target
+    except DataError as error:  # a small sample that happens to have few pairs of one target
         assume("stratified on the target" not in str(error))
         raise
     assert len(made) == folds
@@ -147,7 +147,7 @@ def test_a_resample_fold_depends_on_its_own_seeds_alone(source, sample_size):
 
 
 class TrainingOnly(Source):
-    """A source whose test images cannot be read once it has been made."""
+    """A source whose test images cannot be read after its construction."""
 
     def __getattribute__(self, name: str):
         if name.startswith("test_") and "sealed" in object.__getattribute__(self, "__dict__"):

@@ -1,4 +1,4 @@
-"""MNIST's files: what is wrong with them is said by name, and a download leaves all of them or nothing."""
+"""MNIST's files are refused by name if they are wrong, and a download leaves all of them or nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = list(mnist.RAW_FILES)
 
 @pytest.fixture
 def files(monkeypatch):
-    """A small MNIST, which counts as the real one for the length of a test."""
+    """A small MNIST, which counts as the real one during a test."""
     files = mirror.raw_files()
     mirror.expect(monkeypatch, files)
     return files
@@ -32,13 +32,13 @@ def files(monkeypatch):
 
 @pytest.fixture
 def root(tmp_path, files):
-    """A root that holds it."""
+    """A root that holds the small MNIST."""
     mirror.write(tmp_path, files)
     return tmp_path
 
 
 def left_in(root: Path) -> list[str]:
-    """Everything under a root but the lock's file."""
+    """Everything under a root except the lock's file."""
     paths = (path.relative_to(root).as_posix() for path in root.rglob("*"))
     return sorted(path for path in paths if path != ".mnist.lock")
 
@@ -82,7 +82,7 @@ def test_a_wrong_checksum_is_named(root, files, name):
 def test_an_unreadable_file_is_named(root, name):
     path = root / "MNIST/raw" / name
     path.unlink()
-    path.mkdir()  # a folder cannot be read as a file by anyone, root included
+    path.mkdir()  # nobody can read a folder as a file, not even root
     with pytest.raises(CorruptDataError) as caught:
         load("mnist", root)
     assert str(caught.value).startswith(f"{path}: unreadable (")
@@ -254,7 +254,7 @@ def test_processes_that_start_together_download_once(tmp_path, monkeypatch, file
         root = tmp_path / "shared"
         root.mkdir()
         command = [sys.executable, "-c", PROGRAM, address, str(root)]
-        with FileLock(root / ".mnist.lock"):  # neither begins before both have come this far
+        with FileLock(root / ".mnist.lock"):  # neither downloads before both are ready
             processes = [
                 subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
                 for _ in range(2)
@@ -267,7 +267,7 @@ def test_processes_that_start_together_download_once(tmp_path, monkeypatch, file
 
 
 def packed(root: Path, *names: str) -> None:
-    """Put compressed files in the place of raw ones, as the mirrors have them."""
+    """Replace the raw files by compressed ones, as mirrors serve them."""
     for name in names:
         path = root / "MNIST/raw" / name
         path.with_name(f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))

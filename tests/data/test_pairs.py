@@ -1,4 +1,4 @@
-"""Pair sets: what is drawn, from what, and that a seed settles it."""
+"""Pair sets are drawn from the right images, and equal seeds give equal pairs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_digits_repeat_images_evenly_across_pairs_and_never_inside_one(digits_so
 def test_equal_seeds_give_equal_bytes_and_other_seeds_other_pairs(source, count, seed, other):
     pairs = draw(source, "train", count, seed)
     assert same(pairs, draw(source, "train", count, seed))
-    # Few pairs of two seeds may be the same by chance: 1 in 1.7 million for a single pair of the digits.
+    # Two seeds may give the same few pairs by chance: 1 in 1.7 million for a single pair of the digits.
     if seed != other and count > 1:
         assert not same(pairs, draw(source, "train", count, other))
 

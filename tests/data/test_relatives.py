@@ -1,4 +1,4 @@
-"""MNIST's relatives: verified before they are read, and downloaded whole or not at all."""
+"""MNIST's relatives are verified before they are read, and downloaded whole or not at all."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def content_of(name: str) -> dict[str, bytes]:
 
 
 def expect(patch: pytest.MonkeyPatch, name: str, address: str = "http://127.0.0.1:1/") -> dict[str, bytes]:
-    """Make small files what counts as a set, for torchvision and for us; gives what a mirror should serve."""
+    """Make small files count as a data set, for torchvision and for pairsearch; returns what a mirror has to serve."""
     chosen = relatives.RELATIVES[name]
     packed = {file: gzip.compress(content, mtime=0) for file, content in content_of(name).items()}
     sums = {file: mirror.md5(content) for file, content in packed.items()}
@@ -67,7 +67,7 @@ def expect(patch: pytest.MonkeyPatch, name: str, address: str = "http://127.0.0.
 
 
 def write(root: Path, name: str) -> Path:
-    """Put the files of a set into a root."""
+    """Put the files of a data set into a root."""
     folder = relatives.RELATIVES[name].folder(root)
     folder.mkdir(parents=True)
     for file, content in content_of(name).items():

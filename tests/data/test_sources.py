@@ -1,4 +1,4 @@
-"""Sources: what they hold, their fingerprints, and which one `resolve` chooses."""
+"""Sources hold the right images and fingerprints, and `resolve` chooses the right one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_digits_are_split_once_and_stratified(digits_source):
 
 
 def test_digits_are_the_same_on_every_machine(digits_source):
-    # Integer arithmetic and a seeded split; a change here unbinds every study made on the digits.
+    # The digits are made by integer arithmetic and a seeded split. If this changes, no study of the digits can go on.
     assert digits_source.fingerprint == "c94bdff5e96389046d5176d1b4b68c1cb9f47eab0751fa2f46de0102070fef22"
 
 

@@ -1,4 +1,4 @@
-"""Splits: the ones that scikit-learn makes of the same generator, position by position."""
+"""Splits equal those that scikit-learn makes with the same generator, position by position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled kernels are code: they are loaded only from where nobody else can have put them."""
+"""Compiled kernels are code: they are loaded only from folders to which no other user can write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and modes are
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A folder of kernels' sources that its owner alone can write."""
+    """A folder of kernels' sources to which only its owner can write."""
     folder = tmp_path / "kernels"
     folder.mkdir(mode=0o755)
     return folder
@@ -71,7 +71,7 @@ def test_another_user_s_folder_or_file_is_not_trusted(
     cache: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = cache.stat().st_uid
-    # As if the test ran as somebody else: the administrator may give files away, others may not.
+    # Pretend that the test runs as another user: only an administrator could give a file to another owner.
     monkeypatch.setattr(cachefolder.os, "getuid", lambda: mine + 1)
     assert trusted(cache, source) is (mine == 0), "the administrator's folders are trusted"
     if mine == 0:
@@ -107,7 +107,7 @@ def test_what_cannot_be_looked_at_is_not_trusted(tmp_path: Path, source: Path) -
 
 
 class Bomb:
-    """A pickle that leaves a trace when it is loaded."""
+    """A pickle that makes a file when it is loaded."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -122,7 +122,7 @@ def add(a: int, b: int) -> int:
 
 
 def index(folder: Path) -> Path:
-    """The file in a cache folder in which Numba looks `add` up first; the folder is that of a user alone."""
+    """The file in a private cache folder in which Numba looks `add` up first."""
     folder.mkdir(mode=0o700)
     return Path(compiled_and_cached(add)._cache._cache_file._index_path)  # type: ignore[attr-defined]
 
@@ -131,7 +131,7 @@ def test_a_pickle_planted_where_others_can_write_is_never_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace, folder = tmp_path / "trace", tmp_path / "cache"
-    # The variable too: when the environment has changed, Numba reads all of it again.
+    # Numba reads all of its environment variables again when one has changed, so the variable is set too.
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
     index(folder).write_bytes(pickle.dumps(Bomb(trace)))
@@ -139,7 +139,7 @@ def test_a_pickle_planted_where_others_can_write_is_never_loaded(
     with pytest.warns(RuntimeWarning, match="are not used, for other users can write there"):
         assert compiled_and_cached(add)(1, 2) == 3
     assert not trace.exists()
-    # Where nobody else can have put it, Numba's pickles are loaded: that this one is shows that it lay in its way.
+    # In a trusted folder the pickle is loaded, which shows that the test put it where Numba looks.
     folder.chmod(0o700)
     with suppress(TypeError, AttributeError, ValueError):
         compiled_and_cached(add)(1, 2)

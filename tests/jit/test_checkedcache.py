@@ -1,4 +1,4 @@
-"""Compiled kernels that are damaged, foreign or cannot be kept are compiled anew: training goes on."""
+"""Training goes on when compiled kernels are damaged, belong to another function or cannot be saved."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder."""
     made = tmp_path / "cache"
     made.mkdir(mode=0o700)
-    # The variable too: when the environment has changed, Numba reads all of it again.
+    # Numba reads all of its environment variables again when one has changed, so the variable is set too.
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(made))
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(made))
     return made
 
 
 def hits() -> int:
-    """Call `add` as a new process would; how often it came from the cache."""
+    """Call `add` as a new process would, and return how often it came from the cache."""
     dispatcher = compiled_and_cached(add)
     assert dispatcher(40, 2) == 42
     return sum(dispatcher.stats.cache_hits.values())  # type: ignore[attr-defined]
@@ -99,7 +99,7 @@ def test_it_is_said_which_folder_is_damaged(folder: Path, caplog: pytest.LogCapt
 
 
 def test_code_of_another_function_is_never_run(folder: Path) -> None:
-    """Whole and readable, and under the right name: processes that save at once can take each other's file names."""
+    """The file is whole, but has another function's code: processes that save at once can use the same file name."""
     hits()
     assert compiled_and_cached(subtract)(40, 2) == 38
     shutil.copy(file(folder, "nbc", "subtract"), file(folder, "nbc", "add"))
@@ -117,7 +117,7 @@ def test_an_index_of_another_numba_is_a_miss(folder: Path) -> None:
 def test_where_nothing_can_be_written_every_process_compiles(
     folder: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A folder in a file's place stops an administrator too, as a full disk would."""
+    """A folder in the file's place makes writing fail, for an administrator too, as a full disk would."""
     hits()
     a_folder_in_its_place(file(folder, kind))
     with caplog.at_level(logging.WARNING):

@@ -26,5 +26,5 @@ def trainer(request: pytest.FixtureRequest) -> Trainer:
 
 @pytest.fixture(params=[name for name in TRAINERS if name != "reference"])
 def fast_trainer(request: pytest.FixtureRequest) -> Trainer:
-    """Each trainer that is held to the reference."""
+    """Each trainer that is compared with the reference."""
     return TRAINERS[request.param]

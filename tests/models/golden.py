@@ -1,6 +1,6 @@
-"""Short training jobs and the digests of what they give.
+"""Short training jobs and the digests of their results.
 
-`python tests/models/golden.py` writes the file anew. It changes only with `TRAINING_VERSION`, on a machine
+`python tests/models/golden.py` writes the file anew. Do so only when `TRAINING_VERSION` changes, on a machine
 whose kernels of eight and of sixteen lanes agree.
 """
 
@@ -29,12 +29,12 @@ CASES = [
 
 
 def name(architecture: str, optimiser: str, batch_size: int, weight_decay: float) -> str:
-    """What a case is called in the file."""
+    """The name of a case in the file."""
     return f"{architecture} {optimiser} batch {batch_size} decay {weight_decay}"
 
 
 def job(architecture: str, optimiser: str, batch_size: int, weight_decay: float) -> TrainingJob:
-    """A case: two members of 60 pairs, most of whose pixels are black."""
+    """The job of a case: two members with 60 pairs, most of whose pixels are black."""
     rate = 1e-3 if optimiser == "adam" else 1e-6
     members = tuple(_member(number, rate, weight_decay) for number in range(2))
     architecture, _, frozen = architecture.partition(" ")
@@ -76,7 +76,7 @@ def _sha256(*arrays: np.ndarray) -> str:
 
 
 def golden() -> Mapping[str, Mapping[str, str]]:
-    """The digests on file, by case."""
+    """The digests in the file, by case."""
     content = json.loads(FILE.read_text("utf-8"))
     assert content["training_version"] == TRAINING_VERSION, "TRAINING_VERSION changed: write the file anew"
     cases: Mapping[str, Mapping[str, str]] = content["cases"]
@@ -90,7 +90,7 @@ def computed() -> dict[str, dict[str, str]]:
 
 
 def differences() -> list[str]:
-    """A line for each case that this machine computes otherwise: the case, and the first epoch that differs."""
+    """A line for each case that this machine computes differently: the case, and the first epoch that differs."""
     expected, found = golden(), computed()
     return [
         f"{case}: first in {place}"
@@ -100,7 +100,7 @@ def differences() -> list[str]:
 
 
 def first_difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str | None:
-    """The first epoch whose curves differ, else `parameters` where these do; None where all agree."""
+    """The first epoch whose curves differ, or `parameters` if only these differ; None if all agree."""
     return next((place for place in expected if expected[place] != found[place]), None)
 
 

@@ -1,4 +1,4 @@
-"""Synthetic training jobs: seeded images in which the digit can be learnt, without any data set."""
+"""Synthetic training jobs: seeded images in which digits can be learnt, without any data set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pairsearch.models.training import Member, TrainingJob
 
 @dataclass(frozen=True)
 class SyntheticPairs:
-    """N pairs as a trainer reads them."""
+    """N pairs in the form that trainers read."""
 
     images: Tensor
     target: Tensor
@@ -20,7 +20,7 @@ class SyntheticPairs:
 
 
 def make_pairs(count: int, seed: int) -> SyntheticPairs:
-    """Each digit is one random 14×14 pattern, seen through noise; intensities 0 to 255 as in MNIST."""
+    """Make pairs in which each digit is a random 14×14 pattern with noise; intensities 0 to 255 as in MNIST."""
     patterns = torch.rand(10, 14, 14, generator=torch.Generator().manual_seed(9))
     generator = torch.Generator().manual_seed(seed)
     classes = torch.randint(0, 10, (count, 2), generator=generator)
@@ -30,7 +30,7 @@ def make_pairs(count: int, seed: int) -> SyntheticPairs:
 
 
 def make_member(number: int, pairs: int = 33, **rates: float) -> Member:
-    """The member of that number, always the same; its streams differ from every other number's."""
+    """The member with a number, always the same; its random streams differ from those of all other numbers."""
     return Member(
         train=make_pairs(pairs, number),
         evaluation={"validation": make_pairs(21, 100 + number), "test": make_pairs(5, 200 + number)},
@@ -50,7 +50,7 @@ def make_job(
     optimiser: str = "adam",
     members: tuple[Member, ...] | None = None,
 ) -> TrainingJob:
-    """Two members with different rates, unless others are given."""
+    """Make a job, by default of two members with different rates."""
     if members is None:
         members = (make_member(0), make_member(1, learning_rate=3e-4, weight_decay=0.0, aux_loss_weight=0.5))
     given = {"hidden_units": hidden_units, "frozen": frozen}

@@ -1,4 +1,4 @@
-"""Choice of the backend, the GPU path, and Numba's cache."""
+"""The core chooses the right backend, trains on GPUs, and keeps its kernels in Numba's cache."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_backend_trains(backend: str) -> None:
 @pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "wsal", "pretrained"])
 @pytest.mark.parametrize("batch_size", [1, 7, 25])
 def test_cuda_agrees_with_the_reference(architecture: str, batch_size: int) -> None:
-    # cuDNN may multiply in TF32, whose 10-bit mantissa is the looser tolerance's reason.
+    # The tolerance is loose because cuDNN may multiply in TF32, with a mantissa of 10 bits.
     job = make_job(architecture, batch_size=batch_size, members=tuple(make_member(n) for n in range(3)))
     got, expected = fused.train(job, device="cuda"), reference.train(job)
     np.testing.assert_allclose(got.train_loss, expected.train_loss, rtol=2e-2)
@@ -75,7 +75,7 @@ print(*(sum(entry.stats.cache_hits.values()) for entry in (train_epoch, evaluate
     assert second.stdout.split() == ["1", "1"]
 
 
-# A kernel of the package that takes no half minute to compile, as those of the training do.
+# This kernel of the package compiles at once; those of the training take half a minute.
 KERNEL = """
 from pairsearch.jit.compiling import compiled_and_cached
 add = compiled_and_cached(lambda one, other: one + other)
@@ -98,7 +98,7 @@ def test_a_read_only_installation_keeps_its_kernels_where_it_can(
         shutil.copytree(ROOT / room, package / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "__init__.py", package)
     (package / "models" / "kernels" / "adding.py").write_text(KERNEL)
-    # A file in a directory's place stops even an administrator from writing there.
+    # Where a file stands in a directory's place, even an administrator cannot write.
     (package / "models" / "kernels" / "__pycache__").touch()
     if home == "read-only":
         cache.parent.touch()

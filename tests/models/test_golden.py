@@ -1,4 +1,4 @@
-"""The same bits on every processor: digests of short jobs, and kernels of eight lanes held to those of sixteen."""
+"""Every processor gives the same bits: digests of short jobs agree, and so do kernels of eight and sixteen lanes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def test_short_jobs_give_the_bits_on_file() -> None:
-    """Where this fails on a processor with AVX2 and FMA, the promise of equal bits is broken there."""
+    """If this fails on a processor with AVX2 and FMA, the promise of equal bits is broken there."""
     different = golden.differences()
     assert not different, f"other bits on {describe_machine()['hardware']['processor']}: {different}"
 

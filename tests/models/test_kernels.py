@@ -1,4 +1,4 @@
-"""Single kernels against PyTorch and NumPy: pooling of ties and NaN, layers, functions, labels out of range."""
+"""Single kernels agree with PyTorch and NumPy: pooling of ties and NaN, layers, functions."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ TRANSFORMED = 16 * 12 * 32
 
 @jit
 def second_layer(source, weights, bias, work, output, positions):  # type: ignore[no-untyped-def]
-    """Workspace: transformed weights (16, 12, 32), scratch."""
+    """Return a workspace: transformed weights (16, 12, 32), and scratch."""
     convolution.winograd_weights(weights, 0, work, TRANSFORMED, work, 0)
     convolution.forward2(source, 0, work, 0, bias, 0, work, TRANSFORMED, output, 0, positions, 0, 0)
 
 
 def run_second_layer(inputs: torch.Tensor, layer: torch.nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pooled outputs (32, 3, 3) and positions 0 to 3 of inputs (12, 7, 7), by the kernel."""
+    """Return the kernel's pooled outputs (32, 3, 3) and positions 0 to 3 for inputs (12, 7, 7)."""
     spare = PIXEL - 12
     padded = functional.pad(inputs, (1, 0, 1, 0, 0, spare))
     source = padded.permute(1, 2, 0).contiguous().flatten()
     weights = functional.pad(layer.weight.detach().permute(0, 2, 3, 1), (0, spare)).contiguous().flatten()
     work = np.zeros(TRANSFORMED + max(convolution.SCRATCH2, convolution.SCRATCH_WEIGHTS), np.float32)
     output, positions = np.zeros(288, np.float32), np.zeros(288, np.int32)
-    source = functional.pad(source, (0, 16))  # The kernel reads, without using it, beyond the last pixel.
+    source = functional.pad(source, (0, 16))  # the kernel reads more than the last pixel
     second_layer(source.numpy(), weights.numpy(), layer.bias.detach().numpy(), work, output, positions)
     row = 8 * PIXEL
     corners = 2 * (row * np.arange(3)[:, None, None] + PIXEL * np.arange(3)[None, :, None])
@@ -76,7 +76,7 @@ def run_second_layer(inputs: torch.Tensor, layer: torch.nn.Conv2d) -> tuple[torc
 
 
 def plain_second_layer(inputs: torch.Tensor, layer: torch.nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same in PyTorch, in float64."""
+    """Return the same from PyTorch, in float64."""
     maps = functional.conv2d(inputs.double(), layer.weight.double(), layer.bias.double(), padding=1)
     values, where = functional.max_pool2d(maps, 2, return_indices=True)
     row, column = where // 7, where % 7
@@ -103,13 +103,13 @@ def test_equal_patches_of_the_second_convolution_tie_to_the_first_place(flat: st
     layer = second_convolution()
     generator = torch.Generator().manual_seed(2)
     inputs = 300 * torch.rand(12, 7, 7, generator=generator)
-    inside = slice(1, 3)  # Cells whose patches see no border.
+    inside = slice(1, 3)  # The patches of these cells do not reach the border.
     if flat in ("rows", "both"):
         inputs = inputs[:, :, 3:4].expand(12, 7, 7)
     if flat in ("columns", "both"):
         inputs = inputs[:, 3:4, :].expand(12, 7, 7)
     if flat == "black but for a corner":
-        # The last pixel that a window reads: three of its places see nothing but black.
+        # Only the last pixel that a window reads is set: three of its places see nothing but black.
         inputs = torch.zeros(12, 7, 7)
         inputs[:, 4, 4] = 300 * torch.rand(12, generator=generator) - 150
     _, positions = run_second_layer(inputs, layer)

@@ -1,4 +1,4 @@
-"""Architectures: parameter counts, shapes, names, what they say about themselves."""
+"""Architectures have the right parameter counts, shapes and names, and declare themselves rightly."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_hidden_units_for_an_architecture_without_any_are_refused() -> None:
 def test_initial_weights_are_pytorchs_own(
     ours: type[torch.nn.Module], theirs: type[torch.nn.Module], shape: tuple[int, ...]
 ) -> None:
-    """PyTorch may round its product before it adds, where its build does not fuse: hence the last bit."""
+    """The last bit may differ: a build of PyTorch without fused multiply-add rounds the product first."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         got = ours(*shape)

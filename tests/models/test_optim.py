@@ -1,4 +1,4 @@
-"""Stacked and compiled optimisers against torch.optim; one class and one entry suffice for a further one."""
+"""Stacked and compiled optimisers agree with torch.optim; a class and an entry suffice for a new one."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_unknown_optimiser_lists_the_known_ones() -> None:
 
 
 class SignDescent:
-    """A rule that nothing else knows."""
+    """An optimiser that no other part of the code knows."""
 
     state_size = 0
 
@@ -97,7 +97,7 @@ class SignDescent:
 
 
 class OneLayer(nets.Architecture):
-    """An architecture that nothing else knows."""
+    """An architecture that no other part of the code knows."""
 
     uses_hidden_units = False
 

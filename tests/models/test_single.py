@@ -1,4 +1,4 @@
-"""What the fallback on the CPU does beside the contract: layouts of memory, oneDNN, modules of any kind."""
+"""What the fallback on the CPU does beyond the contract: memory formats, oneDNN, modules of any kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH_SIZES = [1, SMALL_BATCH, SMALL_BATCH + 1, 25]
 
 
 class Normalised(nets.Architecture):
-    """A user's picture network with buffers; it flattens with `reshape`, which takes every layout."""
+    """A user's convolutional network with buffers; it flattens with `reshape`, which takes every memory format."""
 
     uses_hidden_units = False
 
@@ -39,7 +39,7 @@ class Normalised(nets.Architecture):
 
 
 class Viewing(Normalised):
-    """The same with `view`, which refuses pictures that are channels-last."""
+    """The same with `view`, which refuses images in channels-last format."""
 
     def flat(self, pictures: Tensor) -> Tensor:
         return pictures.view(len(pictures), -1)
@@ -85,7 +85,7 @@ def test_larger_batches_run_channels_last_where_the_module_lets_them(
     model.train_epoch(0)
     weights = dict(model._net.named_parameters())["convolution.weight"]
     assert weights.is_contiguous(memory_format=torch.channels_last) == channels_last
-    # What is kept is in the usual order: files of models need that.
+    # Files of models need parameters in PyTorch's usual memory format.
     assert all(value.is_contiguous() for value in model.state_dict().values())
 
 
@@ -105,7 +105,7 @@ def test_onednn_is_afterwards_as_it_was_before(before: bool, batch_size: int) ->
 
 
 def test_losses_are_means_over_all_pairs_also_of_a_partial_batch() -> None:
-    # A step of size zero leaves the weights: the running mean is then the evaluation's of the same pairs.
+    # Steps of size zero do not change the weights, so the running mean equals an evaluation of the same pairs.
     member = make_member(0, learning_rate=1e-30, weight_decay=0.0)
     job = make_job("b1", batch_size=7, epochs=1, members=(member,))
     model = SingleModel(job, member)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not supported(), reason="this processor cannot f
 
 @pytest.fixture(params=[False, True], ids=["off before", "on before"])
 def mode(request: pytest.FixtureRequest) -> Iterator[bool]:
-    """The mode before the test's own work; off again at the end."""
+    """Flushing on or off before the test begins; it is off again at the end."""
     torch.set_flush_denormal(request.param)
     yield request.param
     torch.set_flush_denormal(False)
@@ -83,7 +83,7 @@ def test_training_that_raises_puts_it_back(
 
 
 def collapsing(architecture: str, weight_decay: float) -> TrainingJob:
-    """A job at batch size 1 and a high rate: units die, and weight decay shrinks what led to them without end."""
+    """A job at batch size 1 and a high rate: units die, and weight decay shrinks their weights without end."""
     member = make_member(0, pairs=100, learning_rate=0.01, weight_decay=weight_decay, aux_loss_weight=1.0)
     images = torch.where(member.train.images < 140, 0.0, member.train.images)
     pairs = SyntheticPairs(images, member.train.target, member.train.classes)

@@ -1,4 +1,4 @@
-"""The contract of a trainer, run over every implementation; the fused core held to the reference loop."""
+"""Every trainer keeps the contract, and the fast ones agree with the reference loop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def assert_agree(got: TrainingHistory, expected: TrainingHistory, tolerance: flo
 
 
 def assert_identical(got: TrainingHistory, expected: TrainingHistory, members: list[int]) -> None:
-    """Member n of `got` is, bit for bit, member members[n] of `expected`."""
+    """Assert that member n of `got` equals member members[n] of `expected`, bit for bit."""
     np.testing.assert_array_equal(got.train_loss, expected.train_loss[members])
     for name, curves in expected.evaluation.items():
         np.testing.assert_array_equal(got.evaluation[name].loss, curves.loss[members])
@@ -72,7 +72,7 @@ def test_agrees_with_the_reference_on_every_hidden_size(
 def test_agrees_with_the_reference_under_sgd(fast_trainer: Trainer, architecture: str) -> None:
     members = (make_member(0, learning_rate=1e-6), make_member(1, learning_rate=1e-5, weight_decay=0.1))
     job = make_job(architecture, optimiser="sgd", members=members)
-    # Without Adam's division rounding stays rounding.
+    # Without Adam's division, errors of rounding stay small.
     assert_agree(fast_trainer(job), reference.train(job), tolerance=1e-5)
 
 
@@ -100,14 +100,14 @@ def test_agrees_with_the_reference_on_what_is_frozen(
 
 
 def changed(before: Sequence[Mapping[str, Tensor]], after: Sequence[Mapping[str, Tensor]]) -> set[str]:
-    """The parameters that differ in any member, the beginnings of their names."""
+    """The beginnings of the names of all parameters that differ in some member."""
     pairs = list(zip(before, after, strict=True))
     names = [name for one, other in pairs for name in one if not torch.equal(one[name], other[name])]
     return {name.rsplit(".", 1)[0] for name in names}
 
 
 def pre_trained(trainer: Trainer, job: TrainingJob) -> Sequence[Mapping[str, Tensor]]:
-    """The parameters of a job of two epochs after the first, which is that of the digits."""
+    """The parameters of a job of two epochs after the first one, which trains on the digits."""
     return trainer(job, on_epoch=lambda report: False).parameters
 
 
@@ -152,7 +152,7 @@ def test_pre_training_teaches_the_digits_and_the_comparison_follows(trainer: Tra
 
 
 def test_agrees_with_the_reference_where_maxima_tie(fast_trainer: Trainer) -> None:
-    # Flat images make all four places of most windows tie: the gradient must go to the same one.
+    # In images of one shade the four places of most windows tie: the gradient must go to the same one.
     job = make_job(optimiser="sgd", members=(make_member(0, learning_rate=1e-6),))
     flat = job.members[0].train.images.round(decimals=-2).amax((2, 3), keepdim=True).expand(-1, -1, 14, 14)
     pairs = SyntheticPairs(flat.contiguous(), job.members[0].train.target, job.members[0].train.classes)
@@ -162,7 +162,7 @@ def test_agrees_with_the_reference_where_maxima_tie(fast_trainer: Trainer) -> No
 
 @pytest.mark.parametrize("architecture", ["b1", "wsal"])
 def test_agrees_with_the_reference_where_images_are_black(fast_trainer: Trainer, architecture: str) -> None:
-    # Windows without a pixel are not computed: black margins that differ, one black image, one lone pixel.
+    # Black windows are not computed, so the images have different black margins; one is black, one has a single pixel.
     job = make_job(architecture, optimiser="sgd", members=(make_member(0, learning_rate=1e-6),))
     images = job.members[0].train.images.clone()
     images[:, 0, :5] = 0

@@ -1,4 +1,4 @@
-"""Fixtures of tests with users' own problems."""
+"""Fixtures of the tests with users' own problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from project import Project
 
 @pytest.fixture(autouse=True)
 def server_long_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases run out at once, although the tests' server was started a moment ago."""
+    """Let leases run out at once, although the tests' server has started only just now."""
     monkeypatch.setattr("pairsearch.search.ledger.configurations.RETURN_SECONDS", 0.0)
 
 

@@ -1,4 +1,4 @@
-"""A folder as a user has one: a file with a problem, a definition beside it, and a database."""
+"""A user's folder: a file with a problem, a definition beside it, and a database."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def fit(params, run, report):
     for epoch in range(1, run.epochs + 1):
         report(epoch, loss=(params["x"] + run.stream("noise") / 2**32) / epoch)
 """
-"""A problem without any framework: a figure that is its own for every point, fold and epoch."""
+"""A problem without any framework, whose figure differs for every point, fold and epoch."""
 
 
 class Project:
     """A folder with `mine.py` and `mine.toml`, searched in this process or by the program.
 
     Args:
-        said: what the last worker of this process said.
+        said: the lines that the last worker of this process printed.
     """
 
     def __init__(self, folder: Path, url: str) -> None:
@@ -52,7 +52,7 @@ class Project:
         self._opened: list[Database] = []
 
     def write(self, code: str = FIT, name: str = "mine.py", **changes: object) -> Path:
-        """Write the problem's file and the definition; the definition's path. A field changed to None is left out."""
+        """Write the problem's file and the definition, without fields that are None in `changes`; returns its path."""
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(code), encoding="utf-8")
@@ -80,7 +80,7 @@ class Project:
             database.close()
 
     def create(self, *texts: str | Path) -> StoredStudy:
-        """Create studies, the definition's own unless others are given; the last of them."""
+        """Create studies, by default the definition's, and return the last of them."""
         opened = open_to_create(self.url, [str(text) for text in texts or (self.folder / "mine.toml",)], {})
         try:
             return create_all(opened.database, opened.loaded)[-1].study
@@ -88,28 +88,28 @@ class Project:
             opened.database.close()
 
     def search(self, toml: Path | None = None, **options: Any) -> Tally:
-        """Create a study and be one worker of it in this process."""
+        """Create a study and run one worker of it in this process."""
         path = toml or self.folder / "mine.toml"
         self.create(path)
         return self.work(path, **options)
 
     def work(self, toml: Path, **options: Any) -> Tally:
-        """Be one worker in this process."""
+        """Run one worker in this process."""
         self.said = []
         queue = open_to_work(self.database, [str(toml)], {}, self.said.append)
         chosen = working.WorkerOptions(**({"patience": 0.0} | options))
         return working.work(self.database, queue, chosen, threading.Event(), self.said.append)
 
     def study(self, name: str = "mine") -> StoredStudy:
-        """As the database has it."""
+        """Return the study as the database has it."""
         return get_study(self.database, name)
 
     def rows(self, table: str, columns: str, rest: str = "") -> list[tuple[Any, ...]]:
-        """Rows of one of our tables."""
+        """Return the rows of one of pairsearch's tables."""
         return tiny.rows(self.database, table, columns, rest)
 
     def states(self) -> dict[str, int]:
-        """How many configurations are in each state."""
+        """Count the configurations in each state."""
         return dict(tiny.states(self.database))
 
     def run(self, *arguments: str, **variables: str) -> programs.Ended:
@@ -117,12 +117,12 @@ class Project:
         return programs.run(self.folder, *arguments, PAIRSEARCH_STORAGE=self.url, **variables)
 
     def told(self, *arguments: str) -> Any:
-        """What a command says by `--json`."""
+        """Return what a command prints with `--json`."""
         ended = self.run(*arguments, "--json")
         assert ended.code == 0, ended.err
         return json.loads(ended.out)
 
 
 def values(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """The one column of rows."""
+    """Return the only column of rows."""
     return [value for (value,) in rows]

@@ -1,4 +1,4 @@
-"""`pairsearch claims` on a problem of a user's: trains what is missing once, decides, reports, publishes."""
+"""`pairsearch claims` on a user's problem trains what is missing once, decides, reports and publishes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Steps(OneByOne):
         loss = self.size * params["x"] + 10 * shared + 0.1 * own
         report(1, loss=loss, error=loss / 1000)
 """
-"""Runs share a hundred times the noise that they have of their own."""
+"""A problem whose runs share noise that is a hundred times larger than their own."""
 CLAIMS = """
 title = "Claims of this test"
 rounds = 3
@@ -90,7 +90,7 @@ def made(on_sqlite: Project) -> Project:
 
 
 def told(project: Project, *arguments: str) -> list[dict[str, object]]:
-    """What the command says of the claims, as JSON."""
+    """What the command prints about the claims, as JSON."""
     found: list[dict[str, object]] = project.told("claims", "claims.toml", *arguments)
     return found
 
@@ -115,7 +115,7 @@ def test_it_trains_what_is_missing_once_and_decides(made: Project) -> None:
     after = told(made)
     assert [claim["decision"] for claim in after] == DECISIONS
     assert [claim["missing"] for claim in after] == [[], []]
-    # Nine errors of at most a hundredth would hide six thousandths, were it not for the pairs.
+    # Without pairing, nine errors of up to a hundredth would hide a difference of six thousandths.
     (finding,) = after[0]["findings"]
     low, high = finding["interval"]
     assert low < 0.006 < high
@@ -206,7 +206,7 @@ def test_the_report_has_them(made: Project) -> None:
 
 
 def published(made: Project) -> Path:
-    """Its results in a folder: those of mine with folds, and the rounds of the claims."""
+    """The published results in a folder: folds of the study `mine`, and the rounds of the claims."""
     made.search()
     assert made.run("claims", "claims.toml").code == 0
     given = look_all_up(made.database, [str(made.folder / "mine.toml")])

@@ -1,4 +1,4 @@
-"""`pairsearch.check_contract` over problems that keep the contract, and over some that do not."""
+"""`pairsearch.check_contract` accepts problems that keep the contract, and names what others break."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KEPT = {
     "function": lambda project: (project.write(FIT), {}),
     "estimator": lambda project: (iris(project.folder), {}),
 }
-"""Problems by name: each gives its definition in a folder, and settings of this machine."""
+"""Problems by name: each function makes a definition in a folder, and returns settings of this machine."""
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -46,7 +46,7 @@ def test_good_problems_keep_the_contract(on_sqlite: Project, name: str) -> None:
 
 
 def broken_here(toml: Path) -> list[str]:
-    """As `broken`, with what another process gives taken from this one."""
+    """The same as `broken`, but this process also answers for the other one."""
     rehearsed = Rehearsal(load(None, look_up(str(toml)), {}), points=1)
     return [check.finding for check in rehearsed.promises(rehearsed.measure()) if not check.good]
 

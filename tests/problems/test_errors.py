@@ -1,4 +1,4 @@
-"""What goes wrong in a user's problem reaches them: their traceback once and whole, all else in one line."""
+"""An error in a user's problem reaches the user: its traceback once and whole, everything else in one line."""
 
 from __future__ import annotations
 

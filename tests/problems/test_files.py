@@ -1,4 +1,4 @@
-"""The files that a problem is made of: their SHA-256, what differs refused, and nothing imported for a name alone."""
+"""The files of a problem are known by SHA-256: changed ones are refused, and nothing is imported for a name alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sha256(path: Path) -> str:
 
 
 def neighbour(project: Project) -> Path:
-    """A problem that imports another file, whose name no other test's has: a process can have one of a name."""
+    """A problem that imports another file, with a name that no other test uses: a process has one module of a name."""
     file = project.folder / f"offsets_{abs(hash(project.folder))}.py"
     file.write_text("offset = 0\n")
     project.write(NEIGHBOUR.format(name=file.stem), epochs=1)
@@ -37,7 +37,7 @@ def test_a_worker_with_another_file_is_refused_once_there_is_a_result(project: P
     other = neighbour(project)
     file = project.folder / "mine.py" if which == "the problem's file" else other
     project.create()
-    # As long as there is no result, a new file is taken, but not by a worker alone.
+    # While there is no result `create` accepts a changed file, but a worker alone does not.
     first = sha256(file)
     file.write_text(file.read_text() + "# mended\n")
     assert sha256(file) in project.run("worker", "mine.toml").complaint

@@ -1,4 +1,4 @@
-"""A user's own problem in a file beside its definition: every form of it, values of every type, unions of grids."""
+"""A user's own problem in a file beside its definition works in every form, with values of every type."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_problem_of_any_form_is_searched(on_sqlite: Project, code: str, proble
     on_sqlite.write(code, file, problem=problem.format(module=module), settings={"scale": 0.5})
     assert on_sqlite.search().finished == 2
     found = dict(on_sqlite.rows("configurations", "key, value"))
-    # Means over the factors 1, 2 and 3 of the folds, after the second epoch.
+    # The means over folds, which multiply by 1, 2 and 3, after the second epoch.
     assert found == {"x=1": pytest.approx(0.5), "x=2": pytest.approx(1.0)}
     assert on_sqlite.study().traits.files.keys() == {file}
 
@@ -127,7 +127,7 @@ def test_values_that_python_takes_for_equal_stay_different(project: Project, sam
         json.loads((project.folder / "mine-configurations.json").read_text()),
         list(csv.DictReader((project.folder / "mine-configurations.csv").read_text("utf-8").splitlines())),
     ):
-        # A column has one type: a parameter of several is there as JSON.
+        # A column has one type, so a parameter with values of several types is exported as JSON.
         told = {row["configuration"]: repr(json.loads(row["x"])) for row in rows}
         assert all(key.endswith(f" x={x}") for key, x in told.items()), told
 
@@ -152,7 +152,7 @@ def test_a_union_of_grids_has_each_point_once_without_what_it_has_not(project: P
     """
     project.write(code, grid=UNION[:2], sampler=sampler, epochs=1)
     assert project.search().finished == 6
-    # Grown by a table that shares a point with the first.
+    # The grid grows by a table that shares a point with the first.
     project.write(code, grid=UNION, sampler=sampler, epochs=1)
     assert project.search().finished == 1
     keys = values(project.rows("configurations", "key"))
@@ -161,7 +161,7 @@ def test_a_union_of_grids_has_each_point_once_without_what_it_has_not(project: P
     storage = open_storage(project.database)
     try:
         trials = optuna.load_study(study_name="mine", storage=storage).trials
-        # What a sampler proposes again is answered by the result that there is.
+        # A point that a sampler proposes again gets the result that is stored.
         complete = [t for t in trials if t.values and not t.user_attrs.get("answered_from_ledger")]
     finally:
         storage.remove_session()

@@ -1,4 +1,4 @@
-"""The program from a wheel, in a folder whose own `data.py`, `models/`, `search/` and `studies/` must be left alone."""
+"""A wheel's program works in a folder that has its own `data.py`, `models/`, `search/` and `studies/`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ x = [1, 2]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of an environment into which the wheel was installed; what it depends on is taken from ours."""
+    """The program of an environment into which the wheel was installed, with the dependencies of this environment."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     listed = subprocess.run(

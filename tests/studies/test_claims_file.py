@@ -1,4 +1,4 @@
-"""Files of claims: what they may hold, and one line for what they may not."""
+"""Files of claims are read, and invalid ones are refused in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations and their keys: the same point has one key, whatever the order; other points never share it."""
+"""The key of a configuration depends on its point alone, not on the order of parameters, and no other point has it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ points = st.dictionaries(st.sampled_from("abc"), values, min_size=1)
 
 
 def typed(params: Params) -> dict[str, tuple[type, object]]:
-    """What makes a point: names, types and values; 0.0 and -0.0 are equal."""
+    """What identifies a point: names, types and values; 0.0 and -0.0 are equal."""
     return {name: (type(value), value) for name, value in params.items()}
 
 

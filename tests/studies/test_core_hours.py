@@ -1,4 +1,4 @@
-"""The estimate of the whole grid's time is unbiased, its sample has what may be slow, and the program runs."""
+"""The estimate of the whole grid's time is unbiased, its sample includes slow trials, and the program runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_over_all_samples_the_estimate_and_its_variance_are_those_of_the_populat
         estimate = expand(sizes, samples)
         totals.append(estimate.total)
         assert estimate.total - estimate.low == pytest.approx(estimate.high - estimate.total)
-        # The quantile at the effective degrees of freedom (Cochran 5.16), worked out again.
+        # The quantile at the effective degrees of freedom (Cochran 5.16), computed independently.
         spreads = [n * (n - 2) / 2 * np.var(s, ddof=1) for n, s in zip(sizes, samples, strict=True)]
         quantile = stats.t.ppf(0.975, sum(spreads) ** 2 / sum(spread**2 for spread in spreads))
         variances.append(((estimate.high - estimate.total) / quantile) ** 2)
@@ -85,7 +85,7 @@ def test_the_summary_expands_cpu_seconds_and_names_a_slow_trial() -> None:
 
     trials = [trial(part, one) for part in parts for one in part.drawn]
     section = summary(parts, trials, gflops=2.0)
-    # Eight configurations in six parts of one or two: all of them are trained, one takes twice as long.
+    # Eight configurations in six parts of one or two are all trained; one takes twice as long.
     assert section["core_hours"] == round(90 / 3600, 4)
     assert section["core_hours_95"] == [section["core_hours"]] * 2
     dense = 8 * FLOP_PER_PAIR["b1"] * 15 * 2 * 2 / 2e9

@@ -1,4 +1,4 @@
-"""Definitions: what is accepted, the one line that tells what is not, and what results depend on."""
+"""Definitions are validated, invalid ones are refused in one line, and fingerprints cover what results depend on."""
 
 from __future__ import annotations
 

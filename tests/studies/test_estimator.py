@@ -1,4 +1,4 @@
-"""Scikit-learn's estimators as a problem: GridSearchCV's figures to the last bit, and one line for what is wrong."""
+"""Estimators of scikit-learn's score as in GridSearchCV, to the last bit, and what is wrong is refused in one line."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ RIDGE = "sklearn.linear_model.Ridge"
 
 
 def load(folder: Path | None = None, settings: Mapping[str, Any] | None = None, **fields: Any) -> Loaded:
-    """A study of five folds over scikit-learn's wines, some settings and fields replaced."""
+    """A study of five folds over scikit-learn's wines, with some settings and fields replaced."""
     raw = {
         "name": "tiny",
         "problem": "estimator",
@@ -75,7 +75,7 @@ def problem_of(loaded: Loaded) -> Estimator:
 
 
 def scores(loaded: Loaded, figure: str) -> list[list[float]]:
-    """A figure by configuration and fold, as the search computes it."""
+    """The search's value of a figure for each configuration and fold."""
     search = CrossValidation(loaded)
     found = []
     for point in loaded.definition.grid.configurations():
@@ -89,7 +89,7 @@ def scores(loaded: Loaded, figure: str) -> list[list[float]]:
 def others_scores(
     estimator: Any, loaded: Loaded, cv: Any, X: Any, y: Any, groups: Any = None, scoring: Any = None
 ) -> dict[str, list[list[float]]]:
-    """Scikit-learn's own, by scorer: of each configuration on each fold."""
+    """GridSearchCV's scores by scorer, for each configuration and fold."""
     tables = loaded.definition.grid.root
     names = scoring or loaded.definition.metric
     search = GridSearchCV(
@@ -219,7 +219,7 @@ def test_steps_are_named_and_chosen_as_scikit_learn_does() -> None:
 
 
 def frame() -> pd.DataFrame:
-    """Sixty patients' visits, the patients in no order."""
+    """The visits of sixty patients, in random order."""
     random = np.random.default_rng(0)
     size = random.normal(size=60)
     return pd.DataFrame(
@@ -254,7 +254,7 @@ def test_files_and_groups(
     elif suffix == "parquet":
         table.sample(frac=1, random_state=0).sort_index().to_parquet(
             file
-        )  # with pandas' own column of row numbers
+        )  # with the column of row numbers that pandas adds
     else:
         np.savez(file, X=X, ill=y, patient=groups)
     settings = {"data": file.name, "target": "ill", "groups": "patient", "splitter": splitter, **more}
@@ -320,7 +320,7 @@ def test_the_data_of_the_search_and_of_the_rounds() -> None:
     model = SVC(C=1.0).fit(searched, targets)
     found = [result.curves["accuracy"][-1] for result in trained.runs]
     assert found == [model.score(X[part], y[part]) for part in parts]
-    # Parts tell together what the whole tells.
+    # For scores that are means over examples, the mean over the parts is that of the whole.
     whole = model.score(kept, kept_targets)
     assert np.average(found, weights=[len(part) for part in parts]) == pytest.approx(whole, abs=1e-12)
     with pytest.raises(ValueError, match=r"^evaluation.rounds: expected at most 4, .*final_parts.*, got 5$"):
@@ -341,7 +341,7 @@ def test_data_that_the_definition_leaves_out_lie_where_the_program_runs(
     first = loading.load(definition, tmp_path, {"data": "visits.csv"})
     assert first.traits.remember == {"data": str(tmp_path / "here" / "visits.csv")}
     monkeypatch.chdir(tmp_path)
-    # As a worker loads it, which knows the study by the database alone.
+    # A worker that was given the study's name loads it like this.
     again = loading.load(definition, None, remembered=first.traits.remember)
     assert again.traits == first.traits
     assert "data" not in load().traits.remember
@@ -381,7 +381,7 @@ def test_warnings_neither_end_a_run_nor_flood(caplog: pytest.LogCaptureFixture) 
 
 def test_a_score_that_is_no_number_is_a_divergence(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", X=np.arange(6.0)[:, None], y=np.arange(6.0))
-    # Of one example there is no r2.
+    # r2 is not defined for a single example.
     loaded = load(
         tmp_path, {"estimator": RIDGE, "data": "two.npz"}, metric="r2", folds=6, grid={"alpha": [1.0]}
     )
@@ -591,7 +591,7 @@ def test_the_shipped_study_is_gridsearchcv_s() -> None:
     searched, _, targets, _ = train_test_split(X, y, test_size=0.2, stratify=y, random_state=definition.seed)
     estimator = Pipeline([("scale", StandardScaler()), ("svc", SVC())])
     cv = StratifiedKFold(10, shuffle=True, random_state=definition.seed)
-    # One point of each table: all of them take minutes.
+    # One point of each table, as all points take minutes.
     first = [{name: list(values)[-1:] for name, values in table.items()} for table in definition.grid.root]
     some = parse(definition.model_dump(mode="json", exclude_none=True) | {"grid": first}, "some")
     loaded = loading.load(some, None)
@@ -620,7 +620,7 @@ def test_rounds_are_evaluated_once_and_nobody_looks_for_their_models(sqlite_url:
 
 @pytest.mark.parametrize("splitter", ["KFold", "GroupKFold"])
 def test_every_part_that_is_kept_has_every_class(splitter: str, tmp_path: Path) -> None:
-    # Two rows of each household, and households of one kind first.
+    # Each household has two rows, and households of one kind come first.
     households = np.arange(300) // 2
     table = pd.DataFrame(
         {"x": np.arange(300.0), "household": households, "left": (households > 74).astype(int)}

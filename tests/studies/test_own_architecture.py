@@ -119,7 +119,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def loaded(folder: Path, options: dict[str, str] | None = None, **changes: Any) -> Loaded:
-    """The tiny study in a user's folder, with the Perceptron unless something else is said."""
+    """The tiny study in a user's folder, by default with the Perceptron."""
     changes = {"architecture": "mynets.py:Perceptron", "grid": GRID} | changes
     path = tiny.write_toml(folder / "mine.toml", **changes)
     return loading.load(definitions.read(path), folder, {"data": "digits"} if options is None else options)
@@ -130,7 +130,7 @@ def first(given: Loaded) -> Configuration:
 
 
 def figures(given: Loaded, configuration: Configuration | None = None) -> dict[str, Any]:
-    """What cross-validation gives for a point, the first unless another is given."""
+    """The outcome of cross-validation for a point, by default the first."""
     outcome = CrossValidation(given)(configuration or first(given))
     assert outcome is not None
     return {"figures": outcome.figures, "curves": [dict(fold.curves) for fold in outcome.folds]}
@@ -146,7 +146,7 @@ def test_a_perceptron_is_searched_like_the_paper_s_networks(folder: Path) -> Non
     assert given.problem.backend("cpu") == "torch"
     given.problem.prove("cpu")
     assert given.traits.files == {"mynets.py": hashlib.sha256(NETWORKS.encode()).hexdigest()}
-    # Every argument arrives.
+    # The module gets every argument.
     for other in ({"width": [5]}, {"activation": ["ReLU"]}, {"dropout": [0.0]}):
         assert figures(loaded(folder, grid=GRID | other)) != again
 
@@ -339,7 +339,7 @@ def test_a_user_s_code_is_not_run_because_a_database_names_it(folder: Path) -> N
     given = loaded(folder)
     with pytest.raises(ProblemError, match=r"is code of yours.*name the definition's \.toml file"):
         loading.load(given.definition, None, {"data": "digits"})
-    # PyTorch's own optimisers are no code of a user's.
+    # PyTorch's own optimisers do not count as a user's code.
     theirs = tiny.definition(optimiser="torch.optim:RMSprop")
     assert loading.load(theirs, None, {"data": "digits"}).traits.files == {}
 
@@ -356,7 +356,7 @@ def test_any_optimiser_of_pytorch_trains(folder: Path, architecture: str) -> Non
     made = job.optimiser.plain(nn.Linear(1, 1).parameters(), 0.5, 0.25)
     defaults = {name: made.defaults[name] for name in ("lr", "weight_decay", "momentum", "nesterov")}
     assert defaults == {"lr": 0.5, "weight_decay": 0.25, "momentum": 0.9, "nesterov": True}
-    # The shipped SGD has a momentum of 0.9 too, but not Nesterov's.
+    # The shipped SGD has a momentum of 0.9 too, but without Nesterov's change.
     shipped = {name: values for name, values in grid.items() if name not in ("momentum", "nesterov")}
     assert got != figures(loaded(folder, architecture=architecture, optimiser="sgd", grid=shipped))
     plain = {**grid, "nesterov": [False]}
@@ -398,7 +398,7 @@ def test_images_that_are_given_beside_it_lie_where_the_program_runs(
     monkeypatch.chdir(images.parent)
     given = loaded(folder, {"data": "mine.npz"})
     assert given.traits.remember == {"data": str(images)}
-    # From then on they are found from anywhere, or elsewhere on another machine.
+    # From then on they are found from any working directory, and in another place on another machine.
     monkeypatch.chdir(folder)
     remembered = given.traits.remember
     found = loading.load(given.definition, folder, {}, remembered)
@@ -444,7 +444,7 @@ def test_the_command_line_runs_such_a_study(folder: Path, images: Path) -> None:
 
     said("run", "mine.toml", "--data", "mine.npz", "--workers", "1", "--json")
     best = said("best", "mine", "--json")["ranked"]
-    # The images are scikit-learn's in another file, so that the figures are those of `digits`.
+    # The file holds scikit-learn's images, so the figures equal those of `digits`.
     given = loaded(folder, name="mine", **changes)
     points = list(given.definition.grid.points())
     found = sorted((figures(given, point)["figures"]["val_loss"], point.text) for point in points)

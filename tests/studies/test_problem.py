@@ -1,4 +1,4 @@
-"""The contract's own parts: seeds of runs, and what a study keeps of its problem."""
+"""The parts of the contract: seeds of runs, and the traits that a study stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random streams: stable for ever, different from each other, and a function of seed, stream and index alone."""
+"""Random streams never change, differ from each other, and depend on seed, stream and index alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's four studies are shipped as it has them: grids, protocol, Table 1, parameter counts; and an example."""
+"""The shipped studies are the paper's (grids, protocol, Table 1, parameter counts), and there is an example."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_all_of_them_can_be_trained(study: Definition) -> None:
     check_points(tiny.loaded(study))
 
 
-# Beside the paper's studies: the architecture, the optimiser and how its grid differs from that of the paper's study.
+# Further studies by name: the architecture, the optimiser, and how the grid differs from that of the paper's study.
 FURTHER: dict[str, tuple[str, str, int, dict[str, tuple[Any, ...]]]] = {
     "pretrained": ("pretrained", "adam", 384, {"frozen": ("convolutions", "all")}),
     "claims/b1-sgd": ("b1", "sgd", 64, {}),
@@ -118,7 +118,7 @@ FURTHER: dict[str, tuple[str, str, int, dict[str, tuple[Any, ...]]]] = {
 
 def test_every_definition_of_the_claims_is_known_here() -> None:
     there = {f"claims/{path.stem}" for path in (FOLDER / "claims").iterdir()}
-    # The claims themselves are no study.
+    # The file of claims is not a study.
     there.remove(f"claims/{claims_file.PAPER}")
     assert there == {name for name in FURTHER if name.startswith("claims/")}
     assert not {name.removeprefix("claims/") for name in there} & set(shipped())
