@@ -223,7 +223,7 @@ class Reaches(Evidence):
     bound: Number
     """What the figure has to be at most, or at least if it is maximised, in its own unit."""
     share: Annotated[Number, Field(gt=0, lt=1)] = 0.8
-    """The share of rounds that is claimed to reach the bound at least, above 0 and below 1."""
+    """The claim is that at least this share of the rounds reaches the bound."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -181,7 +181,7 @@ class Stated(Part):
     mean: Number
     """The published mean, in the unit of the figure: an error of 21.35 % is 0.2135."""
     std: Annotated[Number, Field(ge=0)]
-    """The published standard deviation, in the same unit and at least 0."""
+    """The published standard deviation, in the same unit."""
 
 
 class Paper(Part):
@@ -250,10 +250,10 @@ class Definition(Part):
     """Seed of everything that is drawn, from 0 to `2**63 - 1`: folds, initial weights, orders of examples, rounds. All
     configurations share what is drawn, and so do studies with the same seed."""
     folds: Count = 10
-    """How many folds a configuration is trained on. The verdict excludes configurations from five folds on, and
-    `pruner = "race"` needs four."""
+    """How many folds a configuration is trained on. The verdict needs at least five to exclude a configuration, and
+    `pruner = "race"` needs at least four."""
     epochs: Count = 1
-    """Epochs that each fold trains for. A problem that does not train in epochs reports once and keeps the 1."""
+    """Epochs that each fold trains for. Leave it out for a problem that does not train in epochs."""
     sampler: Literal["grid", "tpe", "random", "gp"] = "grid"
     """What proposes the next configuration. `grid` goes through all of them in a random order, after the paper's own;
     `tpe`, `random` and `gp` are Optuna's samplers, and change the order of the configurations but no result."""
@@ -272,7 +272,7 @@ class Definition(Part):
     evaluation: Evaluation = Evaluation()
     """The final evaluation of the best configurations: how many rounds, and how long each trains."""
     paper: Paper | None = None
-    """What a paper states for this study, to be shown beside the results. Without it nothing is."""
+    """What a paper states about this study, to be shown beside the results."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

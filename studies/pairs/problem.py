@@ -62,10 +62,10 @@ class Settings(BaseModel):
     """How folds are made. With `resample` each fold draws a sample of its own and holds a random part of it out; with
     `kfold` one sample is divided into the folds, stratified on the target."""
     sample_size: Annotated[int, Field(ge=2, le=LARGEST)] = 1000
-    """Pairs of images in a sample, training and validation together, at least 2."""
+    """Pairs of images in a sample, training and validation together."""
     validation_size: Count | None = None
-    """Pairs of each sample that `resample` holds out for validation, fewer than `sample_size`; it needs the setting.
-    `kfold` takes none, as the number of folds decides it."""
+    """Pairs of each sample that are held out for validation, fewer than `sample_size`. `resample` needs it; `kfold`
+    takes none, as the number of folds decides it."""
     standardise: bool = False
     """Whether images are shifted and scaled by the mean and the standard deviation of the training images' pixels. By
     default networks see the raw intensities, 0 to 255."""
