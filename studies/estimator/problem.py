@@ -97,20 +97,23 @@ class Settings(BaseModel):
     list of `["step", "dotted name"]` for one with names of yours; or `FILE.py:NAME` beside the definition: a class, a
     function without arguments that makes the estimator, or the estimator itself."""
     arguments: dict[str, Any] = {}
-    """Fixed parameters of the estimator, by the names that `set_params` takes. None of them may be in the grid."""
+    """Fixed parameters of the estimator, by the names that `set_params` takes; none of them may be in the grid. A
+    `random_state` that is not fixed here differs between folds and rounds, and is the same for all configurations."""
     data: str
     """The examples: a data set that comes with scikit-learn (`breast_cancer`, `diabetes`, `digits`, `iris`,
-    `linnerud`, `wine`), or a `.csv`, `.parquet` or `.npz` file beside the definition."""
+    `linnerud`, `wine`), or a `.csv`, `.parquet` or `.npz` file beside the definition. Leave it out where each machine
+    names its file by `--set data=FILE`."""
     features: Annotated[Any, PlainValidator(_features)] = None
     """Columns of a table that are learnt from: a list, by default all but `target` and `groups`, or one name for that
-    column by itself, as a text vectoriser needs it. For an `.npz` file it is the name of an array, by default `X`."""
+    column by itself, as a text vectoriser needs it. Texts stay texts, and missing numbers are NaN. For an `.npz` file
+    it is the name of an array, by default `X`."""
     target: str | None = None
-    """The column that is to be predicted, which a table needs; for an `.npz` file an array, by default `y`. Data sets
-    of scikit-learn's bring their own features and target."""
+    """The column that is to be predicted, which a table needs; for an `.npz` file an array, by default `y`. A data set
+    of scikit-learn's brings its own features and target, and takes neither setting."""
     groups: str | None = None
     """The column or array that says which examples belong together. It goes with a splitter for groups, which needs
     it; folds, and the parts of the final evaluation, then never divide a group."""
-    scoring: Annotated[Any, PlainValidator(_scoring)]
+    scoring: Annotated[Any, PlainValidator(_scoring)] = None
     """One of scikit-learn's scorers, or a list of them, all of which are reported and maximised. By default it is the
     definition's `metric`, which has to be among them."""
     train_scores: bool = False
@@ -128,8 +131,9 @@ class Settings(BaseModel):
     """The share of the examples, above 0 and below 1, on which each fold of `ShuffleSplit`, `StratifiedShuffleSplit`
     and `GroupShuffleSplit` is scored. They need it, and no other splitter takes it."""
     final_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """The share of the data that no fold sees and that is kept for the final evaluation. With 0 nothing is kept, and
-    there is no final evaluation."""
+    """The share of the data that no fold sees, which is kept for the final evaluation: the test set of scikit-learn's
+    `train_test_split` with the study's seed, stratified for stratified splitters, or with groups of
+    `GroupShuffleSplit`. With 0 nothing is kept, and there is no final evaluation."""
     final_parts: Count = 10
     """How many parts the kept data are cut into. Round r of the final evaluation learns from all other data and is
     scored on part r, so there are at most as many rounds."""
