@@ -31,7 +31,7 @@ from pairsearch.search.errors import ExitCode
 from pairsearch.search.results.export_columns import TABLES, ColumnTable
 from pairsearch.search.results.published_columns import FOLDS, MEAN_CURVES, ROUNDS
 from pairsearch.search.setup import storage_option
-from pairsearch.studies import claims_file, definition
+from pairsearch.studies import claims_file, definition, model_card
 from pairsearch.studies.definition import LARGEST
 from pairsearch.studies.estimator import problem as estimator
 from pairsearch.studies.pairs import problem as pairs
@@ -43,6 +43,7 @@ VARIABLES: tuple[tuple[ModuleType, str], ...] = (
     (provenance, "COMMIT_VARIABLE"),
 )
 """The constants that hold the names of the program's environment variables."""
+LIMITS = {Ge: ("ge", "at least"), Gt: ("gt", "above"), Le: ("le", "at most"), Lt: ("lt", "below")}
 TYPES = {str: "text", int: "integer", float: "number", bool: "true or false", dict: "table", Any: "any"}
 
 
@@ -125,7 +126,7 @@ def _kind(annotation: Any) -> str:  # noqa: PLR0911 - a line for each kind
     if origin is typing.Annotated:
         return _kind(arguments[0])
     if origin in (types.UnionType, typing.Union):
-        return " or ".join(_kind(one) for one in arguments if one is not types.NoneType)
+        return " or ".join(dict.fromkeys(_kind(one) for one in arguments if one is not types.NoneType))
     if origin is typing.Literal:
         return ", ".join(f"`{one}`" for one in arguments)
     if origin is tuple:
@@ -147,13 +148,19 @@ def _several(kind: str) -> str:
 
 def _bounds(field: FieldInfo) -> str:
     """The limits of a number, where there are any that somebody could meet."""
-    words = []
-    for limit in field.metadata:
-        for kind, name in ((Ge, "ge"), (Gt, "gt"), (Le, "le"), (Lt, "lt")):
-            if isinstance(limit, kind) and (value := getattr(limit, name)) < LARGEST:
-                words.append(
-                    f"{ {'ge': 'at least', 'gt': 'above', 'le': 'at most', 'lt': 'below'}[name] } {value:g}"
-                )
+    # Those of `X | None` stand with the X.
+    inner = [
+        limit
+        for one in typing.get_args(field.annotation)
+        for given in getattr(one, "__metadata__", ())
+        for limit in getattr(given, "metadata", ())
+    ]
+    words = [
+        f"{word} {value:g}"
+        for limit in (*field.metadata, *inner)
+        for kind, (name, word) in LIMITS.items()
+        if isinstance(limit, kind) and (value := getattr(limit, name)) < LARGEST
+    ]
     return ", ".join(words)
 
 
@@ -276,6 +283,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "pairs": lambda: fields(pairs.Settings),
     "estimator": lambda: fields(estimator.Settings),
     "claims-file": claims_fields,
+    "model-card": lambda: fields(model_card.ModelCard),
     "exports": exports,
     "published": published,
     "database": database,
