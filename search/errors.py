@@ -1,17 +1,20 @@
-"""Exit codes, and the errors that the command line turns into one line and one of them.
+"""Errors for users, and the exit codes of the command line.
 
-    PairsearchError                 exit code
-    ├── InputError                  2    something given cannot be used; nothing was changed
-    │   ├── StorageError            2    the database cannot be opened or is not ours
-    │   │   └── NoStudiesError      2    there is none yet
-    │   ├── StudyError              2    an unknown study, or one that the database holds differently
-    │   └── DamagedError            2    a value in the database that cannot be there
-    └── WorkError                   1    the work was possible, and failed
-        ├── DatabaseAwayError       1    the database did not answer; workers wait for it before they give up
-        └── DiskFullError           1    the database has no room left
+The command line prints an error of this tree as one line and ends with its exit code::
 
-`studies.errors.DefinitionError`, which knows nothing of this package, counts as an input error. Errors of SQLAlchemy
-and of the database drivers are translated in `search.database.driver_errors` alone.
+    PairsearchError                 1
+    ├── InputError                  2    an argument, option or file cannot be used; nothing was changed
+    │   ├── StorageError            2    the database cannot be opened, or its tables are not pairsearch's
+    │   │   └── NoStudiesError      2    there is no database yet, or it has no tables of pairsearch
+    │   ├── StudyError              2    the study is unknown, or differs from the one in the database
+    │   └── DamagedError            2    the database contains a value that pairsearch cannot have written
+    └── WorkError                   1    the work was possible but failed
+        ├── DatabaseAwayError       1    the database did not answer; workers retry before they give up
+        └── DiskFullError           1    the database's disk is full
+
+`pairsearch.Error` is `PairsearchError`. `studies.errors.DefinitionError` stands outside this tree, because `studies`
+does not import `search`; the command line treats it as an `InputError`. Errors of SQLAlchemy and of the database
+drivers are translated in `search.database.driver_errors` and nowhere else.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the command line returns to the shell."""
+    """Exit codes of the command line."""
 
     DONE = 0
     """The command did what it says. A worker also ends so when SIGTERM or SIGHUP stopped it and its configuration is
@@ -39,40 +42,43 @@ class ExitCode(IntEnum):
 
 
 class PairsearchError(Exception):
-    """An error for people: one line that says what was given, what was expected and what to do."""
+    """Base class of the errors that are meant for users.
+
+    The message is one line that says what was given, what was expected and what to do.
+    """
 
     exit_code = ExitCode.WORK_FAILED
 
 
 class InputError(PairsearchError):
-    """Something given cannot be used."""
+    """An argument, an option or a file cannot be used; nothing was changed."""
 
     exit_code = ExitCode.BAD_INPUT
 
 
 class StorageError(InputError):
-    """The database cannot be opened, or does not hold what is expected."""
+    """The database cannot be opened, or does not contain what is expected."""
 
 
 class NoStudiesError(StorageError):
-    """There is no database yet, or one without our tables."""
+    """There is no database yet, or it has no tables of pairsearch."""
 
 
 class StudyError(InputError):
-    """An unknown study, or one that differs from what the database holds."""
+    """The study is unknown, or differs from the one in the database."""
 
 
 class DamagedError(InputError):
-    """The database holds a value that cannot be there."""
+    """The database contains a value that pairsearch cannot have written."""
 
 
 class WorkError(PairsearchError):
-    """The work itself failed."""
+    """The work was possible but failed."""
 
 
 class DatabaseAwayError(WorkError):
-    """The database did not answer, or broke off; the same call may succeed later."""
+    """The database did not answer, or closed the connection; the same call may succeed later."""
 
 
 class DiskFullError(WorkError):
-    """The database has no room left to write."""
+    """The database's disk is full."""

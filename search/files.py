@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, renamed into it at the end."""
+"""Files that are written completely or not at all: each is written under another name and renamed at the end."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pairsearch.search.errors import InputError, WorkError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes its place, and that of a file which was there, when the block ends well.
+    """Open a file for writing that appears at `path`, or replaces the file there, when the block ends.
 
-    A block that raises leaves nothing, and what was there before as it was; so does a program that is killed, but for
-    a hidden `.part` file.
+    Where the block raises, nothing is written and an existing file stays as it was. A program that is killed leaves
+    nothing but a hidden `.part` file.
 
     Raises:
         InputError: the folder is missing or not writable, or `path` is a folder.
-        WorkError: writing failed; the disk is full, for example.
+        WorkError: writing failed, for example because the disk is full.
     """
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        # Not `tempfile`, whose files only their owner may read.
+        # Not `tempfile`: only the owner may read its files.
         file = part.open("xb")
     except OSError as error:
         raise InputError(f"cannot write to folder {path.parent}: {_reason(error)}") from None
@@ -47,10 +47,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def existing_folder(path: Path) -> Path:
-    """The folder itself.
+    """Return `path` if it is a folder that may be written to.
 
     Raises:
-        InputError: there is none, or it may not be written to.
+        InputError: there is no such folder, or it is not writable.
     """
     if not path.is_dir():
         what = "it is a file" if path.exists() else "there is no such folder"
@@ -61,17 +61,17 @@ def existing_folder(path: Path) -> Path:
 
 
 def usable_folder(path: Path) -> Path:
-    """The folder itself: it is there and may be written to, or `made_folder` can make it.
+    """Return `path` if it is a writable folder, or if `made_folder` can make it.
 
     Raises:
-        InputError: neither.
+        InputError: it is neither.
     """
     existing_folder(path if path.exists() else path.absolute().parent)
     return path
 
 
 def made_folder(path: Path) -> Path:
-    """The folder itself, made where it is not there yet.
+    """Make the folder where it does not exist, and return it.
 
     Raises:
         InputError: it cannot be made.

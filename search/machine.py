@@ -1,8 +1,8 @@
-"""What this process may use of its machine: cores and memory, by affinity mask and control groups (cgroup v1 and v2).
+"""How many cores and how much memory this process may use, by affinity mask and control groups (cgroup v1 and v2).
 
-A container of one CPU on a host of 64 sees all 64; what it may use stands in files of its control groups, each of which
-is bound by all those above it. Every function takes the root of the file system, for the tests' own trees. What cannot
-be read sets no limit.
+A container limited to one CPU on a host with 64 sees all 64. Its limits are in the files of its control groups, and
+those of every parent group apply too. A file that cannot be read sets no limit. The functions take the root of the file
+system as an argument, so that tests can make their own.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")
 
-# What a worker takes for itself, beside the libraries that all of them share: its anonymous memory. For the paper's
-# four studies its peak was 455 to 468 MiB (`Anonymous` in /proc/PID/smaps_rollup; Linux, torch 2.14).
+# The private memory of a worker; workers share the memory of their libraries. For the paper's four studies its peak was
+# 455 to 468 MiB (`Anonymous` in /proc/PID/smaps_rollup; Linux, torch 2.14).
 WORKER_BYTES = 480 * 2**20
 
 
 def cores(root: Path = ROOT) -> int:
-    """How many processes can compute at once: what the affinity mask and the quotas of the control groups allow.
+    """Count the cores that this process may use, by its affinity mask and the quotas of its control groups.
 
-    A part of a core counts as one: workers that share it lose nothing, and one that is left out would.
+    The number is rounded up: workers that share a fraction of a core lose nothing, while leaving it idle would.
     """
     return max(1, math.ceil(min([_affinity(), *_quotas(root)])))
 
 
 def available_memory(root: Path = ROOT) -> int | None:
-    """Bytes that new processes can take, None where the system does not say."""
+    """Return how many bytes new processes can use, or None where the system does not say."""
     return min((value for value in (_free(root), *_headroom(root)) if value is not None), default=None)
 
 
@@ -44,7 +44,7 @@ def _quotas(root: Path) -> Iterator[float]:
         quota, period, *_ = *_text(group / "cpu.max").split(), "", ""
         if not quota:
             quota, period = _text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us")
-        # `max`, or -1, is none.
+        # `max` (version 2) and -1 (version 1) mean that there is no quota.
         if quota.isdecimal() and period.isdecimal() and int(period) > 0:
             yield int(quota) / int(period)
 
@@ -69,16 +69,17 @@ def _headroom(root: Path) -> Iterator[int]:
 
 
 def _reclaimable(group: Path) -> int:
-    """Bytes of cached files that a control group counts as used, and gives up when they are needed."""
+    """Return how many bytes of a control group's used memory are cached files, which the kernel frees at need."""
     fields = dict(line.split(maxsplit=1) for line in _text(group / "memory.stat").splitlines() if " " in line)
     value = fields.get("total_inactive_file", fields.get("inactive_file", "0"))
     return int(value) if value.isdecimal() else 0
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """The folders of this process's control groups for a controller, each with all those above it.
+    """Yield the folders of this process's control groups for a controller, each followed by its parents.
 
-    A container sees its own group at the top, while /proc may name it as the host does: what is not there is passed.
+    Inside a container the mounted tree begins at the container's own group, while /proc may show the host's path:
+    folders that do not exist are skipped.
     """
     mounted = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
@@ -90,7 +91,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
             tops = [mounted / names, mounted / controller]
         else:
             continue
-        # `..` leads out of what a container sees.
+        # `..` would lead out of the tree that a container sees.
         inside = PurePosixPath(*[part for part in PurePosixPath(path).parts if part not in ("/", "..")])
         for top in tops:
             for folder in (inside, *inside.parents):

@@ -1,4 +1,4 @@
-"""Which program and machine computed a result; small enough to be kept with every trial."""
+"""Which program and machine computed a result, in a form small enough to be stored with every trial."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("pairsearch", "torch", "numpy", "numba", "scipy", "scikit-learn", "o
 
 
 def package_version(name: str) -> str:
-    """The installed version of a distribution, or `absent`."""
+    """Return the installed version of a distribution, or `absent`."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -25,7 +25,7 @@ def package_version(name: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name, by which results that should agree and do not can be told apart."""
+    """Return the processor's name, a first clue where results differ that should be equal."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -36,14 +36,14 @@ def processor() -> str:
 
 
 def git_commit() -> str:
-    """Which source this program is: the commit of its checkout, `+` where that has changes, else the installed version.
+    """Return the commit of the program's checkout, with `+` if it has local changes, else the installed version.
 
-    What PAIRSEARCH_COMMIT says goes first. A commit is ours only where git holds this very file, in a repository whose
-    top folder is the parent of our packages: an installation may lie anywhere, also inside a repository of the user's.
+    PAIRSEARCH_COMMIT takes precedence. Git's answer counts only if it tracks this file, in a repository whose top folder
+    is the parent of `search/`: an installation may lie inside a repository of the user's.
     """
-    stated = os.environ.get(COMMIT_VARIABLE, "")
-    if stated not in ("", "unknown"):
-        return stated
+    commit = os.environ.get(COMMIT_VARIABLE, "")
+    if commit not in ("", "unknown"):
+        return commit
     here = Path(__file__).resolve()
     top = _git(here.parent, "rev-parse", "--show-toplevel")
     if top and Path(top).resolve() == here.parents[1] and _git(here.parent, "ls-files", here.name):
@@ -54,16 +54,16 @@ def git_commit() -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    """What git says of a folder, nothing where it does not."""
-    # GIT_DIR and its like name another repository, as inside a hook.
+    """Run git in a folder and return what it prints, or an empty text where it fails."""
+    # GIT_DIR and similar variables, which are set inside a hook, would name another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-C", str(folder), *words]
     try:
-        # Fixed words and our own folder.
+        # The arguments are constants, and the folder is the program's own.
         done = subprocess.run(  # noqa: S603 - above
             command, env=environment, capture_output=True, text=True, timeout=5, check=False
         )
-    except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: a path that is no text
+    except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: the path cannot be encoded
         return ""
     return done.stdout.strip()
 
@@ -80,5 +80,5 @@ def _constant() -> dict[str, str]:
 
 
 def provenance(backend: str, device: str) -> dict[str, str]:
-    """Versions, git commit, host, processor, and what the training core ran on."""
+    """Return versions, git commit, host and processor, with the backend and the device that trained."""
     return _constant() | {"backend": backend, "device": device}

@@ -1,13 +1,13 @@
-"""Keeps passwords of database URLs, and terminal codes, out of all that is written for people.
+"""Keeps passwords of database URLs, and terminal codes, out of messages, logs and tracebacks.
 
-`search.database.urls.parse_url` tells this module each password that the program is given (`learn`). Errors, logs,
-warnings and tracebacks then pass through `conceal` on their way out (`install`, `report`), whoever raised or wrote
-them: this program, SQLAlchemy, Optuna, Alembic, psycopg or libpq.
+`search.database.urls.parse_url` registers the passwords of each URL that it reads (`learn`). Errors, logs, warnings and
+tracebacks then pass through `conceal` before they are written (`install`, `report`), whether they come from this
+program, SQLAlchemy, Optuna, Alembic, psycopg or libpq.
 
-Two nets, for a password that nobody was told of is hidden too: what stands where a URL or a connection string has
-its password, and every form of the passwords that are known. Known passwords shorter than `SHORTEST`, and those
-that equal a name which the URL shows anyway, are hidden by the first net only: to blot out every `a` of a message
-would tell the password `a`.
+Passwords are found in two ways: by their place in a URL or a connection string, which also finds those that nobody
+registered, and by the registered passwords in every usual spelling. A registered password that is shorter than
+`SHORTEST`, or equal to a name that the URL shows anyway, is hidden by its place only: masking every `a` of a message
+would give the password `a` away.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from urllib.parse import quote, quote_plus
 MASK = "***"
 SHORTEST = 4
 
-# scheme://user:PASSWORD@: up to the last @ before another URL or the line's end, as a password may hold one, and
-# spaces too. `PASSWORD` itself stands in messages that say what is expected.
+# scheme://user:PASSWORD@: up to the last @ before another URL or the line's end, because a password may contain @ and
+# spaces. The word `PASSWORD` itself is left: messages use it to show what is expected.
 _IN_URL = re.compile(r"(://[^\s/:@?]*:)(?!PASSWORD@)(?:(?!\w://)[^\n])*(?=@)")
 # password=..., sslpassword='...', "password": "...": in a query, a connection string, a printed dictionary.
 _NAMED = re.compile(
@@ -40,10 +40,11 @@ _known: set[str] = set()
 
 
 def learn(secrets: Iterable[str], shown: Iterable[str] = ()) -> None:
-    """Remember passwords, to be hidden from now on in all their usual spellings.
+    """Register passwords, which `conceal` hides from now on in all their usual spellings.
 
     Args:
-        shown: what people are shown anyway, such as the user's name.
+        secrets: the passwords.
+        shown: names that messages show anyway, such as the user's.
     """
     public = {"pairsearch", *shown}
     for secret in secrets:
@@ -52,7 +53,7 @@ def learn(secrets: Iterable[str], shown: Iterable[str] = ()) -> None:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """A password as URLs, Python, JSON and libpq's connection strings write it."""
+    """Yield a password as URLs, Python, JSON and libpq's connection strings write it."""
     yield secret
     yield secret.replace("\\", "\\\\").replace("'", "\\'")
     yield repr(secret)[1:-1]
@@ -64,32 +65,33 @@ def _spellings(secret: str) -> Iterator[str]:
     ):
         yield encoded
         yield re.sub("%..", lambda code: code[0].lower(), encoded)
-        # ConfigParser, through which Alembic is told the URL, doubles it.
+        # Alembic gets the URL through ConfigParser, where a % is doubled.
         yield encoded.replace("%", "%%")
 
 
 def conceal_places(text: str) -> str:
-    """The text without what stands in a password's place."""
+    """Mask whatever stands where a URL or a connection string has its password."""
     return _NAMED.sub(rf"\1{MASK}", _IN_URL.sub(rf"\1{MASK}", text))
 
 
 def conceal(text: str) -> str:
-    """The text without passwords."""
+    """Mask all passwords in a text."""
     known = _known
-    # libpq reads this one by itself.
-    if len(given := os.environ.get("PGPASSWORD", "")) >= SHORTEST:
-        known = known | set(_spellings(given))
-    # The longest first: one password may be a part of another.
+    # libpq reads this variable by itself, so no URL has registered it.
+    if len(password := os.environ.get("PGPASSWORD", "")) >= SHORTEST:
+        known = known | set(_spellings(password))
+    # The longest comes first, since one password may be part of another.
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return conceal_places(text)
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text with control characters, undecodable bytes and invisible codes shown instead of sent.
+    """Escape control characters, undecodable bytes and invisible codes, so that no terminal obeys them.
 
     Args:
-        keep: control characters that are meant.
+        text: text from any source.
+        keep: control characters to leave as they are.
     """
     if text.isprintable():
         return text
@@ -97,24 +99,24 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def presentable(text: str) -> str:
-    """Text of several lines, of anybody's making, for a log or a terminal."""
+    """Mask passwords and escape control characters in a text of several lines, for a log or a terminal."""
     return printable(conceal(text), keep="\n\t")
 
 
 def report(error: BaseException) -> None:
-    """Print the traceback of a bug on standard error."""
+    """Print the traceback of an error on standard error, passwords masked."""
     sys.stderr.write(presentable("".join(traceback.format_exception(error))))
 
 
 def install() -> None:
-    """Lead logs, warnings and the tracebacks of threads through this module, for the rest of the process."""
+    """Pass logs, warnings and the tracebacks of threads through this module for the rest of the process."""
     make, show = logging.getLogRecordFactory(), warnings.formatwarning
 
     def record(*args: Any, **kwargs: Any) -> logging.LogRecord:
         made = make(*args, **kwargs)
         made.msg, made.args = presentable(made.getMessage()), ()
         if made.exc_info and made.exc_info[1] is not None:
-            # What formatters print in place of the exception.
+            # Formatters print this text instead of formatting the exception.
             made.exc_text = presentable("".join(traceback.format_exception(made.exc_info[1]))).rstrip("\n")
         return made
 

@@ -1,7 +1,7 @@
-"""Keeps thread pools at one thread a process, so that N workers use N cores and no more.
+"""Limits thread pools to one thread for each process, so that N workers use no more than N cores.
 
-BLAS, OpenMP and Numba read these variables once, when they are first imported: `limit` runs before that. The
-training core itself spreads its models over threads where it is told to (`models.fused.train`).
+BLAS, OpenMP and Numba read these variables once, when they are first imported, so `limit` has to run before that.
+The training core starts threads of its own where its caller asks for them (`models.fused.train`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,6 @@ VARIABLES = (
 
 
 def limit() -> None:
-    """Set every pool of this process, and of those that it starts, to one thread."""
+    """Limit every thread pool of this process and of its child processes to one thread."""
     for name in VARIABLES:
         os.environ[name] = "1"

@@ -1,1 +1,1 @@
-"""A database URL becomes transactions; the tables that the service keeps in it."""
+"""Turns a database URL into transactions, and defines the tables of the service."""

@@ -1,4 +1,4 @@
-"""The database's clock as SQL: leases go by it, for workers' own clocks may be wrong."""
+"""The database's clock as SQL expressions. Leases use it, because the clocks of workers may be wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pairsearch.search.database.urls import POSTGRESQL, SQLITE
 
 
 class now(FunctionElement[float]):  # noqa: N801 - an SQL function, lower case like sqlalchemy.func's
-    """The database's clock as an SQL expression, in seconds since 1970 (UTC): workers' clocks may be wrong."""
+    """The time on the database's clock, in seconds since 1970 (UTC)."""
 
     type = Double()
     inherit_cache = True
@@ -30,7 +30,7 @@ def _now_sqlite(element: now, compiler: Any, **options: Any) -> str:
 
 
 class up_since(FunctionElement[float]):  # noqa: N801 - as above
-    """When the database's server was started, by its clock, in seconds since 1970; 0 for SQLite, which has none."""
+    """The start of the database's server on its own clock, in seconds since 1970 (UTC); 0 for SQLite, without server."""
 
     type = Double()
     inherit_cache = True

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """States of a configuration in the ledger."""
+    """State of a configuration in the ledger."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -16,5 +16,5 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-# Those that hold a result: what the search set out to find.
+# The states with a result, which the search is there to find.
 COVERED = (State.FINISHED, State.DIVERGED, State.PRUNED)

@@ -1,10 +1,10 @@
-"""Our tables, beside Optuna's in the same database: studies, the ledger, runs with their figures, curves.
+"""The tables of the service, beside Optuna's in the same database: studies, the ledger, runs, curves.
 
-Times are seconds since 1970 (UTC) on the database's clock. Figures stand by their names in JSON objects; one that was
-not finite or not reported is null. Epochs are 1-based, folds and rounds 0-based.
+Times are seconds since 1970 (UTC) on the database's clock. Figures are JSON objects by name; a figure that was not
+finite or not reported is null. Epochs are 1-based, folds and rounds 0-based.
 
-SQLAlchemy Core, not its ORM: rows are written in bulk and read into our own dataclasses, and the commands that
-only look start a tenth of a second sooner without it.
+The tables use SQLAlchemy Core and not its ORM: rows are written in bulk and read into dataclasses, and commands that
+only read start a tenth of a second sooner.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from pairsearch.search.database.column_types import check_columns
 
-# Raised by one with every change of the tables; a database of another version is refused.
+# Every change of the tables adds one; a database of another version is refused.
 SCHEMA_VERSION = 4
 
 metadata = MetaData()
@@ -33,7 +33,7 @@ metadata = MetaData()
 schema = Table(
     "pairsearch_schema",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False, doc="0."),
+    Column("id", Integer, primary_key=True, autoincrement=False, doc="Always 1."),
     Column("version", Integer, nullable=False, doc="Version of these tables."),
     info={"about": "One row, which says which version of these tables the database holds."},
 )
@@ -133,7 +133,8 @@ runs = Table(
 curves = Table(
     "pairsearch_curves",
     metadata,
-    # No foreign key: it would be checked for each row of a trial, which come in one transaction with their runs.
+    # No foreign key: it would be checked for every row, and the curves of a trial are inserted with their runs in one
+    # transaction anyway.
     Column("run_id", Integer, primary_key=True, autoincrement=False, doc="Id of the run."),
     Column("figure", String(64), primary_key=True, doc="Name of the figure."),
     Column("points", Text, nullable=False, doc="JSON array: a number or null for each epoch."),
@@ -154,5 +155,5 @@ superseded = Table(
     },
 )
 
-# The version of the tables is read before anything is taken for granted.
+# The table of the version is left out: it is read before anything about the database is known.
 check_columns(metadata, but=schema)
