@@ -38,8 +38,8 @@ def processor() -> str:
 def git_commit() -> str:
     """Return the commit of the program's checkout, with `+` if it has local changes, else the installed version.
 
-    PAIRSEARCH_COMMIT takes precedence. Git's answer counts only if it tracks this file, in a repository whose top folder
-    is the parent of `search/`: an installation may lie inside a repository of the user's.
+    PAIRSEARCH_COMMIT takes precedence. Git is believed only if it tracks this file, in a repository whose top folder is
+    the parent of `search/`: an installation may lie inside a repository of the user's.
     """
     commit = os.environ.get(COMMIT_VARIABLE, "")
     if commit not in ("", "unknown"):

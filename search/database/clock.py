@@ -30,7 +30,7 @@ def _now_sqlite(element: now, compiler: Any, **options: Any) -> str:
 
 
 class up_since(FunctionElement[float]):  # noqa: N801 - as above
-    """The start of the database's server on its own clock, in seconds since 1970 (UTC); 0 for SQLite, without server."""
+    """When the database's server started, in seconds since 1970 (UTC) on its own clock; 0 for SQLite."""
 
     type = Double()
     inherit_cache = True

@@ -1,7 +1,7 @@
-"""Column types that refuse what does not belong into their column, whoever reads it.
+"""Column types that check each value when it is read.
 
-Anybody can write into a database, and SQLite takes a text where a number belongs. What is refused here leaves
-`search.database.connection` as one line that names table, row and column.
+Other programs can write to the database too, and SQLite accepts text in a column of numbers. A wrong value leaves
+`search.database.connection` as an error of one line that names table, row and column.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from pairsearch.search.database.states import State
 
-# What a message shows of a wrong value.
+# How many characters of a wrong value a message shows.
 SHOWN = 60
 
 
 class WrongValueError(Exception):
-    """A column holds what cannot be there.
+    """A column contains a value that pairsearch cannot have written.
 
     Args:
-        where: its row, None where that is still to be looked up by the value.
+        table: name of the table.
+        column: name of the column.
+        wanted: what the column should contain, a key of `KINDS` for example.
+        value: the wrong value; None for NULL.
+        where: the row; None if it has to be looked up by the value.
     """
 
     def __init__(self, table: str, column: str, wanted: str, value: object, where: str | None = None) -> None:
@@ -36,12 +40,12 @@ class WrongValueError(Exception):
         self.where = where
 
     def line(self, where: str) -> str:
-        """What is wrong, for people."""
+        """Return the message for users."""
         shown = ascii(self.value)
         if len(shown) > SHOWN:
             shown = f"{shown[:SHOWN]}..."
-        held = "" if self.value is None else f", but {shown}"
-        return f"row {where} of table {self.table} has no {self.wanted} as its {self.column}{held}"
+        instead = "" if self.value is None else f", but {shown}"
+        return f"row {where} of table {self.table} has no {self.wanted} as its {self.column}{instead}"
 
 
 def _is_number(value: object) -> bool:
@@ -72,7 +76,7 @@ def _is_figures(value: object) -> bool:
         read = json.loads(value) if type(value) is str else None
     except (ValueError, RecursionError):
         return False
-    return isinstance(read, dict) and all(found is None or _is_number(found) for found in read.values())
+    return isinstance(read, dict) and all(figure is None or _is_number(figure) for figure in read.values())
 
 
 def _is_curve(value: object) -> bool:
@@ -80,7 +84,7 @@ def _is_curve(value: object) -> bool:
         read = json.loads(value) if type(value) is str else None
     except (ValueError, RecursionError):
         return False
-    return isinstance(read, list) and all(found is None or _is_number(found) for found in read)
+    return isinstance(read, list) and all(point is None or _is_number(point) for point in read)
 
 
 _STATES = frozenset(state.value for state in State)
@@ -94,7 +98,7 @@ KINDS: dict[str, Callable[[object], bool]] = {
     "JSON array of numbers": _is_curve,
 }
 
-# Of columns of text that hold more than that.
+# Kinds of the text columns whose text has a structure.
 NAMED_KINDS = {
     "state": "known state",
     "provenance": "JSON object",
@@ -106,7 +110,7 @@ NAMED_KINDS = {
 
 
 class Checked(TypeDecorator[Any]):
-    """A column's type, and a look at each value that is read from it; None passes."""
+    """A column type that checks each value read from the database; NULL passes."""
 
     impl = Text
     cache_ok = True
@@ -120,7 +124,7 @@ class Checked(TypeDecorator[Any]):
         self.kind = kind
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        """The look; the drivers give Python's own numbers and texts, which need no conversion."""
+        """Return the check. The drivers return Python's own numbers and texts, so there is nothing to convert."""
         fits, table, column, kind = KINDS[self.kind], self.table, self.column, self.kind
 
         def process(value: Any) -> Any:
@@ -132,7 +136,7 @@ class Checked(TypeDecorator[Any]):
 
 
 def check_columns(metadata: MetaData, but: Table) -> None:
-    """Give each column of all tables but one the type that checks it; the keys of rows stay as they are."""
+    """Give every column a `Checked` type, except `id` columns, foreign keys and the table `but`."""
     for table in metadata.tables.values():
         for column in table.columns:
             if not (table is but or column.foreign_keys or column.name == "id"):
@@ -146,13 +150,15 @@ def _kind(column: Column[Any]) -> str:
 
 
 def required(table: str, row: Any, *names: str) -> None:
-    """Refuse a row that lacks a figure which it must have.
+    """Check that columns of a row are not NULL.
 
     Args:
-        row: with `id` and `key`.
+        table: name of the table.
+        row: a row with `id`, `key` and the columns.
+        names: the columns that the row must have.
 
     Raises:
-        WrongValueError: naming the first of `names` that is NULL.
+        WrongValueError: a column is NULL; the error names the first.
     """
     for name in names:
         if getattr(row, name) is None:

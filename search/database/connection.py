@@ -1,7 +1,7 @@
-"""Opens a database URL: engine, transactions, schema version; translates its errors.
+"""Opens databases, runs transactions in them, checks their schema version and translates their errors.
 
-Everything that SQLAlchemy or a driver raises about a database leaves this module as a `StorageError` or a
-`DatabaseAwayError`, with passwords masked.
+Whatever SQLAlchemy or a driver raises about a database leaves this module as an error of `search.errors`, with
+passwords masked.
 """
 
 from __future__ import annotations
@@ -44,22 +44,24 @@ from pairsearch.search.database.tables import SCHEMA_VERSION, metadata, schema
 from pairsearch.search.database.urls import POSTGRESQL, SQLITE, mask, parse_url
 from pairsearch.search.errors import DamagedError, DatabaseAwayError, NoStudiesError, StorageError
 
-# How long a SQLite connection waits for another's write lock. Writes take milliseconds; this is for a slow disk.
+# How long a SQLite connection waits for the write lock. Writes take milliseconds; the limit allows for a slow disk.
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
 LOCK_PAUSE = 0.1
-# Marks the transactions that only read (SQLAlchemy's execution options).
+# The execution option of SQLAlchemy that marks transactions which only read.
 READING = "pairsearch_read"
-# Any number that other programs on the same PostgreSQL database will hardly use as an advisory lock.
+# Key of the advisory lock; other programs on the same PostgreSQL database are unlikely to use the same number.
 CREATION_LOCK = 0x7061697273
 
 
 class Database:
-    """One database, seen through a small pool of connections; safe to use from several threads.
+    """One database with a small pool of connections; safe to use from several threads.
 
     Attributes:
-        url: with the password; never print it.
-        label: the URL for people, its password masked.
+        url: the URL with its password; never print it.
+        label: the URL for messages, its password masked.
+        is_sqlite: whether it is a SQLite database; otherwise it is PostgreSQL.
+        engine: SQLAlchemy's engine.
     """
 
     def __init__(self, url: str | URL) -> None:
@@ -75,7 +77,7 @@ class Database:
             event.listen(self.engine, "begin", limit_transaction)
 
     def engine_options(self, overflow: int) -> dict[str, Any]:
-        """Options of `create_engine` for this database: one pooled connection, and `overflow` more at need."""
+        """Return the options of `create_engine` for one pooled connection, and `overflow` more when they are needed."""
         if self.is_sqlite:
             return {"connect_args": {"timeout": BUSY_SECONDS}}
         return {
@@ -86,32 +88,32 @@ class Database:
             "connect_args": {
                 "connect_timeout": CONNECT_SECONDS,
                 "application_name": "pairsearch",
-                # Whatever the database is in: the server converts, and SQL_ASCII keeps the bytes as they are.
+                # For every encoding of the database: the server converts, and SQL_ASCII keeps bytes as they are.
                 "client_encoding": "utf8",
                 # A server whose machine or network vanished is noticed within a minute.
                 "keepalives_idle": 20,
                 "keepalives_interval": 10,
                 "keepalives_count": 3,
                 "tcp_user_timeout": 60_000,
-                # Prepared statements belong to a connection, which PgBouncer hands from one to the other; they made
-                # no difference to what a trial costs.
+                # PgBouncer passes connections between clients, which breaks prepared statements. They made no
+                # difference to the time of a trial.
                 "prepare_threshold": None,
             },
         }
 
     @property
     def file(self) -> Path | None:
-        """SQLite's file, else None."""
+        """The file of a SQLite database, else None."""
         if not self.is_sqlite:
             return None
         return Path((self.url.database or "").removeprefix("file:"))
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that may write: commits at the end of the block, rolls back on an exception.
+        """Open a transaction that may write: it commits at the end of the block and rolls back on an exception.
 
         Raises:
-            DatabaseAwayError, DiskFullError, StorageError: translated, see `translated`.
+            PairsearchError: see `translated`.
         """
         self._check_file()
         with self.translated(), self.engine.begin() as connection:
@@ -120,24 +122,24 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, and on SQLite takes no write lock. Raises as `write` does."""
+        """Open a transaction that only reads, and takes no write lock on SQLite. Raises what `write` raises."""
         self._check_file()
         with self.translated(), self.engine.connect() as connection:
             yield connection.execution_options(**{READING: True})
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """As `read`, and every statement sees the database of one moment, whatever workers do meanwhile."""
+        """Open a transaction as `read` does, whose statements all see the database at the same moment."""
         with self.read() as connection:
-            if not self.is_sqlite:  # whose transactions see one moment anyway
+            if not self.is_sqlite:  # every transaction of SQLite is a snapshot
                 connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     def _check_file(self, *, opened: bool = False) -> None:
-        """Raise where SQLite's file was removed or replaced: writes would go to a file that nobody can find.
+        """Raise if SQLite's file was removed or replaced: writes would go to a deleted file.
 
         Args:
-            opened: a connection is open, so that the file is there and is the one to remember.
+            opened: whether a connection is open, so that the file exists and its inode can be stored.
         """
         file = self.file
         if file is None or not (opened or self._inode):
@@ -149,16 +151,23 @@ class Database:
         if opened and self._inode is None:
             self._inode = inode
         elif inode != self._inode:
-            # It may come back: a folder that was moved, a disk that was taken away.
+            # The file may come back, with a folder that was moved or a disk that was unmounted; so workers retry.
             raise DatabaseAwayError(
                 f"database {self.label} was removed or replaced while it was in use: put the file back where it was"
             )
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn the errors of SQLAlchemy and the drivers inside the block into ours.
+        """Translate the errors of SQLAlchemy and the drivers that the block raises.
 
-        Errors of our own making (a missing column, a broken constraint) are not caught: they are bugs.
+        Errors that are bugs of this program (a missing column, a broken constraint) pass as they are.
+
+        Raises:
+            DatabaseAwayError: the database did not answer or closed the connection.
+            DiskFullError: the database's disk is full.
+            DamagedError: the database contains a value that pairsearch cannot have written.
+            StorageError: the database cannot be used.
+            InputError: the database cannot store a value.
         """
         try:
             yield
@@ -178,10 +187,10 @@ class Database:
             ) from None
 
     def _row(self, error: WrongValueError) -> str:
-        """The row that a wrong value is in, by its key and its name for people."""
+        """Return the primary key and the name of the row that contains a wrong value, for a message."""
         table = metadata.tables[error.table]
         named = [column for column in table.columns if column.primary_key or column.name in ("key", "name")]
-        # As they are: these may be damaged too.
+        # NullType reads them without checks, since they may be damaged too.
         plain = [type_coerce(column, NullType()) for column in named]
         wrong = type_coerce(table.c[error.column], NullType()) == bindparam(
             "wrong", error.value, type_=NullType()
@@ -195,12 +204,12 @@ class Database:
 
     @contextmanager
     def creation_lock(self) -> Iterator[None]:
-        """Held by one process at a time while tables or studies are first created."""
+        """Lock the creation of tables and studies, so that one process at a time creates them."""
         if (file := self.file) is not None:
-            # It imports asyncio, which commands that create nothing need not wait for.
+            # filelock imports asyncio, which would slow the start of commands that create nothing.
             from filelock import FileLock  # noqa: PLC0415
 
-            # FileLock would make a folder whose name was mistyped.
+            # FileLock would create the folder, even one whose name was mistyped.
             if not file.absolute().parent.is_dir():
                 raise StorageError(
                     f"database {self.label} cannot be opened: there is no folder {file.parent}"
@@ -214,9 +223,9 @@ class Database:
                     "does its folder exist, writable?"
                 ) from None
             return
-        # A second engine: the lock lives as long as its transaction, beside the pooled one that does the work. Of
-        # the transaction, for PgBouncer may hand the connection on, with the locks that it has as a session; and
-        # asked for again and again, for who waits inside a transaction keeps one of PgBouncer's few connections.
+        # The lock belongs to a transaction, so it needs a connection of its own beside the one that does the work. A
+        # lock of the session would not do: PgBouncer may pass the session on to another client, with its locks. The
+        # lock is tried repeatedly, because a transaction that waits would keep one of PgBouncer's few connections.
         engine = create_engine(self.url, **self.engine_options(overflow=0))
         try:
             with self.translated():
@@ -232,7 +241,7 @@ class Database:
             engine.dispose()
 
     def schema_version(self) -> int | None:
-        """The version of our tables in this database, None where there are none. Raises as `read` does."""
+        """Return the version of our tables in this database, None if there are none. Raises what `read` raises."""
         with self.read() as connection:
             if not inspect(connection).has_table(schema.name):
                 return None
@@ -242,17 +251,17 @@ class Database:
         return found
 
     def check_storable(self, *texts: str) -> None:
-        """Refuse texts with letters that the database's encoding lacks, before anything is written.
+        """Check that the database's encoding has all letters of some texts, before anything is written.
 
         Raises:
-            InputError: saying so.
+            InputError: it lacks a letter.
         """
         with self.read() as connection:
-            for given in texts:
-                connection.execute(select(cast(bindparam("given", given), Text)))
+            for value in texts:
+                connection.execute(select(cast(bindparam("value", value), Text)))
 
     def create_tables(self) -> None:
-        """Create our tables where they are missing; the caller holds `creation_lock`."""
+        """Create the missing tables; the caller holds `creation_lock`."""
         with self.write() as connection:
             metadata.create_all(connection)
             if connection.execute(select(schema.c.version)).first() is None:
@@ -277,7 +286,7 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 def insert_numbered(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], by: Column[Any]
 ) -> dict[Any, int]:
-    """As `insert_many`; the new ids by what stands in a column in which the rows differ."""
+    """Insert rows as `insert_many` does, and return their new ids by the value of the column `by`, unique in the rows."""
     if connection.dialect.name == POSTGRESQL:
         statement = _insert_arrays(table, list(rows[0])).returning(by, table.c.id)
         return dict(connection.execute(statement, _arrays(rows)).all())
@@ -296,12 +305,12 @@ def _arrays(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
 
 
 def limit_transaction(connection: Connection) -> None:
-    """Let a PostgreSQL transaction neither idle nor wait for a lock without end (SQLAlchemy's `begin` event).
+    """Limit how long a PostgreSQL transaction may idle or wait for a lock (SQLAlchemy's `begin` event).
 
-    A process that is frozen, or whose machine is gone, in the middle of a transaction keeps the locks that others wait
-    for. PostgreSQL ends it after 15 s: ours have nothing to do but to write a few rows, and hold no lock for longer.
-    Settings of the transaction, not of the connection, which PgBouncer hands on. One that only reads locks nobody
-    out, and may take its time over what it has read.
+    A process that freezes, or whose machine is lost, in the middle of a transaction keeps locks that others wait for.
+    PostgreSQL ends such a transaction after 15 s; ours write a few rows and need far less. The limits are settings of
+    the transaction, because PgBouncer passes connections on. Transactions that only read get no limit: they lock nobody
+    out, and the caller may be slow to process their rows.
     """
     if connection.get_execution_options().get(READING, False):
         return
@@ -312,25 +321,25 @@ def limit_transaction(connection: Connection) -> None:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
-    # We say BEGIN ourselves, below: the driver's own way starts writing transactions as reading ones, which
-    # then fail at once, without waiting, when another has written in between.
+    # `_begin_sqlite` sends BEGIN. The driver would start a writing transaction as a reading one, which fails without
+    # waiting when another process has written in between.
     connection.isolation_level = None
     tune_sqlite(connection, record)
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def tune_sqlite(connection: sqlite3.Connection, record: object) -> None:
-    """Settings of every SQLite connection (SQLAlchemy's `connect` event).
+    """Set the journal mode of a new SQLite connection (SQLAlchemy's `connect` event).
 
-    In WAL mode readers and the writer do not block each other, and `synchronous = NORMAL` cannot damage the
-    database; a power cut may take back the last transactions, whose configurations are then trained again.
+    In WAL mode readers and the writer do not block each other, and `synchronous = NORMAL` cannot damage the database.
+    A power cut may undo the last transactions; their configurations are then trained again.
     """
     cursor = connection.cursor()
     try:
         if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             cursor.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError as error:
-        # A database that only can be read keeps the mode it has.
+        # A read-only database keeps its mode.
         if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
             raise
     cursor.execute("PRAGMA synchronous = NORMAL")
@@ -346,13 +355,15 @@ def open_database(url: str, *, create: bool = False, waiting: bool = False) -> D
     """Open a database and check its schema version.
 
     Args:
-        url: see `parse_url`.
-        create: make the tables (and SQLite's file) where they are missing; otherwise that is an error.
-        waiting: the caller waits for a database that is away: that is then a `DatabaseAwayError`.
+        url: a URL that `parse_url` accepts.
+        create: whether to create missing tables, and SQLite's file; otherwise they are an error.
+        waiting: whether an unreachable database raises `DatabaseAwayError`, for a caller that retries.
 
     Raises:
-        StorageError: malformed, unreachable, read-only where writing is needed, no database, without our tables,
-            or of another schema version.
+        NoStudiesError: there is no database or it lacks our tables, and `create` is false.
+        StorageError: the URL is malformed, the database is unreachable, read-only where it has to be written, or of
+            another schema version.
+        DatabaseAwayError: the database is unreachable, and `waiting` is true.
     """
     database = Database(url)
     try:
@@ -394,7 +405,7 @@ def open_database(url: str, *, create: bool = False, waiting: bool = False) -> D
 
 
 def find_database(url: str) -> Database | None:
-    """The database of a URL, None where there is none yet; nothing is made. Raises as `open_database` does."""
+    """Open the database of a URL; None if there is none yet. Creates nothing; raises what `open_database` raises."""
     try:
         return open_database(url)
     except NoStudiesError:
@@ -402,10 +413,10 @@ def find_database(url: str) -> Database | None:
 
 
 def check_creatable(url: str) -> None:
-    """Refuse the URL of a SQLite file whose folder is not there or cannot be written to.
+    """Check that the folder of a SQLite file exists and is writable.
 
     Raises:
-        StorageError: saying which.
+        StorageError: it does not exist or is not writable.
     """
     database = Database(url)
     try:
@@ -419,5 +430,5 @@ def check_creatable(url: str) -> None:
 
 
 def _there(database: Database) -> bool:
-    """Whether there is a database to look at; SQLite would make the file."""
+    """Whether a database may exist: connecting to a missing SQLite file would create it."""
     return database.file is None or database.file.exists()

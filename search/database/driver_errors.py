@@ -1,4 +1,4 @@
-"""What the errors of the database drivers mean for people: the one place that knows their codes."""
+"""Translates the errors of the database drivers; no other module knows their codes."""
 
 from __future__ import annotations
 
@@ -17,45 +17,44 @@ from pairsearch.search.errors import (
 )
 from pairsearch.search.redaction import conceal
 
-# SQLSTATE classes after which the same call may succeed: connection, resources, deadlock or serialisation, shutdown,
-# a statement or a lock that took too long, an idle transaction that was ended, the server's own input and output
-# (PostgreSQL documentation, appendix A).
+# SQLSTATE classes and codes after which the same call may succeed: connection, resources, deadlock or serialisation,
+# shutdown, statement or lock timeout, an idle transaction that was ended, input and output of the server (PostgreSQL
+# documentation, appendix A).
 PASSING = ("08", "53", "40", "57P", "57014", "55P03", "25P03", "58")
 DAMAGED = ("XX001", "XX002")
-# Refused for good: bad user or password, no such database, no right to do it. 42 also holds our own mistakes
-# (an unknown table or column), which stay what they are.
+# Codes for which a retry is useless: bad user or password, no such database, no privilege. The rest of class 42 (an
+# unknown table or column) is a bug of this program and is not translated.
 REFUSED = ("28", "3D", "42501")
 _TURNED_AWAY = re.compile(
     r"FATAL: .*(password authentication failed|does not exist|no pg_hba\.conf entry|not permitted to log in)"
     r"|no password supplied"
 )
-# A letter that the database's encoding lacks.
+# Codes for a letter that the database's encoding lacks.
 LACKING = ("22021", "22P05")
 DISK_FULL = "53100"
 READ_ONLY = "25006"
-
-
-# What a program meets whose tables or rows others deleted: no such table, or no row that a key refers to.
+# Codes that follow when someone else deletes tables or rows: no such table, no row that a foreign key refers to.
 DELETED = ("42P01", "23503")
 
 
 def deleted_meanwhile(error: DBAPIError) -> bool:
-    """Whether a table, or what a new row belongs to, is not there."""
+    """Whether the error says that a table, or the row that a foreign key refers to, was deleted."""
     state = getattr(error.orig, "sqlstate", None)
     return state in DELETED or (isinstance(error.orig, sqlite3.Error) and "no such table" in str(error.orig))
 
 
 def translation(error: DBAPIError, label: str) -> PairsearchError | None:
-    """Our error for what a driver raised, None where it is a mistake of this program.
+    """Translate a driver's error into one for users; None if it is a bug of this program.
 
     Args:
-        label: the URL for people, without its password.
+        error: SQLAlchemy's error, with the driver's as its `orig`.
+        label: the URL for messages, without its password.
     """
     cause = error.orig
     lines = str(cause).strip().splitlines()
     message = lines[0] if lines else type(cause).__name__
     message = conceal(message)
-    # An integer above 64 bits, a text with a NUL, a letter that the encoding lacks.
+    # For example an integer above 64 bits, a text with a NUL, or a letter that the encoding lacks.
     if isinstance(cause, OverflowError) or isinstance(error, DataError):
         return InputError(f"database {label} cannot store what was given: {message}{_advice(cause)}")
     if isinstance(cause, sqlite3.OperationalError) and message.startswith("Could not decode"):
@@ -63,10 +62,10 @@ def translation(error: DBAPIError, label: str) -> PairsearchError | None:
     if isinstance(cause, sqlite3.Error):
         return _sqlite(getattr(cause, "sqlite_errorname", ""), message, label)
     state = getattr(cause, "sqlstate", None) or ""
-    # From psycopg, before it connects.
+    # psycopg raises this before it connects.
     if not state and message.startswith("invalid connection option"):
         return StorageError(f"storage URL {label}: {message}")
-    # The driver's own errors, on a connection that was refused or broke off, carry no state.
+    # Errors of the driver itself, where a connection is refused or closed, have no SQLSTATE.
     broken = error.connection_invalidated or (
         not state and type(cause).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")
     )
@@ -86,7 +85,7 @@ def _sqlite(code: str, message: str, label: str) -> PairsearchError | None:
             f"{label} is a damaged SQLite database: restore it or name another file"
         ),
         "SQLITE_FULL": full,
-        # What a file size limit or a quota gives.
+        # A file size limit or a quota ends in this code.
         "SQLITE_IOERR_WRITE": full,
         "SQLITE_READONLY": StorageError(f"database {label} is read-only: make it writable or name another"),
         "SQLITE_CANTOPEN": StorageError(
@@ -96,7 +95,8 @@ def _sqlite(code: str, message: str, label: str) -> PairsearchError | None:
         "SQLITE_LOCKED": DatabaseAwayError(f"database {label}: {message}"),
         "SQLITE_IOERR": DatabaseAwayError(f"database {label}: {message}"),
     }
-    # Extended codes are named after their primary one: SQLITE_READONLY_DIRECTORY. The longest match says most.
+    # Names of extended codes begin with that of the primary code (SQLITE_READONLY_DIRECTORY), so the longest match is
+    # the most specific.
     for name in sorted(known, key=len, reverse=True):
         if code.startswith(name):
             return known[name]
@@ -113,7 +113,7 @@ def _postgresql(state: str, message: str, label: str, *, broken: bool) -> Pairse
     for code, meaning in known.items():
         if state.startswith(code):
             return meaning
-    # Errors at the connect come without a code.
+    # Errors while connecting have no SQLSTATE.
     if not state and _TURNED_AWAY.search(message):
         return StorageError(f"database {label} is not reachable: {message}")
     if broken or state.startswith(PASSING):

@@ -1,4 +1,4 @@
-"""Waiting, with backoff, for a database that is away."""
+"""Repeats calls, with backoff, while the database is unavailable."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 
 from pairsearch.search.errors import DatabaseAwayError
 
-# How long a worker waits, with its finished result in hand.
+# How long a worker retries by default; it may hold a finished result.
 PATIENCE_SECONDS = 300.0
-# Seconds: the first wait between two calls, the longest, and what chance adds at most.
+# Seconds: the first pause between two calls, the longest pause, and the largest random addition to it.
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
 CHANCE = 1.0
-# How long one waits that was told to stop: below the time after which what stops it would kill it.
+# How long a process retries after it was asked to stop: less than the time after which it would be killed.
 STOPPING_SECONDS = 10.0
 
 Answer = TypeVar("Answer")
@@ -29,30 +29,33 @@ def patiently(
     stopping: threading.Event | None = None,
     stopping_seconds: float | None = None,
 ) -> Answer:
-    """Call until the database answers.
+    """Call until the database answers, and return what the call returns.
 
-    The wait between two calls doubles up to ten seconds, with up to a second of chance, so that a crowd of workers
-    does not come back at once.
+    The pause between two calls doubles up to ten seconds, and up to one random second is added, so that many workers
+    do not return at the same moment.
 
     Args:
-        stopping: once it is set, `stopping_seconds` are the longest wait; None for `STOPPING_SECONDS`.
+        call: reads or writes the database; it is repeated when it raises `DatabaseAwayError`.
+        seconds: how long to retry.
+        stopping: once this event is set, `stopping_seconds` limit the time too.
+        stopping_seconds: None for `STOPPING_SECONDS`.
 
     Raises:
-        DatabaseAwayError: it stayed away for longer than `seconds`.
+        DatabaseAwayError: the database did not answer in that time.
     """
-    told = stopping or threading.Event()
+    stop = stopping or threading.Event()
     at_the_end = STOPPING_SECONDS if stopping_seconds is None else stopping_seconds
 
     def enough(state: RetryCallState) -> bool:
         waited = state.seconds_since_start or 0.0
-        return waited >= (min(seconds, at_the_end) if told.is_set() else seconds)
+        return waited >= (min(seconds, at_the_end) if stop.is_set() else seconds)
 
     def rest(pause: float) -> None:
-        # Told to stop, it still gives the database a moment between two calls.
-        if told.is_set():
+        # Once the event is set, waiting for it would return at once and calls would follow without a pause.
+        if stop.is_set():
             time.sleep(min(pause, 1.0))
         else:
-            told.wait(pause)
+            stop.wait(pause)
 
     for attempt in Retrying(
         retry=retry_if_exception_type(DatabaseAwayError),

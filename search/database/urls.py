@@ -1,4 +1,4 @@
-"""Database URLs: which are understood, and how they are shown without their password."""
+"""Parses database URLs, and shows them without their passwords."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from pairsearch.search.redaction import MASK, conceal_places, learn
 
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
-# SQLite's own, which it reads where `uri=true` stands beside them.
+# Options that SQLite reads from a URL if `uri=true` is among them.
 SQLITE_OPTIONS = frozenset({"uri", "mode", "cache", "immutable", "nolock", "psow", "vfs"})
-# Options of the query that are shown. Of any other, a misspelt `password` among them, the value may be a secret.
+# Options of the query whose values are shown. Any other value may be a secret: the option may be a misspelt `password`.
 SHOWN = SQLITE_OPTIONS | {
     "host", "port", "dbname", "user", "sslmode", "application_name", "connect_timeout", "target_session_attrs",
 }  # fmt: skip
 
 
-def parse_url(given: str) -> URL:
-    """The URL with its driver named. Its passwords are hidden from then on (`search.redaction`).
+def parse_url(text: str) -> URL:
+    """Parse a database URL, name its driver, and register its passwords with `search.redaction`.
 
     Raises:
-        StorageError: not a URL, or of a database other than SQLite and PostgreSQL. The message masks passwords.
+        StorageError: it is no URL, or names a database other than SQLite and PostgreSQL. The message masks passwords.
     """
     expected = "expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
     try:
-        given.encode()
+        text.encode()
     except UnicodeEncodeError:
         raise StorageError(f"storage URL has bytes that are no UTF-8: {expected}") from None
     try:
-        url = make_url(given)
+        url = make_url(text)
     except (ArgumentError, ValueError):
-        # What is no URL may still hold a password: it is not repeated.
+        # The message does not repeat the text: it may contain a password although it is no URL.
         raise StorageError(f"storage URL is malformed: {expected}") from None
     learn(_secrets(url), filter(None, (url.username, url.host, url.database, url.get_backend_name())))
     backend = url.get_backend_name()
-    # libpq would read up to it, and connect to somewhere else.
+    # libpq would read up to the NUL only, and connect to somewhere else.
     if "\0" in "".join(filter(None, (url.username, url.password, url.host, url.database))):
         raise StorageError(f"storage URL has a NUL character (%00): {expected}")
     if backend == POSTGRESQL:
         if url.drivername not in (POSTGRESQL, f"{POSTGRESQL}+psycopg"):
             raise StorageError(f"storage URL names driver {url.drivername!r}: {expected}")
-        # A password with such an @ would end there, and its rest be taken, and shown, for the host.
-        if given.count("@") > (url.username is not None):
+        # A password would end at its first unquoted @, and its rest would be read, and shown, as the host.
+        if text.count("@") > (url.username is not None):
             raise StorageError(
                 "storage URL has an @ that ends neither user nor password: "
                 "write an @ inside of a name or a password as %40"
@@ -77,6 +77,6 @@ def _secrets(url: URL) -> list[str]:
 
 
 def mask(url: URL) -> str:
-    """The URL without its password, for people."""
+    """Return the URL as text for messages, its secrets masked."""
     hidden = {key: MASK for key in url.query if key.lower() not in SHOWN}
     return conceal_places(url.update_query_dict(hidden).render_as_string(hide_password=True))

@@ -1,1 +1,1 @@
-"""Each study, configuration and round exactly once, however many workers come and go."""
+"""Stores each study, configuration and round exactly once, whatever happens to workers."""

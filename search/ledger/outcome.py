@@ -1,4 +1,4 @@
-"""What one configuration gave: its state, and the curves of its runs."""
+"""The result of one configuration: its state, its figures, and the curves of its runs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pairsearch.search.database.states import State
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What one fold or round gave.
+    """The result of one fold or round.
 
     Args:
-        index: from 0.
-        curves: by figure, a number for each epoch that was run, all of one length; NaN where one was not reported, and
-            not finite where the run diverged.
-        diverged: the epoch, from 1, in which it diverged, or None.
+        index: of the fold or round, from 0.
+        curves: one number per trained epoch for each figure, all curves of one length; NaN where a figure was not
+            reported, not finite where the run diverged.
+        diverged: the epoch, from 1, in which the run diverged, or None.
     """
 
     index: int
@@ -32,7 +32,7 @@ class RunResult:
 
     @property
     def final(self) -> dict[str, float | None]:
-        """The figures after the last epoch, None for one that is not finite; none at all where the run diverged."""
+        """The figures after the last epoch, None for one that is not finite; empty if the run diverged."""
         if self.diverged is not None:
             return {}
         return {name: finite(curve[-1]) for name, curve in self.curves.items()}
@@ -45,11 +45,11 @@ class Outcome:
     Args:
         state: FINISHED, DIVERGED or PRUNED.
         value: the mean over folds of the study's metric after the last epoch, None unless FINISHED.
-        figures: means over folds after the last epoch, by name; None where a fold has no finite one.
-        folds: in their order.
+        figures: means over folds after the last epoch, by name; None if the figure of a fold is not finite.
+        folds: the results of the folds, ordered by index.
         seconds: wall-clock time of the training.
-        reason: why it is not FINISHED.
-        provenance: versions, git commit, host, processor; small.
+        reason: why the state is not FINISHED.
+        provenance: versions, git commit, host, processor.
     """
 
     state: State
@@ -62,16 +62,16 @@ class Outcome:
 
 
 def finite(number: SupportsFloat) -> float | None:
-    """The number as a Python float, or None where it is NaN or infinite: databases differ on those."""
+    """Return the number as a Python float, or None if it is NaN or infinite, which databases store differently."""
     converted = float(number)
     return converted if math.isfinite(converted) else None
 
 
 def mean_of(numbers: Sequence[float]) -> float | None:
-    """The mean, None where a number is not finite or there is none."""
+    """Return the mean; None if there is no number or one is not finite."""
     if not numbers:
         return None
-    # NumPy's sum, whose last bits are those of all results that there are.
+    # NumPy's order of summation: stored results depend on it in their last bits.
     import numpy as np  # noqa: PLC0415 - commands that only look at a database start faster without it
 
     return finite(np.array(numbers, dtype=np.float64).mean())

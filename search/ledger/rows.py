@@ -1,4 +1,4 @@
-"""Results as rows of our tables, and back."""
+"""Converts results to rows of the tables, and rows to results."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from pairsearch.studies.problem import Kind
 
 
 def read_configuration(key: str, params: str) -> Configuration:
-    """The configuration of a row, by its columns `key` and `params`.
+    """Return the configuration of a row from its columns `key` and `params`.
 
     Raises:
-        WrongValueError: they do not belong together.
+        WrongValueError: the key is not that of the parameters.
     """
     configuration = Configuration.of_text(params)
     if configuration.key != key:
@@ -32,18 +32,22 @@ def read_configuration(key: str, params: str) -> Configuration:
 
 
 def read_figures(text: str | None) -> dict[str, float | None]:
-    """The figures of a row by name."""
-    found: dict[str, float | None] = json.loads(text) if text else {}
-    return found
+    """Return the figures of a row by name."""
+    figures: dict[str, float | None] = json.loads(text) if text else {}
+    return figures
 
 
 def write_figures(figures: Mapping[str, float | None]) -> str:
-    """Figures as JSON; bits are kept."""
+    """Return figures as JSON, from which they are read back bit for bit."""
     return json.dumps(dict(figures), allow_nan=False)
 
 
 def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
-    """The stored result of a configuration's row, None where it has none."""
+    """Return the stored result of a configuration's row, None if it has none.
+
+    Raises:
+        WrongValueError: the result or its folds are incomplete.
+    """
     if row.state not in COVERED:
         return None
     required(
@@ -64,16 +68,16 @@ def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
 
 
 def read_runs(connection: Connection, study_id: int, key: str, kind: Kind) -> list[RunResult]:
-    """The stored folds or rounds of a configuration, in their order.
+    """Return the stored folds or rounds of a configuration, ordered by their index.
 
     Raises:
-        WrongValueError: a curve has another number of points than its run has epochs.
+        WrongValueError: a run has no curve, or a curve has not one point for each epoch.
     """
     mine = (runs.c.study_id == study_id, runs.c.key == key, runs.c.kind == kind)
     rows = connection.execute(
         select(runs.c.id, runs.c.run, runs.c.epochs, runs.c.diverged_epoch).where(*mine).order_by(runs.c.run)
     ).all()
-    found: dict[int, dict[str, list[float]]] = {row.id: {} for row in rows}
+    by_run: dict[int, dict[str, list[float]]] = {row.id: {} for row in rows}
     lengths = {row.id: row.epochs for row in rows}
     points = connection.execute(
         select(curves.c.run_id, curves.c.figure, curves.c.points)
@@ -82,19 +86,19 @@ def read_runs(connection: Connection, study_id: int, key: str, kind: Kind) -> li
         .order_by(curves.c.run_id)
     )
     for run_id, figure, text in points:
-        if run_id in found:
-            found[run_id][figure] = read_curve(run_id, text, lengths[run_id])
+        if run_id in by_run:
+            by_run[run_id][figure] = read_curve(run_id, text, lengths[run_id])
     for row in rows:
-        if not found[row.id]:
+        if not by_run[row.id]:
             raise WrongValueError(curves.name, "points", "curve of each run", None, f"run_id={row.id}")
-    return [RunResult(row.run, found[row.id], row.diverged_epoch) for row in rows]
+    return [RunResult(row.run, by_run[row.id], row.diverged_epoch) for row in rows]
 
 
 def read_curve(run_id: int, text: str, epochs: int) -> list[float]:
-    """The numbers of a curve; null becomes NaN.
+    """Return the numbers of a curve; null becomes NaN.
 
     Raises:
-        WrongValueError: they are not so many as epochs.
+        WrongValueError: there is not one number for each epoch.
     """
     points = [math.nan if point is None else float(point) for point in json.loads(text)]
     if len(points) != epochs:
@@ -103,7 +107,7 @@ def read_curve(run_id: int, text: str, epochs: int) -> list[float]:
 
 
 def run_row(study_id: int, key: str, kind: Kind, run: RunResult) -> dict[str, object]:
-    """The row of a run, less what only a round has."""
+    """Return the row of a run, without the columns that only rounds have."""
     return {
         "study_id": study_id,
         "key": key,
@@ -116,7 +120,7 @@ def run_row(study_id: int, key: str, kind: Kind, run: RunResult) -> dict[str, ob
 
 
 def curve_rows(run_id: int, run: RunResult) -> list[dict[str, object]]:
-    """The rows of a run's curves."""
+    """Return the rows of a run's curves."""
     return [
         {"run_id": run_id, "figure": name, "points": json.dumps([finite(point) for point in curve])}
         for name, curve in run.curves.items()

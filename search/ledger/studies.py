@@ -1,4 +1,4 @@
-"""The studies of a database: created once, bound to what their results depend on, refused where they differ."""
+"""The studies of a database. Each is created once and bound to everything that its results depend on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Choices = dict[str, tuple[Value, ...]]
 
 @dataclass(frozen=True, slots=True)
 class StoredStudy:
-    """A study as the database holds it."""
+    """A study as it is stored in the database."""
 
     id: int
     name: str
@@ -32,21 +32,22 @@ class StoredStudy:
     definition: Definition
     choices: Choices
     traits: Traits
-    """What its problem said of itself."""
+    """The traits of its problem when the study was last created."""
 
     @property
     def metric(self) -> Metric:
-        """How the figure reads by which configurations are compared."""
+        """The metric by which configurations are compared."""
         return self.traits.metrics[self.definition.metric]
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A STUDY argument, looked up.
+    """A STUDY argument with the definition that it names.
 
     Args:
-        text: as it was given, for other processes.
-        folder: of the definition's file; None for a definition from the database.
+        text: the argument itself, which is passed on to other processes.
+        definition: the definition.
+        folder: the folder of the definition's file; None for a definition from the database.
     """
 
     text: str
@@ -55,20 +56,20 @@ class Given:
 
     @property
     def name(self) -> str:
-        """The study's."""
+        """The study's name."""
         return self.definition.name
 
 
 def look_up(given: str, database: Database | None = None) -> Given:
-    """The definition that a STUDY argument means.
+    """Find the definition that a STUDY argument names.
 
     Args:
-        given: a path ending in `.toml`, the name of a shipped definition, or of a study in the database.
-        database: where to look for a study that is not shipped.
+        given: a path that ends in `.toml`, the name of a shipped definition, or that of a study in the database.
+        database: where to look for a study that is not shipped; None to look nowhere.
 
     Raises:
-        StudyError: unknown, or not a name.
-        DefinitionError: a file that is unreadable or invalid.
+        StudyError: there is no such study.
+        DefinitionError: the file is unreadable or invalid.
     """
     known = shipped()
     file = Path(given) if given.endswith(".toml") else known.get(given)
@@ -81,41 +82,41 @@ def look_up(given: str, database: Database | None = None) -> Given:
             return Given(given, study.definition, None)
         stored = [study.name for study in list_studies(database)]
     names = ", ".join(dict.fromkeys([*known, *stored]))
-    # ascii() shows control characters and undecodable bytes of a hostile name harmlessly.
+    # ascii() escapes control characters and undecodable bytes in a hostile name.
     raise StudyError(f"unknown study {given!a}: expected one of {names}, or a path to a .toml definition")
 
 
 def read_choices(connection: Connection, study_id: int) -> Choices:
-    """The values of each parameter of a study, in the order in which they came into its grid."""
+    """Read the values of each parameter of a study, in the order in which they were added to its grid."""
     stored = connection.execute(select(study_rows.c.choices).where(study_rows.c.id == study_id)).scalar_one()
     return {parameter: tuple(values) for parameter, values in json.loads(stored).items()}
 
 
 def stored_study(database: Database, given: str) -> StoredStudy:
-    """The study in the database that a STUDY argument means, a `.toml` file by the name in it.
+    """Read the study in the database that a STUDY argument names; a `.toml` file stands for the name in it.
 
     Raises:
-        StudyError: there is none.
-        DefinitionError: a file that is unreadable or invalid.
+        StudyError: there is no such study in the database.
+        DefinitionError: the file is unreadable or invalid.
     """
     return get_study(database, read(Path(given)).name if given.endswith(".toml") else given)
 
 
 def list_studies(database: Database) -> list[StoredStudy]:
-    """All studies of a database, by name."""
+    """Read all studies of a database, sorted by name."""
     with database.read() as connection:
         rows = connection.execute(select(study_rows).order_by(study_rows.c.name)).all()
     return [_stored(row._asdict()) for row in rows]
 
 
 def find_study(database: Database, name: str) -> StoredStudy | None:
-    """The study of that name, or None."""
+    """Read a study by its name; None if there is none."""
     with database.read() as connection:
         return _find(connection, name)
 
 
 def get_study(database: Database, name: str) -> StoredStudy:
-    """The study of that name.
+    """Read a study by its name.
 
     Raises:
         StudyError: there is none.
@@ -127,10 +128,10 @@ def get_study(database: Database, name: str) -> StoredStudy:
 
 
 def seen_by(connection: Connection, study: StoredStudy) -> StoredStudy:
-    """The study as a transaction sees it: its grid may have grown since it was looked up.
+    """Read a study again in a transaction: its grid may have grown since it was first read.
 
     Raises:
-        StudyError: it is gone.
+        StudyError: the study was deleted.
     """
     seen = _find(connection, study.name)
     if seen is None:
@@ -139,23 +140,25 @@ def seen_by(connection: Connection, study: StoredStudy) -> StoredStudy:
 
 
 def check_same(study: StoredStudy, definition: Definition, traits: Traits | None = None) -> None:
-    """Refuse a definition, problem or data whose results would not belong to the stored study.
+    """Check that results of a definition, its problem and its data would belong to the stored study.
 
     Args:
-        traits: of the problem at hand, None to leave it unchecked.
+        study: the stored study.
+        definition: the definition to compare with it.
+        traits: the traits of the problem; None to leave the problem and its data unchecked.
 
     Raises:
-        StudyError: naming every difference, with what the study has and what was given.
+        StudyError: they differ; the message names every difference with both values.
     """
-    held, given = study.definition.results_depend_on, definition.results_depend_on
+    stored, given = study.definition.results_depend_on, definition.results_depend_on
     differences = (
         [] if study.definition.grid == definition.grid else _lost_points(study.definition, definition)
     )
     differences += [
-        f"{name} is {held.get(name)!r} there and {given.get(name)!r} here"
-        for name in sorted(held.keys() | given.keys())
-        # As texts, in which 1, 1.0 and true differ.
-        if json.dumps(held.get(name), sort_keys=True) != json.dumps(given.get(name), sort_keys=True)
+        f"{name} is {stored.get(name)!r} there and {given.get(name)!r} here"
+        for name in sorted(stored.keys() | given.keys())
+        # Compared as JSON texts, in which 1, 1.0 and true differ.
+        if json.dumps(stored.get(name), sort_keys=True) != json.dumps(given.get(name), sort_keys=True)
     ]
     if traits is not None:
         differences += _other_problem(study.traits, traits, changed_files=definition.allow_changed_files)
@@ -166,11 +169,11 @@ def check_same(study: StoredStudy, definition: Definition, traits: Traits | None
         )
 
 
-def _lost_points(held: Definition, given: Definition) -> list[str]:
-    """What the grid no longer has: values, or points."""
+def _lost_points(stored: Definition, given: Definition) -> list[str]:
+    """Say which values, or else which points, the given grid lacks."""
     dropped = {
         name: [value for value in values if repr(value) not in map(repr, given.grid.choices.get(name, ()))]
-        for name, values in held.grid.choices.items()
+        for name, values in stored.grid.choices.items()
     }
     lost = [
         f"grid.{name} no longer has {', '.join(map(shown, values))} (a grid only grows)"
@@ -180,7 +183,7 @@ def _lost_points(held: Definition, given: Definition) -> list[str]:
     if lost:
         return lost
     points = set(given.grid.points())
-    left = [point for point in held.grid.points() if point not in points]
+    left = [point for point in stored.grid.points() if point not in points]
     if not left:
         return []
     return [
@@ -188,35 +191,35 @@ def _lost_points(held: Definition, given: Definition) -> list[str]:
     ]
 
 
-def _other_problem(held: Traits, given: Traits, *, changed_files: bool) -> Iterator[str]:
-    if held.fingerprint != given.fingerprint:
-        yield f"its data are {held.data} and those given are {given.data}"
-    if held.version != given.version:
-        yield f"its problem's version is {held.version}, that of the problem here {given.version}"
+def _other_problem(stored: Traits, given: Traits, *, changed_files: bool) -> Iterator[str]:
+    if stored.fingerprint != given.fingerprint:
+        yield f"its data are {stored.data} and those given are {given.data}"
+    if stored.version != given.version:
+        yield f"its problem's version is {stored.version}, that of the problem here {given.version}"
     if not changed_files:
-        for name in sorted(held.files.keys() | given.files.keys()):
-            there, here = held.files.get(name, "absent"), given.files.get(name, "absent")
+        for name in sorted(stored.files.keys() | given.files.keys()):
+            there, here = stored.files.get(name, "absent"), given.files.get(name, "absent")
             if there != here:
                 yield f"{name} is {there} there and {here} here (allow_changed_files = true lets results mix)"
-    for name in sorted(held.metrics.keys() & given.metrics.keys()):
-        if held.metrics[name].maximise != given.metrics[name].maximise:
-            yield f"{name} is {'maximised' if held.metrics[name].maximise else 'minimised'} there"
+    for name in sorted(stored.metrics.keys() & given.metrics.keys()):
+        if stored.metrics[name].maximise != given.metrics[name].maximise:
+            yield f"{name} is {'maximised' if stored.metrics[name].maximise else 'minimised'} there"
 
 
-def merge_choices(held: Mapping[str, Sequence[Value]], grid: Mapping[str, Sequence[Value]]) -> Choices:
-    """The values that a study knows, new ones of the grid appended, so that the place of the old ones stays."""
+def merge_choices(stored: Mapping[str, Sequence[Value]], grid: Mapping[str, Sequence[Value]]) -> Choices:
+    """Append the new values of a grid to a study's values, whose positions stay the same."""
     return {
-        name: tuple({repr(value): value for value in [*held.get(name, ()), *grid.get(name, ())]}.values())
-        for name in dict.fromkeys([*held, *grid])
+        name: tuple({repr(value): value for value in [*stored.get(name, ()), *grid.get(name, ())]}.values())
+        for name in dict.fromkeys([*stored, *grid])
     }
 
 
 def layout_order(definition: Definition) -> list[Configuration]:
-    """The grid in the order of claims: the paper's configuration first, the others shuffled by the study's seed.
+    """Return the grid in the order of claims: the paper's configuration, then the others shuffled by the study's seed.
 
-    So the first N of them are a random subset of the grid that contains the paper's configuration.
+    The first N configurations are thus a random subset of the grid that contains the paper's.
     """
-    # NumPy is slow to import for commands that create nothing.
+    # NumPy would slow the start of commands that create nothing.
     import numpy as np  # noqa: PLC0415
 
     from pairsearch.studies.seeds import Stream, derive  # noqa: PLC0415
@@ -236,7 +239,7 @@ def insert_study(
     traits: Traits,
     optuna_study_id: int,
 ) -> StoredStudy:
-    """Add the row of a new study; the caller holds the creation lock."""
+    """Insert the row of a new study; the caller holds the creation lock."""
     connection.execute(
         insert(study_rows).values(
             name=definition.name,
@@ -255,7 +258,7 @@ def insert_study(
 def update_study(
     connection: Connection, study: StoredStudy, definition: Definition, traits: Traits, choices: Choices
 ) -> None:
-    """Keep the latest definition, with its larger grid; the caller has checked that the results fit."""
+    """Store the latest definition, with its larger grid; the caller has called `check_same`."""
     connection.execute(
         update(study_rows)
         .where(study_rows.c.id == study.id)
@@ -281,12 +284,12 @@ def _find(connection: Connection, name: str) -> StoredStudy | None:
 
 def _stored(row: Mapping[str, object]) -> StoredStudy:
     name = str(row["name"])
-    # Others may be able to write to the database: a name goes into messages, commands and file names.
+    # Others may be able to write to the database, and the name is used in messages, commands and file names.
     if not valid_name(name):
         raise StudyError(f"the database has a study named {name!a}, which pairsearch cannot have written")
     try:
         choices = json.loads(str(row["choices"]))
-        found = StoredStudy(
+        study = StoredStudy(
             id=int(str(row["id"])),
             name=name,
             optuna_study_id=int(str(row["optuna_study_id"])),
@@ -294,9 +297,9 @@ def _stored(row: Mapping[str, object]) -> StoredStudy:
             choices={parameter: tuple(values) for parameter, values in choices.items()},
             traits=Traits.from_json(json.loads(str(row["problem"]))),
         )
-        if found.definition.metric not in found.traits.of_folds:
+        if study.definition.metric not in study.traits.of_folds:
             raise ValueError("a metric that is not reported")
-        return found
+        return study
     except DefinitionError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
