@@ -1,4 +1,4 @@
-"""Studies in Python, for scripts and notebooks: what the commands do, with results as objects.
+"""Studies in scripts and notebooks: the commands as functions, their results as objects::
 
     import pairsearch
 
@@ -7,8 +7,8 @@
         for entry in study.best(3):
             print(entry.rank, dict(entry.params), entry.value)
 
-Paths, environment variables and defaults are those of the commands. What can go wrong is a
-`pairsearch.Error`, or one of a definition or its problem (`pairsearch.DefinitionError`): one line that says what was
+Paths, environment variables and defaults are those of the commands. Functions raise `pairsearch.Error`, or
+`pairsearch.DefinitionError` where a definition or its problem is at fault. The message is one line that says what was
 given, what was expected and what to do.
 """
 
@@ -43,16 +43,28 @@ if TYPE_CHECKING:
 
 
 def create(study: str | Path, *, storage: str | None = None, **settings: object) -> Study:
-    """Create a study, or open it where it was created before; a larger grid is added to it.
+    """Create a study and insert its grid, or open the study if it exists.
+
+    If the definition's grid has grown since, the new configurations are inserted. The database is created if it does
+    not exist.
 
     Args:
-        study: name of a shipped definition or of a study in the database, or path of a `.toml` file.
-        storage: database URL; None for PAIRSEARCH_STORAGE, PAIRSEARCH_STORAGE_FILE or `sqlite:///pairsearch.db`.
-        settings: of this machine for the problem, as `--set` has them: `data` and `data_dir` of the paper's
-            studies, for example.
+        study: the name of a shipped definition or of a study in the database, or the path of a `.toml` file.
+        storage: the database URL; None for PAIRSEARCH_STORAGE, PAIRSEARCH_STORAGE_FILE or `sqlite:///pairsearch.db`.
+        **settings: settings of this machine for the problem, like `--set`: for the paper's studies `data` and
+            `data_dir`, for example.
+
+    Returns:
+        The study. Use it in a `with` statement, or call `close` at the end.
 
     Raises:
-        Error, DefinitionError: something given cannot be used; nothing was made.
+        Error: the study differs from the one in the database, or the database cannot be opened. Nothing was created.
+        DefinitionError: the definition or its problem cannot be used. Nothing was created.
+
+    Example::
+
+        with pairsearch.create("wine.toml", storage="sqlite:///wine.db") as study:
+            study.run()
     """
     options = _texts(settings)
     opened = open_to_create(storage or environment_storage(), [str(study)], options)
@@ -65,14 +77,25 @@ def create(study: str | Path, *, storage: str | None = None, **settings: object)
 
 
 def open(study: str | Path, *, storage: str | None = None, **settings: object) -> Study:
-    """Open a study that is in the database.
+    """Open a study in the database; nothing is created.
 
     Args:
-        study: its name, or the path of its `.toml` file: to train a problem of your own its file has to be named.
-        storage, settings: as for `create`.
+        study: the name of the study, or the path of its `.toml` file. `run` and `evaluate` need the path if the problem
+            is a file of your own.
+        storage: the database URL, as for `create`.
+        **settings: settings of this machine for the problem, as for `create`.
+
+    Returns:
+        The study. Use it in a `with` statement, or call `close` at the end.
 
     Raises:
-        Error, DefinitionError: there is no such database or study, or it differs from the file.
+        Error: there is no such database, or no such study in it.
+        DefinitionError: the `.toml` file is unreadable or invalid.
+
+    Example::
+
+        with pairsearch.open("wine", storage="sqlite:///wine.db") as study:
+            table = study.configurations().to_pandas()
     """
     database = open_database(storage or environment_storage())
     try:
@@ -86,17 +109,25 @@ def open(study: str | Path, *, storage: str | None = None, **settings: object) -
 def check(
     study: str | Path, *, points: int = 8, workers: int | None = None, device: str = "cpu", **settings: object
 ) -> list[Check]:
-    """Train a few points for an epoch or two, and say whether they keep the promise and what the grid would cost.
+    """Check a definition before it is searched: are its results reproducible, and what will the grid cost?
+
+    A few points are trained for one or two epochs, in this process and in a new one, and compared bit for bit. Their
+    time, memory and storage give an estimate for the whole grid.
 
     Args:
-        study: name of a shipped definition, or path of a `.toml` file.
-        points: how many are trained.
-        workers: among how many the work is shared; None for as many as `Study.run` starts.
-        device: where to compute, as PyTorch names it.
-        settings: as for `create`.
+        study: the name of a shipped definition, or the path of a `.toml` file.
+        points: how many points are trained.
+        workers: the number of workers that the estimate assumes; None for as many as `Study.run` starts.
+        device: the device to train on, as PyTorch names it.
+        **settings: settings of this machine for the problem, as for `create`.
+
+    Returns:
+        One `Check` for each line that `pairsearch check` prints, with `name`, `good` (None for a fact that is neither
+        good nor bad) and `finding`, a sentence.
 
     Raises:
-        Error, DefinitionError: the definition cannot be trained.
+        Error: the device or the study cannot be used.
+        DefinitionError: the definition cannot be trained.
     """
     from pairsearch.search.workers.rehearsal import rehearse  # noqa: PLC0415
 
@@ -107,33 +138,44 @@ def check(
 
 
 def check_contract(study: str | Path, *, points: int = 1, device: str = "cpu", **settings: object) -> None:
-    """Hold the problem of a study to its contract (`pairsearch.Problem`), in a test of its author's.
+    """Check that the problem of a study keeps its contract (`pairsearch.Problem`), inside a test of your own.
+
+    A point has to give the same bits twice: whatever the state of the global random numbers is, alone and beside other
+    points, and in another process. The problem has to report the figures that it declares, and to end when it is
+    stopped.
+
+    Args:
+        study: the name of a shipped definition, or the path of a `.toml` file.
+        points: how many points are trained.
+        device: the device to train on, as PyTorch names it.
+        **settings: settings of this machine for the problem, as for `create`.
+
+    Raises:
+        AssertionError: the contract is broken; the message has a line for each failed check.
+
+    Example::
 
         def test_wine_keeps_the_contract():
             pairsearch.check_contract("wine.toml")
-
-    It does what `check` does: a point gives the same bits twice, whatever the global random numbers are, alone and
-    beside others, and in another process; it reports the figures that it declares, and ends where it is stopped.
-
-    Args:
-        study, device, settings: as for `check`.
-        points: how many are trained.
-
-    Raises:
-        AssertionError: with a line for each promise that is broken.
     """
     try:
-        found = check(study, points=points, workers=1, device=device, **settings)
+        checks = check(study, points=points, workers=1, device=device, **settings)
     except (PairsearchError, DefinitionError) as error:
         raise AssertionError(str(error)) from error
-    # What memory there is says nothing of the problem.
-    broken = [one.finding for one in found if one.good is False and one.name != "memory"]
+    # The memory of this machine says nothing about the problem.
+    broken = [one.finding for one in checks if one.good is False and one.name != "memory"]
     if broken:
         raise AssertionError("\n".join(broken))
 
 
 def list_studies(*, storage: str | None = None) -> list[str]:
-    """Names of the studies in a database.
+    """List the names of the studies in a database.
+
+    Args:
+        storage: the database URL, as for `create`.
+
+    Returns:
+        The names, sorted.
 
     Raises:
         Error: there is no such database.
@@ -146,9 +188,16 @@ def list_studies(*, storage: str | None = None) -> list[str]:
 
 
 class Study:
-    """A study in a database, as `create` and `open` give it; a context manager that closes the database.
+    """A study in a database. `create` and `open` return it; as a context manager it closes the database at the end.
 
-    What it tells is read from the database at each call: workers may be at work on it anywhere.
+    Every method reads the database anew, so that it sees what workers, also on other machines, have done so far.
+
+    Example::
+
+        with pairsearch.create("ws") as study:
+            study.run(workers=2)
+            print(study.best(1)[0].value)
+            study.report("ws.html")
     """
 
     def __init__(self, database: Database, given: Given, settings: Mapping[str, str]) -> None:
@@ -158,7 +207,7 @@ class Study:
         self._settings = settings
 
     def __repr__(self) -> str:
-        """Name and database, without its password."""
+        """Show the study's name and its database, without the password."""
         return f"<Study {self._name} in {self._database.label}>"
 
     def __enter__(self) -> Self:
@@ -175,12 +224,12 @@ class Study:
 
     @property
     def name(self) -> str:
-        """Its name in the database."""
+        """The name of the study in the database."""
         return self._name
 
     @property
     def definition(self) -> Definition:
-        """The definition as it was last created."""
+        """The definition that `create` last stored."""
         return self._stored().definition
 
     def run(
@@ -191,15 +240,19 @@ class Study:
         device: str = "cpu",
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
-        """Search with worker processes of this machine until nothing is left; Ctrl-C has them hand back what they hold.
+        """Train the pending configurations with worker processes on this machine, until none is left.
+
+        Ctrl-C stops the workers, which hand their configurations back; call `run` again to go on. A warning is issued
+        where a worker ends with an error, or where memory may not suffice for so many.
 
         Args:
-            workers: how many; None for one a core that this process may use.
-            limit: only the first so many configurations of the study's order.
-            device: where to compute, as PyTorch names it.
-            on_progress: is told how far the study is, twice a second.
+            workers: the number of processes; None for one per core that this process may use.
+            limit: train only the first `limit` configurations of the study's order.
+            device: the device to train on, as PyTorch names it.
+            on_progress: called twice a second with the study's progress.
 
-        Warns of workers that ended otherwise than well, and of more of them than memory may hold.
+        Returns:
+            The progress at the end.
 
         Raises:
             Error: configurations failed, or are left although no worker is.
@@ -220,18 +273,29 @@ class Study:
         return progress
 
     def progress(self, limit: int | None = None) -> Progress:
-        """How far the study is, over the first `limit` configurations of its order where that is given."""
+        """Count the configurations by state, and read the best so far.
+
+        Args:
+            limit: look only at the first `limit` configurations of the study's order.
+        """
         return read_progress(self._database, self._stored(), limit)
 
     def best(self, top: int = 10) -> list[Ranked]:
-        """The best finished configurations, the best first."""
+        """Read the best finished configurations, the best first.
+
+        Args:
+            top: how many to read.
+        """
         return read_best(self._database, self._stored(), top)
 
     def verdict(self, alpha: float = 0.05) -> StudyVerdict:
-        """What the folds can and cannot tell about which configuration is the best.
+        """Judge from the folds which configurations can be the best, and which are excluded.
 
         Args:
-            alpha: level of the test that excludes a configuration.
+            alpha: the level of the test that excludes a configuration.
+
+        Returns:
+            The judgement; its `verdict` is None if no configuration is finished.
         """
         from pairsearch.search.verdict.reading import judge_study  # noqa: PLC0415
 
@@ -246,18 +310,23 @@ class Study:
         device: str = "cpu",
         models: str | Path | None = None,
     ) -> list[Evaluated]:
-        """Train configurations afresh, a round with each of several seeds; finished rounds are kept and not repeated.
+        """Train the best configurations again, in several rounds with a seed each, on data that no fold saw.
+
+        Finished rounds are stored and not repeated, except those whose models are asked for and missing.
 
         Args:
-            top: how many of the best.
-            paper: the configuration that its definition states of a paper instead of the best.
-            rounds: of each; None for what the definition says.
-            device: where to compute, as PyTorch names it.
-            models: folder for the trained models; None to keep none.
+            top: evaluate this many of the best configurations.
+            paper: evaluate the paper's configuration, which the definition names, instead of the best.
+            rounds: the number of rounds for each configuration; None for the definition's.
+            device: the device to train on, as PyTorch names it.
+            models: the folder for trained models; None to keep none.
+
+        Returns:
+            One summary for each configuration, with mean and standard deviation of each figure over its rounds.
 
         Raises:
-            Error, DefinitionError: nothing is finished, the definition states no configuration of a paper, or its
-                problem cannot be trained here.
+            Error: no configuration is finished, or the definition names no configuration of a paper.
+            DefinitionError: the problem cannot be trained on this machine.
         """
         from pairsearch.search.evaluation.evaluating import (  # noqa: PLC0415
             Chosen,
@@ -280,21 +349,24 @@ class Study:
         return [row.evaluated for row in evaluate_studies(self._database, of, problems, evaluator, rounds)]
 
     def configurations(self) -> pa.Table:
-        """All configurations in any state, with their figures; `.to_pandas()` makes a data frame of it."""
+        """Read all configurations, in any state, as a table; `.to_pandas()` converts it to a data frame."""
         from pairsearch.search.results.export import read_table  # noqa: PLC0415
         from pairsearch.search.results.export_columns import CONFIGURATIONS  # noqa: PLC0415
 
         return read_table(self._database, self._stored(), CONFIGURATIONS)
 
     def curves(self) -> pa.Table:
-        """A row for each epoch of each fold of each configuration that has a result."""
+        """Read the curves as a table with one row for each epoch, fold and configuration that has a result."""
         from pairsearch.search.results.export import read_table  # noqa: PLC0415
         from pairsearch.search.results.export_columns import CURVES  # noqa: PLC0415
 
         return read_table(self._database, self._stored(), CURVES)
 
     def figures(self) -> dict[str, go.Figure]:
-        """The figures of the report by name; one with several views has a name for each: `ws-parallel-2`."""
+        """Draw the figures of the report, and return them by name.
+
+        A figure with several views has a name for each, such as `ws-parallel-2`.
+        """
         import plotly.graph_objects as go  # noqa: PLC0415
 
         from pairsearch.search.report.content import view_names  # noqa: PLC0415
@@ -306,7 +378,13 @@ class Study:
         }
 
     def report(self, path: str | Path) -> Path:
-        """Write tables, figures and provenance as one HTML page that works offline; a file that was there is replaced.
+        """Write tables, figures and provenance as one HTML page that works offline.
+
+        Args:
+            path: the file to write; an existing file is replaced.
+
+        Returns:
+            The path.
 
         Raises:
             Error: the file cannot be written.

@@ -1,10 +1,10 @@
-"""The ledger: every configuration of a study exactly once, however many workers come and go.
+"""The ledger: one row for each configuration of a study, whose result is stored exactly once.
 
-A worker *claims* a pending row and holds it under a lease on the database's clock, which its heartbeat *renews*;
-it then *finishes* the row, *hands it back*, or reports a *failed attempt*. Whoever *reaps* returns the rows whose
-lease ran out. Each claim carries a fresh token, and every change that a worker makes is guarded by it: a worker
-that lost its lease changes nothing, and its late result is recorded as superseded. The ledger is the truth of a
-study; Optuna's trials mirror it (`search.mirror.trials`).
+A worker *claims* a pending row and holds it under a lease on the database's clock, which its heartbeat *renews*. It then
+*finishes* the row, *hands it back*, or reports a *failed attempt*. *Reaping*, which any process may do, makes rows
+pending again whose lease ran out. Each claim has a new token, and every change that a worker makes requires it: a
+worker that lost its lease changes nothing, and its late result is recorded as superseded. The ledger decides what a
+study contains; Optuna's trials mirror it (`search.mirror.trials`).
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.rows import read_configuration, read_outcome, write_figures, write_folds
 from pairsearch.studies.configuration import Configuration
 
-# A lease outlives a few lost heartbeats, and a dead worker's configuration is free again after a minute.
+# A lease survives a few lost heartbeats, and the configuration of a dead worker is free again after a minute.
 LEASE_SECONDS = 60.0
-# While the server was away nobody could renew a lease: for so long after its start no lease counts as over, so that
-# workers that waited with a result in hand are back first (`search.database.retry`: eleven seconds between two calls).
+# Nobody can renew a lease while the server is down. For this long after its start no lease counts as expired, so that
+# workers with a finished result can return first (`search.database.retry` pauses up to eleven seconds between calls).
 RETURN_SECONDS = 15.0
-# An exception may be the machine's fault (memory, disk): other workers get to try before a row counts as failed. A
-# worker takes what failed in its hands again only when nobody else is at work (`search.workers.worker`): so one
-# attempt of each worker counts, while a single one still comes to an end. Workers are processes, not hosts: two of one
-# host may differ in limits and environment, and a user with one machine must get an answer too.
+# An exception may be the machine's fault (memory, disk), so other workers try before a row counts as failed. A worker
+# repeats its own failed attempt only when no other worker is active (`search.workers.worker`): each worker counts once,
+# and a study with a single worker still ends. Workers are counted as processes, not hosts: two on one host may differ in
+# limits and environment, and a user with one machine needs an answer too.
 MAX_ERRORS = 3
-# A worker may be killed by anything, and its configuration is not to blame; but one that takes every worker with it,
-# as the kernel's out-of-memory killer does, must not go on for ever.
+# A worker may be killed for reasons that have nothing to do with its configuration. But a configuration that gets every
+# worker killed, for example by the kernel's out-of-memory killer, must not be tried for ever.
 MAX_LAPSES = 10
-# Of a traceback the end is kept, which names the line that raised.
+# A longer traceback loses its beginning; its end names the line that raised.
 LONGEST_TRACEBACK = 20_000
 
 columns = configurations.c
@@ -47,7 +47,7 @@ columns = configurations.c
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A configuration in the hands of one worker."""
+    """A configuration that one worker holds."""
 
     row_id: int
     configuration: Configuration
@@ -57,7 +57,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Lapsed:
-    """A claim whose lease ran out and that was reaped."""
+    """A claim that was reaped after its lease ran out."""
 
     key: str
     worker: str
@@ -65,14 +65,19 @@ class Lapsed:
 
 
 def new_token() -> str:
-    """A token that no other claim has."""
+    """Return a token that no other claim has."""
     return uuid.uuid4().hex
 
 
 class Ledger:
-    """The configurations of one study. Methods are single transactions, safe from threads and processes.
+    """The configurations of one study. Each method is one transaction, safe to call from any thread or process.
 
-    Every method raises as `search.database.connection.Database.write` does.
+    Every method raises what `search.database.connection.Database.write` raises.
+
+    Args:
+        database: the study's database.
+        study_id: the study's id.
+        lease_seconds: how long a claim lasts without renewal.
     """
 
     def __init__(self, database: Database, study_id: int, lease_seconds: float = LEASE_SECONDS) -> None:
@@ -81,9 +86,9 @@ class Ledger:
         self.lease_seconds = lease_seconds
 
     def insert(self, connection: Connection, grid: Sequence[Configuration]) -> int:
-        """Add a pending row for each configuration that has none, in the given order; returns how many.
+        """Insert a pending row for each configuration that has none, in the order of `grid`; return how many.
 
-        Runs inside the caller's transaction, under the creation lock.
+        It runs inside the caller's transaction, under the creation lock.
         """
         keys = set(connection.execute(select(columns.key).where(columns.study_id == self.study_id)).scalars())
         new = [configuration for configuration in grid if configuration.key not in keys]
@@ -113,21 +118,21 @@ class Ledger:
         token: str | None = None,
         but: Collection[str] = (),
     ) -> Claim | None:
-        """Take the next pending configuration under a lease.
+        """Claim the pending configuration of the lowest rank, under a lease.
 
-        That is the one of the lowest rank; those that took a worker with them, or failed, come after all others, so
-        that what is at fault, they or a machine, holds up little.
+        Configurations that failed, or were lost with their worker, come after all others: whether they or a machine
+        are at fault, they delay the rest as little as possible.
 
         Args:
-            worker: who claims, for people.
-            limit: only among the first `limit` configurations of the study.
-            key: only this configuration.
-            token: of the claim; see `new_token`. A claim under a token that holds a configuration already fails:
-                `held` gives that one.
-            but: not these configurations, by their keys.
+            worker: name of the worker, for display.
+            limit: claim only among the first `limit` configurations of the study.
+            key: claim only this configuration.
+            token: the token of the claim; None for a new one. If the token already holds a configuration, use `held`
+                instead.
+            but: keys of configurations not to claim.
 
         Returns:
-            The claim, or None where nothing that was asked for is pending.
+            The claim, or None if no such configuration is pending.
         """
         token = token or new_token()
         pending = select(columns.id).where(columns.study_id == self.study_id, columns.state == State.PENDING)
@@ -137,8 +142,8 @@ class Ledger:
             pending = pending.where(columns.rank < limit)
         if key is not None:
             pending = pending.where(columns.key == key)
-        # Workers that claim at once pass over each other's rows on PostgreSQL; SQLite has one writer at a time
-        # and leaves the clause out.
+        # On PostgreSQL, workers that claim at the same time skip each other's rows. SQLite has one writer at a time and
+        # leaves the clause out.
         pending = (
             pending.order_by(columns.lapses, columns.errors, columns.rank)
             .limit(1)
@@ -160,13 +165,13 @@ class Ledger:
             .returning(columns.id, columns.key, columns.params)
         )
         with self.database.write() as connection:
-            found = connection.execute(statement).first()
-            return None if found is None else _claim(found, token, worker)
+            row = connection.execute(statement).first()
+            return None if row is None else _claim(row, token, worker)
 
     def held(self, worker: str, token: str) -> Claim | None:
-        """The configuration that is held under a token, its lease renewed; None where none is.
+        """Return the claim of a token with its lease renewed, or None if there is none.
 
-        For a worker that lost the answer to its claim: the claim may have been made.
+        A worker that lost the answer to `claim` learns by this whether the claim was made.
         """
         statement = (
             update(configurations)
@@ -175,19 +180,19 @@ class Ledger:
             .returning(columns.id, columns.key, columns.params)
         )
         with self.database.write() as connection:
-            found = connection.execute(statement).first()
-            return None if found is None else _claim(found, token, worker)
+            row = connection.execute(statement).first()
+            return None if row is None else _claim(row, token, worker)
 
     def renew(self, claim: Claim) -> bool:
-        """Extend the lease; False where the claim was lost."""
+        """Extend the lease of a claim; return False if the claim was lost."""
         return self._change(claim, lease_expires=now() + self.lease_seconds)
 
     def attach(self, claim: Claim, trial_id: int) -> bool:
-        """Note the Optuna trial of a claim; False where the claim was lost."""
+        """Store the Optuna trial of a claim; return False if the claim was lost."""
         return self._change(claim, trial_id=trial_id)
 
     def hand_back(self, claim: Claim) -> bool:
-        """Return the configuration unfinished, as good as never claimed; False where the claim was lost."""
+        """Make the configuration pending again without counting an attempt; return False if the claim was lost."""
         return self._change(claim, **_FREE)
 
     def fail_attempt(
@@ -196,10 +201,14 @@ class Ledger:
         """Record an attempt that ended in an exception.
 
         Args:
-            traceback: of the exception, its text.
+            claim: the claim of the attempt.
+            reason: one line about the exception.
+            max_errors: after how many such attempts the configuration has failed.
+            traceback: the text of the exception's traceback.
 
         Returns:
-            PENDING where it may be tried again, FAILED after `max_errors` attempts, None if the claim was lost.
+            PENDING if the configuration may be tried again, FAILED after `max_errors` attempts, None if the claim was
+            lost.
         """
         spent = columns.errors + 1 >= max_errors
         statement = (
@@ -219,17 +228,18 @@ class Ledger:
         return None if state is None else State(state)
 
     def forgive(self, failures: Mapping[str, int], *, lost: bool) -> None:
-        """Take back failed attempts of a worker that turned out to be broken.
+        """Subtract the failed attempts of a worker that turned out to be broken.
 
-        What failed for good by them is pending again. What others hold stays theirs, with fewer attempts against it.
+        Configurations that counted as failed because of them are pending again. A configuration that another worker
+        holds by now stays with it.
 
         Args:
-            failures: how many attempts, by the key of their configuration.
-            lost: each configuration counts as lost with its worker instead, once: where nobody can tell whose fault
-                it was, it must not go on for ever.
+            failures: number of attempts to subtract, by the key of the configuration.
+            lost: whether each configuration counts as lost with its worker once instead, so that it is not tried for
+                ever where nobody can tell whether it or the worker was at fault.
         """
         with self.database.write() as connection:
-            # In one order, so that no two workers wait for each other.
+            # Sorted, so that two workers lock rows in the same order and cannot deadlock.
             for key, count in sorted(failures.items()):
                 spent = and_(columns.state != State.RUNNING, columns.lapses + int(lost) >= MAX_LAPSES)
                 connection.execute(
@@ -243,7 +253,7 @@ class Ledger:
                         ),
                     )
                     .values(
-                        # Somebody may have said `retry` meanwhile.
+                        # `retry` may have reset the count in the meantime.
                         errors=case((columns.errors > count, columns.errors - count), else_=0),
                         lapses=columns.lapses + int(lost),
                         state=case(
@@ -257,11 +267,11 @@ class Ledger:
                 )
 
     def finish(self, claim: Claim, outcome: Outcome) -> bool:
-        """Store a result, its folds and its curves in one transaction.
+        """Store a result with its folds and curves in one transaction.
 
         Returns:
-            True where this claim's result is the one that counts, also when an earlier call stored it and only
-            the answer was lost; False where the claim was lost and the result was recorded as superseded.
+            True if the result of this claim counts, also if an earlier call stored it and only the answer was lost;
+            False if the claim was lost and the result was recorded as superseded.
         """
         values = {
             "state": outcome.state,
@@ -279,10 +289,10 @@ class Ledger:
             if changed.rowcount == 1:
                 write_folds(connection, self.study_id, claim.configuration.key, outcome.folds)
                 return True
-            found = connection.execute(
+            row = connection.execute(
                 select(columns.claim, columns.state).where(columns.id == claim.row_id)
             ).one()
-            if found.claim == claim.token and found.state != State.RUNNING:
+            if row.claim == claim.token and row.state != State.RUNNING:
                 return True
             connection.execute(
                 insert(superseded).values(
@@ -296,14 +306,14 @@ class Ledger:
             return False
 
     def reap(self, max_lapses: int = MAX_LAPSES) -> list[Lapsed]:
-        """Make the rows pending again whose lease ran out; one that did so `max_lapses` times is failed instead."""
+        """Make rows pending again whose lease ran out; a row fails when this happens `max_lapses` times."""
         expired = (
             columns.study_id == self.study_id,
             columns.state == State.RUNNING,
             columns.lease_expires < now(),
             up_since() + min(RETURN_SECONDS, self.lease_seconds) < now(),
         )
-        # A look first: it takes no write lock, and nearly always there is nothing to do.
+        # Reading first takes no write lock, and nearly always there is nothing to reap.
         with self.database.read() as connection:
             lapsed = connection.execute(
                 select(columns.id, columns.key, columns.worker, columns.trial_id).where(*expired)
@@ -318,7 +328,7 @@ class Ledger:
                 columns.id.in_(
                     select(columns.id)
                     .where(*expired, columns.id.in_([row.id for row in lapsed]))
-                    # What another worker reaps at this moment, or stores after all, is its own.
+                    # Skip rows that another process is reaping or finishing at this moment.
                     .with_for_update(skip_locked=True)
                 )
             )
@@ -335,7 +345,7 @@ class Ledger:
         return [Lapsed(row.key, row.worker, row.trial_id) for row in lapsed if row.id in reaped]
 
     def retry(self) -> list[str]:
-        """Make the failed rows pending again, with all their attempts before them; returns their keys."""
+        """Make failed rows pending again, their attempts reset to zero; return their keys."""
         statement = (
             update(configurations)
             .where(columns.study_id == self.study_id, columns.state == State.FAILED)
@@ -346,7 +356,7 @@ class Ledger:
             return sorted(connection.execute(statement).scalars())
 
     def first_traceback(self) -> tuple[str, str] | None:
-        """Key and traceback of the first configuration, in the order of claims, whose last attempt raised one."""
+        """Return key and traceback of the first configuration, by rank, whose last attempt left a traceback."""
         statement = (
             select(columns.key, columns.traceback)
             .where(columns.study_id == self.study_id, columns.traceback.is_not(None))
@@ -358,15 +368,15 @@ class Ledger:
         return None if row is None else (row.key, row.traceback)
 
     def open_count(self, limit: int | None = None) -> int:
-        """How many of the first `limit` configurations are pending or running."""
+        """Count the pending and running configurations among the first `limit`."""
         return self._count((State.PENDING, State.RUNNING), limit)
 
     def pending_count(self, limit: int | None = None, but: Collection[str] = ()) -> int:
-        """How many of the first `limit` configurations are pending, those of the keys `but` left out."""
+        """Count the pending configurations among the first `limit`, without those whose key is in `but`."""
         return self._count((State.PENDING,), limit, but)
 
     def running_count(self, limit: int | None = None) -> int:
-        """How many of the first `limit` configurations are in a worker's hands."""
+        """Count the running configurations among the first `limit`."""
         return self._count((State.RUNNING,), limit)
 
     def _count(self, states: Sequence[State], limit: int | None, but: Collection[str] = ()) -> int:
@@ -383,7 +393,7 @@ class Ledger:
         return self._count(COVERED, None) > 0
 
     def one_finished(self) -> Configuration | None:
-        """A configuration that a worker has trained to the end, None where there is none yet."""
+        """Return the first finished configuration by rank, None if there is none yet."""
         statement = (
             select(columns.key, columns.params)
             .where(columns.study_id == self.study_id, columns.state == State.FINISHED)
@@ -395,7 +405,7 @@ class Ledger:
             return None if row is None else read_configuration(row.key, row.params)
 
     def outcome(self, key: str) -> Outcome | None:
-        """The stored result of a configuration, None where it has none."""
+        """Return the stored result of a configuration, None if it has none."""
         with self.database.read() as connection:
             row = connection.execute(
                 select(configurations).where(columns.study_id == self.study_id, columns.key == key)
@@ -403,11 +413,11 @@ class Ledger:
             return None if row is None else read_outcome(connection, row)
 
     def result_of(self, key: str, token: str, trial_id: int) -> tuple[State | None, Outcome | None]:
-        """State of a configuration as far as one trial of one claim is concerned, and that trial's result.
+        """Return the state and the result of a configuration if they belong to this claim and this trial.
 
         Returns:
-            (None, None) where the row is in other hands or in none, or its claim has another trial: the answer to
-            the making of the first one was lost, and the worker made a second.
+            (None, None) if the row has another claim or none, or if its claim has another trial. The latter happens
+            where the answer to the creation of a trial was lost and the worker created a second one.
         """
         with self.database.read() as connection:
             row = connection.execute(
