@@ -111,8 +111,8 @@ def check(
 ) -> list[Check]:
     """Check a definition before it is searched: are its results reproducible, and what will the grid cost?
 
-    A few points are trained for one or two epochs, in this process and in a new one, and compared bit for bit. Their
-    time, memory and storage give an estimate for the whole grid.
+    A few points are trained for two epochs in a new process; their time and memory give the estimate for the whole
+    grid. The first point is trained in this process too, and its figures are compared bit for bit.
 
     Args:
         study: the name of a shipped definition, or the path of a `.toml` file.
@@ -325,7 +325,8 @@ class Study:
             One summary for each configuration, with mean and standard deviation of each figure over its rounds.
 
         Raises:
-            Error: no configuration is finished, or the definition names no configuration of a paper.
+            Error: no configuration is finished, the definition names no configuration of a paper, or the study differs
+                from its `.toml` file.
             DefinitionError: the problem cannot be trained on this machine.
         """
         from pairsearch.search.evaluation.evaluating import (  # noqa: PLC0415

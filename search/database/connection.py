@@ -286,7 +286,7 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 def insert_numbered(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], by: Column[Any]
 ) -> dict[Any, int]:
-    """Insert rows as `insert_many` does, and return their new ids by the value of the column `by`, unique in the rows."""
+    """Insert rows as `insert_many` does, and return their ids by the value of a column that is unique in them."""
     if connection.dialect.name == POSTGRESQL:
         statement = _insert_arrays(table, list(rows[0])).returning(by, table.c.id)
         return dict(connection.execute(statement, _arrays(rows)).all())

@@ -1,7 +1,7 @@
 """The ledger: one row for each configuration of a study, whose result is stored exactly once.
 
-A worker *claims* a pending row and holds it under a lease on the database's clock, which its heartbeat *renews*. It then
-*finishes* the row, *hands it back*, or reports a *failed attempt*. *Reaping*, which any process may do, makes rows
+A worker *claims* a pending row and holds it under a lease on the database's clock, which its heartbeat *renews*. Then
+it *finishes* the row, *hands it back*, or reports a *failed attempt*. *Reaping*, which any process may do, makes rows
 pending again whose lease ran out. Each claim has a new token, and every change that a worker makes requires it: a
 worker that lost its lease changes nothing, and its late result is recorded as superseded. The ledger decides what a
 study contains; Optuna's trials mirror it (`search.mirror.trials`).
@@ -33,8 +33,8 @@ LEASE_SECONDS = 60.0
 RETURN_SECONDS = 15.0
 # An exception may be the machine's fault (memory, disk), so other workers try before a row counts as failed. A worker
 # repeats its own failed attempt only when no other worker is active (`search.workers.worker`): each worker counts once,
-# and a study with a single worker still ends. Workers are counted as processes, not hosts: two on one host may differ in
-# limits and environment, and a user with one machine needs an answer too.
+# and a study with a single worker still ends. Workers are processes, not hosts: two on one host may differ in limits
+# and environment, and a user with one machine needs an answer too.
 MAX_ERRORS = 3
 # A worker may be killed for reasons that have nothing to do with its configuration. But a configuration that gets every
 # worker killed, for example by the kernel's out-of-memory killer, must not be tried for ever.

@@ -1,1 +1,1 @@
-"""The ledger's copy in Optuna, for its dashboard, samplers and pruners: the only room that knows Optuna."""
+"""Mirrors the ledger in Optuna, for its dashboard, samplers and pruners; no other room imports Optuna."""

@@ -1,4 +1,4 @@
-"""What Optuna is told of a result: the state of its trial, its attributes and its intermediate values."""
+"""Converts a result to the contents of Optuna's trial: state, attributes and intermediate values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FAILED_REASON = "failed_reason"
 
 
 def report_steps(study: StoredStudy) -> tuple[int, ...]:
-    """The steps that are reported to Optuna.
+    """Return the steps that are reported to Optuna.
 
-    Where folds train together, a step is an epoch; where they train in turn, a fold, from 1.
+    A step is an epoch if folds train together, and a fold, from 1, if they train one after the other.
     """
     definition = study.definition
     if not study.traits.together:
@@ -26,25 +26,25 @@ def report_steps(study: StoredStudy) -> tuple[int, ...]:
 
 
 def reports_of(study: StoredStudy, outcome: Outcome, reported: Iterable[int] = ()) -> dict[int, float]:
-    """The metric by step, less the steps that were reported while training, and those not finite.
+    """Return the finite values of the metric by step, without those that were reported during training.
 
-    The mean over folds after an epoch, or the figure of each fold where they are trained in turn.
+    A value is the mean over folds after an epoch, or the figure of a fold if folds train one after the other.
     """
     curves = [fold.curves.get(study.definition.metric, ()) for fold in outcome.folds]
     if study.traits.together:
         epochs = min(map(len, curves), default=0)
-        found = {
+        values = {
             step: mean_of([curve[step - 1] for curve in curves])
             for step in report_steps(study)
             if step <= epochs
         }
     else:
-        found = {place: finite(curve[-1]) for place, curve in enumerate(curves, start=1) if curve}
-    return {step: value for step, value in found.items() if step not in reported and value is not None}
+        values = {place: finite(curve[-1]) for place, curve in enumerate(curves, start=1) if curve}
+    return {step: value for step, value in values.items() if step not in reported and value is not None}
 
 
 def attributes_of(outcome: Outcome) -> dict[str, Any]:
-    """User attributes of the trial: the figures of each fold, the time, and why it is not finished."""
+    """Return the user attributes of the trial: the figures of each fold, the time, and why it is not finished."""
     finals = [fold.final for fold in outcome.folds]
     result: dict[str, Any] = {name: [final.get(name) for final in finals] for name in outcome.figures}
     result["seconds"] = round(outcome.seconds, 3)
@@ -54,5 +54,5 @@ def attributes_of(outcome: Outcome) -> dict[str, Any]:
 
 
 def state_of(outcome: Outcome) -> TrialState:
-    """COMPLETE, or PRUNED for what diverged or was pruned."""
+    """Return COMPLETE, or PRUNED if the configuration diverged or was pruned."""
     return TrialState.COMPLETE if outcome.state == State.FINISHED else TrialState.PRUNED

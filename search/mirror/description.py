@@ -1,8 +1,8 @@
-"""What Optuna's study says about itself to those who meet it in optuna-dashboard: attributes, and a note in Markdown.
+"""Describes a study in optuna-dashboard: by attributes, and by a note in Markdown.
 
-The note is stored as optuna-dashboard stores one (`optuna_dashboard.save_note`): in the study's system attributes, its
-text in pieces under `dashboard:note_str:N`, a version that counts up under `dashboard:note_ver`. So it needs no
-optuna-dashboard where studies are made. A note that a person has changed is theirs and is left alone.
+The note is stored in the format of `optuna_dashboard.save_note`, so that studies can be created without
+optuna-dashboard: in the study's system attributes, with the text in pieces under `dashboard:note_str:N` and an
+increasing version under `dashboard:note_ver`. A note that a person has edited is left as it is.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pairsearch.studies.problem import Traits
 
 NOTE_VERSION = "dashboard:note_ver"
 NOTE_PIECE = "dashboard:note_str:"
-# What it calls the axis of the values. Optuna's own metric names would also rename the column of its data frames.
+# The dashboard's name for the axis of values. Optuna's metric names would also rename the column of its data frames.
 OBJECTIVE_NAMES = "dashboard:objective_names"
-# optuna-dashboard's own limit for the attribute that holds a piece.
+# optuna-dashboard's limit for one piece of a note, in characters.
 PIECE_LENGTH = 2045
-# SHA-256 of the note that was written here last: another note in its place is a person's.
+# SHA-256 of the last note that was written here; a note with another digest was edited by a person.
 OURS = "pairsearch:note_sha256"
 LONGEST_TITLE = 200
 
@@ -46,7 +46,7 @@ pairsearch's own tables decide what is searched: look here, but do not add, chan
 
 
 def describe_study(storage: RDBStorage, study_id: int, definition: Definition, traits: Traits) -> None:
-    """Write attributes and note, or bring them up to date with a definition that has changed."""
+    """Write the attributes and the note of a study, or update them after the definition has changed."""
     facts = {
         "title": definition.title,
         "problem": definition.problem,
@@ -55,16 +55,16 @@ def describe_study(storage: RDBStorage, study_id: int, definition: Definition, t
         "data": traits.data,
         "definition": definition.fingerprint[:12],
     }
-    held = storage.get_study_user_attrs(study_id)
+    stored = storage.get_study_user_attrs(study_id)
     for key, value in facts.items():
-        if held.get(key) != value:
+        if stored.get(key) != value:
             storage.set_study_user_attr(study_id, key, value)
     storage.set_study_system_attr(study_id, OBJECTIVE_NAMES, [definition.metric])
     _write_note(storage, study_id, note(definition, traits))
 
 
 def note(definition: Definition, traits: Traits) -> str:
-    """The note of a study, in Markdown."""
+    """Compose the note of a study, in Markdown."""
     lines = [f"# {escaped(definition.name)}", ""]
     if definition.title.strip():
         lines += [escaped(definition.title), ""]
@@ -107,20 +107,20 @@ def note(definition: Definition, traits: Traits) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is: one line, no markup, HTML, link or control character, not too long."""
+    """Escape a text for Markdown: one line without markup, HTML, links or control characters, shortened if long."""
     line = " ".join(text.split())
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
     if len(line) > LONGEST_TITLE:
         line = line[: LONGEST_TITLE - 1] + "…"
     if re.search(r"://|www\.|@", line, re.IGNORECASE):
-        # Addresses become links even where every character is escaped, but not in code.
+        # Addresses become links even if every character is escaped, except inside code.
         fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
         return f"{fence} {line} {fence}"
     return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", line)
 
 
 def stored_note(attributes: Mapping[str, Any]) -> str:
-    """The note among a study's system attributes; empty where there is none."""
+    """Return the note in a study's system attributes; empty if there is none."""
     pieces = sum(key.startswith(NOTE_PIECE) for key in attributes)
     return "".join(str(attributes.get(f"{NOTE_PIECE}{index}", "")) for index in range(pieces))
 

@@ -1,4 +1,4 @@
-"""Whether Optuna's copy of a study is whole. Imports no Optuna, so that commands which only look start at once."""
+"""Checks whether Optuna's copy of a study is complete, without importing Optuna, so that commands start quickly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.driver_errors import deleted_meanwhile
 from pairsearch.search.ledger.studies import StoredStudy
 
-# Optuna's own tables, in words: to import Optuna for it would take longer than all else that looking needs.
+# Queries of Optuna's tables as plain SQL: importing Optuna for its models would take longer than all the rest.
 _LEFT_RUNNING = text(
     "select count(*) from trials t join studies s on s.study_id = t.study_id "
     "where s.study_name = :name and t.state = 'RUNNING' and not exists "
@@ -19,7 +19,7 @@ _OPTUNA_STUDY = text(
     "select count(*) from studies s join pairsearch_studies p "
     "on p.optuna_study_id = s.study_id and p.name = s.study_name where p.name = :name"
 )
-# A trial is known by its claim: SQLite gives the ids of trials that were deleted to others.
+# A trial is identified by its claim, because SQLite uses the ids of deleted trials again.
 _WITHOUT_TRIAL = text(
     "select count(*) from pairsearch_configurations c where c.study_id = :study and c.claim is not null "
     "and c.state in ('finished', 'diverged', 'pruned') and not exists "
@@ -31,13 +31,16 @@ _WITHOUT_TRIAL = text(
 
 
 def left_running(database: Database, study: StoredStudy) -> int:
-    """Trials that Optuna shows as running and that no worker is at work on: it died, or is about to say so."""
+    """Count the trials that Optuna shows as running although the ledger has no running row for them.
+
+    Their workers died, or are just about to close them.
+    """
     with database.read() as connection:
         return int(connection.execute(_LEFT_RUNNING, {"name": study.name}).scalar_one())
 
 
 def mirrored(database: Database, study: StoredStudy) -> bool:
-    """Whether Optuna has the study and a trial for each result; others may have deleted them."""
+    """Whether Optuna's tables have the study and a trial for each result; someone may have deleted them."""
     try:
         with database.read() as connection:
             if connection.execute(_OPTUNA_STUDY, {"name": study.name}).scalar_one() == 0:

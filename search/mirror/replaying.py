@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners on a finished study, which answers from its table: nothing is trained or stored."""
+"""Runs Optuna's samplers and pruners on the table of a finished study; nothing is trained or stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 
-from pairsearch.search.mirror.sampling import PROPOSALS, SAMPLERS, a_table, make_pruner
+from pairsearch.search.mirror.sampling import PROPOSALS, SAMPLERS, draw_table, make_pruner
 from pairsearch.search.mirror.study import Space
 from pairsearch.studies.configuration import Configuration, Params
 from pairsearch.studies.definition import Definition
@@ -18,11 +18,11 @@ from pairsearch.studies.definition import Definition
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a configuration gave.
+    """The stored result of a configuration.
 
     Args:
         value: the mean over folds.
-        reports: by step, what a pruner is told.
+        reports: intermediate values for the pruner, by step.
     """
 
     value: float
@@ -31,11 +31,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A trial that would have been trained, by the last step that it reached; `pruned` there, or finished."""
+    """A trial that the search would have trained."""
 
     key: str
     step: int
+    """The last step that it reached."""
     pruned: bool
+    """Whether it was pruned at that step; otherwise it finished."""
 
 
 def replay(
@@ -49,21 +51,24 @@ def replay(
     seed: int = 0,
     stopped_after: Callable[[str], int] | None = None,
 ) -> Iterator[Replayed]:
-    """A search by one worker, trial by trial, until every configuration that there is an answer for came once.
+    """Replay a search by one worker, and yield its trials until every configuration with an answer came once.
 
-    What a sampler proposes a second time is answered at once, as a worker does, and after 20 such proposals in a row
-    comes the next one of `order`. Equal arguments give equal trials.
+    A configuration that the sampler proposes again is answered from the table at once, as a worker would do. After 20
+    such proposals in a row (`PROPOSALS`) the next configuration of `order` is taken. Equal arguments give equal trials.
 
     Args:
-        answers: by the configuration's key. What diverged or failed has none, and is not proposed to anybody.
-        order: all their keys, in the order of claims.
-        sampler: one of `search.mirror.sampling.SAMPLERS`; None for the order alone.
-        pruner: of Optuna's, as a definition has it.
-        stopped_after: instead of one: the step after which a configuration, by its key, is stopped, 0 for none; asked
-            about each in turn.
+        definition: the study's definition.
+        answers: stored results by key. Configurations that diverged or failed have none and are never trained.
+        order: the keys of all answers, in the order of claims.
+        sampler: a key of `search.mirror.sampling.SAMPLERS`; None to follow `order` only.
+        pruner: name of Optuna's pruner in a definition.
+        maximise: whether a higher value is better.
+        seed: of the sampler.
+        stopped_after: replaces the pruner: returns the step after which the configuration of a key is stopped, 0 if it
+            is not. It is called once for each configuration, in the order of training.
     """
     choices = definition.grid.choices
-    space, chance = Space(choices), random.Random(seed)  # noqa: S311 - not a secret
+    space, generator = Space(choices), random.Random(seed)  # noqa: S311 - not a secret
     last_step = max((max(answer.reports, default=1) for answer in answers.values()), default=1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
@@ -79,7 +84,7 @@ def replay(
     while left:
         trial: Any = None
         for _ in range(0 if sampler is None else PROPOSALS):
-            trial = study.ask(space.of(a_table(definition, chance)))
+            trial = study.ask(space.of(draw_table(definition, generator)))
             key = Configuration(space.values(trial.params)).key
             if key in left:
                 break
@@ -97,7 +102,7 @@ def replay(
 
 
 def _of(study: optuna.Study, space: Space, params: Params) -> optuna.trial.Trial:
-    """A running trial of a point."""
+    """Start a trial of a point."""
     study.enqueue_trial(space.categories(params))
     return study.ask(space.of(params))
 

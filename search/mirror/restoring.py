@@ -1,4 +1,4 @@
-"""Makes Optuna's study anew from the ledger, as far as somebody deleted it: the study, trials, all tables."""
+"""Restores from the ledger what someone deleted of Optuna's: trials, the study, or all tables."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pairsearch.search.mirror.description import describe_study
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.mirror.study import Space, create_optuna_study, translated
 
-# Trials that are written in one transaction.
+# Trials written in one transaction.
 CHUNK = 200
 columns = configurations.c
 
 
 def restore(database: Database, storage: TrialStorage, study: StoredStudy) -> int:
-    """Give each result of the ledger its trial, and the study itself; returns how many trials were added.
+    """Restore Optuna's study and a trial for each result of the ledger; return how many trials were added.
 
-    The caller holds the creation lock. A call that is cut off is completed by the next one. Attempts that gave no
-    result are not in the ledger: of those that were deleted, only the reason of a configuration that failed comes back.
+    The caller holds the creation lock. If the call is interrupted, the next one completes it. The ledger does not store
+    attempts without a result, so that of deleted failures only the reason of a failed configuration is restored.
 
     Raises:
-        StudyError: Optuna has a study of that name that is not ours.
+        StudyError: Optuna has a study of that name that pairsearch did not create.
     """
     with translated(database):
         storage.make_tables()
@@ -79,7 +79,7 @@ def restore(database: Database, storage: TrialStorage, study: StoredStudy) -> in
                     .where(columns.id == row.id, columns.claim == row.claim)
                     .values(trial_id=trial_id)
                 )
-        # Last: until then the study counts as one that is to be restored.
+        # This comes last: until then the study counts as not mirrored, and the next call restores the rest.
         connection.execute(
             update(study_rows).where(study_rows.c.id == study.id).values(optuna_study_id=optuna_study_id)
         )
@@ -87,7 +87,7 @@ def restore(database: Database, storage: TrialStorage, study: StoredStudy) -> in
 
 
 def _template(study: StoredStudy, row: Row[Any], outcome: Outcome | None) -> FrozenTrial:
-    """The trial as the worker would have left it."""
+    """Return the trial as its worker would have left it."""
     configuration, space = read_configuration(row.key, row.params), Space(study.choices)
     notes: dict[str, Any] = {"configuration": row.key}
     if outcome is None:

@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners, asked on behalf of a worker."""
+"""Asks Optuna's samplers and pruners on behalf of a worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pairsearch.search.mirror.trials import Mirror
 from pairsearch.studies.configuration import Configuration, Params
 from pairsearch.studies.definition import Definition
 
-# A sampler that keeps proposing what is done or taken would keep a worker from what is left of the grid.
+# How many proposals a worker asks for at most: a sampler may go on proposing configurations that are done or claimed.
 PROPOSALS = 20
 
 SAMPLERS: dict[str, Callable[[int | None], optuna.samplers.BaseSampler]] = {
@@ -24,11 +24,16 @@ SAMPLERS: dict[str, Callable[[int | None], optuna.samplers.BaseSampler]] = {
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
     "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
 }
-"""By the name in a definition, made with a seed or None for another each time."""
+"""Makes a sampler by its name in a definition; the argument is its seed, None for a random one."""
 
 
 def make_pruner(kind: str, last_step: int) -> optuna.pruners.BasePruner:
-    """Optuna's pruner of that name in a definition."""
+    """Make Optuna's pruner by its name in a definition.
+
+    Args:
+        kind: the name.
+        last_step: the last step that is reported.
+    """
     pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
         "none": optuna.pruners.NopPruner,
         "median": optuna.pruners.MedianPruner,
@@ -36,26 +41,29 @@ def make_pruner(kind: str, last_step: int) -> optuna.pruners.BasePruner:
         "wilcoxon": optuna.pruners.WilcoxonPruner,
     }
     with warnings.catch_warnings():
-        # Optuna may change how it is constructed: not what the user of a study has to hear.
+        # Optuna warns that the constructor may change, which is no concern of a study's user.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return pruners[kind]()
 
 
-def a_table(definition: Definition, chance: random.Random) -> Params:
-    """A table of the grid by chance, each by how many points it has: what is asked for are its parameters."""
+def draw_table(definition: Definition, generator: random.Random) -> Params:
+    """Draw a table of the grid, with probability proportional to its number of points, for its parameters.
+
+    The sampler is then asked for values of these parameters.
+    """
     tables = definition.grid.root
     sizes = [math.prod(map(len, table.values())) for table in tables]
-    (chosen,) = chance.choices(tables, sizes)
+    (chosen,) = generator.choices(tables, sizes)
     return {name: values[0] for name, values in chosen.items()}
 
 
 class Sampler:
-    """Asks Optuna's sampler for the next configuration, where a definition names one other than `grid`."""
+    """Asks Optuna's sampler for the next configuration, for definitions whose sampler is not `grid`."""
 
     def __init__(self, mirror: Mirror) -> None:
         self.mirror = mirror
         self._choices = mirror.study.choices
-        self._random = random.Random()  # noqa: S311 - which table is asked about decides no result
+        self._random = random.Random()  # noqa: S311 - not a secret, and no result depends on it
         mirror.mend()
         self.optuna_study = self._load()
 
@@ -70,22 +78,22 @@ class Sampler:
             )
 
     def ask(self) -> tuple[int, Configuration]:
-        """A new trial in state RUNNING, and the configuration that it proposes."""
+        """Ask for a trial in state RUNNING, and return its id with the configuration that it proposes."""
         choices, definition = self.mirror.choices(), self.mirror.study.definition
         self.mirror.mend()
         if choices != self._choices or self.mirror.study.optuna_study_id != self.optuna_study._study_id:
-            # The grid has grown, or the study was deleted and is another one now. Optuna remembers what the choices
-            # were, in its session and in the study.
+            # The grid has grown, or the study was deleted and made anew. Optuna caches the old choices in its session
+            # and in the study object.
             self.mirror.storage.remove_session()
             self.optuna_study, self._choices = self._load(), choices
         with watched(self.mirror.database, self.mirror.study.name):
             space = Space(choices)
-            names = a_table(definition, self._random)
+            names = draw_table(definition, self._random)
             trial = self.optuna_study.ask(space.of(names))
             return trial._trial_id, Configuration(space.values(trial.params))
 
     def answer(self, trial_id: int, configuration: Configuration) -> None:
-        """Close a trial whose configuration is not free: with its result where there is one, else as FAIL."""
+        """Close a trial whose configuration is not pending: with the stored result if there is one, else as FAIL."""
         outcome = self.mirror.ledger.outcome(configuration.key)
         mirror = self.mirror
         if not mirror.holds(trial_id):
@@ -117,8 +125,8 @@ class Pruner:
             )
 
     def should_prune(self, trial_id: int) -> bool:
-        """Whether the reports so far are poor enough to stop."""
-        # A trial that was deleted has no reports left to be judged by.
+        """Whether Optuna's pruner would stop the trial after its latest report."""
+        # A trial that was deleted has no reports left.
         if not self.active or not self.mirror.holds(trial_id):
             return False
         mirror, name = self.mirror, self.mirror.study.name

@@ -1,10 +1,10 @@
-"""Optuna's storage with short cuts for the writes that every trial makes.
+"""Optuna's storage with short cuts for the writes of every trial.
 
-`RDBStorage` writes through SQLAlchemy's ORM, one transaction and several queries for each parameter, attribute and
-intermediate value: on PostgreSQL that was three quarters of what the service cost. `TrialStorage` writes the same rows
-with a few Core statements, one transaction for a call. `RDBStorage` stays the reference: the tests hold every
-short cut to it, row by row, and each falls back to it where the tables are not those that it knows, or where the call
-is one that Optuna refuses, so that the errors are Optuna's own.
+`RDBStorage` writes through SQLAlchemy's ORM, with one transaction and several queries for each parameter, attribute and
+intermediate value. On PostgreSQL this took three quarters of the service's time. `TrialStorage` writes the same rows
+with a few Core statements, in one transaction for each call. `RDBStorage` stays the reference: tests compare every
+short cut with it, row by row. A short cut falls back to `RDBStorage` if Optuna's tables have other columns than
+expected, or if Optuna would refuse the call, so that the errors are Optuna's own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ user_attributes: Table = models.TrialUserAttributeModel.__table__
 values: Table = models.TrialValueModel.__table__
 intermediate_values: Table = models.TrialIntermediateValueModel.__table__
 
-# The columns that the short cuts write; the tables of Optuna 5.0. A further one may need a value of ours.
+# The columns of the tables that the short cuts write, as of Optuna 5.0. A new column might need a value.
 KNOWN: Mapping[Table, frozenset[str]] = {
     trials: frozenset({"trial_id", "number", "study_id", "state", "datetime_start", "datetime_complete"}),
     params: frozenset({"param_id", "trial_id", "param_name", "param_value", "distribution_json"}),
@@ -74,38 +74,38 @@ def tables_known() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RunningTrial:
-    """What there is to know of a trial in state RUNNING, to tell whether anybody is at work on it."""
+    """A trial in state RUNNING, with what decides whether a worker still trains it."""
 
     trial_id: int
     started: datetime | None
-    """In local time, by the clock of the machine that made it."""
+    """Local time on the clock of the machine that created it."""
     attributes: Mapping[str, Any]
-    """Its user attributes."""
+    """User attributes."""
     reported: frozenset[int]
     """Steps that have an intermediate value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Which trial is meant by an id: SQLite gives the ids of what was deleted to others."""
+class TrialIdentity:
+    """What identifies a trial beside its id, since SQLite uses the ids of deleted rows again."""
 
     study: str
-    """Name of the study that it belongs to."""
+    """Name of the study that the trial belongs to."""
     claim: str | None
-    """The claim among its user attributes, None for a trial that has none yet."""
+    """Token of the claim in its user attributes; None for a trial without claim."""
 
 
 class TrialStorage(RDBStorage):
-    """An `RDBStorage` whose new, reported and closed trials cost a third.
+    """An `RDBStorage` that creates, reports and closes trials in a third of the time.
 
-    Safe from threads and processes as `RDBStorage` is. Raises what it raises, and SQLAlchemy's `DBAPIError` where the
-    database refuses or is away.
+    It is as safe to use from threads and processes as `RDBStorage`. It raises what `RDBStorage` raises, and
+    SQLAlchemy's `DBAPIError` if the database refuses a statement or is unavailable.
     """
 
     short_cuts = tables_known()
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """Add a trial; a template in state RUNNING, without values and system attributes, takes the short cut."""
+        """Add a trial. Templates in state RUNNING, without values and system attributes, take the short cut."""
         if (
             template_trial is None
             or not self.short_cuts
@@ -126,12 +126,15 @@ class TrialStorage(RDBStorage):
         template: FrozenTrial,
         current: Callable[[Connection], Parameters],
     ) -> int:
-        """Add a running trial whose parameters are asked for while no other process can change their categories.
+        """Add a running trial, and read its parameters while no other process can change their categories.
 
         Args:
-            study: name of the study; an id may have gone to another one.
-            template: as for `create_new_trial`; its own parameters are used where short cuts are not.
-            current: its parameters and their distributions, read by the connection that it is given.
+            study: name of the study; its id may belong to another study by now.
+            template: see `create_new_trial`; its own parameters are used if the short cut is not.
+            current: reads the parameters and their distributions over a connection.
+
+        Returns:
+            The id of the trial.
 
         Raises:
             KeyError: there is no such study.
@@ -141,7 +144,7 @@ class TrialStorage(RDBStorage):
         return self._start(studies.c.study_name == study, template, current)
 
     def add_trials(self, study_id: int, templates: Sequence[FrozenTrial]) -> list[int]:
-        """Add trials that have ended, all or none; their ids in the same order."""
+        """Add finished trials, all or none, and return their ids in the same order."""
         if not self.short_cuts:
             return [super(TrialStorage, self).create_new_trial(study_id, template) for template in templates]
         with self.engine.begin() as connection:
@@ -170,16 +173,16 @@ class TrialStorage(RDBStorage):
         return ids
 
     def make_tables(self) -> None:
-        """Make Optuna's tables where they are missing."""
+        """Create Optuna's missing tables."""
         models.BaseModel.metadata.create_all(self.engine)
 
-    def holds(self, trial_id: int, held: Held) -> bool:
-        """Whether a trial is still the one that is meant."""
+    def holds(self, trial_id: int, identity: TrialIdentity) -> bool:
+        """Whether the trial of that id exists and has this identity."""
         with self.engine.begin() as connection:
-            found = connection.execute(
-                select(trials.c.trial_id).where(trials.c.trial_id == trial_id, *_meant(held))
+            rows = connection.execute(
+                select(trials.c.trial_id).where(trials.c.trial_id == trial_id, *_matching(identity))
             )
-            return found.first() is not None
+            return rows.first() is not None
 
     def _start(
         self,
@@ -189,7 +192,7 @@ class TrialStorage(RDBStorage):
     ) -> int:
         with self.engine.begin() as connection:
             if connection.dialect.name != SQLITE:
-                # Numbers count up: one creation at a time. SQLite has one writer anyway.
+                # A lock, since numbers have to count up. SQLite has one writer anyway.
                 connection.execute(select(studies.c.study_id).where(mine).with_for_update())
             types = trials.c
             source = select(
@@ -205,38 +208,39 @@ class TrialStorage(RDBStorage):
             if trial_id is None:
                 raise KeyError(models.NOT_FOUND_MSG)
             if template_trial.params:
-                # From here on SQLite, too, has no other writer.
+                # After the insert above SQLite has no other writer either.
                 _write_params(connection, trial_id, *current(connection))
             if template_trial.user_attrs:
                 _write_user_attributes(connection, trial_id, template_trial.user_attrs)
         return trial_id
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        """Store what a running trial reports after a step, or replace it."""
+        """Store the intermediate value of a running trial after a step, or replace it."""
         self.report(trial_id, step, intermediate_value, None)
 
-    def report(self, trial_id: int, step: int, value: float, held: Held | None) -> None:
-        """As `set_trial_intermediate_value`, for the trial that is meant.
+    def report(self, trial_id: int, step: int, value: float, identity: TrialIdentity | None) -> None:
+        """Store an intermediate value as `set_trial_intermediate_value` does, if the trial has this identity.
 
         Raises:
             KeyError: there is no such trial; nothing is written.
-            UpdateFinishedTrialError: it is finished already.
+            UpdateFinishedTrialError: the trial is already finished.
         """
         if self.short_cuts:
             with self.engine.begin() as connection:
-                if _write_reports(connection, trial_id, TrialState.RUNNING, {step: value}, held):
+                if _write_reports(connection, trial_id, TrialState.RUNNING, {step: value}, identity):
                     return
-        self._check_held(trial_id, held)
+        self._check_identity(trial_id, identity)
         super().set_trial_intermediate_value(trial_id, step, value)
 
-    def _check_held(self, trial_id: int, held: Held | None) -> None:
-        if held is not None and not self.holds(trial_id, held):
+    def _check_identity(self, trial_id: int, identity: TrialIdentity | None) -> None:
+        if identity is not None and not self.holds(trial_id, identity):
             raise KeyError(models.NOT_FOUND_MSG)
 
     def running_trials(self, study_id: int) -> list[RunningTrial]:
-        """The trials in state RUNNING, in their order.
+        """Read the trials in state RUNNING, ordered by id.
 
-        Optuna's own `get_all_trials` builds all of them whole, and goes on asking on a connection that broke off.
+        Optuna's `get_all_trials` would load every trial completely, and goes on with queries after its connection was
+        closed.
         """
         if not self.short_cuts:
             return [
@@ -250,22 +254,22 @@ class TrialStorage(RDBStorage):
             ]
         running = (trials.c.study_id == study_id, trials.c.state == TrialState.RUNNING)
         with self.engine.begin() as connection:
-            found = connection.execute(
+            rows = connection.execute(
                 select(trials.c.trial_id, trials.c.datetime_start).where(*running).order_by(trials.c.trial_id)
             ).all()
-            if not found:
+            if not rows:
                 return []
-            notes: dict[int, dict[str, Any]] = {row.trial_id: {} for row in found}
-            steps: dict[int, set[int]] = {row.trial_id: set() for row in found}
+            notes: dict[int, dict[str, Any]] = {row.trial_id: {} for row in rows}
+            steps: dict[int, set[int]] = {row.trial_id: set() for row in rows}
             attributes, reports = user_attributes.c, intermediate_values.c
             for trial_id, key, value in connection.execute(
                 select(attributes.trial_id, attributes.key, attributes.value_json)
                 .join(trials, trials.c.trial_id == attributes.trial_id)
                 .where(*running)
             ):
-                # A trial that began in between is the next look's.
+                # A trial that started since the first query is left to the next call.
                 if trial_id in notes:
-                    # What others wrote that is no JSON counts as nothing.
+                    # Someone else may have written a value that is not JSON; it is ignored.
                     with suppress(ValueError):
                         notes[trial_id][key] = json.loads(value)
             for trial_id, step in connection.execute(
@@ -277,7 +281,7 @@ class TrialStorage(RDBStorage):
                     steps[trial_id].add(step)
         return [
             RunningTrial(trial_id, _local(started), notes[trial_id], frozenset(steps[trial_id]))
-            for trial_id, started in found
+            for trial_id, started in rows
         ]
 
     def close_trial(
@@ -287,25 +291,31 @@ class TrialStorage(RDBStorage):
         value: float | None,
         user_attrs: Mapping[str, Any],
         reports: Mapping[int, float],
-        held: Held | None = None,
+        identity: TrialIdentity | None = None,
     ) -> None:
-        """End a running trial, with its last attributes and reports, in one transaction.
+        """Close a running trial, with its last attributes and reports, in one transaction.
 
         Args:
-            value: what the study minimises; None for a trial that gave nothing.
+            trial_id: the trial.
+            state: its final state.
+            value: the value of the trial; None for a trial without result.
             user_attrs: JSON-serialisable values by key.
             reports: intermediate values by step.
-            held: which trial is meant; None for the one of that id.
+            identity: the identity that the trial must have; None not to check it.
 
         Raises:
-            UpdateFinishedTrialError: the trial is finished already; nothing is written.
+            UpdateFinishedTrialError: the trial is already finished; nothing is written.
             KeyError: there is no such trial.
         """
         if self.short_cuts:
             with self.engine.begin() as connection:
                 closed = connection.execute(
                     update(trials)
-                    .where(trials.c.trial_id == trial_id, trials.c.state == TrialState.RUNNING, *_meant(held))
+                    .where(
+                        trials.c.trial_id == trial_id,
+                        trials.c.state == TrialState.RUNNING,
+                        *_matching(identity),
+                    )
                     .values(state=state, datetime_complete=_utc(datetime.now()))
                 )
                 if closed.rowcount == 1:
@@ -315,7 +325,7 @@ class TrialStorage(RDBStorage):
                         _write_user_attributes(connection, trial_id, user_attrs)
                     _write_reports(connection, trial_id, state, reports, None)
                     return
-        self._check_held(trial_id, held)
+        self._check_identity(trial_id, identity)
         for step, report in reports.items():
             super().set_trial_intermediate_value(trial_id, step, report)
         for key, note in user_attrs.items():
@@ -324,7 +334,7 @@ class TrialStorage(RDBStorage):
 
 
 def _utc(time: datetime | None) -> datetime | None:
-    # Optuna takes and gives local times without a zone, and stores UTC without one.
+    # Optuna's interface has local times without a zone; its tables have UTC without a zone.
     return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
 
 
@@ -333,23 +343,23 @@ def _local(time: datetime | None) -> datetime | None:
 
 
 def _next_number(study_id: ColumnElement[int]) -> ColumnElement[int]:
-    """One more than the last: after deletions, a count would give a number that there is."""
+    """Return one more than the last number; after deletions, a count would repeat a number."""
     others = trials.alias()
     last = select(func.max(others.c.number)).where(others.c.study_id == study_id).scalar_subquery()
     return func.coalesce(last + 1, 0)
 
 
-def _meant(held: Held | None) -> list[ColumnElement[bool]]:
-    if held is None:
+def _matching(identity: TrialIdentity | None) -> list[ColumnElement[bool]]:
+    if identity is None:
         return []
-    study = select(studies.c.study_id).where(studies.c.study_name == bindparam("of_study", held.study))
+    study = select(studies.c.study_id).where(studies.c.study_name == bindparam("of_study", identity.study))
     conditions: list[ColumnElement[bool]] = [trials.c.study_id == study.scalar_subquery()]
-    if held.claim is not None:
+    if identity.claim is not None:
         conditions.append(
             exists().where(
                 user_attributes.c.trial_id == trials.c.trial_id,
                 user_attributes.c.key == "claim",
-                user_attributes.c.value_json == bindparam("of_claim", json.dumps(held.claim)),
+                user_attributes.c.value_json == bindparam("of_claim", json.dumps(identity.claim)),
             )
         )
     return conditions
@@ -358,8 +368,8 @@ def _meant(held: Held | None) -> list[ColumnElement[bool]]:
 def _write_params(
     connection: Connection,
     trial_id: int,
-    given: Mapping[str, Any],
-    found: Mapping[str, BaseDistribution],
+    values_by_name: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
 ) -> None:
     connection.execute(
         insert(params),
@@ -367,10 +377,10 @@ def _write_params(
             {
                 "trial_id": trial_id,
                 "param_name": name,
-                "param_value": found[name].to_internal_repr(value),
-                "distribution_json": distribution_to_json(found[name]),
+                "param_value": distributions[name].to_internal_repr(value),
+                "distribution_json": distribution_to_json(distributions[name]),
             }
-            for name, value in given.items()
+            for name, value in values_by_name.items()
         ],
     )
 
@@ -381,13 +391,17 @@ def _write_value(connection: Connection, trial_id: int, value: float) -> None:
 
 
 def _write_reports(
-    connection: Connection, trial_id: int, state: TrialState, reports: Mapping[int, float], held: Held | None
+    connection: Connection,
+    trial_id: int,
+    state: TrialState,
+    reports: Mapping[int, float],
+    identity: TrialIdentity | None,
 ) -> bool:
-    """Whether they were written: the trial is the one that is meant, and in the state."""
+    """Write intermediate values if the trial is in this state and has this identity; return whether it is so."""
     if not reports:
         return True
     rows = [_report_row(trial_id, step, report) for step, report in reports.items()]
-    statement = _reporting(connection.dialect.name, state, held)
+    statement = _reporting(connection.dialect.name, state, identity)
     return connection.execute(statement, rows).rowcount > 0
 
 
@@ -397,7 +411,7 @@ def _upsert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
 
 @cache
 def _describing(dialect: str) -> Insert:
-    """Upsert of a user attribute."""
+    """Return the upsert statement of a user attribute."""
     statement = _upsert(dialect, user_attributes)
     return statement.on_conflict_do_update(
         index_elements=["trial_id", "key"], set_={"value_json": statement.excluded.value_json}
@@ -414,10 +428,10 @@ def _write_user_attributes(connection: Connection, trial_id: int, attributes: Ma
     )
 
 
-# A worker has one trial at a time, and about ten reports of it.
+# A worker has one trial at a time, and reports to it about ten times by the same statement.
 @lru_cache(maxsize=16)
-def _reporting(dialect: str, state: TrialState, held: Held | None) -> Insert:
-    """Upsert of a report, for a trial that is the one meant and in the state; none is written for another."""
+def _reporting(dialect: str, state: TrialState, identity: TrialIdentity | None) -> Insert:
+    """Return the upsert statement of an intermediate value; it writes nothing if state or identity differ."""
     columns = intermediate_values.c
     statement = _upsert(dialect, intermediate_values)
     source = select(
@@ -428,13 +442,13 @@ def _reporting(dialect: str, state: TrialState, held: Held | None) -> Insert:
     ).where(
         trials.c.trial_id == bindparam("of_trial"),
         trials.c.state == literal(state, trials.c.state.type),
-        *_meant(held),
+        *_matching(identity),
     )
     names = ["trial_id", "step", "intermediate_value", "intermediate_value_type"]
     upsert = statement.from_select(names, source).on_conflict_do_update(
         index_elements=["trial_id", "step"], set_={name: statement.excluded[name] for name in names[2:]}
     )
-    # SQLAlchemy drops the count of an INSERT otherwise.
+    # Without this option SQLAlchemy drops the row count of an INSERT.
     return upsert.execution_options(preserve_rowcount=True)
 
 

@@ -1,4 +1,4 @@
-"""Optuna's study of one of ours: made, given a larger grid; and what goes wrong with it as our errors."""
+"""Creates Optuna's study for one of ours, extends its grid, and translates the errors of Optuna's storage."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pairsearch.search.ledger.studies import Choices, StoredStudy
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.studies.configuration import Params, Value
 
-# The trial that was to be changed is finished already.
+# Under this name other rooms can catch it without importing Optuna: the trial to change is already finished.
 FinishedTrialError = UpdateFinishedTrialError
 
 
 class LostTrialError(WorkError):
-    """Optuna's study or trial is not there any more: somebody deleted it."""
+    """Someone deleted Optuna's study or trial."""
 
 
 class Space:
-    """A study's parameters as Optuna has them: categorical, in the order in which their values came into the grid.
+    """The parameters of a study as Optuna's categorical distributions, values in the order of their addition.
 
-    To Optuna 1, 1.0 and true are one category. A parameter that has several of such values is a text there, which
-    tells them apart.
+    Optuna takes 1, 1.0 and true for one category. A parameter that has several of these is stored as text, in which
+    they differ.
     """
 
     def __init__(self, choices: Choices) -> None:
@@ -46,15 +46,15 @@ class Space:
         return repr(value) if name in self._as_text else value
 
     def of(self, params: Params) -> dict[str, BaseDistribution]:
-        """The distributions of the parameters that a point has."""
+        """Return the distributions of a point's parameters."""
         return {name: self.distributions[name] for name in params}
 
     def categories(self, params: Params) -> dict[str, Value]:
-        """A point's values as categories."""
+        """Convert the values of a point to categories."""
         return {name: self._category(name, value) for name, value in params.items()}
 
     def values(self, categories: Params) -> dict[str, Value]:
-        """The values of a point, from its categories."""
+        """Convert the categories of a point to values."""
         return {
             name: next(value for value in self.choices[name] if self._category(name, value) == category)
             if name in self._as_text
@@ -65,7 +65,7 @@ class Space:
 
 @contextmanager
 def translated(database: Database) -> Iterator[None]:
-    """Turn what Optuna, SQLAlchemy and the drivers raise inside the block into our errors."""
+    """Translate the errors of Optuna, SQLAlchemy and the drivers that the block raises (`Database.translated`)."""
     with database.translated():
         try:
             yield
@@ -74,7 +74,7 @@ def translated(database: Database) -> Iterator[None]:
             if isinstance(cause, DBAPIError):
                 raise cause from None
             if isinstance(cause, PendingRollbackError):
-                # Optuna goes on asking, one by one, after a connection broke off.
+                # Optuna goes on with further queries after its connection was closed.
                 raise DatabaseAwayError(
                     f"database {database.label} is not reachable: the connection broke off"
                 ) from None
@@ -83,10 +83,10 @@ def translated(database: Database) -> Iterator[None]:
 
 @contextmanager
 def watched(database: Database, name: str) -> Iterator[None]:
-    """As `translated`, where others may have deleted a study's trials, the study or all of Optuna's tables.
+    """Translate errors as `translated` does, including those after someone deleted trials, the study or the tables.
 
     Raises:
-        LostTrialError: they did.
+        LostTrialError: something was deleted.
     """
     try:
         with translated(database):
@@ -102,14 +102,17 @@ def watched(database: Database, name: str) -> Iterator[None]:
 def create_optuna_study(
     database: Database, storage: TrialStorage, name: str, *, maximise: bool, restoring: bool = False
 ) -> int:
-    """Optuna's id of a new study; an empty one left by a creation that was cut off is taken over.
+    """Create Optuna's study and return its id; take over an empty one that an interrupted creation left.
 
     Args:
+        database: the database.
+        storage: Optuna's storage in it.
+        name: the study's name.
         maximise: whether a higher value is better.
-        restoring: so is one with trials of ours.
+        restoring: whether to take over a study that has trials of pairsearch, too.
 
     Raises:
-        StudyError: the database has a study of that name that is not ours.
+        StudyError: Optuna has a study of that name that pairsearch did not create.
     """
     kinds = optuna.study.StudyDirection
     directions = [kinds.MAXIMIZE if maximise else kinds.MINIMIZE]
@@ -129,13 +132,13 @@ def create_optuna_study(
 
 
 def extend_choices(connection: Connection, study: StoredStudy, choices: Choices) -> None:
-    """Write a larger grid into the distributions of the trials that there are.
+    """Write the values of a larger grid into the distributions of existing trials, in the caller's transaction.
 
-    Optuna refuses a parameter whose categories differ between trials. It stores a value as its place among the
-    categories, and `choices` only ever appends, so that the stored values keep their meaning. There is no public
-    call for this, hence Optuna's own table, in the caller's transaction.
+    Optuna refuses parameters whose categories differ between trials. It stores a value as its index in the categories,
+    and new values are only ever appended, so that stored values keep their meaning. Optuna has no public function for
+    this, so that its table is updated directly.
     """
-    # Under the lock that a new trial takes before it reads the choices (`TrialStorage.start_trial`).
+    # `TrialStorage.start_trial` takes the same lock before it reads the choices.
     studies = optuna_tables.StudyModel
     connection.execute(
         select(studies.study_id).where(studies.study_id == study.optuna_study_id).with_for_update()

@@ -1,7 +1,7 @@
-"""Optuna's view of a study: every claim of the ledger as a trial, mirrored so that the dashboard can read it.
+"""Mirrors every claim of the ledger as a trial in Optuna's tables, for the dashboard and Optuna's tools.
 
-The ledger is the truth. A trial carries its claim's token as a user attribute, so that a trial which a dead worker
-left RUNNING can be told from a live one and mended from the ledger, by any worker (`Mirror.reconcile`).
+The ledger decides; the trials follow. A trial has its claim's token as a user attribute, by which any worker can
+recognise a trial that a dead worker left RUNNING, and close it from the ledger (`Mirror.reconcile`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pairsearch.search.ledger.studies import Choices, StoredStudy, get_study, re
 from pairsearch.search.mirror.contents import FAILED_REASON, attributes_of, reports_of, state_of
 from pairsearch.search.mirror.presence import mirrored
 from pairsearch.search.mirror.restoring import restore
-from pairsearch.search.mirror.storage import Held, RunningTrial, TrialStorage
+from pairsearch.search.mirror.storage import RunningTrial, TrialIdentity, TrialStorage
 from pairsearch.search.mirror.study import (
     FinishedTrialError,
     LostTrialError,
@@ -38,32 +38,32 @@ from pairsearch.studies.configuration import Params
 
 
 def open_storage(database: Database) -> TrialStorage:
-    """Optuna's storage in the same database; makes its tables where they are missing.
+    """Open Optuna's storage in the same database, and create its tables if they are missing.
 
-    The caller that may be the first holds `Database.creation_lock`.
+    A caller that may be the first holds `Database.creation_lock`.
 
     Raises:
-        StorageError: Optuna's tables are of another version than the installed Optuna expects.
+        StorageError: Optuna's tables have another version than the installed Optuna expects.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = database.url.render_as_string(hide_password=False)
     with translated(database):
-        # Making the tables takes a second connection beside the one that asks. So would Optuna's check of their
-        # version: where connections are few, as behind PgBouncer, workers that start at once would each hold one
-        # and wait for another. Hence the same check here, with one at a time.
+        # Creating the tables takes a second connection. Optuna's check of their version would take one too: where
+        # connections are few, as behind PgBouncer, workers that start together would each hold one and wait for
+        # another. The check below does the same with one connection.
         storage = TrialStorage(
             url, engine_kwargs=database.engine_options(overflow=1), skip_compatibility_check=True
         )
-        found, expected = storage.get_current_version(), storage.get_head_version()
-    if found != expected:
+        current, expected = storage.get_current_version(), storage.get_head_version()
+    if current != expected:
         storage.engine.dispose()
         raise StorageError(
-            f"database {database.label} has Optuna tables of version {found}, where Optuna {optuna.__version__} has "
+            f"database {database.label} has Optuna tables of version {current}, where Optuna {optuna.__version__} has "
             f"{expected}: install the other Optuna, or let `optuna storage upgrade` change the tables"
         )
     if database.is_sqlite:
         event.listen(storage.engine, "connect", tune_sqlite)
-        storage.engine.dispose()  # connections made before the listener
+        storage.engine.dispose()  # closes the connections made before the listener
     else:
         event.listen(storage.engine, "begin", limit_transaction)
     return storage
@@ -72,7 +72,7 @@ def open_storage(database: Database) -> TrialStorage:
 class Mirror:
     """The trials of one study in Optuna's tables.
 
-    Methods raise as `search.database.connection.Database.write` does.
+    Methods raise what `search.database.connection.Database.write` raises.
     """
 
     def __init__(self, database: Database, storage: TrialStorage, study: StoredStudy, ledger: Ledger) -> None:
@@ -80,11 +80,11 @@ class Mirror:
         self.storage = storage
         self.study = study
         self.ledger = ledger
-        # The claims of trials by their ids, by which they are found again to be theirs.
+        # Tokens of claims by trial id, which tell a trial from a later one with the same id.
         self._claims: dict[int, str] = {}
 
     def mend(self) -> int:
-        """Restore from the ledger what others deleted of Optuna's study; returns how many trials.
+        """Restore from the ledger what someone deleted of Optuna's study; return how many trials.
 
         Raises:
             StudyError: Optuna has another study of that name.
@@ -94,12 +94,12 @@ class Mirror:
         else:
             with self.database.creation_lock():
                 restored = restore(self.database, self.storage, self.study)
-        found = get_study(self.database, self.study.name).optuna_study_id
-        self.study = dataclasses.replace(self.study, optuna_study_id=found)
+        optuna_study_id = get_study(self.database, self.study.name).optuna_study_id
+        self.study = dataclasses.replace(self.study, optuna_study_id=optuna_study_id)
         return restored
 
     def start(self, claim: Claim, provenance: Mapping[str, str]) -> int:
-        """Add the trial of a claim in state RUNNING, with its parameters, and return Optuna's id of it."""
+        """Add the trial of a claim in state RUNNING, with its parameters; return its id."""
         space, params = Space(self.study.choices), claim.configuration.params
         template = FrozenTrial(
             number=-1,
@@ -137,24 +137,24 @@ class Mirror:
             return self.storage.start_trial(self.study.name, template, current)
 
     def holds(self, trial_id: int) -> bool:
-        """Whether a trial is still there and the one that it was."""
+        """Whether a trial still exists, and was not replaced by another with the same id."""
         try:
             with watched(self.database, self.study.name):
-                return self.storage.holds(trial_id, self._held(trial_id))
+                return self.storage.holds(trial_id, self._identity(trial_id))
         except LostTrialError:
             return False
 
-    def _held(self, trial_id: int) -> Held:
-        return Held(self.study.name, self._claims.get(trial_id))
+    def _identity(self, trial_id: int) -> TrialIdentity:
+        return TrialIdentity(self.study.name, self._claims.get(trial_id))
 
     def choices(self) -> Choices:
-        """The values of each parameter, those that the grid gained since the worker started among them."""
+        """Read the current values of each parameter: the grid may have grown since the worker started."""
         with self.database.read() as connection:
             return read_choices(connection, self.study.id)
 
     def adopt(self, claim: Claim, trial_id: int, provenance: Mapping[str, str]) -> None:
         """Bind a trial that a sampler asked for to the claim of its configuration."""
-        # Where it was deleted, its result is mirrored at the end (`_close`).
+        # If the trial was deleted, its result is mirrored at the end (`_close`).
         if self.holds(trial_id):
             with suppress(LostTrialError), watched(self.database, self.study.name):
                 self.storage.set_trial_user_attr(trial_id, "configuration", claim.configuration.key)
@@ -165,27 +165,29 @@ class Mirror:
         self.ledger.attach(claim, trial_id)
 
     def report(self, trial_id: int, step: int, value: float) -> None:
-        """Report the metric of a step (`search.mirror.contents.report_steps`); one that is not finite is left out."""
+        """Report the metric after a step (`search.mirror.contents.report_steps`), unless it is not finite."""
         if finite(value) is not None:
-            # A trial whose lease was lost, or whose result is in the ledger, may have been closed by another worker.
-            # One that was deleted is mirrored at the end.
+            # Another worker may have closed the trial if its lease was lost or its result is in the ledger. If it was
+            # deleted, its result is mirrored at the end.
             with (
                 suppress(FinishedTrialError, LostTrialError),
                 watched(self.database, self.study.name),
             ):
-                self.storage.report(trial_id, step, float(value), self._held(trial_id))
+                self.storage.report(trial_id, step, float(value), self._identity(trial_id))
 
     def finish(self, trial_id: int, outcome: Outcome, reported: frozenset[int] = frozenset()) -> None:
-        """Tell Optuna a result: COMPLETE with its value, or PRUNED with the reason.
+        """Close a trial with its result: COMPLETE with the value, or PRUNED with the reason.
 
         Args:
-            reported: steps that were reported while training.
+            trial_id: the trial.
+            outcome: the result.
+            reported: steps that were reported during training.
         """
         reports = reports_of(self.study, outcome, reported)
         self._close(trial_id, state_of(outcome), outcome.value, attributes_of(outcome), reports)
 
     def abandon(self, trial_id: int, reason: str) -> None:
-        """Close the trial of an attempt that gave no result: FAIL, with the reason."""
+        """Close the trial of an attempt without result: FAIL, with the reason."""
         self._close(trial_id, TrialState.FAIL, None, {FAILED_REASON: reason}, {})
 
     def _close(
@@ -196,26 +198,26 @@ class Mirror:
         user_attrs: Mapping[str, Any],
         reports: Mapping[int, float],
     ) -> None:
-        held = self._held(trial_id)
+        identity = self._identity(trial_id)
         try:
-            # Another worker may have mended it first.
+            # Another worker may have closed the trial first.
             with suppress(FinishedTrialError), watched(self.database, self.study.name):
-                self.storage.close_trial(trial_id, state, value, user_attrs, reports, held)
+                self.storage.close_trial(trial_id, state, value, user_attrs, reports, identity)
         except LostTrialError:
-            # A result is in the ledger by now.
+            # The result is in the ledger by now, from which it is restored.
             self.mend()
         self._claims.pop(trial_id, None)
 
     def running(self) -> list[RunningTrial]:
-        """The trials in state RUNNING."""
+        """Read the trials in state RUNNING."""
         with watched(self.database, self.study.name):
             return self.storage.running_trials(self.study.optuna_study_id)
 
     def reconcile(self) -> int:
-        """Mend the trials that dead workers left RUNNING, and what others deleted; returns how many.
+        """Close the trials that dead workers left RUNNING, and restore deleted ones; return how many.
 
-        A trial is alive only while the ledger's row holds its claim. The trial is read before the row, and a
-        claim is in the ledger before its trial exists, so a live trial is never mistaken for a dead one.
+        A trial is alive only while the ledger's row has its claim. The trial is read before the row, and a claim is in
+        the ledger before its trial exists, so that a live trial is never mistaken for a dead one.
         """
         mended = self.mend()
         for trial in self.running():
@@ -240,6 +242,6 @@ class Mirror:
         return mended
 
     def _abandoned_before_claim(self, trial: RunningTrial) -> bool:
-        # Only a sampler's trial exists before its claim, for milliseconds.
+        # Only the trial of a sampler exists before its claim, and only for milliseconds.
         age = datetime.now() - (trial.started or datetime.now())
         return age.total_seconds() > self.ledger.lease_seconds

@@ -1,1 +1,1 @@
-"""What is read back, from the database or from published tables: progress, rankings, evaluations, exports."""
+"""Reads progress, rankings, evaluations and tables, from the database or from published results."""

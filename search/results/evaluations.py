@@ -1,4 +1,4 @@
-"""What the final evaluation of a configuration gave, over its stored rounds."""
+"""Reads the final evaluation of configurations from their stored rounds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Spread:
 
     @classmethod
     def of(cls, figures: list[float]) -> Spread:
-        """The spread of at least one figure."""
+        """Compute the spread of at least one figure."""
         return cls(statistics.fmean(figures), statistics.stdev(figures) if len(figures) > 1 else None)
 
 
@@ -37,15 +37,16 @@ class Round:
 
     id: int
     key: str
-    """Of its configuration."""
+    """Key of the configuration."""
     index: int
+    """Number of the round, from 0."""
     figures: Mapping[str, float | None]
-    """After the last epoch; none where it diverged."""
+    """Figures after the last epoch; empty if the round diverged."""
     diverged: int | None
-    """The epoch, from 1, in which it did."""
+    """The epoch, from 1, in which the round diverged, or None."""
     seconds: float
     facts: Mapping[str, str]
-    """About its configuration."""
+    """Facts about the configuration."""
     worker: str
     finished_at: float
     provenance: Mapping[str, str]
@@ -53,21 +54,26 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The final evaluation of one configuration; figures are as the problem reports them, errors as fractions, say."""
+    """The final evaluation of one configuration. Figures are as the problem reports them: errors as fractions."""
 
     study: str
+    """Name of the study."""
     key: str
+    """Key of the configuration."""
     rounds: int
-    """Rounds finished, the diverged ones among them."""
+    """Number of finished rounds, including those that diverged."""
     diverged: int
+    """Number of rounds that diverged."""
     figures: Mapping[str, Spread]
-    """By name, those that the study shows of rounds; over the rounds that did not diverge."""
+    """Mean and standard deviation of each figure that tables show, over the rounds that did not diverge."""
     facts: Mapping[str, str]
+    """Facts about the configuration from its problem."""
     seconds: float
+    """Wall-clock time of the rounds in all."""
 
 
 def rounds_within(connection: Connection, study: StoredStudy, key: str | None = None) -> list[Round]:
-    """The finished rounds of a study or of one configuration, by key, then by round."""
+    """Read the finished rounds of a study or of one configuration, ordered by key and round."""
     columns = runs.c
     statement = select(runs).where(columns.study_id == study.id, columns.kind == "round")
     if key is not None:
@@ -95,9 +101,9 @@ def rounds_within(connection: Connection, study: StoredStudy, key: str | None = 
 
 
 def shown_figures(study: StoredStudy, rounds: Sequence[Round]) -> list[str]:
-    """The figures that tables show of rounds, the one that counts last.
+    """List the figures of rounds that tables show, the most important last.
 
-    Those that the problem names; else all that were reported, those of training first, the metric last.
+    These are the ones that the problem names, else all that were reported: training figures first, the metric last.
     """
     if study.traits.evaluated:
         return list(study.traits.evaluated)
@@ -109,13 +115,13 @@ def shown_figures(study: StoredStudy, rounds: Sequence[Round]) -> list[str]:
 
 
 def read_evaluation(database: Database, study: StoredStudy, configuration: Configuration) -> Evaluated:
-    """What the finished rounds of a configuration gave."""
+    """Read the finished rounds of a configuration and summarise them."""
     with database.read() as connection:
         return evaluated(study, configuration.key, rounds_within(connection, study, configuration.key))
 
 
 def evaluated(study: StoredStudy, key: str, rounds: Sequence[Round]) -> Evaluated:
-    """What rounds of a configuration gave."""
+    """Summarise the rounds of a configuration."""
     figures = {name: values_of(rounds, name) for name in shown_figures(study, rounds)}
     return Evaluated(
         study=study.name,
@@ -129,5 +135,5 @@ def evaluated(study: StoredStudy, key: str, rounds: Sequence[Round]) -> Evaluate
 
 
 def values_of(rounds: Sequence[Round], figure: str) -> list[float]:
-    """A figure of the rounds that have it."""
+    """List the values of a figure over the rounds that have it."""
     return [value for entry in rounds if (value := entry.figures.get(figure)) is not None]

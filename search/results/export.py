@@ -1,4 +1,4 @@
-"""Writes a study's configurations and curves as CSV, Parquet or JSON, in chunks, from one moment of the database."""
+"""Exports a study's configurations and curves as CSV, Parquet or JSON, in chunks, from a snapshot of the database."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pairsearch.search.results.export_columns import (
     of_study,
 )
 
-# Rows held at a time, and rows of a Parquet row group: some ten megabytes.
+# Rows in memory at a time, and rows of a Parquet row group: some ten megabytes.
 CHUNK = 20_000
 
 TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
@@ -42,7 +42,7 @@ TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "bo
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One file that was written."""
+    """One exported file."""
 
     table: str
     path: Path
@@ -50,17 +50,20 @@ class Exported:
 
 
 class Writer(Protocol):
-    """Takes the batches of one table in their order."""
+    """Writes the batches of one table in their order."""
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Append rows."""
 
     def close(self) -> None:
-        """Write what the format ends in; the file itself stays open."""
+        """Write the end of the format; the file itself stays open."""
 
 
 class JsonWriter:
-    """An array of objects, one on a line; a missing value is null, a float the shortest text that reads back."""
+    """Writes a JSON array with one object per line.
+
+    A missing value is null; a float has as many digits as are needed to read the same bits back.
+    """
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
         self._file = file
@@ -85,7 +88,7 @@ WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Writer]] = {
 
 
 def fields(table: ColumnTable) -> list[pa.Field]:
-    """Names and types, with each its unit and meaning."""
+    """Return the Arrow fields of a table, with units and meanings as metadata."""
     return [
         pa.field(
             column.name, TYPES[column.kind], metadata={"unit": column.unit, "description": column.meaning}
@@ -95,7 +98,7 @@ def fields(table: ColumnTable) -> list[pa.Field]:
 
 
 def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
-    """The fields, and with the whole what the study is."""
+    """Return the Arrow schema of a table, with a description of the study as metadata."""
     facts = {
         "study": study.name,
         "row": table.row,
@@ -107,14 +110,16 @@ def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
 
 
 def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> list[Exported]:
-    """Write one file for each table, `STUDY-configurations` and `STUDY-curves`, all of them or none.
+    """Write one file for each table, `STUDY-configurations` and `STUDY-curves`; all of them or none.
 
     Args:
-        kind: a key of `WRITERS`; also the files' ending.
-        folder: where to; files of these names are replaced.
+        database: the study's database.
+        study: the study.
+        kind: the format, a key of `WRITERS`; also the ending of the files.
+        folder: where to write; files of these names are replaced.
 
     Raises:
-        InputError: an unknown format, or a folder that is not writable and cannot be made.
+        InputError: the format is unknown, or the folder is not writable and cannot be made.
         WorkError: writing failed.
     """
     writer = WRITERS.get(kind)
@@ -146,20 +151,20 @@ def _write(
 
 
 def read_table(database: Database, study: StoredStudy, table: ExportTable) -> pa.Table:
-    """A table of an export in memory, as the database holds it at one moment."""
+    """Read a table of an export into memory, from a snapshot of the database."""
     with database.snapshot() as connection:
         return pa.Table.from_batches(batches(connection, study, table), schema(table, study))
 
 
 def batches(connection: Connection, study: StoredStudy, table: ExportTable) -> Iterator[pa.RecordBatch]:
-    """The rows of a table in their order, some `CHUNK` at a time."""
+    """Yield the rows of a table in their order, about `CHUNK` at a time."""
     described = schema(table, study)
-    found = (
+    groups = (
         _configurations(connection, study) if table is CONFIGURATIONS else _curve_points(connection, study)
     )
     rows: list[Sequence[Any]] = []
-    for of_one in found:
-        rows += of_one
+    for group in groups:
+        rows += group
         if len(rows) >= CHUNK:
             yield _batch(rows, described)
             rows = []
@@ -173,7 +178,7 @@ def _batch(rows: Sequence[Sequence[Any]], described: pa.Schema) -> pa.RecordBatc
 
 
 def _stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
-    # A cursor of the server on PostgreSQL; SQLite hands out rows one by one anyway.
+    # `yield_per` opens a server-side cursor on PostgreSQL; SQLite returns rows one by one anyway.
     with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
         yield from streamed
 
@@ -225,13 +230,13 @@ def _curve_points(connection: Connection, study: StoredStudy) -> Iterator[list[S
         .order_by(*map(_stored, CURVES.order), runs.c.id)
     )
     for _, rows in itertools.groupby(_stream(connection, statement), key=lambda row: row.id):
-        found, first = {}, None
+        read, first = {}, None
         for row in rows:
             first = row
-            found[row.figure] = read_curve(row.id, row.points, row.epochs)
+            read[row.figure] = read_curve(row.id, row.points, row.epochs)
         assert first is not None, "groups are never empty"  # noqa: S101
         yield [
-            [study.name, first.key, first.run, epoch + 1, *(_known(found.get(name), epoch) for name in names)]
+            [study.name, first.key, first.run, epoch + 1, *(_known(read.get(name), epoch) for name in names)]
             for epoch in range(first.epochs)
         ]
 

@@ -1,4 +1,4 @@
-"""The columns of an export: names, types, units, and where they are stored; plain data, so that help is quick."""
+"""The columns of an export: names, types, units, and where they are stored. Imports no Arrow, so that help is quick."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Choices = Mapping[str, Sequence[Value]]
 
 
 def kind_of(values: Sequence[Value]) -> Kind:
-    """The kind of a parameter's column, by its values."""
+    """Return the kind of a parameter's column from the parameter's values."""
     types = set(map(type, values))
     if len(types) == 1:
         return KINDS[types.pop()]
@@ -24,7 +24,7 @@ def kind_of(values: Sequence[Value]) -> Kind:
 
 
 def mixed(values: Sequence[Value]) -> bool:
-    """Whether values are of several types that no column of numbers tells apart, as 1, 1.0 and true: they are JSON."""
+    """Whether values have types that a column of numbers would mix up, such as 1, 1.0 and true; these become JSON."""
     types = set(map(type, values))
     if len(types) == 1:
         return False
@@ -33,14 +33,15 @@ def mixed(values: Sequence[Value]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; `stored` names the table and column of the database that it is taken from as it is, where there is
-    one; an empty unit says that it has none."""
+    """One column of a table."""
 
     name: str
     kind: Kind
     meaning: str
     stored: str = ""
+    """Table and column of the database that it is copied from; empty if it is computed."""
     unit: str = ""
+    """Unit of its numbers; empty if they have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,11 @@ PARAMETERS = Column(
     "its value, with a type of its own; missing where the point has none",
     "configurations.params",
 )
-"""Stands for the columns of a study's parameters, a column for each."""
+"""A placeholder for the columns of a study's parameters."""
 FIGURES = Column("(each figure)", "number", "mean over folds after the last epoch", "configurations.figures")
-"""Stands for the columns of a study's figures."""
+"""A placeholder for the columns of a study's figures."""
 POINTS = Column("(each figure)", "number", "after the epoch")
-"""Stands for the columns of the figures of a fold."""
+"""A placeholder for the columns of a fold's figures."""
 
 CONFIGURATIONS = ExportTable(
     "configurations",
@@ -128,9 +129,10 @@ TABLES = (CONFIGURATIONS, CURVES)
 def column_names(
     table: ColumnTable, choices: Choices, figures: Iterable[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The columns of a study's parameters and figures in a table, by their names.
+    """Map the names of a study's parameters, and of its figures, to those of their columns in a table.
 
-    Where another column, or for a parameter a figure, has the name, `figure:` or `param:` stands before it.
+    A figure gets the prefix `figure:` if a fixed column has its name; a parameter gets `param:` if a fixed column or a
+    figure's column has its name.
     """
     fixed = {column.name for column in table.columns}
     named = {name: f"figure:{name}" if name in fixed else name for name in figures}
@@ -139,7 +141,7 @@ def column_names(
 
 
 def of_study(table: Table, choices: Choices, metrics: Mapping[str, Metric]) -> Table:
-    """The table with a column for each parameter of a study, in the order of its grid, and for each figure."""
+    """Replace a table's placeholders by a column for each parameter of a study, in grid order, and for each figure."""
     params, figures = column_names(table, choices, metrics)
     parameters = [Column(params[name], kind_of(values), "parameter") for name, values in choices.items()]
 
@@ -161,7 +163,7 @@ def of_study(table: Table, choices: Choices, metrics: Mapping[str, Metric]) -> T
 
 
 def described() -> str:
-    """The columns for help, one a line, in paragraphs that Click is told not to fill."""
+    """Describe the columns for `--help`, one per line; the backspace keeps Click from joining the lines."""
     parts = []
     for table in TABLES:
         lines = [

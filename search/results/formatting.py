@@ -1,4 +1,4 @@
-"""How figures read: by their metric, spreads, durations; and short names of parameters."""
+"""Formats figures, spreads, durations and the names of parameters."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ DASH = "–"
 
 
 def per_cent(fraction: float | None) -> str:
-    """`6.06` for 0.0606."""
+    """Format a fraction in per cent, without the sign: 0.0606 as `6.06`."""
     return DASH if fraction is None else f"{100 * fraction:.2f}"
 
 
 def figure(metric: Metric, value: float | None) -> str:
-    """A figure: in per cent, without the sign, where its metric says so; else with four decimals, fewer if large."""
+    """Format a figure: in per cent without the sign if its metric says so, else with four decimals, fewer if large."""
     if value is None:
         return DASH
     if metric.percent:
@@ -26,54 +26,54 @@ def figure(metric: Metric, value: float | None) -> str:
 
 
 def spread(metric: Metric, value: Spread | None) -> str:
-    """`6.06 ± 1.28`, by the metric."""
+    """Format a spread as `6.06 ± 1.28`."""
     if value is None:
         return DASH
     return figure(metric, value.mean) + (f" ± {figure(metric, value.std)}" if value.std is not None else "")
 
 
 def words(name: str) -> str:
-    """A name for people; that of scikit-learn's nested parameters stays as it is."""
+    """Replace underscores in a name by spaces, except in scikit-learn's nested parameters such as `svc__C`."""
     return name if "__" in name else name.replace("_", " ")
 
 
 def label(name: str, metric: Metric) -> str:
-    """The name of a figure for people."""
+    """Return the label of a figure, by default its name."""
     return metric.label or words(name)
 
 
 def headed(name: str, metric: Metric) -> str:
-    """The name of a figure above a column, with its unit if that is per cent."""
+    """Return the header of a figure's column: its label, followed by `%` if it is shown in per cent."""
     return label(name, metric) + (", %" if metric.percent else "")
 
 
 def duration(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
+    """Format seconds as `1:02:03` or `2:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def abbreviations(names: Iterable[str]) -> dict[str, str]:
-    """Short names of parameters: the initials of those of several words, where no two have the same."""
-    given = list(dict.fromkeys(names))
+    """Abbreviate parameters of several words by their initials, where no two share them; others keep their name."""
+    unique = list(dict.fromkeys(names))
     initials = {
         name: "".join(word[0] for word in name.split("_") if word).upper()
-        for name in given
+        for name in unique
         if "_" in name.strip("_")
     }
     short = list(initials.values())
     return {
         name: initials[name] if name in initials and short.count(initials[name]) == 1 else name
-        for name in given
+        for name in unique
     }
 
 
 def compact(params: Params, names: Mapping[str, str]) -> str:
-    """A configuration in short: `BS 25 LR 0.0001`."""
+    """Format a configuration with short names: `BS 25 LR 0.0001`."""
     return " ".join(f"{names.get(name, name)} {shown(value)}" for name, value in params.items())
 
 
 def legend(names: Mapping[str, str]) -> str:
-    """What short names stand for: `BS batch size, LR learning rate`; empty where there are none."""
+    """Explain short names: `BS batch size, LR learning rate`; empty if there are none."""
     return ", ".join(f"{short} {words(name)}" for name, short in names.items() if short != name)

@@ -1,4 +1,4 @@
-"""How far studies are: configurations by state, the best so far, what failed; how those ended that gave no figure."""
+"""Reads the progress of studies: configurations by state, the best so far, failures."""
 
 from __future__ import annotations
 
@@ -21,46 +21,49 @@ columns = configurations.c
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a study is, over its first `limit` configurations where there is a limit."""
+    """The progress of a study, or of the first `limit` configurations of its order."""
 
     study: str
+    """Name of the study."""
     metric: str
-    """By which configurations are compared."""
+    """Name of the metric by which configurations are compared."""
     total: int
+    """Number of configurations."""
     counts: dict[str, int]
-    """Configurations by state."""
+    """Number of configurations in each state."""
     best: Ranked | None
+    """The best configuration so far, None while none is finished."""
     failures: dict[str, str]
-    """Reason by key of the configurations that failed."""
+    """Why configurations failed, by their keys."""
     recent_per_minute: float
     """Configurations that got a result in the last minute of the database's clock."""
 
     def count(self, *states: State) -> int:
-        """How many configurations are in one of the states."""
+        """Count the configurations in some states."""
         return sum(self.counts.get(state, 0) for state in states)
 
     @property
     def covered(self) -> int:
-        """Configurations that have a result: finished, diverged or pruned."""
+        """Number of configurations with a result: finished, diverged or pruned."""
         return self.count(*COVERED)
 
     @property
     def open(self) -> int:
-        """Configurations that are still to be finished."""
+        """Number of configurations still to be trained: pending or running."""
         return self.count(State.PENDING, State.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How configurations of which none is finished ended."""
+    """How the configurations of a study ended, where none is finished."""
 
     counts: Mapping[str, int]
-    """By state."""
+    """Number of configurations in each state."""
     example: str | None
-    """Key and reason of the first that has one."""
+    """Key and reason of the first configuration that diverged, was pruned or failed."""
 
     def __str__(self) -> str:
-        """Part of a sentence."""
+        """Return a clause for a message."""
         over = {
             state.value: self.counts.get(state, 0) for state in (State.DIVERGED, State.PRUNED, State.FAILED)
         }
@@ -75,13 +78,13 @@ class Ended:
 
 
 def read_progress(database: Database, study: StoredStudy, limit: int | None = None) -> Progress:
-    """How far a study is."""
+    """Read the progress of a study, or of the first `limit` configurations of its order."""
     with database.snapshot() as connection:
         return progress_within(connection, study, limit)
 
 
 def progress_within(connection: Connection, study: StoredStudy, limit: int | None = None) -> Progress:
-    """As `read_progress`, as a transaction sees it."""
+    """Read the progress as `read_progress` does, in the caller's transaction."""
     within = [columns.study_id == study.id]
     if limit is not None:
         within.append(columns.rank < limit)
@@ -93,7 +96,7 @@ def progress_within(connection: Connection, study: StoredStudy, limit: int | Non
         .where(*within, columns.state == State.FAILED)
         .order_by(columns.rank)
     ).all()
-    # Asked for once: SQLite would work it out for every row.
+    # A scalar subquery: otherwise SQLite computes the time for every row.
     minute_ago = select(now() - 60.0).scalar_subquery()
     recent = connection.execute(
         select(func.count()).where(*within, columns.state.in_(COVERED), columns.finished_at > minute_ago)
@@ -112,7 +115,7 @@ def progress_within(connection: Connection, study: StoredStudy, limit: int | Non
 
 
 def ended_without(connection: Connection, study: StoredStudy, limit: int | None = None) -> Ended:
-    """How the configurations of a study ended of which none is finished."""
+    """Read how the configurations of a study ended, where none is finished."""
     within = [columns.study_id == study.id]
     if limit is not None:
         within.append(columns.rank < limit)

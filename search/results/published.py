@@ -1,4 +1,4 @@
-"""Published results as a program reads them back."""
+"""Reads published results from their Parquet files."""
 
 from __future__ import annotations
 
@@ -19,38 +19,40 @@ from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.problem import Traits
 
 DEFAULT = FOLDER / "results"
-"""Those that are shipped."""
+"""The folder of the published results that are shipped."""
 
 Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The rows of each table by study and configuration, in their order, and what they belong to."""
+    """The published results of some studies: their definitions, and the rows of each table."""
 
     definitions: dict[str, Definition]
+    """Definitions by study."""
     traits: dict[str, Traits]
-    """By study, what its problem said of itself."""
+    """Traits of the problem by study."""
     layout: Layout
     points: dict[str, dict[str, Configuration]]
-    """The grid of each study by key."""
+    """The grid of each study, by key."""
     folds: dict[tuple[str, str], Rows]
+    """Rows by study and key of the configuration, in the order of the file; so are the next two."""
     curves: dict[tuple[str, str], Rows]
     rounds: dict[tuple[str, str], Rows]
 
 
 def load(folder: Path) -> Published:
-    """Read the tables of a folder.
+    """Read the published results of a folder.
 
     Raises:
-        InputError: they are not there, damaged, or not of one database.
+        InputError: the files are missing, damaged, or from different databases.
     """
     tables, metadata = {}, []
     for table in (FOLDS, MEAN_CURVES, ROUNDS):
         path = folder / f"{table.name}.parquet"
         with readable(path), path.open("rb") as file:
-            tables[table.name] = found = parquet.read_table(file)
-            facts = {name.decode(): value.decode() for name, value in found.schema.metadata.items()}
+            tables[table.name] = read = parquet.read_table(file)
+            facts = {name.decode(): value.decode() for name, value in read.schema.metadata.items()}
             metadata.append({name: value for name, value in facts.items() if name != "row"})
     if any(one != metadata[0] for one in metadata):
         raise InputError(f"{folder}: its files come from different databases or moments: write them again")
@@ -60,13 +62,13 @@ def load(folder: Path) -> Published:
             for study, raw in json.loads(metadata[0]["definitions"]).items()
         }
         traits = {study: Traits.from_json(raw) for study, raw in json.loads(metadata[0]["problems"]).items()}
-        held = layout(definitions.values(), traits.values(), json.loads(metadata[0]["round_figures"]))
+        columns = layout(definitions.values(), traits.values(), json.loads(metadata[0]["round_figures"]))
     except (KeyError, ValueError, TypeError, AttributeError, DefinitionError) as error:
         raise InputError(
             f"{folder}: the metadata of its files are damaged ({type(error).__name__}): write them again"
         ) from None
     rows = {}
-    for described in held.tables:
+    for described in columns.tables:
         with readable(folder / f"{described.name}.parquet"):
             names = {column.name for column in described.columns}
             if missing := names - set(tables[described.name].column_names):
@@ -76,39 +78,39 @@ def load(folder: Path) -> Published:
         study: {one.key: one for one in definition.grid.configurations()}
         for study, definition in definitions.items()
     }
-    return Published(definitions, traits, held, points, rows["folds"], rows["curves"], rows["rounds"])
+    return Published(definitions, traits, columns, points, rows["folds"], rows["curves"], rows["rounds"])
 
 
 def load_all(folder: Path) -> list[Published]:
-    """The tables of a folder, and of those folders in it that have some.
+    """Read the published results of a folder and of its subfolders.
 
     Raises:
-        InputError: as `load`.
+        InputError: see `load`.
     """
     further = sorted(path.parent for path in folder.glob(f"*/{FOLDS.name}.parquet"))
     return [load(one) for one in (folder, *further)]
 
 
 def load_study(folder: Path, name: str) -> Published:
-    """The tables, of a folder or of those in it, that a study is among.
+    """Read the published results, of a folder or one of its subfolders, that contain a study.
 
     Raises:
-        InputError: as `load`, or it is among none.
+        InputError: see `load`; or there is no such study.
     """
-    held = load_all(folder)
-    for one in held:
+    every = load_all(folder)
+    for one in every:
         if name in one.definitions:
             return one
-    known = ", ".join(study for one in held for study in one.definitions)
+    known = ", ".join(study for one in every for study in one.definitions)
     raise InputError(f"study {name} is not among the published ones: expected one of {known}")
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what is wrong with a file of published results into one line.
+    """Translate errors of the block, which reads a file of published results.
 
     Raises:
-        InputError: naming the file.
+        InputError: the file cannot be read; the message names it.
     """
     try:
         yield

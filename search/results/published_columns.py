@@ -1,4 +1,4 @@
-"""The tables of published results: their columns, each with unit and meaning, for the studies at hand."""
+"""The columns of the tables of published results, with their units and meanings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MEAN = Column(FIGURES.name, "number", "mean over folds after the epoch")
 
 
 def _same(table: ColumnTable, name: str) -> Column:
-    """A column that an export has too."""
+    """Return the column of that name of an exported table."""
     return next(column for column in table.columns if column.name == name)
 
 
@@ -82,12 +82,13 @@ ROUNDS = ColumnTable(
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A table with the columns of some studies.
+    """A table with columns for the parameters and figures of some studies.
 
     Args:
-        table: what is written.
+        table: the table with all its columns.
         choices: the values of each parameter.
-        parameters, figures: the column of each, by name.
+        parameters: the name of the column of each parameter.
+        figures: the name of the column of each figure.
     """
 
     table: ColumnTable
@@ -97,17 +98,17 @@ class Columns:
 
     @classmethod
     def of(cls, table: ColumnTable, choices: Choices, metrics: Mapping[str, Metric]) -> Columns:
-        """Those of studies with these parameters and figures."""
+        """Add the columns for these parameters and figures to a table."""
         return cls(of_study(table, choices, metrics), choices, *column_names(table, choices, metrics))
 
     @property
     def compared(self) -> list[str]:
-        """The columns whose bits follow from the training alone."""
+        """The columns that depend on nothing but the training, so that they can be compared bit for bit."""
         ends = [column.name for column in self.table.columns if column.name == "diverged_epoch"]
         return [*self.figures.values(), *ends]
 
     def point(self, params: Params) -> dict[str, Value | None]:
-        """The cells of a configuration's parameters."""
+        """Return the cells of a configuration's parameters by column."""
         return {
             column: json.dumps(params[name])
             if name in params and mixed(self.choices[name])
@@ -116,7 +117,7 @@ class Columns:
         }
 
     def values(self, figures: Mapping[str, float | None]) -> dict[str, float | None]:
-        """The cells of figures, None for one that is not there."""
+        """Return the cells of figures by column, None for a missing figure."""
         return {column: figures.get(name) for name, column in self.figures.items()}
 
 
@@ -125,7 +126,10 @@ class Layout:
     """The three tables of some studies.
 
     Args:
-        round_figures: the figures that rounds have.
+        folds: one row for each fold.
+        curves: one row for each epoch.
+        rounds: one row for each round of the final evaluation.
+        round_figures: names of the figures of rounds.
     """
 
     folds: Columns
@@ -135,14 +139,14 @@ class Layout:
 
     @property
     def tables(self) -> tuple[ColumnTable, ...]:
-        """In the order in which they are described."""
+        """The three tables in the order of their description."""
         return self.folds.table, self.curves.table, self.rounds.table
 
 
 def layout(
     definitions: Iterable[Definition], traits: Iterable[Traits], round_figures: Sequence[str]
 ) -> Layout:
-    """The tables of studies."""
+    """Lay out the three tables for some studies."""
     choices: Choices = {}
     for definition in definitions:
         choices = merge_choices(choices, definition.grid.choices)

@@ -1,4 +1,4 @@
-"""The finished configurations of a study by its value, the best first."""
+"""Ranks the finished configurations of a study, the best first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ columns = configurations.c
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A finished configuration with its figures: means over folds after the last epoch."""
+    """A finished configuration with its rank and its figures, which are means over folds after the last epoch."""
 
     rank: int
     """1 for the best."""
@@ -31,17 +31,24 @@ class Ranked:
 
     @property
     def params(self) -> Params:
-        """The parameters."""
+        """The parameters of the configuration."""
         return self.configuration.params
 
 
 def best_first(study: StoredStudy) -> ColumnElement[float]:
-    """Orders configurations by their value, the best first."""
+    """Return the SQL expression that orders configurations by their value, the best first."""
     return columns.value.desc() if study.metric.maximise else columns.value.asc()
 
 
 def read_best(database: Database, study: StoredStudy, top: int, limit: int | None = None) -> list[Ranked]:
-    """The `top` finished configurations by the study's value, the best first; ties in the order of the grid."""
+    """Read the best finished configurations by the study's metric, the best first, ties in the order of the grid.
+
+    Args:
+        database: the study's database.
+        study: the study.
+        top: how many to read.
+        limit: read only among the first `limit` configurations of the study's order.
+    """
     with database.read() as connection:
         return ranked_within(connection, study, top, limit)
 
@@ -49,7 +56,7 @@ def read_best(database: Database, study: StoredStudy, top: int, limit: int | Non
 def ranked_within(
     connection: Connection, study: StoredStudy, top: int, limit: int | None = None
 ) -> list[Ranked]:
-    """As `read_best`, as a transaction sees it."""
+    """Read the best configurations as `read_best` does, in the caller's transaction."""
     statement = (
         select(configurations)
         .where(columns.study_id == study.id, columns.state == State.FINISHED)

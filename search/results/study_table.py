@@ -1,4 +1,4 @@
-"""A finished study as arrays, read from the ledger or from published tables: what can be searched again."""
+"""Reads a finished study as arrays, from the ledger or from published results, so that it can be searched again."""
 
 from __future__ import annotations
 
@@ -25,30 +25,33 @@ from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.problem import Metric, Traits
 
-if TYPE_CHECKING:  # which imports Arrow
+if TYPE_CHECKING:  # it imports Arrow
     from pairsearch.search.results.published import Published
 
 FloatArray = npt.NDArray[np.float64]
 Rounds = Mapping[str, Mapping[int, Mapping[str, float | None]]]
 
 CHUNK = 20_000
-"""Rows that are held at a time."""
+"""Rows in memory at a time."""
 KEYS = 500
-"""Keys that one statement names: databases bound them."""
+"""Keys in one statement; databases limit the number of parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyTable:
-    """The finished configurations of a study, in the grid's order, with what they gave.
+    """The finished configurations of a study, in grid order, with their results.
 
     Args:
-        configurations: those that are finished.
-        excluded: how many more have ended: diverged, pruned or failed.
-        values: by figure of folds, (configurations, folds) after the last epoch, as stored; NaN where there is none.
-        curves: by figure of folds, (configurations, epochs) means over the folds; NaN where a fold has none.
+        name: of the study.
+        definition: of the study.
+        traits: of its problem.
+        configurations: the finished configurations.
+        excluded: how many more have diverged, been pruned or failed.
+        values: (configurations, folds) for each figure of folds: its value after the last epoch, as stored, or NaN.
+        curves: (configurations, epochs) for each figure of folds: its mean over the folds, NaN where a fold has none.
         seconds: (configurations,) of training, all folds together.
-        rounds: finished rounds of the final evaluation, by the configuration's key and the round's number, their
-            figures by name; of those that diverged, none. Configurations may be among them that are not finished.
+        rounds: figures of the finished rounds of the final evaluation, by the configuration's key and the round's
+            number; empty for rounds that diverged. The configurations need not be finished.
     """
 
     name: str
@@ -63,14 +66,14 @@ class StudyTable:
 
     @property
     def metric(self) -> Metric:
-        """How the figure reads by which configurations are compared."""
+        """The metric by which configurations are compared."""
         return self.traits.metrics[self.definition.metric]
 
 
 def mean_curve(points_of_folds: Sequence[Sequence[float]]) -> list[float | None]:
-    """The mean over folds of each epoch; None where a fold has no finite figure.
+    """Return the mean over folds for each epoch, None where a fold has no finite figure.
 
-    Their sum is rounded once, whatever the order (`math.fsum`), so that the bits depend on the figures alone.
+    `fmean` rounds the sum once (`math.fsum`), so that its bits do not depend on the order of the folds.
     """
     return [
         fmean(points) if all(map(math.isfinite, points)) else None
@@ -79,7 +82,7 @@ def mean_curve(points_of_folds: Sequence[Sequence[float]]) -> list[float | None]
 
 
 def read_table(database: Database, study: StoredStudy) -> StudyTable:
-    """The table of a study as the database holds it at one moment; raises as `Database.read`."""
+    """Read the table of a study from a snapshot of the database; raises what `Database.read` raises."""
     with database.snapshot() as connection:
         return table_within(connection, seen_by(connection, study))
 
@@ -87,10 +90,12 @@ def read_table(database: Database, study: StoredStudy) -> StudyTable:
 def table_within(
     connection: Connection, study: StoredStudy, curves_of: Collection[str] | None = None
 ) -> StudyTable:
-    """As `read_table`, as a transaction sees it.
+    """Read the table as `read_table` does, in the caller's transaction.
 
     Args:
-        curves_of: the figures whose curves are read, the others are NaN; None for all.
+        connection: the transaction.
+        study: the study, as the transaction sees it.
+        curves_of: figures whose curves are read, None for all; the curves of others are NaN.
     """
     columns = configurations.c
     rows = connection.execute(
@@ -119,9 +124,9 @@ def table_within(
 
 
 Cell = tuple[str, str, int, float | None]
-"""A configuration's key, a figure, a fold and its value."""
+"""Key of a configuration, name of a figure, fold, value."""
 Curve = tuple[str, str, Sequence[float | None]]
-"""A configuration's key, a figure and its means by epoch."""
+"""Key of a configuration, name of a figure, its mean over folds for each epoch."""
 
 
 def _stored_values(
@@ -141,27 +146,32 @@ def _stored_values(
 def finished_folds(
     connection: Connection, study: StoredStudy, but: Collection[str] = ()
 ) -> dict[str, FloatArray]:
-    """(folds,) of the study's metric of each finished configuration, by key and NaN where there is none.
+    """Read the study's metric in each fold of the finished configurations.
 
     Args:
-        but: not of these keys.
+        connection: a transaction.
+        study: the study.
+        but: keys of configurations to leave out.
+
+    Returns:
+        (folds,) by the configuration's key, NaN where a fold has no value.
     """
     c = configurations.c
     finished = select(c.key).where(c.study_id == study.id, c.state == State.FINISHED).order_by(c.rank)
     new = [key for key in connection.execute(finished).scalars() if key not in but]
-    found = {key: np.full(study.definition.folds, np.nan) for key in new}
+    folds_of = {key: np.full(study.definition.folds, np.nan) for key in new}
     for start in range(0, len(new), KEYS):
         mine = runs.c.key.in_(new[start : start + KEYS])
         for key, figure, fold, value in _stored_values(connection, study, mine):
             if figure == study.definition.metric and value is not None:
-                found[key][fold] = value
-    return found
+                folds_of[key][fold] = value
+    return folds_of
 
 
 def _stored_curves(
     connection: Connection, study: StoredStudy, figures: Collection[str] | None
 ) -> Iterator[Curve]:
-    """Of those that have one for each fold."""
+    """Yield the mean curves of the configurations that have a curve for every fold."""
     statement = (
         select(runs.c.id, runs.c.key, curves.c.figure, runs.c.epochs, curves.c.points)
         .join(curves, curves.c.run_id == runs.c.id)
@@ -178,10 +188,10 @@ def _stored_curves(
 
 
 def published_table(published: Published, name: str) -> StudyTable:
-    """The table of a published study.
+    """Return the table of a published study.
 
     Raises:
-        InputError: it is not among them.
+        InputError: there is no such study among them.
     """
     if name not in published.definitions:
         raise InputError(

@@ -1,1 +1,1 @@
-"""What a command names, as an opened database with checked studies."""
+"""Opens the database and checks the studies that a command names."""

@@ -1,4 +1,4 @@
-"""Creates a study: its row, its Optuna study and its ledger, once, however many processes ask."""
+"""Creates a study once, however many processes try at the same time: its row, its Optuna study and its ledger."""
 
 from __future__ import annotations
 
@@ -30,24 +30,30 @@ from pairsearch.studies.problem import Run
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """What creating a study did."""
+    """What `create_study` did."""
 
     study: StoredStudy
     created: bool
+    """Whether the study is new."""
     inserted: int
-    """Configurations added to the ledger; 0 where all were there."""
+    """Number of configurations added to the ledger."""
     restored: int = 0
-    """Trials of Optuna's that somebody had deleted."""
+    """Number of Optuna's trials restored after someone had deleted them."""
 
 
 def create_study(database: Database, loaded: Loaded, storage: TrialStorage | None = None) -> Creation:
-    """Create a study, or add what its grid has gained since and what others deleted of Optuna's.
+    """Create a study, or complete it: insert new points of its grid and restore what was deleted in Optuna's tables.
 
-    Run again, it changes nothing more. As long as a study has no results, its problem's files may change.
+    A second call changes nothing. While a study has no results, the files of its problem may change.
+
+    Args:
+        database: where to create it.
+        loaded: its definition and problem.
+        storage: Optuna's storage in that database; None to open it for this call.
 
     Raises:
-        StudyError: the database holds the study with other results-relevant settings, problem or data.
-        DefinitionError: the definition cannot be trained, or not with these data.
+        StudyError: results of this definition, problem or data would not belong to the study in the database.
+        DefinitionError: the definition cannot be trained with these data.
     """
     definition = loaded.definition
     known = find_study(database, definition.name)
@@ -68,10 +74,10 @@ def _check_same(database: Database, known: StoredStudy, loaded: Loaded) -> None:
 
 
 def check_trainable(loaded: Loaded) -> None:
-    """Show all that can be wrong with a definition before anything is written.
+    """Check that a definition can be trained, before anything is written.
 
     Raises:
-        DefinitionError: it cannot be trained, or not with these data.
+        DefinitionError: it cannot be trained with these data.
     """
     definition, problem = loaded.definition, loaded.problem
     check_points(loaded)
@@ -95,7 +101,7 @@ def _create(database: Database, loaded: Loaded, storage: TrialStorage | None) ->
     opened = storage or open_storage(database)
     try:
         known = find_study(database, definition.name)
-        # Optuna's study is written before ours.
+        # Optuna's study is written first, so its text is checked too.
         database.check_storable(note(definition, traits), definition.model_dump_json())
         if known is None:
             maximise = traits.metrics[definition.metric].maximise
@@ -112,7 +118,7 @@ def _create(database: Database, loaded: Loaded, storage: TrialStorage | None) ->
             restored = restore(database, opened, known)
             known = get_study(database, definition.name)
         choices = merge_choices(known.choices, definition.grid.choices)
-        # First, so that a creation that is cut off here is completed by the next one.
+        # Optuna's study is described first: if this call is interrupted, the next one completes it.
         with translated(database):
             describe_study(opened, known.optuna_study_id, definition, traits)
         with database.write() as connection:
@@ -126,10 +132,10 @@ def _create(database: Database, loaded: Loaded, storage: TrialStorage | None) ->
 
 
 def existing(database: Database, loaded: Loaded) -> StoredStudy:
-    """The study as the database holds it.
+    """Read a study from the database, and check that results of this problem belong to it.
 
     Raises:
-        StudyError: it is not there, or differs from the definition, the problem or the data at hand.
+        StudyError: it is not in the database, or differs from this definition, problem or data.
     """
     study = get_study(database, loaded.definition.name)
     check_same(study, loaded.definition, loaded.traits)

@@ -1,7 +1,6 @@
-"""What a command works with: the database that it names, its studies, and their problems.
+"""Opens what a command works with: the database that it names, its studies and their problems.
 
-PyTorch and Optuna take seconds to import. What needs them is imported once all that can be refused without them has
-been accepted.
+PyTorch and Optuna take seconds to import, so that everything is checked first that can be checked without them.
 """
 
 from __future__ import annotations
@@ -23,29 +22,31 @@ if TYPE_CHECKING:
 
 
 def look_all_up(database: Database | None, texts: Sequence[str]) -> list[Given]:
-    """The definitions of STUDY arguments, without repetition.
+    """Find the definitions of STUDY arguments, each once.
 
     Raises:
-        StudyError: an unknown study, or two definitions of one name that differ.
+        StudyError: a study is unknown, or two different definitions have the same name.
+        DefinitionError: a file is unreadable or invalid.
     """
-    found: dict[str, Given] = {}
+    by_name: dict[str, Given] = {}
     for text in texts:
         given = look_up(text, database)
-        if found.setdefault(given.name, given).definition != given.definition:
+        if by_name.setdefault(given.name, given).definition != given.definition:
             raise StudyError(f"two different definitions are named {given.name!r}: rename one")
-    return list(found.values())
+    return list(by_name.values())
 
 
 def look_stored_up(database: Database, texts: Sequence[str]) -> list[Given]:
-    """The definitions of STUDY arguments, as `look_all_up` gives them, of studies that the database holds.
+    """Find the definitions of STUDY arguments as `look_all_up` does, and check that the studies are in the database.
 
     Raises:
-        StudyError: as there; also a study that was not created, or was with another definition.
+        StudyError: see `look_all_up`; or a study was not created, or was created with another definition.
+        DefinitionError: a file is unreadable or invalid.
     """
-    found = look_all_up(database, texts)
-    for given in found:
+    studies = look_all_up(database, texts)
+    for given in studies:
         check_same(get_study(database, given.name), given.definition)
-    return found
+    return studies
 
 
 def load(
@@ -54,14 +55,16 @@ def load(
     options: Mapping[str, str],
     say: Callable[[str], None] | None = None,
 ) -> Loaded:
-    """The problem of a study, with the settings that the study remembers where it is in the database.
+    """Load the problem of a study, with the settings that are stored with the study in the database.
 
     Args:
-        options: settings of this machine.
-        say: told what the problem chose.
+        database: where the study may be; None if there is no database yet.
+        given: the STUDY argument.
+        options: settings of this machine for the problem.
+        say: called with each note of the problem, for example which data it chose.
 
     Raises:
-        ProblemError: it cannot be loaded, or not with these settings.
+        ProblemError: the problem cannot be loaded with these settings.
     """
     from pairsearch.studies import loading  # noqa: PLC0415
 
@@ -76,7 +79,7 @@ def load(
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a command that creates studies works with."""
+    """An opened database, and the loaded problems of the studies to create in it."""
 
     database: Database
     loaded: list[Loaded]
@@ -85,33 +88,38 @@ class Opened:
 def open_to_create(
     storage: str, texts: Sequence[str], options: Mapping[str, str], say: Callable[[str], None] | None = None
 ) -> Opened:
-    """Open a database, and make it where there is none, once all that was given has turned out to be usable.
+    """Check the arguments of a command that creates studies, then open the database, or create it.
 
     Args:
-        options, say: as for `load`.
+        storage: the database URL.
+        texts: STUDY arguments.
+        options: settings of this machine for the problems.
+        say: called with each note of a problem, see `load`.
 
     Raises:
-        StorageError, StudyError, DefinitionError: something given cannot be used; nothing was made.
+        StorageError: the database cannot be opened or created.
+        StudyError: a study is unknown, or differs from the one in the database; nothing was created.
+        DefinitionError: a definition or its problem cannot be used; nothing was created.
     """
-    there = find_database(storage)
-    found = look_all_up(there, texts)
-    # Loading a problem may download its data: all else is looked at first.
-    if there is None:
+    database = find_database(storage)
+    studies = look_all_up(database, texts)
+    # Loading a problem may download its data, so that it comes last.
+    if database is None:
         check_creatable(storage)
     else:
-        for given in found:
-            if (known := find_study(there, given.name)) is not None:
+        for given in studies:
+            if (known := find_study(database, given.name)) is not None:
                 check_same(known, given.definition)
-    loaded = [load(there, given, options, say) for given in found]
-    if there is None:
+    loaded = [load(database, given, options, say) for given in studies]
+    if database is None:
         from pairsearch.search.setup.creation import check_trainable  # noqa: PLC0415
 
         for one in loaded:
             check_trainable(one)
-    return Opened(there or open_database(storage, create=True), loaded)
+    return Opened(database or open_database(storage, create=True), loaded)
 
 
-# What PyTorch's own device names begin with: others are refused before it is loaded.
+# The beginnings of PyTorch's device names, by which other names are refused before PyTorch is imported.
 DEVICES = (
     *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve"),
     *("fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
@@ -119,15 +127,15 @@ DEVICES = (
 
 
 def check_device(name: str) -> None:
-    """Refuse a device that PyTorch cannot compute on here.
+    """Check that PyTorch can compute on a device of this machine.
 
     Raises:
-        InputError: saying why.
+        InputError: it cannot; the message says why.
     """
     if name == "cpu":
         return
     try:
-        # Extensions of PyTorch bring devices of their own.
+        # Extensions of PyTorch add devices of their own.
         if name.partition(":")[0] not in DEVICES and not entry_points(group="torch.backends"):
             raise RuntimeError("PyTorch has none of this name")
         import torch  # noqa: PLC0415
@@ -143,31 +151,34 @@ def check_device(name: str) -> None:
 def open_to_work(
     database: Database, texts: Sequence[str], options: Mapping[str, str], say: Callable[[str], None]
 ) -> deque[tuple[StoredStudy, Loaded]]:
-    """The studies that a worker goes through, with their problems.
+    """Load the studies of a worker with their problems.
 
     Args:
-        options, say: as for `load`.
+        database: the opened database.
+        texts: STUDY arguments.
+        options: settings of this machine for the problems.
+        say: called with each note of a problem, see `load`.
 
     Raises:
-        StudyError: one is not there, or differs from the definition, the problem or the data at hand.
-        DefinitionError: as for `load`.
+        StudyError: a study is not in the database, or differs from its definition, problem or data there.
+        DefinitionError: a definition or its problem cannot be used.
     """
-    found = look_stored_up(database, texts)
-    loaded = [load(database, given, options, say) for given in found]
+    studies = look_stored_up(database, texts)
+    loaded = [load(database, given, options, say) for given in studies]
     from pairsearch.search.setup.creation import existing  # noqa: PLC0415
 
     return deque((existing(database, one), one) for one in loaded)
 
 
 def create_all(database: Database, loaded: Sequence[Loaded]) -> list[Creation]:
-    """Create every study, or leave it as it is."""
+    """Create the studies, or complete those that exist (`create_study`)."""
     from pairsearch.search.setup.creation import create_study  # noqa: PLC0415
 
     return [create_study(database, one) for one in loaded]
 
 
 def reconcile(database: Database, studies: Sequence[StoredStudy]) -> None:
-    """Reap the leases that ran out and close the trials that dead workers left."""
+    """Reap leases that ran out, and close the trials of dead workers."""
     from pairsearch.search.mirror.trials import Mirror, open_storage  # noqa: PLC0415
 
     storage = open_storage(database)

@@ -1,4 +1,4 @@
-"""Where the storage URL comes from: the option, the environment, or a file that the environment names."""
+"""Finds the database URL: in the option, the environment, or a file that the environment names."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ password's own `@` is written `%40`."""
 FILE_VARIABLE = "PAIRSEARCH_STORAGE_FILE"
 """A file that holds that URL in one line, as Docker and Kubernetes hand out secrets. Only one of the two may be set."""
 DEFAULT_STORAGE = "sqlite:///pairsearch.db"
-# Far beyond any URL: a device or a wrong file is not read to its end.
+# Bytes, more than any URL needs, so that a device or a wrong file is not read to its end.
 LARGEST_FILE = 8192
 
 
 def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
-    """The storage URL of a command (Typer's callback of `--storage`).
+    """Return the database URL of a command (Typer's callback of `--storage`).
 
-    The option goes before the environment. An empty variable counts as one that is not set.
+    The option takes precedence over the environment. An empty variable counts as unset.
 
     Raises:
         StorageError: both variables are set, or the file cannot be used.
     """
     source = context.get_parameter_source(parameter.name or "")
-    given = "" if source is None else source.name
+    source_name = "" if source is None else source.name
     file = os.environ.get(FILE_VARIABLE)
-    if given == "COMMANDLINE":
+    if source_name == "COMMANDLINE":
         if conceal_places(value) != value:
             typer.echo(
                 f"warning: other people can read the password of --storage in the process list: give the URL by "
@@ -43,10 +43,10 @@ def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value
 
 
 def environment_storage() -> str:
-    """The storage URL of the environment, else the default: a SQLite file in the working directory.
+    """Return the database URL of the environment, by default a SQLite file in the working directory.
 
     Raises:
-        StorageError: as `choose_storage`.
+        StorageError: both variables are set, or the file cannot be used.
     """
     value, file = os.environ.get(VARIABLE), os.environ.get(FILE_VARIABLE)
     if value and file:
@@ -55,10 +55,11 @@ def environment_storage() -> str:
 
 
 def read_storage_file(path: Path) -> str:
-    """The URL in a file, which Docker, Kubernetes and editors may have ended with a newline.
+    """Read the database URL from a file, which may end in a newline.
 
     Raises:
-        StorageError: unreadable, empty, too large, not UTF-8, or more than one line. No content is repeated.
+        StorageError: the file is unreadable, empty, too large, not UTF-8, or has more than one line. The message does
+            not repeat its content, which may be secret.
     """
     what = f"{FILE_VARIABLE} names {str(path)!r}"
     expected = "expected one line with a database URL"

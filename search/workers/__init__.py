@@ -1,1 +1,1 @@
-"""One worker, or a pool of them watched to its end."""
+"""Trains configurations: one worker, or a pool of worker processes."""

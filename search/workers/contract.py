@@ -1,6 +1,6 @@
-"""Whether a problem keeps its part of the contract (`studies.problem`), on which what the service promises rests.
+"""Checks that a problem keeps its contract (`studies.problem`), on which the promises of the service depend.
 
-`pairsearch check` says what it finds; `pairsearch.check_contract` raises it, in the tests of whoever wrote the problem.
+`pairsearch check` prints the findings. `pairsearch.check_contract` raises them, in tests of the problem's author.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ COST = (
 
 
 def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) -> tuple[Check, Outcome]:
-    """Whether a point gives the same figures wherever and whenever it is trained; and what it gave here.
+    """Check that a point gives the same figures each time and in each process; return its outcome here too.
 
     Args:
-        elsewhere: digest of what a fresh process gave.
+        objective: trains the point.
+        point: the point.
+        elsewhere: `digest` of the point's outcome in a new process.
     """
     with _global_seeds(1):
         here = _outcome(objective, point)
@@ -69,11 +71,13 @@ def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) 
 
 
 def broken_promises(loaded: Loaded, point: Configuration, device: str, epochs: int) -> list[str]:
-    """What a problem does otherwise than the contract says, a line each, beside its figures.
+    """List what a problem does against the contract, one line each; `same_bits` checks its figures.
 
     Args:
-        point: the one that is trained.
-        epochs: at most so many.
+        loaded: the study's definition and problem.
+        point: the point to train.
+        device: the device to train on, as PyTorch names it.
+        epochs: how many epochs to train at most.
     """
     definition = loaded.definition
     folds = [
@@ -90,7 +94,7 @@ def broken_promises(loaded: Loaded, point: Configuration, device: str, epochs: i
 
 
 def contract(loaded: Loaded, point: Configuration, device: str, epochs: int) -> Iterator[Check]:
-    """`broken_promises` as checks; one where there are none."""
+    """Yield `broken_promises` as failed checks, or one good check if there are none."""
     broken = broken_promises(loaded, point, device, epochs)
     for line in broken:
         yield Check("contract", False, line)
@@ -103,12 +107,12 @@ def contract(loaded: Loaded, point: Configuration, device: str, epochs: int) -> 
 
 
 def digest(outcome: Outcome, folds: int | None = None) -> str:
-    """SHA-256 (hex) over the curves of the first folds, all of them for None."""
-    found = hashlib.sha256()
+    """Return the SHA-256 (hex) of the curves of the first `folds` folds, of all folds for None."""
+    sha256 = hashlib.sha256()
     for fold in outcome.folds[:folds]:
         for name, curve in sorted(fold.curves.items()):
-            found.update(name.encode() + struct.pack(f"<{len(curve)}d", *curve))
-    return found.hexdigest()
+            sha256.update(name.encode() + struct.pack(f"<{len(curve)}d", *curve))
+    return sha256.hexdigest()
 
 
 def _outcome(objective: CrossValidation, point: Configuration) -> Outcome:
@@ -118,7 +122,7 @@ def _outcome(objective: CrossValidation, point: Configuration) -> Outcome:
 
 
 def _difference(one: Sequence[RunResult], other: Sequence[RunResult]) -> str:
-    """The first figure that differs; empty where none does."""
+    """Describe the first figure that differs; empty if none does."""
     for here, there in zip(one, other, strict=True):
         for name in sorted(here.curves.keys() | there.curves.keys()):
             first, second = here.curves.get(name, ()), there.curves.get(name, ())
@@ -132,7 +136,7 @@ def _difference(one: Sequence[RunResult], other: Sequence[RunResult]) -> str:
 
 
 def _stopping(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[str]:
-    """It ends at once where `report` raises `Stopped`."""
+    """Check that training ends at once when `report` raises `Stopped`."""
     definition = loaded.definition
     recorder = Recorder(runs, list(loaded.traits.of_folds), definition.metric, lambda _: False)
     calls = 0
@@ -157,17 +161,17 @@ def _stopping(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator
 
 
 def _round(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[str]:
-    """A round of the final evaluation reports what tables show, and its weights can be kept."""
+    """Check that a round of the final evaluation reports the figures that tables show, and that weights can be kept."""
     recorder = Recorder(runs, list(loaded.traits.metrics), None, lambda _: True)
     try:
-        given = of_each(loaded.problem.train(point.params, runs, recorder), len(runs))
+        weights = of_each(loaded.problem.train(point.params, runs, recorder), len(runs))
         results = recorder.results()
     except Exception as error:
         yield f"a round of the final evaluation (run.kind 'round') raises {failure(error)}"
         return
     if absent := set(loaded.traits.evaluated) - {name for result in results for name in result.curves}:
         yield f"a round does not report {', '.join(sorted(absent))}, which the problem says are evaluated"
-    for one, run in zip(given, runs, strict=True):
+    for one, run in zip(weights, runs, strict=True):
         if one is None:
             continue
         try:
@@ -183,7 +187,7 @@ def _round(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[st
 
 
 def _words(loaded: Loaded, point: Configuration) -> Iterator[str]:
-    """Facts are texts, and the data's fingerprint stays."""
+    """Check that facts are texts, and that the data's fingerprint stays the same."""
     try:
         facts = loaded.problem.describe(point.params)
         bad = not isinstance(facts, Mapping) or not all(
@@ -194,15 +198,15 @@ def _words(loaded: Loaded, point: Configuration) -> Iterator[str]:
     else:
         if bad:
             yield f"describe gives {facts!r}: expected texts by name"
-    if (found := loaded.problem.fingerprint()) != loaded.traits.fingerprint:
-        yield f"fingerprint gives {loaded.traits.fingerprint!r} and then {found!r}: expected the same for the same data"
+    if (second := loaded.problem.fingerprint()) != loaded.traits.fingerprint:
+        yield f"fingerprint gives {loaded.traits.fingerprint!r} and then {second!r}: expected the same for the same data"
 
 
 @contextmanager
 def _global_seeds(number: int) -> Iterator[None]:
-    """Seed the random numbers that a whole process shares, while the block runs."""
+    """Seed the global random numbers of Python, NumPy and PyTorch inside the block."""
     torch = sys.modules.get("torch")
-    held = random.getstate(), np.random.get_state(), None if torch is None else torch.get_rng_state()
+    before = random.getstate(), np.random.get_state(), None if torch is None else torch.get_rng_state()
     random.seed(number)
     np.random.seed(number)
     if torch is not None:
@@ -210,7 +214,7 @@ def _global_seeds(number: int) -> Iterator[None]:
     try:
         yield
     finally:
-        random.setstate(held[0])
-        np.random.set_state(held[1])
-        if torch is not None and held[2] is not None:
-            torch.set_rng_state(held[2])
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        if torch is not None and before[2] is not None:
+            torch.set_rng_state(before[2])

@@ -1,19 +1,19 @@
-"""What an exception of a problem reads like in one line."""
+"""Describes an exception of a problem in one line."""
 
 from __future__ import annotations
 
 import traceback
 from pathlib import Path
 
-# The package's folder: files in it are not a user's.
+# The folder of this package; files elsewhere are the user's or a library's.
 OURS = Path(__file__).parents[2]
 
 
 def failure(error: Exception) -> str:
-    """An exception in one line, with the file and line that raised it where that is not ours."""
+    """Describe an exception in one line, with the last line of the user's own file that led to it."""
     lines = str(error).strip().splitlines() or ["no reason given"]
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
-    # What a library raises is told by the last line of the user's before it.
+    # If a library raised it, the user's last line before the library is the one to show.
     own = [
         frame for frame in frames if not {"site-packages", "dist-packages"} & set(Path(frame.filename).parts)
     ]

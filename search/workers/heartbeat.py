@@ -1,4 +1,4 @@
-"""Keeps the lease of a claim while its configuration is trained."""
+"""Renews the lease of a claim while its configuration is trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ JOIN_SECONDS = 5.0
 
 
 class Heartbeat:
-    """Renews the lease of a claim from a thread of its own, and outlives writes that fail."""
+    """Renews the lease of a claim in a thread of its own, and goes on after a renewal fails.
+
+    Attributes:
+        lost: set once the claim was lost.
+    """
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:
         self.lost = threading.Event()
@@ -28,11 +32,11 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        # A renewal that the server leaves unanswered must not hold up what comes now; it changes nothing any more.
+        # A renewal to which the server does not answer must not delay the result; it has no effect any more.
         self._thread.join(JOIN_SECONDS)
 
     def _run(self) -> None:
-        # Four beats to a lease: three may be missed.
+        # Four beats for each lease: three may be missed.
         while not self._done.wait(self._ledger.lease_seconds / 4):
             try:
                 if not self._ledger.renew(self._claim):

@@ -1,4 +1,4 @@
-"""The cross-validation objective: a configuration in, an `Outcome` over all folds out."""
+"""Trains a configuration on all folds and returns its `Outcome`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from pairsearch.studies.problem import Run
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a configuration is.
+    """The progress of a configuration.
 
     Args:
-        number: the step as Optuna has it (`search.mirror.contents.report_steps`); None between two of them.
-        value: the metric of the step; None where there is none, or it is not finite.
-        done, of: epochs, or folds where they train in turn.
-        unit: which of both.
+        number: the step in Optuna's terms (`search.mirror.contents.report_steps`); None between two steps.
+        value: the metric after the step; None if there is none or it is not finite.
+        done: how many epochs are done, or folds if they train one after the other.
+        of: how many there are.
+        unit: `epochs` or `folds`.
     """
 
     number: int | None
@@ -33,18 +34,18 @@ class Step:
     unit: str
 
 
-# Returns the state to end in, or None to go on. PENDING and FAILED end without a result.
 Progress = Callable[[Step], State | None]
+"""Returns the state in which to end the training, or None to go on. PENDING and FAILED end it without a result."""
 
 
 class CrossValidation:
-    """The objective of one study: trains any configuration on all folds.
+    """The objective of one study: a function that trains a configuration on all folds.
 
     Args:
         loaded: the study's definition and problem.
-        device: where to compute, as PyTorch names it.
-        threads: that the problem may use; the figures do not depend on it.
-        epochs: fewer than the definition's, for a rehearsal.
+        device: the device to train on, as PyTorch names it.
+        threads: how many threads the problem may use; the figures do not depend on it.
+        epochs: a smaller number than the definition's, for a rehearsal; None for the definition's.
     """
 
     def __init__(
@@ -60,13 +61,13 @@ class CrossValidation:
         self._provenance: dict[str, str] | None = None
 
     def on_first(self, folds: int | None) -> CrossValidation:
-        """This objective on the first so many folds; on all for None."""
+        """Return a copy of this objective that trains on the first `folds` folds only, on all for None."""
         other = copy.copy(self)
         other.runs = self.runs[:folds]
         return other
 
     def provenance(self) -> dict[str, str]:
-        """Which program and machine computes the results of this objective."""
+        """Return which program and machine computes the results of this objective."""
         if self._provenance is None:
             self._provenance = origin(self.loaded, self.device)
         return self._provenance
@@ -74,11 +75,15 @@ class CrossValidation:
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
         """Train a configuration on every fold.
 
+        Args:
+            configuration: the configuration.
+            progress: called after each step; may end the training.
+
         Returns:
-            The outcome; None where `progress` asked for an end without one.
+            The outcome; None if `progress` ended the training without a result.
 
         Raises:
-            Exception: what the problem raises.
+            Exception: whatever the problem raises.
         """
         metric, together = self.loaded.definition.metric, self.loaded.traits.together
         ended: State | None = None
@@ -134,7 +139,7 @@ class CrossValidation:
 
 
 def origin(loaded: Loaded, device: str) -> dict[str, str]:
-    """Which program and machine computes the results of a study."""
+    """Return which program and machine computes the results of a study here."""
     facts = provenance(loaded.problem.backend(device), device)
     if loaded.traits.files:
         facts["files"] = ", ".join(f"{name} {digest}" for name, digest in loaded.traits.files.items())

@@ -1,4 +1,4 @@
-"""N worker processes on this machine, started and watched by `pairsearch run`."""
+"""Starts and watches worker processes on this machine, for `pairsearch run`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from pairsearch.search.errors import ExitCode, WorkError
 from pairsearch.search.setup.storage_option import FILE_VARIABLE, VARIABLE
 from pairsearch.search.workers import program
 
-# Above the time of the longest epoch, after which a worker sees that it is to end.
+# Longer than any epoch should take: a worker notices at the end of an epoch that it has to stop.
 STOP_SECONDS = 60.0
 
 
 class Pool:
-    """Worker processes of one `run`.
+    """Worker processes that run while a `with` block runs.
+
+    The standard input of each is a pipe whose other end only this process holds. If this process dies, even by
+    `kill -9`, the workers hand their configurations back and end (`pairsearch worker --attached`).
 
     Args:
-        arguments: what follows `pairsearch worker`.
-        storage: the database URL; workers get it in their environment, where process lists do not show it.
-
-    They run while the block does. Each has a pipe as its standard input, whose other end this process alone holds: when
-    it is gone, by `kill -9` say, they hand back what they hold and end (`pairsearch worker --attached`).
+        arguments: what follows `pairsearch worker` on the command line.
+        workers: the number of processes.
+        storage: the database URL; it goes into the workers' environment, which process lists do not show.
     """
 
     def __init__(self, arguments: Sequence[str], workers: int, storage: str) -> None:
@@ -38,7 +39,7 @@ class Pool:
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Pool:
-        """Start the workers, all or none.
+        """Start all workers, or none.
 
         Raises:
             WorkError: this machine cannot start so many.
@@ -76,11 +77,11 @@ class Pool:
             log.close()
 
     def alive(self) -> int:
-        """How many workers are at work."""
+        """Count the workers that still run."""
         return sum(process.poll() is None for process in self._processes)
 
     def stop(self) -> None:
-        """Ask the workers to hand back what they hold, wait for them, and kill those that do not answer."""
+        """Ask the workers to hand their configurations back, wait for them, and kill those that do not end."""
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()
@@ -94,8 +95,8 @@ class Pool:
                 process.stdin.close()
 
     def complaints(self) -> list[str]:
-        """The last line of each worker that ended otherwise than well."""
-        found = []
+        """Describe each worker that ended with an error, by the last line that it printed."""
+        endings = []
         for process, log in zip(self._processes, self._logs, strict=True):
             code = process.poll()
             if code in (None, ExitCode.DONE):
@@ -103,5 +104,5 @@ class Pool:
             log.seek(0)
             lines = log.read().strip().splitlines()
             ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            found.append(f"worker {process.pid} ended ({ending})" + (f": {lines[-1]}" if lines else ""))
-        return found
+            endings.append(f"worker {process.pid} ended ({ending})" + (f": {lines[-1]}" if lines else ""))
+        return endings

@@ -1,4 +1,4 @@
-"""How this program starts itself again: as this installation, whatever lies in the working directory."""
+"""Starts further processes of this program from the same installation, whatever the working directory contains."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from pathlib import Path
 
 
 def command(*arguments: str) -> list[str]:
-    """The command line of another process of this program.
+    """Return the command line of another process of this program.
 
-    Python itself would look for modules in the working directory first, where a user's own `random.py` or `models.py`
-    may lie. `-P` keeps it from that, and the package's own `__main__.py` takes the package that it lies in.
+    `python -m` would look for modules in the working directory first, where the user may have a `random.py` or
+    `models.py`. `-P` prevents that, and the package's `__main__.py` loads the package that it belongs to.
     """
     safe = "-I" if sys.flags.isolated else "-P"
     return [sys.executable, safe, str(Path(__file__).parents[2] / "__main__.py"), *arguments]
 
 
 def environment() -> dict[str, str]:
-    """The environment of another process of this program: ours, less the entries of PYTHONPATH that mean a working
-    directory: an empty one, as an unset variable in it leaves, a relative one, and the directory itself.
+    """Return the environment of another process of this program.
+
+    It lacks the entries of PYTHONPATH that stand for the working directory: empty entries (an unset variable leaves
+    one), relative paths, and the directory itself.
     """
     here = Path(os.curdir)
     kept = [
@@ -34,5 +36,5 @@ def environment() -> dict[str, str]:
 def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:  # one of them is not there
+    except OSError:  # one of them does not exist
         return False

@@ -1,4 +1,4 @@
-"""Whether this process can train what a study needs, before it takes anything."""
+"""Tests that this process can train a study's problem, before it claims anything."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pairsearch.studies.loading import Loaded
 
 
 def prove(loaded: Loaded, device: str) -> None:
-    """Let the problem show that this process can train.
+    """Let the problem test that it can train in this process.
 
     Raises:
-        WorkError: it cannot, with the reason in one line.
+        WorkError: it cannot; the message says why.
     """
     try:
         loaded.problem.prove(device)

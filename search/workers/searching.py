@@ -1,4 +1,4 @@
-"""Searches studies with worker processes of this machine: starts them, looks at their progress, says how they ended."""
+"""Searches studies with worker processes on this machine, and watches their progress."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class WorkerArguments:
-    """What every worker process is told.
+    """The arguments of every worker process; iterating gives them as words of its command line.
 
     Args:
-        given: its STUDY arguments: names of studies in the database, or paths of their `.toml` files.
-        options: settings of this machine for their problems.
-        limit: only the first so many configurations of each study.
-        device: a PyTorch device.
-        lease: seconds after which what a silent worker holds is free again.
+        given: STUDY arguments: names of studies in the database, or paths of their `.toml` files.
+        options: settings of this machine for the problems.
+        limit: work on the first `limit` configurations of each study only.
+        device: the device to train on, as PyTorch names it.
+        lease: seconds without a heartbeat after which a worker's configuration is free again.
     """
 
     given: Sequence[str]
@@ -37,7 +37,7 @@ class WorkerArguments:
     lease: float = 60.0
 
     def __iter__(self) -> Iterator[str]:
-        """The words that follow `pairsearch worker`."""
+        """Yield the words that follow `pairsearch worker`."""
         yield from (*self.given, "--device", self.device, "--lease", str(self.lease), "--quiet")
         for name, value in self.options.items():
             yield from ("--set", f"{name}={value}")
@@ -56,12 +56,16 @@ def search(
 ) -> list[Progress]:
     """Run worker processes over the studies until they end.
 
-    A KeyboardInterrupt has them hand back what they hold, and leaves nothing of them in the database.
+    On KeyboardInterrupt the workers hand their configurations back, and their leases and trials are closed.
 
     Args:
-        workers: how many; None for one a core that this process may use, and one in all on another device than the CPU.
-        on_progress: is told how far each study is, twice a second, and whether that is the end.
-        complain: is told of more workers than memory holds, and of workers that ended otherwise than well.
+        database: the database of the studies.
+        studies: the studies.
+        arguments: the arguments of each worker.
+        workers: the number of workers; None for one per core that this process may use on the CPU, for one worker on
+            another device.
+        on_progress: called twice a second with the progress of each study, and with whether this is the last call.
+        complain: called with a line if memory may not suffice, and for each worker that ended with an error.
 
     Returns:
         The final progress of each study.
@@ -87,7 +91,7 @@ def search(
                     try:
                         latest = look()
                     except DatabaseAwayError:
-                        continue  # the workers wait for it too, and give up after their patience
+                        continue  # the workers retry as well, and give up after their patience
                     on_progress(latest, False)
                 latest = look()
                 on_progress(latest, True)
@@ -95,7 +99,7 @@ def search(
         finally:
             reconcile(database, studies)
         for study in studies:
-            # Whole, once: what else failed mostly says the same.
+            # One full traceback for each study; those of other failures are mostly the same.
             if (raised := Ledger(database, study.id).first_traceback()) is not None:
                 key, traceback = raised
                 for line in (f"{study.name}: {key} raised an exception:", *traceback.splitlines()):
@@ -114,16 +118,17 @@ def search(
 
 
 def usual_workers(device: str) -> int:
-    """How many worker processes there are unless somebody says."""
-    # Of other devices there are fewer than cores, and workers would share their memory.
+    """Return the default number of workers on a device."""
+    # A GPU's memory is shared by all workers on it.
     return machine.cores() if device == "cpu" else 1
 
 
 def too_many(workers: int, available: int | None) -> str | None:
-    """A line about workers for which this machine's memory will not do, None where it will.
+    """Return a warning if this machine's memory may not suffice for so many workers, else None.
 
     Args:
-        available: bytes that they can take, None where that is not known.
+        workers: the number of workers.
+        available: bytes of memory that they can use; None if that is not known.
     """
     if available is None or workers * machine.WORKER_BYTES <= available:
         return None

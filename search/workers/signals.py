@@ -1,4 +1,4 @@
-"""What tells a process to stop: signals, and the end of the process that started it."""
+"""Stops a process cleanly on signals, and when its parent process ends."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from contextlib import contextmanager
 
 
 def _asks_to_end() -> list[signal.Signals]:
-    """SIGTERM, and SIGHUP (the terminal is gone) unless it is ignored, as `nohup` has it."""
-    found = [signal.SIGTERM]
+    """Return SIGTERM, and SIGHUP (the terminal was closed) unless it is ignored, as under `nohup`."""
+    numbers = [signal.SIGTERM]
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        found.append(signal.SIGHUP)
-    return found
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 @contextmanager
 def signals(stopping: threading.Event) -> Iterator[list[int]]:
-    """Set `stopping` on SIGTERM, SIGHUP and SIGINT inside the block; yields the list of signals that came.
+    """Set `stopping` on SIGTERM, SIGHUP or SIGINT inside the block; yield the list of signals received.
 
-    SIGHUP stays ignored where it is.
+    SIGHUP stays ignored if it was.
     """
     caught: list[int] = []
 
@@ -40,7 +40,7 @@ def signals(stopping: threading.Event) -> Iterator[list[int]]:
 
 @contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP do inside the block what Ctrl-C does: raise KeyboardInterrupt."""
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP inside the block, as Ctrl-C does."""
     before = {number: signal.signal(number, signal.default_int_handler) for number in _asks_to_end()}
     try:
         yield
@@ -50,10 +50,10 @@ def interrupted_by_signals() -> Iterator[None]:
 
 
 def stop_with_parent(stopping: threading.Event) -> None:
-    """Set `stopping` when standard input ends: a pipe whose other end only the process that started this one holds.
+    """Set `stopping` when standard input ends, which is a pipe whose other end only the parent process holds.
 
-    The system closes that end however the other process dies, and at once; no signal and no process id is involved, so
-    that nothing can be missed or mistaken.
+    The system closes that end as soon as the parent ends, however it ends. Signals could be missed, and process ids
+    mistaken.
     """
 
     def watch() -> None:
@@ -61,7 +61,7 @@ def stop_with_parent(stopping: threading.Event) -> None:
             while os.read(0, 1024):
                 pass
         except OSError:
-            pass  # it was closed before: nobody holds the other end
+            pass  # standard input is closed already
         stopping.set()
 
     threading.Thread(target=watch, name="parent", daemon=True).start()

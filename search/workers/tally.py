@@ -1,4 +1,4 @@
-"""What a worker did, counted."""
+"""Counts what a worker did."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Tally:
-    """What a worker did."""
+    """How many configurations a worker finished, failed, lost or handed back."""
 
     finished: int = 0
     failed: int = 0
@@ -17,7 +17,7 @@ class Tally:
 
 
 def total(tallies: Sequence[Tally]) -> Tally:
-    """The sum of several tallies."""
+    """Add up several tallies."""
     return Tally(
         finished=sum(tally.finished for tally in tallies),
         failed=sum(tally.failed for tally in tallies),

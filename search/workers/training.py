@@ -1,4 +1,4 @@
-"""Trains the runs of a configuration by a study's problem, and keeps the curves that they report."""
+"""Trains the runs of a configuration by a study's problem, and records the curves that they report."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pairsearch.studies.problem import Figures, Run, Stopped, Weights
 
 
 class Recorder:
-    """What a problem is given as `report` (`studies.problem.Report`).
+    """The `report` argument of a problem (`studies.problem.Report`), which records figures.
 
     Args:
-        runs: those that train together.
+        runs: the runs that train together.
         known: names of the figures that may be reported.
-        required: the one that each report must have, None where there is none.
-        on_epoch: called after each report; False stops the training.
+        required: name of the figure that each report must have, or None.
+        on_epoch: called after each report; it stops the training by returning False.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class Recorder:
         self._curves: list[dict[str, list[float]]] = [{} for _ in runs]
 
     def __call__(self, epoch: int, figures: Sequence[Figures], diverged: Sequence[int] = ()) -> None:
-        """Keep the figures of an epoch."""
-        # Asked again by a problem that did not let it pass.
+        """Record the figures of an epoch."""
+        # The problem caught `Stopped` and went on.
         if self.stopped:
             raise Stopped
         self._check(epoch, figures)
@@ -58,18 +58,18 @@ class Recorder:
             raise Stopped
 
     def latest(self, name: str) -> list[float]:
-        """A figure of each run after its last epoch, NaN for one that it did not report."""
+        """Return a figure of each run after its last epoch, NaN if the run did not report it."""
         return [curves[name][-1] if name in curves else math.nan for curves in self._curves]
 
     def names(self) -> list[str]:
-        """The figures that were reported."""
+        """Return the names of the figures that were reported."""
         return list(dict.fromkeys(name for curves in self._curves for name in curves))
 
     def results(self) -> list[RunResult]:
-        """What each run gave.
+        """Return the result of each run.
 
         Raises:
-            ReportError: one reported nothing.
+            ReportError: a run reported nothing.
         """
         for run, curves in zip(self.runs, self._curves, strict=True):
             if not curves:
@@ -113,13 +113,13 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training runs gave; of those that train in turn, the first only where it was stopped.
+    """The result of training runs. If training was stopped, runs that had not started are missing.
 
     Args:
-        runs: in their order.
-        weights: of each run, None where there are none to keep.
+        runs: the results in the order of the runs.
+        weights: the weights of each run, None where there are none to keep.
         seconds: wall-clock time.
-        stopped: whether a callback ended it.
+        stopped: whether a callback stopped the training.
     """
 
     runs: tuple[RunResult, ...]
@@ -135,14 +135,18 @@ def train(
     on_epoch: Callable[[Recorder], bool],
     on_run: Callable[[Recorder], bool] = lambda _: True,
 ) -> Trained:
-    """Train runs of one kind, together or in turn as the problem has it.
+    """Train runs of one kind, together or one after the other, as the problem's `together` says.
 
     Args:
-        on_epoch: called after each report; False stops the training.
-        on_run: called after each run, where they train in turn; False stops the training.
+        loaded: the study's definition and problem.
+        params: the parameters of the configuration.
+        runs: folds or rounds.
+        on_epoch: called after each report; it stops the training by returning False.
+        on_run: called after each run if they train one after the other; it stops the training by returning False.
 
     Raises:
-        Exception: what the problem raises; `ReportError` for what it reports.
+        ReportError: the problem reported something that it must not.
+        Exception: whatever the problem raises.
     """
     folds = runs[0].kind == "fold"
     known = list(loaded.traits.of_folds if folds else loaded.traits.metrics)
@@ -168,7 +172,11 @@ def train(
 
 
 def of_each(weights: object, runs: int) -> list[Weights | None]:
-    """What `train` returned, a list of the weights of each run; none at all is none of each."""
+    """Return the weights of each run from what `train` returned; None stands for no weights of any run.
+
+    Raises:
+        ReportError: it is neither None nor a list with an entry for each run.
+    """
     if weights is None:
         return [None] * runs
     if not isinstance(weights, list | tuple) or len(weights) != runs:
@@ -183,7 +191,7 @@ def _number(name: str, value: object) -> float:
     try:
         if isinstance(value, bool | str | bytes):
             raise TypeError
-        return float(value)  # type: ignore[arg-type] # whatever is no number raises
+        return float(value)  # type: ignore[arg-type] # what is not a number raises
     except (TypeError, ValueError, RuntimeError, OverflowError):
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f"{shown[:60]}..."

@@ -1,4 +1,4 @@
-"""A worker: claims configurations, trains them, stores their results, until none is left or it is stopped."""
+"""A worker: claims configurations, trains them and stores their results, until none is left or it is stopped."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# How often a worker that finds nothing pending looks whether a lease of another has run out.
+# How long a worker without work pauses before it looks again for pending configurations and expired leases.
 IDLE_SECONDS = 1.0
-# After so many failures in a row a worker finds out whether it is to blame itself.
+# After this many failures in a row a worker checks whether it is at fault itself.
 STREAK = 3
 
 
 def racer_of(database: Database, study: StoredStudy) -> Racer:
-    """The race of a study."""
-    # SciPy's statistics take long to import.
+    """Return the race of a study."""
+    # `scipy.stats` takes long to import.
     from pairsearch.search.workers.racing import Racer  # noqa: PLC0415
 
     return Racer(database, study)
@@ -56,26 +56,32 @@ class Objective(Protocol):
     """Trains a configuration; `search.workers.objective.CrossValidation` is the one that the service uses."""
 
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
-        """The outcome, or None where `progress` returned PENDING or FAILED."""
+        """Train and return the outcome, or None if `progress` returned PENDING or FAILED."""
 
     def provenance(self) -> dict[str, str]:
-        """Which program and machine computes."""
+        """Return which program and machine computes the results."""
 
 
 def worker_name() -> str:
-    """A name that no other worker has, and that says where it runs."""
+    """Return a unique name of a worker, which begins with its host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 class Worker:
-    """Works on one study.
+    """A worker on one study.
 
     Args:
+        database: the study's database.
+        storage: Optuna's storage in it.
+        study: the study.
         objective: trains a configuration.
         stopping: set from outside to hand the current configuration back and end.
-        limit: only the first `limit` configurations of the study.
-        patience: seconds to wait for a database that is away, fewer once `stopping` is set.
-        clock: seconds that only go forward, for the study's time limit.
+        ledger: the study's ledger; None to make one with the usual lease.
+        limit: work on the first `limit` configurations of the study only.
+        patience: seconds for which calls are repeated while the database is unavailable; fewer once `stopping` is set.
+        name: of the worker; None for `worker_name()`.
+        say: prints a line of progress.
+        clock: a monotonic clock in seconds, for the study's time limit.
     """
 
     def __init__(
@@ -108,24 +114,24 @@ class Worker:
         self.say = say
         self.clock = clock
         self.tally = Tally()
-        # Attempts that failed in its hands, by the key of their configuration: all, and those since one succeeded.
+        # This worker's failed attempts by the key of their configuration: all of them, and those since its last success.
         self._failures: Counter[str] = Counter()
         self._streak: Counter[str] = Counter()
-        # Whether the traceback of an attempt that failed was said.
-        self._told = False
-        # Of the claim that is being made; kept while the database does not answer.
+        # Whether a traceback was printed.
+        self._traceback_shown = False
+        # The token of a claim whose answer has not come yet; it stays set while the database does not answer.
         self._token: str | None = None
-        # The trial that a sampler was asked for and that has no claim yet.
+        # The trial that a sampler proposed and that has no claim yet.
         self._asked: int | None = None
 
     def run(self, max_trials: int | None = None) -> Tally:
-        """Work until no configuration is pending or in other hands, `max_trials` are done, or it is stopped.
+        """Work until no configuration is pending or running, `max_trials` are done, or the worker is stopped.
 
         Raises:
-            DatabaseAwayError: the database stayed away for longer than the patience.
-            WorkError: this worker cannot train; what it took is handed back.
+            DatabaseAwayError: the database did not answer for longer than the worker's patience.
+            WorkError: this worker cannot train; what it claimed is handed back.
         """
-        # The first call asks git and the processor, which takes a while: not under a lease.
+        # The first call runs git and reads the processor's name, which takes a while, so it comes before any lease.
         self.objective.provenance()
         self._patiently(self._mend)
         done = 0
@@ -138,7 +144,7 @@ class Worker:
             elif self._patiently(lambda: self.ledger.open_count(self.limit)) == 0:
                 break
             elif not self._patiently(self._mend):
-                # Others are at work on what is left; should one die, its configuration comes back.
+                # Other workers train the rest; if one of them dies, its configuration becomes pending again.
                 self.stopping.wait(IDLE_SECONDS)
         self._patiently(self._mend)
         return self.tally
@@ -151,14 +157,14 @@ class Worker:
 
     def _next(self) -> tuple[Claim, int] | None:
         if self._asked is not None:
-            # The database went away between a sampler's answer and the claim of what it proposed.
+            # The database failed between the sampler's proposal and its claim.
             self.mirror.abandon(self._asked, "the answer to its claim was lost")
             self._asked = None
-        if (claim := self._found()) is not None:
+        if (claim := self._unanswered()) is not None:
             return self._started(claim)
         if self.sampler is not None:
             for _ in range(PROPOSALS):
-                # An exhausted grid needs no proposals.
+                # Nothing is left to propose.
                 if self.ledger.pending_count(self.limit, self._failures) == 0:
                     break
                 try:
@@ -166,16 +172,16 @@ class Worker:
                         return taken
                 except FinishedTrialError:
                     self._asked = None
-                    continue  # a worker whose clock is ahead took the trial for one left behind
+                    continue  # another worker, whose clock is ahead, closed the trial as one left behind
         claim = self._claimed()
         if claim is None and self._failures and self.ledger.running_count(self.limit) == 0:
-            # Nobody else is at work who could try what failed here.
+            # No other worker is active that could try what failed here.
             self._token = new_token()
             claim = self.ledger.claim(self.name, limit=self.limit, token=self._token)
         return None if claim is None else self._started(claim)
 
     def _proposed(self, sampler: Sampler) -> tuple[Claim, int] | None:
-        """What a sampler proposes, claimed; None where it is done or in other hands."""
+        """Claim the configuration that the sampler proposes; None if it is not pending."""
         trial_id, configuration = sampler.ask()
         self._asked = trial_id
         claim = self._claimed(configuration.key)
@@ -191,8 +197,8 @@ class Worker:
         self._token = new_token()
         return self.ledger.claim(self.name, limit=self.limit, key=key, token=self._token, but=self._failures)
 
-    def _found(self) -> Claim | None:
-        """The claim of a call that the database left without an answer: it may have been made."""
+    def _unanswered(self) -> Claim | None:
+        """Return the claim of a call that the database did not answer, if the claim was made."""
         return None if self._token is None else self.ledger.held(self.name, self._token)
 
     def _started(self, claim: Claim) -> tuple[Claim, int]:
@@ -232,7 +238,7 @@ class Worker:
             except Exception as error:
                 self._fail(claim, trial_id, failure(error), raised=error)
                 return
-            except KeyboardInterrupt:  # of the problem's own, as signals set `stopping`
+            except KeyboardInterrupt:  # raised by the problem itself, since signals only set `stopping`
                 self._give_up(claim, trial_id, lost=False)
                 raise
         if over is not None:
@@ -262,18 +268,18 @@ class Worker:
         )
 
     def _fail(self, claim: Claim, trial_id: int, reason: str, *, raised: Exception | None = None) -> None:
-        """Close an attempt that gave no result; another is made where an exception ended it."""
-        attempts, told = 1 if raised is None else MAX_ERRORS, None
+        """Record a failed attempt. It is repeated, here or elsewhere, only if an exception ended it."""
+        attempts, trace = 1 if raised is None else MAX_ERRORS, None
         if raised is not None:
-            told = conceal("".join(traceback.format_exception(raised)))
-        state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, attempts, traceback=told))
+            trace = conceal("".join(traceback.format_exception(raised)))
+        state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, attempts, traceback=trace))
         self._patiently(lambda: self.mirror.abandon(trial_id, reason[:500]))
         self.tally.failed += state == State.FAILED
         after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]
-        if told is not None and not self._told:
-            # Once: what follows mostly says the same.
-            self._told = True
-            for line in told.rstrip().splitlines():
+        if trace is not None and not self._traceback_shown:
+            # Further tracebacks are mostly the same.
+            self._traceback_shown = True
+            for line in trace.rstrip().splitlines():
                 self.say(line)
         self.say(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
         if state is not None and raised is not None:
@@ -283,15 +289,15 @@ class Worker:
                 self._judge(reason)
 
     def _judge(self, reason: str) -> None:
-        """Find out whether failures in a row are this worker's fault: by an epoch of what trained elsewhere or before.
+        """Check whether failures in a row are this worker's fault, by training a finished configuration for an epoch.
 
         Raises:
-            WorkError: they are, or nobody can tell, as nothing has been trained yet; they count no more.
+            WorkError: they are, or it cannot be decided because nothing is finished yet. The failures are not counted.
         """
         known = self._patiently(self.ledger.one_finished)
         if known is None:
             if len(self._streak) < STREAK:
-                return  # too few configurations to blame anything but them
+                return  # the few configurations may be at fault themselves
             why = (
                 f"the first {len(self._streak)} configurations all failed here, and none has been trained yet"
             )
@@ -318,7 +324,7 @@ class Worker:
         try:
             yield
         except Exception:
-            # The database may be unable to take this either (a full disk); the lease then runs out by itself.
+            # This write may fail too, for example if the disk is full; the lease then runs out by itself.
             try:
                 self.ledger.hand_back(claim)
             except Exception as error:

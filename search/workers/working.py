@@ -1,4 +1,4 @@
-"""One worker process: goes through its studies in their order until nothing is left."""
+"""Runs one worker process over several studies, one after the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ from pairsearch.studies.loading import Loaded
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What a worker is told beside its studies."""
+    """Options of a worker.
+
+    Args:
+        limit: work on the first `limit` configurations of each study only.
+        max_trials: stop after this many configurations.
+        device: the device to train on, as PyTorch names it.
+        lease_seconds: how long a claim lasts without renewal.
+        patience: seconds for which the worker retries while the database is unavailable.
+    """
 
     limit: int | None = None
     max_trials: int | None = None
@@ -35,14 +43,21 @@ def work(
     stopping: threading.Event,
     say: Callable[[str], None],
 ) -> Tally:
-    """Be one worker: go through the studies in their order until nothing is left.
+    """Work on the studies in their order until nothing is left.
 
     Args:
-        studies: each with its problem; taken out one by one, so that what a problem holds is freed after it.
+        database: the database of the studies.
+        studies: each study with its problem. They are removed one by one, so that the memory of a problem is freed.
+        options: options of the worker.
+        stopping: set from outside to hand the current configuration back and end.
+        say: prints a line of progress.
+
+    Returns:
+        What the worker did in all studies together.
 
     Raises:
         WorkError: this process cannot train.
-        DatabaseAwayError: the database stayed away.
+        DatabaseAwayError: the database did not answer for longer than `options.patience`.
     """
     from pairsearch.search.mirror.trials import open_storage  # noqa: PLC0415
     from pairsearch.search.workers.objective import CrossValidation  # noqa: PLC0415
