@@ -1,1 +1,1 @@
-"""The final evaluation: rounds, and the models that are kept of them."""
+"""The final evaluation: trains configurations in several rounds, and keeps their models."""

@@ -1,4 +1,4 @@
-"""Evaluates configurations of studies, from the choice of them to a row of Table 1 for each."""
+"""Evaluates configurations of studies, from their choice to a row of Table 1 for each."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from pairsearch.studies.loading import Loaded
 
 Watch = Callable[[str], AbstractContextManager[Callable[[str], None]]]
-"""Takes what is being trained, and gives a block in which it can be told how far that is."""
+"""Takes the name of what is being trained; returns a context manager that gives a function to show its progress."""
 
 
 def unwatched(_: str) -> AbstractContextManager[Callable[[str], None]]:
-    """Tells nobody."""
+    """Show no progress: the default `Watch`."""
     return nullcontext(lambda _: None)
 
 
 def paper_configuration(definition: Definition) -> Configuration:
-    """The paper's configuration of a study.
+    """Return the paper's configuration of a study.
 
     Raises:
-        StudyError: its definition states none.
+        StudyError: the definition has no `[paper]` table.
     """
     if definition.paper is None:
         raise StudyError(f"study {definition.name}: its definition has no [paper] table: leave out --paper")
@@ -55,10 +55,10 @@ def paper_configuration(definition: Definition) -> Configuration:
 def configurations_to_evaluate(
     database: Database, study: StoredStudy, *, top: int, paper: bool, limit: int | None = None
 ) -> list[Configuration]:
-    """The paper's configuration, or the `top` best of the finished ones.
+    """Return the paper's configuration, or the `top` best finished ones among the first `limit`.
 
     Raises:
-        StudyError: nothing finished, or the definition states no configuration of the paper.
+        StudyError: no configuration is finished, or the definition has no `[paper]` table.
     """
     if paper:
         return [paper_configuration(study.definition)]
@@ -73,14 +73,15 @@ def configurations_to_evaluate(
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """How rounds are trained.
+    """Trains the missing rounds of configurations.
 
     Args:
-        threads: rounds trained at a time.
-        stopping: set from outside to end, what is not finished being lost.
-        watch: shows what is being trained.
-        say: is told what was done.
-        models: where their models are kept, None to keep none.
+        device: the device to train on, as PyTorch names it.
+        threads: how many rounds may be trained at a time.
+        stopping: set from outside to stop; unfinished rounds are lost.
+        watch: shows the progress of training.
+        say: prints a line about finished work.
+        models: the folder for models, None to keep none.
         again: whether stored rounds without a model are trained again for it.
     """
 
@@ -100,7 +101,11 @@ class Evaluator:
         configuration: Configuration,
         wanted: int,
     ) -> None:
-        """Train the rounds of a configuration that are missing, keep models, and say what was done."""
+        """Train the missing rounds of a configuration, keep their models, and print what was done.
+
+        Raises:
+            KeyboardInterrupt: `stopping` was set.
+        """
         from pairsearch.search.evaluation.models import rounds_without_model, train_again  # noqa: PLC0415
         from pairsearch.search.evaluation.rounds import Request, evaluate, missing_rounds  # noqa: PLC0415
         from pairsearch.search.workers.worker import worker_name  # noqa: PLC0415
@@ -126,7 +131,7 @@ class Evaluator:
             said = [f"{stored} trained in {time.monotonic() - start:.1f} s"]
             if models is not None and kept:
                 said.append(f"models in {models.path}")
-        # A problem whose runs just gave no weights has none to keep.
+        # If the new rounds returned no weights, older ones have no models either.
         if models is not None and (kept or not missing):
             absent = rounds_without_model(database, study, configuration, wanted, models)
             if absent and self.again:
@@ -149,7 +154,7 @@ class Evaluator:
 
     @contextmanager
     def _watched(self, label: str, study: StoredStudy) -> Iterator[dict[str, Any]]:
-        """Options of the training, whose epochs are shown while the block runs."""
+        """Show the progress of a training inside the block; yield the options for the training."""
         metrics = study.traits.metrics
         with self.watch(label) as tell:
 
@@ -166,28 +171,28 @@ class Evaluator:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row of Table 1: an evaluated configuration beside what the paper states for the model."""
+    """One row of Table 1: an evaluated configuration beside the paper's figures for the model."""
 
     chosen_by: Literal["search", "paper"]
-    """Whether the configuration is one of the search's best or the paper's own."""
+    """Whether the configuration is among the best of the search, or the paper's."""
     study: StoredStudy
     evaluated: Evaluated
     params: Params
 
     @property
     def definition(self) -> Definition:
-        """The study's."""
+        """The definition of the study."""
         return self.study.definition
 
     @property
     def paper(self) -> Paper | None:
-        """The paper's row, where the definition has one."""
+        """The paper's row, None if the definition has no `[paper]` table."""
         return self.definition.paper
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Configurations of a study that are to be evaluated; `by` is as in a row of Table 1."""
+    """Configurations of a study to evaluate; `by` becomes `TableRow.chosen_by`."""
 
     by: Literal["search", "paper"]
     study: StoredStudy
@@ -201,11 +206,14 @@ def evaluate_studies(
     evaluator: Evaluator,
     rounds: int | None,
 ) -> list[TableRow]:
-    """Train the rounds that are missing, and give a row of Table 1 for each configuration.
+    """Train the missing rounds, and return a row of Table 1 for each configuration.
 
     Args:
-        loaded: the problems of the studies, by the studies' names.
-        rounds: None for what each definition says.
+        database: the database of the studies.
+        chosen: the configurations to evaluate.
+        loaded: definitions and problems by the name of the study.
+        evaluator: trains the rounds.
+        rounds: the number of rounds for each configuration; None for the number in each definition.
 
     Raises:
         WorkError: this process cannot train, or a problem raised an exception.
@@ -232,7 +240,7 @@ def evaluate_studies(
 
 
 def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:
-    """The row of Table 1 of a configuration, over the rounds that are stored."""
+    """Return the row of Table 1 for a configuration, from its stored rounds."""
     return TableRow(
         chosen_by=choice.by,
         study=choice.study,

@@ -1,6 +1,6 @@
-"""Keeps the trained models of the final evaluation as files: which round has which, and those that are missing.
+"""Keeps the trained models of the final evaluation as files, and finds the rounds whose model is missing.
 
-A file holds no time and no host, so that a round trained again gives the same bytes.
+A file contains neither time nor host, so that training a round again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.model_card import ModelCard, as_bytes, read_card
 
-# What a round's figures may depend on beside the study: equal here, they are equal to the last bit.
+# What the figures of a round may depend on beside the study. Where all of these agree, the figures do bit for bit.
 ORIGIN = ("versions", "processor", "backend", "device")
 LONGEST_NAME = 200
 
 
 def file_name(study: StoredStudy, configuration: Configuration, index: int) -> str:
-    """A name that no other round of the study has: letters, numerals and `-_=.+`, no separator of any system."""
+    """Return a unique file name for the model of a round, of letters, digits and `-_=.+` only."""
     key = configuration.key.replace(" ", "-")
     if not re.fullmatch(r"[\w=.+-]+", key, re.ASCII) or len(key) > LONGEST_NAME:
         key = hashlib.sha256(key.encode()).hexdigest()[:32]
@@ -36,21 +36,24 @@ def file_name(study: StoredStudy, configuration: Configuration, index: int) -> s
 
 
 class ModelFolder:
-    """A folder of models; it is made when the first one comes.
+    """A folder of models, which is created with the first model.
+
+    Args:
+        path: the folder.
 
     Raises:
-        InputError: on construction, where it cannot be written to or cannot be made.
+        InputError: the folder is not writable or cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = usable_folder(path)
 
     def file(self, study: StoredStudy, configuration: Configuration, index: int) -> Path:
-        """Where the model of a round is, or would be."""
+        """Return the path of the model of a round, which need not exist."""
         return self.path / file_name(study, configuration, index)
 
     def holds(self, study: StoredStudy, configuration: Configuration, index: int) -> bool:
-        """Whether the model of a round is here: the file is whole, and of this study, definition and data."""
+        """Whether the folder has the model of a round: a complete file from this study, definition and data."""
         try:
             card = read_card(self.file(study, configuration, index))
         except ProblemError:
@@ -59,13 +62,15 @@ class ModelFolder:
         return card == ModelCard.model_validate(like)
 
     def keep(self, study: StoredStudy, configuration: Configuration, trained: Sequence[TrainedRound]) -> int:
-        """Write the models of rounds that have one and did not diverge; a file that was there is replaced.
+        """Write the models of the rounds that did not diverge and returned weights; existing files are replaced.
 
         Returns:
-            How many.
+            The number of files written.
 
         Raises:
-            InputError, WorkError, ProblemError: a file cannot be written.
+            InputError: the folder cannot be created or is not writable.
+            WorkError: writing failed.
+            ProblemError: weights cannot be stored.
         """
         written = 0
         for finished in trained:
@@ -110,7 +115,7 @@ def _card(study: StoredStudy, configuration: Configuration, trained: TrainedRoun
 def stored_rounds(
     database: Database, study: StoredStudy, configuration: Configuration
 ) -> Mapping[int, Round]:
-    """The finished rounds of a configuration, by index."""
+    """Read the finished rounds of a configuration, by index."""
     with database.read() as connection:
         return {entry.index: entry for entry in rounds_within(connection, study, configuration.key)}
 
@@ -118,7 +123,7 @@ def stored_rounds(
 def rounds_without_model(
     database: Database, study: StoredStudy, configuration: Configuration, rounds: int, folder: ModelFolder
 ) -> tuple[int, ...]:
-    """The stored rounds below `rounds` whose model is not in the folder; one that diverged has none to keep."""
+    """List the stored rounds below `rounds` whose model is not in the folder, without those that diverged."""
     stored = stored_rounds(database, study, configuration)
     return tuple(
         index
@@ -138,14 +143,24 @@ def train_again(
     threads: int = 1,
     on_epoch: OnEpoch = lambda _: True,
 ) -> int | None:
-    """Train stored rounds again for their models, and hold the figures against the stored ones; nothing is stored.
+    """Train stored rounds again for their models, and compare the figures; the database is not changed.
+
+    Args:
+        database: the study's database.
+        study: the study.
+        loaded: its definition and problem.
+        request: the configuration and its rounds.
+        folder: where to write the models.
+        device: the device to train on, as PyTorch names it.
+        threads: how many threads the problem may use.
+        on_epoch: called after each epoch; it stops the training by returning False.
 
     Returns:
-        How many models have other figures than the database, which only another processor, device or version makes;
-        their files hold their own. None where `on_epoch` stopped the training.
+        The number of rounds whose figures differ from the stored ones because processor, device or versions differ;
+        their files contain the new figures. None if `on_epoch` stopped the training.
 
     Raises:
-        WorkError: other figures on the same processor with the same versions; no file is written then.
+        WorkError: figures differ although processor, device and versions are the same; no file is written.
     """
     trained = train_rounds(loaded, request, device=device, threads=threads, on_epoch=on_epoch)
     if not trained:

@@ -1,7 +1,7 @@
-"""The final evaluation: configurations through R rounds, each on fresh data with fresh weights.
+"""Trains the rounds of the final evaluation, each on new data with new initial weights, and stores them.
 
-Round r of a study draws the same data, weights and order for every configuration. Finished rounds are kept: a second
-call trains only those that are missing.
+Round r of a study draws the same data, weights and order for every configuration. Finished rounds are kept, and a
+second call trains only the missing ones.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from pairsearch.studies.loading import Loaded
 from pairsearch.studies.problem import Run, Weights
 
 OnEpoch = Callable[[Recorder], bool]
-"""Told of each epoch; False stops the training."""
+"""Called after each epoch; it stops the training by returning False."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Rounds of one configuration that are to be trained.
+    """Rounds of one configuration to train.
 
     Args:
-        indices: which, from 0.
-        count: how many rounds there are to be in all.
+        configuration: the configuration.
+        indices: the rounds, from 0.
+        count: the number of rounds in all, stored ones included.
     """
 
     configuration: Configuration
@@ -45,7 +46,7 @@ class Request:
     count: int
 
     def runs(self, loaded: Loaded, device: str = "cpu", threads: int = 1) -> list[Run]:
-        """As the problem gets them."""
+        """Return the rounds as runs for the problem."""
         definition = loaded.definition
         epochs, seed = definition.evaluation_epochs, definition.seed
         return [Run("round", index, self.count, epochs, seed, device, threads) for index in self.indices]
@@ -54,7 +55,7 @@ class Request:
 def missing_rounds(
     database: Database, study: StoredStudy, configuration: Configuration, rounds: int
 ) -> tuple[int, ...]:
-    """The rounds below `rounds` that are not stored yet."""
+    """List the rounds below `rounds` that are not stored yet."""
     mine = (runs.c.study_id == study.id, runs.c.key == configuration.key, runs.c.kind == "round")
     with database.read() as connection:
         done = set(connection.execute(select(runs.c.run).where(*mine)).scalars())
@@ -63,15 +64,15 @@ def missing_rounds(
 
 @dataclass(frozen=True, slots=True)
 class TrainedRound:
-    """What training one round gave.
+    """One trained round.
 
     Args:
         result: its curves.
         seconds: its share of the time of the rounds trained together.
-        weights: of the trained model, None where there are none to keep.
-        about: what the problem says of them (`studies.problem.Problem.card`).
-        facts: about the configuration.
-        provenance: what computed it.
+        weights: the weights of the trained model, None if there are none to keep.
+        about: the problem's description of the weights (`studies.problem.Problem.card`).
+        facts: facts about the configuration (`studies.problem.Problem.describe`).
+        provenance: program and machine that trained it.
     """
 
     result: RunResult
@@ -83,12 +84,12 @@ class TrainedRound:
 
     @property
     def index(self) -> int:
-        """From 0."""
+        """The number of the round, from 0."""
         return self.result.index
 
 
-# Called with the finished rounds before they are stored.
 Keep = Callable[[Sequence[TrainedRound]], None]
+"""Called with finished rounds before they are stored."""
 
 
 def evaluate(
@@ -103,14 +104,25 @@ def evaluate(
     on_epoch: OnEpoch = lambda _: True,
     keep: Keep | None = None,
 ) -> int:
-    """Train the requested rounds and store them, each in full or not at all.
+    """Train the requested rounds and store them, each completely or not at all.
 
     Args:
-        threads: that the problem may use; the figures do not depend on it.
-        keep: takes the trained models, for example into files; what it raises is raised once the figures are stored.
+        database: the study's database.
+        study: the study.
+        loaded: its definition and problem.
+        request: the configuration and its rounds.
+        worker: name of this process, for display.
+        device: the device to train on, as PyTorch names it.
+        threads: how many threads the problem may use; the figures do not depend on it.
+        on_epoch: called after each epoch; it stops the training by returning False.
+        keep: writes the trained models; if it raises, the figures are stored before the exception is passed on.
 
     Returns:
-        How many rounds were stored; fewer than asked for where `on_epoch` stopped the training.
+        The number of rounds stored, fewer than requested if `on_epoch` stopped the training.
+
+    Raises:
+        DatabaseAwayError: the database did not answer for longer than `PATIENCE_SECONDS`.
+        Exception: whatever the problem or `keep` raises.
     """
     together = [request.indices] if loaded.traits.together else [(index,) for index in request.indices]
     stored = 0
@@ -120,11 +132,11 @@ def evaluate(
         if not trained:
             break
         try:
-            # Before the figures: whoever finds them stored finds the models too, unless the program was told otherwise.
+            # Models are written before figures, so that a stored round has its model.
             if keep is not None:
                 keep(trained)
         finally:
-            # What was trained is kept in hand while the database is away.
+            # Trained rounds must not be lost, so that storing them is retried while the database is unavailable.
             stored += sum(
                 patiently(
                     partial(_store, database, study, request.configuration, finished, worker),
@@ -143,10 +155,13 @@ def train_rounds(
     threads: int = 1,
     on_epoch: OnEpoch = lambda _: True,
 ) -> list[TrainedRound]:
-    """Train the requested rounds; none where `on_epoch` stopped the training. A round that diverged is a result.
+    """Train the requested rounds without storing them. A round that diverged is a result too.
+
+    Returns:
+        The trained rounds; empty if `on_epoch` stopped the training.
 
     Raises:
-        Exception: what the problem raises.
+        Exception: whatever the problem raises.
     """
     params, wanted = request.configuration.params, request.runs(loaded, device, threads)
     trained = train(loaded, params, wanted, on_epoch)

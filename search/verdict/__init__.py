@@ -1,1 +1,1 @@
-"""What the figures of folds can and cannot tell about the best configuration."""
+"""Judges from the figures of folds which configurations may be the best."""

@@ -1,15 +1,15 @@
-"""The verdict of a study: what its folds can and cannot tell about the best configuration.
+"""The verdict of a study: which configurations may be the best, and how sure that is.
 
-Pure NumPy, no database: figures in, `Verdict` out. `search.verdict.reading` reads the figures of a study, and
-`search.measure.calibration` measures on synthetic studies how far what is said here holds.
+This module is pure NumPy and knows no database. `search.verdict.reading` reads the figures of a study, and
+`search.measure.calibration` measures the error rates of the verdict on synthetic studies.
 
-All configurations meet the same samples, splits, initial weights and batch orders, so they are compared fold by
-fold. What is assumed of the folds depends on their `overlap`, the size of a fold's validation set over that of its
-training set where folds share one sample:
+All configurations meet the same samples, splits, initial weights and batch orders, so they are compared fold by fold.
+The assumption about folds depends on `overlap`, the size of a fold's validation set over that of its training set if
+folds share one sample:
 
-* 0: they are independent draws from one pool. That holds by construction as long as the verdict is read as one about
+* 0: folds are independent draws from one pool. This holds by construction if the verdict is understood to be about
   further samples of that pool.
-* above: the mean over folds varies more than the folds show. Its variance is taken as (1/n + overlap) s² instead of
+* above 0: the mean over folds varies more than the folds show. Its variance is taken as (1/n + overlap) s² instead of
   s²/n (Nadeau & Bengio, "Inference for the generalization error", Machine Learning 52, 2003).
 """
 
@@ -25,78 +25,79 @@ from pairsearch.search.verdict.rivals import Group
 from pairsearch.search.verdict.student import FloatArray, quantile
 
 BOOTSTRAPS = 2000
-"""Bootstrap samples of the folds behind the optimism."""
+"""Bootstrap samples of the folds for the optimism."""
 BLOCK = 256
-"""Configurations whose bootstrap means are held at a time: some 4 MB."""
+"""Configurations whose bootstrap means are in memory at a time: some 4 MB."""
 LARGE = 1e100
-"""Values beyond it count as this."""
+"""Values are clipped to this."""
 FEWEST_FOLDS = 5
-"""With fewer nothing is excluded, and no interval is stated: what is said here was measured from five folds on."""
+"""With fewer folds nothing is excluded and no interval is given: error rates were measured from five folds on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A configuration that cannot be told from the best."""
+    """A configuration that may be the best."""
 
     key: str
     mean: float
     """Mean of its values over folds."""
     difference: float
-    """Mean minus the winner's mean; 0 for the winner."""
+    """Its mean minus the winner's; 0 for the winner."""
     p: float
-    """p-value of the hypothesis that none is better (`search.verdict.rivals`); above alpha, 1 for the winner."""
+    """p-value of the hypothesis that no other is better (`search.verdict.rivals`): above alpha, 1 for the winner."""
     seconds: float
-    """Wall-clock time in which all its folds were trained."""
+    """Wall-clock time of its training, all folds together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """How much worse the configurations are that are not in the set."""
+    """The configurations outside the set, and how much worse they are."""
 
     count: int
     difference: float
     """Median of their means minus the winner's mean."""
     at_least: float
-    """Median of the bounds below which, each with probability 1 − alpha, what it lies behind the best does not lie."""
+    """Median of lower bounds, each with probability 1 − alpha, of how much worse a configuration is than the best."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the folds say about the best configuration; values are minimised."""
+    """The verdict about the best configuration; lower values are better."""
 
     winner: str
     """Key of the configuration with the lowest mean."""
     mean: float
-    """Its mean over folds."""
+    """The winner's mean over folds."""
     interval: tuple[float, float] | None
-    """Where its mean over further folds lies with probability 1 − alpha, corrected for its having been chosen."""
+    """Interval of the winner's mean over further folds, with probability 1 − alpha, corrected for the selection."""
     optimism: float | None
-    """By how much the winner's mean is expected to lie below what it would give on fresh folds, in the unit of
-    the values, >= 0; None with a single fold."""
+    """How far the winner's mean is expected to lie below its mean on new folds, in the unit of the values; at least 0,
+    None with a single fold."""
     regret: float | None
-    """What taking the winner costs against the truly best configuration, at most, with probability 1 − alpha."""
+    """Upper bound, with probability 1 − alpha, of how much worse the winner is than the truly best configuration."""
     test: str
-    """How the set was found."""
+    """Description of the test that excluded configurations."""
     alpha: float
     """The set of `members` misses the truly best configuration with at most this probability."""
     folds: int
+    """Number of folds."""
     members: tuple[Member, ...]
-    """The configurations that cannot be told from the best, lowest mean first; the winner is one of them."""
+    """The configurations that may be the best, lowest mean first; the winner is one of them."""
     others: Others | None
-    """Those outside of the set; None where there is none."""
+    """The configurations outside the set; None if there are none."""
     cheapest: str
-    """Key of the member that trained in the fewest seconds."""
+    """Key of the member with the shortest training time."""
     cheapest_within_one_error: str
     """Key of the fastest configuration whose mean lies within one standard error of the winner's: the rule of one
     standard error (Breiman, Friedman, Olshen & Stone, "Classification and Regression Trees", 1984, section 3.4.3)."""
     considered: int
-    """Configurations with a value in every fold."""
+    """Number of configurations with a value in every fold."""
     excluded: int
-    """Configurations without one: they diverged, were pruned or failed."""
+    """Number of configurations without: they diverged, were pruned or failed."""
 
     @property
     def decisive(self) -> bool:
-        """Whether there are folds enough to exclude anything."""
+        """Whether there are enough folds to exclude anything."""
         return self.folds >= FEWEST_FOLDS
 
 
@@ -110,19 +111,19 @@ def judge(
     seed: int = 0,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
-    """The verdict on configurations that share their folds. Equal arguments give an equal verdict.
+    """Judge configurations that share their folds. Equal arguments give an equal verdict.
 
     Args:
-        values: (configurations, folds), lower is better; a row that is not finite throughout is excluded.
-        keys: name of each configuration. Means that agree to twelve decimals are ties, which keep this order.
+        values: (configurations, folds); lower is better. Rows with a value that is not finite are excluded.
+        keys: name of each configuration. Means that agree to twelve decimals are ties, and keep this order.
         seconds: (configurations,) wall-clock time of training.
-        overlap: validation over training examples of a fold where folds share one sample, else 0.
+        overlap: validation over training examples of a fold if folds share one sample, else 0.
         alpha: probability with which the set of members may miss the truly best configuration.
-        seed: of the bootstrap behind the optimism.
-        progress: is told from time to time which share of the test is done.
+        seed: of the bootstrap for the optimism.
+        progress: called from time to time with the share of the test that is done.
 
     Raises:
-        ValueError: no row is finite throughout, or arguments that do not fit each other.
+        ValueError: no row is finite, or the arguments do not fit each other.
     """
     count, folds = values.shape
     if not len(keys) == len(seconds) == count:
@@ -132,7 +133,7 @@ def judge(
     kept = np.flatnonzero(np.isfinite(values).all(axis=1))
     if not len(kept):
         raise ValueError(f"expected a configuration with a value in every fold, got none in {count}")
-    # The squares of larger ones are not finite, and such are hopeless anyway.
+    # The squares of larger values would not be finite, and configurations with such values are hopeless anyway.
     values_CK = np.clip(values[kept], -LARGE, LARGE)
     means = values_CK.mean(axis=1)
     # The last bits of a mean depend on the order of summation.
@@ -144,7 +145,7 @@ def judge(
     def cheapest(among: Sequence[int]) -> str:
         return keys[int(kept[min(among, key=lambda index: (float(seconds[kept[index]]), index))])]
 
-    # The standard error of the winner's own mean; a single fold shows none.
+    # The standard error of the winner's mean; a single fold has none.
     error = float(values_CK[0].std(ddof=1) * np.sqrt(1.0 / folds + overlap)) if folds > 1 else 0.0
     return Verdict(
         winner=keys[kept[0]],
@@ -187,9 +188,9 @@ def _test_name(folds: int, overlap: float) -> str:
 
 
 def _widened(values_CK: FloatArray, means_C: FloatArray, overlap: float) -> FloatArray:
-    """Values whose deviations are so wide that s²/n of them is the variance corrected for overlap.
+    """Widen the deviations so that their s²/n is the variance corrected for overlap: (configurations, folds).
 
-    A bootstrap may then take the folds as independent.
+    A bootstrap may then treat the folds as independent.
     """
     if overlap == 0:
         return values_CK
@@ -199,7 +200,7 @@ def _widened(values_CK: FloatArray, means_C: FloatArray, overlap: float) -> Floa
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """What the comparisons say, for configurations of which the lowest mean is the first."""
+    """The results of the comparisons; the configuration with the lowest mean is the first."""
 
     p: FloatArray
     at_least: FloatArray
@@ -214,7 +215,7 @@ def _compared(
     if folds < FEWEST_FOLDS:
         progress(1.0)
         return _Compared(np.ones(count), np.zeros(count), None, None)
-    # As the p-values are, for few folds of skewed noise.
+    # Corrected like the p-values, for few folds of skewed noise.
     critical = quantile(alpha / rivals.correction(overlap), folds - 1)
     error = np.sqrt(1.0 / folds + overlap)  # of a mean, in standard deviations of a fold
     own_K = values_CK[0]
@@ -227,7 +228,8 @@ def _compared(
     p[0] = 1.0
     inside = p > alpha
     group = Group.of(values_CK, inside) if inside.sum() > 1 else tested.leaders
-    # Of its mean, what the set shares is as the folds show it; the rest has been chosen for being low.
+    # The winner's mean has two parts: that of the set, whose error the folds show, and the rest, which was selected for
+    # being low.
     luck = max(critical * error, group.chance(values_CK, overlap, alpha / 2) / np.sqrt(folds))
     chosen = max((own_K - group.mean).std(ddof=1), group.spread)
     shared = group.mean.std(ddof=1)
@@ -235,7 +237,7 @@ def _compared(
     above = np.hypot(luck * chosen, critical * error * shared)
     from_others_CK = own_K - values_CK[inside]
     spread_C = np.maximum(from_others_CK.std(axis=1, ddof=1), group.spread)
-    # What overlapping folds have in common may have chosen the winner; nothing less than luck's bound covers that.
+    # With overlapping folds, their common noise may have selected the winner, which only the bound `luck` covers.
     reach = luck if overlap else critical * error
     regrets_C = from_others_CK.mean(axis=1) + reach * spread_C
     regret = float(regrets_C[1:].max(initial=0.0))
@@ -252,21 +254,21 @@ def _around(values_K: FloatArray, below: float, above: float) -> tuple[float, fl
 
 
 def blocks(count: int) -> Iterator[slice]:
-    """So many configurations in their order, a block at a time."""
+    """Split `count` configurations into slices of at most `BLOCK`."""
     return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
 
 
 def expected_optimism(values_CK: FloatArray, seed: int = 0) -> float:
-    """By how much the mean of the first configuration, the winner, is expected to flatter it.
+    """Estimate by how much the mean of the winner, the first configuration, is too low because it was selected.
 
-    Bootstrap bias corrected cross-validation (Tsamardinos, Greasidou & Borboudakis, Machine Learning 107, 2018):
-    each bootstrap sample of folds chooses its own winner, which is then judged on the folds left out of the
-    sample, here by its difference from the winner of all folds. Tibshirani & Tibshirani's estimate (Annals of
-    Applied Statistics 3, 2009) is not taken: it looks at the winners of single folds, which flatter more than the
-    winner of all of them.
+    This is bootstrap bias corrected cross-validation (Tsamardinos, Greasidou & Borboudakis, Machine Learning 107,
+    2018): each bootstrap sample of folds selects its own winner, which is then judged on the folds outside the sample,
+    here by its difference from the winner of all folds. Tibshirani & Tibshirani's estimate (Annals of Applied
+    Statistics 3, 2009) uses the winners of single folds, whose bias is larger than that of the winner of all folds.
 
     Args:
         values_CK: (configurations, folds), the lowest mean first.
+        seed: of the bootstrap.
     """
     folds = values_CK.shape[1]
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The verdict of a stored study: reads the figures of its folds and has them judged (`search.verdict.judging`)."""
+"""Reads the figures of a study's folds from the database and judges them (`search.verdict.judging`)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pairsearch.search.results.ranking import best_first
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
 
-if TYPE_CHECKING:  # NumPy is imported only where there is something to judge
+if TYPE_CHECKING:  # NumPy is imported only if there is something to judge
     from pairsearch.search.verdict.judging import Verdict
     from pairsearch.search.verdict.student import FloatArray
 
-# A configuration's; releases of SQLAlchemy differ in the type parameters of theirs.
+# A row of `configurations`; releases of SQLAlchemy differ in the type parameters of `Row`.
 Row = Any
 
 CHUNK = 20_000
-"""Figures of folds that are held as rows at a time."""
+"""Rows of folds in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +36,36 @@ class Winner:
 
     configuration: Configuration
     figures: Mapping[str, float | None]
-    """Means over folds of all figures."""
+    """All its figures, as means over folds."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyVerdict:
-    """The verdict of a study by its metric, and its winners by every figure."""
+    """The verdict of a study by its metric, and the winners by every figure."""
 
     study: str
+    """Name of the study."""
     metric: str
-    """The figure that the verdict is about."""
+    """Name of the metric by which the verdict judges."""
     metrics: Mapping[str, Metric]
-    """How the figures of folds read."""
+    """Metrics of all figures of folds, by name."""
     overlap: float
-    """Validation over training examples, where folds share one sample."""
+    """Validation over training examples of a fold if folds share one sample, else 0."""
     verdict: Verdict | None
-    """None while no configuration is finished with a figure in every fold. Its values are lower for the better: those
-    of a figure that is maximised have the other sign."""
+    """The verdict; None while no configuration is finished with a figure in every fold. Lower values are better in it:
+    figures that are maximised have their sign changed, which `value` undoes."""
     configurations: dict[str, Configuration]
     """The finished configurations by key."""
     seconds: Mapping[str, float]
-    """In which the finished configurations were trained, by key."""
+    """Training time of the finished configurations by key."""
     winners: Mapping[str, Winner]
-    """By figure; without those that no finished configuration has."""
+    """The best finished configuration by each figure."""
     open: int
-    """Configurations that are still to be trained: while there are any, the verdict is provisional."""
+    """Number of configurations still to be trained. While there are any, the verdict is provisional."""
 
-    def value(self, found: float) -> float:
-        """A value of the verdict as the figure has it."""
-        return self.metrics[self.metric].sign * found
+    def value(self, judged: float) -> float:
+        """Convert a value of the verdict to the figure's own sign."""
+        return self.metrics[self.metric].sign * judged
 
     @property
     def provisional(self) -> bool:
@@ -74,22 +75,22 @@ class StudyVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a verdict is made from, as the database held it at one moment."""
+    """The figures that a verdict judges, from one snapshot of the database."""
 
     study: StoredStudy
     rows: Sequence[Row]
-    """Configurations in any state, by value, then in the order of claims."""
+    """Rows of the configurations in any state, ordered by value, then by claim."""
     configurations: Mapping[str, Configuration]
-    """Of the rows, by key."""
+    """The configurations of the rows, by key."""
     values: FloatArray | None
-    """(configurations, folds) of the study's metric, NaN where there is none; None where nothing is finished. Lower is
-    better: those of a figure that is maximised have the other sign."""
+    """(configurations, folds) of the study's metric, NaN where there is none; None if nothing is finished. Lower is
+    better: a metric that is maximised has its sign changed."""
 
 
 def judge_study(
     database: Database, study: StoredStudy, *, alpha: float = 0.05, limit: int | None = None
 ) -> StudyVerdict:
-    """Judge what a study has so far; over its first `limit` configurations where there is a limit."""
+    """Read and judge what a study has so far, among the first `limit` configurations if there is a limit."""
     with database.snapshot() as connection:
         figures = read_figures(connection, study, limit)
     return judge_figures(figures, alpha=alpha)
@@ -98,13 +99,15 @@ def judge_study(
 def judge_figures(
     figures: Figures, *, alpha: float = 0.05, progress: Callable[[float], None] = lambda _: None
 ) -> StudyVerdict:
-    """Judge what was read.
+    """Judge figures that were read.
 
-    What diverged, was pruned or failed has no figures to compare and is counted as excluded. Ties are broken as
-    in `search.results.ranking.read_best`: by the study's value, then in the order of the grid.
+    Configurations that diverged, were pruned or failed cannot be compared and count as excluded. Ties are broken as in
+    `search.results.ranking.read_best`: by the study's value, then in the order of the grid.
 
     Args:
-        progress: is told which share of the work is done.
+        figures: what to judge.
+        alpha: the level of the test that excludes a configuration.
+        progress: called with the share of the work that is done.
     """
     study = figures.study
     ended = [row.state not in (State.PENDING, State.RUNNING) for row in figures.rows]
@@ -123,7 +126,7 @@ def judge_figures(
 
 
 def read_figures(connection: Connection, study: StoredStudy, limit: int | None = None) -> Figures:
-    """Read what a verdict is made from; over the first `limit` configurations where there is a limit."""
+    """Read the figures for a verdict, of the first `limit` configurations if there is a limit."""
     c = configurations.c
     within = [c.study_id == study.id]
     if limit is not None:
@@ -142,7 +145,7 @@ def read_figures(connection: Connection, study: StoredStudy, limit: int | None =
 
     metric, sign = study.definition.metric, study.metric.sign
     values = np.full((len(rows), study.definition.folds), np.nan)
-    # A pruned configuration has figures too, of an earlier epoch.
+    # A pruned configuration has figures too, but of an earlier epoch.
     places = {row.key: place for place, row in enumerate(rows) if row.state == State.FINISHED}
     statement = select(runs.c.id, runs.c.key, runs.c.run, runs.c.figures).where(
         runs.c.study_id == study.id, runs.c.kind == "fold"
@@ -190,18 +193,18 @@ def _winners(figures: Figures, finished: Sequence[Row]) -> dict[str, Winner]:
     means = [(row, read_row_figures(row.figures)) for row in finished]
     winners = {}
     for name, metric in figures.study.traits.of_folds.items():
-        # As in `search.verdict.judging.judge`: the last bits of a mean break no tie.
+        # Rounded as in `search.verdict.judging.judge`: the last bits of a mean break no tie.
         known = [
-            (round(metric.sign * value, 12), row, found)
-            for row, found in means
-            if (value := found.get(name)) is not None
+            (round(metric.sign * value, 12), row, of_row)
+            for row, of_row in means
+            if (value := of_row.get(name)) is not None
         ]
         if known:
-            _, row, found = min(known, key=lambda entry: entry[0])
-            winners[name] = Winner(figures.configurations[row.key], found)
+            _, row, of_row = min(known, key=lambda entry: entry[0])
+            winners[name] = Winner(figures.configurations[row.key], of_row)
     return winners
 
 
 def telling(step: str, tell: Callable[[str], None]) -> Callable[[float], None]:
-    """What takes the share of a step that is done, and tells it."""
+    """Return a function that shows which share of a step is done."""
     return lambda share: tell(f"{step}: {share:.0%}")

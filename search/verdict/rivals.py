@@ -1,10 +1,10 @@
-"""The test behind a verdict's set: is a configuration worse than those that the other folds show to be the best?
+"""The test behind a verdict's set: is a configuration worse than those that lead on the other folds?
 
-For each fold, the *rivals* are found on all other folds (`leading`), and a configuration's difference from their mean
-is taken on that fold alone. Whom the data have chosen is so never judged on the data that chose it: the idea of Zhang,
-Lee & Lei, "Winners with confidence: discrete argmin inference with an application to model selection", arXiv
-2408.02060, 2024. They weight rivals by a softmin of their means; here rivals are equal among themselves, and nobody
-else counts. A softmin sharp enough to forget many hopeless configurations follows the noise where none is hopeless.
+For each fold, the *rivals* are chosen on all other folds (`leading`), and the difference of a configuration from their
+mean is taken on that fold alone. Rivals are thus never judged on the data that chose them. The idea is from Zhang, Lee
+& Lei, "Winners with confidence: discrete argmin inference with an application to model selection", arXiv 2408.02060,
+2024. They weight rivals by a softmin of their means. Here all rivals have the same weight and others have none, because
+a softmin sharp enough to ignore many hopeless configurations follows the noise where none is hopeless.
 """
 
 from __future__ import annotations
@@ -22,30 +22,31 @@ Flags = npt.NDArray[np.bool_]
 BOOTSTRAPS = 200
 """Bootstrap samples of the folds behind a threshold."""
 LEVEL = 0.025
-"""Probability with which somebody leads a group of equals: small, since then the mean of many is given up for few."""
+"""Probability with which a configuration seems to lead a group of equals. It is small, since a false lead replaces the
+mean of many by that of a few."""
 LEVEL_OF_OVERLAPPING = 0.005
-"""The same where folds overlap: whoever leads by what they have in common leads in all of them."""
+"""The same for overlapping folds: a lead due to what they have in common appears in all of them."""
 PARTS = (2, 8)
-"""Rivals are looked for in the better half of the configurations, and in the best eighth."""
+"""Rivals are sought in the better half of the configurations, and in the best eighth."""
 CORRECTION, CORRECTION_OF_OVERLAPPING = 3, 4
-"""What the smaller of the two p-values is multiplied by: 2 after Bonferroni, and the rest for few folds of skewed or
-dependent noise. The least whole numbers with which the calibration holds (`search.measure.calibration`)."""
+"""Factor of the smaller of the two p-values: 2 after Bonferroni, the rest for few folds of skewed or dependent noise.
+These are the smallest whole numbers with which the calibration holds (`search.measure.calibration`)."""
 FEW = 8
-"""Configurations that are all looked at."""
+"""Up to this many configurations, rivals are sought among all of them."""
 ROUNDING = 1e-12
-"""Differences smaller than this share of a configuration's largest value are none."""
+"""Differences below this share of a configuration's largest value count as zero."""
 BLOCK = 4096
-"""Configurations whose bootstrap samples are held at a time: some 7 MB."""
+"""Configurations whose bootstrap samples are in memory at a time: some 7 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Configurations that may be the best as far as one look at the folds can tell.
+    """A group of configurations that are compared by their mean.
 
     Args:
-        inside: (configurations,) who belongs to it.
-        mean: (folds,) its mean in each fold.
-        spread: the typical standard deviation of a member's differences from that mean, over folds.
+        inside: (configurations,) whether each belongs to the group.
+        mean: (folds,) the mean of the group in each fold.
+        spread: the typical standard deviation, over folds, of a member's differences from that mean.
     """
 
     inside: Flags
@@ -54,17 +55,22 @@ class Group:
 
     @classmethod
     def of(cls, values_CK: FloatArray, inside: Flags) -> Group:
-        """The group of those `inside`."""
+        """Make the group of the configurations `inside`.
+
+        Args:
+            values_CK: (configurations, folds).
+            inside: (configurations,).
+        """
         mean_K = values_CK[inside].mean(axis=0)
         deviations = (values_CK[inside] - mean_K).std(axis=1, ddof=1)
         return cls(inside, mean_K, float(np.median(deviations)))
 
     def chance(self, values_CK: FloatArray, overlap: float, level: float) -> float:
-        """How far below the group's mean the luckiest of as many equals comes, in standard errors, with P = `level`.
+        """Return how many standard errors the luckiest of as many equals comes below the mean, with probability `level`.
 
-        The bootstrap of whole folds, of the largest studentised deviation over the group's configurations: it sees
-        how many there are, how they depend on each other, and how skewed their noise is. What folds that overlap have
-        in common, they do not show: it is drawn as another configuration's noise in one of them, in the measure of
+        This bootstraps whole folds for the largest studentised deviation over the configurations of the group, which
+        accounts for their number, their dependence and the skew of their noise. The noise that overlapping folds have
+        in common does not show in them. It is drawn as the noise of another configuration in one fold, scaled by
         `overlap`, since few folds hardly show the tails of their own.
         """
         folds = values_CK.shape[1]
@@ -89,24 +95,24 @@ class Group:
 
 
 def correction(overlap: float) -> int:
-    """What p-values are multiplied by, and what levels are divided by."""
+    """Return the factor of p-values, and the divisor of levels."""
     return CORRECTION_OF_OVERLAPPING if overlap else CORRECTION
 
 
 def leading(values_CK: FloatArray, size: int, overlap: float = 0.0) -> tuple[Group, Group]:
-    """The configurations that lead: nobody of them is better than their mean by more than chance.
+    """Find the leading configurations, of which none is better than their mean by more than chance.
 
-    It starts with the `size` best, as the others are often what did not train at all and vary as nothing else does. It
-    goes on with those that are better than their mean by more than the luckiest of so many equals would be, as long as
-    there are any.
+    The search starts with the `size` best: the others often did not train at all, and vary far more than the rest. It
+    goes on with those that are better than the mean by more than the luckiest of as many equals would be, until there
+    are none.
 
     Args:
         values_CK: (configurations, folds), at least two of each; lower is better.
         size: at least two.
-        overlap: validation over training examples of a fold where folds share one sample, else 0.
+        overlap: validation over training examples of a fold if folds share one sample, else 0.
 
     Returns:
-        The group, and the one that it was found in, the same where nobody leads.
+        The leading group, and the group in which it was found; the same group twice if none of it leads.
     """
     folds = values_CK.shape[1]
     means_C = values_CK.mean(axis=1)
@@ -125,11 +131,11 @@ def leading(values_CK: FloatArray, size: int, overlap: float = 0.0) -> tuple[Gro
 
 
 def differences(values_CK: FloatArray, size: int, overlap: float) -> FloatArray:
-    """How much worse each configuration is than its rivals in each fold, (configurations, folds).
+    """Return how much worse each configuration is than its rivals in each fold: (configurations, folds).
 
-    A configuration is no rival of its own. Whoever leads alone is compared with those that it leads.
+    A configuration is not its own rival. One that leads alone is compared with the group that it leads.
     """
-    found_CK = np.empty_like(values_CK)
+    worse_CK = np.empty_like(values_CK)
     folds = values_CK.shape[1]
     for fold in range(folds):
         group, before = leading(np.delete(values_CK, fold, axis=1), size, overlap)
@@ -138,18 +144,18 @@ def differences(values_CK: FloatArray, size: int, overlap: float) -> FloatArray:
         for inside_C, here_C in ((group.inside, ~alone_C), (wider_C, alone_C)):
             others_C = inside_C.sum() - inside_C
             total_C = own_C[inside_C].sum() - np.where(inside_C, own_C, 0.0)
-            found_CK[here_C, fold] = (own_C - total_C / np.maximum(others_C, 1))[here_C]
-    return found_CK
+            worse_CK[here_C, fold] = (own_C - total_C / np.maximum(others_C, 1))[here_C]
+    return worse_CK
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """Each configuration held against its rivals.
+    """The comparison of each configuration with its rivals.
 
     Args:
-        leaders: those of all folds, at least two.
-        p: (configurations,) p-values of the hypothesis that it is no worse.
-        at_least: (configurations,) below which, with probability 1 − alpha, what it lies behind them does not lie.
+        leaders: the configurations that lead on all folds, at least two.
+        p: (configurations,) p-values of the hypothesis that the configuration is no worse than its rivals.
+        at_least: (configurations,) lower bounds, each with probability 1 − alpha, of how much worse it is than they are.
     """
 
     leaders: Group
@@ -164,17 +170,23 @@ class Test:
         alpha: float,
         progress: Callable[[float], None] = lambda _: None,
     ) -> Test:
-        """Student's t with one degree of freedom less than there are folds.
+        """Test every configuration by Student's t, with one degree of freedom fewer than folds.
 
-        Rivals are looked for in the better half, and in the best eighth; the smaller p-value counts, corrected. The
-        half is better where a few good ones stand before many hopeless ones, the eighth where ever fewer are ever
-        better. The standard deviation is at least that which is typical of the leaders: few folds of skewed noise often
-        show too little of it.
+        Rivals are sought in the better half and in the best eighth, and the smaller p-value counts after correction.
+        The half has more power where a few good configurations stand before many hopeless ones, the eighth where
+        quality rises steadily towards a few. The standard deviation is at least the median of the leaders', because few
+        folds of skewed noise often show too small a deviation.
+
+        Args:
+            values_CK: (configurations, folds), at least two of each; lower is better.
+            overlap: validation over training examples of a fold if folds share one sample, else 0.
+            alpha: the level of `at_least`.
+            progress: called with the share of the work that is done.
         """
         count, folds = values_CK.shape
         sizes = sorted({max(min(FEW, count), -(-count // part)) for part in PARTS})
         least_C = ROUNDING * np.abs(values_CK).max(axis=1) + 1e-300
-        found = []
+        tested = []
         for number, size in enumerate(sizes):
             progress(number / len(sizes))
             differences_CK = differences(values_CK, size, overlap)
@@ -186,8 +198,8 @@ class Test:
             errors_C = np.maximum(deviations_C * np.sqrt(1.0 / folds + overlap), least_C)
             p_C = correction(overlap) * upper_tail(means_C / errors_C, folds - 1)
             at_least_C = means_C - quantile(alpha / correction(overlap), folds - 1) * errors_C
-            found.append((leaders, p_C, at_least_C))
+            tested.append((leaders, p_C, at_least_C))
         progress(1.0)
-        leaders = found[-1][0]
-        p = np.minimum(1.0, np.min([p_C for _, p_C, _ in found], axis=0))
-        return cls(leaders, p, np.max([at_least_C for _, _, at_least_C in found], axis=0))
+        leaders = tested[-1][0]
+        p = np.minimum(1.0, np.min([p_C for _, p_C, _ in tested], axis=0))
+        return cls(leaders, p, np.max([at_least_C for _, _, at_least_C in tested], axis=0))

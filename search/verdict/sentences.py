@@ -1,4 +1,4 @@
-"""How a verdict reads: plain sentences for people, a dictionary for `--json`."""
+"""Puts a verdict into sentences, and into a dictionary for `--json`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # it would import NumPy
 
 
 def verdict_lines(found: StudyVerdict) -> list[str]:
-    """The verdict in sentences, none while nothing is finished."""
+    """Put the verdict into sentences; an empty list while nothing is finished."""
     verdict = found.verdict
     if verdict is None:
         return []
@@ -35,7 +35,10 @@ def verdict_lines(found: StudyVerdict) -> list[str]:
 
 
 def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
-    """What `best --json` prints as the verdict; figures as they are stored, differences in how much worse."""
+    """Return the verdict as `best --json` prints it.
+
+    Figures have the sign in which they are stored; differences say how much worse a configuration is.
+    """
     verdict = found.verdict
     if verdict is None:
         return None
@@ -90,17 +93,17 @@ def _set_line(found: StudyVerdict, verdict: Verdict) -> str:
             "configurations may be the best."
         )
     if verdict.others is None:
-        told = f"each of the {verdict.considered} configurations may be the best {level}"
+        said = f"each of the {verdict.considered} configurations may be the best {level}"
     else:
         count, least = verdict.others.count, with_unit(found.metrics[found.metric], verdict.others.at_least)
         worse = f"worse, {'half of them ' if count > 1 else ''}by at least {least},"
         if len(verdict.members) == 1:
             others = f"the other {count} are" if count > 1 else "the other is"
-            told = f"the first is the best; {others} {worse} {level}"
+            said = f"the first is the best; {others} {worse} {level}"
         else:
             others = f"the other {count} are" if count > 1 else "the other is"
-            told = f"{len(verdict.members)} of {verdict.considered} may be the best; {others} {worse} {level}"
-    return f"Verdict by {found.metric}: {told}. Test: {verdict.test}."
+            said = f"{len(verdict.members)} of {verdict.considered} may be the best; {others} {worse} {level}"
+    return f"Verdict by {found.metric}: {said}. Test: {verdict.test}."
 
 
 def _cheapest_line(found: StudyVerdict, verdict: Verdict) -> str:
@@ -117,7 +120,7 @@ def _cheapest_line(found: StudyVerdict, verdict: Verdict) -> str:
 
 
 def _mean_lines(found: StudyVerdict, verdict: Verdict) -> list[str]:
-    """How good the winner is, given that it was chosen, and what choosing it may cost."""
+    """Say how good the winner is after correction for its selection, and what choosing it may cost."""
     if verdict.interval is None or verdict.optimism is None or verdict.regret is None:
         return []
     metric, sure = found.metrics[found.metric], f"{100 * (1 - verdict.alpha):g} %"
@@ -159,5 +162,5 @@ def _name(found: StudyVerdict, key: str) -> str:
 
 
 def with_unit(metric: Metric, value: float) -> str:
-    """A figure, with the sign of per cent where it is one."""
+    """Format a figure, followed by `%` if it is shown in per cent."""
     return figure(metric, value) + (" %" if metric.percent else "")

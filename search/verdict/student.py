@@ -12,9 +12,9 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def upper_tail(t: FloatArray, degrees: int) -> FloatArray:
-    """P(T > t), elementwise; its absolute error is below 1e-14, so that tails far out may come to 0.
+    """Return P(T > t), elementwise, with an absolute error below 1e-14, so that far tails may become 0.
 
-    The finite sums of Abramowitz & Stegun, "Handbook of Mathematical Functions", 26.7.3 and 26.7.4.
+    It uses the finite sums of Abramowitz & Stegun, "Handbook of Mathematical Functions", 26.7.3 and 26.7.4.
     """
     angle = np.arctan(np.abs(t) / math.sqrt(degrees))
     sine, square = np.sin(angle), np.cos(angle) ** 2
@@ -35,7 +35,7 @@ def upper_tail(t: FloatArray, degrees: int) -> FloatArray:
 
 @cache
 def quantile(tail: float, degrees: int) -> float:
-    """The t that P(T > t) = `tail`, 0 < tail < 0.5, by bisection."""
+    """Return the t with P(T > t) = `tail`, for 0 < tail < 0.5, by bisection."""
     low, high = 0.0, 1.0
     while upper_tail(np.array(high), degrees) > tail:
         high *= 2

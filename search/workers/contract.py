@@ -198,8 +198,8 @@ def _words(loaded: Loaded, point: Configuration) -> Iterator[str]:
     else:
         if bad:
             yield f"describe gives {facts!r}: expected texts by name"
-    if (second := loaded.problem.fingerprint()) != loaded.traits.fingerprint:
-        yield f"fingerprint gives {loaded.traits.fingerprint!r} and then {second!r}: expected the same for the same data"
+    if (now := loaded.problem.fingerprint()) != loaded.traits.fingerprint:
+        yield f"fingerprint gives {loaded.traits.fingerprint!r} and then {now!r}: expected the same for the same data"
 
 
 @contextmanager

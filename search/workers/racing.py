@@ -1,15 +1,15 @@
-"""Racing: a configuration is stopped after the first folds that show that it is not the best, at a known error rate.
+"""Racing: stops a configuration as soon as its first folds show that it is not the best, at a known error rate.
 
-After each fold from the third to the last but one, its figures are compared fold by fold with a mean of the finished
-configurations, weighted towards the better ones. For each fold the weights come from the other folds, so that having
-been chosen flatters nobody: where the configuration truly is the best, its differences are 0 or less in expectation.
-They are tested by a one-sided t test, at an equal part of half of `ALPHA` each time. So the truly best configuration is
-lost in at most about `ALPHA` of all studies, however many configurations there are, as only its own tests can lose it.
+After each fold from the third to the last but one, the figures of a configuration are compared fold by fold with a
+weighted mean of the finished configurations, in which better ones weigh more. The weights of a fold come from the other
+folds, so that selection introduces no bias: for the truly best configuration the expected differences are at most 0.
+They are tested by one-sided t tests that share half of `ALPHA` equally. The truly best configuration is therefore lost
+in at most about `ALPHA` of all studies, however many configurations there are, since only its own tests can lose it.
 
-The weights are a soft minimum, exp(−λ · mean of the other folds), as Zhang, Lee & Lei have them for the set of
-configurations that may be the best ("Winners with confidence", arXiv:2408.02060, 2024), λ two over the median standard
-deviation of a configuration over its folds; less with fewer than ten, whose means are less sure. The promise is
-approximate, as a t test of few folds is: what was measured stands in docs/explanation/early-stopping.md.
+The weights are a soft minimum, exp(−λ · mean of the other folds), as in Zhang, Lee & Lei's set of configurations that
+may be the best ("Winners with confidence", arXiv:2408.02060, 2024). λ is two over the median standard deviation of a
+configuration over its folds, and less with fewer than ten folds, whose means are less certain. The error rate is
+approximate, as a t test on few folds is; the documentation has what was measured.
 """
 
 from __future__ import annotations
@@ -29,60 +29,64 @@ from pairsearch.search.results.study_table import FloatArray, finished_folds
 
 ALPHA = 0.05
 FIRST = 3
-"""Folds before the first test: of two, a t test has one degree of freedom."""
+"""Folds before the first test. With two folds the t test would have a single degree of freedom."""
 
 
 def sharpness(folds: int) -> float:
-    """λ in units of one over the median standard deviation of a fold; what the published rates were measured with."""
+    """Return λ in units of one over the median standard deviation of a configuration over its folds."""
     return 2.0 * min(1.0, (folds - 1) / 9)
 
 
 def looks(folds: int) -> range:
-    """After how many folds it is tested: from the third to the last but one, after which nothing is saved."""
+    """Return the numbers of folds after which a configuration is tested; after the last fold there is nothing to save."""
     return range(FIRST, folds)
 
 
 def thresholds(folds: int, alpha: float = ALPHA) -> FloatArray:
-    """(folds,) the t statistic after so many folds, from one, above which a configuration is stopped.
+    """Return the t statistics above which a configuration is stopped: (folds,), after one fold, two folds and so on.
 
-    The looks share half of the error rate. The other half makes up for noise that is skewed to the left, whose t
+    The tests share half of the error rate. The other half makes up for noise that is skewed to the left, whose t
     statistics are larger than Student's (`search.measure.racing`).
     """
-    found = np.full(folds, np.inf)
+    limits_K = np.full(folds, np.inf)
     for look in looks(folds):
-        found[look - 1] = stats.t.isf(alpha / 2 / len(looks(folds)), look - 1)
-    return found
+        limits_K[look - 1] = stats.t.isf(alpha / 2 / len(looks(folds)), look - 1)
+    return limits_K
 
 
 def statistics(differences_CK: FloatArray, overlap: float = 0.0) -> FloatArray:
-    """(configurations, folds) the t statistic of the first so many differences; NaN or infinite where none vary.
+    """Return the t statistics of the first one, two, ... differences: (configurations, folds).
+
+    Where the differences do not vary, the statistic is NaN or infinite.
 
     Args:
-        overlap: validation over training examples, where folds share one sample (Nadeau & Bengio 2003).
+        differences_CK: (configurations, folds).
+        overlap: validation over training examples, if folds share one sample (Nadeau & Bengio 2003).
     """
     count_K = np.arange(1, differences_CK.shape[1] + 1)
     mean_CK = differences_CK.cumsum(axis=1) / count_K
-    # About the first, so that figures far from zero lose no digits.
+    # Relative to the first, so that figures far from zero lose no digits.
     about_CK = differences_CK - differences_CK[:, :1]
     squares_CK = (about_CK**2).cumsum(axis=1) - about_CK.cumsum(axis=1) ** 2 / count_K
     with np.errstate(divide="ignore", invalid="ignore"):
         variance_CK = np.maximum(squares_CK, 0.0) / (count_K - 1)
-        found: FloatArray = mean_CK / np.sqrt(variance_CK * (1.0 / count_K + overlap))
-    return found
+        t_CK: FloatArray = mean_CK / np.sqrt(variance_CK * (1.0 / count_K + overlap))
+    return t_CK
 
 
 def _others(values_CK: FloatArray) -> FloatArray:
-    """Of each fold the mean over the others; any leading axes."""
-    found: FloatArray = (values_CK.sum(axis=-1, keepdims=True) - values_CK) / (values_CK.shape[-1] - 1)
-    return found
+    """Return for each fold, the last axis, the mean over the other folds."""
+    mean_CK: FloatArray = (values_CK.sum(axis=-1, keepdims=True) - values_CK) / (values_CK.shape[-1] - 1)
+    return mean_CK
 
 
 class Race:
     """The race of one study: its finished configurations, with which others are compared.
 
     Args:
+        folds: the number of folds of the study.
         alpha: the error rate.
-        overlap: validation over training examples, where folds share one sample (Nadeau & Bengio 2003).
+        overlap: validation over training examples, if folds share one sample (Nadeau & Bengio 2003).
     """
 
     def __init__(self, folds: int, alpha: float = ALPHA, overlap: float = 0.0) -> None:
@@ -91,17 +95,22 @@ class Race:
         self._sharpness = sharpness(folds)
         self._finished: list[FloatArray] = []
         self._deviations: list[float] = []
-        # The deviation that λ was made of, the lowest means over other folds that weights are relative to, and sums.
+        # The deviation that λ was computed from, the lowest mean over the other folds of each fold, to which weights are
+        # relative, and the sums of weights and of weighted values.
         self._scale = math.nan
         self._lowest_K = self._weights_K = self._sums_K = np.zeros(folds)
 
     def add(self, values_K: FloatArray) -> None:
-        """One more is finished; lower is better. Weights are made anew where λ would be another by a tenth."""
+        """Add a finished configuration; lower is better. All weights are computed anew if λ changes by a tenth.
+
+        Args:
+            values_K: (folds,) its figures.
+        """
         self._finished.append(values_K)
         insort(self._deviations, float(values_K.std(ddof=1)))
         scale = max(median(self._deviations), 1e-300)
         others_K = _others(values_K)
-        # Far below what they are relative to, weights would overflow.
+        # The weight of a configuration far below the lowest mean would overflow.
         near = bool((others_K > self._lowest_K - 100 * self._scale).all())
         if 0.9 < scale / self._scale < 1.1 and near:
             added_K = np.exp(-self._sharpness / self._scale * (others_K - self._lowest_K))
@@ -115,20 +124,24 @@ class Race:
             self._weights_K, self._sums_K = weights_CK.sum(axis=0), (weights_CK * finished_CK).sum(axis=0)
 
     def stopped_after(self, values_CK: FloatArray) -> npt.NDArray[np.intp]:
-        """(configurations,) after how many folds each would be stopped, 0 where it is not.
+        """Return after how many folds each configuration is stopped, 0 if it is not: (configurations,).
 
         Args:
-            values_CK: (configurations, folds so far), lower for the better.
+            values_CK: (configurations, folds so far); lower is better.
         """
         if not self._finished:
             return np.zeros(len(values_CK), dtype=np.intp)
-        # The weights of each fold are made of the other folds.
+        # The weights of each fold were computed from the other folds.
         folds, mean_K = values_CK.shape[1], self._sums_K / self._weights_K
         over_CK = statistics(values_CK - mean_K[:folds], self._overlap) > self._limits_K[:folds]
         return np.where(over_CK.any(axis=1), over_CK.argmax(axis=1) + 1, 0)
 
     def stops(self, values_K: FloatArray) -> bool:
-        """Whether a configuration is stopped after its last fold so far, whatever was found after earlier ones."""
+        """Whether a configuration is stopped after its latest fold, whatever the tests of earlier folds said.
+
+        Args:
+            values_K: (folds so far,); lower is better.
+        """
         if not self._finished:
             return False
         folds = len(values_K)
@@ -136,7 +149,7 @@ class Race:
         return bool(statistics((values_K - mean_K)[None], self._overlap)[0, -1] > self._limits_K[folds - 1])
 
     def __call__(self, values_K: FloatArray) -> int:
-        """As `stopped_after` for one configuration on all folds; it is added where it is not stopped."""
+        """Return `stopped_after` for one configuration on all folds (folds,), and add it if it is not stopped."""
         (after,) = self.stopped_after(values_K[None]).tolist()
         if not after:
             self.add(values_K)
@@ -144,7 +157,7 @@ class Race:
 
 
 class Racer:
-    """Asks the race of a stored study on behalf of a worker: whoever finished a configuration, all compare with it."""
+    """The race of a stored study, for a worker. It compares with the finished configurations of all workers."""
 
     def __init__(self, database: Database, study: StoredStudy) -> None:
         self._database = database
@@ -154,16 +167,19 @@ class Racer:
         self._known: set[str] = set()
 
     def should_stop(self, values: Sequence[float]) -> bool:
-        """Whether a configuration is stopped after these folds, its first ones in their order.
+        """Whether a configuration is stopped after its first folds.
+
+        Args:
+            values: the study's metric in these folds, in their order.
 
         Raises:
-            DatabaseAwayError: as `Database.read`.
+            DatabaseAwayError: see `Database.read`.
         """
         if len(values) not in looks(self._study.definition.folds):
             return False
         with self._database.read() as connection:
-            for key, found in finished_folds(connection, self._study, self._known).items():
+            for key, values_K in finished_folds(connection, self._study, self._known).items():
                 self._known.add(key)
-                if np.isfinite(found).all():
-                    self._race.add(self._sign * found)
+                if np.isfinite(values_K).all():
+                    self._race.add(self._sign * values_K)
         return self._race.stops(self._sign * np.array(values, dtype=np.float64))

@@ -1,6 +1,6 @@
-"""Trains a few points of a grid for two epochs, before anything is spent: do they keep the promise, what do they cost?
+"""Trains a few points of a grid for two epochs, to check that results are reproducible and to estimate the costs.
 
-Two processes do it: this one, and a fresh one, which is also the one whose time and memory are measured.
+A new process trains them, and its time and memory are measured. This process trains the first point for comparison.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pairsearch.studies.loading import Loaded
 EPOCHS = 2
 PATIENCE_SECONDS = 600.0
 UNITS = {"hours": 3600, "minutes": 60}
-"""Of times, with their seconds; what is shorter is told in seconds."""
+"""Units of time with their seconds; shorter times are given in seconds."""
 # Measured on the SQLite file of the paper's grid.
 BYTES_PER_NUMBER = 22
 BYTES_PER_RUN = 400
@@ -39,12 +39,12 @@ BYTES_PER_CONFIGURATION = 4000
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a fresh process gave.
+    """What a new process measured.
 
     Args:
-        digest: SHA-256 over the figures of the first point.
-        seconds: of the training of each point, all folds together, for `epochs` epochs.
-        memory: bytes that the process held at most.
+        digest: SHA-256 (hex) of the figures of the first point.
+        seconds: of the training of each point, all folds together, for `Rehearsal.epochs` epochs.
+        memory: peak memory of the process in bytes.
     """
 
     digest: str
@@ -57,8 +57,8 @@ class Rehearsal:
 
     Args:
         loaded: the study's definition and problem.
-        points: how many: the first of the study's order, which is random but for the paper's own point.
-        device: where to compute, as PyTorch names it.
+        points: how many points to train: the first of the study's order, which is random except for the paper's point.
+        device: the device to train on, as PyTorch names it.
     """
 
     def __init__(self, loaded: Loaded, points: int, device: str = "cpu") -> None:
@@ -69,10 +69,10 @@ class Rehearsal:
         self._loaded, self._device = loaded, device
 
     def train(self, point: Configuration, folds: int | None = None) -> Outcome:
-        """The outcome of a point, on the first `folds` folds where that is given.
+        """Train a point on the first `folds` folds, on all for None, and return the outcome.
 
         Raises:
-            WorkError: the training raised an exception; it names the point.
+            WorkError: the training raised an exception; the message names the point.
         """
         try:
             outcome = self._objective.on_first(folds)(point)
@@ -82,8 +82,8 @@ class Rehearsal:
         return outcome
 
     def measure(self) -> Measured:
-        """Train every point; to be called in a fresh process."""
-        # Kernels are loaded, or compiled, by the first one.
+        """Train every point and measure; to be called in a new process."""
+        # The first training loads or compiles kernels, so it is not measured.
         self.train(self.points[0], 1)
         outcomes = [self.train(point) for point in self.points]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -94,17 +94,17 @@ class Rehearsal:
         )
 
     def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
-        """Promises, and then costs.
+        """Yield the checks of `promises` and `costs`.
 
         Args:
-            elsewhere: of a fresh process, for the same points.
-            workers: how many are to share the work, each on a core of its own.
+            elsewhere: what a new process measured for the same points.
+            workers: the number of workers that share the work, each on its own core.
         """
         yield from self.promises(elsewhere)
         yield from self.costs(elsewhere, workers)
 
     def promises(self, elsewhere: Measured) -> Iterator[Check]:
-        """Hold what a fresh process gave against this one, and the problem against its contract."""
+        """Compare the figures of a new process with those of this one, and check the problem's contract."""
         first = self.points[0]
         try:
             same, _ = contract.same_bits(self._objective, first, elsewhere.digest)
@@ -114,10 +114,10 @@ class Rehearsal:
         yield from contract.contract(self._loaded, first, self._device, self.epochs)
 
     def costs(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
-        """What the whole study costs."""
+        """Estimate time, memory and storage of the whole study."""
         count, points = len(self.definition.grid), len(self.points)
         whole = [one * self.definition.epochs / self.epochs for one in elsewhere.seconds]
-        # A single point tells nothing of how much others differ.
+        # A single point does not show how much points differ, so the interval has no width.
         total = expand([count], [whole]) if points > 1 else Estimate(*[count * whole[0]] * 3)
         figures = (total.total, max(0.0, total.low), total.high)
         each = [f"{figure / count:.2f}" for figure in figures]
@@ -140,15 +140,15 @@ class Rehearsal:
 
 
 def _unit(seconds: float) -> tuple[str, int]:
-    """The unit in which a time is told."""
+    """Return the unit for a time, and its seconds."""
     return next(((name, size) for name, size in UNITS.items() if seconds >= size), ("seconds", 1))
 
 
 def measure_elsewhere(given: str, options: Mapping[str, str], points: int, device: str) -> Measured:
-    """What `Rehearsal.measure` gives in a fresh process.
+    """Run `Rehearsal.measure` in a new process.
 
     Raises:
-        WorkError: it failed, with its last line.
+        WorkError: it failed; the message has the last line that it printed.
     """
     words = ["check", given, "--points", str(points), "--device", device, "--measure"]
     for name, value in options.items():
@@ -175,11 +175,15 @@ def measure_elsewhere(given: str, options: Mapping[str, str], points: int, devic
 def rehearse(
     loaded: Loaded, given: str, options: Mapping[str, str], points: int, workers: int | None, device: str
 ) -> Iterator[Check]:
-    """All checks of a study, each when it is made.
+    """Run all checks of a study, and yield each as soon as it is done.
 
     Args:
-        given: the STUDY argument, for the fresh process.
-        options: settings of this machine.
+        loaded: the study's definition and problem.
+        given: the STUDY argument, for the new process.
+        options: settings of this machine for the problem.
+        points: how many points to train.
+        workers: the number of workers that the estimate assumes; None for the default.
+        device: the device to train on, as PyTorch names it.
 
     Raises:
         WorkError: a point cannot be trained.

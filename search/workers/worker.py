@@ -114,7 +114,7 @@ class Worker:
         self.say = say
         self.clock = clock
         self.tally = Tally()
-        # This worker's failed attempts by the key of their configuration: all of them, and those since its last success.
+        # This worker's failed attempts by the key of the configuration: all, and those since its last success.
         self._failures: Counter[str] = Counter()
         self._streak: Counter[str] = Counter()
         # Whether a traceback was printed.
