@@ -1,7 +1,7 @@
-"""Weighs evidence from the complete grid of a search: what a parameter does, and which configurations may be the best.
+"""Weighs evidence from the complete grid of a search: effects of parameters, and which configurations may be the best.
 
-All configurations of a study meet the same folds, so they are compared fold by fold. Folds are what is repeated: an
-effect is taken over the grid in each of them, and its interval over the folds.
+All configurations of a study meet the same folds, so they are compared fold by fold. An effect is the mean over the grid
+in each fold, and its interval is taken over the folds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pairsearch.studies.configuration import Configuration, shown
 from pairsearch.studies.problem import Metric
 
 ByRest = dict[str, FloatArray]
-"""(folds,) of a figure, lower for the better, by the key of the other parameters."""
+"""(folds,) of a figure, lower is better, by the key of the other parameters."""
 
 
 def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighed:
-    """Each value of a parameter against the one before: means over the pairs that differ in nothing else, by fold."""
+    """Compare each value of a parameter with the one before, by the mean over pairs that differ in nothing else."""
     tables = [material.grid(study) for study in evidence.studies]
     if len({table.definition.folds for table in tables}) > 1:
         raise StudyError(f"studies {', '.join(evidence.studies)} have not as many folds as each other")
@@ -67,36 +67,36 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
 
 
 def _by_value(evidence: Effect, tables: Sequence[StudyTable]) -> list[ByRest]:
-    """What is finished with each value; of a point of several studies the first counts."""
-    found: dict[str, ByRest] = {repr(value): {} for value in evidence.values}
+    """Collect the finished configurations with each value; of a point in several studies the first counts."""
+    rows_of: dict[str, ByRest] = {repr(value): {} for value in evidence.values}
     for table in tables:
         check_names(table, [evidence.parameter, *evidence.where])
         rows = signed(table, evidence.figure)
         for one, row in zip(table.configurations, rows, strict=True):
             value = repr(one.params.get(evidence.parameter))
-            if value in found and np.isfinite(row).all() and matches(one, evidence.where):
+            if value in rows_of and np.isfinite(row).all() and matches(one, evidence.where):
                 rest = {name: other for name, other in one.params.items() if name != evidence.parameter}
-                found[value].setdefault(Configuration(rest).key, row)
-    return list(found.values())
+                rows_of[value].setdefault(Configuration(rest).key, row)
+    return list(rows_of.values())
 
 
 def _means(evidence: Effect, metric: Metric, found: Sequence[Mapping[str, FloatArray]]) -> list[str]:
-    """The mean of each value over the settings of the others that all values have."""
+    """List the mean of each value over those settings of the other parameters that all values have."""
     shared = sorted(set.intersection(*map(set, found)))
     if not shared:
         return []
-    told = [
+    listed = [
         f"{shown(value)}: {figure(metric, metric.sign * float(np.mean([rows[rest] for rest in shared])))}"
         for value, rows in zip(evidence.values, found, strict=True)
     ]
     return [
         f"{by_value(evidence, metric)}, mean over the {len(shared)} settings of the others that all values have: "
-        f"{', '.join(told)}."
+        f"{', '.join(listed)}."
     ]
 
 
 def in_set(evidence: InSet, material: Material, level: float) -> Weighed:
-    """Whether a configuration is in the verdict's set at the level, of each study."""
+    """Find for each study whether a configuration is in the verdict's set at the level."""
     findings, remarks = [], []
     for study in evidence.each():
         try:
@@ -129,7 +129,7 @@ def _membership(
     )
     mine, winner = (values[places[key]] for key in (configuration.key, verdict.winner))
     members = {member.key: member for member in verdict.members}
-    # The last bits of a mean rank nothing.
+    # Means are rounded, so that their last bits do not decide the rank.
     rank = 1 + int((values.mean(axis=1).round(12) < mine.mean().round(12)).sum())
     effect = mean_interval((winner - mine).tolist(), level, table.traits.overlap)
     parts = [f"rank {rank} of {verdict.considered} by {label(table.definition.metric, metric)}"]

@@ -1,7 +1,7 @@
 """Weighs evidence from rounds of the final evaluation: two configurations pair by pair, or one against a bound.
 
-Rounds of one number share their random numbers in all configurations of studies of one seed, problem and data, so what
-they have in common cancels in the differences.
+In studies with the same seed, problem and data, rounds of the same number share their random numbers in all
+configurations, so that their common noise cancels in the differences.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pairsearch.studies.configuration import Configuration, shown
 from pairsearch.studies.problem import Metric
 
 SHARE = Metric("share of rounds", percent=True, maximise=True)
-"""How a share of rounds reads."""
+"""The metric of a share of rounds."""
 MOST = 10_000
-"""Rounds beyond which their number is not said."""
+"""If more rounds would be needed, messages do not say how many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A configuration that is known by its rounds, the first so many that a claim asks for."""
+    """A configuration with its first `rounds` rounds."""
 
     name: str
     table: StudyTable
@@ -38,40 +38,40 @@ class Side:
 
     @classmethod
     def of(cls, material: Material, study: str, choice: Choice, rounds: int) -> Side:
-        """The one that a choice means; raises as `Material.choose`."""
+        """Make the side of a choice; raises what `Material.choose` raises."""
         configuration, table = material.choose(study, choice), material.table(study)
         return cls(words.choice(table, choice), table, configuration, rounds)
 
     @property
     def stored(self) -> dict[int, Mapping[str, float | None]]:
-        """The rounds that are there, by number; one that diverged has no figures."""
-        found = self.table.rounds.get(self.configuration.key, {})
-        return {index: found[index] for index in sorted(found) if index < self.rounds}
+        """The figures of stored rounds, by number; a round that diverged has none."""
+        rounds = self.table.rounds.get(self.configuration.key, {})
+        return {index: rounds[index] for index in sorted(rounds) if index < self.rounds}
 
     def values(self, name: str) -> dict[int, float]:
-        """A figure by round, of the rounds that have it."""
+        """Return a figure by round, for the rounds that have it."""
         known = {index: figures.get(name) for index, figures in self.stored.items()}
         return {index: value for index, value in known.items() if value is not None}
 
     def spread(self, name: str, metric: Metric) -> str:
-        """Mean and deviation of a figure."""
+        """Format mean and standard deviation of a figure."""
         values = list(self.values(name).values())
         return spread(metric, Spread.of(values) if values else None)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What is not there of the rounds, in words."""
+        """Descriptions of missing rounds."""
         count = len(self.stored)
         return () if count == self.rounds else (f"{count} of {self.rounds} rounds of {self.name} are there",)
 
     @property
     def params(self) -> str:
-        """What the configuration is, in words."""
+        """The parameters of the configuration in words."""
         return f"{self.name}: {words.params(self.configuration)}."
 
 
 def compare(evidence: Compare, material: Material, rounds: int, level: float) -> Weighed:
-    """Two configurations, within each of several studies if so asked, and in the mean over them."""
+    """Compare two configurations; in several studies, within each, and if `pooled` in the mean over them too."""
     findings, sides, found = [], [], []
     own = evidence.decides and not evidence.pooled
     for one, other in evidence.pairs():
@@ -99,14 +99,14 @@ def compare(evidence: Compare, material: Material, rounds: int, level: float) ->
 
 
 def _differences(first: Side, second: Side, name: str) -> dict[int, float]:
-    """By how much the first is better, by round."""
+    """Return by round how much better the first is."""
     sign = -round_metric(first.table, name).sign
     ours, theirs = first.values(name), second.values(name)
     return {index: sign * (ours[index] - theirs[index]) for index in ours if index in theirs}
 
 
 def _between(evidence: Compare | Effect, first: Side, second: Side, name: str, level: float) -> Finding:
-    """By how much the first is better."""
+    """Make the finding of how much better the first is."""
     metric, found = round_metric(first.table, name), _differences(first, second, name)
     finding = _judged(evidence, f"{first.name} – {second.name}", metric, list(found.values()), level)
     parts = [finding.sentence] if finding.sentence else []
@@ -125,7 +125,7 @@ def _between(evidence: Compare | Effect, first: Side, second: Side, name: str, l
 def _judged(
     evidence: Compare | Effect, what: str, metric: Metric, differences: Sequence[float], level: float
 ) -> Finding:
-    """A finding from differences by round."""
+    """Make a finding from differences by round."""
     better = isinstance(evidence, Effect) or evidence.reads == "better"
     threshold = evidence.margin if better else -evidence.margin
     effect, decision, sentence = mean_interval(differences, level), Decision.UNDECIDED, ""
@@ -151,7 +151,7 @@ def _judged(
 
 
 def _remarks(sides: Sequence[Side]) -> tuple[str, ...]:
-    """What the configurations are, and what their rounds share."""
+    """Describe the configurations, and whether their rounds share random numbers."""
     if not sides:
         return ()
     shared = (
@@ -164,7 +164,7 @@ def _remarks(sides: Sequence[Side]) -> tuple[str, ...]:
 
 
 def effect_at(evidence: Effect, material: Material, rounds: int, level: float) -> Weighed:
-    """A parameter of one configuration, each of its values against the one before."""
+    """Compare the values of a parameter of one configuration, each with the one before."""
     study, name, at = evidence.studies[0], evidence.figure, evidence.at
     sides = [Side.of(material, study, choice, rounds) for choice in evidence.at_each()]
     metric = round_metric(sides[0].table, name)
@@ -173,16 +173,16 @@ def effect_at(evidence: Effect, material: Material, rounds: int, level: float) -
         replace(_between(evidence, new, old, name, level), what=f"{where}: {step(evidence, *values)}")
         for (old, new), values in zip(steps(sides), steps(evidence.values), strict=True)
     ]
-    told = [
+    listed = [
         f"{shown(value)}: {side.spread(name, metric)}"
         for value, side in zip(evidence.values, sides, strict=True)
     ]
-    means = f"{by_value(evidence, metric)}, up to {rounds} rounds: {', '.join(told)}."
+    means = f"{by_value(evidence, metric)}, up to {rounds} rounds: {', '.join(listed)}."
     return Weighed(evidence, tuple(findings), (means, *told_apart(evidence, findings), sides[0].params))
 
 
 def reaches(evidence: Reaches, material: Material, rounds: int, level: float) -> Weighed:
-    """How many rounds of a configuration reach a bound."""
+    """Count the rounds of configurations that reach a bound."""
     findings, sides = [], []
     for study, choice in evidence.choices():
         try:

@@ -1,4 +1,4 @@
-"""Decides claims: weighs their evidence, and says of each whether it holds, does not hold, or is undecided."""
+"""Decides for each claim, by weighing its evidence, whether it holds, does not hold, or is undecided."""
 
 from __future__ import annotations
 
@@ -16,41 +16,43 @@ from pairsearch.studies.claims_file import AnyEvidence, Claim, Claims, Compare, 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A claim with its evidence weighed."""
+    """A claim with its weighed evidence and the decision."""
 
     number: int
-    """In its file, from 1."""
+    """Number of the claim in its file, from 1."""
     claim: Claim
     rounds: int
-    """Of each configuration that is compared."""
+    """Number of rounds of each configuration that is compared."""
     weighed: tuple[Weighed, ...]
     decision: Decision
 
     @property
     def findings(self) -> list[Finding]:
-        """All that was compared."""
+        """The findings of all evidence."""
         return [finding for one in self.weighed for finding in one.findings]
 
     @property
     def missing(self) -> list[str]:
-        """What is not there yet."""
+        """Descriptions of results that are still missing."""
         return list(dict.fromkeys(reason for one in self.findings for reason in one.missing))
 
     @property
     def provisional(self) -> bool:
-        """Whether something is missing of what decides."""
+        """Whether results are missing that the decision depends on."""
         return any(one.missing for one in self.findings if one.decides)
 
 
 def weigh(evidence: AnyEvidence, material: Material, rounds: int, level: float = LEVEL) -> Weighed:
-    """Weigh evidence by what there is of it.
+    """Weigh a piece of evidence by the results that exist.
 
     Args:
-        rounds: of each configuration; further ones do not count.
-        level: of the intervals.
+        evidence: the evidence, as the claims file states it.
+        material: the results.
+        rounds: the number of rounds of each configuration; further rounds do not count.
+        level: the level of the intervals.
 
     Raises:
-        StudyError: it means a configuration or a figure that is not there.
+        StudyError: the evidence names a configuration or a figure that does not exist.
     """
     try:
         if isinstance(evidence, Compare):
@@ -69,13 +71,15 @@ def weigh(evidence: AnyEvidence, material: Material, rounds: int, level: float =
 
 
 def decide(claims: Claims, material: Material, first: int = 1) -> list[Decided]:
-    """Decide each claim by what there is.
+    """Decide each claim by the results that exist.
 
     Args:
-        first: number of the first of them.
+        claims: the claims.
+        material: the results.
+        first: the number of the first claim.
 
     Raises:
-        StudyError: a claim means a configuration or a figure that is not there.
+        StudyError: a claim names a configuration or a figure that does not exist.
     """
     return [
         _decide(number, claim, material, claims.rounds_of(claim))
@@ -95,5 +99,5 @@ def _decide(number: int, claim: Claim, material: Material, rounds: int) -> Decid
 
 
 def _decisions(weighed: Sequence[Weighed]) -> list[Decision]:
-    """Of the findings with which the claim stands and falls."""
+    """Return the decisions of the findings that decide the claim."""
     return [finding.decision for one in weighed for finding in one.findings if finding.decides]

@@ -1,7 +1,7 @@
-"""What weighing evidence gives: findings, each an effect with its interval, a decision and a sentence.
+"""Findings, the results of weighing evidence: each has an effect with its interval, a decision and a sentence.
 
-Effects are signed so that more is better for the claim, whatever the figure: of two configurations by how much the
-first is better.
+Effects are signed so that a positive one is in favour of the claim, whatever the figure: for two configurations, the
+effect is how much better the first is.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one comparison gave.
+    """The result of one comparison.
 
     Args:
-        what: is compared, in a few words.
-        name: of the figure of which the effect is, with its metric.
-        effect: None where there is nothing to estimate it from.
-        threshold: what the effect is held against; None where something else decides.
-        strict: whether the effect has to be above it, and not at least it.
-        n: so many pairs of rounds or folds, or rounds, are behind it.
+        what: what is compared, in a few words.
+        name: name of the figure.
+        metric: metric of the figure.
+        effect: the effect with its interval; None if there is nothing to estimate it from.
+        threshold: what the effect is compared with; None if something else decides.
+        strict: whether the effect has to be above the threshold; otherwise at least the threshold.
+        decision: the decision about this comparison.
+        n: how many rounds, folds or pairs of them the effect is estimated from.
         unit: `rounds` or `folds`.
-        decides: whether the claim stands and falls with it.
-        sentence: what was found.
-        missing: what is not there yet.
+        decides: whether the claim depends on this comparison.
+        sentence: the result in words.
+        missing: descriptions of results that are still missing.
     """
 
     what: str
@@ -52,13 +54,13 @@ class Finding:
 
     @property
     def relation(self) -> str:
-        """In which the effect is claimed to stand to the threshold."""
+        """The claimed relation of the effect to the threshold."""
         return ">" if self.strict else "≥"
 
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """One piece of evidence: its findings, and what is to be said of all of them."""
+    """One piece of evidence with its findings, and remarks about all of them."""
 
     evidence: AnyEvidence
     findings: tuple[Finding, ...]
@@ -66,7 +68,7 @@ class Weighed:
 
 
 def nothing(evidence: AnyEvidence, what: str, missing: str) -> Finding:
-    """A finding of what is not there."""
+    """Make a finding without effect, for results that are missing."""
     return Finding(
         what=what,
         name=getattr(evidence, "figure", ""),
@@ -78,30 +80,30 @@ def nothing(evidence: AnyEvidence, what: str, missing: str) -> Finding:
 
 
 def steps(items: Sequence[Item]) -> list[tuple[Item, Item]]:
-    """Each but the first with the one before it."""
+    """Return the pairs of neighbours."""
     return list(itertools.pairwise(items))
 
 
 def step(effect: Effect, old: Value, new: Value) -> str:
-    """`aux loss weight 5 → 10`."""
+    """Name a step of a parameter: `aux loss weight 5 → 10`."""
     return f"{words(effect.parameter)} {shown(old)} → {shown(new)}"
 
 
 def by_value(effect: Effect, metric: Metric) -> str:
-    """`Test error, %, by aux loss weight`: what a list of figures is."""
+    """Introduce a list of figures: `Test error, %, by aux loss weight`."""
     unit = ", %," if metric.percent else ""
     return f"{label(effect.figure, metric).capitalize()}{unit} by {words(effect.parameter)}"
 
 
 def told_apart(effect: Effect, findings: Sequence[Finding]) -> list[str]:
-    """Which steps are better than the one before, and which are worse, by their intervals; nothing of none."""
+    """Say which steps are better and which are worse by their intervals; return an empty list without effects."""
     known = [
         (step(effect, *values), one.effect)
         for values, one in zip(steps(effect.values), findings, strict=True)
         if one.effect is not None
     ]
-    better = [name for name, found in known if found.low > 0]
-    worse = [name for name, found in known if found.high < 0]
+    better = [name for name, interval in known if interval.low > 0]
+    worse = [name for name, interval in known if interval.high < 0]
     said = (
         f"Told apart: better at {', '.join(better) or 'no step'}, worse at {', '.join(worse) or 'no step'}."
     )

@@ -1,4 +1,4 @@
-"""Intervals of means and shares, and what they say about a claim. Pure statistics: no database, no study."""
+"""Intervals of means and shares, and the decisions that follow from them. Pure statistics: no database, no study."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LEVEL = 0.95
-"""Of the intervals that are shown and that decide."""
+"""Level of the intervals that are shown and that decide claims."""
 
 
 class Decision(StrEnum):
-    """What is said of a claim, or of one piece of its evidence."""
+    """The decision about a claim, or about one piece of its evidence."""
 
     HOLDS = "holds"
     FAILS = "does not hold"
@@ -29,9 +29,9 @@ class Interval:
     high: float
 
     def decide(self, threshold: float, *, strict: bool) -> Decision:
-        """Whether the true value is above the threshold, or, unless `strict`, at least the threshold.
+        """Decide whether the true value is above the threshold (`strict`), or at least the threshold.
 
-        An interval of no width, as of two configurations that are the same, decides too.
+        An interval without width, as of two configurations that are the same, decides too.
         """
         if self.low > threshold or (self.low == threshold and not strict):
             return Decision.HOLDS
@@ -41,13 +41,14 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float], level: float = LEVEL, overlap: float = 0.0) -> Interval | None:
-    """The t interval of a mean (Student 1908), None of fewer than two values.
+    """Return the t interval of a mean (Student 1908), None for fewer than two values.
 
     It is mean ± t(n − 1) · s · √(1/n + overlap), for values that are about normal.
 
     Args:
-        values: independent for an overlap of 0.
-        overlap: validation over training examples, where values are of folds that share one sample (Nadeau & Bengio,
+        values: the values, independent if `overlap` is 0.
+        level: the level of the interval.
+        overlap: validation over training examples, if the values are of folds that share one sample (Nadeau & Bengio,
             Machine Learning 52, 2003).
     """
     n = len(values)
@@ -61,7 +62,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL, overlap: float 
 
 
 def share_interval(count: int, of: int, level: float = LEVEL) -> Interval | None:
-    """The exact interval of a share (Clopper & Pearson, Biometrika 26, 1934), None of nothing."""
+    """Return the exact interval of a share (Clopper & Pearson, Biometrika 26, 1934), None if `of` is 0."""
     if of == 0:
         return None
     from scipy.special import betaincinv  # noqa: PLC0415
@@ -73,15 +74,15 @@ def share_interval(count: int, of: int, level: float = LEVEL) -> Interval | None
 
 
 def combined(decisions: Sequence[Decision], corrected: Sequence[Decision]) -> Decision:
-    """What pieces of evidence say together of a claim that holds only where all of them do.
+    """Combine the decisions about pieces of evidence for a claim that holds only if all of them do.
 
-    That all hold needs no correction for their number: the chance of saying so of a claim of which any part is false
-    is at most that of this part (intersection-union test: Berger, Technometrics 24, 1982). That one fails is enough
-    against a claim, so there the number counts (Bonferroni).
+    Deciding that all hold needs no correction for their number: where one part of the claim is false, the error rate is
+    at most that of this part (intersection-union test: Berger, Technometrics 24, 1982). A single failure decides
+    against the claim, so that there the level is corrected for their number (Bonferroni).
 
     Args:
-        decisions: of each piece at `LEVEL`.
-        corrected: of each at `corrected_level`.
+        decisions: about each piece, at `LEVEL`.
+        corrected: about each piece, at `corrected_level`.
     """
     if Decision.FAILS in corrected:
         return Decision.FAILS
@@ -90,14 +91,14 @@ def combined(decisions: Sequence[Decision], corrected: Sequence[Decision]) -> De
 
 
 def corrected_level(pieces: int) -> float:
-    """The level at which one of so many pieces of evidence decides against a claim."""
+    """Return the level at which one of `pieces` pieces of evidence decides against a claim."""
     return 1 - (1 - LEVEL) / max(1, pieces)
 
 
 def values_for_width(values: Sequence[float]) -> int | None:
-    """How many values, of this spread, would make the interval of the mean as narrow as the mean is far from 0.
+    """Return how many values of this spread would make the interval of the mean as narrow as the mean is far from 0.
 
-    None where it is 0 itself. By the normal distribution: n = (2 · 1.96 · s / mean)².
+    By the normal distribution this is n = (2 · 1.96 · s / mean)². It is None if the mean is 0.
     """
     mean = statistics.fmean(values)
     if mean == 0:

@@ -1,4 +1,4 @@
-"""What claims are decided from: tables of studies, and the configurations that a claims file means in them."""
+"""The results that claims are decided from, and the configurations in them that a claims file names."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from pairsearch.studies.problem import Metric
 
 
 class LackingError(Exception):
-    """Evidence cannot be weighed, as a study is not there or not complete; the message says what to run."""
+    """Evidence cannot be weighed because a study is missing or incomplete; the message says what to run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What is known of the studies of a claims file.
+    """The results of the studies of a claims file.
 
     Args:
-        tables: by the study as the file names it.
-        lacking: why one has no table, or, where it has to be complete, is not; by the file's names too.
+        tables: tables by the name of the study in the file.
+        lacking: why a study has no table or an incomplete one, by the name of the study in the file.
     """
 
     tables: Mapping[str, StudyTable]
     lacking: Mapping[str, str] = field(default_factory=dict)
 
     def table(self, study: str) -> StudyTable:
-        """What is known of a study.
+        """Return the table of a study, which may be incomplete.
 
         Raises:
-            LackingError: nothing is.
+            LackingError: there is no such table.
         """
         if study not in self.tables:
             raise LackingError(self.lacking[study])
         return self.tables[study]
 
     def grid(self, study: str) -> StudyTable:
-        """A study whose search is complete.
+        """Return the table of a study whose search is complete.
 
         Raises:
-            LackingError: it is not.
+            LackingError: the search is not complete.
         """
         if study in self.lacking:
             raise LackingError(self.lacking[study])
         return self.table(study)
 
     def choose(self, study: str, choice: Choice) -> Configuration:
-        """The configuration that a choice means.
+        """Return the configuration that a choice names.
 
         Raises:
-            LackingError: the study is not there, or not complete where it has to be.
+            LackingError: the study is missing, or incomplete although the choice needs all of it.
             StudyError: there is no such configuration.
         """
         table = self.table(study)
@@ -72,9 +72,12 @@ class Material:
 
 
 def best(table: StudyTable, figure: str, where: Params) -> Configuration:
-    """The finished configuration with the best mean of a figure over folds, only among those with given values.
+    """Return the finished configuration with the best mean of a figure over folds, among those with some values.
 
-    The last bits of a mean break no tie (`search.verdict.reading`); the order of the grid does.
+    Means are rounded, so that their last bits break no tie (as in `search.verdict.reading`); grid order does.
+
+    Raises:
+        StudyError: there is no such configuration, or no such figure or parameter.
     """
     check_names(table, where)
     means = signed(table, figure).mean(axis=1)
@@ -93,7 +96,7 @@ def best(table: StudyTable, figure: str, where: Params) -> Configuration:
 
 
 def signed(table: StudyTable, figure: str) -> FloatArray:
-    """A figure of folds, (configurations, folds), lower for the better: of one that is maximised the other sign.
+    """Return a figure of folds, (configurations, folds), with its sign changed if it is maximised: lower is better.
 
     Raises:
         StudyError: folds report no such figure.
@@ -106,10 +109,10 @@ def signed(table: StudyTable, figure: str) -> FloatArray:
 
 
 def round_metric(table: StudyTable, figure: str) -> Metric:
-    """How a figure of rounds reads.
+    """Return the metric of a figure of rounds.
 
     Raises:
-        StudyError: the problem reports none of that name.
+        StudyError: the problem reports no such figure.
     """
     metrics = table.traits.metrics
     if figure not in metrics:
@@ -120,15 +123,15 @@ def round_metric(table: StudyTable, figure: str) -> Metric:
 
 
 def matches(configuration: Configuration, where: Params) -> bool:
-    """Whether a configuration has these values, types included: 1 and 1.0 are two."""
+    """Whether a configuration has these values, with the same types: 1 and 1.0 differ."""
     return all(repr(configuration.params.get(name)) == repr(value) for name, value in where.items())
 
 
 def check_names(table: StudyTable, names: Collection[str]) -> None:
-    """Refuse parameters that a study does not have.
+    """Check that a study has some parameters.
 
     Raises:
-        StudyError: naming them.
+        StudyError: it lacks some; the message names them.
     """
     known = table.definition.grid.choices
     if others := [name for name in names if name not in known]:
@@ -140,7 +143,7 @@ def check_names(table: StudyTable, names: Collection[str]) -> None:
 def share_random_numbers(first: StudyTable, second: StudyTable) -> bool:
     """Whether rounds and folds of the same number draw the same data in both.
 
-    Their streams follow from the study's seed and the number of the fold or round alone (`studies.problem.Run.stream`).
+    Streams depend on the study's seed and on the number of the fold or round only (`studies.problem.Run.stream`).
     """
     return (first.definition.problem, first.definition.seed, first.traits.fingerprint) == (
         second.definition.problem,
@@ -150,14 +153,14 @@ def share_random_numbers(first: StudyTable, second: StudyTable) -> bool:
 
 
 Wanted = dict[tuple[str, Configuration], int]
-"""Rounds by study, as the file names it, and configuration, in the order in which they come."""
+"""Number of rounds by the study's name in the file and by configuration, in the order of the claims."""
 
 
 def wanted_rounds(claims: Claims, material: Material) -> Wanted:
-    """The rounds that claims compare; of what is lacking none.
+    """Return the rounds that claims compare, without those of missing studies.
 
     Raises:
-        StudyError: a claim means a configuration or a figure that is not there.
+        StudyError: a claim names a configuration or a figure that does not exist.
     """
     wanted: Wanted = {}
     for claim, study, configuration in _compared(claims, material):

@@ -1,4 +1,4 @@
-"""The table of the rounds behind decided claims, `claims.parquet`: its columns, and how it is read back."""
+"""The table of the rounds that claims compare, `claims.parquet`: its columns, and how it is read."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CLAIM_ROUNDS = ColumnTable(
         for column in ROUNDS.columns
     ),
 )
-"""As the table of rounds, with the parameters, as configurations need not be of a grid."""
+"""The table of rounds with parameters as JSON, because configurations need not belong to a grid."""
 
 
 def columns_of(traits: Mapping[str, Traits], figures: list[str]) -> Columns:
-    """The table with a column for each of these figures."""
+    """Return the table with a column for each of these figures."""
     metrics: dict[str, Metric] = {
         name: metric for one in traits.values() for name, metric in one.metrics.items()
     }
@@ -40,7 +40,10 @@ def columns_of(traits: Mapping[str, Traits], figures: list[str]) -> Columns:
 
 
 def read_rounds(folder: Path) -> dict[str, StudyTable]:
-    """The rounds in a folder of published results, by study: tables without a grid; none where it has no such file.
+    """Read the rounds of claims in a folder of published results.
+
+    Returns:
+        Tables without a grid, by study; none if the folder has no such file.
 
     Raises:
         InputError: the file is damaged.
@@ -49,8 +52,8 @@ def read_rounds(folder: Path) -> dict[str, StudyTable]:
     if not path.exists():
         return {}
     with readable(path):
-        found = parquet.read_table(path)
-        facts = {name.decode(): value.decode() for name, value in found.schema.metadata.items()}
+        read = parquet.read_table(path)
+        facts = {name.decode(): value.decode() for name, value in read.schema.metadata.items()}
     try:
         definitions = {
             name: parse(raw, f"study {name} in {path}")
@@ -59,7 +62,7 @@ def read_rounds(folder: Path) -> dict[str, StudyTable]:
         traits = {name: Traits.from_json(raw) for name, raw in json.loads(facts["problems"]).items()}
         columns = columns_of(traits, json.loads(facts["round_figures"])).figures
         rounds: dict[str, dict[str, dict[int, Mapping[str, float | None]]]] = {}
-        for row in found.to_pylist():
+        for row in read.to_pylist():
             figures = {} if row["diverged_epoch"] else {name: row[column] for name, column in columns.items()}
             rounds.setdefault(row["study"], {}).setdefault(row["configuration"], {})[row["round"]] = figures
         return {

@@ -1,4 +1,4 @@
-"""Decided claims in plain sentences, as rows for people, and as JSON."""
+"""Puts decided claims into sentences, into rows of a table, and into JSON."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ RULES = (
     "decide it: that needs no correction for their number. It does not hold where one of them fails at the level "
     "corrected for it (Bonferroni). Comparisons in brackets are reported and decide nothing."
 )
-"""How decisions are made."""
+"""An explanation of how decisions are made."""
 HEADER = ("comparison", "figure", f"effect, {100 * LEVEL:g} % interval", "claimed", "n", "says")
-"""Of `row`."""
+"""Headers of the cells of `row`."""
 
 
 def row(finding: Finding) -> tuple[str, ...]:
-    """A finding as the cells under `HEADER`."""
+    """Return the cells of a finding, under `HEADER`."""
     metric, effect, said = finding.metric, finding.effect, str(finding.decision)
     shown = DASH
     if effect is not None:
@@ -39,20 +39,20 @@ def row(finding: Finding) -> tuple[str, ...]:
 
 
 def claimed(finding: Finding) -> str:
-    """What is claimed of an effect."""
+    """Format the claimed bound of an effect."""
     if finding.threshold is None:
         return "in the set" if finding.n else DASH
     return f"{finding.relation} {figure(finding.metric, finding.threshold)}"
 
 
 def status(decided: Decided) -> str:
-    """The decision; provisional while something is missing of what decides."""
+    """Format the decision, marked as provisional while results are missing that it depends on."""
     return f"{decided.decision}{' (provisional)' if decided.provisional else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Evidence under one heading: a piece that is `about` something, and those after it that say nothing new."""
+    """Evidence under one heading: a piece with a text `about` it, and the following pieces without one."""
 
     about: str
     findings: list[Finding]
@@ -60,37 +60,37 @@ class Group:
 
 
 def opening(decided: Decided) -> str:
-    """Who says what is claimed, and what a reader should do, given the decision."""
+    """Return the source of the claim, followed by the claims file's advice for this decision."""
     source, advice = decided.claim.source, decided.claim.advice.get(decided.decision.value)
-    told = f"Source: {source}{'' if source.endswith('?') else '.'}"
-    return told if advice is None else f"{told} {advice}"
+    line = f"Source: {source}{'' if source.endswith('?') else '.'}"
+    return line if advice is None else f"{line} {advice}"
 
 
 def groups(decided: Decided) -> list[Group]:
-    """The evidence for a claim in sentences."""
-    found: list[Group] = []
+    """Group the evidence for a claim under its headings."""
+    collected: list[Group] = []
     for weighed in decided.weighed:
-        if weighed.evidence.about is not None or not found:
-            found.append(Group(weighed.evidence.about or "", [], []))
-        group = found[-1]
+        if weighed.evidence.about is not None or not collected:
+            collected.append(Group(weighed.evidence.about or "", [], []))
+        group = collected[-1]
         group.findings.extend(weighed.findings)
-        # What is said of several pieces is said once, after the last.
+        # A remark about several pieces appears once, after the last of them.
         group.remarks[:] = [*(one for one in group.remarks if one not in weighed.remarks), *weighed.remarks]
-    return found
+    return collected
 
 
 def outcome(finding: Finding) -> str:
-    """What a comparison gave, or what is missing of it."""
+    """Return the result of a comparison in words, or else what is missing."""
     return finding.sentence or "; ".join(finding.missing)
 
 
 def sentences(group: Group) -> list[str]:
-    """What evidence gave."""
+    """Put a group of evidence into sentences."""
     return [*(f"{one.what}: {outcome(one)}." for one in group.findings), *group.remarks]
 
 
 def lines_of(decided: Decided) -> list[str]:
-    """Who claims it, advice, and the evidence, a sentence a line."""
+    """List source, advice and evidence of a claim, one sentence per line."""
     return [
         opening(decided),
         *(line for group in groups(decided) for line in (group.about, *sentences(group)) if line),
@@ -98,7 +98,7 @@ def lines_of(decided: Decided) -> list[str]:
 
 
 def claim_json(decided: Decided) -> dict[str, Any]:
-    """What `claims --json` prints of a claim; effects in the unit of the stored figure."""
+    """Return a claim as `claims --json` prints it; effects have the unit of the stored figure."""
     return {
         "number": decided.number,
         "statement": decided.claim.statement,

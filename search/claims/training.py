@@ -1,7 +1,7 @@
-"""Brings together what claims are decided from, and trains the rounds that are missing, each once.
+"""Collects the results that claims are decided from, and trains missing rounds, each once.
 
-Rounds are those of the final evaluation, trained and kept by `search.evaluation`: with the studies' own settings,
-whichever command asks for them.
+These are rounds of the final evaluation, trained and stored by `search.evaluation` with the settings of their studies,
+so that `evaluate` and `claims` share them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the studies of a claims file are looked for, beside the database.
+    """The sources of a claims file's studies, beside the database.
 
     Args:
-        given: by the study as the file names it.
-        published: tables by the study's name; their folds go before the database's, its rounds before theirs.
-        without_grid: published tables of further studies, which have rounds only, by name.
+        claims: the claims.
+        given: definitions by the name of the study in the file.
+        published: published tables by the study's name. Their folds take precedence over those of the database; the
+            rounds of the database take precedence over theirs.
+        without_grid: published tables of further studies that have rounds only, by the study's name.
     """
 
     claims: Claims
@@ -51,7 +53,7 @@ class Sources:
         return [given.text for given in self.given.values()]
 
     def lacking(self, database: Database | None) -> dict[str, str]:
-        """Why nothing can be chosen from a study's grid, and what to run, by the file's names."""
+        """Return why grids are missing or incomplete, and what to run, by the name of the study in the file."""
         unpublished = {
             study: given for study, given in self.given.items() if given.name not in self.published
         }
@@ -59,10 +61,10 @@ class Sources:
         return {study: reason for study, reason in reasons.items() if reason}
 
     def check_complete(self, database: Database | None) -> None:
-        """Refuse claims that need a complete grid where there is none.
+        """Check that the grids that the claims need are complete.
 
         Raises:
-            StudyError: naming all such studies, and what to run.
+            StudyError: some are not; the message names them, and what to run.
         """
         lacking, grids = self.lacking(database), self.claims.grids()
         incomplete = [given for study, given in self.given.items() if study in lacking and study in grids]
@@ -75,10 +77,10 @@ class Sources:
             )
 
     def material(self, database: Database | None) -> Material:
-        """What is there now."""
-        found = {study: self._table(database, given) for study, given in self.given.items()}
+        """Read the results that exist now."""
+        tables = {study: self._table(database, given) for study, given in self.given.items()}
         return Material(
-            {study: table for study, table in found.items() if table is not None}, self.lacking(database)
+            {study: table for study, table in tables.items() if table is not None}, self.lacking(database)
         )
 
     def _table(self, database: Database | None, given: Given) -> StudyTable | None:
@@ -96,26 +98,30 @@ class Sources:
         return replace(table, rounds=merged(before, read_rounds(database, stored)))
 
     def check_published(self, loaded: Mapping[str, Loaded]) -> None:
-        """Refuse published tables of other data, or another version of a problem, than rounds trained here would be.
+        """Check that published tables have the data and the version of the problem that rounds trained here would have.
 
         Args:
-            loaded: the problems of the studies, by name.
+            loaded: definitions and problems by the study's name.
 
         Raises:
-            StudyError: naming the study and the difference.
+            StudyError: they differ; the message names the study and the difference.
         """
         for name in sorted(self.published.keys() & loaded.keys()):
             _check_traits(self.published[name], loaded[name].traits)
 
 
 def find_sources(claims: Claims, file: Path, database: Database | None, published: Path | None) -> Sources:
-    """Where the studies of a claims file are.
+    """Find the studies of a claims file.
 
     Args:
-        published: a folder of published results, None for none.
+        claims: the claims.
+        file: their file, to which paths of definitions are relative.
+        database: where studies may be; None if there is no database.
+        published: a folder of published results, or None.
 
     Raises:
-        StudyError, DefinitionError: a study is unknown or invalid, or two of one name differ.
+        StudyError: a study is unknown, or two different definitions have the same name.
+        DefinitionError: a definition is invalid.
         InputError: the published results cannot be read.
     """
     given = {study: look_up(resolve(study, file), database) for study in claims.studies()}
@@ -129,9 +135,9 @@ def find_sources(claims: Claims, file: Path, database: Database | None, publishe
     from pairsearch.search.results.published import load_all  # noqa: PLC0415
 
     tables = {
-        name: published_table(held, name)
-        for held in load_all(published)
-        for name in held.definitions
+        name: published_table(one, name)
+        for one in load_all(published)
+        for name in one.definitions
         if name in by_name
     }
     rounds = rounds_table.read_rounds(published)
@@ -141,16 +147,16 @@ def find_sources(claims: Claims, file: Path, database: Database | None, publishe
 
 
 def read_rounds(database: Database, study: StoredStudy) -> Rounds:
-    """The figures of the finished rounds of a study, as `StudyTable` has them."""
-    found: dict[str, dict[int, Mapping[str, float | None]]] = {}
+    """Read the figures of a study's finished rounds, in the form of `StudyTable.rounds`."""
+    rounds: dict[str, dict[int, Mapping[str, float | None]]] = {}
     with database.read() as connection:
         for one in rounds_within(connection, study):
-            found.setdefault(one.key, {})[one.index] = one.figures
-    return found
+            rounds.setdefault(one.key, {})[one.index] = one.figures
+    return rounds
 
 
 def merged(*several: Rounds) -> Rounds:
-    """All rounds; those of later ones go first."""
+    """Merge rounds; later arguments take precedence."""
     return {
         key: {index: figures for rounds in several for index, figures in rounds.get(key, {}).items()}
         for key in dict.fromkeys(key for rounds in several for key in rounds)
@@ -158,7 +164,7 @@ def merged(*several: Rounds) -> Rounds:
 
 
 def _lacking(database: Database | None, given: Given) -> str:
-    """Why a study cannot be chosen from; empty where it can."""
+    """Return why the grid of a study is missing or incomplete; empty if it is complete."""
     advice = f"`pairsearch run {given.text}` trains it"
     known = None if database is None else find_study(database, given.name)
     if database is None or known is None:
@@ -170,9 +176,9 @@ def _lacking(database: Database | None, given: Given) -> str:
     return ""
 
 
-def _check_definition(held: StudyTable, given: Given) -> None:
-    """Refuse published tables of another study of the name."""
-    ours, theirs = given.definition.results_depend_on, held.definition.results_depend_on
+def _check_definition(published: StudyTable, given: Given) -> None:
+    """Check that a published table has the definition of the study with its name."""
+    ours, theirs = given.definition.results_depend_on, published.definition.results_depend_on
     differences = [
         f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
         for name in sorted(ours.keys() | theirs.keys())
@@ -182,12 +188,13 @@ def _check_definition(held: StudyTable, given: Given) -> None:
         raise StudyError(f"study {given.name} differs from the published one: {'; '.join(differences)}")
 
 
-def _check_traits(held: StudyTable, here: Traits) -> None:
-    """Refuse published tables of other data, or of another version of a problem."""
-    if (held.traits.fingerprint, held.traits.version) != (here.fingerprint, here.version):
+def _check_traits(published: StudyTable, here: Traits) -> None:
+    """Check that a published table has these data and this version of the problem."""
+    there = published.traits
+    if (there.fingerprint, there.version) != (here.fingerprint, here.version):
         raise StudyError(
-            f"study {held.name}: its published results are of data {held.traits.data} and version "
-            f"{held.traits.version} of the problem, and here are {here.data} and {here.version}: leave out "
+            f"study {published.name}: its published results are of data {there.data} and version "
+            f"{there.version} of the problem, and here are {here.data} and {here.version}: leave out "
             "--published, or use what they were made with"
         )
 
@@ -199,10 +206,14 @@ def train_missing(
     wanted: Wanted,
     evaluator: Evaluator,
 ) -> None:
-    """Train the rounds that are missing, configuration after configuration; finished ones are kept.
+    """Train the missing rounds, configuration by configuration; finished rounds are kept.
 
     Args:
-        loaded: the problems of the studies, by the studies' names.
+        database: where rounds are stored.
+        sources: the studies of the claims.
+        loaded: definitions and problems by the study's name.
+        wanted: the rounds that the claims compare.
+        evaluator: trains the rounds.
 
     Raises:
         ProblemError: a problem refuses a configuration; nothing was trained.
@@ -215,7 +226,7 @@ def train_missing(
                 loaded[name].problem.check(configuration.params)
             except ValueError as error:
                 raise ProblemError(f"study {name}: {error} ({describe(configuration.params)})") from error
-    # Together where they are of one study and number: a process proves once that it can train.
+    # Grouped by study and number of rounds, so that a process tests only once for each that it can train.
     together: dict[tuple[int, str], list[Configuration]] = {}
     for (study, configuration), rounds in wanted.items():
         together.setdefault((rounds, sources.given[study].name), []).append(configuration)

@@ -1,4 +1,4 @@
-"""How configurations, effects and intervals read in what is said of claims."""
+"""Formats configurations, effects and intervals for the sentences about claims."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pairsearch.studies.problem import Metric
 
 
 def choice(table: StudyTable, chosen: Choice) -> str:
-    """A configuration by how it was chosen: `WS (paper)`, `B1 (best validation loss, batch size 25)`."""
+    """Name a configuration by how it was chosen: `WS (paper)`, `B1 (best validation loss, batch size 25)`."""
     how, values = ["paper"], chosen.changed
     if chosen.params:
         how, values = [], chosen.params
@@ -24,7 +24,7 @@ def choice(table: StudyTable, chosen: Choice) -> str:
 
 
 def grid(tables: Sequence[StudyTable], where: Params) -> str:
-    """The grids of studies, or those of their configurations that have given values: `WSAL (grid, batch size 25)`."""
+    """Name the grids of studies, or the part with some values: `WSAL (grid, batch size 25)`."""
     names = ", ".join(table.name.upper() for table in tables)
     return f"{names} ({', '.join(['grid', *_said(where)])})"
 
@@ -34,19 +34,19 @@ def _said(values: Params) -> list[str]:
 
 
 def params(configuration: Configuration) -> str:
-    """The parameters of a configuration."""
+    """List the parameters of a configuration."""
     return ", ".join(_said(configuration.params))
 
 
 def interval(metric: Metric, found: Interval, level: float) -> str:
-    """`93.33 % (95 % interval 77.93 to 99.18)`, by the metric."""
+    """Format an interval of a figure: `93.33 % (95 % interval 77.93 to 99.18)`."""
     estimate, low, high = (figure(metric, value) for value in (found.estimate, found.low, found.high))
     unit = " %" if metric.percent else f" {metric.unit}" if metric.unit else ""
     return f"{estimate}{unit} ({_level(level)} interval {low} to {high})"
 
 
 def by(metric: Metric, effect: Interval, level: float) -> str:
-    """`better by 5.31 points (95 % interval 4.75 to 5.87)`; of a negative effect how much worse."""
+    """Format an effect: `better by 5.31 points (95 % interval 4.75 to 5.87)`; negative effects as `worse by`."""
     worse = effect.estimate < 0
     found = Interval(-effect.estimate, -effect.high, -effect.low) if worse else effect
     estimate, low, high = (figure(metric, value) for value in (found.estimate, found.low, found.high))

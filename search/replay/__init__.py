@@ -1,1 +1,1 @@
-"""A finished study searched again without training: what samplers would have found, and what stopping early loses."""
+"""Searches a finished study again without training: what samplers would find, and what early stopping loses."""

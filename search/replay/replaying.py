@@ -1,4 +1,4 @@
-"""Searches a finished study again by each sampler and pruner, and measures what stopping early loses."""
+"""Searches a finished study again with each sampler and pruner, and measures what early stopping loses."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ SAMPLERS: Mapping[str, tuple[int, int | None]] = {
     "tpe": (20, 100),
     "gp": (3, 40),
 }
-"""By sampler, how many searches of how many trials (None for all configurations) unless somebody says."""
+"""Default numbers of searches, and of trials in each (None for all configurations), by sampler."""
 PRUNERS = ("none", *RULES)
 LEAST = 2
-"""Configurations of which there must be so many."""
+"""The smallest number of finished configurations that can be searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What one sampler with one pruner would have found."""
+    """Simulated searches with one sampler and one pruner."""
 
     sampler: str
     pruner: str
@@ -47,20 +47,20 @@ class Replay:
 
     @property
     def searches(self) -> int:
-        """How many."""
+        """Number of searches."""
         return len(self.course.regret)
 
     @property
     def trials(self) -> int:
-        """Of each search."""
+        """Number of trials in each search."""
         return int(self.course.regret.shape[1])
 
 
 def check_searchable(table: StudyTable) -> None:
-    """Refuse a table that there is nothing to search in.
+    """Check that a table has enough finished configurations to search.
 
     Raises:
-        StudyError: fewer than two configurations are finished.
+        StudyError: it has fewer than two.
     """
     if len(table.configurations) < LEAST:
         raise StudyError(
@@ -77,32 +77,34 @@ def replay(
     trials: int | None = None,
     tell: Tell = lambda _: None,
 ) -> Replay:
-    """Search a table again; equal arguments give equal results.
+    """Search a table again. Equal arguments give equal results.
 
     Args:
-        sampler: a key of `SAMPLERS`; `grid` has one order.
+        table: the finished study.
+        sampler: a key of `SAMPLERS`; `grid` has only one order, so one search.
         pruner: one of `PRUNERS`.
-        searches, trials: None for those of `SAMPLERS`; trials are at most as many as configurations.
-        tell: is told what is being done.
+        searches: the number of searches; None for that in `SAMPLERS`.
+        trials: the number of trials in each, at most that of configurations; None for that in `SAMPLERS`.
+        tell: called with a line of progress.
     """
     usual_searches, usual_trials = SAMPLERS[sampler]
     count = 1 if sampler == "grid" else searches or usual_searches
     every = len(table.configurations)
-    # Half of a small grid: past it, nearly all that a sampler proposes was seen before.
+    # At most half of a small grid: beyond that, a sampler proposes hardly anything new.
     usual = every if usual_trials is None else min(usual_trials, max(every // 2, 1))
     most = min(trials or usual, every)
     if sampler in ("grid", "random"):
         tell(f"{table.name}: {count} searches in {sampler} order")
         orders = grid_order(table)[:, :most] if sampler == "grid" else random_orders(table, count, most)
         rule = None if pruner == "none" else RULES[pruner].usual
-        found = Searches.whole(orders) if rule is None else searched(reports_of(table), rule, orders)
+        simulated = Searches.whole(orders) if rule is None else searched(reports_of(table), rule, orders)
     else:
-        found = _asked(table, sampler, pruner, count, most, tell)
-    return Replay(sampler, pruner, course(losses(table), found))
+        simulated = _asked(table, sampler, pruner, count, most, tell)
+    return Replay(sampler, pruner, course(losses(table), simulated))
 
 
 def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: int, tell: Tell) -> Searches:
-    """Searches whose configurations one of Optuna's samplers proposes."""
+    """Simulate searches whose configurations are proposed by one of Optuna's samplers."""
     # Optuna takes a second to import.
     from pairsearch.search.mirror import replaying  # noqa: PLC0415
 
@@ -158,16 +160,16 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """What a rule that stops early did over searches of the whole grid, in random orders of configurations and folds.
+    """What early stopping by one rule did in searches of the whole grid, in random orders of configurations and folds.
 
     Args:
         pruner: a key of `RULES`.
-        setting: of what `RULES` says that it can be set in.
-        usual: whether a search uses this setting.
-        searches: how many.
-        saved: mean share of the seconds of training that was not spent.
-        lost: share of searches that stopped the best of the table.
-        regret: (searches,) of the final choice.
+        setting: the setting of the rule (`Known.what`).
+        usual: whether searches use this setting by default.
+        searches: the number of searches.
+        saved: mean share of the training time that was saved.
+        lost: share of searches that stopped the best configuration of the table.
+        regret: (searches,) regret of the final choice.
     """
 
     pruner: str
@@ -181,8 +183,8 @@ class Stopping:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the share that lost the best (Clopper & Pearson)."""
-        found = stats.binomtest(round(self.lost * self.searches), self.searches).proportion_ci()
-        return float(found.low), float(found.high)
+        exact = stats.binomtest(round(self.lost * self.searches), self.searches).proportion_ci()
+        return float(exact.low), float(exact.high)
 
 
 def stopping(
@@ -193,12 +195,16 @@ def stopping(
     tell: Tell = lambda _: None,
     seed: int = 0,
 ) -> Iterator[Stopping]:
-    """What each rule would have saved and lost, without those that have too few folds or epochs to save any.
+    """Measure what each rule would have saved and lost; rules that cannot stop anything in this study are left out.
 
     Args:
-        every: with every setting, else with the usual ones.
+        table: the finished study.
+        searches: the number of searches for each rule and setting.
+        every: whether to use every setting, or only the default of each rule.
+        tell: called with a line of progress.
+        seed: of the orders.
     """
-    given, of_table = losses(table), reports_of(table)
+    known_losses, of_table = losses(table), reports_of(table)
     random = np.random.default_rng(seed)
     orders = random_orders(table, searches, seed=seed)
     fold_orders = [random.permutation(table.definition.folds) for _ in range(searches)]
@@ -207,15 +213,15 @@ def stopping(
             continue
         for setting in known.settings if every else (known.setting,):
             tell(f"{table.name}: {searches} searches with {pruner} pruning")
-            found = _in_orders(of_table, known.rule(setting), orders, fold_orders)
-            of_each = course(given, found)
+            simulated = _in_orders(of_table, known.rule(setting), orders, fold_orders)
+            of_each = course(known_losses, simulated)
             yield Stopping(
                 pruner,
                 setting,
                 setting == known.setting,
                 searches,
-                1.0 - float(of_each.seconds[:, -1].mean() / given.seconds.sum()),
-                float((found.order[~found.finished] == given.best).sum() / searches),
+                1.0 - float(of_each.seconds[:, -1].mean() / known_losses.seconds.sum()),
+                float((simulated.order[~simulated.finished] == known_losses.best).sum() / searches),
                 of_each.regret[:, -1],
             )
 

@@ -1,9 +1,9 @@
-"""Simulated searches of a finished study: in which order its configurations came, and how far off the choice was.
+"""Simulated searches of a finished study: the order of their configurations, and the regret of their choice.
 
-A simulated search takes the configurations of a `StudyTable` one after the other, each at most once, and answers from
-the table. After each trial it would choose the finished configuration with the best mean over folds, the first of
-several. Its *regret* is how much worse that mean is than the best of the table. The models are Syne Tune's simulated
-back end (Salinas et al., AutoML 2022) and the tabular benchmarks LCBench and JAHS-Bench-201.
+A simulated search takes the configurations of a `StudyTable` one after the other, each at most once, with results from
+the table. After each trial it chooses the finished configuration with the best mean over folds so far, the first of
+several. Its *regret* is how much worse that mean is than the best of the table. The approach follows Syne Tune's
+simulated back end (Salinas et al., AutoML 2022) and the tabular benchmarks LCBench and JAHS-Bench-201.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ IntArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]
 
 LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95
-"""Quantiles over searches: a band that 90 % of them lie in, and the median."""
+"""Quantiles over searches: the bounds of a band that contains 90 % of them, and the median."""
 
 
 @dataclass(frozen=True, slots=True)
 class Searches:
-    """Simulated searches, all of as many trials.
+    """Simulated searches with the same number of trials.
 
     Args:
-        order: (searches, trials) places of configurations in the table; none comes twice in a row.
-        share: (searches, trials) of the training that was done, above 0 and at most 1.
+        order: (searches, trials) indices of configurations in the table; each search has an index at most once.
+        share: (searches, trials) share of the training that was done, above 0 and at most 1.
         finished: (searches, trials) whether the configuration was trained to its end and may be chosen.
     """
 
@@ -41,12 +41,16 @@ class Searches:
 
     @classmethod
     def whole(cls, order_ST: IntArray) -> Searches:
-        """Searches that stop nothing early."""
+        """Make searches that stop nothing early.
+
+        Args:
+            order_ST: (searches, trials), as in the class.
+        """
         return cls(order_ST, np.ones(order_ST.shape), np.ones(order_ST.shape, dtype=np.bool_))
 
     @classmethod
     def joined(cls, each: Sequence[Searches]) -> Searches:
-        """Searches of the same number of trials as one."""
+        """Join searches with the same number of trials."""
         return cls(
             np.concatenate([one.order for one in each]),
             np.concatenate([one.share for one in each]),
@@ -56,12 +60,12 @@ class Searches:
 
 @dataclass(frozen=True)
 class Losses:
-    """A table as a search sees it: lower is better.
+    """The results of a table as searches compare them; lower is better.
 
     Args:
-        mean: (configurations,) of the study's metric over the folds; of a figure that is maximised, the negative.
-        test: (configurations,) mean over rounds of the figure that counts last, NaN for a configuration without.
-        seconds: (configurations,) of training.
+        mean: (configurations,) mean of the study's metric over folds, negative if it is maximised.
+        test: (configurations,) mean of `test_figure` over rounds, negative if it is maximised; NaN without rounds.
+        seconds: (configurations,) training time.
     """
 
     mean: FloatArray
@@ -70,24 +74,27 @@ class Losses:
 
     @cached_property
     def best(self) -> int:
-        """The place of the best, the first of several."""
+        """The index of the best configuration, the first of several."""
         return int(self.mean.argmin())
 
     @property
     def evaluated(self) -> int:
-        """How many configurations have rounds."""
+        """Number of configurations with rounds."""
         return int(np.isfinite(self.test).sum())
 
 
 def losses(table: StudyTable) -> Losses:
-    """The losses of a table with at least one configuration."""
+    """Compute the losses of a table with at least one configuration."""
     return Losses(
         table.metric.sign * table.values[table.definition.metric].mean(axis=1), _test(table), table.seconds
     )
 
 
 def test_figure(table: StudyTable) -> str | None:
-    """The figure of rounds that counts last (`studies.problem.Problem.evaluated`); None where none was reported."""
+    """Return the name of the most important figure of rounds (the last of `studies.problem.Problem.evaluated`).
+
+    It is None if no round reported a figure.
+    """
     reported = {name for of in table.rounds.values() for figures in of.values() for name in figures}
     metric = table.definition.metric
     wanted = [
@@ -98,38 +105,39 @@ def test_figure(table: StudyTable) -> str | None:
 
 def _test(table: StudyTable) -> FloatArray:
     figure = test_figure(table)
-    found = np.full(len(table.configurations), np.nan)
+    means = np.full(len(table.configurations), np.nan)
     if figure is not None:
         sign = table.traits.metrics[figure].sign
         for place, one in enumerate(table.configurations):
             of_rounds = [figures.get(figure) for figures in table.rounds.get(one.key, {}).values()]
             known = [value for value in of_rounds if value is not None]
             if known:
-                found[place] = sign * float(np.mean(known))
-    return found
+                means[place] = sign * float(np.mean(known))
+    return means
 
 
 def random_orders(table: StudyTable, searches: int, trials: int | None = None, seed: int = 0) -> IntArray:
-    """(searches, trials) configurations by chance, none twice; all of them unless `trials` says how many."""
+    """Draw random orders of configurations, none twice in one: (searches, trials), all of them for None."""
     count = len(table.configurations)
     every = np.random.default_rng(seed).permuted(np.tile(np.arange(count), (searches, 1)), axis=1)
     return every[:, :trials]
 
 
 def grid_order(table: StudyTable) -> IntArray:
-    """(1, configurations) in the order in which workers claim them."""
+    """Return the order in which workers claim configurations: (1, configurations)."""
     places = {one.key: place for place, one in enumerate(table.configurations)}
     return np.array([[places[one.key] for one in layout_order(table.definition) if one.key in places]])
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How far off the choice of each search was after each trial; infinite, and the test's NaN, before there is one.
+    """The regret of each search after each of its trials.
 
     Args:
-        regret: (searches, trials) on the folds.
-        test: the same on the final figure, above the lowest of all that were evaluated; NaN where the choice was not.
-        seconds: the same, of training, from the beginning to the end of the trial.
+        regret: (searches, trials) regret on the folds; infinite before there is a choice.
+        test: (searches, trials) regret on `test_figure`, against the best evaluated configuration; NaN before there is a
+            choice, and if the choice was not evaluated.
+        seconds: (searches, trials) training time up to the end of the trial.
     """
 
     regret: FloatArray
@@ -137,13 +145,13 @@ class Course:
     seconds: FloatArray
 
     def after(self, share: float) -> tuple[FloatArray, FloatArray]:
-        """(searches,) both regrets after so large a share of the trials, one at least."""
+        """Return both regrets after a share of the trials, at least one: (searches,) each."""
         last = max(1, round(share * self.regret.shape[1])) - 1
         return self.regret[:, last], self.test[:, last]
 
     def needed(self, regret: float) -> tuple[FloatArray, FloatArray]:
-        """(searches,) trials and seconds until the regret was at most so high; infinite where it never was."""
-        # The last bits of a mean depend on how it was added up.
+        """Return trials and seconds until the regret was at most `regret`: (searches,) each, infinite if it never was."""
+        # The last bits of a mean depend on the order of summation.
         reached_ST = self.regret <= regret + 1e-12
         first_S, rows = reached_ST.argmax(axis=1), np.arange(len(reached_ST))
         ever_S = reached_ST[rows, first_S]
@@ -153,14 +161,18 @@ class Course:
         )
 
     def at_seconds(self, budgets_B: FloatArray) -> FloatArray:
-        """(searches, budgets) regret by the trials that have ended by then."""
+        """Return the regret after budgets of training time: (searches, budgets).
+
+        Args:
+            budgets_B: (budgets,) in seconds.
+        """
         ended_SB = np.array([np.searchsorted(row, budgets_B, side="right") for row in self.seconds])
         padded = np.column_stack([np.full(len(self.regret), np.inf), self.regret])
         return np.take_along_axis(padded, ended_SB, axis=1)
 
 
 def course(table: Losses, searches: Searches) -> Course:
-    """What searches would have chosen."""
+    """Compute the regrets of simulated searches."""
     order_ST = searches.order
     loss_ST = np.where(searches.finished, table.mean[order_ST], np.inf)
     lowest_ST = np.minimum.accumulate(loss_ST, axis=1)
@@ -178,11 +190,11 @@ def course(table: Losses, searches: Searches) -> Course:
 
 
 def quantiles(values_S: FloatArray, levels: Sequence[float] = (LOW, MIDDLE, HIGH)) -> list[float]:
-    """Quantiles over searches, each a value that one of them has, so that infinite ones stay what they are."""
+    """Return quantiles over searches. Each is the value of one search, so that infinite values stay infinite."""
     return [float(one) for one in np.quantile(values_S, levels, axis=0, method="inverted_cdf")]
 
 
 def bands(values_SB: FloatArray) -> FloatArray:
-    """(3, points) quantiles of each point."""
-    found: FloatArray = np.quantile(values_SB, (LOW, MIDDLE, HIGH), axis=0, method="inverted_cdf")
-    return found
+    """Return the three quantiles over searches at each point: (3, points)."""
+    of_points: FloatArray = np.quantile(values_SB, (LOW, MIDDLE, HIGH), axis=0, method="inverted_cdf")
+    return of_points

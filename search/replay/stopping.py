@@ -1,8 +1,8 @@
-"""What stopping early would have done on a finished study, for any order of its configurations and folds.
+"""Simulates early stopping on a finished study, for any order of its configurations and folds.
 
-The rules of Optuna's pruners are written again here, for tables, as a search of a thousand configurations takes theirs
-seconds; `search.mirror.replaying` asks Optuna itself, and tests hold one against the other. Configurations come one at
-a time, and each is stopped, or not, by what the finished ones before it gave.
+The rules of Optuna's pruners are implemented again here for tables, because Optuna's take seconds for a search of a
+thousand configurations. `search.mirror.replaying` runs Optuna's, and tests compare the two. Configurations come one at
+a time, and the finished ones before it decide whether a configuration is stopped.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pairsearch.search.workers import racing
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """What a rule is told of configurations; lower is better.
+    """The figures that rules decide by; lower is better.
 
     Args:
-        name: of the study, which Optuna's hyperband draws brackets by.
-        folds: (configurations, folds) the metric of each fold.
-        epochs: those that are reported.
-        curves: (configurations, epochs) its mean over folds after each of them; NaN where it is not reported.
-        overlap: as `studies.problem.Traits` has it.
+        name: of the study; Optuna's hyperband derives brackets from it.
+        folds: (configurations, folds) the study's metric in each fold.
+        epochs: the epochs that are reported.
+        curves: (configurations, epochs) mean of the metric over folds after each of these epochs, NaN if not reported.
+        overlap: validation over training examples of a fold if folds share one sample, else 0.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Reports:
 
 
 def reports_of(table: StudyTable) -> Reports:
-    """Those of a table."""
+    """Return the figures of a table that rules decide by."""
     sign, metric = table.metric.sign, table.definition.metric
     epochs = table.definition.reported_epochs
     return Reports(
@@ -55,7 +55,7 @@ def reports_of(table: StudyTable) -> Reports:
 
 
 Rule = Callable[[Reports, IntArray], Searches]
-"""One search in an order (trials,) of configurations."""
+"""Simulates one search, given the order (trials,) of configurations."""
 
 
 def _searched(order_T: IntArray, share_T: FloatArray, finished_T: Sequence[bool]) -> Searches:
@@ -63,10 +63,13 @@ def _searched(order_T: IntArray, share_T: FloatArray, finished_T: Sequence[bool]
 
 
 def _by_epoch(reports: Reports, order_T: IntArray, stops: Callable[[int, int, int, float], bool]) -> Searches:
-    """A rule that looks at mean curves.
+    """Simulate a search by a rule that looks at mean curves.
 
     Args:
-        stops: is asked about each report, by number of the trial, configuration, place of the epoch and value.
+        reports: the figures.
+        order_T: (trials,) configurations in their order.
+        stops: called for each report with the number of the trial, the configuration, the index of the epoch and the
+            value; it stops the trial by returning True.
     """
     share_T, finished = np.ones(len(order_T)), []
     for trial, configuration in enumerate(order_T):
@@ -81,7 +84,10 @@ def _by_epoch(reports: Reports, order_T: IntArray, stops: Callable[[int, int, in
 
 
 def median(percentile: float = 50.0, startup: int = 5) -> Rule:
-    """Stops what was never as good as a percentile of the finished ones at the same epoch (`MedianPruner`)."""
+    """Stop a configuration whose best report is worse than a percentile of finished ones at the same epoch.
+
+    This is Optuna's `MedianPruner`.
+    """
 
     def rule(reports: Reports, order_T: IntArray) -> Searches:
         known: list[list[float]] = [[] for _ in reports.epochs]
@@ -108,7 +114,7 @@ def median(percentile: float = 50.0, startup: int = 5) -> Rule:
 
 
 def _quantile(ordered: Sequence[float], percentile: float) -> float:
-    """As `numpy.percentile` interpolates."""
+    """Interpolate as `numpy.percentile` does."""
     place = percentile / 100.0 * (len(ordered) - 1)
     below = int(place)
     low, high, part = ordered[below], ordered[min(below + 1, len(ordered) - 1)], place - below
@@ -116,7 +122,10 @@ def _quantile(ordered: Sequence[float], percentile: float) -> float:
 
 
 def hyperband(factor: int = 3) -> Rule:
-    """Lets one in `factor` of each rung go on, in brackets that begin to stop ever later (`HyperbandPruner`)."""
+    """Let one in `factor` of each rung go on, in brackets that differ in when they begin to stop.
+
+    This is Optuna's `HyperbandPruner`.
+    """
 
     def rule(reports: Reports, order_T: IntArray) -> Searches:
         count = math.floor(math.log(reports.epochs[-1], factor)) + 1
@@ -143,7 +152,10 @@ def hyperband(factor: int = 3) -> Rule:
 
 
 def wilcoxon(threshold: float = 0.1) -> Rule:
-    """Stops after a fold where the best finished one so far is better by a signed-rank test (`WilcoxonPruner`)."""
+    """Stop a configuration after a fold if the best finished one is better by a signed-rank test.
+
+    This is Optuna's `WilcoxonPruner`.
+    """
 
     def rule(reports: Reports, order_T: IntArray) -> Searches:
         folds = reports.folds.shape[1]
@@ -165,27 +177,30 @@ def wilcoxon(threshold: float = 0.1) -> Rule:
 
 
 def _stopped_by(folds_CK: FloatArray, best_K: FloatArray, threshold: float) -> IntArray:
-    """(configurations,) after how many folds the best stops each, 0 where it does not."""
-    found = np.zeros(len(folds_CK), dtype=np.intp)
+    """Return after how many folds the best configuration stops each other one, 0 if it does not: (configurations,)."""
+    after_C = np.zeros(len(folds_CK), dtype=np.intp)
     differences_CK, mean = folds_CK - best_K, best_K.mean()
     for count in range(2, folds_CK.shape[1] + 1):
-        # As there, by its mean over all folds.
-        left = np.flatnonzero((found == 0) & (folds_CK[:, :count].mean(axis=1) > mean))
-        found[left[signed_rank_p(differences_CK[left, :count]) < threshold]] = count
-    return found
+        # Optuna, too, compares with the best's mean over all folds.
+        left = np.flatnonzero((after_C == 0) & (folds_CK[:, :count].mean(axis=1) > mean))
+        after_C[left[signed_rank_p(differences_CK[left, :count]) < threshold]] = count
+    return after_C
 
 
 def signed_rank_p(differences_CK: FloatArray) -> FloatArray:
-    """(configurations,) p of Wilcoxon's signed-rank test, that differences are above 0; exact, ties and zeros too.
+    """Return the p-values of Wilcoxon's signed-rank test that differences are above 0: (configurations,).
 
-    Half of the ranks of zeros counts as above 0 (`zsplit`). As `scipy.stats.wilcoxon`, which takes a normal
-    approximation where more than 13 differences have ties.
+    They are exact with ties and zeros too. Half of the ranks of zeros counts as above 0 (`zsplit`). They agree with
+    `scipy.stats.wilcoxon`, except that SciPy uses a normal approximation if more than 13 differences have ties.
+
+    Args:
+        differences_CK: (configurations, folds).
     """
-    # Twice the ranks, which may end in a half, are whole.
+    # Ranks may end in a half, so they are doubled.
     ranks_CK = np.rint(2 * stats.rankdata(np.abs(differences_CK), axis=1)).astype(np.intp)
     above_C = (ranks_CK * (differences_CK > 0)).sum(axis=1)
     ranks_CK[differences_CK == 0] = 0
-    # Rows without ties share the ranks 1 to n, and so the chances of each sum.
+    # Rows without ties share the ranks 1 to n, and so the probabilities of each sum.
     plain_K = 2 * np.arange(1, ranks_CK.shape[1] + 1)
     tied_C = (np.sort(ranks_CK, axis=1) != plain_K).any(axis=1)
     kinds_GK = np.vstack([plain_K, ranks_CK[tied_C]])
@@ -198,16 +213,16 @@ def signed_rank_p(differences_CK: FloatArray) -> FloatArray:
         moved_GR = np.take_along_axis(chance_GR, np.maximum(from_GR, 0), axis=1)
         chance_GR = (chance_GR + np.where(from_GR >= 0, moved_GR, 0.0)) / 2
     at_least_GR = chance_GR[:, ::-1].cumsum(axis=1)[:, ::-1]
-    found: FloatArray = at_least_GR[kind_C, above_C]
-    return found
+    p_C: FloatArray = at_least_GR[kind_C, above_C]
+    return p_C
 
 
 AHEAD = 8
-"""Configurations that a race looks at together: until one of them is finished, all meet the same rivals."""
+"""Configurations that a race tests together: until one of them is finished, all are compared with the same others."""
 
 
 def race(alpha: float = racing.ALPHA) -> Rule:
-    """Stops by `search.workers.racing`, one configuration at a time."""
+    """Stop configurations by `search.workers.racing`."""
 
     def rule(reports: Reports, order_T: IntArray) -> Searches:
         folds = reports.folds.shape[1]
@@ -232,14 +247,14 @@ def race(alpha: float = racing.ALPHA) -> Rule:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A pruner's rule.
+    """The rule of a pruner, and its settings.
 
     Args:
-        rule: by its setting.
-        what: the setting in words.
-        settings: some, from strict to lenient.
-        setting: the one that a search uses.
-        by_fold: whether it looks at folds one after the other, else at mean curves by epoch.
+        rule: makes the rule from a setting.
+        what: name of the setting.
+        settings: some settings, from strict to lenient.
+        setting: the setting that searches use by default.
+        by_fold: whether the rule looks at folds one after the other; otherwise at mean curves by epoch.
     """
 
     rule: Callable[[Any], Rule]
@@ -249,14 +264,14 @@ class Known:
     by_fold: bool = False
 
     def can_stop(self, table: StudyTable) -> bool:
-        """Whether there are so many folds or epochs that it can save some."""
+        """Whether a study has enough folds or epochs for the rule to stop anything."""
         if self.by_fold:
             return bool(racing.looks(table.definition.folds))
         return len(table.definition.reported_epochs) > 1
 
     @property
     def usual(self) -> Rule:
-        """The rule that a search uses."""
+        """The rule with the default setting."""
         return self.rule(self.setting)
 
 
@@ -266,9 +281,15 @@ RULES = {
     "wilcoxon": Known(wilcoxon, "p below", (0.2, 0.1, 0.05, 0.01), 0.1, by_fold=True),
     "race": Known(race, "error rate", (0.2, 0.1, 0.05, 0.01), racing.ALPHA, by_fold=True),
 }
-"""By pruner."""
+"""Rules by the name of the pruner."""
 
 
 def searched(reports: Reports, rule: Rule, orders_ST: IntArray) -> Searches:
-    """Searches with a rule that stops early, each in its order."""
+    """Simulate searches by a rule.
+
+    Args:
+        reports: the figures.
+        rule: the rule.
+        orders_ST: (searches, trials) the order of configurations in each search.
+    """
     return Searches.joined([rule(reports, order_T) for order_T in orders_ST])

@@ -1,4 +1,4 @@
-"""How much of the grid had to be seen: regrets to reach, and what searches needed for them, as plain numbers."""
+"""Summarises simulated searches as plain numbers: how many trials and seconds they needed to reach some regrets."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pairsearch.search.replay.stopping import RULES
 from pairsearch.search.results.study_table import FloatArray, StudyTable
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Of the grid, after which tables say how far off the choice is."""
+"""Shares of the grid after which tables show the regret."""
 
 
 def usual_regrets(table: StudyTable) -> list[float]:
-    """The regrets that tables ask for: none, a half and one standard error of the best's mean over the folds."""
+    """Return the regrets in tables: zero, half a standard error and one standard error of the best mean over folds."""
     folds = table.values[table.definition.metric]
     best = folds[losses(table).best]
     error = float(best.std(ddof=1)) / math.sqrt(len(best)) if len(best) > 1 else 0.0
@@ -26,9 +26,9 @@ def usual_regrets(table: StudyTable) -> list[float]:
 
 
 def replay_json(table: StudyTable, found: Replay, regrets: Sequence[float]) -> dict[str, Any]:
-    """A sampler with a pruner: bands are the 5 % quantile, the median and the 95 % quantile over its searches.
+    """Summarise a sampler with a pruner; bands are the 5 % quantile, the median and the 95 % quantile over searches.
 
-    A number that there is none of is null: a regret that was not reached, a test figure of a choice without rounds.
+    Missing numbers are null: a regret that was not reached, a test figure of a choice without rounds.
     """
     course = found.course
     trials = np.arange(1, found.trials + 1)
@@ -73,7 +73,7 @@ def _test_json(table: StudyTable, found: Replay) -> dict[str, Any] | None:
 
 
 def stopping_json(found: Stopping) -> dict[str, Any]:
-    """A rule that stops early, over the whole grid."""
+    """Summarise early stopping by one rule over the whole grid."""
     return {
         "pruner": found.pruner,
         "setting": {RULES[found.pruner].what: found.setting},

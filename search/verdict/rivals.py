@@ -66,7 +66,7 @@ class Group:
         return cls(inside, mean_K, float(np.median(deviations)))
 
     def chance(self, values_CK: FloatArray, overlap: float, level: float) -> float:
-        """Return how many standard errors the luckiest of as many equals comes below the mean, with probability `level`.
+        """Return how many standard errors below the mean the luckiest of as many equals is, with probability `level`.
 
         This bootstraps whole folds for the largest studentised deviation over the configurations of the group, which
         accounts for their number, their dependence and the skew of their noise. The noise that overlapping folds have
@@ -155,7 +155,7 @@ class Test:
     Args:
         leaders: the configurations that lead on all folds, at least two.
         p: (configurations,) p-values of the hypothesis that the configuration is no worse than its rivals.
-        at_least: (configurations,) lower bounds, each with probability 1 − alpha, of how much worse it is than they are.
+        at_least: (configurations,) lower bounds, each with probability 1 − alpha, of how much worse it is than rivals.
     """
 
     leaders: Group

@@ -9,7 +9,7 @@ in at most about `ALPHA` of all studies, however many configurations there are, 
 The weights are a soft minimum, exp(−λ · mean of the other folds), as in Zhang, Lee & Lei's set of configurations that
 may be the best ("Winners with confidence", arXiv:2408.02060, 2024). λ is two over the median standard deviation of a
 configuration over its folds, and less with fewer than ten folds, whose means are less certain. The error rate is
-approximate, as a t test on few folds is; the documentation has what was measured.
+approximate, as a t test on few folds is; `search.measure.racing` measures it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def sharpness(folds: int) -> float:
 
 
 def looks(folds: int) -> range:
-    """Return the numbers of folds after which a configuration is tested; after the last fold there is nothing to save."""
+    """Return the numbers of folds after which a configuration is tested, not the last, after which nothing is saved."""
     return range(FIRST, folds)
 
 
@@ -95,8 +95,8 @@ class Race:
         self._sharpness = sharpness(folds)
         self._finished: list[FloatArray] = []
         self._deviations: list[float] = []
-        # The deviation that λ was computed from, the lowest mean over the other folds of each fold, to which weights are
-        # relative, and the sums of weights and of weighted values.
+        # The deviation that λ was computed from; for each fold, the lowest mean over the other folds, to which weights
+        # are relative, and the sums of weights and of weighted values.
         self._scale = math.nan
         self._lowest_K = self._weights_K = self._sums_K = np.zeros(folds)
 
