@@ -1,6 +1,6 @@
 """Weighs evidence from the complete grid of a search: effects of parameters, and which configurations may be the best.
 
-All configurations of a study meet the same folds, so they are compared fold by fold. An effect is the mean over the grid
+All configurations of a study meet the same folds, so they are compared fold by fold. An effect is a mean over the grid
 in each fold, and its interval is taken over the folds.
 """
 

@@ -135,8 +135,8 @@ class Course:
 
     Args:
         regret: (searches, trials) regret on the folds; infinite before there is a choice.
-        test: (searches, trials) regret on `test_figure`, against the best evaluated configuration; NaN before there is a
-            choice, and if the choice was not evaluated.
+        test: (searches, trials) regret on `test_figure`, against the best evaluated configuration; NaN before there is
+            a choice, and if the choice was not evaluated.
         seconds: (searches, trials) training time up to the end of the trial.
     """
 
@@ -150,7 +150,7 @@ class Course:
         return self.regret[:, last], self.test[:, last]
 
     def needed(self, regret: float) -> tuple[FloatArray, FloatArray]:
-        """Return trials and seconds until the regret was at most `regret`: (searches,) each, infinite if it never was."""
+        """Return trials and seconds until the regret was at most `regret`: (searches,) each, infinite if never."""
         # The last bits of a mean depend on the order of summation.
         reached_ST = self.regret <= regret + 1e-12
         first_S, rows = reached_ST.argmax(axis=1), np.arange(len(reached_ST))

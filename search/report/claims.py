@@ -1,4 +1,4 @@
-"""Decided claims: what is claimed, the evidence with its intervals, and the decision."""
+"""The part on claims: for each the statement, the evidence with its intervals, and the decision."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ COLOURS = {Decision.HOLDS: BLUE, Decision.FAILS: VERMILLION, Decision.UNDECIDED:
 
 
 def part(title: str, decided: Sequence[Decided]) -> Part:
-    """All claims of a file, and then each by itself."""
+    """Compose the part: a table of all claims of a file, then a section for each."""
     table = Table(
         "Each claim with its source.",
         ("claim", "statement", "source", "decision"),
@@ -61,7 +61,7 @@ def part(title: str, decided: Sequence[Decided]) -> Part:
 
 
 def section(decided: Decided) -> Section:
-    """One claim."""
+    """Compose the section on one claim."""
     table = Table(
         f"Effects are signed so that more is better for the claim; of fractions they are in points of a per cent. "
         f"{decided.rounds} rounds of each configuration are compared.",
@@ -83,7 +83,7 @@ def section(decided: Decided) -> Section:
 
 
 def _evidence(group: Group) -> Iterator[Block]:
-    """Evidence in sentences."""
+    """Yield the evidence in sentences."""
     yield Table(
         group.about,
         ("comparison", "what was found"),
@@ -95,7 +95,7 @@ def _evidence(group: Group) -> Iterator[Block]:
 
 
 def _forest(decided: Decided) -> Figure | None:
-    """Each effect with its interval and with what it is held against; None where there is none yet."""
+    """Draw each effect with its interval and threshold; None if there is no effect yet."""
     groups: dict[str, list[Finding]] = {}
     for finding in decided.findings:
         if finding.effect is not None:
@@ -128,15 +128,15 @@ def _view(header: str, findings: Sequence[Finding]) -> Spec:
         places = [place for place, finding in enumerate(findings) if finding.decision is decision]
         if places:
             data.append(_points(decision, colour, places, findings))
-    held = [(place, one) for place, one in enumerate(findings) if one.threshold is not None]
-    if held:
+    bounded = [(place, one) for place, one in enumerate(findings) if one.threshold is not None]
+    if bounded:
         data.append(
             {
                 "type": "scatter",
                 "mode": "markers",
                 "name": "claimed",
-                "x": [scaled(one.metric, one.threshold or 0.0) for _, one in held],
-                "y": [place for place, _ in held],
+                "x": [scaled(one.metric, one.threshold or 0.0) for _, one in bounded],
+                "y": [place for place, _ in bounded],
                 "marker": {"symbol": "line-ns-open", "size": 18, "color": INK, "line": {"width": 2}},
                 "hovertemplate": "claimed: beyond %{x:.4g}<extra></extra>",
             }

@@ -1,7 +1,7 @@
-"""What a report is made of: parts, sections and blocks of text, tables and figures. Nothing here knows HTML.
+"""The elements of a report: parts, sections, and blocks of text, tables and figures. This module knows no HTML.
 
-Texts are plain: whoever shows them escapes them. The one exception are texts inside a figure's specification,
-which Plotly reads as a small HTML of its own: they go through `search.report.drawing.plain`.
+Texts are plain, and are escaped where they are rendered. The exception are texts in the specification of a figure,
+which Plotly reads as a subset of HTML: they are escaped by `search.report.drawing.plain` when they are made.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What is missing, and the command that would bring it."""
+    """A hint about missing results, with the command that produces them."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; the first `labels` columns are text, the others figures."""
+    """A table. Its first `labels` columns are text, the others are numbers."""
 
     caption: str
     header: tuple[str, ...]
@@ -39,7 +39,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One state of a figure that can be switched."""
+    """One of several alternative drawings of a figure."""
 
     label: str
     spec: Spec
@@ -50,22 +50,22 @@ class Figure:
     """A figure with one or more views of the same size."""
 
     name: str
-    """Of its image files: lower-case letters, numbers, - and _."""
+    """Name of its image files: lower-case letters, digits, - and _."""
     title: str
     caption: str
     alt: str
-    """What it shows, for those who do not see it."""
+    """Description of the figure for people who cannot see it."""
     views: tuple[View, ...]
     height: int = 420
-    """CSS pixels."""
+    """Height in CSS pixels."""
     least_width: int = 0
-    """CSS pixels below which the page scrolls the figure instead of squeezing it."""
+    """Width in CSS pixels below which the page scrolls the figure instead of shrinking it."""
     choice: str = "Show"
-    """What the views differ in."""
+    """Label of the selector of views."""
 
 
 def view_names(figure: Figure) -> list[str]:
-    """A name for each view: the figure's, numbered from 1 where there are several."""
+    """Return a name for each view: the figure's, with numbers from 1 if there are several views."""
     count = len(figure.views)
     return [figure.name] if count == 1 else [f"{figure.name}-{place}" for place in range(1, count + 1)]
 
@@ -75,7 +75,7 @@ Block = Paragraph | Notice | Table | Figure
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what is under it."""
+    """A heading with blocks."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -83,7 +83,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A chapter: all studies together, or one study."""
+    """A chapter about all studies, or about one."""
 
     title: str
     subtitle: str

@@ -1,4 +1,4 @@
-"""Time and cost: how long configurations took, by the parameter that tells most of it, and what the study cost."""
+"""The section on time and cost: training times by the parameter that matters most for them, and their sum."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pairsearch.search.results.formatting import duration
 from pairsearch.studies.configuration import describe
 
 POINTS = 300
-"""Configurations of a value that are drawn."""
+"""The largest number of configurations that are drawn for each value."""
 
 Groups = list[list[Point]]
-"""Configurations with a time by the level of a parameter."""
+"""Configurations with a training time, by the level of a parameter."""
 
 
 def section(reading: Reading) -> Section | None:
-    """The section, None while nothing has a time."""
+    """Compose the section; None while no configuration has a training time."""
     timed = [point for point in reading.points if point.seconds is not None]
     if not timed:
         return None
@@ -30,7 +30,7 @@ def section(reading: Reading) -> Section | None:
 
 
 def _ratio(groups: Groups) -> float:
-    """Of the longest median time to the shortest."""
+    """Return the ratio of the longest to the shortest median time."""
     medians = [statistics.median(_seconds(points)) for points in groups if points]
     return max(medians) / max(min(medians), 1e-6)
 

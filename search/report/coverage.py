@@ -1,4 +1,4 @@
-"""Coverage and provenance: how much of the grid is done, what failed and why, and what computed the results."""
+"""The sections on coverage (how much of the grid is done, what failed and why) and on provenance of the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pairsearch.studies.configuration import Value
 
 
 def section(reading: Reading) -> Section:
-    """Counts by state, reasons, and what the results were computed from and by."""
+    """Compose the section on coverage: configurations by state, and why some failed."""
     blocks: list[Block] = [_counts(reading)]
     if reading.counts[State.PENDING] or reading.counts[State.RUNNING]:
         left = reading.counts[State.PENDING] + reading.counts[State.RUNNING]
@@ -69,7 +69,7 @@ def _remarks(reading: Reading) -> Table:
 
 
 def provenance(reading: Reading) -> Section:
-    """What the results depend on, and what computed them."""
+    """Compose the section on provenance: what the results depend on, and what computed them."""
     study, definition = reading.study, reading.study.definition
     traits, tables = study.traits, definition.grid.root
     facts = (

@@ -1,4 +1,4 @@
-"""Figures by epoch, in panels: those that are no fractions left, fractions in per cent right."""
+"""Draws figures by epoch in two panels: fractions, in per cent, on the right, and other figures on the left."""
 
 from __future__ import annotations
 
@@ -28,26 +28,25 @@ from pairsearch.search.results.formatting import label
 from pairsearch.studies.problem import Metric
 
 TRAINING, OTHERS = (BLUE, SKY), (VERMILLION, GREEN, PURPLE, ORANGE)
-"""Colours of the figures of a panel, by turns."""
+"""Colours of the figures of a panel: those of training examples, and others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """A figure of several runs by epoch, scaled as its axis is."""
+    """The curves of a figure in several runs, scaled to the unit of the axis."""
 
     label: str
-    """For people."""
     metric: Metric
     colour: str
     curves: Sequence[Sequence[float | None]]
-    """Of each run; None where it was not finite."""
+    """The curve of each run; None where the figure was not finite."""
 
     def mean(self) -> list[float | None]:
-        """The mean over the runs that have the epoch."""
+        """Return the mean of each epoch over the runs that have it."""
         return [statistics.fmean(known) if known else None for known in self.by_epoch()]
 
     def by_epoch(self) -> list[list[float]]:
-        """The figures of each epoch that are there."""
+        """Return the finite figures of each epoch."""
         return [
             [value for curve in self.curves if epoch < len(curve) and (value := curve[epoch]) is not None]
             for epoch in range(max(map(len, self.curves), default=0))
@@ -55,23 +54,24 @@ class Lines:
 
 
 def several_epochs(runs: Iterable[RunResult]) -> bool:
-    """Whether there is something to draw by epoch."""
+    """Whether a run has more than one epoch."""
     return any(run.epochs > 1 for run in runs)
 
 
 def panels(
     runs: Sequence[RunResult], metrics: Mapping[str, Metric], draw: Callable[[Lines], list[Spec]]
 ) -> Spec:
-    """Line charts of figures by epoch.
+    """Draw line charts of figures by epoch.
 
     Args:
-        metrics: of the figures that are drawn, as far as the runs have them.
-        draw: the traces of a figure, less their axes.
+        runs: the runs.
+        metrics: the figures to draw, as far as the runs have them.
+        draw: returns the traces of a figure, without their axes.
     """
     reported = {name for run in runs for name in run.curves}
-    found = {name: metric for name, metric in metrics.items() if name in reported}
+    known = {name: metric for name, metric in metrics.items() if name in reported}
     by_scale = [
-        {name: metric for name, metric in found.items() if metric.percent == percent}
+        {name: metric for name, metric in known.items() if metric.percent == percent}
         for percent in (False, True)
     ]
     drawn = [_coloured(runs, group) for group in by_scale if group]
@@ -105,7 +105,7 @@ def _coloured(runs: Sequence[RunResult], metrics: Mapping[str, Metric]) -> list[
 
 
 def _title(lines: Sequence[Lines]) -> str:
-    """The words in which all labels end, and the unit."""
+    """Return the words at the end of all labels, with the unit."""
     backwards = [line.label.split()[::-1] for line in lines]
     shared = itertools.takewhile(lambda same: len(set(same)) == 1, zip(*backwards, strict=False))
     words = " ".join([same[0] for same in shared][::-1])

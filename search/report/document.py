@@ -1,4 +1,4 @@
-"""The whole report in its order: what all studies show together, then each study by itself."""
+"""Composes the report: a part about all studies, one about claims, then one about each study."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def compose(
     tell: Callable[[str], None] = lambda _: None,
     claims: Part | None = None,
 ) -> Report:
-    """The report of studies.
+    """Compose a report on studies.
 
     Args:
-        readings: in the order of their parts.
-        label: of the database, its password masked.
-        moment: of the reading, with a zone.
-        tell: is told what is being done.
-        claims: about them, decided (`search.report.claims`).
+        readings: the studies, in the order of their parts.
+        label: the database's URL, its password masked.
+        moment: when the studies were read, with a time zone.
+        tell: called with a line of progress.
+        claims: the part about claims (`search.report.claims`), or None.
     """
     names = ", ".join(reading.study.name for reading in readings)
     return Report(
@@ -47,7 +47,7 @@ def compose(
 
 
 def _named_apart(*parts: Part) -> tuple[Part, ...]:
-    """The parts with another name for each figure that would share one with a figure before: figures name files."""
+    """Rename figures whose name an earlier figure has, because figures are written to files of that name."""
     taken: set[str] = set()
 
     def apart(block: Block) -> Block:
@@ -77,7 +77,7 @@ def compose_stored(
     tell: Callable[[str], None] = lambda _: None,
     claims: Part | None = None,
 ) -> Report:
-    """The report of studies as the database holds them now, all at one moment; it is only read."""
+    """Read studies from one snapshot of the database, and compose a report on them; the database is not changed."""
     moment = datetime.now(UTC)
     return compose(read_all(database, studies, tell), database.label, moment, tell, claims)
 

@@ -1,4 +1,4 @@
-"""How figures look: colours for every eye, axes, facets, scales, and texts that Plotly leaves as text."""
+"""The style of figures: colours for colour-blind readers too, axes, facets, scales, escaped texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pairsearch.search.report.parameters import Parameter
 from pairsearch.search.results.formatting import DASH
 from pairsearch.studies.problem import Metric
 
-# Okabe & Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
+# Okabe & Ito, "Color Universal Design" (2008): these differ with every common kind of colour blindness.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
     "#0072B2",
     "#D55E00",
@@ -23,24 +23,24 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
     "#56B4E9",
 )
 INK, MUTED, RULE = "#22262b", "#6b7178", "#e3e5e8"
-# Perceptually even, in grey and for colour-blind eyes too (Smith & van der Walt, SciPy 2015).
+# Perceptually uniform, also in grey and with colour blindness (Smith & van der Walt, SciPy 2015).
 SCALE = "Viridis"
 
 Item = TypeVar("Item")
 
 
 def thinned(items: Sequence[Item], most: int) -> Sequence[Item]:
-    """At most so many of the items (two or more), evenly spaced, the first and the last among them."""
+    """Choose at most `most` (two or more) items, evenly spaced, including the first and the last."""
     if len(items) <= most:
         return items
     return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
 
 
 def plain(text: str) -> str:
-    """A text that Plotly shows as it is.
+    """Escape a text so that Plotly shows it as it is.
 
-    Plotly reads texts as a small HTML with links, breaks and entities (plotly.js, `svg_text_utils`). Control
-    characters, which it has no picture for, become spaces.
+    Plotly reads texts as a subset of HTML with links, breaks and entities (plotly.js, `svg_text_utils`). Control
+    characters, which it cannot show, become spaces.
     """
     shown = text
     if not text.isprintable():
@@ -49,23 +49,23 @@ def plain(text: str) -> str:
 
 
 def faded(colour: str, opacity: float) -> str:
-    """A `#rrggbb` colour with an opacity in [0, 1]."""
+    """Give a `#rrggbb` colour an opacity in [0, 1]."""
     red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:g})"
 
 
 def shortened(text: str, most: int = 24) -> str:
-    """A text that fits beside an axis."""
+    """Shorten a text so that it fits beside an axis."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def slug(text: str) -> str:
-    """A text as part of a file's name: lower-case letters, numbers and -."""
+    """Turn a text into a part of a file name: lower-case letters, digits and -."""
     return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def layout(**more: object) -> Spec:
-    """The common layout, with further or other entries."""
+    """Return the common layout, extended or changed by `more`."""
     common: Spec = {
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
         "paper_bgcolor": "#ffffff",
@@ -79,7 +79,7 @@ def layout(**more: object) -> Spec:
 
 
 def axis(title: str = "", **more: object) -> Spec:
-    """An axis with quiet lines."""
+    """Return an axis with faint lines."""
     common: Spec = {
         "gridcolor": RULE,
         "linecolor": MUTED,
@@ -94,7 +94,7 @@ def axis(title: str = "", **more: object) -> Spec:
 
 
 def categories(texts: Sequence[str], title: str = "") -> Spec:
-    """An axis whose places 0, 1, … are the levels of a parameter; every other of many has no label."""
+    """Return an axis whose positions 0, 1, … are categories; if there are many, not all of them are labelled."""
     step = -(-len(texts) // 12)
     return axis(
         title,
@@ -108,17 +108,17 @@ def categories(texts: Sequence[str], title: str = "") -> Spec:
 
 
 def from_zero(metric: Metric) -> Spec:
-    """The range of an axis of a figure: a fraction is seen beside zero."""
+    """Return the range of a figure's axis: that of a fraction begins at zero."""
     return {"rangemode": "tozero"} if metric.percent else {}
 
 
 def scaled(metric: Metric, value: float) -> float:
-    """A figure as an axis shows it, rounded."""
+    """Scale a figure to the unit of its axis, and round it."""
     return float(f"{100 * value if metric.percent else value:.6g}")
 
 
 def briefly(metric: Metric, value: float | None) -> str:
-    """A figure as a cell of a heat map has room for."""
+    """Format a figure for a cell of a heat map."""
     if value is None:
         return DASH
     if metric.percent:
@@ -127,18 +127,18 @@ def briefly(metric: Metric, value: float | None) -> str:
 
 
 def note(text: str, x: float, y: float, **more: object) -> Spec:
-    """A text in paper coordinates; `text` is escaped here."""
+    """Return an annotation in paper coordinates; `text` is escaped here."""
     common: Spec = {"text": plain(text), "x": x, "y": y, "xref": "paper", "yref": "paper", "showarrow": False}
     return common | more
 
 
 def suffix(index: int) -> str:
-    """Plotly's number of the n-th axis, from 0: nothing for the first, then 2, 3, …"""
+    """Return Plotly's suffix of an axis by its index: empty for 0, then 2, 3, …"""
     return "" if index == 0 else str(index + 1)
 
 
 def spans(count: int, gap: float) -> list[list[float]]:
-    """`count` domains in [0, 1] with a gap between neighbours."""
+    """Divide [0, 1] into `count` domains with a gap between neighbours."""
     gap = min(gap, 0.5 / count)
     size = (1 - gap * (count - 1)) / count
     return [[index * (size + gap), index * (size + gap) + size] for index in range(count)]
@@ -146,10 +146,10 @@ def spans(count: int, gap: float) -> list[list[float]]:
 
 @dataclass(frozen=True, slots=True)
 class Shade:
-    """Places figures in [0, 1] so that differences near the best are seen: 0 the best, 1 the worst.
+    """A colour scale that shows differences near the best: it maps the best figure to 0 and the worst to 1.
 
-    With r the place of a figure between best and worst, on a logarithmic scale where `logarithmic`, the shade is
-    √r: the quarter of the range that is nearest to the best gets half of the colours.
+    If r in [0, 1] is the position of a figure between best and worst, on a logarithmic scale if `logarithmic`, the
+    shade is √r. The quarter of the range nearest to the best thus gets half of the colours.
     """
 
     best: float
@@ -158,14 +158,14 @@ class Shade:
 
     @classmethod
     def over(cls, figures: Sequence[float], metric: Metric) -> Shade:
-        """The shade of at least one figure; on a logarithmic scale where that is sensible, as of losses above 0."""
+        """Make the scale of at least one figure, logarithmic for losses above 0."""
         least, most = min(figures), max(figures)
         if metric.maximise:
             return cls(most, least, logarithmic=False)
         return cls(least, most, logarithmic=not metric.percent and least > 0)
 
     def of(self, figure: float) -> float:
-        """The shade of a figure between best and worst."""
+        """Return the shade of a figure between best and worst."""
         if self.worst == self.best:
             return 0.0
         if self.logarithmic:
@@ -175,7 +175,7 @@ class Shade:
         return math.sqrt(min(max(ratio, 0.0), 1.0))
 
     def ticks(self) -> list[float]:
-        """The best, the worst, and round figures between them that do not crowd."""
+        """Return the best, the worst, and round figures between them with enough distance."""
         if self.worst == self.best:
             return [self.best]
         chosen = [self.best]
@@ -189,11 +189,11 @@ class Shade:
             powers = range(math.floor(math.log10(self.best)), math.ceil(math.log10(self.worst)) + 1)
             return [leading * 10.0**power for power in powers for leading in (1, 1.5, 2, 3, 4, 5, 6, 7, 8)]
         low, high = sorted((self.best, self.worst))
-        # Multiples of a power of ten, between 20 and 200 of them.
+        # 20 to 200 multiples of a power of ten.
         step = 10.0 ** math.floor(math.log10((high - low) / 20))
         return [place * step for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def along(parameter: Parameter, title: str | None = None) -> Spec:
-    """An axis of a parameter's levels."""
+    """Return an axis with the levels of a parameter."""
     return categories(parameter.texts, parameter.label if title is None else title)

@@ -1,4 +1,4 @@
-"""What each parameter does: figures by its values, over all finished configurations and like with like."""
+"""The section on the effect of each parameter: figures by its values, over all configurations and matched ones."""
 
 from __future__ import annotations
 
@@ -26,26 +26,31 @@ Groups = list[list[Point]]
 
 
 def section(reading: Reading) -> Section | None:
-    """The section, None while nothing is finished and for a grid in which nothing varies."""
+    """Compose the section; None while nothing is finished, and for a grid in which nothing varies."""
     points = reading.finished
     varying = [place for place, parameter in enumerate(reading.parameters) if parameter.varies]
     if not points or not varying:
         return None
     groups = {place: by_level(points, reading.parameters, place) for place in varying}
-    told = {place: found for place, found in groups.items() if sum(map(bool, found)) > 1}
-    if not told:
+    comparable = {place: levels for place, levels in groups.items() if sum(map(bool, levels)) > 1}
+    if not comparable:
         notice = Notice("No parameter has finished configurations with two of its values yet.")
         return Section("Effect of each parameter", (notice,))
     shown = _figures(reading)
-    tables: list[Block] = [_table(reading, told, name, metric) for name, metric in shown.items()]
-    return Section("Effect of each parameter", (_figure(reading, told, shown), *tables))
+    tables: list[Block] = [_table(reading, comparable, name, metric) for name, metric in shown.items()]
+    return Section("Effect of each parameter", (_figure(reading, comparable, shown), *tables))
 
 
 def matched(groups: Groups, place: int) -> Groups:
-    """Only the configurations whose other parameters are finished with every value that is."""
+    """Keep only configurations whose other parameters occur with every level that has finished ones.
+
+    Args:
+        groups: finished configurations by the level of a parameter.
+        place: index of the parameter.
+    """
     others = [{_others(point.places, place): point for point in points} for points in groups if points]
     shared = set.intersection(*map(set, others))
-    kept = iter([[found[key] for key in sorted(shared)] for found in others])
+    kept = iter([[by_others[key] for key in sorted(shared)] for by_others in others])
     return [next(kept) if points else [] for points in groups]
 
 
@@ -54,10 +59,10 @@ def _others(places: Places, place: int) -> Places:
 
 
 def _figures(reading: Reading) -> dict[str, Metric]:
-    """The study's metric, and one other."""
-    metric, found = reading.study.definition.metric, reading.compared
-    names = [metric, *[name for name in found if name != metric][:1]]
-    return {name: found[name] for name in names}
+    """Choose the study's metric and one other figure."""
+    metric, compared = reading.study.definition.metric, reading.compared
+    names = [metric, *[name for name in compared if name != metric][:1]]
+    return {name: compared[name] for name in names}
 
 
 def _values(points: Sequence[Point], name: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""The final evaluation of all studies side by side: Table 1 beside what papers state, and what is still missing."""
+"""The section on the final evaluation of all studies: Table 1 beside the papers' figures, and what is missing."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ from pairsearch.search.results.formatting import (
 
 
 def section(readings: Sequence[Reading]) -> Section:
-    """What all studies together show."""
+    """Compose the section on the final evaluation of all studies."""
     figures = [box_plot(readings), *(by_epoch(reading) for reading in readings)]
     blocks: list[Block] = [table_1(readings), *_missing(readings)]
     return Section("Final evaluation", (*blocks, *(figure for figure in figures if figure is not None)))
 
 
 def table_1(readings: Sequence[Reading]) -> Table:
-    """The evaluated figures of each study's best and of its paper's configuration."""
+    """Compose Table 1: the evaluated figures of each study's best and of its paper's configuration."""
     shown = [(reading, candidate) for reading in readings for candidate in candidates(reading)]
     short = abbreviations(name for reading in readings for name in reading.study.choices)
     facts = list(dict.fromkeys(name for reading, candidate in shown for name in _facts(reading, candidate)))
-    # Studies of several problems may have figures of one name that read differently: a column is known by its header.
+    # Columns are identified by their header, since different problems may have different figures of the same name.
     figures = [
         {headed(name, metric): name for name, metric in evaluated_figures(reading).items()}
         for reading in readings
     ]
-    headers = list(dict.fromkeys(header for found in figures for header in found))
+    headers = list(dict.fromkeys(header for names in figures for header in names))
     stated = list(dict.fromkeys(header for reading in readings for header in _stated(reading)))
-    last = {list(found)[-1] for found in figures if found}
+    last = {list(names)[-1] for names in figures if names}
     rows = []
     for reading, names in zip(readings, figures, strict=True):
         study, metrics = reading.study, reading.study.traits.metrics
-        found = candidates(reading)
-        if not found:
+        of_study = candidates(reading)
+        if not of_study:
             rows.append((study.name.upper(), *[DASH] * (4 + len(facts) + len(headers)), *[""] * len(stated)))
-        for place, candidate in enumerate(found):
+        for place, candidate in enumerate(of_study):
             values = {header: values_of(candidate.rounds, name) for header, name in names.items()}
             own, theirs = _facts(reading, candidate), _stated(reading)
             rows.append(
@@ -105,7 +105,7 @@ def table_1(readings: Sequence[Reading]) -> Table:
 
 
 def _facts(reading: Reading, candidate: Candidate) -> dict[str, str]:
-    """What the problem says of a configuration: stored with its rounds, and known of the paper's before."""
+    """Return facts about a configuration: those stored with its rounds, and those of the paper if it is the paper's."""
     paper = reading.study.definition.paper
     stated = {} if paper is None or candidate.role not in (PAPERS, BOTH) else paper.facts
     stored = candidate.rounds[0].facts if candidate.rounds else {}
@@ -113,11 +113,11 @@ def _facts(reading: Reading, candidate: Candidate) -> dict[str, str]:
 
 
 def _stated(reading: Reading) -> dict[str, str]:
-    """What the paper states, by header."""
+    """Return the paper's figures by header."""
     paper, metrics = reading.study.definition.paper, reading.study.traits.metrics
     return {
-        headed(name, metrics[name]): spread(metrics[name], Spread(found.mean, found.std))
-        for name, found in ({} if paper is None else paper.figures).items()
+        headed(name, metrics[name]): spread(metrics[name], Spread(stated.mean, stated.std))
+        for name, stated in ({} if paper is None else paper.figures).items()
         if name in metrics
     }
 
@@ -155,7 +155,7 @@ def _missing(readings: Sequence[Reading]) -> list[Block]:
 
 
 def others(reading: Reading) -> Table | None:
-    """Every configuration of a study that has rounds, where there are more than Table 1 shows."""
+    """Compose a table of all evaluated configurations of a study; None if Table 1 shows them all."""
     shown = {candidate.configuration.key for candidate in candidates(reading)}
     figures = evaluated_figures(reading)
     if not set(reading.evaluated) - shown or not figures:

@@ -32,12 +32,15 @@ from pairsearch.studies.problem import Metric
 
 
 def box_plot(readings: Sequence[Reading]) -> Figure | None:
-    """The evaluated figures over the rounds by study, a view for each, the one that counts first; None without any."""
+    """Draw box plots of evaluated figures by study, a view for each figure, the most important first.
+
+    It is None if there are no rounds.
+    """
     metrics: dict[str, tuple[str, Metric]] = {}
     for reading in readings:
         for name, metric in reversed(evaluated_figures(reading).items()):
             if any(values_of(candidate.rounds, name) for candidate in candidates(reading)):
-                # Figures of one name may read differently where studies are of several problems.
+                # Different problems may have different figures of the same name.
                 metrics.setdefault(headed(name, metric), (name, metric))
     if not metrics:
         return None
@@ -78,9 +81,9 @@ def _boxes(readings: Sequence[Reading], figure: str, metric: Metric) -> Spec:
         for place, reading in enumerate(readings):
             for candidate in candidates(reading):
                 if (candidate.role != PAPERS) == (role == BEST):
-                    found = values_of(candidate.rounds, figure)
-                    xs += [place + offset] * len(found)
-                    ys += [scaled(metric, value) for value in found]
+                    values = values_of(candidate.rounds, figure)
+                    xs += [place + offset] * len(values)
+                    ys += [scaled(metric, value) for value in values]
         if ys:
             data.append(
                 {
@@ -107,10 +110,10 @@ def _boxes(readings: Sequence[Reading], figure: str, metric: Metric) -> Spec:
                 "mode": "markers",
                 "name": "the paper’s figure, mean ± std",
                 "x": [place + 0.42 for place, _ in stated],
-                "y": [scaled(metric, found.mean) for _, found in stated],
+                "y": [scaled(metric, one.mean) for _, one in stated],
                 "error_y": {
                     "type": "data",
-                    "array": [scaled(metric, found.std) for _, found in stated],
+                    "array": [scaled(metric, one.std) for _, one in stated],
                     "color": INK,
                 },
                 "marker": {"symbol": "diamond", "color": INK, "size": 8},
@@ -143,7 +146,7 @@ def _spoken(reading: Reading, figure: str, metric: Metric) -> str:
 
 
 def by_epoch(reading: Reading) -> Figure | None:
-    """The evaluated figures of a study by epoch, with a band; None without rounds of several epochs."""
+    """Draw the evaluated figures of a study by epoch, with a band; None without rounds of several epochs."""
     short, figures = abbreviations(reading.study.choices), evaluated_figures(reading)
     views = tuple(
         View(
@@ -176,7 +179,7 @@ def _spoken_end(view: View) -> str:
 
 
 def _band(lines: Lines) -> list[Spec]:
-    """The mean and one deviation to either side, of the figures that are there."""
+    """Draw the mean over the rounds of each epoch, with a band of one standard deviation to either side."""
     found = [(epoch, values) for epoch, values in enumerate(lines.by_epoch(), start=1) if values]
     epochs = [epoch for epoch, _ in found]
     means = [statistics.fmean(values) for _, values in found]

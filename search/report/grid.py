@@ -1,7 +1,7 @@
-"""The grid itself: heat maps of each figure over two parameters, in facets over two more.
+"""The grid: heat maps of each figure over two parameters, in facets over two more.
 
-The axes are the first two parameters of fractional values, as learning rates are, or else the first that vary. The
-others follow in the order of the definition: columns of facets, rows of facets, a selector. Of further ones, a cell
+The axes are the first two parameters with fractional values, such as learning rates, or else the first that vary. The
+others follow in the order of the definition: columns of facets, rows of facets, a selector. If there are more, a cell
 shows the best over their values.
 """
 
@@ -50,41 +50,41 @@ MARKS = {
     State.PENDING: ("not started", {"symbol": "circle", "size": 2.5, "color": MUTED}),
 }
 FACETS = 6
-"""At most so many values have a column or a row of facets, or a view."""
+"""The largest number of columns of facets, rows of facets, and views."""
 WIDE, NARROW = 48, 20
-"""CSS pixels of a cell with its figure written in it, and of one that is too small for it."""
+"""Size in CSS pixels of a cell with its figure written in it, and of a cell without."""
 ROOM = 1200
-"""CSS pixels that all facets together take from left to right, and from top to bottom; two always have room."""
+"""Width and height in CSS pixels for all facets together; there are at least two facets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """A direction in which a heat map shows a parameter, or nothing where there are too few of them."""
+    """A dimension of a heat map, which shows a parameter, or none if there are too few."""
 
     parameter: Parameter | None = None
     place: int = 0
-    """Of the parameter among those of the study."""
+    """Index of the parameter in the study's."""
     shown: tuple[int, ...] = (0,)
-    """Places of its levels that are drawn."""
+    """Indices of the levels that are drawn."""
 
     @property
     def label(self) -> str:
-        """The parameter's name."""
+        """The label of the parameter."""
         return "" if self.parameter is None else self.parameter.label
 
     @property
     def texts(self) -> list[str]:
-        """Of the levels that are drawn."""
+        """The texts of the levels that are drawn."""
         return [""] if self.parameter is None else [self.parameter.texts[level] for level in self.shown]
 
     def level(self, point: Point) -> int:
-        """The place of a point's level."""
+        """Return the index of a point's level."""
         return 0 if self.parameter is None else point.places[self.place]
 
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """Which parameter goes where."""
+    """The assignment of parameters to the dimensions of a heat map."""
 
     x: Dimension
     y: Dimension
@@ -92,13 +92,13 @@ class Arrangement:
     rows: Dimension
     selector: Dimension
     merged: tuple[Parameter, ...]
-    """Of which the best is shown, beside the selector's where all its values are shown together."""
+    """Parameters without a dimension; a cell shows the best over their values."""
     left_out: str
-    """What is said of values that are not drawn."""
+    """A sentence about values that are not drawn; empty if all are."""
 
     @classmethod
     def of(cls, reading: Reading) -> Arrangement:
-        """The arrangement of a study, the values of its best and of the paper's configuration among those drawn."""
+        """Arrange the parameters of a study so that the best and the paper's configuration are drawn."""
         known = list(enumerate(reading.parameters))
         axes = sorted(known, key=lambda one: (not one[1].varies, not one[1].continuous))[:2]
         others = [one for one in known if one not in axes and one[1].varies]
@@ -127,17 +127,17 @@ class Arrangement:
 
     @property
     def cell(self) -> int:
-        """CSS pixels of a cell: figures are written where all facets then have room beside each other."""
+        """Size of a cell in CSS pixels; figures are written in cells if all facets fit side by side then."""
         return WIDE if WIDE * len(self.columns.shown) * len(self.x.shown) <= ROOM else NARROW
 
     @property
     def over(self) -> str:
-        """The parameters of the axes."""
+        """Labels of the parameters of the axes."""
         return " × ".join(filter(None, [self.x.label, self.y.label]))
 
 
 def _kept(parameter: Parameter, marked: set[int], room: int) -> tuple[int, ...]:
-    """Places of at most so many levels, those of marked points among them."""
+    """Choose at most `room` levels of a parameter, including those that are marked; return their indices."""
     places = range(len(parameter.levels))
     if len(places) <= room:
         return tuple(places)
@@ -147,7 +147,7 @@ def _kept(parameter: Parameter, marked: set[int], room: int) -> tuple[int, ...]:
 
 
 def section(reading: Reading) -> Section:
-    """What the search found over the grid."""
+    """Compose the section about the grid."""
     if not reading.finished:
         return Section("The grid", (Notice(f"There is nothing to draw: {reading.ended}."),))
     return Section(
@@ -161,9 +161,9 @@ def section(reading: Reading) -> Section:
 
 
 def heat_map(reading: Reading, figure: str, metric: Metric) -> Figure:
-    """Heat maps of a figure."""
+    """Draw the heat maps of a figure."""
     arranged = Arrangement.of(reading)
-    known = [found for point in reading.points if (found := point.figure(figure)) is not None]
+    known = [value for point in reading.points if (value := point.figure(figure)) is not None]
     shade = Shade.over(known or [0.0, 1.0], metric)
     drawing = _Drawing(reading, arranged, figure, metric, shade, reading.best, reading.compared)
     selector = arranged.selector
@@ -202,12 +202,12 @@ def heat_map(reading: Reading, figure: str, metric: Metric) -> Figure:
 
 
 Cells = dict[tuple[int, int], list[Point]]
-"""Points by their places on both axes; several where a cell shows the best of them."""
+"""Points by their indices on both axes; if a cell has several, it shows the best."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """What all views of a heat map share."""
+    """Draws the views of a heat map."""
 
     reading: Reading
     arranged: Arrangement
@@ -218,7 +218,7 @@ class _Drawing:
     compared: Mapping[str, Metric]
 
     def facets(self, selected: int | None) -> Spec:
-        """A view: of the points with one level of the selector, or of all."""
+        """Draw a view of the points with one level of the selector, or of all for None."""
         arranged = self.arranged
         written = arranged.cell == WIDE
         by_facet = self._cells(selected)
@@ -290,14 +290,14 @@ class _Drawing:
         }
 
     def _cells(self, selected: int | None) -> dict[tuple[int, int], Cells]:
-        """The points of each facet by the levels of its column and row."""
+        """Group points by facet, which is a level of the columns and one of the rows, and by cell."""
         arranged = self.arranged
-        found: dict[tuple[int, int], Cells] = {}
+        facets: dict[tuple[int, int], Cells] = {}
         for point in self.reading.points:
             if selected is None or arranged.selector.level(point) == selected:
-                cells = found.setdefault((arranged.columns.level(point), arranged.rows.level(point)), {})
+                cells = facets.setdefault((arranged.columns.level(point), arranged.rows.level(point)), {})
                 cells.setdefault((arranged.x.level(point), arranged.y.level(point)), []).append(point)
-        return found
+        return facets
 
     def _heat(self, cells: Cells, index: int, written: bool) -> Spec:
         across, down = len(self.arranged.x.shown), len(self.arranged.y.shown)
@@ -305,7 +305,7 @@ class _Drawing:
         texts = [[""] * across for _ in range(down)]
         hovers = [[""] * across for _ in range(down)]
         for (x, y), points in cells.items():
-            known = [(found, point) for point in points if (found := point.figure(self.figure)) is not None]
+            known = [(value, point) for point in points if (value := point.figure(self.figure)) is not None]
             if known:
                 choose = max if self.metric.maximise else min
                 value, point = choose(known, key=lambda entry: entry[0])
@@ -340,7 +340,7 @@ class _Drawing:
         return "<br>".join(lines)
 
     def _marks(self, points: Sequence[Point]) -> list[tuple[str, str]]:
-        """The marks of a cell, with their hover texts."""
+        """List the marks of a cell with their hover texts."""
         marks = []
         configurations = {point.configuration for point in points}
         if self.best in configurations:
@@ -348,7 +348,7 @@ class _Drawing:
         if self.reading.paper in configurations:
             marks.append(("paper’s configuration", "the paper’s configuration"))
         if all(point.figure(self.figure) is None for point in points):
-            # The state that most of them share.
+            # The mark shows the most frequent state.
             states = [point.state for point in points]
             state = max(MARKS, key=states.count)
             name = MARKS[state][0]
@@ -357,7 +357,7 @@ class _Drawing:
 
 
 def _mark_traces(marked: dict[str, list[tuple[int, int, int, str]]], scale: float) -> list[Spec]:
-    """Scatter traces of the marks: one for each facet that has some, one legend entry for each kind."""
+    """Draw the marks as scatter traces: one for each facet and kind, with one legend entry for each kind."""
     symbols: dict[str, Spec] = {
         "search’s best": {"symbol": "circle-open", "size": 34, "line": {"width": 3, "color": VERMILLION}},
         "paper’s configuration": {"symbol": "square-open", "size": 38, "line": {"width": 2, "color": INK}},

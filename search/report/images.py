@@ -1,4 +1,4 @@
-"""The figures as image files: Plotly's own renderer, kaleido, drives the Chrome or Chromium that is installed."""
+"""Writes figures as image files, by Plotly's renderer kaleido and an installed Chrome or Chromium."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pairsearch.search.files import made_folder, whole_file
 from pairsearch.search.report.content import Figure, view_names
 
 WIDTH = 1000
-"""CSS pixels; a PNG has twice as many of its own."""
+"""Width in CSS pixels; a PNG has twice as many pixels."""
 
 
 def check_renderer() -> tuple[Any, Any]:
-    """The modules `kaleido` and `kaleido.errors`, once they and a browser are found.
+    """Check that kaleido and a browser are installed, and return the modules `kaleido` and `kaleido.errors`.
 
     Raises:
-        InputError: saying what to install.
+        InputError: one is missing; the message says what to install.
     """
     try:
         kaleido = importlib.import_module("kaleido")
@@ -38,18 +38,23 @@ def check_renderer() -> tuple[Any, Any]:
 
 
 def file_names(figure: Figure, kind: str) -> list[str]:
-    """The file of each view: the figure's name, numbered where there are several."""
+    """Return the file name of each view: the figure's name, with numbers if there are several views."""
     return [f"{name}.{kind}" for name in view_names(figure)]
 
 
 def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
-    """Write every view of every figure as `svg` or `png`; returns the files.
+    """Write every view of every figure, and return the files.
 
-    Chromium runs without its sandbox, which it does not have as root or in most containers; it shows nothing but
-    these figures, and MathJax, which kaleido would fetch from the network, is left out.
+    Chromium runs without its sandbox, which is not available to root and in most containers; it shows nothing but
+    these figures. MathJax, which kaleido would load from the network, is left out.
+
+    Args:
+        figures: the figures.
+        folder: where to write; it is created if it does not exist.
+        kind: `svg` or `png`.
 
     Raises:
-        InputError: no kaleido, no browser, or the folder refuses.
+        InputError: kaleido or the browser is missing, or the folder is not writable.
         WorkError: the browser ended, or a figure could not be drawn.
     """
     kaleido, errors = check_renderer()

@@ -1,4 +1,4 @@
-"""How much each parameter matters: the analysis of variance, which a complete grid allows exactly."""
+"""The importance of each parameter, by an analysis of variance, which is exact on a complete grid."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pairsearch.search.report.reading import Point, Reading
 from pairsearch.search.results.formatting import label, words
 
 LEAST = 8
-"""Finished configurations below which an importance would be noise."""
+"""With fewer finished configurations, importance would be noise."""
 PAIRS = 4
-"""Pairs that have a bar of their own, the largest."""
+"""Number of pairs with a bar of their own, the largest ones."""
 
 
 def section_blocks(reading: Reading) -> list[Block]:
-    """The figure of importance, or why there is none, and what it was made from."""
+    """Return the figure of importance, or a notice why there is none."""
     parameters, points, where = _largest_grid(reading)
     varying = [parameter for parameter in parameters if parameter.varies]
     if len(points) < LEAST or len(varying) < 2:
@@ -59,9 +59,9 @@ def section_blocks(reading: Reading) -> list[Block]:
 
 
 def _largest_grid(reading: Reading) -> tuple[tuple[Parameter, ...], list[Point], str]:
-    """The parameters of the largest grid, the finished points that have all of them with its values, and which it is.
+    """Return the parameters of the largest grid of a union, the finished points in it, and a text that names the grid.
 
-    The points of other grids of a union have other parameters, or make the grid incomplete.
+    Points of other grids have other parameters, or would make the grid incomplete.
     """
     tables = reading.study.definition.grid.root
     if len(tables) == 1:

@@ -1,4 +1,4 @@
-"""The verdict of a study at the head of its part: what its folds can and cannot tell about the best configuration."""
+"""The section with the verdict of a study: which configurations may be the best."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pairsearch.search.verdict.judging import Verdict
 
 SHOWN = 12
-"""Configurations of the table: the best means."""
+"""The largest number of configurations in the table."""
 
 
 def section(reading: Reading) -> Section:
-    """The verdict in sentences, and the configurations that may be the best."""
+    """Compose the section: the verdict in sentences, and a table of the configurations that may be the best."""
     verdict = reading.judged.verdict
     if verdict is None:
         return Section("Verdict", (Notice(f"There is nothing to judge: {reading.ended}."),))

@@ -1,4 +1,4 @@
-"""Learning curves of the best configurations, fold by fold."""
+"""The section with learning curves of the best configurations, fold by fold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pairsearch.search.results.formatting import abbreviations, compact, figure
 
 
 def section(reading: Reading) -> Section | None:
-    """The section, None while nothing is finished, and where folds report one epoch only."""
+    """Compose the section; None while nothing is finished, and if folds report one epoch only."""
     top = [trained for trained in reading.top if several_epochs(trained.runs)]
     if not top:
         return None

@@ -1,8 +1,8 @@
-"""A report as one HTML page that works offline and loads nothing, however hostile its texts are.
+"""Renders a report as one HTML page that works offline and loads nothing, however hostile its texts are.
 
-Three things keep a text from becoming anything else: the template escapes every value (Jinja2, autoescape), figures
-lie in the page as JSON in which no character can end the element, and a Content-Security-Policy names the page's
-scripts by their hashes, so that no other script runs even if one got in.
+Three measures keep texts from being executed: the template escapes every value (Jinja2, autoescape); figures are JSON in
+which no character can end the element; and a Content-Security-Policy lists the page's scripts by their hashes, so that
+no other script runs even if one got into the page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEMPLATES = "templates"
 
 
 def render(report: Report) -> str:
-    """The page."""
+    """Render the page."""
     from plotly.offline import get_plotlyjs  # noqa: PLC0415 - 5 MB
 
     environment = Environment(
@@ -35,10 +35,10 @@ def render(report: Report) -> str:
     return environment.get_template("report.html").render(
         report=report,
         policy=content_security_policy(scripts),
-        # Ours, not data: they stand in the page as they are.
+        # Scripts and styles are ours and contain no data, so they are not escaped.
         scripts=[Markup(script) for script in scripts],  # noqa: S704
         style=Markup(_source(environment, "report.css")),  # noqa: S704
-        # Elements are known by number: a name may hold what an identifier or a selector may not.
+        # Elements are identified by number: a name may contain characters that an identifier must not.
         numbers={figure.name: number for number, figure in enumerate(report.figures, start=1)},
         data={figure.name: Markup(inline_json(_specs(figure))) for figure in report.figures},  # noqa: S704
         kind=lambda block: type(block).__name__,
@@ -46,7 +46,7 @@ def render(report: Report) -> str:
 
 
 def content_security_policy(scripts: list[str]) -> str:
-    """Nothing may be loaded; of scripts, only these run; images only where Plotly makes them for a download."""
+    """Return the policy: nothing is loaded, only these scripts run, and images are only those that Plotly creates."""
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -55,10 +55,10 @@ def content_security_policy(scripts: list[str]) -> str:
 
 
 def inline_json(value: Any) -> str:
-    """JSON that stays inside a `script` element: what HTML or JavaScript reads is written as `\\u....`.
+    """Return JSON that cannot leave a `script` element: characters that HTML or JavaScript reads become `\\u....`.
 
     Raises:
-        ValueError: NaN or an infinity, which JSON does not have.
+        ValueError: a number is NaN or infinite.
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&'\u2028\u2029":
@@ -67,7 +67,7 @@ def inline_json(value: Any) -> str:
 
 
 def _hash(script: str) -> str:
-    # Browsers hash what the parser read, in which a carriage return is a line feed.
+    # Browsers hash the parsed text, in which a carriage return has become a line feed.
     normal = script.replace("\r\n", "\n").replace("\r", "\n")
     return base64.b64encode(hashlib.sha256(normal.encode()).digest()).decode()
 

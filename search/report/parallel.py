@@ -1,7 +1,7 @@
-"""Parallel coordinates: every finished configuration as a line through its parameters to its figure.
+"""Parallel coordinates: every finished configuration is a line through its parameters to its figure.
 
-Drawn as plain lines. Plotly's own `parcoords` needs WebGL and code made at run time, which the page's
-Content-Security-Policy refuses.
+They are drawn as plain lines. Plotly's `parcoords` needs WebGL and generates code at run time, which the page's
+Content-Security-Policy forbids.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ GROUPS = (
     (0.50, "25 to 50 %", MUTED, 0.35, 0.7),
     (1.00, "the other half", MUTED, 0.2, 0.6),
 )
-"""Groups by rank, up to this share of the finished ones: label, colour, opacity and width of the lines."""
+"""Groups by rank, each up to a share of the finished configurations: share, label, colour, opacity and line width."""
 LINES = 100
-"""Lines of a group that are drawn, evenly over its ranks: more would paint an area."""
+"""The largest number of lines drawn for each group; more would merge into an area."""
 LABELLED = 12
-"""Values of a hyperparameter that are named beside its axis."""
+"""The largest number of values with a label beside an axis."""
 
 
 def parallel_coordinates(reading: Reading) -> Figure:
-    """The figure; there is at least one finished configuration."""
+    """Draw the figure of a study with at least one finished configuration."""
     points = reading.finished
     metric = headed(reading.study.definition.metric, reading.study.metric)
     parameters = reading.parameters
@@ -58,7 +58,7 @@ def parallel_coordinates(reading: Reading) -> Figure:
             drawn += min(LINES, end - start)
         start = end
     spec = {
-        # The best are drawn last, on top, and named first.
+        # The best are drawn last, on top of the others, and come first in the legend.
         "data": data[::-1],
         "layout": layout(
             xaxis={
@@ -73,7 +73,7 @@ def parallel_coordinates(reading: Reading) -> Figure:
                 "fixedrange": True,
             },
             yaxis={"range": [-0.02, 1.04], "visible": False, "fixedrange": True},
-            # Room for the name of the last axis: Plotly leaves out a label that would be cut.
+            # Room for the label of the last axis: Plotly drops a label that does not fit.
             margin={"l": 64, "r": 72, "t": 48, "b": 40},
             annotations=_labels(reading, shade),
             legend={
@@ -110,7 +110,7 @@ def _value(point: Point) -> float:
 
 
 def _line(reading: Reading, point: Point, rank: float, shade: Shade) -> list[float]:
-    """Heights in [0, 1] of a point's line, one for each parameter and one for its figure."""
+    """Return the heights in [0, 1] of a point's line: one for each parameter and one for its figure."""
     heights = [
         (place + 0.15 + 0.7 * rank) / len(parameter.levels)
         for place, parameter in zip(point.places, reading.parameters, strict=True)
@@ -136,7 +136,7 @@ def _group(lines: list[list[float]], label: str, colour: str, width: float) -> S
 
 
 def _labels(reading: Reading, shade: Shade) -> list[Spec]:
-    """The values beside their bands, and the figures beside the last axis."""
+    """Return the labels of values beside their bands, and of figures beside the last axis."""
     common: Spec = {
         "xref": "x",
         "yref": "y",

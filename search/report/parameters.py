@@ -1,4 +1,4 @@
-"""The parameters of a study as a report sorts and names their values; a point of a union of grids may lack some."""
+"""Sorts and names the values of a study's parameters; a point of a union of grids may lack some parameters."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pairsearch.search.results.formatting import words
 from pairsearch.studies.configuration import Configuration, Value
 
 Level = Value | None
-"""A value of a parameter; None stands for points that do not have it."""
+"""A value of a parameter; None for points without the parameter."""
 ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter with its levels: numbers in ascending order, others as defined, the absence of the parameter last."""
+    """A parameter with its levels: numbers ascending, others in the definition's order, None at the end."""
 
     name: str
     levels: tuple[Level, ...]
 
     @classmethod
     def of(cls, name: str, values: Sequence[Value], *, absent: bool) -> Parameter:
-        """A parameter by its values; `absent` says whether points lack it."""
+        """Make a parameter from its values; `absent` says whether some points lack it."""
         levels: list[Level] = list(values)
         if all(map(_is_number, values)):
             levels.sort(key=lambda value: (value, repr(value)))
@@ -31,7 +31,7 @@ class Parameter:
 
     @property
     def label(self) -> str:
-        """Its name for people."""
+        """The name with spaces instead of underscores."""
         return words(self.name)
 
     @property
@@ -41,13 +41,13 @@ class Parameter:
 
     @property
     def continuous(self) -> bool:
-        """Whether its values are numbers of which some are no whole ones."""
+        """Whether its values are numbers, at least one of them a float."""
         values = [level for level in self.levels if level is not None]
         return all(map(_is_number, values)) and any(type(value) is float for value in values)
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Its levels for people, no two the same: 1 and 1.0 are written out where both are there."""
+        """Distinct texts of the levels: if 1 and 1.0 both occur, they are written as such."""
         texts = [number(level) for level in self.levels]
         count = Counter(texts)
         return tuple(
@@ -57,7 +57,7 @@ class Parameter:
 
 
 def number(level: Level) -> str:
-    """A level for people: `0.001` as `1e-3`, `0.01` as it is."""
+    """Format a level: `0.001` as `1e-3`, `0.01` as it is."""
     if level is None:
         return ABSENT
     if isinstance(level, bool | str):
@@ -72,22 +72,22 @@ def number(level: Level) -> str:
 def parameters_of(
     choices: Mapping[str, Sequence[Value]], configurations: Iterable[Configuration]
 ) -> tuple[Parameter, ...]:
-    """The parameters of a study, in the order of its definition."""
-    given = [configuration.params.keys() for configuration in configurations]
+    """Return the parameters of a study, in the order of its definition."""
+    keys = [configuration.params.keys() for configuration in configurations]
     return tuple(
-        Parameter.of(name, values, absent=any(name not in names for names in given))
+        Parameter.of(name, values, absent=any(name not in names for names in keys))
         for name, values in choices.items()
     )
 
 
 Places = tuple[int, ...]
-"""Of a point: the place of its level among those of each parameter; 1, 1.0 and true have places of their own."""
+"""For each parameter, the index of a point's level; 1, 1.0 and true are different levels."""
 
 
 def places_of(
     parameters: Sequence[Parameter], configurations: Iterable[Configuration]
 ) -> Iterator[Places | None]:
-    """The places of each configuration; None for one with a value that is none of its parameter's."""
+    """Yield the places of each configuration, None if one of its values is not among the parameter's levels."""
     known = [
         (parameter.name, {repr(level): place for place, level in enumerate(parameter.levels)})
         for parameter in parameters

@@ -1,8 +1,8 @@
-"""What a report needs from the database: one study in one reading, in a few queries; never writes.
+"""Reads everything that a report needs about a study, in a few queries; it never writes.
 
-Configurations are those of the verdict, read once. Curves are read for the few configurations that are drawn, and
-provenance is grouped by the database, so that a study of a thousand configurations with hundreds of curve points each
-is read in a fraction of a second.
+Configurations are read once, for the verdict too. Curves are read only for the few configurations that are drawn, and
+the database groups provenance, so that a study of a thousand configurations with hundreds of curve points each is read
+in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Kind, Metric
 
 TOP = 3
-"""Configurations whose learning curves are drawn, fold by fold."""
+"""Number of best configurations whose learning curves are drawn."""
 SEARCHED = 2000
-"""Configurations up to which a study is searched again."""
+"""A study with more configurations is not searched again in the report."""
 REASONS = 20
-"""Reasons of one state that are listed, those of most configurations."""
+"""Number of reasons that are listed for each state, the most frequent ones."""
 
 columns = configurations.c
 
@@ -50,20 +50,20 @@ class Point:
 
     configuration: Configuration
     places: Places
-    """Of its levels, in the order of the study's parameters."""
+    """Indices of its levels, in the order of the study's parameters."""
     state: State
     value: float | None
     figures: Mapping[str, float | None]
-    """Means over folds; those of an earlier epoch where it was pruned."""
+    """Means over folds; those of an earlier epoch if the configuration was pruned."""
     seconds: float | None
 
     def figure(self, name: str) -> float | None:
-        """A figure, None unless it is finished."""
+        """Return a figure, None unless the configuration is finished."""
         return self.figures.get(name) if self.state is State.FINISHED else None
 
 
 def by_level(points: Sequence[Point], parameters: Sequence[Parameter], place: int) -> list[list[Point]]:
-    """Points by the level of a parameter, of each of its levels."""
+    """Group points by the level of the parameter at index `place`, with a group for each level."""
     groups: list[list[Point]] = [[] for _ in parameters[place].levels]
     for point in points:
         groups[point.places[place]].append(point)
@@ -80,7 +80,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Results that one program on one machine computed."""
+    """The number of results that one program on one machine computed."""
 
     work: str
     """`search` or `evaluation`."""
@@ -92,68 +92,70 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Why configurations failed, diverged or were pruned."""
+    """A reason why configurations failed, diverged or were pruned."""
 
     state: State
     reason: str
     configurations: int
     example: str
-    """Key of one of them."""
+    """Key of one of these configurations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A study as the database held it at one moment."""
+    """A study as it was in a snapshot of the database."""
 
     study: StoredStudy
     parameters: tuple[Parameter, ...]
     points: tuple[Point, ...]
-    """The best first; ties, and those without a value, in the order of the grid's lay-out."""
+    """All configurations, the best first; ties, and points without a value, in the order of claims."""
     evaluated: Mapping[str, tuple[Round, ...]]
-    """Rounds by the configuration's key, of every configuration that has one."""
+    """Rounds by the configuration's key, for every configuration that has some."""
     rounds: Mapping[str, Trained]
-    """Curves of the rounds of the best and of the paper's configuration, by key, as far as they have any."""
+    """Curves of the rounds of the best and the paper's configuration, by key."""
     top: tuple[Trained, ...]
+    """Curves of the folds of the best configurations."""
     origins: tuple[Origin, ...]
     remarks: tuple[Remark, ...]
     superseded: int
-    """Late results that were kept and count nowhere."""
+    """Number of late results, which count nowhere."""
     errors: int
-    """Attempts that ended in an exception."""
+    """Number of attempts that ended in an exception."""
     claims: int
+    """Number of claims."""
     first_result: float | None
+    """Seconds since 1970 on the database's clock; so is the next."""
     last_result: float | None
-    """Seconds since 1970 on the database's clock."""
 
     table: StudyTable | None = field(compare=False)
-    """Of a study that is small enough to be searched again; None for others."""
+    """The table for searching again; None if the study is too large."""
     judged: StudyVerdict
 
     @property
     def counts(self) -> dict[State, int]:
-        """Configurations by state, all states named."""
-        found = Counter(point.state for point in self.points)
-        return {state: found[state] for state in State}
+        """Number of configurations in each state."""
+        counter = Counter(point.state for point in self.points)
+        return {state: counter[state] for state in State}
 
     @property
     def covered(self) -> int:
-        """Configurations that have a result."""
+        """Number of configurations with a result."""
         return sum(self.counts[state] for state in COVERED)
 
     @property
     def ended(self) -> Ended:
-        """How the configurations ended, for where none is finished."""
+        """How the configurations ended, for messages if none is finished."""
         examples = (f"{remark.example}: {remark.reason}" for remark in self.remarks)
         return Ended({state.value: count for state, count in self.counts.items()}, next(examples, None))
 
     @property
     def finished(self) -> list[Point]:
-        """The finished configurations, the best first; ties in the order of the grid's lay-out."""
+        """The finished configurations, the best first, ties in the order of claims."""
         return [point for point in self.points if point.state == State.FINISHED and point.value is not None]
 
     @property
     def compared(self) -> dict[str, Metric]:
-        """The figures by which configurations can be compared: of folds, not of the examples that were trained on."""
+        """The figures of folds by which configurations can be compared, without those of training examples."""
         metric = self.study.definition.metric
         reported = {name for point in self.finished for name in point.figures}
         return {
@@ -170,13 +172,13 @@ class Reading:
 
     @property
     def paper(self) -> Configuration | None:
-        """The configuration that a paper states."""
+        """The paper's configuration, None if the definition has none."""
         stated = self.study.definition.paper
         return None if stated is None else stated.configuration
 
 
 def read(database: Database, study: StoredStudy) -> Reading:
-    """Read a study and judge it, as the database holds it at one moment; raises as `Database.read` does."""
+    """Read a study from a snapshot of the database, and judge it; raises what `read_all` raises."""
     (reading,) = read_all(database, [study])
     return reading
 
@@ -184,21 +186,23 @@ def read(database: Database, study: StoredStudy) -> Reading:
 def read_all(
     database: Database, studies: Sequence[StoredStudy], tell: Callable[[str], None] = lambda _: None
 ) -> list[Reading]:
-    """Read studies, all as the database holds them at one moment, and judge them.
+    """Read studies from one snapshot of the database, and judge them.
 
     Args:
-        tell: is told what is being done.
+        database: the database.
+        studies: the studies.
+        tell: called with a line of progress.
 
     Raises:
-        StudyError: one has been deleted.
-        PairsearchError: as `Database.read`.
+        StudyError: a study was deleted.
+        PairsearchError: see `Database.read`.
     """
     unjudged = []
     with database.snapshot() as connection:
         for study in studies:
             tell(f"reading {study.name}")
             unjudged.append(_read(connection, seen_by(connection, study)))
-    # Judged when the transaction is over: it may take a while.
+    # Judging may take a while, so it comes after the transaction.
     readings = []
     for unjudged_reading, figures in unjudged:
         step = f"judging the {len(figures.rows):,} configurations of {figures.study.name}"
@@ -208,7 +212,7 @@ def read_all(
 
 
 def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading], Figures]:
-    """A reading that only lacks its verdict, and what that is made from."""
+    """Read a study; return the reading without its verdict, and the figures to judge."""
     mine = columns.study_id == study.id
     totals = connection.execute(
         select(
@@ -261,9 +265,9 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
 
 
 def _points(figures: Figures, parameters: Sequence[Parameter]) -> tuple[Point, ...]:
-    found = [figures.configurations[row.key] for row in figures.rows]
+    read = [figures.configurations[row.key] for row in figures.rows]
     points = []
-    for row, configuration, places in zip(figures.rows, found, places_of(parameters, found), strict=True):
+    for row, configuration, places in zip(figures.rows, read, places_of(parameters, read), strict=True):
         if places is None:
             wanted = "values of the study's grid"
             raise WrongValueError(configurations.name, "params", wanted, row.params, f"key={row.key!a}")
@@ -286,10 +290,10 @@ def _origins(connection: Connection, mine: ColumnElement[bool]) -> list[Origin]:
 
 
 def _round_origins(rounds: Sequence[Round]) -> list[Origin]:
-    found: dict[str, list[Round]] = {}
+    by_origin: dict[str, list[Round]] = {}
     for entry in rounds:
-        found.setdefault(json.dumps(entry.provenance), []).append(entry)
-    ordered = sorted(found.items(), key=lambda group: (-len(group[1]), group[0]))
+        by_origin.setdefault(json.dumps(entry.provenance), []).append(entry)
+    ordered = sorted(by_origin.items(), key=lambda group: (-len(group[1]), group[0]))
     return [
         Origin("evaluation", len(group), sum(entry.seconds for entry in group), _facts(text))
         for text, group in ordered
@@ -302,7 +306,7 @@ def _facts(text: str) -> dict[str, str]:
 
 
 def _remarks(connection: Connection, mine: ColumnElement[bool]) -> tuple[Remark, ...]:
-    found: list[Remark] = []
+    remarks: list[Remark] = []
     for state in (State.FAILED, State.DIVERGED, State.PRUNED):
         rows = connection.execute(
             select(columns.reason, func.count(), func.min(columns.key))
@@ -311,9 +315,9 @@ def _remarks(connection: Connection, mine: ColumnElement[bool]) -> tuple[Remark,
             .order_by(func.count().desc(), columns.reason)
             .limit(REASONS)
         ).all()
-        found += [
-            # The text of an exception may hold a URL with its password, and a report is made to be passed on.
+        remarks += [
+            # The text of an exception may contain a URL with its password, and reports are passed on.
             Remark(state, conceal(reason or "no reason given"), count, key)
             for reason, count, key in rows
         ]
-    return tuple(found)
+    return tuple(remarks)

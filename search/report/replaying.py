@@ -1,4 +1,4 @@
-"""The study searched again from its table: how much of the grid one had to see, and what stopping early loses."""
+"""The section on searching the study again: how much of the grid a search needs, and what early stopping loses."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from pairsearch.search.results.formatting import DASH, figure, headed
 from pairsearch.search.results.study_table import FloatArray, StudyTable
 
 WORK = 48_000
-"""Configurations that searches with early stopping go through, all together: a few seconds."""
+"""Number of configurations in all searches with early stopping together, which takes a few seconds."""
 FEWEST, MOST = 20, 100
-"""Searches with early stopping."""
+"""Smallest and largest number of searches with early stopping."""
 POINTS = 200
-"""Of a line."""
+"""The largest number of points of a line."""
 
 
 def section(reading: Reading) -> Section | None:
-    """The section; None while configurations are to be trained, and where there is nothing to search in."""
+    """Compose the section; None while configurations are still to be trained, or if there is nothing to search."""
     name, table = reading.study.name, reading.table
     if reading.judged.provisional or len(reading.finished) < LEAST:
         return None

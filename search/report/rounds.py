@@ -1,4 +1,4 @@
-"""Configurations that are evaluated, and what is estimated from their rounds."""
+"""The evaluated configurations of Table 1, and the intervals of their figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Candidate:
 
 
 def candidates(reading: Reading) -> list[Candidate]:
-    """The search's best configuration and the paper's; one where they are the same, none of a bare study."""
+    """Return the search's best configuration and the paper's, once if they are the same, as far as they exist."""
     best, paper = reading.best, reading.paper
     roles: dict[Configuration, str] = {}
     if best is not None:
@@ -42,20 +42,20 @@ def candidates(reading: Reading) -> list[Candidate]:
 
 
 def evaluated_figures(reading: Reading) -> dict[str, Metric]:
-    """The figures of rounds that are shown, the one that counts last."""
+    """Return the figures of rounds that tables show, the most important last."""
     rounds = [entry for entries in reading.evaluated.values() for entry in entries]
     return {name: reading.study.traits.metrics[name] for name in shown_figures(reading.study, rounds)}
 
 
 def mean_and_deviation(metric: Metric, values: Sequence[float]) -> str:
-    """`6.06 ± 1.28`, by the metric."""
+    """Format mean and standard deviation as `6.06 ± 1.28`."""
     return spread(metric, Spread.of(list(values)) if values else None)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The t interval of the mean, None of fewer than two figures.
+    """Return the 95 % t interval of the mean, None for fewer than two values.
 
-    It is mean ± t(0.975; n − 1) · std / √n, for figures that are independent and about normal (Student 1908).
+    It is mean ± t(0.975; n − 1) · std / √n, for values that are independent and about normal (Student 1908).
     """
     n = len(values)
     if n < 2:
@@ -68,11 +68,11 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def shown_interval(metric: Metric, values: Sequence[float]) -> str:
-    """`5.14 to 6.98`, by the metric; fractions stay between 0 and 1."""
-    found = interval(values)
-    if found is None:
+    """Format the interval of the mean as `5.14 to 6.98`; that of fractions is clipped to [0, 1]."""
+    bounds = interval(values)
+    if bounds is None:
         return DASH
-    low, high = found
+    low, high = bounds
     if metric.percent and min(values) >= 0 and max(values) <= 1:
         low, high = max(0.0, low), min(1.0, high)
     return f"{figure(metric, low)} to {figure(metric, high)}"

@@ -1,8 +1,8 @@
 """Analysis of variance of a complete grid: how much of the variance each parameter and each pair explains.
 
 For a balanced factorial design with one observation in each cell, the sum of squares about the mean splits into
-orthogonal parts (Montgomery, "Design and Analysis of Experiments", 8th ed. 2012, sections 5.3 and 5.4): of each
-factor alone, of each pair beyond its two factors, and the rest, which is what three and more factors do together
+orthogonal parts (Montgomery, "Design and Analysis of Experiments", 8th ed. 2012, sections 5.3 and 5.4): one for each
+factor alone, one for each pair beyond its two factors, and the rest, which is the interaction of three and more factors
 plus noise. Each part over the total is its share of the variance, between 0 and 1.
 """
 
@@ -20,7 +20,7 @@ from pairsearch.search.report.parameters import Level, Places
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Shares of the variance over a complete grid; they sum to 1 unless nothing varies, then all are 0."""
+    """Shares of the variance over a complete grid. They sum to 1, or are all 0 if nothing varies."""
 
     main: Mapping[str, float]
     pairs: Mapping[tuple[str, str], float]
@@ -28,11 +28,14 @@ class Shares:
 
 
 def decompose(cells: NDArray[np.float64], names: Sequence[str]) -> Shares:
-    """The shares of a complete grid.
+    """Compute the shares of a complete grid.
 
     Args:
-        cells: one axis for each parameter, with at least two levels each; finite, one figure in each cell.
-        names: of the axes.
+        cells: finite figures with one axis for each parameter, each of at least two levels.
+        names: names of the axes.
+
+    Raises:
+        ValueError: the names do not fit the axes, or a figure is not finite.
     """
     if cells.ndim != len(names):
         raise ValueError(f"expected {len(names)} axes, got shape {cells.shape}")
@@ -40,7 +43,7 @@ def decompose(cells: NDArray[np.float64], names: Sequence[str]) -> Shares:
         raise ValueError("expected a figure in every cell")
     centred = cells - cells.mean()
     total = float((centred**2).sum())
-    # Rounding leaves dust where all cells are equal.
+    # Rounding errors remain where all cells are equal.
     if total <= cells.size * (np.finfo(np.float64).eps * np.abs(cells).max(initial=0.0)) ** 2:
         zero = dict.fromkeys(names, 0.0)
         return Shares(zero, dict.fromkeys(itertools.combinations(names, 2), 0.0), 0.0)
@@ -69,27 +72,27 @@ class Block:
     names: tuple[str, ...]
     levels: tuple[tuple[Level, ...], ...]
     cells: NDArray[np.float64]
-    """One axis for each name."""
+    """Figures with one axis for each name."""
     left_out: tuple[tuple[str, Level], ...]
-    """Levels without which it is complete, in the order in which they were left out."""
+    """The levels that were removed to make it complete, in this order."""
 
 
 def complete_block(choices: Mapping[str, Sequence[Level]], figures: Mapping[Places, float]) -> Block | None:
-    """A complete part of a grid in which cells may be missing, with at least two parameters that vary.
+    """Find a complete part, with at least two varying parameters, of a grid in which cells may be missing.
 
-    While a cell is missing, the level with the largest share of missing cells is left out, the first of several.
-    That is not always the largest complete part.
+    While a cell is missing, the level with the largest share of missing cells is removed, the first of several. The
+    result is not always the largest complete part.
 
     Args:
         choices: levels by parameter.
-        figures: by cell, the places of its levels in the order of `choices`.
+        figures: figures by cell, which is a tuple of indices of levels in the order of `choices`.
 
     Returns:
-        None where no such part is complete.
+        The part, or None if there is none.
     """
     names = tuple(choices)
     levels = [list(choices[name]) for name in names]
-    table = np.full([len(found) for found in levels], np.nan)
+    table = np.full([len(values) for values in levels], np.nan)
     for cell, figure in figures.items():
         table[cell] = figure
     left_out: list[tuple[str, Level]] = []
