@@ -1,4 +1,4 @@
-"""The program: its commands in the order of its help, each with an example."""
+"""The program `pairsearch`: its commands in the order of the help, each with an example."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ COMMANDS = (
 
 
 def version(wanted: bool) -> None:
-    """Print name and version, and end."""
+    """Print name and version, and exit."""
     if wanted:
         from pairsearch.search.provenance import package_version  # noqa: PLC0415
 
@@ -75,7 +75,7 @@ def program(
         bool, typer.Option("--version", callback=version, is_eager=True, help="Print name and version.")
     ] = False,
 ) -> None:
-    """What is before the command."""
+    """Take the options before the command."""
 
 
 for command, example in COMMANDS:
@@ -83,15 +83,15 @@ for command, example in COMMANDS:
 
 
 def main() -> None:
-    """Entry point of the `pairsearch` program. A bug keeps its traceback, less the passwords."""
+    """Run the program. A bug keeps its traceback, with passwords masked."""
     threads.limit()
-    # Most of what imports make lives to the end: looking for garbage every 700 objects took a sixth of the start.
+    # Most objects that imports create live to the end; collecting garbage every 700 objects took a sixth of the start.
     gc.set_threshold(50_000)
     redaction.install()
     streams.install()
     try:
         app(prog_name="pairsearch")
-    except streams.OutputError as error:  # of help, which no command prints
+    except streams.OutputError as error:  # from printing help, which happens outside of `Boundary.invoke`
         say_error(str(error))
         raise SystemExit(error.exit_code) from None
     except Exception as error:

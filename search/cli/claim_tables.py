@@ -1,4 +1,4 @@
-"""How decided claims look in a terminal."""
+"""Tables and lines for terminals about decided claims."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pairsearch.search.cli.sheet import Field, Sheet
 
 
 def sheets(title: str, decided: Sequence[Decided]) -> list[Sheet]:
-    """A row for each claim, and a row for each comparison."""
+    """Return a table of comparisons and a table of claims."""
     number, prose = Field("claim"), [True, *(False for _ in HEADER[1:])]
     claims = Sheet(
         [number, Field("statement", right=False, prose=True), Field("decision", right=False, prose=True)],
@@ -26,10 +26,11 @@ def sheets(title: str, decided: Sequence[Decided]) -> list[Sheet]:
 
 
 def lines(decided: Sequence[Decided], *, in_full: bool) -> Iterator[str]:
-    """What is missing; and, if asked for, all evidence in sentences with the rules of the decisions.
+    """Yield what is missing for claims.
 
     Args:
-        in_full: whether it is asked for.
+        decided: the claims.
+        in_full: whether to begin with all evidence in sentences, and the rules of the decisions.
     """
     if in_full:
         for one in decided:

@@ -1,6 +1,6 @@
-"""Checks of an installation: versions, database, memory, threads, and what the paper's problem needs.
+"""Checks an installation: versions, database, memory, threads, and what the paper's problem needs.
 
-Each check imports what it looks at: a library that is missing or broken is a finding, as all that goes wrong is.
+Each check imports the libraries that it needs, so that a missing or broken library is a finding like any other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ def examine(storage: str, settings: Mapping[str, str]) -> Iterator[Check]:
     """Run every check; nothing is created or downloaded.
 
     Args:
-        settings: of this machine.
+        storage: the database URL.
+        settings: settings of this machine for the paper's problem.
     """
     yield Check("versions", None, ", ".join(f"{name} {package_version(name)}" for name in PACKAGES))
     yield Check("program", None, f"commit {git_commit()}, processor {processor()}, {machine.cores()} cores")
@@ -55,7 +56,7 @@ def _database(storage: str) -> str:
 
 
 def _threads() -> str:
-    import numpy  # noqa: F401 - loads the pools that are looked at
+    import numpy  # noqa: F401 - loads the pools that are checked
     import torch
     from threadpoolctl import threadpool_info
 
@@ -72,7 +73,7 @@ def _memory() -> str:
     available, each = machine.available_memory(), machine.WORKER_BYTES
     if available is None:
         return "the system does not say how much is free"
-    found = f"{available / 2**30:.1f} GiB free, for some {available // each} workers"
+    finding = f"{available / 2**30:.1f} GiB free, for some {available // each} workers"
     if available < each:
-        raise OSError(f"{found}: each takes some {each / 2**30:.1f} GiB")
-    return found
+        raise OSError(f"{finding}: each takes some {each / 2**30:.1f} GiB")
+    return finding

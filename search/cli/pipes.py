@@ -1,4 +1,4 @@
-"""A reader that has enough, as in `pairsearch best wsal | head -1`: the program ends at once and says nothing."""
+"""Ends the program silently when the reader of its output has closed the pipe: `pairsearch best wsal | head -1`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from pairsearch.search.errors import ExitCode
 
 @contextmanager
 def ends_with_its_reader() -> Iterator[None]:
-    """Turn a write to a closed pipe, of standard output or error, into the exit code for it.
+    """Translate a write to a closed pipe inside the block to its exit code.
 
     Raises:
-        BrokenPipeError: it was another pipe.
+        typer.Exit: standard output or standard error is closed; the exit code is OUTPUT_CLOSED.
+        BrokenPipeError: another pipe is closed.
     """
     try:
         yield
@@ -29,7 +30,7 @@ def ends_with_its_reader() -> Iterator[None]:
             raise
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in closed:
-            # What could not be written is still held: Python writes it once more when it ends, and complains.
+            # The unwritten output is still buffered. Python would try to write it again at its end, and print an error.
             os.dup2(nowhere, stream.fileno())
         raise typer.Exit(ExitCode.OUTPUT_CLOSED) from None
 
@@ -37,5 +38,5 @@ def ends_with_its_reader() -> Iterator[None]:
 def _has_no_reader(stream: TextIO) -> bool:
     poll = select.poll()
     poll.register(stream.fileno(), 0)
-    # The operating system tells of errors and hang-ups unasked.
+    # `poll` always reports errors and hang-ups, even if no event is registered.
     return bool(poll.poll(0))

@@ -1,4 +1,4 @@
-"""Help in plain words, whatever the installed Typer makes of types and bounds: `N`, `FOLDER`, `at least 1`."""
+"""Writes types and bounds in help as plain words (`N`, `FOLDER`, `at least 1`), whichever Typer is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = {
     r"\bINTEGER(?: RANGE)?\b": "N",
     r"\bFLOAT(?: RANGE)?\b": "NUMBER",
 }
-"""What stands for a value, by Typer's names for types."""
+"""Placeholders of values, by Typer's names of types."""
 BOUNDS = {
     rf"(\d+)(?:\.0)?<=x<={LARGEST}": r"at least \1",
     r"(\d+)(?:\.0)?<=x<=(\d+)(?:\.0)?": r"\1 to \2",
@@ -28,7 +28,7 @@ BOUNDS = {
 
 
 class Command(TyperCommand):
-    """A command whose help is plain."""
+    """A command whose help uses plain words."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -49,17 +49,17 @@ def _replaced(text: str, words: dict[str, str]) -> str:
     return text
 
 
-def _record(given: Callable[[Any], Record], is_argument: bool) -> Callable[[Any], Record]:
+def _record(original: Callable[[Any], Record], is_argument: bool) -> Callable[[Any], Record]:
     def record(ctx: Any) -> Record:
-        found = given(ctx)
-        if found is None:
+        shown = original(ctx)
+        if shown is None:
             return None
-        # The name of an argument says it all.
-        name = found[0].split(" ")[0] if is_argument else _replaced(found[0], WORDS)
-        return name, _replaced(found[1], BOUNDS)
+        # An argument is shown by its name alone.
+        name = shown[0].split(" ")[0] if is_argument else _replaced(shown[0], WORDS)
+        return name, _replaced(shown[1], BOUNDS)
 
     return record
 
 
-def _usage(given: Callable[[Any], Sequence[str]]) -> Callable[[Any], list[str]]:
-    return lambda ctx: [re.sub(r"[{}]", "", piece) for piece in given(ctx)]
+def _usage(original: Callable[[Any], Sequence[str]]) -> Callable[[Any], list[str]]:
+    return lambda ctx: [re.sub(r"[{}]", "", piece) for piece in original(ctx)]

@@ -1,4 +1,4 @@
-"""Live progress: a table that updates in place on a terminal, plain lines in a log."""
+"""Shows live progress: a table that updates in place on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from rich.live import Live
 from pairsearch.search.cli.tables import progress_line, progress_table
 from pairsearch.search.results.progress import Progress
 
-# How often a log gets a line where nothing else is to be seen.
+# Seconds between two lines of progress in a log.
 LINE_SECONDS = 10.0
 
 
 class SearchProgress:
-    """Shows how far studies are, with the rate of this run and the time left at that rate.
+    """Shows the progress of studies, with the rate of this run and the time left at that rate.
 
     Args:
-        console: where to; `is_interactive`, which a log, a pipe and a dumb terminal are not, decides the form.
-        clock: seconds that only go forward.
+        console: where to print. Its `is_interactive`, false for a log, a pipe and a dumb terminal, decides the form.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,7 +47,7 @@ class SearchProgress:
             self._live.stop()
 
     def rate(self, progresses: Sequence[Progress]) -> float | None:
-        """Configurations a second since the first update; None before the first of this run is done."""
+        """Return configurations per second since the first update; None until one of this run is done."""
         covered = sum(progress.covered for progress in progresses)
         if self._covered_before is None:
             self._covered_before = covered
@@ -56,7 +56,7 @@ class SearchProgress:
         return gained / elapsed if gained > 0 and elapsed > 0 else None
 
     def update(self, progresses: Sequence[Progress], last: bool = False) -> None:
-        """Show a new state; in a log only what changed, and not too often."""
+        """Show new progress; in a log only changed lines, and at most every `LINE_SECONDS` unless it is the last."""
         rate = self.rate(progresses)
         if self._live is not None:
             self._live.update(progress_table(progresses, rate or 0.0, ahead=ahead_of(progresses)))
@@ -76,5 +76,5 @@ class SearchProgress:
 
 
 def ahead_of(progresses: Sequence[Progress]) -> list[int]:
-    """For each study the open configurations of those before it: workers go through the studies in their order."""
+    """Count for each study the open configurations of the studies before it, which workers train first."""
     return [sum(before.open for before in progresses[:place]) for place in range(len(progresses))]

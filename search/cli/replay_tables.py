@@ -1,4 +1,4 @@
-"""How a study that was searched again looks in a terminal."""
+"""Tables for terminals about a study that was searched again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _title(table: StudyTable) -> str:
 
 
 def needed_table(table: StudyTable, replays: Sequence[Replay], regrets: Sequence[float]) -> Sheet:
-    """What searches needed for given regrets."""
+    """Return a table of the trials and the time that searches needed to reach regrets."""
     rows = []
     for found in replays:
         for regret in regrets:
@@ -73,7 +73,7 @@ def _share(count: float, of: int) -> str:
 
 
 def after_table(table: StudyTable, replays: Sequence[Replay]) -> Sheet:
-    """How far off the choice is after some of the trials, on the folds and on the final figure."""
+    """Return a table of the regrets after some of the trials, on the folds and on the final figure."""
     name = test_figure(table)
     test = None if name is None else table.traits.metrics[name]
     fields = [
@@ -118,7 +118,7 @@ def after_table(table: StudyTable, replays: Sequence[Replay]) -> Sheet:
 
 
 def stopping_table(table: StudyTable, found: Sequence[Stopping]) -> Sheet:
-    """What stopping early saves and loses."""
+    """Return a table of what early stopping saves and loses."""
     rows = []
     for one in found:
         middle, high = quantiles(one.regret)[1:]

@@ -1,12 +1,12 @@
-"""The main job: search the paper's four studies, evaluate the best of each and the paper's own, give Table 1."""
+"""What `pairsearch reproduce` searches and evaluates: the paper's four studies."""
 
 from __future__ import annotations
 
-# The first configurations of each study's order, the paper's among them (`search.ledger.studies.layout_order`): few
-# enough that the four studies and their evaluation take about five minutes on two cores.
+# With `--quick`, only the first configurations of each study's order are searched, which contain the paper's
+# (`search.ledger.studies.layout_order`). With this number, search and evaluation take about five minutes on two cores.
 QUICK_LIMIT = 8
 
 
 def study_names() -> list[str]:
-    """The paper's studies, in the order of its Table 1."""
+    """Return the names of the paper's studies, in the order of its Table 1."""
     return ["b1", "b2", "ws", "wsal"]

@@ -1,5 +1,7 @@
-"""A table for terminals of any width that never cuts a value: headers fold, what does not vary goes below, or rows
-are stacked."""
+"""A table for terminals of any width that never cuts a value.
+
+In a narrow terminal headers fold, columns without variation move below the table, or rows are stacked.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from rich.text import Text
 from pairsearch.search.results.formatting import words
 
 STACKED = "  "
-"""Before the lines of a stacked row but for its first."""
+"""Indentation of the lines of a stacked row after its first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +25,14 @@ class Field:
     name: str
     right: bool = True
     prose: bool = False
-    """Its values may fold between words."""
+    """Whether its values may fold between words."""
     constant_below: bool = False
-    """Where room is short, a value that all rows share is said once, below the table."""
+    """Whether a value that all rows share may be shown once below the table, if the terminal is narrow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Rows under fields, laid out for the width that there is when it is printed."""
+    """A table that is laid out for the width of the terminal when it is printed."""
 
     fields: Sequence[Field]
     rows: Sequence[Sequence[str]]
@@ -38,7 +40,7 @@ class Sheet:
     caption: str | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """A table where one fits, without the columns that do not vary where only that fits, else stacked rows."""
+        """Lay the sheet out: as a table if it fits, without constant columns if only that fits, else in stacked rows."""
         every = list(range(len(self.fields)))
         same = [
             place
@@ -62,24 +64,24 @@ class Sheet:
                 yield Text(self.caption, overflow="fold")
 
     def _least(self, place: int) -> int:
-        """The least width of a column in which no word of its header, and no value, is broken."""
+        """Return the smallest width of a column that breaks neither a value nor a word of its header."""
         field, values = self.fields[place], [row[place] for row in self.rows]
         if field.prose:
             values = [word for value in values for word in value.split()]
         return max(map(len, [*words(field.name).split(), *values]))
 
     def _width(self, places: Sequence[int]) -> int:
-        """The least width of a table of these columns."""
+        """Return the smallest width of a table of these columns."""
         return 1 + sum(3 + self._least(place) for place in places)
 
     def _table(self, places: Sequence[int], caption: str | None, room: int) -> Table:
-        """A table of at most so many characters in width, at least `_width` of these columns."""
+        """Lay out a table of some columns that is at most `room` characters wide; `room` is at least `_width`."""
         table = Table(title=self.title, caption=caption, title_justify="left", caption_justify="left")
         room -= self._width(places)
         for place in places:
             field = self.fields[place]
             header, least = words(field.name), self._least(place)
-            # Rich would take room from one column for another, and cut what then has too little.
+            # Widths are fixed here, since Rich would shrink some columns in favour of others and cut their values.
             width = least + min(
                 room, max([len(header), *(len(row[place]) for row in self.rows), least]) - least
             )
@@ -90,7 +92,7 @@ class Sheet:
         return table
 
     def _stacked(self, row: Sequence[str], width: int) -> RenderResult:
-        """A row as `name value` after `name value`, as many on a line as fit."""
+        """Lay out a row as `name value, name value, ...`, with as many on a line as fit."""
         line = ""
         for field, value in zip(self.fields, row, strict=True):
             if not value:

@@ -1,4 +1,4 @@
-"""Says what a command that only looks is doing, once that takes longer than people wait without asking."""
+"""Shows what a command that only reads is doing, once it takes longer than a moment."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from rich.text import Text
 from pairsearch.search.cli.progress import LINE_SECONDS
 from pairsearch.search.evaluation.evaluating import Watch
 
-# Past so many seconds a terminal shows it.
+# Seconds after which a terminal shows the current step.
 SILENT_SECONDS = 2.0
 
 
 class Steps:
-    """Shows the step that is being done: in place on a terminal, in a log as a line now and then.
+    """Shows the current step of a command: in place on a terminal, as occasional lines in a log.
 
     Args:
-        console: where to; `is_interactive` decides the form.
-        clock: seconds that only go forward.
+        console: where to print; its `is_interactive` decides the form.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
         self.clock = clock
         self._printed = clock()
-        # Of plain characters, as not every terminal has others.
+        # A spinner of ASCII characters works on every terminal.
         self._status = console.status("", spinner="line") if console.is_interactive else None
         self._timer = threading.Timer(SILENT_SECONDS, self._show)
         self._timer.daemon = True
@@ -53,7 +53,7 @@ class Steps:
             self._status.stop()
 
     def tell(self, step: str) -> None:
-        """What is being done from now on."""
+        """Show a new step."""
         if self._status is not None:
             self._status.update(step)
         elif self.clock() - self._printed >= LINE_SECONDS:
@@ -62,7 +62,7 @@ class Steps:
 
 
 def watch_on(console: Console) -> Watch:
-    """Shows what is being evaluated, in place where the console is a terminal."""
+    """Return a `Watch` that shows what is being evaluated, in place on a terminal."""
 
     @contextmanager
     def watch(label: str) -> Iterator[Callable[[str], None]]:

@@ -1,7 +1,7 @@
-"""Standard output and standard error that take what the program says: in any encoding, closed, or full.
+"""Makes standard output and standard error work in any encoding, and when they are closed or full.
 
-What an encoding lacks is shown in plain characters. A standard output that cannot be written to ends a command with
-one line; of a standard error that cannot be written to nobody could be told.
+Characters that an encoding lacks are replaced by plain ones. If standard output cannot be written to, the command ends
+with an error of one line. If standard error cannot be written to, its messages are dropped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class OutputError(WorkError):
 
 
 def plain(text: str, encoding: str) -> str:
-    """The text with plain characters in place of those that the encoding lacks."""
+    """Replace characters that an encoding lacks by plain ones."""
     if encoding.lower().startswith("utf"):
         return text
     return text.encode(encoding, HANDLER).decode(encoding)
@@ -39,15 +39,13 @@ def _substitute(error: UnicodeError) -> tuple[str, int]:
 
 
 def _plain(letter: str) -> str:
-    if (
-        "\u2500" <= letter <= "\u257f" or "\u2800" <= letter <= "\u28ff"
-    ):  # what frames and spinners are drawn with
+    if "\u2500" <= letter <= "\u257f" or "\u2800" <= letter <= "\u28ff":  # characters of frames and spinners
         return "-"
     return PLAIN.get(letter, ascii(letter)[1:-1])
 
 
 class _Stream(io.TextIOWrapper):
-    """A standard stream whose failure is one of our errors, once; what follows goes nowhere."""
+    """A standard stream that raises one of our errors on its first failure, and drops all later output."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -75,7 +73,7 @@ class _Stream(io.TextIOWrapper):
 
 
 def install() -> None:
-    """Put such streams in the place of Python's own; one that another program put there stays as it is."""
+    """Replace Python's standard streams; a stream that another program has replaced already stays."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed

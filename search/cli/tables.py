@@ -1,4 +1,4 @@
-"""How results look in a terminal: tables for people, plain dictionaries for `--json`."""
+"""Presents results: tables for terminals, dictionaries for `--json`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from pairsearch.studies.problem import Metric
 
 
 def progress_line(progress: Progress, rate: float | None = None, ahead: int = 0) -> str:
-    """One line for a log.
+    """Return the progress of a study as a line for a log.
 
     Args:
-        rate: configurations a second of all studies together, for the time left; None where it is not known yet.
-        ahead: configurations that are done before this study's.
+        progress: the progress.
+        rate: configurations per second over all studies; None if it is not known yet.
+        ahead: how many configurations of other studies come before this study's.
     """
     parts = [
         f"{progress.study}: {progress.covered}/{progress.total} done",
@@ -54,9 +55,16 @@ def progress_table(
     title: str | None = None,
     ahead: Sequence[int] | None = None,
 ) -> Sheet:
-    """A row for each study; `rate` and `ahead` as for `progress_line`."""
+    """Return a table with a row for each study.
+
+    Args:
+        progresses: the progress of each study.
+        rate: see `progress_line`.
+        title: the title.
+        ahead: see `progress_line`, for each study.
+    """
     names = ["done", "running", "diverged", "failed"]
-    # Only a study with a pruner has any.
+    # Only studies with a pruner have pruned configurations.
     pruned = any(progress.count(State.PRUNED) for progress in progresses)
     if pruned:
         names.insert(3, "pruned")
@@ -79,16 +87,14 @@ def progress_table(
                 f"{60 * rate:.1f}",
                 duration((before + progress.open) / rate) if rate > 0 and progress.open else DASH,
             ]
-        found = progress.best
-        row.append(
-            DASH if found is None else f"{progress.metric} {found.value:.4f}: {describe(found.params)}"
-        )
+        best = progress.best
+        row.append(DASH if best is None else f"{progress.metric} {best.value:.4f}: {describe(best.params)}")
         rows.append(row)
     return Sheet(fields, rows, title)
 
 
 def failure_lines(progress: Progress) -> list[str]:
-    """What failed in a study and what to do about it; nothing where nothing failed."""
+    """List the failures of a study and what to do about them; an empty list if there are none."""
     if not progress.failures:
         return []
     return [
@@ -99,7 +105,7 @@ def failure_lines(progress: Progress) -> list[str]:
 
 
 def progress_json(progress: Progress) -> dict[str, Any]:
-    """What `status --json` prints for a study."""
+    """Return the progress of a study as `status --json` prints it."""
     return {
         "study": progress.study,
         "metric": progress.metric,
@@ -113,7 +119,7 @@ def progress_json(progress: Progress) -> dict[str, Any]:
 
 
 def ranked_table(study: StoredStudy, ranked: Sequence[Ranked]) -> Sheet:
-    """The best configurations of a study."""
+    """Return a table of the best configurations of a study."""
     # Points of different grids have different parameters.
     names = [name for name in study.choices if any(name in entry.params for entry in ranked)]
     metrics = {name: metric for name, metric in study.traits.of_folds.items() if not metric.training}
@@ -138,7 +144,7 @@ def ranked_table(study: StoredStudy, ranked: Sequence[Ranked]) -> Sheet:
 
 
 def ranked_json(ranked: Ranked) -> dict[str, Any]:
-    """What `best --json` prints for a configuration; figures as they are stored."""
+    """Return a ranked configuration as `best --json` prints it, with figures as they are stored."""
     return {
         "rank": ranked.rank,
         "params": ranked.params,
@@ -149,15 +155,15 @@ def ranked_json(ranked: Ranked) -> dict[str, Any]:
 
 
 def tables_1(rows: Sequence[TableRow]) -> list[Sheet]:
-    """The final evaluation, as the paper's Table 1 has it: once for each choice of configurations that there is.
+    """Return the final evaluation in the form of the paper's Table 1, a table for each choice of configurations.
 
-    Below each row stands what the study's paper states, with the paper's configuration.
+    Below each row is one with the paper's configuration and figures, if the definition has them.
     """
     named = any(row.paper is not None for row in rows)
     titles = {"search": "the best of the search", "paper": "the paper's configurations"}
     chosen = {title: [row for row in rows if row.chosen_by == choice] for choice, title in titles.items()}
     what = "Table 1" if named else "Final evaluation"
-    return [_table_1(f"{what}, {title}", found) for title, found in chosen.items() if found]
+    return [_table_1(f"{what}, {title}", of_choice) for title, of_choice in chosen.items() if of_choice]
 
 
 def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
@@ -175,15 +181,15 @@ def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
     ]
     lines: list[list[str]] = []
     for row in rows:
-        found = row.evaluated
-        count = str(found.rounds) + (f" ({found.diverged} diverged)" if found.diverged else "")
+        evaluated = row.evaluated
+        count = str(evaluated.rounds) + (f" ({evaluated.diverged} diverged)" if evaluated.diverged else "")
         lines.append(
             [
                 row.definition.name.upper(),
-                *(found.facts.get(name, "") for name in facts),
+                *(evaluated.facts.get(name, "") for name in facts),
                 compact(row.params, short),
                 count,
-                *(spread(metric, found.figures.get(name)) for name, metric in metrics.items()),
+                *(spread(metric, evaluated.figures.get(name)) for name, metric in metrics.items()),
             ]
         )
         if row.paper is not None:
@@ -210,7 +216,7 @@ def _stated(paper: Paper, name: str, metric: Metric) -> str:
 
 
 def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
-    """What `evaluate --json` prints: figures as they are stored."""
+    """Return the final evaluation as `evaluate --json` prints it, with figures as they are stored."""
     return [
         {
             "study": row.definition.name,

@@ -1,4 +1,4 @@
-"""What the commands share: options, output, and the boundary where errors become a line and an exit code."""
+"""Shared by all commands: options, output, and the boundary where errors become a line and an exit code."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 DEFAULT_MODELS = Path("pairsearch-models")
 
-# Click's, wherever the installed Typer has it from.
+# Click's class: releases of Typer differ in whether they depend on Click or contain it.
 UsageError: Any = typer.BadParameter.__base__
 
 
 class Boundary(TyperGroup):
-    """Turns our errors into one line and a named exit code; a bug keeps its traceback."""
+    """The group of all commands. It prints our errors as one line with their exit code; a bug keeps its traceback."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Parse, and print help where that is asked for."""
+        """Parse the arguments, and print help if it is asked for."""
         with ends_with_its_reader():
             return super().make_context(*arguments, **options)
 
@@ -58,20 +58,20 @@ class Boundary(TyperGroup):
             say_error(str(error))
             raise typer.Exit(ExitCode.BAD_INPUT) from None
         except UsageError as error:
-            # It repeats what was given: a URL in the wrong place, say.
+            # The message repeats the arguments, among which may be a URL in the wrong place.
             error.message = printable(conceal(error.message))
             raise
 
 
 DEFAULT_STORAGE = storage_option.DEFAULT_STORAGE
-# The largest integer that a column of a database holds.
+# The largest integer of a database column.
 LARGEST = 2**31 - 1
 # A day, in seconds.
 LONGEST_LEASE = 86_400.0
 
 
 def a_number(value: float | None) -> float | None:
-    """Refuse NaN, which no bound refuses (Typer's callback)."""
+    """Refuse NaN, which passes every bound (Typer's callback)."""
     if value is not None and math.isnan(value):
         raise typer.BadParameter("expected a number, got nan")
     return value
@@ -184,38 +184,42 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only, no progress.")]
 
 
-def machine_settings(given: list[str] | None, data: str | None, data_dir: Path | None) -> dict[str, str]:
-    """The settings of this machine that `--set` and its short forms name.
+def machine_settings(texts: list[str] | None, data: str | None, data_dir: Path | None) -> dict[str, str]:
+    """Return the settings of this machine from `--set` and its short forms.
 
     Raises:
-        typer.BadParameter: one is no NAME=VALUE, or a setting is given twice.
+        typer.BadParameter: a text is not NAME=VALUE, or a setting has two values.
     """
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     short = {"data": data, "data_dir": None if data_dir is None else str(data_dir)}
-    pairs = [text.partition("=")[::2] for text in given or []]
+    pairs = [text.partition("=")[::2] for text in texts or []]
     pairs += [(name, value) for name, value in short.items() if value is not None]
     for name, value in pairs:
         if not name.isidentifier() or not value:
             raise typer.BadParameter(f"--set {name}: expected NAME=VALUE")
-        if found.setdefault(name, value) != value:
-            raise typer.BadParameter(f"--set {name}: {found[name]} and {value} given; expected one")
-    return found
+        if settings.setdefault(name, value) != value:
+            raise typer.BadParameter(f"--set {name}: {settings[name]} and {value} given; expected one")
+    return settings
 
 
 def published_folder(published: bool, results: Path | None) -> Path | None:
-    """The folder that `--published` and `--results` mean, None for none."""
+    """Return the folder that `--published` or `--results` names, or None."""
     if results is None and published:
-        from pairsearch.search.results.published import DEFAULT  # noqa: PLC0415 - which imports Arrow
+        from pairsearch.search.results.published import DEFAULT  # noqa: PLC0415 - it imports Arrow
 
         return DEFAULT
     return results
 
 
 def console(*, error: bool = False, quiet: bool = False) -> Console:
-    """Where people read: standard output, or standard error where that is kept for JSON; `quiet` shows nothing.
+    """Return a console on standard output or standard error.
 
-    What it prints may come from a database that others write: markup is not interpreted, and control characters
-    are shown, not sent to the terminal.
+    It prints texts from a database that others may write to: markup is not interpreted, and control characters are
+    escaped.
+
+    Args:
+        error: whether to use standard error, because standard output is for JSON.
+        quiet: whether to print nothing.
     """
     stream = sys.stderr if error else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -223,42 +227,42 @@ def console(*, error: bool = False, quiet: bool = False) -> Console:
     def shown(text: str) -> str:
         return plain(printable(text, "\n"), encoding)
 
-    # Only when something is shown.
+    # Rich is imported only if something is shown.
     from rich.console import Console  # noqa: PLC0415
     from rich.segment import Segment  # noqa: PLC0415
 
     class Screen(Console):
         def on_broken_pipe(self) -> None:
-            raise  # noqa: PLE0704 - what Rich has just caught, for `Boundary`
+            raise  # noqa: PLE0704 - passes the error that Rich has caught on to `Boundary`
 
         def render_str(self, text: str, **options: Any) -> Text:
-            # Before it is measured.
+            # Escaping comes before Rich measures the text.
             return super().render_str(shown(text), **options)
 
         def render(
             self, renderable: RenderableType, options: ConsoleOptions | None = None
         ) -> Iterable[Segment]:
             for segment in super().render(renderable, options):
-                # Rich's own codes, to move the cursor, are segments of their own kind.
+                # Rich's own control codes, which move the cursor, are marked as such.
                 yield segment if segment.control else Segment(shown(segment.text), segment.style)
 
-    # A log or a pipe has no width of its own; tables must not be cut there.
+    # A log or a pipe has no width, so it gets one at which tables fit.
     width = None if stream.isatty() or "COLUMNS" in os.environ else 160
     return Screen(stderr=error, width=width, quiet=quiet, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
-    """Print for programs: plain ASCII, control characters escaped."""
+    """Print JSON for programs, in plain ASCII."""
     _write(json.dumps(value, indent=2))
 
 
 def say(line: str) -> None:
-    """Print a line; control characters in it are shown."""
+    """Print a line with control characters escaped."""
     _write(printable(line))
 
 
 def teller(*, error: bool = False, quiet: bool = False) -> Callable[[str], None]:
-    """What prints the lines of a command's progress: on standard error where standard output is kept for JSON."""
+    """Return a function that prints lines of progress: to standard error if `error`, not at all if `quiet`."""
 
     def tell(line: str) -> None:
         if not quiet:
@@ -268,23 +272,25 @@ def teller(*, error: bool = False, quiet: bool = False) -> Callable[[str], None]
 
 
 def say_error(line: str) -> None:
-    """Print an error: one line, whatever is in it, without passwords."""
+    """Print an error as one line, with passwords masked and control characters escaped."""
     _write(f"error: {printable(conceal(line))}", error=True)
 
 
 def _write(line: str, *, error: bool = False) -> None:
-    # Typer's own would write UTF-8 where a stream is ASCII.
+    # Not `typer.echo`, which would write UTF-8 to a stream of another encoding.
     print(line, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def show_checks(checks: Iterable[Check], *, as_json: bool, wrong: str = "FAIL") -> None:
-    """Print each check when it comes, or all of them as JSON.
+    """Print each check as soon as it is done, or all of them as JSON.
 
     Args:
-        wrong: the mark of one that is not good.
+        checks: the checks.
+        as_json: whether to print JSON.
+        wrong: the mark of a failed check.
 
     Raises:
-        typer.Exit: with WORK_FAILED, where one is not.
+        typer.Exit: a check failed; the exit code is WORK_FAILED.
     """
     marks = {None: "    ", True: "ok  ", False: wrong}
     shown = []

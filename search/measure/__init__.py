@@ -1,1 +1,1 @@
-"""Programs behind published numbers; nothing imports them."""
+"""Programs that measure or write published numbers; no other room imports them."""

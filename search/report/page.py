@@ -1,8 +1,8 @@
 """Renders a report as one HTML page that works offline and loads nothing, however hostile its texts are.
 
-Three measures keep texts from being executed: the template escapes every value (Jinja2, autoescape); figures are JSON in
-which no character can end the element; and a Content-Security-Policy lists the page's scripts by their hashes, so that
-no other script runs even if one got into the page.
+Three measures keep texts from being executed: the template escapes every value (Jinja2, autoescape); figures are JSON
+in which no character can end the element; and a Content-Security-Policy lists the page's scripts by their hashes, so
+that no other script runs even if one got into the page.
 """
 
 from __future__ import annotations

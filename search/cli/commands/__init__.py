@@ -1,1 +1,1 @@
-"""The commands. Each imports what it needs when it runs: looking at a database must start at once."""
+"""The commands. Each imports what it needs when it runs, so that commands which only read start quickly."""

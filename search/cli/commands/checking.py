@@ -1,4 +1,4 @@
-"""Command that asks before anything is spent: check."""
+"""The command `check`, which tests a definition before it is searched."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(
         str,
         typer.Argument(metavar="STUDY", help="A shipped study, one in the database, or a .toml file."),
     ],
-    points: Annotated[int, typer.Option(min=1, max=LARGEST, help="How many are trained.")] = 8,
+    points: Annotated[int, typer.Option(min=1, max=LARGEST, help="How many points are trained.")] = 8,
     workers: Workers = None,
     storage: Storage = DEFAULT_STORAGE,
     setting: Set = None,
@@ -37,7 +37,7 @@ def check(
     device: Device = "cpu",
     as_json: AsJson = False,
     measure: Annotated[
-        bool, typer.Option("--measure", hidden=True, help="Be the fresh process that is measured.")
+        bool, typer.Option("--measure", hidden=True, help="Run as the new process that is measured.")
     ] = False,
 ) -> None:
     """Train a few points for two epochs: do they give the same bits wherever they train, what does the whole grid cost?

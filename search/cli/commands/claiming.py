@@ -1,4 +1,4 @@
-"""Command that decides claims about studies."""
+"""The command `claims`, which decides claims about studies."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def claims(
 ) -> None:
     """Decide claims about studies: each holds, does not hold, or is undecided, by the interval of its effect.
 
-    Trains the rounds that the claims compare and that are missing; finished rounds are kept.
+    Missing rounds that the claims compare are trained; finished rounds are kept.
     """
     from pairsearch.search.claims.deciding import decide
     from pairsearch.search.claims.sentences import claim_json
@@ -96,7 +96,7 @@ def claims(
 def _train(
     storage: str, sources: Sources, settings: Mapping[str, str], device: str, *, quiet: bool, as_json: bool
 ) -> Database:
-    """Create the studies that are not there, and train the rounds that are missing."""
+    """Create missing studies, and train missing rounds; return the database."""
     from pairsearch.search.claims.material import wanted_rounds
     from pairsearch.search.claims.training import train_missing
     from pairsearch.search.cli.steps import watch_on

@@ -1,4 +1,4 @@
-"""Command that writes what runs the installed program in containers and on clusters: deploy."""
+"""The command `deploy`, which writes files to run the installed program in containers and on clusters."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def deploy(
 ) -> None:
     """Write the files that run this version elsewhere: Docker Compose, Kubernetes, Slurm, and the program as a wheel.
 
-    Whole or not at all; a file that is there and differs is left, and nothing is written.
+    If the folder has a file of the same name with other content, nothing is written.
     """
     usable_folder(out)
     files = deploy_files()
@@ -59,7 +59,7 @@ def deploy(
 
 
 def deploy_files() -> dict[Path, bytes]:
-    """What is written, by its place in the folder: that of the repository, and the program beside it."""
+    """Return the files to write by their path in the folder: files of the repository, and the wheel."""
     names = [
         *map(Path, AT_THE_TOP),
         *sorted(path.relative_to(PACKAGE) for path in (PACKAGE / BESIDE).iterdir()),
@@ -69,10 +69,10 @@ def deploy_files() -> dict[Path, bytes]:
 
 
 def refuse_others(out: Path, files: dict[Path, bytes]) -> None:
-    """Refuse a folder whose files differ from those that would be written.
+    """Check that no file in the folder would be overwritten with other content.
 
     Raises:
-        InputError: naming them.
+        InputError: files differ; the message names them.
     """
     try:
         differing = [
@@ -91,10 +91,13 @@ def refuse_others(out: Path, files: dict[Path, bytes]) -> None:
 
 
 def wheel() -> tuple[str, bytes]:
-    """The installed program as a wheel: the image is built from it where there is no checkout.
+    """Build a wheel of the installed program, from which the image is built without a checkout.
+
+    Returns:
+        Name and content of the wheel.
 
     Raises:
-        InputError: it is not installed.
+        InputError: the program is not installed.
     """
     installed = next((one for one in distributions(name="pairsearch") if one.read_text("METADATA")), None)
     if installed is None:
@@ -111,7 +114,7 @@ def wheel() -> tuple[str, bytes]:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            # Of no date: the same program is the same file.
+            # Without a date, so that the same program gives the same bytes.
             entry = zipfile.ZipInfo(name)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o100644 << 16
             archive.writestr(entry, content)
@@ -119,7 +122,7 @@ def wheel() -> tuple[str, bytes]:
 
 
 def _source() -> Iterator[Path]:
-    """The files of the package, which may be a checkout with much else in it."""
+    """Yield the files of the package, whose folder may be a checkout with much else in it."""
     yield from sorted(PACKAGE.glob("*.py"))
     yield from (PACKAGE / name for name in ("py.typed", *AT_THE_TOP))
     for room in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):

@@ -1,4 +1,4 @@
-"""Commands of the final evaluation."""
+"""The command `evaluate`, which runs the final evaluation."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def evaluate(
 ) -> None:
     """Train the best configurations afresh, ten rounds each, and print a table of them; finished rounds are kept.
 
-    The trained models are kept too where the problem gives their weights, one file for each round.
+    The trained models are kept too, one file for each round, if the problem returns weights.
     """
     options = EvaluationOptions(
         machine_settings(setting, data, data_dir), device, models, no_models, top, rounds, paper
@@ -67,7 +67,19 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """What is to be evaluated of each study, with which settings, and where models go; `limit` as for the search."""
+    """Options of an evaluation of several studies.
+
+    Args:
+        settings: settings of this machine for the problems.
+        device: the device to train on, as PyTorch names it.
+        models: the folder for models that was named, or None.
+        no_models: whether to keep no models.
+        top: evaluate this many of the best configurations of each study.
+        rounds: the number of rounds for each configuration; None for the number in each definition.
+        paper: whether to evaluate the paper's configurations instead of the best.
+        both: whether to evaluate the best and then the paper's configurations.
+        limit: choose only among the first `limit` configurations of each study's order.
+    """
 
     settings: Mapping[str, str]
     device: str
@@ -76,9 +88,7 @@ class EvaluationOptions:
     top: int = 1
     rounds: int | None = None
     paper: bool = False
-    """The paper's own configurations instead of the best."""
     both: bool = False
-    """The best, and then the paper's own."""
     limit: int | None = None
 
 
@@ -108,7 +118,7 @@ def run_evaluation(
         database = open_database(storage)
         known = opening.look_stored_up(database, given)
         names = [looked_up.name for looked_up in known]
-    # All that can be refused is refused before data are loaded, or even downloaded, and anything is trained.
+    # Everything is checked that can be before data are loaded, or even downloaded.
     stored = [get_study(database, name) for name in names]
     chosen = [
         evaluating.Chosen(
@@ -150,7 +160,11 @@ def run_evaluation(
 
 
 def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> Path | None:
-    """Where models are kept: the folder that was given, or the default one where it can be written to."""
+    """Return the folder for models: the one that was named, else the default if it is writable.
+
+    Raises:
+        InputError: the named folder cannot be used, or both options were given.
+    """
     from pairsearch.search.errors import InputError
     from pairsearch.search.files import usable_folder
 
@@ -163,6 +177,6 @@ def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> 
     except InputError as error:
         if given is not None:
             raise
-        # The figures matter more: a container's working directory may be read-only.
+        # The evaluation goes on without models: the working directory of a container may be read-only.
         say(f"trained models are not kept: {error}; name a folder by --models")
         return None

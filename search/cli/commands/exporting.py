@@ -1,4 +1,4 @@
-"""Command that hands results to other programs: export."""
+"""The command `export`, which writes results for other programs."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def export(
         say(f"{file.path}: {file.rows} rows")
 
 
+# Typer shows the docstring as help. It is assembled here because it lists the columns from their definitions.
 export.__doc__ = (
     "Write a study's configurations and curves as CSV, Parquet or JSON: two files, whole or not at all.\n\n"
     "A missing value is empty in CSV, null elsewhere. Numbers keep every bit. In Parquet the columns carry their "

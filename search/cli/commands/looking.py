@@ -1,4 +1,4 @@
-"""Commands that look at a database: studies, status, best."""
+"""The commands `studies`, `status` and `best`, which read a database."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
 
 
 def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """Show how far studies are; also frees what workers held that fell silent, and closes their trials."""
+    """Show the progress of studies; also free the configurations of silent workers, and close their trials."""
     from pairsearch.search.cli import tables
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.errors import StorageError, StudyError
@@ -88,7 +88,7 @@ def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_jso
         except StudyError as error:
             teller(error=True)(f"note: {error}")
         except StorageError as error:
-            # It can still be looked at.
+            # The database may be read-only; its progress can still be shown.
             teller(error=True)(f"note: what dead workers left is not put back: {error}")
             break
     progresses = [read_progress(database, found) for found in chosen]

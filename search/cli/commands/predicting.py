@@ -1,4 +1,4 @@
-"""Command that asks a trained model: predict."""
+"""The command `predict`, which applies a trained model to files."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def predict(
     """
     from pairsearch.studies.loading import predict as ask
 
-    lines, found = ask(model, files, invert)
+    lines, answer = ask(model, files, invert)
     if as_json:
-        print_json(found)
+        print_json(answer)
         return
     for line in lines:
         say(line)

@@ -1,4 +1,4 @@
-"""Command that searches a finished study again from its table: replay."""
+"""The command `replay`, which searches a finished study again from its table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def all_finite(values: list[float] | None) -> list[float] | None:
 
 
 class Sampler(StrEnum):
-    """Who proposes the next configuration."""
+    """What proposes the next configuration."""
 
     GRID = "grid"
     RANDOM = "random"
@@ -62,11 +62,12 @@ def replay(
     published: Published = False,
     results: Results = None,
     sampler: Annotated[
-        list[Sampler] | None, typer.Option(help="Several times for several.", show_default="all")
+        list[Sampler] | None,
+        typer.Option(help="What proposes configurations; several times for several.", show_default="all"),
     ] = None,
     pruner: Annotated[
         list[Pruner] | None,
-        typer.Option(help="Of the searches; several times for several.", show_default="none"),
+        typer.Option(help="What stops configurations early; several times for several.", show_default="none"),
     ] = None,
     seeds: Annotated[
         int | None,
@@ -80,7 +81,9 @@ def replay(
     trials: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Of each search.", show_default="all; of tpe 100 and of gp 40, or half of the grid"
+            min=1,
+            help="Trials of each search.",
+            show_default="all; of tpe 100 and of gp 40, or half of the grid",
         ),
     ] = None,
     regret: Annotated[
@@ -102,17 +105,17 @@ def replay(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search a finished study again without training: how much of the grid did one have to see?
+    """Search a finished study again without training: how much of the grid does a search have to see?
 
-    Configurations come in the order of each sampler, each at most once, and are answered from the study's table. What
-    diverged, failed or was pruned is left out. Equal arguments give equal results.
+    Configurations come in the order of each sampler, each at most once, with their results from the study's table.
+    Those that diverged, failed or were pruned are left out. Equal arguments give equal results.
     """
     from pairsearch.search.cli.steps import Steps
 
     with Steps(console(error=True, quiet=quiet)) as tell:
         tell(f"reading {study}")
         table = _table(study, storage, published_folder(published, results))
-        # SciPy's statistics take long to import.
+        # `scipy.stats` takes long to import.
         from pairsearch.search.cli import replay_tables
         from pairsearch.search.replay import targets
         from pairsearch.search.replay.replaying import SAMPLERS, check_searchable, stopping

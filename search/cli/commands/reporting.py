@@ -1,4 +1,4 @@
-"""Command that shows results on a page: report."""
+"""The command `report`, which writes results as an HTML page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IMAGES = "pairsearch-report-images"
 
 
 class ImageFormat(StrEnum):
-    """What figures can be written as."""
+    """Formats of image files."""
 
     SVG = "svg"
     PNG = "png"
@@ -98,11 +98,14 @@ def compose(
     claims: str | None = None,
     published: Path | None = None,
 ) -> Report:
-    """Read the studies, decide claims about them, and put the report together; the database is only read.
+    """Compose a report on studies and claims; the database is not changed.
 
     Args:
-        claims: a claims file, None for none.
-        published: a folder of published results, whose folds and rounds claims may rest on.
+        storage: the database URL.
+        names: STUDY arguments.
+        tell: called with a line of progress.
+        claims: a claims file, or None.
+        published: a folder of published results that claims may use, or None.
     """
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.ledger.studies import stored_study

@@ -1,4 +1,4 @@
-"""Commands that search: create, worker, run, retry, reproduce."""
+"""The commands `create`, `worker`, `run`, `retry` and `reproduce`, which search."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ def worker(
     data: DataKind = None,
     data_dir: DataDir = None,
     max_trials: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST, help="End after so many.", show_default="no end")
+        int | None,
+        typer.Option(min=1, max=LARGEST, help="End after N configurations.", show_default="no end"),
     ] = None,
     limit: Limit = None,
     device: Device = "cpu",
@@ -117,11 +118,11 @@ def worker(
     opening.check_device(device)
     settings = machine_settings(setting, data, data_dir)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    # It warns of each connection that broke off, which is an error of ours anyway.
+    # psycopg warns about each lost connection, which we report ourselves.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     say = teller(quiet=quiet)
     stopping = threading.Event()
-    # At the start, a database that does not answer may be a mistyped URL: only --patience makes a worker wait for it.
+    # At the start, a database that does not answer may be a mistyped URL: a worker retries only if --patience is given.
     seconds = PATIENCE_SECONDS if patience is None else patience
     begin = partial(patiently, seconds=seconds, stopping=stopping, stopping_seconds=0.0)
     tally = Tally()
@@ -132,7 +133,7 @@ def worker(
             database = begin(lambda: open_database(storage, waiting=bool(patience)))
             queue = begin(lambda: opening.open_to_work(database, study, settings, say))
         except DatabaseAwayError:
-            # Where it was told to stop, there is nothing that it would have to hand back yet.
+            # After a signal to stop this is no error: the worker has claimed nothing yet.
             if not stopping.is_set():
                 raise
         else:
@@ -169,13 +170,14 @@ def run(
     options = SearchOptions(workers, machine_settings(setting, data, data_dir), limit, device, lease)
     database, studies = run_search(storage, study, options, quiet=quiet, as_json=as_json)
     screen = console()
-    told = []
+    summaries = []
     for stored in studies:
         with database.snapshot() as connection:
             ranked = ranked_within(connection, stored, 5, limit)
             ended = ended_without(connection, stored, limit)
             progress = progress_within(connection, stored, limit)
-        told.append(tables.progress_json(progress) | {"top": [tables.ranked_json(entry) for entry in ranked]})
+        top = [tables.ranked_json(entry) for entry in ranked]
+        summaries.append(tables.progress_json(progress) | {"top": top})
         if as_json:
             continue
         if ranked:
@@ -183,11 +185,11 @@ def run(
         else:
             say(f"{stored.name}: {ended}")
     if as_json:
-        print_json(told)
+        print_json(summaries)
 
 
 def retry(study: Studies, storage: Storage = DEFAULT_STORAGE) -> None:
-    """Have what failed tried again, as if for the first time."""
+    """Try failed configurations again, as if for the first time."""
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.ledger.configurations import Ledger
     from pairsearch.search.ledger.studies import stored_study
@@ -214,7 +216,7 @@ def reproduce(
 ) -> None:
     """The main job: search the paper's four studies, evaluate the best of each, print Table 1.
 
-    Unless it is quick, the paper's own configurations are evaluated too.
+    Without --quick, the paper's own configurations are evaluated too.
     """
     from pairsearch.search.cli.reproduce import QUICK_LIMIT, study_names
 
@@ -225,7 +227,7 @@ def reproduce(
     if quick:
         tell = teller(error=as_json, quiet=quiet)
         tell(f"searched a slice: {QUICK_LIMIT} configurations of each study, the paper's own among them")
-    # The studies are bound to their data by now.
+    # `data` is left out, because the studies are bound to their data by now.
     evaluation = EvaluationOptions(
         machine_settings(None, None, data_dir), device, models, no_models, both=not quick, limit=limit
     )
@@ -234,7 +236,15 @@ def reproduce(
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How studies are searched by worker processes of this machine; so many as it has cores, if `workers` is None."""
+    """Options of a search by worker processes on this machine.
+
+    Args:
+        workers: the number of workers; None for one per core.
+        settings: settings of this machine for the problems.
+        limit: search only the first `limit` configurations of each study's order.
+        device: the device to train on, as PyTorch names it.
+        lease: seconds without a heartbeat after which a worker's configuration is free again.
+    """
 
     workers: int | None
     settings: Mapping[str, str]
@@ -246,7 +256,7 @@ class SearchOptions:
 def run_search(
     storage: str, given: list[str], options: SearchOptions, *, quiet: bool, as_json: bool
 ) -> tuple[Database, list[StoredStudy]]:
-    """Create the studies and run workers over them; the studies, and the database that they are in."""
+    """Create the studies and run workers over them; return the database and the studies."""
     from pairsearch.search.cli.progress import SearchProgress
     from pairsearch.search.setup import opening
     from pairsearch.search.workers.searching import WorkerArguments, search

@@ -1,4 +1,4 @@
-"""Commands around the search: dashboard and doctor."""
+"""The commands `dashboard` and `doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishes a finished database, or checks what was published: `python -m pairsearch.search.measure.published`.
+"""Publishes a finished database, or checks published results: `python -m pairsearch.search.measure.published`.
 
 Examples:
 
@@ -7,7 +7,7 @@ Examples:
     python -m pairsearch.search.measure.published --check 20
 """
 
-# The widths of thread pools are set before the imports that make the pools.
+# Thread pools are limited before the imports that create them.
 # ruff: noqa: E402
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def published(
     storage: Storage = DEFAULT_STORAGE,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Of the random sample to check.", show_default="another each time"),
+        typer.Option(min=0, help="Seed of the random sample to check.", show_default="another each time"),
     ] = None,
     folder_to_check: Annotated[
         Path, typer.Option("--results", help="Folder of the results to check.", show_default="those shipped")
@@ -91,9 +91,9 @@ def published(
     settings: Set = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the results of complete studies as Parquet tables, or train a sample of written ones again.
+    """Write the results of complete studies as Parquet tables, or train a sample of published ones again.
 
-    A check exits with 0 where every bit is the same, 1 where one is not, 2 where it cannot be made here.
+    A check exits with 0 if every bit is the same, with 1 if one differs, and with 2 if it cannot be made here.
     """
     if (folder is None) == (count is None):
         raise InputError("give either --write FOLDER or --check N")

@@ -1,4 +1,4 @@
-"""What published results say about themselves: facts for the files' metadata, and a README for people."""
+"""Describes published results: facts for the metadata of files, and a README."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAM = "python -m pairsearch.search.measure.published"
 
 
 def facts(reading: Reading) -> dict[str, str]:
-    """What every file's metadata holds; the same database gives the same text."""
+    """Return the metadata of the files; the same database gives the same texts."""
     first = reading.studies[0]
     return {
         "program": f"pairsearch {package_version('pairsearch')}",
@@ -38,7 +38,7 @@ def facts(reading: Reading) -> dict[str, str]:
 
 
 def data_of(study: StoredStudy) -> str:
-    """The data of a study with their whole fingerprint."""
+    """Describe the data of a study, with the complete fingerprint."""
     return " ".join([*study.traits.remember.values(), study.traits.fingerprint]).strip()
 
 
@@ -64,7 +64,7 @@ def _checked_by(reading: Reading) -> str:
 
 
 def provenance(work: Sequence[Work]) -> dict[str, Any]:
-    """Who computed the results, with what, when, and in how much time; times are UTC, seconds real time."""
+    """Summarise what computed the results, when, and in how much time; times are UTC, seconds are wall-clock time."""
     search = [one for one in work if one.started is not None]
     start = min((one.started for one in search if one.started is not None), default=0.0)
     searched = max((one.finished for one in search), default=start)
@@ -94,8 +94,8 @@ def _utc(seconds: float) -> str:
 
 
 def _most_at_once(search: Iterable[Work]) -> int:
-    """The most configurations that were in training at one moment."""
-    # At equal times an end, -1, comes before a start.
+    """Return the largest number of configurations that were trained at the same time."""
+    # At equal times, an end (-1) sorts before a start (1).
     events = sorted(event for one in search for event in ((one.started or 0.0, 1), (one.finished, -1)))
     now = most = 0
     for _, change in events:
@@ -105,10 +105,11 @@ def _most_at_once(search: Iterable[Work]) -> int:
 
 
 def readme(reading: Reading, rows: dict[str, int]) -> str:
-    """The README of the folder, in Markdown.
+    """Compose the README of the folder, in Markdown.
 
     Args:
-        rows: of each table, by name.
+        reading: the published results.
+        rows: the number of rows of each table, by name.
     """
     known = provenance(reading.work)
     studies = ", ".join(f"{one.name} ({_count(reading, one.name)} configurations)" for one in reading.studies)
@@ -186,6 +187,6 @@ def _described(table: ColumnTable, rows: int) -> str:
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Format a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""Trains a random sample of published results again and demands the same bits."""
+"""Trains a random sample of published results again, and compares them bit for bit."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pairsearch.studies.definition import read, shipped
 from pairsearch.studies.loading import Loaded
 
 ROUNDS = 2
-"""Rounds of the final evaluation that a check trains again."""
+"""Number of rounds of the final evaluation that a check trains again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A published configuration, or one of its rounds, to be trained again."""
+    """A published configuration to train again, or one of its rounds."""
 
     study: str
     key: str
@@ -35,17 +35,19 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What training again gave: one line, and whether the bits are the published ones."""
+    """The result of training again: a line for people, and whether the bits are the published ones."""
 
     line: str
     same: bool
 
 
 def draw(published: Published, count: int, seed: int) -> list[Task]:
-    """A random sample: as many configurations of each study as of another, and two rounds; the longest first.
+    """Draw a random sample: equally many configurations of each study, those with long training first, and two rounds.
 
     Args:
-        count: configurations in all; those that failed or were pruned are not drawn.
+        published: the published results.
+        count: the number of configurations in all; failed and pruned ones are not drawn.
+        seed: of the sample.
     """
     random = np.random.default_rng(seed)
     by_study = {
@@ -57,7 +59,7 @@ def draw(published: Published, count: int, seed: int) -> list[Task]:
         for study in random.permutation(list(published.definitions))
     }
     shuffled = [[tasks[index] for index in random.permutation(len(tasks))] for tasks in by_study.values()]
-    # One of each study in turn, until there are enough or none is left.
+    # One configuration of each study in turn, until there are enough or none is left.
     in_turn = [
         tasks[place] for place in range(max(map(len, shuffled))) for tasks in shuffled if place < len(tasks)
     ]
@@ -75,7 +77,13 @@ def draw(published: Published, count: int, seed: int) -> list[Task]:
 
 
 class Checker:
-    """Trains published results again by the problems that they name, with so many threads."""
+    """Trains published results again.
+
+    Args:
+        published: the published results.
+        loaded: definitions and problems by the study's name.
+        threads: how many threads a problem may use.
+    """
 
     def __init__(self, published: Published, loaded: Mapping[str, Loaded], threads: int = 1) -> None:
         self.published = published
@@ -83,7 +91,7 @@ class Checker:
         self._objectives = {name: CrossValidation(one, threads=threads) for name, one in loaded.items()}
 
     def __call__(self, task: Task) -> Finding:
-        """Train again what a task names, and compare."""
+        """Train a task again and compare the figures."""
         rows = self.published.folds[task.study, task.key]
         if task.round is None:
             what, origin = f"{task.study} {task.key}", rows[0]["processor"]
@@ -110,7 +118,7 @@ class Checker:
         differences += _compared("fold", tables.folds.compared, fold_figures(outcome, tables.folds), rows)
         curves = self.published.curves[task.study, task.key]
         means = mean_curves(outcome, tables.curves)
-        # From the first epoch that differs on, most do.
+        # After the first epoch that differs most others do too, so one is enough.
         differences += _compared("means of epoch", tables.curves.compared, means, curves)[:1]
         return differences
 
@@ -125,10 +133,13 @@ class Checker:
 
 
 def _compared(what: str, names: Sequence[str], ours: Rows, published: Rows) -> list[str]:
-    """A text for each row that differs, with the first figure that does.
+    """Describe each row that differs, by its first figure that differs.
 
     Args:
-        what: its last word is the column that numbers the rows.
+        what: description of a row, whose last word is the column that numbers the rows.
+        names: the columns to compare.
+        ours: rows that were trained here.
+        published: published rows.
     """
     if len(ours) != len(published):
         return [f"{what}: {len(ours)} here, {len(published)} published"]
@@ -149,44 +160,47 @@ def _bits(figure: object) -> object:
 
 
 def checker(folder: Path, options: Mapping[str, str], threads: int = 1) -> Checker:
-    """What checks the results of a folder, by the problems and with the data that they name.
+    """Load the results of a folder, and the problems and data that they name, to check them.
 
     Args:
-        options: settings of this machine.
+        folder: a folder of published results.
+        options: settings of this machine for the problems.
+        threads: how many threads a problem may use.
 
     Raises:
-        InputError, DefinitionError: results or data are missing or damaged, or would not give the published bits.
+        InputError: results are missing or damaged, or were published with other definitions, problems or data.
+        DefinitionError: a problem or its data cannot be loaded.
     """
     published = load(folder)
-    # First, before anybody downloads data in vain.
+    # Definitions are compared before data are loaded, or even downloaded.
     _refuse(folder, _other_definitions(published))
     loaded, known = {}, shipped()
     for study, definition in published.definitions.items():
         place = known[study].parent if study in known else None
-        held = published.traits[study]
-        loaded[study] = loading.load(definition, place, options, held.remember)
-        given = loaded[study].traits
-        if held.version != given.version:
-            differs = f"the version of problem {definition.problem} is {held.version} there and {given.version} here"
+        there = published.traits[study]
+        loaded[study] = loading.load(definition, place, options, there.remember)
+        here = loaded[study].traits
+        if there.version != here.version:
+            differs = f"the version of problem {definition.problem} is {there.version} there and {here.version} here"
             _refuse(folder, [differs])
-        if held.fingerprint != given.fingerprint:
-            _refuse(folder, [f"their data are {held.data} and those here are {given.data}"])
+        if there.fingerprint != here.fingerprint:
+            _refuse(folder, [f"their data are {there.data} and those here are {here.data}"])
     return Checker(published, loaded, threads)
 
 
 def _other_definitions(published: Published) -> list[str]:
-    """What the published bits depend on and is otherwise in the definitions of this program."""
-    found = []
+    """Describe how the published definitions differ from the shipped ones in what results depend on."""
+    differences = []
     known = shipped()
     for study, definition in published.definitions.items():
-        held = definition.results_depend_on
-        given = read(known[study]).results_depend_on if study in known else held
-        found += [
-            f"{name} of study {study} is {held.get(name)!r} there and {given.get(name)!r} in the shipped definition"
-            for name in sorted(held.keys() | given.keys())
-            if held.get(name) != given.get(name)
+        there = definition.results_depend_on
+        here = read(known[study]).results_depend_on if study in known else there
+        differences += [
+            f"{name} of study {study} is {there.get(name)!r} there and {here.get(name)!r} in the shipped definition"
+            for name in sorted(there.keys() | here.keys())
+            if there.get(name) != here.get(name)
         ]
-    return found
+    return differences
 
 
 def _refuse(folder: Path, differences: Sequence[str]) -> None:
@@ -197,14 +211,18 @@ def _refuse(folder: Path, differences: Sequence[str]) -> None:
 def check(
     folder: Path, options: Mapping[str, str], count: int, seed: int, threads: int = 1
 ) -> Iterator[Finding]:
-    """Train a random sample again, as `draw` gives it; findings in its order.
+    """Train a random sample of published results again, and yield a finding for each, in the order of `draw`.
 
     Args:
-        options: settings of this machine.
-        threads: folds trained at a time; the figures do not depend on it.
+        folder: a folder of published results.
+        options: settings of this machine for the problems.
+        count: the number of configurations in the sample.
+        seed: of the sample.
+        threads: how many threads a problem may use; the figures do not depend on it.
 
     Raises:
-        InputError, DefinitionError: as for `checker`; before anything is trained.
+        InputError: see `checker`; raised before anything is trained.
+        DefinitionError: see `checker`.
     """
     check_one = checker(folder, options, threads)
     yield from map(check_one, draw(check_one.published, count, seed))

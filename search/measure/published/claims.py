@@ -1,7 +1,7 @@
-"""Publishes decided claims: the rounds behind them as `claims.parquet`, the decisions as `claims.md`.
+"""Publishes decided claims: the rounds that they compare as `claims.parquet`, the decisions as `claims.md`.
 
-With the published folds beside them, the Parquet files are all that the decisions rest on:
-`pairsearch claims --published --stored` makes them again.
+The decisions depend on the Parquet files alone, together with the published folds beside them:
+`pairsearch claims --published --stored` makes the same decisions.
 """
 
 from __future__ import annotations
@@ -34,19 +34,25 @@ from pairsearch.studies.configuration import Configuration
 PAGE = "claims.md"
 
 Compared = list[tuple[StoredStudy, Configuration, Round]]
-"""Each round that is compared, in the order of the claims."""
+"""Rounds that are compared, in the order of the claims."""
 
 
 def write_claims(database: Database, given: str, folder: Path) -> list[Path]:
     """Write the rounds that a claims file compares, and the decisions, into a folder of published results.
 
     Args:
-        given: `paper`, or a path.
-        folder: whose published folds go before those of the database; files of these names are replaced.
+        database: the database with the rounds.
+        given: the claims file: `paper`, or a path.
+        folder: where to write; existing files are replaced. Published folds in it take precedence over those of the
+            database.
+
+    Returns:
+        The files.
 
     Raises:
-        StudyError: rounds are missing, or the complete grid of a study is.
-        InputError, WorkError: as for `write`.
+        StudyError: rounds are missing, or the grid of a study is not complete.
+        InputError: the folder is not writable or cannot be created.
+        WorkError: writing failed.
     """
     from pairsearch.studies import claims_file  # noqa: PLC0415
 
@@ -67,7 +73,7 @@ def write_claims(database: Database, given: str, folder: Path) -> list[Path]:
 
 
 def _compared(database: Database, sources: Sources, wanted: Wanted) -> Compared:
-    found: Compared = []
+    compared: Compared = []
     for (study, configuration), count in wanted.items():
         stored = get_study(database, sources.given[study].name)
         with database.read() as connection:
@@ -79,15 +85,15 @@ def _compared(database: Database, sources: Sources, wanted: Wanted) -> Compared:
                 f"study {stored.name}: {count - len(rounds)} of {count} rounds of {configuration.key} are missing: "
                 "`pairsearch claims` trains them"
             )
-        found += [(stored, configuration, one) for one in rounds]
-    # Studies may have several names in a file, and a configuration several claims.
+        compared += [(stored, configuration, one) for one in rounds]
+    # A study may have several names in a file, and a configuration may be in several claims.
     return list(
-        {(study.name, one.key, entry.index): (study, one, entry) for study, one, entry in found}.values()
+        {(study.name, one.key, entry.index): (study, one, entry) for study, one, entry in compared}.values()
     )
 
 
 def _facts(sources: Sources, compared: Compared, given: str) -> dict[str, str]:
-    """What the metadata hold; the same database gives the same text."""
+    """Return the metadata of the file; the same database gives the same texts."""
     studies = {study.name: study for study, _, _ in compared}
     reported = {name for _, _, entry in compared for name in entry.figures}
     metrics = dict.fromkeys(name for study in studies.values() for name in study.traits.metrics)

@@ -1,4 +1,4 @@
-"""Reads a complete database into the rows of the published tables, in a fixed order, with the work behind them."""
+"""Reads the rows of the published tables from a complete database, in a fixed order, and where they come from."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One piece of work: a configuration's training, or one round; times are seconds since 1970, UTC."""
+    """The training of a configuration or of one round; times are seconds since 1970, UTC."""
 
     worker: str
     started: float | None
-    """None for a round, of which only the end is known."""
+    """None for a round, whose start is not stored."""
     finished: float
     seconds: float
     origin: dict[str, str]
@@ -41,7 +41,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that is published of a database."""
+    """Everything that is published of a database."""
 
     studies: tuple[StoredStudy, ...]
     table_1: tuple[TableRow, ...]
@@ -53,17 +53,17 @@ class Reading:
 
 
 def final_figures(run: RunResult, columns: Columns) -> dict[str, Any]:
-    """The figures of a fold or round after its last epoch; None where one is not finite."""
+    """Return the cells with the figures of a fold or round after its last epoch; None for one that is not finite."""
     return columns.values(run.final) | {"diverged_epoch": run.diverged}
 
 
 def fold_figures(outcome: Outcome, columns: Columns) -> Rows:
-    """The final figures of each fold, in their order."""
+    """Return a row with the final figures for each fold, in their order."""
     return [{"fold": fold.index} | final_figures(fold, columns) for fold in outcome.folds]
 
 
 def mean_curves(outcome: Outcome, columns: Columns) -> Rows:
-    """The means over folds of each epoch; None where a fold has no finite figure."""
+    """Return a row with the means over folds for each epoch; None where a fold has no finite figure."""
     curves = {
         name: mean_curve([fold.curves.get(name, ()) for fold in outcome.folds]) for name in columns.figures
     }
@@ -75,10 +75,10 @@ def mean_curves(outcome: Outcome, columns: Columns) -> Rows:
 
 
 def read(database: Database, names: Sequence[str]) -> Reading:
-    """Read complete studies in the order of their names, configurations in the order of their numbers.
+    """Read complete studies, in the order of `names`, with configurations in grid order.
 
     Raises:
-        StudyError: a study is unknown or not complete, or two are of different problems, versions of one, or data.
+        StudyError: a study is unknown or not complete, or two studies differ in problem, version of it, or data.
     """
     studies = [get_study(database, name) for name in dict.fromkeys(names)]
     for study in studies:
@@ -109,11 +109,10 @@ def read(database: Database, names: Sequence[str]) -> Reading:
 
 
 def _check_one_kind(first: StoredStudy, study: StoredStudy) -> None:
-    held, given = first.traits, study.traits
     for what, one, other in (
         ("problem", first.definition.problem, study.definition.problem),
-        ("version of the problem", held.version, given.version),
-        ("data", held.fingerprint, given.fingerprint),
+        ("version of the problem", first.traits.version, study.traits.version),
+        ("data", first.traits.fingerprint, study.traits.fingerprint),
     ):
         if one != other:
             raise StudyError(
@@ -123,7 +122,11 @@ def _check_one_kind(first: StoredStudy, study: StoredStudy) -> None:
 
 
 def _chosen(database: Database, study: StoredStudy) -> list[evaluating.Chosen]:
-    """The configurations whose rounds make Table 1: all of them stored."""
+    """Return the configurations of Table 1.
+
+    Raises:
+        StudyError: the study is not complete, or rounds are missing.
+    """
     if left := read_progress(database, study).open:
         raise StudyError(
             f"study {study.name} is not complete: {left} configurations are still to be trained: run it to its end"
@@ -163,7 +166,7 @@ def _read_search(connection: Connection, study: StoredStudy, reading: Reading) -
             "reason": None if row.reason is None else conceal(row.reason),
             "processor": origin.get("processor"),
         }
-        # What failed has a row for each fold too, so that its absence shows.
+        # A failed configuration has a row for each fold too, so that missing results are visible.
         figures: Rows = [{"fold": fold} for fold in range(study.definition.folds)]
         if outcome is not None:
             figures = fold_figures(outcome, tables.folds)

@@ -1,4 +1,4 @@
-"""Writes a complete database as Parquet files with their README, whole or not at all."""
+"""Writes a complete database as Parquet files with their README; all files or none."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pairsearch.search.results.export_columns import ColumnTable
 
 
 def write(reading: Reading, folder: Path) -> list[Path]:
-    """Write the three tables and their README; files of these names are replaced.
+    """Write the three tables and their README, and return the files; existing files are replaced.
 
     The same reading gives the same bytes with the same version of Arrow.
 
     Raises:
-        InputError: a folder that is not writable and cannot be made.
+        InputError: the folder is not writable or cannot be created.
         WorkError: writing failed.
     """
     usable_folder(folder)
