@@ -40,7 +40,7 @@ class Sheet:
     caption: str | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Lay the sheet out: as a table if it fits, without constant columns if only that fits, else in stacked rows."""
+        """Lay the sheet out as a table if it fits, without constant columns if only that fits, else as stacked rows."""
         every = list(range(len(self.fields)))
         same = [
             place

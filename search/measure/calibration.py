@@ -109,7 +109,11 @@ class Measured:
 
 
 def synthetic(scenario: Scenario, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Draw a study without fold effects: true means (configurations,), the lowest 0, and values (configurations, folds)."""
+    """Draw a study without effects of folds.
+
+    Returns:
+        True means (configurations,), the lowest 0, and values (configurations, folds).
+    """
     count, folds = scenario.configurations, scenario.folds
     places = np.arange(count)
     if scenario.layout == "equal":

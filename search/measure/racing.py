@@ -3,7 +3,7 @@
     python -m pairsearch.search.measure.racing --runs 1000
 
 On the published tables, the best is that of all folds, and a run is a random order of configurations and of folds. On
-synthetic studies (`search.measure.calibration`) it is the truly best, and a run is a study. The rules, all at `--alpha`:
+synthetic studies (`search.measure.calibration`) it is the truly best, and a run is a study. The rules, at `--alpha`:
 
     race        `search.workers.racing`: one configuration at a time, compared with those finished before
     rounds      the same test; all remaining configurations train fold by fold together, each compared with the others

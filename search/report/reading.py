@@ -265,9 +265,9 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
 
 
 def _points(figures: Figures, parameters: Sequence[Parameter]) -> tuple[Point, ...]:
-    read = [figures.configurations[row.key] for row in figures.rows]
+    every = [figures.configurations[row.key] for row in figures.rows]
     points = []
-    for row, configuration, places in zip(figures.rows, read, places_of(parameters, read), strict=True):
+    for row, configuration, places in zip(figures.rows, every, places_of(parameters, every), strict=True):
         if places is None:
             wanted = "values of the study's grid"
             raise WrongValueError(configurations.name, "params", wanted, row.params, f"key={row.key!a}")
