@@ -26,19 +26,19 @@ class ExitCode(IntEnum):
     """Exit codes of the command line."""
 
     DONE = 0
-    """The command did what it says. A worker also ends so when SIGTERM or SIGHUP stopped it and its configuration is
-    handed back."""
+    """The command did what it says. A worker also ends with 0 after SIGTERM or SIGHUP, once its configuration is handed
+    back."""
     WORK_FAILED = 1
-    """The work was possible and failed: a configuration failed, the database stayed unavailable, the disk is
-    full."""
+    """The work was possible but failed: a configuration failed, the database was unavailable, or the disk is full."""
     BAD_INPUT = 2
-    """Something given cannot be used. One line says what (after the usage, where an option is mistyped), and nothing
-    was changed."""
+    """An argument, an option or a file cannot be used. One line says why (after the usage, if an option is mistyped),
+    and nothing was changed."""
     INTERRUPTED = 130
-    """Ctrl-C, and for `run` and `reproduce` SIGTERM or SIGHUP too. What was finished is stored, and the same command
-    goes on from there."""
+    """Ctrl-C interrupted the command, or for `run` and `reproduce` SIGTERM or SIGHUP. Finished work is stored, and the
+    same command goes on from there."""
     OUTPUT_CLOSED = 141
-    """Whoever read the output had enough, as `head` has after its lines. The program ends at once and says nothing."""
+    """The reader of the output has closed it, as `head` does after its lines. The program ends at once and prints
+    nothing."""
 
 
 class PairsearchError(Exception):

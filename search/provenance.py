@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 COMMIT_VARIABLE = "PAIRSEARCH_COMMIT"
-"""The commit that results name where there is no git, as in the container image."""
+"""The commit to store with results where there is no git, as in the container image."""
 
 PACKAGES = ("pairsearch", "torch", "numpy", "numba", "scipy", "scikit-learn", "optuna", "sqlalchemy")
 

@@ -35,7 +35,7 @@ schema = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False, doc="Always 1."),
     Column("version", Integer, nullable=False, doc="Version of these tables."),
-    info={"about": "One row, which says which version of these tables the database holds."},
+    info={"about": "One row with the version of these tables in the database."},
 )
 
 studies = Table(
@@ -55,7 +55,7 @@ studies = Table(
         "problem",
         Text,
         nullable=False,
-        doc="JSON: what the problem said about itself when the study was created (`studies.problem.Traits`).",
+        doc="JSON: the traits of the problem when the study was last created (`studies.problem.Traits`).",
     ),
     Column("created_at", Double, nullable=False, doc="When the study was created."),
     info={"about": "A row is a study, bound to its definition, its problem and its data."},
@@ -80,13 +80,17 @@ configurations = Table(
         "lapses", Integer, nullable=False, doc="How many attempts lost their lease, mostly with their worker."
     ),
     Column("claims", Integer, nullable=False, doc="How often a worker claimed the row."),
-    Column("claim", String(32), doc="Token of the last claim; only a result that brings it counts."),
+    Column(
+        "claim", String(32), doc="Token of the last claim; a result counts only if its claim has this token."
+    ),
     Column("worker", Text, doc="Who claimed the row last: host and process."),
-    Column("lease_expires", Double, doc="Until when the claim holds if it is not renewed."),
+    Column("lease_expires", Double, doc="When the lease runs out unless it is renewed."),
     Column("started_at", Double, doc="When the last attempt began."),
     Column("finished_at", Double, doc="When the result was stored."),
     Column("trial_id", Integer, doc="Optuna's id of the trial of the last claim."),
-    Column("value", Double, doc="Mean of the study's metric over the folds, of finished configurations."),
+    Column(
+        "value", Double, doc="Mean of the study's metric over the folds; for finished configurations only."
+    ),
     Column("figures", Text, doc="JSON: the mean of each figure over the folds, after the last epoch."),
     Column("seconds", Double, doc="Time of the training, all folds together."),
     Column("reason", Text, doc="Why the configuration diverged, was pruned or failed."),
@@ -122,8 +126,10 @@ runs = Table(
     ),
     Column("worker", Text, doc="Who trained the round: host and process."),
     Column("finished_at", Double, doc="When the round was stored."),
-    Column("facts", Text, doc="JSON: what the problem says about the configuration, as texts, of a round."),
-    Column("provenance", Text, doc="JSON: as of a configuration, of a round."),
+    Column(
+        "facts", Text, doc="JSON: facts of the problem about the configuration, as texts; for rounds only."
+    ),
+    Column("provenance", Text, doc="JSON as in `pairsearch_configurations`; for rounds only."),
     UniqueConstraint("study_id", "key", "kind", "run"),
     info={
         "about": "A row is a trained model: a fold of a configuration, or a round of its final evaluation."
@@ -151,7 +157,7 @@ superseded = Table(
     Column("value", Double, doc="The study's metric; null where training diverged."),
     Column("arrived_at", Double, nullable=False, doc="When it arrived."),
     info={
-        "about": "A row is a result that came after its lease was lost: kept for the record, counted nowhere."
+        "about": "A row is a result that arrived after its lease was lost. It is kept for the record and counts nowhere."
     },
 )
 

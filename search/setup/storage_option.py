@@ -11,10 +11,10 @@ from pairsearch.search.errors import StorageError
 from pairsearch.search.redaction import conceal_places
 
 VARIABLE = "PAIRSEARCH_STORAGE"
-"""URL of the database where `--storage` is not given: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`. A
-password's own `@` is written `%40`."""
+"""URL of the database if `--storage` is not given: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`. An
+`@` inside the password is written `%40`."""
 FILE_VARIABLE = "PAIRSEARCH_STORAGE_FILE"
-"""A file that holds that URL in one line, as Docker and Kubernetes hand out secrets. Only one of the two may be set."""
+"""A file with that URL in one line, as Docker and Kubernetes provide secrets. Only one of the two may be set."""
 DEFAULT_STORAGE = "sqlite:///pairsearch.db"
 # Bytes, more than any URL needs, so that a device or a wrong file is not read to its end.
 LARGEST_FILE = 8192
