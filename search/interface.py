@@ -310,7 +310,7 @@ class Study:
         device: str = "cpu",
         models: str | Path | None = None,
     ) -> list[Evaluated]:
-        """Train the best configurations again, in several rounds with a seed each, on data that no fold saw.
+        """Train the best configurations again in several rounds, and test them on data that no fold saw.
 
         Finished rounds are stored and not repeated, except those whose models are asked for and missing.
 

@@ -156,9 +156,7 @@ superseded = Table(
     Column("worker", Text, nullable=False, doc="Who trained it: host and process."),
     Column("value", Double, doc="The study's metric; null where training diverged."),
     Column("arrived_at", Double, nullable=False, doc="When it arrived."),
-    info={
-        "about": "A row is a result that arrived after its lease was lost. It is kept for the record and counts nowhere."
-    },
+    info={"about": "A row is a result that arrived after its lease was lost; it is kept and counts nowhere."},
 )
 
 # The table of the version is left out: it is read before anything about the database is known.
