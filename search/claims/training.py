@@ -16,7 +16,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import StudyError
 from pairsearch.search.evaluation import evaluating
 from pairsearch.search.evaluation.evaluating import Chosen, Evaluator
-from pairsearch.search.ledger.studies import Given, StoredStudy, find_study, get_study, look_up
+from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, find_study, get_study, look_up
 from pairsearch.search.results.evaluations import rounds_within
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.study_table import Rounds, StudyTable, published_table, read_table
@@ -43,7 +43,7 @@ class Sources:
     """
 
     claims: Claims
-    given: Mapping[str, Given]
+    given: Mapping[str, StudyArgument]
     published: Mapping[str, StudyTable] = field(default_factory=dict)
     without_grid: Mapping[str, StudyTable] = field(default_factory=dict)
 
@@ -83,7 +83,7 @@ class Sources:
             {study: table for study, table in tables.items() if table is not None}, self.lacking(database)
         )
 
-    def _table(self, database: Database | None, given: Given) -> StudyTable | None:
+    def _table(self, database: Database | None, given: StudyArgument) -> StudyTable | None:
         stored = None if database is None else find_study(database, given.name)
         published = self.published.get(given.name) or self.without_grid.get(given.name)
         if published is not None:
@@ -125,7 +125,7 @@ def find_sources(claims: Claims, file: Path, database: Database | None, publishe
         InputError: the published results cannot be read.
     """
     given = {study: look_up(resolve(study, file), database) for study in claims.studies()}
-    by_name: dict[str, Given] = {}
+    by_name: dict[str, StudyArgument] = {}
     for one in given.values():
         if by_name.setdefault(one.name, one).definition != one.definition:
             raise StudyError(f"two different definitions are named {one.name!r}: rename one")
@@ -163,7 +163,7 @@ def merged(*several: Rounds) -> Rounds:
     }
 
 
-def _lacking(database: Database | None, given: Given) -> str:
+def _lacking(database: Database | None, given: StudyArgument) -> str:
     """Return why the grid of a study is missing or incomplete; empty if it is complete."""
     advice = f"`pairsearch run {given.text}` trains it"
     known = None if database is None else find_study(database, given.name)
@@ -176,7 +176,7 @@ def _lacking(database: Database | None, given: Given) -> str:
     return ""
 
 
-def _check_definition(published: StudyTable, given: Given) -> None:
+def _check_definition(published: StudyTable, given: StudyArgument) -> None:
     """Check that a published table has the definition of the study with its name."""
     ours, theirs = given.definition.results_depend_on, published.definition.results_depend_on
     differences = [

@@ -101,7 +101,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="A setting of this machine for the problem, as where its data lie; several times for several.",
+        help="A setting of this machine for the problem, such as where its data are. Repeat it for several settings.",
     ),
 ]
 DataKind = Annotated[
@@ -161,7 +161,7 @@ Models = Annotated[
     typer.Option(
         "--models",
         metavar="FOLDER",
-        help="Folder for the trained models of the rounds; given, stored rounds whose file is missing are trained "
+        help="Folder for the trained models of the rounds. If it is given, stored rounds without a file are trained "
         "again.",
         show_default=str(DEFAULT_MODELS),
     ),

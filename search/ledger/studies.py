@@ -41,7 +41,7 @@ class StoredStudy:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class StudyArgument:
     """A STUDY argument with the definition that it names.
 
     Args:
@@ -60,7 +60,7 @@ class Given:
         return self.definition.name
 
 
-def look_up(given: str, database: Database | None = None) -> Given:
+def look_up(given: str, database: Database | None = None) -> StudyArgument:
     """Find the definition that a STUDY argument names.
 
     Args:
@@ -74,12 +74,12 @@ def look_up(given: str, database: Database | None = None) -> Given:
     known = shipped()
     file = Path(given) if given.endswith(".toml") else known.get(given)
     if file is not None:
-        return Given(given, read(file), file.absolute().parent)
+        return StudyArgument(given, read(file), file.absolute().parent)
     stored: list[str] = []
     if database is not None:
         study = find_study(database, given)
         if study is not None:
-            return Given(given, study.definition, None)
+            return StudyArgument(given, study.definition, None)
         stored = [study.name for study in list_studies(database)]
     names = ", ".join(dict.fromkeys([*known, *stored]))
     # ascii() escapes control characters and undecodable bytes in a hostile name.

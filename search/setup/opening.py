@@ -14,21 +14,28 @@ from typing import TYPE_CHECKING
 from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
 from pairsearch.search.errors import InputError, StudyError
 from pairsearch.search.ledger.configurations import Ledger
-from pairsearch.search.ledger.studies import Given, StoredStudy, check_same, find_study, get_study, look_up
+from pairsearch.search.ledger.studies import (
+    StoredStudy,
+    StudyArgument,
+    check_same,
+    find_study,
+    get_study,
+    look_up,
+)
 
 if TYPE_CHECKING:
     from pairsearch.search.setup.creation import Creation
     from pairsearch.studies.loading import Loaded
 
 
-def look_all_up(database: Database | None, texts: Sequence[str]) -> list[Given]:
+def look_all_up(database: Database | None, texts: Sequence[str]) -> list[StudyArgument]:
     """Find the definitions of STUDY arguments, each once.
 
     Raises:
         StudyError: a study is unknown, or two different definitions have the same name.
         DefinitionError: a file is unreadable or invalid.
     """
-    by_name: dict[str, Given] = {}
+    by_name: dict[str, StudyArgument] = {}
     for text in texts:
         given = look_up(text, database)
         if by_name.setdefault(given.name, given).definition != given.definition:
@@ -36,7 +43,7 @@ def look_all_up(database: Database | None, texts: Sequence[str]) -> list[Given]:
     return list(by_name.values())
 
 
-def look_stored_up(database: Database, texts: Sequence[str]) -> list[Given]:
+def look_stored_up(database: Database, texts: Sequence[str]) -> list[StudyArgument]:
     """Find the definitions of STUDY arguments as `look_all_up` does, and check that the studies are in the database.
 
     Raises:
@@ -51,7 +58,7 @@ def look_stored_up(database: Database, texts: Sequence[str]) -> list[Given]:
 
 def load(
     database: Database | None,
-    given: Given,
+    given: StudyArgument,
     options: Mapping[str, str],
     say: Callable[[str], None] | None = None,
 ) -> Loaded:

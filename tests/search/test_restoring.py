@@ -173,7 +173,11 @@ def test_create_and_status_notice_it_and_say_so(tmp_path: Path, database_url: st
     optunas = optuna.storages.RDBStorage(database_url.replace("postgresql://", "postgresql+psycopg://"))
     for command, stream, words in (
         (made, "out", "tiny: was there, 0 configurations inserted"),
-        (("status", "tiny", *options), "err", "note: tiny: somebody had deleted"),
+        (
+            ("status", "tiny", *options),
+            "err",
+            "note: tiny: Optuna's study or some of its trials had been deleted",
+        ),
         (("worker", "tiny.toml", "--max-trials", "1", *options), "out", "worker ends: 1 finished"),
     ):
         optuna.delete_study(study_name="tiny", storage=optunas)

@@ -18,7 +18,7 @@ from pairsearch.search.cli.terminal import (
     teller,
 )
 
-RESTORED = "somebody had deleted what Optuna has of it, the study or trials: it is made anew from the ledger"
+RESTORED = "Optuna's study or some of its trials had been deleted: they are restored from the ledger"
 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:

@@ -63,11 +63,11 @@ def replay(
     results: Results = None,
     sampler: Annotated[
         list[Sampler] | None,
-        typer.Option(help="What proposes configurations; several times for several.", show_default="all"),
+        typer.Option(help="What proposes configurations. Repeat it for several.", show_default="all"),
     ] = None,
     pruner: Annotated[
         list[Pruner] | None,
-        typer.Option(help="What stops configurations early; several times for several.", show_default="none"),
+        typer.Option(help="What stops configurations early. Repeat it for several.", show_default="none"),
     ] = None,
     seeds: Annotated[
         int | None,
@@ -91,7 +91,7 @@ def replay(
         typer.Option(
             min=0,
             callback=all_finite,
-            help="How close to the best the choice is to be; several times for several.",
+            help="How close to the best the choice has to be. Repeat it for several.",
             show_default="0, a half and one standard error of the best",
         ),
     ] = None,

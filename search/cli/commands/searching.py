@@ -95,7 +95,7 @@ def worker(
             min=0,
             metavar="SECONDS",
             callback=a_number,
-            help="Seconds to wait for a database that goes away; given, also for one that is away at the start.",
+            help="Seconds to wait while the database is unavailable; if given, also at the start.",
             show_default="300, none at the start",
         ),
     ] = None,

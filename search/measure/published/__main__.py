@@ -71,7 +71,7 @@ def published(
     ] = None,
     study: Annotated[
         list[str] | None,
-        typer.Option(help="A study to write; several times for several.", show_default="the paper's four"),
+        typer.Option(help="A study to write. Repeat it for several.", show_default="the paper's four"),
     ] = None,
     claims: Annotated[
         str | None,
