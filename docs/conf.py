@@ -26,6 +26,7 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
 # A reader copies the command without its prompt, and without what it prints.
 copybutton_prompt_text = r"\$ |> "
 copybutton_prompt_is_regexp = True

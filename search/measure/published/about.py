@@ -120,7 +120,7 @@ def readme(reading: Reading, rows: dict[str, int]) -> str:
         f"Studies: {studies}. Problem: {first.definition.problem}, version {first.traits.version}. Data, with their "
         f"SHA-256: `{data_of(first)}`. This folder is written by a program; nothing in it is edited by hand.",
         "```sh\n"
-        f"{_made_by(reading)}    # trains all of it into a database; told again, it goes on where it was\n"
+        f"{_made_by(reading)}    # trains all of it into a database; run again, it goes on where it stopped\n"
         f"{_written_by(reading)}    # writes this folder from the database\n"
         f"{_checked_by(reading)}    # trains a random sample again and demands the same bits\n"
         "```",
