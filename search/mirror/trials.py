@@ -54,7 +54,7 @@ def open_storage(database: Database) -> TrialStorage:
         storage = TrialStorage(
             url, engine_kwargs=database.engine_options(overflow=1), skip_compatibility_check=True
         )
-        found, expected = storage.get_current_version(), storage.get_head_version()
+        found, expected = storage.get_current_version(), _expected_version(storage)
     if found != expected:
         storage.engine.dispose()
         raise StorageError(
@@ -67,6 +67,16 @@ def open_storage(database: Database) -> TrialStorage:
     else:
         event.listen(storage.engine, "begin", limit_transaction)
     return storage
+
+
+_expected: list[str] = []
+
+
+def _expected_version(storage: TrialStorage) -> str:
+    """The version of its tables that the installed Optuna expects; to read it, Optuna runs all its migrations' files."""
+    if not _expected:
+        _expected.append(storage.get_head_version())
+    return _expected[0]
 
 
 class Mirror:
