@@ -73,7 +73,7 @@ _expected: list[str] = []
 
 
 def _expected_version(storage: TrialStorage) -> str:
-    """The version of its tables that the installed Optuna expects; to read it, Optuna runs all its migrations' files."""
+    """What the installed Optuna expects; it runs the files of all its migrations whenever it is asked."""
     if not _expected:
         _expected.append(storage.get_head_version())
     return _expected[0]
