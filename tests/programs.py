@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
@@ -70,7 +71,11 @@ Prepare = Callable[[], None]
 
 
 def _program(
-    arguments: Sequence[str], variables: Mapping[str, str], folder: str, prepare: Prepare | None
+    arguments: Sequence[str],
+    variables: Mapping[str, str],
+    folder: str,
+    prepare: Prepare | None,
+    module: str | None = None,
 ) -> None:
     os.chdir(folder)
     os.environ.clear()
@@ -79,31 +84,47 @@ def _program(
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, number)
     sys.argv = ["pairsearch", *arguments]
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+    encoding = variables.get("PYTHONIOENCODING")
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding=encoding)
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding=encoding, errors="backslashreplace")
     from pairsearch.search.cli.app import main  # noqa: PLC0415
 
     if prepare is not None:
         prepare()
-    main()
+    if module is None:
+        main()
+    else:
+        runpy.run_module(module, run_name="__main__")
 
 
-def run(folder: Path, *arguments: str, prepare: Prepare | None = None, **variables: str) -> Ended:
+def run(
+    folder: Path,
+    *arguments: str,
+    prepare: Prepare | None = None,
+    module: str | None = None,
+    **variables: str,
+) -> Ended:
     """Run the program to its end in a process forked from one that has imported PyTorch already.
 
     Args:
         folder: its working directory, where its output is kept too.
         prepare: see `Prepare`; a function of a module, for it goes to another process.
+        module: another program, as `python -m` takes it.
         variables: further environment variables.
     """
-    return ended(start_forked(folder, *arguments, prepare=prepare, **variables), folder)
+    return ended(start_forked(folder, *arguments, prepare=prepare, module=module, **variables), folder)
 
 
 def start_forked(
-    folder: Path, *arguments: str, prepare: Prepare | None = None, **variables: str
+    folder: Path,
+    *arguments: str,
+    prepare: Prepare | None = None,
+    module: str | None = None,
+    **variables: str,
 ) -> multiprocessing.context.ForkServerProcess:
     """Start the program as `run` does, and leave it running."""
     process = _forks.Process(
-        target=_program, args=(arguments, environment(**variables), str(folder), prepare), daemon=True
+        target=_program, args=(arguments, environment(**variables), str(folder), prepare, module), daemon=True
     )
     process.start()
     return process
