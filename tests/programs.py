@@ -12,35 +12,49 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import IO
+
+import pytest
+
+from pairsearch.search import threads
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0
 """Seconds after which a condition that a test waits for counts as never coming true."""
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(
-    [
-        *(
-            "pairsearch.search.cli.app",
-            "pairsearch.search.setup.opening",
-            "pairsearch.search.workers.worker",
-            "pairsearch.search.cli.doctor",
-            "programs",
-        ),
-        # What those import when they need it.
-        *(
-            "pairsearch.search.setup.creation",
-            "pairsearch.search.evaluation.models",
-            "pairsearch.studies.pairs.problem",
-            "pairsearch.models.compiled",
-            "alembic.context",
-            "sklearn.datasets",
-            "sklearn.model_selection",
-        ),
-    ]
+PRELOADED = (
+    "pairsearch.search.cli.app",
+    "pairsearch.search.setup.opening",
+    "pairsearch.search.workers.worker",
+    "pairsearch.search.cli.doctor",
+    # What those import when they need it.
+    "pairsearch.search.setup.creation",
+    "pairsearch.search.evaluation.models",
+    "pairsearch.studies.pairs.problem",
+    "pairsearch.models.compiled",
+    "alembic.context",
+    "sklearn.datasets",
+    "sklearn.model_selection",
+    "programs",
+    "warm",
 )
+
+
+@cache
+def _forks() -> multiprocessing.context.ForkServerContext:
+    """Makes processes by forking one that has imported what programs need; it is started by the first call."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED])
+    # It takes the modules of this folder from nowhere else: Python 3.11 does not hand it the path of this process.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(Path(__file__).parent))
+        for name in threads.VARIABLES:
+            patched.setenv(name, "1")  # pools of threads do not outlive a fork
+        forkserver.ensure_running()
+    return context
 
 
 @dataclass(frozen=True)
@@ -123,7 +137,7 @@ def start_forked(
     **variables: str,
 ) -> multiprocessing.context.ForkServerProcess:
     """Start the program as `run` does, and leave it running."""
-    process = _forks.Process(
+    process = _forks().Process(
         target=_program, args=(arguments, environment(**variables), str(folder), prepare, module), daemon=True
     )
     process.start()
@@ -141,7 +155,7 @@ def start_together(
     target: Callable[..., None], count: int, *arguments: object
 ) -> list[multiprocessing.context.ForkServerProcess]:
     """Start a function in so many processes at once."""
-    processes = [_forks.Process(target=target, args=arguments, daemon=True) for _ in range(count)]
+    processes = [_forks().Process(target=target, args=arguments, daemon=True) for _ in range(count)]
     for process in processes:
         process.start()
     return processes

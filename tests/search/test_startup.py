@@ -54,8 +54,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-# Runs groups of commands, each group in a process of its own, forked from one that has imported what every command does;
-# prints a line for each command: its exit code, what it said and the modules that its process has imported.
+# Runs groups of commands, each group in a process of its own, forked from one that has imported what every command
+# does; prints a line for each command: its exit code, what it said and the modules that its process has imported.
 FORKING = """
 import json, os, sys
 from pairsearch.search.cli.app import main

@@ -52,9 +52,7 @@ def test_a_whole_evaluation_keeps_its_table(folder: Path) -> None:
     assert "has no [paper] table" in shown.complaint
     worked = programs.run(folder, "worker", "tiny.toml", "--max-trials", "1", PYTHONIOENCODING="ascii")
     assert worked.code == 0
-    shown = programs.run(
-        folder, "evaluate", "tiny", "--no-models", "--rounds", "2", PYTHONIOENCODING="ascii"
-    )
+    shown = programs.run(folder, "evaluate", "tiny", "--no-models", "--rounds", "2", PYTHONIOENCODING="ascii")
     assert (shown.code, shown.err) == (0, "")
     assert "mean +- sample standard deviation" in shown.out
 
