@@ -5,41 +5,56 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import IO
+
+import pytest
+
+from pairsearch.search import threads
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0
 """Seconds after which a condition that a test waits for counts as never coming true."""
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(
-    [
-        *(
-            "pairsearch.search.cli.app",
-            "pairsearch.search.setup.opening",
-            "pairsearch.search.workers.worker",
-            "pairsearch.search.cli.doctor",
-            "programs",
-        ),
-        # What those import when they need it.
-        *(
-            "pairsearch.search.setup.creation",
-            "pairsearch.search.evaluation.models",
-            "pairsearch.studies.pairs.problem",
-            "pairsearch.models.compiled",
-            "alembic.context",
-            "sklearn.datasets",
-            "sklearn.model_selection",
-        ),
-    ]
+PRELOADED = (
+    "pairsearch.search.cli.app",
+    "pairsearch.search.setup.opening",
+    "pairsearch.search.workers.worker",
+    "pairsearch.search.cli.doctor",
+    # What those import when they need it.
+    "pairsearch.search.setup.creation",
+    "pairsearch.search.evaluation.models",
+    "pairsearch.studies.pairs.problem",
+    "pairsearch.models.compiled",
+    "alembic.context",
+    "sklearn.datasets",
+    "sklearn.model_selection",
+    "programs",
+    "warm",
 )
+
+
+@cache
+def _forks() -> multiprocessing.context.ForkServerContext:
+    """Makes processes by forking one that has imported what programs need; it is started by the first call."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED])
+    # It takes the modules of this folder from nowhere else: Python 3.11 does not hand it the path of this process.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(Path(__file__).parent))
+        for name in threads.VARIABLES:
+            patched.setenv(name, "1")  # pools of threads do not outlive a fork
+        forkserver.ensure_running()
+    return context
 
 
 @dataclass(frozen=True)
@@ -70,40 +85,64 @@ Prepare = Callable[[], None]
 
 
 def _program(
-    arguments: Sequence[str], variables: Mapping[str, str], folder: str, prepare: Prepare | None
+    arguments: Sequence[str],
+    variables: Mapping[str, str],
+    folder: str,
+    prepare: Prepare | None,
+    module: str | None = None,
+    together: bool = False,
 ) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
-    for number, name in ((1, "out"), (2, "err")):
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for number, name in ((1, "out"), (2, "out" if together else "err")):
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         os.dup2(descriptor, number)
     sys.argv = ["pairsearch", *arguments]
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+    encoding = variables.get("PYTHONIOENCODING")
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding=encoding)
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding=encoding, errors="backslashreplace")
     from pairsearch.search.cli.app import main  # noqa: PLC0415
 
     if prepare is not None:
         prepare()
-    main()
+    if module is None:
+        main()
+    else:
+        runpy.run_module(module, run_name="__main__")
 
 
-def run(folder: Path, *arguments: str, prepare: Prepare | None = None, **variables: str) -> Ended:
+def run(
+    folder: Path,
+    *arguments: str,
+    prepare: Prepare | None = None,
+    module: str | None = None,
+    **variables: str,
+) -> Ended:
     """Run the program to its end in a process forked from one that has imported PyTorch already.
 
     Args:
         folder: its working directory, where its output is kept too.
         prepare: see `Prepare`; a function of a module, for it goes to another process.
+        module: another program, as `python -m` takes it.
         variables: further environment variables.
     """
-    return ended(start_forked(folder, *arguments, prepare=prepare, **variables), folder)
+    return ended(start_forked(folder, *arguments, prepare=prepare, module=module, **variables), folder)
 
 
 def start_forked(
-    folder: Path, *arguments: str, prepare: Prepare | None = None, **variables: str
+    folder: Path,
+    *arguments: str,
+    prepare: Prepare | None = None,
+    module: str | None = None,
+    together: bool = False,
+    **variables: str,
 ) -> multiprocessing.context.ForkServerProcess:
-    """Start the program as `run` does, and leave it running."""
-    process = _forks.Process(
-        target=_program, args=(arguments, environment(**variables), str(folder), prepare), daemon=True
+    """Start the program as `run` does, and leave it running; `together` keeps both streams in the file `out`."""
+    process = _forks().Process(
+        target=_program,
+        args=(arguments, environment(**variables), str(folder), prepare, module, together),
+        daemon=True,
     )
     process.start()
     return process
@@ -120,7 +159,7 @@ def start_together(
     target: Callable[..., None], count: int, *arguments: object
 ) -> list[multiprocessing.context.ForkServerProcess]:
     """Start a function in so many processes at once."""
-    processes = [_forks.Process(target=target, args=arguments, daemon=True) for _ in range(count)]
+    processes = [_forks().Process(target=target, args=arguments, daemon=True) for _ in range(count)]
     for process in processes:
         process.start()
     return processes

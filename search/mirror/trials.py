@@ -54,7 +54,7 @@ def open_storage(database: Database) -> TrialStorage:
         storage = TrialStorage(
             url, engine_kwargs=database.engine_options(overflow=1), skip_compatibility_check=True
         )
-        current, expected = storage.get_current_version(), storage.get_head_version()
+        current, expected = storage.get_current_version(), _expected_version(storage)
     if current != expected:
         storage.engine.dispose()
         raise StorageError(
@@ -67,6 +67,16 @@ def open_storage(database: Database) -> TrialStorage:
     else:
         event.listen(storage.engine, "begin", limit_transaction)
     return storage
+
+
+_expected: list[str] = []
+
+
+def _expected_version(storage: TrialStorage) -> str:
+    """What the installed Optuna expects; it runs the files of all its migrations whenever it is asked."""
+    if not _expected:
+        _expected.append(storage.get_head_version())
+    return _expected[0]
 
 
 class Mirror:

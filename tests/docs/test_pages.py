@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import programs
 import pytest
 from pages import (
     CONTRIBUTING,
@@ -46,7 +45,7 @@ def test_a_page_shows_what_its_commands_print(
     }
     if "postgresql://" in "".join(block.text for block in blocks(page) if block.language != "sh"):
         variables["PAIRSEARCH_STORAGE"] = request.getfixturevalue("postgresql_url")
-    reader = Reader(tmp_path, programs.environment(**variables))
+    reader = Reader(tmp_path, variables)
     reader.read(page)
     if os.environ.get(WRITE):
         write(page, reader.differences)

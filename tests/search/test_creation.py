@@ -26,6 +26,9 @@ from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError, ProblemError
 
+# Where the kind of database makes no difference.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 GRID = tiny.RAW["grid"]
 
 
@@ -108,6 +111,7 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
     assert best.params == loaded.best_params
 
 
+@ON_SQLITE
 def test_trials_read_as_a_data_frame(storage: TrialStorage, study: StoredStudy, make_worker) -> None:
     needed("pandas")
     make_worker(tiny.Answering(), study).run(max_trials=3)
@@ -117,6 +121,7 @@ def test_trials_read_as_a_data_frame(storage: TrialStorage, study: StoredStudy, 
     assert frame["user_attrs_configuration"].is_unique
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -154,6 +159,7 @@ def test_what_does_not_change_results_is_kept_as_the_latest_definition(
     assert made.study.id == study.id
 
 
+@ON_SQLITE
 def test_other_data_are_refused_with_both_named(
     database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
@@ -164,6 +170,7 @@ def test_other_data_are_refused_with_both_named(
         creation.existing(database, other)
 
 
+@ON_SQLITE
 def test_another_version_of_the_problem_is_refused(
     database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
@@ -173,6 +180,7 @@ def test_another_version_of_the_problem_is_refused(
         create_study(database, other, storage)
 
 
+@ON_SQLITE
 def test_a_setting_of_another_type_is_another_setting(database: Database, storage: TrialStorage) -> None:
     grid = {"x": [1]}
     create_study(database, tiny.anything(grid=grid, settings={"a": 1, "b": {"c": 1, "d": 2}}), storage)
@@ -191,6 +199,7 @@ def test_a_setting_of_another_type_is_another_setting(database: Database, storag
     assert (again.created, again.inserted) == (False, 0)
 
 
+@ON_SQLITE
 def test_a_metric_that_is_better_the_other_way_round_is_refused(
     database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
 ) -> None:
@@ -199,6 +208,7 @@ def test_a_metric_that_is_better_the_other_way_round_is_refused(
         create_study(database, turned, storage)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -226,6 +236,7 @@ def test_what_cannot_be_trained_leaves_nothing_behind(
     assert storage.get_all_studies() == []
 
 
+@ON_SQLITE
 def test_more_pairs_than_images_leave_nothing_behind(
     database: Database, storage: TrialStorage, mnist_source: Source
 ) -> None:
@@ -249,6 +260,7 @@ def test_the_paper_s_configuration_comes_first_and_the_others_in_an_order_of_the
 ONE = {"kernel": ["rbf"], "gamma": [1, 2]}
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("before", "after", "added"),
     [
@@ -281,6 +293,7 @@ def test_a_union_of_grids_grows_by_its_new_points(
         assert Configuration(space.values(trial.params)) == points[trial.user_attrs["configuration"]]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
@@ -312,7 +325,9 @@ def test_a_union_of_grids_that_lost_a_point_is_refused(
     assert get_study(database, "tiny") == study
 
 
-@pytest.mark.parametrize("sampler", ["grid", "random"])
+@pytest.mark.parametrize(
+    ("sampler", "database_url"), [("grid", "sqlite"), ("random", "postgresql")], indirect=["database_url"]
+)
 def test_a_grid_may_grow_while_a_worker_is_at_work(
     database: Database, storage: TrialStorage, make_study, make_worker, digits_source: Source, sampler: str
 ) -> None:

@@ -21,6 +21,9 @@ from pairsearch.studies.loading import Loaded
 from pairsearch.studies.pairs.problem import Pairs
 from pairsearch.studies.problem import Run
 
+# Where the kind of database makes no difference.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 SOME = tiny.point(batch_size=10, learning_rate=1e-3, weight_decay=0.0)
 OTHER = tiny.point(batch_size=25, learning_rate=1e-3, weight_decay=0.0)
 ROUNDS = "where kind = 'round' order by study_id, run"
@@ -94,6 +97,7 @@ def test_rounds_draw_fresh_pairs(loaded: Loaded) -> None:
     assert (len(train_set), len(test_set)) == (20, 20)
 
 
+@ON_SQLITE
 def test_an_evaluation_that_was_stopped_stores_nothing(
     database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
@@ -104,6 +108,7 @@ def test_an_evaluation_that_was_stopped_stores_nothing(
     assert missing_rounds(database, study, SOME, 2) == (0, 1)
 
 
+@ON_SQLITE
 def test_mean_and_sample_deviation_are_over_rounds(
     database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
@@ -119,6 +124,7 @@ def test_mean_and_sample_deviation_are_over_rounds(
     assert read_evaluation(database, study, OTHER).figures == {}
 
 
+@ON_SQLITE
 def test_a_diverged_round_is_a_result_without_figures(
     database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
@@ -129,6 +135,7 @@ def test_a_diverged_round_is_a_result_without_figures(
     assert missing_rounds(database, study, wild, 2) == ()
 
 
+@ON_SQLITE
 def test_the_best_are_evaluated_or_the_paper_s(
     database: Database, study: StoredStudy, make_study, make_worker
 ) -> None:

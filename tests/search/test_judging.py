@@ -26,6 +26,9 @@ from pairsearch.search.verdict.sentences import verdict_json, verdict_lines
 from pairsearch.search.verdict.student import FloatArray
 from pairsearch.studies.configuration import Configuration
 
+# Where the kind of database makes no difference: both read the same figures, as the first test shows.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 MakeStudy = Callable[..., StoredStudy]
 
 FOLDS = 6
@@ -94,6 +97,7 @@ def test_the_verdict_is_that_of_the_stored_figures(database: Database, make_stud
     assert judge_study(database, study) == found
 
 
+@ON_SQLITE
 def test_the_verdict_is_by_the_metric_and_either_winner_is_named(
     database: Database, make_study: MakeStudy
 ) -> None:
@@ -114,6 +118,7 @@ def test_the_verdict_is_by_the_metric_and_either_winner_is_named(
     )
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("folds", [FOLDS, 12])
 def test_the_verdict_of_a_maximised_metric_is_the_mirror_image_of_the_minimised_one(
     database: Database, make_study: MakeStudy, folds: int
@@ -157,6 +162,7 @@ def ranked_value(database: Database, study: StoredStudy) -> float:
     return read_best(database, study, 1)[0].value
 
 
+@ON_SQLITE
 def test_folds_of_one_sample_are_judged_as_overlapping(database: Database, make_study: MakeStudy) -> None:
     study = make_study(folds=FOLDS, protocol="kfold", validation_size=None)
     assert study.traits.overlap == pytest.approx(1 / 5)
@@ -207,6 +213,7 @@ def test_a_finished_configuration_that_lacks_a_fold_is_left_out(
     assert judge_study(database, study).verdict is None
 
 
+@ON_SQLITE
 def test_only_the_first_of_the_order_are_judged_where_there_is_a_limit(
     database: Database, make_study: MakeStudy
 ) -> None:
@@ -217,6 +224,7 @@ def test_only_the_first_of_the_order_are_judged_where_there_is_a_limit(
     assert (found.verdict.considered, found.open) == (3, 0)
 
 
+@ON_SQLITE
 def test_nothing_finished_gives_no_verdict(database: Database, study: StoredStudy) -> None:
     found = judge_study(database, study)
     assert (found.verdict, found.winners, found.open) == (None, {}, 8)
@@ -224,6 +232,7 @@ def test_nothing_finished_gives_no_verdict(database: Database, study: StoredStud
     assert verdict_json(found) is None
 
 
+@ON_SQLITE
 def test_one_configuration_has_nothing_to_be_compared_with(database: Database, make_study: MakeStudy) -> None:
     study = make_study(folds=FOLDS)
     fill(database, study, count=1)
@@ -231,6 +240,7 @@ def test_one_configuration_has_nothing_to_be_compared_with(database: Database, m
     assert lines[0] == "Verdict: there is one configuration to judge, and nothing to compare it with."
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(("folds", "said"), [(1, "1 fold can"), (3, "3 folds can")])
 def test_few_folds_are_said_to_tell_nothing(
     database: Database, make_study: MakeStudy, folds: int, said: str
@@ -243,6 +253,7 @@ def test_few_folds_are_said_to_tell_nothing(
     json.dumps(verdict_json(found), allow_nan=False)
 
 
+@ON_SQLITE
 def test_equal_figures_rank_and_win_in_the_same_order(database: Database, make_study: MakeStudy) -> None:
     study = make_study(folds=FOLDS)
     fill(database, study, lambda _: np.full(FOLDS, 0.3))
@@ -254,6 +265,7 @@ def test_equal_figures_rank_and_win_in_the_same_order(database: Database, make_s
     )
 
 
+@ON_SQLITE
 def test_the_json_has_every_figure_of_the_verdict(database: Database, make_study: MakeStudy) -> None:
     study = make_study(folds=FOLDS)
     fill(database, study)

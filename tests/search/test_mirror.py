@@ -24,6 +24,9 @@ from pairsearch.search.mirror.trials import Mirror
 from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
 
+# Where the kind of database makes no difference.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 ORIGIN = {"host": "here"}
 
 
@@ -112,6 +115,7 @@ def test_a_worker_that_died_after_its_result_leaves_a_complete_trial(
     assert mirror.running() == []
 
 
+@ON_SQLITE
 def test_a_diverged_result_gives_a_pruned_trial_with_the_reason(
     mirror: Mirror, ledger: Ledger, trial
 ) -> None:
@@ -128,6 +132,7 @@ def test_a_diverged_result_gives_a_pruned_trial_with_the_reason(
     assert found.intermediate_values == {1: 0.75}
 
 
+@ON_SQLITE
 def test_a_failed_attempt_that_was_not_told_leaves_a_failed_trial(
     mirror: Mirror, ledger: Ledger, trial
 ) -> None:
@@ -191,6 +196,7 @@ def test_telling_a_trial_that_another_worker_mended_is_no_error(
     assert trial(trial_id).state == TrialState.COMPLETE
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(("lease", "mended"), [(60.0, 0), (0.0, 1)])
 def test_a_sampler_s_trial_without_a_claim_is_closed_when_it_is_old(
     database: Database, storage: TrialStorage, make_study, lease: float, mended: int
@@ -202,12 +208,14 @@ def test_a_sampler_s_trial_without_a_claim_is_closed_when_it_is_old(
     assert len(mirror.running()) == 1 - mended
 
 
+@ON_SQLITE
 def test_a_mean_that_is_not_finite_is_not_reported(mirror: Mirror, ledger: Ledger, trial) -> None:
     trial_id = mirror.start(taken(ledger), ORIGIN)
     mirror.report(trial_id, 1, math.nan)
     assert trial(trial_id).intermediate_values == {}
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("epochs", "reports"),
     [(1, (1,)), (3, (1, 2, 3)), (30, tuple(range(3, 31, 3))), (35, tuple(range(2, 36, 3)))],
@@ -223,6 +231,7 @@ def in_turn(study: StoredStudy) -> StoredStudy:
     return dataclasses.replace(study, traits=dataclasses.replace(study.traits, together=False))
 
 
+@ON_SQLITE
 def test_where_folds_train_in_turn_a_step_is_a_fold(study: StoredStudy) -> None:
     outcome = tiny.outcome(tiny.point(10, 1e-4, 0.0))
     assert report_steps(in_turn(study)) == (1, 2)

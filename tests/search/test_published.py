@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
-import sys
+import shutil
+import sqlite3
+import threading
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +23,28 @@ from sqlalchemy import update
 
 from pairsearch.data.sources import Source, load
 from pairsearch.models.training import TRAINING_VERSION
-from pairsearch.search.database.connection import Database
+from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.errors import InputError, StudyError
 from pairsearch.search.evaluation.evaluating import configurations_to_evaluate
 from pairsearch.search.evaluation.rounds import Request, evaluate
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.ledger.studies import get_study, list_studies
 from pairsearch.search.measure.published import checking
 from pairsearch.search.measure.published.about import provenance
 from pairsearch.search.measure.published.reading import Work, read
 from pairsearch.search.measure.published.writing import write
+from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.results import published as results
 from pairsearch.search.results.published_columns import layout
 from pairsearch.search.results.study_table import published_table, read_table
+from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.objective import CrossValidation, Progress
+from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
 from pairsearch.studies.problem import Metric, Traits
 
-ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 # A step of this size diverges.
 WILD = {"batch_size": [10], "learning_rate": [1e-4, 1e-3, 1e30], "weight_decay": [0.0, 0.1]}
 PAPER = tiny.PAPER | {"params": tiny.PAPER["params"] | {"batch_size": 10}}
@@ -58,31 +61,55 @@ class Objective(CrossValidation):
         return super().__call__(configuration, progress)
 
 
-@pytest.fixture
-def searched(make_study: Any, make_worker: Any, digits_source: Source) -> list[StoredStudy]:
-    """Two studies, one with a statement of the paper, that were searched to their end."""
-    studies = [make_study(grid=WILD, paper=PAPER), make_study(name="other", seed=8)]
-    for study in studies:
-        make_worker(Objective(tiny.loaded(study.definition, digits_source)), study).run()
-    return studies
+def search(database: Database, source: Source) -> None:
+    """Create two studies, one with a statement of the paper, and search them to their end."""
+    storage = open_storage(database)
+    for changes in ({"grid": WILD, "paper": PAPER}, {"name": "other", "seed": 8}):
+        loaded = tiny.loaded(source=source, **changes)
+        study = create_study(database, loaded, storage).study
+        Worker(database, storage, study, Objective(loaded), stopping=threading.Event(), patience=0.0).run()
+    storage.remove_session()
+    storage.engine.dispose()
 
 
-@pytest.fixture
-def complete(database: Database, searched: list[StoredStudy], digits_source: Source) -> list[StoredStudy]:
-    """The same studies, with all rounds of the final evaluation."""
-    for study in searched:
+def complete(database: Database, source: Source) -> None:
+    """Train all rounds of their final evaluation."""
+    for study in list_studies(database):
         for paper in (False, True)[: 1 + (study.definition.paper is not None)]:
             for one in configurations_to_evaluate(database, study, top=1, paper=paper):
-                loaded = tiny.loaded(study.definition, digits_source)
+                loaded = tiny.loaded(study.definition, source)
                 evaluate(database, study, loaded, Request(one, (0, 1), 2), worker="ann")
-    return searched
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, digits_source: Source) -> Path:
+    """A folder with a database of the searched studies, one of the complete ones and the published results."""
+    folder = tmp_path_factory.mktemp("published")
+    database = open_database(f"sqlite:///{folder / 'complete.db'}", create=True)
+    search(database, digits_source)
+    with sqlite3.connect(folder / "searched.db") as copy, sqlite3.connect(folder / "complete.db") as whole:
+        whole.backup(copy)
+    copy.close()
+    whole.close()
+    complete(database, digits_source)
+    write(read(database, ["tiny", "other"]), folder / "results")
+    database.close()
+    return folder
 
 
 @pytest.fixture
-def published(database: Database, complete: list[StoredStudy], tmp_path: Path) -> Path:
-    """A folder of their published results."""
-    write(read(database, [study.name for study in complete]), tmp_path / "results")
-    return tmp_path / "results"
+def database(prepared: Path, tmp_path: Path) -> Iterator[Database]:
+    """A copy of the database of the complete studies."""
+    shutil.copy(prepared / "complete.db", tmp_path)
+    opened = open_database(f"sqlite:///{tmp_path / 'complete.db'}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def published(prepared: Path, tmp_path: Path) -> Path:
+    """A copy of the folder of their published results."""
+    return Path(shutil.copytree(prepared / "results", tmp_path / "results"))
 
 
 def rows_of(folder: Path, table: str) -> list[dict[str, Any]]:
@@ -109,8 +136,14 @@ def change_metadata(folder: Path, **facts: str) -> None:
 
 
 def test_the_tables_hold_what_the_database_holds_in_a_fixed_order_and_always_the_same_bytes(
-    database: Database, complete: list[StoredStudy], published: Path, tmp_path: Path
+    postgresql_url: str, digits_source: Source, tmp_path: Path
 ) -> None:
+    """On PostgreSQL; the other tests are on SQLite."""
+    database = open_database(postgresql_url, create=True)
+    search(database, digits_source)
+    complete(database, digits_source)
+    published = tmp_path / "results"
+    write(read(database, ["tiny", "other"]), published)
     folds = rows_of(published, "folds")
     stored = {
         (study, key, fold): (json.loads(figures), diverged)
@@ -130,7 +163,7 @@ def test_the_tables_hold_what_the_database_holds_in_a_fixed_order_and_always_the
     assert stored == {}
     assert {row["state"] for row in folds} == {"finished", "diverged", "failed"}
     # In the order of the grid, not of the search; no password gets out.
-    points = complete[0].definition.grid.configurations()
+    points = get_study(database, "tiny").definition.grid.configurations()
     firsts = [row for row in folds if row["study"] == "tiny" and row["fold"] == 0]
     assert [row["configuration"] for row in firsts] == [one.key for one in points]
     assert [{name: row[name] for name in WILD} for row in firsts] == [one.params for one in points]
@@ -146,13 +179,13 @@ def test_the_tables_hold_what_the_database_holds_in_a_fixed_order_and_always_the
     again = write(read(database, ["tiny", "other"]), tmp_path / "again")
     assert [path.read_bytes() for path in again] == [(published / path.name).read_bytes() for path in again]
     assert sorted(path.name for path in published.iterdir()) == sorted(path.name for path in again)
+    database.close()
 
 
-@ON_SQLITE
 def test_the_ledger_and_the_published_tables_are_read_as_the_same_arrays(
-    database: Database, complete: list[StoredStudy], published: Path
+    database: Database, published: Path
 ) -> None:
-    for study in complete:
+    for study in list_studies(database):
         stored, again = read_table(database, study), published_table(results.load(published), study.name)
         assert (stored.definition, stored.traits) == (again.definition, again.traits)
         assert stored.configurations == again.configurations
@@ -169,7 +202,6 @@ def test_the_ledger_and_the_published_tables_are_read_as_the_same_arrays(
         assert [*map(len, stored.rounds.values())] == [*map(len, again.rounds.values())]
 
 
-@ON_SQLITE
 def test_curves_are_means_over_folds_and_missing_where_a_fold_has_none(
     database: Database, published: Path
 ) -> None:
@@ -194,7 +226,6 @@ def test_curves_are_means_over_folds_and_missing_where_a_fold_has_none(
     assert None in found.values()
 
 
-@ON_SQLITE
 def test_columns_carry_units_and_files_their_provenance(published: Path) -> None:
     for table in results.load(published).layout.tables:
         schema = parquet.read_schema(published / f"{table.name}.parquet")
@@ -232,7 +263,6 @@ def test_provenance_counts_workers_and_times() -> None:
     assert (known["processors"], known["git_commits"]) == (["P", "Q"], ["unknown"])
 
 
-@ON_SQLITE
 def test_the_readme_describes_every_column_and_its_lines_run(
     published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,7 +277,6 @@ def test_the_readme_describes_every_column_and_its_lines_run(
     assert "learning_rate" in capsys.readouterr().out
 
 
-@ON_SQLITE
 def test_everything_trained_again_has_the_same_bits(published: Path) -> None:
     found = list(checking.check(published, {}, 100, seed=1))
     assert [finding.line for finding in found if not finding.same] == []
@@ -255,7 +284,6 @@ def test_everything_trained_again_has_the_same_bits(published: Path) -> None:
     assert len(found) == 6 + 8 - 2 + checking.ROUNDS
 
 
-@ON_SQLITE
 def test_a_sample_is_spread_over_the_studies_and_follows_from_its_seed(published: Path) -> None:
     loaded = results.load(published)
     drawn = checking.draw(loaded, 4, seed=5)
@@ -266,7 +294,6 @@ def test_a_sample_is_spread_over_the_studies_and_follows_from_its_seed(published
     assert len({tuple(checking.draw(loaded, 4, seed=seed)) for seed in range(9)}) > 1
 
 
-@ON_SQLITE
 @pytest.mark.parametrize(
     ("table", "column", "words"),
     [
@@ -292,7 +319,6 @@ def test_the_last_bit_of_one_figure_is_found_and_named(
     assert finding.line.endswith(f"published from {rows_of(published, 'rounds')[0]['processor']}")
 
 
-@ON_SQLITE
 def test_other_data_versions_and_definitions_are_refused(
     published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,7 +341,6 @@ def test_other_data_versions_and_definitions_are_refused(
         list(checking.check(published, {}, 1, seed=1))
 
 
-@ON_SQLITE
 def test_files_that_are_no_results_are_refused_by_name(published: Path) -> None:
     with pytest.raises(InputError, match=r"folds\.parquet cannot be read .*No such file"):
         results.load(published / "nowhere")
@@ -355,19 +380,21 @@ def test_parameters_and_figures_of_any_name_and_type_have_columns_of_their_own()
     )
 
 
-@ON_SQLITE
 def test_a_study_that_is_not_complete_is_refused(
-    database: Database, searched: list[StoredStudy], digits_source: Source
+    prepared: Path, digits_source: Source, tmp_path: Path
 ) -> None:
+    shutil.copy(prepared / "searched.db", tmp_path)
+    database = open_database(f"sqlite:///{tmp_path / 'searched.db'}")
+    study = get_study(database, "tiny")
     with pytest.raises(StudyError, match=r"study tiny is not complete: 2 of 2 rounds of .* are missing"):
         read(database, ["tiny"])
-    [paper] = configurations_to_evaluate(database, searched[0], top=1, paper=True)
+    [paper] = configurations_to_evaluate(database, study, top=1, paper=True)
     with database.write() as connection:
         # Whatever the training gave, the paper's is not the best.
         connection.execute(update(configurations).where(configurations.c.key == paper.key).values(value=1e9))
-    [best] = configurations_to_evaluate(database, searched[0], top=1, paper=False)
-    loaded = tiny.loaded(searched[0].definition, digits_source)
-    evaluate(database, searched[0], loaded, Request(best, (0, 1), 2), worker="ann")
+    [best] = configurations_to_evaluate(database, study, top=1, paper=False)
+    loaded = tiny.loaded(study.definition, digits_source)
+    evaluate(database, study, loaded, Request(best, (0, 1), 2), worker="ann")
     with pytest.raises(StudyError, match="`pairsearch evaluate tiny --paper` trains them"):
         read(database, ["tiny"])
     with database.write() as connection:
@@ -378,41 +405,31 @@ def test_a_study_that_is_not_complete_is_refused(
         read(database, ["tiny"])
     with pytest.raises(StudyError, match="study nothing is not in"):
         read(database, ["nothing"])
+    database.close()
 
 
-def program(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pairsearch.search.measure.published", *arguments],
-        env=programs.environment(),
-        capture_output=True,
-        text=True,
-        timeout=programs.PATIENCE,
-        check=False,
-    )
+def test_the_program_writes_checks_and_refuses(prepared: Path, tmp_path: Path) -> None:
+    def program(*arguments: str) -> programs.Ended:
+        return programs.run(tmp_path, *arguments, module="pairsearch.search.measure.published")
 
-
-@ON_SQLITE
-def test_the_program_writes_checks_and_refuses(
-    database: Database, complete: list[StoredStudy], sqlite_url: str, tmp_path: Path
-) -> None:
-    folder = tmp_path / "program"
-    written = program("--write", str(folder), "--study", "tiny", "--study", "other", "--storage", sqlite_url)
-    assert (written.returncode, written.stderr) == (0, ""), written
-    assert len(written.stdout.splitlines()) == 4
+    storage, folder = f"sqlite:///{prepared / 'complete.db'}", tmp_path / "program"
+    written = program("--write", str(folder), "--study", "tiny", "--study", "other", "--storage", storage)
+    assert (written.code, written.err) == (0, ""), written
+    assert len(written.out.splitlines()) == 4
     checked = program("--check", "2", "--seed", "3", "--results", str(folder))
-    assert (checked.returncode, checked.stderr) == (0, ""), checked
-    assert checked.stdout.count("the same bits\n") == 4
-    assert checked.stdout.endswith("seed 3: 4 trained again, none with other bits\n")
+    assert (checked.code, checked.err) == (0, ""), checked
+    assert checked.out.count("the same bits\n") == 4
+    assert checked.out.endswith("seed 3: 4 trained again, none with other bits\n")
     for place in range(len(rows_of(folder, "rounds"))):
         change(folder, "rounds", place, "test_loss", lambda value: value + 1.0)
     checked = program("--check", "1", "--results", str(folder))
-    assert checked.returncode == 1, checked
-    assert checked.stdout.endswith("2 trained again, 1 with other bits\n")
-    refused = program("--write", str(tmp_path / "no"), "--storage", sqlite_url)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("error: study b1 is not in")
+    assert checked.code == 1, checked
+    assert checked.out.endswith("2 trained again, 1 with other bits\n")
+    refused = program("--write", str(tmp_path / "no"), "--storage", storage)
+    assert refused.out == ""
+    assert refused.complaint.startswith("error: study b1 is not in")
     assert not (tmp_path / "no").exists()
-    assert program().stderr == "error: give either --write FOLDER or --check N\n"
+    assert program().err == "error: give either --write FOLDER or --check N\n"
 
 
 @pytest.mark.parametrize("study", ["b1", "wsal"])

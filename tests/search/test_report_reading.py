@@ -14,6 +14,9 @@ from pairsearch.search.database.states import State
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.report.reading import TOP, Reading, read
 
+# Where the kind of database makes no difference.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
@@ -22,6 +25,7 @@ def database(database_url: str) -> Iterator[Database]:
     opened.close()
 
 
+@ON_SQLITE
 def test_a_study_that_was_just_created_has_points_and_nothing_else(database: Database) -> None:
     reading = read(database, reported.create(database))
     assert {point.state for point in reading.points} == {State.PENDING}
@@ -46,6 +50,7 @@ def test_figures_are_those_of_the_ledger(database: Database) -> None:
     assert reading.finished[0].figures == expected.figures
 
 
+@ON_SQLITE
 def test_reasons_and_origins_are_grouped(database: Database) -> None:
     study = reported.create(database)
     reported.finish(database, study, 3, host="one")
@@ -65,6 +70,7 @@ def test_reasons_and_origins_are_grouped(database: Database) -> None:
     assert (reading.covered, reading.claims) == (5, 7)
 
 
+@ON_SQLITE
 def test_a_password_in_a_reason_is_hidden(database: Database) -> None:
     study = reported.create(database)
     reported.end(database, study, State.FAILED, "no answer from postgresql://ann:open-sesame@host/db")
@@ -72,6 +78,7 @@ def test_a_password_in_a_reason_is_hidden(database: Database) -> None:
     assert remark.reason == "no answer from postgresql://ann:***@host/db"
 
 
+@ON_SQLITE
 def test_rounds_come_with_their_curves_in_order(database: Database) -> None:
     study = reported.create(database)
     assert study.definition.paper is not None
@@ -84,6 +91,7 @@ def test_rounds_come_with_their_curves_in_order(database: Database) -> None:
     assert curve == pytest.approx([0.37, 0.27, 0.17, 0.07])
 
 
+@ON_SQLITE
 def test_studies_are_told_apart(database: Database) -> None:
     first, second = reported.create(database), reported.create(database, name="other")
     reported.finish(database, first, 5)

@@ -29,6 +29,9 @@ from pairsearch.search.workers.objective import Progress
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
 
+# Where the kind of database makes no difference.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 OPTUNA_TABLES = (
     "trial_user_attributes", "trial_system_attributes", "trial_params", "trial_values", "trial_intermediate_values",
     "trial_heartbeats", "trials", "study_user_attributes", "study_system_attributes", "study_directions", "studies",
@@ -102,10 +105,17 @@ def delete_and_take_the_name(database: Database, storage: TrialStorage) -> None:
 
 
 DAMAGES = [delete_study, drop_all_tables, rename, delete_and_take_the_name]
+# SQLite gives the ids of what was deleted again, PostgreSQL does not.
+ON_EITHER = [
+    *[(damage, "sqlite") for damage in DAMAGES],
+    (drop_all_tables, "postgresql"),
+    (delete_and_take_the_name, "postgresql"),
+]
+SAMPLER = {"sampler": "random", "pruner": "median"}
 Damage = Callable[[Database, TrialStorage], None]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(("damage", "database_url"), ON_EITHER, indirect=["database_url"])
 def test_a_study_that_was_deleted_is_made_anew_from_the_ledger(
     database: Database, storage: TrialStorage, done: StoredStudy, damage: Damage
 ) -> None:
@@ -130,6 +140,7 @@ def test_a_study_that_was_deleted_is_made_anew_from_the_ledger(
     assert len(storage.get_all_trials(found.optuna_study_id)) == 8
 
 
+@ON_SQLITE
 def test_times_come_back_too(database: Database, storage: TrialStorage, done: StoredStudy) -> None:
     def times() -> dict[str, list[Any]]:
         trials = storage.get_all_trials(storage.get_study_id_from_name("tiny"))
@@ -148,6 +159,7 @@ def test_times_come_back_too(database: Database, storage: TrialStorage, done: St
         assert abs((complete - before[key][1]).total_seconds()) < 10
 
 
+@ON_SQLITE
 def test_single_trials_that_were_deleted_come_back_under_numbers_of_their_own(
     database: Database, storage: TrialStorage, done: StoredStudy
 ) -> None:
@@ -214,8 +226,17 @@ class Deleting(tiny.Answering):
         return super().__call__(configuration, progress)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("changes", [{}, {"sampler": "random", "pruner": "median"}], ids=["grid", "sampler"])
+@pytest.mark.parametrize(
+    ("damage", "database_url", "changes"),
+    [
+        *[(damage, "sqlite", SAMPLER) for damage in DAMAGES],
+        (delete_study, "sqlite", {}),
+        (drop_all_tables, "sqlite", {}),
+        (drop_all_tables, "postgresql", SAMPLER),
+        (rename, "postgresql", {}),
+    ],
+    indirect=["database_url"],
+)
 def test_a_worker_goes_on_and_leaves_another_study_alone(
     database: Database,
     storage: TrialStorage,
@@ -238,6 +259,7 @@ def test_a_worker_goes_on_and_leaves_another_study_alone(
     ] * 9
 
 
+@ON_SQLITE
 def test_somebody_else_s_study_of_the_same_name_is_left_alone(
     database: Database, storage: TrialStorage, done: StoredStudy, digits_source: Source
 ) -> None:
@@ -254,6 +276,7 @@ def test_somebody_else_s_study_of_the_same_name_is_left_alone(
     assert tiny.states(database) == {"finished": 5, "diverged": 2, "failed": 1}
 
 
+@ON_SQLITE
 def test_a_copy_and_an_archived_study_are_left_alone(
     database: Database, storage: TrialStorage, done: StoredStudy
 ) -> None:
@@ -300,6 +323,7 @@ def test_a_grid_that_grows_after_its_study_was_deleted(
     assert storage.get_n_trials(storage.get_study_id_from_name("other")) == 0
 
 
+@ON_SQLITE
 def test_a_lost_trial_is_no_reason_to_lose_a_result(
     database: Database, storage: TrialStorage, study: StoredStudy, mirror
 ) -> None:

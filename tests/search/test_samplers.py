@@ -23,6 +23,9 @@ from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
 
+# What a sampler proposes has nothing to do with the kind of database, so each test has one of the two.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 SMALL: dict[str, list[float]] = {"batch_size": [10, 25], "learning_rate": [1e-4, 1e-3], "weight_decay": [0.0]}
 
 
@@ -37,7 +40,11 @@ def worse(outcome: Outcome, by: float) -> Outcome:
     return dataclasses.replace(outcome, folds=tuple(folds))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+@pytest.mark.parametrize(
+    ("sampler", "database_url"),
+    [("tpe", "sqlite"), ("random", "postgresql"), ("gp", "postgresql")],
+    indirect=["database_url"],
+)
 def test_a_sampler_goes_through_the_grid_and_trains_each_configuration_once(
     database: Database, storage: TrialStorage, make_study, make_worker, sampler: str
 ) -> None:
@@ -59,7 +66,11 @@ UNION = [
 ]
 
 
-@pytest.mark.parametrize("sampler", ["grid", "tpe", "random", "gp"])
+@pytest.mark.parametrize(
+    ("sampler", "database_url"),
+    [("grid", "sqlite"), ("tpe", "postgresql"), ("random", "sqlite"), ("gp", "sqlite")],
+    indirect=["database_url"],
+)
 def test_of_a_union_of_grids_each_point_is_trained_once_with_the_parameters_that_it_has(
     database: Database, storage: TrialStorage, make_worker, sampler: str
 ) -> None:
@@ -104,7 +115,9 @@ def test_a_configuration_in_other_hands_is_not_trained_twice(
     assert storage.get_trial(trial_id).state == TrialState.FAIL
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize(
+    ("sampler", "database_url"), [("tpe", "postgresql"), ("random", "sqlite")], indirect=["database_url"]
+)
 def test_a_sampler_respects_the_limit(database: Database, make_study, make_worker, sampler: str) -> None:
     study = make_study(sampler=sampler)
     objective = tiny.Answering()
@@ -112,6 +125,7 @@ def test_a_sampler_respects_the_limit(database: Database, make_study, make_worke
     assert set(objective.asked) == {c.key for c in layout_order(study.definition)[:3]}
 
 
+@ON_POSTGRESQL
 def test_the_median_pruner_stops_what_is_worse_than_its_fellows(
     database: Database, storage: TrialStorage, make_study, make_worker
 ) -> None:
@@ -132,6 +146,7 @@ def test_the_median_pruner_stops_what_is_worse_than_its_fellows(
         assert "pruned after epoch 1" in trial.user_attrs["folds"]["reason"]
 
 
+@ON_SQLITE
 def test_hyperband_ends_with_every_configuration_covered(
     database: Database, storage: TrialStorage, make_study, make_worker
 ) -> None:
@@ -149,6 +164,7 @@ def test_hyperband_ends_with_every_configuration_covered(
     assert set(tiny.states(database)) <= {"finished", "pruned"}
 
 
+@ON_SQLITE
 def test_a_trial_that_another_worker_closed_too_early_is_asked_for_again(
     database: Database, make_study, make_worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +189,9 @@ def test_a_trial_that_another_worker_closed_too_early_is_asked_for_again(
     assert TrialState.RUNNING not in states.values()
 
 
-@pytest.mark.parametrize("lost", ["before", "after"])
+@pytest.mark.parametrize(
+    ("lost", "database_url"), [("before", "sqlite"), ("after", "postgresql")], indirect=["database_url"]
+)
 def test_a_trial_whose_claim_the_database_did_not_answer_is_not_left_running(
     database: Database, storage: TrialStorage, make_study, make_worker, lost: str
 ) -> None:

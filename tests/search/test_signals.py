@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import programs
@@ -19,6 +19,7 @@ from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.mirror.trials import open_storage
 
 LONG = {"epochs": 100_000}
+INTERRUPTED = "error: interrupted: what was finished is stored, run the command again to go on\n"
 
 
 @pytest.fixture
@@ -48,26 +49,30 @@ def assert_all_is_handed_back(database: Database) -> None:
 # Each signal on one kind of database: the two have nothing to do with each other.
 @pytest.mark.parametrize(
     ("number", "code", "database_url"),
-    [(signal.SIGTERM, 0, "postgresql"), (signal.SIGINT, 130, "sqlite")],
+    [
+        (signal.SIGTERM, 0, "postgresql"),
+        (signal.SIGINT, 130, "sqlite"),
+        pytest.param(signal.SIGHUP, 0, "sqlite", id="a terminal that is closed"),
+    ],
     indirect=["database_url"],
 )
 def test_a_worker_hands_its_configuration_back(
     long_study: Database, database_url: str, tmp_path: Path, number: int, code: int
 ) -> None:
-    worker = programs.start(tmp_path, "worker", "long.toml", PAIRSEARCH_STORAGE=database_url)
+    worker = programs.start_forked(tmp_path, "worker", "long.toml", PAIRSEARCH_STORAGE=database_url)
     wait_until_training(long_study)
-    worker.send_signal(number)
-    out, err = worker.communicate(timeout=programs.PATIENCE)
-    assert (worker.returncode, err) == (code, "")
-    assert "handed back" in out
+    os.kill(worker.pid or 0, number)
+    ended = programs.ended(worker, tmp_path)
+    assert (ended.code, ended.err) == (code, "")
+    assert "handed back" in ended.out
     assert_all_is_handed_back(long_study)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_run_stops_its_workers_and_shows_nobody_the_password(
-    long_study: Database, database_url: str, tmp_path: Path, number: int
+    long_study: Database, database_url: str, tmp_path: Path
 ) -> None:
+    """On SIGINT; the tests below have the other signals."""
     assert "open-sesame" in database_url
     run = programs.start(tmp_path, "run", "long.toml", "--workers", "2", PAIRSEARCH_STORAGE=database_url)
     programs.wait_for(lambda: tiny.states(long_study)["running"] == 2, "two running configurations")
@@ -75,12 +80,9 @@ def test_run_stops_its_workers_and_shows_nobody_the_password(
     assert len(workers) == 2
     for process in (psutil.Process(run.pid), *workers):
         assert "open-sesame" not in " ".join(process.cmdline())
-    run.send_signal(number)
+    run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=programs.PATIENCE)
-    assert (run.returncode, err.splitlines()) == (
-        130,
-        ["error: interrupted: what was finished is stored, run the command again to go on"],
-    )
+    assert (run.returncode, err) == (130, INTERRUPTED)
     assert not any(worker.is_running() for worker in workers)
     assert "open-sesame" not in out + err
     assert_all_is_handed_back(long_study)
@@ -93,7 +95,7 @@ def test_run_stops_its_workers_and_shows_nobody_the_password(
     )
 
 
-def workers_of(run: subprocess.Popen[str], count: int) -> list[psutil.Process]:
+def workers_of(run: ForkServerProcess, count: int) -> list[psutil.Process]:
     """The worker processes of a `run`, once there are so many."""
 
     def found() -> list[psutil.Process]:
@@ -112,12 +114,13 @@ def test_workers_end_when_the_run_that_started_them_is_killed(
     long_study: Database, database_url: str, tmp_path: Path, moment: str
 ) -> None:
     """Nobody is left to stop them: what they hold goes back, and none trains on for hours."""
-    run = programs.start(tmp_path, "run", "long.toml", "--workers", "2", PAIRSEARCH_STORAGE=database_url)
+    variables = {"PAIRSEARCH_STORAGE": database_url}
+    run = programs.start_forked(tmp_path, "run", "long.toml", "--workers", "2", **variables)
     workers = workers_of(run, 2)
     if moment == "training":
         programs.wait_for(lambda: tiny.states(long_study)["running"] == 2, "two running configurations")
     run.kill()
-    run.communicate(timeout=programs.PATIENCE)
+    run.join(programs.PATIENCE)
     gone, alive = psutil.wait_procs(workers, timeout=programs.PATIENCE)
     assert (len(gone), alive) == (2, [])
     assert tiny.states(long_study) == {"pending": 8}
@@ -141,38 +144,30 @@ def test_a_worker_that_a_run_started_and_left_exits_with_0(
     assert_all_is_handed_back(long_study)
 
 
-@pytest.mark.parametrize(("command", "code"), [("worker", 0), ("run", 130)])
+def ignore_hangups() -> None:
+    """As `nohup` does."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("nohup", [False, True])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_terminal_that_is_closed_hands_everything_back(
-    long_study: Database, database_url: str, tmp_path: Path, command: str, code: int
+def test_a_terminal_that_is_closed_ends_a_run_unless_nohup_holds(
+    long_study: Database, database_url: str, tmp_path: Path, nohup: bool
 ) -> None:
-    started = programs.start(tmp_path, command, "long.toml", PAIRSEARCH_STORAGE=database_url)
-    wait_until_training(long_study)
-    workers = psutil.Process(started.pid).children()
-    started.send_signal(signal.SIGHUP)
-    started.communicate(timeout=programs.PATIENCE)
-    assert started.returncode == code
-    assert not any(worker.is_running() for worker in workers)
-    assert_all_is_handed_back(long_study)
-
-
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_nohup_holds(long_study: Database, database_url: str, tmp_path: Path) -> None:
-    started = programs.start(
+    run = programs.start_forked(
         tmp_path,
-        "run",
-        "long.toml",
-        "--workers",
-        "1",
+        *("run", "long.toml", "--workers", "1"),
+        prepare=ignore_hangups if nohup else None,
         PAIRSEARCH_STORAGE=database_url,
-        ignoring=signal.SIGHUP,
     )
-    (worker,) = workers_of(started, 1)
+    (worker,) = workers_of(run, 1)
     wait_until_training(long_study)
-    for process in (started, worker):
-        process.send_signal(signal.SIGHUP)
-    # They are known to have outlived it once they obey what came after it: signals are handled in their order.
-    started.send_signal(signal.SIGTERM)
-    _, err = started.communicate(timeout=programs.PATIENCE)
-    assert started.returncode == 130, err
+    os.kill(run.pid or 0, signal.SIGHUP)
+    if nohup:
+        worker.send_signal(signal.SIGHUP)
+        # They are known to have outlived it once they obey what came after it: signals are handled in their order.
+        os.kill(run.pid or 0, signal.SIGTERM)
+    ended = programs.ended(run, tmp_path)
+    assert (ended.code, ended.err) == (130, INTERRUPTED)
+    assert not worker.is_running()
     assert_all_is_handed_back(long_study)

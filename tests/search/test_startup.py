@@ -5,9 +5,11 @@ Every help ends in an example.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +54,42 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def imported(folder: Path, *arguments: str, code: int = 0, **variables: str) -> set[str]:
-    """The modules that the program imports, whole names, in a run that ends with that exit code."""
+# Runs groups of commands, each group in a process of its own, forked from one that has imported what every command
+# does; prints a line for each command: its exit code, what it said and the modules that its process has imported.
+FORKING = """
+import json, os, sys
+from pairsearch.search.cli.app import main
+for group in json.loads(sys.argv[1]):
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        with open(reading) as lines:
+            sys.stdout.write(lines.read())
+        os.wait()
+        continue
+    said = os.open("said", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    with open(writing, "w") as lines:
+        for arguments in group:
+            sys.argv, code = ["pairsearch", *arguments], 0
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+            sys.stdout.flush()
+            print(json.dumps([code, os.pread(said, 2000, 0).decode(errors="replace"), sorted(sys.modules)]), file=lines)
+    os._exit(0)
+"""
+Command = tuple[str, ...]
+Ran = tuple[int, str, set[str]]
+"""An exit code, standard output and error, and the modules that were imported."""
+
+
+def ran(folder: Path, groups: Sequence[Sequence[Command]], **variables: str) -> list[Ran]:
+    """Run groups of commands, each group in one process."""
     ended = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pairsearch", *arguments],
+        [sys.executable, "-c", FORKING, json.dumps(groups)],
         cwd=folder,
         env=programs.environment(**variables),
         capture_output=True,
@@ -63,74 +97,100 @@ def imported(folder: Path, *arguments: str, code: int = 0, **variables: str) -> 
         timeout=programs.PATIENCE,
         check=False,
     )
-    assert ended.returncode == code, ended.stderr[-500:]
-    modules = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
-    assert "typer" in modules
-    return modules
+    assert (ended.returncode, ended.stderr) == (0, "")
+    found = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert len(found) == sum(map(len, groups))
+    return [(code, said, set(modules)) for code, said, modules in found]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--help",),
-        ("studies",),
-        ("status",),
-        ("status", "tiny", "--json"),
-        ("best", "tiny"),
-        ("worker", "--help"),
-        ("export", "--help"),
-    ],
-    ids=" ".join,
-)
-def test_looking_imports_nothing_heavy(folder: Path, arguments: tuple[str, ...]) -> None:
-    assert imported(folder, *arguments) & HEAVY == set()
+LOOKING: list[Command] = [
+    ("--help",),
+    ("studies",),
+    ("status",),
+    ("status", "tiny", "--json"),
+    ("best", "tiny"),
+    ("worker", "--help"),
+    ("export", "--help"),
+]
+REFUSED: list[Command] = [
+    ("create", "b9"),
+    ("worker", "b9"),
+    ("run", "b9"),
+    ("evaluate", "b9"),
+    ("evaluate", "b9", "--paper"),
+    ("worker", "b1"),
+    ("evaluate", "b1"),
+    ("create", "bad.toml"),
+    ("run", "tiny", "bad.toml"),
+    ("create", "b1", "--data", "cifar"),
+    ("worker", "tiny", "--data", "cifar"),
+    ("run", "b1", "--data", "mnist", "--data-dir", "truncated"),
+    ("worker", "tiny", "--device", "nonsense"),
+    ("run", "tiny", "--device", "cudda:0"),
+    ("evaluate", "tiny", "--device", "gpu"),
+    ("evaluate", "tiny", "--models", "absent/folder/models"),
+    ("evaluate", "tiny", "--models", "models", "--no-models"),
+    ("worker", "tiny", "--storage", "nonsense"),
+    ("create", "b1", "--storage", "mysql://here/there"),
+]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("create", "b9"),
-        ("worker", "b9"),
-        ("run", "b9"),
-        ("evaluate", "b9"),
-        ("evaluate", "b9", "--paper"),
-        ("worker", "b1"),
-        ("evaluate", "b1"),
-        ("create", "bad.toml"),
-        ("run", "tiny", "bad.toml"),
-        ("create", "b1", "--data", "cifar"),
-        ("worker", "tiny", "--data", "cifar"),
-        ("run", "b1", "--data", "mnist", "--data-dir", "truncated"),
-        ("worker", "tiny", "--device", "nonsense"),
-        ("run", "tiny", "--device", "cudda:0"),
-        ("evaluate", "tiny", "--device", "gpu"),
-        ("evaluate", "tiny", "--models", "absent/folder/models"),
-        ("evaluate", "tiny", "--models", "models", "--no-models"),
-        ("worker", "tiny", "--storage", "nonsense"),
-        ("create", "b1", "--storage", "mysql://here/there"),
-    ],
-    ids=" ".join,
-)
-def test_what_is_refused_is_refused_before_anything_heavy_is_imported(
-    folder: Path, arguments: tuple[str, ...]
-) -> None:
+@pytest.fixture(scope="module")
+def imported(folder: Path) -> dict[Command, Ran]:
+    """What became of each command that looks or is refused."""
     tiny.write_toml(folder / "bad.toml", name="bad", epochs=0)
     raw = folder / "truncated" / "MNIST" / "raw"
-    raw.mkdir(parents=True, exist_ok=True)
+    raw.mkdir(parents=True)
     for name in RAW_FILES:
         (raw / name).write_bytes(b"")
-    assert imported(folder, *arguments, code=2) & HEAVY == set()
+    commands = [*LOOKING, *REFUSED]
+    return dict(zip(commands, ran(folder, [[command] for command in commands]), strict=True))
+
+
+@pytest.mark.parametrize("command", LOOKING, ids=" ".join)
+def test_looking_imports_nothing_heavy(imported: dict[Command, Ran], command: Command) -> None:
+    code, said, modules = imported[command]
+    assert code == 0, said
+    assert modules & HEAVY == set()
+
+
+@pytest.mark.parametrize("command", REFUSED, ids=" ".join)
+def test_what_is_refused_is_refused_before_anything_heavy_is_imported(
+    imported: dict[Command, Ran], command: Command
+) -> None:
+    code, said, modules = imported[command]
+    assert code == 2, said
+    assert modules & HEAVY == set()
+
+
+def test_the_program_starts_without_anything_heavy(folder: Path) -> None:
+    """As a user starts it, not as those above are started."""
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pairsearch", "status"],
+        cwd=folder,
+        env=programs.environment(),
+        capture_output=True,
+        text=True,
+        timeout=programs.PATIENCE,
+        check=True,
+    )
+    modules = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert "typer" in modules
+    assert modules & HEAVY == set()
 
 
 def test_training_on_mnist_imports_what_it_uses(tmp_path: Path, mnist_root: Path) -> None:
     tiny.write_toml(tmp_path / "tiny.toml")
-    for arguments in (
+    commands: list[Command] = [
         ("create", "tiny.toml"),
         ("worker", "tiny", "--max-trials", "1"),
         ("evaluate", "tiny", "--rounds", "1"),
+    ]
+    for command, (code, said, modules) in zip(
+        commands, ran(tmp_path, [commands], PAIRSEARCH_DATA=str(mnist_root)), strict=True
     ):
-        modules = imported(tmp_path, *arguments, PAIRSEARCH_DATA=str(mnist_root))
-        assert modules & NEEDLESS == set(), arguments
+        assert code == 0, said
+        assert modules & NEEDLESS == set(), command
         assert "torch" in modules
 
 

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 
 import programs
+import pytest
 import tiny
 from optuna.trial import TrialState
 
@@ -20,6 +21,9 @@ from pairsearch.search.results.ranking import read_best
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
+
+# Where the kind of database makes no difference.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def trial_states(storage: TrialStorage, study: StoredStudy) -> Counter[TrialState]:
@@ -37,6 +41,7 @@ def test_works_to_the_end_of_the_grid(database: Database, storage, study, make_w
     assert values == {c.key: tiny.value_of(c) for c in layout_order(study.definition)}
 
 
+@ON_SQLITE
 def test_finds_nothing_to_do_in_a_finished_study(make_worker) -> None:
     make_worker(tiny.Answering()).run()
     objective = tiny.Answering()
@@ -44,11 +49,13 @@ def test_finds_nothing_to_do_in_a_finished_study(make_worker) -> None:
     assert objective.asked == {}
 
 
+@ON_SQLITE
 def test_ends_after_so_many_trials(database: Database, make_worker) -> None:
     assert make_worker(tiny.Answering()).run(max_trials=3) == Tally(finished=3)
     assert tiny.states(database) == {"finished": 3, "pending": 5}
 
 
+@ON_SQLITE
 def test_ends_at_the_limit(database: Database, study: StoredStudy, make_worker) -> None:
     objective = tiny.Answering()
     assert make_worker(objective, limit=3).run() == Tally(finished=3)
@@ -74,6 +81,7 @@ def test_stopping_hands_the_current_configuration_back(
     assert tiny.rows(database, "configurations", "errors, claim", "where rank = 1") == [(0, None)]
 
 
+@ON_SQLITE
 def test_a_stopped_worker_starts_nothing(database: Database, make_worker) -> None:
     stopping = threading.Event()
     stopping.set()
@@ -98,6 +106,7 @@ def test_an_exception_is_tried_again_and_the_third_is_final(
     assert trial_states(storage, study) == {TrialState.COMPLETE: 7, TrialState.FAIL: 3}
 
 
+@ON_SQLITE
 def test_an_exception_that_passes_leaves_a_finished_configuration(
     database: Database, study: StoredStudy, make_worker
 ) -> None:
@@ -114,6 +123,7 @@ def test_an_exception_that_passes_leaves_a_finished_configuration(
     ]
 
 
+@ON_SQLITE
 def test_a_diverged_configuration_is_pruned_with_its_reason_and_never_tried_again(
     database: Database, storage: TrialStorage, study: StoredStudy, make_worker
 ) -> None:
@@ -133,6 +143,7 @@ def test_a_diverged_configuration_is_pruned_with_its_reason_and_never_tried_agai
     assert bad not in [ranked.configuration for ranked in read_best(database, study, 8)]
 
 
+@ON_SQLITE
 def test_a_configuration_that_trains_for_too_long_fails_at_once(
     database: Database, storage: TrialStorage, make_study, make_worker
 ) -> None:
@@ -202,6 +213,7 @@ class NoticesItsLoss(tiny.Answering):
         return self.told is not None
 
 
+@ON_SQLITE
 def test_a_worker_whose_lease_was_lost_ends_the_training(
     database: Database, storage: TrialStorage, study: StoredStudy, make_worker
 ) -> None:

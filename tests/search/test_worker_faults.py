@@ -23,6 +23,9 @@ from pairsearch.search.workers.objective import Progress
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
 
+# Where the kind of database makes no difference.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 @contextmanager
 def no_room(engine: Engine) -> Iterator[None]:
@@ -80,6 +83,7 @@ def test_a_full_disk_ends_the_worker_and_the_configuration_goes_back(
     assert TrialState.RUNNING not in {trial.state for trial in trials}
 
 
+@ON_SQLITE
 def test_a_report_that_finds_no_room_does_not_count_against_the_configuration(
     database: Database, make_worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +156,7 @@ def test_a_worker_gives_up_after_its_patience(
     assert make_worker(tiny.Answering()).run() == Tally(finished=8)
 
 
+@ON_SQLITE
 def test_a_heartbeat_outlives_writes_that_fail(
     database: Database, study, caplog: pytest.LogCaptureFixture
 ) -> None:
