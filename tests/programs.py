@@ -38,6 +38,7 @@ _forks.set_forkserver_preload(
             "sklearn.datasets",
             "sklearn.model_selection",
         ),
+        "tests.warm",
     ]
 )
 
