@@ -37,6 +37,10 @@ _forks.set_forkserver_preload(
             "alembic.context",
             "sklearn.datasets",
             "sklearn.model_selection",
+            "pairsearch.search.report.document",
+            "pairsearch.search.report.page",
+            "pairsearch.search.results.export",
+            "pairsearch.search.verdict.judging",
         ),
         "tests.warm",
     ]
