@@ -228,7 +228,7 @@ def test_a_root_that_cannot_be_a_folder_is_a_download_error(tmp_path, files):
 
 
 def download(address: str, root: Path, said: Path) -> None:
-    """Be a process that downloads: says when it is ready, and then the fingerprint of what it has."""
+    """Download; first say that this process is ready, and at the end the fingerprint of what it has."""
     patch = pytest.MonkeyPatch()
     mirror.expect(patch, mirror.raw_files())
     patch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
@@ -247,7 +247,7 @@ def test_processes_that_start_together_download_once(tmp_path, monkeypatch, file
         root, said = tmp_path / "shared", tmp_path / "said"
         root.mkdir()
         said.mkdir()
-        with FileLock(root / ".mnist.lock"):  # neither begins before both have come this far
+        with FileLock(root / ".mnist.lock"):  # neither downloads before both are ready
             processes = programs.start_together(download, 2, address, root, said)
             programs.wait_for(lambda: len(list(said.glob("*.ready"))) == 2, "both")
         for process in processes:

@@ -137,7 +137,7 @@ class Stack:
         )
 
     def run(self, service: str, *more: str, command: str | None = None, **changed: str) -> programs.Ended:
-        """The same, to its end, in a process that is forked rather than started."""
+        """Run the same to its end, in a forked process (`programs.run`)."""
         words = shlex.split(command or self.compose["services"][service]["command"])
         return programs.run(self.scratch, *words, *more, **self.environment(service) | changed)
 

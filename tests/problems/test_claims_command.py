@@ -84,7 +84,7 @@ def made(on_sqlite: Project) -> Project:
 
 
 def write_all(project: Project) -> Project:
-    """The files of the studies and of the claims."""
+    """Write the files of the studies and of the claims."""
     project.write(CODE, problem="mine.py:Steps", grid={"x": [1, 2, 3]}, epochs=1, folds=6)
     (project.folder / "steep.toml").write_text(
         (project.folder / "mine.toml").read_text().replace('name = "mine"', 'name = "steep"')

@@ -99,7 +99,7 @@ BAD_REPORTS = {
 
 
 def test_a_bad_report_is_one_line_that_says_which(on_sqlite: Project) -> None:
-    """Each report in a point of its own, and a function of its own: all in one study."""
+    """Each report is in a function and in a point of its own, all in one study."""
     lines = ["def fit(params, run, report):", "    CASES[params['case']](report)"]
     place = {}
     bodies = {"good": "report(1, loss=1.0)"} | {name: body for name, (body, _) in BAD_REPORTS.items()}
@@ -108,7 +108,7 @@ def test_a_bad_report_is_one_line_that_says_which(on_sqlite: Project) -> None:
         place[name] = len(lines)
     functions = ", ".join(f"{name!r}: case_{number}" for number, name in enumerate(bodies))
     code = "\n".join([*lines, f"CASES = {{{functions}}}"])
-    # One that trains well, so that the worker does not take the failures for its own.
+    # One point trains well first, so that the worker does not blame itself for the failures.
     on_sqlite.write(code, grid={"case": ["good"]}, epochs=2)
     assert on_sqlite.search().finished == 1
     on_sqlite.write(code, grid={"case": list(bodies)}, epochs=2)
@@ -229,7 +229,7 @@ def test_a_definition_that_does_not_fit_its_problem_is_one_line(
 
 
 def refused(project: Project) -> str:
-    """Why a study cannot be created, in one line; nothing was made."""
+    """Return the one line that says why a study cannot be created; nothing is made."""
     with pytest.raises((ProblemError, DefinitionError, InputError)) as raised:
         project.create()
     assert not list(project.folder.glob("*.db*"))

@@ -150,7 +150,7 @@ def test_a_union_of_grids_has_each_point_once_without_what_it_has_not(project: P
     keys = values(project.rows("configurations", "key"))
     assert len(keys) == len(set(keys)) == 7
     assert sum("depth" in key for key in keys) == 4
-    # What a sampler proposes again is answered by the result that there is.
+    # A point that a sampler proposes again gets the result that is stored.
     complete = [
         trial
         for trial in trials_of(project)

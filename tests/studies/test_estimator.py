@@ -591,7 +591,7 @@ def test_the_shipped_study_is_gridsearchcv_s() -> None:
     searched, _, targets, _ = train_test_split(X, y, test_size=0.2, stratify=y, random_state=definition.seed)
     estimator = Pipeline([("scale", StandardScaler()), ("svc", SVC())])
     cv = StratifiedKFold(3, shuffle=True, random_state=definition.seed)
-    # One point of each table, and fewer folds: all of them take minutes.
+    # One point of each table, and fewer folds, as all of them take minutes.
     first = [{name: list(values)[-1:] for name, values in table.items()} for table in definition.grid.root]
     fewer = {"grid": first, "folds": 3}
     some = parse(definition.model_dump(mode="json", exclude_none=True) | fewer, "some")

@@ -422,7 +422,7 @@ def test_programs_search_such_a_study_and_give_the_figures_of_this_process(
     said("create", "mine.toml", "--data", "mine.npz")
     said("worker", "mine.toml")
     best = json.loads(said("best", "mine", "--json"))["ranked"]
-    # The images are scikit-learn's in another file, so that the figures are those of `digits`.
+    # The file holds scikit-learn's images, so the figures equal those of `digits`.
     given = loaded(folder, name="mine", **changes)
     points = list(given.definition.grid.points())
     found = sorted((figures(given, point)["figures"]["val_loss"], point.text) for point in points)
