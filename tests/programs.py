@@ -42,6 +42,7 @@ _forks.set_forkserver_preload(
             "pairsearch.search.results.export",
             "pairsearch.search.verdict.judging",
         ),
+        # By its place in the repository, where tests are run: the server does not look in this folder.
         "tests.warm",
     ]
 )
