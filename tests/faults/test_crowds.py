@@ -12,11 +12,11 @@ from server import Server
 
 from pairsearch.search.database.connection import open_database
 
-CREATORS = 8
-WORKERS = 10
+CREATORS = 12
+WORKERS = 16
 
 
-def test_creations_at_once_on_a_fresh_database(database_url: str, tmp_path: Path) -> None:
+def test_twelve_creations_at_once_on_a_fresh_database(database_url: str, tmp_path: Path) -> None:
     study = tiny.write_toml(tmp_path / "hardy.toml", **promise.FIELDS)
     folders = [tmp_path / f"creator{number}" for number in range(CREATORS)]
     creators = []
@@ -37,7 +37,7 @@ def test_creations_at_once_on_a_fresh_database(database_url: str, tmp_path: Path
     database.close()
 
 
-def test_many_workers_on_one_sqlite_file(
+def test_sixteen_workers_on_one_sqlite_file(
     sqlite_url: str, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
     study = promise.create(tmp_path, sqlite_url)
