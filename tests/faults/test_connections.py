@@ -18,8 +18,8 @@ from pairsearch.search.ledger.configurations import Ledger
 Hardy = tuple[Database, Path]
 # A worker commits about ten times for a configuration: each kind of its transactions is broken several times.
 SHARE = 1 / 7
-CUTS = 12
-# Fewer: a transaction takes milliseconds, and the worker may be done before more of them are met.
+CUTS = 6
+# A transaction takes milliseconds: the worker may be done before more of them are met.
 CUTS_IN_TRANSACTIONS = 6
 
 
