@@ -38,6 +38,10 @@ PRELOADED = (
     "alembic.context",
     "sklearn.datasets",
     "sklearn.model_selection",
+    "pairsearch.search.report.document",
+    "pairsearch.search.report.page",
+    "pairsearch.search.results.export",
+    "pairsearch.search.verdict.judging",
     "programs",
     "warm",
 )

@@ -128,10 +128,9 @@ def test_in_a_narrow_window_only_figures_and_tables_scroll_sideways(
 
 
 def test_on_paper_figures_and_tables_fit_the_width_and_nothing_is_there_to_click(
-    browser_page: BrowserPage, page_file: Path
+    visited: BrowserPage,
 ) -> None:
-    page = browser_page.page
-    scroll_through(browser_page, page_file)
+    page = visited.page
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     # The width of A4 between its margins, in CSS pixels.
     page.set_viewport_size({"width": 680, "height": 1009})

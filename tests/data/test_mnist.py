@@ -5,12 +5,11 @@ from __future__ import annotations
 import gzip
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import mirror
 import platformdirs
+import programs
 import pytest
 import torchvision
 from filelock import FileLock
@@ -228,41 +227,33 @@ def test_a_root_that_cannot_be_a_folder_is_a_download_error(tmp_path, files):
         load("mnist", tmp_path / "file")
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-import mirror, pytest, torchvision
-from pairsearch.data.sources import load
-patch = pytest.MonkeyPatch()
-mirror.expect(patch, mirror.raw_files())
-patch.setattr(torchvision.datasets.MNIST, "mirrors", [sys.argv[1]])
-print("ready", flush=True)
-print(load("mnist", Path(sys.argv[2])).fingerprint)
-"""
+def download(address: str, root: Path, said: Path) -> None:
+    """Download; first say that this process is ready, and at the end the fingerprint of what it has."""
+    patch = pytest.MonkeyPatch()
+    mirror.expect(patch, mirror.raw_files())
+    patch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+    (said / f"{os.getpid()}.ready").touch()
+    (said / f"{os.getpid()}.fingerprint").write_text(load("mnist", root).fingerprint)
 
 
 def test_processes_that_start_together_download_once(tmp_path, monkeypatch, files):
     served = mirror.expect(monkeypatch, files)
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": str(here)}
     with mirror.mirror(served) as (address, asked):
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
         fingerprint = load("mnist", tmp_path / "alone").fingerprint
         requests_of_one = sorted(asked)
         asked.clear()
 
-        root = tmp_path / "shared"
+        root, said = tmp_path / "shared", tmp_path / "said"
         root.mkdir()
-        command = [sys.executable, "-c", PROGRAM, address, str(root)]
+        said.mkdir()
         with FileLock(root / ".mnist.lock"):  # neither downloads before both are ready
-            processes = [
-                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-                for _ in range(2)
-            ]
-            assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
-        printed = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert printed == [f"{fingerprint}\n"] * 2
+            processes = programs.start_together(download, 2, address, root, said)
+            programs.wait_for(lambda: len(list(said.glob("*.ready"))) == 2, "both")
+        for process in processes:
+            process.join(programs.PATIENCE)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert [path.read_text() for path in said.glob("*.fingerprint")] == [fingerprint] * 2
     assert sorted(asked) == requests_of_one
 
 

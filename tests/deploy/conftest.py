@@ -70,8 +70,8 @@ def stack(
     socket_folder = postgresql_server.get_postmaster_info().socket_dir
     made = Stack(compose, str(socket_folder), scratch)
     created = made.run("create", "--data", "digits")
-    assert created.returncode == 0, created.stderr
-    assert "tiny: created, 2 configurations inserted" in created.stdout
+    assert created.code == 0, created.err
+    assert "tiny: created, 2 configurations inserted" in created.out
     yield made
     rules.write_text(before, encoding="utf-8")
     with psycopg.connect(admin, autocommit=True) as connection:

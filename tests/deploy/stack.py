@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import programs
+
 ROOT = Path(__file__).parents[2]
 # What quoting, URLs, shells and compose's own interpolation would each trip over.
 PITFALLS = r"""p@ss:w/rd #%40?&'"\ $HOME ${x} ü"""
@@ -134,13 +136,10 @@ class Stack:
             text=True,
         )
 
-    def run(
-        self, service: str, *more: str, command: str | None = None, **changed: str
-    ) -> subprocess.CompletedProcess[str]:
-        """As `start`, to its end."""
-        process = self.start(service, *more, command=command, **changed)
-        out, err = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    def run(self, service: str, *more: str, command: str | None = None, **changed: str) -> programs.Ended:
+        """Run the same to its end, in a forked process (`programs.run`)."""
+        words = shlex.split(command or self.compose["services"][service]["command"])
+        return programs.run(self.scratch, *words, *more, **self.environment(service) | changed)
 
     def login(self, secret: str, database: str = "pairsearch") -> dict[str, str]:
         """What psycopg connects with to be one of the roles."""

@@ -15,14 +15,10 @@ from typing import Any
 
 import programs
 import pytest
-import tiny
 import yaml
-from stack import ROOT, TINY
+from stack import ROOT
 
-from pairsearch.search.database.connection import open_database
 from pairsearch.search.errors import ExitCode
-from pairsearch.search.setup.creation import create_study
-from pairsearch.studies.definition import read
 
 MANIFEST = ROOT / "studies" / "deploy" / "worker-job.yaml"
 SCRIPT = ROOT / "studies" / "deploy" / "worker.slurm"
@@ -174,18 +170,21 @@ def test_a_script_is_sound(script: str) -> None:
 @pytest.fixture
 def node(tmp_path: Path) -> dict[str, str]:
     """A compute node's environment, and a study whose configurations take longer than any test waits."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    program = programs / "pairsearch"
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "pairsearch"
     # What a task of the array would find in the environment's folder, with its threads told for the test.
     program.write_text(
         f'#!/bin/sh\necho "threads: $OMP_NUM_THREADS"\nexec {sys.executable} -m pairsearch "$@"\n'
     )
     program.chmod(0o755)
     (tmp_path / "storage").write_text(f"sqlite:///{tmp_path}/pairsearch.db\n")
-    (tmp_path / "tiny.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000", 1))
+    shutil.copy(OWN / "climb.py", tmp_path)
+    (tmp_path / "climb.toml").write_text(
+        (OWN / "climb.toml").read_text().replace("epochs = 4", "epochs = 100000")
+    )
     return {
-        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PATH": f"{folder}:{os.environ['PATH']}",
         "HOME": os.environ.get("HOME", str(tmp_path)),
         "PAIRSEARCH_STORAGE_FILE": str(tmp_path / "storage"),
         "SLURM_JOB_ID": "4711",
@@ -196,13 +195,11 @@ def node(tmp_path: Path) -> dict[str, str]:
 def test_a_slurm_task_near_its_time_limit_hands_its_configuration_back(
     tmp_path: Path, node: dict[str, str]
 ) -> None:
-    database = open_database(f"sqlite:///{tmp_path}/pairsearch.db", create=True)
-    create_study(database, tiny.loaded(read(tmp_path / "tiny.toml")))
-    database.close()
+    assert programs.run(tmp_path, "create", "climb.toml").code == 0
     # Slurm runs a copy of the script, and signals that process alone.
     copy = shutil.copy(SCRIPT, tmp_path / "slurm_script")
     task = subprocess.Popen(
-        ["bash", copy, "tiny.toml"],
+        ["bash", copy, "climb.toml"],
         cwd=tmp_path, env=node, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     connection = sqlite3.connect(tmp_path / "pairsearch.db")

@@ -28,6 +28,14 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...
     return promise.undisturbed(tmp_path_factory.mktemp("peace") / "alone")
 
 
+@pytest.fixture(scope="session")
+def at_leisure(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
+    """The same of the study of a user's own problem: of each point, three folds with two figures."""
+    found = promise.undisturbed(tmp_path_factory.mktemp("own") / "alone", promise.create_own, rest=0)
+    assert (len(found), len({key for key, *_ in found})) == (promise.OWN_POINTS * 3 * 2, promise.OWN_POINTS)
+    return found
+
+
 @pytest.fixture
 def server_url(server: Server) -> str:
     """A fresh database on the server that may be hurt."""

@@ -37,6 +37,7 @@ OWN = Path(__file__).parent / "own_problem"
 """A user's definition, and the file with its problem beside it."""
 
 POINTS = 24
+OWN_POINTS = 48
 ONE_POINT = {"batch_size": [10], "learning_rate": [1e-3], "weight_decay": [0.0]}
 
 

@@ -16,7 +16,7 @@ from server import Server
 from pairsearch.search.database.connection import open_database
 
 LONGER = {"epochs": 60}
-PLAN = Plan(kills=20, early_kills=4, stops=2, cuts=3, restarts=1, crashes=1)
+PLAN = Plan(kills=8, early_kills=2, stops=1, cuts=2, restarts=1, crashes=1)
 
 
 def test_the_promise_is_kept_whatever_happens(

@@ -18,9 +18,8 @@ from pairsearch.search.ledger.configurations import Ledger
 Hardy = tuple[Database, Path]
 # A worker commits about ten times for a configuration: each kind of its transactions is broken several times.
 SHARE = 1 / 7
-CUTS = 12
-# Fewer: a transaction takes milliseconds, and the worker may be done before more of them are met.
-CUTS_IN_TRANSACTIONS = 6
+# A transaction takes milliseconds: the worker may be done before more of them are met.
+CUTS = 6
 
 
 @pytest.mark.parametrize("where", Break, ids=lambda where: where.name)
@@ -57,11 +56,11 @@ def test_connections_cut_in_the_middle_of_a_transaction_are_made_again(
     )
     cut = 0
     name = database.url.database or ""
-    while worker.is_alive() and cut < CUTS_IN_TRANSACTIONS:
+    while worker.is_alive() and cut < CUTS:
         cut += server.cut(name, in_transaction=True)
     ended = programs.ended(worker, tmp_path / "worker")
     assert ended.code == 0, ended.err
-    assert cut >= CUTS_IN_TRANSACTIONS
+    assert cut >= CUTS
     promise.assert_kept(database, expected)
 
 

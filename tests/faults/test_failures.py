@@ -16,29 +16,29 @@ POOR = "batch_size=25 learning_rate=0.001 weight_decay=0.0"
 
 
 def test_out_of_memory_is_tried_three_times_shown_and_laid_out_again(
-    database_url: str, tmp_path: Path, expected: list[tuple[object, ...]]
+    sqlite_url: str, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
-    study = promise.create(tmp_path, database_url)
+    study = promise.create(tmp_path, sqlite_url)
     failing = partial(breaking.out_of_memory, POOR)
-    first = promise.work(tmp_path / "first", database_url, study, "--max-trials", "24", prepare=failing)
+    first = promise.work(tmp_path / "first", sqlite_url, study, "--max-trials", "24", prepare=failing)
     assert first.code == 0
     assert "MemoryError" in first.out
-    second = promise.work(tmp_path / "second", database_url, study, prepare=failing)
+    second = promise.work(tmp_path / "second", sqlite_url, study, prepare=failing)
     assert second.code == 1
     assert "1 failed" in second.out
 
-    database = open_database(database_url)
+    database = open_database(sqlite_url)
     assert tiny.states(database) == {"finished": 23, "failed": 1}
     assert tiny.rows(database, "configurations", "key, errors, claims", "where state = 'failed'") == [
         (POOR, 3, 3)
     ]
-    looked = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE=database_url)
+    looked = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE=sqlite_url)
     assert "hardy: coverage 23/24, 1 failed (`pairsearch retry hardy` has them tried again):" in looked.out
     assert f"  {POOR}: MemoryError" in looked.out
 
-    again = programs.run(tmp_path, "retry", "hardy", PAIRSEARCH_STORAGE=database_url)
+    again = programs.run(tmp_path, "retry", "hardy", PAIRSEARCH_STORAGE=sqlite_url)
     assert again.out == "hardy: 1 failed configurations to be tried again\n"
-    assert promise.work(tmp_path / "healthy", database_url, study).code == 0
+    assert promise.work(tmp_path / "healthy", sqlite_url, study).code == 0
     promise.assert_kept(database, expected)
     database.close()
 

@@ -39,21 +39,21 @@ def test_a_worker_killed_at_each_step_leaves_nothing_behind(
 
 
 def test_the_last_worker_of_all_may_be_killed_between_its_result_and_its_trial(
-    database_url: str, tmp_path: Path
+    sqlite_url: str, tmp_path: Path
 ) -> None:
     """No worker comes after it: `status` closes the trial."""
-    file = promise.create(tmp_path, database_url, grid=promise.ONE_POINT)
+    file = promise.create(tmp_path, sqlite_url, grid=promise.ONE_POINT)
     killed = promise.work(
         tmp_path / "killed",
-        database_url,
+        sqlite_url,
         file,
         prepare=partial(breaking.killed_at, "pairsearch.search.mirror.trials:Mirror", "finish", "before"),
     )
     assert killed.code == -signal.SIGKILL
-    database = open_database(database_url)
+    database = open_database(sqlite_url)
     assert tiny.states(database) == {"finished": 1}
     assert promise.trial_states(database) == {"RUNNING": 1}
-    looked = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE=database_url)
+    looked = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE=sqlite_url)
     assert (looked.code, looked.err) == (0, "")
     assert promise.trial_states(database) == {"COMPLETE": 1}
     promise.assert_kept(database, points=1)
@@ -61,12 +61,13 @@ def test_the_last_worker_of_all_may_be_killed_between_its_result_and_its_trial(
 
 
 @pytest.mark.parametrize(
-    ("owner", "method", "superseded"),
+    ("database_url", "owner", "method", "superseded"),
     [
-        ("pairsearch.search.ledger.configurations:Ledger", "finish", 1),
-        ("pairsearch.search.mirror.trials:Mirror", "report", 0),
+        ("sqlite", "pairsearch.search.ledger.configurations:Ledger", "finish", 1),
+        ("postgresql", "pairsearch.search.mirror.trials:Mirror", "report", 0),
     ],
-    ids=["with its result in hand", "while it trains"],
+    ids=["sqlite, with its result in hand", "postgresql, while it trains"],
+    indirect=["database_url"],
 )
 def test_a_worker_stopped_for_longer_than_its_lease_goes_on_with_the_next_configuration(
     database_url: str,

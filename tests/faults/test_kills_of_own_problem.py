@@ -14,31 +14,38 @@ from chaos import Chaos, Plan
 
 from pairsearch.search.database.connection import open_database
 
-POINTS = 48
-PLAN = Plan(kills=45, early_kills=5, pause=0.0)
+PLAN = Plan(kills=12, early_kills=2, pause=0.0)
+LONG_PLAN = Plan(kills=45, early_kills=5, pause=0.0)
 
 
-@pytest.fixture(scope="module")
-def at_leisure(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
-    """The figures of the study, computed by one worker in peace: of each point, three folds with two figures."""
-    found = promise.undisturbed(tmp_path_factory.mktemp("own") / "alone", promise.create_own, rest=0)
-    assert (len(found), len({key for key, *_ in found})) == (POINTS * 3 * 2, POINTS)
-    return found
-
-
+@pytest.mark.parametrize(
+    ("database_url", "plan"),
+    [
+        ("sqlite", PLAN),
+        pytest.param("sqlite", LONG_PLAN, marks=pytest.mark.soak),
+        pytest.param("postgresql", LONG_PLAN, marks=pytest.mark.soak),
+    ],
+    ids=["sqlite", "sqlite, 50 kills", "postgresql, 50 kills"],
+    indirect=["database_url"],
+)
 def test_the_promise_is_kept_for_a_problem_of_a_user_s_own(
-    database_url: str, tmp_path: Path, show: Callable[[str], None], at_leisure: list[tuple[object, ...]]
+    database_url: str,
+    tmp_path: Path,
+    show: Callable[[str], None],
+    at_leisure: list[tuple[object, ...]],
+    plan: Plan,
 ) -> None:
+    """`test_chaos` kills workers on PostgreSQL."""
     study = promise.create_own(tmp_path / "study", database_url)
     database = open_database(database_url)
     seed = random.SystemRandom().randrange(1_000_000)
     show(f"kills over a user's own problem: seed {seed}")
     chaos = Chaos(None, database, study, tmp_path, workers=3, lease=1.0, seed=seed)
-    damage = chaos.run(PLAN)
-    promise.assert_kept(database, at_leisure, POINTS)
-    assert damage.codes[-9] == PLAN.kills + PLAN.early_kills
+    damage = chaos.run(plan)
+    promise.assert_kept(database, at_leisure, promise.OWN_POINTS)
+    assert damage.codes[-9] == plan.kills + plan.early_kills
     assert set(damage.codes) == {0, -9}, "\n".join(damage.complaints)
-    assert damage.holding >= PLAN.kills / 2
+    assert damage.holding >= plan.kills / 2
     [(lapses,)] = tiny.rows(database, "configurations", "sum(lapses)")
     assert lapses >= damage.holding
     database.close()
@@ -56,5 +63,5 @@ def test_a_worker_whose_file_differs_is_turned_away_with_both_hashes_named(
     refused = promise.work(tmp_path / "second", sqlite_url, study)
     assert f"climb.py is {hashes[0]} there and {hashes[1]} here" in refused.complaint
     database = open_database(sqlite_url)
-    assert tiny.states(database) == {"finished": 1, "pending": POINTS - 1}
+    assert tiny.states(database) == {"finished": 1, "pending": promise.OWN_POINTS - 1}
     database.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from pairsearch.models import batched, compiled, reference, single
@@ -14,7 +12,6 @@ TRAINERS: dict[str, Trainer] = {
     "torch": single.train,
     "torch-stacked": batched.train,
     "compiled": compiled.train,
-    "compiled-threads": partial(compiled.train, threads=2),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import textwrap
 import threading
 from collections.abc import Sequence
@@ -19,8 +18,6 @@ from pairsearch.search.setup.opening import create_all, open_to_create, open_to_
 from pairsearch.search.workers import working
 from pairsearch.search.workers.tally import Tally
 
-HERE = Path(__file__).parent
-WINE = ("wine.py", "wine.toml")
 RAW: dict[str, Any] = {
     "name": "mine",
     "problem": "mine.py:fit",
@@ -60,12 +57,6 @@ class Project:
         toml = self.folder / f"{fields['name']}.toml"
         toml.write_text(tiny.as_toml(fields), encoding="utf-8")
         return toml
-
-    def take_wine(self) -> Path:
-        """The example of the documentation."""
-        for name in WINE:
-            shutil.copy(HERE / name, self.folder)
-        return self.folder / "wine.toml"
 
     @property
     def database(self) -> Database:

@@ -80,12 +80,41 @@ ROUNDS = "where kind = 'round' order by id"
 @pytest.fixture
 def made(on_sqlite: Project) -> Project:
     """A study of three points, one that is only evaluated, and claims about them."""
-    on_sqlite.write(CODE, problem="mine.py:Steps", grid={"x": [1, 2, 3]}, epochs=1, folds=6)
-    (on_sqlite.folder / "steep.toml").write_text(
-        (on_sqlite.folder / "mine.toml").read_text().replace('name = "mine"', 'name = "steep"')
+    return write_all(on_sqlite)
+
+
+def write_all(project: Project) -> Project:
+    """Write the files of the studies and of the claims."""
+    project.write(CODE, problem="mine.py:Steps", grid={"x": [1, 2, 3]}, epochs=1, folds=6)
+    (project.folder / "steep.toml").write_text(
+        (project.folder / "mine.toml").read_text().replace('name = "mine"', 'name = "steep"')
         + "[settings]\nsize = 1.5\n"
     )
-    (on_sqlite.folder / "claims.toml").write_text(CLAIMS)
+    (project.folder / "claims.toml").write_text(CLAIMS)
+    return project
+
+
+@pytest.fixture(scope="module")
+def decided_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the study was searched, the claims decided, and the results published to `results`."""
+    folder = tmp_path_factory.mktemp("decided")
+    project = write_all(Project(folder, f"sqlite:///{folder / 'study.db'}"))
+    project.search()
+    assert project.run("claims", "claims.toml").code == 0
+    given = look_all_up(project.database, [str(folder / "mine.toml")])
+    loaded = {"mine": load(project.database, given[0], {})}
+    chosen = Chosen("search", project.study(), [Configuration({"x": 1})])
+    evaluate_studies(project.database, [chosen], loaded, Evaluator("cpu", 1), None)
+    write(read(project.database, ["mine"]), folder / "results")
+    write_claims(project.database, str(folder / "claims.toml"), folder / "results")
+    project.close()
+    return folder
+
+
+@pytest.fixture
+def decided(decided_folder: Path, on_sqlite: Project) -> Project:
+    """A copy of that folder."""
+    shutil.copytree(decided_folder, on_sqlite.folder, dirs_exist_ok=True)
     return on_sqlite
 
 
@@ -190,11 +219,9 @@ def test_what_cannot_be_decided_is_one_line_and_nothing_is_made(made: Project) -
     assert "nowhere.toml: cannot be read" in made.run("claims", "nowhere.toml").complaint
 
 
-def test_the_report_has_them(made: Project) -> None:
-    made.search()
-    assert made.run("claims", "claims.toml").code == 0
-    assert made.run("report", "mine", "--claims", "claims.toml").code == 0
-    page = (made.folder / "pairsearch-report.html").read_text(encoding="utf-8")
+def test_the_report_has_them(decided: Project) -> None:
+    assert decided.run("report", "mine", "--claims", "claims.toml").code == 0
+    page = (decided.folder / "pairsearch-report.html").read_text(encoding="utf-8")
     for words in (
         "<h2>Claims</h2>",
         "1. The best of mine beats what is beyond its grid.",
@@ -205,25 +232,11 @@ def test_the_report_has_them(made: Project) -> None:
         assert words in page
 
 
-def published(made: Project) -> Path:
-    """The published results in a folder: folds of the study `mine`, and the rounds of the claims."""
-    made.search()
-    assert made.run("claims", "claims.toml").code == 0
-    given = look_all_up(made.database, [str(made.folder / "mine.toml")])
-    loaded = {"mine": load(made.database, given[0], {})}
-    chosen = Chosen("search", made.study(), [Configuration({"x": 1})])
-    evaluate_studies(made.database, [chosen], loaded, Evaluator("cpu", 1), None)
-    folder = made.folder / "results"
-    write(read(made.database, ["mine"]), folder)
-    write_claims(made.database, str(made.folder / "claims.toml"), folder)
-    return folder
-
-
-def test_published_decisions_can_be_made_again_from_the_tables_alone(made: Project) -> None:
-    folder = published(made)
-    path = made.folder / "claims.toml"
+def test_published_decisions_can_be_made_again_from_the_tables_alone(decided: Project) -> None:
+    folder = decided.folder / "results"
+    path = decided.folder / "claims.toml"
     claims = claims_file.read(path)
-    told_here = told(made, "--stored")
+    told_here = told(decided, "--stored")
     sources = find_sources(claims, path, None, folder)
     again = [claim_json(one) for one in decide(claims, sources.material(None))]
     assert json.loads(json.dumps(again)) == told_here
@@ -239,27 +252,30 @@ def test_published_decisions_can_be_made_again_from_the_tables_alone(made: Proje
     page = (folder / "claims.md").read_text(encoding="utf-8")
     assert "| 2 | More of x is better. | ours, page 2 | **does not hold** |" in page
     assert "python -m pairsearch.search.measure.published --write" in page
-    written = [(folder / name).read_bytes() for name in ("claims.parquet", "claims.md")]
-    write_claims(made.database, str(path), folder)
-    assert [(folder / name).read_bytes() for name in ("claims.parquet", "claims.md")] == written
+    # Written anew they are the same, byte by byte.
+    once, twice = decided.folder / "once", decided.folder / "twice"
+    for other in (once, twice):
+        write_claims(decided.database, str(path), other)
+    for name in ("claims.parquet", "claims.md"):
+        assert (once / name).read_bytes() == (twice / name).read_bytes()
 
 
-def test_with_published_folds_only_rounds_are_trained(made: Project, tmp_path: Path) -> None:
-    folder = published(made)
+def test_with_published_folds_only_rounds_are_trained(decided: Project, tmp_path: Path) -> None:
+    folder = decided.folder / "results"
     (folder / "claims.parquet").unlink()
     url = f"sqlite:///{tmp_path / 'fresh.db'}"
-    ended = made.run("claims", "claims.toml", "--results", str(folder), "--storage", url, "--json")
+    ended = decided.run("claims", "claims.toml", "--results", str(folder), "--storage", url, "--json")
     assert ended.code == 0, ended.err
     assert [claim["decision"] for claim in json.loads(ended.out)] == DECISIONS
-    fresh = Project(made.folder, url)
+    fresh = Project(decided.folder, url)
     assert fresh.states() == {"pending": 6}
     assert len(fresh.rows("runs", "run", ROUNDS)) == 9
     fresh.close()
 
 
-def test_published_folds_of_another_study_or_version_are_refused(made: Project) -> None:
-    folder = published(made)
-    other = made.folder / "other"
+def test_published_folds_of_another_study_or_version_are_refused(decided: Project) -> None:
+    folder = decided.folder / "results"
+    other = decided.folder / "other"
     shutil.copytree(folder, other)
     for path in other.glob("*.parquet"):
         table = parquet.read_table(path)
@@ -267,30 +283,30 @@ def test_published_folds_of_another_study_or_version_are_refused(made: Project) 
         problems["mine"]["version"] = 2
         changed = table.schema.metadata | {b"problems": json.dumps(problems).encode()}
         parquet.write_table(table.replace_schema_metadata(changed), path)
-    complaint = made.run("claims", "claims.toml", "--results", str(other)).complaint
+    complaint = decided.run("claims", "claims.toml", "--results", str(other)).complaint
     assert "study mine: its published results are of data" in complaint
-    toml = made.folder / "mine.toml"
+    toml = decided.folder / "mine.toml"
     toml.write_text(toml.read_text().replace("epochs = 1", "epochs = 2"))
-    complaint = made.run("claims", "claims.toml", "--results", str(folder), "--stored").complaint
+    complaint = decided.run("claims", "claims.toml", "--results", str(folder), "--stored").complaint
     assert "study mine differs from the published one: " in complaint
     assert "epochs is 1 there and 2 here" in complaint
 
 
-def test_the_program_that_publishes_takes_a_file_of_claims_and_a_folder(made: Project) -> None:
-    folder = published(made)
+def test_the_program_that_publishes_takes_a_file_of_claims_and_a_folder(decided: Project) -> None:
+    folder = decided.folder / "results"
     (folder / "claims.md").unlink()
-    given = ["--claims", str(made.folder / "claims.toml")]
-    written = CliRunner().invoke(app, [*given, "--write", str(folder), "--storage", made.url])
+    given = ["--claims", str(decided.folder / "claims.toml")]
+    written = CliRunner().invoke(app, [*given, "--write", str(folder), "--storage", decided.url])
     assert (written.exit_code, (folder / "claims.md").exists()) == (0, True)
     assert "claims.parquet: " in written.output
     refused = CliRunner().invoke(
-        app, [*given, "--write", str(folder), "--study", "mine", "--storage", made.url]
+        app, [*given, "--write", str(folder), "--study", "mine", "--storage", decided.url]
     )
     assert refused.exit_code == 2
     assert "--claims goes with --write FOLDER, and without --study" in refused.output
 
 
-def test_rounds_that_are_missing_or_damaged_are_refused(made: Project) -> None:
+def test_rounds_that_are_missing_are_refused(made: Project) -> None:
     made.search()
     made.create(made.folder / "steep.toml")
     with pytest.raises(
@@ -298,10 +314,12 @@ def test_rounds_that_are_missing_or_damaged_are_refused(made: Project) -> None:
     ):
         write_claims(made.database, str(made.folder / "claims.toml"), made.folder / "results")
     assert not (made.folder / "results" / "claims.parquet").exists()
-    folder = published(made)
+
+
+def test_published_rounds_that_are_damaged_are_refused(decided: Project) -> None:
+    folder, path = decided.folder / "results", decided.folder / "claims.toml"
     table = parquet.read_table(folder / "claims.parquet")
     parquet.write_table(table.drop_columns(["round"]), folder / "claims.parquet")
-    path = made.folder / "claims.toml"
     with pytest.raises(InputError, match=r"claims\.parquet cannot be read as rounds of claims \(KeyError\)"):
         find_sources(claims_file.read(path), path, None, folder)
     (folder / "claims.parquet").write_bytes(b"PAR1 or not")

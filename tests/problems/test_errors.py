@@ -9,6 +9,10 @@ import programs
 import pytest
 from project import FIT, Project, values
 
+from pairsearch.search.errors import InputError
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.errors import DefinitionError, ProblemError
+
 FAILING = """
 def fit(params, run, report):
     if params["x"] > 1:
@@ -94,15 +98,28 @@ BAD_REPORTS = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_REPORTS)
-def test_a_bad_report_is_one_line_that_says_which(on_sqlite: Project, name: str) -> None:
-    body, expected = BAD_REPORTS[name]
-    on_sqlite.write(f"def fit(params, run, report):\n    {body}\n", grid={"x": [1, 2]}, epochs=2)
-    assert on_sqlite.search().failed == 2
-    for reason in values(on_sqlite.rows("configurations", "reason")):
-        assert expected in reason, reason
+def test_a_bad_report_is_one_line_that_says_which(on_sqlite: Project) -> None:
+    """Each report is in a function and in a point of its own, all in one study."""
+    lines = ["def fit(params, run, report):", "    CASES[params['case']](report)"]
+    place = {}
+    bodies = {"good": "report(1, loss=1.0)"} | {name: body for name, (body, _) in BAD_REPORTS.items()}
+    for number, (name, body) in enumerate(bodies.items()):
+        lines += [f"def case_{number}(report):", f"    {body}"]
+        place[name] = len(lines)
+    functions = ", ".join(f"{name!r}: case_{number}" for number, name in enumerate(bodies))
+    code = "\n".join([*lines, f"CASES = {{{functions}}}"])
+    # One point trains well first, so that the worker does not blame itself for the failures.
+    on_sqlite.write(code, grid={"case": ["good"]}, epochs=2)
+    assert on_sqlite.search().finished == 1
+    on_sqlite.write(code, grid={"case": list(bodies)}, epochs=2)
+    assert on_sqlite.search().failed == len(BAD_REPORTS)
+    reasons = dict(on_sqlite.rows("configurations", "key, reason", "where state = 'failed'"))
+    for name, (_, expected) in BAD_REPORTS.items():
+        reason = reasons.pop(Configuration({"case": name}).key)
+        assert expected in reason, name
         assert len(reason.splitlines()) == 1
-        assert name in ("no report", "no metric") or "mine.py, line 2" in reason
+        assert name in ("no report", "no metric") or f"mine.py, line {place[name]}" in reason
+    assert reasons == {}
 
 
 def test_an_interrupt_in_a_fit_ends_the_worker_and_hands_back(on_sqlite: Project) -> None:
@@ -114,20 +131,24 @@ def test_an_interrupt_in_a_fit_ends_the_worker_and_hands_back(on_sqlite: Project
     assert on_sqlite.states() == {"pending": 2}
 
 
-@pytest.mark.parametrize("figure", ["nan", "inf", "-inf"])
-def test_a_figure_that_is_not_finite_is_divergence(project: Project, figure: str) -> None:
+def test_a_figure_that_is_not_finite_is_divergence(project: Project) -> None:
     project.write(
-        f"""
+        """
         def fit(params, run, report):
             report(1, loss=1.0)
-            report(2, loss=float("{figure}") if params["x"] == 2 and run.index == 1 else 0.5)
-        """
+            report(2, loss=float(params["x"]) if run.index == 1 else 0.5)
+        """,
+        grid={"x": ["0.5", "nan", "inf", "-inf"]},
     )
-    assert project.search().finished == 2
-    assert dict(project.rows("configurations", "key, state")) == {"x=1": "finished", "x=2": "diverged"}
-    (reason,) = values(project.rows("configurations", "reason", "where state = 'diverged'"))
-    assert reason == "fold 1 diverged in epoch 2: a figure became NaN or infinite"
-    assert project.told("status", "mine")[0]["best"]["params"] == {"x": 1}
+    assert project.search().finished == 4
+    diverged = "fold 1 diverged in epoch 2: a figure became NaN or infinite"
+    assert sorted(project.rows("configurations", "key, state, reason")) == [
+        ("x='-inf'", "diverged", diverged),
+        ("x='0.5'", "finished", None),
+        ("x='inf'", "diverged", diverged),
+        ("x='nan'", "diverged", diverged),
+    ]
+    assert project.told("status", "mine")[0]["best"]["params"] == {"x": "0.5"}
 
 
 @pytest.mark.parametrize(
@@ -183,10 +204,9 @@ def test_a_problem_that_cannot_be_used_is_one_line_and_makes_nothing(
     on_sqlite: Project, code: str, expected: str
 ) -> None:
     on_sqlite.write(code)
-    complaint = on_sqlite.run("create", "mine.toml").complaint
-    assert complaint.startswith("error: study mine: ")
+    complaint = refused(on_sqlite)
+    assert complaint.startswith("study mine: ")
     assert expected in complaint
-    assert not list(on_sqlite.folder.glob("*.db*"))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +225,25 @@ def test_a_definition_that_does_not_fit_its_problem_is_one_line(
     on_sqlite: Project, changes: dict[str, object], expected: str
 ) -> None:
     on_sqlite.write(FIT, **changes)
-    assert expected in on_sqlite.run("create", "mine.toml").complaint
+    assert expected in refused(on_sqlite)
+
+
+def refused(project: Project) -> str:
+    """Return the one line that says why a study cannot be created; nothing is made."""
+    with pytest.raises((ProblemError, DefinitionError, InputError)) as raised:
+        project.create()
+    assert not list(project.folder.glob("*.db*"))
+    complaint = str(raised.value)
+    assert len(complaint.splitlines()) == 1
+    return complaint
+
+
+def test_the_program_tells_such_a_line_and_makes_nothing(on_sqlite: Project) -> None:
+    on_sqlite.write("def other(params, run, report): pass")
+    complaint = on_sqlite.run("create", "mine.toml").complaint
+    assert complaint.startswith("error: study mine: ")
+    assert "mine.py has no 'fit'; it has other" in complaint
+    on_sqlite.write(FIT)
     assert "expected NAME=VALUE" in on_sqlite.run("create", "mine.toml", "--set", "a").err
     assert not list(on_sqlite.folder.glob("*.db*"))
 
@@ -285,44 +323,46 @@ class fit(Problem):
 @pytest.mark.parametrize(
     ("code", "unit"), [(SLOW, "folds"), (SLOW_TOGETHER, "epochs")], ids=["in turn", "together"]
 )
-def test_a_time_limit_ends_a_point(project: Project, code: str, unit: str) -> None:
-    project.write(code, epochs=40, folds=3, time_limit=0.1, grid={"x": [1]})
-    assert project.search().failed == 1
-    (reason,) = values(project.rows("configurations", "reason"))
+def test_a_time_limit_ends_a_point(on_sqlite: Project, code: str, unit: str) -> None:
+    on_sqlite.write(code, epochs=40, folds=3, time_limit=0.1, grid={"x": [1]})
+    assert on_sqlite.search().failed == 1
+    (reason,) = values(on_sqlite.rows("configurations", "reason"))
     assert reason.startswith("longer than the time limit of 0.1 s, after ")
     assert reason.endswith(f" {unit}")
-    assert project.rows("runs", "key") == []
-    ended = project.run("run", "mine.toml", "--workers", "1")
+    assert on_sqlite.rows("runs", "key") == []
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1")
     assert ended.code == 1
     assert "Traceback" not in ended.err
 
 
-def test_folds_in_turn_are_handed_back_on_sigterm_and_resumed_after_a_kill(project: Project) -> None:
-    toml = project.write(SLOW.replace("0.05", "0.02"), epochs=100, folds=2, grid={"x": [1, 2]})
-    project.create()
+def test_folds_in_turn_are_handed_back_on_sigterm_and_resumed_after_a_kill(on_sqlite: Project) -> None:
+    toml = on_sqlite.write(SLOW.replace("0.05", "0.02"), epochs=30, folds=2, grid={"x": [1, 2]})
+    on_sqlite.create()
 
     def running() -> bool:
-        return "running" in project.states()
+        return "running" in on_sqlite.states()
 
-    process = programs.start_forked(project.folder, "worker", str(toml), PAIRSEARCH_STORAGE=project.url)
+    process = programs.start_forked(on_sqlite.folder, "worker", str(toml), PAIRSEARCH_STORAGE=on_sqlite.url)
     programs.wait_for(running, "a claim")
     process.terminate()
-    ended = programs.ended(process, project.folder)
+    ended = programs.ended(process, on_sqlite.folder)
     assert ended.code == 0, ended.err
     assert "1 handed back" in ended.out
-    assert project.states() == {"pending": 2}
+    assert on_sqlite.states() == {"pending": 2}
     process = programs.start_forked(
-        project.folder, "worker", str(toml), "--lease", "1", PAIRSEARCH_STORAGE=project.url
+        on_sqlite.folder, "worker", str(toml), "--lease", "1", PAIRSEARCH_STORAGE=on_sqlite.url
     )
     programs.wait_for(running, "a claim")
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert project.states()["running"] == 1
-    toml.write_text(toml.read_text())
-    assert project.work(toml, lease_seconds=1.0).finished == 2
-    assert sorted(project.rows("configurations", "key, value, errors")) == [("x=1", 1.0, 0), ("x=2", 2.0, 0)]
-    assert len(project.rows("runs", "key, run")) == 4
+    assert on_sqlite.states()["running"] == 1
+    assert on_sqlite.work(toml, lease_seconds=1.0).finished == 2
+    assert sorted(on_sqlite.rows("configurations", "key, value, errors")) == [
+        ("x=1", 1.0, 0),
+        ("x=2", 2.0, 0),
+    ]
+    assert len(on_sqlite.rows("runs", "key, run")) == 4
 
 
 def test_an_evaluation_that_raises_tells_the_traceback(on_sqlite: Project) -> None:

@@ -53,8 +53,9 @@ def test_a_worker_with_another_file_is_refused_once_there_is_a_result(project: P
         assert first not in complaint
     toml = project.folder / "mine.toml"
     toml.write_text("allow_changed_files = true\n" + toml.read_text())
-    ended = project.run("run", "mine.toml", "--workers", "1", "--quiet")
-    assert ended.code == 0, ended.err
+    for command in ("create", "worker"):
+        ended = project.run(command, "mine.toml")
+        assert ended.code == 0, ended.err
     assert project.states() == {"finished": 2}
     origins = [json.loads(text)["files"] for text in values(project.rows("configurations", "provenance"))]
     assert {f"{file.name} {digest}" in origin for origin in origins for digest in (held,)} == {True, False}

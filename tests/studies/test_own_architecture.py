@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import programs
 import pytest
 import tiny
 import torch
@@ -149,22 +147,6 @@ def test_a_perceptron_is_searched_like_the_paper_s_networks(folder: Path) -> Non
     # The module gets every argument.
     for other in ({"width": [5]}, {"activation": ["ReLU"]}, {"dropout": [0.0]}):
         assert figures(loaded(folder, grid=GRID | other)) != again
-
-
-def test_another_process_gives_the_same_figures(folder: Path) -> None:
-    expected = figures(
-        loaded(folder, optimiser="mynets.py:Slow", grid=without_decay(GRID) | {"momentum": [0.5]})
-    )
-    program = (
-        "import json, sys; sys.path[:0] = sys.argv[1].split(); from pathlib import Path\n"
-        "from test_own_architecture import figures, loaded, without_decay, GRID\n"
-        "grid = without_decay(GRID) | {'momentum': [0.5]}\n"
-        "print(json.dumps(figures(loaded(Path(sys.argv[2]), optimiser='mynets.py:Slow', grid=grid))))\n"
-    )
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", program, f"{here} {here.parent}", str(folder)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
-    assert json.loads(printed) == json.loads(json.dumps(expected))
 
 
 def without_decay(grid: dict[str, Any]) -> dict[str, Any]:
@@ -420,30 +402,26 @@ def test_images_that_change_while_a_study_is_loaded_are_refused(folder: Path, im
         given.problem.prepare([Run("round", 0, 2, 2, 7)])
 
 
-def test_the_command_line_runs_such_a_study(folder: Path, images: Path) -> None:
+def test_programs_search_such_a_study_and_give_the_figures_of_this_process(
+    folder: Path, images: Path
+) -> None:
     changes = {
         "architecture": "mynets.py:Perceptron",
-        "optimiser": "torch.optim:RMSprop",
-        "grid": GRID | {"momentum": [0.0, 0.5], "alpha": [0.9]},
+        "optimiser": "mynets.py:Slow",
+        "grid": without_decay(GRID) | {"momentum": [0.0, 0.5]},
         "evaluation": {"rounds": 1},
     }
     tiny.write_toml(folder / "mine.toml", name="mine", **changes)
     (folder / "mine.npz").write_bytes(images.read_bytes())
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pairsearch", *arguments]
-        environment = {**os.environ, "PAIRSEARCH_STORAGE": "sqlite:///mine.db"}
-        return subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
-        )
+    def said(*arguments: str) -> str:
+        done = programs.run(folder, *arguments, PAIRSEARCH_STORAGE="sqlite:///mine.db")
+        assert done.code == 0, done.err
+        return done.out
 
-    def said(*arguments: str) -> Any:
-        done = run(*arguments)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    said("run", "mine.toml", "--data", "mine.npz", "--workers", "1", "--json")
-    best = said("best", "mine", "--json")["ranked"]
+    said("create", "mine.toml", "--data", "mine.npz")
+    said("worker", "mine.toml")
+    best = json.loads(said("best", "mine", "--json"))["ranked"]
     # The file holds scikit-learn's images, so the figures equal those of `digits`.
     given = loaded(folder, name="mine", **changes)
     points = list(given.definition.grid.points())
@@ -451,9 +429,7 @@ def test_the_command_line_runs_such_a_study(folder: Path, images: Path) -> None:
     assert [(one["figures"]["val_loss"], json.dumps(one["params"])) for one in best] == found
     said("evaluate", "mine.toml", "--models", "models", "--json")
     (model,) = (folder / "models").rglob("*.safetensors")
-    asked = run("predict", str(model), "one.png", "two.png")
-    assert asked.returncode == 2
+    complaint = programs.run(folder, "predict", str(model), "one.png", "two.png").complaint
     assert (
-        "'mynets.py:Perceptron', which is code of its author's: only models of b1, b2, ws, wsal"
-        in asked.stderr
+        "'mynets.py:Perceptron', which is code of its author's: only models of b1, b2, ws, wsal" in complaint
     )

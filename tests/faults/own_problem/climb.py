@@ -40,7 +40,8 @@ class Climb(OneByOne):
                 if params["method"] == "random" or found > best:
                     way += abs(there - place)
                     place, best = there, max(best, found)
-            time.sleep(self.rest)
+            if self.rest:
+                time.sleep(self.rest)
             report(epoch, height=best, way=way)
 
 
