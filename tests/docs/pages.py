@@ -7,6 +7,7 @@ held.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import sqlite3
@@ -112,15 +113,20 @@ def commands(block: Block) -> Iterator[Command]:
         yield Command(typed, printed, slice(block.line + below, block.line + end))
 
 
-def shown(page: Path) -> list[str]:
-    """Every command line that a page shows to type, of console and of sh blocks, without comments."""
-    found = []
+def shown(page: Path) -> list[list[str]]:
+    """The words of every command that a page shows to type, of console and of sh blocks; a pipe is several commands."""
+    found: list[list[str]] = []
     for block in blocks(page):
         if block.language == "console":
-            found += [command.line for command in commands(block)]
-        elif block.language == "sh":
-            found += block.text.replace("\\\n", " ").splitlines()
-    return [shlex.join(words) for line in found if (words := shlex.split(line, comments=True))]
+            lines = [command.line for command in commands(block)]
+        else:
+            lines = block.text.replace("\\\n", " ").splitlines() if block.language == "sh" else []
+        for line in lines:
+            words = shlex.shlex(line, posix=True, punctuation_chars=True)
+            words.whitespace_split = True
+            operators = itertools.groupby(words, key=lambda word: set(word) <= set("|&;<>()"))
+            found += [list(command) for operator, command in operators if not operator]
+    return found
 
 
 def agrees(stated: str, printed: str) -> bool:
