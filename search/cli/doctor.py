@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from pairsearch.search import machine
-from pairsearch.search.errors import PairsearchError
+from pairsearch.search.errors import NoStudiesError, PairsearchError
 from pairsearch.search.provenance import PACKAGES, git_commit, package_version, processor
 from pairsearch.studies.checks import Check
 from pairsearch.studies.pairs import installation
@@ -23,7 +23,11 @@ def examine(storage: str, settings: Mapping[str, str]) -> Iterator[Check]:
     """
     yield Check("versions", None, ", ".join(f"{name} {package_version(name)}" for name in PACKAGES))
     yield Check("program", None, f"commit {git_commit()}, processor {processor()}, {machine.cores()} cores")
-    yield _guarded("database", lambda: _database(storage))
+    try:
+        yield _guarded("database", lambda: _database(storage))
+    except NoStudiesError as error:
+        # A new installation has none yet, and nothing is wrong with it.
+        yield Check("database", None, str(error))
     yield _guarded("memory", _memory)
     yield _guarded("threads", _threads)
     for name, check in installation.checks(settings.get("data"), settings.get("data_dir")).items():
@@ -33,6 +37,8 @@ def examine(storage: str, settings: Mapping[str, str]) -> Iterator[Check]:
 def _guarded(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, good=True, finding=check())
+    except NoStudiesError:
+        raise
     except (PairsearchError, ValueError, OSError) as error:
         return Check(name, good=False, finding=str(error))
     except Exception as error:

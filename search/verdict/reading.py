@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
@@ -178,15 +178,24 @@ def _judge(
     if not np.isfinite(values).all(axis=1).any():
         return None
     rows = [row for row, over in zip(figures.rows, ended, strict=True) if over]
-    return judge(
+    study = figures.study
+    verdict = judge(
         values,
         [row.key for row in rows],
         np.array([row.seconds or 0.0 for row in rows]),
-        overlap=figures.study.traits.overlap,
+        overlap=study.traits.overlap,
         alpha=alpha,
-        seed=figures.study.definition.seed,
+        seed=study.definition.seed,
         progress=progress,
     )
+    metric = study.traits.metrics[study.definition.metric]
+    known = metric.sign * values[np.isfinite(values)]
+    if verdict.interval is not None and metric.percent and ((known >= 0) & (known <= 1)).all():
+        # A share, such as an accuracy: its mean is one too, which a t interval does not know.
+        least, most = sorted((0.0, metric.sign))
+        low, high = (min(max(bound, least), most) for bound in verdict.interval)
+        verdict = replace(verdict, interval=(low, high))
+    return verdict
 
 
 def _winners(figures: Figures, finished: Sequence[Row]) -> dict[str, Winner]:

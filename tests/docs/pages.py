@@ -131,7 +131,7 @@ def shown(page: Path) -> list[list[str]]:
 
 def agrees(stated: str, printed: str) -> bool:
     """Whether what a command printed is what the page says; where lines break is left to the width of tables."""
-    pattern = re.escape(_alike(stated)).replace(re.escape("..."), ".*?")
+    pattern = re.escape(_alike(stated)).replace(r"\ \.\.\.\ ", r"\ (?:.*?\ )?").replace(r"\.\.\.", ".*?")
     return re.fullmatch(pattern, _alike(printed)) is not None
 
 

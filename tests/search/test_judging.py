@@ -98,6 +98,16 @@ def test_the_verdict_is_that_of_the_stored_figures(database: Database, make_stud
 
 
 @ON_SQLITE
+def test_the_mean_of_a_share_is_expected_to_be_one(database: Database, make_study: MakeStudy) -> None:
+    """The errors of two folds are 0: their t interval reaches below."""
+    study = make_study(folds=FOLDS, metric="val_error")
+    fill(database, study, lambda configuration: 5.0 - np.arange(FOLDS) % 2 - decay_hurts(configuration) / 100)
+    low, high = judge_study(database, study).verdict.interval
+    assert low == 0.0
+    assert 0.0 < high < 1.0
+
+
+@ON_SQLITE
 def test_the_verdict_is_by_the_metric_and_either_winner_is_named(
     database: Database, make_study: MakeStudy
 ) -> None:

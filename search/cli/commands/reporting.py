@@ -12,8 +12,6 @@ import typer
 
 from pairsearch.search.cli.terminal import (
     DEFAULT_STORAGE,
-    Published,
-    Results,
     Storage,
     console,
     published_folder,
@@ -56,8 +54,16 @@ def report(
             help="Claims to decide by what is there, as `pairsearch claims` does: a file, or `paper`.",
         ),
     ] = None,
-    published: Published = False,
-    results: Results = None,
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="For --claims: take folds and rounds from the shipped results."),
+    ] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results", metavar="FOLDER", help="For --claims: from the published results in this folder."
+        ),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write tables, figures and provenance of studies as one HTML page that works offline."""
