@@ -61,9 +61,3 @@ def test_the_settings_of_the_compose_file_are_named() -> None:
     named = re.search(r"lists\s+the\s+settings\s+\(([^)]*)\)", page)
     assert named is not None
     assert set(re.findall(r"`(\w+)`", named[1])) == set(re.findall(r"^(\w+)=", example, re.MULTILINE))
-
-
-def test_the_problem_of_the_tutorial_is_the_one_that_the_tests_search() -> None:
-    page = (DOCS / "tutorials/pytorch.md").read_text(encoding="utf-8")
-    for name in ("wine.py", "wine.toml"):
-        assert (ROOT / "tests/problems" / name).read_text(encoding="utf-8").strip() in page
