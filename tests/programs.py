@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import runpy
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -177,37 +174,19 @@ def together(target: Callable[..., None], count: int, *arguments: object) -> lis
     return [process.exitcode for process in processes]
 
 
-def start(
-    folder: Path,
-    *arguments: str,
-    largest_file: int | None = None,
-    ignoring: int | None = None,
-    stdin: IO[str] | int = subprocess.DEVNULL,
-    **variables: str,
-) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
     """Start the program as a user does, and leave it running; its output goes to pipes.
 
-    Args:
-        largest_file: bytes beyond which no file that it writes may grow.
-        ignoring: a signal that is ignored when it starts.
-        stdin: its standard input.
+    It takes seconds of the processor's time: `start_forked` does where it does not matter how a process begins.
     """
-
-    def prepare() -> None:
-        if ignoring is not None:
-            signal.signal(ignoring, signal.SIG_IGN)
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
     return subprocess.Popen(
         [sys.executable, "-m", "pairsearch", *arguments],
         cwd=folder,
         env=environment(**variables),
-        stdin=stdin,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=prepare,  # noqa: PLW1509 - the tests' own threads hold no lock that it needs
     )
 
 

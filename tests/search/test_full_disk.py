@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+from functools import partial
 from pathlib import Path
 
 import programs
@@ -14,17 +16,21 @@ from pairsearch.search.mirror.trials import open_storage
 GRID = {"batch_size": [50], "learning_rate": [1e-5, 1e-4, 1e-3], "weight_decay": [0.0]}
 
 
+def leave(room: int) -> None:
+    """Let no file grow beyond so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+
 def test_a_worker_ends_cleanly_and_the_next_one_finishes(tmp_path: Path) -> None:
     # Long curves, so that it is a result that finds no room.
     tiny.write_toml(tmp_path / "tiny.toml", epochs=500, grid=GRID)
     assert programs.run(tmp_path, "create", "tiny.toml", "--data", "digits").code == 0
     room = (tmp_path / "pairsearch.db").stat().st_size + 60_000
-    full = programs.start(tmp_path, "worker", "tiny.toml", "--lease", "1", largest_file=room)
-    _, err = full.communicate(timeout=programs.PATIENCE)
-    assert full.returncode == 1
-    *warnings, line = err.splitlines()
+    full = programs.run(tmp_path, "worker", "tiny.toml", "--lease", "1", prepare=partial(leave, room))
+    assert full.code == 1
+    *warnings, line = full.err.splitlines()
     assert line == "error: database sqlite:///pairsearch.db: the disk is full: make room and start again"
-    assert all(warning.startswith("WARNING: ") for warning in warnings), err
+    assert all(warning.startswith("WARNING: ") for warning in warnings), full.err
 
     database = open_database(f"sqlite:///{tmp_path / 'pairsearch.db'}")
     done = tiny.states(database)["finished"]

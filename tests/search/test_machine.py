@@ -20,6 +20,23 @@ from pairsearch.search.workers.searching import WorkerArguments, too_many
 
 MIB = 2**20
 Tree = Callable[[Mapping[str, str]], Path]
+WSAL = {
+    "name": "short",
+    "architecture": "wsal",
+    "epochs": 1,
+    "folds": 10,
+    "sample_size": 1000,
+    "validation_size": 200,
+    "train_pairs": 1000,
+    "test_pairs": 1000,
+    "grid": {
+        "batch_size": [50],
+        "learning_rate": [1e-3],
+        "weight_decay": [0.0],
+        "hidden_units": [100],
+        "aux_loss_weight": [1.0],
+    },
+}
 
 
 @pytest.fixture(autouse=True)
@@ -165,10 +182,14 @@ def test_more_workers_than_memory_holds_are_told_of_in_one_line() -> None:
     not Path("/proc/self/smaps_rollup").exists(), reason="Linux says what a process has for itself"
 )
 def test_a_worker_takes_no_more_than_is_said(tmp_path: Path, sqlite_url: str, mnist_root: Path) -> None:
-    """The peak of a real one on MNIST; and not far less, or too few workers would be said to fit."""
+    """The peak of a real one on MNIST; and not far less, or too few workers would be said to fit.
+
+    The largest of the paper's, for an epoch: more of them take no more.
+    """
+    tiny.write_toml(tmp_path / "short.toml", **WSAL)
     variables = {"PAIRSEARCH_STORAGE": sqlite_url, "PAIRSEARCH_DATA": str(mnist_root)}
-    assert programs.run(tmp_path, "create", "wsal", "--data", "mnist", **variables).code == 0
-    worker = programs.start(tmp_path, "worker", "wsal", "--max-trials", "1", **variables)
+    assert programs.run(tmp_path, "create", "short.toml", "--data", "mnist", **variables).code == 0
+    worker = programs.start(tmp_path, "worker", "short.toml", "--max-trials", "1", **variables)
     peak = 0
     while worker.poll() is None:
         with suppress(OSError):  # it has just ended

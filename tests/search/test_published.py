@@ -135,14 +135,21 @@ def change_metadata(folder: Path, **facts: str) -> None:
         parquet.write_table(found.replace_schema_metadata(found.schema.metadata | changed), path)
 
 
+@pytest.fixture
+def on_postgresql(postgresql_url: str, digits_source: Source) -> Iterator[Database]:
+    """The complete studies in PostgreSQL."""
+    opened = open_database(postgresql_url, create=True)
+    search(opened, digits_source)
+    complete(opened, digits_source)
+    yield opened
+    opened.close()
+
+
 def test_the_tables_hold_what_the_database_holds_in_a_fixed_order_and_always_the_same_bytes(
-    postgresql_url: str, digits_source: Source, tmp_path: Path
+    on_postgresql: Database, tmp_path: Path
 ) -> None:
-    """On PostgreSQL; the other tests are on SQLite."""
-    database = open_database(postgresql_url, create=True)
-    search(database, digits_source)
-    complete(database, digits_source)
-    published = tmp_path / "results"
+    """The other tests are on SQLite."""
+    database, published = on_postgresql, tmp_path / "results"
     write(read(database, ["tiny", "other"]), published)
     folds = rows_of(published, "folds")
     stored = {
@@ -179,7 +186,6 @@ def test_the_tables_hold_what_the_database_holds_in_a_fixed_order_and_always_the
     again = write(read(database, ["tiny", "other"]), tmp_path / "again")
     assert [path.read_bytes() for path in again] == [(published / path.name).read_bytes() for path in again]
     assert sorted(path.name for path in published.iterdir()) == sorted(path.name for path in again)
-    database.close()
 
 
 def test_the_ledger_and_the_published_tables_are_read_as_the_same_arrays(

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -127,20 +128,29 @@ def test_workers_end_when_the_run_that_started_them_is_killed(
     assert tiny.rows(long_study, "configurations", "sum(errors), sum(lapses)") == [(0, 0)]
 
 
+def read_from(pipe: Path) -> None:
+    """Let a pipe be standard input."""
+    os.dup2(os.open(pipe, os.O_RDONLY), 0)
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_worker_that_a_run_started_and_left_exits_with_0(
     long_study: Database, database_url: str, tmp_path: Path
 ) -> None:
-    reading, writing = os.pipe()
-    with os.fdopen(reading) as stdin:
-        worker = programs.start(
-            tmp_path, "worker", "--attached", "long.toml", stdin=stdin, PAIRSEARCH_STORAGE=database_url
-        )
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writing = os.open(pipe, os.O_RDWR)
+    worker = programs.start_forked(
+        tmp_path,
+        *("worker", "--attached", "long.toml"),
+        prepare=partial(read_from, pipe),
+        PAIRSEARCH_STORAGE=database_url,
+    )
     wait_until_training(long_study)
     os.close(writing)
-    out, err = worker.communicate(timeout=programs.PATIENCE)
-    assert (worker.returncode, err) == (0, "")
-    assert "handed back" in out
+    ended = programs.ended(worker, tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    assert "handed back" in ended.out
     assert_all_is_handed_back(long_study)
 
 
