@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import tiny
+from filelock import FileLock
 
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.mirror.trials import open_storage
@@ -38,6 +39,8 @@ def warm() -> None:
     problem._SOURCES.clear()
 
 
-warm()
+# In a fresh clone the kernels are compiled here: by one of the test processes, for all of them.
+with FileLock(Path(tempfile.gettempdir()) / "pairsearch-tests-kernels.lock"):
+    warm()
 gc.collect()
 gc.freeze()
