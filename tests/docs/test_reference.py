@@ -14,7 +14,7 @@ from pairsearch.search.cli.terminal import DEFAULT_STORAGE
 from pairsearch.search.errors import ExitCode
 
 
-@pytest.mark.parametrize("part", PARTS.keys() - {"commands"})
+@pytest.mark.parametrize("part", sorted(PARTS.keys() - {"commands"}))
 def test_everything_in_a_table_of_the_reference_has_a_meaning(part: str) -> None:
     tables = re.findall(r"^\|.*\|\n\|[- |]+\|\n((?:\|.*\n?)+)", PARTS[part](), re.MULTILINE)
     assert tables
