@@ -25,10 +25,6 @@ README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
 PAGES = (README, CONTRIBUTING, *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts))
-RUN = tuple(
-    page for page in PAGES if page.parent.name in ("tutorials", "how-to", "explanation") or page == README
-)
-"""The pages whose blocks are run."""
 
 SHELL = frozenset("|&;<>()$`*?[]#~=%\n\\")
 """Characters that a shell reads; a line without any is a program and its arguments."""
@@ -65,6 +61,11 @@ class Difference:
     stated: str
     printed: str
     place: slice
+
+
+def page_name(page: Path) -> str:
+    """A page by its place in the repository."""
+    return str(page.relative_to(ROOT))
 
 
 def blocks(page: Path) -> list[Block]:

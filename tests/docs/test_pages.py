@@ -1,8 +1,7 @@
-"""Every page is what the program does: its commands are typed, its links lead somewhere, its figures have a command."""
+"""Every page is what the program does: its commands parse, its links lead somewhere, its figures have a command."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -15,64 +14,34 @@ from pages import (
     DOCS,
     PAGES,
     README,
-    ROOT,
-    RUN,
-    Reader,
     agrees,
-    blocks,
+    page_name,
     shown,
-    write,
 )
 from program import COMMANDS, parse
 
-WRITE = "WRITE_OUTPUTS"
-"""An environment variable: what a page says otherwise than its commands is written into it."""
 
-
-def name(page: Path) -> str:
-    """A page by its place in the repository."""
-    return str(page.relative_to(ROOT))
-
-
-@pytest.mark.parametrize("page", RUN, ids=name)
-def test_a_page_shows_what_its_commands_print(
-    page: Path, tmp_path: Path, mnist_root: Path, request: pytest.FixtureRequest
-) -> None:
-    variables = {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PAIRSEARCH_DATA": str(mnist_root),
-        "COLUMNS": "100",
-    }
-    if "postgresql://" in "".join(block.text for block in blocks(page) if block.language != "sh"):
-        variables["PAIRSEARCH_STORAGE"] = request.getfixturevalue("postgresql_url")
-    reader = Reader(tmp_path, variables)
-    reader.read(page)
-    if os.environ.get(WRITE):
-        write(page, reader.differences)
-    assert [(one.command, one.stated, one.printed) for one in reader.differences] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_command_of_a_page_parses(page: Path) -> None:
     for words in shown(page):
         if words[0] == "pairsearch":
             parse(shlex.join(words))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_command_that_a_page_mentions_exists(page: Path) -> None:
     mentioned = re.findall(r"`(?:[A-Z_]+=\S+ )*pairsearch ([a-z]+)", page.read_text(encoding="utf-8"))
     assert set(mentioned) <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target, heading in re.findall(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)", text):
         path = page.parent / target if target else page
-        assert path.exists(), f"{name(page)}: {target}"
+        assert path.exists(), f"{page_name(page)}: {target}"
         if heading and path.suffix == ".md" and "<!-- generated" not in path.read_text(encoding="utf-8"):
-            assert heading in slugs(path), f"{name(page)}: {target}#{heading}"
+            assert heading in slugs(path), f"{page_name(page)}: {target}#{heading}"
 
 
 def slugs(page: Path) -> set[str]:
@@ -81,7 +50,7 @@ def slugs(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_a_table_of_figures_stands_beside_the_command_that_makes_it(page: Path) -> None:
     for section in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
         measured = [
@@ -89,7 +58,7 @@ def test_a_table_of_figures_stands_beside_the_command_that_makes_it(page: Path) 
         ]
         if measured:
             assert re.search(r"`(?:pairsearch\s|make\s|python\s+-m\s+pairsearch\.)", section), (
-                name(page),
+                page_name(page),
                 measured[0],
             )
 
