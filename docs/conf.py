@@ -19,6 +19,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "pairsearch"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_show_copyright = False
 
 myst_heading_anchors = 3

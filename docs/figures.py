@@ -354,14 +354,14 @@ COLOURS = {Decision.HOLDS: BLUE, Decision.FAILS: VERMILLION, Decision.UNDECIDED:
 
 
 def claim_effects() -> go.Figure:
-    """Every effect on the test error by which a claim stands and falls, with its interval."""
+    """Every effect on an error by which a claim stands and falls, with its interval."""
     rows: list[tuple[str, Finding | None]] = []
     for decided in _decided():
         found = [
             (_named(weighed.evidence, finding), finding)
             for weighed in decided.weighed
             for finding in weighed.findings
-            if finding.decides and finding.name == "test_error" and finding.effect is not None
+            if finding.decides and finding.name in ("test_error", "val_error") and finding.effect is not None
         ]
         if found:
             rows += [(f"<b>{_heading(decided)}</b>", None), *found]
@@ -439,8 +439,7 @@ def claim_effects() -> go.Figure:
         automargin=False,
         showline=False,
     )
-    metric = _table("wsal").traits.metrics["test_error"]
-    xaxis = _axis(f"better by, points of {headed('test_error', metric)}", zeroline=True, zerolinecolor=GREY)
+    xaxis = _axis("better by, points of error, %", zeroline=True, zerolinecolor=GREY)
     return _figure(
         data,
         110 + 27 * len(rows),

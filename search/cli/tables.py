@@ -163,7 +163,14 @@ def tables_1(rows: Sequence[TableRow]) -> list[Sheet]:
     titles = {"search": "the best of the search", "paper": "the paper's configurations"}
     chosen = {title: [row for row in rows if row.chosen_by == choice] for choice, title in titles.items()}
     what = "Table 1" if named else "Final evaluation"
-    return [_table_1(f"{what}, {title}", of_choice) for title, of_choice in chosen.items() if of_choice]
+    # Figures on other data than the paper's stand above the paper's own.
+    data = ", ".join(
+        dict.fromkeys(f"{name} {value}" for row in rows for name, value in row.study.traits.remember.items())
+    )
+    about = f", {data}" if data else ""
+    return [
+        _table_1(f"{what}, {title}{about}", of_choice) for title, of_choice in chosen.items() if of_choice
+    ]
 
 
 def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
@@ -193,11 +200,12 @@ def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
             ]
         )
         if row.paper is not None:
+            theirs = row.paper.configuration.params
             lines.append(
                 [
                     "",
                     *(row.paper.facts.get(name, "") for name in facts),
-                    f"paper's: {compact(row.paper.configuration.params, short)}",
+                    "as the paper states" if theirs == row.params else f"paper's: {compact(theirs, short)}",
                     "",
                     *(_stated(row.paper, name, metric) for name, metric in metrics.items()),
                 ]

@@ -40,12 +40,12 @@ def test_whole_it_evaluates_the_best_and_the_paper_s_own_configuration_of_each_s
     assert again.out.count("all stored before") == 2
     titles = [line for line in again.out.splitlines() if line.startswith("Table 1")]
     assert [title.partition(":")[0] for title in titles] == [
-        "Table 1, the best of the search",
-        "Table 1, the paper's configurations",
+        "Table 1, the best of the search, data digits",
+        "Table 1, the paper's configurations, data digits",
     ]
 
 
-def test_quick_it_searches_a_slice_and_evaluates_its_best_alone(folder: Path) -> None:
+def test_quick_it_searches_a_slice_and_evaluates_its_best_and_the_papers_own(folder: Path) -> None:
     ended = reproduce(folder, "--quick", "--json")
-    assert [row["chosen_by"] for row in json.loads(ended.out)] == ["search"]
+    assert [row["chosen_by"] for row in json.loads(ended.out)] == ["search", "paper"]
     assert "searched a slice" in ended.err
