@@ -266,15 +266,24 @@ class Estimator(OneByOne):
             train, test = search, self._round(run.index, run.seed)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = model_selection.cross_validate(
-                model,
-                self.examples.X,
-                self.examples.y,
-                cv=[(train, test)],
-                scoring=self.settings.scoring,
-                return_train_score=self.settings.train_scores,
-                error_score="raise",
-            )
+            try:
+                found = model_selection.cross_validate(
+                    model,
+                    self.examples.X,
+                    self.examples.y,
+                    cv=[(train, test)],
+                    scoring=self.settings.scoring,
+                    return_train_score=self.settings.train_scores,
+                    error_score="raise",
+                )
+            except ValueError as error:
+                if run.kind == "fold":
+                    raise
+                # Mostly a class that the part lacks, which the scorer needs.
+                raise ValueError(
+                    f"{error} (round {run.index} is scored on a part of {len(test)} examples: fewer final_parts make "
+                    "larger parts)"
+                ) from error
         self._say(caught)
         report(
             1,
