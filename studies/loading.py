@@ -98,8 +98,8 @@ class Place:
         ours = trusted is not None and (module_name == trusted or module_name.startswith(f"{trusted}."))
         if self.folder is None and not ours:
             raise ProblemError(
-                f"{name} is code of yours, which is not run because a database names it: name the definition's .toml "
-                "file instead of the study"
+                "it is code of yours, which is not run because a database names it: name the definition's .toml file "
+                "instead of the study"
             )
         module = self._file(module_name) if module_name.endswith(".py") else self._module(module_name)
         found = module

@@ -109,7 +109,7 @@ def as_tensors(weights: Weights) -> dict[str, Any]:
     return found
 
 
-def read_card(path: Path) -> ModelCard:
+def read_card(path: Path | str) -> ModelCard:
     """Read the card of a kept model: which study, configuration and round it comes from, and its figures.
 
     Args:
@@ -118,6 +118,7 @@ def read_card(path: Path) -> ModelCard:
     Raises:
         ProblemError: the file is missing, larger than 1 GiB, or not a model of pairsearch.
     """
+    path = Path(path)
     with opened(path) as file:
         return card_of(path, file)
 

@@ -13,7 +13,14 @@ import numpy as np
 from pairsearch.search.claims import words
 from pairsearch.search.claims.findings import Finding, Weighed, by_value, nothing, step, steps, told_apart
 from pairsearch.search.claims.intervals import Decision, mean_interval
-from pairsearch.search.claims.material import LackingError, Material, check_names, matches, signed
+from pairsearch.search.claims.material import (
+    LackingError,
+    Material,
+    check_names,
+    known_values,
+    matches,
+    signed,
+)
 from pairsearch.search.errors import StudyError
 from pairsearch.search.results.formatting import figure, label
 from pairsearch.search.results.study_table import FloatArray, StudyTable
@@ -39,6 +46,7 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
         if not shared:
             raise StudyError(
                 f"{', '.join(evidence.studies)}: no finished configurations differ in {what} alone"
+                f"{known_values(tables[0], [evidence.parameter])}"
             )
         differences = np.mean([before[rest] - after[rest] for rest in shared], axis=0).tolist()
         effect = mean_interval(differences, level, traits.overlap)

@@ -90,9 +90,18 @@ def best(table: StudyTable, figure: str, where: Params) -> Configuration:
         said = ", ".join(f"{name} {value!r}" for name, value in where.items())
         raise StudyError(
             f"study {table.name} has no finished configuration{f' with {said}' if said else ''} and a "
-            f"{figure} in every fold"
+            f"{figure} in every fold{known_values(table, where)}"
         )
     return table.configurations[min(matching, key=lambda place: round(float(means[place]), 12))]
+
+
+def known_values(table: StudyTable, names: Collection[str]) -> str:
+    """Return which values some parameters have, for a message: 0 and 0.0 look alike in tables, and differ."""
+    listed = []
+    for name in names:
+        values = dict.fromkeys(repr(one.params[name]) for one in table.configurations if name in one.params)
+        listed.append(f"; there {name} is {', '.join(values)}")
+    return "".join(listed)
 
 
 def signed(table: StudyTable, figure: str) -> FloatArray:

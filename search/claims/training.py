@@ -165,7 +165,10 @@ def merged(*several: Rounds) -> Rounds:
 
 def _lacking(database: Database | None, given: StudyArgument) -> str:
     """Return why the grid of a study is missing or incomplete; empty if it is complete."""
-    advice = f"`pairsearch run {given.text}` trains it"
+    # A database's name does not suffice to run code of the user's.
+    own = given.folder is None and not given.definition.problem.isidentifier()
+    named = "FILE.toml" if own else given.text
+    advice = f"`pairsearch run {named}` trains it"
     known = None if database is None else find_study(database, given.name)
     if database is None or known is None:
         return f"study {given.name} is not there: {advice}"
