@@ -442,7 +442,7 @@ def claim_effects() -> go.Figure:
     xaxis = _axis("better by, points of error, %", zeroline=True, zerolinecolor=GREY)
     return _figure(
         data,
-        110 + 27 * len(rows),
+        110 + 22 * len(rows),
         annotations=notes,
         xaxis=xaxis,
         yaxis=yaxis,

@@ -109,8 +109,13 @@ def _program(
         prepare()
     if module is None:
         main()
+        return
+    # As Python does it.
+    sys.path.insert(0, folder)
+    if module.endswith(".py"):
+        runpy.run_path(module, run_name="__main__")
     else:
-        runpy.run_module(module, run_name="__main__")
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def run(
@@ -125,7 +130,7 @@ def run(
     Args:
         folder: its working directory, where its output is kept too.
         prepare: see `Prepare`; a function of a module, for it goes to another process.
-        module: another program, as `python -m` takes it.
+        module: another program, as `python -m` takes it, or a file.
         variables: further environment variables.
     """
     return ended(start_forked(folder, *arguments, prepare=prepare, module=module, **variables), folder)

@@ -163,11 +163,9 @@ def tables_1(rows: Sequence[TableRow]) -> list[Sheet]:
     titles = {"search": "the best of the search", "paper": "the paper's configurations"}
     chosen = {title: [row for row in rows if row.chosen_by == choice] for choice, title in titles.items()}
     what = "Table 1" if named else "Final evaluation"
-    # Figures on other data than the paper's stand above the paper's own.
-    data = ", ".join(
-        dict.fromkeys(f"{name} {value}" for row in rows for name, value in row.study.traits.remember.items())
-    )
-    about = f", {data}" if data else ""
+    # Below a row stand the paper's figures, on the paper's data.
+    data = {f"{name} {value}": None for row in rows for name, value in row.study.traits.remember.items()}
+    about = f", {', '.join(data)}" if named and data else ""
     return [
         _table_1(f"{what}, {title}{about}", of_choice) for title, of_choice in chosen.items() if of_choice
     ]

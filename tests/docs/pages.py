@@ -12,7 +12,6 @@ import re
 import shlex
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +184,8 @@ class Reader:
             elif block.language == "console":
                 self._type(list(commands(block)))
             elif block.language == "python":
-                printed = self._run([sys.executable, "-c", block.text], "the Python block")
+                (self.folder / ".block.py").write_text(block.text, encoding="utf-8")
+                printed = self._fork([], ".block.py")
                 assert self._code == 0, printed
                 if after is not None and after.language == "text":
                     lines = after.text.count("\n")
@@ -199,18 +199,22 @@ class Reader:
             words = shlex.split(command.line) if set(command.line).isdisjoint(SHELL) else []
             if words[:1] == ["pairsearch"]:
                 printed = self._fork(words[1:])
+            elif words[:2] == ["python", "-m"]:
+                printed = self._fork(words[3:], words[2])
             else:
                 printed = self._run(["bash", "-c", f"(exit {self._code})\n{command.line}"], command.line)
             told = number + 1 < len(typed) and "$?" in typed[number + 1].line
             assert self._code == 0 or told, f"$ {command.line}\nexit code {self._code}\n{printed}"
             self._hold(command.line, command.printed, printed, command.place)
 
-    def _fork(self, arguments: list[str]) -> str:
-        """Run the program as `programs.run` does, which takes a tenth of the time of a start."""
-        process = programs.start_forked(self.folder, *arguments, together=True, **self.variables)
+    def _fork(self, arguments: list[str], module: str | None = None) -> str:
+        """Run the program, or another, as `programs.run` does, which takes a tenth of the time of a start."""
+        process = programs.start_forked(
+            self.folder, *arguments, module=module, together=True, **self.variables
+        )
         process.join(LIMIT)
         assert process.exitcode is not None, (
-            f"$ pairsearch {shlex.join(arguments)}\nstill running after {LIMIT} s"
+            f"{module or 'pairsearch'} {arguments}: still running after {LIMIT} s"
         )
         self._code = process.exitcode
         return (self.folder / "out").read_text(encoding="utf-8")
