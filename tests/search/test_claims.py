@@ -34,7 +34,7 @@ METRICS = {"loss": Metric("log loss"), "error": Metric("error", percent=True), "
 X1, X2, X3 = (Configuration({"x": x, "y": "a"}) for x in (1, 2, 3))
 RANDOM = np.random.default_rng(7)
 NOISE = RANDOM.normal(size=30)
-"""Of rounds, common to all configurations."""
+"""Noise of the rounds, common to all configurations."""
 
 
 def study(
