@@ -53,7 +53,7 @@ from pairsearch.studies.configuration import Configuration, describe
 GREY, LINES, CLEAR = "#80868d", "rgba(128,134,141,0.3)", "rgba(0,0,0,0)"
 MODELS = {"b1": BLUE, "b2": GREEN, "ws": ORANGE, "wsal": VERMILLION}
 POINTS = 200
-"""The most characters of a line."""
+"""The most points that a line is drawn by."""
 
 
 @cache

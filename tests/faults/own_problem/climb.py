@@ -54,6 +54,6 @@ def strides(params) -> Iterator[float]:
 
 
 def height(place: float, *, mirrored: bool) -> float:
-    """Climb from a place on the line, or from its mirror image."""
+    """Height of the hill at a place on the line, or at its mirror image."""
     at = -place if mirrored else place
     return math.sin(3.0 * at) + math.cos(at) - 0.05 * (at - 1.0) ** 2
