@@ -31,21 +31,17 @@ def reproduce(folder: Path, *arguments: str) -> programs.Ended:
     return ended
 
 
-def test_whole_it_evaluates_the_best_and_the_paper_s_own_configuration_of_each_study(folder: Path) -> None:
-    best, paper = json.loads(reproduce(folder, "--json").out)
+def test_it_evaluates_the_best_and_the_paper_s_own_configuration_of_each_study(folder: Path) -> None:
+    quick = reproduce(folder, "--quick", "--json")
+    best, paper = json.loads(quick.out)
     assert (best["chosen_by"], paper["chosen_by"]) == ("search", "paper")
     assert (best["rounds"], paper["rounds"], paper["params"]) == (2, 2, PAPER)
-    # What is finished is kept, and both tables are printed.
-    again = reproduce(folder)
-    assert again.out.count("all stored before") == 2
-    titles = [line for line in again.out.splitlines() if line.startswith("Table 1")]
+    assert "searched a slice" in quick.err
+    # The whole goes on from there: what is finished is kept, and both tables are printed.
+    whole = reproduce(folder)
+    assert whole.out.count("all stored before") == 2
+    titles = [line for line in whole.out.splitlines() if line.startswith("Table 1")]
     assert [title.partition(":")[0] for title in titles] == [
         "Table 1, the best of the search, data digits",
         "Table 1, the paper's configurations, data digits",
     ]
-
-
-def test_quick_it_searches_a_slice_and_evaluates_its_best_and_the_papers_own(folder: Path) -> None:
-    ended = reproduce(folder, "--quick", "--json")
-    assert [row["chosen_by"] for row in json.loads(ended.out)] == ["search", "paper"]
-    assert "searched a slice" in ended.err
