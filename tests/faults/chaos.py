@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.context import ForkServerProcess
@@ -133,7 +134,8 @@ class Chaos:
             self._until(time.monotonic() + END_SECONDS, to_the_end=True)
         finally:
             for worker in self.workers:
-                os.kill(worker.pid or 0, signal.SIGCONT)
+                with suppress(ProcessLookupError):  # it may have ended by itself
+                    os.kill(worker.pid or 0, signal.SIGCONT)
                 worker.kill()
         return self.damage
 

@@ -25,7 +25,7 @@ from pairsearch.search.workers.worker import Worker
 pytestmark = pytest.mark.soak
 
 FAULTS = Plan(
-    kills=150, early_kills=30, stops=10, cuts=60, restarts=6, crashes=6, away=1.0, long_absences=1, pause=0.4
+    kills=150, early_kills=30, stops=10, cuts=60, restarts=6, crashes=6, away=1.0, long_absences=1, pause=0.15
 )
 GRID = {
     "batch_size": [5, 10, 25, 50],
@@ -33,7 +33,7 @@ GRID = {
     "weight_decay": [0.0, 1e-4, 1e-3, 1e-2, 0.1],
     "hidden_units": [10, 50, 100],
 }
-WS = {"architecture": "ws", "epochs": 30, "grid": GRID}
+WS = {"architecture": "ws", "epochs": 60, "grid": GRID}
 POINTS = 240
 
 SLICE = 1_000
