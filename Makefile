@@ -28,6 +28,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[all]'
 	mkdir -p $(VENV)/src && ln -sfn ../.. $(VENV)/src/pairsearch # for mypy
+	-$(BIN)/pairsearch doctor --data digits >/dev/null # compiles the kernels, so that what comes next need not
 	touch $(STAMP)
 
 lint: venv ## ruff, mypy --strict and import-linter
