@@ -14,10 +14,10 @@ from plotly import graph_objects as go
 
 from pairsearch.search.claims.deciding import Decided, decide
 from pairsearch.search.claims.findings import Finding
-from pairsearch.search.claims.intervals import Decision
 from pairsearch.search.claims.training import find_sources
 from pairsearch.search.replay.replaying import replay
 from pairsearch.search.replay.searches import bands
+from pairsearch.search.report.claims import effects
 from pairsearch.search.report.content import Spec
 from pairsearch.search.report.drawing import (
     BLUE,
@@ -29,15 +29,16 @@ from pairsearch.search.report.drawing import (
     VERMILLION,
     Shade,
     axis,
+    boxes,
     briefly,
     categories,
-    faded,
     layout,
     note,
     plain,
     scaled,
     shortened,
     spans,
+    stated_figures,
     suffix,
     thinned,
 )
@@ -302,40 +303,10 @@ def test_error() -> go.Figure:
             found = [value for figures in rounds if (value := figures["test_error"]) is not None]
             xs += [place + offset] * len(found)
             ys += [scaled(metric, value) for value in found]
-        data.append(
-            {
-                "type": "box",
-                "name": role,
-                "x": xs,
-                "y": ys,
-                "width": 0.3,
-                "boxpoints": "all",
-                "jitter": 0.4,
-                "pointpos": 0,
-                "marker": {"color": colour, "size": 5, "opacity": 0.65},
-                "line": {"color": colour, "width": 1.5},
-                "fillcolor": faded(colour, 0.15),
-                "hovertemplate": "%{y:.4g} %<extra></extra>",
-            }
-        )
+        data.append(boxes(role, xs, ys, colour) | {"hovertemplate": "%{y:.4g} %<extra></extra>"})
     papers = [paper for study in MODELS if (paper := _table(study).definition.paper) is not None]
     stated = [paper.figures["test_error"] for paper in papers]
-    data.append(
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "the paper’s figure, mean ± std",
-            "x": [place + 0.4 for place in range(len(stated))],
-            "y": [scaled(metric, found.mean) for found in stated],
-            "error_y": {
-                "type": "data",
-                "array": [scaled(metric, found.std) for found in stated],
-                "color": GREY,
-            },
-            "marker": {"symbol": "diamond", "color": GREY, "size": 9},
-            "hovertemplate": "paper: %{y:.4g} %<extra></extra>",
-        }
-    )
+    data.append(stated_figures([place + 0.4 for place in range(len(stated))], metric, stated, GREY))
     xaxis = _quiet(categories([study.upper() for study in MODELS])) | {"range": [-0.5, 3.6]}
     yaxis = _axis(headed("test_error", metric), rangemode="tozero")
     return _figure(data, 400, xaxis=xaxis, yaxis=yaxis)
@@ -350,7 +321,6 @@ HEADINGS = {
     8: "The error chooses better",
 }
 """What there is room for of the claims in `studies/claims/paper.toml`."""
-COLOURS = {Decision.HOLDS: BLUE, Decision.FAILS: VERMILLION, Decision.UNDECIDED: GREY}
 
 
 def claim_effects() -> go.Figure:
@@ -365,57 +335,8 @@ def claim_effects() -> go.Figure:
         ]
         if found:
             rows += [(f"<b>{_heading(decided)}</b>", None), *found]
-    data: list[Spec] = []
-    for decision, colour in COLOURS.items():
-        points = [
-            (place, finding.metric, finding.effect, finding.what)
-            for place, (_, finding) in enumerate(rows)
-            if finding is not None and finding.decision is decision and finding.effect is not None
-        ]
-        if not points:
-            continue
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": str(decision),
-                "x": [scaled(metric, effect.estimate) for _, metric, effect, _ in points],
-                "y": [place for place, *_ in points],
-                "error_x": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [
-                        scaled(metric, effect.high - effect.estimate) for _, metric, effect, _ in points
-                    ],
-                    "arrayminus": [
-                        scaled(metric, effect.estimate - effect.low) for _, metric, effect, _ in points
-                    ],
-                    "color": colour,
-                },
-                "marker": {"size": 9, "color": colour},
-                "text": [
-                    f"{plain(what)}: {100 * effect.estimate:.2f} ({100 * effect.low:.2f} to {100 * effect.high:.2f})"
-                    for *_, effect, what in points
-                ],
-                "hovertemplate": "%{text}<extra></extra>",
-            }
-        )
-    held = [
-        (place, finding)
-        for place, (_, finding) in enumerate(rows)
-        if finding and finding.threshold is not None
-    ]
-    data.append(
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "claimed to be above",
-            "x": [scaled(finding.metric, finding.threshold or 0.0) for _, finding in held],
-            "y": [place for place, _ in held],
-            "marker": {"symbol": "line-ns-open", "size": 16, "color": GREY, "line": {"width": 2}},
-            "hoverinfo": "skip",
-        }
-    )
+    drawn = {place: finding for place, (_, finding) in enumerate(rows) if finding is not None}
+    data = effects(drawn, undecided=GREY, bounds=GREY)
     # What is written over the lines of a claim and beside its points.
     notes = [
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.findings import Finding
@@ -41,8 +41,6 @@ from pairsearch.search.report.drawing import (
     shortened,
 )
 from pairsearch.search.results.formatting import figure, headed
-
-COLOURS = {Decision.HOLDS: BLUE, Decision.FAILS: VERMILLION, Decision.UNDECIDED: MUTED}
 
 
 def part(title: str, decided: Sequence[Decided]) -> Part:
@@ -123,24 +121,7 @@ def _spoken(finding: Finding) -> str:
 
 
 def _view(header: str, findings: Sequence[Finding]) -> Spec:
-    data: list[Spec] = []
-    for decision, colour in COLOURS.items():
-        places = [place for place, finding in enumerate(findings) if finding.decision is decision]
-        if places:
-            data.append(_points(decision, colour, places, findings))
-    bounded = [(place, one) for place, one in enumerate(findings) if one.threshold is not None]
-    if bounded:
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "claimed",
-                "x": [scaled(one.metric, one.threshold or 0.0) for _, one in bounded],
-                "y": [place for place, _ in bounded],
-                "marker": {"symbol": "line-ns-open", "size": 18, "color": INK, "line": {"width": 2}},
-                "hovertemplate": "claimed: beyond %{x:.4g}<extra></extra>",
-            }
-        )
+    data = effects(dict(enumerate(findings)))
     names = [plain(shortened(finding.what, 60)) for finding in findings]
     return {
         "data": data,
@@ -157,30 +138,59 @@ def _view(header: str, findings: Sequence[Finding]) -> Spec:
     }
 
 
-def _points(decision: Decision, colour: str, places: Sequence[int], findings: Sequence[Finding]) -> Spec:
-    found = [findings[place] for place in places]
-    effects = [(one.metric, one.effect) for one in found if one.effect is not None]
+def effects(findings: Mapping[int, Finding], undecided: str = MUTED, bounds: str = INK) -> list[Spec]:
+    """Return the points of a forest plot with their intervals, and strokes at what the effects are claimed to exceed.
+
+    Args:
+        findings: those with an effect, by their place on the vertical axis.
+        undecided: the colour of what is undecided.
+        bounds: the colour of the strokes.
+    """
+    colours = {Decision.HOLDS: BLUE, Decision.FAILS: VERMILLION, Decision.UNDECIDED: undecided}
+    data: list[Spec] = []
+    for decision, colour in colours.items():
+        chosen = {place: one for place, one in findings.items() if one.decision is decision}
+        if chosen:
+            data.append(_points(decision, colour, chosen))
+    bounded = [(place, one) for place, one in findings.items() if one.threshold is not None]
+    if bounded:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "claimed",
+                "x": [scaled(one.metric, one.threshold or 0.0) for _, one in bounded],
+                "y": [place for place, _ in bounded],
+                "marker": {"symbol": "line-ns-open", "size": 18, "color": bounds, "line": {"width": 2}},
+                "hovertemplate": "claimed: beyond %{x:.4g}<extra></extra>",
+            }
+        )
+    return data
+
+
+def _points(decision: Decision, colour: str, findings: Mapping[int, Finding]) -> Spec:
+    measured = [(one.metric, one.effect) for one in findings.values() if one.effect is not None]
     return {
         "type": "scatter",
         "mode": "markers",
         "name": str(decision),
-        "x": [scaled(metric, effect.estimate) for metric, effect in effects],
-        "y": list(places),
+        "x": [scaled(metric, effect.estimate) for metric, effect in measured],
+        "y": list(findings),
         "error_x": {
             "type": "data",
             "symmetric": False,
-            "array": [scaled(metric, effect.high - effect.estimate) for metric, effect in effects],
-            "arrayminus": [scaled(metric, effect.estimate - effect.low) for metric, effect in effects],
+            "array": [scaled(metric, effect.high - effect.estimate) for metric, effect in measured],
+            "arrayminus": [scaled(metric, effect.estimate - effect.low) for metric, effect in measured],
             "color": colour,
         },
         "marker": {
             "size": 9,
             "color": colour,
-            "symbol": ["circle" if one.decides else "circle-open" for one in found],
+            "symbol": ["circle" if one.decides else "circle-open" for one in findings.values()],
         },
         "text": [
             f"{figure(metric, effect.estimate)} ({figure(metric, effect.low)} to {figure(metric, effect.high)})"
-            for metric, effect in effects
+            for metric, effect in measured
         ],
         "hovertemplate": "%{text}<extra></extra>",
     }

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pairsearch.search.report.content import Spec
 from pairsearch.search.report.parameters import Parameter
 from pairsearch.search.results.formatting import DASH
+from pairsearch.studies.definition import Stated
 from pairsearch.studies.problem import Metric
 
 # Okabe & Ito, "Color Universal Design" (2008): these differ with every common kind of colour blindness.
@@ -124,6 +125,38 @@ def briefly(metric: Metric, value: float | None) -> str:
     if metric.percent:
         return f"{100 * value:.2f}"
     return f"{value:.3f}" if 0.01 <= abs(value) < 100 else f"{value:.3g}"
+
+
+def boxes(name: str, x: Sequence[float], y: Sequence[float], colour: str) -> Spec:
+    """Return box plots with every value as a point, one box for each place of `x`."""
+    return {
+        "type": "box",
+        "name": name,
+        "x": x,
+        "y": y,
+        "width": 0.3,
+        "boxpoints": "all",
+        "jitter": 0.4,
+        "pointpos": 0,
+        "marker": {"color": colour, "size": 5, "opacity": 0.65},
+        "line": {"color": colour, "width": 1.5},
+        "fillcolor": faded(colour, 0.12),
+    }
+
+
+def stated_figures(x: Sequence[float], metric: Metric, stated: Sequence[Stated], colour: str) -> Spec:
+    """Return marks with bars: the mean ± standard deviation that a paper states, at each place of `x`."""
+    unit = " %" if metric.percent else ""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "the paper’s figure, mean ± std",
+        "x": x,
+        "y": [scaled(metric, one.mean) for one in stated],
+        "error_y": {"type": "data", "array": [scaled(metric, one.std) for one in stated], "color": colour},
+        "marker": {"symbol": "diamond", "color": colour, "size": 8},
+        "hovertemplate": f"paper: %{{y:.4g}}{unit}<extra></extra>",
+    }
 
 
 def note(text: str, x: float, y: float, **more: object) -> Spec:

@@ -12,11 +12,13 @@ from pairsearch.search.report.drawing import (
     INK,
     VERMILLION,
     axis,
+    boxes,
     faded,
     from_zero,
     layout,
     plain,
     scaled,
+    stated_figures,
 )
 from pairsearch.search.report.reading import Reading
 from pairsearch.search.report.rounds import (
@@ -85,41 +87,13 @@ def _boxes(readings: Sequence[Reading], figure: str, metric: Metric) -> Spec:
                     xs += [place + offset] * len(values)
                     ys += [scaled(metric, value) for value in values]
         if ys:
-            data.append(
-                {
-                    "type": "box",
-                    "name": role,
-                    "x": xs,
-                    "y": ys,
-                    "width": 0.3,
-                    "boxpoints": "all",
-                    "jitter": 0.4,
-                    "pointpos": 0,
-                    "marker": {"color": colour, "size": 5, "opacity": 0.65},
-                    "line": {"color": colour, "width": 1.5},
-                    "fillcolor": faded(colour, 0.12),
-                    "hovertemplate": f"%{{y:.4g}}{unit}<extra></extra>",
-                }
-            )
+            hover = {"hovertemplate": f"%{{y:.4g}}{unit}<extra></extra>"}
+            data.append(boxes(role, xs, ys, colour) | hover)
     papers = [(place, reading.study.definition.paper) for place, reading in enumerate(readings)]
     stated = [(place, paper.figures[figure]) for place, paper in papers if paper and figure in paper.figures]
     if stated:
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "the paper’s figure, mean ± std",
-                "x": [place + 0.42 for place, _ in stated],
-                "y": [scaled(metric, one.mean) for _, one in stated],
-                "error_y": {
-                    "type": "data",
-                    "array": [scaled(metric, one.std) for _, one in stated],
-                    "color": INK,
-                },
-                "marker": {"symbol": "diamond", "color": INK, "size": 8},
-                "hovertemplate": f"paper: %{{y:.4g}}{unit}<extra></extra>",
-            }
-        )
+        places = [place + 0.42 for place, _ in stated]
+        data.append(stated_figures(places, metric, [one for _, one in stated], INK))
     names = [plain(reading.study.name.upper()) for reading in readings]
     return {
         "data": data,
