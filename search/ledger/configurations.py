@@ -31,11 +31,11 @@ LEASE_SECONDS = 60.0
 # Nobody can renew a lease while the server is down. For this long after its start no lease counts as expired, so that
 # workers with a finished result can return first (`search.database.retry` pauses up to eleven seconds between calls).
 RETURN_SECONDS = 15.0
-# An exception may be the machine's fault (memory, disk), so other workers try before a row counts as failed. A worker
-# repeats its own failed attempt only when no other worker is active (`search.workers.worker`): each worker counts once,
-# and a study with a single worker still ends. Workers are processes, not hosts: two on one host may differ in limits
-# and environment, and a user with one machine needs an answer too.
-MAX_ERRORS = 3
+# An exception may be the machine's fault (memory, disk), so a second worker tries before a row counts as failed, unless
+# the first one can tell that it is not at fault (`search.workers.worker`). A worker repeats its own failed attempt only
+# when no other worker is active: a study with a single worker still ends. Workers are processes, not hosts: two on one
+# host may differ in limits and environment, and a user with one machine needs an answer too.
+MAX_ERRORS = 2
 # A worker may be killed for reasons that have nothing to do with its configuration. But a configuration that gets every
 # worker killed, for example by the kernel's out-of-memory killer, must not be tried for ever.
 MAX_LAPSES = 10
@@ -196,21 +196,21 @@ class Ledger:
         return self._change(claim, **_FREE)
 
     def fail_attempt(
-        self, claim: Claim, reason: str, max_errors: int = MAX_ERRORS, *, traceback: str | None = None
+        self, claim: Claim, reason: str, *, final: bool = False, traceback: str | None = None
     ) -> State | None:
-        """Record an attempt that ended in an exception.
+        """Record an attempt that ended in an exception, or at the time limit.
 
         Args:
             claim: the claim of the attempt.
-            reason: one line about the exception.
-            max_errors: after how many such attempts the configuration has failed.
-            traceback: the text of the exception's traceback.
+            reason: one line that says why.
+            final: whether the configuration has failed by this attempt alone.
+            traceback: the text of the exception's traceback; None where the time limit ended the attempt.
 
         Returns:
-            PENDING if the configuration may be tried again, FAILED after `max_errors` attempts, None if the claim was
+            PENDING if the configuration may be tried again, FAILED if it was the last attempt, None if the claim was
             lost.
         """
-        spent = columns.errors + 1 >= max_errors
+        spent = columns.errors + 1 >= (1 if final else MAX_ERRORS)
         statement = (
             update(configurations)
             .where(*_held(claim))
@@ -249,7 +249,12 @@ class Ledger:
                         columns.key == key,
                         or_(
                             columns.state.in_((State.PENDING, State.RUNNING)),
-                            and_(columns.state == State.FAILED, columns.errors >= MAX_ERRORS),
+                            # A row without a traceback failed at the time limit.
+                            and_(
+                                columns.state == State.FAILED,
+                                columns.errors >= MAX_ERRORS,
+                                columns.traceback.is_not(None),
+                            ),
                         ),
                     )
                     .values(

@@ -12,13 +12,14 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import PATIENCE_SECONDS, Answer, patiently
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError, WorkError
-from pairsearch.search.ledger.configurations import MAX_ERRORS, Claim, Ledger, new_token
+from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.contents import report_steps
@@ -40,8 +41,11 @@ log = logging.getLogger(__name__)
 
 # How long a worker without work pauses before it looks again for pending configurations and expired leases.
 IDLE_SECONDS = 1.0
-# After this many failures in a row a worker checks whether it is at fault itself.
+# A worker that has failed with this many configurations before any was trained suspects itself once nothing else is left
+# to try.
 STREAK = 3
+# It suspects itself at once after this many: a worker that cannot train should not go through a large grid.
+MOST_UNKNOWN = 20
 
 
 def racer_of(database: Database, study: StoredStudy) -> Racer:
@@ -60,6 +64,23 @@ class Objective(Protocol):
 
     def provenance(self) -> dict[str, str]:
         """Return which program and machine computes the results."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How an attempt to train a configuration ended: by one of the first three, or by none where it was interrupted.
+
+    Args:
+        outcome: the result.
+        error: the exception that was raised.
+        over: a line about the time limit.
+        reported: steps that Optuna's trial has.
+    """
+
+    outcome: Outcome | None = None
+    error: Exception | None = None
+    over: str | None = None
+    reported: frozenset[int] = frozenset()
 
 
 def worker_name() -> str:
@@ -114,9 +135,11 @@ class Worker:
         self.say = say
         self.clock = clock
         self.tally = Tally()
-        # This worker's failed attempts by the key of the configuration: all, and those since its last success.
+        # This worker's failed attempts by the key of the configuration: all, and those of which nobody knows yet whether
+        # this worker is at fault.
         self._failures: Counter[str] = Counter()
         self._streak: Counter[str] = Counter()
+        self._last_reason = ""
         # Whether a traceback was printed.
         self._traceback_shown = False
         # The token of a claim whose answer has not come yet; it stays set while the database does not answer.
@@ -136,6 +159,8 @@ class Worker:
         self._patiently(self._mend)
         done = 0
         while not self.stopping.is_set() and (max_trials is None or done < max_trials):
+            if self._streak:
+                self._control(self._last_reason)
             taken = self._patiently(self._next)
             self._token = None
             if taken is not None:
@@ -176,6 +201,8 @@ class Worker:
         claim = self._claimed()
         if claim is None and self._failures and self.ledger.running_count(self.limit) == 0:
             # No other worker is active that could try what failed here.
+            if len(self._streak) >= STREAK and not self._control(self._last_reason):
+                self._suspect_itself()
             self._token = new_token()
             claim = self.ledger.claim(self.name, limit=self.limit, token=self._token)
         return None if claim is None else self._started(claim)
@@ -206,49 +233,61 @@ class Worker:
             return claim, self.mirror.start(claim, self.objective.provenance())
 
     def _work(self, claim: Claim, trial_id: int) -> None:
+        with Heartbeat(self.ledger, claim) as heartbeat:
+            ended, final = self._attempt(claim, trial_id, heartbeat), False
+            if ended.error is not None and not (self.stopping.is_set() or heartbeat.lost.is_set()):
+                final = self._trains_another(claim, trial_id, ended.error)
+                if final:
+                    ended = self._attempt(claim, trial_id, heartbeat)
+        if ended.outcome is not None:
+            self._streak.clear()
+            self._store(claim, trial_id, ended.outcome, ended.reported)
+        elif ended.over is not None:
+            self._fail(claim, trial_id, ended.over, final=True)
+        elif ended.error is None or self.stopping.is_set():
+            # An exception may come from the stop itself, as when a signal reached processes of the problem too.
+            self._give_up(claim, trial_id, lost=heartbeat.lost.is_set())
+        else:
+            self._fail(claim, trial_id, failure(ended.error), final=final, raised=ended.error)
+
+    def _attempt(self, claim: Claim, trial_id: int, heartbeat: Heartbeat) -> Attempt:
+        """Train the configuration once."""
         steps = report_steps(self.study)
         reported: set[int] = set()
         values: list[float] = []
         limit, begun = self.study.definition.time_limit, self.clock()
         over: str | None = None
-        with Heartbeat(self.ledger, claim) as heartbeat:
 
-            def progress(step: Step) -> State | None:
-                nonlocal over
-                if self.stopping.is_set() or heartbeat.lost.is_set():
-                    return State.PENDING
-                if limit is not None and step.done < step.of and self.clock() - begun > limit:
-                    over = f"longer than the time limit of {limit:g} s, after {step.done} of {step.of} {step.unit}"
-                    return State.FAILED
-                if step.number in steps and step.value is not None:
-                    values.append(step.value)
-                    try:
-                        self.mirror.report(trial_id, step.number, step.value)
-                        reported.add(step.number)
-                        if self.pruner is not None and self.pruner.should_prune(trial_id):
-                            return State.PRUNED
-                        if self.racer is not None and self.racer.should_stop(values):
-                            return State.PRUNED
-                    except (DatabaseAwayError, DiskFullError) as error:
-                        log.warning("report of step %d put off: %s", step.number, error)
-                return None
+        def progress(step: Step) -> State | None:
+            nonlocal over
+            if self.stopping.is_set() or heartbeat.lost.is_set():
+                return State.PENDING
+            if limit is not None and step.done < step.of and self.clock() - begun > limit:
+                over = (
+                    f"longer than the time limit of {limit:g} s, after {step.done} of {step.of} {step.unit}"
+                )
+                return State.FAILED
+            if step.number in steps and step.value is not None:
+                values.append(step.value)
+                try:
+                    self.mirror.report(trial_id, step.number, step.value)
+                    reported.add(step.number)
+                    if self.pruner is not None and self.pruner.should_prune(trial_id):
+                        return State.PRUNED
+                    if self.racer is not None and self.racer.should_stop(values):
+                        return State.PRUNED
+                except (DatabaseAwayError, DiskFullError) as error:
+                    log.warning("report of step %d put off: %s", step.number, error)
+            return None
 
-            try:
-                outcome = self.objective(claim.configuration, progress)
-            except Exception as error:
-                self._fail(claim, trial_id, failure(error), raised=error)
-                return
-            except KeyboardInterrupt:  # raised by the problem itself, since signals only set `stopping`
-                self._give_up(claim, trial_id, lost=False)
-                raise
-        if over is not None:
-            self._fail(claim, trial_id, over)
-            return
-        if outcome is None:
-            self._give_up(claim, trial_id, lost=heartbeat.lost.is_set())
-        else:
-            self._streak.clear()
-            self._store(claim, trial_id, outcome, frozenset(reported))
+        try:
+            outcome = self.objective(claim.configuration, progress)
+        except Exception as error:
+            return Attempt(error=error)
+        except KeyboardInterrupt:  # raised by the problem itself, since signals only set `stopping`
+            self._give_up(claim, trial_id, lost=False)
+            raise
+        return Attempt(outcome, over=over, reported=frozenset(reported))
 
     def _store(self, claim: Claim, trial_id: int, outcome: Outcome, reported: frozenset[int]) -> None:
         with self._handed_back_on_error(claim):
@@ -267,12 +306,22 @@ class Worker:
             f"{self.study.name}: {outcome.state} in {outcome.seconds:.1f} s, {figure}: {claim.configuration.key}"
         )
 
-    def _fail(self, claim: Claim, trial_id: int, reason: str, *, raised: Exception | None = None) -> None:
-        """Record a failed attempt. It is repeated, here or elsewhere, only if an exception ended it."""
-        attempts, trace = 1 if raised is None else MAX_ERRORS, None
+    def _fail(
+        self, claim: Claim, trial_id: int, reason: str, *, final: bool, raised: Exception | None = None
+    ) -> None:
+        """Record a failed attempt.
+
+        Args:
+            claim: the claim of the attempt.
+            trial_id: its trial.
+            reason: one line that says why.
+            final: whether the configuration is at fault; otherwise it is tried again, here or elsewhere.
+            raised: the exception that ended the attempt.
+        """
+        trace = None
         if raised is not None:
             trace = conceal("".join(traceback.format_exception(raised)))
-        state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, attempts, traceback=trace))
+        state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, final=final, traceback=trace))
         self._patiently(lambda: self.mirror.abandon(trial_id, reason[:500]))
         self.tally.failed += state == State.FAILED
         after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]
@@ -282,36 +331,59 @@ class Worker:
             for line in trace.rstrip().splitlines():
                 self.say(line)
         self.say(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
-        if state is not None and raised is not None:
+        if state is not None and not final:
             self._failures[claim.configuration.key] += 1
             self._streak[claim.configuration.key] += 1
-            if self._streak.total() >= STREAK:
-                self._judge(reason)
+            self._last_reason = reason
+            if len(self._streak) >= MOST_UNKNOWN:
+                self._suspect_itself()
 
-    def _judge(self, reason: str) -> None:
-        """Check whether failures in a row are this worker's fault, by training a finished configuration for an epoch.
+    def _trains_another(self, claim: Claim, trial_id: int, raised: Exception) -> bool:
+        """Whether a finished configuration trains here, so that the exception is not this worker's fault.
+
+        Returns:
+            False if no configuration is finished yet.
 
         Raises:
-            WorkError: they are, or it cannot be decided because nothing is finished yet. The failures are not counted.
+            WorkError: it does not train here; the configuration is handed back.
+        """
+        try:
+            return self._control(failure(raised))
+        except WorkError:
+            self._give_up(claim, trial_id, lost=False)
+            raise
+
+    def _control(self, reason: str) -> bool:
+        """Train a finished configuration for an epoch; return False if there is none yet.
+
+        Raises:
+            WorkError: that raised an exception: this worker is broken. Its failures are not counted.
         """
         known = self._patiently(self.ledger.one_finished)
         if known is None:
-            if len(self._streak) < STREAK:
-                return  # the few configurations may be at fault themselves
-            why = (
-                f"the first {len(self._streak)} configurations all failed here, and none has been trained yet"
-            )
-        else:
-            try:
-                self.objective(known, lambda *_: State.PENDING)
-            except Exception as error:
-                reason = failure(error)
-                why = f"{self._streak.total()} attempts in a row failed here, and so does {known.key}, trained before"
-            else:
-                self._streak.clear()
-                return
-        self._patiently(lambda: self.ledger.forgive(self._streak, lost=known is None))
-        raise WorkError(f"study {self.study.name}: {why} ({reason}): what this worker took is handed back")
+            return False
+        try:
+            self.objective(known, lambda *_: State.PENDING)
+        except Exception as error:
+            self._patiently(lambda: self.ledger.forgive(self._streak, lost=False))
+            raise WorkError(
+                f"study {self.study.name}: an attempt failed here ({reason}), and so does {known.key}, trained before "
+                f"({failure(error)}): what this worker took is handed back"
+            ) from None
+        self._streak.clear()
+        return True
+
+    def _suspect_itself(self) -> None:
+        """Hand back what failed here, where nothing has been trained that could tell whose fault it is.
+
+        Raises:
+            WorkError: always.
+        """
+        self._patiently(lambda: self.ledger.forgive(self._streak, lost=True))
+        raise WorkError(
+            f"study {self.study.name}: the first {len(self._streak)} configurations all failed here, and none has been "
+            f"trained yet ({self._last_reason}): what this worker took is handed back"
+        )
 
     def _give_up(self, claim: Claim, trial_id: int, *, lost: bool) -> None:
         if not lost and self._patiently(lambda: self.ledger.hand_back(claim)):

@@ -22,6 +22,7 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.tally import Tally
+from pairsearch.search.workers.worker import MOST_UNKNOWN
 from pairsearch.studies.configuration import Configuration
 
 # Where the kind of database makes no difference.
@@ -67,21 +68,21 @@ def test_a_worker_whose_first_configurations_all_fail_hands_them_back_and_ends(
 ) -> None:
     objective = Broken()
     with pytest.raises(
-        WorkError, match=r"the first 3 configurations all failed here.*OSError: no space left"
+        WorkError, match=r"the first 8 configurations all failed here.*OSError: no space left"
     ) as error:
         make_worker(objective).run()
     assert "\n" not in str(error.value)
-    assert objective.asked.total() == 3
+    assert set(objective.asked.values()) == {1}
     assert tiny.states(database) == {"pending": 8}
     # Nobody knows yet whose fault it is: they went with their worker, as if it had been killed.
-    assert against(database) == {(0, 0): 5, (0, 1): 3}
+    assert against(database) == {(0, 1): 8}
     assert make_worker(tiny.Answering()).run() == Tally(finished=8)
 
 
 @ON_SQLITE
 def test_a_worker_beside_a_healthy_one_finds_out_that_it_is_broken(database: Database, make_worker) -> None:
     assert make_worker(tiny.Answering()).run(max_trials=1) == Tally(finished=1)
-    with pytest.raises(WorkError, match=r"3 attempts in a row failed here, and so does .*, trained before"):
+    with pytest.raises(WorkError, match=r"an attempt failed here .*, and so does .*, trained before"):
         make_worker(Broken()).run()
     assert tiny.states(database) == {"finished": 1, "pending": 7}
     assert against(database) == {(0, 0): 8}, "as if it had never been there"
@@ -90,7 +91,7 @@ def test_a_worker_beside_a_healthy_one_finds_out_that_it_is_broken(database: Dat
 
 @ON_SQLITE
 def test_a_worker_that_breaks_on_the_way_ends_too(database: Database, make_worker) -> None:
-    with pytest.raises(WorkError, match="3 attempts in a row failed here"):
+    with pytest.raises(WorkError, match="an attempt failed here"):
         make_worker(Broken(after=2)).run()
     assert tiny.states(database) == {"finished": 2, "pending": 6}
     assert against(database) == {(0, 0): 8}
@@ -111,16 +112,81 @@ def test_broken_workers_come_and_go_while_a_healthy_one_finishes_the_grid(
     assert tiny.states(database) == {"finished": 8}
 
 
-@ON_SQLITE
-def test_configurations_that_no_machine_can_train_fail_on_a_single_one_at_last(
+@pytest.mark.parametrize("good", [0, 3, 7])
+def test_configurations_that_no_machine_can_train_fail_wherever_the_first_good_one_stands(
+    database: Database, study: StoredStudy, make_worker, good: int
+) -> None:
+    """A single worker ends the grid: once one is trained, it tells whose fault the failures are."""
+    order = layout_order(study.definition)
+    objective = Choosy([one for one in order if one != order[good]])
+    assert make_worker(objective).run() == Tally(finished=1, failed=7)
+    assert tiny.states(database) == {"finished": 1, "failed": 7}
+    # Each is tried at once again after the control, those before the good one later.
+    assert [objective.asked[one.key] for one in order[:good]] == [3] * good
+    assert [objective.asked[one.key] for one in order[good + 1 :]] == [2] * (7 - good)
+
+
+def test_what_two_workers_cannot_train_has_failed(
     database: Database, study: StoredStudy, make_worker
 ) -> None:
-    """More of them than a streak, at the end of the grid one after the other: they are to blame, not the worker."""
-    bad = layout_order(study.definition)[1:6]
-    objective = Choosy(bad)
-    assert make_worker(objective).run() == Tally(finished=3, failed=5)
-    assert {objective.asked[configuration.key] for configuration in bad} == {3}
-    assert tiny.states(database) == {"finished": 3, "failed": 5}
+    bad = layout_order(study.definition)[0]
+    for state in ("pending", "failed"):
+        make_worker(Choosy([bad])).run(max_trials=1)
+        assert tiny.rows(database, "configurations", "state", "where rank = 0") == [(state,)]
+        with database.write() as connection:
+            # The second worker takes it first too.
+            connection.execute(
+                update(configurations)
+                .where(configurations.c.rank > 0)
+                .values(state="running", lease_expires=2e9)
+            )
+
+
+@ON_SQLITE
+def test_an_attempt_that_fails_by_chance_is_made_again_at_once(
+    database: Database, study: StoredStudy, make_worker
+) -> None:
+    unlucky = layout_order(study.definition)[3].key
+
+    class Unlucky(tiny.Answering):
+        def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+            outcome = super().__call__(configuration, progress)
+            if configuration.key == unlucky and self.asked[unlucky] == 1:
+                raise OSError("stale file handle")
+            return outcome
+
+    objective = Unlucky()
+    assert make_worker(objective).run() == Tally(finished=8)
+    assert objective.asked[unlucky] == 2
+    assert against(database) == {(0, 0): 8}
+
+
+@ON_SQLITE
+def test_a_worker_suspects_itself_before_it_has_gone_through_a_large_grid(
+    database: Database, make_study, make_worker
+) -> None:
+    rates = [round(0.001 * (1 + step), 3) for step in range(MOST_UNKNOWN + 5)]
+    grid = {"batch_size": [10], "learning_rate": rates, "weight_decay": [0.0]}
+    study = make_study(name="large", grid=grid)
+    objective = Broken()
+    with pytest.raises(WorkError, match=f"the first {MOST_UNKNOWN} configurations all failed here"):
+        make_worker(objective, study).run()
+    assert objective.asked.total() == MOST_UNKNOWN
+    assert against(database) == {(0, 0): 5, (0, 1): MOST_UNKNOWN}
+
+
+@ON_SQLITE
+def test_an_exception_that_a_stop_brought_about_is_no_failure(database: Database, make_worker) -> None:
+    """A signal to a group of processes ends those of a problem too, which then raises."""
+    stopping = threading.Event()
+
+    class Stopped(Broken):
+        def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+            stopping.set()
+            return super().__call__(configuration, progress)
+
+    assert make_worker(Stopped(), stopping=stopping).run() == Tally(handed_back=1)
+    assert against(database) == {(0, 0): 8}
 
 
 @ON_SQLITE
@@ -137,7 +203,7 @@ def test_a_grid_that_is_too_small_for_a_streak_fails_at_last(
 def test_a_grid_that_fails_everywhere_comes_to_an_end(
     database: Database, study: StoredStudy, make_worker
 ) -> None:
-    """Every worker gives up after three: when all configurations went with ten workers, they are failed."""
+    """Every worker gives up: when all configurations went with ten workers, they are failed."""
     ended = 0
     while tiny.states(database)["pending"]:
         ended += 1
@@ -180,8 +246,9 @@ def test_samplers_do_not_propose_again_and_again_what_failed_here(
 ) -> None:
     study = make_study(name="sampled", sampler="random")
     bad = layout_order(study.definition)[0]
-    assert make_worker(Choosy([bad]), study).run() == Tally(finished=7, failed=1)
-    assert tiny.rows(database, "configurations", "errors", "where state = 'failed'") == [(3,)]
+    objective = Choosy([bad])
+    assert make_worker(objective, study).run() == Tally(finished=7, failed=1)
+    assert objective.asked[bad.key] <= 3
 
 
 def taken(ledger: Ledger, key: str | None = None, but: tuple[str, ...] = ()):
@@ -202,22 +269,24 @@ def test_forgiven_attempts_count_no_more_whatever_became_of_the_configuration(
     database: Database, study: StoredStudy, ledger: Ledger, lost: bool
 ) -> None:
     order = [configuration.key for configuration in layout_order(study.definition)]
-    pending, failed, running, finished, retried = order[:5]
-    for key in (pending, *[failed] * 3, running, finished, retried):
-        ledger.fail_attempt(taken(ledger, key), "broken")
+    pending, failed, running, finished, retried, late = order[:6]
+    for key in (pending, *[failed] * 2, running, finished, retried, late):
+        ledger.fail_attempt(taken(ledger, key), "broken", traceback="...")
+    ledger.fail_attempt(taken(ledger, late), "longer than the time limit", final=True)
     held = taken(ledger, running)
     done = taken(ledger, finished)
     ledger.finish(done, tiny.outcome(done.configuration))
     before = tiny.rows(database, "configurations", rest="where state = 'finished'")
     with database.write() as connection:
         connection.execute(update(configurations).where(configurations.c.key == retried).values(errors=0))
-    ledger.forgive({pending: 1, failed: 2, running: 1, finished: 1, retried: 1}, lost=lost)
-    assert tiny.rows(database, "configurations", "errors, lapses, state", "order by rank limit 5") == [
+    ledger.forgive(dict.fromkeys([pending, failed, running, finished, retried, late], 1), lost=lost)
+    assert tiny.rows(database, "configurations", "errors, lapses, state", "order by rank limit 6") == [
         (0, lost, "pending"),
         (1, lost, "pending"),
         (0, lost, "running"),
         (1, 0, "finished"),
         (0, lost, "pending"),
+        (2, 0, "failed"),
     ]
     assert tiny.rows(database, "configurations", rest="where state = 'finished'") == before
     assert ledger.finish(held, tiny.outcome(held.configuration)), "its worker still holds it"
@@ -283,7 +352,7 @@ def test_states_of_the_control_are_not_stored(database: Database, make_worker) -
 
     class Watching(Broken):
         def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
-            if self.asked.total() == 4 and progress is not None:
+            if self.asked.total() == 2 and progress is not None:
                 told.append(progress(Step(1, 0.5, 1, 2, "epochs")))
             return super().__call__(configuration, progress)
 

@@ -126,16 +126,16 @@ def test_a_claim_that_ended_changes_nothing_more(database: Database, ledger: Led
     assert tiny.rows(database, "configurations", rest="order by rank") == before
 
 
-def test_an_attempt_that_failed_is_tried_again_and_the_third_failure_is_final(
+def test_an_attempt_that_failed_is_tried_again_and_the_second_failure_is_final(
     database: Database, ledger: Ledger
 ) -> None:
     claim = taken(ledger)
     key = claim.configuration.key
     ends = [ledger.fail_attempt(claim, "out of memory")]
-    ends += [ledger.fail_attempt(taken(ledger, key=key), "out of memory") for _ in range(2)]
-    assert ends == [State.PENDING, State.PENDING, State.FAILED]
+    ends += [ledger.fail_attempt(taken(ledger, key=key), "out of memory")]
+    assert ends == [State.PENDING, State.FAILED]
     assert tiny.rows(database, "configurations", "errors, reason", "where state = 'failed'") == [
-        (3, "out of memory")
+        (2, "out of memory")
     ]
     assert ledger.claim("ann", key=key) is None
     assert ledger.outcome(key) is None
@@ -181,7 +181,7 @@ def test_a_claim_whose_answer_was_lost_is_found_by_its_token(database: Database,
 
 def test_what_failed_is_laid_out_again_only_when_asked_for(database: Database, ledger: Ledger) -> None:
     first = taken(ledger)
-    ledger.fail_attempt(first, "out of memory", max_errors=1)
+    ledger.fail_attempt(first, "out of memory", final=True)
     second = taken(ledger)
     ledger.finish(second, tiny.outcome(second.configuration))
     assert ledger.pending_count() == 6
