@@ -16,6 +16,8 @@ if __package__ != "pairsearch":
     sys.modules["pairsearch"] = module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules["pairsearch"])
 
-from pairsearch.search.cli.app import main
+# Processes that a problem starts run this file too, under another name, to know the package.
+if __name__ == "__main__":
+    from pairsearch.search.cli.app import main
 
-main()
+    main()

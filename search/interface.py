@@ -24,7 +24,14 @@ from pairsearch.search import machine
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.errors import PairsearchError
 from pairsearch.search.ledger import studies as ledger_studies
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up, stored_study
+from pairsearch.search.ledger.studies import (
+    StoredStudy,
+    StudyArgument,
+    absolute,
+    get_study,
+    look_up,
+    stored_study,
+)
 from pairsearch.search.results.evaluations import Evaluated
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.results.ranking import Ranked, read_best
@@ -66,11 +73,11 @@ def create(study: str | Path, *, storage: str | None = None, **settings: object)
         with pairsearch.create("wine.toml", storage="sqlite:///wine.db") as study:
             study.run()
     """
-    options = _texts(settings)
-    opened = open_to_create(storage or environment_storage(), [str(study)], options)
+    options, given = _texts(settings), absolute(str(study))
+    opened = open_to_create(storage or environment_storage(), [given], options)
     try:
         create_all(opened.database, opened.loaded)
-        return Study(opened.database, look_up(str(study), opened.database), options)
+        return Study(opened.database, look_up(given, opened.database), options)
     except BaseException:
         opened.database.close()
         raise
@@ -133,8 +140,8 @@ def check(
 
     check_device(device)
     options = _texts(settings)
-    loaded = load(None, look_up(str(study)), options)
-    return list(rehearse(loaded, str(study), options, points, workers, device))
+    given = look_up(str(study))
+    return list(rehearse(load(None, given, options), given.text, options, points, workers, device))
 
 
 def check_contract(study: str | Path, *, points: int = 1, device: str = "cpu", **settings: object) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 Value = int | float | str | bool
 Params = Mapping[str, Value]
+
+LONGEST_KEY = 2000
+"""Bytes of the longest key that is written out. PostgreSQL's indexes hold no value of more than 2,704 bytes."""
+BEGINNING = 200
+"""Characters of a longer key that stand before its SHA-256."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,13 +28,17 @@ class Configuration:
     """Values by name; parameters of other tables of the grid are absent."""
     key: str = field(init=False)
     """A readable text that identifies the configuration, with parameters sorted by name and values by `repr`. For a
-    float that is the shortest text that reads back as the same number."""
+    float that is the shortest text that reads back as the same number. A text of more than `LONGEST_KEY` bytes is cut,
+    and ends in its SHA-256."""
 
     def __post_init__(self) -> None:
         """Make the values canonical, and compute the key."""
         params = {name: canonical(value) for name, value in self.params.items()}
         object.__setattr__(self, "params", params)
-        object.__setattr__(self, "key", " ".join(f"{name}={params[name]!r}" for name in sorted(params)))
+        key = " ".join(f"{name}={params[name]!r}" for name in sorted(params))
+        if len(encoded := key.encode()) > LONGEST_KEY:
+            key = f"{key[:BEGINNING]}... sha256:{hashlib.sha256(encoded).hexdigest()}"
+        object.__setattr__(self, "key", key)
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same point."""

@@ -6,24 +6,32 @@ database names it: a study that is given by its name alone can be trained only i
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import copy
 import importlib
-import importlib.util
 import inspect
 import math
 import re
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from pairsearch.studies import user_modules
 from pairsearch.studies.configuration import Params, describe
 from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition
 from pairsearch.studies.errors import CodeError, DefinitionError, ProblemError, own_code
-from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, RunReport, Traits, Weights
+from pairsearch.studies.problem import (
+    Metric,
+    OneByOne,
+    Problem,
+    Report,
+    Run,
+    RunReport,
+    Traits,
+    Weights,
+)
 from pairsearch.studies.user_files import digests
 
 SHIPPED = {
@@ -37,6 +45,17 @@ BY_THE_DATA = "auto"
 """The value that leaves a remembered setting to the study, or to the problem where there is no study yet."""
 
 
+Container = dict[str, Any] | list[Any]
+
+
+def _containers(value: object) -> Iterator[Container]:
+    """Yield every list and dictionary inside a value of JSON, itself included."""
+    if isinstance(value, dict | list):
+        yield value
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _containers(inner)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
     """A definition with its problem and traits, ready for training."""
@@ -44,6 +63,18 @@ class Loaded:
     definition: Definition
     problem: Problem
     traits: Traits
+    containers: tuple[tuple[Container, Container], ...] = ()
+    """Each list and dictionary of the settings that the problem was given, and a copy of what it contained then."""
+
+    def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
+        """Call the problem's `train`, for which no earlier training has changed parameters or settings."""
+        for container, before in self.containers:
+            container.clear()
+            if isinstance(container, dict):
+                container.update(before)
+            else:
+                container.extend(before)
+        return self.problem.train(dict(params), list(runs), report)
 
 
 class Place:
@@ -114,23 +145,8 @@ class Place:
         path = self.file(name)
         if not path.is_file():
             raise ProblemError(f"there is no file {path}")
-        # This name is the same in every process, and no other module has it.
-        module_name = f"pairsearch_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}_{path.stem}"
-        if module_name in sys.modules:
-            module = sys.modules[module_name]
-        else:
-            specification = importlib.util.spec_from_file_location(module_name, path)
-            if specification is None or specification.loader is None:
-                raise ProblemError(f"{path} is no file of Python's")
-            module = importlib.util.module_from_spec(specification)
-            sys.modules[module_name] = module
-            try:
-                with _first_on_path(path.parent):
-                    specification.loader.exec_module(module)
-            except BaseException:
-                del sys.modules[module_name]
-                raise
-        self._take(path, path.parent, module_name)
+        module = user_modules.import_file(path)
+        self._take(path, path.parent, module.__name__)
         return module
 
     def _take(self, path: Path, root: Path, module_name: str) -> None:
@@ -160,7 +176,7 @@ class Place:
     def _module(self, name: str) -> ModuleType:
         if self.folder is None:
             return _imported(name)
-        with _first_on_path(self.folder):
+        with user_modules.first_on_path(self.folder):
             module = _imported(name)
         file = getattr(module, "__file__", None)
         # Installed packages have versions; only other files are recorded.
@@ -178,22 +194,6 @@ def _imported(name: str) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ProblemError(f"there is no module {name}") from None
         raise
-
-
-@contextlib.contextmanager
-def _first_on_path(folder: Path) -> Iterator[None]:
-    """Let a file import its neighbours: their folder is first on the import path in the block, and last afterwards.
-
-    At the end of the path it hides no other module, and a function can still import them when it runs.
-    """
-    entry = str(folder)
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)
-        if entry not in sys.path:
-            sys.path.append(entry)
 
 
 class Function(OneByOne):
@@ -243,7 +243,8 @@ def load(
                 )
             del options[name]
     place = Place(folder, beside=remembered.keys() | options.keys())
-    settings = definition.settings | remembered | options
+    # The problem may change what it is given.
+    settings = copy.deepcopy(definition.settings) | remembered | options
     try:
         with own_code(f"{where}: problem {definition.problem}"):
             problem = _made(definition, place, settings)
@@ -253,7 +254,8 @@ def load(
     except ProblemError as error:
         raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
     _check(definition, traits)
-    return Loaded(definition, problem, traits)
+    containers = tuple((one, copy.copy(one)) for value in settings.values() for one in _containers(value))
+    return Loaded(definition, problem, traits, containers)
 
 
 def _files(*values: str) -> bool:
@@ -281,12 +283,28 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
     if not issubclass(found, Problem):
         if not callable(getattr(found, "fit", None)):
             raise ProblemError("the class has no method fit(params, run, report)")
-        found = type(found.__name__, (found, OneByOne), {})
+        found = _one_by_one(found)  # type: ignore[arg-type] # every class is hashable
     elif found.train is Problem.train or (issubclass(found, OneByOne) and found.fit is OneByOne.fit):
         raise ProblemError("the class has no method fit(params, run, report)")
     problem = _constructed(found, settings)
     _check_taken(problem.fit if isinstance(problem, OneByOne) else problem.train)
     return problem
+
+
+@cache
+def _one_by_one(own: type[Any]) -> type[Problem]:
+    """Make a problem of a class that has nothing but a method `fit`."""
+
+    # Other processes that get an instance know the user's class alone.
+    def reduce(problem: Problem) -> tuple[Callable[[type], Problem], tuple[type], dict[str, Any]]:
+        return _bare, (own,), vars(problem)
+
+    return type(own.__name__, (own, OneByOne), {"__reduce__": reduce})
+
+
+def _bare(own: type) -> Problem:
+    made = _one_by_one(own)
+    return made.__new__(made)
 
 
 def _said(definition: Definition, problem: Problem, files: Mapping[str, str]) -> Traits:
@@ -412,7 +430,7 @@ def check_points(loaded: Loaded) -> None:
     for point in loaded.definition.grid.points():
         with own_code(f"{where}: check of {describe(point.params)}"):
             try:
-                loaded.problem.check(point.params)
+                loaded.problem.check(dict(point.params))
             except ValueError as error:
                 raise ProblemError(f"{where}: {error} ({describe(point.params)})") from error
 

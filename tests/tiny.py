@@ -76,7 +76,7 @@ def loaded(given: Definition | None = None, source: Source | None = None, **chan
     """
     images = source or _digits()
     root = os.environ.get(pairs.DATA_VARIABLE)
-    pairs._SOURCES[images.name, None if root is None else Path(root)] = images
+    pairs._SOURCES[images.name, None if root is None else Path(root).absolute()] = images
     return loading.load(given or definition(**changes), None, {"data": images.name})
 
 

@@ -11,6 +11,7 @@ from typing import TextIO
 
 import typer
 
+from pairsearch.search.cli import streams
 from pairsearch.search.errors import ExitCode
 
 
@@ -25,7 +26,7 @@ def ends_with_its_reader() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        closed = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
+        closed = [stream for stream in (streams.output(), sys.stderr) if _has_no_reader(stream)]
         if not closed:
             raise
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -8,6 +8,7 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperCommand
 
+from pairsearch.search.cli import streams
 from pairsearch.search.cli.terminal import LARGEST
 
 WORDS = {
@@ -38,6 +39,11 @@ class Command(TyperCommand):
             shown.get_help_record = _record(shown.get_help_record, is_argument)
             if is_argument:
                 shown.get_usage_pieces = _usage(shown.get_usage_pieces)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Help and usage are printed by now, so standard output is the command's own."""
+        streams.reserve()
+        return super().invoke(ctx)
 
 
 Record = tuple[str, str] | None

@@ -1,7 +1,8 @@
 """Makes standard output and standard error work in any encoding, and when they are closed or full.
 
 Characters that an encoding lacks are replaced by plain ones. If standard output cannot be written to, the command ends
-with an error of one line. If standard error cannot be written to, its messages are dropped.
+with an error of one line. If standard error cannot be written to, its messages are dropped. While a command runs,
+standard output is the command's own (`reserve`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from pairsearch.search.errors import WorkError
 
@@ -66,10 +68,37 @@ class _Stream(io.TextIOWrapper):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
-        if self.fileno() == 1:
+        if self is not sys.stderr:
             raise OutputError(
                 f"standard output cannot be written to ({error.strerror}): what it lacks is lost"
             )
+
+
+_output: list[TextIO] = []
+
+
+def output() -> TextIO:
+    """Return the stream for what a command prints: standard output, also once it is reserved."""
+    return _output[0] if _output else sys.stdout
+
+
+def reserve() -> None:
+    """Keep standard output for what the command prints by `output`, for the rest of the process.
+
+    Whatever else is written to it goes to standard error: a problem, its libraries, C code among them, and processes
+    that they start may print, and must not end up in the middle of JSON. Nothing is undone at the end, as C code may
+    keep what it prints until then. A stream that another program has put in the place of Python's stays.
+    """
+    stream = sys.stdout
+    if _output or not isinstance(stream, _Stream) or stream.fileno() != 1:
+        return
+    stream.flush()
+    buffer = io.BufferedWriter(io.FileIO(os.dup(1), "w"))
+    kept = _Stream(buffer, encoding=stream.encoding, errors=HANDLER, line_buffering=stream.line_buffering)
+    # The former stream is held too, since it would close its descriptor at its end.
+    _output.extend([kept, stream])
+    os.dup2(sys.stderr.fileno(), 1)
+    sys.stdout = sys.stderr
 
 
 def install() -> None:

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from pairsearch.search.cli.pipes import ends_with_its_reader
-from pairsearch.search.cli.streams import plain
+from pairsearch.search.cli.streams import output, plain
 from pairsearch.search.errors import ExitCode, PairsearchError
 from pairsearch.search.redaction import conceal, presentable, printable
 from pairsearch.search.setup import storage_option
@@ -191,7 +191,7 @@ def machine_settings(texts: list[str] | None, data: str | None, data_dir: Path |
         typer.BadParameter: a text is not NAME=VALUE, or a setting has two values.
     """
     settings: dict[str, str] = {}
-    short = {"data": data, "data_dir": None if data_dir is None else str(data_dir)}
+    short = {"data": data, "data_dir": None if data_dir is None else str(data_dir.absolute())}
     pairs = [text.partition("=")[::2] for text in texts or []]
     pairs += [(name, value) for name, value in short.items() if value is not None]
     for name, value in pairs:
@@ -221,7 +221,7 @@ def console(*, error: bool = False, quiet: bool = False) -> Console:
         error: whether to use standard error, because standard output is for JSON.
         quiet: whether to print nothing.
     """
-    stream = sys.stderr if error else sys.stdout
+    stream = sys.stderr if error else output()
     encoding = getattr(stream, "encoding", None) or "utf-8"
 
     def shown(text: str) -> str:
@@ -248,7 +248,7 @@ def console(*, error: bool = False, quiet: bool = False) -> Console:
 
     # A log or a pipe has no width, so it gets one at which tables fit.
     width = None if stream.isatty() or "COLUMNS" in os.environ else 160
-    return Screen(stderr=error, width=width, quiet=quiet, markup=False, emoji=False)
+    return Screen(file=stream, stderr=error, width=width, quiet=quiet, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
@@ -278,7 +278,7 @@ def say_error(line: str) -> None:
 
 def _write(line: str, *, error: bool = False) -> None:
     # Not `typer.echo`, which would write UTF-8 to a stream of another encoding.
-    print(line, file=sys.stderr if error else sys.stdout, flush=True)
+    print(line, file=sys.stderr if error else output(), flush=True)
 
 
 def show_checks(checks: Iterable[Check], *, as_json: bool, wrong: str = "FAIL") -> None:

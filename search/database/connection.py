@@ -41,7 +41,7 @@ from sqlalchemy.types import NullType
 from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.driver_errors import translation
 from pairsearch.search.database.tables import SCHEMA_VERSION, metadata, schema
-from pairsearch.search.database.urls import POSTGRESQL, SQLITE, mask, parse_url
+from pairsearch.search.database.urls import POSTGRESQL, SQLITE, absolute, mask, parse_url
 from pairsearch.search.errors import DamagedError, DatabaseAwayError, NoStudiesError, StorageError
 
 # How long a SQLite connection waits for the write lock. Writes take milliseconds; the limit allows for a slow disk.
@@ -58,15 +58,16 @@ class Database:
     """One database with a small pool of connections; safe to use from several threads.
 
     Attributes:
-        url: the URL with its password; never print it.
-        label: the URL for messages, its password masked.
+        url: the URL with its password, and with the absolute path of SQLite's file; never print it.
+        label: the URL for messages, as it was given, its password masked.
         is_sqlite: whether it is a SQLite database; otherwise it is PostgreSQL.
         engine: SQLAlchemy's engine.
     """
 
     def __init__(self, url: str | URL) -> None:
-        self.url = parse_url(url) if isinstance(url, str) else url
-        self.label = mask(self.url)
+        given = parse_url(url) if isinstance(url, str) else url
+        self.url = absolute(given)
+        self.label = mask(given)
         self.is_sqlite = self.url.get_backend_name() == SQLITE
         self._inode: int | None = None
         self.engine: Engine = create_engine(self.url, **self.engine_options(overflow=0))
@@ -210,7 +211,7 @@ class Database:
             from filelock import FileLock  # noqa: PLC0415
 
             # FileLock would create the folder, even one whose name was mistyped.
-            if not file.absolute().parent.is_dir():
+            if not file.parent.is_dir():
                 raise StorageError(
                     f"database {self.label} cannot be opened: there is no folder {file.parent}"
                 )
@@ -351,11 +352,11 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def open_database(url: str, *, create: bool = False, waiting: bool = False) -> Database:
+def open_database(url: str | Database, *, create: bool = False, waiting: bool = False) -> Database:
     """Open a database and check its schema version.
 
     Args:
-        url: a URL that `parse_url` accepts.
+        url: a URL that `parse_url` accepts, or a database that was made of one.
         create: whether to create missing tables, and SQLite's file; otherwise they are an error.
         waiting: whether an unreachable database raises `DatabaseAwayError`, for a caller that retries.
 
@@ -365,7 +366,7 @@ def open_database(url: str, *, create: bool = False, waiting: bool = False) -> D
             another schema version.
         DatabaseAwayError: the database is unreachable, and `waiting` is true.
     """
-    database = Database(url)
+    database = Database(url) if isinstance(url, str) else url
     try:
         if not create and not _there(database):
             raise NoStudiesError(f"no database at {database.file}: `pairsearch create` makes one")
@@ -412,21 +413,17 @@ def find_database(url: str) -> Database | None:
         return None
 
 
-def check_creatable(url: str) -> None:
+def check_creatable(database: Database) -> None:
     """Check that the folder of a SQLite file exists and is writable.
 
     Raises:
         StorageError: it does not exist or is not writable.
     """
-    database = Database(url)
-    try:
-        file = database.file
-        if file is not None and not (folder := file.absolute().parent).is_dir():
-            raise StorageError(f"database {database.label} cannot be opened: there is no folder {folder}")
-        if file is not None and not os.access(folder, os.W_OK | os.X_OK):
-            raise StorageError(f"database {database.label} cannot be opened: {folder} is not writable")
-    finally:
-        database.close()
+    file = database.file
+    if file is not None and not (folder := file.parent).is_dir():
+        raise StorageError(f"database {database.label} cannot be opened: there is no folder {folder}")
+    if file is not None and not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageError(f"database {database.label} cannot be opened: {folder} is not writable")
 
 
 def _there(database: Database) -> bool:

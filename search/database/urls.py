@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -66,6 +68,14 @@ def parse_url(text: str) -> URL:
             )
         return url.set(drivername=SQLITE)
     raise StorageError(f"storage URL names database {backend!r}: {expected}")
+
+
+def absolute(url: URL) -> URL:
+    """Return the URL with the absolute path of a SQLite file: a problem may change the working directory."""
+    if url.get_backend_name() != SQLITE or not url.database:
+        return url
+    scheme = "file:" if url.database.startswith("file:") else ""
+    return url.set(database=scheme + str(Path(url.database.removeprefix(scheme)).absolute()))
 
 
 def _secrets(url: URL) -> list[str]:

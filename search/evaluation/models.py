@@ -47,10 +47,12 @@ class ModelFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = usable_folder(path)
+        # A problem may change the working directory.
+        self._folder = path.absolute()
 
     def file(self, study: StoredStudy, configuration: Configuration, index: int) -> Path:
         """Return the path of the model of a round, which need not exist."""
-        return self.path / file_name(study, configuration, index)
+        return self._folder / file_name(study, configuration, index)
 
     def holds(self, study: StoredStudy, configuration: Configuration, index: int) -> bool:
         """Whether the folder has the model of a round: a complete file from this study, definition and data."""
@@ -77,7 +79,7 @@ class ModelFolder:
             if finished.result.diverged is None and finished.weights is not None:
                 card = _card(study, configuration, finished)
                 content = as_bytes(finished.weights, card)
-                made_folder(self.path)
+                made_folder(self._folder)
                 with whole_file(self.file(study, configuration, finished.index)) as file:
                     file.write(content)
                 written += 1

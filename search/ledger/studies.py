@@ -45,7 +45,7 @@ class StudyArgument:
     """A STUDY argument with the definition that it names.
 
     Args:
-        text: the argument itself, which is passed on to other processes.
+        text: the argument, which is passed on to other processes: a file as its absolute path.
         definition: the definition.
         folder: the folder of the definition's file; None for a definition from the database.
     """
@@ -58,6 +58,14 @@ class StudyArgument:
     def name(self) -> str:
         """The study's name."""
         return self.definition.name
+
+
+def absolute(given: str) -> str:
+    """Return a STUDY argument as other processes take it, a file by its absolute path.
+
+    It is asked for before a problem is loaded, which may change the working directory.
+    """
+    return str(Path(given).absolute()) if given.endswith(".toml") else given
 
 
 def look_up(given: str, database: Database | None = None) -> StudyArgument:
@@ -74,7 +82,7 @@ def look_up(given: str, database: Database | None = None) -> StudyArgument:
     known = shipped()
     file = Path(given) if given.endswith(".toml") else known.get(given)
     if file is not None:
-        return StudyArgument(given, read(file), file.absolute().parent)
+        return StudyArgument(absolute(given), read(file), file.absolute().parent)
     stored: list[str] = []
     if database is not None:
         study = find_study(database, given)

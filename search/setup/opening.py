@@ -108,22 +108,25 @@ def open_to_create(
         StudyError: a study is unknown, or differs from the one in the database; nothing was created.
         DefinitionError: a definition or its problem cannot be used; nothing was created.
     """
-    database = find_database(storage)
-    studies = look_all_up(database, texts)
+    found = find_database(storage)
+    # A problem may change the working directory, so the path of a new file is settled before it is loaded.
+    database = found or Database(storage)
+    studies = look_all_up(found, texts)
     # Loading a problem may download its data, so that it comes last.
-    if database is None:
-        check_creatable(storage)
+    if found is None:
+        check_creatable(database)
     else:
         for given in studies:
-            if (known := find_study(database, given.name)) is not None:
+            if (known := find_study(found, given.name)) is not None:
                 check_same(known, given.definition)
-    loaded = [load(database, given, options, say) for given in studies]
-    if database is None:
+    loaded = [load(found, given, options, say) for given in studies]
+    if found is None:
         from pairsearch.search.setup.creation import check_trainable  # noqa: PLC0415
 
         for one in loaded:
             check_trainable(one)
-    return Opened(database or open_database(storage, create=True), loaded)
+        open_database(database, create=True)
+    return Opened(database, loaded)
 
 
 # The beginnings of PyTorch's device names, by which other names are refused before PyTorch is imported.

@@ -147,7 +147,7 @@ def _stopping(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator
         recorder(*arguments, **options)
 
     try:
-        loaded.problem.train(point.params, runs, report)
+        loaded.train(point.params, runs, report)
     except Stopped:
         pass
     except Exception as error:
@@ -164,7 +164,7 @@ def _round(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[st
     """Check that a round of the final evaluation reports the figures that tables show, and that weights can be kept."""
     recorder = Recorder(runs, list(loaded.traits.metrics), None, lambda _: True)
     try:
-        weights = of_each(loaded.problem.train(point.params, runs, recorder), len(runs))
+        weights = of_each(loaded.train(point.params, runs, recorder), len(runs))
         results = recorder.results()
     except Exception as error:
         yield f"a round of the final evaluation (run.kind 'round') raises {failure(error)}"
@@ -180,7 +180,7 @@ def _round(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[st
             yield str(error)
             return
         try:
-            json.dumps(dict(loaded.problem.card(point.params, run)), allow_nan=False)
+            json.dumps(dict(loaded.problem.card(dict(point.params), run)), allow_nan=False)
         except Exception as error:
             yield f"card gives no JSON: {failure(error)}"
             return
@@ -189,7 +189,7 @@ def _round(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[st
 def _words(loaded: Loaded, point: Configuration) -> Iterator[str]:
     """Check that facts are texts, and that the data's fingerprint stays the same."""
     try:
-        facts = loaded.problem.describe(point.params)
+        facts = loaded.problem.describe(dict(point.params))
         bad = not isinstance(facts, Mapping) or not all(
             isinstance(text, str) for fact in facts.items() for text in fact
         )

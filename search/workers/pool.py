@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +17,8 @@ from pairsearch.search.workers import program
 
 # Longer than any epoch should take: a worker notices at the end of an epoch that it has to stop.
 STOP_SECONDS = 60.0
+# Bytes after which a worker's log is cut to its end: a problem may print without an end, and that goes to the log.
+LONGEST_LOG = 1024 * 1024
 
 
 class Pool:
@@ -35,7 +39,7 @@ class Pool:
         self._environment = environment
         self._arguments = arguments
         self._workers = workers
-        self._logs: list[IO[str]] = []
+        self._logs: list[IO[bytes]] = []
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Pool:
@@ -56,7 +60,9 @@ class Pool:
         return self
 
     def _start(self) -> None:
-        log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in __exit__
+        log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in __exit__
+        # The worker shares the position in the file, which reading changes: what it writes has to go to the end.
+        fcntl.fcntl(log, fcntl.F_SETFL, fcntl.fcntl(log, fcntl.F_GETFL) | os.O_APPEND)
         self._logs.append(log)
         self._processes.append(
             subprocess.Popen(  # noqa: S603 - our own program, with validated study names
@@ -77,7 +83,9 @@ class Pool:
             log.close()
 
     def alive(self) -> int:
-        """Count the workers that still run."""
+        """Count the workers that still run, and shorten their logs."""
+        for log in self._logs:
+            _trim(log)
         return sum(process.poll() is None for process in self._processes)
 
     def stop(self) -> None:
@@ -101,8 +109,15 @@ class Pool:
             code = process.poll()
             if code in (None, ExitCode.DONE):
                 continue
-            log.seek(0)
-            lines = log.read().strip().splitlines()
+            line = program.last_line(log)
             ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            endings.append(f"worker {process.pid} ended ({ending})" + (f": {lines[-1]}" if lines else ""))
+            endings.append(f"worker {process.pid} ended ({ending})" + (f": {line}" if line else ""))
         return endings
+
+
+def _trim(log: IO[bytes]) -> None:
+    """Cut the beginning of a log that has grown long; what the worker writes at this moment may be lost."""
+    if log.seek(0, os.SEEK_END) > LONGEST_LOG:
+        tail = program.tail(log)
+        log.truncate(0)
+        log.write(tail)

@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import IO
+
+# Bytes at the end of what a process has printed that are read.
+TAIL_BYTES = 64 * 1024
+# Characters of its last line that a message shows.
+SHOWN = 1000
 
 
 def command(*arguments: str) -> list[str]:
@@ -38,3 +44,15 @@ def _same(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:  # one of them does not exist
         return False
+
+
+def tail(log: IO[bytes]) -> bytes:
+    """Return the end of a file to which a process prints."""
+    log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+    return log.read(TAIL_BYTES)
+
+
+def last_line(log: IO[bytes]) -> str:
+    """Return the last line that a process has printed to a file, or its end; empty if there is none."""
+    lines = tail(log).decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][-SHOWN:] if lines else ""

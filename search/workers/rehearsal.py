@@ -9,6 +9,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -153,22 +154,24 @@ def measure_elsewhere(given: str, options: Mapping[str, str], points: int, devic
     words = ["check", given, "--points", str(points), "--device", device, "--measure"]
     for name, value in options.items():
         words += ["--set", f"{name}={value}"]
-    try:
-        ended = subprocess.run(  # noqa: S603 - our own program
-            program.command(*words),
-            env=program.environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise WorkError(
-            f"{points} points took more than {PATIENCE_SECONDS:.0f} s: try fewer --points"
-        ) from None
-    if ended.returncode:
-        lines = ended.stderr.strip().splitlines() or [f"it ended with exit code {ended.returncode}"]
-        raise WorkError(f"a fresh process cannot train it: {lines[-1].removeprefix('error: ')}")
+    # What a problem prints may be long, so it goes to a file.
+    with tempfile.TemporaryFile() as log:
+        try:
+            ended = subprocess.run(  # noqa: S603 - our own program
+                program.command(*words),
+                env=program.environment(),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                timeout=PATIENCE_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise WorkError(
+                f"{points} points took more than {PATIENCE_SECONDS:.0f} s: try fewer --points"
+            ) from None
+        if ended.returncode:
+            line = program.last_line(log) or f"it ended with exit code {ended.returncode}"
+            raise WorkError(f"a fresh process cannot train it: {line.removeprefix('error: ')}")
     return Measured(**json.loads(ended.stdout))
 
 

@@ -110,10 +110,11 @@ def search(
     left = [f"{progress.study} {progress.open}" for progress in latest if progress.open]
     if left:
         raise WorkError(f"workers ended with configurations left ({', '.join(left)}): run it again to go on")
-    failed = {key: reason for progress in latest for key, reason in progress.failures.items()}
+    failed = [(progress.study, *failure) for progress in latest for failure in progress.failures.items()]
     if failed:
-        key, reason = next(iter(failed.items()))
-        raise WorkError(f"{len(failed)} configurations failed, for example {key}: {reason}")
+        study_name, key, reason = failed[0]
+        many = f"{len(failed)} configuration{'' if len(failed) == 1 else 's'}"
+        raise WorkError(f"{many} failed, for example {key} of study {study_name}: {reason}")
     return latest
 
 

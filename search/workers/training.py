@@ -160,7 +160,7 @@ def train(
         recorder = Recorder(group, known, required, on_epoch)
         try:
             with exits_are_errors():
-                given = of_each(loaded.problem.train(params, group, recorder), len(group))
+                given = of_each(loaded.train(params, group, recorder), len(group))
         except Stopped:
             given = [None] * len(group)
         results += recorder.results()

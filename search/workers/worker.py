@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 
 # How long a worker without work pauses before it looks again for pending configurations and expired leases.
 IDLE_SECONDS = 1.0
-# A worker that has failed with this many configurations before any was trained suspects itself once nothing else is left
-# to try.
+# A worker that has failed with this many configurations before any was trained suspects itself, once nothing else is
+# left to try.
 STREAK = 3
 # It suspects itself at once after this many: a worker that cannot train should not go through a large grid.
 MOST_UNKNOWN = 20
@@ -135,8 +135,8 @@ class Worker:
         self.say = say
         self.clock = clock
         self.tally = Tally()
-        # This worker's failed attempts by the key of the configuration: all, and those of which nobody knows yet whether
-        # this worker is at fault.
+        # This worker's failed attempts by the key of the configuration: all, and those of which nobody knows yet
+        # whether this worker is at fault.
         self._failures: Counter[str] = Counter()
         self._streak: Counter[str] = Counter()
         self._last_reason = ""

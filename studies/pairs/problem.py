@@ -148,7 +148,7 @@ class Pairs(Problem):
         del metric
         self.settings = read_settings(Settings, settings, beside=("data", "data_dir"))
         folder = data_dir or os.environ.get(DATA_VARIABLE)
-        self._folder = None if folder is None else Path(folder)
+        self._folder = None if folder is None else Path(folder).absolute()
         self._data = _where(data, place)
         source, reason = _load(self._data, self._folder)
         from pairsearch.models.training import TRAINING_VERSION  # noqa: PLC0415

@@ -44,6 +44,17 @@ def test_an_exception_is_told_whole_once_and_the_rest_is_counted(on_sqlite: Proj
     assert "RuntimeError: no idea of" in shown.out
 
 
+def test_failures_of_several_studies_are_all_counted(on_sqlite: Project) -> None:
+    toml = on_sqlite.write(FAILING, grid={"x": [1, 2]}, epochs=1)
+    other = on_sqlite.folder / "other.toml"
+    other.write_text(toml.read_text().replace('name = "mine"', 'name = "other"'))
+    ended = on_sqlite.run("run", "mine.toml", "other.toml", "--workers", "1")
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith(
+        "error: 2 configurations failed, for example x=2 of study mine: "
+    )
+
+
 def test_a_worker_tells_the_traceback_too(on_sqlite: Project) -> None:
     toml = on_sqlite.write(FAILING, grid={"x": [1, 2]}, epochs=1)
     on_sqlite.create()

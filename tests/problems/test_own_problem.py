@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from project import FIT, Project, values
 from safetensors.numpy import load_file
 
 from pairsearch.search.mirror.trials import open_storage
+from pairsearch.studies.configuration import LONGEST_KEY
 from pairsearch.studies.errors import DefinitionError
 
 CLASS = """
@@ -348,3 +350,25 @@ def test_folders_of_models_and_keys_take_any_parameter_value(on_sqlite: Project,
     assert on_sqlite.search().finished == 5
     assert on_sqlite.run("best", "mine").code == 0
     assert on_sqlite.run("report", "mine").code == 0
+
+
+def test_values_may_be_longer_than_an_index_holds(project: Project) -> None:
+    """Their letters do not repeat, for PostgreSQL packs what does."""
+    letters = "".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(100))
+    names = {f"parameter_{number}_{letters[:40]}": ["é" * 20] for number in range(40)}
+    project.write(
+        """
+        def fit(params, run, report):
+            report(1, loss=float(len(params["x"])))
+        """,
+        grid={"x": [letters, letters + "!", "short"], **names},
+        epochs=1,
+    )
+    assert project.search().finished == 3
+    rows = project.rows("configurations", "key, value", "order by value")
+    assert [value for _, value in rows] == [5.0, 6400.0, 6401.0]
+    assert len({key for key, _ in rows}) == 3
+    assert max(len(key.encode()) for key, _ in rows) <= LONGEST_KEY
+    assert project.told("evaluate", "mine.toml", "--top", "3")[2]["params"]["x"] == letters + "!"
+    assert sorted(len(trial.params["x"]) for trial in trials_of(project)) == [5, 6400, 6401]
+    assert project.run("report", "mine").code == 0

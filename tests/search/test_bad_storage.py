@@ -77,5 +77,5 @@ def test_a_database_that_may_only_be_read_can_be_looked_at_and_not_worked_on(tmp
 
 
 def test_a_missing_database_is_named_and_not_made(tmp_path: Path) -> None:
-    assert "no database at pairsearch.db" in programs.run(tmp_path, "status").complaint
+    assert f"no database at {tmp_path}/pairsearch.db" in programs.run(tmp_path, "status").complaint
     assert not (tmp_path / "pairsearch.db").exists()

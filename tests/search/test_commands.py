@@ -149,7 +149,7 @@ def test_doctor_passes_a_sound_installation_with_or_without_a_database(
     assert "tiny (digits" in checks["database"]["finding"]
     ended = programs.run(tmp_path, "doctor", *DIGITS)
     assert (ended.code, ended.err) == (0, "")
-    assert "database: no database at pairsearch.db: `pairsearch create` makes one" in ended.out
+    assert f"database: no database at {tmp_path}/pairsearch.db: `pairsearch create` makes one" in ended.out
 
 
 def test_doctor_finds_what_keeps_a_machine_from_training(searched: Path) -> None:

@@ -112,7 +112,7 @@ def test_the_storage_is_that_of_the_environment(
     study: pairsearch.Study, searched: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(pairsearch.Error, match=r"no database at pairsearch\.db"):
+    with pytest.raises(pairsearch.Error, match=f"no database at {tmp_path}/pairsearch\\.db"):
         pairsearch.list_studies()
     monkeypatch.setenv("PAIRSEARCH_STORAGE", searched)
     assert pairsearch.list_studies() == ["tiny"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import programs
@@ -10,6 +12,7 @@ import pytest
 
 from pairsearch.search.errors import StorageError, WorkError
 from pairsearch.search.setup.storage_option import LARGEST_FILE, read_storage_file
+from pairsearch.search.workers import program
 from pairsearch.search.workers.pool import Pool
 
 MADE = "no database at {}: `pairsearch create` makes one"
@@ -73,22 +76,23 @@ def test_a_file_nobody_may_read_says_why(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_file_is_read_where_nothing_else_names_a_database(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("sqlite:///from-file.db\n")
     ended = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE_FILE="url")
-    assert MADE.format("from-file.db") in ended.complaint
+    assert MADE.format(tmp_path / "from-file.db") in ended.complaint
     both = programs.run(
         tmp_path, "status", PAIRSEARCH_STORAGE="sqlite:///b.db", PAIRSEARCH_STORAGE_FILE="url"
     )
     assert "PAIRSEARCH_STORAGE and PAIRSEARCH_STORAGE_FILE are both set" in both.complaint
     for empty in ({"PAIRSEARCH_STORAGE": ""}, {"PAIRSEARCH_STORAGE": "sqlite:///from-file.db"}):
         kept = {"PAIRSEARCH_STORAGE_FILE": "" if empty["PAIRSEARCH_STORAGE"] else "url"}
-        assert MADE.format("from-file.db") in programs.run(tmp_path, "status", **(empty | kept)).complaint, (
-            "an empty variable is one that is not set"
-        )
+        assert (
+            MADE.format(tmp_path / "from-file.db")
+            in programs.run(tmp_path, "status", **(empty | kept)).complaint
+        ), "an empty variable is one that is not set"
 
 
 def test_the_option_goes_before_the_environment(tmp_path: Path) -> None:
     given = {"PAIRSEARCH_STORAGE": "sqlite:///b.db", "PAIRSEARCH_STORAGE_FILE": "absent"}
     ended = programs.run(tmp_path, "status", "--storage", "sqlite:///option.db", **given)
-    assert MADE.format("option.db") in ended.complaint
+    assert MADE.format(tmp_path / "option.db") in ended.complaint
 
 
 def test_help_reads_neither_variable(tmp_path: Path) -> None:
@@ -152,3 +156,22 @@ def test_workers_that_cannot_all_be_started_are_not_left_behind(monkeypatch: pyt
     with pytest.raises(WorkError, match="cannot start 3 workers: Too many open files: ask for fewer"):
         Pool(["b1"], 3, "sqlite:///pool.db").__enter__()
     assert [process.ended for process in started] == [True, True]
+
+
+def test_of_a_log_without_an_end_the_last_lines_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    prints = "import sys; print(*range(300_000), 'the last line', sep='\\n', file=sys.stderr); sys.stdin.read(); {}"
+    ends = ["sys.exit(1)", "print('x' * 10**6 + ' and more', file=sys.stderr); sys.exit(3)"]
+    commands = [[sys.executable, "-c", prints.format(end)] for end in ends]
+    monkeypatch.setattr(program, "command", lambda *_: commands.pop(0))
+    with Pool([], 2, "sqlite:///pool.db") as pool:
+        for log in pool._logs:
+            programs.wait_for(lambda log=log: program.last_line(log) == "the last line", "all lines")
+        assert pool.alive() == 2
+        assert [os.fstat(log.fileno()).st_size for log in pool._logs] == [program.TAIL_BYTES] * 2
+        for process in pool._processes:
+            process.stdin.close()
+        programs.wait_for(lambda: not pool.alive(), "their ends")
+        first, second = pool.complaints()
+    assert first.endswith("ended (exit code 1): the last line")
+    assert second.endswith("x and more")
+    assert len(second) < 1100

@@ -56,4 +56,6 @@ def check(
     if measure:
         print_json(asdict(Rehearsal(loaded, points, device).measure()))
     else:
-        show_checks(rehearse(loaded, study, options, points, workers, device), as_json=as_json, wrong="WARN")
+        show_checks(
+            rehearse(loaded, given.text, options, points, workers, device), as_json=as_json, wrong="WARN"
+        )

@@ -100,6 +100,7 @@ def run_evaluation(
     from pairsearch.search.cli.steps import watch_on
     from pairsearch.search.database.connection import find_database, open_database
     from pairsearch.search.evaluation import evaluating
+    from pairsearch.search.evaluation.models import ModelFolder
     from pairsearch.search.ledger.studies import get_study
     from pairsearch.search.setup import opening
     from pairsearch.search.workers.signals import signals
@@ -107,6 +108,7 @@ def run_evaluation(
     opening.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
     folder = model_folder(options.models, options.no_models, say)
+    models = None if folder is None else ModelFolder(folder)
     if options.paper:
         for looked_up in opening.look_all_up(find_database(storage), given):
             evaluating.paper_configuration(looked_up.definition)
@@ -137,7 +139,6 @@ def run_evaluation(
 
     for one in loaded:
         existing(database, one)
-    from pairsearch.search.evaluation.models import ModelFolder
 
     stopping, screen = threading.Event(), console(error=as_json, quiet=quiet)
     with signals(stopping):
@@ -147,7 +148,7 @@ def run_evaluation(
             stopping=stopping,
             watch=watch_on(screen),
             say=lambda line: screen.print(line, highlight=False, soft_wrap=True, markup=False),
-            models=None if folder is None else ModelFolder(folder),
+            models=models,
             again=options.models is not None,
         )
         problems = {one.definition.name: one for one in loaded}

@@ -1,0 +1,259 @@
+"""A problem may change what it is given, start processes, print, take signals and move elsewhere: nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import programs
+import pytest
+import tiny
+from project import Project, values
+
+METHODS = ["fork", "spawn", "forkserver"]
+CHILDREN = """
+import multiprocessing
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+def twice(point):
+    return 2 * point.x
+
+class Mine:
+    def __init__(self, offset):
+        self.offset = offset
+
+    def shifted(self, x):
+        return x + self.offset
+
+    def fit(self, params, run, report):
+        context = multiprocessing.get_context(params["method"])
+        with context.Pool(1) as pool:  # terminates its process
+            (doubled,) = pool.map(twice, [Point(run.index)])
+            (loss,) = pool.map(self.shifted, [doubled])
+        report(1, loss=loss)
+"""
+SCRIPT = """
+import pairsearch
+
+if __name__ == "__main__":
+    with pairsearch.open("mine.toml") as study:
+        for evaluated in study.evaluate(top=3):
+            print(evaluated.figures["loss"].mean)
+"""
+
+
+def test_processes_of_a_problem_know_its_file_however_they_start(on_sqlite: Project) -> None:
+    on_sqlite.write(
+        CHILDREN,
+        problem="mine.py:Mine",
+        epochs=1,
+        folds=2,
+        settings={"offset": 7},
+        grid={"method": METHODS},
+        evaluation={"rounds": 1},
+    )
+    searched = on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet")
+    assert searched.code == 0, searched.err
+    assert values(on_sqlite.rows("configurations", "value")) == [8.0] * 3
+    (on_sqlite.folder / "script.py").write_text(SCRIPT)
+    script = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=on_sqlite.folder,
+        env=programs.environment(PAIRSEARCH_STORAGE=on_sqlite.url),
+        capture_output=True,
+        text=True,
+        timeout=programs.PATIENCE,
+        check=False,
+    )
+    assert (script.stdout.splitlines(), script.stderr) == (["7.0"] * 3, "")
+    command = programs.start(
+        on_sqlite.folder,
+        *("evaluate", "mine.toml", "--top", "3", "--rounds", "2", "--json"),
+        PAIRSEARCH_STORAGE=on_sqlite.url,
+    )
+    out, err = command.communicate(timeout=programs.PATIENCE)
+    assert command.returncode == 0, err
+    assert [row["figures"]["loss"]["mean"] for row in json.loads(out)] == [8.0] * 3
+
+
+def test_processes_of_joblib_know_functions_of_a_user_s_file(on_sqlite: Project) -> None:
+    on_sqlite.write(
+        """
+        from sklearn.ensemble import VotingClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer
+        from sklearn.tree import DecisionTreeClassifier
+
+        def halved(x):
+            return x / 2
+
+        def make():
+            tree = make_pipeline(FunctionTransformer(halved), DecisionTreeClassifier())
+            return VotingClassifier([("a", tree), ("b", tree)], n_jobs=2)
+        """,
+        "pipe.py",
+        problem="estimator",
+        metric="accuracy",
+        epochs=1,
+        settings={"data": "iris", "estimator": "pipe.py:make"},
+        grid={"a__decisiontreeclassifier__max_depth": [2]},
+    )
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet")
+    assert ended.code == 0, ended.err
+    assert values(on_sqlite.rows("configurations", "state")) == ["finished"]
+
+
+CHANGING = """
+class Mine:
+    def __init__(self, layers, nested):
+        layers.append("by the constructor")
+        self.layers, self.nested = layers, nested
+
+    def fit(self, params, run, report):
+        fit(params, run, report, self.layers[1:], self.nested)
+        self.layers.clear()
+
+    def check(self, params):
+        params["x"] = 0
+
+def fit(params, run, report, layers, nested):
+    params["x"] *= 0.5
+    layers.append("another")
+    nested["a"]["b"].append(1)
+    nested["a"]["new"] = True
+    report(1, loss=100 * params["x"] + 10 * len(layers) + len(nested["a"]["b"]) + len(nested["a"]))
+    params.clear()
+"""
+
+
+@pytest.mark.parametrize("problem", ["Mine", "fit"])
+def test_no_run_sees_what_another_changed_in_parameters_and_settings(
+    on_sqlite: Project, problem: str
+) -> None:
+    settings = {"layers": ["one"], "nested": {"a": {"b": [1, 2]}}}
+    toml = on_sqlite.write(
+        CHANGING, problem=f"mine.py:{problem}", settings=settings, epochs=1, grid={"x": [8.0]}
+    )
+    assert on_sqlite.search(toml).finished == 1
+    expected = 400 + 20 + 3 + 2
+    assert [json.loads(text) for text in values(on_sqlite.rows("runs", "figures"))] == [
+        {"loss": expected}
+    ] * 3
+    assert on_sqlite.study().definition.settings == settings
+    checked = on_sqlite.run("check", str(toml))
+    assert checked.code == 0, checked.out
+
+
+def test_what_a_problem_prints_goes_to_standard_error(on_sqlite: Project) -> None:
+    on_sqlite.write(
+        """
+        import ctypes, subprocess
+
+        def say(what):
+            print(what, "by Python", flush=True)
+            subprocess.run(["echo", what, "by a process"])
+            ctypes.CDLL(None).puts(f"{what} by C".encode())  # stays in a buffer of C's until the end
+
+        say("import")
+
+        class Mine:
+            def __init__(self):
+                say("constructor")
+
+            def check(self, params):
+                say("check")
+
+            def fit(self, params, run, report):
+                say("fit")
+                report(1, loss=params["x"])
+        """,
+        problem="mine.py:Mine",
+        epochs=1,
+    )
+    expected = {"create": "constructor", "run": "constructor", "check": "fit", "evaluate": "fit"}
+    for command, last in expected.items():
+        ended = on_sqlite.run(command, "mine.toml", "--json", *["--workers", "1"] * (command == "run"))
+        assert ended.code == 0, ended.err
+        json.loads(ended.out)
+        for what in {"import", "constructor", last}:
+            for by in ("Python", "a process", "C"):
+                assert f"{what} by {by}\n" in ended.err
+
+
+def test_a_problem_may_change_the_working_directory(on_sqlite: Project, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    on_sqlite.write(
+        f"""
+        import os
+        import numpy
+
+        class Mine:
+            def __init__(self):
+                os.chdir({str(elsewhere)!r})
+
+            def fit(self, params, run, report):
+                os.chdir({str(elsewhere)!r})
+                report(1, loss=params["x"])
+                return {{"x": numpy.array([params["x"]])}}
+        """,
+        problem="mine.py:Mine",
+        epochs=1,
+    )
+    variables = {"PAIRSEARCH_STORAGE": "sqlite:///here.db"}
+    for command in (
+        ["run", "mine.toml", "--workers", "1"],
+        ["evaluate", "mine.toml"],
+        ["check", "mine.toml"],
+    ):
+        ended = programs.run(on_sqlite.folder, *command, **variables)
+        assert ended.code == 0, ended.err
+    (on_sqlite.folder / "script.py").write_text(
+        "import pairsearch\n"
+        "with pairsearch.create('mine.toml') as study:\n"
+        "    study.run(workers=1)\n"
+        "    print(study.best(1)[0].value)\n"
+    )
+    script = programs.run(
+        on_sqlite.folder, module="script.py", **{"PAIRSEARCH_STORAGE": "sqlite:///script.db"}
+    )
+    assert (script.code, script.out) == (0, "1.0\n"), script.err
+    assert list(elsewhere.iterdir()) == []
+    assert {file.name for file in (on_sqlite.folder / "pairsearch-models").iterdir()} == {
+        f"mine-x=1-round={index}.safetensors" for index in range(2)
+    }
+
+
+def test_a_problem_that_takes_sigterm_for_itself_is_handed_back(on_sqlite: Project) -> None:
+    on_sqlite.write(
+        """
+        import signal, time
+        from pathlib import Path
+
+        def fit(params, run, report):
+            signal.signal(signal.SIGTERM, lambda *_: Path("taken").touch())
+            for epoch in range(1, run.epochs + 1):
+                time.sleep(0.01)
+                report(epoch, loss=1.0)
+        """,
+        epochs=100_000,
+    )
+    on_sqlite.create()
+    worker = programs.start_forked(on_sqlite.folder, "worker", "mine.toml", PAIRSEARCH_STORAGE=on_sqlite.url)
+    programs.wait_for(lambda: on_sqlite.states() == {"running": 1, "pending": 1}, "a running configuration")
+    while not (on_sqlite.folder / "taken").exists():
+        os.kill(worker.pid or 0, signal.SIGTERM)
+        if worker.exitcode is not None:
+            break
+    ended = programs.ended(worker, on_sqlite.folder)
+    assert ended.code == 0, ended.err
+    assert "1 handed back" in ended.out
+    assert on_sqlite.states() == {"pending": 2}
+    assert tiny.rows(on_sqlite.database, "configurations", "sum(errors)") == [(0,)]
