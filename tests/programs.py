@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -103,6 +104,8 @@ def _program(
     encoding = variables.get("PYTHONIOENCODING")
     sys.stdout = os.fdopen(1, "w", buffering=1, encoding=encoding)
     sys.stderr = os.fdopen(2, "w", buffering=1, encoding=encoding, errors="backslashreplace")
+    # Under `nohup` the tests would hand down that it is ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     from pairsearch.search.cli.app import main  # noqa: PLC0415
 
     if prepare is not None:
@@ -196,8 +199,9 @@ def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[s
 
 
 def wait_for(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-    """Wait until a condition holds."""
+    """Wait until a condition holds, or fail the test, also in an objective, whose exceptions a worker takes."""
     end = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < end, f"waited {patience} s in vain for {what}"
+        if time.monotonic() > end:
+            pytest.fail(f"waited {patience} s in vain for {what}")
         time.sleep(0.02)
