@@ -11,7 +11,6 @@ from pathlib import Path
 
 import programs
 import pytest
-import tiny
 from project import Project, values
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -239,6 +238,7 @@ def test_a_problem_that_takes_sigterm_for_itself_is_handed_back(on_sqlite: Proje
 
         def fit(params, run, report):
             signal.signal(signal.SIGTERM, lambda *_: Path("taken").touch())
+            Path("ready").touch()
             for epoch in range(1, run.epochs + 1):
                 time.sleep(0.01)
                 report(epoch, loss=1.0)
@@ -247,13 +247,11 @@ def test_a_problem_that_takes_sigterm_for_itself_is_handed_back(on_sqlite: Proje
     )
     on_sqlite.create()
     worker = programs.start_forked(on_sqlite.folder, "worker", "mine.toml", PAIRSEARCH_STORAGE=on_sqlite.url)
-    programs.wait_for(lambda: on_sqlite.states() == {"running": 1, "pending": 1}, "a running configuration")
-    while not (on_sqlite.folder / "taken").exists():
-        os.kill(worker.pid or 0, signal.SIGTERM)
-        if worker.exitcode is not None:
-            break
+    programs.wait_for((on_sqlite.folder / "ready").exists, "its handler")
+    os.kill(worker.pid or 0, signal.SIGTERM)
     ended = programs.ended(worker, on_sqlite.folder)
-    assert ended.code == 0, ended.err
+    assert (ended.code, ended.err) == (0, "")
+    assert (on_sqlite.folder / "taken").exists()
     assert "1 handed back" in ended.out
     assert on_sqlite.states() == {"pending": 2}
-    assert tiny.rows(on_sqlite.database, "configurations", "sum(errors)") == [(0,)]
+    assert values(on_sqlite.rows("configurations", "sum(errors)")) == [0]
