@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from stack import ROOT, resolved
+from stack import ROOT, VARIABLE, merged, parsed, resolved
 
 PROGRAM = ("create", "worker", "dashboard", "evaluate")
 Services = dict[str, dict[str, Any]]
@@ -85,11 +84,17 @@ def test_a_folder_with_a_user_s_studies_is_read_by_those_that_train_and_by_no_ot
     compose_text: str,
 ) -> None:
     settings = {"STUDIES": "/studies/wine.toml", "STUDIES_FOLDER": "./mine", "PACKAGES": "pandas xgboost"}
-    given = resolved(yaml.safe_load(compose_text), settings)["services"]
+    given = resolved(parsed(compose_text), settings)["services"]
     readers = [name for name, service in given.items() if "./mine:/studies:ro" in service.get("volumes", [])]
     assert readers == ["create", "worker", "evaluate"]
-    assert all(given[name]["command"].split()[1] == "/studies/wine.toml" for name in readers)
-    assert {given[name]["build"]["args"]["PACKAGES"] for name in PROGRAM} == {"pandas xgboost"}
+    assert all(given[name]["environment"]["PAIRSEARCH_STUDIES"] == "/studies/wine.toml" for name in readers)
+    assert given["create"]["build"]["args"]["PACKAGES"] == "pandas xgboost"
+
+
+def test_a_command_has_no_variable(compose_text: str) -> None:
+    """Docker Compose splits a command after it has filled variables in, podman-compose before."""
+    commands = [service.get("command", "") for service in parsed(compose_text)["services"].values()]
+    assert not any("$" in command for command in commands)
 
 
 def test_compiled_kernels_are_shared_with_no_other_container(services: Services) -> None:
@@ -157,13 +162,22 @@ def test_containers_cannot_gain_rights_or_change_their_files(services: Services)
     assert services["proxy"]["user"] == "10001:10001"
 
 
-def test_the_image_is_built_here_and_never_fetched_by_its_name(services: Services) -> None:
+def test_the_image_is_built_by_one_service_where_it_is_missing_and_never_fetched(services: Services) -> None:
+    assert [name for name, service in services.items() if "build" in service] == ["create"]
     for name in PROGRAM:
-        assert services[name]["build"] == {
-            "context": ".",
-            "args": {"PAIRSEARCH_COMMIT": "unknown", "PACKAGES": ""},
-        }
-        assert services[name]["pull_policy"] == "build"
+        assert (services[name]["image"], services[name]["pull_policy"]) == ("pairsearch", "never")
+
+
+def test_settings_of_the_image_have_the_defaults_of_the_dockerfile(
+    compose_text: str, services: Services
+) -> None:
+    build = services["create"]["build"]
+    assert build["context"] == "."
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    defaults = {name: value.strip('"') for name, value in re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE)}
+    assert build["args"] == {name: value for name, value in defaults.items() if name != "PYTHON"}
+    given = resolved(parsed(compose_text), {"TORCH_INDEX": ""})["services"]["create"]["build"]["args"]
+    assert given["TORCH_INDEX"] == "", "pip's own default"
 
 
 def test_every_mounted_file_is_there(services: Services) -> None:
@@ -189,11 +203,9 @@ def test_other_machines_are_served_by_https_alone_and_only_under_a_domain_name(s
 
 def test_the_example_settings_are_those_that_the_compose_files_read(compose_text: str) -> None:
     text = compose_text + (ROOT / "docker-compose.tls.yml").read_text(encoding="utf-8")
-    read = set(re.findall(r"\$\{(\w+):", text))
+    read = {name: default for name, mode, default in re.findall(VARIABLE, text)}
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert read == set(re.findall(r"^(\w+)=", example, re.MULTILINE))
-    for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", text):
-        assert f"\n{name}={default}\n" in example
+    assert read | {"DASHBOARD_DOMAIN": ""} == dict(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE))
 
 
 @pytest.fixture
