@@ -21,6 +21,10 @@ ARG PACKAGES=""
 RUN set -- ./pairsearch-*.whl && if [ ! -e "$1" ]; then set -- .; fi && pip install "$1[dashboard]" $PACKAGES
 
 FROM python:${PYTHON}-slim
+# LightGBM and other compiled packages load the system's OpenMP library.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/venv /opt/venv
 # /data holds MNIST; a new named volume takes over its owner. /cache holds compiled kernels, which are code: it is used
 # only if no other user can write to it.

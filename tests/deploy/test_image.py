@@ -32,6 +32,10 @@ def test_volumes_take_over_the_owner_of_their_folders(stages: list[str]) -> None
     assert "install --directory --owner=10001 --group=10001 --mode=0700 /cache" in stages[-1]
 
 
+def test_the_image_has_the_library_that_lightgbm_loads(stages: list[str]) -> None:
+    assert re.search(r"^RUN apt-get update .*\blibgomp1\b", stages[-1], re.MULTILINE)
+
+
 def test_compiled_kernels_and_data_have_a_place_outside_the_read_only_root(stages: list[str]) -> None:
     assert re.search(r"\bNUMBA_CACHE_DIR=/cache\b", stages[-1])
     assert re.search(r"\bPAIRSEARCH_DATA=/data\b", stages[-1])
