@@ -57,9 +57,7 @@ def test_only_those_that_must_are_on_a_network_that_leads_outside(services: Serv
 
 
 def test_the_database_counts_as_healthy_only_when_it_listens_by_tcp(services: Services) -> None:
-    check = services["postgres"]["healthcheck"]["test"]
-    assert check[:2] == ["CMD", "pg_isready"]
-    assert "--host=127.0.0.1" in check
+    assert " --host=127.0.0.1 " in services["postgres"]["healthcheck"]["test"][1]
 
 
 def test_services_start_in_order(services: Services) -> None:
@@ -211,9 +209,13 @@ def test_the_example_settings_are_those_that_the_compose_files_read(compose_text
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """A checkout's folder in which the script that makes the secrets has run, with a stand-in for Caddy."""
-    script = tmp_path / "studies" / "deploy" / "secrets.sh"
-    script.parent.mkdir(parents=True)
-    script.write_bytes((ROOT / "studies" / "deploy" / "secrets.sh").read_bytes())
+    deploy = tmp_path / "studies" / "deploy"
+    deploy.mkdir(parents=True)
+    for file in (ROOT / "studies" / "deploy").iterdir():
+        (deploy / file.name).write_bytes(file.read_bytes())
+        # As a checkout with a umask of 077 makes it.
+        (deploy / file.name).chmod(0o600)
+    script = deploy / "secrets.sh"
     stand_in = tmp_path / "caddy"
     stand_in.write_text('#!/bin/sh\nread -r given && echo "hash of ${#given} letters, told $*"\n')
     stand_in.chmod(0o755)
