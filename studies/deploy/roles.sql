@@ -28,6 +28,8 @@ alter role postgres password null;
 
 \connect pairsearch
 revoke all on schema public from public;
+-- By default PostgreSQL lets every role store large objects.
+revoke execute on function lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) from public;
 grant usage, create on schema public to pairsearch;
 grant usage on schema public to pairsearch_worker, pairsearch_reader;
 -- `create` makes the tables later, Optuna's included, so the rights of the other roles are set as defaults.

@@ -50,6 +50,12 @@ def test_the_dashboard_is_reached_through_the_proxy_alone(
 
 
 def test_only_those_that_must_are_on_a_network_that_leads_outside(services: Services) -> None:
+def test_the_host_has_no_address_in_an_internal_network(compose: dict[str, Any]) -> None:
+    for name in ("database", "dashboard"):
+        options = compose["networks"][name]["driver_opts"]
+        assert options == {"com.docker.network.bridge.inhibit_ipv4": "true"}
+
+
     assert [name for name, service in services.items() if "outside" in service["networks"]] == [
         "create",
         "proxy",

@@ -52,6 +52,9 @@ def attempt(stack: Stack, secret: str, *statements: str) -> None:
         "copy trials to program 'true'",
         "select pg_read_file('/etc/hostname')",
         "select lo_import('/etc/hostname')",
+        "select lo_creat(-1)",
+        "select lo_create(0)",
+        "select lo_from_bytea(0, 'mine')",
         "alter system set fsync = off",
         "drop database pairsearch",
     ],
@@ -97,6 +100,14 @@ def test_workers_and_dashboard_have_these_rights_on_every_table_and_no_other(sta
 def test_no_role_can_connect_to_another_database(stack: Stack, secret: str, database: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         psycopg.connect(**stack.login(secret, database))
+
+
+@pytest.mark.parametrize("secret", ["worker", "reader"])
+def test_a_role_can_change_its_own_password_as_the_page_on_security_says(stack: Stack, secret: str) -> None:
+    statement = SQL("alter role {} password {}").format(Identifier(ROLES[secret]), Literal(PASSWORDS[secret]))
+    with psycopg.connect(**stack.login(secret), autocommit=True) as connection:
+        connection.execute("set default_transaction_read_only = off")
+        connection.execute(statement)
 
 
 def test_no_role_has_rights_over_the_server(stack: Stack, postgresql_server: PostgresServer) -> None:
