@@ -196,8 +196,8 @@ def test_other_machines_are_served_by_https_alone_and_only_under_a_domain_name(s
         resolved(yaml.safe_load(text), {})
     added = resolved(yaml.safe_load(text), {"DASHBOARD_DOMAIN": "search.example.org"})["services"]
     assert added["proxy"]["environment"]["DASHBOARD_SITE"] == "search.example.org"
-    # Caddy answers on port 80 with a redirection to 443.
-    assert added["proxy"]["ports"] == ["80:80", "443:443"]
+    # Caddy answers on port 80 with a redirection to 443, and on no other port.
+    assert merged(services, added)["proxy"]["ports"] == ["80:80", "443:443"]
     assert set(services["proxy"]["environment"]) == {"DASHBOARD_SITE"}
     owner = added["certificates"]
     assert (owner["cap_drop"], owner["cap_add"], owner["network_mode"]) == (["ALL"], ["CHOWN"], "none")
