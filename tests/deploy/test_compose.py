@@ -13,6 +13,7 @@ import pytest
 from stack import ROOT, VARIABLE, merged, parsed, resolved
 
 PROGRAM = ("create", "worker", "dashboard", "evaluate")
+PAGE = ROOT / "docs" / "how-to" / "compose.md"
 Services = dict[str, dict[str, Any]]
 
 
@@ -49,13 +50,13 @@ def test_the_dashboard_is_reached_through_the_proxy_alone(
     assert "--host 0.0.0.0 --port 8080" in services["dashboard"]["command"]
 
 
-def test_only_those_that_must_are_on_a_network_that_leads_outside(services: Services) -> None:
 def test_the_host_has_no_address_in_an_internal_network(compose: dict[str, Any]) -> None:
     for name in ("database", "dashboard"):
         options = compose["networks"][name]["driver_opts"]
         assert options == {"com.docker.network.bridge.inhibit_ipv4": "true"}
 
 
+def test_only_those_that_must_are_on_a_network_that_leads_outside(services: Services) -> None:
     assert [name for name, service in services.items() if "outside" in service["networks"]] == [
         "create",
         "proxy",
@@ -193,8 +194,8 @@ def test_every_mounted_file_is_there(services: Services) -> None:
 def test_other_machines_are_served_by_https_alone_and_only_under_a_domain_name(services: Services) -> None:
     text = (ROOT / "docker-compose.tls.yml").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="DASHBOARD_DOMAIN is not set"):
-        resolved(yaml.safe_load(text), {})
-    added = resolved(yaml.safe_load(text), {"DASHBOARD_DOMAIN": "search.example.org"})["services"]
+        resolved(parsed(text), {})
+    added = resolved(parsed(text), {"DASHBOARD_DOMAIN": "search.example.org"})["services"]
     assert added["proxy"]["environment"]["DASHBOARD_SITE"] == "search.example.org"
     # Caddy answers on port 80 with a redirection to 443, and on no other port.
     assert merged(services, added)["proxy"]["ports"] == ["80:80", "443:443"]
@@ -249,6 +250,24 @@ def test_the_script_makes_every_secret_closed_to_other_people(made: Path, compos
     assert content["worker_storage"] == f"postgresql://pairsearch_worker:{worker}@postgres/pairsearch\n"
     # By standard input, not as an argument.
     assert content["dashboard_users"] == "pairsearch hash of 48 letters, told hash-password\n"
+
+
+def test_the_script_lets_containers_read_what_they_mount(made: Path, services: Services) -> None:
+    mounted = [v.split(":")[0] for s in services.values() for v in s.get("volumes", []) if v.startswith("./")]
+    assert [stat.S_IMODE((made / path).stat().st_mode) for path in mounted] == [0o644, 0o644]
+
+
+def test_a_command_of_the_page_that_runs_one_service_leaves_create_alone() -> None:
+    runs = re.findall(r"(?<!\w)run --rm.*", PAGE.read_text(encoding="utf-8"))
+    assert len(runs) >= 5
+    assert all(run.startswith("run --rm --no-deps ") for run in runs)
+
+
+def test_folders_that_the_page_makes_are_not_those_of_the_source() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    made = re.findall(r"^mkdir -p (\S+)$", text, re.MULTILINE)
+    assert made == re.findall(r'--volume "\$PWD/([\w-]+):', text)
+    assert not [folder for folder in made if (ROOT / folder / "__init__.py").exists()]
 
 
 def test_the_secrets_get_into_neither_git_nor_the_image() -> None:
