@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pairsearch.search import provenance
+from pairsearch.search.cli import terminal
 from pairsearch.search.cli.app import app
 from pairsearch.search.database.tables import metadata
 from pairsearch.search.errors import ExitCode
@@ -40,6 +41,7 @@ VARIABLES: tuple[tuple[ModuleType, str], ...] = (
     (storage_option, "VARIABLE"),
     (storage_option, "FILE_VARIABLE"),
     (pairs, "DATA_VARIABLE"),
+    (terminal, "STUDIES_VARIABLE"),
     (provenance, "COMMIT_VARIABLE"),
 )
 """The constants that hold the names of the program's environment variables."""

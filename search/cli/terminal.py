@@ -77,9 +77,15 @@ def a_number(value: float | None) -> float | None:
     return value
 
 
+STUDIES_VARIABLE = "PAIRSEARCH_STUDIES"
+"""Studies, separated by spaces, of `create`, `worker`, `run`, `retry` and `evaluate` if they are given none."""
 Studies = Annotated[
     list[str],
-    typer.Argument(metavar="STUDY", help="A shipped study, one in the database, or a .toml file."),
+    typer.Argument(
+        envvar=STUDIES_VARIABLE,
+        metavar="STUDY",
+        help="A shipped study, one in the database, or a .toml file.",
+    ),
 ]
 SomeStudies = Annotated[
     list[str] | None, typer.Argument(metavar="STUDY", help="All in the database if left out.")

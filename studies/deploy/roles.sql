@@ -11,7 +11,7 @@
 \set owner `cat /run/secrets/owner_password`
 \set worker `cat /run/secrets/worker_password`
 \set reader `cat /run/secrets/reader_password`
-create role pairsearch login nosuperuser nocreatedb nocreaterole noreplication noinherit password :'owner';
+create role pairsearch nologin nosuperuser nocreatedb nocreaterole noreplication noinherit password :'owner';
 create role pairsearch_worker login nosuperuser nocreatedb nocreaterole noreplication noinherit password :'worker';
 create role pairsearch_reader login nosuperuser nocreatedb nocreaterole noreplication noinherit password :'reader';
 -- The rights below forbid writing. This setting, which a session can change, refuses earlier and with a clear message.
@@ -28,6 +28,8 @@ alter role postgres password null;
 
 \connect pairsearch
 revoke all on schema public from public;
+-- By default PostgreSQL lets every role store large objects.
+revoke execute on function lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) from public;
 grant usage, create on schema public to pairsearch;
 grant usage on schema public to pairsearch_worker, pairsearch_reader;
 -- `create` makes the tables later, Optuna's included, so the rights of the other roles are set as defaults.
@@ -37,3 +39,6 @@ alter default privileges for role pairsearch in schema public
     grant usage on sequences to pairsearch_worker;
 alter default privileges for role pairsearch in schema public
     grant select on tables to pairsearch_reader;
+
+-- Last of all, as the health check of the container takes this login for the sign that the set-up is complete.
+alter role pairsearch login;

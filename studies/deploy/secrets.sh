@@ -8,6 +8,8 @@ cd "$(dirname "$0")/../.."
 umask 022
 mkdir -p secrets
 chmod 700 secrets
+# Containers read these files as users of their own, which a checkout made with a umask of 077 does not let them.
+chmod a+r studies/deploy/roles.sql studies/deploy/Caddyfile
 
 # Writes 192 random bits as hexadecimal digits, which need no quoting anywhere.
 password() {

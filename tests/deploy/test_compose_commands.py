@@ -19,6 +19,15 @@ def test_every_command_line_is_understood(stack: Stack) -> None:
         assert done.out.startswith(f"Usage: pairsearch {name}")
 
 
+def test_studies_are_the_words_of_one_variable_and_arguments_take_precedence(stack: Stack) -> None:
+    several = stack.run("create", command="create", PAIRSEARCH_STUDIES="b1 nothing")
+    assert several.err.startswith("error: unknown study 'nothing'")
+    one = stack.run("create", command="create something", PAIRSEARCH_STUDIES="b1 nothing")
+    assert one.err.startswith("error: unknown study 'something'")
+    none = stack.run("create", command="create", PAIRSEARCH_STUDIES="")
+    assert (none.code, "Missing argument 'STUDY'" in none.err) == (2, True)
+
+
 def test_work_look_and_evaluate(stack: Stack) -> None:
     worked = stack.run("worker")
     assert worked.code == 0, worked.err

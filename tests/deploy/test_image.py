@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 from stack import ROOT, let_in
@@ -30,6 +32,10 @@ def test_volumes_take_over_the_owner_of_their_folders(stages: list[str]) -> None
     assert "install --directory --owner=10001 --group=10001 --mode=0700 /cache" in stages[-1]
 
 
+def test_the_image_has_the_library_that_lightgbm_loads(stages: list[str]) -> None:
+    assert re.search(r"^RUN apt-get update .*\blibgomp1\b", stages[-1], re.MULTILINE)
+
+
 def test_compiled_kernels_and_data_have_a_place_outside_the_read_only_root(stages: list[str]) -> None:
     assert re.search(r"\bNUMBA_CACHE_DIR=/cache\b", stages[-1])
     assert re.search(r"\bPAIRSEARCH_DATA=/data\b", stages[-1])
@@ -45,10 +51,28 @@ def test_results_name_the_commit_that_the_image_was_built_from(
     assert git_commit() == "0123456789ab+"
 
 
-def test_torch_and_torchvision_come_in_one_command_from_a_chosen_index(stages: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("index", "options"),
+    [("https://download.example.org/a b", ["--index-url", "https://download.example.org/a b"]), ("", [])],
+)
+def test_torch_and_torchvision_come_in_one_command_from_a_chosen_index_or_pip_s_own(
+    stages: list[str], tmp_path: Path, index: str, options: list[str]
+) -> None:
     assert re.search(r"^ARG TORCH_INDEX=https://download\.pytorch\.org/whl/cpu$", stages[0], re.MULTILINE)
-    (command,) = [line for line in stages[0].splitlines() if "--index-url" in line]
-    assert {'"$TORCH_INDEX"', '"$TORCH"', '"$TORCHVISION"'} <= set(command.split())
+    (command,) = [line.removeprefix("RUN ") for line in stages[0].splitlines() if "--index-url" in line]
+    stand_in = tmp_path / "pip"
+    stand_in.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    stand_in.chmod(0o755)
+    given = {"TORCH_INDEX": index, "TORCH": "torch>=2.9", "TORCHVISION": "torchvision==1.*"}
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        env={"PATH": str(tmp_path)} | given,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["install", *options, "torch>=2.9", "torchvision==1.*"]
 
 
 def test_the_least_versions_of_torch_are_those_of_the_project(stages: list[str]) -> None:

