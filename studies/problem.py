@@ -116,6 +116,10 @@ class Problem:
     to be written. The constructor, `check`, `prepare` and `train` may raise a `ValueError`; its message is one line
     that says what was given, what was expected and what to do.
 
+    Parameters and settings may be changed in place: each training gets them as they were. What else a training leaves
+    on the instance stays, so figures must not depend on it. A problem may start processes; what it prints goes to
+    standard error.
+
     `OneByOne` is the simpler base class, for a problem that trains one model at a time.
     """
 
