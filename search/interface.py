@@ -27,7 +27,6 @@ from pairsearch.search.ledger import studies as ledger_studies
 from pairsearch.search.ledger.studies import (
     StoredStudy,
     StudyArgument,
-    absolute,
     get_study,
     look_up,
     stored_study,
@@ -73,11 +72,11 @@ def create(study: str | Path, *, storage: str | None = None, **settings: object)
         with pairsearch.create("wine.toml", storage="sqlite:///wine.db") as study:
             study.run()
     """
-    options, given = _texts(settings), absolute(str(study))
-    opened = open_to_create(storage or environment_storage(), [given], options)
+    options = _texts(settings)
+    opened = open_to_create(storage or environment_storage(), [str(study)], options)
     try:
         create_all(opened.database, opened.loaded)
-        return Study(opened.database, look_up(given, opened.database), options)
+        return Study(opened.database, opened.studies[0], options)
     except BaseException:
         opened.database.close()
         raise
@@ -141,7 +140,7 @@ def check(
     check_device(device)
     options = _texts(settings)
     given = look_up(str(study))
-    return list(rehearse(load(None, given, options), given.text, options, points, workers, device))
+    return list(rehearse(load(None, given, options), given.elsewhere, options, points, workers, device))
 
 
 def check_contract(study: str | Path, *, points: int = 1, device: str = "cpu", **settings: object) -> None:
@@ -268,7 +267,7 @@ class Study:
 
         check_device(device)
         stored = self._stored()
-        arguments = WorkerArguments([self._given.text], self._settings, limit, device)
+        arguments = WorkerArguments([self._given.elsewhere], self._settings, limit, device)
         (progress,) = search(
             self._database,
             [stored],

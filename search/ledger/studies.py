@@ -45,7 +45,7 @@ class StudyArgument:
     """A STUDY argument with the definition that it names.
 
     Args:
-        text: the argument, which is passed on to other processes: a file as its absolute path.
+        text: the argument itself.
         definition: the definition.
         folder: the folder of the definition's file; None for a definition from the database.
     """
@@ -59,13 +59,12 @@ class StudyArgument:
         """The study's name."""
         return self.definition.name
 
-
-def absolute(given: str) -> str:
-    """Return a STUDY argument as other processes take it, a file by its absolute path.
-
-    It is asked for before a problem is loaded, which may change the working directory.
-    """
-    return str(Path(given).absolute()) if given.endswith(".toml") else given
+    @property
+    def elsewhere(self) -> str:
+        """The argument for other processes, a file by its absolute path: a problem may change the working directory."""
+        if self.folder is None or not self.text.endswith(".toml"):
+            return self.text
+        return str(self.folder / Path(self.text).name)
 
 
 def look_up(given: str, database: Database | None = None) -> StudyArgument:
@@ -82,7 +81,7 @@ def look_up(given: str, database: Database | None = None) -> StudyArgument:
     known = shipped()
     file = Path(given) if given.endswith(".toml") else known.get(given)
     if file is not None:
-        return StudyArgument(absolute(given), read(file), file.absolute().parent)
+        return StudyArgument(given, read(file), file.absolute().parent)
     stored: list[str] = []
     if database is not None:
         study = find_study(database, given)

@@ -86,9 +86,10 @@ def load(
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An opened database, and the loaded problems of the studies to create in it."""
+    """An opened database, and the studies to create in it with their loaded problems."""
 
     database: Database
+    studies: list[StudyArgument]
     loaded: list[Loaded]
 
 
@@ -126,7 +127,7 @@ def open_to_create(
         for one in loaded:
             check_trainable(one)
         open_database(database, create=True)
-    return Opened(database, loaded)
+    return Opened(database, studies, loaded)
 
 
 # The beginnings of PyTorch's device names, by which other names are refused before PyTorch is imported.

@@ -176,7 +176,7 @@ def test_data_that_cannot_be_had_are_an_error(folder: Path) -> None:
     (folder / "root").write_text("a file, not a folder")
     tiny.write_toml(folder / "new.toml", name="new")
     ended = programs.run(folder, "create", "new.toml", "--data", "mnist", "--data-dir", "root")
-    assert "MNIST could not be downloaded to root" in ended.complaint
+    assert f"MNIST could not be downloaded to {folder}/root" in ended.complaint
     ended = programs.run(folder, "create", "new.toml", "--data", "cifar")
     assert "data: 'cifar' given; expected one of mnist, digits, " in ended.complaint
 

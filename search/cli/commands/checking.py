@@ -57,5 +57,5 @@ def check(
         print_json(asdict(Rehearsal(loaded, points, device).measure()))
     else:
         show_checks(
-            rehearse(loaded, given.text, options, points, workers, device), as_json=as_json, wrong="WARN"
+            rehearse(loaded, given.elsewhere, options, points, workers, device), as_json=as_json, wrong="WARN"
         )

@@ -255,18 +255,17 @@ def run_search(
 ) -> tuple[Database, list[StoredStudy]]:
     """Create the studies and run workers over them; return the database and the studies."""
     from pairsearch.search.cli.progress import SearchProgress
-    from pairsearch.search.ledger.studies import absolute
     from pairsearch.search.setup import opening
     from pairsearch.search.workers.searching import WorkerArguments, search
     from pairsearch.search.workers.signals import interrupted_by_signals
 
     opening.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
-    given = [absolute(study) for study in given]
     opened = opening.open_to_create(storage, given, options.settings, say)
     database = opened.database
     stored = [made.study for made in opening.create_all(database, opened.loaded)]
-    arguments = WorkerArguments(given, options.settings, options.limit, options.device, options.lease)
+    texts = [study.elsewhere for study in opened.studies]
+    arguments = WorkerArguments(texts, options.settings, options.limit, options.device, options.lease)
     shown = SearchProgress(console(error=as_json, quiet=quiet))
     with interrupted_by_signals(), shown:
         search(
