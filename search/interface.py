@@ -140,7 +140,7 @@ def check(
     check_device(device)
     options = _texts(settings)
     given = look_up(str(study))
-    return list(rehearse(load(None, given, options), given.elsewhere, options, points, workers, device))
+    return list(rehearse(load(None, given, options), given, options, points, workers, device))
 
 
 def check_contract(study: str | Path, *, points: int = 1, device: str = "cpu", **settings: object) -> None:
@@ -267,7 +267,7 @@ class Study:
 
         check_device(device)
         stored = self._stored()
-        arguments = WorkerArguments([self._given.elsewhere], self._settings, limit, device)
+        arguments = WorkerArguments([self._given], self._settings, limit, device)
         (progress,) = search(
             self._database,
             [stored],

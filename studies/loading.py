@@ -66,15 +66,19 @@ class Loaded:
     containers: tuple[tuple[Container, Container], ...] = ()
     """Each list and dictionary of the settings that the problem was given, and a copy of what it contained then."""
 
-    def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
-        """Call the problem's `train`, for which no earlier training has changed parameters or settings."""
+    def restored(self) -> Problem:
+        """Return the problem, after undoing what an earlier training has changed inside of its settings."""
         for container, before in self.containers:
             container.clear()
             if isinstance(container, dict):
                 container.update(before)
             else:
                 container.extend(before)
-        return self.problem.train(dict(params), list(runs), report)
+        return self.problem
+
+    def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
+        """Call the problem's `train`, for which no earlier training has changed parameters or settings."""
+        return self.restored().train(dict(params), list(runs), report)
 
 
 class Place:
@@ -430,7 +434,7 @@ def check_points(loaded: Loaded) -> None:
     for point in loaded.definition.grid.points():
         with own_code(f"{where}: check of {describe(point.params)}"):
             try:
-                loaded.problem.check(dict(point.params))
+                loaded.restored().check(dict(point.params))
             except ValueError as error:
                 raise ProblemError(f"{where}: {error} ({describe(point.params)})") from error
 

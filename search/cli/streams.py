@@ -99,6 +99,7 @@ def reserve() -> None:
     _output.extend([kept, stream])
     os.dup2(sys.stderr.fileno(), 1)
     sys.stdout = sys.stderr
+    sys.__stdout__ = sys.__stderr__  # type: ignore[misc] # final only to the type checker
 
 
 def install() -> None:
@@ -109,9 +110,9 @@ def install() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it lives as long as the process
         elif type(stream) is io.TextIOWrapper:
             encoding, lines = stream.encoding, stream.line_buffering
-            setattr(
-                sys, name, _Stream(stream.detach(), encoding=encoding, errors=HANDLER, line_buffering=lines)
-            )
+            made = _Stream(stream.detach(), encoding=encoding, errors=HANDLER, line_buffering=lines)
+            setattr(sys, name, made)
+            setattr(sys, f"__{name}__", made)
 
 
 codecs.register_error(HANDLER, _substitute)

@@ -197,7 +197,7 @@ def machine_settings(texts: list[str] | None, data: str | None, data_dir: Path |
         typer.BadParameter: a text is not NAME=VALUE, or a setting has two values.
     """
     settings: dict[str, str] = {}
-    short = {"data": data, "data_dir": None if data_dir is None else str(data_dir.absolute())}
+    short = {"data": data, "data_dir": None if data_dir is None else str(data_dir)}
     pairs = [text.partition("=")[::2] for text in texts or []]
     pairs += [(name, value) for name, value in short.items() if value is not None]
     for name, value in pairs:

@@ -167,13 +167,13 @@ def train_rounds(
     trained = train(loaded, params, wanted, on_epoch)
     if trained.stopped:
         return []
-    facts, provenance = dict(loaded.problem.describe(dict(params))), origin(loaded, device)
+    facts, provenance = dict(loaded.restored().describe(dict(params))), origin(loaded, device)
     return [
         TrainedRound(
             result=result,
             seconds=trained.seconds / len(wanted),
             weights=weights,
-            about={} if weights is None else loaded.problem.card(dict(params), run),
+            about={} if weights is None else loaded.restored().card(dict(params), run),
             facts=facts,
             provenance=provenance,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Connection, insert, select, update
@@ -48,23 +48,19 @@ class StudyArgument:
         text: the argument itself.
         definition: the definition.
         folder: the folder of the definition's file; None for a definition from the database.
+        here: the working directory, to which the argument and settings of this machine are relative. A problem may
+            change it when it is loaded.
     """
 
     text: str
     definition: Definition
     folder: Path | None
+    here: Path = field(default_factory=Path.cwd)
 
     @property
     def name(self) -> str:
         """The study's name."""
         return self.definition.name
-
-    @property
-    def elsewhere(self) -> str:
-        """The argument for other processes, a file by its absolute path: a problem may change the working directory."""
-        if self.folder is None or not self.text.endswith(".toml"):
-            return self.text
-        return str(self.folder / Path(self.text).name)
 
 
 def look_up(given: str, database: Database | None = None) -> StudyArgument:

@@ -5,10 +5,12 @@ PyTorch and Optuna take seconds to import, so that everything is checked first t
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
@@ -77,7 +79,13 @@ def load(
 
     known = None if database is None else find_study(database, given.name)
     remembered = {} if known is None else known.traits.remember
-    loaded = loading.load(given.definition, given.folder, options, remembered)
+    before = Path.cwd()
+    os.chdir(given.here)  # another problem may have left it
+    try:
+        loaded = loading.load(given.definition, given.folder, options, remembered)
+    finally:
+        if Path.cwd() == given.here:
+            os.chdir(before)
     if say is not None:
         for note in loaded.problem.notes:
             say(note)

@@ -180,7 +180,7 @@ def _round(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[st
             yield str(error)
             return
         try:
-            json.dumps(dict(loaded.problem.card(dict(point.params), run)), allow_nan=False)
+            json.dumps(dict(loaded.restored().card(dict(point.params), run)), allow_nan=False)
         except Exception as error:
             yield f"card gives no JSON: {failure(error)}"
             return
@@ -189,7 +189,7 @@ def _round(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[st
 def _words(loaded: Loaded, point: Configuration) -> Iterator[str]:
     """Check that facts are texts, and that the data's fingerprint stays the same."""
     try:
-        facts = loaded.problem.describe(dict(point.params))
+        facts = loaded.restored().describe(dict(point.params))
         bad = not isinstance(facts, Mapping) or not all(
             isinstance(text, str) for fact in facts.items() for text in fact
         )

@@ -7,6 +7,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO
 
@@ -31,13 +32,17 @@ class Pool:
         arguments: what follows `pairsearch worker` on the command line.
         workers: the number of processes.
         storage: the database URL; it goes into the workers' environment, which process lists do not show.
+        folder: the working directory of the workers; None for that of this process.
     """
 
-    def __init__(self, arguments: Sequence[str], workers: int, storage: str) -> None:
+    def __init__(
+        self, arguments: Sequence[str], workers: int, storage: str, folder: Path | None = None
+    ) -> None:
         environment = {name: value for name, value in program.environment().items() if name != FILE_VARIABLE}
         environment |= {VARIABLE: storage} | dict.fromkeys(threads.VARIABLES, "1")
         self._environment = environment
         self._arguments = arguments
+        self._folder = folder
         self._workers = workers
         self._logs: list[IO[bytes]] = []
         self._processes: list[subprocess.Popen[str]] = []
@@ -68,6 +73,7 @@ class Pool:
             subprocess.Popen(  # noqa: S603 - our own program, with validated study names
                 program.command("worker", "--attached", *self._arguments),
                 env=self._environment,
+                cwd=self._folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pairsearch.search import machine
 from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import layout_order
+from pairsearch.search.ledger.studies import StudyArgument, layout_order
 from pairsearch.search.setup.creation import check_trainable
 from pairsearch.search.workers import contract, program
 from pairsearch.search.workers.contract import digest
@@ -145,13 +145,13 @@ def _unit(seconds: float) -> tuple[str, int]:
     return next(((name, size) for name, size in UNITS.items() if seconds >= size), ("seconds", 1))
 
 
-def measure_elsewhere(given: str, options: Mapping[str, str], points: int, device: str) -> Measured:
+def measure_elsewhere(given: StudyArgument, options: Mapping[str, str], points: int, device: str) -> Measured:
     """Run `Rehearsal.measure` in a new process.
 
     Raises:
         WorkError: it failed; the message has the last line that it printed.
     """
-    words = ["check", given, "--points", str(points), "--device", device, "--measure"]
+    words = ["check", given.text, "--points", str(points), "--device", device, "--measure"]
     for name, value in options.items():
         words += ["--set", f"{name}={value}"]
     # What a problem prints may be long, so it goes to a file.
@@ -160,6 +160,7 @@ def measure_elsewhere(given: str, options: Mapping[str, str], points: int, devic
             ended = subprocess.run(  # noqa: S603 - our own program
                 program.command(*words),
                 env=program.environment(),
+                cwd=given.here,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 timeout=PATIENCE_SECONDS,
@@ -176,7 +177,12 @@ def measure_elsewhere(given: str, options: Mapping[str, str], points: int, devic
 
 
 def rehearse(
-    loaded: Loaded, given: str, options: Mapping[str, str], points: int, workers: int | None, device: str
+    loaded: Loaded,
+    given: StudyArgument,
+    options: Mapping[str, str],
+    points: int,
+    workers: int | None,
+    device: str,
 ) -> Iterator[Check]:
     """Run all checks of a study, and yield each as soon as it is done.
 

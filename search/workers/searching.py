@@ -10,7 +10,7 @@ from pairsearch.search import machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError, WorkError
 from pairsearch.search.ledger.configurations import Ledger
-from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.setup.opening import reconcile
 from pairsearch.search.workers.pool import Pool
@@ -23,14 +23,14 @@ class WorkerArguments:
     """The arguments of every worker process; iterating gives them as words of its command line.
 
     Args:
-        given: STUDY arguments: names of studies in the database, or paths of their `.toml` files.
+        given: the STUDY arguments, at least one.
         options: settings of this machine for the problems.
         limit: work on the first `limit` configurations of each study only.
         device: the device to train on, as PyTorch names it.
         lease: seconds without a heartbeat after which a worker's configuration is free again.
     """
 
-    given: Sequence[str]
+    given: Sequence[StudyArgument]
     options: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     device: str = "cpu"
@@ -38,7 +38,14 @@ class WorkerArguments:
 
     def __iter__(self) -> Iterator[str]:
         """Yield the words that follow `pairsearch worker`."""
-        yield from (*self.given, "--device", self.device, "--lease", str(self.lease), "--quiet")
+        yield from (
+            *(study.text for study in self.given),
+            "--device",
+            self.device,
+            "--lease",
+            str(self.lease),
+            "--quiet",
+        )
         for name, value in self.options.items():
             yield from ("--set", f"{name}={value}")
         if self.limit is not None:
@@ -84,7 +91,7 @@ def search(
             complain(note)
         url = database.url.render_as_string(hide_password=False)
         try:
-            with Pool(list(arguments), count, url) as pool:
+            with Pool(list(arguments), count, url, arguments.given[0].here) as pool:
                 on_progress(latest, False)
                 while pool.alive():
                     time.sleep(POLL_SECONDS)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # Written to the pipe of signals to end its reader; no signal has this number.
 END = b"\0"
@@ -16,64 +15,127 @@ END = b"\0"
 def _asks_to_end() -> list[signal.Signals]:
     """Return SIGTERM, and SIGHUP (the terminal was closed) unless it is ignored, as under `nohup`."""
     numbers = [signal.SIGTERM]
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     return numbers
 
 
-@contextmanager
-def signals(stopping: threading.Event) -> Iterator[list[int]]:
-    """Set `stopping` on SIGTERM, SIGHUP or SIGINT inside the block; yield the list of signals received.
+class _Watch:
+    """Sees signals in two ways, since a problem may take either: by handlers, and by Python's wake-up descriptor.
 
-    SIGHUP stays ignored if it was. The signals are read from Python's wake-up descriptor, so that they are seen also
-    where a problem has put a handler of its own in place of ours; one that ignores a signal, or gives it back to the
-    system, still has its way.
+    Python writes the number of each signal that has a handler to the descriptor, whoever handles it.
     """
-    caught: list[int] = []
-    wanted = (*_asks_to_end(), signal.SIGINT)
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
 
-    def watch() -> None:
+    def __init__(self, stopping: threading.Event) -> None:
+        self.stopping = stopping
+        self.wanted = (*_asks_to_end(), signal.SIGINT)
+        self.caught: set[int] = set()
+        self.training = False
+        self._interrupts = 0
+        self._others: int | None = None
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._thread = threading.Thread(target=self._read, name="signals", daemon=True)
+        self._thread.start()
+        self._handlers = {number: signal.signal(number, self.handle) for number in self.wanted}
+        self._descriptor = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+
+    def handle(self, number: int, _: object) -> None:
+        """Note a signal; a second Ctrl-C ends a training that waits for ever, for processes that got the first one."""
+        self._note([number])
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > 1 and self.training:
+            raise KeyboardInterrupt
+
+    def _note(self, numbers: list[int]) -> None:
+        self.caught.update(numbers)
+        self.stopping.set()
+
+    def _read(self) -> None:
         numbers = b""
         while END not in numbers:
-            numbers = os.read(reading, 1024)
-            if mine := [number for number in numbers if number in wanted]:
-                caught.extend(mine)
-                stopping.set()
+            numbers = os.read(self._reading, 1024)
+            if others := self._others:
+                with suppress(OSError):  # it may be closed by now
+                    os.write(others, numbers)
+            if mine := [number for number in numbers if number in self.wanted]:
+                self._note(mine)
 
-    watcher = threading.Thread(target=watch, name="signals", daemon=True)
-    watcher.start()
-    before = {number: signal.signal(number, _noted) for number in wanted}
-    descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    try:
-        yield caught
-    finally:
-        signal.set_wakeup_fd(descriptor)
-        for number, handler in before.items():
+    def put_back(self) -> None:
+        """Put handlers and descriptor back that a problem has removed; what it has put in their place is served too."""
+        for number in self.wanted:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, self.handle)
+        others = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        if others != self._writing:
+            self._others = None if others == -1 else others
+
+    def release(self) -> None:
+        """Give a forked process its signals back, or `terminate` of `multiprocessing` would not end it."""
+        for number in self.wanted:
+            if signal.getsignal(number) == self.handle:
+                default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, default)
+        others = signal.set_wakeup_fd(-1)
+        if others not in (-1, self._writing):
+            signal.set_wakeup_fd(others)
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(self._descriptor)
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
         # Not by closing the pipe: processes that a problem has forked may hold it open.
-        os.write(writing, END)
-        watcher.join()
-        os.close(reading)
-        os.close(writing)
+        os.write(self._writing, END)
+        self._thread.join()
+        os.close(self._reading)
+        os.close(self._writing)
 
 
-def _noted(number: int, _: object) -> None:
-    """Do nothing: Python writes only those signals to the wake-up descriptor that have a handler."""
+_watches: list[_Watch] = []
+
+
+@contextmanager
+def signals(stopping: threading.Event) -> Iterator[set[int]]:
+    """Set `stopping` on SIGTERM, SIGHUP or SIGINT inside the block; yield the set of signals received.
+
+    SIGHUP stays ignored if it was. A problem may take these signals for itself; only where it ignores one it has its
+    way.
+    """
+    watch = _Watch(stopping)
+    _watches.append(watch)
+    try:
+        yield watch.caught
+    finally:
+        _watches.remove(watch)
+        watch.close()
+
+
+@contextmanager
+def in_training() -> Iterator[None]:
+    """Let a second Ctrl-C raise KeyboardInterrupt inside the block."""
+    for watch in _watches:
+        watch.training = True
+    try:
+        yield
+    finally:
+        for watch in _watches:
+            watch.training = False
+
+
+def put_back() -> None:
+    """Put back what a problem has changed about signals, if this is the main thread, which alone may do so."""
+    if threading.current_thread() is threading.main_thread():
+        for watch in _watches:
+            watch.put_back()
 
 
 def _release() -> None:
-    """Give a forked process of a problem its signals back, or `terminate` of `multiprocessing` would not end it."""
-    ours = [number for number in (*_asks_to_end(), signal.SIGINT) if signal.getsignal(number) is _noted]
-    for number in ours:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    if ours:
-        signal.set_wakeup_fd(-1)
+    for watch in _watches:
+        watch.release()
+    _watches.clear()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_release)
+os.register_at_fork(after_in_child=_release)
 
 
 @contextmanager

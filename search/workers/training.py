@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pairsearch.search.ledger.outcome import RunResult
+from pairsearch.search.workers import signals
 from pairsearch.studies.configuration import Params
 from pairsearch.studies.errors import ReportError, exits_are_errors
 from pairsearch.studies.loading import Loaded
@@ -42,6 +43,7 @@ class Recorder:
 
     def __call__(self, epoch: int, figures: Sequence[Figures], diverged: Sequence[int] = ()) -> None:
         """Record the figures of an epoch."""
+        signals.put_back()
         # The problem caught `Stopped` and went on.
         if self.stopped:
             raise Stopped
@@ -159,7 +161,7 @@ def train(
     for group in groups:
         recorder = Recorder(group, known, required, on_epoch)
         try:
-            with exits_are_errors():
+            with exits_are_errors(), signals.in_training():
                 given = of_each(loaded.train(params, group, recorder), len(group))
         except Stopped:
             given = [None] * len(group)

@@ -284,7 +284,7 @@ class Worker:
             outcome = self.objective(claim.configuration, progress)
         except Exception as error:
             return Attempt(error=error)
-        except KeyboardInterrupt:  # raised by the problem itself, since signals only set `stopping`
+        except KeyboardInterrupt:  # raised by the problem itself, or by a second Ctrl-C
             self._give_up(claim, trial_id, lost=False)
             raise
         return Attempt(outcome, over=over, reported=frozenset(reported))
@@ -349,7 +349,7 @@ class Worker:
         """
         try:
             return self._control(failure(raised))
-        except WorkError:
+        except (WorkError, KeyboardInterrupt):
             self._give_up(claim, trial_id, lost=False)
             raise
 

@@ -221,7 +221,7 @@ class Estimator(OneByOne):
                 raise ValueError(f"grid.{name}: fixed by settings.arguments too: leave out one of both")
         model = self.model(params)
         for part in [model, *model.get_params().values()]:
-            if type(part).__module__.startswith(f"{TRUSTED}.") and hasattr(part, "_validate_params"):
+            if type(part).__module__.startswith(f"{TRUSTED}.") and hasattr(part, "_parameter_constraints"):
                 try:
                     part._validate_params()
                 except ValueError as error:

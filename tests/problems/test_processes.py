@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import programs
 import pytest
+import tiny
 from project import Project, values
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -122,6 +124,9 @@ class Mine:
     def check(self, params):
         params["x"] = 0
 
+    def describe(self, params):
+        return {"layers": str(self.layers), "nested": str(self.nested), "params": str(params)}
+
 def fit(params, run, report, layers, nested):
     params["x"] *= 0.5
     layers.append("another")
@@ -146,6 +151,16 @@ def test_no_run_sees_what_another_changed_in_parameters_and_settings(
         {"loss": expected}
     ] * 3
     assert on_sqlite.study().definition.settings == settings
+    (told,) = on_sqlite.told("evaluate", "mine.toml", "--no-models")
+    assert told["facts"] == (
+        {}
+        if problem == "fit"
+        else {
+            "layers": "['one', 'by the constructor']",
+            "nested": "{'a': {'b': [1, 2]}}",
+            "params": "{'x': 8.0}",
+        }
+    )
     checked = on_sqlite.run("check", str(toml))
     assert checked.code == 0, checked.out
 
@@ -153,10 +168,11 @@ def test_no_run_sees_what_another_changed_in_parameters_and_settings(
 def test_what_a_problem_prints_goes_to_standard_error(on_sqlite: Project) -> None:
     on_sqlite.write(
         """
-        import ctypes, subprocess
+        import ctypes, subprocess, sys
 
         def say(what):
             print(what, "by Python", flush=True)
+            print(what, "by Python", file=sys.__stdout__, flush=True)
             subprocess.run(["echo", what, "by a process"])
             ctypes.CDLL(None).puts(f"{what} by C".encode())  # stays in a buffer of C's until the end
 
@@ -195,7 +211,7 @@ def test_a_problem_may_change_the_working_directory(on_sqlite: Project, tmp_path
         import numpy
 
         class Mine:
-            def __init__(self):
+            def __init__(self, data=None):
                 os.chdir({str(elsewhere)!r})
 
             def fit(self, params, run, report):
@@ -224,30 +240,78 @@ def test_a_problem_may_change_the_working_directory(on_sqlite: Project, tmp_path
         on_sqlite.folder, module="script.py", **{"PAIRSEARCH_STORAGE": "sqlite:///script.db"}
     )
     assert (script.code, script.out) == (0, "1.0\n"), script.err
+    # Neither does it move what other studies of the same command are given.
+    (on_sqlite.folder / "data.csv").write_text("x,target\n" + "1,a\n2,b\n" * 100)
+    other = tiny.RAW | {
+        "name": "other",
+        "problem": "estimator",
+        "metric": "accuracy",
+        "epochs": None,
+        "evaluation": None,
+    }
+    settings = {"estimator": "sklearn.tree.DecisionTreeClassifier", "target": "target"}
+    other |= {"settings": settings, "grid": {"max_depth": [1]}}
+    fields = {name: value for name, value in other.items() if value is not None}
+    (on_sqlite.folder / "other.toml").write_text(tiny.as_toml(fields))
+    for order in (["mine.toml", "other.toml"], ["other.toml", "mine.toml"]):
+        storage = {"PAIRSEARCH_STORAGE": f"sqlite:///{order[0]}.db"}
+        ended = programs.run(
+            on_sqlite.folder, "run", *order, "--set", "data=data.csv", "--workers", "1", **storage
+        )
+        assert ended.code == 0, ended.err
     assert list(elsewhere.iterdir()) == []
     assert {file.name for file in (on_sqlite.folder / "pairsearch-models").iterdir()} == {
         f"mine-x=1-round={index}.safetensors" for index in range(2)
     }
 
 
-def test_a_problem_that_takes_sigterm_for_itself_is_handed_back(on_sqlite: Project) -> None:
-    on_sqlite.write(
-        """
-        import signal, time
+TAKEN = {
+    "a handler": "signal.signal(signal.SIGTERM, take); train()",
+    "a descriptor": "signal.signal(signal.SIGTERM, take); signal.set_wakeup_fd(-1); train()",
+    "an event loop": """
+        async def main():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, take)
+            for step in steps():
+                await asyncio.sleep(0.01)
+        asyncio.run(main())
+    """,
+    "an event loop that is over": """
+        async def main():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, take)
+        asyncio.run(main())
+        Path("taken").touch()
+        train()
+    """,
+}
+
+
+@pytest.mark.parametrize("taken", TAKEN)
+def test_a_problem_that_takes_sigterm_for_itself_is_handed_back(on_sqlite: Project, taken: str) -> None:
+    code = """
+        import asyncio, signal, time
         from pathlib import Path
 
+        def take(*_):
+            Path("taken").touch()
+
         def fit(params, run, report):
-            signal.signal(signal.SIGTERM, lambda *_: Path("taken").touch())
-            Path("ready").touch()
-            for epoch in range(1, run.epochs + 1):
-                time.sleep(0.01)
-                report(epoch, loss=1.0)
-        """,
-        epochs=100_000,
+            def steps():
+                for epoch in range(1, run.epochs + 1):
+                    report(epoch, loss=1.0)
+                    Path("ready").touch()
+                    yield time.sleep(0.01)
+
+            def train():
+                for step in steps():
+                    pass
+
+    """
+    on_sqlite.write(
+        textwrap.dedent(code) + textwrap.indent(textwrap.dedent(TAKEN[taken]), "    "), epochs=100_000
     )
     on_sqlite.create()
     worker = programs.start_forked(on_sqlite.folder, "worker", "mine.toml", PAIRSEARCH_STORAGE=on_sqlite.url)
-    programs.wait_for((on_sqlite.folder / "ready").exists, "its handler")
+    programs.wait_for((on_sqlite.folder / "ready").exists, "its training")
     os.kill(worker.pid or 0, signal.SIGTERM)
     ended = programs.ended(worker, on_sqlite.folder)
     assert (ended.code, ended.err) == (0, "")
@@ -255,3 +319,52 @@ def test_a_problem_that_takes_sigterm_for_itself_is_handed_back(on_sqlite: Proje
     assert "1 handed back" in ended.out
     assert on_sqlite.states() == {"pending": 2}
     assert values(on_sqlite.rows("configurations", "sum(errors)")) == [0]
+
+
+def test_a_signal_to_a_process_of_a_problem_is_not_the_worker_s(on_sqlite: Project) -> None:
+    on_sqlite.write(
+        """
+        import os, signal, time
+
+        def fit(params, run, report):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if params["x"] == 1 else ():
+                signal.signal(number, lambda *_: os._exit(0))
+            reading, writing = os.pipe()
+            if (child := os.fork()) == 0:
+                os.write(writing, b"!")
+                while True:
+                    time.sleep(0.01)
+            os.read(reading, 1)
+            os.kill(child, signal.SIGTERM)
+            os.waitpid(child, 0)
+            report(1, loss=1.0)
+        """,
+        epochs=1,
+    )
+    on_sqlite.create()
+    ended = on_sqlite.run("worker", "mine.toml")
+    assert (ended.code, ended.err) == (0, "")
+    assert on_sqlite.states() == {"finished": 2}
+
+
+def test_a_second_interrupt_ends_a_training_that_waits_for_ever(on_sqlite: Project) -> None:
+    """As one does whose processes got the first one and are gone."""
+    on_sqlite.write(
+        """
+        import threading
+        from pathlib import Path
+
+        def fit(params, run, report):
+            Path("ready").touch()
+            threading.Event().wait()
+        """
+    )
+    on_sqlite.create()
+    worker = programs.start_forked(on_sqlite.folder, "worker", "mine.toml", PAIRSEARCH_STORAGE=on_sqlite.url)
+    programs.wait_for((on_sqlite.folder / "ready").exists, "its training")
+    while worker.exitcode is None:
+        os.kill(worker.pid or 0, signal.SIGINT)
+        worker.join(2)
+    ended = programs.ended(worker, on_sqlite.folder)
+    assert ended.code == 130
+    assert on_sqlite.states() == {"pending": 2}

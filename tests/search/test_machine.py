@@ -13,7 +13,7 @@ import pytest
 import tiny
 
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.ledger.studies import list_studies
+from pairsearch.search.ledger.studies import list_studies, look_up
 from pairsearch.search.machine import WORKER_BYTES, available_memory, cores
 from pairsearch.search.workers import searching
 from pairsearch.search.workers.searching import WorkerArguments, too_many
@@ -214,9 +214,9 @@ def test_run_says_so_before_it_starts_them(
 
     monkeypatch.setattr(searching, "Pool", start)
     database = open_database(sqlite_url)
-    studies = list_studies(database)
+    arguments = WorkerArguments([look_up("tiny", database)])
     with pytest.raises(KeyboardInterrupt):
-        searching.search(database, studies, WorkerArguments(["tiny"]), 2**20, complain=complaints.append)
+        searching.search(database, list_studies(database), arguments, 2**20, complain=complaints.append)
     database.close()
     (line,) = complaints
     assert line.startswith("note: memory may not hold 1048576 workers: ")

@@ -56,6 +56,4 @@ def check(
     if measure:
         print_json(asdict(Rehearsal(loaded, points, device).measure()))
     else:
-        show_checks(
-            rehearse(loaded, given.elsewhere, options, points, workers, device), as_json=as_json, wrong="WARN"
-        )
+        show_checks(rehearse(loaded, given, options, points, workers, device), as_json=as_json, wrong="WARN")

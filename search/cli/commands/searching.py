@@ -264,8 +264,9 @@ def run_search(
     opened = opening.open_to_create(storage, given, options.settings, say)
     database = opened.database
     stored = [made.study for made in opening.create_all(database, opened.loaded)]
-    texts = [study.elsewhere for study in opened.studies]
-    arguments = WorkerArguments(texts, options.settings, options.limit, options.device, options.lease)
+    arguments = WorkerArguments(
+        opened.studies, options.settings, options.limit, options.device, options.lease
+    )
     shown = SearchProgress(console(error=as_json, quiet=quiet))
     with interrupted_by_signals(), shown:
         search(
