@@ -305,6 +305,18 @@ def test_what_was_lost_with_its_worker_too_often_stays_failed(
 
 
 @ON_SQLITE
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_failed_by_the_time_limit_is_nobody_s_to_forgive(
+    database: Database, study: StoredStudy, ledger: Ledger, lost: bool
+) -> None:
+    claim = taken(ledger)
+    assert ledger.fail_attempt(claim, "longer than the time limit", 1) == State.FAILED
+    before = tiny.rows(database, "configurations", rest="where rank = 0")
+    ledger.forgive({claim.configuration.key: 1}, lost=lost)
+    assert tiny.rows(database, "configurations", rest="where rank = 0") == before
+
+
+@ON_SQLITE
 def test_any_finished_configuration_serves_as_a_control(study: StoredStudy, ledger: Ledger) -> None:
     assert ledger.one_finished() is None
     claim = taken(ledger)

@@ -168,6 +168,11 @@ def test_a_password_that_is_no_secret_word_is_hidden_in_its_place_alone(secret: 
     assert conceal(message) == message
 
 
+def test_of_a_password_that_holds_another_one_nothing_is_left() -> None:
+    learn(["sesame", "open-sesame", "open-sesame-open"])
+    assert conceal("open-sesame-open, open-sesame, sesame") == "***, ***, ***"
+
+
 def test_libpq_s_own_variable_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "open-sesame")
     assert conceal("given: open-sesame") == "given: ***"

@@ -55,6 +55,17 @@ def test_finished_rounds_are_kept_and_only_the_missing_ones_trained(
     assert tiny.rows(database, "runs", "run", ROUNDS) == [(0,), (1,), (2,), (3,)]
 
 
+@ON_SQLITE
+def test_a_gap_among_the_stored_rounds_is_filled(
+    database: Database, study: StoredStudy, loaded: Loaded
+) -> None:
+    evaluate(database, study, loaded, Request(SOME, (0, 2), 3), worker="ann")
+    assert missing_rounds(database, study, SOME, 3) == (1,)
+    assert missing_rounds(database, study, OTHER, 3) == (0, 1, 2)
+    assert train(database, study, loaded, 3) == 1
+    assert missing_rounds(database, study, SOME, 3) == ()
+
+
 def test_a_round_gives_the_same_figures_whatever_is_trained_beside_it(
     database: Database, study: StoredStudy, make_study, loaded: Loaded
 ) -> None:

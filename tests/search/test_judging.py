@@ -264,9 +264,13 @@ def test_few_folds_are_said_to_tell_nothing(
 
 
 @ON_SQLITE
-def test_equal_figures_rank_and_win_in_the_same_order(database: Database, make_study: MakeStudy) -> None:
+@pytest.mark.parametrize("last_bits", [0.0, 1e-15])
+def test_equal_figures_rank_and_win_in_the_same_order(
+    database: Database, make_study: MakeStudy, last_bits: float
+) -> None:
     study = make_study(folds=FOLDS)
-    fill(database, study, lambda _: np.full(FOLDS, 0.3))
+    places = iter(range(8))
+    fill(database, study, lambda _: np.full(FOLDS, 0.3 + next(places) * last_bits))
     found = judge_study(database, study)
     assert keys(found) == [entry.configuration.key for entry in read_best(database, study, 8)]
     assert found.winners["val_loss"] == found.winners["val_error"]

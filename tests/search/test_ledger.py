@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import tiny
+from sqlalchemy import select
 
+from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
+from pairsearch.search.database.tables import configurations
 from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
 
@@ -71,11 +74,24 @@ def test_a_claim_is_recorded_with_its_worker_and_lease(database: Database, ledge
     assert lease == pytest.approx(ledger.lease_seconds, abs=0.1)
 
 
-def test_renewing_moves_the_end_of_the_lease(database: Database, ledger: Ledger) -> None:
+def left(database: Database) -> float:
+    """How long the lease of the first configuration lasts, on the database's clock."""
+    with database.read() as connection:
+        expires = select(configurations.c.lease_expires - now()).where(configurations.c.rank == 0)
+        return float(connection.execute(expires).scalar_one())
+
+
+def test_leases_are_measured_by_the_database_s_clock_however_wrong_the_worker_s_is(
+    database: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1.0)
     claim = taken(ledger)
-    tiny.let_leases_run_out(database)
-    assert ledger.renew(claim)
-    assert ledger.reap() == []
+    assert left(database) == pytest.approx(ledger.lease_seconds, abs=5)
+    for renewed in (lambda: ledger.renew(claim), lambda: ledger.held("ann", claim.token)):
+        tiny.let_leases_run_out(database)
+        assert renewed()
+        assert left(database) == pytest.approx(ledger.lease_seconds, abs=5)
+        assert ledger.reap() == []
 
 
 def test_the_trial_of_a_claim_is_noted(database: Database, ledger: Ledger) -> None:

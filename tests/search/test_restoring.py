@@ -141,6 +141,18 @@ def test_a_study_that_was_deleted_is_made_anew_from_the_ledger(
 
 
 @ON_SQLITE
+@pytest.mark.parametrize("maximise", [False, True])
+def test_a_study_comes_back_with_its_direction(
+    database: Database, storage: TrialStorage, make_study, maximise: bool
+) -> None:
+    study = make_study(metrics={"val_loss": {"maximise": maximise}})
+    delete_study(database, storage)
+    opening.reconcile(database, [study])
+    wanted = StudyDirection.MAXIMIZE if maximise else StudyDirection.MINIMIZE
+    assert storage.get_study_directions(storage.get_study_id_from_name("tiny")) == [wanted]
+
+
+@ON_SQLITE
 def test_times_come_back_too(database: Database, storage: TrialStorage, done: StoredStudy) -> None:
     def times() -> dict[str, list[Any]]:
         trials = storage.get_all_trials(storage.get_study_id_from_name("tiny"))

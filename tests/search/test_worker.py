@@ -149,17 +149,23 @@ def test_a_configuration_that_trains_for_too_long_fails_at_once(
 ) -> None:
     study = make_study(time_limit=10.0)
     slow = layout_order(study.definition)[2]
-    seconds = iter([0.0])
+    seconds = 0.0
 
     class Slow(tiny.Answering):
         def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
             nonlocal seconds
-            # Looked at when it begins, and after the first of two epochs: what is over is not thrown away.
-            seconds = iter([10.1] if configuration == slow else [10.0])
-            return super().__call__(configuration, progress)
+            begun = seconds
+
+            def timed(step: Step) -> State | None:
+                nonlocal seconds
+                # All but one are in time after the first epoch; after the second, when it is done, none is.
+                seconds = begun + (99.0 if step.done == step.of else 10.1 if configuration == slow else 10.0)
+                return progress(step) if progress is not None else None
+
+            return super().__call__(configuration, timed)
 
     objective = Slow()
-    worker = make_worker(objective, study, clock=lambda: next(seconds, 0.0))
+    worker = make_worker(objective, study, clock=lambda: seconds)
     assert worker.run() == Tally(finished=7, failed=1)
     assert objective.asked[slow.key] == 1
     assert read_progress(database, study).failures == {
