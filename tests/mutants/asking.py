@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import signal
+import site
 import sys
 import time
 import traceback
@@ -16,10 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coverage import Coverage
+from coverage import Coverage, CoverageData
+from coverage.exceptions import DataError
 
-PROGRAMS = ("start_forked", "start", "start_together")
-"""The functions of `tests/programs.py` by which tests start processes; what those run is not measured."""
+SETTINGS = """
+[run]
+parallel = true
+data_file = {folder}/programs/data
+include = {folder}/pairsearch/search/*
+patch = _exit, fork
+disable_warnings = no-data-collected, module-not-measured, module-not-imported, already-imported
+"""
+"""Measures programs that tests start: each process leaves a file of data when it ends."""
+STARTUP = (
+    "import os; os.environ['COVERAGE_PROCESS_START'] = {settings!r}; import coverage; coverage.process_startup(); "
+    "del os.environ['COVERAGE_PROCESS_START']"
+)
 
 
 class Measure:
@@ -27,9 +40,8 @@ class Measure:
 
     def __init__(self, tree: Path) -> None:
         self.tree = tree
-        self.coverage = Coverage(
-            data_file=None, config_file=False, include=[f"{tree}/search/*", f"{tree}/tests/programs.py"]
-        )
+        self.programs = tree.parent / "programs"
+        self.coverage = Coverage(data_file=None, config_file=False, include=[f"{tree}/search/*"])
         self.tests: dict[str, dict[str, Any]] = {}
         self.bad: set[str] = set()
 
@@ -38,21 +50,40 @@ class Measure:
         self.coverage.switch_context(item.nodeid)
         begun = time.perf_counter()
         yield
-        self.tests[item.nodeid] = {"seconds": round(time.perf_counter() - begun, 3), "lines": {}}
+        lines: dict[str, set[int]] = {}
+        for file in self.programs.iterdir():
+            # What is still being written is read after the next test.
+            with contextlib.suppress(DataError):
+                data = CoverageData(str(file))
+                data.read()
+                self._add(lines, {name: data.lines(name) or [] for name in data.measured_files()})
+                file.unlink()
+        self.tests[item.nodeid] = {
+            "seconds": round(time.perf_counter() - begun, 3),
+            "programs": bool(lines),
+            "lines": lines,
+        }
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if not report.passed:
             self.bad.add(report.nodeid)
 
+    def _add(self, lines: dict[str, set[int]], more: Mapping[str, Sequence[int]]) -> None:
+        for name, found in more.items():
+            lines.setdefault(str(Path(name).relative_to(self.tree)), set()).update(found)
+
     def result(self) -> dict[str, Any]:
+        """By test that passed: its seconds, whether it starts programs, and its lines by file."""
         data = self.coverage.get_data()
         for file in data.measured_files():
-            name = str(Path(file).relative_to(self.tree))
             for line, contexts in data.contexts_by_lineno(file).items():
-                for context in contexts:
-                    if context in self.tests:
-                        self.tests[context]["lines"].setdefault(name, []).append(line)
-        return {name: test for name, test in self.tests.items() if name not in self.bad}
+                for context in self.tests.keys() & contexts:
+                    self._add(self.tests[context]["lines"], {file: [line]})
+        return {
+            name: test | {"lines": {file: sorted(lines) for file, lines in test["lines"].items()}}
+            for name, test in self.tests.items()
+            if name not in self.bad
+        }
 
 
 class Ask:
@@ -95,8 +126,7 @@ def fork(tree: Path, work: Callable[[Callable[[str], None]], None]) -> tuple[int
         os.dup2(output, 2)
         temporary = tree.parent / "tmp"
         temporary.mkdir(exist_ok=True)
-        os.environ |= {"PYTHONPATH": str(tree.parent), "TMPDIR": str(temporary)}
-        sys.path.insert(0, str(tree.parent))
+        os.environ["TMPDIR"] = str(temporary)
         work(lambda line: os.write(writing, f"{line}\n".encode()) and None)
     except BaseException:
         traceback.print_exc()
@@ -110,23 +140,29 @@ def run_pytest(files: Sequence[str], plugin: object, *options: str) -> None:
 
 
 def measured(tree: Path, files: Sequence[str]) -> dict[str, Any]:
-    """By test: its seconds, and by file the lines that it runs."""
+    """Run files of tests; what `Measure.result` returns."""
+    folder = tree.parent
+    settings, result = folder / "coveragerc", folder / "measured.json"
+    settings.write_text(SETTINGS.format(folder=folder))
+    (folder / "programs").mkdir()
+    startup = Path(site.getsitepackages()[0]) / "measured.pth"
+    startup.write_text(STARTUP.format(settings=str(settings)))
 
     def work(say: Callable[[str], None]) -> None:
         measure = Measure(tree)
         measure.coverage.start()
         run_pytest(files, measure)
         measure.coverage.stop()
-        (tree.parent / "measured.json").write_text(json.dumps(measure.result()))
+        result.write_text(json.dumps(measure.result()))
 
     child, pipe = fork(tree, work)
     os.waitpid(child, 0)
     os.close(pipe)
+    startup.unlink()
     _clear(tree)
-    result = tree.parent / "measured.json"
     found: dict[str, Any] = json.loads(result.read_text()) if result.exists() else {}
     if not found:
-        raise SystemExit((tree.parent / "output").read_text())
+        raise SystemExit((folder / "output").read_text())
     return found
 
 

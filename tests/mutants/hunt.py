@@ -14,7 +14,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import ast
 import difflib
 import hashlib
 import importlib
@@ -22,17 +21,20 @@ import json
 import os
 import random
 import shutil
+import site
+import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+import venv
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from asking import PROGRAMS, measured, noticed
+from asking import measured, noticed
 from mutate import Mutant, mutants_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,30 +87,41 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
     parser.add_argument("--budget", type=float, default=90.0, help="seconds of tests for each bug")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "mutants.json", help="where results go")
+    parser.add_argument("--within", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.within is None:
+        # Modules that are kept compiled make each start faster.
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        with tempfile.TemporaryDirectory(prefix="m") as folder:
+            command = [copied(Path(folder)), __file__, *sys.argv[1:], "--within", folder]
+            return subprocess.run(command, env=variables, check=False).returncode
+    tree = Path(options.within) / "pairsearch"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in HEAVY:
             importlib.import_module(name)
-    # Compiled modules make each start faster.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    sys.dont_write_bytecode = False
-    with tempfile.TemporaryDirectory(prefix="m") as folder:
-        # PostgreSQL's server, which does not run as root, has its files in there.
-        Path(folder).chmod(0o711)
-        tree = Path(folder) / "pairsearch"
-        # With compiled kernels and their times, so that they need not be compiled again.
-        shutil.copytree(
-            ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "build", "_build", "*.egg-info")
-        )
-        tests = measured_tests(tree)
-        files = [file for room in options.rooms for file in _modules(tree, room)]
-        everything = [mutant for file in files for mutant in mutants_of(file, (tree / file).read_bytes())]
-        drawn = random.Random(options.seed).sample(everything, min(options.sample, len(everything)))  # noqa: S311
-        results = list(hunted(tree, drawn, tests, options.budget))
+    tests = measured_tests(tree)
+    files = [file for room in options.rooms for file in _modules(tree, room)]
+    everything = [mutant for file in files for mutant in mutants_of(file, (tree / file).read_bytes())]
+    drawn = random.Random(options.seed).sample(everything, min(options.sample, len(everything)))  # noqa: S311
+    results = list(hunted(tree, drawn, tests, options.budget))
     options.json.parent.mkdir(exist_ok=True)
     options.json.write_text(json.dumps(results, indent=1))
     return summary(results, len(everything), options.seed)
+
+
+def copied(folder: Path) -> Path:
+    """Copy the working tree into a folder, with an environment whose programs import the copy; its Python."""
+    # PostgreSQL's server, which does not run as root, has its files in there.
+    folder.chmod(0o711)
+    # With compiled kernels and their times, so that they need not be compiled again.
+    left = shutil.ignore_patterns(".git", ".venv", "build", "_build", "*.egg-info")
+    shutil.copytree(ROOT, folder / "pairsearch", ignore=left)
+    venv.create(folder / "venv", symlinks=True)
+    (packages,) = (folder / "venv").glob("lib/python*/site-packages")
+    others = f"import site; site.addsitedir({site.getsitepackages()[0]!r})"
+    (packages / "mutants.pth").write_text(f"{folder}\n{others}\n")
+    return folder / "venv" / "bin" / "python"
 
 
 def hunted(
@@ -174,7 +187,6 @@ def chosen_tests(mutant: Mutant, tests: dict[str, Any]) -> dict[str, float]:
     here = {name: test["lines"].get(mutant.file, ()) for name, test in tests.items()}
     chosen = [name for name, lines in here.items() if mutant.inside and any(line in place for line in lines)]
     chosen = chosen or [name for name, lines in here.items() if lines]
-    chosen = list(dict.fromkeys([*chosen, *(name for name, test in tests.items() if test["programs"])]))
 
     def rank(name: str) -> tuple[bool, bool, float]:
         return tests[name]["programs"], "postgresql" in name, tests[name]["seconds"]
@@ -194,9 +206,6 @@ def measured_tests(tree: Path) -> dict[str, Any]:
     if new:
         print(f"measuring {len(new)} files of tests", file=sys.stderr)
         found = measured(tree, new)
-        programs = _program_lines(tree)
-        for test in found.values():
-            test["programs"] = any(line in programs for line in test["lines"].pop("tests/programs.py", ()))
         for file in new:
             kept[file] = {
                 "mark": marks[file],
@@ -205,15 +214,6 @@ def measured_tests(tree: Path) -> dict[str, Any]:
         KEPT.parent.mkdir(exist_ok=True)
         KEPT.write_text(json.dumps({file: kept[file] for file in files}))
     return {name: test for file in files for name, test in kept[file]["tests"].items()}
-
-
-def _program_lines(tree: Path) -> set[int]:
-    return {
-        line
-        for node in ast.parse((tree / "tests" / "programs.py").read_text()).body
-        if isinstance(node, ast.FunctionDef) and node.name in PROGRAMS
-        for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1)
-    }
 
 
 def _modules(tree: Path, place: str) -> list[str]:
