@@ -43,9 +43,7 @@ def chance(values: Rows, group: Some, overlap: float, level: float) -> float:
     residuals = []
     for one in group.which:
         from_mean = minus(values[one], group.mean)
-        residuals.append(
-            [(value - fmean(from_mean)) * math.sqrt(folds / (folds - 1)) for value in from_mean]
-        )
+        residuals.append([(value - fmean(from_mean)) * math.sqrt(folds / (folds - 1)) for value in from_mean])
     largest = []
     for count, fold in zip(counts, common, strict=True):
         lucks = [0.0]
