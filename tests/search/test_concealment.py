@@ -48,6 +48,7 @@ PASSWORDS = [
     "\N{KEY}sesame",
     "open]sesame",
     "***sesame",
+    "\x1böffne-sesame'\\",
     "xsesame" * 40,
 ]
 PLACES: dict[str, Callable[[str], str]] = {
@@ -183,9 +184,15 @@ def test_of_a_password_that_holds_another_one_nothing_is_left() -> None:
     assert conceal("open-sesame-open, open-sesame, sesame") == "***, ***, ***"
 
 
-def test_libpq_s_own_variable_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PGPASSWORD", "open-sesame")
-    assert conceal("given: open-sesame") == "given: ***"
+@pytest.mark.parametrize("secret", ["open-sesame", "open"])
+def test_libpq_s_own_variable_is_hidden(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("PGPASSWORD", secret)
+    assert conceal(f"given: {secret}") == "given: ***"
+
+
+def test_four_letters_are_long_enough_to_be_hidden_everywhere() -> None:
+    learn(["open", "ope"])
+    assert conceal("given: open, not ope") == "given: ***, not ope"
 
 
 @pytest.mark.usefixtures("installed")
@@ -201,6 +208,19 @@ def test_logs_of_every_library_hide_it(caplog: pytest.LogCaptureFixture) -> None
         logging.getLogger(name).propagate = before
     assert {record.name for record in caplog.records} == set(libraries)
     assert caplog.text.count("Traceback") == len(caplog.records)
+    assert "sesame" not in caplog.text
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("error", [None, True, ValueError("open-sesame")], ids=repr)
+def test_logs_hide_it_with_an_error_and_without(caplog: pytest.LogCaptureFixture, error: object) -> None:
+    learn(["open-sesame"])
+    # True outside of an except clause, and an exception that was not raised, have no traceback.
+    logging.getLogger("optuna").propagate, before = True, logging.getLogger("optuna").propagate
+    logging.getLogger("optuna").error("given: %s", "open-sesame", exc_info=error)
+    logging.getLogger("optuna").propagate = before
+    assert "given: ***" in caplog.text
+    assert ("ValueError: ***" in caplog.text) == isinstance(error, ValueError)
     assert "sesame" not in caplog.text
 
 
