@@ -322,7 +322,7 @@ class _Finder(ast.NodeVisitor):
             end = self.span(node.func)[1]
             self.put((end - len(name), end), OTHER_NAMES[name])
         plain = not any(isinstance(argument, ast.Starred) for argument in node.args)
-        if name in CLAUSES and isinstance(node.func, ast.Attribute):
+        if name in CLAUSES and isinstance(node.func, ast.Attribute) and not _is_text(node.func.value):
             self.put(self.span(node), self.text(node.func.value))
         if name in CLAUSES and len(node.args) > 1:
             self.drop(node.args)
@@ -357,6 +357,10 @@ class _Finder(ast.NodeVisitor):
 
 
 TEXTS = (ast.JoinedStr, ast.List, ast.Tuple, ast.Constant)
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _name(function: ast.expr) -> str:

@@ -30,6 +30,7 @@ def made(code: str, file: str = "search/verdict/x.py") -> set[str]:
         ("x = min(a, b)", {"x = max(a, b)"}),
         ("x = q.where(a, b)", {"x = q", "x = q.where(a, )", "x = q.where(b)"}),
         ("x = q.desc()", {"x = q.asc()"}),
+        ("x = ', '.join(a)", set()),
         ("x = -a if b else c", {"x = a if b else c", "x = -a if not (b) else c"}),
         ("x = [a for a in b if c]", {"x = [a for a in b if not (c)]"}),
         ("return a", {"return None"}),
