@@ -54,7 +54,7 @@ MESSAGES = re.compile(r"\w*(Error|Warning|Exception)|warn|warning|debug|info|pri
 LOOKS = {
     "align", "alt", "anchor", "autorange", "automargin", "bgcolor", "bordercolor", "boxpoints", "caption", "color",
     "colorbar", "colorscale", "colour", "colours", "dash", "domain", "fill", "fillcolor", "fixedrange", "font",
-    "gap", "gridcolor", "height", "hoverinfo", "hoverlabel", "hovermode", "jitter", "least_width", "legend",
+    "gap", "gridcolor", "height", "hoverinfo", "hoverlabel", "hovermode", "jitter", "labels", "least_width", "legend",
     "legendgroup", "line", "linecolor", "margin", "marker", "mode", "opacity", "orientation", "pointpos",
     "rangemode", "showarrow", "showgrid", "showlegend", "showscale", "side", "size", "standoff", "subtitle",
     "symbol", "template", "textangle", "textfont", "textposition", "texttemplate", "tickangle", "tickcolor",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,8 +18,11 @@ from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.report import document
-from pairsearch.search.report.content import Figure, Report, Table
+from pairsearch.search.report.content import Figure, Notice, Report, Table
 from pairsearch.search.report.drawing import briefly
+from pairsearch.search.report.evaluation import others
+from pairsearch.search.report.importance import section_blocks
+from pairsearch.search.report.parameters import number
 from pairsearch.search.report.reading import Reading, read
 from pairsearch.search.report.variance import decompose
 from pairsearch.search.results.formatting import duration
@@ -28,7 +32,7 @@ from pairsearch.studies.problem import Metric
 LOSS, ERROR = Metric(), Metric(percent=True)
 GRID = reported.RAW["grid"]
 FOLDS, EPOCHS = reported.FOLDS, reported.EPOCHS
-TEST_ERRORS = {"best": [0.05, 0.06, 0.10], "paper": [0.07, 0.09]}
+TEST_ERRORS = {"best": [0.05, 0.06, 0.10], "paper": [0.07, 0.09], "other": [0.02]}
 
 
 def value_of(configuration: Configuration) -> float:
@@ -68,6 +72,8 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Reading:
     assert study.definition.paper is not None
     reported.evaluate(database, study, best, TEST_ERRORS["best"])
     reported.evaluate(database, study, study.definition.paper.configuration, TEST_ERRORS["paper"])
+    worst = max(study.definition.grid.configurations(), key=value_of)
+    reported.evaluate(database, study, worst, TEST_ERRORS["other"])
     found = read(database, study)
     database.close()
     return found
@@ -117,7 +123,9 @@ def test_a_cell_of_the_heat_map_is_the_best_of_its_configurations(
     report: Report, ranked: list[Configuration], name: str, part: int, metric: Metric
 ) -> None:
     """Learning rates across, weight decays up; a facet for each batch size and number of hidden units."""
-    every, *chosen = figure(report, f"pairs-{name}").views
+    shown = figure(report, f"pairs-{name}")
+    assert ("in per cent" in shown.caption) == metric.percent
+    every, *chosen = shown.views
     for view, weights in [(every, (1.0, 5.0)), (chosen[0], (1.0,)), (chosen[1], (5.0,))]:
         for units_place, units in enumerate(GRID["hidden_units"]):
             for batch_place, batch in enumerate(GRID["batch_size"]):
@@ -191,17 +199,17 @@ def test_lines_of_the_parallel_coordinates_run_through_their_values_the_best_bel
     heights = [line[5] for line in lines]
     assert heights == sorted(heights)
     assert (heights[0], heights[-1]) == (0.0, 1.0)
-    for number, name in enumerate(GRID):
+    for parameter, name in enumerate(GRID):
         bands: dict[int, list[float]] = {0: [], 1: []}
         for line, configuration in zip(lines, ranked, strict=True):
-            bands[place(name, configuration)].append(line[number])
+            bands[place(name, configuration)].append(line[parameter])
         for band, found in bands.items():
             assert band / 2 < min(found) <= max(found) < (band + 1) / 2
             assert found == sorted(found)
     labels = [note for note in view.spec["layout"]["annotations"] if note["x"] < 5]
     assert [(note["text"], note["x"], note["y"]) for note in labels] == [
-        (f"{value:g}".replace("0.0001", "1e-4").replace("0.001", "1e-3"), number, (band + 0.5) / 2)
-        for number, values in enumerate(GRID.values())
+        (number(value), parameter, (band + 0.5) / 2)
+        for parameter, values in enumerate(GRID.values())
         for band, value in enumerate(values)
     ]
     ticks = [note for note in view.spec["layout"]["annotations"] if note["x"] == 5]
@@ -214,8 +222,10 @@ def test_effects_are_quartiles_and_bests_by_value(report: Report, ranked: list[C
     assert len(views) == 2 * len(GRID)
     for figure_name, part, scale in (("validation loss", 1, 1), ("validation error", 7, 100)):
         for name, values in GRID.items():
-            boxes, bests = views[f"{name.replace('_', ' ')}: {figure_name}"]["data"]
-            assert boxes["x"] == bests["x"] == [0, 1]
+            spec = views[f"{name.replace('_', ' ')}: {figure_name}"]
+            boxes, bests = spec["data"]
+            assert boxes["x"] == bests["x"] == spec["layout"]["xaxis"]["tickvals"] == [0, 1]
+            assert spec["layout"]["xaxis"]["ticktext"] == [number(value) for value in values]
             for level, value in enumerate(values):
                 found = [scale * value_of(one) / part for one in ranked if one.params[name] == value]
                 low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
@@ -328,8 +338,8 @@ def test_times_are_shown_by_the_parameter_that_matters_most(
             f"{found[-1]:.1f}",
         )
         assert row[5] == duration(sum(found))
-    # Five rounds of half a second.
-    assert f"The 5 rounds of the evaluation took {duration(2.5)}." in times.caption
+    # Six rounds of half a second.
+    assert f"The 6 rounds of the evaluation took {duration(3.0)}." in times.caption
 
 
 def curve(report: Report, view: int) -> dict[str, Any]:
@@ -370,3 +380,38 @@ def test_it_says_what_of_the_grid_is_covered_and_how_often_it_was_claimed(report
     assert (shown["configurations"], shown["finished"], shown["pending"], shown["covered"]) == (
         "32", "32", "0", "100.0 %",
     )  # fmt: skip
+
+
+def test_every_evaluated_configuration_is_listed_the_best_first_where_table_1_does_not_show_all(
+    report: Report, reading: Reading, ranked: list[Configuration]
+) -> None:
+    assert reading.paper is not None
+    listed = table(report, "Every evaluated configuration")
+    assert listed.header == (
+        "configuration", "n", "training error, %", "test error, %", "95 % interval, test error, %",
+    )  # fmt: skip
+    assert [row[:4] for row in listed.rows] == [
+        (ranked[-1].key, "1", "1.00", "2.00"),
+        (ranked[0].key, "3", "3.50 ± 1.32", "7.00 ± 2.65"),
+        (reading.paper.key, "2", "4.00 ± 0.71", "8.00 ± 1.41"),
+    ]
+    assert listed.rows[0][4] == "–"
+    assert others(replace(reading, evaluated=dict(list(reading.evaluated.items())[:0]))) is None
+    both = {one.key: reading.evaluated[one.key] for one in (ranked[0], reading.paper)}
+    assert others(replace(reading, evaluated=both)) is None, "Table 1 shows them all"
+
+
+def test_without_a_complete_part_of_the_grid_there_is_no_importance(reading: Reading) -> None:
+    # Each configuration differs in two parameters from every other, so that no two by two are finished.
+    points = [point for point in reading.points if sum(point.places) % 2 == 0]
+    assert len(points) == 16
+    (said,) = section_blocks(replace(reading, points=tuple(points)))
+    assert isinstance(said, Notice)
+    assert said.text == (
+        "Importance: the analysis of variance needs a complete grid of two or more parameters, and none is finished."
+    )
+    (few,) = section_blocks(replace(reading, points=tuple(reading.points[:7])))
+    assert isinstance(few, Notice)
+    assert few.text.startswith(
+        "Importance: 7 finished configurations over 5 varying parameters; it is shown from 8"
+    )
