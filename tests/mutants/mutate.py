@@ -351,6 +351,8 @@ class _Finder(ast.NodeVisitor):
             self.put((start, end + (comma.end() if comma else 0)), "")
 
     def swap(self, left: ast.expr, right: ast.expr) -> None:
+        if self.report and _is_text(left):
+            return
         (start, left_end), (right_start, end) = self.span(left), self.span(right)
         between = self.source[left_end:right_start].decode()
         self.put((start, end), self.text(right) + between + self.text(left))
@@ -360,7 +362,7 @@ TEXTS = (ast.JoinedStr, ast.List, ast.Tuple, ast.Constant)
 
 
 def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def _name(function: ast.expr) -> str:

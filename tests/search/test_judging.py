@@ -81,6 +81,7 @@ def test_the_verdict_is_that_of_the_stored_figures(database: Database, make_stud
     fill(database, study)
     found = judge_study(database, study)
     ranked = [entry.configuration for entry in read_best(database, study, 8)]
+    assert found.verdict.alpha == 0.05
     assert found.verdict == judge(
         np.array([decay_hurts(configuration) for configuration in ranked]),
         [configuration.key for configuration in ranked],

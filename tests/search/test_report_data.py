@@ -105,6 +105,16 @@ def place(name: str, configuration: Configuration) -> int:
     return GRID[name].index(configuration.params[name])
 
 
+def test_the_verdict_of_the_report_is_the_usual_one(reading: Reading) -> None:
+    verdict = reading.judged.verdict
+    assert verdict is not None
+    assert (verdict.winner, verdict.alpha, verdict.folds) == (
+        reading.points[0].configuration.key,
+        0.05,
+        FOLDS,
+    )
+
+
 def test_a_point_has_the_figures_of_its_configuration(reading: Reading, ranked: list[Configuration]) -> None:
     assert [point.configuration for point in reading.points] == ranked
     for point in reading.points:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import reported
-from sqlalchemy import event
+from sqlalchemy import delete, event, update
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
+from pairsearch.search.database.tables import configurations, studies
+from pairsearch.search.errors import DamagedError, StudyError
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.report.reading import TOP, Reading, read
+from pairsearch.studies.configuration import Configuration
 
 # Where the kind of database makes no difference.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -89,6 +92,24 @@ def test_rounds_come_with_their_curves_in_order(database: Database) -> None:
     assert [entry.figures["test_error"] for entry in rounds] == [0.05, 0.07]
     curve = reading.rounds[configuration.key].runs[1].curves["test_error"]
     assert curve == pytest.approx([0.37, 0.27, 0.17, 0.07])
+
+
+@ON_SQLITE
+def test_a_study_that_was_deleted_meanwhile_and_a_point_outside_its_grid_are_refused(
+    database: Database,
+) -> None:
+    study = reported.create(database)
+    with database.write() as connection:
+        outside = Configuration(study.definition.grid.configurations()[0].params | {"batch_size": 99})
+        values = {"params": outside.text, "key": outside.key}
+        connection.execute(update(configurations).where(configurations.c.rank == 0).values(**values))
+    with pytest.raises(DamagedError, match=r"values of the study's grid"):
+        read(database, study)
+    with database.write() as connection:
+        connection.execute(delete(configurations))
+        connection.execute(delete(studies))
+    with pytest.raises(StudyError, match="study pairs has been deleted from the database"):
+        read(database, study)
 
 
 @ON_SQLITE

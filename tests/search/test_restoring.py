@@ -336,6 +336,26 @@ def test_a_grid_that_grows_after_its_study_was_deleted(
 
 
 @ON_SQLITE
+def test_a_trial_that_starts_when_the_study_was_deleted_has_the_study_restored_first(
+    database: Database, storage: TrialStorage, done: StoredStudy, mirror
+) -> None:
+    ledger = Ledger(database, done.id)
+    ledger.retry()
+    claim = ledger.claim("ann")
+    assert claim is not None
+    delete_study(database, storage)
+    trial_id = mirror.start(claim, {"host": "here"})
+    trial = storage.get_trial(trial_id)
+    assert (trial.state, trial.user_attrs["claim"]) == (TrialState.RUNNING, claim.token)
+    assert trial.params == claim.configuration.params
+    assert len(storage.get_all_trials(storage.get_study_id_from_name("tiny"))) == 8
+    assert mirror.holds(trial_id)
+    storage.remove_session()
+    drop_all_tables(database, storage)
+    assert not mirror.holds(trial_id)
+
+
+@ON_SQLITE
 def test_a_lost_trial_is_no_reason_to_lose_a_result(
     database: Database, storage: TrialStorage, study: StoredStudy, mirror
 ) -> None:

@@ -30,6 +30,12 @@ def trial_states(storage: TrialStorage, study: StoredStudy) -> Counter[TrialStat
     return Counter(trial.state for trial in storage.get_all_trials(study.optuna_study_id))
 
 
+def reasons(storage: TrialStorage, study: StoredStudy) -> list[str]:
+    """Why attempts failed, as Optuna has it."""
+    failed = storage.get_all_trials(study.optuna_study_id, states=(TrialState.FAIL,))
+    return [trial.user_attrs["failed_reason"] for trial in failed]
+
+
 def test_works_to_the_end_of_the_grid(database: Database, storage, study, make_worker) -> None:
     objective = tiny.Answering()
     assert make_worker(objective).run() == Tally(finished=8)
@@ -79,6 +85,7 @@ def test_stopping_hands_the_current_configuration_back(
     assert tiny.states(database) == {"finished": 1, "pending": 7}
     assert trial_states(storage, study) == {TrialState.COMPLETE: 1, TrialState.FAIL: 1}
     assert tiny.rows(database, "configurations", "errors, claim", "where rank = 1") == [(0, None)]
+    assert reasons(storage, study) == ["handed back"]
 
 
 @ON_SQLITE
@@ -228,6 +235,7 @@ def test_a_worker_whose_lease_was_lost_ends_the_training(
     objective = NoticesItsLoss(database, ledger)
     assert make_worker(objective, ledger=ledger).run() == Tally(finished=8)
     assert objective.told == State.PENDING
+    assert reasons(storage, study) == ["lease lost"]
     assert trial_states(storage, study) == {TrialState.COMPLETE: 8, TrialState.FAIL: 1}
 
 
