@@ -28,6 +28,7 @@ from pairsearch.search.evaluation.evaluating import Evaluator
 from pairsearch.search.evaluation.models import ModelFolder, file_name, rounds_without_model, train_again
 from pairsearch.search.evaluation.rounds import Request, TrainedRound, evaluate
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.workers.objective import origin
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.model_card import read_card
@@ -187,7 +188,8 @@ def test_other_figures_than_the_stored_are_an_error_unless_the_processor_or_a_ve
     with database.write() as connection:
         connection.execute(
             text("update pairsearch_runs set provenance = :other"),
-            {"other": json.dumps({"processor": "an abacus"})},
+            # One difference is enough.
+            {"other": json.dumps(origin(loaded, "cpu") | {"processor": "an abacus"})},
         )
     assert train_again(database, study, loaded, Request(SOME, (0, 1), 2), folder) == 1
     assert rounds_without_model(database, study, SOME, 2, folder) == ()

@@ -299,10 +299,13 @@ def test_learning_curves_are_those_of_the_folds_with_their_mean(
 
 @pytest.mark.parametrize(("role", "view"), [("best", 0), ("paper", 1)])
 def test_the_band_of_the_rounds_is_a_deviation_to_either_side(report: Report, role: str, view: int) -> None:
-    traces = {trace["name"]: trace for trace in figure(report, "pairs-by-epoch").views[view].spec["data"]}
+    shown = figure(report, "pairs-by-epoch")
+    traces = {trace["name"]: trace for trace in shown.views[view].spec["data"]}
     errors = [100 * error for error in TEST_ERRORS[role]]
     mean, deviation = statistics.fmean(errors), statistics.stdev(errors)
     above = [30.0, 20.0, 10.0, 0.0]
+    # For those who cannot see it.
+    assert f"test error {mean:.4g}" in shown.alt
     line, band = traces["test error"], traces["test error, ± std"]
     assert line["x"] == [1, 2, 3, 4]
     assert line["y"] == pytest.approx([mean + more for more in above])
