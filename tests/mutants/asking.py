@@ -43,13 +43,16 @@ class Measure:
         self.programs = tree.parent / "programs"
         self.coverage = Coverage(data_file=None, config_file=False, include=[f"{tree}/search/*"])
         self.tests: dict[str, dict[str, Any]] = {}
+        self.fixtures: dict[str, set[str]] = {}
+        self.contexts: list[str] = []
         self.bad: set[str] = set()
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self.coverage.switch_context(item.nodeid)
+        self.fixtures[item.nodeid] = set()
         begun = time.perf_counter()
-        yield
+        with self._within(item.nodeid):
+            yield
         lines: dict[str, set[int]] = {}
         for file in self.programs.iterdir():
             # What is still being written is read after the next test.
@@ -64,6 +67,30 @@ class Measure:
             "lines": lines,
         }
 
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: pytest.FixtureRequest) -> Iterator[None]:
+        """What a fixture of several tests runs belongs to each of them."""
+        if fixturedef.scope == "function":
+            yield
+            return
+        with self._within(_context(fixturedef)):
+            yield
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_call(self, item: pytest.Function) -> None:
+        used = (found[-1] for found in item._fixtureinfo.name2fixturedefs.values())
+        self.fixtures[item.nodeid] = {_context(one) for one in used if one.scope != "function"}
+
+    @contextlib.contextmanager
+    def _within(self, context: str) -> Iterator[None]:
+        self.contexts.append(context)
+        self.coverage.switch_context(context)
+        try:
+            yield
+        finally:
+            self.contexts.pop()
+            self.coverage.switch_context(self.contexts[-1] if self.contexts else "")
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if not report.passed:
             self.bad.add(report.nodeid)
@@ -75,15 +102,23 @@ class Measure:
     def result(self) -> dict[str, Any]:
         """By test that passed: its seconds, whether it starts programs, and its lines by file."""
         data = self.coverage.get_data()
+        by_context: dict[str, dict[str, list[int]]] = {}
         for file in data.measured_files():
             for line, contexts in data.contexts_by_lineno(file).items():
-                for context in self.tests.keys() & contexts:
-                    self._add(self.tests[context]["lines"], {file: [line]})
+                for context in contexts:
+                    by_context.setdefault(context, {}).setdefault(file, []).append(line)
+        for name, test in self.tests.items():
+            for context in (name, *self.fixtures[name]):
+                self._add(test["lines"], by_context.get(context, {}))
         return {
             name: test | {"lines": {file: sorted(lines) for file, lines in test["lines"].items()}}
             for name, test in self.tests.items()
             if name not in self.bad
         }
+
+
+def _context(fixture: Any) -> str:
+    return f"fixture {fixture.argname} of {fixture.baseid}"
 
 
 class Ask:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import reported
+import tiny
 from sqlalchemy import delete, event, update
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, studies
 from pairsearch.search.errors import DamagedError, StudyError
+from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.report.reading import TOP, Reading, read
 from pairsearch.studies.configuration import Configuration
@@ -71,6 +73,32 @@ def test_reasons_and_origins_are_grouped(database: Database) -> None:
         ("two", 1, 0.25),
     ]
     assert (reading.covered, reading.claims) == (5, 7)
+
+
+@ON_SQLITE
+def test_attempts_late_results_and_times_are_counted(database: Database) -> None:
+    study, other = reported.create(database), reported.create(database, name="other")
+    for one, attempts in ((study, 2), (other, 1)):
+        ledger = Ledger(database, one.id)
+        for _ in range(attempts):
+            claim = ledger.claim("ann")
+            assert claim is not None
+            ledger.fail_attempt(claim, "out of memory")
+            assert not ledger.finish(claim, reported.outcome(claim.configuration)), "it comes too late"
+        reported.finish(database, one, 2)
+    with database.write() as connection:
+        for place, (row,) in enumerate(
+            tiny.rows(database, "configurations", "id", "where state = 'finished' order by id")
+        ):
+            connection.execute(
+                update(configurations).where(configurations.c.id == row).values(finished_at=100.0 + place)
+            )
+    first, second = read(database, study), read(database, other)
+    assert (first.errors, first.superseded, first.claims) == (2, 2, 4)
+    assert (second.errors, second.superseded, second.claims) == (1, 1, 3)
+    assert (first.first_result, first.last_result) == (100.0, 101.0)
+    assert (second.first_result, second.last_result) == (102.0, 103.0)
+    assert (first.best, second.best) == (first.finished[0].configuration, second.finished[0].configuration)
 
 
 @ON_SQLITE
