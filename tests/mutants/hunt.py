@@ -14,6 +14,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -104,7 +105,9 @@ def main() -> int:
     files = [file for room in options.rooms for file in _modules(tree, room)]
     everything = [mutant for file in files for mutant in mutants_of(file, (tree / file).read_bytes())]
     drawn = random.Random(options.seed).sample(everything, min(options.sample, len(everything)))  # noqa: S311
-    results = list(hunted(tree, drawn, tests, options.budget))
+    results: list[dict[str, Any]] = []
+    with contextlib.suppress(KeyboardInterrupt):
+        results += hunted(tree, drawn, tests, options.budget)
     options.json.parent.mkdir(exist_ok=True)
     options.json.write_text(json.dumps(results, indent=1))
     return summary(results, len(everything), options.seed)
