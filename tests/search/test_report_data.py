@@ -428,3 +428,84 @@ def test_without_a_complete_part_of_the_grid_there_is_no_importance(reading: Rea
     assert few.text.startswith(
         "Importance: 7 finished configurations over 5 varying parameters; it is shown from 8"
     )
+
+
+def test_the_configurations_that_may_be_the_best_are_listed_with_what_the_verdict_has_of_them(
+    report: Report, reading: Reading, ranked: list[Configuration]
+) -> None:
+    verdict = reading.judged.verdict
+    assert verdict is not None
+    listed = table(report, "The configurations that cannot be told from the best at the 5 % level")
+    assert "the first 12 of 32. Mean validation loss over folds, how much worse" in listed.caption
+    short = {"batch_size": "BS", "learning_rate": "LR", "weight_decay": "WD", "hidden_units": "HU"}
+    for row, member, one in zip(listed.rows, verdict.members, ranked, strict=False):
+        assert all(f"{letters} {one.params[name]:g}" in row[0] for name, letters in short.items())
+        assert row[1:4] == (
+            f"{value_of(one):.4f}",
+            f"{value_of(one) - value_of(ranked[0]):.4f}",
+            f"{member.p:.3f}",
+        )
+        seconds = seconds_of(one)
+        assert row[4] == (duration(seconds) if seconds >= 60 else f"{seconds:.1f} s")
+    assert len(listed.rows) == 12
+    within = [row[0] for row in listed.rows if "the cheapest within one standard error" in row[0]]
+    assert len(within) == 1
+
+
+def test_results_come_with_what_they_depend_on_and_what_computed_them(
+    report: Report, reading: Reading
+) -> None:
+    facts = dict(table(report, "What the results depend on").rows)
+    study = reading.study
+    expected = {
+        "title": reported.RAW["title"],
+        "problem": f"pairs, version {study.traits.version}",
+        "architecture": "wsal",
+        "sample size": "20",
+        "protocol": f"3 folds, 4 epochs, seed {study.definition.seed}",
+        "metric": "mean validation loss over folds after the last epoch, lowest first",
+        "sampler, pruner": "grid, none",
+        "grid": "batch size 10, 25; learning rate 1e-4, 1e-3; weight decay 0, 0.1; hidden units 10, 50; "
+        "aux loss weight 1, 5",
+        "data": "digits",
+        "data, SHA-256": study.traits.fingerprint,
+        "definition, SHA-256": study.definition.fingerprint,
+    }
+    assert {name: facts[name] for name in expected} == expected
+    origins = table(report, "What computed the results")
+    assert origins.header == ("work", "host", "results", "time")
+    searched = sum(seconds_of(point.configuration) for point in reading.points)
+    assert origins.rows == (
+        ("search", "–", "32", duration(searched)),
+        ("evaluation", "there", "6", duration(3.0)),
+    )
+
+
+def test_the_study_s_own_order_needed_so_many_trials(report: Report, reading: Reading) -> None:
+    order = layout_order(reading.study.definition)
+    best = order.index(min(order, key=value_of)) + 1
+    own = [
+        row
+        for row in table(report, "How much of the grid had to be seen").rows
+        if row[0] == "the study's own"
+    ]
+    assert own[0][1:5] == ("0.0000", str(best), f"{100 * best / 32:.1f}", "–")
+    assert own[0][5] == f"{sum(map(seconds_of, order[:best])):.0f}"
+    # Half a standard error of the best's mean, and one: its folds are 0.02 apart.
+    error = 0.02 / math.sqrt(3)
+    assert [row[1] for row in own[1:]] == [f"{error / 2:.4f}", f"{error:.4f}"]
+
+
+def test_parts_and_sections_stand_in_their_order(report: Report) -> None:
+    assert report.title == "pairsearch report: pairs"
+    assert report.facts[:2] == ("read 2026-01-02 03:04 UTC", "from here")
+    assert [(part.title, [section.title for section in part.sections]) for part in report.parts] == [
+        ("Results", ["Final evaluation"]),
+        (
+            "PAIRS",
+            [
+                "Verdict", "Coverage", "The grid", "Effect of each parameter", "Learning curves",
+                "Evaluated configurations", "Time and cost", "Searched again", "Provenance",
+            ],
+        ),
+    ]  # fmt: skip
