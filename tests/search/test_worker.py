@@ -110,6 +110,10 @@ def test_an_exception_is_tried_at_once_again_and_the_second_is_final(
     assert make_worker(objective).run() == Tally(finished=7, failed=1)
     assert objective.asked[bad.key] == 2
     assert read_progress(database, study).failures == {bad.key: "MemoryError: no room for this one"}
+    key, trace = Ledger(database, study.id).first_traceback() or ("", "")
+    assert key == bad.key
+    assert trace.startswith("Traceback (most recent call last):")
+    assert trace.rstrip().endswith("MemoryError: no room for this one")
     assert trial_states(storage, study) == {TrialState.COMPLETE: 7, TrialState.FAIL: 1}
 
 
