@@ -1,7 +1,7 @@
 """The small bugs that a tired engineer might make in a module, each as a change of its text.
 
-Left alone are docstrings, type annotations, decorators, imports, assertions, texts of messages and logs, `__repr__`,
-and in the report what is only its looks: module constants, texts, and `LOOKS`.
+Left alone are docstrings, type annotations, decorators, imports, assertions (`strict` of `zip` is one), texts of
+messages and logs, `__repr__`, and in the report what is only its looks: module constants, texts, and `LOOKS`.
 """
 
 from __future__ import annotations
@@ -333,7 +333,9 @@ class _Finder(ast.NodeVisitor):
             own = isinstance(node.func, ast.Name) and name[0].islower() and name not in CONVERSIONS
             if own and not isinstance(node.args[0], ast.GeneratorExp):
                 self.put(self.span(node), f"({self.text(node.args[0])})")
-        given = [keyword for keyword in node.keywords if not (self.report and keyword.arg in LOOKS)]
+        given = [
+            one for one in node.keywords if not (self.report and one.arg in LOOKS) and one.arg != "strict"
+        ]
         for keyword in given:
             if keyword.arg is not None:
                 self.drop([keyword])

@@ -52,6 +52,7 @@ def test_a_bug_is_one_small_change(code: str, bugs: set[str]) -> None:
         '"A docstring of 1 line."',
         "x: dict[str, int | None]",
         "assert a < 1",
+        "x = zip(a, strict=True)",
         "import a.b",
         "log.warning('%d of 2', a)",
         "x = 'A sentence for people.'",

@@ -22,7 +22,9 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study
 from pairsearch.search.mirror import presence
 from pairsearch.search.mirror.restoring import FAILED_REASON
+from pairsearch.search.mirror.sampling import Sampler
 from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.trials import Mirror
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.objective import Progress
@@ -353,6 +355,20 @@ def test_a_trial_that_starts_when_the_study_was_deleted_has_the_study_restored_f
     storage.remove_session()
     drop_all_tables(database, storage)
     assert not mirror.holds(trial_id)
+
+
+@ON_SQLITE
+def test_a_sampler_asks_in_the_restored_study(database: Database, storage: TrialStorage, make_study) -> None:
+    study = make_study(**SAMPLER)
+    mirror = Mirror(database, storage, study, Ledger(database, study.id))
+    sampler = Sampler(mirror)
+    delete_study(database, storage)
+    trial_id, configuration = sampler.ask()
+    assert configuration in study.definition.grid.configurations()
+    assert storage.get_trial(trial_id).state == TrialState.RUNNING
+    assert [trial._trial_id for trial in storage.get_all_trials(storage.get_study_id_from_name("tiny"))] == [
+        trial_id
+    ]
 
 
 @ON_SQLITE
