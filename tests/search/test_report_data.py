@@ -236,6 +236,7 @@ def test_effects_are_quartiles_and_bests_by_value(report: Report, ranked: list[C
             boxes, bests = spec["data"]
             assert boxes["x"] == bests["x"] == spec["layout"]["xaxis"]["tickvals"] == [0, 1]
             assert spec["layout"]["xaxis"]["ticktext"] == [number(value) for value in values]
+            assert spec["layout"]["xaxis"]["range"] == [-0.5, 1.5], "each has its whole place"
             for level, value in enumerate(values):
                 found = [scale * value_of(one) / part for one in ranked if one.params[name] == value]
                 low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
@@ -280,7 +281,10 @@ def test_learning_curves_are_those_of_the_folds_with_their_mean(
     report: Report, ranked: list[Configuration]
 ) -> None:
     views = figure(report, "pairs-learning-curves").views
-    assert [view.label.split(":")[0] for view in views] == ["rank 1", "rank 2", "rank 3"]
+    assert [view.label for view in views] == [
+        f"rank {rank}: BS {batch} LR 0.001 WD 0 HU {units} ALW 5 (validation loss {value_of(one):.4f})"
+        for rank, batch, units, one in zip((1, 2, 3), (10, 25, 10), (50, 50, 10), ranked, strict=False)
+    ]
     for view, one in zip(views, ranked, strict=False):
         traces = {trace["name"]: trace for trace in view.spec["data"]}
         for name, part, scale in (("validation loss", 1, 1), ("validation error", 7, 100)):
