@@ -38,6 +38,7 @@ def test_a_new_study_has_a_note_that_the_dashboard_shows(
         "learning\\_rate | 0.0001, 0.001",
         f"| data | digits {digits_source.fingerprint[:12]} |",
         "| problem | pairs |",
+        f"| definition | {study.definition.fingerprint[:12]}... |",
         "| protocol | 2 folds, 2 epochs |",
         "architecture b1",
         "validation loss",

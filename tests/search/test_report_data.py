@@ -282,7 +282,7 @@ def test_learning_curves_are_those_of_the_folds_with_their_mean(
 ) -> None:
     views = figure(report, "pairs-learning-curves").views
     assert [view.label for view in views] == [
-        f"rank {rank}: BS {batch} LR 0.001 WD 0 HU {units} ALW 5 (validation loss {value_of(one):.4f})"
+        f"rank {rank}: BS {batch} LR 0.001 WD 0 HU {units} ALW 5 (val_loss {value_of(one):.4f})"
         for rank, batch, units, one in zip((1, 2, 3), (10, 25, 10), (50, 50, 10), ranked, strict=False)
     ]
     for view, one in zip(views, ranked, strict=False):
