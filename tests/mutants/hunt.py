@@ -2,8 +2,9 @@
 
 It copies the working tree to a temporary folder, measures there which test runs which line, draws a random sample of
 the small bugs of `mutate.py`, and puts one after the other into the copy. Tests that run the changed line are asked,
-the quickest first, then those that start programs, until one fails or the time for the bug is up. A bug after which the
-code does the same as before is none: such ones stand in `equivalent.toml`, each with its reason, and do not count.
+those in files of the module's or the room's name first, until one fails or the time for the bug is up. A bug after
+which the code does the same as before is none: such ones stand in `equivalent.toml`, each with its reason, and do not
+count.
 
 Examples:
     python tests/mutants/hunt.py --seed 7
@@ -191,8 +192,18 @@ def chosen_tests(mutant: Mutant, tests: dict[str, Any]) -> dict[str, float]:
     chosen = [name for name, lines in here.items() if mutant.inside and any(line in place for line in lines)]
     chosen = chosen or [name for name, lines in here.items() if lines]
 
-    def rank(name: str) -> tuple[bool, bool, float]:
-        return tests[name]["programs"], "postgresql" in name, tests[name]["seconds"]
+    path = Path(mutant.file)
+    words = {path.stem, path.parent.name.removesuffix("s"), path.parent.name} - {"search"}
+
+    def rank(name: str) -> tuple[bool, bool, bool, float]:
+        about = name.partition("::")[0]
+        test = tests[name]
+        return (
+            test["programs"],
+            not any(word in about for word in words),
+            "postgresql" in name,
+            test["seconds"],
+        )
 
     return {name: tests[name]["seconds"] for name in sorted(chosen, key=rank)}
 
