@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak venv lint docs format audit bench clean
+.PHONY: help run test soak mutants venv lint docs format audit bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -20,6 +20,11 @@ test: venv ## the whole test suite
 
 soak: venv ## the promise under many faults, crowds of workers, and what make run prints; some 12 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -s tests/faults tests/docs
+
+SAMPLE ?= 200
+SEED ?= 1
+mutants: venv ## asks the suite whether it notices small bugs put into the service, a random sample of them; some hour
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/hunt.py --sample $(SAMPLE) --seed $(SEED)
 
 venv: $(STAMP) ## the environment alone
 

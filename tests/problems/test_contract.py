@@ -96,6 +96,46 @@ class Bad(OneByOne):
 """
 
 
+WORSE = """
+from pairsearch import Metric, OneByOne
+import itertools
+import numpy
+
+class Worse(OneByOne):
+    metrics = {"loss": Metric()}
+    calls = itertools.count()
+
+    def fit(self, params, run, report):
+        for epoch in range(1, run.epochs + 1 - next(self.calls) // 2 % 2):
+            try:
+                report(epoch, loss=1.0)
+            except BaseException:
+                raise ValueError("not now")
+        return {"weights": numpy.zeros(2)}
+
+    def card(self, params, run):
+        return {"mean": float("nan")}
+
+    def describe(self, params):
+        raise LookupError("no facts")
+"""
+
+
+def test_a_problem_that_breaks_promises_by_raising_is_told_so(on_sqlite: Project) -> None:
+    lines = broken_here(on_sqlite.write(WORSE, problem="mine.py:Worse", folds=2, epochs=2))
+    for line, expected in zip(
+        lines,
+        (
+            "gives other figures trained twice in one process (loss of fold 0: 1 and 2 epochs)",
+            "stopped by `report`, it raises ValueError: not now (mine.py, line 15): let Stopped pass",
+            "card gives no JSON: ValueError: ",
+            "describe raises LookupError: no facts",
+        ),
+        strict=True,
+    ):
+        assert expected in line
+
+
 def test_a_problem_that_breaks_every_promise_is_told_each_in_a_line(on_sqlite: Project) -> None:
     lines = broken_here(on_sqlite.write(BAD, problem="mine.py:Bad", folds=2, epochs=2))
     for line, expected in zip(

@@ -305,6 +305,21 @@ def test_what_was_lost_with_its_worker_too_often_stays_failed(
 
 
 @ON_SQLITE
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("failed_before", [False, True])
+def test_what_failed_by_the_time_limit_is_nobody_s_to_forgive(
+    database: Database, study: StoredStudy, ledger: Ledger, lost: bool, failed_before: bool
+) -> None:
+    key = layout_order(study.definition)[0].key
+    if failed_before:
+        ledger.fail_attempt(taken(ledger, key), "broken", traceback="Traceback …")
+    assert ledger.fail_attempt(taken(ledger, key), "too long", final=True) == State.FAILED
+    before = tiny.rows(database, "configurations", rest="where rank = 0")
+    ledger.forgive({key: 1}, lost=lost)
+    assert tiny.rows(database, "configurations", rest="where rank = 0") == before
+
+
+@ON_SQLITE
 def test_any_finished_configuration_serves_as_a_control(study: StoredStudy, ledger: Ledger) -> None:
     assert ledger.one_finished() is None
     claim = taken(ledger)

@@ -48,6 +48,7 @@ PASSWORDS = [
     "\N{KEY}sesame",
     "open]sesame",
     "***sesame",
+    "\x1böffne-sesame'\\",
     "xsesame" * 40,
 ]
 PLACES: dict[str, Callable[[str], str]] = {
@@ -109,23 +110,33 @@ def test_labels_and_errors_of_all_libraries_hide_it(secret: str, place: str) -> 
 
 @pytest.mark.parametrize("secret", PASSWORDS)
 @pytest.mark.parametrize(
-    "spelling",
+    ("spelling", "left"),
     [
-        lambda secret: secret,
-        lambda secret: quote(secret, safe=""),
-        lambda secret: quote(secret, safe="").lower(),
-        quote_plus,
-        lambda secret: quote(secret, safe="").replace("%", "%%"),
-        repr,
-        ascii,
-        json.dumps,
-        lambda secret: f"connection string: host=h password={secret!r} user=ann",
-        lambda secret: repr({"user": "ann", "password": secret}),
+        (lambda secret: secret, "***"),
+        (lambda secret: quote(secret, safe=""), "***"),
+        (lambda secret: quote(secret, safe="").lower(), "***"),
+        (quote_plus, "***"),
+        (lambda secret: quote(secret, safe="").replace("%", "%%"), "***"),
+        (lambda secret: secret.replace("\\", "\\\\").replace("'", "\\'"), "***"),
+        (repr, "'***'"),
+        (ascii, "'***'"),
+        (json.dumps, "'***'"),
+        (lambda secret: f"host=h password={secret!r} user=ann", "host=h password=*** user=ann"),
+        (lambda secret: repr({"user": "ann", "password": secret}), "{'user': 'ann', 'password': ***}"),
     ],
 )
-def test_every_spelling_of_a_known_password_is_hidden(secret: str, spelling: Callable[[str], str]) -> None:
+def test_every_spelling_of_a_known_password_is_hidden_and_nothing_else(
+    secret: str, spelling: Callable[[str], str], left: str
+) -> None:
     learn([secret])
-    assert "sesame" not in conceal(f"before {spelling(secret)} after").lower()
+    # Python chooses between two quotes.
+    assert conceal(f"before {spelling(secret)} after").replace('"', "'") == f"before {left} after"
+
+
+def test_a_password_that_is_no_text_is_hidden_too() -> None:
+    secret = b"open-\xffsesame".decode(errors="surrogateescape")
+    learn([secret])
+    assert conceal(f"{secret} {secret!a} {quote(secret, errors='surrogatepass')}") == "*** '***' ***"
 
 
 @pytest.mark.parametrize(
@@ -160,17 +171,28 @@ def test_what_holds_no_password_is_left_alone(text: str) -> None:
     assert conceal(text) == text
 
 
-@pytest.mark.parametrize("secret", ["a", "ann", "db", "postgresql"])
+@pytest.mark.parametrize("secret", ["a", "ann", "db", "postgresql", "pairsearch"])
 def test_a_password_that_is_no_secret_word_is_hidden_in_its_place_alone(secret: str) -> None:
     url = parse_url(f"postgresql://ann:{secret}@host/db")
     assert mask(url) == "postgresql+psycopg://ann:***@host/db"
-    message = "a database of ann cannot be reached by postgresql"
+    message = "a database of ann cannot be reached by postgresql, says pairsearch"
     assert conceal(message) == message
 
 
-def test_libpq_s_own_variable_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PGPASSWORD", "open-sesame")
-    assert conceal("given: open-sesame") == "given: ***"
+def test_of_a_password_that_holds_another_one_nothing_is_left() -> None:
+    learn(["sesame", "open-sesame", "open-sesame-open"])
+    assert conceal("open-sesame-open, open-sesame, sesame") == "***, ***, ***"
+
+
+@pytest.mark.parametrize("secret", ["open-sesame", "open"])
+def test_libpq_s_own_variable_is_hidden(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("PGPASSWORD", secret)
+    assert conceal(f"given: {secret}") == "given: ***"
+
+
+def test_four_letters_are_long_enough_to_be_hidden_everywhere() -> None:
+    learn(["open", "ope"])
+    assert conceal("given: open, not ope") == "given: ***, not ope"
 
 
 @pytest.mark.usefixtures("installed")
@@ -190,15 +212,52 @@ def test_logs_of_every_library_hide_it(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.usefixtures("installed")
-def test_warnings_and_failing_threads_hide_it(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("error", [None, True, ValueError("open-sesame")], ids=repr)
+def test_logs_hide_it_with_an_error_and_without(caplog: pytest.LogCaptureFixture, error: object) -> None:
     learn(["open-sesame"])
-    assert "sesame" not in warnings.formatwarning("open-sesame", UserWarning, "x.py", 1, "f('open-sesame')")
+    # True outside of an except clause, and an exception that was not raised, have no traceback.
+    logging.getLogger("optuna").propagate, before = True, logging.getLogger("optuna").propagate
+    logging.getLogger("optuna").error("given: %s", "open-sesame", exc_info=error)
+    logging.getLogger("optuna").propagate = before
+    assert "given: ***" in caplog.text
+    assert ("ValueError: ***" in caplog.text) == isinstance(error, ValueError)
+    assert "sesame" not in caplog.text
+
+
+class Unready:
+    """Fails when Python frees it, which nobody can catch."""
+
+    def __del__(self) -> None:
+        int("open-sesame")
+
+
+def free() -> None:
+    Unready()
+
+
+def fail_in_a_thread() -> None:
     thread = threading.Thread(target=lambda: int("open-sesame"))
     thread.start()
     thread.join()
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("fail", [fail_in_a_thread, free])
+def test_errors_that_nobody_can_catch_hide_it(
+    capsys: pytest.CaptureFixture[str], fail: Callable[[], None]
+) -> None:
+    learn(["open-sesame"])
+    fail()
     shown = capsys.readouterr().err
     assert "ValueError: invalid literal for int() with base 10: '***'" in shown
     assert "sesame" not in shown
+
+
+@pytest.mark.usefixtures("installed")
+def test_warnings_hide_it() -> None:
+    learn(["open-sesame"])
+    shown = warnings.formatwarning("open-sesame", UserWarning, "x.py", 1, "f('open-sesame')")
+    assert shown == "x.py:1: UserWarning: ***\n  f('***')\n"
 
 
 def test_the_traceback_of_a_bug_hides_it_with_its_causes(

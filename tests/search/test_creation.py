@@ -112,6 +112,38 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
 
 
 @ON_SQLITE
+def test_a_larger_grid_leaves_other_studies_as_they_are(
+    database: Database,
+    storage: TrialStorage,
+    study: StoredStudy,
+    make_study,
+    make_worker,
+    digits_source: Source,
+) -> None:
+    other = make_study(name="other")
+    make_worker(tiny.Answering(), other).run()
+
+    def contents() -> list[object]:
+        rows = tiny.rows(database, "studies", rest="where name = 'other'")
+        configurations = tiny.rows(
+            database, "configurations", rest=f"where study_id = {other.id} order by id"
+        )
+        storage.remove_session()
+        trials = storage.get_all_trials(other.optuna_study_id)
+        notes = storage.get_study_system_attrs(other.optuna_study_id)
+        return [rows, configurations, trials, notes]
+
+    before = contents()
+    create_study(
+        database, tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [1, 10, 25]}), storage
+    )
+    assert contents() == before
+    grown = find_study(database, "tiny")
+    assert grown is not None
+    assert len(grown.definition.grid) == 12
+
+
+@ON_SQLITE
 def test_trials_read_as_a_data_frame(storage: TrialStorage, study: StoredStudy, make_worker) -> None:
     needed("pandas")
     make_worker(tiny.Answering(), study).run(max_trials=3)

@@ -38,6 +38,7 @@ def test_a_new_study_has_a_note_that_the_dashboard_shows(
         "learning\\_rate | 0.0001, 0.001",
         f"| data | digits {digits_source.fingerprint[:12]} |",
         "| problem | pairs |",
+        f"| definition | {study.definition.fingerprint[:12]}... |",
         "| protocol | 2 folds, 2 epochs |",
         "architecture b1",
         "validation loss",
@@ -45,6 +46,14 @@ def test_a_new_study_has_a_note_that_the_dashboard_shows(
     ):
         assert part in text
     assert stored_note(storage.get_study_system_attrs(study.optuna_study_id)) == text
+    assert storage.get_study_user_attrs(study.optuna_study_id) == {
+        "title": "",
+        "problem": "pairs",
+        "protocol": "2 folds, 2 epochs",
+        "metric": "mean val_loss over folds after the last epoch",
+        "data": f"digits {digits_source.fingerprint[:12]}",
+        "definition": study.definition.fingerprint[:12],
+    }
 
 
 def test_a_larger_grid_brings_the_note_up_to_date_unless_a_person_has_changed_it(

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import tiny
 
 from pairsearch.data.pairs import PairSet
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import StudyError
-from pairsearch.search.evaluation.evaluating import configurations_to_evaluate
-from pairsearch.search.evaluation.rounds import Request, evaluate, missing_rounds
+from pairsearch.search.errors import StudyError, WorkError
+from pairsearch.search.evaluation.evaluating import (
+    Chosen,
+    Evaluator,
+    configurations_to_evaluate,
+    evaluate_studies,
+)
+from pairsearch.search.evaluation.rounds import Request, TrainedRound, evaluate, missing_rounds
+from pairsearch.search.ledger.rows import read_runs
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.evaluations import read_evaluation
+from pairsearch.search.results.evaluations import read_evaluation, rounds_within
+from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.training import Recorder
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.loading import Loaded
+from pairsearch.studies.definition import parse
+from pairsearch.studies.loading import Loaded, load
 from pairsearch.studies.pairs.problem import Pairs
 from pairsearch.studies.problem import Run
 
@@ -53,6 +68,17 @@ def test_finished_rounds_are_kept_and_only_the_missing_ones_trained(
     assert tiny.rows(database, "runs", rest=ROUNDS)[:2] == before
     assert train(database, study, loaded, 4) == 0
     assert tiny.rows(database, "runs", "run", ROUNDS) == [(0,), (1,), (2,), (3,)]
+
+
+@ON_SQLITE
+def test_a_gap_among_the_stored_rounds_is_filled(
+    database: Database, study: StoredStudy, loaded: Loaded
+) -> None:
+    evaluate(database, study, loaded, Request(SOME, (0, 2), 3), worker="ann")
+    assert missing_rounds(database, study, SOME, 3) == (1,)
+    assert missing_rounds(database, study, OTHER, 3) == (0, 1, 2)
+    assert train(database, study, loaded, 3) == 1
+    assert missing_rounds(database, study, SOME, 3) == ()
 
 
 def test_a_round_gives_the_same_figures_whatever_is_trained_beside_it(
@@ -149,4 +175,143 @@ def test_the_best_are_evaluated_or_the_paper_s(
     with_paper = make_study(name="paper", paper=tiny.PAPER)
     assert configurations_to_evaluate(database, with_paper, top=1, paper=True) == [
         tiny.point(batch_size=25, learning_rate=1e-4, weight_decay=0.1)
+    ]
+
+
+@ON_SQLITE
+def test_a_round_is_stored_with_its_curves_and_where_it_comes_from(
+    database: Database, study: StoredStudy, loaded: Loaded
+) -> None:
+    trained: list[TrainedRound] = []
+    request = Request(SOME, (0, 1), 2)
+    assert evaluate(database, study, loaded, request, worker="ann", keep=trained.extend) == 2
+    with database.read() as connection:
+        assert read_runs(connection, study.id, SOME.key, "round") == [one.result for one in trained]
+        rounds = rounds_within(connection, study, SOME.key)
+    assert [one.index for one in rounds] == [0, 1]
+    for stored, one in zip(rounds, trained, strict=True):
+        assert (stored.worker, stored.seconds, stored.facts) == ("ann", one.seconds, one.facts)
+        assert stored.provenance == one.provenance
+        assert stored.finished_at == pytest.approx(time.time(), abs=60)
+        # Two rounds trained together share their time.
+        assert one.seconds == trained[0].seconds
+    assert read_evaluation(database, study, SOME).seconds == pytest.approx(2 * trained[0].seconds)
+
+
+@ON_SQLITE
+def test_an_evaluator_trains_what_is_missing_and_says_so(
+    database: Database, study: StoredStudy, loaded: Loaded
+) -> None:
+    said: list[str] = []
+    told: list[str] = []
+
+    @contextmanager
+    def watch(label: str) -> Iterator[Callable[[str], None]]:
+        assert label == name
+        yield told.append
+
+    evaluator = Evaluator("cpu", 1, say=said.append, watch=watch)
+    for wanted, trained in ((1, 1), (3, 2)):
+        name = f"tiny: {wanted} rounds of {SOME.key}"
+        evaluator.rounds(database, study, loaded, SOME, wanted)
+        line = re.fullmatch(rf"{re.escape(name)}: {trained} trained in ([0-9.]+) s", said.pop())
+        assert line is not None
+        assert float(line[1]) < 60
+        # The last epoch shows the stored figures, means over the rounds trained together.
+        found = read_evaluation(database, study, SOME)
+        assert [line.split(",")[0] for line in told] == [f"{name}: epoch {epoch}" for epoch in (1, 2)]
+        if wanted == 1:
+            assert told[-1].endswith(
+                f"training error {100 * found.figures['train_error'].mean:.2f}, "
+                f"test error {100 * found.figures['test_error'].mean:.2f}"
+            )
+        told.clear()
+    evaluator.rounds(database, study, loaded, SOME, 3)
+    assert said == [f"tiny: 3 rounds of {SOME.key}: all stored before"]
+    assert told == []
+
+
+@ON_SQLITE
+def test_a_stopped_evaluator_raises_and_keeps_nothing_unfinished(
+    database: Database, study: StoredStudy, loaded: Loaded
+) -> None:
+    stopping = threading.Event()
+    evaluator = Evaluator("cpu", 1, stopping)
+    evaluator.rounds(database, study, loaded, SOME, 1)
+    stopping.set()
+    with pytest.raises(KeyboardInterrupt):
+        evaluator.rounds(database, study, loaded, SOME, 2)
+    assert missing_rounds(database, study, SOME, 2) == (1,)
+    # There is nothing to stop.
+    evaluator.rounds(database, study, loaded, SOME, 1)
+
+
+@ON_SQLITE
+def test_studies_are_evaluated_with_the_rounds_of_their_definition_unless_told_otherwise(
+    database: Database, study: StoredStudy, loaded: Loaded
+) -> None:
+    chosen = [Chosen("search", study, [SOME]), Chosen("paper", study, [OTHER])]
+    for rounds, expected in ((1, 1), (None, 2)):
+        rows = evaluate_studies(database, chosen, {"tiny": loaded}, Evaluator("cpu", 1), rounds)
+        assert [(row.chosen_by, row.study, row.params, row.evaluated.rounds) for row in rows] == [
+            ("search", study, SOME.params, expected),
+            ("paper", study, OTHER.params, expected),
+        ]
+        assert [row.evaluated for row in rows] == [
+            read_evaluation(database, study, one) for one in (SOME, OTHER)
+        ]
+
+
+@ON_SQLITE
+def test_what_a_problem_raises_while_it_is_evaluated_is_said_without_passwords(
+    database: Database, study: StoredStudy, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("pairsearch.search.evaluation.evaluating.prove", lambda *_: None)
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room at postgresql://ann:open-sesame@host/db")
+
+    monkeypatch.setattr("pairsearch.models.fused.train", fail)
+    with pytest.raises(
+        WorkError, match=r"study tiny: batch_size 10.*MemoryError.*: finished rounds are kept"
+    ):
+        evaluate_studies(
+            database,
+            [Chosen("search", study, [SOME])],
+            {"tiny": loaded},
+            Evaluator("cpu", 1, say=said.append),
+            1,
+        )
+    assert said[0] == "Traceback (most recent call last):"
+    assert said[-1] == "MemoryError: no room at postgresql://ann:***@host/db"
+
+
+@ON_SQLITE
+def test_rounds_one_after_the_other_are_stored_one_by_one_until_a_stop(
+    database: Database, tmp_path: Path, storage
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from pairsearch.studies.problem import Metric, OneByOne\n"
+        "class Mine(OneByOne):\n"
+        "    metrics = {'loss': Metric()}\n"
+        "    def fit(self, params, run, report):\n"
+        "        report(1, loss=params['x'] + run.index)\n"
+    )
+    fields = {"name": "mine", "problem": "mine.py:Mine", "metric": "loss", "epochs": 1, "folds": 2}
+    own = load(parse(fields | {"grid": {"x": [1.0]}, "evaluation": {"rounds": 3}}, "mine"), tmp_path)
+    study, one = create_study(database, own, storage).study, Configuration({"x": 1.0})
+    seen: list[int] = []
+
+    def on_epoch(recorder: Recorder) -> bool:
+        seen.append(recorder.runs[0].index)
+        return len(seen) < 2
+
+    request = Request(one, (0, 1, 2), 3)
+    assert evaluate(database, study, own, request, worker="ann", on_epoch=on_epoch) == 1
+    assert seen == [0, 1]
+    assert missing_rounds(database, study, one, 3) == (1, 2)
+    assert evaluate(database, study, own, Request(one, (1, 2), 3), worker="ann") == 2
+    assert tiny.rows(database, "runs", "figures", ROUNDS) == [
+        (f'{{"loss": {1.0 + index}}}',) for index in range(3)
     ]

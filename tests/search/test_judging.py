@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from pairsearch.search.verdict.judging import judge
 from pairsearch.search.verdict.reading import StudyVerdict, judge_study
 from pairsearch.search.verdict.sentences import verdict_json, verdict_lines
 from pairsearch.search.verdict.student import FloatArray
-from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.configuration import Configuration, describe
 
 # Where the kind of database makes no difference: both read the same figures, as the first test shows.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -81,6 +82,7 @@ def test_the_verdict_is_that_of_the_stored_figures(database: Database, make_stud
     fill(database, study)
     found = judge_study(database, study)
     ranked = [entry.configuration for entry in read_best(database, study, 8)]
+    assert found.verdict.alpha == 0.05
     assert found.verdict == judge(
         np.array([decay_hurts(configuration) for configuration in ranked]),
         [configuration.key for configuration in ranked],
@@ -165,6 +167,33 @@ def test_the_verdict_of_a_maximised_metric_is_the_mirror_image_of_the_minimised_
     assert (
         f"about {best - optimism:.4f} instead of {best:.4f}; between {low:.4f} and {high:.4f} (95 %)." in line
     )
+
+
+@ON_SQLITE
+def test_the_cheapest_are_named_with_their_seconds(database: Database, make_study: MakeStudy) -> None:
+    study = make_study(folds=FOLDS)
+    fill(database, study)
+    found = judge_study(database, study)
+    assert found.verdict is not None
+    members = keys(found)
+    for winner, cheapest, within, said in (
+        (members[0], members[0], members[0], "the best itself, 1.5 s. Cheapest {}: the same."),
+        (members[0], members[1], members[1], f"{named(found, members[1])}, 2.5 s. Cheapest {{}}: the same."),
+        (
+            members[0],
+            members[1],
+            members[0],
+            f"{named(found, members[1])}, 2.5 s. Cheapest {{}}: the best itself, 1.5 s.",
+        ),
+    ):
+        verdict = replace(found.verdict, winner=winner, cheapest=cheapest, cheapest_within_one_error=within)
+        seconds = dict(found.seconds) | {members[0]: 1.5, members[1]: 2.5}
+        line = verdict_lines(replace(found, verdict=verdict, seconds=seconds))[1]
+        assert line.endswith(": " + said.format("with a mean within one standard error of the best"))
+
+
+def named(found: StudyVerdict, key: str) -> str:
+    return describe(found.configurations[key].params)
 
 
 def ranked_value(database: Database, study: StoredStudy) -> float:
@@ -264,9 +293,13 @@ def test_few_folds_are_said_to_tell_nothing(
 
 
 @ON_SQLITE
-def test_equal_figures_rank_and_win_in_the_same_order(database: Database, make_study: MakeStudy) -> None:
+@pytest.mark.parametrize("last_bits", [0.0, 1e-15])
+def test_equal_figures_rank_and_win_in_the_same_order(
+    database: Database, make_study: MakeStudy, last_bits: float
+) -> None:
     study = make_study(folds=FOLDS)
-    fill(database, study, lambda _: np.full(FOLDS, 0.3))
+    places = iter(range(8))
+    fill(database, study, lambda _: np.full(FOLDS, 0.3 + next(places) * last_bits))
     found = judge_study(database, study)
     assert keys(found) == [entry.configuration.key for entry in read_best(database, study, 8)]
     assert found.winners["val_loss"] == found.winners["val_error"]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import tiny
+from sqlalchemy import select
 
+from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
+from pairsearch.search.database.tables import configurations
+from pairsearch.search.ledger.configurations import LONGEST_TRACEBACK, Claim, Ledger, new_token
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
 
 OTHER = tiny.point(batch_size=99, learning_rate=0.5, weight_decay=0.0)
@@ -71,11 +74,24 @@ def test_a_claim_is_recorded_with_its_worker_and_lease(database: Database, ledge
     assert lease == pytest.approx(ledger.lease_seconds, abs=0.1)
 
 
-def test_renewing_moves_the_end_of_the_lease(database: Database, ledger: Ledger) -> None:
+def left(database: Database) -> float:
+    """How long the lease of the first configuration lasts, on the database's clock."""
+    with database.read() as connection:
+        expires = select(configurations.c.lease_expires - now()).where(configurations.c.rank == 0)
+        return float(connection.execute(expires).scalar_one())
+
+
+def test_leases_are_measured_by_the_database_s_clock_however_wrong_the_worker_s_is(
+    database: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1.0)
     claim = taken(ledger)
-    tiny.let_leases_run_out(database)
-    assert ledger.renew(claim)
-    assert ledger.reap() == []
+    assert left(database) == pytest.approx(ledger.lease_seconds, abs=5)
+    for renewed in (lambda: ledger.renew(claim), lambda: ledger.held("ann", claim.token)):
+        tiny.let_leases_run_out(database)
+        assert renewed()
+        assert left(database) == pytest.approx(ledger.lease_seconds, abs=5)
+        assert ledger.reap() == []
 
 
 def test_the_trial_of_a_claim_is_noted(database: Database, ledger: Ledger) -> None:
@@ -201,3 +217,101 @@ def test_ledgers_of_two_studies_do_not_meet(database: Database, ledger: Ledger, 
     tiny.let_leases_run_out(database)
     assert ledger.reap() == []
     assert len(other.reap()) == 1
+
+
+@pytest.mark.parametrize("end", ["hand_back", "fail_attempt", "reap", "retry", "forgive"])
+def test_a_configuration_that_is_free_again_keeps_nothing_of_its_claim(
+    database: Database, ledger: Ledger, end: str
+) -> None:
+    claim = taken(ledger)
+    key = claim.configuration.key
+    ledger.attach(claim, 41)
+    if end == "hand_back":
+        ledger.hand_back(claim)
+    elif end == "fail_attempt":
+        ledger.fail_attempt(claim, "out of memory")
+    elif end == "reap":
+        tiny.let_leases_run_out(database)
+        ledger.reap()
+    elif end == "retry":
+        ledger.fail_attempt(claim, "out of memory", final=True)
+        ledger.retry()
+    else:
+        ledger.fail_attempt(claim, "out of memory", traceback="Traceback …")
+        ledger.fail_attempt(taken(ledger, key=key), "out of memory", traceback="Traceback …")
+        ledger.forgive({key: 2}, lost=False)
+    of_claim = "claim, worker, lease_expires, started_at, trial_id, finished_at, value"
+    assert tiny.rows(database, "configurations", f"state, {of_claim}", "where rank = 0") == [
+        ("pending", *[None] * 7)
+    ]
+    [(reason,)] = tiny.rows(database, "configurations", "reason", "where rank = 0")
+    assert reason == ("out of memory" if end == "fail_attempt" else None)
+    again = taken(ledger, "bob", key)
+    [(reason, trial, worker)] = tiny.rows(
+        database, "configurations", "reason, trial_id, worker", "where rank = 0"
+    )
+    assert (reason, trial, worker) == (None, None, "bob")
+    assert ledger.held("bob", again.token) == again
+
+
+def test_what_ended_has_its_time_and_no_lease(database: Database, ledger: Ledger) -> None:
+    claim = taken(ledger)
+    ledger.finish(claim, tiny.outcome(claim.configuration))
+    ledger.fail_attempt(taken(ledger), "out of memory", final=True)
+    rows = tiny.rows(
+        database,
+        "configurations",
+        "finished_at - started_at, lease_expires, seconds, claims",
+        "where rank < 2",
+    )
+    [(finished, lease, seconds, claims), (failed, *_)] = rows
+    assert (lease, seconds, claims) == (None, 0.25, 1)
+    assert 0 <= finished < 60
+    assert failed is None, "an attempt without a result leaves no claim"
+    [(when,)] = tiny.rows(database, "configurations", "finished_at", "where state = 'failed'")
+    assert when > 1e9
+
+
+def test_of_a_long_reason_the_beginning_is_kept_and_of_a_long_traceback_the_end(
+    database: Database, ledger: Ledger
+) -> None:
+    claim = taken(ledger)
+    long = "".join(f"line {number}\n" for number in range(10_000))
+    ledger.fail_attempt(claim, long, traceback=long)
+    [(reason, kept)] = tiny.rows(database, "configurations", "reason, traceback", "where rank = 0")
+    assert (len(reason), len(kept)) == (1000, LONGEST_TRACEBACK)
+    assert long.startswith(reason)
+    assert long.endswith(kept)
+    claim = taken(ledger, key=claim.configuration.key)
+    ledger.finish(claim, tiny.outcome(claim.configuration))
+    assert tiny.rows(database, "configurations", "reason, traceback", "where rank = 0") == [(None, None)]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_first_traceback_is_that_of_the_lowest_rank(ledger: Ledger, make_study) -> None:
+    assert ledger.first_traceback() is None
+    claims = [taken(ledger) for _ in range(4)]
+    for claim in reversed(claims[1:]):
+        ledger.fail_attempt(claim, "no luck", traceback=f"Traceback of {claim.configuration.key}")
+    ledger.fail_attempt(claims[0], "too long", final=True)
+    second = claims[1].configuration.key
+    assert ledger.first_traceback() == (second, f"Traceback of {second}")
+    assert Ledger(ledger.database, make_study(name="other").id).first_traceback() is None
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_counts_are_of_the_study_its_limit_and_its_states(ledger: Ledger, make_study, database) -> None:
+    other = Ledger(database, make_study(name="other").id)
+    assert not ledger.has_results()
+    for _ in range(3):
+        claim = taken(ledger)
+    taken(other)
+    ledger.finish(claim, tiny.outcome(claim.configuration))
+    ledger.fail_attempt(taken(ledger), "too long", final=True)
+    assert (ledger.running_count(), ledger.pending_count(), ledger.open_count()) == (2, 4, 6)
+    assert (ledger.running_count(1), ledger.pending_count(5), ledger.open_count(5)) == (1, 1, 3)
+    assert (ledger.has_results(), other.has_results()) == (True, False)
+    assert (ledger.one_finished(), other.one_finished()) == (claim.configuration, None)
+    key = claim.configuration.key
+    assert ledger.outcome(key) == tiny.outcome(claim.configuration)
+    assert other.outcome(key) is None

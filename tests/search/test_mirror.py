@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sqlite3
 import statistics
 
 import optuna
 import pytest
 import tiny
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import OperationalError, PendingRollbackError, ProgrammingError
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
+from pairsearch.search.errors import DatabaseAwayError, DiskFullError
 from pairsearch.search.ledger.configurations import Claim, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import Choices, StoredStudy
 from pairsearch.search.mirror.contents import report_steps, reports_of
 from pairsearch.search.mirror.sampling import Sampler
 from pairsearch.search.mirror.storage import TrialStorage
-from pairsearch.search.mirror.study import Space
+from pairsearch.search.mirror.study import LostTrialError, Space, translated, watched
 from pairsearch.search.mirror.trials import Mirror
 from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
@@ -288,3 +292,32 @@ def test_a_study_reads_as_optuna_s_own(
     assert loaded.best_params == claim.configuration.params
     assert loaded.user_attrs["problem"] == "pairs"
     assert ledger.result_of(claim.configuration.key, claim.token, trial_id)[0] == State.FINISHED
+
+
+@ON_SQLITE
+def test_errors_of_optuna_s_storage_are_those_of_the_database_beneath(database: Database) -> None:
+    def broken(cause: BaseException | None) -> StorageInternalError:
+        error = StorageInternalError("An exception is raised during the commit.")
+        error.__cause__ = cause
+        return error
+
+    of_driver = sqlite3.OperationalError("database or disk is full")
+    of_driver.sqlite_errorname = "SQLITE_FULL"
+    full = OperationalError("insert", {}, of_driver)
+    for cause, expected, words in (
+        (full, DiskFullError, "the disk is full"),
+        (PendingRollbackError("Can't reconnect"), DatabaseAwayError, "the connection broke off"),
+        (None, StorageInternalError, "An exception is raised during the commit"),
+    ):
+        for block in (translated(database), watched(database, "tiny")):
+            with pytest.raises(expected, match=words), block:
+                raise broken(cause)
+    with (
+        pytest.raises(LostTrialError, match="study tiny: what Optuna has of it was deleted"),
+        watched(database, "tiny"),
+    ):
+        raise KeyError("no such trial")
+    # A bug is neither.
+    bug = ProgrammingError("select", {}, sqlite3.ProgrammingError("Incorrect number of bindings supplied"))
+    with pytest.raises(ProgrammingError), watched(database, "tiny"):
+        raise bug

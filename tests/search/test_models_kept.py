@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from pairsearch.search.evaluation.evaluating import Evaluator
 from pairsearch.search.evaluation.models import ModelFolder, file_name, rounds_without_model, train_again
 from pairsearch.search.evaluation.rounds import Request, TrainedRound, evaluate
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.workers.objective import origin
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.model_card import read_card
@@ -186,7 +188,8 @@ def test_other_figures_than_the_stored_are_an_error_unless_the_processor_or_a_ve
     with database.write() as connection:
         connection.execute(
             text("update pairsearch_runs set provenance = :other"),
-            {"other": json.dumps({"processor": "an abacus"})},
+            # One difference is enough.
+            {"other": json.dumps(origin(loaded, "cpu") | {"processor": "an abacus"})},
         )
     assert train_again(database, study, loaded, Request(SOME, (0, 1), 2), folder) == 1
     assert rounds_without_model(database, study, SOME, 2, folder) == ()
@@ -247,6 +250,30 @@ def test_figures_are_stored_even_where_a_model_cannot_be_written(
         train(database, study, loaded, folder)
     assert tiny.rows(database, "runs", "run", "where kind = 'round' order by run") == [(0,), (1,)]
     assert rounds_without_model(database, study, SOME, 2, folder) == (1,)
+
+
+def test_a_stop_while_models_are_made_again_keeps_what_is_there(
+    database: Database, study: StoredStudy, loaded: Loaded, folder: ModelFolder
+) -> None:
+    train(database, study, loaded, folder)
+    folder.file(study, SOME, 1).unlink()
+    stopping = threading.Event()
+    stopping.set()
+    with pytest.raises(KeyboardInterrupt):
+        Evaluator("cpu", 1, stopping, models=folder, again=True).rounds(database, study, loaded, SOME, 2)
+    assert rounds_without_model(database, study, SOME, 2, folder) == (1,)
+    assert rounds_without_model(database, study, SOME, 1, folder) == ()
+
+
+def test_names_of_files_are_short_and_plain_and_differ_where_configurations_do(study: StoredStudy) -> None:
+    assert file_name(study, SOME, 3) == (
+        "tiny-batch_size=10-learning_rate=0.001-weight_decay=0.0-round=3.safetensors"
+    )
+    odd = [Configuration({"x": value}) for value in ("a/b", "a\nb", "é", "x" * 300, "y" * 300)]
+    names = {file_name(study, one, 0) for one in odd}
+    assert len(names) == len(odd)
+    for name in names:
+        assert re.fullmatch(r"tiny-[0-9a-f]{32}-round=0\.safetensors", name)
 
 
 def test_an_evaluation_says_what_became_of_the_models(

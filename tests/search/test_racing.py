@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tiny
 
+from pairsearch.search.database.connection import Database
+from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.measure.calibration import Scenario, synthetic
 from pairsearch.search.measure.racing import rules
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers import racing
 
 
@@ -73,3 +78,29 @@ def test_weights_that_are_added_up_are_those_that_are_made_anew() -> None:
     assert race._scale == pytest.approx(np.median(given.std(axis=1, ddof=1)), rel=0.12), (
         "it may lag by a tenth"
     )
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("sign", [1, -1], ids=["minimised", "maximised"])
+def test_a_worker_races_against_the_finished_configurations_of_all(
+    database: Database, storage: TrialStorage, sign: int
+) -> None:
+    folds, random = 6, np.random.default_rng(1)
+    changes = {"folds": folds, "pruner": "race", "metrics": {"val_loss": {"maximise": sign < 0}}}
+    grid = {"x": list(range(12))}
+    study = create_study(database, tiny.anything(grid=grid, **changes), storage).study
+    ledger, race, racer = Ledger(database, study.id), racing.Race(folds), racing.Racer(database, study)
+    decided = []
+    for number in range(12):
+        values = 1.0 + 0.1 * random.standard_normal(folds)
+        asked = 1.0 + 0.08 * (number % 4) + 0.1 * random.standard_normal(folds)
+        for count in range(1, folds + 1):
+            decided.append(race.stops(asked[:count]))
+            assert racer.should_stop((sign * asked[:count]).tolist()) == decided[-1]
+        claim = ledger.claim("ann")
+        assert claim is not None
+        column = (sign * values)[:, None]
+        outcome = tiny.outcome_of(column, column, column, value=float(column.mean()))
+        assert ledger.finish(claim, outcome)
+        race.add(values)
+    assert 3 < sum(decided) < len(decided) / 2

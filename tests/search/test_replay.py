@@ -119,6 +119,14 @@ def test_after_twenty_seen_proposals_the_next_of_the_order_comes(b1: StudyTable)
     assert found[-1] == next(key for key in reversed(keys) if key not in found[:-1])
 
 
+def test_configurations_without_an_answer_are_proposed_in_vain(b1: StudyTable) -> None:
+    keys = [one.key for one in layout_order(b1.definition)][::8]
+    answers = {key: mirror.Answer(0.5, {1: 0.75, 4: 0.5}) for key in keys}
+    found = list(mirror.replay(b1.definition, answers, keys, sampler="random", seed=3))
+    assert sorted(one.key for one in found) == sorted(keys)
+    assert {(one.step, one.pruned) for one in found} == {(4, False)}
+
+
 def test_one_with_the_grids_order_is_that_of_the_claims(b1: StudyTable) -> None:
     mean = dict(zip((one.key for one in b1.configurations), b1.values["val_loss"].mean(axis=1), strict=True))
     (regret,) = replay(b1, "grid").course.regret

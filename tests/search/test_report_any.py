@@ -16,6 +16,7 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.report.content import Figure, Notice, Report, Table
 from pairsearch.search.report.document import compose_stored
+from pairsearch.search.report.drawing import plain
 from pairsearch.search.report.page import render
 from pairsearch.search.report.reading import read
 from pairsearch.search.setup.creation import create_study
@@ -233,6 +234,23 @@ def test_a_single_parameter_of_texts_that_would_be_markup(database: Database, tm
     assert "5 finished configurations over 1 varying parameters" in notices(report)
     effects = table(report, "By the value of each parameter: accuracy, %")
     assert [row[6] for row in effects.rows] == ["1"] * 5  # the empty setting of no other parameter
+    hovers = [text.partition("<br>")[0] for text in trace["hovertext"][0]]
+    assert hovers == [plain(f"solver {value}") for value in values]
+
+
+def test_curves_of_per_cent_have_a_panel_of_their_own(database: Database, tmp_path: Path) -> None:
+    report = drawn(database, finished(database, tmp_path, {"a": [1, 2]}))
+    for name in ("made-by-epoch", "made-learning-curves"):
+        spec = figure(report, name).views[0].spec
+        drawn_on: dict[tuple[str, str], set[str]] = {}
+        for trace in spec["data"]:
+            drawn_on.setdefault((trace["xaxis"], trace["yaxis"]), set()).add(trace["name"].split(",")[0])
+        assert drawn_on == {
+            ("x", "y"): {"gain", "cost &lt;b&gt;"},
+            ("x2", "y2"): {"accuracy", "accuracy seen"},
+        }
+        assert spec["layout"]["yaxis"].get("title") is None
+        assert spec["layout"]["yaxis2"]["title"]["text"] == "%"
 
 
 def test_values_that_python_calls_equal_stay_apart(database: Database, tmp_path: Path) -> None:

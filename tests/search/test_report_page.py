@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from pairsearch.search.database.states import State
 from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.report import document
 from pairsearch.search.report.content import Notice, Paragraph, Report, Table
-from pairsearch.search.report.drawing import Shade, plain
+from pairsearch.search.report.drawing import Shade, plain, spans
 from pairsearch.search.report.page import inline_json, render
 from pairsearch.search.report.parameters import number
 from pairsearch.search.report.reading import read
@@ -346,6 +347,16 @@ def test_shades_of_any_figures_run_from_the_best_to_the_worst(figures: list[floa
     places = [shade.of(tick) for tick in ticks]
     assert places == sorted(places)
     assert 3 <= len(places) <= 12
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 40])
+def test_facets_side_by_side_fill_the_figure_without_overlapping(count: int) -> None:
+    found = spans(count, 0.1)
+    assert (len(found), found[0][0], found[-1][1]) == (count, 0.0, pytest.approx(1.0))
+    assert all(right > left for left, right in found)
+    assert all(after[0] > before[1] for before, after in pairwise(found))
+    # Gaps take less room than what they part.
+    assert sum(right - left for left, right in found) > 0.5
 
 
 def test_hyperparameters_are_short() -> None:

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 import reported
-from sqlalchemy import event
+import tiny
+from sqlalchemy import delete, event, update
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
+from pairsearch.search.database.tables import configurations, studies
+from pairsearch.search.errors import DamagedError, StudyError
+from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.report.reading import TOP, Reading, read
+from pairsearch.studies.configuration import Configuration
 
 # Where the kind of database makes no difference.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -71,6 +76,32 @@ def test_reasons_and_origins_are_grouped(database: Database) -> None:
 
 
 @ON_SQLITE
+def test_attempts_late_results_and_times_are_counted(database: Database) -> None:
+    study, other = reported.create(database), reported.create(database, name="other")
+    for one, attempts in ((study, 2), (other, 1)):
+        ledger = Ledger(database, one.id)
+        for _ in range(attempts):
+            claim = ledger.claim("ann")
+            assert claim is not None
+            ledger.fail_attempt(claim, "out of memory")
+            assert not ledger.finish(claim, reported.outcome(claim.configuration)), "it comes too late"
+        reported.finish(database, one, 2)
+    with database.write() as connection:
+        for place, (row,) in enumerate(
+            tiny.rows(database, "configurations", "id", "where state = 'finished' order by id")
+        ):
+            connection.execute(
+                update(configurations).where(configurations.c.id == row).values(finished_at=100.0 + place)
+            )
+    first, second = read(database, study), read(database, other)
+    assert (first.errors, first.superseded, first.claims) == (2, 2, 4)
+    assert (second.errors, second.superseded, second.claims) == (1, 1, 3)
+    assert (first.first_result, first.last_result) == (100.0, 101.0)
+    assert (second.first_result, second.last_result) == (102.0, 103.0)
+    assert (first.best, second.best) == (first.finished[0].configuration, second.finished[0].configuration)
+
+
+@ON_SQLITE
 def test_a_password_in_a_reason_is_hidden(database: Database) -> None:
     study = reported.create(database)
     reported.end(database, study, State.FAILED, "no answer from postgresql://ann:open-sesame@host/db")
@@ -89,6 +120,24 @@ def test_rounds_come_with_their_curves_in_order(database: Database) -> None:
     assert [entry.figures["test_error"] for entry in rounds] == [0.05, 0.07]
     curve = reading.rounds[configuration.key].runs[1].curves["test_error"]
     assert curve == pytest.approx([0.37, 0.27, 0.17, 0.07])
+
+
+@ON_SQLITE
+def test_a_study_that_was_deleted_meanwhile_and_a_point_outside_its_grid_are_refused(
+    database: Database,
+) -> None:
+    study = reported.create(database)
+    with database.write() as connection:
+        outside = Configuration(study.definition.grid.configurations()[0].params | {"batch_size": 99})
+        values = {"params": outside.text, "key": outside.key}
+        connection.execute(update(configurations).where(configurations.c.rank == 0).values(**values))
+    with pytest.raises(DamagedError, match=r"values of the study's grid"):
+        read(database, study)
+    with database.write() as connection:
+        connection.execute(delete(configurations))
+        connection.execute(delete(studies))
+    with pytest.raises(StudyError, match="study pairs has been deleted from the database"):
+        read(database, study)
 
 
 @ON_SQLITE

@@ -22,7 +22,9 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study
 from pairsearch.search.mirror import presence
 from pairsearch.search.mirror.restoring import FAILED_REASON
+from pairsearch.search.mirror.sampling import Sampler
 from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.trials import Mirror
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.objective import Progress
@@ -138,6 +140,18 @@ def test_a_study_that_was_deleted_is_made_anew_from_the_ledger(
     assert presence.mirrored(database, found)
     opening.reconcile(database, [found])
     assert len(storage.get_all_trials(found.optuna_study_id)) == 8
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("maximise", [False, True])
+def test_a_study_comes_back_with_its_direction(
+    database: Database, storage: TrialStorage, make_study, maximise: bool
+) -> None:
+    study = make_study(metrics={"val_loss": {"maximise": maximise}})
+    delete_study(database, storage)
+    opening.reconcile(database, [study])
+    wanted = StudyDirection.MAXIMIZE if maximise else StudyDirection.MINIMIZE
+    assert storage.get_study_directions(storage.get_study_id_from_name("tiny")) == [wanted]
 
 
 @ON_SQLITE
@@ -321,6 +335,40 @@ def test_a_grid_that_grows_after_its_study_was_deleted(
     trials = storage.get_all_trials(found.optuna_study_id)
     assert len({repr(trial.distributions["batch_size"]) for trial in trials}) == 1
     assert storage.get_n_trials(storage.get_study_id_from_name("other")) == 0
+
+
+@ON_SQLITE
+def test_a_trial_that_starts_when_the_study_was_deleted_has_the_study_restored_first(
+    database: Database, storage: TrialStorage, done: StoredStudy, mirror
+) -> None:
+    ledger = Ledger(database, done.id)
+    ledger.retry()
+    claim = ledger.claim("ann")
+    assert claim is not None
+    delete_study(database, storage)
+    trial_id = mirror.start(claim, {"host": "here"})
+    trial = storage.get_trial(trial_id)
+    assert (trial.state, trial.user_attrs["claim"]) == (TrialState.RUNNING, claim.token)
+    assert trial.params == claim.configuration.params
+    assert len(storage.get_all_trials(storage.get_study_id_from_name("tiny"))) == 8
+    assert mirror.holds(trial_id)
+    storage.remove_session()
+    drop_all_tables(database, storage)
+    assert not mirror.holds(trial_id)
+
+
+@ON_SQLITE
+def test_a_sampler_asks_in_the_restored_study(database: Database, storage: TrialStorage, make_study) -> None:
+    study = make_study(**SAMPLER)
+    mirror = Mirror(database, storage, study, Ledger(database, study.id))
+    sampler = Sampler(mirror)
+    delete_study(database, storage)
+    trial_id, configuration = sampler.ask()
+    assert configuration in study.definition.grid.configurations()
+    assert storage.get_trial(trial_id).state == TrialState.RUNNING
+    assert [trial._trial_id for trial in storage.get_all_trials(storage.get_study_id_from_name("tiny"))] == [
+        trial_id
+    ]
 
 
 @ON_SQLITE

@@ -260,3 +260,16 @@ def test_trials_that_have_ended_are_added_as_optuna_adds_them(both: Both) -> Non
         ids = used.add_trials(its_study, templates)
         assert [used.get_trial(trial_id).number for trial_id in ids] == [1, 2, 3]
     assert contents(storage, study_id) == contents(plain, plain_id)
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["short cuts", "reference"])
+def test_a_trial_is_started_in_the_study_of_its_name(both: Both, kind: int) -> None:
+    storage, study_id = both[kind]
+    given = template()
+    trial_id = storage.start_trial(
+        ("short", "plain")[kind], given, lambda _: (given.params, given.distributions)
+    )
+    assert [trial._trial_id for trial in storage.get_all_trials(study_id)] == [trial_id]
+    assert storage.get_trial(trial_id).params == given.params
+    with pytest.raises(KeyError):
+        storage.start_trial("absent", given, lambda _: (given.params, given.distributions))

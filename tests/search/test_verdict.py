@@ -230,6 +230,11 @@ def test_equal_configurations_are_all_members_and_keep_their_order() -> None:
     assert (verdict.optimism, verdict.regret) == (0.0, 0.0)
 
 
+def test_the_last_bits_of_a_mean_break_no_tie() -> None:
+    verdict = judged([[0.3 + 1e-15] * 10, [0.3] * 10])
+    assert verdict.winner == verdict.cheapest == verdict.cheapest_within_one_error == "0"
+
+
 def test_differences_that_are_rounding_are_none() -> None:
     folds = np.linspace(0.2, 0.9, 10)
     assert members(judged([folds, folds * (1 + 2e-16), folds + 1e-15])) == {"0", "1", "2"}

@@ -30,6 +30,12 @@ def trial_states(storage: TrialStorage, study: StoredStudy) -> Counter[TrialStat
     return Counter(trial.state for trial in storage.get_all_trials(study.optuna_study_id))
 
 
+def reasons(storage: TrialStorage, study: StoredStudy) -> list[str]:
+    """Why attempts failed, as Optuna has it."""
+    failed = storage.get_all_trials(study.optuna_study_id, states=(TrialState.FAIL,))
+    return [trial.user_attrs["failed_reason"] for trial in failed]
+
+
 def test_works_to_the_end_of_the_grid(database: Database, storage, study, make_worker) -> None:
     objective = tiny.Answering()
     assert make_worker(objective).run() == Tally(finished=8)
@@ -79,6 +85,7 @@ def test_stopping_hands_the_current_configuration_back(
     assert tiny.states(database) == {"finished": 1, "pending": 7}
     assert trial_states(storage, study) == {TrialState.COMPLETE: 1, TrialState.FAIL: 1}
     assert tiny.rows(database, "configurations", "errors, claim", "where rank = 1") == [(0, None)]
+    assert reasons(storage, study) == ["handed back"]
 
 
 @ON_SQLITE
@@ -103,6 +110,10 @@ def test_an_exception_is_tried_at_once_again_and_the_second_is_final(
     assert make_worker(objective).run() == Tally(finished=7, failed=1)
     assert objective.asked[bad.key] == 2
     assert read_progress(database, study).failures == {bad.key: "MemoryError: no room for this one"}
+    key, trace = Ledger(database, study.id).first_traceback() or ("", "")
+    assert key == bad.key
+    assert trace.startswith("Traceback (most recent call last):")
+    assert trace.rstrip().endswith("MemoryError: no room for this one")
     assert trial_states(storage, study) == {TrialState.COMPLETE: 7, TrialState.FAIL: 1}
 
 
@@ -149,17 +160,23 @@ def test_a_configuration_that_trains_for_too_long_fails_at_once(
 ) -> None:
     study = make_study(time_limit=10.0)
     slow = layout_order(study.definition)[2]
-    seconds = iter([0.0])
+    seconds = 0.0
 
     class Slow(tiny.Answering):
         def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
             nonlocal seconds
-            # Looked at when it begins, and after the first of two epochs: what is over is not thrown away.
-            seconds = iter([10.1] if configuration == slow else [10.0])
-            return super().__call__(configuration, progress)
+            begun = seconds
+
+            def timed(step: Step) -> State | None:
+                nonlocal seconds
+                # All but one are in time after the first epoch; after the second, when it is done, none is.
+                seconds = begun + (99.0 if step.done == step.of else 10.1 if configuration == slow else 10.0)
+                return progress(step) if progress is not None else None
+
+            return super().__call__(configuration, timed)
 
     objective = Slow()
-    worker = make_worker(objective, study, clock=lambda: next(seconds, 0.0))
+    worker = make_worker(objective, study, clock=lambda: seconds)
     assert worker.run() == Tally(finished=7, failed=1)
     assert objective.asked[slow.key] == 1
     assert read_progress(database, study).failures == {
@@ -222,6 +239,7 @@ def test_a_worker_whose_lease_was_lost_ends_the_training(
     objective = NoticesItsLoss(database, ledger)
     assert make_worker(objective, ledger=ledger).run() == Tally(finished=8)
     assert objective.told == State.PENDING
+    assert reasons(storage, study) == ["lease lost"]
     assert trial_states(storage, study) == {TrialState.COMPLETE: 8, TrialState.FAIL: 1}
 
 
