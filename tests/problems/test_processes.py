@@ -8,11 +8,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import programs
 import pytest
-import tiny
 from project import Project, values
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -202,65 +200,58 @@ def test_what_a_problem_prints_goes_to_standard_error(on_sqlite: Project) -> Non
                 assert f"{what} by {by}\n" in ended.err
 
 
-def test_a_problem_may_change_the_working_directory(on_sqlite: Project, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    on_sqlite.write(
-        f"""
-        import os
-        import numpy
+MOVING = """
+import os
+import numpy
 
-        class Mine:
-            def __init__(self, data=None):
-                os.chdir({str(elsewhere)!r})
+class Mine:
+    def __init__(self, data):
+        os.chdir("elsewhere")
 
-            def fit(self, params, run, report):
-                os.chdir({str(elsewhere)!r})
-                report(1, loss=params["x"])
-                return {{"x": numpy.array([params["x"]])}}
-        """,
-        problem="mine.py:Mine",
-        epochs=1,
-    )
-    variables = {"PAIRSEARCH_STORAGE": "sqlite:///here.db"}
+    def fit(self, params, run, report):
+        os.chdir("/")
+        report(1, loss=params["x"])
+        return {"x": numpy.array([params["x"]])}
+"""
+OTHER = """
+name = "other"
+problem = "estimator"
+metric = "accuracy"
+[settings]
+estimator = "sklearn.tree.DecisionTreeClassifier"
+target = "target"
+[grid]
+max_depth = [1]
+"""
+MOVED_SCRIPT = """
+import pairsearch
+
+with pairsearch.create("mine.toml", storage="sqlite:///script.db", data="data.csv") as study:
+    study.run(workers=1)
+    print(study.best(1)[0].value)
+"""
+
+
+def test_a_problem_may_change_the_working_directory(on_sqlite: Project) -> None:
+    """Of its own study, and of another in the same command."""
+    folder = on_sqlite.folder
+    on_sqlite.write(MOVING, problem="mine.py:Mine", epochs=1)
+    (folder / "elsewhere").mkdir()
+    (folder / "other.toml").write_text(OTHER)
+    (folder / "data.csv").write_text("x,target\n" + "1,a\n2,b\n" * 100)
+    (folder / "script.py").write_text(MOVED_SCRIPT)
+    given = ["--set", "data=data.csv"]
     for command in (
-        ["run", "mine.toml", "--workers", "1"],
-        ["evaluate", "mine.toml"],
-        ["check", "mine.toml"],
+        ["run", "mine.toml", "other.toml", *given, "--workers", "1"],
+        ["evaluate", "mine.toml", *given],
+        ["check", "mine.toml", *given, "--points", "1"],
     ):
-        ended = programs.run(on_sqlite.folder, *command, **variables)
+        ended = programs.run(folder, *command, PAIRSEARCH_STORAGE="sqlite:///here.db")
         assert ended.code == 0, ended.err
-    (on_sqlite.folder / "script.py").write_text(
-        "import pairsearch\n"
-        "with pairsearch.create('mine.toml') as study:\n"
-        "    study.run(workers=1)\n"
-        "    print(study.best(1)[0].value)\n"
-    )
-    script = programs.run(
-        on_sqlite.folder, module="script.py", **{"PAIRSEARCH_STORAGE": "sqlite:///script.db"}
-    )
+    script = programs.run(folder, module="script.py")
     assert (script.code, script.out) == (0, "1.0\n"), script.err
-    # Neither does it move what other studies of the same command are given.
-    (on_sqlite.folder / "data.csv").write_text("x,target\n" + "1,a\n2,b\n" * 100)
-    other = tiny.RAW | {
-        "name": "other",
-        "problem": "estimator",
-        "metric": "accuracy",
-        "epochs": None,
-        "evaluation": None,
-    }
-    settings = {"estimator": "sklearn.tree.DecisionTreeClassifier", "target": "target"}
-    other |= {"settings": settings, "grid": {"max_depth": [1]}}
-    fields = {name: value for name, value in other.items() if value is not None}
-    (on_sqlite.folder / "other.toml").write_text(tiny.as_toml(fields))
-    for order in (["mine.toml", "other.toml"], ["other.toml", "mine.toml"]):
-        storage = {"PAIRSEARCH_STORAGE": f"sqlite:///{order[0]}.db"}
-        ended = programs.run(
-            on_sqlite.folder, "run", *order, "--set", "data=data.csv", "--workers", "1", **storage
-        )
-        assert ended.code == 0, ended.err
-    assert list(elsewhere.iterdir()) == []
-    assert {file.name for file in (on_sqlite.folder / "pairsearch-models").iterdir()} == {
+    assert list((folder / "elsewhere").iterdir()) == []
+    assert {file.name for file in (folder / "pairsearch-models").iterdir()} == {
         f"mine-x=1-round={index}.safetensors" for index in range(2)
     }
 
