@@ -129,7 +129,7 @@ def rounds_without_model(
     stored = stored_rounds(database, study, configuration)
     return tuple(
         index
-        for index in sorted(stored)
+        for index in stored
         if index < rounds and stored[index].diverged is None and not folder.holds(study, configuration, index)
     )
 

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from pairsearch.search.report.content import Spec
 from pairsearch.search.report.parameters import Parameter
-from pairsearch.search.results.formatting import DASH
 from pairsearch.studies.definition import Stated
 from pairsearch.studies.problem import Metric
 
@@ -118,10 +117,8 @@ def scaled(metric: Metric, value: float) -> float:
     return float(f"{100 * value if metric.percent else value:.6g}")
 
 
-def briefly(metric: Metric, value: float | None) -> str:
+def briefly(metric: Metric, value: float) -> str:
     """Format a figure for a cell of a heat map."""
-    if value is None:
-        return DASH
     if metric.percent:
         return f"{100 * value:.2f}"
     return f"{value:.3f}" if 0.01 <= abs(value) < 100 else f"{value:.3g}"

@@ -282,8 +282,6 @@ def expected_optimism(values_CK: FloatArray, seed: int = 0) -> float:
         lowest_B[lower_B], chosen_B[lower_B] = means_B[lower_B], block.start + best_B[lower_B]
     left_out_BK = weights_BK == 0.0
     some_B = left_out_BK.any(axis=1)
-    if not some_B.any():
-        return 0.0
     left_out_BK, chosen_B = left_out_BK[some_B], chosen_B[some_B]
     difference_BK = values_CK[chosen_B] - values_CK[0]
     judged_B = (left_out_BK * difference_BK).sum(axis=1) / left_out_BK.sum(axis=1)
