@@ -49,6 +49,7 @@ def test_it_holds_a_study_to_the_promise_and_stores_nothing(tmp_path: Path) -> N
     assert list(found) == ["definition", "training", "same bits", "contract", "time", "memory", "database"]
     data = f"digits {tiny.loaded().traits.fingerprint[:12]}"
     assert found["definition"]["finding"] == f"8 configurations, 2 folds, 2 epochs, data {data}"
+    assert "2 epochs each" in found["training"]["finding"]
     assert found["same bits"]["good"]
     assert found["contract"]["good"]
     assert "from 2 points and 2 of 2 epochs" in found["time"]["finding"]

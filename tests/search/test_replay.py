@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
+from optuna.trial import TrialState
 from scipy import stats
 
 from pairsearch.search.ledger.studies import layout_order
@@ -119,12 +122,27 @@ def test_after_twenty_seen_proposals_the_next_of_the_order_comes(b1: StudyTable)
     assert found[-1] == next(key for key in reversed(keys) if key not in found[:-1])
 
 
-def test_configurations_without_an_answer_are_proposed_in_vain(b1: StudyTable) -> None:
+def test_configurations_without_an_answer_are_proposed_in_vain(
+    b1: StudyTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[optuna.Study] = []
+    create = optuna.create_study
+
+    def kept(**options: Any) -> optuna.Study:
+        made.append(create(**options))
+        return made[-1]
+
+    monkeypatch.setattr(optuna, "create_study", kept)
     keys = [one.key for one in layout_order(b1.definition)][::8]
     answers = {key: mirror.Answer(0.5, {1: 0.75, 4: 0.5}) for key in keys}
     found = list(mirror.replay(b1.definition, answers, keys, sampler="random", seed=3))
     assert sorted(one.key for one in found) == sorted(keys)
     assert {(one.step, one.pruned) for one in found} == {(4, False)}
+    # As a worker leaves them.
+    (study,) = made
+    ended = Counter(trial.state for trial in study.trials)
+    assert ended.keys() == {TrialState.COMPLETE, TrialState.FAIL}
+    assert ended[TrialState.COMPLETE] >= len(keys)
 
 
 def test_one_with_the_grids_order_is_that_of_the_claims(b1: StudyTable) -> None:
