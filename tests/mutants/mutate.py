@@ -56,7 +56,7 @@ LOOKS = {
     "colorbar", "colorscale", "colour", "colours", "dash", "domain", "fill", "fillcolor", "fixedrange", "font",
     "gap", "gridcolor", "height", "hoverinfo", "hoverlabel", "hovermode", "jitter", "labels", "least_width", "legend",
     "legendgroup", "line", "linecolor", "margin", "marker", "mode", "opacity", "orientation", "pointpos",
-    "rangemode", "showarrow", "showgrid", "showlegend", "showscale", "side", "size", "standoff", "subtitle",
+    "range", "rangemode", "showarrow", "showgrid", "showlegend", "showscale", "side", "size", "standoff", "subtitle",
     "symbol", "template", "textangle", "textfont", "textposition", "texttemplate", "tickangle", "tickcolor",
     "tickfont", "tickmode", "ticks", "title", "traceorder", "width", "xanchor", "xgap", "xref", "xshift", "yanchor",
     "ygap", "yref", "yshift", "zeroline",

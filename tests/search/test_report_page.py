@@ -22,7 +22,7 @@ from pairsearch.search.report import document
 from pairsearch.search.report.content import Notice, Paragraph, Report, Table
 from pairsearch.search.report.drawing import Shade, plain, spans
 from pairsearch.search.report.page import inline_json, render
-from pairsearch.search.report.parameters import number
+from pairsearch.search.report.parameters import Parameter, number
 from pairsearch.search.report.reading import read
 from pairsearch.search.report.rounds import interval, mean_and_deviation, shown_interval
 from pairsearch.search.verdict.sentences import verdict_lines
@@ -357,6 +357,13 @@ def test_facets_side_by_side_fill_the_figure_without_overlapping(count: int) -> 
     assert all(after[0] > before[1] for before, after in pairwise(found))
     # Gaps take less room than what they part.
     assert sum(right - left for left, right in found) > 0.5
+
+
+def test_levels_that_are_numbers_ascend_and_others_keep_their_order() -> None:
+    numbers = Parameter.of("x", [3, 0.5, 1, 1.0], absent=True)
+    assert (numbers.levels, numbers.texts) == ((0.5, 1, 1.0, 3, None), ("0.5", "1", "1.0", "3", "absent"))
+    assert [type(level) for level in numbers.levels[1:3]] == [int, float]
+    assert Parameter.of("x", ["b", "a", 1], absent=False).levels == ("b", "a", 1)
 
 
 def test_hyperparameters_are_short() -> None:
