@@ -223,8 +223,9 @@ def test_figures_whose_squares_are_not_finite_are_hopeless_and_disturb_nobody() 
     assert "12" not in members(with_one)
 
 
-def test_equal_configurations_are_all_members_and_keep_their_order() -> None:
-    verdict = judged(np.full((4, 10), 0.3))
+@pytest.mark.parametrize("value", [0.3, 0.0])
+def test_equal_configurations_are_all_members_and_keep_their_order(value: float) -> None:
+    verdict = judged(np.full((4, 10), value))
     assert verdict.winner == verdict.cheapest == verdict.cheapest_within_one_error == "0"
     assert [(m.key, m.p) for m in verdict.members] == [("0", 1.0), ("1", 1.0), ("2", 1.0), ("3", 1.0)]
     assert (verdict.optimism, verdict.regret) == (0.0, 0.0)
