@@ -6,6 +6,7 @@ import importlib.util
 import sys
 import webbrowser
 from pathlib import Path
+from types import SimpleNamespace
 
 import programs
 import pytest
@@ -14,7 +15,7 @@ from availability import unavailable
 
 from pairsearch.search.cli.commands.reporting import PAGE, ImageFormat, report
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.errors import InputError
+from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.report import images
 
 NO_KALEIDO = "kaleido is not installed: pip install 'pairsearch[images]' brings it"
@@ -97,6 +98,37 @@ def test_images_without_kaleido_or_a_browser_say_what_to_install(
     monkeypatch.setitem(sys.modules, "kaleido", None)
     with pytest.raises(InputError, match=r"pip install 'pairsearch\[images\]'"):
         report(["fresh"], out=tmp_path, images=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected", "words"),
+    [
+        ("ChromeNotFoundError", InputError, "the browser that BROWSER_PATH names is not there"),
+        ("BrowserFailedError", WorkError, "the figures could not be drawn: it ended$"),
+        ("KaleidoError", WorkError, "the figures could not be drawn: it ended$"),
+        ("TimeoutError", WorkError, "the figures could not be drawn: TimeoutError$"),
+    ],
+)
+def test_images_that_cannot_be_drawn_leave_nothing_and_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str, expected: type[Exception], words: str
+) -> None:
+    names = (
+        "ChromeNotFoundError",
+        "BrowserClosedError",
+        "BrowserFailedError",
+        "KaleidoError",
+        "JavascriptError",
+    )
+    errors = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in names})
+
+    def fail(*_: object, **__: object) -> None:
+        raise TimeoutError if failure == "TimeoutError" else getattr(errors, failure)("it\n ended")
+
+    kaleido = SimpleNamespace(write_fig_from_object_sync=fail)
+    monkeypatch.setattr(images, "check_renderer", lambda: (kaleido, errors))
+    with pytest.raises(expected, match=words):
+        images.write([], tmp_path / "figures", "svg")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -135,6 +135,7 @@ def test_a_cell_of_the_heat_map_is_the_best_of_its_configurations(
     """Learning rates across, weight decays up; a facet for each batch size and number of hidden units."""
     shown = figure(report, f"pairs-{name}")
     assert ("in per cent" in shown.caption) == metric.percent
+    assert shown.choice == "Aux loss weight"
     every, *chosen = shown.views
     for view, weights in [(every, (1.0, 5.0)), (chosen[0], (1.0,)), (chosen[1], (5.0,))]:
         for units_place, units in enumerate(GRID["hidden_units"]):
