@@ -238,6 +238,8 @@ def test_effects_are_quartiles_and_bests_by_value(report: Report, ranked: list[C
             assert boxes["x"] == bests["x"] == spec["layout"]["xaxis"]["tickvals"] == [0, 1]
             assert spec["layout"]["xaxis"]["ticktext"] == [number(value) for value in values]
             assert spec["layout"]["xaxis"]["range"] == [-0.5, 1.5], "each has its whole place"
+            # Losses above 0 have a logarithmic axis, fractions one that begins at 0.
+            assert (spec["layout"]["yaxis"].get("type") == "log") == (figure_name == "validation loss")
             for level, value in enumerate(values):
                 found = [scale * value_of(one) / part for one in ranked if one.params[name] == value]
                 low, middle, high = statistics.quantiles(found, n=4, method="inclusive")

@@ -22,7 +22,7 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study
 from pairsearch.search.mirror import presence
 from pairsearch.search.mirror.restoring import FAILED_REASON
-from pairsearch.search.mirror.sampling import Sampler
+from pairsearch.search.mirror.sampling import Pruner, Sampler
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.mirror.trials import Mirror
 from pairsearch.search.setup import opening
@@ -364,6 +364,7 @@ def test_a_sampler_asks_in_the_restored_study(database: Database, storage: Trial
     sampler = Sampler(mirror)
     delete_study(database, storage)
     trial_id, configuration = sampler.ask()
+    assert not Pruner(mirror).should_prune(trial_id + 99), "a trial that is not there has nothing to stop"
     assert configuration in study.definition.grid.configurations()
     assert storage.get_trial(trial_id).state == TrialState.RUNNING
     assert [trial._trial_id for trial in storage.get_all_trials(storage.get_study_id_from_name("tiny"))] == [
