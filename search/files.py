@@ -46,6 +46,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise WorkError(f"cannot write {path}: {_reason(error)}{room}") from None
 
 
+def working_directory() -> Path:
+    """Return the working directory; the root of the file system where it was removed, as nothing can be in it."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path(os.sep)
+
+
 def existing_folder(path: Path) -> Path:
     """Return `path` if it is a folder that may be written to.
 

@@ -14,6 +14,7 @@ from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.search.errors import StudyError
+from pairsearch.search.files import working_directory
 from pairsearch.studies.configuration import Configuration, Value, describe, shown
 from pairsearch.studies.definition import NAME_PATTERN, Definition, parse, read, shipped
 from pairsearch.studies.errors import DefinitionError
@@ -55,7 +56,7 @@ class StudyArgument:
     text: str
     definition: Definition
     folder: Path | None
-    here: Path = field(default_factory=Path.cwd)
+    here: Path = field(default_factory=working_directory)
 
     @property
     def name(self) -> str:

@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
 from pairsearch.search.errors import InputError, StudyError
+from pairsearch.search.files import working_directory
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import (
     StoredStudy,
@@ -79,12 +79,12 @@ def load(
 
     known = None if database is None else find_study(database, given.name)
     remembered = {} if known is None else known.traits.remember
-    before = Path.cwd()
+    before = working_directory()
     os.chdir(given.here)  # another problem may have left it
     try:
         loaded = loading.load(given.definition, given.folder, options, remembered)
     finally:
-        if Path.cwd() == given.here:
+        if working_directory() == given.here:
             os.chdir(before)
     if say is not None:
         for note in loaded.problem.notes:

@@ -12,6 +12,7 @@ import pytest
 import tiny
 
 from pairsearch.search.database.connection import open_database
+from pairsearch.search.ledger.studies import look_up
 from pairsearch.search.workers import program
 
 # As the console script starts, which does not look for modules in the working directory either.
@@ -72,6 +73,7 @@ def test_entries_of_pythonpath_that_mean_the_working_directory_do_not_count(
 ) -> None:
     monkeypatch.chdir(hostile)
     monkeypatch.setenv("PYTHONPATH", path.format(root=programs.ROOT, here=hostile))
+    assert program.environment().get("PYTHONPATH") == (str(programs.ROOT) if path else None)
     shown = subprocess.run(
         program.command("--help"), env=program.environment(), capture_output=True, text=True, check=False
     )
@@ -101,6 +103,7 @@ def test_a_working_directory_that_is_gone_does_no_harm(
     monkeypatch.chdir(gone)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(gone), str(programs.ROOT)]))
     gone.rmdir()
+    assert look_up("b1").here == Path("/")
     shown = subprocess.run(
         program.command("--help"), env=program.environment(), capture_output=True, text=True, check=False
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 import psycopg
 import pytest
@@ -18,6 +20,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError
 from pairsearch.search.ledger.configurations import Claim, Ledger
 from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.workers import working
 from pairsearch.search.workers.heartbeat import Heartbeat
 from pairsearch.search.workers.objective import Progress
 from pairsearch.search.workers.worker import Tally
@@ -189,3 +192,26 @@ def test_a_heartbeat_tells_that_the_claim_was_lost(database: Database, study) ->
     ledger.hand_back(claim)
     with Heartbeat(ledger, claim) as heartbeat:
         assert heartbeat.lost.wait(30)
+
+
+@ON_SQLITE
+def test_a_database_that_is_away_as_a_worker_begins_is_waited_for(
+    database: Database, study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = iter([True, False, True, False])
+
+    def once_away(make: Callable[..., object]) -> Callable[..., object]:
+        def made(*given: object, **named: object) -> object:
+            if next(away):
+                raise DatabaseAwayError("gone for a moment")
+            return make(*given, **named)
+
+        return made
+
+    for name in ("mirror.trials.open_storage", "workers.worker.Worker"):
+        module, _, attribute = f"pairsearch.search.{name}".rpartition(".")
+        monkeypatch.setattr(f"{module}.{attribute}", once_away(getattr(import_module(module), attribute)))
+    options = working.WorkerOptions(max_trials=1, patience=60.0)
+    queue = deque([(study, tiny.loaded())])
+    assert working.work(database, queue, options, threading.Event(), lambda _: None) == Tally(finished=1)
+    assert list(away) == []
