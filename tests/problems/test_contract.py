@@ -76,8 +76,8 @@ from pairsearch import Metric, OneByOne
 import itertools
 
 class Bad(OneByOne):
-    metrics = {"loss": Metric(), "error": Metric()}
-    evaluated = ["error"]
+    metrics = {name: Metric() for name in ("loss", "error", "depth", "brier")}
+    evaluated = ["error", "brier", "depth"]
     calls = itertools.count()
 
     def fit(self, params, run, report):
@@ -143,7 +143,7 @@ def test_a_problem_that_breaks_every_promise_is_told_each_in_a_line(on_sqlite: P
         (
             "trained twice in one process (loss of fold 0 after epoch 1: ",
             "it goes on after `report` raised Stopped (1 more reports): let Stopped pass",
-            "a round does not report error, which the problem says are evaluated",
+            "a round does not report brier, depth, error, which the problem says are evaluated",
             "weights: expected arrays or tensors by name, or None, got list for 'weights'",
             "describe gives {'parameters': 3}: expected texts by name",
             "fingerprint gives '0000",

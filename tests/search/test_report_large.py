@@ -16,8 +16,9 @@ from pairsearch.search.measure.service import fill
 from pairsearch.search.report import document
 from pairsearch.search.report.content import Figure, Report, Table
 from pairsearch.search.report.drawing import thinned
-from pairsearch.search.report.grid import ROOM
+from pairsearch.search.report.grid import ROOM, _kept
 from pairsearch.search.report.parallel import LABELLED, LINES
+from pairsearch.search.report.parameters import Parameter
 from pairsearch.search.report.reading import read
 
 # 4,000 configurations: twenty learning rates and weight decays, five batch sizes, two weights.
@@ -119,3 +120,20 @@ def test_a_sample_is_even_and_has_the_first_and_the_last(count: int, most: int) 
     assert (taken[0], taken[-1]) == (0, count - 1)
     gaps = {b - a for a, b in itertools.pairwise(taken)}
     assert max(gaps) - min(gaps) <= 1
+
+
+@pytest.mark.parametrize(
+    ("marked", "room", "kept"),
+    [
+        (set(), 10, (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)),
+        (set(), 4, (0, 3, 6, 9)),
+        ({5}, 4, (0, 4, 5, 9)),
+        ({4, 5}, 4, (0, 4, 5, 9)),
+        ({4, 5}, 3, (0, 4, 5)),
+        ({4, 5}, 2, (4, 5)),
+    ],
+)
+def test_of_many_levels_the_marked_ones_stay_and_the_others_are_spread(
+    marked: set[int], room: int, kept: tuple[int, ...]
+) -> None:
+    assert _kept(Parameter("x", tuple(range(10))), marked, room) == kept
