@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -18,6 +19,7 @@ from optuna.trial import TrialState
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.workers.signals import signals
 
 LONG = {"epochs": 100_000}
 INTERRUPTED = "error: interrupted: what was finished is stored, run the command again to go on\n"
@@ -181,3 +183,25 @@ def test_a_terminal_that_is_closed_ends_a_run_unless_nohup_holds(
     assert (ended.code, ended.err) == (130, INTERRUPTED)
     assert not worker.is_running()
     assert_all_is_handed_back(long_study)
+
+
+def test_signals_are_taken_inside_the_block_alone() -> None:
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in wanted]
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    descriptor = signal.set_wakeup_fd(writing)
+    threads = threading.active_count()
+    try:
+        stopping = threading.Event()
+        with signals(stopping) as caught:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stopping.wait(programs.PATIENCE)
+        assert caught == {signal.SIGTERM}
+        assert [signal.getsignal(number) for number in wanted] == before
+        assert signal.set_wakeup_fd(descriptor) == writing
+        assert threading.active_count() == threads
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        os.close(reading)
+        os.close(writing)

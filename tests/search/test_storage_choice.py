@@ -175,3 +175,21 @@ def test_of_a_log_without_an_end_the_last_lines_are_kept(monkeypatch: pytest.Mon
     assert first.endswith("ended (exit code 1): the last line")
     assert second.endswith("x and more")
     assert len(second) < 1100
+
+
+def test_workers_that_do_not_end_when_they_are_asked_to_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = "import signal, sys; sys.stdin.read()"
+    deaf = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', file=sys.stderr)"
+    commands = [[sys.executable, "-c", f"{deaf}; {waits}"], [sys.executable, "-c", waits]]
+    monkeypatch.setattr(program, "command", lambda *_: commands.pop(0))
+    monkeypatch.setattr("pairsearch.search.workers.pool.STOP_SECONDS", 0.2)
+    pool = Pool([], 2, "sqlite:///pool.db")
+    with pool:
+        programs.wait_for(lambda: program.last_line(pool._logs[0]) == "deaf", "its handler")
+        pool.stop()
+        assert [process.returncode for process in pool._processes] == [-9, -15]
+        assert [line.partition("ended ")[2] for line in pool.complaints()] == [
+            "(killed by signal 9): deaf",
+            "(killed by signal 15)",
+        ]
+    assert all(log.closed for log in pool._logs)
