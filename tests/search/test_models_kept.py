@@ -57,7 +57,9 @@ def train(
     rounds: int = 2,
 ) -> None:
     def keep(trained: Sequence[TrainedRound]) -> None:
-        folder.keep(study, configuration, trained)
+        assert folder.keep(study, configuration, trained) == sum(
+            one.result.diverged is None for one in trained
+        )
 
     request = Request(configuration, tuple(range(rounds)), rounds)
     assert evaluate(database, study, loaded, request, worker="ann", keep=keep) == rounds
