@@ -45,7 +45,7 @@ class Request:
     indices: tuple[int, ...]
     count: int
 
-    def runs(self, loaded: Loaded, device: str = "cpu", threads: int = 1) -> list[Run]:
+    def runs(self, loaded: Loaded, device: str, threads: int) -> list[Run]:
         """Return the rounds as runs for the problem."""
         definition = loaded.definition
         epochs, seed = definition.evaluation_epochs, definition.seed

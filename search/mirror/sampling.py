@@ -113,7 +113,6 @@ class Pruner:
     def __init__(self, mirror: Mirror) -> None:
         kind = mirror.study.definition.pruner
         self.mirror = mirror
-        self.active = kind != "none"
         self._pruner = make_pruner(kind, report_steps(mirror.study)[-1])
         mirror.mend()
         self._load()
@@ -127,7 +126,7 @@ class Pruner:
     def should_prune(self, trial_id: int) -> bool:
         """Whether Optuna's pruner would stop the trial after its latest report."""
         # A trial that was deleted has no reports left.
-        if not self.active or not self.mirror.holds(trial_id):
+        if not self.mirror.holds(trial_id):
             return False
         mirror, name = self.mirror, self.mirror.study.name
         with suppress(LostTrialError), watched(mirror.database, name):
