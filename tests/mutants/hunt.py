@@ -182,10 +182,11 @@ def summary(results: Sequence[dict[str, Any]], population: int, seed: int) -> in
 
 
 def chosen_tests(mutant: Mutant, tests: dict[str, Any]) -> dict[str, float]:
-    """The tests to ask in their order, with their seconds.
+    """The tests to ask in their order, with their seconds: those that run the lines, then others about the module.
 
     What stands outside functions runs when a module is imported, for which no test is to be held responsible: then all
-    tests that run anything of the module are asked.
+    tests that run anything of the module are asked. And a fixture that several tests share, such as a database with a
+    study, was measured with the first of them alone.
     """
     place = range(mutant.place[0], mutant.place[1] + 1)
     here = {name: test["lines"].get(mutant.file, ()) for name, test in tests.items()}
@@ -195,17 +196,16 @@ def chosen_tests(mutant: Mutant, tests: dict[str, Any]) -> dict[str, float]:
     path = Path(mutant.file)
     words = {path.stem, path.parent.name.removesuffix("s"), path.parent.name} - {"search"}
 
-    def rank(name: str) -> tuple[bool, bool, bool, float]:
-        about = name.partition("::")[0]
-        test = tests[name]
-        return (
-            test["programs"],
-            not any(word in about for word in words),
-            "postgresql" in name,
-            test["seconds"],
-        )
+    def is_about(name: str) -> bool:
+        return any(word in name.partition("::")[0] for word in words)
 
-    return {name: tests[name]["seconds"] for name in sorted(chosen, key=rank)}
+    def rank(name: str) -> tuple[bool, bool, bool, float]:
+        test = tests[name]
+        return (test["programs"], not is_about(name), "postgresql" in name, test["seconds"])
+
+    others = [name for name in tests.keys() - set(chosen) if is_about(name)]
+    asked = [*sorted(chosen, key=rank), *sorted(others, key=rank)]
+    return {name: tests[name]["seconds"] for name in asked}
 
 
 def measured_tests(tree: Path) -> dict[str, Any]:
