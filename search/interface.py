@@ -24,13 +24,7 @@ from pairsearch.search import machine
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.errors import PairsearchError
 from pairsearch.search.ledger import studies as ledger_studies
-from pairsearch.search.ledger.studies import (
-    StoredStudy,
-    StudyArgument,
-    get_study,
-    look_up,
-    stored_study,
-)
+from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up, stored_study
 from pairsearch.search.results.evaluations import Evaluated
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.results.ranking import Ranked, read_best

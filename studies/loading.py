@@ -22,16 +22,7 @@ from pairsearch.studies import user_modules
 from pairsearch.studies.configuration import Params, describe
 from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition
 from pairsearch.studies.errors import CodeError, DefinitionError, ProblemError, own_code
-from pairsearch.studies.problem import (
-    Metric,
-    OneByOne,
-    Problem,
-    Report,
-    Run,
-    RunReport,
-    Traits,
-    Weights,
-)
+from pairsearch.studies.problem import Metric, OneByOne, Problem, Report, Run, RunReport, Traits, Weights
 from pairsearch.studies.user_files import digests
 
 SHIPPED = {

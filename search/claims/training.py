@@ -226,7 +226,7 @@ def train_missing(
         name = sources.given[study].name
         with own_code(f"study {name}: check of {describe(configuration.params)}"):
             try:
-                loaded[name].problem.check(dict(configuration.params))
+                loaded[name].restored().check(dict(configuration.params))
             except ValueError as error:
                 raise ProblemError(f"study {name}: {error} ({describe(configuration.params)})") from error
     # Grouped by study and number of rounds, so that a process tests only once for each that it can train.

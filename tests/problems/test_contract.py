@@ -121,36 +121,41 @@ class Worse(OneByOne):
 """
 
 
-def test_a_problem_that_breaks_promises_by_raising_is_told_so(on_sqlite: Project) -> None:
-    lines = broken_here(on_sqlite.write(WORSE, problem="mine.py:Worse", folds=2, epochs=2))
-    for line, expected in zip(
-        lines,
-        (
-            "gives other figures trained twice in one process (loss of fold 0: 1 and 2 epochs)",
-            "stopped by `report`, it raises ValueError: not now (mine.py, line 15): let Stopped pass",
-            "card gives no JSON: ValueError: ",
-            "describe raises LookupError: no facts",
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        pytest.param(
+            WORSE,
+            [
+                "gives other figures trained twice in one process (loss of fold 0: 1 and 2 epochs)",
+                "stopped by `report`, it raises ValueError: not now (mine.py, line 15): let Stopped pass",
+                "card gives no JSON: ValueError: ",
+                "describe raises LookupError: no facts",
+            ],
+            id="by raising",
         ),
-        strict=True,
-    ):
-        assert expected in line
-
-
-def test_a_problem_that_breaks_every_promise_is_told_each_in_a_line(on_sqlite: Project) -> None:
-    lines = broken_here(on_sqlite.write(BAD, problem="mine.py:Bad", folds=2, epochs=2))
-    for line, expected in zip(
-        lines,
-        (
-            "trained twice in one process (loss of fold 0 after epoch 1: ",
-            "it goes on after `report` raised Stopped (1 more reports): let Stopped pass",
-            "a round does not report brier, depth, error, which the problem says are evaluated",
-            "weights: expected arrays or tensors by name, or None, got list for 'weights'",
-            "describe gives {'parameters': 3}: expected texts by name",
-            "fingerprint gives '0000",
+        pytest.param(
+            BAD,
+            [
+                "trained twice in one process (loss of fold 0 after epoch 1: ",
+                "it goes on after `report` raised Stopped (1 more reports): let Stopped pass",
+                "a round does not report brier, depth, error, which the problem says are evaluated",
+                "weights: expected arrays or tensors by name, or None, got list for 'weights'",
+                "describe gives {'parameters': 3}: expected texts by name",
+                "fingerprint gives '0000",
+            ],
+            id="every promise",
         ),
-        strict=True,
-    ):
-        assert expected in line
+    ],
+)
+def test_a_problem_that_breaks_promises_is_told_each_in_a_line(
+    on_sqlite: Project, code: str, expected: list[str]
+) -> None:
+    name = "Worse" if code == WORSE else "Bad"
+    lines = broken_here(on_sqlite.write(code, problem=f"mine.py:{name}", folds=2, epochs=2))
+    assert len(lines) == len(expected)
+    for line, part in zip(lines, expected, strict=True):
+        assert part in line
     assert "global random numbers" not in lines[0]
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+from reported import figure, table
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.evaluation.rounds import Request, evaluate
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
-from pairsearch.search.report.content import Figure, Notice, Report, Table
+from pairsearch.search.report.content import Notice, Report, Table
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.drawing import plain
 from pairsearch.search.report.page import render
@@ -90,22 +91,11 @@ def evaluate_best(database: Database, study: StoredStudy, loaded: Loaded) -> Non
 def drawn(database: Database, *studies: StoredStudy) -> Report:
     """The report, after Plotly and the page have taken it."""
     report = compose_stored(database, studies)
-    for figure in report.figures:
-        for view in figure.views:
+    for one in report.figures:
+        for view in one.views:
             go.Figure(view.spec)
     assert "</html>" in render(report)
     return report
-
-
-def figure(report: Report, name: str) -> Figure:
-    (found,) = [figure for figure in report.figures if figure.name == name]
-    return found
-
-
-def table(report: Report, start: str) -> Table:
-    blocks = [block for part in report.parts for section in part.sections for block in section.blocks]
-    (found,) = [block for block in blocks if isinstance(block, Table) and block.caption.startswith(start)]
-    return found
 
 
 def notices(report: Report) -> str:

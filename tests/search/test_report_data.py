@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import reported
 import tiny
+from reported import figure, table
 
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.report import document
-from pairsearch.search.report.content import Figure, Notice, Report, Table
+from pairsearch.search.report.content import Notice, Report
 from pairsearch.search.report.drawing import briefly
 from pairsearch.search.report.evaluation import others
 from pairsearch.search.report.importance import section_blocks
@@ -88,17 +89,6 @@ def report(reading: Reading) -> Report:
 def ranked(reading: Reading) -> list[Configuration]:
     """All configurations, the best first."""
     return sorted(reading.study.definition.grid.configurations(), key=value_of)
-
-
-def figure(report: Report, name: str) -> Figure:
-    (found,) = [figure for figure in report.figures if figure.name == name]
-    return found
-
-
-def table(report: Report, start: str) -> Table:
-    blocks = [block for part in report.parts for section in part.sections for block in section.blocks]
-    (found,) = [block for block in blocks if isinstance(block, Table) and block.caption.startswith(start)]
-    return found
 
 
 def place(name: str, configuration: Configuration) -> int:

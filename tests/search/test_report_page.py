@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import reported
+from reported import table
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
@@ -95,12 +96,6 @@ def whole(database: Database, **changes: object) -> StoredStudy:
 def notices(report: Report) -> str:
     blocks = [block for part in report.parts for section in part.sections for block in section.blocks]
     return "\n".join(block.text for block in blocks if isinstance(block, Notice))
-
-
-def table(report: Report, start: str) -> Table:
-    blocks = [block for part in report.parts for section in part.sections for block in section.blocks]
-    (found,) = [block for block in blocks if isinstance(block, Table) and block.caption.startswith(start)]
-    return found
 
 
 def test_every_figure_is_one_that_plotly_knows(database: Database) -> None:
