@@ -135,9 +135,9 @@ class Worker:
         self.say = say
         self.clock = clock
         self.tally = Tally()
-        # This worker's failed attempts by the key of the configuration: all, and those of which nobody knows yet
-        # whether this worker is at fault.
-        self._failures: Counter[str] = Counter()
+        # Keys of the configurations that failed here, and how often each of those did of which nobody knows yet whether
+        # this worker is at fault.
+        self._failures: set[str] = set()
         self._streak: Counter[str] = Counter()
         self._last_reason = ""
         # Whether a traceback was printed.
@@ -332,7 +332,7 @@ class Worker:
                 self.say(line)
         self.say(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
         if state is not None and not final:
-            self._failures[claim.configuration.key] += 1
+            self._failures.add(claim.configuration.key)
             self._streak[claim.configuration.key] += 1
             self._last_reason = reason
             if len(self._streak) >= MOST_UNKNOWN:
