@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -169,12 +170,16 @@ class Database:
             DamagedError: the database contains a value that pairsearch cannot have written.
             StorageError: the database cannot be used.
             InputError: the database cannot store a value.
+            KeyboardInterrupt: Ctrl-C in the block, of which only the error of a driver that it broke off was left.
         """
+        before = sys.exc_info()[1]
         try:
             yield
         except PoolTimeoutError:
             raise DatabaseAwayError(f"database {self.label}: no free connection") from None
         except DBAPIError as error:
+            if _interrupted(error, before):
+                raise KeyboardInterrupt from None
             raise translation(error, self.label) or error from None
         except WrongValueError as error:
             raise DamagedError(
@@ -271,6 +276,16 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _interrupted(error: BaseException, before: BaseException | None) -> bool:
+    """Whether Ctrl-C came before an error, and after the exception that was being handled before."""
+    known: BaseException | None = error
+    while known not in (None, before):
+        if isinstance(known, KeyboardInterrupt):
+            return True
+        known = known.__context__
+    return False
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:

@@ -6,9 +6,11 @@ import sqlite3
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 import tiny
 from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database, open_database
@@ -151,6 +153,36 @@ def test_a_connection_that_was_cut_is_replaced(database: Database) -> None:
     with pytest.raises(DatabaseAwayError), database.write() as connection:
         connection.execute(text("select pg_terminate_backend(pg_backend_pid())"))
     assert database.schema_version() == SCHEMA_VERSION
+
+
+def test_ctrl_c_is_not_lost_in_an_error_of_the_driver_that_it_broke_off(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """psycopg raises one of its own where Ctrl-C comes while SQLAlchemy asks whether a connection still answers."""
+
+    def broken_off(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise (sqlite3.ProgrammingError if database.is_sqlite else psycopg.ProgrammingError)("busy")
+
+    with database.read():
+        pass
+    monkeypatch.setattr(database.engine.dialect, "do_execute", broken_off)
+    with pytest.raises(KeyboardInterrupt), database.read() as connection:
+        connection.execute(text("select 1"))
+    monkeypatch.undo()
+
+    def cleaning_up() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            with database.read() as connection:
+                connection.execute(text("select nothing"))
+
+    # An error of what is done because of an earlier Ctrl-C stays one.
+    with pytest.raises(OperationalError if database.is_sqlite else ProgrammingError):
+        cleaning_up()
 
 
 def test_the_clock_is_the_database_s_in_seconds_since_1970(database: Database) -> None:
