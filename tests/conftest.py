@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,6 +30,12 @@ _numbers = count()
 def show(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Has a line printed at the end of the session, whether the test passes or not: figures that it measured."""
     return partial(record_property, "figures")
+
+
+def pytest_configure() -> None:
+    """Let the programs of the tests hear Ctrl-C: what a script starts in the background is told to ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
