@@ -51,6 +51,12 @@ def test_a_worker_with_another_file_is_refused_once_there_is_a_result(project: P
         assert f"{file.name} is {held} there and {sha256(file)} here" in complaint
         assert "allow_changed_files = true" in complaint
         assert first not in complaint
+    if file == other:
+        mine = project.folder / "mine.py"
+        with_it = mine.read_text()
+        mine.write_text(FIT)
+        assert f"{other.name} is {held} there and absent here" in project.run("worker", "mine.toml").complaint
+        mine.write_text(with_it)
     toml = project.folder / "mine.toml"
     toml.write_text("allow_changed_files = true\n" + toml.read_text())
     for command in ("create", "worker"):

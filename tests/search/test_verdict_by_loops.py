@@ -144,7 +144,7 @@ def study(configurations: int, folds: int, spread: float, ahead: int) -> np.ndar
 @pytest.mark.parametrize("overlap", [0.0, 0.2])
 @pytest.mark.parametrize(
     ("configurations", "folds", "spread", "ahead"),
-    [(2, 5, 1.0, 1), (6, 6, 0.3, 0), (12, 5, 0.5, 3), (20, 6, 0.5, 1), (24, 5, 1.0, 12)],
+    [(2, 5, 1.0, 1), (6, 6, 0.3, 0), (12, 5, 0.5, 3), (20, 6, 0.5, 1), (24, 5, 1.0, 12), (16, 20, 0.0, 0)],
 )
 def test_the_verdict_is_that_of_its_definition(
     configurations: int, folds: int, spread: float, ahead: int, overlap: float

@@ -180,6 +180,8 @@ def test_a_heartbeat_outlives_writes_that_fail(
     claim = ledger.claim("ann")
     assert claim is not None
     with caplog.at_level(logging.WARNING), Heartbeat(ledger, claim) as heartbeat:
+        # A server that does not answer to a renewal must not keep the process alive.
+        assert [one.daemon for one in threading.enumerate() if one.name == "heartbeat"] == [True]
         assert renewed.wait(30)
     assert not heartbeat.lost.is_set()
     assert caplog.messages.count("heartbeat missed: gone for a moment") == 2
