@@ -54,9 +54,9 @@ audit: venv ## known weaknesses of what is installed, by pip-audit; needs the ne
 	$(BIN)/python .ci/audit.py
 
 bench: venv ## measure the training core, whole trials and the service; writes bench.json
-	$(BIN)/python -m pairsearch.models.bench
-	$(BIN)/python -m pairsearch.studies.pairs.core_hours
-	$(BIN)/python -m pairsearch.search.measure.service
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/core_hours.py
+	$(BIN)/python benchmarks/service.py
 
 clean: ## remove the environment and what tools left
 	rm -rf $(VENV) build docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

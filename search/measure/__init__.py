@@ -1,1 +1,1 @@
-"""Programs that measure or write published numbers; no other room imports them."""
+"""The program that writes published tables; no other room imports it."""

@@ -1,7 +1,7 @@
 """The verdict of a study: which configurations may be the best, and how sure that is.
 
 This module is pure NumPy and knows no database. `search.verdict.reading` reads the figures of a study, and
-`search.measure.calibration` measures the error rates of the verdict on synthetic studies.
+`benchmarks/calibration.py` measures the error rates of the verdict on synthetic studies.
 
 All configurations meet the same samples, splits, initial weights and batch orders, so they are compared fold by fold.
 The assumption about folds depends on `overlap`, the size of a fold's validation set over that of its training set if

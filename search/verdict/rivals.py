@@ -30,7 +30,7 @@ PARTS = (2, 8)
 """Rivals are sought in the better half of the configurations, and in the best eighth."""
 CORRECTION, CORRECTION_OF_OVERLAPPING = 3, 4
 """Factor of the smaller of the two p-values: 2 after Bonferroni, the rest for few folds of skewed or dependent noise.
-These are the smallest whole numbers with which the calibration holds (`search.measure.calibration`)."""
+These are the smallest whole numbers with which the calibration holds (`benchmarks/calibration.py`)."""
 FEW = 8
 """Up to this many configurations, rivals are sought among all of them."""
 ROUNDING = 1e-12

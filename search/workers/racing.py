@@ -9,7 +9,7 @@ in at most about `ALPHA` of all studies, however many configurations there are, 
 The weights are a soft minimum, exp(−λ · mean of the other folds), as in Zhang, Lee & Lei's set of configurations that
 may be the best ("Winners with confidence", arXiv:2408.02060, 2024). λ is two over the median standard deviation of a
 configuration over its folds, and less with fewer than ten folds, whose means are less certain. The error rate is
-approximate, as a t test on few folds is; `search.measure.racing` measures it.
+approximate, as a t test on few folds is; `benchmarks/racing.py` measures it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def thresholds(folds: int, alpha: float = ALPHA) -> FloatArray:
     """Return the t statistics above which a configuration is stopped: (folds,), after one fold, two folds and so on.
 
     The tests share half of the error rate. The other half makes up for noise that is skewed to the left, whose t
-    statistics are larger than Student's (`search.measure.racing`).
+    statistics are larger than Student's (`benchmarks/racing.py`).
     """
     limits_K = np.full(folds, np.inf)
     for look in looks(folds):

@@ -57,7 +57,9 @@ def test_a_table_of_figures_stands_beside_the_command_that_makes_it(page: Path) 
             row for row in re.findall(r"^\|.*\|$", section, re.MULTILINE) if re.search(r"\d\.\d", row)
         ]
         if measured:
-            assert re.search(r"`(?:pairsearch\s|make\s|python\s+-m\s+pairsearch\.)", section), (
+            assert re.search(
+                r"`(?:pairsearch\s|make\s|python\s+(?:-m\s+pairsearch\.|benchmarks/))", section
+            ), (
                 page_name(page),
                 measured[0],
             )

@@ -15,9 +15,9 @@ import tiny
 from bouncer import bouncing
 from chaos import Chaos, Plan
 from server import Server
+from service import Instant, wide_study
 
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.measure.service import Instant, wide_study
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Worker

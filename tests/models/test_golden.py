@@ -9,9 +9,9 @@ from pathlib import Path
 
 import golden
 import pytest
+from benchfile import describe_machine
 from numba.core.registry import cpu_target
 
-from pairsearch.models.benchfile import describe_machine
 from pairsearch.models.kernels.emit import LANES, WIDE
 
 HERE = Path(__file__).parent

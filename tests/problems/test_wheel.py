@@ -65,8 +65,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quick = ["--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "wheel", *quick, "-w", str(folder), str(source)], check=True)
     (wheel,) = folder.glob("*.whl")
-    tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
     assert tops == {"pairsearch", next(top for top in tops if top.endswith(".dist-info"))}
+    assert not [name for name in names if name.startswith(("pairsearch/benchmarks", "pairsearch/docs"))]
     environment = folder / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     (packages,) = environment.glob("lib/python*/site-packages")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tiny
+from calibration import Scenario, synthetic
+from racing import rules
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.configurations import Ledger
-from pairsearch.search.measure.calibration import Scenario, synthetic
-from pairsearch.search.measure.racing import rules
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers import racing

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import reported
+from service import fill
 
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.measure.service import fill
 from pairsearch.search.report import document
 from pairsearch.search.report.content import Figure, Report, Table
 from pairsearch.search.report.drawing import thinned

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calibration import LAYOUTS, NOISES, PROTOCOLS, Scenario, measure
 from scipy import stats
 
-from pairsearch.search.measure.calibration import LAYOUTS, NOISES, PROTOCOLS, Scenario, measure
 from pairsearch.search.verdict.judging import Verdict, judge
 from pairsearch.search.verdict.rivals import (
     CORRECTION,
@@ -283,7 +283,7 @@ STUDIES = 40
 
 
 # Each layout meets each noise under one of the protocols, and each protocol meets each layout and each noise. The
-# program behind the published table (`search.measure.calibration`) measures all combinations.
+# program behind the published table (`benchmarks/calibration.py`) measures all combinations.
 @pytest.mark.parametrize(("place", "layout"), list(enumerate(LAYOUTS)), ids=LAYOUTS)
 def test_on_known_truths_what_is_said_holds(place: int, layout: str, show: Callable[[str], None]) -> None:
     for number, (noise, folds) in enumerate(zip(NOISES, (5, 10, 10, 10, 5, 10), strict=True)):

@@ -1,9 +1,9 @@
 """Measures rules that stop configurations after some of their folds: how often they lose the best, what they save.
 
-    python -m pairsearch.search.measure.racing --runs 1000
+    python benchmarks/racing.py --runs 1000
 
 On the published tables, the best is that of all folds, and a run is a random order of configurations and of folds. On
-synthetic studies (`search.measure.calibration`) it is the truly best, and a run is a study. The rules, at `--alpha`:
+synthetic studies (`calibration.py`) it is the truly best, and a run is a study. The rules, at `--alpha`:
 
     race        `search.workers.racing`: one configuration at a time, compared with those finished before
     rounds      the same test; all remaining configurations train fold by fold together, each compared with the others
@@ -20,9 +20,9 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from calibration import LAYOUTS, NOISES, Scenario, synthetic
 from scipy import stats
 
-from pairsearch.search.measure.calibration import LAYOUTS, NOISES, Scenario, synthetic
 from pairsearch.search.replay import stopping
 from pairsearch.search.replay.searches import BoolArray, IntArray
 from pairsearch.search.results.published import DEFAULT, load
@@ -137,9 +137,7 @@ def rules(span: float) -> dict[str, Rule]:
 def main() -> None:
     """Measure and print two tables."""
     parser = argparse.ArgumentParser(
-        prog="python -m pairsearch.search.measure.racing",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=1000, help="runs on each table, and synthetic studies")
     parser.add_argument("--alpha", type=float, default=racing.ALPHA, help="error rate that is promised")
@@ -205,7 +203,7 @@ def line(
 
 def say(text: str) -> None:
     """Print a line."""
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

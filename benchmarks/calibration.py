@@ -1,6 +1,6 @@
 """Measures the error rates of the verdict on synthetic studies whose truth is known.
 
-    python -m pairsearch.search.measure.calibration --studies 200
+    python benchmarks/calibration.py --studies 200
 
 A figure of a study is true mean + effect of the fold + noise. The noise of each configuration has its own scale
 (log-normal), because configurations that train badly also vary more. The layouts of the true means, in units of the
@@ -23,11 +23,9 @@ is the one that Nadeau & Bengio (2003) assume, test / (training + test). Every s
 three times as large as the noise.
 """
 
-# Thread pools are limited before the imports that create them.
-# ruff: noqa: E402
-
 from __future__ import annotations
 
+# Thread pools are limited before the imports that create them.
 from pairsearch.search import machine, threads
 
 threads.limit()
@@ -216,9 +214,7 @@ def table(scenarios: Sequence[Scenario], studies: int, workers: int) -> None:
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(
-        prog="python -m pairsearch.search.measure.calibration",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--studies", type=int, default=200, help="synthetic studies of each scenario")
     parser.add_argument("--configurations", type=int, nargs="+", default=CONFIGURATIONS, help="of a study")
@@ -236,7 +232,7 @@ def main() -> None:
 
 def say(text: str) -> None:
     """Print a line."""
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,16 @@ with all folds and epochs, in random order. The result is the core-hours of the 
 to the dense arithmetic at the machine's own sgemm rate, and the ratio of each stratum's slowest trial to its median. It
 is added to `bench.json` as the section `grid`. Example:
 
-    python -m pairsearch.studies.pairs.core_hours --quick --output bench.json
+    python benchmarks/core_hours.py --quick --output bench.json
 """
 
 from __future__ import annotations
 
-# This import comes first: it sets the number of threads before other imports start thread pools.
-from pairsearch.models.bench import FLOP_PER_PAIR, sgemm_gflops
+# Thread pools are limited before the imports that create them.
+from pairsearch.search import threads
 
-# isort: split
+threads.limit()
+
 import argparse
 import contextlib
 import math
@@ -29,9 +30,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchfile import describe_machine, write
+from training import FLOP_PER_PAIR, sgemm_gflops
 
 from pairsearch.data.sources import resolve
-from pairsearch.models.benchfile import describe_machine, write
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition, read, shipped
 from pairsearch.studies.estimate import CONFIDENCE, expand
@@ -203,7 +205,7 @@ def report(section: dict[str, Any]) -> list[str]:
 
 def say(text: str) -> None:
     """Print a line at once."""
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)
 
 
 def studies_to_measure() -> list[Definition]:
@@ -214,9 +216,7 @@ def studies_to_measure() -> list[Definition]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write the file."""
     parser = argparse.ArgumentParser(
-        prog="python -m pairsearch.studies.pairs.core_hours",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("bench.json"), help="file to write or to add to")
     parser.add_argument(

@@ -5,7 +5,7 @@ configurations, so that only the service takes time: claim, trial, parameters, r
 heartbeat. Then commands that read are timed on four grids as large as the paper's and on the large one, with made-up
 figures. The sections `service` and `looking` are added to `bench.json`. Example:
 
-    python -m pairsearch.search.measure.service --trials 1000 --output bench.json
+    python benchmarks/service.py --trials 1000 --output bench.json
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from benchfile import write
 from numpy.typing import NDArray
 from sqlalchemy import bindparam, update
 
 from pairsearch.search.database import tables
 from pairsearch.search.database.connection import Database, insert_many, insert_numbered, open_database
 from pairsearch.search.database.states import State
-from pairsearch.search.files import whole_file
 from pairsearch.search.ledger.outcome import Outcome, RunResult, mean_of
 from pairsearch.search.ledger.rows import curve_rows, run_row, write_figures
 from pairsearch.search.ledger.studies import StoredStudy
@@ -216,7 +216,7 @@ def measure_looking(folder: Path) -> dict[str, dict[str, float]]:
             seconds = []
             for _ in range(REPEATS):
                 start = time.perf_counter()
-                subprocess.run(  # noqa: S603 - our own program
+                subprocess.run(
                     program.command(*command, "--storage", url, *out),
                     check=True,
                     capture_output=True,
@@ -249,24 +249,15 @@ def postgresql_url() -> Iterator[str | None]:
             server.cleanup()
 
 
-def add_sections(path: Path, sections: Mapping[str, object]) -> None:
-    """Set top-level entries of a JSON file, which is created if necessary; other entries stay."""
-    before = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    with whole_file(path) as file:
-        file.write(json.dumps({**before, **sections}, indent=2).encode() + b"\n")
-
-
 def say(text: str) -> None:
     """Print a line."""
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)
 
 
 def main() -> None:
     """Measure, print and write the file."""
     parser = argparse.ArgumentParser(
-        prog="python -m pairsearch.search.measure.service",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("bench.json"), help="file to write or to add to")
     parser.add_argument("--trials", type=int, default=TRIALS, help="trials before the second measurement")
@@ -287,7 +278,7 @@ def main() -> None:
         looking = measure_looking(Path(folder))
     for command, figures in looking.items():
         say(f"{command}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
-    add_sections(options.output, {"service": service, "looking": looking})
+    write(options.output, [], {"service": service, "looking": looking})
     say(f"written: {options.output}")
 
 

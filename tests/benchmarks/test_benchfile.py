@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from pairsearch.models.benchfile import describe_machine, write
+from benchfile import describe_machine, write
 
 
 def record(method: str, ms: float) -> dict[str, object]:

@@ -2,18 +2,15 @@
 
 It uses one core, one thread and synthetic digits, and writes `bench.json`. Example:
 
-    python -m pairsearch.models.bench --quick --output bench.json
+    python benchmarks/training.py --quick --output bench.json
 """
-
-# The number of threads is set before the imports that start thread pools.
-# ruff: noqa: E402
 
 from __future__ import annotations
 
-import os
+# Thread pools are limited before the imports that create them.
+from pairsearch.search import threads
 
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[_variable] = "1"
+threads.limit()
 
 import argparse
 import multiprocessing
@@ -27,10 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchfile import describe_machine, write
 from torch import Tensor
 
 from pairsearch.models import batched, fused, single
-from pairsearch.models.benchfile import describe_machine, write
 from pairsearch.models.compiled import Trainee, Workspace, trainees_of
 from pairsearch.models.losses import pair_losses
 from pairsearch.models.nets import DIGITS, build_seeded, uses_aux_loss
@@ -216,15 +213,13 @@ def scaling(workers: int, batch_size: int = 25, repeats: int = 6) -> float:
 
 def say(text: str) -> None:
     """Print a line at once."""
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)
 
 
 def main() -> None:
     """Measure, print a table and write the file."""
     parser = argparse.ArgumentParser(
-        prog="python -m pairsearch.models.bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("bench.json"), help="file to write or to add to")
     parser.add_argument("--rounds", type=int, default=5, help="rounds whose median is taken")
