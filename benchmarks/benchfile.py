@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pairsearch.search.files import whole_file
+
 Record = Mapping[str, Any]
 
 # Two records with the same values here are the same measurement; the newer one stays.
@@ -20,13 +22,14 @@ def write(path: Path, records: Sequence[Record], sections: Mapping[str, Any]) ->
     """Add records and sections to the file, which is made if necessary.
 
     Args:
-        path: the JSON file. It is written beside its place and then renamed, so that it is never half written.
+        path: the JSON file, which is written as a whole or not at all.
         records: measurements with the keys architecture, batch_size, method, ms_per_model_step, gflops; each
             replaces the one with the same architecture, batch size and method, and the others stay.
         sections: top-level entries to set; the others stay.
 
     Raises:
         ValueError: the file exists and is not a JSON object.
+        InputError: the folder is missing or not writable.
     """
     content: dict[str, Any] = {}
     if path.exists():
@@ -40,9 +43,8 @@ def write(path: Path, records: Sequence[Record], sections: Mapping[str, Any]) ->
     kept.update({tuple(record.get(key) for key in _KEYS): dict(record) for record in records})
     content.update(sections)
     content["records"] = list(kept.values())
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    beside.replace(path)
+    with whole_file(path) as file:
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
 
 
 def describe_machine() -> dict[str, Any]:

@@ -47,6 +47,7 @@ from pairsearch.search.verdict.student import FloatArray
 LAYOUTS = ("equal", "two", "cluster", "spread")
 NOISES = ("normal", "heavy", "right", "left", "collapses", "shared")
 PROTOCOLS = ("resample", "kfold")
+ALPHA = 0.05
 CONFIGURATIONS = (64, 192, 960)
 FOLDS = (5, 10, 20)
 COLUMNS = (
@@ -87,9 +88,8 @@ class Scenario:
 class Measured:
     """The verdicts on synthetic studies compared with the truth; optimism is in units of the median noise."""
 
-    studies: int
     coverage: float
-    """Share of studies whose set contains the truly best configuration; nominally 1 − alpha."""
+    """Share of studies whose set contains the truly best configuration; nominally 1 − ALPHA."""
     uncorrected: float
     """The same for uncorrected paired t-tests against the lowest mean, for comparison."""
     size: float
@@ -148,31 +148,31 @@ def _noise(kind: str, shape: tuple[int, int], random: np.random.Generator) -> Fl
     return noise
 
 
-def uncorrected_set(values_CK: FloatArray, alpha: float) -> FloatArray:
+def uncorrected_set(values_CK: FloatArray) -> FloatArray:
     """Whether each configuration passes a one-sided paired t-test against the lowest mean, uncorrected."""
     best = values_CK.mean(axis=1).argmin()
     others = np.delete(values_CK, best, axis=0)
     p = stats.ttest_rel(others, values_CK[best][None, :], axis=1, alternative="greater").pvalue
-    return np.insert(np.asarray(p) > alpha, best, True)
+    return np.insert(np.asarray(p) > ALPHA, best, True)
 
 
-def measure(scenario: Scenario, studies: int, *, alpha: float = 0.05, seed: int = 0) -> Measured:
+def measure(scenario: Scenario, studies: int) -> Measured:
     """Judge `studies` synthetic studies. Equal arguments give equal figures."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     keys = [str(index) for index in range(scenario.configurations)]
     rows = []
     for number in range(studies):
         truth, values = synthetic(scenario, random)
         best = np.flatnonzero(truth == 0.0)
         effects = 3.0 * (number % 2) * random.standard_normal(scenario.folds)
-        verdict = judge(values + effects, keys, np.ones(len(keys)), overlap=scenario.overlap, alpha=alpha)
+        verdict = judge(values + effects, keys, np.ones(len(keys)), overlap=scenario.overlap, alpha=ALPHA)
         members = np.isin(np.arange(len(keys)), [int(member.key) for member in verdict.members])
         winner = int(verdict.winner)
         low, high = verdict.interval or (-math.inf, math.inf)
         rows.append(
             [
                 members[best].mean(),
-                uncorrected_set(values, alpha)[best].mean(),
+                uncorrected_set(values)[best].mean(),
                 members.sum(),
                 low <= truth[winner] <= high,
                 verdict.regret is None or truth[winner] <= verdict.regret,
@@ -184,7 +184,6 @@ def measure(scenario: Scenario, studies: int, *, alpha: float = 0.05, seed: int 
     error = figures[:, -1].std(ddof=1) / math.sqrt(studies)
     coverage, uncorrected, size, interval, regret, optimism, flattery = map(float, figures.mean(axis=0))
     return Measured(
-        studies=studies,
         coverage=coverage,
         uncorrected=uncorrected,
         size=size,

@@ -34,6 +34,7 @@ from benchfile import describe_machine, write
 from training import FLOP_PER_PAIR, sgemm_gflops
 
 from pairsearch.data.sources import resolve
+from pairsearch.search.errors import InputError
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition, read, shipped
 from pairsearch.studies.estimate import CONFIDENCE, expand
@@ -242,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         # Refuse a file of another kind before anything is measured.
         write(options.output, [], describe_machine())
-    except ValueError as error:
+    except (ValueError, InputError) as error:
         parser.error(str(error))
     say(f"data: {reason}")
     parts = draw(studies, options.each, random)

@@ -46,10 +46,10 @@ from pairsearch.studies.problem import Metric, Problem, Traits
 FOLDS, EPOCHS = 10, 30
 EARLY = 100  # Trials before the first measurement.
 TRIALS = 10_000  # Trials before the last one.
+CHUNK = 500  # Trials between two lines of progress, and configurations that are filled in one transaction.
 BLOCK, BLOCKS = 20, 5  # A measurement is the median over blocks of trials.
 PROVENANCE = {"program": "0.1.0 0123456789ab", "versions": "torch 2.14.1, optuna 5.0.0, numba 0.68.1"}
 REPEATS = 3  # The time of a command that reads is the median over this many.
-
 
 RATES = [10.0 ** -(1 + n / 4) for n in range(10)]
 WIDE: dict[str, Sequence[Value]] = {
@@ -124,7 +124,7 @@ class Instant:
         return self._outcome
 
 
-def measure(url: str, trials: int, advance: int = 500) -> dict[str, float]:
+def measure(url: str, trials: int) -> dict[str, float]:
     """Measure milliseconds per trial after `EARLY` and after `trials` finished trials, in a new database."""
     database = open_database(url, create=True)
     storage = open_storage(database)
@@ -143,7 +143,7 @@ def measure(url: str, trials: int, advance: int = 500) -> dict[str, float]:
         worker.run(EARLY)
         early = milliseconds()
         while (left := trials - worker.tally.finished) > 0:
-            worker.run(min(left, advance))
+            worker.run(min(left, CHUNK))
             say(f"  {worker.tally.finished} trials")
         late = milliseconds()
         return {
@@ -166,12 +166,12 @@ def varied(study: StoredStudy, configuration: Configuration, epochs: int) -> Out
     return outcome_of(curves, study.definition.metric)
 
 
-def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS, chunk: int = 500) -> int:
+def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS) -> int:
     """Give every configuration of a study made-up figures, with curves of `epochs` epochs; return how many."""
     table, runs = tables.configurations, tables.runs
     points = study.definition.grid.configurations()
-    for start in range(0, len(points), chunk):
-        made = {one.key: varied(study, one, epochs) for one in points[start : start + chunk]}
+    for start in range(0, len(points), CHUNK):
+        made = {one.key: varied(study, one, epochs) for one in points[start : start + CHUNK]}
         results = [
             {"of": key, "value": outcome.value, "figures": write_figures(outcome.figures)}
             for key, outcome in made.items()

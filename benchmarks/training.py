@@ -38,7 +38,7 @@ from pairsearch.models.training import Member, TrainingJob
 FLOP_PER_PAIR = {"b1": 1.2e6, "b2": 1.2e6, "ws": 2.2e6, "wsal": 2.2e6}
 BATCH_SIZES = (1, 10, 25, 50)
 METHODS = ("eager", "vmap", "fallback", "core")
-MODELS = 10  # models of the vmap ensemble, as many as a trial has folds
+MODELS = 10  # folds of a trial, and models of the vmap ensemble
 EPOCHS = 30
 TRAIN_PAIRS, VALIDATION_PAIRS = 800, 200
 STEPS = 200  # most optimisation steps in one timed call
@@ -74,10 +74,8 @@ def digit_like_pairs(count: int, seed: int) -> DigitLikePairs:
     )
 
 
-def trial_job(
-    architecture: str, batch_size: int, models: int, epochs: int, pairs: int = TRAIN_PAIRS
-) -> TrainingJob:
-    """Make the job of a trial: `models` folds of `pairs` training pairs and 200 validation pairs."""
+def trial_job(architecture: str, batch_size: int, epochs: int, pairs: int = TRAIN_PAIRS) -> TrainingJob:
+    """Make the job of a trial: ten folds of `pairs` training pairs and 200 validation pairs."""
     members = tuple(
         Member(
             train=digit_like_pairs(pairs, number),
@@ -87,7 +85,7 @@ def trial_job(
             learning_rate=1e-3 if batch_size > 1 else 1e-4,
             aux_loss_weight=1.0,
         )
-        for number in range(models)
+        for number in range(MODELS)
     )
     return TrainingJob(architecture, members, batch_size, epochs)
 
@@ -156,7 +154,7 @@ def timed(run: Callable[[], object]) -> float:
 def measure(architecture: str, batch_size: int, rounds: int) -> dict[str, float]:
     """Measure milliseconds per model and step by method, as medians over rounds that take the methods in turn."""
     pairs = min(TRAIN_PAIRS, STEPS * batch_size)
-    job = trial_job(architecture, batch_size, MODELS, 1, pairs)
+    job = trial_job(architecture, batch_size, 1, pairs)
     runs = {
         "eager": eager_epoch(job),
         "vmap": vmap_epoch(job),
@@ -175,8 +173,9 @@ def measure(architecture: str, batch_size: int, rounds: int) -> dict[str, float]
     return {m: 1e3 * median(values) / steps / models.get(m, 1) for m, values in seconds.items()}
 
 
-def sgemm_gflops(size: int = 1024) -> dict[str, float]:
+def sgemm_gflops() -> dict[str, float]:
     """Measure dense float32 matrix multiplication on one thread, in GFLOP/s by library."""
+    size = 1024
     left, right = (np.random.default_rng(n).random((size, size), np.float32) for n in (0, 1))
     result = {}
     for library, a, b in (
@@ -188,21 +187,19 @@ def sgemm_gflops(size: int = 1024) -> dict[str, float]:
     return result
 
 
-def _work(batch_size: int, repeats: int, gate: Barrier, seconds: Any) -> None:
+def _work(gate: Barrier, seconds: Any) -> None:
     """Train a trial of one epoch several times, in one process of the scaling measurement."""
-    job = trial_job("wsal", batch_size, MODELS, 1)
+    job = trial_job("wsal", 25, 1)
     fused.train(job)
     gate.wait()
-    seconds.put(timed(lambda: [fused.train(job) for _ in range(repeats)]))
+    seconds.put(timed(lambda: [fused.train(job) for _ in range(6)]))
 
 
-def scaling(workers: int, batch_size: int = 25, repeats: int = 6) -> float:
-    """Measure the seconds of `repeats` short trials in each of `workers` processes at once; the slowest counts."""
+def scaling(workers: int) -> float:
+    """Measure the seconds of some short trials in each of `workers` processes at once; the slowest counts."""
     spawn = multiprocessing.get_context("spawn")
     gate, seconds = spawn.Barrier(workers), spawn.Queue()
-    processes = [
-        spawn.Process(target=_work, args=(batch_size, repeats, gate, seconds)) for _ in range(workers)
-    ]
+    processes = [spawn.Process(target=_work, args=(gate, seconds)) for _ in range(workers)]
     for process in processes:
         process.start()
     slowest: float = max(seconds.get() for _ in processes)
@@ -255,7 +252,7 @@ def main() -> None:
     if not options.quick:
         sections["trials"] = []
         for batch_size in (25, 1):
-            job = trial_job("wsal", batch_size, MODELS, EPOCHS)
+            job = trial_job("wsal", batch_size, EPOCHS)
             seconds = fused.train(job).seconds
             say(f"wsal, batch size {batch_size}: a trial of {MODELS} folds, {EPOCHS} epochs: {seconds:.2f} s")
             sections["trials"].append(

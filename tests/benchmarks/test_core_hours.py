@@ -90,5 +90,8 @@ def test_bad_input_is_refused_before_anything_is_measured(
         core_hours.main(["--output", str(tmp_path / "bench.json"), "--data-dir", str(tmp_path)])
     assert "bench.json: not a JSON file" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
+        core_hours.main(["--output", str(tmp_path / "absent" / "bench.json"), "--data-dir", str(tmp_path)])
+    assert "cannot write to folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
         core_hours.main(["--each", "1"])
     assert "argument --each: 1 given; expected at least 2" in capsys.readouterr().err
