@@ -22,8 +22,14 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+BENCHMARKS = ROOT / "benchmarks" / "README.md"
 DOCS = ROOT / "docs"
-PAGES = (README, CONTRIBUTING, *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts))
+PAGES = (
+    README,
+    CONTRIBUTING,
+    BENCHMARKS,
+    *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
+)
 
 SHELL = frozenset("|&;<>()$`*?[]#~=%\n\\")
 """Characters that a shell reads; a line without any is a program and its arguments."""

@@ -1,4 +1,4 @@
-"""The README and the explanations show what their commands print."""
+"""The README, that of the benchmarks and the explanations show what their commands print."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pages import PAGES, README, page_name
+from pages import BENCHMARKS, PAGES, README, page_name
 
 
 @pytest.mark.parametrize(
-    "page", [README, *(page for page in PAGES if page.parent.name == "explanation")], ids=page_name
+    "page",
+    [README, BENCHMARKS, *(page for page in PAGES if page.parent.name == "explanation")],
+    ids=page_name,
 )
 def test_a_page_shows_what_its_commands_print(
     page: Path, read_page: Callable[[Path], list[tuple[str, str, str]]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pages import (
-    CONTRIBUTING,
+    BENCHMARKS,
     DOCS,
     PAGES,
     README,
@@ -44,25 +44,51 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
             assert heading in slugs(path), f"{page_name(page)}: {target}#{heading}"
 
 
+def slug(title: str) -> str:
+    """The anchor of a heading, as GitHub and MyST make it."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
 def slugs(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub and MyST make them."""
+    """The anchors of a page's headings."""
     titles = re.findall(r"^#{1,3} (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return {slug(title) for title in titles}
+
+
+def sections_with_figures(page: Path) -> list[tuple[str, str]]:
+    """The heading and the text of each section of a page with a table that has a figure in it."""
+    sections = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [
+        (section.partition("\n")[0].removeprefix("# "), section)
+        for section in sections
+        if re.search(r"^\|.*\d\.\d.*\|$", section, re.MULTILINE)
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_a_table_of_figures_stands_beside_the_command_that_makes_it(page: Path) -> None:
-    for section in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
-        measured = [
-            row for row in re.findall(r"^\|.*\|$", section, re.MULTILINE) if re.search(r"\d\.\d", row)
-        ]
-        if measured:
-            assert re.search(
-                r"`(?:pairsearch\s|make\s|python\s+(?:-m\s+pairsearch\.|benchmarks/))", section
-            ), (
-                page_name(page),
-                measured[0],
-            )
+    command = r"`(?:pairsearch\s|make\s|python\s+(?:-m\s+pairsearch\.|benchmarks/))"
+    without = [title for title, section in sections_with_figures(page) if not re.search(command, section)]
+    assert without == []
+
+
+def test_every_table_of_figures_has_a_row_in_the_list_of_published_numbers() -> None:
+    links = re.findall(r"\]\(([^)#]+)#([^)]+)\)", BENCHMARKS.read_text(encoding="utf-8"))
+    listed = {((BENCHMARKS.parent / target).resolve(), heading) for target, heading in links}
+    explanations = [page for page in PAGES if page.parent.name == "explanation"]
+    published = {
+        (page, slug(title)) for page in (README, *explanations) for title, _ in sections_with_figures(page)
+    }
+    assert published - listed == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_benchmark_that_a_page_mentions_exists_and_has_its_options(page: Path) -> None:
+    mentioned = re.findall(r"`python\s+benchmarks/(\w+\.py)([^`]*)`", page.read_text(encoding="utf-8"))
+    for program, arguments in mentioned:
+        text = (BENCHMARKS.parent / program).read_text(encoding="utf-8")
+        options = set(re.findall(r"--[\w-]+", arguments)) - {"--help"}
+        assert [option for option in options if f'"{option}"' not in text] == [], program
 
 
 def test_the_site_builds_without_a_warning_and_draws_its_figures(tmp_path: Path, chromium: str) -> None:
@@ -73,8 +99,7 @@ def test_the_site_builds_without_a_warning_and_draws_its_figures(tmp_path: Path,
         check=False,
     )
     assert (built.returncode, built.stderr) == (0, "")
-    pages = [page for page in PAGES if page not in (README, CONTRIBUTING)]
-    for page in pages:
+    for page in [page for page in PAGES if page.is_relative_to(DOCS)]:
         html = (tmp_path / "site" / page.relative_to(DOCS)).with_suffix(".html").read_text(encoding="utf-8")
         assert "<!-- generated" not in html
         assert "<!-- figure" not in html
