@@ -145,6 +145,8 @@ def _noise(kind: str, shape: tuple[int, int], random: np.random.Generator) -> Fl
     if kind == "shared":
         loadings = random.standard_normal((shape[0], 3)) / math.sqrt(3.0)
         return math.sqrt(0.8) * loadings @ random.standard_normal((3, shape[1])) + math.sqrt(0.2) * noise
+    if kind != "normal":
+        raise ValueError(f"unknown noise {kind!r}")
     return noise
 
 
