@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pairsearch.search import machine
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.errors import PairsearchError
 from pairsearch.search.ledger import studies as ledger_studies
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up, stored_study
+from pairsearch.search.machine import Machine
 from pairsearch.search.results.evaluations import Evaluated
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.results.ranking import Ranked, read_best
-from pairsearch.search.setup.opening import check_device, create_all, load, open_to_create
+from pairsearch.search.setup.opening import create_all, load, open_to_create
 from pairsearch.search.setup.storage_option import environment_storage
 from pairsearch.studies.checks import Check
 from pairsearch.studies.definition import Definition
@@ -66,11 +67,11 @@ def create(study: str | Path, *, storage: str | None = None, **settings: object)
         with pairsearch.create("wine.toml", storage="sqlite:///wine.db") as study:
             study.run()
     """
-    options = _texts(settings)
-    opened = open_to_create(storage or environment_storage(), [str(study)], options)
+    machine = Machine(settings=_texts(settings))
+    opened = open_to_create(storage or environment_storage(), [str(study)], machine)
     try:
         create_all(opened.database, opened.loaded)
-        return Study(opened.database, opened.studies[0], options)
+        return Study(opened.database, opened.studies[0], machine)
     except BaseException:
         opened.database.close()
         raise
@@ -100,7 +101,7 @@ def open(study: str | Path, *, storage: str | None = None, **settings: object) -
     database = open_database(storage or environment_storage())
     try:
         stored_study(database, str(study))
-        return Study(database, look_up(str(study), database), _texts(settings))
+        return Study(database, look_up(str(study), database), Machine(settings=_texts(settings)))
     except BaseException:
         database.close()
         raise
@@ -131,10 +132,8 @@ def check(
     """
     from pairsearch.search.workers.rehearsal import rehearse  # noqa: PLC0415
 
-    check_device(device)
-    options = _texts(settings)
-    given = look_up(str(study))
-    return list(rehearse(load(None, given, options), given, options, points, workers, device))
+    machine, given = Machine(device, _texts(settings)), look_up(str(study))
+    return list(rehearse(load(None, given, machine), given, machine, points, workers))
 
 
 def check_contract(study: str | Path, *, points: int = 1, device: str = "cpu", **settings: object) -> None:
@@ -200,11 +199,11 @@ class Study:
             study.report("ws.html")
     """
 
-    def __init__(self, database: Database, given: StudyArgument, settings: Mapping[str, str]) -> None:
+    def __init__(self, database: Database, given: StudyArgument, machine: Machine) -> None:
         self._database = database
         self._given = given
         self._name = given.name
-        self._settings = settings
+        self._machine = machine
 
     def __repr__(self) -> str:
         """Show the study's name and its database, without the password."""
@@ -257,16 +256,15 @@ class Study:
         Raises:
             Error: configurations failed, or are left although no worker is.
         """
-        from pairsearch.search.workers.searching import WorkerArguments, search  # noqa: PLC0415
+        from pairsearch.search.workers.searching import search  # noqa: PLC0415
 
-        check_device(device)
-        stored = self._stored()
-        arguments = WorkerArguments([self._given], self._settings, limit, device)
         (progress,) = search(
             self._database,
-            [stored],
-            arguments,
+            [self._stored()],
+            [self._given],
+            replace(self._machine, device=device),
             workers,
+            limit=limit,
             on_progress=lambda progresses, _: on_progress(progresses[0]),
             complain=lambda line: warnings.warn(line, stacklevel=3),
         )
@@ -329,25 +327,14 @@ class Study:
                 from its `.toml` file.
             DefinitionError: the problem cannot be trained on this machine.
         """
-        from pairsearch.search.evaluation.evaluating import (  # noqa: PLC0415
-            Chosen,
-            Evaluator,
-            configurations_to_evaluate,
-            evaluate_studies,
-        )
+        from pairsearch.search.evaluation.evaluating import By, Evaluator, evaluate  # noqa: PLC0415
         from pairsearch.search.evaluation.models import ModelFolder  # noqa: PLC0415
-        from pairsearch.search.setup.creation import existing  # noqa: PLC0415
 
-        check_device(device)
-        stored = self._stored()
-        chosen = configurations_to_evaluate(self._database, stored, top=top, paper=paper)
         folder = None if models is None else ModelFolder(Path(models))
-        loaded = load(self._database, self._given, self._settings)
-        existing(self._database, loaded)
-        evaluator = Evaluator(device, machine.cores(), models=folder, again=folder is not None)
-        of = [Chosen("paper" if paper else "search", stored, chosen)]
-        problems = {self._name: loaded}
-        return [row.evaluated for row in evaluate_studies(self._database, of, problems, evaluator, rounds)]
+        evaluator = Evaluator(replace(self._machine, device=device), models=folder, again=folder is not None)
+        by: By = "paper" if paper else "search"
+        rows = evaluate(self._database, [self._given], evaluator, by=[by], top=top, rounds=rounds)
+        return [row.evaluated for row in rows]
 
     def configurations(self) -> pa.Table:
         """Read all configurations, in any state, as a table; `.to_pandas()` converts it to a data frame."""

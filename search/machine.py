@@ -1,18 +1,24 @@
-"""How many cores and how much memory this process may use, by affinity mask and control groups (cgroup v1 and v2).
+"""What belongs to this machine: how it trains, and how many cores and how much memory this process may use.
 
-A container limited to one CPU on a host with 64 sees all 64. Its limits are in the files of its control groups, and
-those of every parent group apply too. A file that cannot be read sets no limit. The functions take the root of the file
-system as an argument, so that tests can make their own.
+Limits are those of the affinity mask and of control groups (cgroup v1 and v2). A container limited to one CPU on a
+host with 64 sees all 64. Its limits are in the files of its control groups, and those of every parent group apply too.
+A file that cannot be read sets no limit. The functions take the root of the file system as an argument, so that tests
+can make their own.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")
+# A lease survives a few lost heartbeats, and the configuration of a dead worker is free again after a minute.
+LEASE_SECONDS = 60.0
+# A worker may hold a finished result.
+PATIENCE_SECONDS = 300.0
 
 # The private memory of a worker; workers share the memory of their libraries. For the paper's four studies its peak was
 # 455 to 468 MiB (`Anonymous` in /proc/PID/smaps_rollup; Linux, torch 2.14).
@@ -30,6 +36,34 @@ def cores(root: Path = ROOT) -> int:
 def available_memory(root: Path = ROOT) -> int | None:
     """Return how many bytes new processes can use, or None where the system does not say."""
     return min((value for value in (_free(root), *_headroom(root)) if value is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """How this machine trains. No result depends on it.
+
+    Args:
+        device: the device to train on, as PyTorch names it.
+        settings: settings of this machine for the problems, such as where their data are.
+        lease: seconds without a heartbeat after which a worker's configuration is free again.
+        patience: seconds for which a worker repeats its calls while the database is unavailable.
+        threads: how many rounds of an evaluation are trained at a time.
+    """
+
+    device: str = "cpu"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    lease: float = LEASE_SECONDS
+    patience: float = PATIENCE_SECONDS
+    threads: int = field(default_factory=cores)
+
+    @property
+    def words(self) -> list[str]:
+        """Device and settings as words of a command line."""
+        settings = [word for name, value in self.settings.items() for word in ("--set", f"{name}={value}")]
+        return ["--device", self.device, *settings]
+
+
+ONE_CORE = Machine(threads=1)
 
 
 def _affinity() -> int:

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from pairsearch.search.cli.pipes import ends_with_its_reader
 from pairsearch.search.cli.streams import output, plain
 from pairsearch.search.errors import ExitCode, PairsearchError
+from pairsearch.search.machine import Machine
 from pairsearch.search.redaction import conceal, presentable, printable
 from pairsearch.search.setup import storage_option
 from pairsearch.search.setup.storage_option import choose_storage
@@ -190,8 +191,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only, no progress.")]
 
 
-def machine_settings(texts: list[str] | None, data: str | None, data_dir: Path | None) -> dict[str, str]:
-    """Return the settings of this machine from `--set` and its short forms.
+def machine(texts: list[str] | None, data: str | None, data_dir: Path | None, **options: Any) -> Machine:
+    """Return how this machine trains, from `--set`, its short forms, and options by the fields of `Machine`.
 
     Raises:
         typer.BadParameter: a text is not NAME=VALUE, or a setting has two values.
@@ -205,7 +206,7 @@ def machine_settings(texts: list[str] | None, data: str | None, data_dir: Path |
             raise typer.BadParameter(f"--set {name}: expected NAME=VALUE")
         if settings.setdefault(name, value) != value:
             raise typer.BadParameter(f"--set {name}: {settings[name]} and {value} given; expected one")
-    return settings
+    return Machine(settings=settings, **options)
 
 
 def published_folder(published: bool, results: Path | None) -> Path | None:

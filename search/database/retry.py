@@ -11,8 +11,6 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 
 from pairsearch.search.errors import DatabaseAwayError
 
-# How long a worker retries by default; it may hold a finished result.
-PATIENCE_SECONDS = 300.0
 # Seconds: the first pause between two calls, the longest pause, and the largest random addition to it.
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import PairsearchError, StudyError, WorkError
 from pairsearch.search.ledger.outcome import mean_of
-from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study
+from pairsearch.search.machine import Machine
 from pairsearch.search.redaction import conceal
 from pairsearch.search.results.evaluations import Evaluated, read_evaluation
 from pairsearch.search.results.formatting import figure
 from pairsearch.search.results.formatting import label as named
 from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
+from pairsearch.search.setup.opening import check_device, load
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.proof import prove
 from pairsearch.studies.configuration import Configuration, Params, describe
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pairsearch.search.workers.training import Recorder
     from pairsearch.studies.loading import Loaded
 
+By = Literal["search", "paper"]
 Watch = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 """Takes the name of what is being trained; returns a context manager that gives a function to show its progress."""
 
@@ -76,8 +79,7 @@ class Evaluator:
     """Trains the missing rounds of configurations.
 
     Args:
-        device: the device to train on, as PyTorch names it.
-        threads: how many rounds may be trained at a time.
+        machine: how to train.
         stopping: set from outside to stop; unfinished rounds are lost.
         watch: shows the progress of training.
         say: prints a line about finished work.
@@ -85,8 +87,7 @@ class Evaluator:
         again: whether stored rounds without a model are trained again for it.
     """
 
-    device: str
-    threads: int
+    machine: Machine
     stopping: threading.Event = field(default_factory=threading.Event)
     watch: Watch = unwatched
     say: Callable[[str], None] = lambda _: None
@@ -166,14 +167,14 @@ class Evaluator:
                 tell(", ".join([f"{label}: epoch {recorder.epoch}", *shown]))
                 return not self.stopping.is_set()
 
-            yield {"device": self.device, "threads": self.threads, "on_epoch": on_epoch}
+            yield {"machine": self.machine, "on_epoch": on_epoch}
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
     """One row of Table 1: an evaluated configuration beside the paper's figures for the model."""
 
-    chosen_by: Literal["search", "paper"]
+    chosen_by: By
     """Whether the configuration is among the best of the search, or the paper's."""
     study: StoredStudy
     evaluated: Evaluated
@@ -194,9 +195,60 @@ class TableRow:
 class Chosen:
     """Configurations of a study to evaluate; `by` becomes `TableRow.chosen_by`."""
 
-    by: Literal["search", "paper"]
+    by: By
     study: StoredStudy
     configurations: Sequence[Configuration]
+
+
+def evaluate(
+    database: Database,
+    given: Sequence[StudyArgument],
+    evaluator: Evaluator,
+    *,
+    by: Sequence[By] = ("search",),
+    top: int = 1,
+    limit: int | None = None,
+    rounds: int | None = None,
+    loaded: Mapping[str, Loaded] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> list[TableRow]:
+    """Choose configurations of studies, train their missing rounds, and return a row of Table 1 for each.
+
+    Args:
+        database: the database of the studies.
+        given: the STUDY arguments.
+        evaluator: trains the rounds.
+        by: who chooses, one after the other: the search its best, or the paper its own.
+        top: how many of the best the search chooses of each study.
+        limit: the search chooses among the first `limit` configurations of each study's order.
+        rounds: the number of rounds for each configuration; None for the number in each definition.
+        loaded: definitions and problems by the name of the study, if they are loaded already.
+        say: called with each note of a problem.
+
+    Raises:
+        InputError: PyTorch cannot compute on the device.
+        StudyError: nothing is finished, there is no paper's configuration, or a study differs from its definition.
+        WorkError: this process cannot train, or a problem raised an exception.
+    """
+    # Everything is checked that can be before data are loaded, or even downloaded.
+    check_device(evaluator.machine.device)
+    stored = [get_study(database, one.name) for one in given]
+    chosen = [
+        Chosen(
+            one,
+            study,
+            configurations_to_evaluate(database, study, top=top, paper=one == "paper", limit=limit),
+        )
+        for one in by
+        for study in stored
+    ]
+    if loaded is None:
+        loaded = {one.name: load(database, one, evaluator.machine, say) for one in given}
+    from pairsearch.search.setup.creation import existing  # noqa: PLC0415
+
+    for problem in loaded.values():
+        existing(database, problem)
+    return evaluate_studies(database, chosen, loaded, evaluator, rounds)
 
 
 def evaluate_studies(
@@ -220,7 +272,7 @@ def evaluate_studies(
     """
     rows = []
     for choice in chosen:
-        prove(loaded[choice.study.name], evaluator.device)
+        prove(loaded[choice.study.name], evaluator.machine.device)
     for choice in chosen:
         study = choice.study
         wanted = rounds or study.definition.evaluation.rounds

@@ -16,6 +16,7 @@ from pairsearch.search.errors import WorkError
 from pairsearch.search.evaluation.rounds import OnEpoch, Request, TrainedRound, train_rounds
 from pairsearch.search.files import made_folder, usable_folder, whole_file
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.machine import ONE_CORE, Machine
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import ProblemError
@@ -141,8 +142,7 @@ def train_again(
     request: Request,
     folder: ModelFolder,
     *,
-    device: str = "cpu",
-    threads: int = 1,
+    machine: Machine = ONE_CORE,
     on_epoch: OnEpoch = lambda _: True,
 ) -> int | None:
     """Train stored rounds again for their models, and compare the figures; the database is not changed.
@@ -153,8 +153,7 @@ def train_again(
         loaded: its definition and problem.
         request: the configuration and its rounds.
         folder: where to write the models.
-        device: the device to train on, as PyTorch names it.
-        threads: how many threads the problem may use.
+        machine: how to train.
         on_epoch: called after each epoch; it stops the training by returning False.
 
     Returns:
@@ -164,7 +163,7 @@ def train_again(
     Raises:
         WorkError: figures differ although processor, device and versions are the same; no file is written.
     """
-    trained = train_rounds(loaded, request, device=device, threads=threads, on_epoch=on_epoch)
+    trained = train_rounds(loaded, request, machine=machine, on_epoch=on_epoch)
     if not trained:
         return None
     stored = stored_rounds(database, study, request.configuration)

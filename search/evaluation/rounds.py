@@ -16,11 +16,12 @@ from sqlalchemy.exc import IntegrityError
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database, insert_many
-from pairsearch.search.database.retry import PATIENCE_SECONDS, patiently
+from pairsearch.search.database.retry import patiently
 from pairsearch.search.database.tables import curves, runs
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.rows import curve_rows, run_row
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.machine import ONE_CORE, Machine
 from pairsearch.search.workers.objective import origin
 from pairsearch.search.workers.training import Recorder, train
 from pairsearch.studies.configuration import Configuration
@@ -45,11 +46,14 @@ class Request:
     indices: tuple[int, ...]
     count: int
 
-    def runs(self, loaded: Loaded, device: str, threads: int) -> list[Run]:
+    def runs(self, loaded: Loaded, machine: Machine) -> list[Run]:
         """Return the rounds as runs for the problem."""
         definition = loaded.definition
         epochs, seed = definition.evaluation_epochs, definition.seed
-        return [Run("round", index, self.count, epochs, seed, device, threads) for index in self.indices]
+        return [
+            Run("round", index, self.count, epochs, seed, machine.device, machine.threads)
+            for index in self.indices
+        ]
 
 
 def missing_rounds(
@@ -99,8 +103,7 @@ def evaluate(
     request: Request,
     *,
     worker: str,
-    device: str = "cpu",
-    threads: int = 1,
+    machine: Machine = ONE_CORE,
     on_epoch: OnEpoch = lambda _: True,
     keep: Keep | None = None,
 ) -> int:
@@ -112,8 +115,7 @@ def evaluate(
         loaded: its definition and problem.
         request: the configuration and its rounds.
         worker: name of this process, for display.
-        device: the device to train on, as PyTorch names it.
-        threads: how many threads the problem may use; the figures do not depend on it.
+        machine: how to train, and how long to try to store.
         on_epoch: called after each epoch; it stops the training by returning False.
         keep: writes the trained models; if it raises, the figures are stored before the exception is passed on.
 
@@ -121,14 +123,14 @@ def evaluate(
         The number of rounds stored, fewer than requested if `on_epoch` stopped the training.
 
     Raises:
-        DatabaseAwayError: the database did not answer for longer than `PATIENCE_SECONDS`.
+        DatabaseAwayError: the database did not answer for longer than `machine.patience`.
         Exception: whatever the problem or `keep` raises.
     """
     together = [request.indices] if loaded.traits.together else [(index,) for index in request.indices]
     stored = 0
     for indices in together:
         part = Request(request.configuration, indices, request.count)
-        trained = train_rounds(loaded, part, device=device, threads=threads, on_epoch=on_epoch)
+        trained = train_rounds(loaded, part, machine=machine, on_epoch=on_epoch)
         if not trained:
             break
         try:
@@ -140,7 +142,7 @@ def evaluate(
             stored += sum(
                 patiently(
                     partial(_store, database, study, request.configuration, finished, worker),
-                    PATIENCE_SECONDS,
+                    machine.patience,
                 )
                 for finished in trained
             )
@@ -151,8 +153,7 @@ def train_rounds(
     loaded: Loaded,
     request: Request,
     *,
-    device: str = "cpu",
-    threads: int = 1,
+    machine: Machine = ONE_CORE,
     on_epoch: OnEpoch = lambda _: True,
 ) -> list[TrainedRound]:
     """Train the requested rounds without storing them. A round that diverged is a result too.
@@ -163,11 +164,11 @@ def train_rounds(
     Raises:
         Exception: whatever the problem raises.
     """
-    params, wanted = request.configuration.params, request.runs(loaded, device, threads)
+    params, wanted = request.configuration.params, request.runs(loaded, machine)
     trained = train(loaded, params, wanted, on_epoch)
     if trained.stopped:
         return []
-    facts, provenance = dict(loaded.restored().describe(dict(params))), origin(loaded, device)
+    facts, provenance = dict(loaded.restored().describe(dict(params))), origin(loaded, machine.device)
     return [
         TrainedRound(
             result=result,

@@ -24,10 +24,9 @@ from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, superseded
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.rows import read_configuration, read_outcome, write_figures, write_folds
+from pairsearch.search.machine import LEASE_SECONDS
 from pairsearch.studies.configuration import Configuration
 
-# A lease survives a few lost heartbeats, and the configuration of a dead worker is free again after a minute.
-LEASE_SECONDS = 60.0
 # Nobody can renew a lease while the server is down. For this long after its start no lease counts as expired, so that
 # workers with a finished result can return first (`search.database.retry` pauses up to eleven seconds between calls).
 RETURN_SECONDS = 15.0

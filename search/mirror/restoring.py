@@ -56,7 +56,7 @@ def restore(database: Database, storage: TrialStorage, study: StoredStudy) -> in
                     columns.state == State.FAILED,
                 ),
             )
-            .order_by(columns.started_at, columns.finished_at, columns.id)
+            .order_by(columns.started_at, columns.id)
         ).all()
     lost = [
         row

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from pairsearch.search.ledger.studies import (
     get_study,
     look_up,
 )
+from pairsearch.search.machine import Machine
 
 if TYPE_CHECKING:
     from pairsearch.search.setup.creation import Creation
@@ -61,7 +62,7 @@ def look_stored_up(database: Database, texts: Sequence[str]) -> list[StudyArgume
 def load(
     database: Database | None,
     given: StudyArgument,
-    options: Mapping[str, str],
+    machine: Machine,
     say: Callable[[str], None] | None = None,
 ) -> Loaded:
     """Load the problem of a study, with the settings that are stored with the study in the database.
@@ -69,12 +70,14 @@ def load(
     Args:
         database: where the study may be; None if there is no database yet.
         given: the STUDY argument.
-        options: settings of this machine for the problem.
+        machine: its settings are those of the problem, and its device has to exist.
         say: called with each note of the problem, for example which data it chose.
 
     Raises:
+        InputError: PyTorch cannot compute on the device.
         ProblemError: the problem cannot be loaded with these settings.
     """
+    check_device(machine.device)
     from pairsearch.studies import loading  # noqa: PLC0415
 
     known = None if database is None else find_study(database, given.name)
@@ -82,7 +85,7 @@ def load(
     before = working_directory()
     os.chdir(given.here)  # another problem may have left it
     try:
-        loaded = loading.load(given.definition, given.folder, options, remembered)
+        loaded = loading.load(given.definition, given.folder, machine.settings, remembered)
     finally:
         if working_directory() == given.here:
             os.chdir(before)
@@ -102,17 +105,18 @@ class Opened:
 
 
 def open_to_create(
-    storage: str, texts: Sequence[str], options: Mapping[str, str], say: Callable[[str], None] | None = None
+    storage: str, texts: Sequence[str], machine: Machine, say: Callable[[str], None] | None = None
 ) -> Opened:
     """Check the arguments of a command that creates studies, then open the database, or create it.
 
     Args:
         storage: the database URL.
         texts: STUDY arguments.
-        options: settings of this machine for the problems.
-        say: called with each note of a problem, see `load`.
+        machine: see `load`.
+        say: see `load`.
 
     Raises:
+        InputError: PyTorch cannot compute on the device.
         StorageError: the database cannot be opened or created.
         StudyError: a study is unknown, or differs from the one in the database; nothing was created.
         DefinitionError: a definition or its problem cannot be used; nothing was created.
@@ -128,7 +132,7 @@ def open_to_create(
         for given in studies:
             if (known := find_study(found, given.name)) is not None:
                 check_same(known, given.definition)
-    loaded = [load(found, given, options, say) for given in studies]
+    loaded = [load(found, given, machine, say) for given in studies]
     if found is None:
         from pairsearch.search.setup.creation import check_trainable  # noqa: PLC0415
 
@@ -168,22 +172,22 @@ def check_device(name: str) -> None:
 
 
 def open_to_work(
-    database: Database, texts: Sequence[str], options: Mapping[str, str], say: Callable[[str], None]
+    database: Database, texts: Sequence[str], machine: Machine, say: Callable[[str], None]
 ) -> deque[tuple[StoredStudy, Loaded]]:
     """Load the studies of a worker with their problems.
 
     Args:
         database: the opened database.
         texts: STUDY arguments.
-        options: settings of this machine for the problems.
-        say: called with each note of a problem, see `load`.
+        machine: see `load`.
+        say: see `load`.
 
     Raises:
         StudyError: a study is not in the database, or differs from its definition, problem or data there.
         DefinitionError: a definition or its problem cannot be used.
     """
     studies = look_stored_up(database, texts)
-    loaded = [load(database, given, options, say) for given in studies]
+    loaded = [load(database, given, machine, say) for given in studies]
     from pairsearch.search.setup.creation import existing  # noqa: PLC0415
 
     return deque((existing(database, one), one) for one in loaded)

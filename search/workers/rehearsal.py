@@ -10,13 +10,13 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from pairsearch.search import machine
 from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StudyArgument, layout_order
+from pairsearch.search.machine import Machine, available_memory
 from pairsearch.search.setup.creation import check_trainable
 from pairsearch.search.workers import contract, program
 from pairsearch.search.workers.contract import digest
@@ -131,7 +131,7 @@ class Rehearsal:
             f"{self.epochs} of {self.definition.epochs} epochs); all {count:,} by {workers} workers, a core each: "
             f"{shared[0]} {unit} ({shared[1]} to {shared[2]})",
         )
-        available = machine.available_memory()
+        available = available_memory()
         room = "" if available is None else f"; {available / 2**30:.1f} GiB are free here"
         fits = None if available is None else workers * elsewhere.memory <= available
         yield Check("memory", fits, f"{elsewhere.memory / 2**20:,.0f} MiB a worker{room}")
@@ -145,15 +145,13 @@ def _unit(seconds: float) -> tuple[str, int]:
     return next(((name, size) for name, size in UNITS.items() if seconds >= size), ("seconds", 1))
 
 
-def measure_elsewhere(given: StudyArgument, options: Mapping[str, str], points: int, device: str) -> Measured:
+def measure_elsewhere(given: StudyArgument, machine: Machine, points: int) -> Measured:
     """Run `Rehearsal.measure` in a new process.
 
     Raises:
         WorkError: it failed; the message has the last line that it printed.
     """
-    words = ["check", given.text, "--points", str(points), "--device", device, "--measure"]
-    for name, value in options.items():
-        words += ["--set", f"{name}={value}"]
+    words = ["check", given.text, "--points", str(points), "--measure", *machine.words]
     # What a problem prints may be long, so it goes to a file.
     with tempfile.TemporaryFile() as log:
         try:
@@ -179,20 +177,18 @@ def measure_elsewhere(given: StudyArgument, options: Mapping[str, str], points: 
 def rehearse(
     loaded: Loaded,
     given: StudyArgument,
-    options: Mapping[str, str],
+    machine: Machine,
     points: int,
     workers: int | None,
-    device: str,
 ) -> Iterator[Check]:
     """Run all checks of a study, and yield each as soon as it is done.
 
     Args:
         loaded: the study's definition and problem.
         given: the STUDY argument, for the new process.
-        options: settings of this machine for the problem.
+        machine: how to train.
         points: how many points to train.
         workers: the number of workers that the estimate assumes; None for the default.
-        device: the device to train on, as PyTorch names it.
 
     Raises:
         WorkError: a point cannot be trained.
@@ -202,8 +198,9 @@ def rehearse(
     definition = loaded.definition
     data = f", data {loaded.traits.data}" if loaded.traits.data else ""
     yield Check("definition", True, f"{len(definition.grid):,} configurations, {definition.protocol}{data}")
-    rehearsed = Rehearsal(loaded, points, device)
-    elsewhere = measure_elsewhere(given, dict(options) | dict(loaded.traits.remember), points, device)
+    rehearsed = Rehearsal(loaded, points, machine.device)
+    settings = dict(machine.settings) | dict(loaded.traits.remember)
+    elsewhere = measure_elsewhere(given, replace(machine, settings=settings), points)
     epochs = "" if definition.epochs == 1 else f", {rehearsed.epochs} epochs each"
     yield Check("training", True, f"{len(elsewhere.seconds)} points{epochs}")
-    yield from rehearsed.checks(elsewhere, workers or usual_workers(device))
+    yield from rehearsed.checks(elsewhere, workers or usual_workers(machine.device))

@@ -3,61 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
-from pairsearch.search import machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError, WorkError
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.machine import WORKER_BYTES, Machine, available_memory, cores
 from pairsearch.search.results.progress import Progress, read_progress
-from pairsearch.search.setup.opening import reconcile
+from pairsearch.search.setup.opening import check_device, reconcile
 from pairsearch.search.workers.pool import Pool
 
 POLL_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerArguments:
-    """The arguments of every worker process; iterating gives them as words of its command line.
-
-    Args:
-        given: the STUDY arguments, at least one.
-        options: settings of this machine for the problems.
-        limit: work on the first `limit` configurations of each study only.
-        device: the device to train on, as PyTorch names it.
-        lease: seconds without a heartbeat after which a worker's configuration is free again.
-    """
-
-    given: Sequence[StudyArgument]
-    options: Mapping[str, str] = field(default_factory=dict)
-    limit: int | None = None
-    device: str = "cpu"
-    lease: float = 60.0
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the words that follow `pairsearch worker`."""
-        yield from (
-            *(study.text for study in self.given),
-            "--device",
-            self.device,
-            "--lease",
-            str(self.lease),
-            "--quiet",
-        )
-        for name, value in self.options.items():
-            yield from ("--set", f"{name}={value}")
-        if self.limit is not None:
-            yield from ("--limit", str(self.limit))
-
-
 def search(
     database: Database,
     studies: Sequence[StoredStudy],
-    arguments: WorkerArguments,
+    given: Sequence[StudyArgument],
+    machine: Machine,
     workers: int | None = None,
     *,
+    limit: int | None = None,
     on_progress: Callable[[Sequence[Progress], bool], None] = lambda *_: None,
     complain: Callable[[str], None] = lambda _: None,
 ) -> list[Progress]:
@@ -68,9 +35,11 @@ def search(
     Args:
         database: the database of the studies.
         studies: the studies.
-        arguments: the arguments of each worker.
+        given: their STUDY arguments, for the workers.
+        machine: how the workers train.
         workers: the number of workers; None for one per core that this process may use on the CPU, for one worker on
             another device.
+        limit: work on the first `limit` configurations of each study only.
         on_progress: called twice a second with the progress of each study, and with whether this is the last call.
         complain: called with a line if memory may not suffice, and for each worker that ended with an error.
 
@@ -78,20 +47,23 @@ def search(
         The final progress of each study.
 
     Raises:
+        InputError: PyTorch cannot compute on the device.
         WorkError: configurations failed, or are left although no worker is.
     """
 
-    def look() -> list[Progress]:
-        return [read_progress(database, study, arguments.limit) for study in studies]
+    check_device(machine.device)
 
-    count = workers or usual_workers(arguments.device)
+    def look() -> list[Progress]:
+        return [read_progress(database, study, limit) for study in studies]
+
+    count = workers or usual_workers(machine.device)
     latest = look()
     if any(progress.open for progress in latest):
-        if (note := too_many(count, machine.available_memory())) is not None:
+        if (note := too_many(count, available_memory())) is not None:
             complain(note)
         url = database.url.render_as_string(hide_password=False)
         try:
-            with Pool(list(arguments), count, url, arguments.given[0].here) as pool:
+            with Pool(_arguments(given, machine, limit), count, url, given[0].here) as pool:
                 on_progress(latest, False)
                 while pool.alive():
                     time.sleep(POLL_SECONDS)
@@ -125,10 +97,16 @@ def search(
     return latest
 
 
+def _arguments(given: Sequence[StudyArgument], machine: Machine, limit: int | None) -> list[str]:
+    """Return the words that follow `pairsearch worker`."""
+    words = [*(study.text for study in given), "--lease", str(machine.lease), "--quiet", *machine.words]
+    return words if limit is None else [*words, "--limit", str(limit)]
+
+
 def usual_workers(device: str) -> int:
     """Return the default number of workers on a device."""
     # A GPU's memory is shared by all workers on it.
-    return machine.cores() if device == "cpu" else 1
+    return cores() if device == "cpu" else 1
 
 
 def too_many(workers: int, available: int | None) -> str | None:
@@ -138,10 +116,10 @@ def too_many(workers: int, available: int | None) -> str | None:
         workers: the number of workers.
         available: bytes of memory that they can use; None if that is not known.
     """
-    if available is None or workers * machine.WORKER_BYTES <= available:
+    if available is None or workers * WORKER_BYTES <= available:
         return None
-    room = max(1, available // machine.WORKER_BYTES)
+    room = max(1, available // WORKER_BYTES)
     return (
         f"note: memory may not hold {workers} workers: {available / 2**30:.1f} GiB are free and each takes some "
-        f"{machine.WORKER_BYTES / 2**30:.1f} GiB: --workers {room} would fit"
+        f"{WORKER_BYTES / 2**30:.1f} GiB: --workers {room} would fit"
     )

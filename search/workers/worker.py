@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.retry import PATIENCE_SECONDS, Answer, patiently
+from pairsearch.search.database.retry import Answer, patiently
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError, WorkError
 from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.machine import PATIENCE_SECONDS
 from pairsearch.search.mirror.contents import report_steps
 from pairsearch.search.mirror.sampling import PROPOSALS, Pruner, Sampler
 from pairsearch.search.mirror.storage import TrialStorage

@@ -14,6 +14,7 @@ import tiny
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.studies import StoredStudy, get_study
+from pairsearch.search.machine import LEASE_SECONDS, Machine
 from pairsearch.search.setup.opening import create_all, open_to_create, open_to_work
 from pairsearch.search.workers import working
 from pairsearch.search.workers.tally import Tally
@@ -72,7 +73,9 @@ class Project:
 
     def create(self, *texts: str | Path) -> StoredStudy:
         """Create studies, by default the definition's, and return the last of them."""
-        opened = open_to_create(self.url, [str(text) for text in texts or (self.folder / "mine.toml",)], {})
+        opened = open_to_create(
+            self.url, [str(text) for text in texts or (self.folder / "mine.toml",)], Machine()
+        )
         try:
             return create_all(opened.database, opened.loaded)[-1].study
         finally:
@@ -84,12 +87,12 @@ class Project:
         self.create(path)
         return self.work(path, **options)
 
-    def work(self, toml: Path, **options: Any) -> Tally:
+    def work(self, toml: Path, *, lease: float = LEASE_SECONDS, **options: Any) -> Tally:
         """Run one worker in this process."""
         self.said = []
-        queue = open_to_work(self.database, [str(toml)], {}, self.said.append)
-        chosen = working.WorkerOptions(**({"patience": 0.0} | options))
-        return working.work(self.database, queue, chosen, threading.Event(), self.said.append)
+        queue = open_to_work(self.database, [str(toml)], Machine(), self.said.append)
+        machine = Machine(patience=0.0, lease=lease)
+        return working.work(self.database, queue, machine, threading.Event(), self.said.append, **options)
 
     def study(self, name: str = "mine") -> StoredStudy:
         """Return the study as the database has it."""

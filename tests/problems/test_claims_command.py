@@ -16,6 +16,7 @@ from pairsearch.search.claims.sentences import claim_json
 from pairsearch.search.claims.training import find_sources
 from pairsearch.search.errors import InputError, StudyError
 from pairsearch.search.evaluation.evaluating import Chosen, Evaluator, evaluate_studies
+from pairsearch.search.machine import ONE_CORE
 from pairsearch.search.measure.published.__main__ import app
 from pairsearch.search.measure.published.claims import write_claims
 from pairsearch.search.measure.published.reading import read
@@ -102,9 +103,9 @@ def decided_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project.search()
     assert project.run("claims", "claims.toml").code == 0
     given = look_all_up(project.database, [str(folder / "mine.toml")])
-    loaded = {"mine": load(project.database, given[0], {})}
+    loaded = {"mine": load(project.database, given[0], ONE_CORE)}
     chosen = Chosen("search", project.study(), [Configuration({"x": 1})])
-    evaluate_studies(project.database, [chosen], loaded, Evaluator("cpu", 1), None)
+    evaluate_studies(project.database, [chosen], loaded, Evaluator(ONE_CORE), None)
     write(read(project.database, ["mine"]), folder / "results")
     write_claims(project.database, str(folder / "claims.toml"), folder / "results")
     project.close()

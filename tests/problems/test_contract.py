@@ -10,6 +10,7 @@ from project import FIT, Project
 
 import pairsearch
 from pairsearch.search.ledger.studies import look_up
+from pairsearch.search.machine import Machine
 from pairsearch.search.setup.opening import load
 from pairsearch.search.workers.rehearsal import Rehearsal
 
@@ -32,7 +33,7 @@ def iris(folder: Path) -> Path:
 
 def broken_here(toml: Path) -> list[str]:
     """The same as `broken`, but this process also answers for the other one."""
-    rehearsed = Rehearsal(load(None, look_up(str(toml)), {}), points=1)
+    rehearsed = Rehearsal(load(None, look_up(str(toml)), Machine()), points=1)
     return [check.finding for check in rehearsed.promises(rehearsed.measure()) if not check.good]
 
 

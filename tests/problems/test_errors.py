@@ -368,7 +368,7 @@ def test_folds_in_turn_are_handed_back_on_sigterm_and_resumed_after_a_kill(on_sq
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert on_sqlite.states()["running"] == 1
-    assert on_sqlite.work(toml, lease_seconds=1.0).finished == 2
+    assert on_sqlite.work(toml, lease=1.0).finished == 2
     assert sorted(on_sqlite.rows("configurations", "key, value, errors")) == [
         ("x=1", 1.0, 0),
         ("x=2", 2.0, 0),

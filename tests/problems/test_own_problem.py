@@ -215,7 +215,6 @@ def test_folds_in_turn_are_one_step_each_and_pruned_ones_are_not_trained(on_sqli
                 file.write(f"{params['x']} {run.index}\\n")
             report(1, loss=params["x"] + run.index)
         """,
-        sampler="tpe",
         pruner="wilcoxon",
         folds=8,
         epochs=1,

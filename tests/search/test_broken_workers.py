@@ -20,6 +20,7 @@ from pairsearch.search.evaluation import evaluating
 from pairsearch.search.ledger.configurations import MAX_LAPSES, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.machine import ONE_CORE
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.tally import Tally
 from pairsearch.search.workers.worker import MOST_UNKNOWN
@@ -352,7 +353,7 @@ def test_an_evaluation_that_cannot_train_says_why(
 
     monkeypatch.setattr("pairsearch.models.fused.train", fail)
     chosen = [evaluating.Chosen("search", study, [])]
-    evaluator = evaluating.Evaluator("cpu", 1)
+    evaluator = evaluating.Evaluator(ONE_CORE)
     loaded = {study.name: tiny.loaded()}
     with pytest.raises(
         WorkError, match=r"this machine cannot train study tiny on cpu \(MemoryError: no reason given\)"

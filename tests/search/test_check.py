@@ -101,10 +101,10 @@ def test_memory_that_does_not_hold_the_workers_is_a_warning(
     rehearsed: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = Measured(rehearsed.measure().digest, [1.0] * 3, 600 * MIB)
-    monkeypatch.setattr(rehearsal.machine, "available_memory", lambda: 2**30)
+    monkeypatch.setattr(rehearsal, "available_memory", lambda: 2**30)
     assert text(rehearsed, elsewhere, "memory", workers=1)[0] is True
     assert text(rehearsed, elsewhere, "memory") == (False, "600 MiB a worker; 1.0 GiB are free here")
-    monkeypatch.setattr(rehearsal.machine, "available_memory", lambda: None)
+    monkeypatch.setattr(rehearsal, "available_memory", lambda: None)
     assert text(rehearsed, elsewhere, "memory") == (None, "600 MiB a worker")
 
 

@@ -27,6 +27,7 @@ from pairsearch.search.evaluation.evaluating import (
 from pairsearch.search.evaluation.rounds import Request, TrainedRound, evaluate, missing_rounds
 from pairsearch.search.ledger.rows import read_runs
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.machine import ONE_CORE, Machine
 from pairsearch.search.results.evaluations import read_evaluation, rounds_within
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.training import Recorder
@@ -87,7 +88,9 @@ def test_a_round_gives_the_same_figures_whatever_is_trained_beside_it(
     train(database, study, loaded, 3)
     other = make_study(name="other")
     for index in (2, 0, 1):
-        evaluate(database, other, loaded, Request(SOME, (index,), 3), worker="bob", threads=2)
+        evaluate(
+            database, other, loaded, Request(SOME, (index,), 3), worker="bob", machine=Machine(threads=2)
+        )
     first, second = (
         tiny.rows(database, "runs", "run, figures", f"where study_id = {study_id} order by run")
         for study_id in (study.id, other.id)
@@ -210,7 +213,7 @@ def test_an_evaluator_trains_what_is_missing_and_says_so(
         assert label == name
         yield told.append
 
-    evaluator = Evaluator("cpu", 1, say=said.append, watch=watch)
+    evaluator = Evaluator(ONE_CORE, say=said.append, watch=watch)
     for wanted, trained in ((1, 1), (3, 2)):
         name = f"tiny: {wanted} rounds of {SOME.key}"
         evaluator.rounds(database, study, loaded, SOME, wanted)
@@ -236,7 +239,7 @@ def test_a_stopped_evaluator_raises_and_keeps_nothing_unfinished(
     database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
     stopping = threading.Event()
-    evaluator = Evaluator("cpu", 1, stopping)
+    evaluator = Evaluator(ONE_CORE, stopping)
     evaluator.rounds(database, study, loaded, SOME, 1)
     stopping.set()
     with pytest.raises(KeyboardInterrupt):
@@ -244,6 +247,21 @@ def test_a_stopped_evaluator_raises_and_keeps_nothing_unfinished(
     assert missing_rounds(database, study, SOME, 2) == (1,)
     # There is nothing to stop.
     evaluator.rounds(database, study, loaded, SOME, 1)
+    # Nor is there after the last epoch.
+    stopping.clear()
+    last = Evaluator(ONE_CORE, stopping, models=Folder(stopping))  # type: ignore[arg-type]
+    last.rounds(database, study, loaded, SOME, 2)
+    assert stopping.is_set()
+    assert missing_rounds(database, study, SOME, 2) == ()
+
+
+class Folder:
+    """Takes the models of rounds that are trained, and at this moment the process is told to stop."""
+
+    path = Path("models")
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self.keep = lambda *_: stopping.set() or 0
 
 
 @ON_SQLITE
@@ -252,7 +270,7 @@ def test_studies_are_evaluated_with_the_rounds_of_their_definition_unless_told_o
 ) -> None:
     chosen = [Chosen("search", study, [SOME]), Chosen("paper", study, [OTHER])]
     for rounds, expected in ((1, 1), (None, 2)):
-        rows = evaluate_studies(database, chosen, {"tiny": loaded}, Evaluator("cpu", 1), rounds)
+        rows = evaluate_studies(database, chosen, {"tiny": loaded}, Evaluator(ONE_CORE), rounds)
         assert [(row.chosen_by, row.study, row.params, row.evaluated.rounds) for row in rows] == [
             ("search", study, SOME.params, expected),
             ("paper", study, OTHER.params, expected),
@@ -280,7 +298,7 @@ def test_what_a_problem_raises_while_it_is_evaluated_is_said_without_passwords(
             database,
             [Chosen("search", study, [SOME])],
             {"tiny": loaded},
-            Evaluator("cpu", 1, say=said.append),
+            Evaluator(ONE_CORE, say=said.append),
             1,
         )
     assert said[0] == "Traceback (most recent call last):"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tiny
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
@@ -296,6 +296,11 @@ def test_the_first_traceback_is_that_of_the_lowest_rank(ledger: Ledger, make_stu
     ledger.fail_attempt(claims[0], "too long", final=True)
     second = claims[1].configuration.key
     assert ledger.first_traceback() == (second, f"Traceback of {second}")
+    # Whatever the order in which rows were inserted.
+    with ledger.database.write() as connection:
+        connection.execute(text("update pairsearch_configurations set rank = -rank"))
+    last = claims[3].configuration.key
+    assert ledger.first_traceback() == (last, f"Traceback of {last}")
     assert Ledger(ledger.database, make_study(name="other").id).first_traceback() is None
 
 

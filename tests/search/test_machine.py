@@ -14,9 +14,9 @@ import tiny
 
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.studies import list_studies, look_up
-from pairsearch.search.machine import WORKER_BYTES, available_memory, cores
+from pairsearch.search.machine import WORKER_BYTES, Machine, available_memory, cores
 from pairsearch.search.workers import searching
-from pairsearch.search.workers.searching import WorkerArguments, too_many
+from pairsearch.search.workers.searching import too_many
 
 MIB = 2**20
 Tree = Callable[[Mapping[str, str]], Path]
@@ -214,9 +214,11 @@ def test_run_says_so_before_it_starts_them(
 
     monkeypatch.setattr(searching, "Pool", start)
     database = open_database(sqlite_url)
-    arguments = WorkerArguments([look_up("tiny", database)])
+    given = [look_up("tiny", database)]
     with pytest.raises(KeyboardInterrupt):
-        searching.search(database, list_studies(database), arguments, 2**20, complain=complaints.append)
+        searching.search(
+            database, list_studies(database), given, Machine(), 2**20, complain=complaints.append
+        )
     database.close()
     (line,) = complaints
     assert line.startswith("note: memory may not hold 1048576 workers: ")

@@ -28,6 +28,7 @@ from pairsearch.search.evaluation.evaluating import Evaluator
 from pairsearch.search.evaluation.models import ModelFolder, file_name, rounds_without_model, train_again
 from pairsearch.search.evaluation.rounds import Request, TrainedRound, evaluate
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.machine import ONE_CORE
 from pairsearch.search.workers.objective import origin
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
@@ -262,7 +263,7 @@ def test_a_stop_while_models_are_made_again_keeps_what_is_there(
     stopping = threading.Event()
     stopping.set()
     with pytest.raises(KeyboardInterrupt):
-        Evaluator("cpu", 1, stopping, models=folder, again=True).rounds(database, study, loaded, SOME, 2)
+        Evaluator(ONE_CORE, stopping, models=folder, again=True).rounds(database, study, loaded, SOME, 2)
     assert rounds_without_model(database, study, SOME, 2, folder) == (1,)
     assert rounds_without_model(database, study, SOME, 1, folder) == ()
 
@@ -283,7 +284,7 @@ def test_an_evaluation_says_what_became_of_the_models(
 ) -> None:
     def lines(again: bool) -> str:
         said: list[str] = []
-        evaluator = Evaluator("cpu", 1, say=said.append, models=folder, again=again)
+        evaluator = Evaluator(ONE_CORE, say=said.append, models=folder, again=again)
         evaluator.rounds(database, study, loaded, SOME, 2)
         return "\n".join(said)
 

@@ -21,7 +21,7 @@ from pairsearch.search.database.states import State
 from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.report import document
 from pairsearch.search.report.content import Notice, Paragraph, Report, Table
-from pairsearch.search.report.drawing import Shade, plain, spans
+from pairsearch.search.report.drawing import Shade, briefly, plain, spans
 from pairsearch.search.report.page import inline_json, render
 from pairsearch.search.report.parameters import Parameter, number
 from pairsearch.search.report.reading import read
@@ -359,6 +359,14 @@ def test_levels_that_are_numbers_ascend_and_others_keep_their_order() -> None:
     assert (numbers.levels, numbers.texts) == ((0.5, 1, 1.0, 3, None), ("0.5", "1", "1.0", "3", "absent"))
     assert [type(level) for level in numbers.levels[1:3]] == [int, float]
     assert Parameter.of("x", ["b", "a", 1], absent=False).levels == ("b", "a", 1)
+
+
+def test_figures_in_a_cell_are_short() -> None:
+    values = (0.25, 0.01, 0.00999, 99.9, 100.0, -0.25, -0.005, 0.0)
+    assert [briefly(Metric(), value) for value in values] == [
+        *("0.250", "0.010", "0.00999", "99.900", "100", "-0.250", "-0.005", "0"),
+    ]
+    assert briefly(Metric(percent=True), 0.12345) == "12.35"
 
 
 def test_hyperparameters_are_short() -> None:

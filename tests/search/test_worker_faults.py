@@ -20,6 +20,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError
 from pairsearch.search.ledger.configurations import Claim, Ledger
 from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.machine import Machine
 from pairsearch.search.workers import working
 from pairsearch.search.workers.heartbeat import Heartbeat
 from pairsearch.search.workers.objective import Progress
@@ -213,7 +214,8 @@ def test_a_database_that_is_away_as_a_worker_begins_is_waited_for(
     for name in ("mirror.trials.open_storage", "workers.worker.Worker"):
         module, _, attribute = f"pairsearch.search.{name}".rpartition(".")
         monkeypatch.setattr(f"{module}.{attribute}", once_away(getattr(import_module(module), attribute)))
-    options = working.WorkerOptions(max_trials=1, patience=60.0)
     queue = deque([(study, tiny.loaded())])
-    assert working.work(database, queue, options, threading.Event(), lambda _: None) == Tally(finished=1)
+    machine = Machine(patience=60.0)
+    tally = working.work(database, queue, machine, threading.Event(), lambda _: None, max_trials=1)
+    assert tally == Tally(finished=1)
     assert list(away) == []

@@ -37,6 +37,7 @@ from pairsearch.search.database.connection import open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.evaluation.evaluating import Evaluator
 from pairsearch.search.evaluation.models import ModelFolder
+from pairsearch.search.machine import ONE_CORE
 from pairsearch.search.setup.creation import check_trainable, create_study
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.training import train
@@ -604,7 +605,7 @@ def test_the_shipped_study_is_gridsearchcv_s() -> None:
 def test_rounds_are_evaluated_once_and_nobody_looks_for_their_models(sqlite_url: str, tmp_path: Path) -> None:
     said: list[str] = []
     folder = ModelFolder(tmp_path / "models")
-    evaluator = Evaluator("cpu", 1, say=said.append, models=folder, again=True)
+    evaluator = Evaluator(ONE_CORE, say=said.append, models=folder, again=True)
     loaded = load(settings={"final_share": 0.2, "final_parts": 3}, evaluation={"rounds": 2})
     database = open_database(sqlite_url, create=True)
     study = create_study(database, loaded).study

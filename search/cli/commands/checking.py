@@ -17,7 +17,7 @@ from pairsearch.search.cli.terminal import (
     Set,
     Storage,
     Workers,
-    machine_settings,
+    machine,
     print_json,
     show_checks,
 )
@@ -45,15 +45,14 @@ def check(
     Nothing is stored. Exits 1 if something is wrong.
     """
     from pairsearch.search.database.connection import find_database
-    from pairsearch.search.setup.opening import check_device, load, look_all_up
+    from pairsearch.search.setup.opening import load, look_all_up
     from pairsearch.search.workers.rehearsal import Rehearsal, rehearse
 
-    check_device(device)
-    options = machine_settings(setting, data, data_dir)
+    here = machine(setting, data, data_dir, device=device)
     database = find_database(storage)
     (given,) = look_all_up(database, [study])
-    loaded = load(database, given, options)
+    loaded = load(database, given, here)
     if measure:
         print_json(asdict(Rehearsal(loaded, points, device).measure()))
     else:
-        show_checks(rehearse(loaded, given, options, points, workers, device), as_json=as_json, wrong="WARN")
+        show_checks(rehearse(loaded, given, here, points, workers), as_json=as_json, wrong="WARN")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsearch.search import machine
 from pairsearch.search.cli.terminal import (
     DEFAULT_STORAGE,
     LARGEST,
@@ -22,7 +20,7 @@ from pairsearch.search.cli.terminal import (
     Set,
     Storage,
     console,
-    machine_settings,
+    machine,
     print_json,
     published_folder,
     teller,
@@ -31,6 +29,7 @@ from pairsearch.search.cli.terminal import (
 if TYPE_CHECKING:
     from pairsearch.search.claims.training import Sources
     from pairsearch.search.database.connection import Database
+    from pairsearch.search.machine import Machine
 
 
 def claims(
@@ -66,10 +65,10 @@ def claims(
     from pairsearch.search.claims.sentences import claim_json
     from pairsearch.search.claims.training import find_sources
     from pairsearch.search.database.connection import find_database
-    from pairsearch.search.setup import opening
+    from pairsearch.search.setup.opening import check_device
     from pairsearch.studies import claims_file
 
-    opening.check_device(device)
+    check_device(device)
     path = claims_file.find(file)
     chosen = claims_file.read(path)
     if only is not None:
@@ -78,8 +77,8 @@ def claims(
     sources = find_sources(chosen, path, database, published_folder(published, results))
     if not stored:
         sources.check_complete(database)
-        settings = machine_settings(setting, data, data_dir)
-        database = _train(storage, sources, settings, device, quiet=quiet, as_json=as_json)
+        here = machine(setting, data, data_dir, device=device)
+        database = _train(storage, sources, here, quiet=quiet, as_json=as_json)
     decided = decide(chosen, sources.material(database), first=only or 1)
     if as_json:
         print_json([claim_json(one) for one in decided])
@@ -93,9 +92,7 @@ def claims(
             screen.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _train(
-    storage: str, sources: Sources, settings: Mapping[str, str], device: str, *, quiet: bool, as_json: bool
-) -> Database:
+def _train(storage: str, sources: Sources, machine: Machine, *, quiet: bool, as_json: bool) -> Database:
     """Create missing studies, and train missing rounds; return the database."""
     from pairsearch.search.claims.material import wanted_rounds
     from pairsearch.search.claims.training import train_missing
@@ -105,7 +102,7 @@ def _train(
     from pairsearch.search.workers.signals import signals
 
     say = teller(error=as_json, quiet=quiet)
-    opened = opening.open_to_create(storage, sources.texts, settings, say)
+    opened = opening.open_to_create(storage, sources.texts, machine, say)
     loaded = {one.definition.name: one for one in opened.loaded}
     sources.check_published(loaded)
     opening.create_all(opened.database, opened.loaded)
@@ -113,9 +110,8 @@ def _train(
     stopping, screen = threading.Event(), console(error=as_json, quiet=quiet)
     with signals(stopping):
         evaluator = Evaluator(
-            device=device,
-            threads=machine.cores(),
-            stopping=stopping,
+            machine,
+            stopping,
             watch=watch_on(screen),
             say=lambda line: screen.print(line, highlight=False, soft_wrap=True, markup=False),
         )

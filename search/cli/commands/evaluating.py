@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairsearch.search import machine
 from pairsearch.search.cli.terminal import (
     DEFAULT_MODELS,
     DEFAULT_STORAGE,
@@ -26,10 +24,14 @@ from pairsearch.search.cli.terminal import (
     Storage,
     Studies,
     console,
-    machine_settings,
+    machine,
     print_json,
     teller,
 )
+
+if TYPE_CHECKING:
+    from pairsearch.search.evaluation.evaluating import By
+    from pairsearch.search.machine import Machine
 
 
 def evaluate(
@@ -59,100 +61,70 @@ def evaluate(
 
     The trained models are kept too, one file for each round, if the problem returns weights.
     """
-    options = EvaluationOptions(
-        machine_settings(setting, data, data_dir), device, models, no_models, top, rounds, paper
+    by: tuple[By, ...] = ("paper",) if paper else ("search",)
+    here = machine(setting, data, data_dir, device=device)
+    run_evaluation(
+        storage, study, here, models, no_models, quiet=quiet, as_json=as_json, by=by, top=top, rounds=rounds
     )
-    run_evaluation(storage, study, options, quiet=quiet, as_json=as_json)
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationOptions:
-    """Options of an evaluation of several studies.
-
-    Args:
-        settings: settings of this machine for the problems.
-        device: the device to train on, as PyTorch names it.
-        models: the folder for models that was named, or None.
-        no_models: whether to keep no models.
-        top: evaluate this many of the best configurations of each study.
-        rounds: the number of rounds for each configuration; None for the number in each definition.
-        paper: whether to evaluate the paper's configurations instead of the best.
-        both: whether to evaluate the best and then the paper's configurations.
-        limit: choose only among the first `limit` configurations of each study's order.
-    """
-
-    settings: Mapping[str, str]
-    device: str
-    models: Path | None
-    no_models: bool
-    top: int = 1
-    rounds: int | None = None
-    paper: bool = False
-    both: bool = False
-    limit: int | None = None
 
 
 def run_evaluation(
-    storage: str, given: list[str], options: EvaluationOptions, *, quiet: bool, as_json: bool
+    storage: str,
+    given: list[str],
+    machine: Machine,
+    named: Path | None,
+    no_models: bool,
+    *,
+    quiet: bool,
+    as_json: bool,
+    by: Sequence[By],
+    **choice: Any,
 ) -> None:
-    """Evaluate studies and print Table 1."""
+    """Evaluate studies and print Table 1.
+
+    Args:
+        storage: the database URL.
+        given: STUDY arguments.
+        machine: how to train.
+        named: the folder for models that was named, or None.
+        no_models: whether to keep no models.
+        quiet: whether to show no progress.
+        as_json: whether to print JSON.
+        by: who chooses the configurations; studies that the paper's alone are evaluated of are created.
+        **choice: `top`, `limit` and `rounds` of `evaluating.evaluate`.
+    """
     from pairsearch.search.cli import tables
     from pairsearch.search.cli.steps import watch_on
     from pairsearch.search.database.connection import find_database, open_database
     from pairsearch.search.evaluation import evaluating
     from pairsearch.search.evaluation.models import ModelFolder
-    from pairsearch.search.ledger.studies import get_study
     from pairsearch.search.setup import opening
     from pairsearch.search.workers.signals import signals
 
-    opening.check_device(options.device)
     say = teller(error=as_json, quiet=quiet)
-    folder = model_folder(options.models, options.no_models, say)
-    models = None if folder is None else ModelFolder(folder)
-    if options.paper:
-        for looked_up in opening.look_all_up(find_database(storage), given):
-            evaluating.paper_configuration(looked_up.definition)
-        opened = opening.open_to_create(storage, given, options.settings, say)
-        database, loaded = opened.database, opened.loaded
-        opening.create_all(database, loaded)
-        names = [one.definition.name for one in loaded]
-    else:
+    folder = model_folder(named, no_models, say)
+    loaded = None
+    if "search" in by:
         database = open_database(storage)
         known = opening.look_stored_up(database, given)
-        names = [looked_up.name for looked_up in known]
-    # Everything is checked that can be before data are loaded, or even downloaded.
-    stored = [get_study(database, name) for name in names]
-    chosen = [
-        evaluating.Chosen(
-            "paper" if paper else "search",
-            study,
-            evaluating.configurations_to_evaluate(
-                database, study, top=options.top, paper=paper, limit=options.limit
-            ),
-        )
-        for paper in ((False, True) if options.both else (options.paper,))
-        for study in stored
-    ]
-    if not options.paper:
-        loaded = [opening.load(database, looked_up, options.settings, say) for looked_up in known]
-    from pairsearch.search.setup.creation import existing
-
-    for one in loaded:
-        existing(database, one)
-
+    else:
+        for looked_up in opening.look_all_up(find_database(storage), given):
+            evaluating.paper_configuration(looked_up.definition)
+        opened = opening.open_to_create(storage, given, machine, say)
+        database, known = opened.database, opened.studies
+        opening.create_all(database, opened.loaded)
+        loaded = {one.definition.name: one for one in opened.loaded}
     stopping, screen = threading.Event(), console(error=as_json, quiet=quiet)
     with signals(stopping):
         evaluator = evaluating.Evaluator(
-            device=options.device,
-            threads=machine.cores(),
-            stopping=stopping,
+            machine,
+            stopping,
             watch=watch_on(screen),
             say=lambda line: screen.print(line, highlight=False, soft_wrap=True, markup=False),
-            models=models,
-            again=options.models is not None,
+            models=None if folder is None else ModelFolder(folder),
+            again=named is not None,
         )
-        problems = {one.definition.name: one for one in loaded}
-        rows = evaluating.evaluate_studies(database, chosen, problems, evaluator, options.rounds)
+        rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
     if as_json:
         print_json(tables.table_1_json(rows))
     else:

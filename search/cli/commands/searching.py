@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsearch.search.cli.commands.evaluating import EvaluationOptions, run_evaluation
+from pairsearch.search.cli.commands.evaluating import run_evaluation
 from pairsearch.search.cli.terminal import (
     DEFAULT_STORAGE,
     LARGEST,
@@ -31,16 +30,19 @@ from pairsearch.search.cli.terminal import (
     Workers,
     a_number,
     console,
-    machine_settings,
+    machine,
     print_json,
     say,
     teller,
 )
 from pairsearch.search.errors import DatabaseAwayError, ExitCode
+from pairsearch.search.machine import LEASE_SECONDS
 
 if TYPE_CHECKING:
     from pairsearch.search.database.connection import Database
+    from pairsearch.search.evaluation.evaluating import By
     from pairsearch.search.ledger.studies import StoredStudy
+    from pairsearch.search.machine import Machine
 
 
 def create(
@@ -56,7 +58,7 @@ def create(
     from pairsearch.search.setup import opening
 
     say = teller(error=as_json, quiet=quiet)
-    opened = opening.open_to_create(storage, study, machine_settings(setting, data, data_dir), say)
+    opened = opening.open_to_create(storage, study, machine(setting, data, data_dir), say)
     creations = opening.create_all(opened.database, opened.loaded)
     for creation in creations:
         what = "created" if creation.created else "was there"
@@ -88,7 +90,7 @@ def worker(
     ] = None,
     limit: Limit = None,
     device: Device = "cpu",
-    lease: Lease = 60.0,
+    lease: Lease = LEASE_SECONDS,
     patience: Annotated[
         float | None,
         typer.Option(
@@ -109,36 +111,35 @@ def worker(
 ) -> None:
     """Be one worker: claim configurations until none is left. SIGTERM hands the current one back and exits 0."""
     from pairsearch.search.database.connection import open_database
-    from pairsearch.search.database.retry import PATIENCE_SECONDS, patiently
+    from pairsearch.search.database.retry import patiently
     from pairsearch.search.setup import opening
     from pairsearch.search.workers import working
     from pairsearch.search.workers.signals import signals, stop_with_parent
     from pairsearch.search.workers.tally import Tally
 
-    opening.check_device(device)
-    settings = machine_settings(setting, data, data_dir)
+    here = machine(setting, data, data_dir, device=device, lease=lease)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # psycopg warns about each lost connection, which we report ourselves.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     say = teller(quiet=quiet)
     stopping = threading.Event()
     # At the start, a database that does not answer may be a mistyped URL: a worker retries only if --patience is given.
-    seconds = PATIENCE_SECONDS if patience is None else patience
-    begin = partial(patiently, seconds=seconds, stopping=stopping, stopping_seconds=0.0)
+    if patience is not None:
+        here = replace(here, patience=patience)
+    begin = partial(patiently, seconds=here.patience, stopping=stopping, stopping_seconds=0.0)
     tally = Tally()
     with signals(stopping) as caught:
         if attached:
             stop_with_parent(stopping)
         try:
             database = begin(lambda: open_database(storage, waiting=bool(patience)))
-            queue = begin(lambda: opening.open_to_work(database, study, settings, say))
+            queue = begin(lambda: opening.open_to_work(database, study, here, say))
         except DatabaseAwayError:
             # After a signal to stop this is no error: the worker has claimed nothing yet.
             if not stopping.is_set():
                 raise
         else:
-            options = working.WorkerOptions(limit, max_trials, device, lease, seconds)
-            tally = working.work(database, queue, options, stopping, say)
+            tally = working.work(database, queue, here, stopping, say, limit=limit, max_trials=max_trials)
     say(
         f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
         f"{tally.failed} failed"
@@ -158,7 +159,7 @@ def run(
     data_dir: DataDir = None,
     limit: Limit = None,
     device: Device = "cpu",
-    lease: Lease = 60.0,
+    lease: Lease = LEASE_SECONDS,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -167,8 +168,8 @@ def run(
     from pairsearch.search.results.progress import ended_without, progress_within
     from pairsearch.search.results.ranking import ranked_within
 
-    options = SearchOptions(workers, machine_settings(setting, data, data_dir), limit, device, lease)
-    database, studies = run_search(storage, study, options, quiet=quiet, as_json=as_json)
+    here = machine(setting, data, data_dir, device=device, lease=lease)
+    database, studies = run_search(storage, study, here, workers, limit, quiet=quiet, as_json=as_json)
     screen = console()
     summaries = []
     for stored in studies:
@@ -219,62 +220,45 @@ def reproduce(
 
     limit = QUICK_LIMIT if quick else None
     names = study_names()
-    options = SearchOptions(workers, machine_settings(None, data, data_dir), limit, device)
-    run_search(storage, names, options, quiet=quiet, as_json=as_json)
+    here = machine(None, data, data_dir, device=device)
+    run_search(storage, names, here, workers, limit, quiet=quiet, as_json=as_json)
     if quick:
         tell = teller(error=as_json, quiet=quiet)
         tell(f"searched a slice: {QUICK_LIMIT} configurations of each study, the paper's own among them")
     # `data` is left out, because the studies are bound to their data by now.
-    evaluation = EvaluationOptions(
-        machine_settings(None, None, data_dir), device, models, no_models, both=True, limit=limit
-    )
-    run_evaluation(storage, names, evaluation, quiet=quiet, as_json=as_json)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """Options of a search by worker processes on this machine.
-
-    Args:
-        workers: the number of workers; None for one per core.
-        settings: settings of this machine for the problems.
-        limit: search only the first `limit` configurations of each study's order.
-        device: the device to train on, as PyTorch names it.
-        lease: seconds without a heartbeat after which a worker's configuration is free again.
-    """
-
-    workers: int | None
-    settings: Mapping[str, str]
-    limit: int | None
-    device: str
-    lease: float = 60.0
+    here = machine(None, None, data_dir, device=device)
+    by: tuple[By, ...] = ("search", "paper")
+    run_evaluation(storage, names, here, models, no_models, quiet=quiet, as_json=as_json, by=by, limit=limit)
 
 
 def run_search(
-    storage: str, given: list[str], options: SearchOptions, *, quiet: bool, as_json: bool
+    storage: str,
+    given: list[str],
+    machine: Machine,
+    workers: int | None,
+    limit: int | None,
+    *,
+    quiet: bool,
+    as_json: bool,
 ) -> tuple[Database, list[StoredStudy]]:
     """Create the studies and run workers over them; return the database and the studies."""
     from pairsearch.search.cli.progress import SearchProgress
     from pairsearch.search.setup import opening
-    from pairsearch.search.workers.searching import WorkerArguments, search
+    from pairsearch.search.workers.searching import search
     from pairsearch.search.workers.signals import interrupted_by_signals
 
-    opening.check_device(options.device)
-    say = teller(error=as_json, quiet=quiet)
-    opened = opening.open_to_create(storage, given, options.settings, say)
-    database = opened.database
-    stored = [made.study for made in opening.create_all(database, opened.loaded)]
-    arguments = WorkerArguments(
-        opened.studies, options.settings, options.limit, options.device, options.lease
-    )
+    opened = opening.open_to_create(storage, given, machine, teller(error=as_json, quiet=quiet))
+    stored = [made.study for made in opening.create_all(opened.database, opened.loaded)]
     shown = SearchProgress(console(error=as_json, quiet=quiet))
     with interrupted_by_signals(), shown:
         search(
-            database,
+            opened.database,
             stored,
-            arguments,
-            options.workers,
+            opened.studies,
+            machine,
+            workers,
+            limit=limit,
             on_progress=shown.update,
             complain=teller(error=True),
         )
-    return database, stored
+    return opened.database, stored

@@ -12,7 +12,7 @@ from pairsearch.search.cli.terminal import (
     DataDir,
     DataKind,
     Storage,
-    machine_settings,
+    machine,
     say,
     show_checks,
 )
@@ -56,4 +56,4 @@ def doctor(
     """Check database, data, versions, memory, threads, subnormals and kernels; exits 1 if something is wrong."""
     from pairsearch.search.cli.doctor import examine
 
-    show_checks(examine(storage, machine_settings(None, data, data_dir)), as_json=as_json)
+    show_checks(examine(storage, machine(None, data, data_dir).settings), as_json=as_json)

@@ -32,10 +32,10 @@ from pairsearch.search.cli.terminal import (
     DataDir,
     Set,
     Storage,
-    machine_settings,
     say,
     say_error,
 )
+from pairsearch.search.cli.terminal import machine as to_machine
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.errors import ExitCode, InputError
 from pairsearch.search.measure.published.checking import check
@@ -107,7 +107,7 @@ def published(
             say(f"{path}: {path.stat().st_size:,} bytes")
     if count is not None:
         try:
-            options = machine_settings(settings, None, data_dir)
+            options = to_machine(settings, None, data_dir).settings
             _check(folder_to_check, options, count, secrets.randbelow(2**32) if seed is None else seed)
         except KeyboardInterrupt:
             say_error("interrupted: what was not trained again is not checked")
