@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(slots=True)
@@ -18,9 +18,4 @@ class Tally:
 
 def total(tallies: Sequence[Tally]) -> Tally:
     """Add up several tallies."""
-    return Tally(
-        finished=sum(tally.finished for tally in tallies),
-        failed=sum(tally.failed for tally in tallies),
-        superseded=sum(tally.superseded for tally in tallies),
-        handed_back=sum(tally.handed_back for tally in tallies),
-    )
+    return Tally(*map(sum, zip(*map(astuple, tallies), strict=True)))

@@ -40,6 +40,8 @@ def test_a_new_study_has_a_note_that_the_dashboard_shows(
         "| problem | pairs |",
         f"| definition | {study.definition.fingerprint[:12]}... |",
         "| protocol | 2 folds, 2 epochs |",
+        "| configurations | 8, sampler grid, pruner none |",
+        "| seed | 7 |",
         "architecture b1",
         "validation loss",
         "lower is better",

@@ -320,6 +320,8 @@ def test_boxes_of_the_evaluation_hold_every_round_beside_the_paper_s_figure(repo
     assert stated["y"] == pytest.approx([6.06])
     assert stated["error_y"]["array"] == pytest.approx([1.28])
     assert 0.2 < stated["x"][0] < 0.5
+    axis = view.spec["layout"]["xaxis"]
+    assert (axis["tickvals"], axis["ticktext"]) == ([0], ["PAIRS"])
     notes = [row[:2] for row in table(report, "Table 1").rows]
     assert notes == [("PAIRS", "search’s best"), ("", "paper’s")]
 

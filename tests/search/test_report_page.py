@@ -358,6 +358,7 @@ def test_levels_that_are_numbers_ascend_and_others_keep_their_order() -> None:
     numbers = Parameter.of("x", [3, 0.5, 1, 1.0], absent=True)
     assert (numbers.levels, numbers.texts) == ((0.5, 1, 1.0, 3, None), ("0.5", "1", "1.0", "3", "absent"))
     assert [type(level) for level in numbers.levels[1:3]] == [int, float]
+    assert [type(level) for level in Parameter.of("x", [1.0, 1], absent=False).levels] == [int, float]
     assert Parameter.of("x", ["b", "a", 1], absent=False).levels == ("b", "a", 1)
 
 

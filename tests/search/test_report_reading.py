@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import reported
 import tiny
+from reported import table
 from sqlalchemy import delete, event, update
 
 from pairsearch.search.database.connection import Database, open_database
@@ -16,6 +18,8 @@ from pairsearch.search.database.tables import configurations, studies
 from pairsearch.search.errors import DamagedError, StudyError
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import get_study
+from pairsearch.search.report import document
+from pairsearch.search.report import reading as reading_module
 from pairsearch.search.report.reading import TOP, Reading, read
 from pairsearch.studies.configuration import Configuration
 
@@ -73,6 +77,23 @@ def test_reasons_and_origins_are_grouped(database: Database) -> None:
         ("two", 1, 0.25),
     ]
     assert (reading.covered, reading.claims) == (5, 7)
+
+
+@ON_SQLITE
+def test_of_many_reasons_the_most_frequent_are_listed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = reported.create(database)
+    for reason in ("out of memory", "out of luck", "out of memory"):
+        reported.end(database, study, State.FAILED, reason)
+    reported.end(database, study, State.PRUNED, "pruned after epoch 3")
+    for reasons, more in ((20, ""), (1, "; 1 more failed for rarer reasons")):
+        monkeypatch.setattr(reading_module, "REASONS", reasons)
+        found = read(database, study)
+        report = document.compose([found], "here", datetime(2026, 1, 2, tzinfo=UTC))
+        why = table(report, f"Why configurations failed, diverged or were pruned{more}.")
+        assert why.rows[0][:2] == ("failed", "out of memory")
+        assert len(why.rows) == len(found.remarks) == (3 if reasons == 20 else 2)
 
 
 @ON_SQLITE

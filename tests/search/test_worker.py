@@ -19,7 +19,7 @@ from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.workers.objective import Progress, Step
-from pairsearch.search.workers.worker import Tally
+from pairsearch.search.workers.tally import Tally, total
 from pairsearch.studies.configuration import Configuration
 
 # Where the kind of database makes no difference.
@@ -45,6 +45,11 @@ def test_works_to_the_end_of_the_grid(database: Database, storage, study, make_w
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
     values = {trial.user_attrs["configuration"]: trial.value for trial in trials}
     assert values == {c.key: tiny.value_of(c) for c in layout_order(study.definition)}
+
+
+def test_what_a_worker_did_in_several_studies_is_added_up() -> None:
+    assert total([Tally(1, 2, 3, 4), Tally(10, 20, 30, 40)]) == Tally(11, 22, 33, 44)
+    assert total([]) == Tally()
 
 
 @ON_SQLITE
