@@ -31,15 +31,15 @@ from pairsearch.search.database.tables import metadata
 from pairsearch.search.errors import ExitCode
 from pairsearch.search.results.export_columns import TABLES, ColumnTable
 from pairsearch.search.results.published_columns import FOLDS, MEAN_CURVES, ROUNDS
-from pairsearch.search.setup import storage_option
+from pairsearch.search.setup import storage_url
 from pairsearch.studies import claims_file, definition, model_card
 from pairsearch.studies.definition import LARGEST
 from pairsearch.studies.estimator import problem as estimator
 from pairsearch.studies.pairs import problem as pairs
 
 VARIABLES: tuple[tuple[ModuleType, str], ...] = (
-    (storage_option, "VARIABLE"),
-    (storage_option, "FILE_VARIABLE"),
+    (storage_url, "VARIABLE"),
+    (storage_url, "FILE_VARIABLE"),
     (pairs, "DATA_VARIABLE"),
     (terminal, "STUDIES_VARIABLE"),
     (provenance, "COMMIT_VARIABLE"),

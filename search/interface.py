@@ -30,7 +30,7 @@ from pairsearch.search.results.evaluations import Evaluated
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.results.ranking import Ranked, read_best
 from pairsearch.search.setup.opening import create_all, load, open_to_create
-from pairsearch.search.setup.storage_option import environment_storage
+from pairsearch.search.setup.storage_url import environment_storage
 from pairsearch.studies.checks import Check
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.errors import DefinitionError

@@ -17,9 +17,9 @@ from pairsearch.search.cli.pipes import ends_with_its_reader
 from pairsearch.search.cli.streams import output, plain
 from pairsearch.search.errors import ExitCode, PairsearchError
 from pairsearch.search.machine import Machine
-from pairsearch.search.redaction import conceal, presentable, printable
-from pairsearch.search.setup import storage_option
-from pairsearch.search.setup.storage_option import choose_storage
+from pairsearch.search.redaction import conceal, conceal_places, presentable, printable
+from pairsearch.search.setup import storage_url
+from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE
 from pairsearch.studies.checks import Check
 from pairsearch.studies.errors import CodeError, DefinitionError
 
@@ -64,7 +64,7 @@ class Boundary(TyperGroup):
             raise
 
 
-DEFAULT_STORAGE = storage_option.DEFAULT_STORAGE
+DEFAULT_STORAGE = storage_url.DEFAULT_STORAGE
 # The largest integer of a database column.
 LARGEST = 2**31 - 1
 # A day, in seconds.
@@ -76,6 +76,28 @@ def a_number(value: float | None) -> float | None:
     if value is not None and math.isnan(value):
         raise typer.BadParameter("expected a number, got nan")
     return value
+
+
+def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
+    """Return the database URL of a command (Typer's callback of `--storage`).
+
+    The option takes precedence over the environment. An empty variable counts as unset.
+
+    Raises:
+        StorageError: both variables are set, or the file cannot be used.
+    """
+    source = context.get_parameter_source(parameter.name or "")
+    source_name = "" if source is None else source.name
+    file = os.environ.get(FILE_VARIABLE)
+    if source_name == "COMMANDLINE":
+        if conceal_places(value) != value:
+            typer.echo(
+                f"warning: other people can read the password of --storage in the process list: give the URL by "
+                f"{VARIABLE} or {FILE_VARIABLE}",
+                err=True,
+            )
+        return value
+    return storage_url.environment_storage() if file else value
 
 
 STUDIES_VARIABLE = "PAIRSEARCH_STUDIES"
@@ -95,7 +117,7 @@ Storage = Annotated[
     str,
     typer.Option(
         "--storage",
-        envvar="PAIRSEARCH_STORAGE",
+        envvar=VARIABLE,
         show_envvar=True,
         callback=choose_storage,
         metavar="URL",

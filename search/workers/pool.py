@@ -13,7 +13,7 @@ from typing import IO
 
 from pairsearch.search import threads
 from pairsearch.search.errors import ExitCode, WorkError
-from pairsearch.search.setup.storage_option import FILE_VARIABLE, VARIABLE
+from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE
 from pairsearch.search.workers import program
 
 # Longer than any epoch should take: a worker notices at the end of an epoch that it has to stop.

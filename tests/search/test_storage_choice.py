@@ -11,7 +11,7 @@ import programs
 import pytest
 
 from pairsearch.search.errors import StorageError, WorkError
-from pairsearch.search.setup.storage_option import LARGEST_FILE, read_storage_file
+from pairsearch.search.setup.storage_url import LARGEST_FILE, read_storage_file
 from pairsearch.search.workers import program
 from pairsearch.search.workers.pool import Pool
 

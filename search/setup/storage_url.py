@@ -1,14 +1,11 @@
-"""Finds the database URL: in the option, the environment, or a file that the environment names."""
+"""Finds the database URL in the environment, or in a file that the environment names."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-import typer
-
 from pairsearch.search.errors import StorageError
-from pairsearch.search.redaction import conceal_places
 
 VARIABLE = "PAIRSEARCH_STORAGE"
 """URL of the database if `--storage` is not given: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`. An
@@ -18,28 +15,6 @@ FILE_VARIABLE = "PAIRSEARCH_STORAGE_FILE"
 DEFAULT_STORAGE = "sqlite:///pairsearch.db"
 # Bytes, more than any URL needs, so that a device or a wrong file is not read to its end.
 LARGEST_FILE = 8192
-
-
-def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
-    """Return the database URL of a command (Typer's callback of `--storage`).
-
-    The option takes precedence over the environment. An empty variable counts as unset.
-
-    Raises:
-        StorageError: both variables are set, or the file cannot be used.
-    """
-    source = context.get_parameter_source(parameter.name or "")
-    source_name = "" if source is None else source.name
-    file = os.environ.get(FILE_VARIABLE)
-    if source_name == "COMMANDLINE":
-        if conceal_places(value) != value:
-            typer.echo(
-                f"warning: other people can read the password of --storage in the process list: give the URL by "
-                f"{VARIABLE} or {FILE_VARIABLE}",
-                err=True,
-            )
-        return value
-    return environment_storage() if file else value
 
 
 def environment_storage() -> str:
