@@ -314,7 +314,7 @@ def test_rounds_one_after_the_other_are_stored_one_by_one_until_a_stop(
         "class Mine(OneByOne):\n"
         "    metrics = {'loss': Metric()}\n"
         "    def fit(self, params, run, report):\n"
-        "        report(1, loss=params['x'] + run.index)\n"
+        "        report(1, loss=params['x'] + run.index + 10 * run.threads)\n"
     )
     fields = {"name": "mine", "problem": "mine.py:Mine", "metric": "loss", "epochs": 1, "folds": 2}
     own = load(parse(fields | {"grid": {"x": [1.0]}, "evaluation": {"rounds": 3}}, "mine"), tmp_path)
@@ -329,7 +329,8 @@ def test_rounds_one_after_the_other_are_stored_one_by_one_until_a_stop(
     assert evaluate(database, study, own, request, worker="ann", on_epoch=on_epoch) == 1
     assert seen == [0, 1]
     assert missing_rounds(database, study, one, 3) == (1, 2)
-    assert evaluate(database, study, own, Request(one, (1, 2), 3), worker="ann") == 2
+    two = Machine(threads=2)
+    assert evaluate(database, study, own, Request(one, (1, 2), 3), worker="ann", machine=two) == 2
     assert tiny.rows(database, "runs", "figures", ROUNDS) == [
-        (f'{{"loss": {1.0 + index}}}',) for index in range(3)
+        (f'{{"loss": {loss}}}',) for loss in (11.0, 22.0, 23.0)
     ]

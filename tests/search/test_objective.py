@@ -64,6 +64,7 @@ def figures(outcome: Outcome | None) -> dict[str, object]:
 
 def cross_validate(folder: str, number: str, backwards: bool) -> None:
     objective = CrossValidation(tiny.loaded(**REAL))
+    assert {run.threads for run in objective.runs} == {1}
     order = objective.loaded.definition.grid.configurations()
     found = {c.key: figures(objective(c)) for c in (reversed(order) if backwards else order)}
     (Path(folder) / number).write_text(json.dumps(found))
