@@ -397,11 +397,10 @@ class Ledger:
         return self._count(COVERED, None) > 0
 
     def one_finished(self) -> Configuration | None:
-        """Return the first finished configuration by rank, None if there is none yet."""
+        """Return a finished configuration, None if there is none yet."""
         statement = (
             select(columns.key, columns.params)
             .where(columns.study_id == self.study_id, columns.state == State.FINISHED)
-            .order_by(columns.rank)
             .limit(1)
         )
         with self.database.read() as connection:

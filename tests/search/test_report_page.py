@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -19,7 +20,7 @@ from reported import table
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.studies import StoredStudy, get_study
-from pairsearch.search.report import document
+from pairsearch.search.report import document, judgement
 from pairsearch.search.report.content import Notice, Paragraph, Report, Table
 from pairsearch.search.report.drawing import Shade, briefly, plain, spans
 from pairsearch.search.report.page import inline_json, render
@@ -242,6 +243,13 @@ def test_each_study_opens_with_its_verdict(database: Database) -> None:
         f"{verdict.members[0].mean:.4f}",
         "0.0000",
     )
+    # One that is alone is the cheapest anyway.
+    for count, remarked in ((2, True), (1, False)):
+        few = replace(reading.judged, verdict=replace(verdict, members=verdict.members[:count]))
+        (left,) = [
+            one for one in judgement.section(replace(reading, judged=few)).blocks if isinstance(one, Table)
+        ]
+        assert ["(the cheapest" in row[0] for row in left.rows] == [remarked, False][:count]
 
 
 def test_a_single_round_has_neither_deviation_nor_interval() -> None:

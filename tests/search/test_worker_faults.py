@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -195,6 +196,24 @@ def test_a_heartbeat_tells_that_the_claim_was_lost(database: Database, study) ->
     ledger.hand_back(claim)
     with Heartbeat(ledger, claim) as heartbeat:
         assert heartbeat.lost.wait(30)
+
+
+@ON_SQLITE
+def test_a_claim_whose_answer_was_lost_is_taken_up(database: Database, study, make_worker) -> None:
+    class Silent(Ledger):
+        silent = 2
+
+        def claim(self, *given: object, **named: object) -> Claim | None:  # type: ignore[override]
+            claim = super().claim(*given, **named)  # type: ignore[arg-type]
+            if self.silent:
+                self.silent -= 1
+                raise DatabaseAwayError("gone before it answered")
+            return claim
+
+    worker = make_worker(tiny.Answering(), ledger=Silent(database, study.id, 5.0), patience=60.0)
+    assert worker.run() == Tally(finished=8)
+    assert tiny.rows(database, "configurations", "sum(claims), sum(lapses)") == [(8, 0)]
+    assert re.fullmatch(r"\S+:\d+:[0-9a-f]{6}", worker.name)
 
 
 @ON_SQLITE
