@@ -34,10 +34,8 @@ class Replayed:
     """A trial that the search would have trained."""
 
     key: str
-    step: int
-    """The last step that it reached."""
-    pruned: bool
-    """Whether it was pruned at that step; otherwise it finished."""
+    stopped: int | None
+    """The step after which it was stopped, None if it finished."""
 
 
 def replay(
@@ -114,6 +112,6 @@ def _trained(
         trial.report(value, step)
         if trial.should_prune() if after is None else step == after:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            return Replayed(key, step, pruned=True)
+            return Replayed(key, step)
     study.tell(trial, answer.value)
-    return Replayed(key, max(answer.reports, default=1), pruned=False)
+    return Replayed(key, None)

