@@ -42,7 +42,7 @@ import numpy as np
 from scipy import stats
 
 from pairsearch.search.verdict.judging import judge
-from pairsearch.search.verdict.student import FloatArray
+from pairsearch.studies.intervals import FloatArray
 
 LAYOUTS = ("equal", "two", "cluster", "spread")
 NOISES = ("normal", "heavy", "right", "left", "collapses", "shared")

@@ -37,7 +37,7 @@ from pairsearch.data.sources import resolve
 from pairsearch.search.errors import InputError
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition, read, shipped
-from pairsearch.studies.estimate import CONFIDENCE, expand
+from pairsearch.studies.intervals import LEVEL, total_interval
 from pairsearch.studies.pairs.problem import DATA_VARIABLE, Hyperparameters, Pairs, Settings
 from pairsearch.studies.problem import Figures, Run, Stopped
 
@@ -146,7 +146,7 @@ def summary(parts: Sequence[Part], trials: Sequence[Trial], gflops: float) -> di
     """Return the section `grid` of the file: the estimate for the whole grid, and a row for each stratum."""
     seconds = [[trial.cpu for trial in trials if trial.part is part] for part in parts]
     sizes = [len(part.population) for part in parts]
-    estimate = expand(sizes, seconds)
+    cpu = total_interval(sizes, seconds)
     flop = sum(size * dense_flop(part.definition) for size, part in zip(sizes, parts, strict=True))
     dense = flop / gflops / 1e9
     strata = []
@@ -168,10 +168,10 @@ def summary(parts: Sequence[Part], trials: Sequence[Trial], gflops: float) -> di
     return {
         "configurations": sum(sizes),
         "trials": len(trials),
-        "core_hours": round(estimate.total / SECONDS_PER_HOUR, 4),
-        "core_hours_95": [round(bound / SECONDS_PER_HOUR, 4) for bound in (estimate.low, estimate.high)],
+        "core_hours": round(cpu.estimate / SECONDS_PER_HOUR, 4),
+        "core_hours_95": [round(bound / SECONDS_PER_HOUR, 4) for bound in (cpu.low, cpu.high)],
         "dense_core_hours": round(dense / SECONDS_PER_HOUR, 4),
-        "times_dense": round(estimate.total / dense, 3),
+        "times_dense": round(cpu.estimate / dense, 3),
         "sgemm_gflops": round(gflops, 1),
         "wall_over_cpu": round(sum(t.wall for t in trials) / sum(t.cpu for t in trials), 3),
         "strata": strata,
@@ -190,7 +190,7 @@ def report(section: dict[str, Any]) -> list[str]:
     low, high = section["core_hours_95"]
     lines.append(
         f"the whole grid, {section['configurations']} configurations: {section['core_hours']:.2f} core-hours "
-        f"({100 * CONFIDENCE:.0f} % interval {low:.2f} to {high:.2f}), from {section['trials']} trials"
+        f"({100 * LEVEL:.0f} % interval {low:.2f} to {high:.2f}), from {section['trials']} trials"
     )
     lines.append(
         f"its dense arithmetic at sgemm's {section['sgemm_gflops']:.1f} GFLOP/s on one thread: "

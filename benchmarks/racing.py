@@ -26,9 +26,10 @@ from scipy import stats
 from pairsearch.search.replay import stopping
 from pairsearch.search.replay.searches import BoolArray, IntArray
 from pairsearch.search.results.published import DEFAULT, load
-from pairsearch.search.results.study_table import FloatArray, StudyTable, published_table
+from pairsearch.search.results.study_table import StudyTable, published_table
 from pairsearch.search.verdict.judging import judge
 from pairsearch.search.workers import racing
+from pairsearch.studies.intervals import FloatArray
 
 Kept = tuple[BoolArray, float]
 """(configurations,) whether each was trained to its end, and the share of folds that were saved."""

@@ -11,8 +11,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pairsearch.search.claims import words
-from pairsearch.search.claims.findings import Finding, Weighed, by_value, nothing, step, steps, told_apart
-from pairsearch.search.claims.intervals import Decision, mean_interval
+from pairsearch.search.claims.decisions import Decision, decide_by
+from pairsearch.search.claims.findings import (
+    Finding,
+    Weighed,
+    better_and_worse_steps,
+    by_value,
+    nothing,
+    step,
+    steps,
+)
 from pairsearch.search.claims.material import (
     LackingError,
     Material,
@@ -23,10 +31,11 @@ from pairsearch.search.claims.material import (
 )
 from pairsearch.search.errors import StudyError
 from pairsearch.search.results.formatting import figure, label
-from pairsearch.search.results.study_table import FloatArray, StudyTable
+from pairsearch.search.results.study_table import StudyTable
 from pairsearch.search.verdict.judging import judge
 from pairsearch.studies.claims_file import Effect, InSet
 from pairsearch.studies.configuration import Configuration, shown
+from pairsearch.studies.intervals import FloatArray, mean_interval
 from pairsearch.studies.problem import Metric
 
 ByRest = dict[str, FloatArray]
@@ -52,7 +61,7 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
         effect = mean_interval(differences, level, traits.overlap)
         sentence = f"over {len(shared)} settings of the other parameters"
         if effect is not None:
-            sentence += f": {words.by(metric, effect, level)}"
+            sentence += f": {words.better_or_worse(metric, effect, level)}"
         findings.append(
             Finding(
                 what=f"{words.grid(tables, evidence.where)}: {what}",
@@ -60,9 +69,7 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
                 metric=metric,
                 effect=effect,
                 threshold=evidence.margin,
-                decision=Decision.UNDECIDED
-                if effect is None
-                else effect.decide(evidence.margin, strict=True),
+                decision=decide_by(effect, evidence.margin, strict=True),
                 n=len(differences),
                 unit="folds",
                 decides=evidence.decides,
@@ -70,7 +77,9 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
             )
         )
     return Weighed(
-        evidence, tuple(findings), (*_means(evidence, metric, found), *told_apart(evidence, findings))
+        evidence,
+        tuple(findings),
+        (*_means(evidence, metric, found), *better_and_worse_steps(evidence, findings)),
     )
 
 
@@ -150,7 +159,7 @@ def _membership(
     if effect is not None and configuration.key != verdict.winner:
         best = Configuration(table.configurations[places[verdict.winner]].params)
         parts.append(
-            f"{words.by(metric, effect, level)} than the best mean, which flatters, as it was chosen: "
+            f"{words.better_or_worse(metric, effect, level)} than the best mean, which flatters, as it was chosen: "
             f"{words.params(best)}"
         )
     return Finding(

@@ -11,14 +11,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pairsearch.search.claims import words
-from pairsearch.search.claims.findings import Finding, Weighed, by_value, nothing, step, steps, told_apart
-from pairsearch.search.claims.intervals import Decision, mean_interval, share_interval, values_for_width
+from pairsearch.search.claims.decisions import Decision, decide_by, values_for_width
+from pairsearch.search.claims.findings import (
+    Finding,
+    Weighed,
+    better_and_worse_steps,
+    by_value,
+    nothing,
+    step,
+    steps,
+)
 from pairsearch.search.claims.material import LackingError, Material, round_metric, share_random_numbers
 from pairsearch.search.results.evaluations import Spread
 from pairsearch.search.results.formatting import figure, headed, label, spread
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.claims_file import Choice, Compare, Effect, Reaches
 from pairsearch.studies.configuration import Configuration, shown
+from pairsearch.studies.intervals import mean_interval, share_interval
 from pairsearch.studies.problem import Metric
 
 SHARE = Metric("share of rounds", percent=True, maximise=True)
@@ -128,13 +137,14 @@ def _judged(
     """Make a finding from differences by round."""
     better = isinstance(evidence, Effect) or evidence.reads == "better"
     threshold = evidence.margin if better else -evidence.margin
-    effect, decision, sentence = mean_interval(differences, level), Decision.UNDECIDED, ""
+    effect, sentence = mean_interval(differences, level), ""
+    decision = decide_by(effect, threshold, strict=better)
     if effect is not None:
-        decision, sentence = effect.decide(threshold, strict=better), words.by(metric, effect, level)
+        sentence = words.better_or_worse(metric, effect, level)
         wanted = values_for_width(differences)
         if decision is Decision.UNDECIDED and wanted is not None and wanted > len(differences):
-            said = f"some {wanted:,}" if wanted <= MOST else f"more than {MOST:,}"
-            sentence += f"; {said} rounds would make the interval as narrow as the effect"
+            count = f"some {wanted:,}" if wanted <= MOST else f"more than {MOST:,}"
+            sentence += f"; {count} rounds would make the interval as narrow as the effect"
     return Finding(
         what=what,
         name=evidence.figure,
@@ -178,7 +188,9 @@ def effect_at(evidence: Effect, material: Material, rounds: int, level: float) -
         for value, side in zip(evidence.values, sides, strict=True)
     ]
     means = f"{by_value(evidence, metric)}, up to {rounds} rounds: {', '.join(listed)}."
-    return Weighed(evidence, tuple(findings), (means, *told_apart(evidence, findings), sides[0].params))
+    return Weighed(
+        evidence, tuple(findings), (means, *better_and_worse_steps(evidence, findings), sides[0].params)
+    )
 
 
 def reaches(evidence: Reaches, material: Material, rounds: int, level: float) -> Weighed:
@@ -218,7 +230,7 @@ def _reaching(evidence: Reaches, side: Side, level: float) -> Finding:
         effect=effect,
         threshold=evidence.share,
         strict=False,
-        decision=Decision.UNDECIDED if effect is None else effect.decide(evidence.share, strict=False),
+        decision=decide_by(effect, evidence.share, strict=False),
         n=count,
         unit="rounds",
         decides=evidence.decides,

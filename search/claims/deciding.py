@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pairsearch.search.claims import by_folds, by_rounds
+from pairsearch.search.claims.decisions import Decision, combined, corrected_level
 from pairsearch.search.claims.findings import Finding, Weighed, nothing
-from pairsearch.search.claims.intervals import LEVEL, Decision, combined, corrected_level
 from pairsearch.search.claims.material import LackingError, Material
 from pairsearch.search.errors import StudyError
 from pairsearch.search.results.formatting import words
 from pairsearch.studies.claims_file import AnyEvidence, Claim, Claims, Compare, Effect, Reaches
+from pairsearch.studies.intervals import LEVEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pairsearch.search.claims.intervals import Decision, Interval
+from pairsearch.search.claims.decisions import Decision
 from pairsearch.search.results.formatting import label, words
 from pairsearch.studies.claims_file import AnyEvidence, Effect
 from pairsearch.studies.configuration import Value, shown
+from pairsearch.studies.intervals import Interval
 from pairsearch.studies.problem import Metric
 
 Item = TypeVar("Item")
@@ -95,7 +96,7 @@ def by_value(effect: Effect, metric: Metric) -> str:
     return f"{label(effect.figure, metric).capitalize()}{unit} by {words(effect.parameter)}"
 
 
-def told_apart(effect: Effect, findings: Sequence[Finding]) -> list[str]:
+def better_and_worse_steps(effect: Effect, findings: Sequence[Finding]) -> list[str]:
     """Say which steps are better and which are worse by their intervals; return an empty list without effects."""
     known = [
         (step(effect, *values), one.effect)
@@ -104,7 +105,8 @@ def told_apart(effect: Effect, findings: Sequence[Finding]) -> list[str]:
     ]
     better = [name for name, interval in known if interval.low > 0]
     worse = [name for name, interval in known if interval.high < 0]
-    said = (
+    if not known:
+        return []
+    return [
         f"Told apart: better at {', '.join(better) or 'no step'}, worse at {', '.join(worse) or 'no step'}."
-    )
-    return [said] if known else []
+    ]

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pairsearch.search.errors import StudyError
-from pairsearch.search.results.study_table import FloatArray, StudyTable
+from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.claims_file import Choice, Claim, Claims, Compare, Effect, Reaches
 from pairsearch.studies.configuration import Configuration, Params
+from pairsearch.studies.intervals import FloatArray
 from pairsearch.studies.problem import Metric
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.findings import Finding
-from pairsearch.search.claims.intervals import LEVEL
 from pairsearch.search.results.formatting import DASH, figure, headed
+from pairsearch.studies.intervals import LEVEL
 
 RULES = (
     f"A comparison holds where the whole {100 * LEVEL:g} % interval of its effect is on the side that is claimed, does "

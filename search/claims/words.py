@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pairsearch.search.claims.intervals import Interval
 from pairsearch.search.results.formatting import figure, label, words
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.claims_file import Choice
 from pairsearch.studies.configuration import Configuration, Params, shown
+from pairsearch.studies.intervals import Interval
 from pairsearch.studies.problem import Metric
 
 
@@ -20,22 +20,22 @@ def choice(table: StudyTable, chosen: Choice) -> str:
     elif chosen.best is not None:
         metric = table.traits.metrics.get(chosen.best, Metric())
         how, values = [f"best {label(chosen.best, metric)}"], chosen.where
-    return f"{table.name.upper()} ({', '.join([*how, *_said(values)])})"
+    return f"{table.name.upper()} ({', '.join([*how, *_listed(values)])})"
 
 
 def grid(tables: Sequence[StudyTable], where: Params) -> str:
     """Name the grids of studies, or the part with some values: `WSAL (grid, batch size 25)`."""
     names = ", ".join(table.name.upper() for table in tables)
-    return f"{names} ({', '.join(['grid', *_said(where)])})"
+    return f"{names} ({', '.join(['grid', *_listed(where)])})"
 
 
-def _said(values: Params) -> list[str]:
+def _listed(values: Params) -> list[str]:
     return [f"{words(name)} {shown(value)}" for name, value in values.items()]
 
 
 def params(configuration: Configuration) -> str:
     """List the parameters of a configuration."""
-    return ", ".join(_said(configuration.params))
+    return ", ".join(_listed(configuration.params))
 
 
 def interval(metric: Metric, found: Interval, level: float) -> str:
@@ -45,13 +45,17 @@ def interval(metric: Metric, found: Interval, level: float) -> str:
     return f"{estimate}{unit} ({_level(level)} interval {low} to {high})"
 
 
-def by(metric: Metric, effect: Interval, level: float) -> str:
+def better_or_worse(metric: Metric, effect: Interval, level: float) -> str:
     """Format an effect: `better by 5.31 points (95 % interval 4.75 to 5.87)`; negative effects as `worse by`."""
-    worse = effect.estimate < 0
-    found = Interval(-effect.estimate, -effect.high, -effect.low) if worse else effect
-    estimate, low, high = (figure(metric, value) for value in (found.estimate, found.low, found.high))
+    is_worse = effect.estimate < 0
+    shown_effect = Interval(-effect.estimate, -effect.high, -effect.low) if is_worse else effect
+    estimate, low, high = (
+        figure(metric, value) for value in (shown_effect.estimate, shown_effect.low, shown_effect.high)
+    )
     unit = " points" if metric.percent else f" {metric.unit}" if metric.unit else ""
-    return f"{'worse' if worse else 'better'} by {estimate}{unit} ({_level(level)} interval {low} to {high})"
+    return (
+        f"{'worse' if is_worse else 'better'} by {estimate}{unit} ({_level(level)} interval {low} to {high})"
+    )
 
 
 def _level(level: float) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from scipy import stats
 
 from pairsearch.search.errors import StudyError
 from pairsearch.search.replay.searches import (
@@ -20,8 +19,9 @@ from pairsearch.search.replay.searches import (
     random_orders,
 )
 from pairsearch.search.replay.stopping import RULES, Reports, Rule, reports_of, searched
-from pairsearch.search.results.study_table import FloatArray, StudyTable
+from pairsearch.search.results.study_table import StudyTable
 from pairsearch.search.workers import racing
+from pairsearch.studies.intervals import FloatArray, share_interval
 
 Tell = Callable[[str], None]
 
@@ -183,8 +183,9 @@ class Stopping:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the share that lost the best (Clopper & Pearson)."""
-        exact = stats.binomtest(round(self.lost * self.searches), self.searches).proportion_ci()
-        return float(exact.low), float(exact.high)
+        exact = share_interval(round(self.lost * self.searches), self.searches)
+        assert exact is not None, "there are searches"  # noqa: S101
+        return exact.low, exact.high
 
 
 def stopping(

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsearch.search.ledger.studies import layout_order
-from pairsearch.search.results.study_table import FloatArray, StudyTable
+from pairsearch.search.results.study_table import StudyTable
+from pairsearch.studies.intervals import FloatArray
 
 IntArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]

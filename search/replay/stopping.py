@@ -20,8 +20,9 @@ import numpy as np
 from scipy import stats
 
 from pairsearch.search.replay.searches import IntArray, Searches
-from pairsearch.search.results.study_table import FloatArray, StudyTable
+from pairsearch.search.results.study_table import StudyTable
 from pairsearch.search.workers import racing
+from pairsearch.studies.intervals import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

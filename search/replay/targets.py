@@ -11,7 +11,8 @@ import numpy as np
 from pairsearch.search.replay.replaying import Replay, Stopping
 from pairsearch.search.replay.searches import HIGH, LOW, MIDDLE, bands, losses, quantiles, test_figure
 from pairsearch.search.replay.stopping import RULES
-from pairsearch.search.results.study_table import FloatArray, StudyTable
+from pairsearch.search.results.study_table import StudyTable
+from pairsearch.studies.intervals import FloatArray
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares of the grid after which tables show the regret."""

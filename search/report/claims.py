@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pairsearch.search.claims.deciding import Decided
+from pairsearch.search.claims.decisions import Decision
 from pairsearch.search.claims.findings import Finding
-from pairsearch.search.claims.intervals import LEVEL, Decision
 from pairsearch.search.claims.sentences import (
     HEADER,
     RULES,
@@ -41,6 +41,7 @@ from pairsearch.search.report.drawing import (
     shortened,
 )
 from pairsearch.search.results.formatting import figure, headed
+from pairsearch.studies.intervals import LEVEL
 
 
 def part(title: str, decided: Sequence[Decided]) -> Part:

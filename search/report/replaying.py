@@ -25,7 +25,8 @@ from pairsearch.search.report.drawing import (
 )
 from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.formatting import DASH, figure, headed
-from pairsearch.search.results.study_table import FloatArray, StudyTable
+from pairsearch.search.results.study_table import StudyTable
+from pairsearch.studies.intervals import FloatArray
 
 WORK = 48_000
 """Number of configurations in all searches with early stopping together, which takes a few seconds."""

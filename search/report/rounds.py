@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +9,9 @@ from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.evaluations import Round, Spread, shown_figures
 from pairsearch.search.results.formatting import DASH, figure, spread
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.intervals import mean_interval
 from pairsearch.studies.problem import Metric
 
-LEVEL = 0.95
 BEST, PAPERS, BOTH = "search’s best", "paper’s", "both"
 
 
@@ -52,27 +50,12 @@ def mean_and_deviation(metric: Metric, values: Sequence[float]) -> str:
     return spread(metric, Spread.of(list(values)) if values else None)
 
 
-def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95 % t interval of the mean, None for fewer than two values.
-
-    It is mean ± t(0.975; n − 1) · std / √n, for values that are independent and about normal (Student 1908).
-    """
-    n = len(values)
-    if n < 2:
-        return None
-    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import for a report without evaluations
-
-    mean = statistics.fmean(values)
-    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * statistics.stdev(values) / math.sqrt(n)
-    return mean - half, mean + half
-
-
 def shown_interval(metric: Metric, values: Sequence[float]) -> str:
-    """Format the interval of the mean as `5.14 to 6.98`; that of fractions is clipped to [0, 1]."""
-    bounds = interval(values)
-    if bounds is None:
+    """Format the 95 % interval of the mean as `5.14 to 6.98`; that of fractions is clipped to [0, 1]."""
+    interval = mean_interval(values)
+    if interval is None:
         return DASH
-    low, high = bounds
+    low, high = interval.low, interval.high
     if metric.percent and min(values) >= 0 and max(values) <= 1:
         low, high = max(0.0, low), min(1.0, high)
     return f"{figure(metric, low)} to {figure(metric, high)}"

@@ -10,7 +10,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy import ColumnElement, Connection, select
 
 from pairsearch.search.database.column_types import WrongValueError, required
@@ -23,12 +22,12 @@ from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.results.evaluations import rounds_within
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition
+from pairsearch.studies.intervals import FloatArray
 from pairsearch.studies.problem import Metric, Traits
 
 if TYPE_CHECKING:  # it imports Arrow
     from pairsearch.search.results.published import Published
 
-FloatArray = npt.NDArray[np.float64]
 Rounds = Mapping[str, Mapping[int, Mapping[str, float | None]]]
 
 CHUNK = 20_000

@@ -22,7 +22,7 @@ import numpy as np
 
 from pairsearch.search.verdict import rivals
 from pairsearch.search.verdict.rivals import Group
-from pairsearch.search.verdict.student import FloatArray, quantile
+from pairsearch.studies.intervals import FloatArray, quantile
 
 BOOTSTRAPS = 2000
 """Bootstrap samples of the folds for the optimism."""

@@ -21,7 +21,7 @@ from pairsearch.studies.problem import Metric
 
 if TYPE_CHECKING:  # NumPy is imported only if there is something to judge
     from pairsearch.search.verdict.judging import Verdict
-    from pairsearch.search.verdict.student import FloatArray
+    from pairsearch.studies.intervals import FloatArray
 
 # A row of `configurations`; releases of SQLAlchemy differ in the type parameters of `Row`.
 Row = Any

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pairsearch.search.verdict.student import FloatArray, quantile, upper_tail
+from pairsearch.studies.intervals import FloatArray, quantile, upper_tail
 
 Flags = npt.NDArray[np.bool_]
 

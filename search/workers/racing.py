@@ -21,11 +21,11 @@ from statistics import median
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.study_table import FloatArray, finished_folds
+from pairsearch.search.results.study_table import finished_folds
+from pairsearch.studies.intervals import FloatArray, quantile
 
 ALPHA = 0.05
 FIRST = 3
@@ -50,7 +50,7 @@ def thresholds(folds: int, alpha: float = ALPHA) -> FloatArray:
     """
     limits_K = np.full(folds, np.inf)
     for look in looks(folds):
-        limits_K[look - 1] = stats.t.isf(alpha / 2 / len(looks(folds)), look - 1)
+        limits_K[look - 1] = quantile(alpha / 2 / len(looks(folds)), look - 1)
     return limits_K
 
 

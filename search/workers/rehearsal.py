@@ -25,7 +25,7 @@ from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.searching import usual_workers
 from pairsearch.studies.checks import Check
 from pairsearch.studies.configuration import Configuration, describe
-from pairsearch.studies.estimate import Estimate, expand
+from pairsearch.studies.intervals import Interval, total_interval
 from pairsearch.studies.loading import Loaded
 
 EPOCHS = 2
@@ -119,8 +119,8 @@ class Rehearsal:
         count, points = len(self.definition.grid), len(self.points)
         whole = [one * self.definition.epochs / self.epochs for one in elsewhere.seconds]
         # A single point does not show how much points differ, so the interval has no width.
-        total = expand([count], [whole]) if points > 1 else Estimate(*[count * whole[0]] * 3)
-        figures = (total.total, max(0.0, total.low), total.high)
+        total = total_interval([count], [whole]) if points > 1 else Interval.around(count * whole[0], 0.0)
+        figures = (total.estimate, max(0.0, total.low), total.high)
         each = [f"{figure / count:.2f}" for figure in figures]
         unit, size = _unit(figures[0] / workers)
         shared = [f"{figure / workers / size:.2f}" for figure in figures]

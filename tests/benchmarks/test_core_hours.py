@@ -1,4 +1,4 @@
-"""The sample of the grid includes slow trials, its time is expanded to the whole grid, and the program runs."""
+"""The sample behind the estimate of the whole grid's time includes slow trials, and the program runs."""
 
 from __future__ import annotations
 

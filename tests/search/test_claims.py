@@ -11,14 +11,7 @@ import pytest
 from scipy import stats
 
 from pairsearch.search.claims.deciding import Decided, decide
-from pairsearch.search.claims.intervals import (
-    Decision,
-    Interval,
-    combined,
-    corrected_level,
-    mean_interval,
-    share_interval,
-)
+from pairsearch.search.claims.decisions import Decision, combined, corrected_level
 from pairsearch.search.claims.material import Material, wanted_rounds
 from pairsearch.search.claims.sentences import claim_json, lines_of, row, status
 from pairsearch.search.errors import StudyError
@@ -26,6 +19,7 @@ from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.claims_file import parse as parse_claims
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
+from pairsearch.studies.intervals import Interval
 from pairsearch.studies.problem import Metric, Traits
 
 HOLDS, FAILS, UNDECIDED = Decision
@@ -95,27 +89,6 @@ def pair(difference: float, own: float = 0.01) -> StudyTable:
     return study(
         rounds={X1: {"error": NOISE.tolist()}, X2: {"error": (NOISE + difference + own_noise).tolist()}}
     )
-
-
-def test_intervals_are_those_of_scipy() -> None:
-    values = RANDOM.normal(size=12).tolist()
-    for level in (0.95, 0.99):
-        ours = mean_interval(values, level)
-        assert ours is not None
-        theirs = stats.ttest_1samp(values, 0).confidence_interval(level)
-        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
-        for count in (0, 7, 12):
-            share = share_interval(count, 12, level)
-            exact = stats.binomtest(count, 12).proportion_ci(level, method="exact")
-            assert share is not None
-            assert (share.low, share.high) == pytest.approx((exact.low, exact.high))
-    # Of k-fold cross-validation with overlap 1/9 and ten folds: (1/10 + 1/9) s² instead of s²/10.
-    wide, narrow = mean_interval(values[:10], overlap=1 / 9), mean_interval(values[:10])
-    assert wide is not None
-    assert narrow is not None
-    assert wide.high - wide.low == pytest.approx((narrow.high - narrow.low) * np.sqrt(1 + 10 / 9))
-    assert mean_interval([1.0]) is None
-    assert share_interval(0, 0) is None
 
 
 @pytest.mark.parametrize(

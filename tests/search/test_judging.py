@@ -24,8 +24,8 @@ from pairsearch.search.results.ranking import read_best
 from pairsearch.search.verdict.judging import judge
 from pairsearch.search.verdict.reading import StudyVerdict, judge_study
 from pairsearch.search.verdict.sentences import verdict_json, verdict_lines
-from pairsearch.search.verdict.student import FloatArray
 from pairsearch.studies.configuration import Configuration, describe
+from pairsearch.studies.intervals import FloatArray
 
 # Where the kind of database makes no difference: both read the same figures, as the first test shows.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

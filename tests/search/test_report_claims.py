@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pairsearch.search.claims.deciding import Decided
+from pairsearch.search.claims.decisions import Decision
 from pairsearch.search.claims.findings import Finding, Weighed
-from pairsearch.search.claims.intervals import Decision, Interval
 from pairsearch.search.claims.sentences import opening, row, status
 from pairsearch.search.report.claims import part, section
 from pairsearch.search.report.content import Figure, Notice, Paragraph, Table
 from pairsearch.studies.claims_file import parse
+from pairsearch.studies.intervals import Interval
 from pairsearch.studies.problem import Metric
 
 HOLDS, FAILS, UNDECIDED = Decision

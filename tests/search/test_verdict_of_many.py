@@ -12,7 +12,7 @@ import pytest
 from pairsearch.search.verdict import rivals
 from pairsearch.search.verdict.judging import BOOTSTRAPS, expected_optimism, judge
 from pairsearch.search.verdict.rivals import Group
-from pairsearch.search.verdict.student import FloatArray
+from pairsearch.studies.intervals import FloatArray
 
 
 def study(count: int, folds: int, spread: float, seed: int) -> FloatArray:
