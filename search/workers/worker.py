@@ -9,11 +9,9 @@ import threading
 import time
 import traceback
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import Answer, patiently
@@ -30,41 +28,16 @@ from pairsearch.search.mirror.study import FinishedTrialError
 from pairsearch.search.mirror.trials import Mirror
 from pairsearch.search.redaction import conceal
 from pairsearch.search.workers.failure import failure
+from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
-from pairsearch.search.workers.objective import Progress, Step
+from pairsearch.search.workers.objective import Step
+from pairsearch.search.workers.racing import Racer
 from pairsearch.search.workers.tally import Tally
-from pairsearch.studies.configuration import Configuration
-
-if TYPE_CHECKING:
-    from pairsearch.search.workers.racing import Racer
 
 log = logging.getLogger(__name__)
 
 # How long a worker without work pauses before it looks again for pending configurations and expired leases.
 IDLE_SECONDS = 1.0
-# A worker that has failed with this many configurations before any was trained suspects itself, once nothing else is
-# left to try.
-STREAK = 3
-# It suspects itself at once after this many: a worker that cannot train should not go through a large grid.
-MOST_UNKNOWN = 20
-
-
-def racer_of(database: Database, study: StoredStudy) -> Racer:
-    """Return the race of a study."""
-    # `scipy.stats` takes long to import.
-    from pairsearch.search.workers.racing import Racer  # noqa: PLC0415
-
-    return Racer(database, study)
-
-
-class Objective(Protocol):
-    """Trains a configuration; `search.workers.objective.CrossValidation` is the one that the service uses."""
-
-    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
-        """Train and return the outcome, or None if `progress` returned PENDING or FAILED."""
-
-    def provenance(self) -> dict[str, str]:
-        """Return which program and machine computes the results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +99,7 @@ class Worker:
         self.sampler = None if study.definition.sampler == "grid" else Sampler(self.mirror)
         kind = study.definition.pruner
         self.pruner = None if kind in ("none", "race") else Pruner(self.mirror)
-        self.racer = racer_of(database, study) if kind == "race" else None
+        self.racer = Racer(database, study) if kind == "race" else None
         self.study = study
         self.objective = objective
         self.stopping = stopping
@@ -136,11 +109,7 @@ class Worker:
         self.say = say
         self.clock = clock
         self.tally = Tally()
-        # Keys of the configurations that failed here, and how often each of those did of which nobody knows yet whether
-        # this worker is at fault.
-        self._failures: set[str] = set()
-        self._streak: Counter[str] = Counter()
-        self._last_reason = ""
+        self._faults = Faults(study.name, self.ledger, objective, self._patiently)
         # Whether a traceback was printed.
         self._traceback_shown = False
         # The token of a claim whose answer has not come yet; it stays set while the database does not answer.
@@ -160,8 +129,7 @@ class Worker:
         self._patiently(self._mend)
         done = 0
         while not self.stopping.is_set() and (max_trials is None or done < max_trials):
-            if self._streak:
-                self._control(self._last_reason)
+            self._faults.look_again()
             taken = self._patiently(self._next)
             self._token = None
             if taken is not None:
@@ -191,7 +159,7 @@ class Worker:
         if self.sampler is not None:
             for _ in range(PROPOSALS):
                 # Nothing is left to propose.
-                if self.ledger.pending_count(self.limit, self._failures) == 0:
+                if self.ledger.pending_count(self.limit, self._faults.failures) == 0:
                     break
                 try:
                     if (taken := self._proposed(self.sampler)) is not None:
@@ -200,10 +168,9 @@ class Worker:
                     self._asked = None
                     continue  # another worker, whose clock is ahead, closed the trial as one left behind
         claim = self._claimed()
-        if claim is None and self._failures and self.ledger.running_count(self.limit) == 0:
+        if claim is None and self._faults.failures and self.ledger.running_count(self.limit) == 0:
             # No other worker is active that could try what failed here.
-            if len(self._streak) >= STREAK and not self._control(self._last_reason):
-                self._suspect_itself()
+            self._faults.before_trying_again()
             self._token = new_token()
             claim = self.ledger.claim(self.name, limit=self.limit, token=self._token)
         return None if claim is None else self._started(claim)
@@ -223,7 +190,9 @@ class Worker:
 
     def _claimed(self, key: str | None = None) -> Claim | None:
         self._token = new_token()
-        return self.ledger.claim(self.name, limit=self.limit, key=key, token=self._token, but=self._failures)
+        return self.ledger.claim(
+            self.name, limit=self.limit, key=key, token=self._token, but=self._faults.failures
+        )
 
     def _unanswered(self) -> Claim | None:
         """Return the claim of a call that the database did not answer, if the claim was made."""
@@ -241,7 +210,7 @@ class Worker:
                 if final:
                     ended = self._attempt(claim, trial_id, heartbeat)
         if ended.outcome is not None:
-            self._streak.clear()
+            self._faults.acquit()
             self._store(claim, trial_id, ended.outcome, ended.reported)
         elif ended.over is not None:
             self._fail(claim, trial_id, ended.over, final=True)
@@ -333,58 +302,15 @@ class Worker:
                 self.say(line)
         self.say(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
         if state is not None and not final:
-            self._failures.add(claim.configuration.key)
-            self._streak[claim.configuration.key] += 1
-            self._last_reason = reason
-            if len(self._streak) >= MOST_UNKNOWN:
-                self._suspect_itself()
+            self._faults.add(claim.configuration.key, reason)
 
     def _trains_another(self, claim: Claim, trial_id: int, raised: Exception) -> bool:
-        """Whether a finished configuration trains here, so that the exception is not this worker's fault.
-
-        Returns:
-            False if no configuration is finished yet.
-
-        Raises:
-            WorkError: it does not train here; the configuration is handed back.
-        """
+        """Ask `Faults.trains_another`; where this worker is at fault, the configuration is handed back first."""
         try:
-            return self._control(failure(raised))
+            return self._faults.trains_another(failure(raised))
         except (WorkError, KeyboardInterrupt):
             self._give_up(claim, trial_id, lost=False)
             raise
-
-    def _control(self, reason: str) -> bool:
-        """Train a finished configuration for an epoch; return False if there is none yet.
-
-        Raises:
-            WorkError: that raised an exception: this worker is broken. Its failures are not counted.
-        """
-        known = self._patiently(self.ledger.one_finished)
-        if known is None:
-            return False
-        try:
-            self.objective(known, lambda *_: State.PENDING)
-        except Exception as error:
-            self._patiently(lambda: self.ledger.forgive(self._streak, lost=False))
-            raise WorkError(
-                f"study {self.study.name}: an attempt failed here ({reason}), and so does {known.key}, trained before "
-                f"({failure(error)}): what this worker took is handed back"
-            ) from None
-        self._streak.clear()
-        return True
-
-    def _suspect_itself(self) -> None:
-        """Hand back what failed here, where nothing has been trained that could tell whose fault it is.
-
-        Raises:
-            WorkError: always.
-        """
-        self._patiently(lambda: self.ledger.forgive(self._streak, lost=True))
-        raise WorkError(
-            f"study {self.study.name}: the first {len(self._streak)} configurations all failed here, and none has been "
-            f"trained yet ({self._last_reason}): what this worker took is handed back"
-        )
 
     def _give_up(self, claim: Claim, trial_id: int, *, lost: bool) -> None:
         if not lost and self._patiently(lambda: self.ledger.hand_back(claim)):

@@ -21,9 +21,9 @@ from pairsearch.search.ledger.configurations import MAX_LAPSES, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
 from pairsearch.search.machine import ONE_CORE
+from pairsearch.search.workers.faults import MOST_UNKNOWN
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.tally import Tally
-from pairsearch.search.workers.worker import MOST_UNKNOWN
 from pairsearch.studies.configuration import Configuration
 
 # Where the kind of database makes no difference.
