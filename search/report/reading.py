@@ -22,15 +22,14 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, superseded
 from pairsearch.search.ledger.outcome import RunResult
-from pairsearch.search.ledger.rows import read_figures as read_row_figures
-from pairsearch.search.ledger.rows import read_runs
+from pairsearch.search.ledger.rows import read_figures, read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.redaction import conceal
 from pairsearch.search.report.parameters import Parameter, Places, parameters_of, places_of
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.progress import Ended
 from pairsearch.search.results.study_table import StudyTable, table_within
-from pairsearch.search.verdict.reading import Figures, StudyVerdict, judge_figures, read_figures, telling
+from pairsearch.search.verdict.reading import StudyVerdict, Unjudged, read_unjudged, telling, verdict_on
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Kind, Metric
 
@@ -197,22 +196,21 @@ def read_all(
         StudyError: a study was deleted.
         PairsearchError: see `Database.read`.
     """
-    unjudged = []
+    read_studies = []
     with database.snapshot() as connection:
         for study in studies:
             tell(f"reading {study.name}")
-            unjudged.append(_read(connection, seen_by(connection, study)))
+            read_studies.append(_read(connection, seen_by(connection, study)))
     # Judging may take a while, so it comes after the transaction.
     readings = []
-    for unjudged_reading, figures in unjudged:
-        step = f"judging the {len(figures.rows):,} configurations of {figures.study.name}"
-        judged = judge_figures(figures, progress=telling(step, tell))
-        readings.append(unjudged_reading(judged=judged))
+    for reading, unjudged in read_studies:
+        step = f"judging the {len(unjudged.rows):,} configurations of {unjudged.study.name}"
+        readings.append(reading(judged=verdict_on(unjudged, progress=telling(step, tell))))
     return readings
 
 
-def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading], Figures]:
-    """Read a study; return the reading without its verdict, and the figures to judge."""
+def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading], Unjudged]:
+    """Read a study; return the reading without its verdict, and what to judge."""
     mine = columns.study_id == study.id
     totals = connection.execute(
         select(
@@ -228,9 +226,9 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         .join(configurations, columns.id == superseded.c.configuration_id)
         .where(mine)
     ).scalar_one()
-    figures = read_figures(connection, study)
-    parameters = parameters_of(study.choices, figures.configurations.values())
-    points = _points(figures, parameters)
+    unjudged = read_unjudged(connection, study)
+    parameters = parameters_of(study.choices, unjudged.configurations.values())
+    points = _points(unjudged, parameters)
     rounds = rounds_within(connection, study)
     evaluated = {key: tuple(found) for key, found in groupby(rounds, key=lambda entry: entry.key)}
     best = [point.configuration for point in points if point.state == State.FINISHED][:TOP]
@@ -257,24 +255,22 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         claims=int(totals[1]),
         first_result=totals[2],
         last_result=totals[3],
-        table=table_within(connection, study, [study.definition.metric])
-        if len(figures.rows) <= SEARCHED
+        table=table_within(connection, study, [study.definition.metric], unjudged.folds, rounds)
+        if len(unjudged.rows) <= SEARCHED
         else None,
     )
-    return reading, figures
+    return reading, unjudged
 
 
-def _points(figures: Figures, parameters: Sequence[Parameter]) -> tuple[Point, ...]:
-    every = [figures.configurations[row.key] for row in figures.rows]
+def _points(unjudged: Unjudged, parameters: Sequence[Parameter]) -> tuple[Point, ...]:
+    every = [unjudged.configurations[row.key] for row in unjudged.rows]
     points = []
-    for row, configuration, places in zip(figures.rows, every, places_of(parameters, every), strict=True):
+    for row, configuration, places in zip(unjudged.rows, every, places_of(parameters, every), strict=True):
         if places is None:
             wanted = "values of the study's grid"
             raise WrongValueError(configurations.name, "params", wanted, row.params, f"key={row.key!a}")
         points.append(
-            Point(
-                configuration, places, State(row.state), row.value, read_row_figures(row.figures), row.seconds
-            )
+            Point(configuration, places, State(row.state), row.value, read_figures(row.figures), row.seconds)
         )
     return tuple(points)
 

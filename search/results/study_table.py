@@ -10,16 +10,17 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import Connection, select
 
-from pairsearch.search.database.column_types import WrongValueError, required
+from pairsearch.search.database.column_types import required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, runs
 from pairsearch.search.errors import InputError
-from pairsearch.search.ledger.rows import read_configuration, read_curve, read_figures
+from pairsearch.search.ledger.rows import read_configuration, read_curve
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
-from pairsearch.search.results.evaluations import rounds_within
+from pairsearch.search.results.evaluations import Round, rounds_within
+from pairsearch.search.results.fold_figures import CHUNK, FoldFigure, fold_figures
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.intervals import FloatArray
@@ -30,8 +31,6 @@ if TYPE_CHECKING:  # it imports Arrow
 
 Rounds = Mapping[str, Mapping[int, Mapping[str, float | None]]]
 
-CHUNK = 20_000
-"""Rows in memory at a time."""
 KEYS = 500
 """Keys in one statement; databases limit the number of parameters."""
 
@@ -87,7 +86,11 @@ def read_table(database: Database, study: StoredStudy) -> StudyTable:
 
 
 def table_within(
-    connection: Connection, study: StoredStudy, curves_of: Collection[str] | None = None
+    connection: Connection,
+    study: StoredStudy,
+    curves_of: Collection[str] | None = None,
+    folds: Iterable[FoldFigure] | None = None,
+    rounds: Sequence[Round] | None = None,
 ) -> StudyTable:
     """Read the table as `read_table` does, in the caller's transaction.
 
@@ -95,6 +98,8 @@ def table_within(
         connection: the transaction.
         study: the study, as the transaction sees it.
         curves_of: figures whose curves are read, None for all; the curves of others are NaN.
+        folds: figures of the folds where they were read before; those of others are NaN.
+        rounds: the finished rounds where they were read before.
     """
     columns = configurations.c
     rows = connection.execute(
@@ -107,39 +112,23 @@ def table_within(
     finished = {row.key: row for row in rows if row.state == State.FINISHED}
     for row in finished.values():
         required(configurations.name, row, "seconds")
-    rounds: dict[str, dict[int, Mapping[str, float | None]]] = {}
-    for one in rounds_within(connection, study):
-        rounds.setdefault(one.key, {})[one.index] = one.figures
+    figures_of: dict[str, dict[int, Mapping[str, float | None]]] = {}
+    for one in rounds_within(connection, study) if rounds is None else rounds:
+        figures_of.setdefault(one.key, {})[one.index] = one.figures
     return _table(
         study.definition,
         study.traits,
         [read_configuration(row.key, row.params) for row in finished.values()],
         len(rows) - len(finished),
         {key: row.seconds for key, row in finished.items()},
-        _stored_values(connection, study),
+        fold_figures(connection, study) if folds is None else folds,
         _stored_curves(connection, study, curves_of),
-        rounds,
+        figures_of,
     )
 
 
-Cell = tuple[str, str, int, float | None]
-"""Key of a configuration, name of a figure, fold, value."""
 Curve = tuple[str, str, Sequence[float | None]]
 """Key of a configuration, name of a figure, its mean over folds for each epoch."""
-
-
-def _stored_values(
-    connection: Connection, study: StoredStudy, *within: ColumnElement[bool]
-) -> Iterator[Cell]:
-    c = runs.c
-    statement = select(c.id, c.key, c.run, c.figures).where(c.study_id == study.id, c.kind == "fold", *within)
-    with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
-        for run_id, key, fold, text in streamed:
-            if not 0 <= fold < study.definition.folds:
-                wanted = f"number below {study.definition.folds}"
-                raise WrongValueError(runs.name, "run", wanted, fold, f"id={run_id}")
-            for figure, value in read_figures(text).items():
-                yield key, figure, fold, value
 
 
 def finished_folds(
@@ -161,7 +150,7 @@ def finished_folds(
     folds_of = {key: np.full(study.definition.folds, np.nan) for key in new}
     for start in range(0, len(new), KEYS):
         mine = runs.c.key.in_(new[start : start + KEYS])
-        for key, figure, fold, value in _stored_values(connection, study, mine):
+        for key, figure, fold, value in fold_figures(connection, study, mine):
             if figure == study.definition.metric and value is not None:
                 folds_of[key][fold] = value
     return folds_of
@@ -234,7 +223,7 @@ def _table(
     finished: Sequence[Configuration],
     excluded: int,
     seconds: Mapping[str, float],
-    cells: Iterable[Cell],
+    cells: Iterable[FoldFigure],
     means: Iterable[Curve],
     rounds: Rounds,
 ) -> StudyTable:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from pairsearch.search.database.column_types import WrongValueError, required
+from pairsearch.search.database.column_types import required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations, runs
-from pairsearch.search.ledger.rows import read_configuration
-from pairsearch.search.ledger.rows import read_figures as read_row_figures
+from pairsearch.search.database.tables import configurations
+from pairsearch.search.ledger.rows import read_configuration, read_figures
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.fold_figures import FoldFigure, fold_figures
 from pairsearch.search.results.ranking import best_first
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
@@ -25,9 +25,6 @@ if TYPE_CHECKING:  # NumPy is imported only if there is something to judge
 
 # A row of `configurations`; releases of SQLAlchemy differ in the type parameters of `Row`.
 Row = Any
-
-CHUNK = 20_000
-"""Rows of folds in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +71,8 @@ class StudyVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """The figures that a verdict judges, from one snapshot of the database."""
+class Unjudged:
+    """What a verdict is about, from one snapshot of the database."""
 
     study: StoredStudy
     rows: Sequence[Row]
@@ -86,47 +83,56 @@ class Figures:
     """(configurations, folds) of the study's metric, NaN where there is none; None if nothing is finished. Lower is
     better: a metric that is maximised has its sign changed."""
 
+    @property
+    def folds(self) -> Iterator[FoldFigure]:
+        """The study's metric in each fold, as it is stored."""
+        if self.values is not None:
+            metric, sign = self.study.definition.metric, self.study.metric.sign
+            for row, values in zip(self.rows, (sign * self.values).tolist(), strict=True):
+                for fold, value in enumerate(values):
+                    yield row.key, metric, fold, value
+
 
 def judge_study(
     database: Database, study: StoredStudy, *, alpha: float = 0.05, limit: int | None = None
 ) -> StudyVerdict:
     """Read and judge what a study has so far, among the first `limit` configurations if there is a limit."""
     with database.snapshot() as connection:
-        figures = read_figures(connection, study, limit)
-    return judge_figures(figures, alpha=alpha)
+        unjudged = read_unjudged(connection, study, limit)
+    return verdict_on(unjudged, alpha=alpha)
 
 
-def judge_figures(
-    figures: Figures, *, alpha: float = 0.05, progress: Callable[[float], None] = lambda _: None
+def verdict_on(
+    unjudged: Unjudged, *, alpha: float = 0.05, progress: Callable[[float], None] = lambda _: None
 ) -> StudyVerdict:
-    """Judge figures that were read.
+    """Judge what was read.
 
     Configurations that diverged, were pruned or failed cannot be compared and count as excluded. Ties are broken as in
     `search.results.ranking.read_best`: by the study's value, then in the order of the grid.
 
     Args:
-        figures: what to judge.
+        unjudged: what to judge.
         alpha: the level of the test that excludes a configuration.
         progress: called with the share of the work that is done.
     """
-    study = figures.study
-    ended = [row.state not in (State.PENDING, State.RUNNING) for row in figures.rows]
-    finished = [row for row in figures.rows if row.state == State.FINISHED]
+    study = unjudged.study
+    ended = [row.state not in (State.PENDING, State.RUNNING) for row in unjudged.rows]
+    finished = [row for row in unjudged.rows if row.state == State.FINISHED]
     return StudyVerdict(
         study=study.name,
         metric=study.definition.metric,
         metrics=study.traits.of_folds,
         overlap=study.traits.overlap,
-        verdict=_judge(figures, ended, alpha, progress),
-        configurations={row.key: figures.configurations[row.key] for row in finished},
+        verdict=_judge(unjudged, ended, alpha, progress),
+        configurations={row.key: unjudged.configurations[row.key] for row in finished},
         seconds={row.key: row.seconds for row in finished},
-        winners=_winners(figures, finished),
+        winners=_winners(unjudged, finished),
         open=ended.count(False),
     )
 
 
-def read_figures(connection: Connection, study: StoredStudy, limit: int | None = None) -> Figures:
-    """Read the figures for a verdict, of the first `limit` configurations if there is a limit."""
+def read_unjudged(connection: Connection, study: StoredStudy, limit: int | None = None) -> Unjudged:
+    """Read what a verdict is about, of the first `limit` configurations if there is a limit."""
     c = configurations.c
     within = [c.study_id == study.id]
     if limit is not None:
@@ -140,45 +146,34 @@ def read_figures(connection: Connection, study: StoredStudy, limit: int | None =
         required(configurations.name, row, "value", "seconds")
     points = {row.key: read_configuration(row.key, row.params) for row in rows}
     if not finished:
-        return Figures(study, rows, points, None)
+        return Unjudged(study, rows, points, None)
     import numpy as np  # noqa: PLC0415
 
     metric, sign = study.definition.metric, study.metric.sign
     values = np.full((len(rows), study.definition.folds), np.nan)
     # A pruned configuration has figures too, but of an earlier epoch.
     places = {row.key: place for place, row in enumerate(rows) if row.state == State.FINISHED}
-    statement = select(runs.c.id, runs.c.key, runs.c.run, runs.c.figures).where(
-        runs.c.study_id == study.id, runs.c.kind == "fold"
-    )
-    with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
-        for chunk in streamed.partitions():
-            for run_id, key, fold, text in chunk:
-                place = places.get(key)
-                if place is None:
-                    continue
-                if not 0 <= fold < study.definition.folds:
-                    wanted = f"number below {study.definition.folds}"
-                    raise WrongValueError(runs.name, "run", wanted, fold, f"id={run_id}")
-                value = read_row_figures(text).get(metric)
-                if value is not None:
-                    values[place, fold] = sign * value
-    return Figures(study, rows, points, values)
+    for key, name, fold, value in fold_figures(connection, study):
+        place = places.get(key)
+        if place is not None and name == metric and value is not None:
+            values[place, fold] = sign * value
+    return Unjudged(study, rows, points, values)
 
 
 def _judge(
-    figures: Figures, ended: Sequence[bool], alpha: float, progress: Callable[[float], None]
+    unjudged: Unjudged, ended: Sequence[bool], alpha: float, progress: Callable[[float], None]
 ) -> Verdict | None:
-    if figures.values is None:
+    if unjudged.values is None:
         return None
     import numpy as np  # noqa: PLC0415
 
     from pairsearch.search.verdict.judging import judge  # noqa: PLC0415
 
-    values = figures.values[np.array(ended)]
+    values = unjudged.values[np.array(ended)]
     if not np.isfinite(values).all(axis=1).any():
         return None
-    rows = [row for row, over in zip(figures.rows, ended, strict=True) if over]
-    study = figures.study
+    rows = [row for row, over in zip(unjudged.rows, ended, strict=True) if over]
+    study = unjudged.study
     verdict = judge(
         values,
         [row.key for row in rows],
@@ -198,10 +193,10 @@ def _judge(
     return verdict
 
 
-def _winners(figures: Figures, finished: Sequence[Row]) -> dict[str, Winner]:
-    means = [(row, read_row_figures(row.figures)) for row in finished]
+def _winners(unjudged: Unjudged, finished: Sequence[Row]) -> dict[str, Winner]:
+    means = [(row, read_figures(row.figures)) for row in finished]
     winners = {}
-    for name, metric in figures.study.traits.of_folds.items():
+    for name, metric in unjudged.study.traits.of_folds.items():
         # Rounded as in `search.verdict.judging.judge`: the last bits of a mean break no tie.
         known = [
             (round(metric.sign * value, 12), row, of_row)
@@ -210,7 +205,7 @@ def _winners(figures: Figures, finished: Sequence[Row]) -> dict[str, Winner]:
         ]
         if known:
             _, row, of_row = min(known, key=lambda entry: entry[0])
-            winners[name] = Winner(figures.configurations[row.key], of_row)
+            winners[name] = Winner(unjudged.configurations[row.key], of_row)
     return winners
 
 

@@ -116,7 +116,7 @@ def best(
     from pairsearch.search.results.progress import ended_without
     from pairsearch.search.results.ranking import ranked_within
     from pairsearch.search.verdict import sentences
-    from pairsearch.search.verdict.reading import judge_figures, read_figures, telling
+    from pairsearch.search.verdict.reading import read_unjudged, telling, verdict_on
 
     database = open_database(storage)
     found = stored_study(database, study)
@@ -125,10 +125,10 @@ def best(
         with database.snapshot() as connection:
             found = seen_by(connection, found)
             ranked = ranked_within(connection, found, top)
-            figures = read_figures(connection, found)
+            unjudged = read_unjudged(connection, found)
             ended = None if ranked else ended_without(connection, found)
-        step = f"judging the {len(figures.rows):,} configurations of {found.name}"
-        judged = judge_figures(figures, progress=telling(step, tell))
+        step = f"judging the {len(unjudged.rows):,} configurations of {found.name}"
+        judged = verdict_on(unjudged, progress=telling(step, tell))
     if as_json:
         verdict = sentences.verdict_json(judged)
         print_json({"ranked": [tables.ranked_json(entry) for entry in ranked], "verdict": verdict})
