@@ -18,15 +18,15 @@ CHANCE = 1.0
 # How long a process retries after it was asked to stop: less than the time after which it would be killed.
 STOPPING_SECONDS = 10.0
 
-Answer = TypeVar("Answer")
+Returned = TypeVar("Returned")
 
 
 def patiently(
-    call: Callable[[], Answer],
+    call: Callable[[], Returned],
     seconds: float,
     stopping: threading.Event | None = None,
     stopping_seconds: float | None = None,
-) -> Answer:
+) -> Returned:
     """Call until the database answers, and return what the call returns.
 
     The pause between two calls doubles up to ten seconds, and up to one random second is added, so that many workers

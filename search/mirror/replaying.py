@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -16,64 +15,45 @@ from pairsearch.studies.configuration import Configuration, Params
 from pairsearch.studies.definition import Definition
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The stored result of a configuration.
-
-    Args:
-        value: the mean over folds.
-        reports: intermediate values for the pruner, by step.
-    """
-
-    value: float
-    reports: dict[int, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """A trial that the search would have trained."""
-
-    key: str
-    stopped: int | None
-    """The step after which it was stopped, None if it finished."""
-
-
 def replay(
     definition: Definition,
-    answers: dict[str, Answer],
-    order: list[str],
+    values: Mapping[str, float],
+    reports: Mapping[str, Mapping[int, float]],
+    order: Sequence[str],
     *,
     sampler: str | None,
     pruner: str = "none",
-    maximise: bool = False,
     seed: int = 0,
     stopped_after: Callable[[str], int] | None = None,
-) -> Iterator[Replayed]:
-    """Replay a search by one worker, and yield its trials until every configuration with an answer came once.
+) -> Iterator[tuple[str, int | None]]:
+    """Replay a search by one worker, until every configuration with a value came once.
 
     A configuration that the sampler proposes again is answered from the table at once, as a worker would do. After 20
     such proposals in a row (`PROPOSALS`) the next configuration of `order` is taken. Equal arguments give equal trials.
 
     Args:
         definition: the study's definition.
-        answers: stored results by key. Configurations that diverged or failed have none and are never trained.
-        order: the keys of all answers, in the order of claims.
+        values: means over folds by key; lower is better. Configurations that diverged or failed have none and are never
+            trained.
+        reports: intermediate values for the pruner, by key and step; a key may have none.
+        order: the keys of all values, in the order of claims.
         sampler: a key of `search.mirror.sampling.SAMPLERS`; None to follow `order` only.
         pruner: name of Optuna's pruner in a definition.
-        maximise: whether a higher value is better.
         seed: of the sampler.
         stopped_after: replaces the pruner: returns the step after which the configuration of a key is stopped, 0 if it
             is not. It is called once for each configuration, in the order of training.
+
+    Yields:
+        The key of each trial that would have been trained, and the step after which it was stopped, None if it was not.
     """
     choices = definition.grid.choices
     space, generator = Space(choices), random.Random(seed)  # noqa: S311 - not a secret
-    last_step = max((max(answer.reports, default=1) for answer in answers.values()), default=1)
+    last_step = max((step for steps in reports.values() for step in steps), default=1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(
             study_name=definition.name,
-            direction="maximize" if maximise else "minimize",
             sampler=None if sampler is None else SAMPLERS[sampler](seed),
             pruner=make_pruner(pruner, last_step),
         )
@@ -86,8 +66,8 @@ def replay(
             key = Configuration(space.values(trial.params)).key
             if key in left:
                 break
-            if key in answers:
-                study.tell(trial, answers[key].value)
+            if key in values:
+                study.tell(trial, values[key])
             else:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             trial = None
@@ -96,7 +76,12 @@ def replay(
             trial = _of(study, space, points[key])
         del left[key]
         after = None if stopped_after is None else stopped_after(key)
-        yield _trained(study, trial, key, answers[key], after)
+        stopped = _stopped(trial, reports.get(key, {}), after)
+        if stopped is None:
+            study.tell(trial, values[key])
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        yield key, stopped
 
 
 def _of(study: optuna.Study, space: Space, params: Params) -> optuna.trial.Trial:
@@ -105,13 +90,10 @@ def _of(study: optuna.Study, space: Space, params: Params) -> optuna.trial.Trial
     return study.ask(space.of(params))
 
 
-def _trained(
-    study: optuna.Study, trial: optuna.trial.Trial, key: str, answer: Answer, after: int | None
-) -> Replayed:
-    for step, value in answer.reports.items():
+def _stopped(trial: optuna.trial.Trial, reports: Mapping[int, float], after: int | None) -> int | None:
+    """Report until the pruner, or the step `after` instead of it, stops the trial; return that step."""
+    for step, value in reports.items():
         trial.report(value, step)
         if trial.should_prune() if after is None else step == after:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            return Replayed(key, step)
-    study.tell(trial, answer.value)
-    return Replayed(key, None)
+            return step
+    return None

@@ -110,22 +110,10 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
 
     reports, keys = reports_of(table), [one.key for one in table.configurations]
     places = {key: place for place, key in enumerate(keys)}
-    by_fold = pruner != "none" and RULES[pruner].by_fold
-    steps = range(1, table.definition.folds + 1) if by_fold else reports.epochs
-    values_CT = reports.folds if by_fold else reports.curves
-    answers = {
-        key: replaying.Answer(
-            float(reports.folds[place].mean()),
-            {}
-            if pruner == "none"
-            else {
-                step: float(value)
-                for step, value in zip(steps, values_CT[place], strict=True)
-                if not np.isnan(value)
-            },
-        )
-        for key, place in places.items()
-    }
+    known = RULES.get(pruner)
+    steps = [0] if known is None else reports.steps(known.by_fold)
+    by_key = {} if known is None else dict(zip(keys, reports.by_step(known.by_fold), strict=True))
+    values = dict(zip(keys, reports.folds.mean(axis=1).tolist(), strict=True))
     order = [keys[place] for place in grid_order(table)[0]]
     rows = []
     for seed in range(searches):
@@ -138,7 +126,8 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
                 islice(
                     replaying.replay(
                         table.definition,
-                        answers,
+                        values,
+                        by_key,
                         order,
                         sampler=sampler,
                         pruner="none" if pruner == "race" else pruner,
@@ -152,9 +141,9 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
             )
         )
     return Searches(
-        np.array([[places[one.key] for one in row] for row in rows]),
-        np.array([[(one.stopped or steps[-1]) / steps[-1] for one in row] for row in rows]),
-        np.array([[one.stopped is None for one in row] for row in rows]),
+        np.array([[places[key] for key, _ in row] for row in rows]),
+        np.array([[1.0 if stopped is None else stopped / steps[-1] for _, stopped in row] for row in rows]),
+        np.array([[stopped is None for _, stopped in row] for row in rows]),
     )
 
 

@@ -43,6 +43,22 @@ class Reports:
     curves: FloatArray
     overlap: float = 0.0
 
+    def steps(self, by_fold: bool) -> Sequence[int]:
+        """Return the numbers of folds, or the epochs, after which a pruner is asked."""
+        return range(1, self.folds.shape[1] + 1) if by_fold else self.epochs
+
+    def by_step(self, by_fold: bool) -> list[dict[int, float]]:
+        """Return for each configuration what is reported after each of `steps`, without what is not reported."""
+        rows = (self.folds if by_fold else self.curves).tolist()
+        return [
+            {
+                step: value
+                for step, value in zip(self.steps(by_fold), row, strict=True)
+                if not math.isnan(value)
+            }
+            for row in rows
+        ]
+
 
 def reports_of(table: StudyTable) -> Reports:
     """Return the figures of a table that rules decide by."""

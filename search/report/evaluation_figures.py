@@ -125,10 +125,10 @@ def by_epoch(reading: Reading) -> Figure | None:
     views = tuple(
         View(
             f"{candidate.role}: {compact(candidate.configuration.params, short)}",
-            panels(trained.runs, figures, _band),
+            panels(runs, figures, _band),
         )
         for candidate in candidates(reading)
-        if (trained := reading.rounds.get(candidate.configuration.key)) and several_epochs(trained.runs)
+        if (runs := reading.rounds.get(candidate.configuration.key)) and several_epochs(runs)
     )
     if not views:
         return None

@@ -11,18 +11,22 @@ from pairsearch.search.results.formatting import abbreviations, compact, figure
 
 def section(reading: Reading) -> Section | None:
     """Compose the section; None while nothing is finished, and if folds report one epoch only."""
-    top = [trained for trained in reading.top if several_epochs(trained.runs)]
+    top = [
+        (point, runs)
+        for point, runs in zip(reading.finished, reading.top, strict=False)
+        if several_epochs(runs)
+    ]
     if not top:
         return None
     study, metric = reading.study, reading.study.definition.metric
     short = abbreviations(study.choices)
     views = tuple(
         View(
-            f"rank {rank}: {compact(trained.configuration.params, short)} "
+            f"rank {rank}: {compact(point.configuration.params, short)} "
             f"({metric} {figure(study.metric, point.value)})",
-            panels(trained.runs, study.traits.of_folds, _traces),
+            panels(runs, study.traits.of_folds, _traces),
         )
-        for rank, (trained, point) in enumerate(zip(top, reading.finished, strict=False), start=1)
+        for rank, (point, runs) in enumerate(top, start=1)
     )
     folds = study.definition.folds
     drawn = Figure(

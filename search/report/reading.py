@@ -31,7 +31,7 @@ from pairsearch.search.results.progress import Ended
 from pairsearch.search.results.study_table import StudyTable, table_within
 from pairsearch.search.verdict.reading import StudyVerdict, Unjudged, read_unjudged, telling, verdict_on
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.problem import Kind, Metric
+from pairsearch.studies.problem import Metric
 
 TOP = 3
 """Number of best configurations whose learning curves are drawn."""
@@ -70,14 +70,6 @@ def by_level(points: Sequence[Point], parameters: Sequence[Parameter], place: in
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """The curves of a configuration's folds or rounds."""
-
-    configuration: Configuration
-    runs: tuple[RunResult, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Origin:
     """The number of results that one program on one machine computed."""
 
@@ -110,10 +102,10 @@ class Reading:
     """All configurations, the best first; ties, and points without a value, in the order of claims."""
     evaluated: Mapping[str, tuple[Round, ...]]
     """Rounds by the configuration's key, for every configuration that has some."""
-    rounds: Mapping[str, Trained]
+    rounds: Mapping[str, Sequence[RunResult]]
     """Curves of the rounds of the best and the paper's configuration, by key."""
-    top: tuple[Trained, ...]
-    """Curves of the folds of the best configurations."""
+    top: tuple[Sequence[RunResult], ...]
+    """Curves of the folds of the best configurations, the first ones of `finished`."""
     origins: tuple[Origin, ...]
     remarks: tuple[Remark, ...]
     superseded: int
@@ -231,12 +223,8 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
     points = _points(unjudged, parameters)
     rounds = rounds_within(connection, study)
     evaluated = {key: tuple(found) for key, found in groupby(rounds, key=lambda entry: entry.key)}
-    best = [point.configuration for point in points if point.state == State.FINISHED][:TOP]
-    paper = [] if study.definition.paper is None else [study.definition.paper.configuration]
-    drawn = {configuration.key: configuration for configuration in (*best[:1], *paper)}
-
-    def trained(configuration: Configuration, kind: Kind) -> Trained:
-        return Trained(configuration, tuple(read_runs(connection, study.id, configuration.key, kind)))
+    best = [point.configuration.key for point in points if point.state == State.FINISHED][:TOP]
+    paper = [] if study.definition.paper is None else [study.definition.paper.configuration.key]
 
     reading = partial(
         Reading,
@@ -245,9 +233,11 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         points=points,
         evaluated=evaluated,
         rounds={
-            key: trained(configuration, "round") for key, configuration in drawn.items() if key in evaluated
+            key: read_runs(connection, study.id, key, "round")
+            for key in dict.fromkeys((*best[:1], *paper))
+            if key in evaluated
         },
-        top=tuple(trained(configuration, "fold") for configuration in best),
+        top=tuple(read_runs(connection, study.id, key, "fold") for key in best),
         origins=(*_origins(connection, mine), *_round_origins(rounds)),
         remarks=_remarks(connection, mine),
         superseded=late,

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from pairsearch.search.database.retry import Answer
+from pairsearch.search.database.retry import Returned
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.configurations import Ledger
@@ -39,7 +39,7 @@ class Objective(Protocol):
 class Patiently(Protocol):
     """Repeats a call while the database is unavailable."""
 
-    def __call__(self, call: Callable[[], Answer]) -> Answer:
+    def __call__(self, call: Callable[[], Returned]) -> Returned:
         """Return what the call returns."""
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.retry import Answer, patiently
+from pairsearch.search.database.retry import Returned, patiently
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError, WorkError
 from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
@@ -330,5 +330,5 @@ class Worker:
                 log.warning("could not hand back %s: %s", claim.configuration.key, error)
             raise
 
-    def _patiently(self, call: Callable[[], Answer]) -> Answer:
+    def _patiently(self, call: Callable[[], Returned]) -> Returned:
         return patiently(call, self.patience, self.stopping)

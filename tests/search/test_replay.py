@@ -75,29 +75,20 @@ def test_our_rules_stop_what_optunas_pruners_stop_after_the_same_steps(
     if missing:
         # Problems need not report every epoch; a configuration's first and last reports may be absent.
         reports.curves[np.random.default_rng(2).random(reports.curves.shape) < 0.2] = np.nan
-    steps = range(1, 11) if pruner == "wilcoxon" else reports.epochs
-    values = reports.folds if pruner == "wilcoxon" else reports.curves
-    answers = {
-        key: mirror.Answer(
-            float(reports.folds[place].mean()),
-            {
-                step: value
-                for step, value in zip(steps, values[place].tolist(), strict=True)
-                if not math.isnan(value)
-            },
-        )
-        for place, key in enumerate(keys)
-    }
+    by_fold = stopping.RULES[pruner].by_fold
+    last = reports.steps(by_fold)[-1]
+    values = dict(zip(keys, reports.folds.mean(axis=1).tolist(), strict=True))
+    by_key = dict(zip(keys, reports.by_step(by_fold), strict=True))
     for order in searches.random_orders(b1, 3, seed=1):
         ours = stopping.RULES[pruner].usual(reports, order)
         theirs = list(
             mirror.replay(
-                b1.definition, answers, [keys[place] for place in order], sampler=None, pruner=pruner
+                b1.definition, values, by_key, [keys[place] for place in order], sampler=None, pruner=pruner
             )
         )
-        assert [one.key for one in theirs] == [keys[place] for place in order]
-        assert [(one.stopped or steps[-1]) / steps[-1] for one in theirs] == ours.share[0].tolist()
-        assert [one.stopped is None for one in theirs] == ours.finished[0].tolist()
+        assert [key for key, _ in theirs] == [keys[place] for place in order]
+        assert [(stopped or last) / last for _, stopped in theirs] == ours.share[0].tolist()
+        assert [stopped is None for _, stopped in theirs] == ours.finished[0].tolist()
         assert 10 < len(theirs) - sum(ours.finished[0]) < 64
 
 
@@ -126,8 +117,8 @@ def test_a_sampler_takes_each_configuration_once_and_the_same_ones_each_time(
 
 def test_after_twenty_seen_proposals_the_next_of_the_order_comes(b1: StudyTable) -> None:
     keys = [one.key for one in layout_order(b1.definition)]
-    answers = {key: mirror.Answer(0.5, {}) for key in keys}
-    found = [one.key for one in mirror.replay(b1.definition, answers, keys, sampler="random", seed=3)]
+    values = dict.fromkeys(keys, 0.5)
+    found = [key for key, _ in mirror.replay(b1.definition, values, {}, keys, sampler="random", seed=3)]
     assert sorted(found) == sorted(keys)
     # By then nearly all that random draws is seen.
     assert found[-1] == next(key for key in reversed(keys) if key not in found[:-1])
@@ -145,10 +136,10 @@ def test_configurations_without_an_answer_are_proposed_in_vain(
 
     monkeypatch.setattr(optuna, "create_study", kept)
     keys = [one.key for one in layout_order(b1.definition)][::8]
-    answers = {key: mirror.Answer(0.5, {1: 0.75, 4: 0.5}) for key in keys}
-    found = list(mirror.replay(b1.definition, answers, keys, sampler="random", seed=3))
-    assert sorted(one.key for one in found) == sorted(keys)
-    assert {one.stopped for one in found} == {None}
+    values, reports = dict.fromkeys(keys, 0.5), {key: {1: 0.75, 4: 0.5} for key in keys}
+    found = list(mirror.replay(b1.definition, values, reports, keys, sampler="random", seed=3))
+    assert sorted(key for key, _ in found) == sorted(keys)
+    assert {stopped for _, stopped in found} == {None}
     # As a worker leaves them.
     (study,) = made
     ended = Counter(trial.state for trial in study.trials)

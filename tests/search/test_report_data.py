@@ -115,7 +115,7 @@ def test_a_point_has_the_figures_of_its_configuration(reading: Reading, ranked: 
         assert point.places == tuple(place(name, point.configuration) for name in GRID)
         assert point.figure("val_error") == pytest.approx(value_of(point.configuration) / 7)
     assert (reading.best, reading.covered) == (ranked[0], 32)
-    assert [trained.configuration for trained in reading.top] == ranked[:3]
+    assert [point.configuration for point in reading.finished[: len(reading.top)]] == ranked[:3]
 
 
 @pytest.mark.parametrize(("name", "part", "metric"), [("val-loss", 1, LOSS), ("val-error", 7, ERROR)])
