@@ -15,8 +15,8 @@ from plotly import graph_objects as go
 from pairsearch.search.claims.deciding import Decided, decide
 from pairsearch.search.claims.findings import Finding
 from pairsearch.search.claims.training import find_sources
-from pairsearch.search.replay.replaying import replay
 from pairsearch.search.replay.searches import bands
+from pairsearch.search.replay.simulation import replay
 from pairsearch.search.report.claims import effects
 from pairsearch.search.report.content import Spec
 from pairsearch.search.report.drawing import (

@@ -19,7 +19,7 @@ from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses, wrong_answers
 from pairsearch.models.nets import build_seeded, schedule, uses_aux_loss
 from pairsearch.models.optim import optimiser
-from pairsearch.models.recording import Recorder, SetResult
+from pairsearch.models.recording import JobRecorder, SetResult
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # Pairs of each model that are evaluated at once, to bound memory. It changes no mean: sums are in float64.
@@ -226,7 +226,7 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: st
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
     stack = Stack(job, job.members, torch.device(device))
-    recorder = Recorder(job, on_epoch)
+    recorder = JobRecorder(job, on_epoch)
     final: dict[int, dict[str, Tensor]] = {}  # parameters of models that diverged, as they were then
     for epoch in range(job.epochs):
         with fixed():

@@ -19,7 +19,7 @@ from pairsearch.models.kernels import updates
 from pairsearch.models.layout import Layout, float_zeros, plannable
 from pairsearch.models.nets import DIGITS, Joint, Phase, Shared, build_seeded, schedule
 from pairsearch.models.optim import Optimiser, plain_optimiser
-from pairsearch.models.recording import Recorder, SetResult
+from pairsearch.models.recording import JobRecorder, SetResult
 from pairsearch.models.subnormals import flushed
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
@@ -151,7 +151,7 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: i
     trainees = trainees_of(job)
     threads = min(threads, len(trainees))
     spaces = [Workspace(trainees[0].layout) for _ in range(threads)]
-    recorder = Recorder(job, on_epoch)
+    recorder = JobRecorder(job, on_epoch)
 
     def train_share(epoch: int, models: list[int], space: Workspace) -> list[tuple[int, EpochResult]]:
         return [(k, trainees[k].epoch(epoch, space)) for k in models]

@@ -21,7 +21,7 @@ class SetResult:
     error: float
 
 
-class Recorder:
+class JobRecorder:
     """The figures of a job, epoch by epoch.
 
     In each epoch a trainer calls `record_training` and `record_evaluation` for every model that is `alive`, and then

@@ -9,7 +9,7 @@ from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses, wrong_answers
 from pairsearch.models.nets import Draws, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
-from pairsearch.models.recording import Recorder, SetResult
+from pairsearch.models.recording import JobRecorder, SetResult
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # Pairs that are evaluated at once, to bound memory. It changes no mean: sums are in float64.
@@ -31,7 +31,7 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> Trainin
         with drawn.resumed():
             nets.append(build(job.architecture, **job.arguments))
     orders = [batch_order(member, job.epochs) for member in job.members]
-    recorder = Recorder(job, on_epoch)
+    recorder = JobRecorder(job, on_epoch)
     for epoch, (phase, before) in enumerate(schedule(nets[0], job.epochs)):
         if before == 0:
             optimisers = [

@@ -20,7 +20,7 @@ from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses
 from pairsearch.models.nets import Draws, Phase, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
-from pairsearch.models.recording import Recorder, SetResult
+from pairsearch.models.recording import JobRecorder, SetResult
 from pairsearch.models.reference import evaluate
 from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
@@ -147,7 +147,7 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: st
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
     models = [SingleModel(job, member, device) for member in job.members]
-    recorder = Recorder(job, on_epoch)
+    recorder = JobRecorder(job, on_epoch)
     for epoch in range(job.epochs):
         with fixed():
             for k, model in enumerate(models):

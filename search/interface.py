@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     import pyarrow as pa
 
-    from pairsearch.search.report.content import Report
-    from pairsearch.search.verdict.reading import StudyVerdict
+    from pairsearch.search.report.content import Document
+    from pairsearch.search.verdict.study_verdict import StudyVerdict
 
 
 def create(study: str | Path, *, storage: str | None = None, **settings: object) -> Study:
@@ -295,7 +295,7 @@ class Study:
         Returns:
             The judgement; its `verdict` is None if no configuration is finished.
         """
-        from pairsearch.search.verdict.reading import judge_study  # noqa: PLC0415
+        from pairsearch.search.verdict.study_verdict import judge_study  # noqa: PLC0415
 
         return judge_study(self._database, self._stored(), alpha=alpha)
 
@@ -385,7 +385,7 @@ class Study:
             file.write(page)
         return Path(path)
 
-    def _report(self) -> Report:
+    def _report(self) -> Document:
         from pairsearch.search.report import document  # noqa: PLC0415
 
         return document.compose_stored(self._database, [self._stored()])

@@ -17,7 +17,7 @@ from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.rows import curve_rows, run_row
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
-from pairsearch.search.report.content import Figure, Report, Table
+from pairsearch.search.report.content import Document, Figure, Table
 from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
@@ -165,13 +165,13 @@ def store_round(
         insert_many(connection, curves, curve_rows(run_id, result))
 
 
-def figure(report: Report, name: str) -> Figure:
+def figure(report: Document, name: str) -> Figure:
     """The report's figure of a name."""
     (found,) = [figure for figure in report.figures if figure.name == name]
     return found
 
 
-def table(report: Report, start: str) -> Table:
+def table(report: Document, start: str) -> Table:
     """The report's table whose caption begins so."""
     blocks = [block for part in report.parts for section in part.sections for block in section.blocks]
     (found,) = [block for block in blocks if isinstance(block, Table) and block.caption.startswith(start)]

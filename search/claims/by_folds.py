@@ -47,10 +47,10 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
     tables = [material.grid(study) for study in evidence.studies]
     if len({table.definition.folds for table in tables}) > 1:
         raise StudyError(f"studies {', '.join(evidence.studies)} have not as many folds as each other")
-    found = _by_value(evidence, tables)
+    rows_by_value = _by_value(evidence, tables)
     traits = tables[0].traits
     metric, findings = traits.metrics[evidence.figure], []
-    for (before, after), values in zip(steps(found), steps(evidence.values), strict=True):
+    for (before, after), values in zip(steps(rows_by_value), steps(evidence.values), strict=True):
         what, shared = step(evidence, *values), sorted(before.keys() & after.keys())
         if not shared:
             raise StudyError(
@@ -79,7 +79,7 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
     return Weighed(
         evidence,
         tuple(findings),
-        (*_means(evidence, metric, found), *better_and_worse_steps(evidence, findings)),
+        (*_means(evidence, metric, rows_by_value), *better_and_worse_steps(evidence, findings)),
     )
 
 
@@ -97,14 +97,14 @@ def _by_value(evidence: Effect, tables: Sequence[StudyTable]) -> list[ByRest]:
     return list(rows_of.values())
 
 
-def _means(evidence: Effect, metric: Metric, found: Sequence[Mapping[str, FloatArray]]) -> list[str]:
+def _means(evidence: Effect, metric: Metric, rows_by_value: Sequence[Mapping[str, FloatArray]]) -> list[str]:
     """List the mean of each value over those settings of the other parameters that all values have."""
-    shared = sorted(set.intersection(*map(set, found)))
+    shared = sorted(set.intersection(*map(set, rows_by_value)))
     if not shared:
         return []
     listed = [
         f"{shown(value)}: {figure(metric, metric.sign * float(np.mean([rows[rest] for rest in shared])))}"
-        for value, rows in zip(evidence.values, found, strict=True)
+        for value, rows in zip(evidence.values, rows_by_value, strict=True)
     ]
     return [
         f"{by_value(evidence, metric)}, mean over the {len(shared)} settings of the others that all values have: "

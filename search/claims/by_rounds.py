@@ -81,7 +81,7 @@ class Side:
 
 def compare(evidence: Compare, material: Material, rounds: int, level: float) -> Weighed:
     """Compare two configurations; in several studies, within each, and if `pooled` in the mean over them too."""
-    findings, sides, found = [], [], []
+    findings, sides, differences = [], [], []
     own = evidence.decides and not evidence.pooled
     for one, other in evidence.pairs():
         try:
@@ -92,16 +92,16 @@ def compare(evidence: Compare, material: Material, rounds: int, level: float) ->
             findings.append(replace(nothing(evidence, what, str(lacking)), decides=own))
             continue
         sides += [first, second]
-        found.append(_differences(first, second, evidence.figure))
+        differences.append(_differences(first, second, evidence.figure))
         findings.append(replace(_between(evidence, first, second, evidence.figure, level), decides=own))
     if evidence.pooled:
         what = f"mean over {', '.join(evidence.studies)}"
         missing = tuple(dict.fromkeys(reason for one in findings for reason in one.missing))
-        if len(found) < len(evidence.studies):
+        if len(differences) < len(evidence.studies):
             findings.append(replace(nothing(evidence, what, ""), missing=missing))
         else:
-            shared = sorted(set.intersection(*map(set, found)))
-            pooled = [statistics.fmean(one[index] for one in found) for index in shared]
+            shared = sorted(set.intersection(*map(set, differences)))
+            pooled = [statistics.fmean(one[index] for one in differences) for index in shared]
             metric = round_metric(sides[0].table, evidence.figure)
             findings.append(replace(_judged(evidence, what, metric, pooled, level), missing=missing))
     return Weighed(evidence, tuple(findings), _remarks(sides))
@@ -116,8 +116,8 @@ def _differences(first: Side, second: Side, name: str) -> dict[int, float]:
 
 def _between(evidence: Compare | Effect, first: Side, second: Side, name: str, level: float) -> Finding:
     """Make the finding of how much better the first is."""
-    metric, found = round_metric(first.table, name), _differences(first, second, name)
-    finding = _judged(evidence, f"{first.name} – {second.name}", metric, list(found.values()), level)
+    metric, differences = round_metric(first.table, name), _differences(first, second, name)
+    finding = _judged(evidence, f"{first.name} – {second.name}", metric, list(differences.values()), level)
     parts = [finding.sentence] if finding.sentence else []
     if first.stored or second.stored:
         parts.insert(
@@ -125,7 +125,7 @@ def _between(evidence: Compare | Effect, first: Side, second: Side, name: str, l
         )
     if (first.table.name, first.configuration) == (second.table.name, second.configuration):
         parts.append("both are the same configuration")
-    if left_out := len(first.stored.keys() & second.stored.keys()) - len(found):
+    if left_out := len(first.stored.keys() & second.stored.keys()) - len(differences):
         parts.append(f"left out: {left_out} rounds in which one of the two diverged")
     missing = dict.fromkeys((*first.missing, *second.missing))
     return replace(finding, sentence="; ".join(parts), missing=tuple(missing))

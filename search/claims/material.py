@@ -75,7 +75,7 @@ class Material:
 def best(table: StudyTable, figure: str, where: Params) -> Configuration:
     """Return the finished configuration with the best mean of a figure over folds, among those with some values.
 
-    Means are rounded, so that their last bits break no tie (as in `search.verdict.reading`); grid order does.
+    Means are rounded, so that their last bits break no tie (as in `search.verdict.study_verdict`); grid order does.
 
     Raises:
         StudyError: there is no such configuration, or no such figure or parameter.

@@ -38,25 +38,18 @@ def params(configuration: Configuration) -> str:
     return ", ".join(_listed(configuration.params))
 
 
-def interval(metric: Metric, found: Interval, level: float) -> str:
+def interval(metric: Metric, estimated: Interval, level: float, percent: str = "%") -> str:
     """Format an interval of a figure: `93.33 % (95 % interval 77.93 to 99.18)`."""
-    estimate, low, high = (figure(metric, value) for value in (found.estimate, found.low, found.high))
-    unit = " %" if metric.percent else f" {metric.unit}" if metric.unit else ""
-    return f"{estimate}{unit} ({_level(level)} interval {low} to {high})"
+    estimate, low, high = (
+        figure(metric, value) for value in (estimated.estimate, estimated.low, estimated.high)
+    )
+    unit = percent if metric.percent else metric.unit
+    return f"{estimate}{unit and ' '}{unit} ({100 * level:.4g} % interval {low} to {high})"
 
 
 def better_or_worse(metric: Metric, effect: Interval, level: float) -> str:
     """Format an effect: `better by 5.31 points (95 % interval 4.75 to 5.87)`; negative effects as `worse by`."""
-    is_worse = effect.estimate < 0
-    shown_effect = Interval(-effect.estimate, -effect.high, -effect.low) if is_worse else effect
-    estimate, low, high = (
-        figure(metric, value) for value in (shown_effect.estimate, shown_effect.low, shown_effect.high)
-    )
-    unit = " points" if metric.percent else f" {metric.unit}" if metric.unit else ""
-    return (
-        f"{'worse' if is_worse else 'better'} by {estimate}{unit} ({_level(level)} interval {low} to {high})"
-    )
-
-
-def _level(level: float) -> str:
-    return f"{100 * level:.4g} %"
+    if effect.estimate < 0:
+        turned = Interval(-effect.estimate, -effect.high, -effect.low)
+        return f"worse by {interval(metric, turned, level, 'points')}"
+    return f"better by {interval(metric, effect, level, 'points')}"

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pairsearch.search.cli.sheet import Field, Sheet
-from pairsearch.search.replay.replaying import Replay, Stopping
 from pairsearch.search.replay.searches import losses, quantiles, test_figure
+from pairsearch.search.replay.simulation import Replay, Stopping
 from pairsearch.search.replay.stopping import RULES
 from pairsearch.search.replay.targets import SHARES
 from pairsearch.search.results.formatting import DASH, duration, figure, headed
@@ -27,19 +27,19 @@ def _title(table: StudyTable) -> str:
 def needed_table(table: StudyTable, replays: Sequence[Replay], regrets: Sequence[float]) -> Sheet:
     """Return a table of the trials and the time that searches needed to reach regrets."""
     rows = []
-    for found in replays:
+    for replay in replays:
         for regret in regrets:
-            trials, seconds = found.course.needed(regret)
+            trials, seconds = replay.course.needed(regret)
             half, most = quantiles(trials)[1:]
             half_time, most_time = quantiles(seconds)[1:]
             rows.append(
                 [
-                    found.sampler,
-                    found.pruner,
-                    str(found.searches),
+                    replay.sampler,
+                    replay.pruner,
+                    str(replay.searches),
                     _regret(table, regret),
-                    _trials(half, found),
-                    _trials(most, found),
+                    _trials(half, replay),
+                    _trials(most, replay),
                     _share(half, len(table.configurations)),
                     duration(half_time) if math.isfinite(half_time) else DASH,
                     duration(most_time) if math.isfinite(most_time) else DASH,
@@ -64,8 +64,8 @@ def needed_table(table: StudyTable, replays: Sequence[Replay], regrets: Sequence
     )
 
 
-def _trials(count: float, found: Replay) -> str:
-    return f"{count:.0f}" if math.isfinite(count) else f"> {found.trials}"
+def _trials(count: float, replay: Replay) -> str:
+    return f"{count:.0f}" if math.isfinite(count) else f"> {replay.trials}"
 
 
 def _share(count: float, of: int) -> str:
@@ -86,20 +86,20 @@ def after_table(table: StudyTable, replays: Sequence[Replay]) -> Sheet:
     if test is not None:
         fields += [Field(f"{headed(name or '', test)}: regret, median"), Field("known for % of the choices")]
     rows = []
-    for found in replays:
+    for replay in replays:
         for trials in dict.fromkeys(max(1, round(share * len(table.configurations))) for share in SHARES):
-            if trials > found.trials:
+            if trials > replay.trials:
                 break
-            low, middle, high = quantiles(found.course.regret[:, trials - 1])
+            low, middle, high = quantiles(replay.course.regret[:, trials - 1])
             row = [
-                found.sampler,
-                found.pruner,
+                replay.sampler,
+                replay.pruner,
                 str(trials),
                 _regret(table, middle),
                 f"{_regret(table, low)} to {_regret(table, high)}",
             ]
             if test is not None:
-                chosen = found.course.test[:, trials - 1]
+                chosen = replay.course.test[:, trials - 1]
                 known = chosen[np.isfinite(chosen)]
                 row += [
                     figure(test, quantiles(known)[1]) if len(known) else DASH,
@@ -117,10 +117,10 @@ def after_table(table: StudyTable, replays: Sequence[Replay]) -> Sheet:
     )
 
 
-def stopping_table(table: StudyTable, found: Sequence[Stopping]) -> Sheet:
+def stopping_table(table: StudyTable, stoppings: Sequence[Stopping]) -> Sheet:
     """Return a table of what early stopping saves and loses."""
     rows = []
-    for one in found:
+    for one in stoppings:
         middle, high = quantiles(one.regret)[1:]
         rows.append(
             [
@@ -133,7 +133,7 @@ def stopping_table(table: StudyTable, found: Sequence[Stopping]) -> Sheet:
                 _regret(table, high),
             ]
         )
-    count = found[0].searches if found else 0
+    count = stoppings[0].searches if stoppings else 0
     return Sheet(
         [
             Field("pruner", right=False),

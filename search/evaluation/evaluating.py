@@ -31,7 +31,7 @@ from pairsearch.studies.errors import DefinitionError
 if TYPE_CHECKING:
     from pairsearch.search.evaluation.models import ModelFolder
     from pairsearch.search.evaluation.rounds import TrainedRound
-    from pairsearch.search.workers.training import Recorder
+    from pairsearch.search.workers.recorder import Recorder
     from pairsearch.studies.loading import Loaded
 
 By = Literal["search", "paper"]

@@ -23,7 +23,7 @@ from pairsearch.search.ledger.rows import curve_rows, run_row
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.machine import ONE_CORE, Machine
 from pairsearch.search.workers.objective import origin
-from pairsearch.search.workers.training import Recorder, train
+from pairsearch.search.workers.recorder import Recorder, train
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.problem import Run, Weights

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pairsearch.search.replay.replaying import Replay, Stopping
 from pairsearch.search.replay.searches import HIGH, LOW, MIDDLE, bands, losses, quantiles, test_figure
+from pairsearch.search.replay.simulation import Replay, Stopping
 from pairsearch.search.replay.stopping import RULES
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.intervals import FloatArray
@@ -26,29 +26,29 @@ def usual_regrets(table: StudyTable) -> list[float]:
     return sorted({0.0, error / 2, error})
 
 
-def replay_json(table: StudyTable, found: Replay, regrets: Sequence[float]) -> dict[str, Any]:
+def replay_json(table: StudyTable, replay: Replay, regrets: Sequence[float]) -> dict[str, Any]:
     """Summarise a sampler with a pruner; bands are the 5 % quantile, the median and the 95 % quantile over searches.
 
     Missing numbers are null: a regret that was not reached, a test figure of a choice without rounds.
     """
-    course = found.course
-    trials = np.arange(1, found.trials + 1)
+    course = replay.course
+    trials = np.arange(1, replay.trials + 1)
     budgets = np.linspace(0.0, float(course.seconds.max()), 101)[1:]
     return {
-        "sampler": found.sampler,
-        "pruner": found.pruner,
-        "searches": found.searches,
-        "trials": found.trials,
+        "sampler": replay.sampler,
+        "pruner": replay.pruner,
+        "searches": replay.searches,
+        "trials": replay.trials,
         "seconds": float(course.seconds[:, -1].mean()),
-        "needed": [_needed_json(found, regret) for regret in regrets],
+        "needed": [_needed_json(replay, regret) for regret in regrets],
         "by_trials": {"trials": trials.tolist(), "regret": _rows(bands(course.regret))},
         "by_seconds": {"seconds": budgets.tolist(), "regret": _rows(bands(course.at_seconds(budgets)))},
-        "test": _test_json(table, found),
+        "test": _test_json(table, replay),
     }
 
 
-def _needed_json(found: Replay, regret: float) -> dict[str, Any]:
-    trials, seconds = found.course.needed(regret)
+def _needed_json(replay: Replay, regret: float) -> dict[str, Any]:
+    trials, seconds = replay.course.needed(regret)
     return {
         "regret": regret,
         "reached": float(np.isfinite(trials).mean()),
@@ -57,33 +57,33 @@ def _needed_json(found: Replay, regret: float) -> dict[str, Any]:
     }
 
 
-def _test_json(table: StudyTable, found: Replay) -> dict[str, Any] | None:
+def _test_json(table: StudyTable, replay: Replay) -> dict[str, Any] | None:
     figure = test_figure(table)
     if figure is None:
         return None
-    known = np.isfinite(found.course.test)
+    known = np.isfinite(replay.course.test)
     return {
         "figure": figure,
         "evaluated": losses(table).evaluated,
         "known": known.mean(axis=0).tolist(),
         "regret": [
             [_finite(one) for one in quantiles(column[has])] if has.any() else [None] * 3
-            for column, has in zip(found.course.test.T, known.T, strict=True)
+            for column, has in zip(replay.course.test.T, known.T, strict=True)
         ],
     }
 
 
-def stopping_json(found: Stopping) -> dict[str, Any]:
+def stopping_json(stopping: Stopping) -> dict[str, Any]:
     """Summarise early stopping by one rule over the whole grid."""
     return {
-        "pruner": found.pruner,
-        "setting": {RULES[found.pruner].what: found.setting},
-        "usual": found.usual,
-        "searches": found.searches,
-        "saved": found.saved,
-        "lost": found.lost,
-        "lost_interval": found.interval,
-        "regret": dict(zip(map(str, (LOW, MIDDLE, HIGH)), quantiles(found.regret), strict=True)),
+        "pruner": stopping.pruner,
+        "setting": {RULES[stopping.pruner].what: stopping.setting},
+        "usual": stopping.usual,
+        "searches": stopping.searches,
+        "saved": stopping.saved,
+        "lost": stopping.lost,
+        "lost_interval": stopping.interval,
+        "regret": dict(zip(map(str, (LOW, MIDDLE, HIGH)), quantiles(stopping.regret), strict=True)),
     }
 
 

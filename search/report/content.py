@@ -96,7 +96,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Document:
     """The whole document."""
 
     title: str

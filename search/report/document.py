@@ -9,8 +9,17 @@ from datetime import UTC, datetime
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.provenance import package_version
-from pairsearch.search.report import cost, coverage, effects, evaluation, grid, judgement, learning, replaying
-from pairsearch.search.report.content import Block, Figure, Part, Report, Section, view_names
+from pairsearch.search.report import (
+    cost,
+    coverage,
+    effects,
+    evaluation,
+    grid,
+    judgement,
+    learning,
+    searched_again,
+)
+from pairsearch.search.report.content import Block, Document, Figure, Part, Section, view_names
 from pairsearch.search.report.reading import Reading, read_all
 
 
@@ -20,7 +29,7 @@ def compose(
     moment: datetime,
     tell: Callable[[str], None] = lambda _: None,
     claims: Part | None = None,
-) -> Report:
+) -> Document:
     """Compose a report on studies.
 
     Args:
@@ -31,7 +40,7 @@ def compose(
         claims: the part about claims (`search.report.claims`), or None.
     """
     names = ", ".join(reading.study.name for reading in readings)
-    return Report(
+    return Document(
         title=f"pairsearch report: {names}",
         facts=(
             f"read {moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
@@ -76,7 +85,7 @@ def compose_stored(
     studies: Sequence[StoredStudy],
     tell: Callable[[str], None] = lambda _: None,
     claims: Part | None = None,
-) -> Report:
+) -> Document:
     """Read studies from one snapshot of the database, and compose a report on them; the database is not changed."""
     moment = datetime.now(UTC)
     return compose(read_all(database, studies, tell), database.label, moment, tell, claims)
@@ -89,7 +98,7 @@ def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
         learning.section(reading),
         _others(reading),
         cost.section(reading),
-        replaying.section(reading),
+        searched_again.section(reading),
     )
     sections = (
         judgement.section(reading),

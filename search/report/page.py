@@ -15,12 +15,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pairsearch.search.report.content import Figure, Report
+from pairsearch.search.report.content import Document, Figure
 
 TEMPLATES = "templates"
 
 
-def render(report: Report) -> str:
+def render(report: Document) -> str:
     """Render the page."""
     from plotly.offline import get_plotlyjs  # noqa: PLC0415 - 5 MB
 

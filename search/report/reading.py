@@ -29,7 +29,7 @@ from pairsearch.search.report.parameters import Parameter, Places, parameters_of
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.progress import Ended
 from pairsearch.search.results.study_table import StudyTable, table_within
-from pairsearch.search.verdict.reading import StudyVerdict, Unjudged, read_unjudged, telling, verdict_on
+from pairsearch.search.verdict.study_verdict import StudyVerdict, Unjudged, read_unjudged, telling, verdict_on
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
 
@@ -222,7 +222,7 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
     parameters = parameters_of(study.choices, unjudged.configurations.values())
     points = _points(unjudged, parameters)
     rounds = rounds_within(connection, study)
-    evaluated = {key: tuple(found) for key, found in groupby(rounds, key=lambda entry: entry.key)}
+    evaluated = {key: tuple(entries) for key, entries in groupby(rounds, key=lambda entry: entry.key)}
     best = [point.configuration.key for point in points if point.state == State.FINISHED][:TOP]
     paper = [] if study.definition.paper is None else [study.definition.paper.configuration.key]
 

@@ -1,6 +1,6 @@
 """The verdict of a study: which configurations may be the best, and how sure that is.
 
-This module is pure NumPy and knows no database. `search.verdict.reading` reads the figures of a study, and
+This module is pure NumPy and knows no database. `search.verdict.study_verdict` reads the figures of a study, and
 `benchmarks/calibration.py` measures the error rates of the verdict on synthetic studies.
 
 All configurations meet the same samples, splits, initial weights and batch orders, so they are compared fold by fold.

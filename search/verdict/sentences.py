@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pairsearch.search.results.formatting import figure
-from pairsearch.search.verdict.reading import StudyVerdict, Winner
+from pairsearch.search.verdict.study_verdict import StudyVerdict, Winner
 from pairsearch.studies.configuration import Params, describe
 from pairsearch.studies.problem import Metric
 

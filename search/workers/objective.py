@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.outcome import Outcome, finite, mean_of
 from pairsearch.search.provenance import provenance
-from pairsearch.search.workers.training import Recorder, Trained, train
+from pairsearch.search.workers.recorder import Recorder, Trained, train
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.problem import Run

@@ -30,7 +30,7 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.machine import ONE_CORE, Machine
 from pairsearch.search.results.evaluations import read_evaluation, rounds_within
 from pairsearch.search.setup.creation import create_study
-from pairsearch.search.workers.training import Recorder
+from pairsearch.search.workers.recorder import Recorder
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
 from pairsearch.studies.loading import Loaded, load

@@ -22,8 +22,8 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.verdict.judging import judge
-from pairsearch.search.verdict.reading import StudyVerdict, judge_study
 from pairsearch.search.verdict.sentences import verdict_json, verdict_lines
+from pairsearch.search.verdict.study_verdict import StudyVerdict, judge_study
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.intervals import FloatArray
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pairsearch.search.workers.training import Recorder, of_each
+from pairsearch.search.workers.recorder import Recorder, of_each
 from pairsearch.studies.errors import ReportError
 from pairsearch.studies.problem import Run, Stopped
 

@@ -13,10 +13,9 @@ from optuna.trial import TrialState
 from scipy import stats
 
 from pairsearch.search.ledger.studies import layout_order
-from pairsearch.search.mirror import replaying as mirror
+from pairsearch.search.mirror.table_search import search_table
 from pairsearch.search.replay import searches, stopping
-from pairsearch.search.replay.replaying import replay
-from pairsearch.search.replay.replaying import stopping as measure
+from pairsearch.search.replay.simulation import measure_stopping, replay
 from pairsearch.search.replay.targets import replay_json, usual_regrets
 from pairsearch.search.results import published
 from pairsearch.search.results.study_table import StudyTable, published_table
@@ -82,7 +81,7 @@ def test_our_rules_stop_what_optunas_pruners_stop_after_the_same_steps(
     for order in searches.random_orders(b1, 3, seed=1):
         ours = stopping.RULES[pruner].usual(reports, order)
         theirs = list(
-            mirror.replay(
+            search_table(
                 b1.definition, values, by_key, [keys[place] for place in order], sampler=None, pruner=pruner
             )
         )
@@ -118,7 +117,7 @@ def test_a_sampler_takes_each_configuration_once_and_the_same_ones_each_time(
 def test_after_twenty_seen_proposals_the_next_of_the_order_comes(b1: StudyTable) -> None:
     keys = [one.key for one in layout_order(b1.definition)]
     values = dict.fromkeys(keys, 0.5)
-    found = [key for key, _ in mirror.replay(b1.definition, values, {}, keys, sampler="random", seed=3)]
+    found = [key for key, _ in search_table(b1.definition, values, {}, keys, sampler="random", seed=3)]
     assert sorted(found) == sorted(keys)
     # By then nearly all that random draws is seen.
     assert found[-1] == next(key for key in reversed(keys) if key not in found[:-1])
@@ -137,7 +136,7 @@ def test_configurations_without_an_answer_are_proposed_in_vain(
     monkeypatch.setattr(optuna, "create_study", kept)
     keys = [one.key for one in layout_order(b1.definition)][::8]
     values, reports = dict.fromkeys(keys, 0.5), {key: {1: 0.75, 4: 0.5} for key in keys}
-    found = list(mirror.replay(b1.definition, values, reports, keys, sampler="random", seed=3))
+    found = list(search_table(b1.definition, values, reports, keys, sampler="random", seed=3))
     assert sorted(key for key, _ in found) == sorted(keys)
     assert {stopped for _, stopped in found} == {None}
     # As a worker leaves them.
@@ -155,7 +154,7 @@ def test_one_with_the_grids_order_is_that_of_the_claims(b1: StudyTable) -> None:
 
 
 def test_what_stopping_early_saves_and_loses(b1: StudyTable) -> None:
-    found = {one.pruner: one for one in measure(b1, 40, every=False)}
+    found = {one.pruner: one for one in measure_stopping(b1, 40, every=False)}
     assert list(found) == list(stopping.RULES)
     for one in found.values():
         assert 0.2 < one.saved < 0.9

@@ -69,11 +69,11 @@ def test_what_cannot_be_searched_is_refused_in_one_line(
 
 
 def test_the_command_offers_every_sampler_and_pruner_that_can_be_searched_with() -> None:
-    from pairsearch.search.cli.commands.replaying import Pruner, Sampler  # noqa: PLC0415
-    from pairsearch.search.replay.replaying import PRUNERS, SAMPLERS  # noqa: PLC0415
+    from pairsearch.search.cli.commands.replaying import PrunerName, SamplerName  # noqa: PLC0415
+    from pairsearch.search.replay.simulation import PRUNERS, SAMPLERS  # noqa: PLC0415
 
-    assert [one.value for one in Sampler] == list(SAMPLERS)
-    assert [one.value for one in Pruner] == list(PRUNERS)
+    assert [one.value for one in SamplerName] == list(SAMPLERS)
+    assert [one.value for one in PrunerName] == list(PRUNERS)
 
 
 def test_studies_beyond_the_paper_s_are_published_too() -> None:

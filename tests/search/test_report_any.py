@@ -15,7 +15,7 @@ from pairsearch.search.evaluation.rounds import Request, evaluate
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
-from pairsearch.search.report.content import Notice, Report, Table
+from pairsearch.search.report.content import Document, Notice, Table
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.drawing import plain
 from pairsearch.search.report.page import render
@@ -88,7 +88,7 @@ def evaluate_best(database: Database, study: StoredStudy, loaded: Loaded) -> Non
     assert evaluate(database, study, loaded, Request(best, (0, 1), 2), worker="worker") == 2
 
 
-def drawn(database: Database, *studies: StoredStudy) -> Report:
+def drawn(database: Database, *studies: StoredStudy) -> Document:
     """The report, after Plotly and the page have taken it."""
     report = compose_stored(database, studies)
     for one in report.figures:
@@ -98,12 +98,12 @@ def drawn(database: Database, *studies: StoredStudy) -> Report:
     return report
 
 
-def notices(report: Report) -> str:
+def notices(report: Document) -> str:
     blocks = [block for part in report.parts for section in part.sections for block in section.blocks]
     return "\n".join(block.text for block in blocks if isinstance(block, Notice))
 
 
-def heat(report: Report, name: str, view: int = 0) -> list[dict[str, Any]]:
+def heat(report: Document, name: str, view: int = 0) -> list[dict[str, Any]]:
     return [trace for trace in figure(report, name).views[view].spec["data"] if trace["type"] == "heatmap"]
 
 

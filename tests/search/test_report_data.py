@@ -19,7 +19,7 @@ from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.report import document
-from pairsearch.search.report.content import Notice, Report
+from pairsearch.search.report.content import Document, Notice
 from pairsearch.search.report.drawing import briefly
 from pairsearch.search.report.evaluation import others
 from pairsearch.search.report.importance import section_blocks
@@ -81,7 +81,7 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Reading:
 
 
 @pytest.fixture(scope="module")
-def report(reading: Reading) -> Report:
+def report(reading: Reading) -> Document:
     return document.compose([reading], "here", datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
 
 
@@ -120,7 +120,7 @@ def test_a_point_has_the_figures_of_its_configuration(reading: Reading, ranked: 
 
 @pytest.mark.parametrize(("name", "part", "metric"), [("val-loss", 1, LOSS), ("val-error", 7, ERROR)])
 def test_a_cell_of_the_heat_map_is_the_best_of_its_configurations(
-    report: Report, ranked: list[Configuration], name: str, part: int, metric: Metric
+    report: Document, ranked: list[Configuration], name: str, part: int, metric: Metric
 ) -> None:
     """Learning rates across, weight decays up; a facet for each batch size and number of hidden units."""
     shown = figure(report, f"pairs-{name}")
@@ -160,7 +160,7 @@ def test_a_cell_of_the_heat_map_is_the_best_of_its_configurations(
 
 
 def test_rings_and_squares_stand_in_the_cells_of_the_best_and_the_paper_s(
-    report: Report, reading: Reading, ranked: list[Configuration]
+    report: Document, reading: Reading, ranked: list[Configuration]
 ) -> None:
     paper = reading.paper
     assert paper is not None
@@ -185,7 +185,7 @@ def test_rings_and_squares_stand_in_the_cells_of_the_best_and_the_paper_s(
 
 
 def test_lines_of_the_parallel_coordinates_run_through_their_values_the_best_below(
-    report: Report, ranked: list[Configuration]
+    report: Document, ranked: list[Configuration]
 ) -> None:
     (view,) = figure(report, "pairs-parallel").views
     groups = view.spec["data"][::-1]
@@ -218,7 +218,7 @@ def test_lines_of_the_parallel_coordinates_run_through_their_values_the_best_bel
     assert (ticks[-1]["text"], ticks[-1]["y"]) == (f"{value_of(ranked[-1]):.3f}", 1.0)
 
 
-def test_effects_are_quartiles_and_bests_by_value(report: Report, ranked: list[Configuration]) -> None:
+def test_effects_are_quartiles_and_bests_by_value(report: Document, ranked: list[Configuration]) -> None:
     views = {view.label: view.spec for view in figure(report, "pairs-effects").views}
     assert len(views) == 2 * len(GRID)
     for figure_name, part, scale in (("validation loss", 1, 1), ("validation error", 7, 100)):
@@ -249,7 +249,7 @@ def test_effects_are_quartiles_and_bests_by_value(report: Report, ranked: list[C
         )
 
 
-def test_the_importance_is_that_of_the_complete_grid(report: Report, ranked: list[Configuration]) -> None:
+def test_the_importance_is_that_of_the_complete_grid(report: Document, ranked: list[Configuration]) -> None:
     cells = np.empty((2,) * 5)
     for one in ranked:
         cells[tuple(place(name, one) for name in GRID)] = math.log10(value_of(one))
@@ -271,7 +271,7 @@ def test_the_importance_is_that_of_the_complete_grid(report: Report, ranked: lis
 
 
 def test_learning_curves_are_those_of_the_folds_with_their_mean(
-    report: Report, ranked: list[Configuration]
+    report: Document, ranked: list[Configuration]
 ) -> None:
     views = figure(report, "pairs-learning-curves").views
     assert [view.label for view in views] == [
@@ -295,7 +295,7 @@ def test_learning_curves_are_those_of_the_folds_with_their_mean(
 
 
 @pytest.mark.parametrize(("role", "view"), [("best", 0), ("paper", 1)])
-def test_the_band_of_the_rounds_is_a_deviation_to_either_side(report: Report, role: str, view: int) -> None:
+def test_the_band_of_the_rounds_is_a_deviation_to_either_side(report: Document, role: str, view: int) -> None:
     shown = figure(report, "pairs-by-epoch")
     traces = {trace["name"]: trace for trace in shown.views[view].spec["data"]}
     errors = [100 * error for error in TEST_ERRORS[role]]
@@ -311,7 +311,7 @@ def test_the_band_of_the_rounds_is_a_deviation_to_either_side(report: Report, ro
     assert band["y"] == pytest.approx([*highs, *lows[::-1]], rel=1e-5)
 
 
-def test_boxes_of_the_evaluation_hold_every_round_beside_the_paper_s_figure(report: Report) -> None:
+def test_boxes_of_the_evaluation_hold_every_round_beside_the_paper_s_figure(report: Document) -> None:
     view = figure(report, "evaluation").views[0]
     assert view.label == "test error"
     best, paper, stated = view.spec["data"]
@@ -327,7 +327,7 @@ def test_boxes_of_the_evaluation_hold_every_round_beside_the_paper_s_figure(repo
 
 
 def test_times_are_shown_by_the_parameter_that_matters_most(
-    report: Report, ranked: list[Configuration]
+    report: Document, ranked: list[Configuration]
 ) -> None:
     shown = figure(report, "pairs-seconds")
     assert shown.title == "Training time by batch size"
@@ -354,13 +354,13 @@ def test_times_are_shown_by_the_parameter_that_matters_most(
     assert f"The 6 rounds of the evaluation took {duration(3.0)}." in times.caption
 
 
-def curve(report: Report, view: int) -> dict[str, Any]:
+def curve(report: Document, view: int) -> dict[str, Any]:
     spec = figure(report, "pairs-regret").views[view].spec
     return {trace.get("name", "low"): trace for trace in spec["data"]}
 
 
 def test_the_regret_of_the_study_s_own_order_is_that_of_its_best_so_far(
-    report: Report, reading: Reading
+    report: Document, reading: Reading
 ) -> None:
     order = layout_order(reading.study.definition)
     values = list(map(value_of, order))
@@ -377,7 +377,7 @@ def test_the_regret_of_the_study_s_own_order_is_that_of_its_best_so_far(
 
 
 @pytest.mark.parametrize("view", [0, 1])
-def test_the_band_of_random_orders_has_their_median_in_it(report: Report, view: int) -> None:
+def test_the_band_of_random_orders_has_their_median_in_it(report: Document, view: int) -> None:
     traces = curve(report, view)
     names = ("low", "random order, median", "random order, 90 %")
     rows = [[math.inf if y is None else y for y in traces[name]["y"]] for name in names]
@@ -385,7 +385,7 @@ def test_the_band_of_random_orders_has_their_median_in_it(report: Report, view: 
     assert all(row == sorted(row, reverse=True) and row[-1] == 0.0 for row in rows)
 
 
-def test_it_says_what_of_the_grid_is_covered_and_how_often_it_was_claimed(report: Report) -> None:
+def test_it_says_what_of_the_grid_is_covered_and_how_often_it_was_claimed(report: Document) -> None:
     counts = table(report, "Configurations by state")
     assert "claimed 32 times, 0 attempts ended in an exception, and 0 results came after" in counts.caption
     shown = dict(zip(counts.header, counts.rows[0], strict=True))
@@ -395,7 +395,7 @@ def test_it_says_what_of_the_grid_is_covered_and_how_often_it_was_claimed(report
 
 
 def test_every_evaluated_configuration_is_listed_the_best_first_where_table_1_does_not_show_all(
-    report: Report, reading: Reading, ranked: list[Configuration]
+    report: Document, reading: Reading, ranked: list[Configuration]
 ) -> None:
     assert reading.paper is not None
     listed = table(report, "Every evaluated configuration")
@@ -430,7 +430,7 @@ def test_without_a_complete_part_of_the_grid_there_is_no_importance(reading: Rea
 
 
 def test_the_configurations_that_may_be_the_best_are_listed_with_what_the_verdict_has_of_them(
-    report: Report, reading: Reading, ranked: list[Configuration]
+    report: Document, reading: Reading, ranked: list[Configuration]
 ) -> None:
     verdict = reading.judged.verdict
     assert verdict is not None
@@ -452,7 +452,7 @@ def test_the_configurations_that_may_be_the_best_are_listed_with_what_the_verdic
 
 
 def test_results_come_with_what_they_depend_on_and_what_computed_them(
-    report: Report, reading: Reading
+    report: Document, reading: Reading
 ) -> None:
     facts = dict(table(report, "What the results depend on").rows)
     study = reading.study
@@ -480,7 +480,7 @@ def test_results_come_with_what_they_depend_on_and_what_computed_them(
     )
 
 
-def test_the_study_s_own_order_needed_so_many_trials(report: Report, reading: Reading) -> None:
+def test_the_study_s_own_order_needed_so_many_trials(report: Document, reading: Reading) -> None:
     order = layout_order(reading.study.definition)
     best = order.index(min(order, key=value_of)) + 1
     own = [
@@ -495,7 +495,7 @@ def test_the_study_s_own_order_needed_so_many_trials(report: Report, reading: Re
     assert [row[1] for row in own[1:]] == [f"{error / 2:.4f}", f"{error:.4f}"]
 
 
-def test_parts_and_sections_stand_in_their_order(report: Report) -> None:
+def test_parts_and_sections_stand_in_their_order(report: Document) -> None:
     assert report.title == "pairsearch report: pairs"
     assert report.facts[:2] == ("read 2026-01-02 03:04 UTC", "from here")
     assert [(part.title, [section.title for section in part.sections]) for part in report.parts] == [

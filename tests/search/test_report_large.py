@@ -14,7 +14,7 @@ from service import fill
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.report import document
-from pairsearch.search.report.content import Figure, Report, Table
+from pairsearch.search.report.content import Document, Figure, Table
 from pairsearch.search.report.drawing import thinned
 from pairsearch.search.report.grid import ROOM, _kept
 from pairsearch.search.report.parallel import LABELLED, LINES
@@ -40,7 +40,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def report(database: Database) -> Report:
+def report(database: Database) -> Document:
     study = reported.create(database, grid=GRID, folds=5, paper=None)
     start = time.process_time()
     composed = document.compose([read(database, study)], "here", datetime(2026, 1, 2, tzinfo=UTC))
@@ -49,16 +49,16 @@ def report(database: Database) -> Report:
     return composed
 
 
-def figure(report: Report, name: str) -> Figure:
+def figure(report: Document, name: str) -> Figure:
     (found,) = [figure for figure in report.figures if figure.name == f"pairs-{name}"]
     return found
 
 
-def traces(report: Report, name: str) -> list[dict[str, Any]]:
+def traces(report: Document, name: str) -> list[dict[str, Any]]:
     return [trace for view in figure(report, name).views for trace in view.spec["data"]]
 
 
-def test_lines_that_cannot_be_told_apart_are_sampled_and_the_page_says_so(report: Report) -> None:
+def test_lines_that_cannot_be_told_apart_are_sampled_and_the_page_says_so(report: Document) -> None:
     drawn = [trace["x"].count(None) for trace in traces(report, "parallel")]
     assert drawn == [min(LINES, count) for count in (2000, 1000, 600, 320, 80)]
     assert f"Drawn are {sum(drawn)} of the 4,000" in figure(report, "parallel").caption
@@ -66,7 +66,7 @@ def test_lines_that_cannot_be_told_apart_are_sampled_and_the_page_says_so(report
     assert sum(len(trace["y"]) for trace in traces(report, "seconds")) < 4000
 
 
-def test_values_are_named_as_far_as_there_is_room(report: Report) -> None:
+def test_values_are_named_as_far_as_there_is_room(report: Document) -> None:
     (view,) = figure(report, "parallel").views
     names = [note for note in view.spec["layout"]["annotations"] if note["x"] == 1]
     assert len(names) == LABELLED
@@ -75,7 +75,7 @@ def test_values_are_named_as_far_as_there_is_room(report: Report) -> None:
         assert max(len(axis["ticktext"]) for axis in axes) <= 12
 
 
-def test_facets_fit_beside_each_other_and_what_is_left_out_is_said(report: Report) -> None:
+def test_facets_fit_beside_each_other_and_what_is_left_out_is_said(report: Document) -> None:
     heat = figure(report, "val-loss")
     facets = [trace for trace in heat.views[0].spec["data"] if trace["type"] == "heatmap"]
     # Three batch sizes beside each other, two weights below each other; what does not vary takes no room.
@@ -92,7 +92,7 @@ def test_facets_fit_beside_each_other_and_what_is_left_out_is_said(report: Repor
     assert [len(trace["x"]) for trace in best] == [1]
 
 
-def test_boxes_are_of_all_configurations_however_many(report: Report) -> None:
+def test_boxes_are_of_all_configurations_however_many(report: Document) -> None:
     boxes = [trace for trace in traces(report, "effects") if trace["type"] == "box"]
     # Two figures of each of the four parameters that vary, five numbers for each of their values.
     assert [len(trace["median"]) for trace in boxes] == [5, 5, 20, 20, 20, 20, 2, 2]
@@ -107,7 +107,7 @@ def test_boxes_are_of_all_configurations_however_many(report: Report) -> None:
     assert [row[2] for row in found.rows] == ["800"] * 5 + ["200"] * 40 + ["2000"] * 2
 
 
-def test_the_importance_is_that_of_the_whole_grid(report: Report) -> None:
+def test_the_importance_is_that_of_the_whole_grid(report: Document) -> None:
     assert "covers all 4000 configurations" in figure(report, "importance").caption
     (bars,) = traces(report, "importance")
     assert sum(bars["x"]) == pytest.approx(100, abs=0.1)

@@ -21,7 +21,7 @@ from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.report import document, judgement
-from pairsearch.search.report.content import Notice, Paragraph, Report, Table
+from pairsearch.search.report.content import Document, Notice, Paragraph, Table
 from pairsearch.search.report.drawing import Shade, briefly, plain, spans
 from pairsearch.search.report.page import inline_json, render
 from pairsearch.search.report.parameters import Parameter, number
@@ -75,7 +75,7 @@ def database(sqlite_url: str) -> Iterator[Database]:
     opened.close()
 
 
-def composed(database: Database, *studies: StoredStudy, label: str = "here") -> Report:
+def composed(database: Database, *studies: StoredStudy, label: str = "here") -> Document:
     moment = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
     return document.compose([read(database, study) for study in studies], label, moment)
 
@@ -94,7 +94,7 @@ def whole(database: Database, **changes: object) -> StoredStudy:
     return study
 
 
-def notices(report: Report) -> str:
+def notices(report: Document) -> str:
     blocks = [block for part in report.parts for section in part.sections for block in section.blocks]
     return "\n".join(block.text for block in blocks if isinstance(block, Notice))
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from pairsearch.search.cli import steps
 from pairsearch.search.cli.progress import LINE_SECONDS
 from pairsearch.search.cli.steps import Steps
-from pairsearch.search.verdict.reading import telling
+from pairsearch.search.verdict.study_verdict import telling
 
 
 def test_a_log_gets_a_line_now_and_then() -> None:

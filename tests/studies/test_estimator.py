@@ -40,7 +40,7 @@ from pairsearch.search.evaluation.models import ModelFolder
 from pairsearch.search.machine import ONE_CORE
 from pairsearch.search.setup.creation import check_trainable, create_study
 from pairsearch.search.workers.objective import CrossValidation
-from pairsearch.search.workers.training import train
+from pairsearch.search.workers.recorder import train
 from pairsearch.studies import loading
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse, read, shipped

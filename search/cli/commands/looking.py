@@ -75,23 +75,23 @@ def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_jso
 
     database = open_database(storage)
     chosen = [stored_study(database, name) for name in study] if study else list_studies(database)
-    for found in chosen:
+    for stored in chosen:
         try:
-            Ledger(database, found.id).reap()
-            whole = presence.mirrored(database, found)
-            if not whole or presence.left_running(database, found):
+            Ledger(database, stored.id).reap()
+            whole = presence.mirrored(database, stored)
+            if not whole or presence.left_running(database, stored):
                 from pairsearch.search.setup import opening
 
-                opening.reconcile(database, [found])
+                opening.reconcile(database, [stored])
             if not whole:
-                teller(error=True)(f"note: {found.name}: {RESTORED}")
+                teller(error=True)(f"note: {stored.name}: {RESTORED}")
         except StudyError as error:
             teller(error=True)(f"note: {error}")
         except StorageError as error:
             # The database may be read-only; its progress can still be shown.
             teller(error=True)(f"note: what dead workers left is not put back: {error}")
             break
-    progresses = [read_progress(database, found) for found in chosen]
+    progresses = [read_progress(database, stored) for stored in chosen]
     if as_json:
         print_json([tables.progress_json(progress) for progress in progresses])
         return
@@ -116,26 +116,26 @@ def best(
     from pairsearch.search.results.progress import ended_without
     from pairsearch.search.results.ranking import ranked_within
     from pairsearch.search.verdict import sentences
-    from pairsearch.search.verdict.reading import read_unjudged, telling, verdict_on
+    from pairsearch.search.verdict.study_verdict import read_unjudged, telling, verdict_on
 
     database = open_database(storage)
-    found = stored_study(database, study)
+    stored = stored_study(database, study)
     with Steps(console(error=True)) as tell:
-        tell(f"reading {found.name}")
+        tell(f"reading {stored.name}")
         with database.snapshot() as connection:
-            found = seen_by(connection, found)
-            ranked = ranked_within(connection, found, top)
-            unjudged = read_unjudged(connection, found)
-            ended = None if ranked else ended_without(connection, found)
-        step = f"judging the {len(unjudged.rows):,} configurations of {found.name}"
+            stored = seen_by(connection, stored)
+            ranked = ranked_within(connection, stored, top)
+            unjudged = read_unjudged(connection, stored)
+            ended = None if ranked else ended_without(connection, stored)
+        step = f"judging the {len(unjudged.rows):,} configurations of {stored.name}"
         judged = verdict_on(unjudged, progress=telling(step, tell))
     if as_json:
         verdict = sentences.verdict_json(judged)
         print_json({"ranked": [tables.ranked_json(entry) for entry in ranked], "verdict": verdict})
     elif ended is None:
         screen = console()
-        screen.print(tables.ranked_table(found, ranked))
+        screen.print(tables.ranked_table(stored, ranked))
         for line in sentences.verdict_lines(judged):
             screen.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
-        say(f"{found.name}: {ended}")
+        say(f"{stored.name}: {ended}")

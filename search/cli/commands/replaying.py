@@ -36,7 +36,7 @@ def all_finite(values: list[float] | None) -> list[float] | None:
     return values
 
 
-class Sampler(StrEnum):
+class SamplerName(StrEnum):
     """What proposes the next configuration."""
 
     GRID = "grid"
@@ -45,7 +45,7 @@ class Sampler(StrEnum):
     GP = "gp"
 
 
-class Pruner(StrEnum):
+class PrunerName(StrEnum):
     """What stops a configuration early."""
 
     NONE = "none"
@@ -62,11 +62,11 @@ def replay(
     published: Published = False,
     results: Results = None,
     sampler: Annotated[
-        list[Sampler] | None,
+        list[SamplerName] | None,
         typer.Option(help="What proposes configurations. Repeat it for several.", show_default="all"),
     ] = None,
     pruner: Annotated[
-        list[Pruner] | None,
+        list[PrunerName] | None,
         typer.Option(help="What stops configurations early. Repeat it for several.", show_default="none"),
     ] = None,
     seeds: Annotated[
@@ -118,8 +118,8 @@ def replay(
         # `scipy.stats` takes long to import.
         from pairsearch.search.cli import replay_tables
         from pairsearch.search.replay import targets
-        from pairsearch.search.replay.replaying import SAMPLERS, check_searchable, stopping
-        from pairsearch.search.replay.replaying import replay as search
+        from pairsearch.search.replay.simulation import SAMPLERS, check_searchable, measure_stopping
+        from pairsearch.search.replay.simulation import replay as search
 
         check_searchable(table)
         regrets = regret or targets.usual_regrets(table)
@@ -127,7 +127,7 @@ def replay(
         rules = [one.value for one in pruner or []] or ["none"]
         pairs = [(name, rule) for name in dict.fromkeys(chosen) for rule in dict.fromkeys(rules)]
         replays = [search(table, name, rule, seeds, trials, tell) for name, rule in pairs]
-        stopped = list(stopping(table, orders, every=as_json, tell=tell)) if orders else []
+        stopped = list(measure_stopping(table, orders, every=as_json, tell=tell)) if orders else []
     if as_json:
         print_json(
             {

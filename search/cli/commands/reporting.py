@@ -20,7 +20,7 @@ from pairsearch.search.cli.terminal import (
 
 if TYPE_CHECKING:
     from pairsearch.search.database.connection import Database
-    from pairsearch.search.report.content import Part, Report
+    from pairsearch.search.report.content import Document, Part
 
 
 PAGE = "pairsearch-report.html"
@@ -103,7 +103,7 @@ def compose(
     tell: Callable[[str], None] = lambda _: None,
     claims: str | None = None,
     published: Path | None = None,
-) -> Report:
+) -> Document:
     """Compose a report on studies and claims; the database is not changed.
 
     Args:

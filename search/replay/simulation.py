@@ -106,7 +106,7 @@ def replay(
 def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: int, tell: Tell) -> Searches:
     """Simulate searches whose configurations are proposed by one of Optuna's samplers."""
     # Optuna takes a second to import.
-    from pairsearch.search.mirror import replaying  # noqa: PLC0415
+    from pairsearch.search.mirror.table_search import search_table  # noqa: PLC0415
 
     reports, keys = reports_of(table), [one.key for one in table.configurations]
     places = {key: place for place, key in enumerate(keys)}
@@ -124,7 +124,7 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
         rows.append(
             list(
                 islice(
-                    replaying.replay(
+                    search_table(
                         table.definition,
                         values,
                         by_key,
@@ -177,7 +177,7 @@ class Stopping:
         return exact.low, exact.high
 
 
-def stopping(
+def measure_stopping(
     table: StudyTable,
     searches: int,
     *,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pairsearch.search.replay.replaying import LEAST, Replay, Stopping, replay, stopping
 from pairsearch.search.replay.searches import bands, quantiles
+from pairsearch.search.replay.simulation import LEAST, Replay, Stopping, measure_stopping, replay
 from pairsearch.search.replay.stopping import RULES
 from pairsearch.search.replay.targets import usual_regrets
 from pairsearch.search.report.content import Figure, Notice, Section, Spec, Table, View
@@ -46,7 +46,7 @@ def section(reading: Reading) -> Section | None:
         return Section("Searched again", (Notice(text),))
     replays = [replay(table, "random"), replay(table, "grid")]
     count = min(max(WORK // len(table.configurations), FEWEST), MOST)
-    stopped = list(stopping(table, count, every=False))
+    stopped = list(measure_stopping(table, count, every=False))
     early = (_stopping(table, stopped),) if stopped else ()
     return Section("Searched again", (_regret(table, replays), _needed(table, replays), *early))
 
@@ -132,17 +132,17 @@ def _ys(table: StudyTable, row: FloatArray, places: Sequence[int]) -> list[float
 
 def _needed(table: StudyTable, replays: list[Replay]) -> Table:
     rows = []
-    for found in replays:
+    for one in replays:
         for regret in usual_regrets(table):
-            trials, seconds = found.course.needed(regret)
+            trials, seconds = one.course.needed(regret)
             half, most = quantiles(trials)[1:]
             rows.append(
                 (
-                    {"random": "random order", "grid": "the study's own"}[found.sampler],
+                    {"random": "random order", "grid": "the study's own"}[one.sampler],
                     figure(table.metric, regret),
                     f"{half:.0f}",
                     f"{100 * half / len(table.configurations):.1f}",
-                    f"{most:.0f}" if found.searches > 1 else DASH,
+                    f"{most:.0f}" if one.searches > 1 else DASH,
                     f"{quantiles(seconds)[1]:.0f}",
                 )
             )
@@ -161,7 +161,7 @@ def _needed(table: StudyTable, replays: list[Replay]) -> Table:
     )
 
 
-def _stopping(table: StudyTable, found: list[Stopping]) -> Figure:
+def _stopping(table: StudyTable, stoppings: list[Stopping]) -> Figure:
     colours = dict(zip(RULES, (VERMILLION, PURPLE, GREEN, BLUE), strict=True))
     spec: Spec = {
         "data": [
@@ -180,7 +180,7 @@ def _stopping(table: StudyTable, found: list[Stopping]) -> Figure:
                 "marker": {"color": colours[one.pruner], "size": 10},
                 "hovertemplate": f"{one.pruner}: %{{x}} % saved, best lost in %{{y}} %<extra></extra>",
             }
-            for one in found
+            for one in stoppings
         ],
         "layout": layout(
             xaxis=axis("training saved, %", range=[0, 100]), yaxis=axis("best lost, %", range=[-4, 104])
@@ -189,12 +189,12 @@ def _stopping(table: StudyTable, found: list[Stopping]) -> Figure:
     return Figure(
         f"{table.name}-stopping",
         "What stopping early saves, and how often it loses the best",
-        f"Over {found[0].searches} random orders of the configurations and of their folds: the share of the seconds of "
-        "training that each rule saves, and the share of orders in which it stops the best of the table, with its 95 % "
-        "interval. Median and hyperband look at mean curves after epochs, Wilcoxon and race at folds one after the "
-        "other. On this table an order is lost where the best of all folds is not trained to its end.",
+        f"Over {stoppings[0].searches} random orders of the configurations and of their folds: the share of the "
+        "seconds of training that each rule saves, and the share of orders in which it stops the best of the table, "
+        "with its 95 % interval. Median and hyperband look at mean curves after epochs, Wilcoxon and race at folds one "
+        "after the other. On this table an order is lost where the best of all folds is not trained to its end.",
         "Scatter chart of the share of searches that lose the best by the share of training saved: "
-        + "; ".join(f"{one.pruner} {100 * one.saved:.0f} %, {100 * one.lost:.0f} %" for one in found),
+        + "; ".join(f"{one.pruner} {100 * one.saved:.0f} %, {100 * one.lost:.0f} %" for one in stoppings),
         (View("", spec),),
         height=380,
     )

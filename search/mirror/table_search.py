@@ -15,7 +15,7 @@ from pairsearch.studies.configuration import Configuration, Params
 from pairsearch.studies.definition import Definition
 
 
-def replay(
+def search_table(
     definition: Definition,
     values: Mapping[str, float],
     reports: Mapping[str, Mapping[int, float]],
@@ -26,7 +26,7 @@ def replay(
     seed: int = 0,
     stopped_after: Callable[[str], int] | None = None,
 ) -> Iterator[tuple[str, int | None]]:
-    """Replay a search by one worker, until every configuration with a value came once.
+    """Search as one worker would, until every configuration with a value came once.
 
     A configuration that the sampler proposes again is answered from the table at once, as a worker would do. After 20
     such proposals in a row (`PROPOSALS`) the next configuration of `order` is taken. Equal arguments give equal trials.
