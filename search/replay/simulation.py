@@ -11,14 +11,13 @@ import numpy as np
 from pairsearch.search.errors import StudyError
 from pairsearch.search.replay.searches import (
     Course,
-    IntArray,
     Searches,
     course,
     grid_order,
     losses,
     random_orders,
 )
-from pairsearch.search.replay.stopping import RULES, Reports, Rule, reports_of, searched
+from pairsearch.search.replay.stopping import RULES, reports_of, searched
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.search.workers import racing
 from pairsearch.studies.intervals import FloatArray, share_interval
@@ -197,13 +196,13 @@ def measure_stopping(
     known_losses, of_table = losses(table), reports_of(table)
     random = np.random.default_rng(seed)
     orders = random_orders(table, searches, seed=seed)
-    fold_orders = [random.permutation(table.definition.folds) for _ in range(searches)]
+    fold_orders = np.array([random.permutation(table.definition.folds) for _ in range(searches)])
     for pruner, known in RULES.items():
         if not known.can_stop(table):
             continue
         for setting in known.settings if every else (known.setting,):
             tell(f"{table.name}: {searches} searches with {pruner} pruning")
-            simulated = _in_orders(of_table, known.rule(setting), orders, fold_orders)
+            simulated = searched(of_table, known.rule(setting), orders, fold_orders)
             of_each = course(known_losses, simulated)
             yield Stopping(
                 pruner,
@@ -214,13 +213,3 @@ def measure_stopping(
                 float((simulated.order[~simulated.finished] == known_losses.best).sum() / searches),
                 of_each.regret[:, -1],
             )
-
-
-def _in_orders(reports: Reports, rule: Rule, orders: IntArray, fold_orders: list[IntArray]) -> Searches:
-    each = []
-    for order, folds in zip(orders, fold_orders, strict=True):
-        shuffled = Reports(
-            reports.name, reports.folds[:, folds], reports.epochs, reports.curves, reports.overlap
-        )
-        each.append(rule(shuffled, order))
-    return Searches.joined(each)

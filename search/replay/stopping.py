@@ -12,8 +12,8 @@ from __future__ import annotations
 import binascii
 import math
 from bisect import insort
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,35 +77,25 @@ Rule = Callable[[Reports, IntArray], Searches]
 """Simulates one search, given the order (trials,) of configurations."""
 
 
-def _searched(order_T: IntArray, share_T: FloatArray, finished_T: Sequence[bool]) -> Searches:
-    return Searches(order_T[None], share_T[None], np.array(finished_T, dtype=np.bool_)[None])
+def _searched(order_T: IntArray, after_T: IntArray, last: int) -> Searches:
+    """Make a search from the step, of `last`, after which each trial was stopped, 0 where it was not."""
+    return Searches(order_T[None], np.where(after_T > 0, after_T / last, 1.0)[None], (after_T == 0)[None])
 
 
-Curve = Sequence[tuple[int, float]]
-"""The reports of a configuration: index of the epoch and value, for the epochs that have one."""
-
-
-def _by_epoch(reports: Reports, order_T: IntArray, stops: Callable[[int, Curve], int | None]) -> Searches:
+def _by_epoch(
+    reports: Reports, order_T: IntArray, stopped_after: Callable[[int, Mapping[int, float]], int]
+) -> Searches:
     """Simulate a search by a rule that looks at mean curves.
 
     Args:
         reports: the figures.
         order_T: (trials,) configurations in their order.
-        stops: called for each trial with its number and its curve; returns the index of the epoch after which it stops
-            the trial, None if it does not.
+        stopped_after: called for each trial with its number and its values by epoch; returns the epoch after which it
+            stops the trial, 0 if it does not.
     """
-    share_T, finished = np.ones(len(order_T)), []
-    for trial, configuration in enumerate(order_T):
-        curve = [
-            (place, value)
-            for place, value in enumerate(reports.curves[configuration].tolist())
-            if not math.isnan(value)
-        ]
-        after = stops(trial, curve)
-        if after is not None:
-            share_T[trial] = reports.epochs[after] / reports.epochs[-1]
-        finished.append(after is None)
-    return _searched(order_T, share_T, finished)
+    curves = reports.by_step(by_fold=False)
+    after = [stopped_after(trial, curves[configuration]) for trial, configuration in enumerate(order_T)]
+    return _searched(order_T, np.array(after), reports.epochs[-1])
 
 
 STARTUP = 5
@@ -119,22 +109,22 @@ def median(percentile: float = 50.0) -> Rule:
     """
 
     def rule(reports: Reports, order_T: IntArray) -> Searches:
-        known: list[list[float]] = [[] for _ in reports.epochs]
+        known: dict[int, list[float]] = {epoch: [] for epoch in reports.epochs}
         finished = 0
 
-        def stops(_: int, curve: Curve) -> int | None:
+        def stopped_after(_: int, curve: Mapping[int, float]) -> int:
             nonlocal finished
             best = math.inf
-            for place, value in curve:
+            for epoch, value in curve.items():
                 best = min(best, value)
-                if finished >= STARTUP and known[place] and best > _quantile(known[place], percentile):
-                    return place
+                if finished >= STARTUP and known[epoch] and best > _quantile(known[epoch], percentile):
+                    return epoch
             finished += 1
-            for place, value in curve:
-                insort(known[place], value)
-            return None
+            for epoch, value in curve.items():
+                insort(known[epoch], value)
+            return 0
 
-        return _by_epoch(reports, order_T, stops)
+        return _by_epoch(reports, order_T, stopped_after)
 
     return rule
 
@@ -159,19 +149,19 @@ def hyperband(factor: int = 3) -> Rule:
         ends = np.cumsum(sizes)
         rungs: dict[tuple[int, int], list[float]] = {}
 
-        def stops(trial: int, curve: Curve) -> int | None:
+        def stopped_after(trial: int, curve: Mapping[int, float]) -> int:
             drawn = binascii.crc32(f"{reports.name}_{trial}".encode()) % ends[-1]
             bracket, rung = int(np.searchsorted(ends, drawn, side="right")), 0
-            for place, value in curve:
-                while reports.epochs[place] >= factor ** (bracket + rung):
+            for epoch, value in curve.items():
+                while epoch >= factor ** (bracket + rung):
                     reached = rungs.setdefault((bracket, rung), [])
                     insort(reached, value)
                     if value > reached[max(len(reached) // factor - 1, 0)]:
-                        return place
+                        return epoch
                     rung += 1
-            return None
+            return 0
 
-        return _by_epoch(reports, order_T, stops)
+        return _by_epoch(reports, order_T, stopped_after)
 
     return rule
 
@@ -183,20 +173,16 @@ def wilcoxon(threshold: float = 0.1) -> Rule:
     """
 
     def rule(reports: Reports, order_T: IntArray) -> Searches:
-        folds = reports.folds.shape[1]
-        share_T, finished, best, stopped_C = np.ones(len(order_T)), [], -1, np.zeros(0, dtype=np.intp)
-        mean_C = reports.folds.mean(axis=1)
+        mean_C, best = reports.folds.mean(axis=1), -1
+        after_T, stopped_C = np.zeros(len(order_T), dtype=np.intp), np.zeros(len(mean_C), dtype=np.intp)
         for trial, configuration in enumerate(order_T):
-            after = int(stopped_C[configuration]) if best >= 0 else 0
-            if after:
-                share_T[trial] = after / folds
-            elif best < 0 or mean_C[configuration] < mean_C[best]:
+            after_T[trial] = stopped_C[configuration]
+            if not after_T[trial] and (best < 0 or mean_C[configuration] < mean_C[best]):
                 best = int(configuration)
                 left = order_T[trial + 1 :]
-                stopped_C = np.zeros(len(mean_C), dtype=np.intp)
+                stopped_C[:] = 0
                 stopped_C[left] = _stopped_by(reports.folds[left], reports.folds[best], threshold)
-            finished.append(not after)
-        return _searched(order_T, share_T, finished)
+        return _searched(order_T, after_T, reports.folds.shape[1])
 
     return rule
 
@@ -265,7 +251,7 @@ def race(alpha: float = racing.ALPHA) -> Rule:
             if len(whole):
                 running.add(reports.folds[order_T[trial]])
                 trial += 1
-        return _searched(order_T, np.where(after_T > 0, after_T / folds, 1.0), (after_T == 0).tolist())
+        return _searched(order_T, after_T, folds)
 
     return rule
 
@@ -309,12 +295,22 @@ RULES = {
 """Rules by the name of the pruner."""
 
 
-def searched(reports: Reports, rule: Rule, orders_ST: IntArray) -> Searches:
+def searched(
+    reports: Reports, rule: Rule, orders_ST: IntArray, fold_orders_SK: IntArray | None = None
+) -> Searches:
     """Simulate searches by a rule.
 
     Args:
         reports: the figures.
         rule: the rule.
         orders_ST: (searches, trials) the order of configurations in each search.
+        fold_orders_SK: (searches, folds) the order of folds in each search; None for their own.
     """
-    return Searches.joined([rule(reports, order_T) for order_T in orders_ST])
+    if fold_orders_SK is None:
+        return Searches.joined([rule(reports, order_T) for order_T in orders_ST])
+    return Searches.joined(
+        [
+            rule(replace(reports, folds=reports.folds[:, folds_K]), order_T)
+            for order_T, folds_K in zip(orders_ST, fold_orders_SK, strict=True)
+        ]
+    )
