@@ -218,8 +218,6 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: st
     kernels by the size of the stack, so a model's bits may depend on how many models are beside it.
 
     Args:
-        job: what to train.
-        on_epoch: called after every epoch.
         device: a PyTorch device; on CUDA a step is captured as a graph, one for each batch size.
 
     Raises:

@@ -76,7 +76,6 @@ def mean_interval(values: Sequence[float], level: float = LEVEL, overlap: float 
 
     Args:
         values: the values, independent if `overlap` is 0.
-        level: the level of the interval.
         overlap: validation over training examples, if the values are of folds that share one sample (Nadeau & Bengio,
             Machine Learning 52, 2003).
     """

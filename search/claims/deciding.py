@@ -47,10 +47,7 @@ def weigh(evidence: AnyEvidence, material: Material, rounds: int, level: float =
     """Weigh a piece of evidence by the results that exist.
 
     Args:
-        evidence: the evidence, as the claims file states it.
-        material: the results.
         rounds: the number of rounds of each configuration; further rounds do not count.
-        level: the level of the intervals.
 
     Raises:
         StudyError: the evidence names a configuration or a figure that does not exist.
@@ -75,8 +72,6 @@ def decide(claims: Claims, material: Material, first: int = 1) -> list[Decided]:
     """Decide each claim by the results that exist.
 
     Args:
-        claims: the claims.
-        material: the results.
         first: the number of the first claim.
 
     Raises:

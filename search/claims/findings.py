@@ -27,16 +27,12 @@ class Finding:
 
     Args:
         what: what is compared, in a few words.
-        name: name of the figure.
-        metric: metric of the figure.
         effect: the effect with its interval; None if there is nothing to estimate it from.
         threshold: what the effect is compared with; None if something else decides.
         strict: whether the effect has to be above the threshold; otherwise at least the threshold.
-        decision: the decision about this comparison.
         n: how many rounds, folds or pairs of them the effect is estimated from.
         unit: `rounds` or `folds`.
         decides: whether the claim depends on this comparison.
-        sentence: the result in words.
         missing: descriptions of results that are still missing.
     """
 

@@ -79,11 +79,8 @@ class Evaluator:
     """Trains the missing rounds of configurations.
 
     Args:
-        machine: how to train.
         stopping: set from outside to stop; unfinished rounds are lost.
         watch: shows the progress of training.
-        say: prints a line about finished work.
-        models: the folder for models, None to keep none.
         again: whether stored rounds without a model are trained again for it.
     """
 
@@ -261,10 +258,7 @@ def evaluate_studies(
     """Train the missing rounds, and return a row of Table 1 for each configuration.
 
     Args:
-        database: the database of the studies.
-        chosen: the configurations to evaluate.
         loaded: definitions and problems by the name of the study.
-        evaluator: trains the rounds.
         rounds: the number of rounds for each configuration; None for the number in each definition.
 
     Raises:

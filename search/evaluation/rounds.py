@@ -37,7 +37,6 @@ class Request:
     """Rounds of one configuration to train.
 
     Args:
-        configuration: the configuration.
         indices: the rounds, from 0.
         count: the number of rounds in all, stored ones included.
     """
@@ -71,7 +70,6 @@ class TrainedRound:
     """One trained round.
 
     Args:
-        result: its curves.
         seconds: its share of the time of the rounds trained together.
         weights: the weights of the trained model, None if there are none to keep.
         about: the problem's description of the weights (`studies.problem.Problem.card`).
@@ -110,10 +108,6 @@ def evaluate(
     """Train the requested rounds and store them, each completely or not at all.
 
     Args:
-        database: the study's database.
-        study: the study.
-        loaded: its definition and problem.
-        request: the configuration and its rounds.
         worker: name of this process, for display.
         machine: how to train, and how long to try to store.
         on_epoch: called after each epoch; it stops the training by returning False.

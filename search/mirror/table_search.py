@@ -32,14 +32,12 @@ def search_table(
     such proposals in a row (`PROPOSALS`) the next configuration of `order` is taken. Equal arguments give equal trials.
 
     Args:
-        definition: the study's definition.
         values: means over folds by key; lower is better. Configurations that diverged or failed have none and are never
             trained.
         reports: intermediate values for the pruner, by key and step; a key may have none.
         order: the keys of all values, in the order of claims.
         sampler: a key of `search.mirror.sampling.SAMPLERS`; None to follow `order` only.
         pruner: name of Optuna's pruner in a definition.
-        seed: of the sampler.
         stopped_after: replaces the pruner: returns the step after which the configuration of a key is stopped, 0 if it
             is not. It is called once for each configuration, in the order of training.
 

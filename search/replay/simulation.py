@@ -79,12 +79,10 @@ def replay(
     """Search a table again. Equal arguments give equal results.
 
     Args:
-        table: the finished study.
         sampler: a key of `SAMPLERS`; `grid` has only one order, so one search.
         pruner: one of `PRUNERS`.
         searches: the number of searches; None for that in `SAMPLERS`.
         trials: the number of trials in each, at most that of configurations; None for that in `SAMPLERS`.
-        tell: called with a line of progress.
     """
     usual_searches, usual_trials = SAMPLERS[sampler]
     count = 1 if sampler == "grid" else searches or usual_searches
@@ -154,7 +152,6 @@ class Stopping:
         pruner: a key of `RULES`.
         setting: the setting of the rule (`Known.what`).
         usual: whether searches use this setting by default.
-        searches: the number of searches.
         saved: mean share of the training time that was saved.
         lost: share of searches that stopped the best configuration of the table.
         regret: (searches,) regret of the final choice.
@@ -187,11 +184,8 @@ def measure_stopping(
     """Measure what each rule would have saved and lost; rules that cannot stop anything in this study are left out.
 
     Args:
-        table: the finished study.
         searches: the number of searches for each rule and setting.
         every: whether to use every setting, or only the default of each rule.
-        tell: called with a line of progress.
-        seed: of the orders.
     """
     known_losses, of_table = losses(table), reports_of(table)
     random = np.random.default_rng(seed)

@@ -88,7 +88,6 @@ def _by_epoch(
     """Simulate a search by a rule that looks at mean curves.
 
     Args:
-        reports: the figures.
         order_T: (trials,) configurations in their order.
         stopped_after: called for each trial with its number and its values by epoch; returns the epoch after which it
             stops the trial, 0 if it does not.
@@ -301,8 +300,6 @@ def searched(
     """Simulate searches by a rule.
 
     Args:
-        reports: the figures.
-        rule: the rule.
         orders_ST: (searches, trials) the order of configurations in each search.
         fold_orders_SK: (searches, folds) the order of folds in each search; None for their own.
     """

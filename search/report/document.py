@@ -36,7 +36,6 @@ def compose(
         readings: the studies, in the order of their parts.
         label: the database's URL, its password masked.
         moment: when the studies were read, with a time zone.
-        tell: called with a line of progress.
         claims: the part about claims (`search.report.claims`), or None.
     """
     names = ", ".join(reading.study.name for reading in readings)

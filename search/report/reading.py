@@ -179,11 +179,6 @@ def read_all(
 ) -> list[Reading]:
     """Read studies from one snapshot of the database, and judge them.
 
-    Args:
-        database: the database.
-        studies: the studies.
-        tell: called with a line of progress.
-
     Raises:
         StudyError: a study was deleted.
         PairsearchError: see `Database.read`.

@@ -24,8 +24,6 @@ def fold_figures(
     """Yield the figures of a study's folds after their last epoch, as stored, in no particular order.
 
     Args:
-        connection: a transaction.
-        study: the study.
         within: further conditions on the rows of `runs`.
 
     Raises:

@@ -40,10 +40,6 @@ class StudyTable:
     """The finished configurations of a study, in grid order, with their results.
 
     Args:
-        name: of the study.
-        definition: of the study.
-        traits: of its problem.
-        configurations: the finished configurations.
         excluded: how many more have diverged, been pruned or failed.
         values: (configurations, folds) for each figure of folds: its value after the last epoch, as stored, or NaN.
         curves: (configurations, epochs) for each figure of folds: its mean over the folds, NaN where a fold has none.
@@ -95,7 +91,6 @@ def table_within(
     """Read the table as `read_table` does, in the caller's transaction.
 
     Args:
-        connection: the transaction.
         study: the study, as the transaction sees it.
         curves_of: figures whose curves are read, None for all; the curves of others are NaN.
         folds: figures of the folds where they were read before; those of others are NaN.
@@ -137,8 +132,6 @@ def finished_folds(
     """Read the study's metric in each fold of the finished configurations.
 
     Args:
-        connection: a transaction.
-        study: the study.
         but: keys of configurations to leave out.
 
     Returns:

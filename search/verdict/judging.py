@@ -268,7 +268,6 @@ def expected_optimism(values_CK: FloatArray, seed: int = 0) -> float:
 
     Args:
         values_CK: (configurations, folds), the lowest mean first.
-        seed: of the bootstrap.
     """
     folds = values_CK.shape[1]
     random = np.random.default_rng(seed)

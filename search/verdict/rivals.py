@@ -181,7 +181,6 @@ class Test:
             values_CK: (configurations, folds), at least two of each; lower is better.
             overlap: validation over training examples of a fold if folds share one sample, else 0.
             alpha: the level of `at_least`.
-            progress: called with the share of the work that is done.
         """
         count, folds = values_CK.shape
         sizes = sorted({max(min(FEW, count), -(-count // part)) for part in PARTS})

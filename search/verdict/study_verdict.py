@@ -111,9 +111,7 @@ def verdict_on(
     `search.results.ranking.read_best`: by the study's value, then in the order of the grid.
 
     Args:
-        unjudged: what to judge.
         alpha: the level of the test that excludes a configuration.
-        progress: called with the share of the work that is done.
     """
     study = unjudged.study
     ended = [row.state not in (State.PENDING, State.RUNNING) for row in unjudged.rows]

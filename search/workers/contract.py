@@ -37,8 +37,6 @@ def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) 
     """Check that a point gives the same figures each time and in each process; return its outcome here too.
 
     Args:
-        objective: trains the point.
-        point: the point.
         elsewhere: `digest` of the point's outcome in a new process.
     """
     with _global_seeds(1):
@@ -71,14 +69,7 @@ def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) 
 
 
 def broken_promises(loaded: Loaded, point: Configuration, device: str, epochs: int) -> list[str]:
-    """List what a problem does against the contract, one line each; `same_bits` checks its figures.
-
-    Args:
-        loaded: the study's definition and problem.
-        point: the point to train.
-        device: the device to train on, as PyTorch names it.
-        epochs: how many epochs to train at most.
-    """
+    """List what a problem does against the contract, one line each; `same_bits` checks its figures."""
     definition = loaded.definition
     folds = [
         Run("fold", fold, definition.folds, epochs, definition.seed, device)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from pairsearch.search.database.retry import Returned
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.configurations import Ledger
@@ -36,27 +35,20 @@ class Objective(Protocol):
         """Return which program and machine computes the results."""
 
 
-class Patiently(Protocol):
-    """Repeats a call while the database is unavailable."""
-
-    def __call__(self, call: Callable[[], Returned]) -> Returned:
-        """Return what the call returns."""
-
-
 class Faults:
-    """The failures of one worker on one study.
-
-    Args:
-        study: name of the study.
-        ledger: the study's ledger.
-        objective: trains a configuration.
-        patiently: makes the calls of the ledger.
+    """The failures of one worker on one study; `patiently` makes the calls of the ledger.
 
     Attributes:
         failures: keys of the configurations that failed here.
     """
 
-    def __init__(self, study: str, ledger: Ledger, objective: Objective, patiently: Patiently) -> None:
+    def __init__(
+        self,
+        study: str,
+        ledger: Ledger,
+        objective: Objective,
+        patiently: Callable[[Callable[[], Any]], Any],
+    ) -> None:
         self.failures: set[str] = set()
         self._study = study
         self._ledger = ledger
@@ -109,7 +101,7 @@ class Faults:
         Raises:
             WorkError: it raises an exception here: this worker is broken. Its failures are not counted.
         """
-        known = self._patiently(self._ledger.one_finished)
+        known: Configuration | None = self._patiently(self._ledger.one_finished)
         if known is None:
             return False
         try:

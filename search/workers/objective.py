@@ -42,8 +42,6 @@ class CrossValidation:
     """The objective of one study: a function that trains a configuration on all folds.
 
     Args:
-        loaded: the study's definition and problem.
-        device: the device to train on, as PyTorch names it.
         threads: how many threads the problem may use; the figures do not depend on it.
         epochs: a smaller number than the definition's, for a rehearsal; None for the definition's.
     """
@@ -76,7 +74,6 @@ class CrossValidation:
         """Train a configuration on every fold.
 
         Args:
-            configuration: the configuration.
             progress: called after each step; may end the training.
 
         Returns:

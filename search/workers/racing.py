@@ -84,8 +84,6 @@ class Race:
     """The race of one study: its finished configurations, with which others are compared.
 
     Args:
-        folds: the number of folds of the study.
-        alpha: the error rate.
         overlap: validation over training examples, if folds share one sample (Nadeau & Bengio 2003).
     """
 

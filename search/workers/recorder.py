@@ -140,9 +140,6 @@ def train(
     """Train runs of one kind, together or one after the other, as the problem's `together` says.
 
     Args:
-        loaded: the study's definition and problem.
-        params: the parameters of the configuration.
-        runs: folds or rounds.
         on_epoch: called after each report; it stops the training by returning False.
         on_run: called after each run if they train one after the other; it stops the training by returning False.
 

@@ -57,9 +57,7 @@ class Rehearsal:
     """Trains points of a study for a few epochs.
 
     Args:
-        loaded: the study's definition and problem.
         points: how many points to train: the first of the study's order, which is random except for the paper's point.
-        device: the device to train on, as PyTorch names it.
     """
 
     def __init__(self, loaded: Loaded, points: int, device: str = "cpu") -> None:
@@ -184,10 +182,7 @@ def rehearse(
     """Run all checks of a study, and yield each as soon as it is done.
 
     Args:
-        loaded: the study's definition and problem.
         given: the STUDY argument, for the new process.
-        machine: how to train.
-        points: how many points to train.
         workers: the number of workers that the estimate assumes; None for the default.
 
     Raises:

@@ -45,8 +45,6 @@ class Attempt:
     """How an attempt to train a configuration ended: by one of the first three, or by none where it was interrupted.
 
     Args:
-        outcome: the result.
-        error: the exception that was raised.
         over: a line about the time limit.
         reported: steps that Optuna's trial has.
     """
@@ -66,16 +64,11 @@ class Worker:
     """A worker on one study.
 
     Args:
-        database: the study's database.
-        storage: Optuna's storage in it.
-        study: the study.
-        objective: trains a configuration.
         stopping: set from outside to hand the current configuration back and end.
         ledger: the study's ledger; None to make one with the usual lease.
         limit: work on the first `limit` configurations of the study only.
         patience: seconds for which calls are repeated while the database is unavailable; fewer once `stopping` is set.
         name: of the worker; None for `worker_name()`.
-        say: prints a line of progress.
         clock: a monotonic clock in seconds, for the study's time limit.
     """
 
@@ -282,11 +275,8 @@ class Worker:
         """Record a failed attempt.
 
         Args:
-            claim: the claim of the attempt.
-            trial_id: its trial.
             reason: one line that says why.
             final: whether the configuration is at fault; otherwise it is tried again, here or elsewhere.
-            raised: the exception that ended the attempt.
         """
         trace = None
         if raised is not None:

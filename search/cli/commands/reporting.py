@@ -107,9 +107,6 @@ def compose(
     """Compose a report on studies and claims; the database is not changed.
 
     Args:
-        storage: the database URL.
-        names: STUDY arguments.
-        tell: called with a line of progress.
         claims: a claims file, or None.
         published: a folder of published results that claims may use, or None.
     """
