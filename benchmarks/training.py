@@ -32,7 +32,7 @@ from pairsearch.models.compiled import Trainee, Workspace, trainees_of
 from pairsearch.models.losses import pair_losses
 from pairsearch.models.nets import DIGITS, build_seeded, uses_aux_loss
 from pairsearch.models.optim import optimiser
-from pairsearch.models.training import Member, TrainingJob
+from pairsearch.models.trainer import Member, TrainingJob
 
 # Dense floating-point operations for one training pair, by model: forward pass and both gradients of every layer.
 FLOP_PER_PAIR = {"b1": 1.2e6, "b2": 1.2e6, "ws": 2.2e6, "wsal": 2.2e6}

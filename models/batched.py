@@ -20,7 +20,7 @@ from pairsearch.models.losses import pair_losses, wrong_answers
 from pairsearch.models.nets import build_seeded, schedule, uses_aux_loss
 from pairsearch.models.optim import optimiser
 from pairsearch.models.recording import JobRecorder, SetResult
-from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
+from pairsearch.models.trainer import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # Pairs of each model that are evaluated at once, to bound memory. It changes no mean: sums are in float64.
 EVALUATION_BATCH = 500

@@ -21,7 +21,7 @@ from pairsearch.models.nets import DIGITS, Joint, Phase, Shared, build_seeded, s
 from pairsearch.models.optim import Optimiser, plain_optimiser
 from pairsearch.models.recording import JobRecorder, SetResult
 from pairsearch.models.subnormals import flushed
-from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
+from pairsearch.models.trainer import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # The running means of a model's epoch, and the means of each evaluation set.
 EpochResult = tuple[SetResult, Mapping[str, SetResult]]

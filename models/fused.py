@@ -7,7 +7,7 @@ from typing import Literal
 from pairsearch.models import batched, single
 from pairsearch.models.nets import Arguments, Maker, build_seeded
 from pairsearch.models.optim import PlainOptimiser, optimiser
-from pairsearch.models.training import EpochCallback, TrainingHistory, TrainingJob
+from pairsearch.models.trainer import EpochCallback, TrainingHistory, TrainingJob
 
 
 def choose_backend(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from pairsearch.models.training import Curves, EpochCallback, EpochReport, TrainingHistory, TrainingJob
+from pairsearch.models.trainer import Curves, EpochCallback, EpochReport, TrainingHistory, TrainingJob
 
 
 @dataclass(slots=True)

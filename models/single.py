@@ -22,7 +22,7 @@ from pairsearch.models.nets import Draws, Phase, build, schedule, trained, uses_
 from pairsearch.models.optim import plain_optimiser
 from pairsearch.models.recording import JobRecorder, SetResult
 from pairsearch.models.reference import evaluate
-from pairsearch.models.training import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
+from pairsearch.models.trainer import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
 # Up to this batch size PyTorch's own convolutions are used, which take one image at a time; above it oneDNN's, which
 # need some 80 µs a call before they begin. For the paper's architectures both take the same time at 7 pairs (Intel Xeon

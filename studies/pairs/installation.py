@@ -34,7 +34,7 @@ def train_a_little(architecture: str | Maker, optimiser: str = "adam", device: s
     import torch  # noqa: PLC0415 - slow to import, and may be broken
 
     from pairsearch.models import fused  # noqa: PLC0415
-    from pairsearch.models.training import Member, TrainingJob  # noqa: PLC0415
+    from pairsearch.models.trainer import Member, TrainingJob  # noqa: PLC0415
 
     class Pairs:
         images = torch.zeros(2, 2, 14, 14)

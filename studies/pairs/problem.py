@@ -27,7 +27,7 @@ from pairsearch.studies.settings import read_settings
 if TYPE_CHECKING:
     from pairsearch.data.folds import Fold
     from pairsearch.data.pairs import PairSet
-    from pairsearch.models.training import EpochReport, TrainingJob
+    from pairsearch.models.trainer import EpochReport, TrainingJob
 
 DATA_VARIABLE = "PAIRSEARCH_DATA"
 """Folder of the images, a torchvision root that holds `MNIST/raw`, where `--data-dir` is not given. Without either, the
@@ -151,7 +151,7 @@ class Pairs(Problem):
         self._folder = None if folder is None else Path(folder).absolute()
         self._data = _where(data, place)
         source, reason = _load(self._data, self._folder)
-        from pairsearch.models.training import TRAINING_VERSION  # noqa: PLC0415
+        from pairsearch.models.trainer import TRAINING_VERSION  # noqa: PLC0415
         from pairsearch.studies.pairs.parts import Architecture, Optimiser  # noqa: PLC0415
 
         self.version = TRAINING_VERSION
@@ -288,7 +288,7 @@ class Pairs(Problem):
 
     def job(self, params: Params, runs: Sequence[Run]) -> TrainingJob:
         """Make the training job of a configuration, with a model for each run."""
-        from pairsearch.models.training import Member, TrainingJob  # noqa: PLC0415
+        from pairsearch.models.trainer import Member, TrainingJob  # noqa: PLC0415
 
         given = self._hyperparameters(params)
         of_architecture, of_optimiser = self._divided(params)

@@ -88,9 +88,9 @@ def out_of_memory(key: str) -> None:
 
 def of_another_version() -> None:
     """The program's problem is of a version that gives other figures."""
-    from pairsearch.models import training  # noqa: PLC0415
+    from pairsearch.models import trainer  # noqa: PLC0415
 
-    training.TRAINING_VERSION += 1
+    trainer.TRAINING_VERSION += 1
 
 
 def in_a_hurry() -> None:

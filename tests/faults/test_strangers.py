@@ -10,7 +10,7 @@ import promise
 import pytest
 import tiny
 
-from pairsearch.models.training import TRAINING_VERSION
+from pairsearch.models.trainer import TRAINING_VERSION
 from pairsearch.search.database.connection import open_database
 
 

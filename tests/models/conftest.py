@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pairsearch.models import batched, compiled, reference, single
-from pairsearch.models.training import Trainer
+from pairsearch.models.trainer import Trainer
 
 TRAINERS: dict[str, Trainer] = {
     "reference": reference.train,

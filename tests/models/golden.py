@@ -18,7 +18,7 @@ import torch
 from jobs import SyntheticPairs, make_job, make_member
 
 from pairsearch.models import fused
-from pairsearch.models.training import TRAINING_VERSION, Member, TrainingHistory, TrainingJob
+from pairsearch.models.trainer import TRAINING_VERSION, Member, TrainingHistory, TrainingJob
 
 FILE = Path(__file__).with_name("golden.json")
 EPOCHS = 3

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pairsearch.models.training import Member, TrainingJob
+from pairsearch.models.trainer import Member, TrainingJob
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jobs import SyntheticPairs, make_job, make_member
 from pairsearch.models import compiled, reference
 from pairsearch.models.recording import JobRecorder
 from pairsearch.models.subnormals import flushed, flushing, supported
-from pairsearch.models.training import EpochReport, Trainer, TrainingHistory, TrainingJob
+from pairsearch.models.trainer import EpochReport, Trainer, TrainingHistory, TrainingJob
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor cannot flush subnormals")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pairsearch.models import batched, compiled, reference
 from pairsearch.models.nets import build, build_seeded, split_logits
-from pairsearch.models.training import EpochReport, Trainer, TrainingHistory, TrainingJob
+from pairsearch.models.trainer import EpochReport, Trainer, TrainingHistory, TrainingJob
 
 # Two trainers add the same numbers in different orders, which moves a float32 sum by about 1e-7 of its size.
 # Adam divides a gradient by its own size, so that a gradient near zero may turn such a difference into a

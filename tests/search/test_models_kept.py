@@ -21,7 +21,7 @@ from pairsearch.data.pairs import PairSet
 from pairsearch.data.sources import Source
 from pairsearch.models import fused, reference
 from pairsearch.models.nets import build, split_logits
-from pairsearch.models.training import TrainingHistory, TrainingJob
+from pairsearch.models.trainer import TrainingHistory, TrainingJob
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.evaluation.evaluating import Evaluator

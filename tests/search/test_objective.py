@@ -12,7 +12,7 @@ import torch
 
 from pairsearch.data.sources import Source
 from pairsearch.models.nets import build_seeded
-from pairsearch.models.training import Member, TrainingJob
+from pairsearch.models.trainer import Member, TrainingJob
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.outcome import Outcome, mean_of
 from pairsearch.search.workers.objective import CrossValidation, Step

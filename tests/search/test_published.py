@@ -22,7 +22,7 @@ from pyarrow import parquet
 from sqlalchemy import update
 
 from pairsearch.data.sources import Source, load
-from pairsearch.models.training import TRAINING_VERSION
+from pairsearch.models.trainer import TRAINING_VERSION
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.errors import InputError, StudyError
