@@ -109,7 +109,6 @@ def evaluation_sets(
     """Draw the pairs of one round: a training set from the training images and a test set from the test images.
 
     Args:
-        source: the images.
         train_pairs: pairs in the training set, >= 1.
         test_pairs: pairs in the test set, >= 1.
         train_seed: 0 to 2**63 − 1.

@@ -84,7 +84,6 @@ def draw(
     image is used again only when all others have been used (but one, where their number is odd).
 
     Args:
-        source: the images.
         split: `train` or `test`; the other split is not read.
         count: number of pairs, >= 1.
         seed: 0 to 2**63 − 1; equal seeds give equal bytes.

@@ -18,7 +18,6 @@ def examine(storage: str, settings: Mapping[str, str]) -> Iterator[Check]:
     """Run every check; nothing is created or downloaded.
 
     Args:
-        storage: the database URL.
         settings: settings of this machine for the paper's problem.
     """
     yield Check("versions", None, ", ".join(f"{name} {package_version(name)}" for name in PACKAGES))

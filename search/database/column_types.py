@@ -24,7 +24,6 @@ class WrongValueError(Exception):
     """A column contains a value that pairsearch cannot have written.
 
     Args:
-        table: name of the table.
         column: name of the column.
         wanted: what the column should contain, a key of `KINDS` for example.
         value: the wrong value; None for NULL.
@@ -153,8 +152,6 @@ def required(table: str, row: Any, *names: str) -> None:
     """Check that columns of a row are not NULL.
 
     Args:
-        table: name of the table.
-        row: a row with `id`, `key` and the columns.
         names: the columns that the row must have.
 
     Raises:

@@ -39,9 +39,6 @@ def file_name(study: StoredStudy, configuration: Configuration, index: int) -> s
 class ModelFolder:
     """A folder of models, which is created with the first model.
 
-    Args:
-        path: the folder.
-
     Raises:
         InputError: the folder is not writable or cannot be created.
     """
@@ -148,12 +145,7 @@ def train_again(
     """Train stored rounds again for their models, and compare the figures; the database is not changed.
 
     Args:
-        database: the study's database.
-        study: the study.
-        loaded: its definition and problem.
-        request: the configuration and its rounds.
         folder: where to write the models.
-        machine: how to train.
         on_epoch: called after each epoch; it stops the training by returning False.
 
     Returns:

@@ -74,8 +74,6 @@ class Ledger:
     Every method raises what `search.database.connection.Database.write` raises.
 
     Args:
-        database: the study's database.
-        study_id: the study's id.
         lease_seconds: how long a claim lasts without renewal.
     """
 
@@ -200,7 +198,6 @@ class Ledger:
         """Record an attempt that ended in an exception, or at the time limit.
 
         Args:
-            claim: the claim of the attempt.
             reason: one line that says why.
             final: whether the configuration has failed by this attempt alone.
             traceback: the text of the exception's traceback; None where the time limit ended the attempt.

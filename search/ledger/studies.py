@@ -147,7 +147,6 @@ def check_same(study: StoredStudy, definition: Definition, traits: Traits | None
     """Check that results of a definition, its problem and its data would belong to the stored study.
 
     Args:
-        study: the stored study.
         definition: the definition to compare with it.
         traits: the traits of the problem; None to leave the problem and its data unchecked.
 

@@ -296,7 +296,6 @@ class TrialStorage(RDBStorage):
         """Close a running trial, with its last attributes and reports, in one transaction.
 
         Args:
-            trial_id: the trial.
             state: its final state.
             value: the value of the trial; None for a trial without result.
             user_attrs: JSON-serialisable values by key.

@@ -105,8 +105,6 @@ def create_optuna_study(
     """Create Optuna's study and return its id; take over an empty one that an interrupted creation left.
 
     Args:
-        database: the database.
-        storage: Optuna's storage in it.
         name: the study's name.
         maximise: whether a higher value is better.
         restoring: whether to take over a study that has trials of pairsearch, too.

@@ -189,8 +189,6 @@ class Mirror:
         """Close a trial with its result: COMPLETE with the value, or PRUNED with the reason.
 
         Args:
-            trial_id: the trial.
-            outcome: the result.
             reported: steps that were reported during training.
         """
         reports = reports_of(self.study, outcome, reported)

@@ -64,7 +64,6 @@ def panels(
     """Draw line charts of figures by epoch.
 
     Args:
-        runs: the runs.
         metrics: the figures to draw, as far as the runs have them.
         draw: returns the traces of a figure, without their axes.
     """

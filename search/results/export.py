@@ -113,8 +113,6 @@ def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> l
     """Write one file for each table, `STUDY-configurations` and `STUDY-curves`; all of them or none.
 
     Args:
-        database: the study's database.
-        study: the study.
         kind: the format, a key of `WRITERS`; also the ending of the files.
         folder: where to write; files of these names are replaced.
 

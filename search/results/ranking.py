@@ -44,8 +44,6 @@ def read_best(database: Database, study: StoredStudy, top: int, limit: int | Non
     """Read the best finished configurations by the study's metric, the best first, ties in the order of the grid.
 
     Args:
-        database: the study's database.
-        study: the study.
         top: how many to read.
         limit: read only among the first `limit` configurations of the study's order.
     """

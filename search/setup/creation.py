@@ -48,7 +48,6 @@ def create_study(database: Database, loaded: Loaded, storage: TrialStorage | Non
 
     Args:
         database: where to create it.
-        loaded: its definition and problem.
         storage: Optuna's storage in that database; None to open it for this call.
 
     Raises:

@@ -110,8 +110,6 @@ def open_to_create(
     """Check the arguments of a command that creates studies, then open the database, or create it.
 
     Args:
-        storage: the database URL.
-        texts: STUDY arguments.
         machine: see `load`.
         say: see `load`.
 
@@ -178,7 +176,6 @@ def open_to_work(
 
     Args:
         database: the opened database.
-        texts: STUDY arguments.
         machine: see `load`.
         say: see `load`.
 

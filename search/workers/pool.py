@@ -30,7 +30,6 @@ class Pool:
 
     Args:
         arguments: what follows `pairsearch worker` on the command line.
-        workers: the number of processes.
         storage: the database URL; it goes into the workers' environment, which process lists do not show.
         folder: the working directory of the workers; None for that of this process.
     """

@@ -33,10 +33,7 @@ def search(
     On KeyboardInterrupt the workers hand their configurations back, and their leases and trials are closed.
 
     Args:
-        database: the database of the studies.
-        studies: the studies.
-        given: their STUDY arguments, for the workers.
-        machine: how the workers train.
+        given: the STUDY arguments, for the workers.
         workers: the number of workers; None for one per core that this process may use on the CPU, for one worker on
             another device.
         limit: work on the first `limit` configurations of each study only.

@@ -30,11 +30,9 @@ def work(
     """Work on the studies in their order until nothing is left.
 
     Args:
-        database: the database of the studies.
         studies: each study with its problem. They are removed one by one, so that the memory of a problem is freed.
         machine: how to train, how long a claim lasts without renewal, and how long to wait for the database.
         stopping: set from outside to hand the current configuration back and end.
-        say: prints a line of progress.
         limit: work on the first `limit` configurations of each study only.
         max_trials: stop after this many configurations.
 

@@ -67,7 +67,6 @@ def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[li
     """Ask a model about two image files, and return its answer as lines for people and as JSON.
 
     Args:
-        model: the model's file.
         files: two images of one digit each.
         invert: whether the digits are dark on light; None to decide it for each by its edge.
 

@@ -352,7 +352,6 @@ class Pairs(Problem):
         """Draw the training and the test pairs of a round.
 
         Args:
-            run: the round.
             standardised: whether to standardise them; None for what the settings say.
 
         Raises:
