@@ -29,8 +29,9 @@ from pairsearch.search.cli import terminal
 from pairsearch.search.cli.app import app
 from pairsearch.search.database.tables import metadata
 from pairsearch.search.errors import ExitCode
-from pairsearch.search.results.export_columns import TABLES, ColumnTable
+from pairsearch.search.results.export_columns import ColumnTable
 from pairsearch.search.results.published_columns import FOLDS, MEAN_CURVES, ROUNDS
+from pairsearch.search.results.tables import FOLDER, SHORT, Table
 from pairsearch.search.setup import storage_url
 from pairsearch.studies import claims_file, definition, model_card
 from pairsearch.studies.definition import LARGEST
@@ -238,7 +239,7 @@ def claims_fields() -> str:
     return "\n\n".join(parts)
 
 
-def _columns(tables: Iterable[ColumnTable], name: str) -> str:
+def _columns(tables: Iterable[ColumnTable | Table], name: str) -> str:
     parts = []
     for table in tables:
         rows = [[f"`{column.name}`", column.kind, column.unit, column.meaning] for column in table.columns]
@@ -251,8 +252,13 @@ def _columns(tables: Iterable[ColumnTable], name: str) -> str:
 
 
 def exports() -> str:
-    """The columns of exported tables."""
-    return _columns(TABLES, "STUDY-{}")
+    """The columns of the tables of a folder."""
+    return _columns(FOLDER, "{}.parquet")
+
+
+def short_exports() -> str:
+    """The columns of the two tables of the short form."""
+    return _columns(SHORT, "STUDY-{}")
 
 
 def published() -> str:
@@ -287,6 +293,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "claims-file": claims_fields,
     "model-card": lambda: fields(model_card.ModelCard),
     "exports": exports,
+    "short-exports": short_exports,
     "published": published,
     "database": database,
 }

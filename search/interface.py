@@ -339,14 +339,14 @@ class Study:
     def configurations(self) -> pa.Table:
         """Read all configurations, in any state, as a table; `.to_pandas()` converts it to a data frame."""
         from pairsearch.search.results.export import read_table  # noqa: PLC0415
-        from pairsearch.search.results.export_columns import CONFIGURATIONS  # noqa: PLC0415
+        from pairsearch.search.results.tables import CONFIGURATIONS  # noqa: PLC0415
 
         return read_table(self._database, self._stored(), CONFIGURATIONS)
 
     def curves(self) -> pa.Table:
         """Read the curves as a table with one row for each epoch, fold and configuration that has a result."""
         from pairsearch.search.results.export import read_table  # noqa: PLC0415
-        from pairsearch.search.results.export_columns import CURVES  # noqa: PLC0415
+        from pairsearch.search.results.tables import CURVES  # noqa: PLC0415
 
         return read_table(self._database, self._stored(), CURVES)
 

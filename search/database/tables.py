@@ -109,8 +109,13 @@ runs = Table(
     Column("id", Integer, primary_key=True),
     Column("study_id", ForeignKey(studies.c.id), nullable=False, doc="Its study."),
     Column("key", Text, nullable=False, doc="Key of its configuration."),
-    Column("kind", String(8), nullable=False, doc="`fold` or `round`."),
-    Column("run", Integer, nullable=False, doc="Number of the fold or round, from 0."),
+    Column(
+        "kind",
+        String(8),
+        nullable=False,
+        doc="`fold`, `round`, or `mean` for the mean curves of folds that were loaded without theirs.",
+    ),
+    Column("run", Integer, nullable=False, doc="Number of the fold or round, from 0; 0 for a mean."),
     Column("epochs", Integer, nullable=False, doc="How many epochs have figures."),
     Column(
         "figures",

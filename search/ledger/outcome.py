@@ -19,11 +19,13 @@ class RunResult:
         curves: one number per trained epoch for each figure, all curves of one length; NaN where a figure was not
             reported, not finite where the run diverged.
         diverged: the epoch, from 1, in which the run diverged, or None.
+        known: the figures after the last epoch of a run that was loaded without its curves; None where it has curves.
     """
 
     index: int
     curves: Mapping[str, Sequence[float]]
     diverged: int | None = None
+    known: Mapping[str, float | None] | None = None
 
     @property
     def epochs(self) -> int:
@@ -33,6 +35,8 @@ class RunResult:
     @property
     def final(self) -> dict[str, float | None]:
         """The figures after the last epoch, None for one that is not finite; empty if the run diverged."""
+        if self.known is not None:
+            return dict(self.known)
         if self.diverged is not None:
             return {}
         return {name: finite(curve[-1]) for name, curve in self.curves.items()}
@@ -50,6 +54,7 @@ class Outcome:
         seconds: wall-clock time of the training.
         reason: why the state is not FINISHED.
         provenance: versions, git commit, host, processor.
+        mean: the mean curves of folds that were loaded without curves of their own; None otherwise.
     """
 
     state: State
@@ -59,6 +64,7 @@ class Outcome:
     seconds: float
     reason: str | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    mean: RunResult | None = None
 
 
 def finite(number: SupportsFloat) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
@@ -17,6 +17,10 @@ from pairsearch.search.database.tables import configurations, curves, runs
 from pairsearch.search.ledger.outcome import Outcome, RunResult, finite
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Kind
+
+MEAN: Literal["mean"] = "mean"
+"""The kind of a run that is none: number 0, with the mean over folds of each figure by epoch. Results that were loaded
+have it where the curves of single folds were not published; those folds have 0 epochs and no curves."""
 
 
 def read_configuration(key: str, params: str) -> Configuration:
@@ -61,21 +65,26 @@ def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
         value=row.value,
         figures=read_figures(row.figures),
         folds=tuple(folds),
+        mean=next(iter(read_runs(connection, row.study_id, row.key, MEAN)), None),
         seconds=row.seconds,
         reason=row.reason,
         provenance=json.loads(row.provenance),
     )
 
 
-def read_runs(connection: Connection, study_id: int, key: str, kind: Kind) -> list[RunResult]:
-    """Return the stored folds or rounds of a configuration, ordered by their index.
+def read_runs(
+    connection: Connection, study_id: int, key: str, kind: Kind | Literal["mean"]
+) -> list[RunResult]:
+    """Return the stored folds or rounds of a configuration, or the mean of its folds, ordered by their index.
 
     Raises:
         WrongValueError: a run has no curve, or a curve has not one point for each epoch.
     """
     mine = (runs.c.study_id == study_id, runs.c.key == key, runs.c.kind == kind)
     rows = connection.execute(
-        select(runs.c.id, runs.c.run, runs.c.epochs, runs.c.diverged_epoch).where(*mine).order_by(runs.c.run)
+        select(runs.c.id, runs.c.run, runs.c.epochs, runs.c.figures, runs.c.diverged_epoch)
+        .where(*mine)
+        .order_by(runs.c.run)
     ).all()
     by_run: dict[int, dict[str, list[float]]] = {row.id: {} for row in rows}
     lengths = {row.id: row.epochs for row in rows}
@@ -89,9 +98,14 @@ def read_runs(connection: Connection, study_id: int, key: str, kind: Kind) -> li
         if run_id in by_run:
             by_run[run_id][figure] = read_curve(run_id, text, lengths[run_id])
     for row in rows:
-        if not by_run[row.id]:
+        if row.epochs and not by_run[row.id]:
             raise WrongValueError(curves.name, "points", "curve of each run", None, f"run_id={row.id}")
-    return [RunResult(row.run, by_run[row.id], row.diverged_epoch) for row in rows]
+    return [
+        RunResult(
+            row.run, by_run[row.id], row.diverged_epoch, None if row.epochs else read_figures(row.figures)
+        )
+        for row in rows
+    ]
 
 
 def read_curve(run_id: int, text: str, epochs: int) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.outcome import Outcome, finite, mean_of
+from pairsearch.search.ledger.outcome import Outcome, RunResult, finite, mean_of
 from pairsearch.search.ledger.studies import StoredStudy
 
 FAILED_REASON = "failed_reason"
@@ -30,8 +30,10 @@ def reports_of(study: StoredStudy, outcome: Outcome, reported: Iterable[int] = (
 
     A value is the mean over folds after an epoch, or the figure of a fold if folds train one after the other.
     """
-    curves = [fold.curves.get(study.definition.metric, ()) for fold in outcome.folds]
+    metric = study.definition.metric
     if study.traits.together:
+        of_epochs = outcome.folds if outcome.mean is None else (outcome.mean,)
+        curves = [run.curves.get(metric, ()) for run in of_epochs]
         epochs = min(map(len, curves), default=0)
         values = {
             step: mean_of([curve[step - 1] for curve in curves])
@@ -39,8 +41,14 @@ def reports_of(study: StoredStudy, outcome: Outcome, reported: Iterable[int] = (
             if step <= epochs
         }
     else:
-        values = {place: finite(curve[-1]) for place, curve in enumerate(curves, start=1) if curve}
+        values = {fold.index + 1: _last(fold, metric) for fold in outcome.folds}
     return {step: value for step, value in values.items() if step not in reported and value is not None}
+
+
+def _last(fold: RunResult, metric: str) -> float | None:
+    """Return the metric after the fold's last epoch, in which it may have diverged."""
+    curve = fold.curves.get(metric, ())
+    return finite(curve[-1]) if curve else fold.final.get(metric)
 
 
 def attributes_of(outcome: Outcome) -> dict[str, Any]:

@@ -114,6 +114,6 @@ def _template(study: StoredStudy, row: Row[Any], outcome: Outcome | None) -> Fro
     )
 
 
-def _local(seconds: float | None) -> datetime | None:
-    # Optuna's convention: local time without a zone.
-    return None if seconds is None else datetime.fromtimestamp(seconds)
+def _local(seconds: float | None) -> datetime:
+    # Optuna's convention: local time without a zone, and for a trial whose time is unknown the moment when it is added.
+    return datetime.now() if seconds is None else datetime.fromtimestamp(seconds)

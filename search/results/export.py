@@ -1,43 +1,58 @@
-"""Exports a study's configurations and curves as CSV, Parquet or JSON, in chunks, from a snapshot of the database."""
+"""Exports studies, in chunks, from a snapshot of the database: a folder of Parquet tables, or two files of a study."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 import pyarrow as pa
 from pyarrow import csv, parquet
-from sqlalchemy import ColumnElement, Connection, Select, and_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select
 
 from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, curves, metadata, runs, studies
 from pairsearch.search.errors import InputError
 from pairsearch.search.files import made_folder, usable_folder, whole_file
+from pairsearch.search.ledger.incoming import LOADED
 from pairsearch.search.ledger.outcome import finite
-from pairsearch.search.ledger.rows import read_configuration, read_curve, read_figures
-from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve, read_figures
+from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.provenance import package_version
-from pairsearch.search.results.export_columns import (
+from pairsearch.search.redaction import conceal
+from pairsearch.search.results.export_columns import ColumnTable
+from pairsearch.search.results.study_table import mean_curve
+from pairsearch.search.results.tables import (
+    ALL_CURVES,
     CONFIGURATIONS,
-    CURVES,
-    FIGURES,
-    PARAMETERS,
-    TABLES,
-    ColumnTable,
-    ExportTable,
-    mixed,
-    of_study,
+    FOLDER,
+    FORMAT,
+    PROVENANCE,
+    ROUNDS,
+    SHORT,
+    STUDIES,
+    Columns,
+    Table,
 )
+from pairsearch.studies.definition import LARGEST
+from pairsearch.studies.problem import Metric
 
 # Rows in memory at a time, and rows of a Parquet row group: some ten megabytes.
 CHUNK = 20_000
 
 TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
+
+Row = dict[str, Any]
+"""The cells of a row by column; cells that are left out are empty."""
+WhichCurves = Literal["all", "mean"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +97,40 @@ class JsonWriter:
 
 WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Writer]] = {
     "csv": csv.CSVWriter,
-    "parquet": parquet.ParquetWriter,
+    "parquet": partial(parquet.ParquetWriter, compression="zstd", compression_level=9),
     "json": JsonWriter,
 }
 
 
+def layout(table: Table, of: Iterable[StoredStudy]) -> Columns:
+    """Return a table with the columns of some studies; a name that several have is described as in the first."""
+    choices: dict[str, dict[str, Any]] = {}
+    metrics: dict[str, Metric] = {}
+    folds_only = table not in (ROUNDS, ALL_CURVES)
+    for study in of:
+        for name, values in study.choices.items():
+            choices.setdefault(name, {}).update({repr(value): value for value in values})
+        of_study = study.traits.of_folds if folds_only else study.traits.metrics
+        for name, metric in of_study.items():
+            metrics.setdefault(name, metric)
+    return Columns.of(table, {name: tuple(values.values()) for name, values in choices.items()}, metrics)
+
+
+def schema(columns: Columns, **facts: str) -> pa.Schema:
+    """Return the Arrow schema of a table, with units and meanings of its columns, and facts about it, as metadata."""
+    table = columns.table
+    fields = [
+        pa.field(
+            column.name, TYPES[column.kind], metadata={"unit": column.unit, "description": column.meaning}
+        )
+        for column in table.columns
+    ]
+    program = f"pairsearch {package_version('pairsearch')}"
+    return pa.schema(fields, metadata={"row": table.row, "program": program} | facts)
+
+
 def fields(table: ColumnTable) -> list[pa.Field]:
-    """Return the Arrow fields of a table, with units and meanings as metadata."""
+    """Return the Arrow fields of a table of published results, with units and meanings as metadata."""
     return [
         pa.field(
             column.name, TYPES[column.kind], metadata={"unit": column.unit, "description": column.meaning}
@@ -97,20 +139,17 @@ def fields(table: ColumnTable) -> list[pa.Field]:
     ]
 
 
-def schema(table: ExportTable, study: StoredStudy) -> pa.Schema:
-    """Return the Arrow schema of a table, with a description of the study as metadata."""
-    facts = {
-        "study": study.name,
-        "row": table.row,
-        "definition": study.definition.model_dump_json(),
-        "problem": json.dumps(study.traits.to_json()),
-        "program": f"pairsearch {package_version('pairsearch')}",
-    }
-    return pa.schema(fields(of_study(table, study.choices, study.traits.of_folds)), metadata=facts)
+def _schema_of_one(table: Table, study: StoredStudy) -> pa.Schema:
+    return schema(
+        layout(table, [study]),
+        study=study.name,
+        definition=study.definition.model_dump_json(),
+        problem=json.dumps(study.traits.to_json()),
+    )
 
 
 def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> list[Exported]:
-    """Write one file for each table, `STUDY-configurations` and `STUDY-curves`; all of them or none.
+    """Write a study in short, `STUDY-configurations` and `STUDY-curves`; both files or none.
 
     Args:
         kind: the format, a key of `WRITERS`; also the ending of the files.
@@ -120,59 +159,143 @@ def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> l
         InputError: the format is unknown, or the folder is not writable and cannot be made.
         WorkError: writing failed.
     """
-    writer = WRITERS.get(kind)
-    if writer is None:
+    if kind not in WRITERS:
         raise InputError(f"unknown format {kind!a}: expected one of {', '.join(WRITERS)}")
     usable_folder(folder)
     written = []
     with database.snapshot() as connection, ExitStack() as files:
-        for table in TABLES:
+        for table in SHORT:
             path = made_folder(folder) / f"{study.name}-{table.name}.{kind}"
-            file = files.enter_context(whole_file(path))
-            written.append(Exported(table.name, path, _write(connection, study, table, writer, file)))
+            sink = Sink(files, path, _schema_of_one(table, study), kind)
+            sink.write(_short_rows(connection, study, table))
+            written.append(Exported(table.name, path, sink.rows))
     return written
 
 
-def _write(
+def read_table(database: Database, study: StoredStudy, table: Table) -> pa.Table:
+    """Read a table of the short form into memory, from a snapshot of the database."""
+    described = _schema_of_one(table, study)
+    with database.snapshot() as connection:
+        rows = _short_rows(connection, study, table)
+        return pa.Table.from_batches(_batches(rows, described), described)
+
+
+def _short_rows(connection: Connection, study: StoredStudy, table: Table) -> Iterator[Row]:
+    columns = layout(table, [study])
+    return (
+        _configurations(connection, study, columns)
+        if table is CONFIGURATIONS
+        else _curve_points(_curves(connection, study, ("fold",)), study, columns)
+    )
+
+
+def export_folder(
+    database: Database, given: Sequence[StoredStudy], folder: Path, which: WhichCurves = "all"
+) -> list[Exported]:
+    """Write studies as a folder of Parquet tables, from which `load` makes them again; all files or none.
+
+    The same results give the same bytes with the same version of Arrow. A configuration that is being trained is
+    pending there.
+
+    Args:
+        database: the studies' database.
+        given: the studies.
+        folder: where to write; tables in it are replaced.
+        which: the curves to write: `all` that are stored, or for each configuration the `mean` over its folds.
+
+    Raises:
+        InputError: the folder is not writable and cannot be made.
+        WorkError: writing failed.
+    """
+    usable_folder(folder)
+    written = []
+    counts = {table.name: Counter[str]() for table in FOLDER}
+    origins = Origins()
+    with database.snapshot() as connection, ExitStack() as files:
+        of = [seen_by(connection, study) for study in given]
+        for table in FOLDER:
+            columns = layout(table, of)
+            path = made_folder(folder) / f"{table.name}.parquet"
+            sink = Sink(files, path, schema(columns, format=FORMAT), "parquet")
+            if table is PROVENANCE:
+                sink.write({"provenance": number, "facts": text} for text, number in origins.numbers.items())
+            for study in of if table is not PROVENANCE else ():
+                before = sink.rows
+                sink.write(_folder_rows(connection, study, columns, origins, which, counts))
+                counts[table.name][study.name] = sink.rows - before
+            written.append(Exported(table.name, path, sink.rows))
+    return written
+
+
+class Origins:
+    """Numbers the texts of provenance in the order in which they come.
+
+    Attributes:
+        numbers: by the text.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def __call__(self, text: str | None) -> int | None:
+        """Return the number of a provenance, None for none.
+
+        Where a result was loaded from says something about this database, and nothing about the result.
+        """
+        if text is None:
+            return None
+        facts = {name: value for name, value in json.loads(text).items() if name != LOADED}
+        return self.numbers.setdefault(json.dumps(facts), len(self.numbers))
+
+
+def _folder_rows(
     connection: Connection,
     study: StoredStudy,
-    table: ExportTable,
-    writer: Callable[[BinaryIO, pa.Schema], Writer],
-    file: BinaryIO,
-) -> int:
-    sink, count = writer(file, schema(table, study)), 0
-    for batch in batches(connection, study, table):
-        sink.write_batch(batch)
-        count += batch.num_rows
-    sink.close()
-    return count
+    columns: Columns,
+    origins: Origins,
+    which: WhichCurves,
+    counts: Mapping[str, Counter[str]],
+) -> Iterable[Row]:
+    name = columns.table.name
+    if name == CONFIGURATIONS.name:
+        return _settled(_configurations(connection, study, columns), origins)
+    if name == ALL_CURVES.name:
+        if which == "all":
+            return _curve_points(_curves(connection, study, ("fold", "round", MEAN)), study, columns)
+        return _curve_points(_mean_curves(_curves(connection, study, ("fold", MEAN))), study, columns)
+    if name == STUDIES.name:
+        row = connection.execute(select(studies).where(studies.c.id == study.id)).one()
+        texts = {column: getattr(row, column) for column in ("definition", "choices", "problem")}
+        return [{"study": study.name} | texts | {table: of[study.name] for table, of in counts.items()}]
+    return _runs(connection, study, columns, origins)
 
 
-def read_table(database: Database, study: StoredStudy, table: ExportTable) -> pa.Table:
-    """Read a table of an export into memory, from a snapshot of the database."""
-    with database.snapshot() as connection:
-        return pa.Table.from_batches(batches(connection, study, table), schema(table, study))
+class Sink:
+    """Writes the rows of a table into a file, about `CHUNK` at a time; the file is whole when `files` closes.
+
+    Attributes:
+        rows: how many rows were written.
+    """
+
+    def __init__(self, files: ExitStack, path: Path, described: pa.Schema, kind: str) -> None:
+        # Writers are closed also where an error ends the block, while their files are still open.
+        self._writer = files.enter_context(
+            closing(WRITERS[kind](files.enter_context(whole_file(path)), described))
+        )
+        self._schema = described
+        self.rows = 0
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Append rows."""
+        for batch in _batches(rows, self._schema):
+            self._writer.write_batch(batch)
+            self.rows += batch.num_rows
 
 
-def batches(connection: Connection, study: StoredStudy, table: ExportTable) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a table in their order, about `CHUNK` at a time."""
-    described = schema(table, study)
-    groups = (
-        _configurations(connection, study) if table is CONFIGURATIONS else _curve_points(connection, study)
-    )
-    rows: list[Sequence[Any]] = []
-    for group in groups:
-        rows += group
-        if len(rows) >= CHUNK:
-            yield _batch(rows, described)
-            rows = []
-    if rows:
-        yield _batch(rows, described)
-
-
-def _batch(rows: Sequence[Sequence[Any]], described: pa.Schema) -> pa.RecordBatch:
-    columns = zip(zip(*rows, strict=True), described, strict=True)
-    return pa.record_batch([pa.array(values, field.type) for values, field in columns], schema=described)
+def _batches(rows: Iterable[Row], described: pa.Schema) -> Iterator[pa.RecordBatch]:
+    left = iter(rows)
+    while chunk := list(itertools.islice(left, CHUNK)):
+        yield pa.RecordBatch.from_pylist(chunk, schema=described)
 
 
 def _stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
@@ -181,63 +304,111 @@ def _stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
         yield from streamed
 
 
-def _stored(name: str) -> ColumnElement[Any]:
-    owner, _, column = name.partition(".")
-    return metadata.tables[f"pairsearch_{owner}"].c[column]
+def _stored(table: Table) -> dict[str, ColumnElement[Any]]:
+    """Return the columns of the database that columns of a table are copied from, by the name of the latter."""
+    found: dict[str, ColumnElement[Any]] = {}
+    for column in table.columns:
+        owner, _, name = column.stored.partition(".")
+        if name and owner != "studies":
+            found[column.name] = metadata.tables[f"pairsearch_{owner}"].c[name]
+    return found
 
 
-def _configurations(connection: Connection, study: StoredStudy) -> Iterator[list[Sequence[Any]]]:
-    columns = CONFIGURATIONS.columns
-    as_json = {name: mixed(values) for name, values in study.choices.items()}
-    names = list(study.traits.of_folds)
+def _configurations(connection: Connection, study: StoredStudy, columns: Columns) -> Iterator[Row]:
+    stored = _stored(CONFIGURATIONS)
     statement = (
-        select(
-            *(_stored(column.stored).label(f"c{place}") for place, column in enumerate(columns)),
-            configurations.c.key,
-        )
-        .select_from(configurations.join(studies, studies.c.id == configurations.c.study_id))
-        .where(studies.c.id == study.id)
-        .order_by(*map(_stored, CONFIGURATIONS.order))
+        select(*stored.values(), configurations.c.params, configurations.c.figures)
+        .where(configurations.c.study_id == study.id)
+        .order_by(configurations.c.rank, configurations.c.id)
     )
     for row in _stream(connection, statement):
-        values: list[Any] = []
-        for column, value in zip(columns, row, strict=False):
-            if column is PARAMETERS:
-                params = read_configuration(row.key, value).params
-                values += [
-                    json.dumps(params[name]) if mixed_up and name in params else params.get(name)
-                    for name, mixed_up in as_json.items()
-                ]
-            elif column is FIGURES:
-                figures = read_figures(value)
-                values += [figures.get(name) for name in names]
-            else:
-                values.append(value)
-        yield [values]
+        *cells, params, figures = row
+        found = dict(zip(stored, cells, strict=True))
+        if found["reason"] is not None:
+            found["reason"] = conceal(found["reason"])
+        params = read_configuration(found["configuration"], params).params
+        yield {"study": study.name} | found | columns.point(params) | columns.values(read_figures(figures))
 
 
-def _curve_points(connection: Connection, study: StoredStudy) -> Iterator[list[Sequence[Any]]]:
-    names = list(study.traits.of_folds)
-    mine = runs.join(
-        configurations, and_(configurations.c.study_id == runs.c.study_id, configurations.c.key == runs.c.key)
-    )
+def _settled(rows: Iterable[Row], origins: Origins) -> Iterator[Row]:
+    """Give back what workers hold, which says something about this moment only; number the provenance."""
+    for row in rows:
+        held = row["state"] == State.RUNNING
+        free = {"state": State.PENDING.value, "worker": None, "started_at": None} if held else {}
+        yield row | free | {"provenance": origins(row["provenance"])}
+
+
+# Rounds may be of configurations beyond the grid, which come last, as they came into the database.
+_OF_RUNS = runs.join(
+    configurations,
+    and_(configurations.c.study_id == runs.c.study_id, configurations.c.key == runs.c.key),
+    isouter=True,
+)
+_ORDER = (
+    func.coalesce(configurations.c.rank, LARGEST),
+    case((configurations.c.id.is_(None), runs.c.id), else_=configurations.c.id),
+    runs.c.kind,
+    runs.c.run,
+)
+
+
+def _runs(connection: Connection, study: StoredStudy, columns: Columns, origins: Origins) -> Iterator[Row]:
+    stored = _stored(columns.table)
     statement = (
-        select(runs.c.id, runs.c.key, runs.c.run, runs.c.epochs, curves.c.figure, curves.c.points)
-        .select_from(mine.join(curves, curves.c.run_id == runs.c.id))
-        .where(runs.c.study_id == study.id, runs.c.kind == "fold")
-        .order_by(*map(_stored, CURVES.order), runs.c.id)
+        select(*stored.values(), runs.c.figures, runs.c.provenance)
+        .select_from(_OF_RUNS)
+        .where(runs.c.study_id == study.id, runs.c.kind == columns.table.name.removesuffix("s"))
+        .order_by(*_ORDER)
+    )
+    for row in _stream(connection, statement):
+        *cells, figures, provenance = row
+        found = {"study": study.name} | dict(zip(stored, cells, strict=True))
+        if columns.table.name == ROUNDS.name:
+            found["provenance"] = origins(provenance)
+        yield found | columns.values(read_figures(figures))
+
+
+Curves = tuple[str, str, int, Mapping[str, Sequence[float | None]]]
+"""Key of a configuration, kind and number of a run, and its figures by epoch, by name."""
+
+
+def _curves(connection: Connection, study: StoredStudy, kinds: Sequence[str]) -> Iterator[Curves]:
+    c = runs.c
+    statement = (
+        select(c.id, c.key, c.kind, c.run, c.epochs, curves.c.figure, curves.c.points)
+        .select_from(_OF_RUNS.join(curves, curves.c.run_id == c.id))
+        .where(c.study_id == study.id, c.kind.in_(kinds))
+        .order_by(*_ORDER, c.id)
     )
     for _, rows in itertools.groupby(_stream(connection, statement), key=lambda row: row.id):
-        read, first = {}, None
+        read = {}
         for row in rows:
-            first = row
-            read[row.figure] = read_curve(row.id, row.points, row.epochs)
-        assert first is not None, "groups are never empty"  # noqa: S101
-        yield [
-            [study.name, first.key, first.run, epoch + 1, *(_known(read.get(name), epoch) for name in names)]
-            for epoch in range(first.epochs)
-        ]
+            read[row.figure] = [finite(point) for point in read_curve(row.id, row.points, row.epochs)]
+        yield row.key, row.kind, row.run, read
 
 
-def _known(curve: Sequence[float] | None, epoch: int) -> float | None:
-    return None if curve is None else finite(curve[epoch])
+def _mean_curves(of_runs: Iterable[Curves]) -> Iterator[Curves]:
+    """Reduce the curves of folds to their means; those that are means already stay as they are."""
+    for key, group in itertools.groupby(of_runs, key=lambda one: one[0]):
+        several = list(group)
+        means = [one for one in several if one[1] == MEAN]
+        if means:
+            yield means[0]
+            continue
+        of_folds = [read for *_, read in several]
+        names = dict.fromkeys(name for read in of_folds for name in read)
+        yield key, MEAN, 0, {name: mean_of_folds([read.get(name, ()) for read in of_folds]) for name in names}
+
+
+def mean_of_folds(of_folds: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """Return the mean over folds for each epoch that one of them has, None where a fold has no finite figure."""
+    return mean_curve([[math.nan if point is None else point for point in curve] for curve in of_folds])
+
+
+def _curve_points(of_runs: Iterable[Curves], study: StoredStudy, columns: Columns) -> Iterator[Row]:
+    for key, kind, run, read in of_runs:
+        # Cells that a table has no column for are left out.
+        about: Row = {"study": study.name, "configuration": key, "kind": kind, "run": run, "fold": run}
+        for epoch in range(max(map(len, read.values()))):
+            points = {name: curve[epoch] for name, curve in read.items() if epoch < len(curve)}
+            yield about | {"epoch": epoch + 1} | columns.values(points)

@@ -17,7 +17,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, runs
 from pairsearch.search.errors import InputError
-from pairsearch.search.ledger.rows import read_configuration, read_curve
+from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.fold_figures import CHUNK, FoldFigure, fold_figures
@@ -152,20 +152,23 @@ def finished_folds(
 def _stored_curves(
     connection: Connection, study: StoredStudy, figures: Collection[str] | None
 ) -> Iterator[Curve]:
-    """Yield the mean curves of the configurations that have a curve for every fold."""
+    """Yield the mean curves of the configurations that have a curve for every fold, or were loaded with mean curves."""
     statement = (
-        select(runs.c.id, runs.c.key, curves.c.figure, runs.c.epochs, curves.c.points)
+        select(runs.c.id, runs.c.key, runs.c.kind, curves.c.figure, runs.c.epochs, curves.c.points)
         .join(curves, curves.c.run_id == runs.c.id)
-        .where(runs.c.study_id == study.id, runs.c.kind == "fold")
-        .order_by(runs.c.key, curves.c.figure, runs.c.run)
+        .where(runs.c.study_id == study.id, runs.c.kind.in_(("fold", MEAN)))
+        .order_by(runs.c.key, curves.c.figure, runs.c.kind, runs.c.run)
     )
     if figures is not None:
         statement = statement.where(curves.c.figure.in_(figures))
     with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
-        for (key, figure), rows in groupby(streamed, key=lambda row: (row.key, row.figure)):
-            folds = [read_curve(row.id, row.points, row.epochs) for row in rows]
-            if len(folds) == study.definition.folds:
-                yield key, figure, mean_curve(folds)
+        for (key, figure), group in groupby(streamed, key=lambda row: (row.key, row.figure)):
+            rows = list(group)
+            read = [read_curve(row.id, row.points, row.epochs) for row in rows]
+            if rows[0].kind == MEAN:
+                yield key, figure, read[0]
+            elif len(read) == study.definition.folds:
+                yield key, figure, mean_curve(read)
 
 
 def published_table(published: Published, name: str) -> StudyTable:

@@ -22,8 +22,8 @@ from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.export import CHUNK, TYPES, WRITERS, export, read_table, schema
-from pairsearch.search.results.export_columns import CONFIGURATIONS, CURVES, TABLES, of_study
+from pairsearch.search.results.export import CHUNK, TYPES, WRITERS, export, layout, read_table
+from pairsearch.search.results.tables import CONFIGURATIONS, CURVES, SHORT
 from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Traits
@@ -81,7 +81,18 @@ def searched(database: Database, study: StoredStudy, make_worker: Any) -> Stored
 
 def stored(database: Database, study: StoredStudy, table: Any) -> Rows:
     """What the database holds, read without the program's own export."""
-    plain = ("state", "value", "seconds", "errors", "claims", "started_at", "finished_at", "worker", "reason")
+    plain = (
+        "state",
+        "value",
+        "seconds",
+        "errors",
+        "lapses",
+        "claims",
+        "started_at",
+        "finished_at",
+        "worker",
+        "reason",
+    )
     found = []
     if table is CONFIGURATIONS:
         columns = ", ".join(("key", "rank", "params", "figures", "provenance", *plain))
@@ -106,7 +117,12 @@ def stored(database: Database, study: StoredStudy, table: Any) -> Rows:
             {"study": study.name, "configuration": key, "fold": run, "epoch": epoch} | figures
             for (key, run, epoch), figures in points.items()
         ]
-    return [{name: row[name] for name in schema(table, study).names} for row in found]
+    return [{name: row[name] for name in names(table, study)} for row in found]
+
+
+def names(table: Any, study: StoredStudy) -> list[str]:
+    """The columns of a table of the short form."""
+    return [column.name for column in layout(table, [study]).table.columns]
 
 
 def bits(rows: Rows) -> list[list[object]]:
@@ -122,13 +138,13 @@ def test_every_format_gives_back_what_the_database_holds_bit_for_bit_and_always_
 ) -> None:
     for kind in WRITERS:
         written = export(database, searched, kind, tmp_path)
-        for table, file in zip(TABLES, written, strict=True):
+        for table, file in zip(SHORT, written, strict=True):
             assert file.path == tmp_path / f"tiny-{table.name}.{kind}"
             found, expected = (
-                READERS[kind](file.path, of_study(table, searched.choices, searched.traits.of_folds)),
+                READERS[kind](file.path, layout(table, [searched]).table),
                 stored(database, searched, table),
             )
-            assert [list(row) for row in found] == [schema(table, searched).names] * len(expected), kind
+            assert [list(row) for row in found] == [names(table, searched)] * len(expected), kind
             assert bits(found) == bits(expected), kind
             assert file.rows == len(expected)
         before = [file.path.read_bytes() for file in written]
@@ -168,7 +184,7 @@ def test_parquet_columns_carry_their_units_and_the_file_its_study(
     assert found.field("val_loss").type == pa.float64()
     assert json.loads(found.metadata[b"definition"])["name"] == "tiny"
     assert Traits.from_json(json.loads(found.metadata[b"problem"])) == searched.traits
-    assert found.equals(schema(CURVES, searched), check_metadata=False)
+    assert found.names == names(CURVES, searched)
 
 
 @ON_SQLITE
@@ -183,7 +199,7 @@ def test_parameters_that_a_point_lacks_are_missing_and_types_that_a_column_mixes
     make_worker(tiny.Answering(lambda _: tiny.outcome_of(*[[[0.5, 0.25]] * 2] * 3)), study).run()
     for kind in WRITERS:
         export(database, study, kind, tmp_path)
-        described = of_study(CONFIGURATIONS, study.choices, study.traits.of_folds)
+        described = layout(CONFIGURATIONS, [study]).table
         rows = READERS[kind](tmp_path / f"tiny-configurations.{kind}", described)
         names = ("kernel", "gamma", "param:value", "on")
         found = {row["configuration"]: tuple(row[name] for name in names) for row in rows}

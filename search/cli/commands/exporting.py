@@ -1,28 +1,54 @@
-"""The command `export`, which writes results for other programs."""
+"""The commands `export` and `load`, by which results go out and come in."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pairsearch.search.cli.terminal import DEFAULT_STORAGE, AsJson, Quiet, Storage, print_json, teller
-from pairsearch.search.results.export_columns import described
+from pairsearch.search.results.tables import FOLDER, SHORT, described
+
+TABLES = Path("pairsearch-export")
+
+
+class WhichCurves(StrEnum):
+    """The curves of an export."""
+
+    ALL = "all"
+    MEAN = "mean"
 
 
 def export(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
-    kind: Annotated[str, typer.Option("--format", metavar="FORMAT", help="csv, parquet or json.")] = "csv",
+    study: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies in the database.")],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--out",
             metavar="FOLDER",
             help="Folder to write to; made at need.",
-            show_default="the working directory",
+            show_default=f"{TABLES}; with --format the working directory",
         ),
-    ] = Path(),
+    ] = None,
+    curves: Annotated[
+        WhichCurves,
+        typer.Option(
+            "--curves",
+            metavar="WHICH",
+            help="all, or mean: of each configuration the mean over its folds alone.",
+        ),
+    ] = WhichCurves.ALL,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="csv, parquet or json: two files of each study instead.",
+            show_default="the folder of tables",
+        ),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -30,9 +56,16 @@ def export(
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.ledger.studies import stored_study
     from pairsearch.search.results.export import export as write
+    from pairsearch.search.results.export import export_folder
 
     database = open_database(storage)
-    written = write(database, stored_study(database, study), kind, out)
+    stored = [stored_study(database, name) for name in dict.fromkeys(study)]
+    if kind is None:
+        written = export_folder(database, stored, out or TABLES, curves.value)
+    elif curves is not WhichCurves.ALL:
+        raise typer.BadParameter("--curves mean goes with the folder of tables: leave out --format")
+    else:
+        written = [file for one in stored for file in write(database, one, kind, out or Path())]
     if as_json:
         print_json([{"table": file.table, "path": str(file.path), "rows": file.rows} for file in written])
         return
@@ -41,9 +74,55 @@ def export(
         say(f"{file.path}: {file.rows} rows")
 
 
-# Typer shows the docstring as help. It is assembled here because it lists the columns from their definitions.
+# Typer shows the docstring as help. It is assembled here because it names the tables as they are defined.
 export.__doc__ = (
-    "Write a study's configurations and curves as CSV, Parquet or JSON: two files, whole or not at all.\n\n"
-    "A missing value is empty in CSV, null elsewhere. Numbers keep every bit. In Parquet the columns carry their "
-    f"units.\n\n{described()}"
+    "Write studies as a folder of Parquet tables, from which `pairsearch load` makes them again.\n\n"
+    f"{described(FOLDER)}\n\n"
+    "With --format it writes two files of each study, STUDY-configurations and STUDY-curves:\n\n"
+    f"{described(SHORT)}\n\n"
+    "Files appear whole or not at all. A missing value is empty in CSV, null elsewhere. Numbers keep every bit. In "
+    "Parquet the columns carry their units and meanings."
 )
+
+
+def load(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder that `pairsearch export` wrote, or `paper`, the results that are shipped.",
+        ),
+    ],
+    study: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[STUDY]...", help="Studies to load.", show_default="all of the source"),
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load results into the database, each exactly once; run again, it changes nothing more.
+
+    All studies of the source are loaded, or none. A study that is there gets the results that it lacks, if it has the
+    same definition and data; other results are refused.
+    """
+    from pairsearch.search.setup.load import load as read_in
+
+    loaded = read_in(storage, source, study or [])
+    if as_json:
+        print_json(
+            [
+                {
+                    "study": one.study,
+                    "created": one.created,
+                    "results": one.results,
+                    "rounds": one.rounds,
+                }
+                for one in loaded
+            ]
+        )
+        return
+    say = teller(quiet=quiet)
+    for one in loaded:
+        what = "created" if one.created else "was there"
+        say(f"{one.study}: {what}, {one.results} results and {one.rounds} rounds loaded")

@@ -1,0 +1,121 @@
+"""Loads results that come from elsewhere into a database: all studies of a source in one transaction, or none."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
+from pairsearch.search.database.states import COVERED
+from pairsearch.search.ledger.incoming import Incoming, Plan, plan, store
+from pairsearch.search.ledger.studies import (
+    StoredStudy,
+    find_study,
+    get_study,
+    insert_study,
+    merge_choices,
+    update_study,
+)
+from pairsearch.search.mirror.presence import mirrored
+from pairsearch.search.mirror.restoring import restore
+from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.study import create_optuna_study, extend_choices
+from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.results.folder import SHIPPED, read_folder
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedStudy:
+    """What `load` did with a study."""
+
+    study: str
+    """Name of the study."""
+    created: bool
+    """Whether the study is new in the database."""
+    results: int
+    """How many configurations got a result."""
+    rounds: int
+    """How many rounds of the final evaluation were added."""
+
+
+def load(storage: str, source: str, names: Sequence[str] = ()) -> list[LoadedStudy]:
+    """Load a source into a database, which is created if it does not exist.
+
+    Args:
+        storage: the database URL.
+        source: a folder of tables that `export` wrote, or the name of one that comes with the package.
+        names: the studies to load; all of the source if there are none.
+
+    Raises:
+        InputError: the source is damaged or has no such study, or the database has other results; nothing was written.
+        StorageError: the database cannot be opened or created.
+    """
+    given = read_folder(
+        SHIPPED.get(source, Path(source)), source if source in SHIPPED else Path(source).name, names
+    )
+    database = find_database(storage) or Database(storage)
+    check_creatable(database)
+    try:
+        return load_into(open_database(database, create=True), given)
+    finally:
+        database.close()
+
+
+def load_into(database: Database, given: Sequence[Incoming]) -> list[LoadedStudy]:
+    """Store studies in an opened database, then show them to Optuna; a second call changes nothing.
+
+    If the call is interrupted after the results were stored, the next one of any command completes what Optuna has.
+
+    Raises:
+        StudyError: a study there has another definition, problem or data, or other results; nothing was written.
+    """
+    with database.creation_lock():
+        opened = open_storage(database)
+        try:
+            known = [find_study(database, one.name) for one in given]
+            with database.read() as connection:
+                for one, study in zip(given, known, strict=True):
+                    plan(connection, one, study)
+            for one in given:
+                database.check_storable(one.definition.model_dump_json())
+            # Optuna's studies come first, so that one of theirs with the name of ours refuses the call.
+            optuna = [_optuna_study(database, opened, one) for one in given]
+            with database.write() as connection:
+                plans = [plan(connection, one, study) for one, study in zip(given, known, strict=True)]
+                for one, made, optuna_id in zip(given, plans, optuna, strict=True):
+                    store(connection, one, made, _study(connection, one, made, optuna_id))
+            for one in given:
+                stored = get_study(database, one.name)
+                if not mirrored(database, stored):
+                    restore(database, opened, stored)
+            return [_loaded(one, made) for one, made in zip(given, plans, strict=True)]
+        finally:
+            opened.engine.dispose()
+
+
+def _optuna_study(database: Database, storage: TrialStorage, given: Incoming) -> int:
+    maximise = given.traits.metrics[given.definition.metric].maximise
+    return create_optuna_study(database, storage, given.name, maximise=maximise, restoring=True)
+
+
+def _study(connection: Connection, given: Incoming, made: Plan, optuna_id: int) -> StoredStudy:
+    """Write the row of the study, with the larger of the two grids."""
+    study, choices = made.study, given.choices
+    if study is None:
+        study = insert_study(connection, given.definition, given.traits, optuna_id)
+    elif made.new:
+        choices = merge_choices(study.choices, choices)
+        extend_choices(connection, study, choices)
+    else:
+        return study
+    update_study(connection, study, made.definition, given.traits, choices)
+    return dataclasses.replace(study, choices=choices)
+
+
+def _loaded(given: Incoming, made: Plan) -> LoadedStudy:
+    results = [key for key in (*made.new, *made.results) if given.configurations[key]["state"] in COVERED]
+    return LoadedStudy(given.name, made.study is None, len(results), made.rounds)
