@@ -17,16 +17,20 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import tempfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from calibration import LAYOUTS, NOISES, Scenario, synthetic
 from scipy import stats
 
+from pairsearch.search.cli.reproduce import study_names
+from pairsearch.search.database.connection import open_database
+from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.replay import stopping
 from pairsearch.search.replay.searches import BoolArray, IntArray
-from pairsearch.search.results.published import DEFAULT, load
-from pairsearch.search.results.study_table import StudyTable, published_table
+from pairsearch.search.results.study_table import StudyTable, read_table
+from pairsearch.search.setup.load import load
 from pairsearch.search.verdict.judging import judge
 from pairsearch.search.workers import racing
 from pairsearch.studies.intervals import FloatArray
@@ -148,17 +152,15 @@ def main() -> None:
     sets: list[str] = []
     say("| study | " + " | ".join(f"{name}: lost, saved" for name in names) + " |")
     say("|---" * (len(names) + 1) + "|")
-    published = load(DEFAULT)
-    for study in published.definitions:
-        table = published_table(published, study)
+    for table in paper_tables():
         values_CK = stopping.reports_of(table).folds
         best = np.array([values_CK.mean(axis=1).argmin()])
         random = np.random.default_rng(0)
         runs = [(values_CK[:, random.permutation(values_CK.shape[1])], best) for _ in range(options.runs)]
-        say(f"| {study} | {line(runs, options.alpha)} |")
+        say(f"| {table.name} | {line(runs, options.alpha)} |")
         members = may_be_best(table, values_CK, options.alpha)
         lost = line([(given, members) for given, _ in runs], options.alpha, ["race"]).partition(",")[0]
-        sets.append(f"{study} {lost} of {len(members)}")
+        sets.append(f"{table.name} {lost} of {len(members)}")
     say(f"Of the verdict's set on all folds, a race loses: {', '.join(sets)}.\n")
     say("| synthetic | " + " | ".join(f"{name}: lost, saved" for name in names) + " |")
     say("|---" * (len(names) + 1) + "|")
@@ -170,6 +172,19 @@ def main() -> None:
             truth, values_CK = synthetic(scenario, random)
             runs.append((values_CK, np.flatnonzero(truth == 0.0)))
         say(f"| {layout}, {noise} | {line(runs, options.alpha)} |")
+
+
+def paper_tables() -> list[StudyTable]:
+    """Read the paper's four studies from the shipped results."""
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/paper.db"
+        names = study_names()
+        load(url, "paper", names)
+        database = open_database(url)
+        try:
+            return [read_table(database, get_study(database, name)) for name in names]
+        finally:
+            database.close()
 
 
 def may_be_best(table: StudyTable, values_CK: FloatArray, alpha: float) -> IntArray:

@@ -1,4 +1,4 @@
-"""The figures of the explanations, each drawn from the published results when the site is built.
+"""The figures of the explanations, each drawn from the shipped results when the site is built.
 
 A page names a figure in a line `<!-- figure: NAME -->`, and `conf.py` puts what `FIGURES[NAME]` gives in its place.
 Texts and lines are of a grey that can be read on white and on black, and there is no background.
@@ -7,14 +7,13 @@ Texts and lines are of a grey that can be read on white and on black, and there 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import numpy as np
 from plotly import graph_objects as go
 
-from pairsearch.search.claims.deciding import Decided, decide
+from pairsearch.docs import shipped
+from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.findings import Finding
-from pairsearch.search.claims.training import find_sources
 from pairsearch.search.replay.searches import bands
 from pairsearch.search.replay.simulation import replay
 from pairsearch.search.report.claims import effects
@@ -44,10 +43,8 @@ from pairsearch.search.report.drawing import (
 )
 from pairsearch.search.report.parameters import Parameter, parameters_of, places_of
 from pairsearch.search.results.formatting import headed
-from pairsearch.search.results.published import DEFAULT, load_study
-from pairsearch.search.results.study_table import StudyTable, published_table
+from pairsearch.search.results.study_table import StudyTable
 from pairsearch.search.verdict.judging import judge
-from pairsearch.studies import claims_file
 from pairsearch.studies.claims_file import AnyEvidence, Choice, Compare, Effect
 from pairsearch.studies.configuration import Configuration, describe
 
@@ -55,19 +52,6 @@ GREY, LINES, CLEAR = "#80868d", "rgba(128,134,141,0.3)", "rgba(0,0,0,0)"
 MODELS = {"b1": BLUE, "b2": GREEN, "ws": ORANGE, "wsal": VERMILLION}
 POINTS = 200
 """The most points that a line is drawn by."""
-
-
-@cache
-def _table(study: str) -> StudyTable:
-    return published_table(load_study(DEFAULT, study), study)
-
-
-@cache
-def _decided() -> tuple[Decided, ...]:
-    """The paper's claims, as `pairsearch claims paper --published --stored` decides them."""
-    path = claims_file.find(claims_file.PAPER)
-    claims = claims_file.read(path)
-    return tuple(decide(claims, find_sources(claims, path, None, DEFAULT).material(None)))
 
 
 def _axis(title: str = "", **more: object) -> Spec:
@@ -105,7 +89,7 @@ def _best(table: StudyTable, figure: str) -> Configuration:
 
 def wsal_grid() -> go.Figure:
     """WSAL's complete grid: loss above, error below, a facet for each batch size."""
-    table = _table("wsal")
+    table = shipped.table("wsal")
     parameters = parameters_of(table.definition.grid.choices, table.configurations)
     named = {parameter.name: number for number, parameter in enumerate(parameters)}
     places = [found for found in places_of(parameters, table.configurations) if found is not None]
@@ -246,7 +230,7 @@ def learning_curves() -> go.Figure:
     for panel, figure in enumerate(("val_loss", "val_error")):
         domain, end = spans(2, 0.12)[panel], suffix(panel)
         for study, colour in MODELS.items():
-            table = _table(study)
+            table = shipped.table(study)
             metric = table.traits.metrics[figure]
             for configuration, dash in ((_best(table, "val_loss"), "solid"), (_stated(table), "dot")):
                 points = table.curves[figure][table.configurations.index(configuration)]
@@ -265,7 +249,7 @@ def learning_curves() -> go.Figure:
                     }
                     | _on(panel)
                 )
-        of = _table("wsal").traits.metrics[figure]
+        of = shipped.table("wsal").traits.metrics[figure]
         axes[f"xaxis{end}"] = _axis("epoch", domain=domain, anchor=f"y{end}", rangemode="tozero")
         kind = {"rangemode": "tozero"} if of.percent else LOSSES
         axes[f"yaxis{end}"] = _axis(headed(figure, of), anchor=f"x{end}", **kind)
@@ -290,21 +274,21 @@ def _keys(names: Sequence[tuple[str, str]]) -> list[Spec]:
 
 def test_error() -> go.Figure:
     """The test error of the ten final rounds of each model, beside what the paper states."""
-    metric = _table("wsal").traits.metrics["test_error"]
+    metric = shipped.table("wsal").traits.metrics["test_error"]
     data: list[Spec] = []
     roles = (("the search’s best, by the loss", BLUE, -0.2), ("the paper’s configuration", VERMILLION, 0.16))
     for role, colour, offset in roles:
         xs: list[float] = []
         ys: list[float] = []
         for place, study in enumerate(MODELS):
-            table = _table(study)
+            table = shipped.table(study)
             chosen = _best(table, "val_loss") if colour == BLUE else _stated(table)
             rounds = table.rounds[chosen.key].values()
             found = [value for figures in rounds if (value := figures["test_error"]) is not None]
             xs += [place + offset] * len(found)
             ys += [scaled(metric, value) for value in found]
         data.append(boxes(role, xs, ys, colour) | {"hovertemplate": "%{y:.4g} %<extra></extra>"})
-    papers = [paper for study in MODELS if (paper := _table(study).definition.paper) is not None]
+    papers = [paper for study in MODELS if (paper := shipped.table(study).definition.paper) is not None]
     stated = [paper.figures["test_error"] for paper in papers]
     data.append(stated_figures([place + 0.4 for place in range(len(stated))], metric, stated, GREY))
     xaxis = _quiet(categories([study.upper() for study in MODELS])) | {"range": [-0.5, 3.6]}
@@ -326,7 +310,7 @@ HEADINGS = {
 def claim_effects() -> go.Figure:
     """Every effect on an error by which a claim stands and falls, with its interval."""
     rows: list[tuple[str, Finding | None]] = []
-    for decided in _decided():
+    for decided in shipped.decided():
         found = [
             (_named(weighed.evidence, finding), finding)
             for weighed in decided.weighed
@@ -401,7 +385,7 @@ def _chosen(choice: Choice) -> str:
 
 def auxiliary_weight() -> go.Figure:
     """WSAL's mean validation error by the weight of the auxiliary loss, for each learning rate and over all."""
-    table = _table("wsal")
+    table = shipped.table("wsal")
     metric, means = table.traits.metrics["val_error"], table.values["val_error"].mean(axis=1)
     weights = sorted({float(str(one.params["aux_loss_weight"])) for one in table.configurations})
     rates = sorted({float(str(one.params["learning_rate"])) for one in table.configurations})
@@ -450,7 +434,7 @@ def auxiliary_weight() -> go.Figure:
 
 def wsal_verdict() -> go.Figure:
     """WSAL's configurations by rank: those that may be the best, the others, and where the best is expected."""
-    table = _table("wsal")
+    table = shipped.table("wsal")
     values, keys = table.values["val_loss"], [one.key for one in table.configurations]
     found = judge(values, keys, table.seconds)
     order = np.argsort(values.mean(axis=1), kind="stable")
@@ -523,7 +507,7 @@ def random_search() -> go.Figure:
     """How far off the choice of a search in random order is, after so much of each study's grid."""
     data: list[Spec] = []
     for study, colour in MODELS.items():
-        table = _table(study)
+        table = shipped.table(study)
         course = replay(table, "random").course
         _, middle, high = bands(course.regret)
         places = thinned(range(course.regret.shape[1]), POINTS)

@@ -12,7 +12,7 @@ import itertools
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from types import ModuleType
 from typing import Any
@@ -24,13 +24,13 @@ from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from pairsearch.docs import shipped
+from pairsearch.docs.shipped import markdown
 from pairsearch.search import provenance
 from pairsearch.search.cli import terminal
 from pairsearch.search.cli.app import app
 from pairsearch.search.database.tables import metadata
 from pairsearch.search.errors import ExitCode
-from pairsearch.search.results.export_columns import ColumnTable
-from pairsearch.search.results.published_columns import FOLDS, MEAN_CURVES, ROUNDS
 from pairsearch.search.results.tables import FOLDER, SHORT, Table
 from pairsearch.search.setup import storage_url
 from pairsearch.studies import claims_file, definition, model_card
@@ -62,12 +62,6 @@ def documented(owner: type | ModuleType) -> dict[str, str]:
         if isinstance(targets[0], ast.Name) and isinstance(text, ast.Constant):
             found[targets[0].id] = " ".join(str(text.value).split())
     return found
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 
 
 def heading(level: int, title: str) -> str:
@@ -104,13 +98,13 @@ def command_list() -> str:
         [f"[`{name}`](#pairsearch-{name})", command.help.partition("\n\n")[0].replace("\n", " ")]
         for name, command in program.commands.items()
     ]
-    return markdown_table(["command", "does"], rows)
+    return markdown(["command", "does"], rows)
 
 
 def exit_codes() -> str:
     """The exit codes with their names and meanings."""
     meaning = documented(ExitCode)
-    return markdown_table(["exit code", "name", "meaning"], [_exit_code(code, meaning) for code in ExitCode])
+    return markdown(["exit code", "name", "meaning"], [_exit_code(code, meaning) for code in ExitCode])
 
 
 def _exit_code(code: IntEnum, meaning: Mapping[str, str]) -> list[str]:
@@ -120,7 +114,7 @@ def _exit_code(code: IntEnum, meaning: Mapping[str, str]) -> list[str]:
 def environment() -> str:
     """The environment variables that the program itself reads."""
     rows = [[f"`{getattr(module, name)}`", documented(module)[name]] for module, name in VARIABLES]
-    return markdown_table(["variable", "meaning"], rows)
+    return markdown(["variable", "meaning"], rows)
 
 
 def _kind(annotation: Any) -> str:  # noqa: PLR0911 - a line for each kind
@@ -193,7 +187,7 @@ def fields(model: type[BaseModel]) -> str:
         ]
         for name, field in model.model_fields.items()
     ]
-    return markdown_table(["field", "type", "default", "meaning"], rows)
+    return markdown(["field", "type", "default", "meaning"], rows)
 
 
 def _of_ours(owner: type) -> bool:
@@ -239,14 +233,14 @@ def claims_fields() -> str:
     return "\n\n".join(parts)
 
 
-def _columns(tables: Iterable[ColumnTable | Table], name: str) -> str:
+def _columns(tables: Iterable[Table], name: str) -> str:
     parts = []
     for table in tables:
         rows = [[f"`{column.name}`", column.kind, column.unit, column.meaning] for column in table.columns]
         parts += [
             heading(2, f"`{name.format(table.name)}`"),
             f"A row is {table.row}.",
-            markdown_table(["column", "type", "unit", "meaning"], rows),
+            markdown(["column", "type", "unit", "meaning"], rows),
         ]
     return "\n\n".join(parts)
 
@@ -261,11 +255,6 @@ def short_exports() -> str:
     return _columns(SHORT, "STUDY-{}")
 
 
-def published() -> str:
-    """The columns of published tables."""
-    return _columns((FOLDS, MEAN_CURVES, ROUNDS), "{}.parquet")
-
-
 def database() -> str:
     """The tables of the database with their columns."""
     parts = []
@@ -277,7 +266,7 @@ def database() -> str:
         parts += [
             heading(2, f"`{table.name}`"),
             table.info["about"],
-            markdown_table(["column", "type", "never null", "meaning"], rows),
+            markdown(["column", "type", "never null", "meaning"], rows),
         ]
     return "\n\n".join(parts)
 
@@ -294,6 +283,6 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "model-card": lambda: fields(model_card.ModelCard),
     "exports": exports,
     "short-exports": short_exports,
-    "published": published,
+    "comparisons": shipped.comparisons,
     "database": database,
 }

@@ -18,6 +18,8 @@ from availability import unavailable
 
 from pairsearch.data.mnist import missing
 from pairsearch.data.sources import Source, load
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.setup.load import load as load_results
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -69,6 +71,22 @@ def mnist_root() -> Path:
 def mnist_source(mnist_root: Path) -> Source:
     """The real MNIST, read once per session."""
     return load("mnist", mnist_root, download=False)
+
+
+@pytest.fixture(scope="session")
+def paper_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with the results that are shipped; it is only read."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('paper') / 'paper.db'}"
+    load_results(url, "paper")
+    return url
+
+
+@pytest.fixture
+def paper(paper_url: str) -> Iterator[Database]:
+    """The database with the shipped results, opened."""
+    opened = open_database(paper_url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,24 +7,23 @@ so that `evaluate` and `claims` share them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairsearch.search.claims.material import Material, Wanted
+from pairsearch.search.claims.material import Material, Wanted, wanted_rounds
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import StudyError
 from pairsearch.search.evaluation import evaluating
 from pairsearch.search.evaluation.evaluating import Chosen, Evaluator
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, find_study, get_study, look_up
-from pairsearch.search.results.evaluations import rounds_within
+from pairsearch.search.evaluation.rounds import missing_rounds
+from pairsearch.search.ledger.studies import StudyArgument, check_same, find_study, get_study, look_up
 from pairsearch.search.results.progress import read_progress
-from pairsearch.search.results.study_table import Rounds, StudyTable, published_table, read_table
+from pairsearch.search.results.study_table import read_table
 from pairsearch.studies.claims_file import Claims, resolve
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.definition import shipped
 from pairsearch.studies.errors import ProblemError, own_code
-from pairsearch.studies.problem import Traits
 
 if TYPE_CHECKING:
     from pairsearch.studies.loading import Loaded
@@ -32,20 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The sources of a claims file's studies, beside the database.
+    """The studies of a claims file.
 
     Args:
         claims: the claims.
         given: definitions by the name of the study in the file.
-        published: published tables by the study's name. Their folds take precedence over those of the database; the
-            rounds of the database take precedence over theirs.
-        without_grid: published tables of further studies that have rounds only, by the study's name.
     """
 
     claims: Claims
     given: Mapping[str, StudyArgument]
-    published: Mapping[str, StudyTable] = field(default_factory=dict)
-    without_grid: Mapping[str, StudyTable] = field(default_factory=dict)
 
     @property
     def texts(self) -> list[str]:
@@ -54,10 +48,7 @@ class Sources:
 
     def lacking(self, database: Database | None) -> dict[str, str]:
         """Return why grids are missing or incomplete, and what to run, by the name of the study in the file."""
-        unpublished = {
-            study: given for study, given in self.given.items() if given.name not in self.published
-        }
-        reasons = {study: _lacking(database, given) for study, given in unpublished.items()}
+        reasons = {study: _lacking(database, given) for study, given in self.given.items()}
         return {study: reason for study, reason in reasons.items() if reason}
 
     def check_complete(self, database: Database | None) -> None:
@@ -69,98 +60,56 @@ class Sources:
         lacking, grids = self.lacking(database), self.claims.grids()
         incomplete = [given for study, given in self.given.items() if study in lacking and study in grids]
         if incomplete:
-            ours = not self.published and all(given.name in shipped() for given in incomplete)
-            others = "; --published takes it from the shipped results" if ours else ""
+            ours = all(given.name in shipped() for given in incomplete)
+            others = "; `pairsearch load paper` takes it from the shipped results" if ours else ""
             raise StudyError(
                 f"the claims need the complete grid of {', '.join(given.name for given in incomplete)}: "
                 f"`pairsearch run {' '.join(given.text for given in incomplete)}` trains what is left{others}"
             )
 
     def material(self, database: Database | None) -> Material:
-        """Read the results that exist now."""
-        tables = {study: self._table(database, given) for study, given in self.given.items()}
-        return Material(
-            {study: table for study, table in tables.items() if table is not None}, self.lacking(database)
-        )
-
-    def _table(self, database: Database | None, given: StudyArgument) -> StudyTable | None:
-        stored = None if database is None else find_study(database, given.name)
-        published = self.published.get(given.name) or self.without_grid.get(given.name)
-        if published is not None:
-            _check_definition(published, given)
-        if database is None or stored is None:
-            return published
-        if published is not None:
-            _check_traits(published, stored.traits)
-        table = published if published is not None and given.name in self.published else None
-        table = table or read_table(database, stored)
-        before = {} if published is None else published.rounds
-        return replace(table, rounds=merged(before, read_rounds(database, stored)))
-
-    def check_published(self, loaded: Mapping[str, Loaded]) -> None:
-        """Check that published tables have the data and the version of the problem that rounds trained here would have.
-
-        Args:
-            loaded: definitions and problems by the study's name.
+        """Read the results that exist now.
 
         Raises:
-            StudyError: they differ; the message names the study and the difference.
+            StudyError: a study in the database differs from its definition here.
         """
-        for name in sorted(self.published.keys() & loaded.keys()):
-            _check_traits(self.published[name], loaded[name].traits)
+        tables = {}
+        for study, given in self.given.items():
+            stored = None if database is None else find_study(database, given.name)
+            if database is not None and stored is not None:
+                check_same(stored, given.definition)
+                tables[study] = read_table(database, stored)
+        return Material(tables, self.lacking(database))
+
+    def missing(self, database: Database | None) -> bool:
+        """Whether studies or rounds that the claims compare are not in the database."""
+        if database is None:
+            return True
+        material = self.material(database)
+        return material.tables.keys() != self.given.keys() or any(
+            missing_rounds(database, get_study(database, self.given[study].name), configuration, rounds)
+            for (study, configuration), rounds in wanted_rounds(self.claims, material).items()
+        )
 
 
-def find_sources(claims: Claims, file: Path, database: Database | None, published: Path | None) -> Sources:
+def find_sources(claims: Claims, file: Path, database: Database | None) -> Sources:
     """Find the studies of a claims file.
 
     Args:
         claims: the claims.
         file: their file, to which paths of definitions are relative.
         database: where studies may be; None if there is no database.
-        published: a folder of published results, or None.
 
     Raises:
         StudyError: a study is unknown, or two different definitions have the same name.
         DefinitionError: a definition is invalid.
-        InputError: the published results cannot be read.
     """
     given = {study: look_up(resolve(study, file), database) for study in claims.studies()}
     by_name: dict[str, StudyArgument] = {}
     for one in given.values():
         if by_name.setdefault(one.name, one).definition != one.definition:
             raise StudyError(f"two different definitions are named {one.name!r}: rename one")
-    if published is None:
-        return Sources(claims, given)
-    from pairsearch.search.claims import rounds_table  # noqa: PLC0415 - which imports Arrow
-    from pairsearch.search.results.published import load_all  # noqa: PLC0415
-
-    tables = {
-        name: published_table(one, name)
-        for one in load_all(published)
-        for name in one.definitions
-        if name in by_name
-    }
-    rounds = rounds_table.read_rounds(published)
-    for name in tables.keys() & rounds.keys():
-        tables[name] = replace(tables[name], rounds=merged(tables[name].rounds, rounds[name].rounds))
-    return Sources(claims, given, tables, rounds)
-
-
-def read_rounds(database: Database, study: StoredStudy) -> Rounds:
-    """Read the figures of a study's finished rounds, in the form of `StudyTable.rounds`."""
-    rounds: dict[str, dict[int, Mapping[str, float | None]]] = {}
-    with database.read() as connection:
-        for one in rounds_within(connection, study):
-            rounds.setdefault(one.key, {})[one.index] = one.figures
-    return rounds
-
-
-def merged(*several: Rounds) -> Rounds:
-    """Merge rounds; later arguments take precedence."""
-    return {
-        key: {index: figures for rounds in several for index, figures in rounds.get(key, {}).items()}
-        for key in dict.fromkeys(key for rounds in several for key in rounds)
-    }
+    return Sources(claims, given)
 
 
 def _lacking(database: Database | None, given: StudyArgument) -> str:
@@ -177,29 +126,6 @@ def _lacking(database: Database | None, given: StudyArgument) -> str:
         left = f"{progress.open} of {progress.total} configurations are left"
         return f"study {given.name} is not complete, {left}: {advice}"
     return ""
-
-
-def _check_definition(published: StudyTable, given: StudyArgument) -> None:
-    """Check that a published table has the definition of the study with its name."""
-    ours, theirs = given.definition.results_depend_on, published.definition.results_depend_on
-    differences = [
-        f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
-        for name in sorted(ours.keys() | theirs.keys())
-        if ours.get(name) != theirs.get(name)
-    ]
-    if differences:
-        raise StudyError(f"study {given.name} differs from the published one: {'; '.join(differences)}")
-
-
-def _check_traits(published: StudyTable, here: Traits) -> None:
-    """Check that a published table has these data and this version of the problem."""
-    there = published.traits
-    if (there.fingerprint, there.version) != (here.fingerprint, here.version):
-        raise StudyError(
-            f"study {published.name}: its published results are of data {there.data} and version "
-            f"{there.version} of the problem, and here are {here.data} and {here.version}: leave out "
-            "--published, or use what they were made with"
-        )
 
 
 def train_missing(

@@ -196,19 +196,6 @@ Models = Annotated[
     ),
 ]
 NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]
-Published = Annotated[
-    bool,
-    typer.Option(
-        "--published",
-        help="Take folds and rounds from the shipped results, where they have the study: no grid is searched.",
-    ),
-]
-Results = Annotated[
-    Path | None,
-    typer.Option(
-        "--results", metavar="FOLDER", help="As --published, from the published results in this folder."
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only, no progress.")]
 
@@ -229,15 +216,6 @@ def machine(texts: list[str] | None, data: str | None, data_dir: Path | None, **
         if settings.setdefault(name, value) != value:
             raise typer.BadParameter(f"--set {name}: {settings[name]} and {value} given; expected one")
     return Machine(settings=settings, **options)
-
-
-def published_folder(published: bool, results: Path | None) -> Path | None:
-    """Return the folder that `--published` or `--results` names, or None."""
-    if results is None and published:
-        from pairsearch.search.results.published import DEFAULT  # noqa: PLC0415 - it imports Arrow
-
-        return DEFAULT
-    return results
 
 
 def console(*, error: bool = False, quiet: bool = False) -> Console:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -65,11 +66,18 @@ def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
         value=row.value,
         figures=read_figures(row.figures),
         folds=tuple(folds),
-        mean=next(iter(read_runs(connection, row.study_id, row.key, MEAN)), None),
+        mean=mean_run(connection, row.study_id, row.key, folds),
         seconds=row.seconds,
         reason=row.reason,
         provenance=json.loads(row.provenance),
     )
+
+
+def mean_run(connection: Connection, study_id: int, key: str, folds: Sequence[RunResult]) -> RunResult | None:
+    """Return the mean of folds that have no curves of their own, where there is one."""
+    if any(fold.curves for fold in folds):
+        return None
+    return next(iter(read_runs(connection, study_id, key, MEAN)), None)
 
 
 def read_runs(
@@ -80,32 +88,23 @@ def read_runs(
     Raises:
         WrongValueError: a run has no curve, or a curve has not one point for each epoch.
     """
-    mine = (runs.c.study_id == study_id, runs.c.key == key, runs.c.kind == kind)
+    c = runs.c
     rows = connection.execute(
-        select(runs.c.id, runs.c.run, runs.c.epochs, runs.c.figures, runs.c.diverged_epoch)
-        .where(*mine)
-        .order_by(runs.c.run)
-    ).all()
-    by_run: dict[int, dict[str, list[float]]] = {row.id: {} for row in rows}
-    lengths = {row.id: row.epochs for row in rows}
-    points = connection.execute(
-        select(curves.c.run_id, curves.c.figure, curves.c.points)
-        .join(runs, runs.c.id == curves.c.run_id)
-        .where(*mine)
-        .order_by(curves.c.run_id)
+        select(c.id, c.run, c.epochs, c.figures, c.diverged_epoch, curves.c.figure, curves.c.points)
+        .join(curves, curves.c.run_id == c.id, isouter=True)
+        .where(c.study_id == study_id, c.key == key, c.kind == kind)
+        .order_by(c.run, c.id)
     )
-    for run_id, figure, text in points:
-        if run_id in by_run:
-            by_run[run_id][figure] = read_curve(run_id, text, lengths[run_id])
-    for row in rows:
-        if row.epochs and not by_run[row.id]:
-            raise WrongValueError(curves.name, "points", "curve of each run", None, f"run_id={row.id}")
-    return [
-        RunResult(
-            row.run, by_run[row.id], row.diverged_epoch, None if row.epochs else read_figures(row.figures)
-        )
-        for row in rows
-    ]
+    found = []
+    for _, group in groupby(rows, key=lambda row: row.id):
+        of_run = list(group)
+        first = of_run[0]
+        read = {row.figure: read_curve(row.id, row.points, row.epochs) for row in of_run if row.figure}
+        if first.epochs and not read:
+            raise WrongValueError(curves.name, "points", "curve of each run", None, f"run_id={first.id}")
+        known = None if first.epochs else read_figures(first.figures)
+        found.append(RunResult(first.run, read, first.diverged_epoch, known))
+    return found
 
 
 def read_curve(run_id: int, text: str, epochs: int) -> list[float]:

@@ -32,10 +32,15 @@ def section(reading: Reading) -> Section:
 
 def _counts(reading: Reading) -> Table:
     states = list(State)
+    # Results that were trained elsewhere and loaded do not say how often they were claimed.
+    attempts = (
+        f" They were claimed {reading.claims} times, {reading.errors} attempts ended in an exception, and "
+        f"{reading.superseded} results came after their lease was lost and count nowhere."
+        if reading.claims
+        else ""
+    )
     return Table(
-        f"Configurations by state; the ledger holds each of the {len(reading.points)} once. "
-        f"They were claimed {reading.claims} times, {reading.errors} attempts ended in an exception, and "
-        f"{reading.superseded} results came after their lease was lost and count nowhere.",
+        f"Configurations by state; the ledger holds each of the {len(reading.points)} once.{attempts}",
         ("configurations", *(state.value for state in states), "covered"),
         (
             (

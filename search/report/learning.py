@@ -1,4 +1,4 @@
-"""The section with learning curves of the best configurations, fold by fold."""
+"""The section with learning curves of the best configurations, fold by fold where there are such."""
 
 from __future__ import annotations
 
@@ -28,14 +28,20 @@ def section(reading: Reading) -> Section | None:
         )
         for rank, (point, runs) in enumerate(top, start=1)
     )
-    folds = study.definition.folds
+    folds, axes = study.definition.folds, "Losses above 0 have a logarithmic axis."
+    if reading.of_mean:
+        title = "Learning curves of the best configurations, means over folds"
+        lines = f"Lines are means over {folds} folds; the results were loaded without curves of single folds."
+        shown = f"the means over {folds} folds by epoch"
+    else:
+        title = "Learning curves of the best configurations, fold by fold"
+        lines = f"Thin lines are the {folds} folds, thick ones their means after each epoch."
+        shown = f"the figures of folds by epoch, a line for each of {folds} folds"
     drawn = Figure(
         f"{study.name}-learning-curves",
-        "Learning curves of the best configurations, fold by fold",
-        f"Thin lines are the {folds} folds, thick ones their means after each epoch. Losses above 0 have a "
-        "logarithmic axis.",
-        f"Line charts of the figures of folds by epoch, a line for each of {folds} folds. "
-        + "; ".join(view.label for view in views),
+        title,
+        f"{lines} {axes}",
+        f"Line charts of {shown}. " + "; ".join(view.label for view in views),
         views,
         height=440,
         least_width=640,

@@ -22,7 +22,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, superseded
 from pairsearch.search.ledger.outcome import RunResult
-from pairsearch.search.ledger.rows import read_figures, read_runs
+from pairsearch.search.ledger.rows import mean_run, read_figures, read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.redaction import conceal
 from pairsearch.search.report.parameters import Parameter, Places, parameters_of, places_of
@@ -106,6 +106,8 @@ class Reading:
     """Curves of the rounds of the best and the paper's configuration, by key."""
     top: tuple[Sequence[RunResult], ...]
     """Curves of the folds of the best configurations, the first ones of `finished`."""
+    of_mean: bool
+    """Whether those are of the mean over folds only, because results were loaded without curves of single folds."""
     origins: tuple[Origin, ...]
     remarks: tuple[Remark, ...]
     superseded: int
@@ -220,6 +222,8 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
     evaluated = {key: tuple(entries) for key, entries in groupby(rounds, key=lambda entry: entry.key)}
     best = [point.configuration.key for point in points if point.state == State.FINISHED][:TOP]
     paper = [] if study.definition.paper is None else [study.definition.paper.configuration.key]
+    top = [read_runs(connection, study.id, key, "fold") for key in best]
+    means = [mean_run(connection, study.id, key, folds) for key, folds in zip(best, top, strict=True)]
 
     reading = partial(
         Reading,
@@ -232,7 +236,8 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
             for key in dict.fromkeys((*best[:1], *paper))
             if key in evaluated
         },
-        top=tuple(read_runs(connection, study.id, key, "fold") for key in best),
+        top=tuple(folds if mean is None else [mean] for folds, mean in zip(top, means, strict=True)),
+        of_mean=any(mean is not None for mean in means),
         origins=(*_origins(connection, mine), *_round_origins(rounds)),
         remarks=_remarks(connection, mine),
         superseded=late,

@@ -1,1 +1,1 @@
-"""Reads progress, rankings, evaluations and tables, from the database or from published results."""
+"""Reads progress, rankings, evaluations and tables from the database; its tables go out and come in."""

@@ -47,8 +47,6 @@ class Round:
     seconds: float
     facts: Mapping[str, str]
     """Facts about the configuration."""
-    worker: str
-    finished_at: float
     provenance: Mapping[str, str]
 
 
@@ -80,7 +78,7 @@ def rounds_within(connection: Connection, study: StoredStudy, key: str | None = 
         statement = statement.where(columns.key == key)
     rows = connection.execute(statement.order_by(columns.key, columns.run)).all()
     for row in rows:
-        for name in ("seconds", "worker", "finished_at", "facts", "provenance"):
+        for name in ("seconds", "facts", "provenance"):
             if getattr(row, name) is None:
                 raise WrongValueError(runs.name, name, "value of a round", None, f"id={row.id} ({row.key!a})")
     return [
@@ -92,8 +90,6 @@ def rounds_within(connection: Connection, study: StoredStudy, key: str | None = 
             diverged=row.diverged_epoch,
             seconds=row.seconds,
             facts=json.loads(row.facts),
-            worker=row.worker,
-            finished_at=row.finished_at,
             provenance=json.loads(row.provenance),
         )
         for row in rows

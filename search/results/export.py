@@ -28,7 +28,6 @@ from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve, 
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.provenance import package_version
 from pairsearch.search.redaction import conceal
-from pairsearch.search.results.export_columns import ColumnTable
 from pairsearch.search.results.study_table import mean_curve
 from pairsearch.search.results.tables import (
     ALL_CURVES,
@@ -97,7 +96,9 @@ class JsonWriter:
 
 WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Writer]] = {
     "csv": csv.CSVWriter,
-    "parquet": partial(parquet.ParquetWriter, compression="zstd", compression_level=9),
+    "parquet": partial(
+        parquet.ParquetWriter, compression="zstd", compression_level=9, write_statistics=False
+    ),
     "json": JsonWriter,
 }
 
@@ -127,16 +128,6 @@ def schema(columns: Columns, **facts: str) -> pa.Schema:
     ]
     program = f"pairsearch {package_version('pairsearch')}"
     return pa.schema(fields, metadata={"row": table.row, "program": program} | facts)
-
-
-def fields(table: ColumnTable) -> list[pa.Field]:
-    """Return the Arrow fields of a table of published results, with units and meanings as metadata."""
-    return [
-        pa.field(
-            column.name, TYPES[column.kind], metadata={"unit": column.unit, "description": column.meaning}
-        )
-        for column in table.columns
-    ]
 
 
 def _schema_of_one(table: Table, study: StoredStudy) -> pa.Schema:
@@ -217,14 +208,23 @@ def export_folder(
             columns = layout(table, of)
             path = made_folder(folder) / f"{table.name}.parquet"
             sink = Sink(files, path, schema(columns, format=FORMAT), "parquet")
+            rows: Iterable[Row]
             if table is PROVENANCE:
-                sink.write({"provenance": number, "facts": text} for text, number in origins.numbers.items())
-            for study in of if table is not PROVENANCE else ():
-                before = sink.rows
-                sink.write(_folder_rows(connection, study, columns, origins, which, counts))
-                counts[table.name][study.name] = sink.rows - before
+                rows = ({"provenance": number, "facts": text} for text, number in origins.numbers.items())
+            else:
+                rows = itertools.chain.from_iterable(
+                    _folder_rows(connection, study, columns, origins, which, counts) for study in of
+                )
+            sink.write(_counted(rows, counts[table.name]))
             written.append(Exported(table.name, path, sink.rows))
     return written
+
+
+def _counted(rows: Iterable[Row], counts: Counter[str]) -> Iterator[Row]:
+    """Count the rows of each study as they go by."""
+    for row in rows:
+        counts[row.get("study", "")] += 1
+        yield row
 
 
 class Origins:

@@ -1,4 +1,4 @@
-"""Reads a finished study as arrays, from the ledger or from published results, so that it can be searched again."""
+"""Reads a finished study as arrays, so that it can be searched again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import Connection, select
@@ -16,7 +15,6 @@ from pairsearch.search.database.column_types import required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, runs
-from pairsearch.search.errors import InputError
 from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.results.evaluations import Round, rounds_within
@@ -25,9 +23,6 @@ from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.intervals import FloatArray
 from pairsearch.studies.problem import Metric, Traits
-
-if TYPE_CHECKING:  # it imports Arrow
-    from pairsearch.search.results.published import Published
 
 Rounds = Mapping[str, Mapping[int, Mapping[str, float | None]]]
 
@@ -169,48 +164,6 @@ def _stored_curves(
                 yield key, figure, read[0]
             elif len(read) == study.definition.folds:
                 yield key, figure, mean_curve(read)
-
-
-def published_table(published: Published, name: str) -> StudyTable:
-    """Return the table of a published study.
-
-    Raises:
-        InputError: there is no such study among them.
-    """
-    if name not in published.definitions:
-        raise InputError(
-            f"study {name} is not among the published ones: expected one of {', '.join(published.definitions)}"
-        )
-    definition, columns = published.definitions[name], published.layout
-    rows_of = {key: published.folds.get((name, key), []) for key in published.points[name]}
-    finished = {key: rows for key, rows in rows_of.items() if rows and rows[0]["state"] == State.FINISHED}
-    return _table(
-        definition,
-        published.traits[name],
-        [published.points[name][key] for key in finished],
-        sum(map(bool, rows_of.values())) - len(finished),
-        {key: rows[0]["seconds"] for key, rows in finished.items()},
-        (
-            (key, figure, row["fold"], row[column])
-            for key, rows in finished.items()
-            for row in rows
-            for figure, column in columns.folds.figures.items()
-        ),
-        (
-            (key, figure, [row[column] for row in published.curves.get((name, key), [])])
-            for key in finished
-            for figure, column in columns.curves.figures.items()
-        ),
-        {
-            key: {row["round"]: _figures(row, columns.rounds.figures) for row in rows}
-            for (study, key), rows in published.rounds.items()
-            if study == name
-        },
-    )
-
-
-def _figures(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, float | None]:
-    return {} if row["diverged_epoch"] else {figure: row[column] for figure, column in columns.items()}
 
 
 def _table(

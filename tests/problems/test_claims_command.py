@@ -1,4 +1,4 @@
-"""`pairsearch claims` on a user's problem trains what is missing once, decides, reports and publishes."""
+"""`pairsearch claims` on a user's problem trains what is missing once, decides and reports, loaded results too."""
 
 from __future__ import annotations
 
@@ -6,24 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from project import Project
 from pyarrow import parquet
-from typer.testing import CliRunner
-
-from pairsearch.search.claims.deciding import decide
-from pairsearch.search.claims.sentences import claim_json
-from pairsearch.search.claims.training import find_sources
-from pairsearch.search.errors import InputError, StudyError
-from pairsearch.search.evaluation.evaluating import Chosen, Evaluator, evaluate_studies
-from pairsearch.search.machine import ONE_CORE
-from pairsearch.search.measure.published.__main__ import app
-from pairsearch.search.measure.published.claims import write_claims
-from pairsearch.search.measure.published.reading import read
-from pairsearch.search.measure.published.writing import write
-from pairsearch.search.setup.opening import load, look_all_up
-from pairsearch.studies import claims_file
-from pairsearch.studies.configuration import Configuration
 
 CODE = """
 from pairsearch import Metric, OneByOne
@@ -97,17 +83,12 @@ def write_all(project: Project) -> Project:
 
 @pytest.fixture(scope="module")
 def decided_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the study was searched, the claims decided, and the results published to `results`."""
+    """A folder in which the study was searched, the claims decided, and the results exported to `tables`."""
     folder = tmp_path_factory.mktemp("decided")
     project = write_all(Project(folder, f"sqlite:///{folder / 'study.db'}"))
     project.search()
     assert project.run("claims", "claims.toml").code == 0
-    given = look_all_up(project.database, [str(folder / "mine.toml")])
-    loaded = {"mine": load(project.database, given[0], ONE_CORE)}
-    chosen = Chosen("search", project.study(), [Configuration({"x": 1})])
-    evaluate_studies(project.database, [chosen], loaded, Evaluator(ONE_CORE), None)
-    write(read(project.database, ["mine"]), folder / "results")
-    write_claims(project.database, str(folder / "claims.toml"), folder / "results")
+    assert project.run("export", "mine", "steep", "--out", "tables", "--curves", "mean").code == 0
     project.close()
     return folder
 
@@ -233,96 +214,40 @@ def test_the_report_has_them(decided: Project) -> None:
         assert words in page
 
 
-def test_published_decisions_can_be_made_again_from_the_tables_alone(decided: Project) -> None:
-    folder = decided.folder / "results"
-    path = decided.folder / "claims.toml"
-    claims = claims_file.read(path)
-    told_here = told(decided, "--stored")
-    sources = find_sources(claims, path, None, folder)
-    again = [claim_json(one) for one in decide(claims, sources.material(None))]
-    assert json.loads(json.dumps(again)) == told_here
-    rows = parquet.read_table(folder / "claims.parquet").to_pylist()
-    assert [(row["study"], row["params"], row["round"]) for row in rows] == [
-        (study, params, index)
-        for study, params in (("mine", '{"x": 1}'), ("mine", '{"x": 7}'), ("steep", '{"x": 1}'))
-        for index in range(3)
-    ]
-    facts = parquet.read_schema(folder / "claims.parquet").metadata
-    assert json.loads(facts[b"provenance"])["processors"] == [rows[0]["processor"]]
-    assert json.loads(facts[b"claims"])["title"] == "Claims of this test"
-    page = (folder / "claims.md").read_text(encoding="utf-8")
-    assert "| 2 | More of x is better. | ours, page 2 | **does not hold** |" in page
-    assert "python -m pairsearch.search.measure.published --write" in page
-    # Written anew they are the same, byte by byte.
-    once, twice = decided.folder / "once", decided.folder / "twice"
-    for other in (once, twice):
-        write_claims(decided.database, str(path), other)
-    for name in ("claims.parquet", "claims.md"):
-        assert (once / name).read_bytes() == (twice / name).read_bytes()
+def test_loaded_results_give_the_same_decisions_and_nothing_is_trained(
+    decided: Project, tmp_path: Path
+) -> None:
+    fresh = Project(decided.folder, f"sqlite:///{tmp_path / 'fresh.db'}")
+    assert fresh.run("load", "tables").code == 0
+    assert told(fresh, "--stored") == told(decided, "--stored")
+    # All that is compared is there, so that the problem's code is not even loaded.
+    (decided.folder / "mine.py").write_text("1 / 0")
+    assert told(fresh) == told(decided, "--stored")
+    fresh.close()
 
 
-def test_with_published_folds_only_rounds_are_trained(decided: Project, tmp_path: Path) -> None:
-    folder = decided.folder / "results"
-    (folder / "claims.parquet").unlink()
-    url = f"sqlite:///{tmp_path / 'fresh.db'}"
-    ended = decided.run("claims", "claims.toml", "--results", str(folder), "--storage", url, "--json")
+def test_with_loaded_folds_only_rounds_are_trained(decided: Project, tmp_path: Path) -> None:
+    assert decided.run("export", "mine", "--out", "tables", "--curves", "mean").code == 0
+    path = decided.folder / "tables" / "rounds.parquet"
+    table = parquet.read_table(path)
+    parquet.write_table(table.slice(0, 0), path)
+    studies = decided.folder / "tables" / "studies.parquet"
+    about = parquet.read_table(studies)
+    place = about.column_names.index("rounds")
+    parquet.write_table(about.set_column(place, about.schema.field(place), pa.array([0])), studies)
+    fresh = Project(decided.folder, f"sqlite:///{tmp_path / 'fresh.db'}")
+    assert fresh.run("load", "tables").code == 0
+    ended = fresh.run("claims", "claims.toml", "--json")
     assert ended.code == 0, ended.err
     assert [claim["decision"] for claim in json.loads(ended.out)] == DECISIONS
-    fresh = Project(decided.folder, url)
-    assert fresh.states() == {"pending": 6}
+    assert fresh.states() == {"finished": 3, "pending": 3}
     assert len(fresh.rows("runs", "run", ROUNDS)) == 9
     fresh.close()
 
 
-def test_published_folds_of_another_study_or_version_are_refused(decided: Project) -> None:
-    folder = decided.folder / "results"
-    other = decided.folder / "other"
-    shutil.copytree(folder, other)
-    for path in other.glob("*.parquet"):
-        table = parquet.read_table(path)
-        problems = json.loads(table.schema.metadata[b"problems"])
-        problems["mine"]["version"] = 2
-        changed = table.schema.metadata | {b"problems": json.dumps(problems).encode()}
-        parquet.write_table(table.replace_schema_metadata(changed), path)
-    complaint = decided.run("claims", "claims.toml", "--results", str(other)).complaint
-    assert "study mine: its published results are of data" in complaint
+def test_results_of_another_definition_are_refused(decided: Project) -> None:
     toml = decided.folder / "mine.toml"
     toml.write_text(toml.read_text().replace("epochs = 1", "epochs = 2"))
-    complaint = decided.run("claims", "claims.toml", "--results", str(folder), "--stored").complaint
-    assert "study mine differs from the published one: " in complaint
+    complaint = decided.run("claims", "claims.toml", "--stored").complaint
+    assert "study mine in the database differs: " in complaint
     assert "epochs is 1 there and 2 here" in complaint
-
-
-def test_the_program_that_publishes_takes_a_file_of_claims_and_a_folder(decided: Project) -> None:
-    folder = decided.folder / "results"
-    (folder / "claims.md").unlink()
-    given = ["--claims", str(decided.folder / "claims.toml")]
-    written = CliRunner().invoke(app, [*given, "--write", str(folder), "--storage", decided.url])
-    assert (written.exit_code, (folder / "claims.md").exists()) == (0, True)
-    assert "claims.parquet: " in written.output
-    refused = CliRunner().invoke(
-        app, [*given, "--write", str(folder), "--study", "mine", "--storage", decided.url]
-    )
-    assert refused.exit_code == 2
-    assert "--claims goes with --write FOLDER, and without --study" in refused.output
-
-
-def test_rounds_that_are_missing_are_refused(made: Project) -> None:
-    made.search()
-    made.create(made.folder / "steep.toml")
-    with pytest.raises(
-        StudyError, match=r"study mine: 3 of 3 rounds of x=1 are missing: `pairsearch claims`"
-    ):
-        write_claims(made.database, str(made.folder / "claims.toml"), made.folder / "results")
-    assert not (made.folder / "results" / "claims.parquet").exists()
-
-
-def test_published_rounds_that_are_damaged_are_refused(decided: Project) -> None:
-    folder, path = decided.folder / "results", decided.folder / "claims.toml"
-    table = parquet.read_table(folder / "claims.parquet")
-    parquet.write_table(table.drop_columns(["round"]), folder / "claims.parquet")
-    with pytest.raises(InputError, match=r"claims\.parquet cannot be read as rounds of claims \(KeyError\)"):
-        find_sources(claims_file.read(path), path, None, folder)
-    (folder / "claims.parquet").write_bytes(b"PAR1 or not")
-    with pytest.raises(InputError, match=r"claims\.parquet cannot be read as published results"):
-        find_sources(claims_file.read(path), path, None, folder)

@@ -12,19 +12,19 @@ import pytest
 from optuna.trial import TrialState
 from scipy import stats
 
-from pairsearch.search.ledger.studies import layout_order
+from pairsearch.search.database.connection import Database
+from pairsearch.search.ledger.studies import get_study, layout_order
 from pairsearch.search.mirror.table_search import search_table
 from pairsearch.search.replay import searches, stopping
 from pairsearch.search.replay.simulation import measure_stopping, replay
 from pairsearch.search.replay.targets import replay_json, usual_regrets
-from pairsearch.search.results import published
-from pairsearch.search.results.study_table import StudyTable, published_table
+from pairsearch.search.results.study_table import StudyTable, read_table
 
 
-@pytest.fixture(scope="module")
-def b1() -> StudyTable:
-    """The published study of 64 configurations."""
-    return published_table(published.load(published.DEFAULT), "b1")
+@pytest.fixture
+def b1(paper: Database) -> StudyTable:
+    """The shipped study of 64 configurations."""
+    return read_table(paper, get_study(paper, "b1"))
 
 
 def test_a_random_search_needs_as_many_trials_as_the_hypergeometric_distribution_has_it(
@@ -40,8 +40,8 @@ def test_a_random_search_needs_as_many_trials_as_the_hypergeometric_distribution
             assert (trials <= count).mean() == pytest.approx(exact, abs=0.03)
 
 
-def test_a_thousand_searches_of_960_points_take_seconds() -> None:
-    wsal = published_table(published.load(published.DEFAULT), "wsal")
+def test_a_thousand_searches_of_960_points_take_seconds(paper: Database) -> None:
+    wsal = read_table(paper, get_study(paper, "wsal"))
     found = replay(wsal, "random")
     assert found.course.regret.shape == (1000, 960)
     assert (found.course.regret[:, -1] == 0.0).all()
@@ -169,5 +169,5 @@ def test_numbers_that_there_are_none_of_are_null(b1: StudyTable) -> None:
     assert found["needed"][0]["reached"] < 1
     assert found["needed"][0]["trials"][2] is None
     assert found["test"]["figure"] == "test_error"
-    assert found["test"]["evaluated"] == 2
+    assert found["test"]["evaluated"] == 5
     assert len(found["by_trials"]["regret"]) == 3

@@ -1,4 +1,4 @@
-"""The replay command of the real program: from a database, from published tables, refusals."""
+"""The replay command of the real program: from a database, from results that were loaded, refusals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 import reported
 
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.errors import InputError
 
 pytestmark = pytest.mark.xdist_group("report")
 QUICK = ("--sampler", "grid", "--sampler", "random", "--seeds", "20", "--orders", "5")
@@ -38,8 +37,10 @@ def test_a_stored_study_is_searched_again_with_equal_results(folder: Path) -> No
     assert {one["pruner"] for one in found["stopping"]} == {"median", "hyperband"}
 
 
-def test_the_terminal_shows_what_was_needed_and_what_stopping_early_costs(folder: Path) -> None:
-    ended = programs.run(folder, "replay", "b1", "--published", "--regret", "0.05", *QUICK)
+def test_the_terminal_shows_what_was_needed_and_what_stopping_early_costs(
+    folder: Path, paper_url: str
+) -> None:
+    ended = programs.run(folder, "replay", "b1", "--storage", paper_url, "--regret", "0.05", *QUICK)
     assert (ended.code, ended.err) == (0, "")
     for shown in (
         "trials until the choice is so close to the best of 64",
@@ -55,9 +56,7 @@ def test_the_terminal_shows_what_was_needed_and_what_stopping_early_costs(folder
     [
         (("half",), "study half is not complete: 16 configurations are still to be trained"),
         (("nine",), "study nine is not in"),
-        (("nine", "--published"), "expected one of b1, b2, ws, wsal"),
-        (("b1", "--results", "nowhere"), "cannot be read as published results"),
-        (("b1", "--published", "--regret", "inf"), "expected finite numbers"),
+        (("pairs", "--regret", "inf"), "expected finite numbers"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(
@@ -74,11 +73,3 @@ def test_the_command_offers_every_sampler_and_pruner_that_can_be_searched_with()
 
     assert [one.value for one in SamplerName] == list(SAMPLERS)
     assert [one.value for one in PrunerName] == list(PRUNERS)
-
-
-def test_studies_beyond_the_paper_s_are_published_too() -> None:
-    from pairsearch.search.results.published import DEFAULT, load_study  # noqa: PLC0415
-
-    assert "pretrained" in load_study(DEFAULT, "pretrained").definitions
-    with pytest.raises(InputError, match=r"study nine is not among .* wsal, .*pretrained"):
-        load_study(DEFAULT, "nine")

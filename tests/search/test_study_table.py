@@ -1,4 +1,4 @@
-"""A finished study as arrays, from the ledger and from the shipped tables."""
+"""A finished study as arrays, from the ledger and from results that were loaded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ import tiny
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.errors import InputError
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results import published
-from pairsearch.search.results.study_table import mean_curve, published_table, read_table
+from pairsearch.search.ledger.studies import StoredStudy, get_study, list_studies
+from pairsearch.search.results.study_table import mean_curve, read_table
 from pairsearch.studies.configuration import Configuration
 
 DIVERGED, GAP = tiny.point(10, 1e-4, 0.0), tiny.point(25, 1e-3, 0.1)
@@ -64,14 +62,16 @@ def test_a_mean_needs_every_fold() -> None:
     assert mean_curve([]) == []
 
 
-def test_the_shipped_tables_are_read_by_name() -> None:
-    shipped = published.load(published.DEFAULT)
-    table = published_table(shipped, "wsal")
+def test_the_shipped_results_are_complete(paper: Database) -> None:
+    table = read_table(paper, get_study(paper, "wsal"))
     assert len(table.configurations) + table.excluded == 960
     assert table.values["val_loss"].shape == (len(table.configurations), 10)
     assert table.curves["val_loss"].shape == (len(table.configurations), 30)
     assert np.isfinite(table.values["val_loss"]).all()
+    assert np.isfinite(table.curves["val_loss"]).all()
+    # The mean of the last epoch is the mean of the folds.
+    last = table.curves["val_loss"][:, -1]
+    assert np.allclose(last, table.values["val_loss"].mean(axis=1), rtol=1e-14)
     assert (table.seconds > 0).all()
-    assert all(len(of) == 10 for of in table.rounds.values())
-    with pytest.raises(InputError, match="expected one of b1, b2, ws, wsal"):
-        published_table(shipped, "nine")
+    assert all(len(of) in (10, 30) for of in table.rounds.values())
+    assert len(list_studies(paper)) == 10

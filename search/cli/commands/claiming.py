@@ -14,15 +14,12 @@ from pairsearch.search.cli.terminal import (
     DataDir,
     DataKind,
     Device,
-    Published,
     Quiet,
-    Results,
     Set,
     Storage,
     console,
     machine,
     print_json,
-    published_folder,
     teller,
 )
 
@@ -43,8 +40,6 @@ def claims(
             min=1, max=LARGEST, help="One claim by its number, with its sentences.", show_default="all"
         ),
     ] = None,
-    published: Published = False,
-    results: Results = None,
     stored: Annotated[
         bool,
         typer.Option("--stored", help="Train nothing: decide by what is there, and say what is missing."),
@@ -74,11 +69,12 @@ def claims(
     if only is not None:
         chosen = chosen.only(only)
     database = find_database(storage)
-    sources = find_sources(chosen, path, database, published_folder(published, results))
+    sources = find_sources(chosen, path, database)
     if not stored:
         sources.check_complete(database)
         here = machine(setting, data, data_dir, device=device)
-        database = _train(storage, sources, here, quiet=quiet, as_json=as_json)
+        if sources.missing(database):
+            database = _train(storage, sources, here, quiet=quiet, as_json=as_json)
     decided = decide(chosen, sources.material(database), first=only or 1)
     if as_json:
         print_json([claim_json(one) for one in decided])
@@ -104,7 +100,6 @@ def _train(storage: str, sources: Sources, machine: Machine, *, quiet: bool, as_
     say = teller(error=as_json, quiet=quiet)
     opened = opening.open_to_create(storage, sources.texts, machine, say)
     loaded = {one.definition.name: one for one in opened.loaded}
-    sources.check_published(loaded)
     opening.create_all(opened.database, opened.loaded)
     wanted = wanted_rounds(sources.claims, sources.material(opened.database))
     stopping, screen = threading.Event(), console(error=as_json, quiet=quiet)

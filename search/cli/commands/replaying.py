@@ -11,18 +11,13 @@ import typer
 from pairsearch.search.cli.terminal import (
     DEFAULT_STORAGE,
     AsJson,
-    Published,
     Quiet,
-    Results,
     Storage,
     console,
     print_json,
-    published_folder,
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pairsearch.search.results.study_table import StudyTable
 
 # More would not fit into memory on large grids.
@@ -56,11 +51,7 @@ class PrunerName(StrEnum):
 
 
 def replay(
-    study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A study in the database, or a published one.")
-    ],
-    published: Published = False,
-    results: Results = None,
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
     sampler: Annotated[
         list[SamplerName] | None,
         typer.Option(help="What proposes configurations. Repeat it for several.", show_default="all"),
@@ -114,7 +105,7 @@ def replay(
 
     with Steps(console(error=True, quiet=quiet)) as tell:
         tell(f"reading {study}")
-        table = _table(study, storage, published_folder(published, results))
+        table = _table(study, storage)
         # `scipy.stats` takes long to import.
         from pairsearch.search.cli import replay_tables
         from pairsearch.search.replay import targets
@@ -147,23 +138,18 @@ def replay(
         screen.print(replay_tables.stopping_table(table, stopped))
 
 
-def _table(study: str, storage: str, published: Path | None) -> StudyTable:
-    from pairsearch.search.results.study_table import published_table, read_table
-
-    if published is not None:
-        from pairsearch.search.results.published import load_study
-
-        return published_table(load_study(published, study), study)
+def _table(study: str, storage: str) -> StudyTable:
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.errors import StudyError
     from pairsearch.search.ledger.studies import stored_study
     from pairsearch.search.results.progress import read_progress
+    from pairsearch.search.results.study_table import read_table
 
     database = open_database(storage)
     found = stored_study(database, study)
     if left := read_progress(database, found).open:
         raise StudyError(
             f"study {found.name} is not complete: {left} configurations are still to be trained: "
-            f"`pairsearch run {found.name}` trains them, and --published takes the published study"
+            f"`pairsearch run {found.name}` trains them"
         )
     return read_table(database, found)

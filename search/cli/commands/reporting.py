@@ -14,7 +14,6 @@ from pairsearch.search.cli.terminal import (
     DEFAULT_STORAGE,
     Storage,
     console,
-    published_folder,
     say,
 )
 
@@ -54,16 +53,6 @@ def report(
             help="Claims to decide by what is there, as `pairsearch claims` does: a file, or `paper`.",
         ),
     ] = None,
-    published: Annotated[
-        bool,
-        typer.Option("--published", help="For --claims: take folds and rounds from the shipped results."),
-    ] = False,
-    results: Annotated[
-        Path | None,
-        typer.Option(
-            "--results", metavar="FOLDER", help="For --claims: from the published results in this folder."
-        ),
-    ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write tables, figures and provenance of studies as one HTML page that works offline."""
@@ -78,7 +67,7 @@ def report(
     from pairsearch.search.report.page import render
 
     with Steps(console(error=True)) as tell:
-        composed = compose(storage, study, tell, claims, published_folder(published, results))
+        composed = compose(storage, study, tell, claims)
         tell("writing the page")
         page = render(composed).encode()
         path = (made_folder(out) / PAGE).absolute()
@@ -102,13 +91,11 @@ def compose(
     names: list[str],
     tell: Callable[[str], None] = lambda _: None,
     claims: str | None = None,
-    published: Path | None = None,
 ) -> Document:
     """Compose a report on studies and claims; the database is not changed.
 
     Args:
         claims: a claims file, or None.
-        published: a folder of published results that claims may use, or None.
     """
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.ledger.studies import stored_study
@@ -117,13 +104,13 @@ def compose(
     database = open_database(storage)
     try:
         stored = [stored_study(database, name) for name in dict.fromkeys(names)]
-        part = None if claims is None else _claims(database, claims, published, tell)
+        part = None if claims is None else _claims(database, claims, tell)
         return document.compose_stored(database, stored, tell, part)
     finally:
         database.close()
 
 
-def _claims(database: Database, file: str, published: Path | None, tell: Callable[[str], None]) -> Part:
+def _claims(database: Database, file: str, tell: Callable[[str], None]) -> Part:
     from pairsearch.search.claims.deciding import decide
     from pairsearch.search.claims.training import find_sources
     from pairsearch.search.report import claims
@@ -132,5 +119,5 @@ def _claims(database: Database, file: str, published: Path | None, tell: Callabl
     path = claims_file.find(file)
     stated = claims_file.read(path)
     tell(f"deciding {len(stated.claim)} claims")
-    material = find_sources(stated, path, database, published).material(database)
+    material = find_sources(stated, path, database).material(database)
     return claims.part(stated.title, decide(stated, material))

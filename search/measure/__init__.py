@@ -1,1 +1,0 @@
-"""The program that writes published tables; no other room imports it."""
