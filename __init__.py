@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pairsearch.search.errors import PairsearchError as Error
-    from pairsearch.search.interface import Study, check, check_contract, create, list_studies, open
+    from pairsearch.search.interface import Study, check, check_contract, create, list_studies, load, open
     from pairsearch.studies.errors import DefinitionError
     from pairsearch.studies.model_card import read_card
     from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, Stopped
@@ -27,6 +27,7 @@ __all__ = [
     "check_contract",
     "create",
     "list_studies",
+    "load",
     "open",
     "read_card",
 ]
@@ -44,6 +45,7 @@ _PLACES = {
     "check_contract": ("pairsearch.search.interface", "check_contract"),
     "create": ("pairsearch.search.interface", "create"),
     "list_studies": ("pairsearch.search.interface", "list_studies"),
+    "load": ("pairsearch.search.interface", "load"),
     "open": ("pairsearch.search.interface", "open"),
     "read_card": ("pairsearch.studies.model_card", "read_card"),
 }

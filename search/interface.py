@@ -15,7 +15,7 @@ given, what was expected and what to do.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,8 @@ from pairsearch.search.machine import Machine
 from pairsearch.search.results.evaluations import Evaluated
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.results.ranking import Ranked, read_best
-from pairsearch.search.setup.opening import create_all, load, open_to_create
+from pairsearch.search.setup.opening import create_all, open_to_create
+from pairsearch.search.setup.opening import load as load_problem
 from pairsearch.search.setup.storage_url import environment_storage
 from pairsearch.studies.checks import Check
 from pairsearch.studies.definition import Definition
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pairsearch.search.report.content import Document
+    from pairsearch.search.setup.load import LoadedStudy
     from pairsearch.search.verdict.study_verdict import StudyVerdict
 
 
@@ -133,7 +135,7 @@ def check(
     from pairsearch.search.workers.rehearsal import rehearse  # noqa: PLC0415
 
     machine, given = Machine(device, _texts(settings)), look_up(str(study))
-    return list(rehearse(load(None, given, machine), given, machine, points, workers))
+    return list(rehearse(load_problem(None, given, machine), given, machine, points, workers))
 
 
 def check_contract(study: str | Path, *, points: int = 1, device: str = "cpu", **settings: object) -> None:
@@ -184,6 +186,53 @@ def list_studies(*, storage: str | None = None) -> list[str]:
         return [study.name for study in ledger_studies.list_studies(database)]
     finally:
         database.close()
+
+
+def load(
+    source: object,
+    *,
+    studies: Sequence[str] = (),
+    storage: str | None = None,
+    name: str | None = None,
+    metric: str | None = None,
+    minimise: bool = False,
+    folds: str = "fold*",
+) -> list[LoadedStudy]:
+    """Load results into a database, each exactly once: all studies of the source, or none.
+
+    A study that is there gets the results that it lacks; loading again changes nothing. Results of another program
+    become a study that is judged like any other, and that cannot be trained here.
+
+    Args:
+        source: a folder that `pairsearch export` wrote, or `"paper"`, the results that are shipped; or, of another
+            program, scikit-learn's `cv_results_`, any other columns by name, a `.csv` or `.parquet` file of such, or
+            the URL of a database with a finished study of Optuna's whose trials reported one value per fold.
+        studies: names of the studies to load, all if there are none; of Optuna's database one, which may be left out if
+            it is the only one.
+        storage: the database URL, as for `create`. The database is created if it does not exist.
+        name: a name for the study of another program; None for that of the file without its ending, `cv_results`, or
+            Optuna's.
+        metric: the score of another program by which configurations are compared; None if there is only one.
+        minimise: whether a lower score of a table is better; scikit-learn's are maximised.
+        folds: how a plain table names its columns of folds, `*` for the number. A column `seconds` is the time of
+            training; all others are parameters.
+
+    Returns:
+        What was loaded of each study.
+
+    Raises:
+        Error: the source is damaged, or the database has other results. Nothing was loaded.
+
+    Example::
+
+        search = GridSearchCV(pipeline, grid, cv=10).fit(X, y)
+        pairsearch.load(search.cv_results_, name="cancer")
+        pairsearch.open("cancer").report("cancer.html")
+    """
+    from pairsearch.search.results.foreign import Told  # noqa: PLC0415
+    from pairsearch.search.setup.load import load as read_in  # noqa: PLC0415
+
+    return read_in(storage or environment_storage(), source, studies, Told(name, metric, minimise, folds))
 
 
 class Study:

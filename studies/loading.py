@@ -30,6 +30,8 @@ SHIPPED = {
     "estimator": "pairsearch.studies.estimator.problem:Estimator",
 }
 """Module and class of each shipped problem."""
+LOADED = "loaded"
+"""The problem of a study whose results were made by another program and loaded."""
 _IMPORTED: dict[str, tuple[Path, str]] = {}
 """The user's modules that this process has imported, by name: the file of each and its SHA-256."""
 BY_THE_DATA = "auto"
@@ -260,6 +262,11 @@ def _files(*values: str) -> bool:
 
 def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> Problem:
     """Construct the problem with its settings."""
+    if definition.problem == LOADED:
+        raise ProblemError(
+            "its results were trained by another program and loaded, so that nothing can be trained here: "
+            "`pairsearch best`, `report`, `claims --stored` and `replay` read them"
+        )
     shipped = SHIPPED.get(definition.problem)
     if shipped is not None:
         module, _, name = shipped.partition(":")

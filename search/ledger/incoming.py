@@ -13,7 +13,7 @@ from pairsearch.search.database.states import COVERED
 from pairsearch.search.database.tables import configurations, curves, runs
 from pairsearch.search.errors import StudyError
 from pairsearch.search.ledger.configurations import new_token
-from pairsearch.search.ledger.rows import read_figures
+from pairsearch.search.ledger.rows import read_figures, write_figures
 from pairsearch.search.ledger.studies import Choices, StoredStudy, check_same
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.problem import Traits
@@ -36,6 +36,15 @@ class IncomingRun:
 
     row: Mapping[str, Any]
     curves: Mapping[str, str]
+
+
+def run_columns(
+    key: str, kind: str, run: int, epochs: int, figures: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """Return the columns of a run, of which those that only some runs have are empty."""
+    rest = dict.fromkeys(("diverged_epoch", "seconds", "worker", "finished_at", "facts", "provenance"))
+    about = {"key": key, "kind": kind, "run": run, "epochs": epochs, "figures": write_figures(figures)}
+    return about | rest
 
 
 @dataclass(frozen=True, slots=True)

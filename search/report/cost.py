@@ -20,8 +20,11 @@ Groups = list[list[Point]]
 
 
 def section(reading: Reading) -> Section | None:
-    """Compose the section; None while no configuration has a training time."""
-    timed = [point for point in reading.points if point.seconds is not None]
+    """Compose the section; None while no configuration has a training time.
+
+    Results of other programs that were loaded without times have 0 seconds.
+    """
+    timed = [point for point in reading.points if point.seconds]
     if not timed:
         return None
     every = [by_level(timed, reading.parameters, place) for place in range(len(reading.parameters))]

@@ -16,7 +16,7 @@ from pyarrow import ArrowException, compute, parquet
 
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.errors import InputError
-from pairsearch.search.ledger.incoming import LOADED, Incoming, IncomingRun, RunKey
+from pairsearch.search.ledger.incoming import LOADED, Incoming, IncomingRun, RunKey, run_columns
 from pairsearch.search.ledger.rows import MEAN, write_figures
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.export import TYPES, layout
@@ -229,7 +229,7 @@ class _Study:
                     raise DamagedTableError(f"it has a curve of {kind} {run} of {key!a}, which is not there")
                 if key not in covered or run:
                     raise DamagedTableError(f"it has a mean of {key!a}, which has no result")
-                row = _run_row(
+                row = run_columns(
                     key, MEAN, 0, epochs, {name: json.loads(text)[-1] for name, text in texts.items()}
                 )
                 runs[key, MEAN, 0] = IncomingRun(row, texts)
@@ -330,7 +330,7 @@ class _Study:
             epochs, texts = curves.pop(place, (0, {}))
             diverged = row["diverged_epoch"]
             final = {} if diverged is not None else {name: row[column] for name, column in figures.items()}
-            made = _run_row(*place, epochs, final) | {"diverged_epoch": diverged}
+            made = run_columns(*place, epochs, final) | {"diverged_epoch": diverged}
             if kind == "round":
                 if not isinstance(json.loads(row["facts"]), dict) or self._origin(row) is None:
                     raise DamagedTableError(
@@ -371,14 +371,3 @@ _COPIED = ("seconds", "errors", "lapses", "claims", "started_at", "finished_at",
 
 def _run_of(row: Row) -> RunKey:
     return row["configuration"], row["kind"], row["run"]
-
-
-def _run_row(key: str, kind: str, run: int, epochs: int, figures: Mapping[str, float | None]) -> Row:
-    rest = dict.fromkeys(("diverged_epoch", "seconds", "worker", "finished_at", "facts", "provenance"))
-    return {
-        "key": key,
-        "kind": kind,
-        "run": run,
-        "epochs": epochs,
-        "figures": write_figures(figures),
-    } | rest

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
 from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
 from pairsearch.search.database.states import COVERED
+from pairsearch.search.errors import InputError
 from pairsearch.search.ledger.incoming import Incoming, Plan, plan, store
 from pairsearch.search.ledger.studies import (
     StoredStudy,
@@ -20,12 +21,15 @@ from pairsearch.search.ledger.studies import (
     merge_choices,
     update_study,
 )
+from pairsearch.search.mirror.finished import read_finished
 from pairsearch.search.mirror.presence import mirrored
 from pairsearch.search.mirror.restoring import restore
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.mirror.study import create_optuna_study, extend_choices
 from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.results import foreign
 from pairsearch.search.results.folder import SHIPPED, read_folder
+from pairsearch.search.results.foreign import NOTHING, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +46,49 @@ class LoadedStudy:
     """How many rounds of the final evaluation were added."""
 
 
-def load(storage: str, source: str, names: Sequence[str] = ()) -> list[LoadedStudy]:
+def load(storage: str, source: Any, names: Sequence[str] = (), told: Told = NOTHING) -> list[LoadedStudy]:
     """Load a source into a database, which is created if it does not exist.
 
     Args:
         storage: the database URL.
-        source: a folder of tables that `export` wrote, or the name of one that comes with the package.
+        source: a folder of tables that `export` wrote, the name of one that comes with the package, a `.csv` or
+            `.parquet` file, the URL of a database of Optuna's, or columns by name.
         names: the studies to load; all of the source if there are none.
+        told: what a source of another program does not say.
 
     Raises:
         InputError: the source is damaged or has no such study, or the database has other results; nothing was written.
-        StorageError: the database cannot be opened or created.
+        StorageError: a database cannot be opened or created.
     """
-    given = read_folder(
-        SHIPPED.get(source, Path(source)), source if source in SHIPPED else Path(source).name, names
-    )
+    given = _read(source, names, told)
     database = find_database(storage) or Database(storage)
     check_creatable(database)
     try:
         return load_into(open_database(database, create=True), given)
     finally:
         database.close()
+
+
+def _read(source: Any, names: Sequence[str], told: Told) -> list[Incoming]:
+    if isinstance(source, str) and "://" in source:
+        if len(names) > 1:
+            raise InputError(f"expected one study of Optuna's, got {', '.join(names)}")
+        metric = told.metric or foreign.SCORE
+        name, minimise, judged = read_finished(source, names[0] if names else None, metric)
+        of_study = replace(told, name=told.name or name, source=f"Optuna study {name}", minimise=minimise)
+        return [foreign.incoming(judged, metric, of_study)]
+    path = Path(source) if isinstance(source, str | Path) else None
+    if path is not None and path.suffix not in foreign.TABLES:
+        if told != NOTHING:
+            raise InputError("--name, --metric, --minimise and --folds go with results of another program")
+        shipped = SHIPPED.get(str(source))
+        return read_folder(shipped or path, str(source) if shipped else path.name, names)
+    if names:
+        raise InputError(f"a table is one study, whose name --name gives: leave out {', '.join(names)}")
+    cells = foreign.cells_of(source) if path is None else foreign.read_file(path)
+    name = "cv_results" if path is None else path.stem
+    label = "cv_results_" if path is None else path.name
+    return [foreign.incoming_table(cells, replace(told, name=told.name or name, source=label))]
 
 
 def load_into(database: Database, given: Sequence[Incoming]) -> list[LoadedStudy]:
@@ -113,7 +139,7 @@ def _study(connection: Connection, given: Incoming, made: Plan, optuna_id: int) 
     else:
         return study
     update_study(connection, study, made.definition, given.traits, choices)
-    return dataclasses.replace(study, choices=choices)
+    return replace(study, choices=choices)
 
 
 def _loaded(given: Incoming, made: Plan) -> LoadedStudy:

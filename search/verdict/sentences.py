@@ -20,7 +20,8 @@ def verdict_lines(found: StudyVerdict) -> list[str]:
     if verdict is None:
         return []
     lines = [_set_line(found, verdict)]
-    if len(verdict.members) > 1:
+    # Results of other programs may have been loaded without times.
+    if len(verdict.members) > 1 and any(found.seconds.values()):
         lines.append(_cheapest_line(found, verdict))
     lines += _mean_lines(found, verdict)
     lines += _winners_line(found)
