@@ -34,7 +34,7 @@ def reports_of(study: StoredStudy, outcome: Outcome, reported: Iterable[int] = (
     if study.traits.together:
         of_epochs = outcome.folds if outcome.mean is None else (outcome.mean,)
         curves = [run.curves.get(metric, ()) for run in of_epochs]
-        epochs = min(map(len, curves), default=0)
+        epochs = min(map(len, curves))
         values = {
             step: mean_of([curve[step - 1] for curve in curves])
             for step in report_steps(study)

@@ -93,6 +93,7 @@ def test_a_note_of_several_pieces_and_a_shorter_one_after_it_read_whole(
         ("see http://evil.example `now`", "`` see http://evil.example `now` ``"),
         ("WWW.evil.example", "` WWW.evil.example `"),
         ("x" * 999, "x" * 199 + "…"),
+        ("x" * 200, "x" * 200),
     ],
 )
 def test_what_an_author_wrote_is_shown_as_it_is(title: str, expected: str) -> None:
