@@ -25,7 +25,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose `pairsearch.db` holds the tiny study, searched to its end: a slice of it, then the rest."""
     folder = tmp_path_factory.mktemp("searched")
     tiny.write_toml(folder / "tiny.toml", paper=tiny.PAPER)
-    ended = programs.run(folder, "run", "tiny.toml", "--workers", "2", "--limit", "3", *DIGITS)
+    ended = programs.run(folder, "run", "tiny.toml", "--workers", "1", "--limit", "3", *DIGITS)
     assert (ended.code, ended.err) == (0, ""), ended
     assert "tiny: 3/3 done" in ended.out
     assert "tiny: best by val_loss" in ended.out

@@ -119,14 +119,14 @@ def test_workers_end_when_the_run_that_started_them_is_killed(
 ) -> None:
     """Nobody is left to stop them: what they hold goes back, and none trains on for hours."""
     variables = {"PAIRSEARCH_STORAGE": database_url}
-    run = programs.start_forked(tmp_path, "run", "long.toml", "--workers", "2", **variables)
-    workers = workers_of(run, 2)
+    run = programs.start_forked(tmp_path, "run", "long.toml", "--workers", "1", **variables)
+    workers = workers_of(run, 1)
     if moment == "training":
-        programs.wait_for(lambda: tiny.states(long_study)["running"] == 2, "two running configurations")
+        wait_until_training(long_study)
     run.kill()
     run.join(programs.PATIENCE)
     gone, alive = psutil.wait_procs(workers, timeout=programs.PATIENCE)
-    assert (len(gone), alive) == (2, [])
+    assert (len(gone), alive) == (1, [])
     assert tiny.states(long_study) == {"pending": 8}
     assert tiny.rows(long_study, "configurations", "sum(errors), sum(lapses)") == [(0, 0)]
 
