@@ -22,10 +22,11 @@ LARGEST = 8192
 TEXT = README.read_text(encoding="utf-8")
 
 
-def test_it_is_short_and_opens_with_the_name_and_the_two_commands() -> None:
+def test_it_is_short_and_opens_with_the_name_and_the_first_commands() -> None:
     assert len(TEXT.encode()) <= LARGEST
     assert TEXT.startswith("# pairsearch\n")
-    assert shown(README)[:2] == [["make", "run"], ["make", "test"]]
+    load, report = ["pairsearch", "load", "paper"], ["pairsearch", "report", "b1", "b2", "ws", "wsal"]
+    assert shown(README)[:4] == [["make", "run"], load, report, ["make", "test"]]
 
 
 def test_it_makes_the_promise_that_the_fault_tests_hold() -> None:
