@@ -92,6 +92,7 @@ def test_a_note_of_several_pieces_and_a_shorter_one_after_it_read_whole(
         ("two\n\n# lines\t\x07", "two \\# lines \N{REPLACEMENT CHARACTER}"),
         ("see http://evil.example `now`", "`` see http://evil.example `now` ``"),
         ("WWW.evil.example", "` WWW.evil.example `"),
+        ("www.a ``b`` `c`", "``` www.a ``b`` `c` ```"),
         ("x" * 999, "x" * 199 + "…"),
         ("x" * 200, "x" * 200),
     ],
