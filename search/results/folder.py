@@ -78,13 +78,20 @@ def read_folder(folder: Path, source: str, names: Sequence[str] = ()) -> list[In
             _check_columns(tables[table.name], columns[table.name])
             if table is not PROVENANCE:
                 _check_counts(tables[table.name], {row["study"]: row[table.name] for row in about})
+            if table not in (PROVENANCE, ALL_CURVES):
                 rows[table.name] = _by_study(tables[table.name])
     mark = f"{source}, SHA-256 {_digest(folder)}"
     with _naming(folder / f"{PROVENANCE.name}.parquet"):
         origins = _origins(tables[PROVENANCE.name], mark)
+    curves = tables[ALL_CURVES.name]
     return [
         _Study(
-            folder, study, columns, {name: of.get(study.name, []) for name, of in rows.items()}, origins
+            folder,
+            study,
+            columns,
+            {name: of.get(study.name, []) for name, of in rows.items()},
+            curves.filter(compute.equal(curves.column("study"), study.name)),
+            origins,
         ).read()
         for study in known
         if not names or study.name in names
@@ -192,7 +199,8 @@ class _Study:
         folder: the folder.
         study: the study.
         columns: the columns of each table, by name.
-        rows: the rows of the study in each table, by name.
+        rows: the rows of the study in each table but that of curves, by name.
+        curves: its rows in that, which are many.
         origins: the provenance to store by its number.
     """
 
@@ -202,12 +210,14 @@ class _Study:
         study: StoredStudy,
         columns: Mapping[str, Columns],
         rows: Mapping[str, Sequence[Row]],
+        curves: pa.Table,
         origins: Mapping[int, str],
     ) -> None:
         self._folder = folder
         self._study = study
         self._columns = columns
         self._rows = rows
+        self._table = curves
         self._origins = origins
         self._points = {one.key: one for one in study.definition.grid.configurations()}
 
@@ -297,24 +307,31 @@ class _Study:
 
     def _curves(self) -> dict[RunKey, tuple[int, dict[str, str]]]:
         """Return how many epochs each run has, and the points of each of its figures as JSON."""
+        places = zip(
+            *(self._table.column(name).to_pylist() for name in ("configuration", "kind", "run")), strict=True
+        )
+        epochs = self._table.column("epoch").to_pylist()
+        metric = self._study.definition.metric
         figures = {
-            name: column
+            name: cells.to_pylist()
             for name, column in self._columns[ALL_CURVES.name].figures.items()
             if name in self._study.traits.metrics
+            and ((cells := self._table.column(column)).null_count < len(cells) or name == metric)
         }
         found: dict[RunKey, tuple[int, dict[str, str]]] = {}
-        for of, group in itertools.groupby(self._rows[ALL_CURVES.name], key=_run_of):
-            rows = list(group)
-            if of in found or [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+        start = 0
+        for of, group in itertools.groupby(places):
+            end = start + sum(1 for _ in group)
+            if of in found or epochs[start:end] != list(range(1, end - start + 1)):
                 raise DamagedTableError(f"the epochs of {of[1]} {of[2]} of {of[0]!a} are not 1, 2, ...")
-            curves = {name: [row[column] for row in rows] for name, column in figures.items()}
+            curves = {name: points[start:end] for name, points in figures.items()}
             known = {
                 name: points for name, points in curves.items() if any(one is not None for one in points)
             }
             # A run of which nothing was finite has the metric's curve all the same.
-            metric = self._study.definition.metric
             texts = known or {metric: curves[metric]}
-            found[of] = (len(rows), {name: json.dumps(points) for name, points in texts.items()})
+            found[of] = (end - start, {name: json.dumps(points) for name, points in texts.items()})
+            start = end
         return found
 
     def _runs(
@@ -367,7 +384,3 @@ class _Study:
 
 _COPIED = ("seconds", "errors", "lapses", "claims", "started_at", "finished_at", "worker", "reason")
 """Columns that the database has under the same names."""
-
-
-def _run_of(row: Row) -> RunKey:
-    return row["configuration"], row["kind"], row["run"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pyarrow as pa
 import pytest
@@ -19,17 +21,20 @@ from pyarrow import parquet
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.errors import InputError, StudyError
 from pairsearch.search.evaluation import rounds as evaluation
-from pairsearch.search.evaluation.rounds import TrainedRound
+from pairsearch.search.evaluation.rounds import TrainedRound, missing_rounds
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.mirror.presence import mirrored
 from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.report import document
+from pairsearch.search.report.page import render
 from pairsearch.search.results.evaluations import rounds_within
 from pairsearch.search.results.export import export_folder
 from pairsearch.search.results.folder import read_folder
 from pairsearch.search.results.study_table import read_table
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.setup.load import load, load_into
+from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.configuration import Configuration
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -198,6 +203,46 @@ def test_a_study_gains_the_results_that_it_lacks_and_the_points_of_a_larger_grid
         read_table(database, searched).values["val_loss"].tobytes()
     )
     assert mirrored(opened, study)
+    opened.close()
+
+
+def test_a_loaded_study_is_trained_on_from_where_it_was(
+    database: Database, searched: StoredStudy, other: str, tmp_path: Path
+) -> None:
+    export_folder(database, [searched], tmp_path / "tables", "mean")
+    load(other, str(tmp_path / "tables"))
+    opened = open_database(other)
+    storage = open_storage(opened)
+    objective = tiny.Answering(tiny.outcome)
+    study = get_study(opened, "tiny")
+    Worker(opened, storage, study, objective, stopping=threading.Event(), patience=0.0).run()
+    assert set(objective.asked) == {PENDING.key, RUNNING.key}
+    assert tiny.states(opened) == {"finished": 5, "diverged": 1, "pruned": 1, "failed": 1}
+    assert missing_rounds(opened, study, PENDING, 4) == (2, 3)
+    table = read_table(opened, study)
+    # Mean curves that were loaded stand beside curves of folds that were trained here.
+    assert np.isfinite(table.curves["val_loss"]).all()
+    storage.remove_session()
+    storage.engine.dispose()
+    opened.close()
+
+
+@ON_SQLITE
+def test_the_report_draws_mean_curves_and_says_what_is_not_there(
+    database: Database, searched: StoredStudy, other: str, tmp_path: Path
+) -> None:
+    whole = "Learning curves of the best configurations, fold by fold"
+    means = "Learning curves of the best configurations, means over folds"
+    sentence = "Lines are means over 2 folds; the results were loaded without curves of single folds."
+    assert whole in render(document.compose_stored(database, [searched]))
+    export_folder(database, [searched], tmp_path / "tables", "mean")
+    load(other, str(tmp_path / "tables"))
+    opened = open_database(other)
+    page = render(document.compose_stored(opened, [get_study(opened, "tiny")]))
+    assert means in page
+    assert sentence in page
+    assert whole not in page
+    assert "tables, SHA-256 " in page
     opened.close()
 
 

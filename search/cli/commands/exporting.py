@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from pairsearch.search.cli.terminal import DEFAULT_STORAGE, AsJson, Quiet, Storage, print_json, teller
+from pairsearch.search.cli.terminal import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Quiet,
+    Storage,
+    console,
+    print_json,
+    teller,
+)
+from pairsearch.search.redaction import conceal
 from pairsearch.search.results.tables import FOLDER, SHORT, described
 
 TABLES = Path("pairsearch-export")
@@ -140,11 +149,14 @@ def load(
     any other and cannot be trained: scikit-learn's cv_results_, a table with a column for each parameter and each fold
     (fold0, fold1, ...; seconds if they are known), or an Optuna study with one intermediate value per fold.
     """
+    from pairsearch.search.cli.steps import Steps
     from pairsearch.search.results.foreign import Told
     from pairsearch.search.setup.load import load as read_in
 
     names = [*(study or []), *([] if of_optuna is None else [of_optuna])]
-    loaded = read_in(storage, source, names, Told(name, metric, minimise, folds))
+    with Steps(console(error=True, quiet=quiet)) as tell:
+        tell(f"loading {conceal(source)}")
+        loaded = read_in(storage, source, names, Told(name, metric, minimise, folds))
     if as_json:
         print_json(
             [
