@@ -49,7 +49,15 @@ def test_quiet_leaves_results_and_errors_and_json_nothing_but_json(tmp_path: Pat
     assert run("evaluate", "tiny", "--quiet", "--rounds", "1").startswith("Table 1")
     assert run("export", "tiny", "--quiet") == ""
     exported = json.loads(run("export", "tiny", "--json"))
-    assert [entry["rows"] for entry in exported] == [8, 2 * 2 * 2]
+    folds, rounds, epochs = 2 * 2, 1, 2
+    assert {entry["table"]: entry["rows"] for entry in exported} == {
+        "configurations": 8,
+        "folds": folds,
+        "rounds": rounds,
+        "curves": (folds + rounds) * epochs,
+        "provenance": 1,
+        "studies": 1,
+    }
     refused = programs.run(tmp_path, "export", "nothing", "--quiet")
     assert "study nothing is not in" in refused.complaint
 
