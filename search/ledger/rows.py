@@ -48,17 +48,27 @@ def write_figures(figures: Mapping[str, float | None]) -> str:
 
 
 def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
-    """Return the stored result of a configuration's row, None if it has none.
+    """Return the stored result of a configuration's row, None if it has none; raises what `read_outcomes` raises."""
+    (outcome,) = read_outcomes(connection, [row])
+    return outcome
+
+
+def read_outcomes(connection: Connection, rows: Sequence[sa.Row[Any]]) -> list[Outcome | None]:
+    """Return the stored results of rows of configurations of one study, None for each that has none.
 
     Raises:
-        WrongValueError: the result or its folds are incomplete.
+        WrongValueError: a result or its folds are incomplete.
     """
-    if row.state not in COVERED:
-        return None
+    keys = [row.key for row in rows if row.state in COVERED]
+    of = _runs_of(connection, rows[0].study_id, keys, ("fold", MEAN)) if keys else {}
+    return [_outcome(row, of) if row.state in COVERED else None for row in rows]
+
+
+def _outcome(row: sa.Row[Any], of: Mapping[tuple[str, str], Sequence[RunResult]]) -> Outcome:
     required(
         configurations.name, row, "seconds", "provenance", *(["value"] if row.state == State.FINISHED else [])
     )
-    folds = read_runs(connection, row.study_id, row.key, "fold")
+    folds = of.get((row.key, "fold"), ())
     if not folds or [fold.index for fold in folds] != list(range(len(folds))):
         raise WrongValueError(runs.name, "run", "row for each fold", None, f"key={row.key!a}")
     return Outcome(
@@ -66,18 +76,11 @@ def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
         value=row.value,
         figures=read_figures(row.figures),
         folds=tuple(folds),
-        mean=mean_run(connection, row.study_id, row.key, folds),
         seconds=row.seconds,
         reason=row.reason,
         provenance=json.loads(row.provenance),
+        mean=next(iter(of.get((row.key, MEAN), ())), None),
     )
-
-
-def mean_run(connection: Connection, study_id: int, key: str, folds: Sequence[RunResult]) -> RunResult | None:
-    """Return the mean of folds that have no curves of their own, where there is one."""
-    if any(fold.curves for fold in folds):
-        return None
-    return next(iter(read_runs(connection, study_id, key, MEAN)), None)
 
 
 def read_runs(
@@ -88,14 +91,22 @@ def read_runs(
     Raises:
         WrongValueError: a run has no curve, or a curve has not one point for each epoch.
     """
+    return _runs_of(connection, study_id, [key], [kind]).get((key, kind), [])
+
+
+def _runs_of(
+    connection: Connection, study_id: int, keys: Sequence[str], kinds: Sequence[str]
+) -> dict[tuple[str, str], list[RunResult]]:
+    """Return runs by key and kind; raises what `read_runs` raises."""
     c = runs.c
     rows = connection.execute(
-        select(c.id, c.run, c.epochs, c.figures, c.diverged_epoch, curves.c.figure, curves.c.points)
+        select(c.id, c.key, c.kind, c.run, c.epochs, c.figures, c.diverged_epoch)
+        .add_columns(curves.c.figure, curves.c.points)
         .join(curves, curves.c.run_id == c.id, isouter=True)
-        .where(c.study_id == study_id, c.key == key, c.kind == kind)
+        .where(c.study_id == study_id, c.key.in_(keys), c.kind.in_(kinds))
         .order_by(c.run, c.id)
     )
-    found = []
+    found: dict[tuple[str, str], list[RunResult]] = {}
     for _, group in groupby(rows, key=lambda row: row.id):
         of_run = list(group)
         first = of_run[0]
@@ -103,7 +114,8 @@ def read_runs(
         if first.epochs and not read:
             raise WrongValueError(curves.name, "points", "curve of each run", None, f"run_id={first.id}")
         known = None if first.epochs else read_figures(first.figures)
-        found.append(RunResult(first.run, read, first.diverged_epoch, known))
+        made = RunResult(first.run, read, first.diverged_epoch, known)
+        found.setdefault((first.key, first.kind), []).append(made)
     return found
 
 

@@ -13,7 +13,7 @@ from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.rows import read_configuration, read_outcome
+from pairsearch.search.ledger.rows import read_configuration, read_outcomes
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.contents import FAILED_REASON, attributes_of, reports_of, state_of
 from pairsearch.search.mirror.description import describe_study
@@ -66,7 +66,8 @@ def restore(database: Database, storage: TrialStorage, study: StoredStudy) -> in
     for start in range(0, len(lost), CHUNK):
         chunk = lost[start : start + CHUNK]
         with database.read() as connection:
-            templates = [_template(study, row, read_outcome(connection, row)) for row in chunk]
+            outcomes = read_outcomes(connection, chunk)
+        templates = [_template(study, *of) for of in zip(chunk, outcomes, strict=True)]
         with translated(database):
             ids = storage.add_trials(optuna_study_id, templates)
         carrying |= {row.claim: trial_id for row, trial_id in zip(chunk, ids, strict=True)}

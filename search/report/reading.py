@@ -22,7 +22,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, superseded
 from pairsearch.search.ledger.outcome import RunResult
-from pairsearch.search.ledger.rows import mean_run, read_figures, read_runs
+from pairsearch.search.ledger.rows import MEAN, read_figures, read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.redaction import conceal
 from pairsearch.search.report.parameters import Parameter, Places, parameters_of, places_of
@@ -222,8 +222,11 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
     evaluated = {key: tuple(entries) for key, entries in groupby(rounds, key=lambda entry: entry.key)}
     best = [point.configuration.key for point in points if point.state == State.FINISHED][:TOP]
     paper = [] if study.definition.paper is None else [study.definition.paper.configuration.key]
-    top = [read_runs(connection, study.id, key, "fold") for key in best]
-    means = [mean_run(connection, study.id, key, folds) for key, folds in zip(best, top, strict=True)]
+    folds = [read_runs(connection, study.id, key, "fold") for key in best]
+    means = [
+        [] if any(run.curves for run in of) else read_runs(connection, study.id, key, MEAN)
+        for key, of in zip(best, folds, strict=True)
+    ]
 
     reading = partial(
         Reading,
@@ -236,8 +239,8 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
             for key in dict.fromkeys((*best[:1], *paper))
             if key in evaluated
         },
-        top=tuple(folds if mean is None else [mean] for folds, mean in zip(top, means, strict=True)),
-        of_mean=any(mean is not None for mean in means),
+        top=tuple(mean or of for mean, of in zip(means, folds, strict=True)),
+        of_mean=any(means),
         origins=(*_origins(connection, mine), *_round_origins(rounds)),
         remarks=_remarks(connection, mine),
         superseded=late,
