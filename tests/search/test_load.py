@@ -30,7 +30,7 @@ from pairsearch.search.report import document
 from pairsearch.search.report.page import render
 from pairsearch.search.results.evaluations import rounds_within
 from pairsearch.search.results.export import export_folder
-from pairsearch.search.results.folder import read_folder
+from pairsearch.search.results.folder import SHIPPED, read_folder
 from pairsearch.search.results.study_table import read_table
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.setup.load import load, load_into
@@ -410,6 +410,17 @@ def test_files_that_are_no_tables_are_named(
     parquet.write_table(pa.table({"x": [1]}), folder / "folds.parquet")
     with pytest.raises(InputError, match=r"folds\.parquet has no format, expected format 1"):
         load(other, str(folder))
+
+
+def test_the_shipped_results_are_what_export_writes_of_them(paper: Database, tmp_path: Path) -> None:
+    names = parquet.read_table(SHIPPED["paper"] / "studies.parquet").column("study").to_pylist()
+    export_folder(paper, [get_study(paper, name) for name in names], tmp_path / "again", "mean")
+    for path in sorted(SHIPPED["paper"].iterdir()):
+        shipped, again = parquet.read_table(path), parquet.read_table(tmp_path / "again" / path.name)
+        assert shipped.equals(again), path.name
+        for one in (shipped, again):
+            assert one.schema.metadata[b"format"] == b"1"
+        assert [field.metadata for field in shipped.schema] == [field.metadata for field in again.schema]
 
 
 @ON_SQLITE
