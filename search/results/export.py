@@ -6,27 +6,24 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, Literal
 
 import pyarrow as pa
-from pyarrow import csv, parquet
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, curves, metadata, runs, studies
 from pairsearch.search.errors import InputError
-from pairsearch.search.files import made_folder, usable_folder, whole_file
+from pairsearch.search.files import made_folder, usable_folder
 from pairsearch.search.ledger.incoming import LOADED
 from pairsearch.search.ledger.outcome import finite
 from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve, read_figures
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
-from pairsearch.search.provenance import package_version
 from pairsearch.search.redaction import conceal
 from pairsearch.search.results.study_table import mean_curve
 from pairsearch.search.results.tables import (
@@ -41,16 +38,10 @@ from pairsearch.search.results.tables import (
     Columns,
     Table,
 )
+from pairsearch.search.results.writers import CHUNK, WRITERS, Row, Sink, batches, schema
 from pairsearch.studies.definition import LARGEST
 from pairsearch.studies.problem import Metric
 
-# Rows in memory at a time, and rows of a Parquet row group: some ten megabytes.
-CHUNK = 20_000
-
-TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
-
-Row = dict[str, Any]
-"""The cells of a row by column; cells that are left out are empty."""
 WhichCurves = Literal["all", "mean"]
 
 
@@ -61,46 +52,6 @@ class Exported:
     table: str
     path: Path
     rows: int
-
-
-class Writer(Protocol):
-    """Writes the batches of one table in their order."""
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Append rows."""
-
-    def close(self) -> None:
-        """Write the end of the format; the file itself stays open."""
-
-
-class JsonWriter:
-    """Writes a JSON array with one object per line.
-
-    A missing value is null; a float has as many digits as are needed to read the same bits back.
-    """
-
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
-        self._file = file
-        self._between = b"[\n"
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Append rows."""
-        for row in batch.to_pylist():
-            self._file.write(self._between + json.dumps(row, ensure_ascii=False, allow_nan=False).encode())
-            self._between = b",\n"
-
-    def close(self) -> None:
-        """Close the array."""
-        self._file.write(b"[]\n" if self._between == b"[\n" else b"\n]\n")
-
-
-WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Writer]] = {
-    "csv": csv.CSVWriter,
-    "parquet": partial(
-        parquet.ParquetWriter, compression="zstd", compression_level=9, write_statistics=False
-    ),
-    "json": JsonWriter,
-}
 
 
 def layout(table: Table, of: Iterable[StoredStudy]) -> Columns:
@@ -115,19 +66,6 @@ def layout(table: Table, of: Iterable[StoredStudy]) -> Columns:
         for name, metric in of_study.items():
             metrics.setdefault(name, metric)
     return Columns.of(table, {name: tuple(values.values()) for name, values in choices.items()}, metrics)
-
-
-def schema(columns: Columns, **facts: str) -> pa.Schema:
-    """Return the Arrow schema of a table, with units and meanings of its columns, and facts about it, as metadata."""
-    table = columns.table
-    fields = [
-        pa.field(
-            column.name, TYPES[column.kind], metadata={"unit": column.unit, "description": column.meaning}
-        )
-        for column in table.columns
-    ]
-    program = f"pairsearch {package_version('pairsearch')}"
-    return pa.schema(fields, metadata={"row": table.row, "program": program} | facts)
 
 
 def _schema_of_one(table: Table, study: StoredStudy) -> pa.Schema:
@@ -168,7 +106,7 @@ def read_table(database: Database, study: StoredStudy, table: Table) -> pa.Table
     described = _schema_of_one(table, study)
     with database.snapshot() as connection:
         rows = _short_rows(connection, study, table)
-        return pa.Table.from_batches(_batches(rows, described), described)
+        return pa.Table.from_batches(batches(rows, described), described)
 
 
 def _short_rows(connection: Connection, study: StoredStudy, table: Table) -> Iterator[Row]:
@@ -268,34 +206,6 @@ def _folder_rows(
         texts = {column: getattr(row, column) for column in ("definition", "choices", "problem")}
         return [{"study": study.name} | texts | {table: of[study.name] for table, of in counts.items()}]
     return _runs(connection, study, columns, origins)
-
-
-class Sink:
-    """Writes the rows of a table into a file, about `CHUNK` at a time; the file is whole when `files` closes.
-
-    Attributes:
-        rows: how many rows were written.
-    """
-
-    def __init__(self, files: ExitStack, path: Path, described: pa.Schema, kind: str) -> None:
-        # Writers are closed also where an error ends the block, while their files are still open.
-        self._writer = files.enter_context(
-            closing(WRITERS[kind](files.enter_context(whole_file(path)), described))
-        )
-        self._schema = described
-        self.rows = 0
-
-    def write(self, rows: Iterable[Row]) -> None:
-        """Append rows."""
-        for batch in _batches(rows, self._schema):
-            self._writer.write_batch(batch)
-            self.rows += batch.num_rows
-
-
-def _batches(rows: Iterable[Row], described: pa.Schema) -> Iterator[pa.RecordBatch]:
-    left = iter(rows)
-    while chunk := list(itertools.islice(left, CHUNK)):
-        yield pa.RecordBatch.from_pylist(chunk, schema=described)
 
 
 def _stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:

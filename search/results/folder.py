@@ -19,7 +19,7 @@ from pairsearch.search.errors import InputError
 from pairsearch.search.ledger.incoming import LOADED, Incoming, IncomingRun, RunKey, run_columns
 from pairsearch.search.ledger.rows import MEAN, write_figures
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.export import TYPES, layout
+from pairsearch.search.results.export import layout
 from pairsearch.search.results.tables import (
     ALL_CURVES,
     CONFIGURATIONS,
@@ -31,6 +31,7 @@ from pairsearch.search.results.tables import (
     STUDIES,
     Columns,
 )
+from pairsearch.search.results.writers import TYPES, Row
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import FOLDER as DEFINITIONS
 from pairsearch.studies.definition import parse
@@ -39,8 +40,6 @@ from pairsearch.studies.problem import Traits
 
 SHIPPED = {"paper": DEFINITIONS / "results" / "paper"}
 """The folders of results that come with the package, by name."""
-
-Row = dict[str, Any]
 
 
 class DamagedTableError(Exception):

@@ -1,0 +1,108 @@
+"""Writes the rows of tables as CSV, Parquet or JSON, some thousands at a time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from pairsearch.search.files import whole_file
+from pairsearch.search.provenance import package_version
+from pairsearch.search.results.tables import Columns
+
+# Rows in memory at a time, and rows of a Parquet row group: some ten megabytes.
+CHUNK = 20_000
+
+TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
+
+Row = dict[str, Any]
+"""The cells of a row by column; cells that are left out are empty."""
+
+
+class Writer(Protocol):
+    """Writes the batches of one table in their order."""
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Append rows."""
+
+    def close(self) -> None:
+        """Write the end of the format; the file itself stays open."""
+
+
+class JsonWriter:
+    """Writes a JSON array with one object per line.
+
+    A missing value is null; a float has as many digits as are needed to read the same bits back.
+    """
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._file = file
+        self._between = b"[\n"
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Append rows."""
+        for row in batch.to_pylist():
+            self._file.write(self._between + json.dumps(row, ensure_ascii=False, allow_nan=False).encode())
+            self._between = b",\n"
+
+    def close(self) -> None:
+        """Close the array."""
+        self._file.write(b"[]\n" if self._between == b"[\n" else b"\n]\n")
+
+
+WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Writer]] = {
+    "csv": csv.CSVWriter,
+    "parquet": partial(
+        parquet.ParquetWriter, compression="zstd", compression_level=9, write_statistics=False
+    ),
+    "json": JsonWriter,
+}
+
+
+def schema(columns: Columns, **facts: str) -> pa.Schema:
+    """Return the Arrow schema of a table, with units and meanings of its columns, and facts about it, as metadata."""
+    table = columns.table
+    fields = [
+        pa.field(
+            column.name, TYPES[column.kind], metadata={"unit": column.unit, "description": column.meaning}
+        )
+        for column in table.columns
+    ]
+    program = f"pairsearch {package_version('pairsearch')}"
+    return pa.schema(fields, metadata={"row": table.row, "program": program} | facts)
+
+
+class Sink:
+    """Writes the rows of a table into a file, about `CHUNK` at a time; the file is whole when `files` closes.
+
+    Attributes:
+        rows: how many rows were written.
+    """
+
+    def __init__(self, files: ExitStack, path: Path, described: pa.Schema, kind: str) -> None:
+        # Writers are closed also where an error ends the block, while their files are still open.
+        self._writer = files.enter_context(
+            closing(WRITERS[kind](files.enter_context(whole_file(path)), described))
+        )
+        self._schema = described
+        self.rows = 0
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Append rows."""
+        for batch in batches(rows, self._schema):
+            self._writer.write_batch(batch)
+            self.rows += batch.num_rows
+
+
+def batches(rows: Iterable[Row], described: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield rows as batches of a table, about `CHUNK` rows each."""
+    left = iter(rows)
+    while chunk := list(itertools.islice(left, CHUNK)):
+        yield pa.RecordBatch.from_pylist(chunk, schema=described)
