@@ -105,7 +105,7 @@ def load(
     ],
     study: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STUDY]...", help="Studies to load.", show_default="all of the source"),
+        typer.Argument(metavar="STUDY", help="Studies to load.", show_default="all of the source"),
     ] = None,
     of_optuna: Annotated[
         str | None,
