@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import Any
 
 from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.sentences import HEADER, RULES, lines_of, row, status
-from pairsearch.search.cli.sheet import Field, Sheet
+from pairsearch.search.cli.sheet import Sheet
+from pairsearch.search.results.fields import Field
 
 
-def sheets(title: str, decided: Sequence[Decided]) -> list[Sheet]:
+def sheets(title: str, decided: Sequence[Decided]) -> list[Sheet[Any]]:
     """Return a table of comparisons and a table of claims."""
-    number, prose = Field("claim"), [True, *(False for _ in HEADER[1:])]
-    claims = Sheet(
-        [number, Field("statement", right=False, prose=True), Field("decision", right=False, prose=True)],
-        [[str(one.number), one.claim.statement, status(one)] for one in decided],
-        title,
-    )
-    comparisons = Sheet(
-        [number, *(Field(name, right=False, prose=long) for name, long in zip(HEADER, prose, strict=True))],
-        [[str(one.number), *row(finding)] for one in decided for finding in one.findings],
-        "evidence",
-    )
-    return [comparisons, claims]
+    claims: list[Field[Decided]] = [
+        Field("claim", lambda one: str(one.number)),
+        Field("statement", lambda one: one.claim.statement, right=False, prose=True),
+        Field("decision", status, right=False, prose=True),
+    ]
+    comparisons = [
+        Field("claim", itemgetter(0)),
+        *(
+            Field(name, itemgetter(place), right=False, prose=place == 1)
+            for place, name in enumerate(HEADER, 1)
+        ),
+    ]
+    rows = [(str(one.number), *row(finding)) for one in decided for finding in one.findings]
+    return [Sheet(comparisons, rows, "evidence"), Sheet(claims, decided, title)]
 
 
 def lines(decided: Sequence[Decided], *, in_full: bool) -> Iterator[str]:

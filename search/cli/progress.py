@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.live import Live
 
-from pairsearch.search.cli.tables import progress_line, progress_table
+from pairsearch.search.cli.tables import ahead_of, progress_line, progress_table
 from pairsearch.search.results.progress import Progress
 
 # Seconds between two lines of progress in a log.
@@ -59,7 +59,7 @@ class SearchProgress:
         """Show new progress; in a log only changed lines, and at most every `LINE_SECONDS` unless it is the last."""
         rate = self.rate(progresses)
         if self._live is not None:
-            self._live.update(progress_table(progresses, rate or 0.0, ahead=ahead_of(progresses)))
+            self._live.update(progress_table(progresses, rate or 0.0))
             return
         now = self.clock()
         if not last and now - self._printed < LINE_SECONDS:
@@ -73,8 +73,3 @@ class SearchProgress:
             if line != before:
                 self.console.print(line, highlight=False, soft_wrap=True, markup=False)
         self._lines = lines
-
-
-def ahead_of(progresses: Sequence[Progress]) -> list[int]:
-    """Count for each study the open configurations of the studies before it, which workers train first."""
-    return [sum(before.open for before in progresses[:place]) for place in range(len(progresses))]

@@ -5,39 +5,34 @@ In a narrow terminal headers fold, columns without variation move below the tabl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import Generic
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from pairsearch.search.results.fields import Field, Item
 from pairsearch.search.results.formatting import words
 
 STACKED = "  "
 """Indentation of the lines of a stacked row after its first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A column."""
-
-    name: str
-    right: bool = True
-    prose: bool = False
-    """Whether its values may fold between words."""
-    constant_below: bool = False
-    """Whether a value that all rows share may be shown once below the table, if the terminal is narrow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
+class Sheet(Generic[Item]):
     """A table that is laid out for the width of the terminal when it is printed."""
 
-    fields: Sequence[Field]
-    rows: Sequence[Sequence[str]]
-    title: str | None = None
-    caption: str | None = None
+    def __init__(
+        self,
+        fields: Sequence[Field[Item]],
+        items: Iterable[Item],
+        title: str | None = None,
+        caption: str | None = None,
+    ) -> None:
+        self.fields = fields
+        self.rows = [[field.cell(item) for field in fields] for item in items]
+        self.title = title
+        self.caption = caption
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay the sheet out as a table if it fits, without constant columns if only that fits, else as stacked rows."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
-from pairsearch.search.cli.sheet import Field, Sheet
+from pairsearch.search.cli.sheet import Sheet
 from pairsearch.search.database.states import State
 from pairsearch.search.evaluation.evaluating import TableRow
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.evaluations import Spread
+from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import (
     DASH,
     abbreviations,
@@ -23,23 +26,25 @@ from pairsearch.search.results.formatting import (
 from pairsearch.search.results.progress import Progress
 from pairsearch.search.results.ranking import Ranked
 from pairsearch.studies.configuration import describe, shown
-from pairsearch.studies.definition import Paper
+from pairsearch.studies.definition import Stated
 from pairsearch.studies.problem import Metric
+
+
+def ahead_of(progresses: Sequence[Progress]) -> list[int]:
+    """Count for each study the open configurations of the studies before it, which workers train first."""
+    return list(accumulate((progress.open for progress in progresses[:-1]), initial=0))
 
 
 def progress_line(progress: Progress, rate: float | None = None, ahead: int = 0) -> str:
     """Return the progress of a study as a line for a log.
 
     Args:
-        progress: the progress.
         rate: configurations per second over all studies; None if it is not known yet.
         ahead: how many configurations of other studies come before this study's.
     """
     parts = [
         f"{progress.study}: {progress.covered}/{progress.total} done",
-        f"{progress.count(State.RUNNING)} running",
-        f"{progress.count(State.DIVERGED)} diverged",
-        f"{progress.count(State.FAILED)} failed",
+        *(f"{progress.count(state)} {state}" for state in (State.RUNNING, State.DIVERGED, State.FAILED)),
     ]
     if rate:
         parts.append(f"{60 * rate:.1f} a minute")
@@ -50,47 +55,41 @@ def progress_line(progress: Progress, rate: float | None = None, ahead: int = 0)
 
 
 def progress_table(
-    progresses: Sequence[Progress],
-    rate: float | None = None,
-    title: str | None = None,
-    ahead: Sequence[int] | None = None,
-) -> Sheet:
+    progresses: Sequence[Progress], rate: float | None = None, title: str | None = None
+) -> Sheet[tuple[Progress, int]]:
     """Return a table with a row for each study.
 
     Args:
-        progresses: the progress of each study.
-        rate: see `progress_line`.
-        title: the title.
-        ahead: see `progress_line`, for each study.
+        rate: configurations per second over all studies, 0 if it is not known yet; None without columns of time.
     """
-    names = ["done", "running", "diverged", "failed"]
     # Only studies with a pruner have pruned configurations.
     pruned = any(progress.count(State.PRUNED) for progress in progresses)
-    if pruned:
-        names.insert(3, "pruned")
-    fields = [Field("study", right=False), *(Field(name) for name in names)]
+    states = [State.RUNNING, State.DIVERGED, *([State.PRUNED] if pruned else []), State.FAILED]
+
+    def count(state: State) -> Field[tuple[Progress, int]]:
+        return Field(state.value, lambda row: str(row[0].count(state)))
+
+    fields: list[Field[tuple[Progress, int]]] = [
+        Field("study", lambda row: row[0].study, right=False),
+        Field("done", lambda row: f"{row[0].covered}/{row[0].total}"),
+        *map(count, states),
+    ]
     if rate is not None:
-        fields += [Field("a minute"), Field("time left")]
-    fields.append(Field("best so far", right=False, prose=True))
-    rows = []
-    for progress, before in zip(progresses, ahead or [0] * len(progresses), strict=True):
-        row = [
-            progress.study,
-            f"{progress.covered}/{progress.total}",
-            str(progress.count(State.RUNNING)),
-            str(progress.count(State.DIVERGED)),
-            *([str(progress.count(State.PRUNED))] if pruned else []),
-            str(progress.count(State.FAILED)),
+        fields += [
+            Field("a minute", lambda _: f"{60 * rate:.1f}"),
+            Field("time left", lambda row: _left(rate, *row)),
         ]
-        if rate is not None:
-            row += [
-                f"{60 * rate:.1f}",
-                duration((before + progress.open) / rate) if rate > 0 and progress.open else DASH,
-            ]
-        best = progress.best
-        row.append(DASH if best is None else f"{progress.metric} {best.value:.4f}: {describe(best.params)}")
-        rows.append(row)
-    return Sheet(fields, rows, title)
+    fields.append(Field("best so far", lambda row: _best(row[0]), right=False, prose=True))
+    return Sheet(fields, list(zip(progresses, ahead_of(progresses), strict=True)), title)
+
+
+def _left(rate: float, progress: Progress, ahead: int) -> str:
+    return duration((ahead + progress.open) / rate) if rate > 0 and progress.open else DASH
+
+
+def _best(progress: Progress) -> str:
+    best = progress.best
+    return DASH if best is None else f"{progress.metric} {best.value:.4f}: {describe(best.params)}"
 
 
 def failure_lines(progress: Progress) -> list[str]:
@@ -118,27 +117,27 @@ def progress_json(progress: Progress) -> dict[str, Any]:
     }
 
 
-def ranked_table(study: StoredStudy, ranked: Sequence[Ranked]) -> Sheet:
+def ranked_table(study: StoredStudy, ranked: Sequence[Ranked]) -> Sheet[Ranked]:
     """Return a table of the best configurations of a study."""
-    # Points of different grids have different parameters.
-    names = [name for name in study.choices if any(name in entry.params for entry in ranked)]
-    metrics = {name: metric for name, metric in study.traits.of_folds.items() if not metric.training}
+
+    def param(name: str) -> Field[Ranked]:
+        return Field(
+            name, lambda one: shown(one.params[name]) if name in one.params else "", constant_below=True
+        )
+
+    def mean(name: str, metric: Metric) -> Field[Ranked]:
+        unit = " %" if metric.percent else ""
+        return Field(f"{name}{unit}", lambda one: figure(metric, one.figures.get(name)))
+
     return Sheet(
         [
-            Field("rank"),
-            *(Field(name, constant_below=True) for name in names),
-            *(Field(f"{name}{' %' if metric.percent else ''}") for name, metric in metrics.items()),
-            Field("seconds"),
+            Field("rank", lambda one: str(one.rank)),
+            # Points of different grids have different parameters.
+            *(param(name) for name in study.choices if any(name in one.params for one in ranked)),
+            *(mean(name, metric) for name, metric in study.traits.of_folds.items() if not metric.training),
+            Field("seconds", lambda one: f"{one.seconds:.1f}"),
         ],
-        [
-            [
-                str(entry.rank),
-                *(shown(entry.params[name]) if name in entry.params else "" for name in names),
-                *(figure(metric, entry.figures.get(name)) for name, metric in metrics.items()),
-                f"{entry.seconds:.1f}",
-            ]
-            for entry in ranked
-        ],
+        ranked,
         f"{study.name}: best by {study.definition.metric}, means over folds after the last epoch",
     )
 
@@ -154,7 +153,7 @@ def ranked_json(ranked: Ranked) -> dict[str, Any]:
     }
 
 
-def tables_1(rows: Sequence[TableRow]) -> list[Sheet]:
+def tables_1(rows: Sequence[TableRow]) -> list[Sheet[_Line]]:
     """Return the final evaluation in the form of the paper's Table 1, a table for each choice of configurations.
 
     Below each row is one with the paper's configuration and figures, if the definition has them.
@@ -171,54 +170,50 @@ def tables_1(rows: Sequence[TableRow]) -> list[Sheet]:
     ]
 
 
-def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet:
-    metrics: dict[str, Metric] = {}
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of Table 1: an evaluated configuration, or below it what the paper states."""
+
+    study: str
+    facts: Mapping[str, str]
+    configuration: str
+    count: str
+    figures: Mapping[str, Spread | Stated]
+
+
+def _lines(rows: Sequence[TableRow], short: Mapping[str, str]) -> Iterator[_Line]:
     for row in rows:
-        metrics |= {name: row.study.traits.metrics[name] for name in row.evaluated.figures}
-    facts = list(dict.fromkeys(name for row in rows for name in row.evaluated.facts))
+        own, paper = row.evaluated, row.paper
+        name, params = row.definition.name.upper(), compact(row.params, short)
+        yield _Line(name, own.facts, params, own.count, own.figures)
+        if paper is not None:
+            theirs = paper.configuration.params
+            what = "as the paper states" if theirs == row.params else f"paper's: {compact(theirs, short)}"
+            yield _Line("", paper.facts, what, "", paper.figures)
+
+
+def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet[_Line]:
     short = abbreviations(name for row in rows for name in row.study.choices)
-    fields = [
-        Field("study", right=False),
-        *(Field(name, right=False) for name in facts),
-        Field("configuration", right=False, prose=True),
-        Field("n"),
-        *(Field(headed(name, metric)) for name, metric in metrics.items()),
-    ]
-    lines: list[list[str]] = []
-    for row in rows:
-        evaluated = row.evaluated
-        count = str(evaluated.rounds) + (f" ({evaluated.diverged} diverged)" if evaluated.diverged else "")
-        lines.append(
-            [
-                row.definition.name.upper(),
-                *(evaluated.facts.get(name, "") for name in facts),
-                compact(row.params, short),
-                count,
-                *(spread(metric, evaluated.figures.get(name)) for name, metric in metrics.items()),
-            ]
-        )
-        if row.paper is not None:
-            theirs = row.paper.configuration.params
-            lines.append(
-                [
-                    "",
-                    *(row.paper.facts.get(name, "") for name in facts),
-                    "as the paper states" if theirs == row.params else f"paper's: {compact(theirs, short)}",
-                    "",
-                    *(_stated(row.paper, name, metric) for name, metric in metrics.items()),
-                ]
-            )
+    metrics = {name: row.study.traits.metrics[name] for row in rows for name in row.evaluated.figures}
+
+    def fact(name: str) -> Field[_Line]:
+        return Field(name, lambda line: line.facts.get(name, ""), right=False)
+
+    def over_rounds(name: str, metric: Metric) -> Field[_Line]:
+        return Field(headed(name, metric), lambda line: spread(metric, line.figures.get(name)))
+
     return Sheet(
-        fields,
-        lines,
+        [
+            Field("study", lambda line: line.study, right=False),
+            *map(fact, dict.fromkeys(name for row in rows for name in row.evaluated.facts)),
+            Field("configuration", lambda line: line.configuration, right=False, prose=True),
+            Field("n", lambda line: line.count),
+            *(over_rounds(name, metric) for name, metric in metrics.items()),
+        ],
+        _lines(rows, short),
         f"{title}: mean ± sample standard deviation over rounds",
         legend(short) or None,
     )
-
-
-def _stated(paper: Paper, name: str, metric: Metric) -> str:
-    stated = paper.figures.get(name)
-    return DASH if stated is None else spread(metric, Spread(stated.mean, stated.std))
 
 
 def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
@@ -231,9 +226,7 @@ def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
             "params": row.params,
             "rounds": row.evaluated.rounds,
             "diverged": row.evaluated.diverged,
-            "figures": {
-                name: {"mean": value.mean, "std": value.std} for name, value in row.evaluated.figures.items()
-            },
+            "figures": {name: asdict(value) for name, value in row.evaluated.figures.items()},
             "seconds": row.evaluated.seconds,
             "paper": None if row.paper is None else row.paper.model_dump(),
         }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,33 @@ def usual_regrets(table: StudyTable) -> list[float]:
     return sorted({0.0, error / 2, error})
 
 
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What the searches of a replay needed until the regret of their choice was at most `regret`.
+
+    Args:
+        reached: share of the searches that reached it.
+        trials: the 5 % quantile, the median and the 95 % quantile over searches, infinite for those that never did.
+        seconds: the same of the training time.
+    """
+
+    replay: Replay
+    regret: float
+    reached: float
+    trials: Sequence[float]
+    seconds: Sequence[float]
+
+
+def needed(replays: Iterable[Replay], regrets: Sequence[float]) -> list[Needed]:
+    """Summarise what searches needed to reach each regret."""
+    return [
+        Needed(replay, regret, float(np.isfinite(trials).mean()), quantiles(trials), quantiles(seconds))
+        for replay in replays
+        for regret in regrets
+        for trials, seconds in [replay.course.needed(regret)]
+    ]
+
+
 def replay_json(table: StudyTable, replay: Replay, regrets: Sequence[float]) -> dict[str, Any]:
     """Summarise a sampler with a pruner; bands are the 5 % quantile, the median and the 95 % quantile over searches.
 
@@ -40,20 +68,18 @@ def replay_json(table: StudyTable, replay: Replay, regrets: Sequence[float]) -> 
         "searches": replay.searches,
         "trials": replay.trials,
         "seconds": float(course.seconds[:, -1].mean()),
-        "needed": [_needed_json(replay, regret) for regret in regrets],
+        "needed": [
+            {
+                "regret": one.regret,
+                "reached": one.reached,
+                "trials": _finite(one.trials),
+                "seconds": _finite(one.seconds),
+            }
+            for one in needed([replay], regrets)
+        ],
         "by_trials": {"trials": trials.tolist(), "regret": _rows(bands(course.regret))},
         "by_seconds": {"seconds": budgets.tolist(), "regret": _rows(bands(course.at_seconds(budgets)))},
         "test": _test_json(table, replay),
-    }
-
-
-def _needed_json(replay: Replay, regret: float) -> dict[str, Any]:
-    trials, seconds = replay.course.needed(regret)
-    return {
-        "regret": regret,
-        "reached": float(np.isfinite(trials).mean()),
-        "trials": [_finite(one) for one in quantiles(trials)],
-        "seconds": [_finite(one) for one in quantiles(seconds)],
     }
 
 
@@ -67,7 +93,7 @@ def _test_json(table: StudyTable, replay: Replay) -> dict[str, Any] | None:
         "evaluated": losses(table).evaluated,
         "known": known.mean(axis=0).tolist(),
         "regret": [
-            [_finite(one) for one in quantiles(column[has])] if has.any() else [None] * 3
+            _finite(quantiles(column[has])) if has.any() else [None] * 3
             for column, has in zip(replay.course.test.T, known.T, strict=True)
         ],
     }
@@ -88,8 +114,8 @@ def stopping_json(stopping: Stopping) -> dict[str, Any]:
 
 
 def _rows(bands_QB: FloatArray) -> list[list[float | None]]:
-    return [[_finite(one) for one in row] for row in bands_QB.tolist()]
+    return [_finite(row) for row in bands_QB.tolist()]
 
 
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
+def _finite(numbers: Iterable[float]) -> list[float | None]:
+    return [number if math.isfinite(number) else None for number in numbers]

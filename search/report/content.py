@@ -6,8 +6,11 @@ which Plotly reads as a subset of HTML: they are escaped by `search.report.drawi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from pairsearch.search.results.fields import Field, Item
 
 Spec = dict[str, Any]
 """A Plotly figure as plain data: `{"data": [...], "layout": {...}}`."""
@@ -35,6 +38,16 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     labels: int = 1
+
+    @classmethod
+    def of(cls, caption: str, fields: Sequence[Field[Item]], items: Iterable[Item]) -> Table:
+        """Make a table with a row for each item; the columns of numbers come last."""
+        return cls(
+            caption,
+            tuple(field.name for field in fields),
+            tuple(tuple(field.cell(item) for field in fields) for item in items),
+            sum(not field.right for field in fields),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pairsearch.search.report.content import Figure, Section, Spec, Table, View
 from pairsearch.search.report.drawing import BLUE, along, axis, faded, layout, plain, thinned
 from pairsearch.search.report.parameters import Parameter
 from pairsearch.search.report.reading import Point, Reading, by_level
+from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import duration
 from pairsearch.studies.configuration import describe
 
@@ -42,21 +43,17 @@ def _seconds(points: Sequence[Point]) -> list[float]:
     return [point.seconds for point in points if point.seconds is not None]
 
 
-def _row(label: str, points: Sequence[Point]) -> tuple[str, ...]:
-    seconds = _seconds(points)
-    return (
-        label,
-        str(len(seconds)),
-        f"{statistics.median(seconds):.1f}",
-        f"{min(seconds):.1f}",
-        f"{max(seconds):.1f}",
-        duration(sum(seconds)),
-    )
-
-
 def _table(reading: Reading, parameter: Parameter, groups: Groups) -> Table:
-    rows = [_row(text, points) for text, points in zip(parameter.texts, groups, strict=True) if points]
-    rows.append(_row("all", [point for points in groups for point in points]))
+    times = [(text, _seconds(points)) for text, points in zip(parameter.texts, groups, strict=True) if points]
+    times.append(("all", [seconds for _, of_value in times for seconds in of_value]))
+    fields: list[Field[tuple[str, list[float]]]] = [
+        Field(parameter.label, lambda row: row[0], right=False),
+        Field("with a result", lambda row: str(len(row[1]))),
+        Field("median, s", lambda row: f"{statistics.median(row[1]):.1f}"),
+        Field("shortest, s", lambda row: f"{min(row[1]):.1f}"),
+        Field("longest, s", lambda row: f"{max(row[1]):.1f}"),
+        Field("sum", lambda row: duration(sum(row[1]))),
+    ]
     rounds = [entry.seconds for entries in reading.evaluated.values() for entry in entries]
     between = ""
     if reading.first_result is not None and reading.last_result is not None:
@@ -65,11 +62,11 @@ def _table(reading: Reading, parameter: Parameter, groups: Groups) -> Table:
     evaluation = (
         f" The {len(rounds)} rounds of the evaluation took {duration(sum(rounds))}." if rounds else ""
     )
-    return Table(
+    return Table.of(
         f"Seconds of training by configuration, all folds, by {parameter.label}, the parameter between whose values "
         f"medians differ most; one worker each.{between}{evaluation}",
-        (parameter.label, "with a result", "median, s", "shortest, s", "longest, s", "sum"),
-        tuple(rows),
+        fields,
+        times,
     )
 
 

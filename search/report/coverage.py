@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pairsearch.search.database.states import State
 from pairsearch.search.report.content import Block, Notice, Section, Table
 from pairsearch.search.report.parameters import number
-from pairsearch.search.report.reading import Reading
+from pairsearch.search.report.reading import Origin, Reading, Remark
+from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import DASH, duration, label, words
 from pairsearch.studies.configuration import Value
 
@@ -31,7 +32,6 @@ def section(reading: Reading) -> Section:
 
 
 def _counts(reading: Reading) -> Table:
-    states = list(State)
     # Results that were trained elsewhere and loaded do not say how often they were claimed.
     attempts = (
         f" They were claimed {reading.claims} times, {reading.errors} attempts ended in an exception, and "
@@ -39,18 +39,12 @@ def _counts(reading: Reading) -> Table:
         if reading.claims
         else ""
     )
-    return Table(
-        f"Configurations by state; the ledger holds each of the {len(reading.points)} once.{attempts}",
-        ("configurations", *(state.value for state in states), "covered"),
-        (
-            (
-                str(len(reading.points)),
-                *(str(reading.counts[state]) for state in states),
-                f"{100 * reading.covered / len(reading.points):.1f} %" if reading.points else DASH,
-            ),
-        ),
-        labels=0,
-    )
+    every = len(reading.points)
+    counts = [("configurations", str(every)), *((state.value, str(reading.counts[state])) for state in State)]
+    share = f"{100 * reading.covered / every:.1f} %" if every else DASH
+    header, cells = zip(*counts, ("covered", share), strict=True)
+    caption = f"Configurations by state; the ledger holds each of the {every} once.{attempts}"
+    return Table(caption, header, (cells,), labels=0)
 
 
 def _remarks(reading: Reading) -> Table:
@@ -61,16 +55,14 @@ def _remarks(reading: Reading) -> Table:
             left := reading.counts[state] - sum(r.configurations for r in reading.remarks if r.state == state)
         )
     ]
-    return Table(
-        "Why configurations failed, diverged or were pruned"
-        + (f"; {', '.join(more)} for rarer reasons." if more else "."),
-        ("state", "reason", "for example", "configurations"),
-        tuple(
-            (remark.state.value, remark.reason, remark.example, str(remark.configurations))
-            for remark in reading.remarks
-        ),
-        labels=3,
-    )
+    fields: list[Field[Remark]] = [
+        Field("state", lambda one: one.state.value, right=False),
+        Field("reason", lambda one: one.reason, right=False),
+        Field("for example", lambda one: one.example, right=False),
+        Field("configurations", lambda one: str(one.configurations)),
+    ]
+    rarer = f"; {', '.join(more)} for rarer reasons." if more else "."
+    return Table.of(f"Why configurations failed, diverged or were pruned{rarer}", fields, reading.remarks)
 
 
 def provenance(reading: Reading) -> Section:
@@ -112,18 +104,17 @@ def _text(setting: object) -> str:
 
 
 def _origins(reading: Reading) -> Table:
-    names = list(dict.fromkeys(name for origin in reading.origins for name in origin.facts))
-    return Table(
-        "What computed the results; a line for each program and machine.",
-        ("work", *(name.replace("_", " ") for name in names), "results", "time"),
-        tuple(
-            (
-                origin.work,
-                *(origin.facts.get(name, DASH) for name in names),
-                str(origin.results),
-                duration(origin.seconds),
-            )
-            for origin in reading.origins
-        ),
-        labels=1 + len(names),
+    names = dict.fromkeys(name for origin in reading.origins for name in origin.facts)
+
+    def fact(name: str) -> Field[Origin]:
+        return Field(name.replace("_", " "), lambda one: one.facts.get(name, DASH), right=False)
+
+    fields: list[Field[Origin]] = [
+        Field("work", lambda one: one.work, right=False),
+        *map(fact, names),
+        Field("results", lambda one: str(one.results)),
+        Field("time", lambda one: duration(one.seconds)),
+    ]
+    return Table.of(
+        "What computed the results; a line for each program and machine.", fields, reading.origins
     )

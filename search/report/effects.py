@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pairsearch.search.report.content import Block, Figure, Notice, Section, Spec, Table, View
 from pairsearch.search.report.drawing import (
@@ -18,6 +19,7 @@ from pairsearch.search.report.drawing import (
 )
 from pairsearch.search.report.parameters import Parameter, Places
 from pairsearch.search.report.reading import Point, Reading, by_level
+from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import DASH, figure, headed, label
 from pairsearch.studies.problem import Metric
 
@@ -141,28 +143,40 @@ def _boxes(parameter: Parameter, groups: Groups, name: str, metric: Metric) -> S
     return {"data": data, "layout": layout(xaxis=along(parameter), yaxis=axis(headed(name, metric), **kind))}
 
 
+class _Row(NamedTuple):
+    """The figures of the configurations with one value of a parameter."""
+
+    parameter: str
+    text: str
+    finished: int
+    values: list[float]
+    matched: list[float]
+    """Those of the matched configurations."""
+
+
 def _table(reading: Reading, groups: dict[int, Groups], name: str, metric: Metric) -> Table:
-    rows = []
-    for place, found in groups.items():
-        parameter = reading.parameters[place]
-        for text, points, alike in zip(parameter.texts, found, matched(found, place), strict=True):
-            values, both = _values(points, name), _values(alike, name)
-            rows.append(
-                (
-                    parameter.label,
-                    text,
-                    str(len(points)),
-                    figure(metric, _best(metric, values)),
-                    figure(metric, statistics.median(values) if values else None),
-                    figure(metric, statistics.fmean(both) if both else None),
-                    str(len(both)) if points else DASH,
-                )
-            )
-    return Table(
+    rows = [
+        _Row(parameter.label, text, len(points), _values(points, name), _values(alike, name))
+        for place, found in groups.items()
+        for parameter in [reading.parameters[place]]
+        for text, points, alike in zip(parameter.texts, found, matched(found, place), strict=True)
+    ]
+    fields: list[Field[_Row]] = [
+        Field("parameter", lambda row: row.parameter, right=False),
+        Field("value", lambda row: row.text, right=False),
+        Field("finished", lambda row: str(row.finished)),
+        Field("best", lambda row: figure(metric, _best(metric, row.values))),
+        Field("median", lambda row: figure(metric, statistics.median(row.values) if row.values else None)),
+        Field(
+            "mean, matched",
+            lambda row: figure(metric, statistics.fmean(row.matched) if row.matched else None),
+        ),
+        Field("matched", lambda row: str(len(row.matched)) if row.finished else DASH),
+    ]
+    return Table.of(
         f"By the value of each parameter: {headed(name, metric)}. The last columns compare like with like: "
         "their means are over so many settings of the other parameters that are finished with every value of this one "
         "that has a finished configuration.",
-        ("parameter", "value", "finished", "best", "median", "mean, matched", "matched"),
-        tuple(rows),
-        labels=2,
+        fields,
+        rows,
     )

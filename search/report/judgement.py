@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pairsearch.search.report.content import Block, Notice, Paragraph, Section, Table
 from pairsearch.search.report.reading import Reading
+from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import (
     abbreviations,
     compact,
@@ -18,7 +19,7 @@ from pairsearch.search.results.formatting import (
 from pairsearch.search.verdict.sentences import verdict_lines
 
 if TYPE_CHECKING:
-    from pairsearch.search.verdict.judging import Verdict
+    from pairsearch.search.verdict.judging import Member, Verdict
 
 SHOWN = 12
 """The largest number of configurations in the table."""
@@ -37,25 +38,26 @@ def section(reading: Reading) -> Section:
 def _table(reading: Reading, verdict: Verdict) -> Table:
     found, metric = reading.judged, reading.study.metric
     short = abbreviations(reading.study.choices)
-    rows = tuple(
-        (
-            compact(found.configurations[member.key].params, short) + _remark(verdict, member.key),
-            figure(metric, found.value(member.mean)),
-            figure(metric, member.difference),
-            f"{member.p:.3f}",
-            duration(member.seconds) if member.seconds >= 60 else f"{member.seconds:.1f} s",
-        )
-        for member in verdict.members[:SHOWN]
-    )
-    more = len(verdict.members) - len(rows)
-    meant = legend(short)
-    return Table(
+    fields: list[Field[Member]] = [
+        Field(
+            "configuration",
+            lambda one: compact(found.configurations[one.key].params, short) + _remark(verdict, one.key),
+            right=False,
+        ),
+        Field(headed(found.metric, metric), lambda one: figure(metric, found.value(one.mean))),
+        Field("difference", lambda one: figure(metric, one.difference)),
+        Field("p", lambda one: f"{one.p:.3f}"),
+        Field("time", lambda one: duration(one.seconds) if one.seconds >= 60 else f"{one.seconds:.1f} s"),
+    ]
+    members, meant = verdict.members, legend(short)
+    return Table.of(
         f"The configurations that cannot be told from the best at the {100 * verdict.alpha:g} % level"
-        f"{f': the first {len(rows)} of {len(rows) + more}' if more else ''}. Mean {label(found.metric, metric)} over "
-        f"folds{', in per cent' if metric.percent else ''}, how much worse it is than the best, the p-value of the "
-        "hypothesis that none is better, and the time of training." + (f" {meant}." if meant else ""),
-        ("configuration", headed(found.metric, metric), "difference", "p", "time"),
-        rows,
+        f"{f': the first {SHOWN} of {len(members)}' if len(members) > SHOWN else ''}. Mean "
+        f"{label(found.metric, metric)} over folds{', in per cent' if metric.percent else ''}, how much worse it is "
+        "than the best, the p-value of the hypothesis that none is better, and the time of training."
+        + (f" {meant}." if meant else ""),
+        fields,
+        members[:SHOWN],
     )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pairsearch.search.replay.searches import bands, quantiles
+from pairsearch.search.replay.searches import bands
 from pairsearch.search.replay.simulation import LEAST, Replay, Stopping, measure_stopping, replay
 from pairsearch.search.replay.stopping import RULES
-from pairsearch.search.replay.targets import usual_regrets
+from pairsearch.search.replay.targets import Needed, needed, usual_regrets
 from pairsearch.search.report.content import Figure, Notice, Section, Spec, Table, View
 from pairsearch.search.report.drawing import (
     BLUE,
@@ -24,6 +24,7 @@ from pairsearch.search.report.drawing import (
     thinned,
 )
 from pairsearch.search.report.reading import Reading
+from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import DASH, figure, headed
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.intervals import FloatArray
@@ -131,33 +132,20 @@ def _ys(table: StudyTable, row: FloatArray, places: Sequence[int]) -> list[float
 
 
 def _needed(table: StudyTable, replays: list[Replay]) -> Table:
-    rows = []
-    for one in replays:
-        for regret in usual_regrets(table):
-            trials, seconds = one.course.needed(regret)
-            half, most = quantiles(trials)[1:]
-            rows.append(
-                (
-                    {"random": "random order", "grid": "the study's own"}[one.sampler],
-                    figure(table.metric, regret),
-                    f"{half:.0f}",
-                    f"{100 * half / len(table.configurations):.1f}",
-                    f"{most:.0f}" if one.searches > 1 else DASH,
-                    f"{quantiles(seconds)[1]:.0f}",
-                )
-            )
-    return Table(
+    order = {"random": "random order", "grid": "the study's own"}
+    fields: list[Field[Needed]] = [
+        Field("order", lambda one: order[one.replay.sampler], right=False),
+        Field("regret at most", lambda one: figure(table.metric, one.regret)),
+        Field("trials, half of the searches", lambda one: f"{one.trials[1]:.0f}"),
+        Field("of the grid, %", lambda one: f"{100 * one.trials[1] / len(table.configurations):.1f}"),
+        Field("trials, 95 %", lambda one: f"{one.trials[2]:.0f}" if one.replay.searches > 1 else DASH),
+        Field("seconds, half", lambda one: f"{one.seconds[1]:.0f}"),
+    ]
+    return Table.of(
         "How much of the grid had to be seen until the choice was so close to the best: not at all away, half a "
         "standard error of the best's mean over folds, and one.",
-        (
-            "order",
-            "regret at most",
-            "trials, half of the searches",
-            "of the grid, %",
-            "trials, 95 %",
-            "seconds, half",
-        ),
-        tuple(rows),
+        fields,
+        needed(replays, usual_regrets(table)),
     )
 
 

@@ -69,6 +69,11 @@ class Evaluated:
     seconds: float
     """Wall-clock time of the rounds in all."""
 
+    @property
+    def count(self) -> str:
+        """The number of rounds as tables show it: `10 (1 diverged)`."""
+        return f"{self.rounds} ({self.diverged} diverged)" if self.diverged else str(self.rounds)
+
 
 def rounds_within(connection: Connection, study: StoredStudy, key: str | None = None) -> list[Round]:
     """Read the finished rounds of a study or of one configuration, ordered by key and round."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pairsearch.search.results.evaluations import Spread
 from pairsearch.studies.configuration import Params, shown
+from pairsearch.studies.definition import Stated
 from pairsearch.studies.problem import Metric
 
 DASH = "–"
@@ -25,7 +26,7 @@ def figure(metric: Metric, value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 10_000 else f"{value:.6g}"
 
 
-def spread(metric: Metric, value: Spread | None) -> str:
+def spread(metric: Metric, value: Spread | Stated | None) -> str:
     """Format a spread as `6.06 ± 1.28`."""
     if value is None:
         return DASH

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import itertools
 import re
+from operator import itemgetter
+from typing import Any
 
 import pytest
 import tiny
 from rich.console import Console
 
-from pairsearch.search.cli.sheet import Field, Sheet
+from pairsearch.search.cli.sheet import Sheet
 from pairsearch.search.cli.tables import progress_table, ranked_table
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.fields import Field
 from pairsearch.search.results.progress import Progress
 from pairsearch.search.results.ranking import Ranked
 
@@ -37,7 +40,7 @@ def study() -> StoredStudy:
     return StoredStudy(1, "wsal", 1, loaded.definition, loaded.definition.grid.choices, loaded.traits)
 
 
-def shown(sheet: Sheet, width: int) -> str:
+def shown(sheet: Sheet[Any], width: int) -> str:
     screen = Console(file=io.StringIO(), width=width, color_system=None)
     screen.print(sheet)
     written = str(screen.file.getvalue())  # type: ignore[attr-defined]
@@ -81,6 +84,7 @@ def test_progress_is_shown_with_every_digit(width: int) -> None:
 
 
 def test_a_table_as_wide_as_the_terminal_is_still_a_table() -> None:
-    sheet = Sheet([Field("some words"), Field("b")], [["12345678", "1"], ["2", "34"]])
+    fields = [Field("some words", itemgetter(0)), Field("b", itemgetter(1))]
+    sheet = Sheet(fields, [("12345678", "1"), ("2", "34")])
     assert "│" in shown(sheet, 17)
     assert "│" not in shown(sheet, 16)

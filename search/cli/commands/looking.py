@@ -24,11 +24,12 @@ RESTORED = "Optuna's study or some of its trials had been deleted: they are rest
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """List the shipped definitions, and the studies in the database with their progress."""
     from pairsearch.search.cli import tables
-    from pairsearch.search.cli.sheet import Field, Sheet
+    from pairsearch.search.cli.sheet import Sheet
     from pairsearch.search.database.connection import find_database
     from pairsearch.search.ledger.studies import list_studies
+    from pairsearch.search.results.fields import Field
     from pairsearch.search.results.progress import read_progress
-    from pairsearch.studies.definition import read, shipped
+    from pairsearch.studies.definition import Definition, read, shipped
 
     known = [read(path) for path in shipped().values()]
     database = find_database(storage)
@@ -37,26 +38,14 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
         definitions = [d.model_dump(mode="json") | {"configurations": len(d.grid)} for d in known]
         print_json({"shipped": definitions, "database": [tables.progress_json(p) for p in stored]})
         return
-    table = Sheet(
-        [
-            Field("study", right=False),
-            Field("title", right=False, prose=True),
-            Field("protocol", right=False, prose=True),
-            Field("configurations"),
-        ],
-        [
-            [
-                definition.name,
-                definition.title,
-                definition.protocol,
-                str(len(definition.grid)),
-            ]
-            for definition in known
-        ],
-        "definitions shipped with pairsearch",
-    )
+    fields: list[Field[Definition]] = [
+        Field("study", lambda one: one.name, right=False),
+        Field("title", lambda one: one.title, right=False, prose=True),
+        Field("protocol", lambda one: one.protocol, right=False, prose=True),
+        Field("configurations", lambda one: str(len(one.grid))),
+    ]
     screen = console()
-    screen.print(table)
+    screen.print(Sheet(fields, known, "definitions shipped with pairsearch"))
     if database is None:
         screen.print("no studies in the database yet: `pairsearch create` makes them", markup=False)
     else:
