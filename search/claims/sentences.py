@@ -8,7 +8,8 @@ from typing import Any
 from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.findings import Finding
 from pairsearch.search.results.formatting import DASH, figure, headed
-from pairsearch.studies.intervals import LEVEL
+from pairsearch.studies.intervals import LEVEL, Interval
+from pairsearch.studies.problem import Metric
 
 RULES = (
     f"A comparison holds where the whole {100 * LEVEL:g} % interval of its effect is on the side that is claimed, does "
@@ -21,17 +22,19 @@ HEADER = ("comparison", "figure", f"effect, {100 * LEVEL:g} % interval", "claime
 """Headers of the cells of `row`."""
 
 
+def with_interval(metric: Metric, effect: Interval) -> str:
+    """Format an effect as `5.31 (4.75 to 5.87)`."""
+    estimate, low, high = (figure(metric, value) for value in (effect.estimate, effect.low, effect.high))
+    return f"{estimate} ({low} to {high})"
+
+
 def row(finding: Finding) -> tuple[str, ...]:
     """Return the cells of a finding, under `HEADER`."""
-    metric, effect, said = finding.metric, finding.effect, str(finding.decision)
-    shown = DASH
-    if effect is not None:
-        estimate, low, high = (figure(metric, value) for value in (effect.estimate, effect.low, effect.high))
-        shown = f"{estimate} ({low} to {high})"
+    metric, said = finding.metric, str(finding.decision)
     return (
         finding.what,
         headed(finding.name, metric) if finding.name else DASH,
-        shown,
+        DASH if finding.effect is None else with_interval(metric, finding.effect),
         claimed(finding),
         f"{finding.n} {finding.unit}",
         said if finding.decides else f"({said})",

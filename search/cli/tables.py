@@ -22,6 +22,7 @@ from pairsearch.search.results.formatting import (
     headed,
     legend,
     spread,
+    unit,
 )
 from pairsearch.search.results.progress import Progress
 from pairsearch.search.results.ranking import Ranked
@@ -126,8 +127,7 @@ def ranked_table(study: StoredStudy, ranked: Sequence[Ranked]) -> Sheet[Ranked]:
         )
 
     def mean(name: str, metric: Metric) -> Field[Ranked]:
-        unit = " %" if metric.percent else ""
-        return Field(f"{name}{unit}", lambda one: figure(metric, one.figures.get(name)))
+        return Field(name + unit(metric), lambda one: figure(metric, one.figures.get(name)))
 
     return Sheet(
         [

@@ -17,6 +17,7 @@ from pairsearch.search.claims.sentences import (
     outcome,
     row,
     status,
+    with_interval,
 )
 from pairsearch.search.report.content import (
     Block,
@@ -35,12 +36,14 @@ from pairsearch.search.report.drawing import (
     MUTED,
     VERMILLION,
     axis,
-    layout,
-    plain,
+    chart,
+    labelled,
     scaled,
+    scatter,
     shortened,
+    whiskers,
 )
-from pairsearch.search.results.formatting import figure, headed
+from pairsearch.search.results.formatting import headed
 from pairsearch.studies.intervals import LEVEL
 
 
@@ -122,21 +125,12 @@ def _spoken(finding: Finding) -> str:
 
 
 def _view(header: str, findings: Sequence[Finding]) -> Spec:
-    data = effects(dict(enumerate(findings)))
-    names = [plain(shortened(finding.what, 60)) for finding in findings]
-    return {
-        "data": data,
-        "layout": layout(
-            xaxis=axis(f"effect, {header}", zeroline=True, zerolinecolor=MUTED),
-            yaxis=axis(
-                tickmode="array",
-                tickvals=list(range(len(names))),
-                ticktext=names,
-                range=[len(names) - 0.4, -0.6],
-                showgrid=False,
-            ),
-        ),
-    }
+    names = labelled([shortened(finding.what, 60) for finding in findings])
+    return chart(
+        effects(dict(enumerate(findings))),
+        xaxis=axis(f"effect, {header}", zeroline=True, zerolinecolor=MUTED),
+        yaxis=axis(range=[len(findings) - 0.4, -0.6], **names),
+    )
 
 
 def effects(findings: Mapping[int, Finding], undecided: str = MUTED, bounds: str = INK) -> list[Spec]:
@@ -156,42 +150,35 @@ def effects(findings: Mapping[int, Finding], undecided: str = MUTED, bounds: str
     bounded = [(place, one) for place, one in findings.items() if one.threshold is not None]
     if bounded:
         data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "claimed",
-                "x": [scaled(one.metric, one.threshold or 0.0) for _, one in bounded],
-                "y": [place for place, _ in bounded],
-                "marker": {"symbol": "line-ns-open", "size": 18, "color": bounds, "line": {"width": 2}},
-                "hovertemplate": "claimed: beyond %{x:.4g}<extra></extra>",
-            }
+            scatter(
+                "markers",
+                [scaled(one.metric, one.threshold or 0.0) for _, one in bounded],
+                [place for place, _ in bounded],
+                name="claimed",
+                marker={"symbol": "line-ns-open", "size": 18, "color": bounds, "line": {"width": 2}},
+                hovertemplate="claimed: beyond %{x:.4g}<extra></extra>",
+            )
         )
     return data
 
 
 def _points(decision: Decision, colour: str, findings: Mapping[int, Finding]) -> Spec:
     measured = [(one.metric, one.effect) for one in findings.values() if one.effect is not None]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": str(decision),
-        "x": [scaled(metric, effect.estimate) for metric, effect in measured],
-        "y": list(findings),
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": [scaled(metric, effect.high - effect.estimate) for metric, effect in measured],
-            "arrayminus": [scaled(metric, effect.estimate - effect.low) for metric, effect in measured],
-            "color": colour,
-        },
-        "marker": {
+    return scatter(
+        "markers",
+        [scaled(metric, effect.estimate) for metric, effect in measured],
+        list(findings),
+        name=str(decision),
+        error_x=whiskers(
+            [scaled(metric, effect.high - effect.estimate) for metric, effect in measured],
+            [scaled(metric, effect.estimate - effect.low) for metric, effect in measured],
+            color=colour,
+        ),
+        marker={
             "size": 9,
             "color": colour,
             "symbol": ["circle" if one.decides else "circle-open" for one in findings.values()],
         },
-        "text": [
-            f"{figure(metric, effect.estimate)} ({figure(metric, effect.low)} to {figure(metric, effect.high)})"
-            for metric, effect in measured
-        ],
-        "hovertemplate": "%{text}<extra></extra>",
-    }
+        text=[with_interval(metric, effect) for metric, effect in measured],
+        hovertemplate="%{text}<extra></extra>",
+    )

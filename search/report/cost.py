@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from pairsearch.search.report.content import Figure, Section, Spec, Table, View
-from pairsearch.search.report.drawing import BLUE, along, axis, faded, layout, plain, thinned
+from pairsearch.search.report.content import Figure, Section, Table, View
+from pairsearch.search.report.drawing import BLUE, along, axis, boxes, chart, plain, thinned, thinned_note
 from pairsearch.search.report.parameters import Parameter
 from pairsearch.search.report.reading import Point, Reading, by_level
 from pairsearch.search.results.fields import Field
@@ -73,41 +73,30 @@ def _table(reading: Reading, parameter: Parameter, groups: Groups) -> Table:
 def _figure(reading: Reading, parameter: Parameter, every: Groups) -> Figure:
     groups = [thinned(sorted(points, key=lambda point: point.seconds or 0.0), POINTS) for points in every]
     drawn, count = (sum(map(len, found)) for found in (groups, every))
-    spec: Spec = {
-        "data": [
-            {
-                "type": "box",
-                "name": "configurations",
-                "x": [place for place, points in enumerate(groups) for _ in points],
-                "y": [round(seconds, 3) for points in groups for seconds in _seconds(points)],
-                "text": [
-                    plain(describe(point.configuration.params)) for points in groups for point in points
-                ],
-                "boxpoints": "all",
-                "jitter": 0.6,
-                "pointpos": 0,
-                "width": 0.5,
-                "marker": {"color": BLUE, "size": 4, "opacity": 0.5},
-                "line": {"color": BLUE, "width": 1.5},
-                "fillcolor": faded(BLUE, 0.12),
-                "hovertemplate": "%{y:.1f} s: %{text}<extra></extra>",
-            }
+    spec = chart(
+        [
+            boxes(
+                "configurations",
+                [place for place, points in enumerate(groups) for _ in points],
+                [round(seconds, 3) for points in groups for seconds in _seconds(points)],
+                BLUE,
+                text=[plain(describe(point.configuration.params)) for points in groups for point in points],
+                jitter=0.6,
+                width=0.5,
+                marker={"color": BLUE, "size": 4, "opacity": 0.5},
+                hovertemplate="%{y:.1f} s: %{text}<extra></extra>",
+            )
         ],
-        "layout": layout(
-            xaxis=along(parameter),
-            yaxis=axis("seconds a configuration", rangemode="tozero"),
-            showlegend=False,
-        ),
-    }
+        xaxis=along(parameter),
+        yaxis=axis("seconds a configuration", rangemode="tozero"),
+        showlegend=False,
+    )
+    left_out = thinned_note(drawn, count, POINTS, "a value")
     return Figure(
         f"{reading.study.name}-seconds",
         f"Training time by {parameter.label}",
         "Each point is a configuration with a result, trained on all its folds."
-        + (
-            f" Drawn are {drawn:,} of the {count:,}, at most {POINTS} of a value, evenly by rank, boxes too."
-            if drawn < count
-            else ""
-        ),
+        + (f"{left_out}, boxes too." if left_out else ""),
         f"Box plot of the seconds that configurations took, by {parameter.label}: "
         + "; ".join(
             f"{text} median {statistics.median(_seconds(points)):.1f} s"

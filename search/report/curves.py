@@ -18,8 +18,9 @@ from pairsearch.search.report.drawing import (
     SKY,
     VERMILLION,
     axis,
+    chart,
     from_zero,
-    layout,
+    logarithmic,
     scaled,
     spans,
     suffix,
@@ -81,11 +82,11 @@ def panels(
         for line in lines:
             data += [trace | {"xaxis": f"x{end}", "yaxis": f"y{end}"} for trace in draw(line)]
         values = [value for line in lines for curve in line.curves for value in curve if value is not None]
-        losses = not any(line.metric.percent or line.metric.maximise for line in lines)
-        kind = {"type": "log"} if losses and values and min(values) > 0 else from_zero(lines[0].metric)
+        losses = all(logarithmic(line.metric, values) for line in lines)
+        kind = {"type": "log"} if losses else from_zero(lines[0].metric)
         axes[f"xaxis{end}"] = axis("epoch", domain=domain, anchor=f"y{end}", rangemode="tozero")
         axes[f"yaxis{end}"] = axis(_title(lines), anchor=f"x{end}", **kind)
-    return {"data": data, "layout": layout(**axes)}
+    return chart(data, **axes)
 
 
 def _coloured(runs: Sequence[RunResult], metrics: Mapping[str, Metric]) -> list[Lines]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from pairsearch.search.report.content import Spec
 from pairsearch.search.report.parameters import Parameter
+from pairsearch.search.results.formatting import unit
 from pairsearch.studies.definition import Stated
 from pairsearch.studies.problem import Metric
 
@@ -25,6 +26,8 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
 INK, MUTED, RULE = "#22262b", "#6b7178", "#e3e5e8"
 # Perceptually uniform, also in grey and with colour blindness (Smith & van der Walt, SciPy 2015).
 SCALE = "Viridis"
+LEGEND: Spec = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+"""A row above the drawing."""
 
 Item = TypeVar("Item")
 
@@ -64,6 +67,18 @@ def slug(text: str) -> str:
     return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
+def thinned_note(drawn: int, of: int, most: int, what: str) -> str:
+    """Say that items were thinned, at most `most` of `what`; empty if all are drawn."""
+    if drawn == of:
+        return ""
+    return f" Drawn are {drawn:,} of the {of:,}, at most {most} of {what}, evenly by rank"
+
+
+def chart(data: Sequence[Spec], **more: object) -> Spec:
+    """Return a figure of some traces with the common layout, extended or changed by `more`."""
+    return {"data": data, "layout": layout(**more)}
+
+
 def layout(**more: object) -> Spec:
     """Return the common layout, extended or changed by `more`."""
     common: Spec = {
@@ -72,7 +87,7 @@ def layout(**more: object) -> Spec:
         "plot_bgcolor": "#ffffff",
         "margin": {"l": 64, "r": 24, "t": 48, "b": 56},
         "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": MUTED, "font": {"color": INK}, "align": "left"},
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        "legend": LEGEND,
         "colorway": [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY],
     }
     return common | more
@@ -93,18 +108,25 @@ def axis(title: str = "", **more: object) -> Spec:
     return common | more
 
 
+def labelled(texts: Sequence[str], step: int = 1) -> Spec:
+    """Return what makes the positions 0, 1, … of an axis categories, of which one in `step` has its label."""
+    return {
+        "tickmode": "array",
+        "tickvals": list(range(0, len(texts), step)),
+        "ticktext": [plain(text) for text in texts[::step]],
+        "showgrid": False,
+    }
+
+
 def categories(texts: Sequence[str], title: str = "") -> Spec:
     """Return an axis whose positions 0, 1, … are categories; if there are many, not all of them are labelled."""
-    step = -(-len(texts) // 12)
-    return axis(
-        title,
-        tickmode="array",
-        tickvals=list(range(0, len(texts), step)),
-        ticktext=[plain(shortened(text)) for text in texts[::step]],
-        range=[-0.5, len(texts) - 0.5],
-        showgrid=False,
-        ticks="",
-    )
+    labels = labelled([shortened(text) for text in texts], step=-(-len(texts) // 12))
+    return axis(title, range=[-0.5, len(texts) - 0.5], ticks="", **labels)
+
+
+def logarithmic(metric: Metric, figures: Iterable[float]) -> bool:
+    """Whether figures have a logarithmic scale: losses above 0 do."""
+    return not metric.percent and not metric.maximise and min(figures, default=0.0) > 0
 
 
 def from_zero(metric: Metric) -> Spec:
@@ -124,36 +146,58 @@ def briefly(metric: Metric, value: float) -> str:
     return f"{value:.3f}" if 0.01 <= abs(value) < 100 else f"{value:.3g}"
 
 
-def boxes(name: str, x: Sequence[float], y: Sequence[float], colour: str) -> Spec:
-    """Return box plots with every value as a point, one box for each place of `x`."""
-    return {
+def scatter(mode: str, x: Sequence[object], y: Sequence[object], **more: object) -> Spec:
+    """Return a trace of lines or markers."""
+    common: Spec = {"type": "scatter", "mode": mode, "x": x, "y": y}
+    return common | more
+
+
+def joined(curves: Iterable[Sequence[float | None]], first: int = 0, **more: object) -> Spec:
+    """Return one trace for several curves, with gaps between them; `first` is the place of their first value."""
+    xs: list[int | None] = []
+    ys: list[float | None] = []
+    for curve in curves:
+        xs += [*range(first, first + len(curve)), None]
+        ys += [*curve, None]
+    return scatter("lines", xs, ys, hoverinfo="skip", **more)
+
+
+def whiskers(above: Sequence[float], below: Sequence[float], **more: object) -> Spec:
+    """Return bars that reach so far to either side of the points of a trace."""
+    common: Spec = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+    return common | more
+
+
+def box(name: str, x: Sequence[float], colour: str, **more: object) -> Spec:
+    """Return box plots, one box for each place of `x`."""
+    common: Spec = {
         "type": "box",
         "name": name,
         "x": x,
-        "y": y,
-        "width": 0.3,
-        "boxpoints": "all",
-        "jitter": 0.4,
-        "pointpos": 0,
-        "marker": {"color": colour, "size": 5, "opacity": 0.65},
         "line": {"color": colour, "width": 1.5},
         "fillcolor": faded(colour, 0.12),
     }
+    return common | more
+
+
+def boxes(name: str, x: Sequence[float], y: Sequence[float], colour: str, **more: object) -> Spec:
+    """Return box plots with every value as a point, one box for each place of `x`."""
+    points: Spec = {"y": y, "width": 0.3, "boxpoints": "all", "jitter": 0.4, "pointpos": 0}
+    points["marker"] = {"color": colour, "size": 5, "opacity": 0.65}
+    return box(name, x, colour, **(points | more))
 
 
 def stated_figures(x: Sequence[float], metric: Metric, stated: Sequence[Stated], colour: str) -> Spec:
     """Return marks with bars: the mean ± standard deviation that a paper states, at each place of `x`."""
-    unit = " %" if metric.percent else ""
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "the paper’s figure, mean ± std",
-        "x": x,
-        "y": [scaled(metric, one.mean) for one in stated],
-        "error_y": {"type": "data", "array": [scaled(metric, one.std) for one in stated], "color": colour},
-        "marker": {"symbol": "diamond", "color": colour, "size": 8},
-        "hovertemplate": f"paper: %{{y:.4g}}{unit}<extra></extra>",
-    }
+    return scatter(
+        "markers",
+        x,
+        [scaled(metric, one.mean) for one in stated],
+        name="the paper’s figure, mean ± std",
+        error_y={"type": "data", "array": [scaled(metric, one.std) for one in stated], "color": colour},
+        marker={"symbol": "diamond", "color": colour, "size": 8},
+        hovertemplate=f"paper: %{{y:.4g}}{unit(metric)}<extra></extra>",
+    )
 
 
 def note(text: str, x: float, y: float, **more: object) -> Spec:
@@ -189,10 +233,8 @@ class Shade:
     @classmethod
     def over(cls, figures: Sequence[float], metric: Metric) -> Shade:
         """Make the scale of at least one figure, logarithmic for losses above 0."""
-        least, most = min(figures), max(figures)
-        if metric.maximise:
-            return cls(most, least, logarithmic=False)
-        return cls(least, most, logarithmic=not metric.percent and least > 0)
+        best, worst = sorted((min(figures), max(figures)), reverse=metric.maximise)
+        return cls(best, worst, logarithmic(metric, figures))
 
     def of(self, figure: float) -> float:
         """Return the shade of a figure between best and worst."""

@@ -12,10 +12,12 @@ from pairsearch.search.report.drawing import (
     VERMILLION,
     along,
     axis,
-    faded,
+    box,
+    chart,
     from_zero,
-    layout,
+    logarithmic,
     scaled,
+    scatter,
 )
 from pairsearch.search.report.parameters import Parameter, Places
 from pairsearch.search.report.reading import Point, Reading, by_level
@@ -113,34 +115,30 @@ def _boxes(parameter: Parameter, groups: Groups, name: str, metric: Metric) -> S
     def each(values: Sequence[float]) -> list[float]:
         return [scaled(metric, value) for value in values]
 
-    data: list[Spec] = [
-        {
-            "type": "box",
-            "name": "all finished configurations",
-            "x": list(found),
-            "lowerfence": each([values[0] for values in found.values()]),
-            "q1": each([three[0] for three in quartiles.values()]),
-            "median": each([three[1] for three in quartiles.values()]),
-            "q3": each([three[2] for three in quartiles.values()]),
-            "upperfence": each([values[-1] for values in found.values()]),
-            "line": {"color": BLUE, "width": 1.5},
-            "fillcolor": faded(BLUE, 0.12),
-            "width": 0.5,
-        },
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": "best",
-            "x": list(found),
-            "y": each([values[-1 if metric.maximise else 0] for values in found.values()]),
-            "line": {"color": VERMILLION, "width": 2},
-            "marker": {"size": 8},
-            "hovertemplate": "best %{y:.4g}<extra></extra>",
-        },
-    ]
-    losses = not metric.percent and not metric.maximise and all(values[0] > 0 for values in found.values())
-    kind = {"type": "log"} if losses else from_zero(metric)
-    return {"data": data, "layout": layout(xaxis=along(parameter), yaxis=axis(headed(name, metric), **kind))}
+    bests = each([values[-1 if metric.maximise else 0] for values in found.values()])
+    spread = box(
+        "all finished configurations",
+        list(found),
+        BLUE,
+        lowerfence=each([values[0] for values in found.values()]),
+        q1=each([three[0] for three in quartiles.values()]),
+        median=each([three[1] for three in quartiles.values()]),
+        q3=each([three[2] for three in quartiles.values()]),
+        upperfence=each([values[-1] for values in found.values()]),
+        width=0.5,
+    )
+    best = scatter(
+        "lines+markers",
+        list(found),
+        bests,
+        name="best",
+        line={"color": VERMILLION, "width": 2},
+        marker={"size": 8},
+        hovertemplate="best %{y:.4g}<extra></extra>",
+    )
+    least = [values[0] for values in found.values()]
+    kind = {"type": "log"} if logarithmic(metric, least) else from_zero(metric)
+    return chart([spread, best], xaxis=along(parameter), yaxis=axis(headed(name, metric), **kind))
 
 
 class _Row(NamedTuple):

@@ -13,11 +13,13 @@ from pairsearch.search.report.drawing import (
     VERMILLION,
     axis,
     boxes,
+    chart,
     faded,
     from_zero,
-    layout,
+    labelled,
     plain,
     scaled,
+    scatter,
     stated_figures,
 )
 from pairsearch.search.report.reading import Reading
@@ -29,7 +31,7 @@ from pairsearch.search.report.rounds import (
     mean_and_deviation,
 )
 from pairsearch.search.results.evaluations import values_of
-from pairsearch.search.results.formatting import abbreviations, compact, headed, label
+from pairsearch.search.results.formatting import abbreviations, compact, headed, label, unit
 from pairsearch.studies.problem import Metric
 
 
@@ -76,7 +78,6 @@ def box_plot(readings: Sequence[Reading]) -> Figure | None:
 
 def _boxes(readings: Sequence[Reading], figure: str, metric: Metric) -> Spec:
     data: list[Spec] = []
-    unit = " %" if metric.percent else ""
     for role, colour, offset in ((BEST, BLUE, -0.2), ("paper’s configuration", VERMILLION, 0.2)):
         xs: list[float] = []
         ys: list[float] = []
@@ -87,32 +88,24 @@ def _boxes(readings: Sequence[Reading], figure: str, metric: Metric) -> Spec:
                     xs += [place + offset] * len(values)
                     ys += [scaled(metric, value) for value in values]
         if ys:
-            hover = {"hovertemplate": f"%{{y:.4g}}{unit}<extra></extra>"}
-            data.append(boxes(role, xs, ys, colour) | hover)
+            hover = f"%{{y:.4g}}{unit(metric)}<extra></extra>"
+            data.append(boxes(role, xs, ys, colour, hovertemplate=hover))
     papers = [(place, reading.study.definition.paper) for place, reading in enumerate(readings)]
     stated = [(place, paper.figures[figure]) for place, paper in papers if paper and figure in paper.figures]
     if stated:
         places = [place + 0.42 for place, _ in stated]
         data.append(stated_figures(places, metric, [one for _, one in stated], INK))
-    names = [plain(reading.study.name.upper()) for reading in readings]
-    return {
-        "data": data,
-        "layout": layout(
-            xaxis=axis(
-                tickmode="array",
-                tickvals=list(range(len(names))),
-                ticktext=names,
-                range=[-0.5, len(names) - 0.4],
-                showgrid=False,
-            ),
-            yaxis=axis(headed(figure, metric), **from_zero(metric)),
-        ),
-    }
+    names = labelled([reading.study.name.upper() for reading in readings])
+    return chart(
+        data,
+        xaxis=axis(range=[-0.5, len(readings) - 0.4], **names),
+        yaxis=axis(headed(figure, metric), **from_zero(metric)),
+    )
 
 
 def _spoken(reading: Reading, figure: str, metric: Metric) -> str:
     found = [
-        f"{candidate.role} {mean_and_deviation(metric, values)}{' %' if metric.percent else ''}"
+        f"{candidate.role} {mean_and_deviation(metric, values)}{unit(metric)}"
         for candidate in candidates(reading)
         if (values := values_of(candidate.rounds, figure))
     ]
@@ -164,29 +157,27 @@ def _band(lines: Lines) -> list[Spec]:
         lows = [max(0.0, low) for low in lows]
     name = plain(lines.label)
     return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": f"{name}, ± std",
-            "showlegend": False,
-            "x": [*epochs, *reversed(epochs)],
-            "y": [float(f"{value:.6g}") for value in [*highs, *reversed(lows)]],
-            "fill": "toself",
-            "fillcolor": faded(lines.colour, 0.15),
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-        },
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": name,
-            "x": epochs,
-            "y": [float(f"{mean:.6g}") for mean in means],
-            "line": {
+        scatter(
+            "lines",
+            [*epochs, *reversed(epochs)],
+            [float(f"{value:.6g}") for value in [*highs, *reversed(lows)]],
+            name=f"{name}, ± std",
+            showlegend=False,
+            fill="toself",
+            fillcolor=faded(lines.colour, 0.15),
+            line={"width": 0},
+            hoverinfo="skip",
+        ),
+        scatter(
+            "lines",
+            epochs,
+            [float(f"{mean:.6g}") for mean in means],
+            name=name,
+            line={
                 "color": lines.colour,
                 "width": 2.5,
                 "dash": "dot" if lines.metric.training else "solid",
             },
-            "hovertemplate": f"{name} %{{y:.4g}}{' %' if lines.metric.percent else ''}<extra></extra>",
-        },
+            hovertemplate=f"{name} %{{y:.4g}}{unit(lines.metric)}<extra></extra>",
+        ),
     ]

@@ -14,15 +14,17 @@ from pairsearch.search.database.states import State
 from pairsearch.search.report.content import Figure, Notice, Section, Spec, View
 from pairsearch.search.report.drawing import (
     INK,
+    LEGEND,
     MUTED,
     SCALE,
     VERMILLION,
     Shade,
     briefly,
     categories,
-    layout,
+    chart,
     note,
     plain,
+    scatter,
     shortened,
     slug,
     spans,
@@ -34,7 +36,7 @@ from pairsearch.search.report.parallel import parallel_coordinates
 from pairsearch.search.report.parameters import Parameter
 from pairsearch.search.report.reading import Point, Reading
 from pairsearch.search.results.formatting import figure as full_figure
-from pairsearch.search.results.formatting import label
+from pairsearch.search.results.formatting import label, unit
 from pairsearch.search.verdict.sentences import with_unit
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.problem import Metric
@@ -262,7 +264,6 @@ class _Drawing:
                 notes.append(note(" · ".join(names), sum(across[column]) / 2, down[row][1], **where))
         data += _mark_traces(marked, 1.0 if written else NARROW / WIDE)
         ticks = self.shade.ticks()
-        unit = " %" if self.metric.percent else ""
         colours = {
             "colorscale": SCALE,
             "cmin": 0,
@@ -272,22 +273,12 @@ class _Drawing:
                 "outlinewidth": 0,
                 "tickmode": "array",
                 "tickvals": [self.shade.of(tick) for tick in ticks],
-                "ticktext": [briefly(self.metric, tick) + unit for tick in ticks],
+                "ticktext": [briefly(self.metric, tick) + unit(self.metric) for tick in ticks],
             },
         }
-        legend = {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1,
-            "yref": "container",
-            "yanchor": "top",
-        }
+        legend = LEGEND | {"y": 1, "yref": "container", "yanchor": "top"}
         margin = {"l": 64, "r": 16, "t": 64, "b": 56}
-        return {
-            "data": data,
-            "layout": layout(annotations=notes, coloraxis=colours, legend=legend, margin=margin, **axes),
-        }
+        return chart(data, annotations=notes, coloraxis=colours, legend=legend, margin=margin, **axes)
 
     def _cells(self, selected: int | None) -> dict[tuple[int, int], Cells]:
         """Group points by facet, which is a level of the columns and one of the rows, and by cell."""
@@ -371,19 +362,18 @@ def _mark_traces(marked: dict[str, list[tuple[int, int, int, str]]], scale: floa
         for place, (index, cells) in enumerate(by_facet.items()):
             colour = marker.get("color") or marker["line"]["color"]
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": name,
-                    "legendgroup": name,
-                    "showlegend": place == 0,
-                    "x": [x for x, _, _ in cells],
-                    "y": [y for _, y, _ in cells],
-                    "text": [text for _, _, text in cells],
-                    "hoverinfo": "skip" if "open" in str(marker["symbol"]) and name != "failed" else "text",
-                    "marker": marker | {"color": colour, "size": round(scale * marker["size"], 1)},
-                    "xaxis": f"x{suffix(index)}",
-                    "yaxis": f"y{suffix(index)}",
-                }
+                scatter(
+                    "markers",
+                    [x for x, _, _ in cells],
+                    [y for _, y, _ in cells],
+                    name=name,
+                    legendgroup=name,
+                    showlegend=place == 0,
+                    text=[text for _, _, text in cells],
+                    hoverinfo="skip" if "open" in str(marker["symbol"]) and name != "failed" else "text",
+                    marker=marker | {"color": colour, "size": round(scale * marker["size"], 1)},
+                    xaxis=f"x{suffix(index)}",
+                    yaxis=f"y{suffix(index)}",
+                )
             )
     return traces

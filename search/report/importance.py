@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pairsearch.search.report.content import Block, Figure, Notice, Spec, View
-from pairsearch.search.report.drawing import BLUE, MUTED, axis, layout, plain
+from pairsearch.search.report.content import Block, Figure, Notice, View
+from pairsearch.search.report.drawing import BLUE, MUTED, axis, chart, labelled
 from pairsearch.search.report.parameters import Level, Parameter, number, parameters_of, places_of
 from pairsearch.search.report.reading import Point, Reading
 from pairsearch.search.results.formatting import label, words
@@ -91,36 +91,25 @@ def _extent(cells: int, finished: int, left_out: Sequence[tuple[str, Level]]) ->
 
 
 def _figure(reading: Reading, bars: Sequence[tuple[str, float]], basis: str, logarithmic: bool) -> Figure:
-    places = list(range(len(bars)))
-    data: list[Spec] = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "x": [round(100 * share, 3) for _, share in bars],
-            "y": places,
-            "text": [f"{100 * share:.1f}" for _, share in bars],
-            "textposition": "outside",
-            "textfont": {"color": MUTED},
-            "cliponaxis": False,
-            "marker": {"color": BLUE},
-            "hovertemplate": "%{x:.2f} %<extra></extra>",
-        }
-    ]
-    spec = {
-        "data": data,
-        "layout": layout(
-            bargap=0.35,
-            xaxis=axis("share of variance, %", rangemode="tozero"),
-            yaxis=axis(
-                tickmode="array",
-                tickvals=places,
-                ticktext=[plain(bar[0]) for bar in bars],
-                range=[len(bars) - 0.5, -0.5],
-                showgrid=False,
-                ticks="",
-            ),
-        ),
+    bar = {
+        "type": "bar",
+        "orientation": "h",
+        "x": [round(100 * share, 3) for _, share in bars],
+        "y": list(range(len(bars))),
+        "text": [f"{100 * share:.1f}" for _, share in bars],
+        "textposition": "outside",
+        "textfont": {"color": MUTED},
+        "cliponaxis": False,
+        "marker": {"color": BLUE},
+        "hovertemplate": "%{x:.2f} %<extra></extra>",
     }
+    names = labelled([name for name, _ in bars])
+    spec = chart(
+        [bar],
+        bargap=0.35,
+        xaxis=axis("share of variance, %", rangemode="tozero"),
+        yaxis=axis(range=[len(bars) - 0.5, -0.5], ticks="", **names),
+    )
     metric = label(reading.study.definition.metric, reading.study.metric)
     target = f"the {'logarithm of the ' if logarithmic else ''}mean {metric}"
     spoken = ", ".join(f"{name} {100 * share:.1f} %" for name, share in bars[:5])

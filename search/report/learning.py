@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pairsearch.search.report.content import Figure, Section, Spec, View
 from pairsearch.search.report.curves import Lines, panels, several_epochs
-from pairsearch.search.report.drawing import faded, plain
+from pairsearch.search.report.drawing import faded, joined, plain, scatter
 from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.formatting import abbreviations, compact, figure
 
@@ -51,30 +51,21 @@ def section(reading: Reading) -> Section | None:
 
 
 def _traces(lines: Lines) -> list[Spec]:
-    xs: list[int | None] = []
-    ys: list[float | None] = []
-    for curve in lines.curves:
-        xs += [*range(1, len(curve) + 1), None]
-        ys += [*curve, None]
-    means = [None if mean is None else float(f"{mean:.5g}") for mean in lines.mean()]
-    common: Spec = {"type": "scatter", "mode": "lines"}
-    name = plain(lines.label)
+    name, means = plain(lines.label), lines.mean()
     return [
-        common
-        | {
-            "name": f"{name}, folds",
-            "showlegend": False,
-            "x": xs,
-            "y": ys,
-            "line": {"color": faded(lines.colour, 0.3), "width": 1},
-            "hoverinfo": "skip",
-        },
-        common
-        | {
-            "name": f"{name}, mean",
-            "x": list(range(1, len(means) + 1)),
-            "y": means,
-            "line": {"color": lines.colour, "width": 2.5},
-            "hovertemplate": f"epoch %{{x}}: mean {name} %{{y:.4g}}<extra></extra>",
-        },
+        joined(
+            lines.curves,
+            first=1,
+            name=f"{name}, folds",
+            showlegend=False,
+            line={"color": faded(lines.colour, 0.3), "width": 1},
+        ),
+        scatter(
+            "lines",
+            list(range(1, len(means) + 1)),
+            [None if mean is None else float(f"{mean:.5g}") for mean in means],
+            name=f"{name}, mean",
+            line={"color": lines.colour, "width": 2.5},
+            hovertemplate=f"epoch %{{x}}: mean {name} %{{y:.4g}}<extra></extra>",
+        ),
     ]

@@ -11,18 +11,21 @@ import math
 from pairsearch.search.report.content import Figure, Spec, View
 from pairsearch.search.report.drawing import (
     BLUE,
+    LEGEND,
     MUTED,
     RULE,
     SKY,
     VERMILLION,
     Shade,
     briefly,
+    chart,
     faded,
-    layout,
+    joined,
+    labelled,
     note,
-    plain,
     shortened,
     thinned,
+    thinned_note,
 )
 from pairsearch.search.report.reading import Point, Reading
 from pairsearch.search.results.formatting import headed
@@ -57,46 +60,33 @@ def parallel_coordinates(reading: Reading) -> Figure:
             data.append(_group(lines[start:end], label, faded(colour, opacity), width))
             drawn += min(LINES, end - start)
         start = end
-    spec = {
+    names = labelled([*(one.label for one in parameters), metric])
+    spec = chart(
         # The best are drawn last, on top of the others, and come first in the legend.
-        "data": data[::-1],
-        "layout": layout(
-            xaxis={
-                "range": [-0.12, len(parameters) + 0.12],
-                "tickmode": "array",
-                "tickvals": list(range(len(parameters) + 1)),
-                "ticktext": [plain(text) for text in (*(one.label for one in parameters), metric)],
-                "side": "bottom",
-                "showgrid": True,
-                "gridcolor": MUTED,
-                "zeroline": False,
-                "fixedrange": True,
-            },
-            yaxis={"range": [-0.02, 1.04], "visible": False, "fixedrange": True},
-            # Room for the label of the last axis: Plotly drops a label that does not fit.
-            margin={"l": 64, "r": 72, "t": 48, "b": 40},
-            annotations=_labels(reading, shade),
-            legend={
-                "orientation": "h",
-                "x": 0,
-                "xanchor": "left",
-                "y": 1.02,
-                "yanchor": "bottom",
-                "traceorder": "reversed",
-            },
-        ),
-    }
+        data[::-1],
+        xaxis=names
+        | {
+            "range": [-0.12, len(parameters) + 0.12],
+            "side": "bottom",
+            "showgrid": True,
+            "gridcolor": MUTED,
+            "zeroline": False,
+            "fixedrange": True,
+        },
+        yaxis={"range": [-0.02, 1.04], "visible": False, "fixedrange": True},
+        # Room for the label of the last axis: Plotly drops a label that does not fit.
+        margin={"l": 64, "r": 72, "t": 48, "b": 40},
+        annotations=_labels(reading, shade),
+        legend=LEGEND | {"traceorder": "reversed"},
+    )
+    left_out = thinned_note(drawn, len(points), LINES, "each group")
     best = describe(points[0].configuration.params)
     return Figure(
         f"{reading.study.name}-parallel",
         "Parallel coordinates",
         "Every finished configuration is a line from its parameters to its figure, the best at the bottom. Within "
         "a value’s band the lines are spread by rank, the best below. Click an entry of the legend to hide or show it."
-        + (
-            f" Drawn are {drawn:,} of the {len(points):,}, at most {LINES} of each group, evenly by rank."
-            if drawn < len(points)
-            else ""
-        ),
+        + (f"{left_out}." if left_out else ""),
         f"Parallel coordinates of {len(points)} finished configurations; the best has {best}.",
         (View("", spec),),
         height=460,
@@ -119,20 +109,8 @@ def _line(reading: Reading, point: Point, rank: float, shade: Shade) -> list[flo
 
 
 def _group(lines: list[list[float]], label: str, colour: str, width: float) -> Spec:
-    xs: list[float | None] = []
-    ys: list[float | None] = []
-    for heights in thinned(lines, LINES):
-        xs += [*range(len(heights)), None]
-        ys += [*(round(height, 4) for height in heights), None]
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": f"{label} ({len(lines)})",
-        "x": xs,
-        "y": ys,
-        "line": {"color": colour, "width": width},
-        "hoverinfo": "skip",
-    }
+    heights = [[round(height, 4) for height in line] for line in thinned(lines, LINES)]
+    return joined(heights, name=f"{label} ({len(lines)})", line={"color": colour, "width": width})
 
 
 def _labels(reading: Reading, shade: Shade) -> list[Spec]:

@@ -17,11 +17,13 @@ from pairsearch.search.report.drawing import (
     PURPLE,
     VERMILLION,
     axis,
+    chart,
     faded,
-    layout,
     plain,
     scaled,
+    scatter,
     thinned,
+    whiskers,
 )
 from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.fields import Field
@@ -53,17 +55,14 @@ def section(reading: Reading) -> Section | None:
 
 
 def _regret(table: StudyTable, replays: list[Replay]) -> Figure:
-    metric = table.metric
     random, grid = replays
     trials = np.arange(1.0, random.trials + 1)
     budgets = np.linspace(0.0, float(random.course.seconds.max()), POINTS + 1)[1:]
-    title = f"regret, {headed(table.definition.metric, metric)}"
     views = (
-        _view("trials", "trials", title, table, trials, bands(random.course.regret), grid.course.regret[0]),
+        _view("trials", "trials", table, trials, bands(random.course.regret), grid.course.regret[0]),
         _view(
             "seconds of training",
             "seconds of training, one after the other",
-            title,
             table,
             budgets,
             bands(random.course.at_seconds(budgets)),
@@ -86,7 +85,6 @@ def _regret(table: StudyTable, replays: list[Replay]) -> Figure:
 def _view(
     label: str,
     title: str,
-    of: str,
     table: StudyTable,
     along: FloatArray,
     bands_QB: FloatArray,
@@ -94,36 +92,29 @@ def _view(
 ) -> View:
     places = thinned(range(len(along)), POINTS)
     x = [float(f"{along[place]:.5g}") for place in places]
-    low, middle, high = (_ys(table, row, places) for row in bands_QB)
-    common: Spec = {"type": "scatter", "mode": "lines", "x": x}
-    spec: Spec = {
-        "data": [
-            common
-            | {"y": low, "line": {"width": 0, "shape": "hv"}, "showlegend": False, "hoverinfo": "skip"},
-            common
-            | {
-                "name": "random order, 90 %",
-                "y": high,
-                "line": {"width": 0, "shape": "hv"},
-                "fill": "tonexty",
-                "fillcolor": faded(BLUE, 0.2),
-                "hoverinfo": "skip",
-            },
-            common
-            | {
-                "name": "random order, median",
-                "y": middle,
-                "line": {"color": BLUE, "width": 2.5, "shape": "hv"},
-            },
-            common
-            | {
-                "name": "the study's own order",
-                "y": _ys(table, grid_B, places),
-                "line": {"color": VERMILLION, "width": 1.5, "shape": "hv"},
-            },
+    low, middle, high, grid = (_ys(table, row, places) for row in (*bands_QB, grid_B))
+
+    def line(y: Sequence[float | None], width: float, colour: str | None = None, **more: object) -> Spec:
+        coloured = {} if colour is None else {"color": colour}
+        return scatter("lines", x, y, line={"width": width, "shape": "hv"} | coloured, **more)
+
+    spec = chart(
+        [
+            line(low, 0, showlegend=False, hoverinfo="skip"),
+            line(
+                high,
+                0,
+                name="random order, 90 %",
+                fill="tonexty",
+                fillcolor=faded(BLUE, 0.2),
+                hoverinfo="skip",
+            ),
+            line(middle, 2.5, BLUE, name="random order, median"),
+            line(grid, 1.5, VERMILLION, name="the study's own order"),
         ],
-        "layout": layout(xaxis=axis(title), yaxis=axis(of, rangemode="tozero")),
-    }
+        xaxis=axis(title),
+        yaxis=axis(f"regret, {headed(table.definition.metric, table.metric)}", rangemode="tozero"),
+    )
     return View(label, spec)
 
 
@@ -151,29 +142,25 @@ def _needed(table: StudyTable, replays: list[Replay]) -> Table:
 
 def _stopping(table: StudyTable, stoppings: list[Stopping]) -> Figure:
     colours = dict(zip(RULES, (VERMILLION, PURPLE, GREEN, BLUE), strict=True))
-    spec: Spec = {
-        "data": [
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": plain(f"{one.pruner} ({RULES[one.pruner].what} {one.setting:g})"),
-                "x": [round(100 * one.saved, 2)],
-                "y": [round(100 * one.lost, 2)],
-                "error_y": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [round(100 * (one.interval[1] - one.lost), 2)],
-                    "arrayminus": [round(100 * (one.lost - one.interval[0]), 2)],
-                },
-                "marker": {"color": colours[one.pruner], "size": 10},
-                "hovertemplate": f"{one.pruner}: %{{x}} % saved, best lost in %{{y}} %<extra></extra>",
-            }
+    spec = chart(
+        [
+            scatter(
+                "markers",
+                [round(100 * one.saved, 2)],
+                [round(100 * one.lost, 2)],
+                name=plain(f"{one.pruner} ({RULES[one.pruner].what} {one.setting:g})"),
+                error_y=whiskers(
+                    [round(100 * (one.interval[1] - one.lost), 2)],
+                    [round(100 * (one.lost - one.interval[0]), 2)],
+                ),
+                marker={"color": colours[one.pruner], "size": 10},
+                hovertemplate=f"{one.pruner}: %{{x}} % saved, best lost in %{{y}} %<extra></extra>",
+            )
             for one in stoppings
         ],
-        "layout": layout(
-            xaxis=axis("training saved, %", range=[0, 100]), yaxis=axis("best lost, %", range=[-4, 104])
-        ),
-    }
+        xaxis=axis("training saved, %", range=[0, 100]),
+        yaxis=axis("best lost, %", range=[-4, 104]),
+    )
     return Figure(
         f"{table.name}-stopping",
         "What stopping early saves, and how often it loses the best",

@@ -43,6 +43,11 @@ def label(name: str, metric: Metric) -> str:
     return metric.label or words(name)
 
 
+def unit(metric: Metric) -> str:
+    """Return what stands behind a figure: ` %` if it is shown in per cent, else nothing."""
+    return " %" if metric.percent else ""
+
+
 def headed(name: str, metric: Metric) -> str:
     """Return the header of a figure's column: its label, followed by `%` if it is shown in per cent."""
     return label(name, metric) + (", %" if metric.percent else "")

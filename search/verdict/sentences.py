@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pairsearch.search.results.formatting import figure
+from pairsearch.search.results.formatting import figure, unit
 from pairsearch.search.verdict.study_verdict import StudyVerdict, Winner
 from pairsearch.studies.configuration import Params, describe
 from pairsearch.studies.problem import Metric
@@ -164,4 +164,4 @@ def _name(found: StudyVerdict, key: str) -> str:
 
 def with_unit(metric: Metric, value: float) -> str:
     """Format a figure, followed by `%` if it is shown in per cent."""
-    return figure(metric, value) + (" %" if metric.percent else "")
+    return figure(metric, value) + unit(metric)
