@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from pairsearch.search.claims.deciding import Decided, decide
+from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.sentences import HEADER, RULES, groups, opening, row, sentences, status
 from pairsearch.search.claims.training import find_sources
 from pairsearch.search.database.connection import Database, open_database
@@ -37,9 +37,7 @@ def table(study: str) -> StudyTable:
 @cache
 def decided() -> tuple[Decided, ...]:
     """The paper's claims, as `pairsearch claims paper --stored` decides them."""
-    path = claims_file.find(claims_file.PAPER)
-    claims = claims_file.read(path)
-    return tuple(decide(claims, find_sources(claims, path, database()).material(database())))
+    return tuple(find_sources(claims_file.PAPER, database()).decide(database()))
 
 
 def comparisons() -> str:

@@ -426,13 +426,9 @@ class Study:
         Raises:
             Error: the file cannot be written.
         """
-        from pairsearch.search.files import whole_file  # noqa: PLC0415
-        from pairsearch.search.report.page import render  # noqa: PLC0415
+        from pairsearch.search.report.page import write  # noqa: PLC0415
 
-        page = render(self._report()).encode()
-        with whole_file(Path(path)) as file:
-            file.write(page)
-        return Path(path)
+        return write(self._report(), Path(path))
 
     def _report(self) -> Document:
         from pairsearch.search.report import document  # noqa: PLC0415

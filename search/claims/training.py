@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pairsearch.search.claims.deciding import Decided, decide
 from pairsearch.search.claims.material import Material, Wanted, wanted_rounds
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import StudyError
@@ -20,7 +20,8 @@ from pairsearch.search.evaluation.rounds import missing_rounds
 from pairsearch.search.ledger.studies import StudyArgument, check_same, find_study, get_study, look_up
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.study_table import read_table
-from pairsearch.studies.claims_file import Claims, resolve
+from pairsearch.studies import claims_file
+from pairsearch.studies.claims_file import Claims
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.definition import shipped
 from pairsearch.studies.errors import ProblemError, own_code
@@ -34,12 +35,13 @@ class Sources:
     """The studies of a claims file.
 
     Args:
-        claims: the claims.
         given: definitions by the name of the study in the file.
+        first: the number of the first claim.
     """
 
     claims: Claims
     given: Mapping[str, StudyArgument]
+    first: int = 1
 
     @property
     def texts(self) -> list[str]:
@@ -81,6 +83,10 @@ class Sources:
                 tables[study] = read_table(database, stored)
         return Material(tables, self.lacking(database))
 
+    def decide(self, database: Database | None) -> list[Decided]:
+        """Decide the claims by the results that exist now; raises what `material` and `deciding.decide` raise."""
+        return decide(self.claims, self.material(database), self.first)
+
     def missing(self, database: Database | None) -> bool:
         """Whether studies or rounds that the claims compare are not in the database."""
         if database is None:
@@ -92,24 +98,28 @@ class Sources:
         )
 
 
-def find_sources(claims: Claims, file: Path, database: Database | None) -> Sources:
-    """Find the studies of a claims file.
+def find_sources(file: str, database: Database | None, only: int | None = None) -> Sources:
+    """Read a claims file, and find its studies.
 
     Args:
-        claims: the claims.
-        file: their file, to which paths of definitions are relative.
+        file: the path, or the name of the shipped one.
         database: where studies may be; None if there is no database.
+        only: the number of one claim; None for all.
 
     Raises:
         StudyError: a study is unknown, or two different definitions have the same name.
-        DefinitionError: a definition is invalid.
+        DefinitionError: the file or a definition is invalid.
     """
-    given = {study: look_up(resolve(study, file), database) for study in claims.studies()}
+    path = claims_file.find(file)
+    claims = claims_file.read(path)
+    if only is not None:
+        claims = claims.only(only)
+    given = {study: look_up(claims_file.resolve(study, path), database) for study in claims.studies()}
     by_name: dict[str, StudyArgument] = {}
     for one in given.values():
         if by_name.setdefault(one.name, one).definition != one.definition:
             raise StudyError(f"two different definitions are named {one.name!r}: rename one")
-    return Sources(claims, given)
+    return Sources(claims, given, only or 1)
 
 
 def _lacking(database: Database | None, given: StudyArgument) -> str:

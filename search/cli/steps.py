@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from pairsearch.search.cli.progress import LINE_SECONDS
-from pairsearch.search.evaluation.evaluating import Watch
+from pairsearch.search.evaluation.evaluating import Evaluator
+from pairsearch.search.machine import Machine
+from pairsearch.search.workers.signals import signals
 
 # Seconds after which a terminal shows the current step.
 SILENT_SECONDS = 2.0
@@ -61,12 +64,22 @@ class Steps:
             self.console.print(step, highlight=False, soft_wrap=True)
 
 
-def watch_on(console: Console) -> Watch:
-    """Return a `Watch` that shows what is being evaluated, in place on a terminal."""
+@contextmanager
+def evaluator_on(machine: Machine, console: Console, **options: Any) -> Iterator[Evaluator]:
+    """Yield what trains rounds and shows them, in place on a terminal; signals stop it inside the block.
+
+    Args:
+        options: further fields of `Evaluator`.
+    """
 
     @contextmanager
     def watch(label: str) -> Iterator[Callable[[str], None]]:
         with console.status(Text(f"{label}: starting")) as status:
             yield lambda line: status.update(Text(line))
 
-    return watch
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    stopping = threading.Event()
+    with signals(stopping):
+        yield Evaluator(machine, stopping, watch, say, **options)

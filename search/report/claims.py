@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.decisions import Decision
@@ -19,6 +19,8 @@ from pairsearch.search.claims.sentences import (
     status,
     with_interval,
 )
+from pairsearch.search.claims.training import find_sources
+from pairsearch.search.database.connection import Database
 from pairsearch.search.report.content import (
     Block,
     Figure,
@@ -45,6 +47,13 @@ from pairsearch.search.report.drawing import (
 )
 from pairsearch.search.results.formatting import headed
 from pairsearch.studies.intervals import LEVEL
+
+
+def decided_part(database: Database, file: str, tell: Callable[[str], None]) -> Part:
+    """Decide the claims of a file by what is there, and compose the part about them."""
+    sources = find_sources(file, database)
+    tell(f"deciding {len(sources.claims.claim)} claims")
+    return part(sources.claims.title, sources.decide(database))
 
 
 def part(title: str, decided: Sequence[Decided]) -> Part:

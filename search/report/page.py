@@ -10,11 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pairsearch.search.files import whole_file
 from pairsearch.search.report.content import Document, Figure
 
 TEMPLATES = "templates"
@@ -43,6 +45,18 @@ def render(report: Document) -> str:
         data={figure.name: Markup(inline_json(_specs(figure))) for figure in report.figures},  # noqa: S704
         kind=lambda block: type(block).__name__,
     )
+
+
+def write(report: Document, path: Path) -> Path:
+    """Write the page to a file; an existing file is replaced.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    page = render(report).encode()
+    with whole_file(path) as file:
+        file.write(page)
+    return path
 
 
 def content_security_policy(scripts: list[str]) -> str:

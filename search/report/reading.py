@@ -29,7 +29,7 @@ from pairsearch.search.report.parameters import Parameter, Places, parameters_of
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.progress import Ended
 from pairsearch.search.results.study_table import StudyTable, table_within
-from pairsearch.search.verdict.study_verdict import StudyVerdict, Unjudged, read_unjudged, telling, verdict_on
+from pairsearch.search.verdict.study_verdict import StudyVerdict, Unjudged, read_unjudged, verdict_on
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
 
@@ -191,11 +191,7 @@ def read_all(
             tell(f"reading {study.name}")
             read_studies.append(_read(connection, seen_by(connection, study)))
     # Judging may take a while, so it comes after the transaction.
-    readings = []
-    for reading, unjudged in read_studies:
-        step = f"judging the {len(unjudged.rows):,} configurations of {unjudged.study.name}"
-        readings.append(reading(judged=verdict_on(unjudged, progress=telling(step, tell))))
-    return readings
+    return [reading(judged=verdict_on(unjudged, tell=tell)) for reading, unjudged in read_studies]
 
 
 def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading], Unjudged]:

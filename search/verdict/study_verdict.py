@@ -93,17 +93,15 @@ class Unjudged:
                     yield row.key, metric, fold, value
 
 
-def judge_study(
-    database: Database, study: StoredStudy, *, alpha: float = 0.05, limit: int | None = None
-) -> StudyVerdict:
-    """Read and judge what a study has so far, among the first `limit` configurations if there is a limit."""
+def judge_study(database: Database, study: StoredStudy, *, alpha: float = 0.05) -> StudyVerdict:
+    """Read and judge what a study has so far."""
     with database.snapshot() as connection:
-        unjudged = read_unjudged(connection, study, limit)
+        unjudged = read_unjudged(connection, study)
     return verdict_on(unjudged, alpha=alpha)
 
 
 def verdict_on(
-    unjudged: Unjudged, *, alpha: float = 0.05, progress: Callable[[float], None] = lambda _: None
+    unjudged: Unjudged, *, alpha: float = 0.05, tell: Callable[[str], None] = lambda _: None
 ) -> StudyVerdict:
     """Judge what was read.
 
@@ -112,8 +110,10 @@ def verdict_on(
 
     Args:
         alpha: the level of the test that excludes a configuration.
+        tell: shows which share of the work is done.
     """
     study = unjudged.study
+    step = f"judging the {len(unjudged.rows):,} configurations of {study.name}"
     ended = [row.state not in (State.PENDING, State.RUNNING) for row in unjudged.rows]
     finished = [row for row in unjudged.rows if row.state == State.FINISHED]
     return StudyVerdict(
@@ -121,7 +121,7 @@ def verdict_on(
         metric=study.definition.metric,
         metrics=study.traits.of_folds,
         overlap=study.traits.overlap,
-        verdict=_judge(unjudged, ended, alpha, progress),
+        verdict=_judge(unjudged, ended, alpha, lambda share: tell(f"{step}: {share:.0%}")),
         configurations={row.key: unjudged.configurations[row.key] for row in finished},
         seconds={row.key: row.seconds for row in finished},
         winners=_winners(unjudged, finished),
@@ -129,15 +129,12 @@ def verdict_on(
     )
 
 
-def read_unjudged(connection: Connection, study: StoredStudy, limit: int | None = None) -> Unjudged:
-    """Read what a verdict is about, of the first `limit` configurations if there is a limit."""
+def read_unjudged(connection: Connection, study: StoredStudy) -> Unjudged:
+    """Read what a verdict is about."""
     c = configurations.c
-    within = [c.study_id == study.id]
-    if limit is not None:
-        within.append(c.rank < limit)
     names = ("id", "key", "params", "state", "value", "figures", "seconds")
     rows = connection.execute(
-        select(*(c[name] for name in names)).where(*within).order_by(best_first(study), c.id)
+        select(*(c[name] for name in names)).where(c.study_id == study.id).order_by(best_first(study), c.id)
     ).all()
     finished = [row for row in rows if row.state == State.FINISHED]
     for row in finished:
@@ -205,8 +202,3 @@ def _winners(unjudged: Unjudged, finished: Sequence[Row]) -> dict[str, Winner]:
             _, row, of_row = min(known, key=lambda entry: entry[0])
             winners[name] = Winner(unjudged.configurations[row.key], of_row)
     return winners
-
-
-def telling(step: str, tell: Callable[[str], None]) -> Callable[[float], None]:
-    """Return a function that shows which share of a step is done."""
-    return lambda share: tell(f"{step}: {share:.0%}")

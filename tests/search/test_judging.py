@@ -253,17 +253,6 @@ def test_a_finished_configuration_that_lacks_a_fold_is_left_out(
 
 
 @ON_SQLITE
-def test_only_the_first_of_the_order_are_judged_where_there_is_a_limit(
-    database: Database, make_study: MakeStudy
-) -> None:
-    study = make_study(folds=FOLDS)
-    fill(database, study, count=4)
-    found = judge_study(database, study, limit=3)
-    assert found.verdict is not None
-    assert (found.verdict.considered, found.open) == (3, 0)
-
-
-@ON_SQLITE
 def test_nothing_finished_gives_no_verdict(database: Database, study: StoredStudy) -> None:
     found = judge_study(database, study)
     assert (found.verdict, found.winners, found.open) == (None, {}, 8)

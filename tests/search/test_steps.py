@@ -10,7 +10,6 @@ from rich.console import Console
 from pairsearch.search.cli import steps
 from pairsearch.search.cli.progress import LINE_SECONDS
 from pairsearch.search.cli.steps import Steps
-from pairsearch.search.verdict.study_verdict import telling
 
 
 def test_a_log_gets_a_line_now_and_then() -> None:
@@ -19,7 +18,7 @@ def test_a_log_gets_a_line_now_and_then() -> None:
     with Steps(screen, clock=lambda: now[0]) as tell:
         for second in range(int(2.5 * LINE_SECONDS)):
             now[0] = float(second)
-            telling("judging", tell)(second / 100)
+            tell(f"judging: {second}%")
     written = screen.file.getvalue()  # type: ignore[attr-defined]
     assert written == "judging: 10%\njudging: 20%\n"
 

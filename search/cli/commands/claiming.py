@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,33 +55,27 @@ def claims(
 
     Missing rounds that the claims compare are trained; finished rounds are kept.
     """
-    from pairsearch.search.claims.deciding import decide
     from pairsearch.search.claims.sentences import claim_json
     from pairsearch.search.claims.training import find_sources
     from pairsearch.search.database.connection import find_database
     from pairsearch.search.setup.opening import check_device
-    from pairsearch.studies import claims_file
 
     check_device(device)
-    path = claims_file.find(file)
-    chosen = claims_file.read(path)
-    if only is not None:
-        chosen = chosen.only(only)
     database = find_database(storage)
-    sources = find_sources(chosen, path, database)
+    sources = find_sources(file, database, only)
     if not stored:
         sources.check_complete(database)
         here = machine(setting, data, data_dir, device=device)
         if sources.missing(database):
             database = _train(storage, sources, here, quiet=quiet, as_json=as_json)
-    decided = decide(chosen, sources.material(database), first=only or 1)
+    decided = sources.decide(database)
     if as_json:
         print_json([claim_json(one) for one in decided])
     else:
         from pairsearch.search.cli import claim_tables
 
         screen = console()
-        for sheet in claim_tables.sheets(chosen.title, decided):
+        for sheet in claim_tables.sheets(sources.claims.title, decided):
             screen.print(sheet)
         for line in claim_tables.lines(decided, in_full=only is not None):
             screen.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -92,23 +85,14 @@ def _train(storage: str, sources: Sources, machine: Machine, *, quiet: bool, as_
     """Create missing studies, and train missing rounds; return the database."""
     from pairsearch.search.claims.material import wanted_rounds
     from pairsearch.search.claims.training import train_missing
-    from pairsearch.search.cli.steps import watch_on
-    from pairsearch.search.evaluation.evaluating import Evaluator
+    from pairsearch.search.cli.steps import evaluator_on
     from pairsearch.search.setup import opening
-    from pairsearch.search.workers.signals import signals
 
     say = teller(error=as_json, quiet=quiet)
     opened = opening.open_to_create(storage, sources.texts, machine, say)
     loaded = {one.definition.name: one for one in opened.loaded}
     opening.create_all(opened.database, opened.loaded)
     wanted = wanted_rounds(sources.claims, sources.material(opened.database))
-    stopping, screen = threading.Event(), console(error=as_json, quiet=quiet)
-    with signals(stopping):
-        evaluator = Evaluator(
-            machine,
-            stopping,
-            watch=watch_on(screen),
-            say=lambda line: screen.print(line, highlight=False, soft_wrap=True, markup=False),
-        )
+    with evaluator_on(machine, console(error=as_json, quiet=quiet)) as evaluator:
         train_missing(opened.database, sources, loaded, wanted, evaluator)
     return opened.database

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,12 +93,11 @@ def run_evaluation(
         **choice: `top`, `limit` and `rounds` of `evaluating.evaluate`.
     """
     from pairsearch.search.cli import tables
-    from pairsearch.search.cli.steps import watch_on
+    from pairsearch.search.cli.steps import evaluator_on
     from pairsearch.search.database.connection import find_database, open_database
     from pairsearch.search.evaluation import evaluating
     from pairsearch.search.evaluation.models import ModelFolder
     from pairsearch.search.setup import opening
-    from pairsearch.search.workers.signals import signals
 
     say = teller(error=as_json, quiet=quiet)
     folder = model_folder(named, no_models, say)
@@ -114,16 +112,8 @@ def run_evaluation(
         database, known = opened.database, opened.studies
         opening.create_all(database, opened.loaded)
         loaded = {one.definition.name: one for one in opened.loaded}
-    stopping, screen = threading.Event(), console(error=as_json, quiet=quiet)
-    with signals(stopping):
-        evaluator = evaluating.Evaluator(
-            machine,
-            stopping,
-            watch=watch_on(screen),
-            say=lambda line: screen.print(line, highlight=False, soft_wrap=True, markup=False),
-            models=None if folder is None else ModelFolder(folder),
-            again=named is not None,
-        )
+    keep = {"models": None if folder is None else ModelFolder(folder), "again": named is not None}
+    with evaluator_on(machine, console(error=as_json, quiet=quiet), **keep) as evaluator:
         rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
     if as_json:
         print_json(tables.table_1_json(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -158,17 +159,7 @@ def load(
         tell(f"loading {conceal(source)}")
         loaded = read_in(storage, source, names, Told(name, metric, minimise, folds))
     if as_json:
-        print_json(
-            [
-                {
-                    "study": one.study,
-                    "created": one.created,
-                    "results": one.results,
-                    "rounds": one.rounds,
-                }
-                for one in loaded
-            ]
-        )
+        print_json([asdict(one) for one in loaded])
         return
     say = teller(quiet=quiet)
     for one in loaded:

@@ -105,7 +105,7 @@ def best(
     from pairsearch.search.results.progress import ended_without
     from pairsearch.search.results.ranking import ranked_within
     from pairsearch.search.verdict import sentences
-    from pairsearch.search.verdict.study_verdict import read_unjudged, telling, verdict_on
+    from pairsearch.search.verdict.study_verdict import read_unjudged, verdict_on
 
     database = open_database(storage)
     stored = stored_study(database, study)
@@ -116,8 +116,7 @@ def best(
             ranked = ranked_within(connection, stored, top)
             unjudged = read_unjudged(connection, stored)
             ended = None if ranked else ended_without(connection, stored)
-        step = f"judging the {len(unjudged.rows):,} configurations of {stored.name}"
-        judged = verdict_on(unjudged, progress=telling(step, tell))
+        judged = verdict_on(unjudged, tell=tell)
     if as_json:
         verdict = sentences.verdict_json(judged)
         print_json({"ranked": [tables.ranked_json(entry) for entry in ranked], "verdict": verdict})

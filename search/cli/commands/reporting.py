@@ -18,8 +18,7 @@ from pairsearch.search.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from pairsearch.search.database.connection import Database
-    from pairsearch.search.report.content import Document, Part
+    from pairsearch.search.report.content import Document
 
 
 PAGE = "pairsearch-report.html"
@@ -56,7 +55,7 @@ def report(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write tables, figures and provenance of studies as one HTML page that works offline."""
-    from pairsearch.search.files import made_folder, usable_folder, whole_file
+    from pairsearch.search.files import made_folder, usable_folder
 
     usable_folder(out)
     if images:
@@ -64,15 +63,12 @@ def report(
 
         check_renderer()
     from pairsearch.search.cli.steps import Steps
-    from pairsearch.search.report.page import render
+    from pairsearch.search.report.page import write as write_page
 
     with Steps(console(error=True)) as tell:
         composed = compose(storage, study, tell, claims)
         tell("writing the page")
-        page = render(composed).encode()
-        path = (made_folder(out) / PAGE).absolute()
-        with whole_file(path) as file:
-            file.write(page)
+        path = write_page(composed, made_folder(out) / PAGE).absolute()
         if images:
             from pairsearch.search.report.images import write
 
@@ -100,24 +96,12 @@ def compose(
     from pairsearch.search.database.connection import open_database
     from pairsearch.search.ledger.studies import stored_study
     from pairsearch.search.report import document
+    from pairsearch.search.report.claims import decided_part
 
     database = open_database(storage)
     try:
         stored = [stored_study(database, name) for name in dict.fromkeys(names)]
-        part = None if claims is None else _claims(database, claims, tell)
+        part = None if claims is None else decided_part(database, claims, tell)
         return document.compose_stored(database, stored, tell, part)
     finally:
         database.close()
-
-
-def _claims(database: Database, file: str, tell: Callable[[str], None]) -> Part:
-    from pairsearch.search.claims.deciding import decide
-    from pairsearch.search.claims.training import find_sources
-    from pairsearch.search.report import claims
-    from pairsearch.studies import claims_file
-
-    path = claims_file.find(file)
-    stated = claims_file.read(path)
-    tell(f"deciding {len(stated.claim)} claims")
-    material = find_sources(stated, path, database).material(database)
-    return claims.part(stated.title, decide(stated, material))
