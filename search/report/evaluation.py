@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pairsearch.search.report.content import Block, Notice, Section, Table
 from pairsearch.search.report.evaluation_figures import box_plot, by_epoch
@@ -14,10 +14,9 @@ from pairsearch.search.report.rounds import (
     Candidate,
     candidates,
     evaluated_figures,
-    mean_and_deviation,
     shown_interval,
 )
-from pairsearch.search.results.evaluations import Round, Spread, values_of
+from pairsearch.search.results.evaluations import Evaluated, Round, evaluated, values_of
 from pairsearch.search.results.formatting import (
     DASH,
     abbreviations,
@@ -27,6 +26,7 @@ from pairsearch.search.results.formatting import (
     legend,
     spread,
 )
+from pairsearch.studies.problem import Metric
 
 
 def section(readings: Sequence[Reading]) -> Section:
@@ -56,28 +56,21 @@ def table_1(readings: Sequence[Reading]) -> Table:
         if not of_study:
             rows.append((study.name.upper(), *[DASH] * (4 + len(facts) + len(headers)), *[""] * len(stated)))
         for place, candidate in enumerate(of_study):
-            values = {header: values_of(candidate.rounds, name) for header, name in names.items()}
             own, theirs = _facts(reading, candidate), _stated(reading)
+            known = {header: candidate.evaluated.figures.get(name) for header, name in names.items()}
             rows.append(
                 (
                     study.name.upper() if place == 0 else "",
                     candidate.role,
                     compact(candidate.configuration.params, short),
                     *(own.get(name, DASH) for name in facts),
-                    _count(candidate.rounds),
+                    candidate.evaluated.count,
                     *(
-                        mean_and_deviation(metrics[names[header]], values[header])
-                        if header in names
-                        else DASH
+                        spread(metrics[names[header]], known[header]) if header in names else DASH
                         for header in headers
                     ),
-                    shown_interval(metrics[list(names.values())[-1]], list(values.values())[-1])
-                    if names
-                    else DASH,
-                    *(
-                        theirs.get(header, DASH) if candidate.role in (PAPERS, BOTH) else ""
-                        for header in stated
-                    ),
+                    _interval(evaluated_figures(reading), candidate.rounds),
+                    *(theirs.get(header, DASH) if candidate.papers else "" for header in stated),
                 )
             )
     meant = legend(short)
@@ -107,24 +100,26 @@ def table_1(readings: Sequence[Reading]) -> Table:
 def _facts(reading: Reading, candidate: Candidate) -> dict[str, str]:
     """Return facts about a configuration: those stored with its rounds, and those of the paper if it is the paper's."""
     paper = reading.study.definition.paper
-    stated = {} if paper is None or candidate.role not in (PAPERS, BOTH) else paper.facts
-    stored = candidate.rounds[0].facts if candidate.rounds else {}
-    return {str(name): str(value) for name, value in {**stated, **stored}.items()}
+    stated = {} if paper is None or not candidate.papers else paper.facts
+    return {str(name): str(value) for name, value in {**stated, **candidate.evaluated.facts}.items()}
 
 
 def _stated(reading: Reading) -> dict[str, str]:
     """Return the paper's figures by header."""
     paper, metrics = reading.study.definition.paper, reading.study.traits.metrics
     return {
-        headed(name, metrics[name]): spread(metrics[name], Spread(stated.mean, stated.std))
+        headed(name, metrics[name]): spread(metrics[name], stated)
         for name, stated in ({} if paper is None else paper.figures).items()
         if name in metrics
     }
 
 
-def _count(rounds: Sequence[Round]) -> str:
-    diverged = sum(entry.diverged is not None for entry in rounds)
-    return f"{len(rounds)} ({diverged} diverged)" if diverged else str(len(rounds))
+def _interval(figures: Mapping[str, Metric], rounds: Sequence[Round]) -> str:
+    """Format the interval of the last and most important figure."""
+    if not figures:
+        return DASH
+    name, metric = list(figures.items())[-1]
+    return shown_interval(metric, values_of(rounds, name))
 
 
 def _missing(readings: Sequence[Reading]) -> list[Block]:
@@ -161,18 +156,21 @@ def others(reading: Reading) -> Table | None:
     if not set(reading.evaluated) - shown or not figures:
         return None
     last, counts = list(figures.items())[-1]
-    sign = counts.sign
-    rows = []
-    for key, rounds in reading.evaluated.items():
-        values = {name: values_of(rounds, name) for name in figures}
-        mean = sum(values[last]) / len(values[last]) if values[last] else sign * math.inf
-        row = (
-            key,
-            _count(rounds),
-            *(mean_and_deviation(metric, values[name]) for name, metric in figures.items()),
-            shown_interval(counts, values[last]),
+    every = [(evaluated(reading.study, key, rounds), rounds) for key, rounds in reading.evaluated.items()]
+
+    def worst_last(row: tuple[Evaluated, Sequence[Round]]) -> float:
+        known = row[0].figures.get(last)
+        return math.inf if known is None else counts.sign * known.mean
+
+    rows = [
+        (
+            one.key,
+            one.count,
+            *(spread(metric, one.figures.get(name)) for name, metric in figures.items()),
+            _interval(figures, rounds),
         )
-        rows.append((sign * mean, row))
+        for one, rounds in sorted(every, key=worst_last)
+    ]
     return Table(
         f"Every evaluated configuration, the best mean {label(last, counts)} first. Choosing among them by it would "
         "be choosing on data that are there to judge the choice: the order is for reading only.",
@@ -182,5 +180,5 @@ def others(reading: Reading) -> Table | None:
             *(headed(name, metric) for name, metric in figures.items()),
             f"95 % interval, {headed(last, counts)}",
         ),
-        tuple(row for _, row in sorted(rows, key=lambda entry: entry[0])),
+        tuple(rows),
     )

@@ -28,10 +28,9 @@ from pairsearch.search.report.rounds import (
     PAPERS,
     candidates,
     evaluated_figures,
-    mean_and_deviation,
 )
 from pairsearch.search.results.evaluations import values_of
-from pairsearch.search.results.formatting import abbreviations, compact, headed, label, unit
+from pairsearch.search.results.formatting import abbreviations, compact, headed, label, spread, unit
 from pairsearch.studies.problem import Metric
 
 
@@ -105,9 +104,9 @@ def _boxes(readings: Sequence[Reading], figure: str, metric: Metric) -> Spec:
 
 def _spoken(reading: Reading, figure: str, metric: Metric) -> str:
     found = [
-        f"{candidate.role} {mean_and_deviation(metric, values)}{unit(metric)}"
+        f"{candidate.role} {spread(metric, known)}{unit(metric)}"
         for candidate in candidates(reading)
-        if (values := values_of(candidate.rounds, figure))
+        if (known := candidate.evaluated.figures.get(figure)) is not None
     ]
     return f"{reading.study.name.upper()}: {', '.join(found) or 'not evaluated'}"
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pairsearch.search.report.reading import Reading
-from pairsearch.search.results.evaluations import Round, Spread, shown_figures
-from pairsearch.search.results.formatting import DASH, figure, spread
+from pairsearch.search.results.evaluations import Evaluated, Round, evaluated, shown_figures
+from pairsearch.search.results.formatting import DASH, figure
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.intervals import mean_interval
 from pairsearch.studies.problem import Metric
@@ -23,6 +23,12 @@ class Candidate:
     """`BEST`, `PAPERS` or `BOTH`."""
     configuration: Configuration
     rounds: tuple[Round, ...]
+    evaluated: Evaluated
+
+    @property
+    def papers(self) -> bool:
+        """Whether it is the paper's configuration."""
+        return self.role != BEST
 
 
 def candidates(reading: Reading) -> list[Candidate]:
@@ -33,9 +39,10 @@ def candidates(reading: Reading) -> list[Candidate]:
         roles[best] = BEST
     if paper is not None:
         roles[paper] = BOTH if paper == best else PAPERS
+    rounds = {one: reading.evaluated.get(one.key, ()) for one in roles}
     return [
-        Candidate(role, configuration, reading.evaluated.get(configuration.key, ()))
-        for configuration, role in roles.items()
+        Candidate(role, one, rounds[one], evaluated(reading.study, one.key, rounds[one]))
+        for one, role in roles.items()
     ]
 
 
@@ -43,11 +50,6 @@ def evaluated_figures(reading: Reading) -> dict[str, Metric]:
     """Return the figures of rounds that tables show, the most important last."""
     rounds = [entry for entries in reading.evaluated.values() for entry in entries]
     return {name: reading.study.traits.metrics[name] for name in shown_figures(reading.study, rounds)}
-
-
-def mean_and_deviation(metric: Metric, values: Sequence[float]) -> str:
-    """Format mean and standard deviation as `6.06 ± 1.28`."""
-    return spread(metric, Spread.of(list(values)) if values else None)
 
 
 def shown_interval(metric: Metric, values: Sequence[float]) -> str:

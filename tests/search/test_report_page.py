@@ -26,7 +26,9 @@ from pairsearch.search.report.drawing import Shade, briefly, plain, spans
 from pairsearch.search.report.page import inline_json, render
 from pairsearch.search.report.parameters import Parameter, number
 from pairsearch.search.report.reading import read
-from pairsearch.search.report.rounds import mean_and_deviation, shown_interval
+from pairsearch.search.report.rounds import shown_interval
+from pairsearch.search.results.evaluations import Spread
+from pairsearch.search.results.formatting import spread
 from pairsearch.search.verdict.sentences import verdict_lines
 from pairsearch.studies.problem import Metric
 
@@ -254,8 +256,8 @@ def test_each_study_opens_with_its_verdict(database: Database) -> None:
 
 def test_a_single_round_has_neither_deviation_nor_interval() -> None:
     error, accuracy = Metric(percent=True), Metric(percent=True, maximise=True)
-    assert (mean_and_deviation(error, [0.05]), shown_interval(error, [0.05])) == ("5.00", "–")
-    assert (mean_and_deviation(error, []), shown_interval(error, [])) == ("–", "–")
+    assert (spread(error, Spread.of([0.05])), shown_interval(error, [0.05])) == ("5.00", "–")
+    assert (spread(error, None), shown_interval(error, [])) == ("–", "–")
     # Fractions stay between 0 and 1; what is no fraction may be below 0.
     assert shown_interval(error, [0.0, 0.02]) == "0.00 to 13.71"
     assert shown_interval(accuracy, [0.98, 1.0]) == "86.29 to 100.00"
