@@ -44,10 +44,10 @@ def one_at_a_time(rule: Callable[[float], stopping.Rule]) -> Rule:
     """Adapt a rule of `search.replay.stopping`."""
 
     def kept(values_CK: FloatArray, order: IntArray, alpha: float) -> Kept:
-        simulated = rule(alpha)(stopping.Reports("", values_CK, (1,), values_CK[:, :0]), order)
+        after = rule(alpha)(stopping.Reports("", values_CK, (1,), values_CK[:, :0]), order)
         whole = np.zeros(len(order), dtype=np.bool_)
-        whole[order] = simulated.finished[0]
-        return whole, 1.0 - float(simulated.share.mean())
+        whole[order] = after == 0
+        return whole, 1.0 - float(np.where(after > 0, after / values_CK.shape[1], 1.0).mean())
 
     return kept
 

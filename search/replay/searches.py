@@ -41,22 +41,14 @@ class Searches:
     finished: BoolArray
 
     @classmethod
-    def whole(cls, order_ST: IntArray) -> Searches:
-        """Make searches that stop nothing early.
+    def stopped(cls, order_ST: IntArray, after_ST: IntArray, last: int) -> Searches:
+        """Make searches from the step, of `last`, after which each trial was stopped, 0 where it was not.
 
         Args:
             order_ST: (searches, trials), as in the class.
+            after_ST: (searches, trials).
         """
-        return cls(order_ST, np.ones(order_ST.shape), np.ones(order_ST.shape, dtype=np.bool_))
-
-    @classmethod
-    def joined(cls, each: Sequence[Searches]) -> Searches:
-        """Join searches with the same number of trials."""
-        return cls(
-            np.concatenate([one.order for one in each]),
-            np.concatenate([one.share for one in each]),
-            np.concatenate([one.finished for one in each]),
-        )
+        return cls(order_ST, np.where(after_ST > 0, after_ST / last, 1.0), after_ST == 0)
 
 
 @dataclass(frozen=True)
@@ -144,11 +136,6 @@ class Course:
     regret: FloatArray
     test: FloatArray
     seconds: FloatArray
-
-    def after(self, share: float) -> tuple[FloatArray, FloatArray]:
-        """Return both regrets after a share of the trials, at least one: (searches,) each."""
-        last = max(1, round(share * self.regret.shape[1])) - 1
-        return self.regret[:, last], self.test[:, last]
 
     def needed(self, regret: float) -> tuple[FloatArray, FloatArray]:
         """Return trials and seconds until the regret was at most `regret`: (searches,) each, infinite if never."""

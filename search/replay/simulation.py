@@ -17,7 +17,7 @@ from pairsearch.search.replay.searches import (
     losses,
     random_orders,
 )
-from pairsearch.search.replay.stopping import RULES, reports_of, searched
+from pairsearch.search.replay.stopping import RULES, Reports, reports_of, searched
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.search.workers import racing
 from pairsearch.studies.intervals import FloatArray, share_interval
@@ -93,8 +93,10 @@ def replay(
     if sampler in ("grid", "random"):
         tell(f"{table.name}: {count} searches in {sampler} order")
         orders = grid_order(table)[:, :most] if sampler == "grid" else random_orders(table, count, most)
-        rule = None if pruner == "none" else RULES[pruner].usual
-        simulated = Searches.whole(orders) if rule is None else searched(reports_of(table), rule, orders)
+        if pruner == "none":
+            simulated = Searches.stopped(orders, np.zeros_like(orders), 1)
+        else:
+            simulated = searched(reports_of(table), RULES[pruner], orders)
     else:
         simulated = _asked(table, sampler, pruner, count, most, tell)
     return Replay(sampler, pruner, course(losses(table), simulated))
@@ -108,40 +110,36 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
     reports, keys = reports_of(table), [one.key for one in table.configurations]
     places = {key: place for place, key in enumerate(keys)}
     known = RULES.get(pruner)
-    steps = [0] if known is None else reports.steps(known.by_fold)
     by_key = {} if known is None else dict(zip(keys, reports.by_step(known.by_fold), strict=True))
     values = dict(zip(keys, reports.folds.mean(axis=1).tolist(), strict=True))
     order = [keys[place] for place in grid_order(table)[0]]
-    rows = []
-    for seed in range(searches):
+
+    def search(seed: int) -> list[tuple[int, int]]:
         tell(f"{table.name}: {sampler}, search {seed + 1} of {searches}")
-        race = None
-        if pruner == "race" and racing.looks(table.definition.folds):
-            race = racing.Race(table.definition.folds, overlap=reports.overlap)
-        rows.append(
-            list(
-                islice(
-                    search_table(
-                        table.definition,
-                        values,
-                        by_key,
-                        order,
-                        sampler=sampler,
-                        pruner="none" if pruner == "race" else pruner,
-                        seed=seed,
-                        stopped_after=None
-                        if race is None
-                        else lambda key, race=race: race(reports.folds[places[key]]),  # type: ignore[misc]
-                    ),
-                    trials,
-                )
-            )
+        found = search_table(
+            table.definition,
+            values,
+            by_key,
+            order,
+            sampler=sampler,
+            pruner="none" if pruner == "race" else pruner,
+            seed=seed,
+            stopped_after=_race(reports, places) if pruner == "race" else None,
         )
-    return Searches(
-        np.array([[places[key] for key, _ in row] for row in rows]),
-        np.array([[1.0 if stopped is None else stopped / steps[-1] for _, stopped in row] for row in rows]),
-        np.array([[stopped is None for _, stopped in row] for row in rows]),
-    )
+        return [(places[key], stopped or 0) for key, stopped in islice(found, trials)]
+
+    rows = np.array([search(seed) for seed in range(searches)])
+    last = 1 if known is None else reports.steps(known.by_fold)[-1]
+    return Searches.stopped(rows[..., 0], rows[..., 1], last)
+
+
+def _race(reports: Reports, places: Mapping[str, int]) -> Callable[[str], int] | None:
+    """Return what a race answers for the key of each configuration; None with too few folds for one."""
+    folds = reports.folds.shape[1]
+    if not racing.looks(folds):
+        return None
+    race = racing.Race(folds, overlap=reports.overlap)
+    return lambda key: race(reports.folds[places[key]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +194,7 @@ def measure_stopping(
             continue
         for setting in known.settings if every else (known.setting,):
             tell(f"{table.name}: {searches} searches with {pruner} pruning")
-            simulated = searched(of_table, known.rule(setting), orders, fold_orders)
+            simulated = searched(of_table, known, orders, setting, fold_orders)
             of_each = course(known_losses, simulated)
             yield Stopping(
                 pruner,

@@ -73,18 +73,14 @@ def reports_of(table: StudyTable) -> Reports:
     )
 
 
-Rule = Callable[[Reports, IntArray], Searches]
-"""Simulates one search, given the order (trials,) of configurations."""
-
-
-def _searched(order_T: IntArray, after_T: IntArray, last: int) -> Searches:
-    """Make a search from the step, of `last`, after which each trial was stopped, 0 where it was not."""
-    return Searches(order_T[None], np.where(after_T > 0, after_T / last, 1.0)[None], (after_T == 0)[None])
+Rule = Callable[[Reports, IntArray], IntArray]
+"""Simulates one search, given the order (trials,) of configurations: returns the step after which it stopped each, 0
+where it did not: (trials,)."""
 
 
 def _by_epoch(
     reports: Reports, order_T: IntArray, stopped_after: Callable[[int, Mapping[int, float]], int]
-) -> Searches:
+) -> IntArray:
     """Simulate a search by a rule that looks at mean curves.
 
     Args:
@@ -94,7 +90,7 @@ def _by_epoch(
     """
     curves = reports.by_step(by_fold=False)
     after = [stopped_after(trial, curves[configuration]) for trial, configuration in enumerate(order_T)]
-    return _searched(order_T, np.array(after), reports.epochs[-1])
+    return np.array(after, dtype=np.intp)
 
 
 STARTUP = 5
@@ -107,7 +103,7 @@ def median(percentile: float = 50.0) -> Rule:
     This is Optuna's `MedianPruner`.
     """
 
-    def rule(reports: Reports, order_T: IntArray) -> Searches:
+    def rule(reports: Reports, order_T: IntArray) -> IntArray:
         known: dict[int, list[float]] = {epoch: [] for epoch in reports.epochs}
         finished = 0
 
@@ -142,7 +138,7 @@ def hyperband(factor: int = 3) -> Rule:
     This is Optuna's `HyperbandPruner`.
     """
 
-    def rule(reports: Reports, order_T: IntArray) -> Searches:
+    def rule(reports: Reports, order_T: IntArray) -> IntArray:
         count = math.floor(math.log(reports.epochs[-1], factor)) + 1
         sizes = [math.ceil(count * factor ** (count - 1 - one) / (count - one)) for one in range(count)]
         ends = np.cumsum(sizes)
@@ -171,7 +167,7 @@ def wilcoxon(threshold: float = 0.1) -> Rule:
     This is Optuna's `WilcoxonPruner`.
     """
 
-    def rule(reports: Reports, order_T: IntArray) -> Searches:
+    def rule(reports: Reports, order_T: IntArray) -> IntArray:
         mean_C, best = reports.folds.mean(axis=1), -1
         after_T, stopped_C = np.zeros(len(order_T), dtype=np.intp), np.zeros(len(mean_C), dtype=np.intp)
         for trial, configuration in enumerate(order_T):
@@ -181,7 +177,7 @@ def wilcoxon(threshold: float = 0.1) -> Rule:
                 left = order_T[trial + 1 :]
                 stopped_C[:] = 0
                 stopped_C[left] = _stopped_by(reports.folds[left], reports.folds[best], threshold)
-        return _searched(order_T, after_T, reports.folds.shape[1])
+        return after_T
 
     return rule
 
@@ -234,12 +230,12 @@ AHEAD = 8
 def race(alpha: float = racing.ALPHA) -> Rule:
     """Stop configurations by `search.workers.racing`."""
 
-    def rule(reports: Reports, order_T: IntArray) -> Searches:
+    def rule(reports: Reports, order_T: IntArray) -> IntArray:
         folds = reports.folds.shape[1]
-        if not racing.looks(folds):
-            return Searches.whole(order_T[None])
-        running = racing.Race(folds, alpha, reports.overlap)
         after_T = np.zeros(len(order_T), dtype=np.intp)
+        if not racing.looks(folds):
+            return after_T
+        running = racing.Race(folds, alpha, reports.overlap)
         trial = 0
         while trial < len(order_T):
             stopped_C = running.stopped_after(reports.folds[order_T[trial : trial + AHEAD]])
@@ -250,7 +246,7 @@ def race(alpha: float = racing.ALPHA) -> Rule:
             if len(whole):
                 running.add(reports.folds[order_T[trial]])
                 trial += 1
-        return _searched(order_T, after_T, folds)
+        return after_T
 
     return rule
 
@@ -279,11 +275,6 @@ class Known:
             return bool(racing.looks(table.definition.folds))
         return len(table.definition.reported_epochs) > 1
 
-    @property
-    def usual(self) -> Rule:
-        """The rule with the default setting."""
-        return self.rule(self.setting)
-
 
 RULES = {
     "median": Known(median, "percentile", (25.0, 50.0, 75.0), 50.0),
@@ -295,19 +286,22 @@ RULES = {
 
 
 def searched(
-    reports: Reports, rule: Rule, orders_ST: IntArray, fold_orders_SK: IntArray | None = None
+    reports: Reports,
+    known: Known,
+    orders_ST: IntArray,
+    setting: float | None = None,
+    fold_orders_SK: IntArray | None = None,
 ) -> Searches:
     """Simulate searches by a rule.
 
     Args:
         orders_ST: (searches, trials) the order of configurations in each search.
+        setting: the setting of the rule; None for its default.
         fold_orders_SK: (searches, folds) the order of folds in each search; None for their own.
     """
-    if fold_orders_SK is None:
-        return Searches.joined([rule(reports, order_T) for order_T in orders_ST])
-    return Searches.joined(
-        [
-            rule(replace(reports, folds=reports.folds[:, folds_K]), order_T)
-            for order_T, folds_K in zip(orders_ST, fold_orders_SK, strict=True)
-        ]
-    )
+    rule = known.rule(known.setting if setting is None else setting)
+    each = [reports] * len(orders_ST)
+    if fold_orders_SK is not None:
+        each = [replace(reports, folds=reports.folds[:, folds_K]) for folds_K in fold_orders_SK]
+    after_ST = np.array([rule(one, order_T) for one, order_T in zip(each, orders_ST, strict=True)])
+    return Searches.stopped(orders_ST, after_ST, reports.steps(known.by_fold)[-1])

@@ -7,7 +7,7 @@ shows the best over their values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pairsearch.search.database.states import State
@@ -38,7 +38,7 @@ from pairsearch.search.report.reading import Point, Reading
 from pairsearch.search.results.formatting import figure as full_figure
 from pairsearch.search.results.formatting import label, unit
 from pairsearch.search.verdict.sentences import with_unit
-from pairsearch.studies.configuration import Configuration, describe
+from pairsearch.studies.configuration import describe
 from pairsearch.studies.problem import Metric
 
 MARKS = {
@@ -167,7 +167,7 @@ def heat_map(reading: Reading, figure: str, metric: Metric) -> Figure:
     arranged = Arrangement.of(reading)
     known = [value for point in reading.points if (value := point.figure(figure)) is not None]
     shade = Shade.over(known or [0.0, 1.0], metric)
-    drawing = _Drawing(reading, arranged, figure, metric, shade, reading.best, reading.compared)
+    drawing = _Drawing(reading, arranged, figure, metric, shade)
     selector = arranged.selector
     every = [parameter.label for parameter in (selector.parameter, *arranged.merged) if parameter is not None]
     views = [View(f"best over {', '.join(every)}" if every else "", drawing.facets(None))]
@@ -216,8 +216,6 @@ class _Drawing:
     figure: str
     metric: Metric
     shade: Shade
-    best: Configuration | None
-    compared: Mapping[str, Metric]
 
     def facets(self, selected: int | None) -> Spec:
         """Draw a view of the points with one level of the selector, or of all for None."""
@@ -322,7 +320,7 @@ class _Drawing:
 
     def _hover(self, point: Point, count: int, known: int) -> str:
         lines = [plain(describe(point.configuration.params))]
-        for name, metric in self.compared.items():
+        for name, metric in self.reading.compared.items():
             value = point.figure(name)
             shown = with_unit(metric, value) if value is not None else full_figure(metric, value)
             lines.append(plain(f"{label(name, metric)} {shown}"))
@@ -334,7 +332,7 @@ class _Drawing:
         """List the marks of a cell with their hover texts."""
         marks = []
         configurations = {point.configuration for point in points}
-        if self.best in configurations:
+        if self.reading.best in configurations:
             marks.append(("search’s best", "the search’s best"))
         if self.reading.paper in configurations:
             marks.append(("paper’s configuration", "the paper’s configuration"))

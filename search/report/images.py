@@ -37,11 +37,6 @@ def check_renderer() -> tuple[Any, Any]:
     return kaleido, errors
 
 
-def file_names(figure: Figure, kind: str) -> list[str]:
-    """Return the file name of each view: the figure's name, with numbers if there are several views."""
-    return [f"{name}.{kind}" for name in view_names(figure)]
-
-
 def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
     """Write every view of every figure, and return the files.
 
@@ -61,7 +56,8 @@ def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
     names, jobs = [], []
     with tempfile.TemporaryDirectory() as draft:
         for figure in figures:
-            for view, name in zip(figure.views, file_names(figure, kind), strict=True):
+            for view, stem in zip(figure.views, view_names(figure), strict=True):
+                name = f"{stem}.{kind}"
                 names.append(name)
                 jobs.append(
                     {

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pairsearch.search.files import whole_file
-from pairsearch.search.report.content import Document, Figure
+from pairsearch.search.report.content import Document
 
 TEMPLATES = "templates"
 
@@ -42,7 +42,10 @@ def render(report: Document) -> str:
         style=Markup(_source(environment, "report.css")),  # noqa: S704
         # Elements are identified by number: a name may contain characters that an identifier must not.
         numbers={figure.name: number for number, figure in enumerate(report.figures, start=1)},
-        data={figure.name: Markup(inline_json(_specs(figure))) for figure in report.figures},  # noqa: S704
+        data={
+            figure.name: Markup(inline_json([view.spec for view in figure.views]))  # noqa: S704
+            for figure in report.figures
+        },
         kind=lambda block: type(block).__name__,
     )
 
@@ -89,7 +92,3 @@ def _hash(script: str) -> str:
 def _source(environment: Environment, name: str) -> str:
     assert environment.loader is not None  # noqa: S101 - given above
     return environment.loader.get_source(environment, name)[0]
-
-
-def _specs(figure: Figure) -> list[Any]:
-    return [view.spec for view in figure.views]

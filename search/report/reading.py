@@ -11,16 +11,16 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
-from pairsearch.search.database.tables import configurations, superseded
+from pairsearch.search.database.tables import configurations, runs, superseded
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.rows import MEAN, read_figures, read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
@@ -92,7 +92,7 @@ class Remark:
     """Key of one of these configurations."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """A study as it was in a snapshot of the database."""
 
@@ -124,7 +124,7 @@ class Reading:
     """The table for searching again; None if the study is too large."""
     judged: StudyVerdict
 
-    @property
+    @cached_property
     def counts(self) -> dict[State, int]:
         """Number of configurations in each state."""
         counter = Counter(point.state for point in self.points)
@@ -141,12 +141,12 @@ class Reading:
         examples = (f"{remark.example}: {remark.reason}" for remark in self.remarks)
         return Ended({state.value: count for state, count in self.counts.items()}, next(examples, None))
 
-    @property
+    @cached_property
     def finished(self) -> list[Point]:
         """The finished configurations, the best first, ties in the order of claims."""
         return [point for point in self.points if point.state == State.FINISHED and point.value is not None]
 
-    @property
+    @cached_property
     def compared(self) -> dict[str, Metric]:
         """The figures of folds by which configurations can be compared, without those of training examples."""
         metric = self.study.definition.metric
@@ -237,7 +237,12 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         },
         top=tuple(mean or of for mean, of in zip(means, folds, strict=True)),
         of_mean=any(means),
-        origins=(*_origins(connection, mine), *_round_origins(rounds)),
+        origins=(
+            *_origins(connection, "search", configurations, mine),
+            *_origins(
+                connection, "evaluation", runs, (runs.c.study_id == study.id) & (runs.c.kind == "round")
+            ),
+        ),
         remarks=_remarks(connection, mine),
         superseded=late,
         errors=int(totals[0]),
@@ -264,25 +269,16 @@ def _points(unjudged: Unjudged, parameters: Sequence[Parameter]) -> tuple[Point,
     return tuple(points)
 
 
-def _origins(connection: Connection, mine: ColumnElement[bool]) -> list[Origin]:
+def _origins(connection: Connection, work: str, table: Table, within: ColumnElement[bool]) -> list[Origin]:
+    """Group the results in a table by what computed them, the most first."""
+    known = table.c
     rows = connection.execute(
-        select(columns.provenance, func.count(), func.sum(columns.seconds))
-        .where(mine, columns.provenance.is_not(None))
-        .group_by(columns.provenance)
-        .order_by(func.count().desc(), columns.provenance)
+        select(known.provenance, func.count(), func.sum(known.seconds))
+        .where(within, known.provenance.is_not(None))
+        .group_by(known.provenance)
+        .order_by(func.count().desc(), known.provenance)
     ).all()
-    return [Origin("search", count, float(seconds or 0), _facts(text)) for text, count, seconds in rows]
-
-
-def _round_origins(rounds: Sequence[Round]) -> list[Origin]:
-    by_origin: dict[str, list[Round]] = {}
-    for entry in rounds:
-        by_origin.setdefault(json.dumps(entry.provenance), []).append(entry)
-    ordered = sorted(by_origin.items(), key=lambda group: (-len(group[1]), group[0]))
-    return [
-        Origin("evaluation", len(group), sum(entry.seconds for entry in group), _facts(text))
-        for text, group in ordered
-    ]
+    return [Origin(work, count, float(seconds or 0), _facts(text)) for text, count, seconds in rows]
 
 
 def _facts(text: str) -> dict[str, str]:

@@ -79,7 +79,7 @@ def test_our_rules_stop_what_optunas_pruners_stop_after_the_same_steps(
     values = dict(zip(keys, reports.folds.mean(axis=1).tolist(), strict=True))
     by_key = dict(zip(keys, reports.by_step(by_fold), strict=True))
     for order in searches.random_orders(b1, 3, seed=1):
-        ours = stopping.RULES[pruner].usual(reports, order)
+        ours = stopping.searched(reports, stopping.RULES[pruner], order[None])
         theirs = list(
             search_table(
                 b1.definition, values, by_key, [keys[place] for place in order], sampler=None, pruner=pruner
