@@ -20,10 +20,6 @@ LEASE_SECONDS = 60.0
 # A worker may hold a finished result.
 PATIENCE_SECONDS = 300.0
 
-# The private memory of a worker; workers share the memory of their libraries. For the paper's four studies its peak was
-# 455 to 468 MiB (`Anonymous` in /proc/PID/smaps_rollup; Linux, torch 2.14).
-WORKER_BYTES = 480 * 2**20
-
 
 def cores(root: Path = ROOT) -> int:
     """Count the cores that this process may use, by its affinity mask and the quotas of its control groups.

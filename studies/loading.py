@@ -331,6 +331,8 @@ def _said(definition: Definition, problem: Problem, files: Mapping[str, str]) ->
     expect("version", version, type(version) is int, "an integer")
     good = isinstance(overlap, int | float) and 0 <= overlap < math.inf
     expect("overlap", overlap, good, "a number of at least 0")
+    memory = problem.worker_bytes
+    expect("worker_bytes", memory, type(memory) is int and memory >= 0, "a number of bytes, 0 for unknown")
     fingerprint = problem.fingerprint()
     good = isinstance(fingerprint, str) and re.fullmatch("([0-9a-f]{64})?", fingerprint) is not None
     expect("fingerprint", fingerprint, good, "the hexadecimal digits of a SHA-256, or an empty text")
@@ -350,6 +352,7 @@ def _said(definition: Definition, problem: Problem, files: Mapping[str, str]) ->
             remember={
                 name: value for name, value in problem.remember.items() if name not in definition.settings
             },
+            worker_bytes=memory,
         )
     except (TypeError, ValueError) as error:
         raise ProblemError(str(error)) from None

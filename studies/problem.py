@@ -137,6 +137,9 @@ class Problem:
     """Whether `train` gets all folds, or rounds, in one call. Otherwise it is called for each of them in turn."""
     gives_weights: ClassVar[bool] = True
     """Whether `train` may return weights. If not, no files of models are written or missed."""
+    worker_bytes: int = 0
+    """Bytes of memory that a worker takes for itself, roughly; 0 where that is not known. `run` warns where memory may
+    not hold its workers."""
     remember: Mapping[str, str] = {}
     """Settings of this machine, by name, that every worker of the study has to use too, such as which data were found.
     They are stored with the study."""
@@ -267,6 +270,7 @@ class Traits:
         overlap: `Problem.overlap` for the study's number of folds.
         together: whether all folds train in one call.
         remember: settings that every worker of the study has to use.
+        worker_bytes: `Problem.worker_bytes`.
 
     Raises:
         TypeError: on construction, where a field has the wrong type; the message names it.
@@ -282,9 +286,11 @@ class Traits:
     overlap: float = 0.0
     together: bool = True
     remember: Mapping[str, str] = field(default_factory=dict)
+    worker_bytes: int = 0
 
     def __post_init__(self) -> None:
         _expect("version", int, self.version)
+        _expect("worker_bytes", int, self.worker_bytes)
         _expect("fingerprint", str, self.fingerprint)
         _expect("overlap", float, self.overlap)
         _expect("together", bool, self.together)
@@ -309,7 +315,11 @@ class Traits:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as dictionaries and lists that JSON can hold."""
-        return asdict(self)
+        fields = asdict(self)
+        if not self.worker_bytes:
+            # Studies that were stored before there was such a field come back as they were.
+            del fields["worker_bytes"]
+        return fields
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Traits:

@@ -9,7 +9,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError, WorkError
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
-from pairsearch.search.machine import WORKER_BYTES, Machine, available_memory, cores
+from pairsearch.search.machine import Machine, available_memory, cores
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.setup.opening import check_device, reconcile
 from pairsearch.search.workers.pool import Pool
@@ -56,7 +56,8 @@ def search(
     count = workers or usual_workers(machine.device)
     latest = look()
     if any(progress.open for progress in latest):
-        if (note := too_many(count, available_memory())) is not None:
+        each = max(study.traits.worker_bytes for study in studies)
+        if (note := too_many(count, each, available_memory())) is not None:
             complain(note)
         url = database.url.render_as_string(hide_password=False)
         try:
@@ -106,17 +107,18 @@ def usual_workers(device: str) -> int:
     return cores() if device == "cpu" else 1
 
 
-def too_many(workers: int, available: int | None) -> str | None:
+def too_many(workers: int, each: int, available: int | None) -> str | None:
     """Return a warning if this machine's memory may not suffice for so many workers, else None.
 
     Args:
         workers: the number of workers.
+        each: bytes of memory that a worker takes; 0 if that is not known.
         available: bytes of memory that they can use; None if that is not known.
     """
-    if available is None or workers * WORKER_BYTES <= available:
+    if available is None or workers * each <= available:
         return None
-    room = max(1, available // WORKER_BYTES)
+    room = max(1, available // each)
     return (
         f"note: memory may not hold {workers} workers: {available / 2**30:.1f} GiB are free and each takes some "
-        f"{WORKER_BYTES / 2**30:.1f} GiB: --workers {room} would fit"
+        f"{each / 2**30:.1f} GiB: --workers {room} would fit"
     )

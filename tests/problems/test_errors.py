@@ -196,6 +196,7 @@ def test_a_figure_that_is_not_finite_is_divergence(project: Project) -> None:
             "not among its metrics",
         ),
         ("class fit:\n    version = 'two'\n    def fit(self, params, run, report): pass", "version"),
+        ("class fit:\n    worker_bytes = -1\n    def fit(self, params, run, report): pass", "worker_bytes"),
         (
             "class fit:\n    def fingerprint(self): return 3\n    def fit(self, params, run, report): pass",
             "fingerprint",

@@ -14,9 +14,10 @@ import tiny
 
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.studies import list_studies, look_up
-from pairsearch.search.machine import WORKER_BYTES, Machine, available_memory, cores
+from pairsearch.search.machine import Machine, available_memory, cores
 from pairsearch.search.workers import searching
 from pairsearch.search.workers.searching import too_many
+from pairsearch.studies.pairs.problem import Pairs
 
 MIB = 2**20
 Tree = Callable[[Mapping[str, str]], Path]
@@ -164,17 +165,19 @@ def test_memory_is_what_the_system_and_every_group_above_leave(
 
 def test_this_machine_has_cores_and_memory() -> None:
     assert 1 <= cores() <= 64
-    assert (available_memory() or WORKER_BYTES) > 0
+    assert (available_memory() or 1) > 0
 
 
 def test_more_workers_than_memory_holds_are_told_of_in_one_line() -> None:
-    assert too_many(3, 3 * WORKER_BYTES) is None
-    assert too_many(64, None) is None
-    line = too_many(64, 5 * WORKER_BYTES + 1)
+    each = 480 * MIB
+    assert too_many(3, each, 3 * each) is None
+    assert too_many(64, each, None) is None
+    assert too_many(64, 0, MIB) is None, "nobody knows how much each takes"
+    line = too_many(64, each, 5 * each + 1)
     assert line == (
         "note: memory may not hold 64 workers: 2.3 GiB are free and each takes some 0.5 GiB: --workers 5 would fit"
     )
-    assert (too_many(2, 0) or "").endswith("--workers 1 would fit")
+    assert (too_many(2, each, 0) or "").endswith("--workers 1 would fit")
 
 
 @pytest.mark.skipif(
@@ -197,7 +200,7 @@ def test_a_worker_takes_no_more_than_is_said(tmp_path: Path, sqlite_url: str, mn
                     peak = max(peak, int(line.split()[1]) * 1024)
         time.sleep(0.05)
     assert worker.communicate()[1] == ""
-    assert WORKER_BYTES / 2 < peak <= WORKER_BYTES, f"{peak / MIB:.0f} MiB"
+    assert Pairs.worker_bytes / 2 < peak <= Pairs.worker_bytes, f"{peak / MIB:.0f} MiB"
 
 
 def test_run_says_so_before_it_starts_them(

@@ -23,6 +23,7 @@ TRAITS = Traits(
     overlap=1 / 3,
     together=False,
     remember={"data": "digits"},
+    worker_bytes=2**30,
 )
 
 
@@ -31,6 +32,8 @@ def test_traits_come_back_from_json_as_they_were(traits: Traits) -> None:
     again = Traits.from_json(json.loads(json.dumps(traits.to_json(), allow_nan=False)))
     assert again == traits
     assert repr(again) == repr(traits)
+    # Earlier versions wrote, and refuse to read, no such field where nothing is known.
+    assert ("worker_bytes" in traits.to_json()) == (traits.worker_bytes > 0)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,7 @@ def test_traits_come_back_from_json_as_they_were(traits: Traits) -> None:
         lambda raw: raw.update(more=1),
         lambda raw: raw.update(metrics=[]),
         lambda raw: raw["metrics"].update(loss={"best": "low"}),
+        lambda raw: raw.update(worker_bytes="much"),
         lambda raw: raw.update(validated=["error"]),
         lambda raw: raw.update(evaluated=["error"]),
     ],
