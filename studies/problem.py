@@ -185,6 +185,13 @@ class Problem:
     def prove(self, device: str) -> None:
         """Raise an exception if this process cannot train at all; a worker calls it before it claims anything."""
 
+    def examine(self) -> Mapping[str, Callable[[], str]]:
+        """Return checks of this machine by name, for `pairsearch doctor`, which calls `prove` after them.
+
+        Each returns what it found, in a line, or raises an exception where something is wrong.
+        """
+        return {}
+
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
         """Train a configuration on each of the runs, and report their figures after each epoch.
 

@@ -6,7 +6,7 @@ PyTorch takes seconds to import: functions import it when they need it, so that 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -19,7 +19,7 @@ from pairsearch.data.sources import ARRAYS, Source, resolve
 from pairsearch.studies.configuration import Params, Value
 from pairsearch.studies.definition import LARGEST, Count
 from pairsearch.studies.loading import BY_THE_DATA, Place
-from pairsearch.studies.pairs.installation import train_a_little
+from pairsearch.studies.pairs import installation
 from pairsearch.studies.problem import Figures, Metric, Problem, Report, Run, Weights
 from pairsearch.studies.seeds import Stream, derive
 from pairsearch.studies.settings import read_settings
@@ -153,7 +153,7 @@ class Pairs(Problem):
         folder = data_dir or os.environ.get(DATA_VARIABLE)
         self._folder = None if folder is None else Path(folder).absolute()
         self._data = _where(data, place)
-        source, reason = _load(self._data, self._folder)
+        source, self._reason = _load(self._data, self._folder)
         from pairsearch.models.trainer import TRAINING_VERSION  # noqa: PLC0415
         from pairsearch.studies.pairs.parts import Architecture, Optimiser  # noqa: PLC0415
 
@@ -168,7 +168,7 @@ class Pairs(Problem):
         self._source: Source | None = source
         self._fingerprint = source.fingerprint
         self.remember = {"data": self._data}
-        self.notes = [f"data: {reason}"] if data == BY_THE_DATA else []
+        self.notes = [f"data: {self._reason}"] if data == BY_THE_DATA else []
         self._folds: dict[tuple[int, int], list[Fold]] = {}
 
     @property
@@ -255,13 +255,26 @@ class Pairs(Problem):
 
         If architecture or optimiser is a user's own, B1 is trained by Adam, as their arguments differ between points.
         """
+        self._train_a_little(device)
+
+    def _train_a_little(self, device: str) -> str:
         from pairsearch.models import nets  # noqa: PLC0415
         from pairsearch.studies.pairs.parts import own  # noqa: PLC0415
 
         if own(self.settings.architecture) or own(self.settings.optimiser):
-            train_a_little(nets.B1, device=device)
-        else:
-            train_a_little(self.settings.architecture, self.settings.optimiser, device)
+            return installation.train_a_little(nets.B1, device=device)
+        return installation.train_a_little(self.settings.architecture, self.settings.optimiser, device)
+
+    def examine(self) -> Mapping[str, Callable[[], str]]:
+        """Return checks of the images, of subnormal numbers and of the compiled kernels."""
+        return {
+            "data": lambda: (
+                f"{self._reason}; {len(self.source.train_images):,} training and "
+                f"{len(self.source.test_images):,} test images"
+            ),
+            "subnormals": installation.subnormals,
+            "kernels": lambda: installation.kernels(lambda: self._train_a_little("cpu")),
+        }
 
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
         """Train a model for each run, all side by side."""

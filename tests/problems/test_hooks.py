@@ -29,3 +29,47 @@ def test_run_warns_of_memory_where_a_problem_says_what_its_workers_take(on_sqlit
     again = on_sqlite.run("create", "mine.toml")
     assert again.code == 0, again.err
     assert on_sqlite.study().traits.worker_bytes == 1
+
+
+CHECKED = """
+from pathlib import Path
+from pairsearch import OneByOne
+
+class Mine(OneByOne):
+    def prove(self, device):
+        if Path("broken").exists():
+            raise RuntimeError("no camera")
+
+    def examine(self):
+        return {"camera": lambda: "there", "lens": lambda: 1 / 0}
+
+    def fit(self, params, run, report):
+        report(1, loss=params["x"])
+"""
+
+
+def test_doctor_runs_the_checks_of_a_problem_whose_file_it_is_given(on_sqlite: Project) -> None:
+    on_sqlite.write(CHECKED, problem="mine.py:Mine", epochs=1)
+    on_sqlite.create()
+    ended = on_sqlite.run("doctor", "mine.toml")
+    assert ended.code == 1
+    assert ended.out.splitlines()[-3:] == [
+        "ok   mine camera: there",
+        "FAIL mine lens: ZeroDivisionError: division by zero",
+        "ok   mine: problem mine.py:Mine, can be trained on cpu",
+    ]
+    (on_sqlite.folder / "broken").touch()
+    assert on_sqlite.run("doctor", "mine.toml").out.splitlines()[-1] == "FAIL mine: RuntimeError: no camera"
+
+
+def test_doctor_runs_no_code_because_a_database_names_it(on_sqlite: Project) -> None:
+    on_sqlite.write("print('it ran')\n" + CHECKED, problem="mine.py:Mine", epochs=1)
+    on_sqlite.create()
+    ended = on_sqlite.run("doctor")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines()[-1].startswith(
+        "     mine: has code of yours, which `pairsearch doctor FILE"
+    )
+    named = on_sqlite.run("doctor", "mine")
+    assert (named.code, named.err) == (1, "")
+    assert "it is code of yours, which is not run because a database names it" in named.out

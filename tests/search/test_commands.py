@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import programs
@@ -12,7 +13,9 @@ import tiny
 
 from pairsearch.search.cli import doctor
 from pairsearch.search.database.connection import open_database
+from pairsearch.search.machine import Machine
 from pairsearch.studies.pairs import installation
+from pairsearch.studies.pairs.problem import Pairs
 
 DIGITS = ("--data", "digits")
 
@@ -147,9 +150,37 @@ def test_doctor_passes_a_sound_installation_with_or_without_a_database(
     checks = {check["check"]: check for check in answer(searched, "doctor", *DIGITS)}
     assert [name for name, check in checks.items() if check["good"] is False] == []
     assert "tiny (digits" in checks["database"]["finding"]
-    ended = programs.run(tmp_path, "doctor", *DIGITS)
+    assert "1,297 training and 500 test images" in checks["tiny data"]["finding"]
+    assert checks["tiny subnormals"]["finding"] == "flushed to zero while training"
+    assert checks["tiny kernels"]["finding"].startswith("compiled: loaded and run in ")
+    assert re.fullmatch(
+        r"problem pairs, data digits \w{12}, can be trained on cpu; memory for some \d+ workers",
+        checks["tiny"]["finding"],
+    )
+    ended = programs.run(tmp_path, "doctor")
     assert (ended.code, ended.err) == (0, "")
     assert f"database: no database at {tmp_path}/pairsearch.db: `pairsearch create` makes one" in ended.out
+    assert not re.search("MNIST|digits|kernels|pairs[^e]", ended.out), "no study needs them"
+    assert ended.out.endswith("`pairsearch doctor STUDY` checks what the problem of a study needs\n")
+
+
+def test_doctor_checks_the_studies_that_it_is_given(searched: Path, tmp_path: Path) -> None:
+    tiny.write_toml(tmp_path / "other.toml", name="other", data="digits")
+    checks = {check["check"] for check in answer(tmp_path, "doctor", "other.toml", "svm-digits")}
+    assert {"other", "other kernels", "svm-digits"} <= checks
+    refused = programs.run(searched, "doctor", "tiny", "--data", "mnist")
+    assert refused.code == 1
+    assert "FAIL tiny: study tiny in the database differs: its data is digits" in refused.out
+    unknown = programs.run(searched, "doctor", "absent")
+    assert unknown.code == 2
+    assert "unknown study 'absent'" in unknown.complaint
+
+
+def test_doctor_finds_memory_short(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "available_memory", lambda: Pairs.worker_bytes - 1)
+    *_, last = doctor.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
+    assert (last.name, last.good) == ("b1", False)
+    assert last.finding.endswith("memory for some 0 workers")
 
 
 def test_doctor_finds_what_keeps_a_machine_from_training(searched: Path) -> None:
@@ -158,8 +189,8 @@ def test_doctor_finds_what_keeps_a_machine_from_training(searched: Path) -> None
     broken.mkdir()
     (broken / "torch.py").write_text("raise OSError('libcudart.so.99: cannot open shared object file')\n")
     for variables, name, finding in (
-        ({"NUMBA_DISABLE_JIT": "1"}, "kernels", "RuntimeError: NUMBA_DISABLE_JIT is set"),
-        ({"PYTHONPATH": str(broken)}, "data", "libcudart.so.99: cannot open"),
+        ({"NUMBA_DISABLE_JIT": "1"}, "tiny kernels", "RuntimeError: NUMBA_DISABLE_JIT is set"),
+        ({"PYTHONPATH": str(broken)}, "tiny", "libcudart.so.99: cannot open"),
     ):
         started = programs.start(searched, "doctor", *DIGITS, "--json", **variables)
         out, err = started.communicate(timeout=programs.PATIENCE)
@@ -167,22 +198,22 @@ def test_doctor_finds_what_keeps_a_machine_from_training(searched: Path) -> None
         checks = {check["check"]: check for check in json.loads(out)}
         assert not checks[name]["good"]
         assert finding in checks[name]["finding"]
-        assert {"versions", "database", "data", "memory", "threads", "kernels"} <= checks.keys()
+        assert not checks["tiny"]["good"], "a worker cannot train it"
+        assert {"versions", "database", "memory", "threads"} <= checks.keys()
 
 
 def test_doctor_says_that_kernels_were_damaged(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the cache of the kernels warns of (tests/models/test_checkedcache.py) is part of the finding."""
 
-    def train_a_little(name: str) -> str:
+    def train_a_little(*_: object) -> str:
         logging.getLogger("pairsearch.jit.checkedcache").warning("the compiled kernels are damaged")
         return "compiled"
 
     monkeypatch.setattr(installation, "train_a_little", train_a_little)
-    (kernels,) = [
-        check for check in doctor.examine(sqlite_url, {"data": "digits"}) if check.name == "kernels"
-    ]
+    checks = doctor.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
+    (kernels,) = [check for check in checks if check.name == "b1 kernels"]
     assert kernels.good
-    assert kernels.finding.startswith("b1 compiled, b2 compiled")
+    assert kernels.finding.startswith("compiled: loaded")
     assert kernels.finding.endswith("; the compiled kernels are damaged"), "once"
 
 

@@ -11,6 +11,9 @@ from pairsearch.search.cli.terminal import (
     AsJson,
     DataDir,
     DataKind,
+    Device,
+    Set,
+    SomeStudies,
     Storage,
     machine,
     say,
@@ -48,12 +51,19 @@ def dashboard(
 
 
 def doctor(
+    study: SomeStudies = None,
     storage: Storage = DEFAULT_STORAGE,
+    setting: Set = None,
     data: DataKind = None,
     data_dir: DataDir = None,
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Check database, data, versions, memory, threads, subnormals and kernels; exits 1 if something is wrong."""
+    """Check versions, database, memory and threads, and what the problems of studies need; exits 1 if it is missing.
+
+    A problem is loaded as by a worker, which may download its data. Code of your own is run if you name its .toml file.
+    """
     from pairsearch.search.cli.doctor import examine
 
-    show_checks(examine(storage, machine(None, data, data_dir).settings), as_json=as_json)
+    here = machine(setting, data, data_dir, device=device)
+    show_checks(examine(storage, study or [], here), as_json=as_json)
