@@ -267,12 +267,9 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
             "its results were trained by another program and loaded, so that nothing can be trained here: "
             "`pairsearch best`, `report`, `claims --stored` and `replay` read them"
         )
-    shipped = SHIPPED.get(definition.problem)
-    if shipped is not None:
-        module, _, name = shipped.partition(":")
+    if definition.problem in SHIPPED:
         # Shipped problems get the place too, as their settings may name a user's code or files.
-        made = getattr(importlib.import_module(module), name)
-        return _constructed(made, settings, place=place, metric=definition.metric)
+        return _constructed(_shipped(definition.problem), settings, place=place, metric=definition.metric)
     if ":" not in definition.problem:
         raise ProblemError(f"unknown: expected {', '.join(SHIPPED)}, FILE.py:NAME or MODULE:NAME")
     found = place.find(definition.problem)
@@ -291,6 +288,12 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
     problem = _constructed(found, settings)
     _check_taken(problem.fit if isinstance(problem, OneByOne) else problem.train)
     return problem
+
+
+def _shipped(problem: str) -> type[Problem]:
+    module, _, name = SHIPPED[problem].partition(":")
+    found: type[Problem] = getattr(importlib.import_module(module), name)
+    return found
 
 
 @cache
@@ -440,10 +443,6 @@ def check_points(loaded: Loaded) -> None:
                 raise ProblemError(f"{where}: {error} ({describe(point.params)})") from error
 
 
-PREDICTORS = {"pairs": "pairsearch.studies.pairs.prediction:predict"}
-"""The function that answers questions about files with a kept model, for each problem that has one."""
-
-
 def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
     """Ask a kept model about files, and return its answer as lines for people and as JSON.
 
@@ -458,17 +457,16 @@ def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[li
     from pairsearch.studies.model_card import read_card  # noqa: PLC0415
 
     card = read_card(model)
-    if card.problem not in PREDICTORS:
+    # A user's own problem is not asked: its code is not run because a model's file names it.
+    asked = _shipped(card.problem) if card.problem in SHIPPED else Problem
+    try:
+        return asked.answer(model, files, invert)
+    except NotImplementedError:
         raise ProblemError(
             f"{model} is a model of problem {card.problem!a}, which answers no questions here: read its tensors with "
             "safetensors, and what it is with pairsearch.read_card"
-        )
-    module, _, name = PREDICTORS[card.problem].partition(":")
-    ask = getattr(importlib.import_module(module), name)
-    try:
-        answer: tuple[list[str], dict[str, Any]] = ask(model, files, invert)
+        ) from None
     except DefinitionError:
         raise
     except ValueError as error:
         raise ProblemError(str(error)) from error
-    return answer

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from pairsearch.studies.configuration import Params
@@ -211,6 +212,26 @@ class Problem:
         It is added to what every file says (`ModelCard`).
         """
         return {}
+
+    @classmethod
+    def answer(
+        cls, model: Path, files: Sequence[Path], invert: bool | None
+    ) -> tuple[list[str], dict[str, Any]]:
+        """Ask a kept model about files; `pairsearch predict` asks models of shipped problems by it.
+
+        Args:
+            model: the file of a round's model.
+            files: the files that it is asked about.
+            invert: whether images are dark on light; None to decide it for each.
+
+        Returns:
+            The answer as lines for people, and as JSON.
+
+        Raises:
+            NotImplementedError: models of this problem answer no questions.
+            ValueError: the model or a file cannot be used.
+        """
+        raise NotImplementedError
 
 
 class OneByOne(Problem):

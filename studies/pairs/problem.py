@@ -302,6 +302,15 @@ class Pairs(Problem):
         scale = scale_of(self.round_pairs(run, standardised=False)[0])
         return {"standardisation": {"mean": scale.mean, "deviation": scale.deviation}}
 
+    @classmethod
+    def answer(
+        cls, model: Path, files: Sequence[Path], invert: bool | None
+    ) -> tuple[list[str], dict[str, Any]]:
+        """Ask a kept model which of two images of digits shows the smaller one."""
+        from pairsearch.studies.pairs.prediction import predict  # noqa: PLC0415
+
+        return predict(model, files, invert)
+
     def job(self, params: Params, runs: Sequence[Run]) -> TrainingJob:
         """Make the training job of a configuration, with a model for each run."""
         from pairsearch.models.trainer import Member, TrainingJob  # noqa: PLC0415

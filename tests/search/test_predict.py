@@ -305,3 +305,10 @@ def test_the_command_answers_and_refuses_in_one_line(model: Path, tmp_path: Path
     refused = programs.run(tmp_path, "predict", "one.png", "one.png", "one.png")
     assert "one.png is not a safetensors file" in refused.complaint
     assert "cannot identify" in programs.run(tmp_path, "predict", model.name, model.name, "one.png").complaint
+
+
+@pytest.mark.parametrize("problem", ["estimator", "mine.py:Mine"])
+def test_models_of_other_problems_answer_no_questions(tmp_path: Path, problem: str) -> None:
+    (tmp_path / "other.safetensors").write_bytes(as_bytes({"x": torch.zeros(1)}, card(problem=problem)))
+    complaint = programs.run(tmp_path, "predict", "other.safetensors", "one.png").complaint
+    assert f"is a model of problem '{problem}', which answers no questions here" in complaint
