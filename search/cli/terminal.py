@@ -138,9 +138,9 @@ DataKind = Annotated[
     typer.Option(
         "--data",
         metavar="KIND",
-        help="Short for --set data=KIND; for the paper's problem: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, "
-        "digits, an .npz file, or auto, which is mnist where it is there or can be downloaded, else digits.",
-        show_default="what the study is bound to, mnist for a new one",
+        help="Short for --set data=KIND: which data the problem takes, or auto, which leaves it to the study, or for a "
+        "new one to the problem.",
+        show_default="what the study is bound to, or the problem's own default",
     ),
 ]
 DataDir = Annotated[
@@ -148,8 +148,8 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         metavar="FOLDER",
-        help="Short for --set data_dir=FOLDER; for the paper's problem: torchvision root of MNIST and its relatives.",
-        show_default="what PAIRSEARCH_DATA names, else a folder for this user",
+        help="Short for --set data_dir=FOLDER: where the problem looks for them.",
+        show_default="the problem's own default",
     ),
 ]
 Device = Annotated[
@@ -202,6 +202,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors o
 
 def machine(texts: list[str] | None, data: str | None, data_dir: Path | None, **options: Any) -> Machine:
     """Return how this machine trains, from `--set`, its short forms, and options by the fields of `Machine`.
+
+    The short forms are for settings that any problem may have. A problem without them refuses them.
 
     Raises:
         typer.BadParameter: a text is not NAME=VALUE, or a setting has two values.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from project import Project
+from project import FIT, Project
 
 NEEDING = """
 from pairsearch import OneByOne
@@ -73,3 +73,18 @@ def test_doctor_runs_no_code_because_a_database_names_it(on_sqlite: Project) -> 
     named = on_sqlite.run("doctor", "mine")
     assert (named.code, named.err) == (1, "")
     assert "it is code of yours, which is not run because a database names it" in named.out
+
+
+def test_short_options_are_settings_of_any_problem_that_has_them(on_sqlite: Project) -> None:
+    code = """
+    def fit(params, run, report, data, data_dir="here"):
+        report(1, loss=params["x"] if (data, data_dir) == ("mine", "there") else 1 / 0)
+    """
+    on_sqlite.write(code, epochs=1)
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--data", "mine", "--data-dir", "there")
+    assert ended.code == 0, ended.err
+    toml = on_sqlite.write(FIT, "other.py", problem="other.py:fit")
+    toml.write_text(toml.read_text().replace('"mine"', '"other"'))
+    refused = on_sqlite.run("create", "mine.toml", "--data", "mine")
+    assert refused.code == 2
+    assert "--set do not fit its arguments: got an unexpected keyword argument 'data'" in refused.complaint
