@@ -18,5 +18,5 @@ def prove(loaded: Loaded, device: str) -> None:
         lines = str(error).strip().splitlines() or ["no reason given"]
         raise WorkError(
             f"this machine cannot train study {loaded.definition.name} on {device} ({type(error).__name__}: "
-            f"{lines[0]}): nothing was taken; `pairsearch doctor` checks the installation"
+            f"{lines[0]}): nothing was taken; `pairsearch doctor STUDY` checks what it needs"
         ) from None
