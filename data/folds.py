@@ -21,11 +21,9 @@ import numpy as np
 import torch
 
 from pairsearch.data.errors import DataError
-from pairsearch.data.pairs import SEED_LIMIT, PairSet, draw, draw_indices, gather, generator, standardise
+from pairsearch.data.pairs import PairSet, draw, draw_indices, gather, generator, standardise
 from pairsearch.data.sources import Source
 from pairsearch.data.splits import Index, groups, hold_out, stratified_groups
-
-PROTOCOLS = ("resample", "kfold")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +37,6 @@ class Fold:
 def make_folds(
     source: Source,
     *,
-    protocol: str,
     folds: int,
     sample_size: int,
     validation_size: int | None,
@@ -51,12 +48,10 @@ def make_folds(
 
     Args:
         source: the images; only the training images are read.
-        protocol: `resample` draws a sample for each fold and holds a random part of it out; `kfold` divides one
-            sample into the folds, shuffled and stratified on the target.
         folds: number of folds, >= 1 for `resample`, >= 2 for `kfold`.
-        sample_size: pairs in a sample, training and validation together.
-        validation_size: pairs that `resample` holds out of each sample, 1 to sample_size − 1; None for `kfold`,
-            where the number of folds decides it.
+        sample_size: pairs in a sample, training and validation together; at least 2.
+        validation_size: pairs that `resample` holds out of each sample, 1 to sample_size − 1; None for `kfold`, which
+            divides one sample into the folds, shuffled and stratified on the target.
         sample_seeds: a seed for each sample, so `folds` of them for `resample` and one for `kfold`; more are not read.
         split_seeds: a seed for the split of each sample, as many as `sample_seeds`.
         standardised: whether each fold is standardised by its training pairs; otherwise intensities stay raw.
@@ -66,31 +61,16 @@ def make_folds(
         own two.
 
     Raises:
-        DataError: naming the field, what was given and what was expected.
+        DataError: there are too few images or folds; names the field, what was given and what was expected.
     """
-    if protocol not in PROTOCOLS:
-        raise DataError(f"protocol: {protocol!r} given; expected one of {', '.join(PROTOCOLS)}")
-    least = 2 if protocol == "kfold" else 1
-    if folds < least:
-        raise DataError(f"folds: {folds} given; {protocol} needs at least {least}")
-    if sample_size < 2:
-        raise DataError(f"sample_size: {sample_size} given; expected at least 2 pairs, to train and validate")
-    samples = folds if protocol == "resample" else 1
-    for field, seeds in (("sample_seeds", sample_seeds), ("split_seeds", split_seeds)):
-        _check_seeds(field, seeds, samples)
-    if protocol == "resample":
-        if validation_size is None or not 1 <= validation_size < sample_size:
-            raise DataError(
-                f"validation_size: {validation_size} given; resample expects 1 to {sample_size - 1}, "
-                f"fewer than sample_size ({sample_size})"
-            )
+    if validation_size is not None:
         made: Iterator[Fold] = (
             _resampled(source, sample_size, validation_size, sample_seed, split_seed)
             for sample_seed, split_seed in zip(sample_seeds[:folds], split_seeds[:folds], strict=True)
         )
+    elif folds < 2:
+        raise DataError(f"folds: {folds} given; kfold needs at least 2")
     else:
-        if validation_size is not None:
-            raise DataError(f"validation_size: {validation_size} given; kfold takes none, folds decides it")
         made = _cross_validated(source, folds, sample_size, sample_seeds[0], split_seeds[0])
     if standardised:
         return [Fold(*standardise(fold.train, fold.validation)) for fold in made]
@@ -190,11 +170,3 @@ def _grouped_sample(
 
 def _images_recur(source: Source, sample_size: int) -> bool:
     return source.repeats and 2 * sample_size > len(source.pool("train")[0])
-
-
-def _check_seeds(field: str, seeds: Sequence[int], needed: int) -> None:
-    if len(seeds) < needed:
-        raise DataError(f"{field}: {len(seeds)} given; expected {needed}, one for each generated sample")
-    for position, seed in enumerate(seeds[:needed]):
-        if not 0 <= seed < SEED_LIMIT:
-            raise DataError(f"{field}[{position}]: {seed} given; expected 0 to 2**63 - 1")

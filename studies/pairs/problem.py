@@ -363,7 +363,6 @@ class Pairs(Problem):
             chosen = self.settings
             self._folds[count, seed] = make_folds(
                 self.source,
-                protocol=chosen.protocol,
                 folds=count,
                 sample_size=chosen.sample_size,
                 validation_size=chosen.validation_size,
