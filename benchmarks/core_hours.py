@@ -35,10 +35,11 @@ from training import FLOP_PER_PAIR, sgemm_gflops
 
 from pairsearch.data.sources import resolve
 from pairsearch.search.errors import InputError
-from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.configuration import Configuration, Value
 from pairsearch.studies.definition import Definition, read, shipped
 from pairsearch.studies.intervals import LEVEL, total_interval
-from pairsearch.studies.pairs.problem import DATA_VARIABLE, Hyperparameters, Pairs, Settings
+from pairsearch.studies.pairs.problem import DATA_VARIABLE, Pairs
+from pairsearch.studies.pairs.settings import Settings
 from pairsearch.studies.problem import Figures, Run, Stopped
 
 EACH = 2  # trials of each part of a stratum, at least as many as a variance needs
@@ -57,8 +58,7 @@ class Part:
     @property
     def stratum(self) -> tuple[str, int]:
         """Architecture and batch size."""
-        batch_size = Hyperparameters.of(self.population[0].params).batch_size
-        return self.definition.settings["architecture"], batch_size
+        return self.definition.settings["architecture"], int(self.population[0].params["batch_size"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ def draw(definitions: Sequence[Definition], each: int, random: np.random.Generat
     """Divide the grids into parts, and draw `each` configurations of every part, or all that it has."""
     drawn = []
     for definition in definitions:
-        points = [(one, Hyperparameters.of(one.params)) for one in definition.grid.configurations()]
-        highest = max(params.learning_rate for _, params in points)
-        parts: dict[tuple[int, bool, bool], list[Configuration]] = {}
-        for one, params in points:
-            decays = params.weight_decay > 0
-            kind = (params.batch_size, decays, decays and params.learning_rate == highest)
+        points = definition.grid.configurations()
+        highest = max(float(one.params["learning_rate"]) for one in points)
+        parts: dict[tuple[Value, bool, bool], list[Configuration]] = {}
+        for one in points:
+            decays = float(one.params["weight_decay"]) > 0
+            kind = (one.params["batch_size"], decays, decays and one.params["learning_rate"] == highest)
             parts.setdefault(kind, []).append(one)
         for population in parts.values():
             chosen = random.permutation(len(population))[:each]

@@ -35,8 +35,9 @@ from pairsearch.search.results.tables import FOLDER, SHORT, Table
 from pairsearch.search.setup import storage_url
 from pairsearch.studies import claims_file, definition, model_card
 from pairsearch.studies.definition import LARGEST
-from pairsearch.studies.estimator import problem as estimator
+from pairsearch.studies.estimator import settings as estimator
 from pairsearch.studies.pairs import problem as pairs
+from pairsearch.studies.pairs.settings import Settings
 
 VARIABLES: tuple[tuple[ModuleType, str], ...] = (
     (storage_url, "VARIABLE"),
@@ -277,7 +278,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "environment": environment,
     "definition": definition_fields,
-    "pairs": lambda: fields(pairs.Settings),
+    "pairs": lambda: fields(Settings),
     "estimator": lambda: fields(estimator.Settings),
     "claims-file": claims_fields,
     "model-card": lambda: fields(model_card.ModelCard),

@@ -36,6 +36,7 @@ from pairsearch.studies.definition import (
     read_toml,
 )
 from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.validation import Location, first_error
 
 CLAIMS_FOLDER = FOLDER / "claims"
 PAPER = "paper"
@@ -350,22 +351,20 @@ def parse(raw: Any, origin: str) -> Claims:
     try:
         return Claims.model_validate(raw)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-    first = found[0]
-    # Where an element of a list is invalid, Pydantic may report the list as empty too: that is no further error.
-    count = sum(first["loc"][: len(other["loc"])] != other["loc"] for other in found) + 1
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = "unknown key: remove it or mend its spelling"
-    elif first["type"] == "string_pattern_mismatch":
-        message = f"expected a name or a line of text, got {first['input']!r}"
-    elif first["type"] not in ("missing", "value_error", "union_tag_not_found"):
-        message = f"{message}, got {first['input']!r}"
-    more = "" if count == 1 else f" (and {count - 1} more)"
-    raise DefinitionError(f"{origin}: {_place(first['loc'])}{message}{more}")
+        location, message = first_error(error, _EXPECTED)
+        # Where an element of a list is invalid, Pydantic may report the list as empty too: that is no further error.
+        further = sum(location[: len(other["loc"])] != other["loc"] for other in error.errors())
+    more = f" (and {further} more)" if further else ""
+    raise DefinitionError(f"{origin}: {_place(location)}{message}{more}")
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+_EXPECTED = {
+    "extra_forbidden": "unknown key: remove it or mend its spelling",
+    "string_pattern_mismatch": "expected a name or a line of text",
+}
+
+
+def _place(location: Location) -> str:
     """Where a field stands in the file, counted from 1 as people do: `claim 1, evidence 2: first.study: `."""
     found = list(location)
     numbered = []

@@ -27,9 +27,10 @@ from pydantic import (
     model_validator,
 )
 
-from pairsearch.studies.configuration import Configuration, Value, canonical
+from pairsearch.studies.configuration import Configuration, Value, canonical, distinct
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.problem import Metric
+from pairsearch.studies.validation import Location, first_error
 
 FOLDER = Path(__file__).parent
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -156,7 +157,7 @@ class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
 
     def configurations(self) -> list[Configuration]:
         """Return every point once."""
-        return list(dict.fromkeys(self.points()))
+        return distinct(self.points())
 
     def __len__(self) -> int:
         """Return the number of distinct points."""
@@ -319,7 +320,15 @@ class Definition(Part):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _place(location: tuple[int | str, ...], raw: dict[str, Any]) -> str:
+_EXPECTED = {
+    "extra_forbidden": "unknown key: remove it or mend its spelling; what the problem takes stands under [settings]",
+    "tuple_type": "expected a list",
+    NAME_PATTERN: "expected lower-case letters, digits, - and _ (at most 63, the first no - or _)",
+    IDENTIFIER_PATTERN: "expected a name: a letter, then letters, digits, _, . and - (at most 63)",
+}
+
+
+def _place(location: Location, raw: dict[str, Any]) -> str:
     """Where a field stands in the file, without the parts of Pydantic's location that the file does not have."""
     if location[:2] == ("grid", 0) and not isinstance(raw["grid"], list):
         location = ("grid", *location[2:])
@@ -335,28 +344,9 @@ def parse(raw: dict[str, Any], origin: str) -> Definition:
     try:
         return Definition.model_validate(raw)
     except ValidationError as error:
-        first, count = error.errors()[0], error.error_count()
-        given = first["input"]
-        place = _place(first["loc"], raw)
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = (
-                "unknown key: remove it or mend its spelling; what the problem takes stands under [settings]"
-            )
-        elif first["type"] == "string_pattern_mismatch" and place == "name":
-            message = (
-                f"expected lower-case letters, digits, - and _ (at most 63, the first no - or _), "
-                f"got {given!r}"
-            )
-        elif first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == IDENTIFIER_PATTERN:
-            message = (
-                f"expected a name: a letter, then letters, digits, _, . and - (at most 63), got {given!r}"
-            )
-        elif first["type"] == "tuple_type":
-            message = f"expected a list, got {given!r}"
-        elif first["type"] not in ("missing", "value_error"):
-            message = f"{message}, got {given!r}"
-        more = "" if count == 1 else f" (and {count - 1} more)"
+        location, message = first_error(error, _EXPECTED)
+        place, further = _place(location, raw), error.error_count() - 1
+        more = f" (and {further} more)" if further else ""
         raise DefinitionError(f"{origin}: {place + ': ' if place else ''}{message}{more}") from None
 
 

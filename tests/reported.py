@@ -21,7 +21,6 @@ from pairsearch.search.report.content import Document, Figure, Table
 from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
-from pairsearch.studies.pairs.problem import Hyperparameters
 
 FOLDS, EPOCHS = 3, 4
 
@@ -77,14 +76,14 @@ def create(database: Database, **changes: object) -> StoredStudy:
 
 def value_of(configuration: Configuration) -> float:
     """A validation loss that falls with the auxiliary weight and the hidden units, lowest at 1e-3."""
-    params = Hyperparameters.of(configuration.params)
+    params = configuration.params
     return (
         0.5
-        + 0.1 * abs(np.log10(params.learning_rate) + 3)
-        + params.weight_decay
-        + params.batch_size / 1000
-        - 0.02 * (params.aux_loss_weight or 0)
-        - (params.hidden_units or 0) / 1000
+        + 0.1 * abs(np.log10(params["learning_rate"]) + 3)
+        + params["weight_decay"]
+        + params["batch_size"] / 1000
+        - 0.02 * params.get("aux_loss_weight", 0)
+        - params.get("hidden_units", 0) / 1000
     )
 
 

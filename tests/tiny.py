@@ -147,8 +147,8 @@ def point(
 
 def value_of(configuration: Configuration) -> float:
     """A value that no two configurations of the tiny grid share."""
-    params = pairs.Hyperparameters.of(configuration.params)
-    return params.batch_size / 100 + 10 * params.learning_rate + params.weight_decay
+    params = configuration.params
+    return params["batch_size"] / 100 + 10 * params["learning_rate"] + params.get("weight_decay", 0.0)
 
 
 def outcome_of(

@@ -2,164 +2,37 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any
 
 import numpy as np
 import sklearn
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 from sklearn import model_selection
 from sklearn.base import clone, is_classifier
-from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.multiclass import type_of_target
 
 from pairsearch.studies.configuration import Params
-from pairsearch.studies.definition import Count
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.estimator.examples import BUNDLED, read
-from pairsearch.studies.loading import Place
+from pairsearch.studies.estimator.settings import Settings, suggestion
+from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Metric, OneByOne, Run, RunReport
-from pairsearch.studies.settings import read_settings
+from pairsearch.studies.validation import read_settings
 
 log = logging.getLogger(__name__)
 
 TRUSTED = "sklearn"
 """The package whose modules are imported even for a definition from a database."""
-REPEATED = ("RepeatedKFold", "RepeatedStratifiedKFold")
-SHUFFLED = ("ShuffleSplit", "StratifiedShuffleSplit", "GroupShuffleSplit")
-Splitter = Literal[
-    "KFold",
-    "StratifiedKFold",
-    "GroupKFold",
-    "StratifiedGroupKFold",
-    "RepeatedKFold",
-    "RepeatedStratifiedKFold",
-    "ShuffleSplit",
-    "StratifiedShuffleSplit",
-    "GroupShuffleSplit",
-]
 PERCENT = ("accuracy", "balanced_accuracy", "top_k_accuracy")
 STATES = 2**32
 """scikit-learn takes a `random_state` below this."""
-
-
-def _estimator(given: Any) -> Any:
-    if isinstance(given, str):
-        return given
-    if isinstance(given, list) and given:
-        if all(isinstance(step, str) for step in given):
-            return given
-        if all(isinstance(step, list) and [*map(type, step)] == [str, str] for step in given):
-            return given
-    raise ValueError(
-        'expected a dotted name such as "sklearn.svm.SVC", a list of them, which is a pipeline, or a list of '
-        f'["step", "dotted name"], got {given!r}'
-    )
-
-
-def _scoring(given: Any) -> list[str]:
-    names = [given] if isinstance(given, str) else given
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"expected one of scikit-learn's scorers or a list of them, got {given!r}")
-    for name in names:
-        if name not in get_scorer_names():
-            raise ValueError(f"scikit-learn has no scorer {name!r}: {_expected(name, get_scorer_names())}")
-        if names.count(name) > 1:
-            raise ValueError(f"expected distinct scorers, got {name!r} twice")
-    return names
-
-
-def _features(given: Any) -> str | list[str] | None:
-    if given is None or isinstance(given, str):
-        return given
-    if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
-        return given
-    raise ValueError(f"expected a list of columns, or one column or array by itself, got {given!r}")
-
-
-class Settings(BaseModel):
-    """The settings of `problem = "estimator"`, any estimator of scikit-learn's, in a definition's `[settings]`.
-
-    The grid has the estimator's own parameters, by the names that `set_params` takes, such as `svc__C`. A text that
-    begins with `sklearn.`, in the grid or in `arguments`, stands for an estimator of that class.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    estimator: Annotated[Any, PlainValidator(_estimator)]
-    """The estimator: a dotted name (`sklearn.svm.SVC`); a list of them for a pipeline with `make_pipeline`'s names; a
-    list of `["step", "dotted name"]` for one with names of yours; or `FILE.py:NAME` beside the definition: a class, a
-    function without arguments that makes the estimator, or the estimator itself."""
-    arguments: dict[str, Any] = {}
-    """Fixed parameters of the estimator, by the names that `set_params` takes; none of them may be in the grid. A
-    `random_state` that is not fixed here differs between folds and rounds, and is the same for all configurations."""
-    data: str
-    """The examples: a data set that comes with scikit-learn (`breast_cancer`, `diabetes`, `digits`, `iris`,
-    `linnerud`, `wine`), or a `.csv`, `.parquet` or `.npz` file beside the definition. Leave it out where each machine
-    names its file by `--set data=FILE`."""
-    features: Annotated[Any, PlainValidator(_features)] = None
-    """Columns of a table that are learnt from: a list, by default all but `target` and `groups`, or one name for that
-    column by itself, as a text vectoriser needs it. Texts stay texts, and missing numbers are NaN. For an `.npz` file
-    it is the name of an array, by default `X`."""
-    target: str | None = None
-    """The column that is to be predicted, which a table needs; for an `.npz` file an array, by default `y`. A data set
-    of scikit-learn's brings its own features and target, and takes neither setting."""
-    groups: str | None = None
-    """The column or array that says which examples belong together. It goes with a splitter for groups, which needs
-    it; folds, and the parts of the final evaluation, then never divide a group."""
-    scoring: Annotated[Any, PlainValidator(_scoring)] = None
-    """One of scikit-learn's scorers, or a list of them, all of which are reported and maximised. By default it is the
-    definition's `metric`, which has to be among them."""
-    train_scores: bool = False
-    """Whether the scores on the training examples are reported too, as `train_` and the scorer's name."""
-    splitter: Splitter | None = None
-    """The splitter of scikit-learn's that makes the folds. By default it is what GridSearchCV takes for a number:
-    StratifiedKFold for a classifier, KFold otherwise."""
-    shuffle: bool = False
-    """Whether examples are shuffled before they are split, for `KFold`, `StratifiedKFold` and `StratifiedGroupKFold`.
-    The study's seed is the splitter's `random_state`."""
-    repeats: Annotated[int, Field(ge=2)] | None = None
-    """How often `RepeatedKFold` and `RepeatedStratifiedKFold`, which need it, split the data anew, at least twice.
-    The definition's `folds` counts the folds of all repeats, so it is a multiple of this."""
-    test_size: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The share of the examples, above 0 and below 1, on which each fold of `ShuffleSplit`, `StratifiedShuffleSplit`
-    and `GroupShuffleSplit` is scored. They need it, and no other splitter takes it."""
-    final_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """The share of the data that no fold sees, which is kept for the final evaluation: the test set of scikit-learn's
-    `train_test_split` with the study's seed, stratified for stratified splitters, or with groups of
-    `GroupShuffleSplit`. With 0 nothing is kept, and there is no final evaluation."""
-    final_parts: Count = 10
-    """How many parts the kept data are cut into. Round r of the final evaluation learns from all other data and is
-    scored on part r, so there are at most as many rounds."""
-
-    @model_validator(mode="after")
-    def _splitter_fits(self) -> Self:
-        name = self.splitter or "the splitter"
-        given: list[tuple[str, float | None, tuple[str, ...], str]] = [
-            ("repeats", self.repeats, REPEATED, "2"),
-            ("test_size", self.test_size, SHUFFLED, "0.2"),
-        ]
-        for setting, value, kinds, example in given:
-            if value is None and self.splitter in kinds:
-                raise ValueError(f"settings.{setting}: {name} needs it, for example {example}")
-            if value is not None and self.splitter not in kinds:
-                raise ValueError(f"settings.{setting}: {name} takes none: only {', '.join(kinds)} do")
-        if self.shuffle and self.splitter in (*REPEATED, *SHUFFLED, "GroupKFold"):
-            raise ValueError(f"settings.shuffle: {name} takes none: leave it out")
-        if (self.groups is not None) != ("Group" in name):
-            such = ", ".join(kind for kind in get_args(Splitter) if "Group" in kind)
-            if self.groups is None:
-                raise ValueError(
-                    f"settings.groups: {name} needs it: the column or array that names the groups"
-                )
-            raise ValueError(f"settings.groups: {name} takes none: set splitter to one of {such}")
-        return self
 
 
 class Estimator(OneByOne):
@@ -189,10 +62,11 @@ class Estimator(OneByOne):
         self.settings = chosen = read_settings(Settings, {"scoring": metric} | settings)
         self._base = clone(self._assembled(chosen.estimator))
         self._set(self._base, chosen.arguments, "settings.arguments")
-        self.examples = read(chosen.data, self._file, chosen.features, chosen.target, chosen.groups)
-        is_file = chosen.data not in BUNDLED
-        self.remember = {"data": str(self._file(chosen.data)) if is_file else chosen.data}
-        self.splitter_name: str = chosen.splitter or self._usual_splitter()
+        file = partial(self._place.file_of, "data")
+        self.examples = read(chosen.data, file, chosen.features, chosen.target, chosen.groups)
+        self.remember = {"data": chosen.data if chosen.data in BUNDLED else str(file(chosen.data))}
+        # GridSearchCV takes these where it is given a number.
+        self.splitter_name: str = chosen.splitter or ("StratifiedKFold" if self._classifies() else "KFold")
         scores = {name: Metric(percent=name in PERCENT, maximise=True) for name in chosen.scoring}
         training = {
             f"train_{name}": Metric(percent=m.percent, maximise=True, training=True)
@@ -335,7 +209,8 @@ class Estimator(OneByOne):
                     (True, True): model_selection.StratifiedGroupKFold,
                 }
                 kind = kinds[groups is not None, self._classifies()]
-                self._parts[seed] = search, _tested(kind(count) if count > 1 else None, kept, y, groups)
+                parts = [kept[test] for _, test in self._cut(kind(count), kept)] if count > 1 else [kept]
+                self._parts[seed] = search, parts
             except ValueError as error:
                 raise ValueError(
                     f"settings.final_share: {share} of {len(y)} examples cannot be kept in {count} parts "
@@ -354,12 +229,9 @@ class Estimator(OneByOne):
         """
         if (count, seed) not in self._cuts:
             search, _ = self.parts(seed)
-            y, groups = self.examples.y[search], self.examples.groups
+            y = self.examples.y[search]
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    of_groups = None if groups is None else groups[search]
-                    found = list(self.splitter(count, seed).split(search, y, of_groups))
+                found = self._cut(self.splitter(count, seed), search)
                 if "Stratified" in self.splitter_name and self.settings.test_size is None:
                     classes, members = np.unique(y, return_counts=True)
                     if members.min() < count // (self.settings.repeats or 1):
@@ -389,11 +261,12 @@ class Estimator(OneByOne):
             return kind(n_splits=count // chosen.repeats, n_repeats=chosen.repeats, random_state=state)
         return kind(count, shuffle=True, random_state=state) if chosen.shuffle else kind(count)
 
-    def _file(self, name: str) -> Path:
-        """Return the path of the data: relative to the definition that names them, else to the working directory."""
-        if "data" in self._place.beside:
-            return Path(name).expanduser().absolute()
-        return self._place.file(name)
+    def _cut(self, splitter: Any, rows: Any) -> list[tuple[Any, Any]]:
+        """Let a splitter of scikit-learn's divide some of the examples, without its warnings."""
+        y, groups = self.examples.y[rows], self.examples.groups
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return list(splitter.split(rows, y, None if groups is None else groups[rows]))
 
     def _round(self, index: int, seed: int) -> Any:
         """Return the examples on which a round is scored."""
@@ -408,9 +281,6 @@ class Estimator(OneByOne):
                 f"them (settings.final_parts), got {index + 1}"
             )
         return parts[index]
-
-    def _usual_splitter(self) -> str:
-        return "StratifiedKFold" if self._classifies() else "KFold"
 
     def _classifies(self) -> bool:
         return is_classifier(self._base) and type_of_target(self.examples.y) in ("binary", "multiclass")
@@ -456,7 +326,7 @@ class Estimator(OneByOne):
         known = model.get_params()
         for name in sorted(params, key=lambda name: name.count("__")):
             if name not in known:
-                raise ValueError(f"{where}.{name}: {_title(model)} has none: {_expected(name, known)}")
+                raise ValueError(f"{where}.{name}: {_title(model)} has none: {suggestion(name, known)}")
             value = params[name]
             names_class = isinstance(value, str) and value.startswith(f"{TRUSTED}.")
             model.set_params(**{name: self._made(value) if names_class else value})
@@ -481,19 +351,3 @@ def _title(model: Any) -> str:
     """Return the names of the estimators' classes: `StandardScaler, SVC`."""
     parts = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
     return ", ".join(type(part).__name__ for part in parts if not isinstance(part, str | None))
-
-
-def _expected(name: str, known: Iterable[str]) -> str:
-    """Suggest names that are close to a wrong one, or list all names if none is."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3)
-    return f"did you mean {', '.join(close)}?" if close else f"expected one of {', '.join(names)}"
-
-
-def _tested(cutter: Any, kept: Any, y: Any, groups: Any) -> list[Any]:
-    if cutter is None:
-        return [kept]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cuts = list(cutter.split(kept, y[kept], None if groups is None else groups[kept]))
-    return [kept[test] for _, test in cuts]

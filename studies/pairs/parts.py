@@ -16,7 +16,7 @@ from torch import nn
 
 from pairsearch.models import nets, optim
 from pairsearch.studies.configuration import Configuration, Params, Value, describe
-from pairsearch.studies.loading import Place
+from pairsearch.studies.place import Place
 
 LOOKED_AT = 3
 """Pairs of images on which a user's module is tried; the number differs from that of its outputs."""
@@ -73,9 +73,9 @@ def own(name: str) -> bool:
     return ":" in name
 
 
-def _found(setting: str, name: str, place: Place | None, trusted: str | None = None) -> Callable[..., Any]:
+def _found(setting: str, name: str, place: Place, trusted: str | None = None) -> Callable[..., Any]:
     try:
-        found = (place or Place(None)).find(name, trusted=trusted)
+        found = place.find(name, trusted=trusted)
     except ValueError as error:
         raise ValueError(f"settings.{setting}: {error}") from None
     if not callable(found):
@@ -98,16 +98,17 @@ class Architecture:
             training.
     """
 
-    def __init__(self, name: str, place: Place | None) -> None:
+    def __init__(self, name: str, place: Place) -> None:
         self.name = name
         self.maker: str | nets.Maker = name
+        self.choices: Mapping[str, tuple[str, ...]] = {}
         made: Callable[..., Any]
         if own(name):
             made = self.maker = _found("architecture", name, place)
         else:
             made = nets.architecture_class(name)
+            self.choices = made.choices
         self.takes = Names.of(made)
-        self.choices = {} if own(name) else nets.architecture_class(name).choices
         if taken := {"batch_size", "learning_rate", "weight_decay"}.intersection(self.takes.needed):
             raise ValueError(
                 f"settings.architecture: {name} needs {', '.join(sorted(taken))}, which is the training's: rename it"
@@ -115,16 +116,16 @@ class Architecture:
         self.uses_aux_loss = nets.uses_aux_loss(made)
         self._shapes: dict[str, list[torch.Size]] = {}
 
-    def check(self, arguments: Mapping[str, Value]) -> None:
-        """Raise a ValueError if the arguments make no module that maps pairs of images to logits."""
-        self.shapes(arguments)
-
     def parameters(self, arguments: Mapping[str, Value]) -> int:
         """Count the numbers that are trained."""
         return sum(map(math.prod, self.shapes(arguments)))
 
     def shapes(self, arguments: Mapping[str, Value]) -> list[torch.Size]:
-        """Return the shapes of the module's parameters; the module is made once and tried on images."""
+        """Return the shapes of the module's parameters; the module is made once and tried on images.
+
+        Raises:
+            ValueError: the arguments make no module that maps pairs of images to logits.
+        """
         key = Configuration(arguments).key
         if key not in self._shapes:
             what = f"architecture {self.name!r}" + (f" of {describe(arguments)}" if arguments else "")
@@ -190,7 +191,7 @@ class Optimiser:
         ValueError: there is no such optimiser, or it takes no `lr`.
     """
 
-    def __init__(self, name: str, place: Place | None) -> None:
+    def __init__(self, name: str, place: Place) -> None:
         self.name = name
         self.takes = Names((), ())
         self.decays = True
@@ -249,6 +250,13 @@ class Optimiser:
         self._checked.add(key)
 
 
+def of_training(architecture: Architecture, optimiser: Optimiser) -> list[str]:
+    """Return the names of the parameters that the training itself takes."""
+    names = ["batch_size", "learning_rate"]
+    names += ["weight_decay"] if optimiser.decays else []
+    return names + (["aux_loss_weight"] if architecture.uses_aux_loss else [])
+
+
 def divided(
     architecture: Architecture, optimiser: Optimiser, further: Params
 ) -> tuple[dict[str, Value], dict[str, Value]]:
@@ -282,13 +290,10 @@ def divided(
 
 
 def _nobody(architecture: Architecture, optimiser: Optimiser) -> str:
-    known = ["batch_size", "learning_rate"]
-    known += ["weight_decay"] if optimiser.decays else []
-    known += ["aux_loss_weight"] if architecture.uses_aux_loss else []
+    known = [*of_training(architecture, optimiser), *architecture.takes.known]
     if not own(optimiser.name):
-        known += architecture.takes.known
         return f"architecture {architecture.name!r} has none: leave it out; it takes {', '.join(known)}"
-    known += [*architecture.takes.known, *optimiser.takes.known]
+    known += optimiser.takes.known
     return (
         f"neither architecture {architecture.name!r} nor optimiser {optimiser.name!r} takes it: leave it out; they "
         f"take {', '.join(known)}"

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pairsearch.data.errors import DataError
 from pairsearch.data.sources import ARRAYS, Source, resolve
 from pairsearch.studies.configuration import Params, Value
-from pairsearch.studies.definition import LARGEST, Count
-from pairsearch.studies.loading import BY_THE_DATA, Place
+from pairsearch.studies.definition import LARGEST
+from pairsearch.studies.loading import BY_THE_DATA
 from pairsearch.studies.pairs import installation
+from pairsearch.studies.pairs.settings import Settings
+from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Figures, Metric, Problem, Report, Run, Weights
 from pairsearch.studies.seeds import Stream, derive
-from pairsearch.studies.settings import read_settings
+from pairsearch.studies.validation import read_settings
 
 if TYPE_CHECKING:
     from pairsearch.data.folds import Fold
@@ -39,73 +38,6 @@ STREAMS = {
     "fold": (Stream.INITIAL_WEIGHTS, Stream.BATCH_ORDER),
     "round": (Stream.EVALUATION_WEIGHTS, Stream.EVALUATION_ORDER),
 }
-
-
-class Settings(BaseModel):
-    """The settings of `problem = "pairs"`, the digit pairs of Poulsen & Chambras, in a definition's `[settings]`.
-
-    The grid has `batch_size`, `learning_rate` and `weight_decay`, and `aux_loss_weight` for an architecture with digit
-    outputs that are trained on. Its further names are arguments of the architecture or of the optimiser.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    architecture: str
-    """The network: a shipped one (`b1`, `b2`, `ws`, `wsal`, `pretrained`), or `FILE.py:NAME` or `MODULE:NAME` of a
-    class of modules, or a function that makes one, that takes images `(B, 2, 14, 14)` and returns logits `(B, 2)`. It
-    may return digit logits `(B, 2, 10)` too, as a tuple; they are trained on where its `uses_aux_loss` is true."""
-    optimiser: str = "adam"
-    """The optimiser: `adam`, `sgd` (with momentum 0.9), or `FILE.py:NAME` or `MODULE:NAME` of a class of
-    `torch.optim.Optimizer`, such as `torch.optim:RMSprop`. It is made with the parameters, `lr`, and `weight_decay`
-    if it takes one."""
-    protocol: Literal["resample", "kfold"] = "resample"
-    """How folds are made. With `resample` each fold draws a sample of its own and holds a random part of it out; with
-    `kfold` one sample is divided into the folds, stratified on the target."""
-    sample_size: Annotated[int, Field(ge=2, le=LARGEST)] = 1000
-    """Pairs of images in a sample, training and validation together."""
-    validation_size: Count | None = None
-    """Pairs of each sample that are held out for validation, fewer than `sample_size`. `resample` needs it; `kfold`
-    takes none, as the number of folds decides it."""
-    standardise: bool = False
-    """Whether images are shifted and scaled by the mean and the standard deviation of the training images' pixels. By
-    default networks see the raw intensities, 0 to 255."""
-    train_pairs: Count = 1000
-    """Pairs of training images that each round of the final evaluation trains on."""
-    test_pairs: Count = 1000
-    """Pairs of test images that each round of the final evaluation is tested on. No fold sees test images."""
-
-    @model_validator(mode="after")
-    def _protocol_fits(self) -> Self:
-        if self.protocol == "kfold":
-            if self.validation_size is not None:
-                raise ValueError("validation_size: protocol 'kfold' takes none, it follows from the folds")
-        elif self.validation_size is None:
-            raise ValueError("validation_size: protocol 'resample' needs it, for example 200")
-        elif self.validation_size >= self.sample_size:
-            raise ValueError(
-                f"validation_size: expected less than sample_size ({self.sample_size}), got {self.validation_size}"
-            )
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class Hyperparameters:
-    """The paper's parameters of a configuration; None for a parameter that the architecture does not have."""
-
-    batch_size: int
-    learning_rate: float
-    weight_decay: float = 0.0
-    hidden_units: int | None = None
-    aux_loss_weight: float | None = None
-
-    @classmethod
-    def of(cls, params: Params) -> Self:
-        """Take the parameters from those of a configuration.
-
-        Raises:
-            TypeError: the configuration has other parameters.
-        """
-        return cls(**params)  # type: ignore[arg-type] # `Pairs.check` has seen the values
 
 
 class Pairs(Problem):
@@ -152,17 +84,16 @@ class Pairs(Problem):
         self.settings = read_settings(Settings, settings, beside=("data", "data_dir"))
         folder = data_dir or os.environ.get(DATA_VARIABLE)
         self._folder = None if folder is None else Path(folder).absolute()
-        self._data = _where(data, place)
+        place = place or Place(None, beside=("data",))
+        self._data = str(place.file_of("data", data)) if data.endswith(ARRAYS) else data
         source, self._reason = _load(self._data, self._folder)
         from pairsearch.models.trainer import TRAINING_VERSION  # noqa: PLC0415
-        from pairsearch.studies.pairs.parts import Architecture, Optimiser  # noqa: PLC0415
+        from pairsearch.studies.pairs.parts import Architecture, Optimiser, of_training  # noqa: PLC0415
 
         self.version = TRAINING_VERSION
         self._architecture = Architecture(self.settings.architecture, place)
         self._optimiser = Optimiser(self.settings.optimiser, place)
-        self._needed = ["batch_size", "learning_rate"]
-        self._needed += ["weight_decay"] if self._optimiser.decays else []
-        self._needed += ["aux_loss_weight"] if self._architecture.uses_aux_loss else []
+        self._needed = of_training(self._architecture, self._optimiser)
         if data == BY_THE_DATA:
             self._data = source.name
         self._source: Source | None = source
@@ -218,11 +149,15 @@ class Pairs(Problem):
             if not whole and value < 0:  # type: ignore[operator]
                 raise ValueError(f"grid.{name}: expected a number >= 0, got {value!r}")
         if own(self.settings.architecture):
-            self._architecture.check(of_architecture)
+            self._architecture.shapes(of_architecture)
         if own(self.settings.optimiser):
-            given = self._hyperparameters(params)
-            rates = float(given.learning_rate), float(given.weight_decay)
-            self._optimiser.check(of_optimiser, *rates, self._architecture.shapes(of_architecture))
+            rates = self._rates(params)
+            self._optimiser.check(
+                of_optimiser,
+                rates["learning_rate"],
+                rates.get("weight_decay", 0.0),
+                self._architecture.shapes(of_architecture),
+            )
 
     def _divided(self, params: Params) -> tuple[dict[str, Value], dict[str, Value]]:
         """Divide the further parameters into arguments of the architecture and of the optimiser."""
@@ -231,8 +166,9 @@ class Pairs(Problem):
         further = {name: value for name, value in params.items() if name not in self._needed}
         return divided(self._architecture, self._optimiser, further)
 
-    def _hyperparameters(self, params: Params) -> Hyperparameters:
-        return Hyperparameters.of({name: params[name] for name in self._needed})
+    def _rates(self, params: Params) -> dict[str, float]:
+        """Return the parameters of the training that `Member` takes, by name."""
+        return {name: float(params[name]) for name in self._needed if name != "batch_size"}
 
     def prepare(self, runs: Sequence[Run]) -> None:
         """Refuse folds and rounds for which there are too few images."""
@@ -280,14 +216,14 @@ class Pairs(Problem):
         """Train a model for each run, all side by side."""
         from pairsearch.models import fused  # noqa: PLC0415
 
-        figures_of = _fold_figures if runs[0].kind == "fold" else _round_figures
+        running = "train_loss" if runs[0].kind == "fold" else "running_loss"
         job = self.job(params, runs)
         # Folds are copies, so a worker can release the images.
         self._source = None
 
         def on_epoch(epoch: EpochReport) -> bool:
             diverged = [place for place, ended in enumerate(epoch.diverged) if ended == epoch.epoch]
-            report(epoch.epoch, figures_of(epoch), diverged)
+            report(epoch.epoch, _figures(epoch, running), diverged)
             return True
 
         history = fused.train(job, on_epoch=on_epoch, device=runs[0].device, threads=runs[0].threads)
@@ -315,27 +251,17 @@ class Pairs(Problem):
         """Make the training job of a configuration, with a model for each run."""
         from pairsearch.models.trainer import Member, TrainingJob  # noqa: PLC0415
 
-        given = self._hyperparameters(params)
+        rates = self._rates(params)
         of_architecture, of_optimiser = self._divided(params)
         members = []
         for run in runs:
             weights, order = (derive(run.seed, stream, run.index) for stream in STREAMS[run.kind])
             train, evaluation = self._sets(run)
-            members.append(
-                Member(
-                    train=train,
-                    evaluation=evaluation,
-                    init_seed=weights,
-                    order_seed=order,
-                    learning_rate=float(given.learning_rate),
-                    weight_decay=float(given.weight_decay),
-                    aux_loss_weight=float(given.aux_loss_weight or 0.0),
-                )
-            )
+            members.append(Member(train, evaluation, weights, order, **rates))
         return TrainingJob(
             architecture=self._architecture.maker,
             arguments=of_architecture,
-            batch_size=given.batch_size,
+            batch_size=int(params["batch_size"]),
             epochs=runs[0].epochs,
             optimiser=self._optimiser.rule(of_optimiser),
             members=tuple(members),
@@ -397,15 +323,6 @@ _SOURCES: WeakValueDictionary[tuple[str, Path | None], Source] = WeakValueDictio
 """The images that are in use in this process, which its studies share."""
 
 
-def _where(data: str, place: Place | None) -> str:
-    """Return the data's name, or the absolute path of a file."""
-    if not data.endswith(ARRAYS):
-        return data
-    if place is None or "data" in place.beside:
-        return str(Path(data).expanduser().absolute())
-    return str(place.file(data))
-
-
 def _load(data: str, folder: Path | None) -> tuple[Source, str]:
     """Load the images, and return them with a line that says why they were chosen."""
     held = _SOURCES.get((data, folder))
@@ -417,22 +334,11 @@ def _load(data: str, folder: Path | None) -> tuple[Source, str]:
     return source, reason
 
 
-def _fold_figures(epoch: EpochReport) -> list[Figures]:
-    loss, error = epoch.loss["validation"].tolist(), epoch.error["validation"].tolist()
-    return [
-        {"train_loss": running, "val_loss": one, "val_error": other}
-        for running, one, other in zip(epoch.train_loss.tolist(), loss, error, strict=True)
-    ]
-
-
-def _round_figures(epoch: EpochReport) -> list[Figures]:
-    return [
-        {
-            "running_loss": float(epoch.train_loss[place]),
-            "train_loss": float(epoch.loss["train"][place]),
-            "train_error": float(epoch.error["train"][place]),
-            "test_loss": float(epoch.loss["test"][place]),
-            "test_error": float(epoch.error["test"][place]),
-        }
-        for place in range(len(epoch.train_loss))
-    ]
+def _figures(epoch: EpochReport, running: str) -> list[Figures]:
+    """Return the figures of each run after an epoch; the running training loss gets the name `running`."""
+    columns = {running: epoch.train_loss}
+    for name, loss in epoch.loss.items():
+        short = "val" if name == "validation" else name
+        columns |= {f"{short}_loss": loss, f"{short}_error": epoch.error[name]}
+    by_run = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, values, strict=True)) for values in by_run]

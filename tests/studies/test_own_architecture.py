@@ -18,7 +18,7 @@ from pairsearch.data.sources import load as load_source
 from pairsearch.models import fused, optim, reference, single
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies import definition as definitions
-from pairsearch.studies import loading
+from pairsearch.studies import loading, place
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError, ProblemError
 from pairsearch.studies.loading import Loaded
@@ -166,7 +166,7 @@ def test_rounds_keep_weights_that_the_module_takes(folder: Path) -> None:
 
 
 def given_module(folder: Path, **arguments: Any) -> nn.Module:
-    made = loading.Place(folder).find("mynets.py:Perceptron")(**arguments)
+    made = place.Place(folder).find("mynets.py:Perceptron")(**arguments)
     assert isinstance(made, nn.Module)
     return made
 

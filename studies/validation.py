@@ -1,0 +1,49 @@
+"""Says in one line what is wrong with values that a Pydantic model refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+Location = tuple[int | str, ...]
+
+COMPLETE = ("missing", "extra_forbidden", "value_error", "union_tag_not_found")
+"""Kinds of errors whose messages are complete without the value that was given."""
+
+
+def first_error(error: ValidationError, expected: Mapping[str, str]) -> tuple[Location, str]:
+    """Return where the first error lies, and its message.
+
+    Args:
+        error: what the model raised.
+        expected: what to say instead of Pydantic's message, by the kind of the error, or by the pattern that a text
+            does not match.
+    """
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    for name in (first["type"], first.get("ctx", {}).get("pattern", "")):
+        message = expected.get(name, message)
+    return first["loc"], message if first["type"] in COMPLETE else f"{message}, got {first['input']!r}"
+
+
+def read_settings(model: type[Model], given: Mapping[str, Any], beside: Sequence[str] = ()) -> Model:
+    """Validate the [settings] of a problem and return them as the model.
+
+    Args:
+        model: the model, with a field for each setting.
+        given: the settings by name.
+        beside: names of further settings that the problem takes, for the message about an unknown one.
+
+    Raises:
+        ValueError: naming the first wrong setting, what was given and what was expected.
+    """
+    unknown = f"unknown setting: expected one of {', '.join((*model.model_fields, *beside))}"
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        location, message = first_error(error, {"extra_forbidden": unknown, "missing": "missing"})
+    place = ".".join(map(str, location))
+    raise ValueError(f"settings.{place}: {message}" if place else message)
