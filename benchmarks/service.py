@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from sqlalchemy import bindparam, update
 
 from pairsearch.search.database import tables
-from pairsearch.search.database.connection import Database, insert_many, insert_numbered, open_database
+from pairsearch.search.database.bulk import insert_many, insert_numbered
+from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.outcome import Outcome, RunResult, mean_of
 from pairsearch.search.ledger.rows import curve_rows, run_row, write_figures

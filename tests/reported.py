@@ -9,7 +9,8 @@ import numpy as np
 import tiny
 from sqlalchemy import insert, update
 
-from pairsearch.search.database.connection import Database, insert_many
+from pairsearch.search.database.bulk import insert_many
+from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, curves, runs
 from pairsearch.search.ledger.configurations import Ledger

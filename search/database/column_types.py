@@ -51,48 +51,30 @@ def _is_number(value: object) -> bool:
     return (type(value) is float and math.isfinite(value)) or type(value) is int
 
 
-def _is_whole(value: object) -> bool:
-    return type(value) is int
-
-
-def _is_text(value: object) -> bool:
-    return type(value) is str
-
-
-def _is_state(value: object) -> bool:
-    return value in _STATES
-
-
-def _is_object(value: object) -> bool:
+def _json(value: object) -> object:
+    """Return what a text of JSON holds, None where the value is none."""
     try:
-        return type(value) is str and isinstance(json.loads(value), dict)
+        return json.loads(value) if isinstance(value, str) else None
     except (ValueError, RecursionError):
-        return False
+        return None
 
 
 def _is_figures(value: object) -> bool:
-    try:
-        read = json.loads(value) if type(value) is str else None
-    except (ValueError, RecursionError):
-        return False
+    read = _json(value)
     return isinstance(read, dict) and all(figure is None or _is_number(figure) for figure in read.values())
 
 
 def _is_curve(value: object) -> bool:
-    try:
-        read = json.loads(value) if type(value) is str else None
-    except (ValueError, RecursionError):
-        return False
+    read = _json(value)
     return isinstance(read, list) and all(point is None or _is_number(point) for point in read)
 
 
-_STATES = frozenset(state.value for state in State)
 KINDS: dict[str, Callable[[object], bool]] = {
     "number": _is_number,
-    "whole number": _is_whole,
-    "text": _is_text,
-    "known state": _is_state,
-    "JSON object": _is_object,
+    "whole number": lambda value: type(value) is int,
+    "text": lambda value: type(value) is str,
+    "known state": frozenset(State).__contains__,
+    "JSON object": lambda value: isinstance(_json(value), dict),
     "JSON object of numbers": _is_figures,
     "JSON array of numbers": _is_curve,
 }

@@ -7,27 +7,20 @@ passwords masked.
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
-    Column,
     Connection,
-    Insert,
-    Table,
     Text,
     bindparam,
     cast,
-    column,
     create_engine,
     event,
-    func,
     insert,
     inspect,
     select,
@@ -42,15 +35,14 @@ from sqlalchemy.types import NullType
 from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.driver_errors import translation
 from pairsearch.search.database.tables import SCHEMA_VERSION, metadata, schema
-from pairsearch.search.database.urls import POSTGRESQL, SQLITE, absolute, mask, parse_url
+from pairsearch.search.database.transactions import READING, begin_sqlite, limit_transaction, prepare_sqlite
+from pairsearch.search.database.urls import SQLITE, absolute, mask, parse_url
 from pairsearch.search.errors import DamagedError, DatabaseAwayError, NoStudiesError, StorageError
 
 # How long a SQLite connection waits for the write lock. Writes take milliseconds; the limit allows for a slow disk.
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
 LOCK_PAUSE = 0.1
-# The execution option of SQLAlchemy that marks transactions which only read.
-READING = "pairsearch_read"
 # Key of the advisory lock; other programs on the same PostgreSQL database are unlikely to use the same number.
 CREATION_LOCK = 0x7061697273
 
@@ -73,8 +65,8 @@ class Database:
         self._inode: int | None = None
         self.engine: Engine = create_engine(self.url, **self.engine_options(overflow=0))
         if self.is_sqlite:
-            event.listen(self.engine, "connect", _prepare_sqlite)
-            event.listen(self.engine, "begin", _begin_sqlite)
+            event.listen(self.engine, "connect", prepare_sqlite)
+            event.listen(self.engine, "begin", begin_sqlite)
         else:
             event.listen(self.engine, "begin", limit_transaction)
 
@@ -286,85 +278,6 @@ def _interrupted(error: BaseException, before: BaseException | None) -> bool:
             return True
         known = known.__context__
     return False
-
-
-def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
-    """Insert rows that name the same columns, in the connection's transaction.
-
-    PostgreSQL gets them in one statement, as one array for each column, instead of one statement for each row.
-    """
-    if connection.dialect.name == POSTGRESQL:
-        connection.execute(_insert_arrays(table, list(rows[0])), _arrays(rows))
-    else:
-        connection.execute(insert(table), rows)
-
-
-def insert_numbered(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], by: Column[Any]
-) -> dict[Any, int]:
-    """Insert rows as `insert_many` does, and return their ids by the value of a column that is unique in them."""
-    if connection.dialect.name == POSTGRESQL:
-        statement = _insert_arrays(table, list(rows[0])).returning(by, table.c.id)
-        return dict(connection.execute(statement, _arrays(rows)).all())
-    statement = insert(table).returning(by, table.c.id)
-    return dict(connection.execute(statement, rows).all())
-
-
-def _insert_arrays(table: Table, names: Sequence[str]) -> Insert:
-    arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
-    source = func.unnest(*arrays).table_valued(*map(column, names)).render_derived()
-    return insert(table).from_select(names, select(*source.c))
-
-
-def _arrays(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def limit_transaction(connection: Connection) -> None:
-    """Limit how long a PostgreSQL transaction may idle or wait for a lock (SQLAlchemy's `begin` event).
-
-    A process that freezes, or whose machine is lost, in the middle of a transaction keeps locks that others wait for.
-    PostgreSQL ends such a transaction after 15 s; ours write a few rows and need far less. The limits are settings of
-    the transaction, because PgBouncer passes connections on. Transactions that only read get no limit: they lock nobody
-    out, and the caller may be slow to process their rows.
-    """
-    if connection.get_execution_options().get(READING, False):
-        return
-    connection.exec_driver_sql(
-        "select set_config('idle_in_transaction_session_timeout', '15s', true), "
-        "set_config('lock_timeout', '20s', true)"
-    )
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
-    # `_begin_sqlite` sends BEGIN. The driver would start a writing transaction as a reading one, which fails without
-    # waiting when another process has written in between.
-    connection.isolation_level = None
-    tune_sqlite(connection, record)
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def tune_sqlite(connection: sqlite3.Connection, record: object) -> None:
-    """Set the journal mode of a new SQLite connection (SQLAlchemy's `connect` event).
-
-    In WAL mode readers and the writer do not block each other, and `synchronous = NORMAL` cannot damage the database.
-    A power cut may undo the last transactions; their configurations are then trained again.
-    """
-    cursor = connection.cursor()
-    try:
-        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            cursor.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:
-        # A read-only database keeps its mode.
-        if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
-            raise
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    reading = connection.get_execution_options().get(READING, False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def open_database(url: str | Database, *, create: bool = False, waiting: bool = False) -> Database:

@@ -18,3 +18,5 @@ class State(StrEnum):
 
 # The states with a result, which the search is there to find.
 COVERED = (State.FINISHED, State.DIVERGED, State.PRUNED)
+# The states without one, which workers still end.
+OPEN = (State.PENDING, State.RUNNING)

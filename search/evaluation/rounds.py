@@ -14,8 +14,9 @@ from functools import partial
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
+from pairsearch.search.database.bulk import insert_many
 from pairsearch.search.database.clock import now
-from pairsearch.search.database.connection import Database, insert_many
+from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import patiently
 from pairsearch.search.database.tables import curves, runs
 from pairsearch.search.ledger.outcome import RunResult

@@ -13,17 +13,17 @@ import json
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
+from sqlalchemy import Connection, Update, and_, case, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from pairsearch.search.database.clock import now, up_since
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import COVERED, State
+from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, superseded
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.rows import read_configuration, read_outcome, write_figures, write_folds
+from pairsearch.search.ledger.rows import read_configuration, write_figures, write_folds
+from pairsearch.search.ledger.stored import StoredConfigurations, columns
 from pairsearch.search.machine import LEASE_SECONDS
 from pairsearch.studies.configuration import Configuration
 
@@ -40,8 +40,6 @@ MAX_ERRORS = 2
 MAX_LAPSES = 10
 # A longer traceback loses its beginning; its end names the line that raised.
 LONGEST_TRACEBACK = 20_000
-
-columns = configurations.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +66,15 @@ def new_token() -> str:
     return uuid.uuid4().hex
 
 
-class Ledger:
-    """The configurations of one study. Each method is one transaction, safe to call from any thread or process.
-
-    Every method raises what `search.database.connection.Database.write` raises.
+class Ledger(StoredConfigurations):
+    """The configurations of one study, and every change of them.
 
     Args:
         lease_seconds: how long a claim lasts without renewal.
     """
 
     def __init__(self, database: Database, study_id: int, lease_seconds: float = LEASE_SECONDS) -> None:
-        self.database = database
-        self.study_id = study_id
+        super().__init__(database, study_id)
         self.lease_seconds = lease_seconds
 
     def insert(self, connection: Connection, grid: Sequence[Configuration]) -> int:
@@ -159,11 +154,8 @@ class Ledger:
                 trial_id=None,
                 reason=None,
             )
-            .returning(columns.id, columns.key, columns.params)
         )
-        with self.database.write() as connection:
-            row = connection.execute(statement).first()
-            return None if row is None else _claim(row, token, worker)
+        return self._claimed(statement, worker, token)
 
     def held(self, worker: str, token: str) -> Claim | None:
         """Return the claim of a token with its lease renewed, or None if there is none.
@@ -174,11 +166,15 @@ class Ledger:
             update(configurations)
             .where(columns.study_id == self.study_id, columns.claim == token, columns.state == State.RUNNING)
             .values(lease_expires=now() + self.lease_seconds)
-            .returning(columns.id, columns.key, columns.params)
         )
+        return self._claimed(statement, worker, token)
+
+    def _claimed(self, statement: Update, worker: str, token: str) -> Claim | None:
         with self.database.write() as connection:
-            row = connection.execute(statement).first()
-            return None if row is None else _claim(row, token, worker)
+            row = connection.execute(statement.returning(columns.id, columns.key, columns.params)).first()
+            return (
+                None if row is None else Claim(row.id, read_configuration(row.key, row.params), token, worker)
+            )
 
     def renew(self, claim: Claim) -> bool:
         """Extend the lease of a claim; return False if the claim was lost."""
@@ -211,11 +207,10 @@ class Ledger:
             update(configurations)
             .where(*_held(claim))
             .values(
-                **(_FREE | {"state": case((spent, State.FAILED), else_=State.PENDING)}),
+                **_freed(spent),
                 errors=columns.errors + 1,
                 reason=reason[:1000],
                 traceback=None if traceback is None else traceback[-LONGEST_TRACEBACK:],
-                finished_at=case((spent, now()), else_=None),
             )
             .returning(columns.state)
         )
@@ -334,10 +329,9 @@ class Ledger:
                 )
             )
             .values(
-                **(_FREE | {"state": case((spent, State.FAILED), else_=State.PENDING)}),
+                **_freed(spent),
                 lapses=columns.lapses + 1,
                 reason=case((spent, reason), else_=None),
-                finished_at=case((spent, now()), else_=None),
             )
             .returning(columns.id)
         )
@@ -356,80 +350,6 @@ class Ledger:
         with self.database.write() as connection:
             return sorted(connection.execute(statement).scalars())
 
-    def first_traceback(self) -> tuple[str, str] | None:
-        """Return key and traceback of the first configuration, by rank, whose last attempt left a traceback."""
-        statement = (
-            select(columns.key, columns.traceback)
-            .where(columns.study_id == self.study_id, columns.traceback.is_not(None))
-            .order_by(columns.rank)
-            .limit(1)
-        )
-        with self.database.read() as connection:
-            row = connection.execute(statement).first()
-        return None if row is None else (row.key, row.traceback)
-
-    def open_count(self, limit: int | None = None) -> int:
-        """Count the pending and running configurations among the first `limit`."""
-        return self._count((State.PENDING, State.RUNNING), limit)
-
-    def pending_count(self, limit: int | None = None, but: Collection[str] = ()) -> int:
-        """Count the pending configurations among the first `limit`, without those whose key is in `but`."""
-        return self._count((State.PENDING,), limit, but)
-
-    def running_count(self, limit: int | None = None) -> int:
-        """Count the running configurations among the first `limit`."""
-        return self._count((State.RUNNING,), limit)
-
-    def _count(self, states: Sequence[State], limit: int | None, but: Collection[str] = ()) -> int:
-        statement = select(func.count()).where(columns.study_id == self.study_id, columns.state.in_(states))
-        if but:
-            statement = statement.where(columns.key.not_in(but))
-        if limit is not None:
-            statement = statement.where(columns.rank < limit)
-        with self.database.read() as connection:
-            return connection.execute(statement).scalar_one()
-
-    def has_results(self) -> bool:
-        """Whether any configuration has a result."""
-        return self._count(COVERED, None) > 0
-
-    def one_finished(self) -> Configuration | None:
-        """Return a finished configuration, None if there is none yet."""
-        statement = (
-            select(columns.key, columns.params)
-            .where(columns.study_id == self.study_id, columns.state == State.FINISHED)
-            .limit(1)
-        )
-        with self.database.read() as connection:
-            row = connection.execute(statement).first()
-            return None if row is None else read_configuration(row.key, row.params)
-
-    def outcome(self, key: str) -> Outcome | None:
-        """Return the stored result of a configuration, None if it has none."""
-        with self.database.read() as connection:
-            row = connection.execute(
-                select(configurations).where(columns.study_id == self.study_id, columns.key == key)
-            ).first()
-            return None if row is None else read_outcome(connection, row)
-
-    def result_of(self, key: str, token: str, trial_id: int) -> tuple[State | None, Outcome | None]:
-        """Return the state and the result of a configuration if they belong to this claim and this trial.
-
-        Returns:
-            (None, None) if the row has another claim or none, or if its claim has another trial. The latter happens
-            where the answer to the creation of a trial was lost and the worker created a second one.
-        """
-        with self.database.read() as connection:
-            row = connection.execute(
-                select(configurations).where(
-                    columns.study_id == self.study_id,
-                    columns.key == key,
-                    columns.claim == token,
-                    or_(columns.trial_id == trial_id, columns.trial_id.is_(None)),
-                )
-            ).first()
-            return (None, None) if row is None else (State(row.state), read_outcome(connection, row))
-
     def _change(self, claim: Claim, /, **values: object) -> bool:
         with self.database.write() as connection:
             changed = connection.execute(update(configurations).where(*_held(claim)).values(**values))
@@ -446,9 +366,10 @@ _FREE: dict[str, object] = {
 }
 
 
-def _claim(row: Sequence[Any], token: str, worker: str) -> Claim:
-    row_id, key, params = row
-    return Claim(row_id, read_configuration(key, params), token, worker)
+def _freed(spent: ColumnElement[bool]) -> dict[str, object]:
+    """Return the values of a row whose attempt failed: it has failed where its attempts are spent."""
+    state = case((spent, State.FAILED), else_=State.PENDING)
+    return _FREE | {"state": state, "finished_at": case((spent, now()), else_=None)}
 
 
 def _held(claim: Claim) -> Iterable[ColumnElement[bool]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from pairsearch.search.database.connection import insert_many
+from pairsearch.search.database.bulk import insert_many
 from pairsearch.search.database.states import COVERED
 from pairsearch.search.database.tables import configurations, curves, runs
 from pairsearch.search.errors import StudyError

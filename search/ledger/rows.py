@@ -11,8 +11,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
+from pairsearch.search.database.bulk import insert_many, insert_numbered
 from pairsearch.search.database.column_types import WrongValueError, required
-from pairsearch.search.database.connection import insert_many, insert_numbered
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, runs
 from pairsearch.search.ledger.outcome import Outcome, RunResult, finite

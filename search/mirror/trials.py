@@ -17,8 +17,9 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, event
 
-from pairsearch.search.database.connection import Database, limit_transaction, tune_sqlite
+from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
+from pairsearch.search.database.transactions import limit_transaction, tune_sqlite
 from pairsearch.search.errors import StorageError
 from pairsearch.search.ledger.configurations import Claim, Ledger
 from pairsearch.search.ledger.outcome import Outcome, finite

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import COVERED
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import (
     StoredStudy,
@@ -67,7 +68,7 @@ def create_study(database: Database, loaded: Loaded, storage: TrialStorage | Non
 
 def _check_same(database: Database, known: StoredStudy, loaded: Loaded) -> None:
     traits = loaded.traits
-    if known.traits.files != traits.files and not Ledger(database, known.id).has_results():
+    if known.traits.files != traits.files and not Ledger(database, known.id).count(*COVERED):
         known = dataclasses.replace(known, traits=dataclasses.replace(known.traits, files=traits.files))
     check_same(known, loaded.definition, traits)
 

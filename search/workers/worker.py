@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import Returned, patiently
-from pairsearch.search.database.states import State
+from pairsearch.search.database.states import OPEN, State
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError, WorkError
 from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
 from pairsearch.search.ledger.outcome import Outcome
@@ -128,7 +128,7 @@ class Worker:
             if taken is not None:
                 self._work(*taken)
                 done += 1
-            elif self._patiently(lambda: self.ledger.open_count(self.limit)) == 0:
+            elif self._patiently(lambda: self.ledger.count(*OPEN, limit=self.limit)) == 0:
                 break
             elif not self._patiently(self._mend):
                 # Other workers train the rest; if one of them dies, its configuration becomes pending again.
@@ -152,7 +152,7 @@ class Worker:
         if self.sampler is not None:
             for _ in range(PROPOSALS):
                 # Nothing is left to propose.
-                if self.ledger.pending_count(self.limit, self._faults.failures) == 0:
+                if self.ledger.count(State.PENDING, limit=self.limit, but=self._faults.failures) == 0:
                     break
                 try:
                     if (taken := self._proposed(self.sampler)) is not None:
@@ -161,7 +161,11 @@ class Worker:
                     self._asked = None
                     continue  # another worker, whose clock is ahead, closed the trial as one left behind
         claim = self._claimed()
-        if claim is None and self._faults.failures and self.ledger.running_count(self.limit) == 0:
+        if (
+            claim is None
+            and self._faults.failures
+            and self.ledger.count(State.RUNNING, limit=self.limit) == 0
+        ):
             # No other worker is active that could try what failed here.
             self._faults.before_trying_again()
             self._token = new_token()

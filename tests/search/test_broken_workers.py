@@ -262,7 +262,11 @@ def test_a_claim_may_leave_configurations_out(study: StoredStudy, ledger: Ledger
     keys = [configuration.key for configuration in layout_order(study.definition)]
     assert taken(ledger, but=(keys[0], keys[1])).configuration.key == keys[2]
     assert ledger.claim("ann", key=keys[0], but=(keys[0],)) is None
-    assert (ledger.pending_count(but=keys[:2]), ledger.pending_count(), ledger.running_count()) == (5, 7, 1)
+    assert (
+        ledger.count(State.PENDING, but=keys[:2]),
+        ledger.count(State.PENDING),
+        ledger.count(State.RUNNING),
+    ) == (5, 7, 1)
 
 
 @pytest.mark.parametrize("lost", [False, True])

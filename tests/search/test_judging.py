@@ -16,7 +16,7 @@ import tiny
 from sqlalchemy import text
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import State
+from pairsearch.search.database.states import OPEN, State
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
@@ -61,7 +61,7 @@ def fill(
 ) -> None:
     """Finish so many configurations of the study, all if not said."""
     ledger, metric = Ledger(database, study.id), study.definition.metric
-    for _ in range(count or ledger.open_count()):
+    for _ in range(count or ledger.count(*OPEN)):
         claim = ledger.claim("ann")
         assert claim is not None
         assert ledger.finish(claim, outcome(claim.configuration, losses(claim.configuration), metric))

@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import State
+from pairsearch.search.database.states import COVERED, OPEN, State
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.ledger.configurations import LONGEST_TRACEBACK, Claim, Ledger, new_token
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
@@ -47,12 +47,12 @@ def test_claims_come_in_the_order_of_the_layout(study: StoredStudy, ledger: Ledg
 
 
 def test_a_limit_leaves_the_rest_of_the_grid_alone(ledger: Ledger) -> None:
-    assert ledger.pending_count(limit=2) == 2
+    assert ledger.count(State.PENDING, limit=2) == 2
     assert ledger.claim("ann", limit=2)
     assert ledger.claim("bob", limit=2)
     assert ledger.claim("ann", limit=2) is None
-    assert (ledger.pending_count(limit=2), ledger.open_count(limit=2)) == (0, 2)
-    assert (ledger.pending_count(), ledger.open_count()) == (6, 8)
+    assert (ledger.count(State.PENDING, limit=2), ledger.count(*OPEN, limit=2)) == (0, 2)
+    assert (ledger.count(State.PENDING), ledger.count(*OPEN)) == (6, 8)
 
 
 def test_a_configuration_can_be_asked_for_by_its_key(study: StoredStudy, ledger: Ledger) -> None:
@@ -112,7 +112,7 @@ def test_a_finished_configuration_is_never_claimed_again(ledger: Ledger) -> None
         claim = taken(ledger)
         assert ledger.finish(claim, tiny.outcome(claim.configuration))
     assert ledger.claim("ann") is None
-    assert ledger.open_count() == 0
+    assert ledger.count(*OPEN) == 0
 
 
 def test_finishing_twice_stores_once(database: Database, ledger: Ledger) -> None:
@@ -200,7 +200,7 @@ def test_what_failed_is_laid_out_again_only_when_asked_for(database: Database, l
     ledger.fail_attempt(first, "out of memory", final=True)
     second = taken(ledger)
     ledger.finish(second, tiny.outcome(second.configuration))
-    assert ledger.pending_count() == 6
+    assert ledger.count(State.PENDING) == 6
     assert ledger.retry() == [first.configuration.key]
     assert tiny.rows(database, "configurations", "state, errors, reason, finished_at", "where rank = 0") == [
         ("pending", 0, None, None)
@@ -213,7 +213,7 @@ def test_what_failed_is_laid_out_again_only_when_asked_for(database: Database, l
 def test_ledgers_of_two_studies_do_not_meet(database: Database, ledger: Ledger, make_study) -> None:
     other = Ledger(database, make_study(name="other").id)
     assert other.claim("ann") is not None
-    assert (ledger.pending_count(), other.pending_count()) == (8, 7)
+    assert (ledger.count(State.PENDING), other.count(State.PENDING)) == (8, 7)
     tiny.let_leases_run_out(database)
     assert ledger.reap() == []
     assert len(other.reap()) == 1
@@ -307,15 +307,19 @@ def test_the_first_traceback_is_that_of_the_lowest_rank(ledger: Ledger, make_stu
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_counts_are_of_the_study_its_limit_and_its_states(ledger: Ledger, make_study, database) -> None:
     other = Ledger(database, make_study(name="other").id)
-    assert not ledger.has_results()
+    assert not ledger.count(*COVERED)
     for _ in range(3):
         claim = taken(ledger)
     taken(other)
     ledger.finish(claim, tiny.outcome(claim.configuration))
     ledger.fail_attempt(taken(ledger), "too long", final=True)
-    assert (ledger.running_count(), ledger.pending_count(), ledger.open_count()) == (2, 4, 6)
-    assert (ledger.running_count(1), ledger.pending_count(5), ledger.open_count(5)) == (1, 1, 3)
-    assert (ledger.has_results(), other.has_results()) == (True, False)
+    assert (ledger.count(State.RUNNING), ledger.count(State.PENDING), ledger.count(*OPEN)) == (2, 4, 6)
+    assert (
+        ledger.count(State.RUNNING, limit=1),
+        ledger.count(State.PENDING, limit=5),
+        ledger.count(*OPEN, limit=5),
+    ) == (1, 1, 3)
+    assert (ledger.count(*COVERED), other.count(*COVERED)) == (1, 0)
     assert (ledger.one_finished(), other.one_finished()) == (claim.configuration, None)
     key = claim.configuration.key
     assert ledger.outcome(key) == tiny.outcome(claim.configuration)

@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from pairsearch.search.cli.commands import looking
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.database.states import State
+from pairsearch.search.database.states import OPEN, State
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
@@ -178,4 +178,4 @@ def test_nothing_tried_yet_reads_as_before(
     study = reported.create(lite)
     looking.best(study.name, storage=sqlite_url)
     assert capsys.readouterr().out == "pairs: no configuration is finished yet\n"
-    assert Ledger(lite, study.id).open_count() == 32
+    assert Ledger(lite, study.id).count(*OPEN) == 32
