@@ -7,6 +7,7 @@ in each fold, and its interval is taken over the folds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,7 +20,6 @@ from pairsearch.search.claims.findings import (
     by_value,
     nothing,
     step,
-    steps,
 )
 from pairsearch.search.claims.material import (
     LackingError,
@@ -50,7 +50,7 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
     rows_by_value = _by_value(evidence, tables)
     traits = tables[0].traits
     metric, findings = traits.metrics[evidence.figure], []
-    for (before, after), values in zip(steps(rows_by_value), steps(evidence.values), strict=True):
+    for (before, after), values in zip(pairwise(rows_by_value), pairwise(evidence.values), strict=True):
         what, shared = step(evidence, *values), sorted(before.keys() & after.keys())
         if not shared:
             raise StudyError(

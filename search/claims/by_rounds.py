@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from pairsearch.search.claims import words
 from pairsearch.search.claims.decisions import Decision, decide_by, values_for_width
@@ -19,7 +20,6 @@ from pairsearch.search.claims.findings import (
     by_value,
     nothing,
     step,
-    steps,
 )
 from pairsearch.search.claims.material import LackingError, Material, round_metric, share_random_numbers
 from pairsearch.search.results.evaluations import Spread
@@ -181,7 +181,7 @@ def effect_at(evidence: Effect, material: Material, rounds: int, level: float) -
     where = words.choice(sides[0].table, at) if at is not None else ""
     findings = [
         replace(_between(evidence, new, old, name, level), what=f"{where}: {step(evidence, *values)}")
-        for (old, new), values in zip(steps(sides), steps(evidence.values), strict=True)
+        for (old, new), values in zip(pairwise(sides), pairwise(evidence.values), strict=True)
     ]
     listed = [
         f"{shown(value)}: {side.spread(name, metric)}"

@@ -6,10 +6,9 @@ effect is how much better the first is.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import pairwise
 
 from pairsearch.search.claims.decisions import Decision
 from pairsearch.search.results.formatting import label, words
@@ -17,8 +16,6 @@ from pairsearch.studies.claims_file import AnyEvidence, Effect
 from pairsearch.studies.configuration import Value, shown
 from pairsearch.studies.intervals import Interval
 from pairsearch.studies.problem import Metric
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +73,6 @@ def nothing(evidence: AnyEvidence, what: str, missing: str) -> Finding:
     )
 
 
-def steps(items: Sequence[Item]) -> list[tuple[Item, Item]]:
-    """Return the pairs of neighbours."""
-    return list(itertools.pairwise(items))
-
-
 def step(effect: Effect, old: Value, new: Value) -> str:
     """Name a step of a parameter: `aux loss weight 5 → 10`."""
     return f"{words(effect.parameter)} {shown(old)} → {shown(new)}"
@@ -96,7 +88,7 @@ def better_and_worse_steps(effect: Effect, findings: Sequence[Finding]) -> list[
     """Say which steps are better and which are worse by their intervals; return an empty list without effects."""
     known = [
         (step(effect, *values), one.effect)
-        for values, one in zip(steps(effect.values), findings, strict=True)
+        for values, one in zip(pairwise(effect.values), findings, strict=True)
         if one.effect is not None
     ]
     better = [name for name, interval in known if interval.low > 0]

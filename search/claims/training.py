@@ -148,11 +148,7 @@ def train_missing(
     """Train the missing rounds, configuration by configuration; finished rounds are kept.
 
     Args:
-        database: where rounds are stored.
-        sources: the studies of the claims.
         loaded: definitions and problems by the study's name.
-        wanted: the rounds that the claims compare.
-        evaluator: trains the rounds.
 
     Raises:
         ProblemError: a problem refuses a configuration; nothing was trained.

@@ -34,7 +34,6 @@ def lines(decided: Sequence[Decided], *, in_full: bool) -> Iterator[str]:
     """Yield what is missing for claims.
 
     Args:
-        decided: the claims.
         in_full: whether to begin with all evidence in sentences, and the rules of the decisions.
     """
     if in_full:

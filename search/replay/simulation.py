@@ -182,7 +182,6 @@ def measure_stopping(
     """Measure what each rule would have saved and lost; rules that cannot stop anything in this study are left out.
 
     Args:
-        searches: the number of searches for each rule and setting.
         every: whether to use every setting, or only the default of each rule.
     """
     known_losses, of_table = losses(table), reports_of(table)

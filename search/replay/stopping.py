@@ -256,7 +256,6 @@ class Known:
     """The rule of a pruner, and its settings.
 
     Args:
-        rule: makes the rule from a setting.
         what: name of the setting.
         settings: some settings, from strict to lenient.
         setting: the setting that searches use by default.

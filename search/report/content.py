@@ -102,11 +102,6 @@ class Part:
     subtitle: str
     sections: tuple[Section, ...]
 
-    @property
-    def figures(self) -> list[Figure]:
-        """The figures in their order."""
-        return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]
-
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -119,4 +114,10 @@ class Document:
     @property
     def figures(self) -> list[Figure]:
         """The figures in their order."""
-        return [figure for part in self.parts for figure in part.figures]
+        return [
+            block
+            for part in self.parts
+            for section in part.sections
+            for block in section.blocks
+            if isinstance(block, Figure)
+        ]

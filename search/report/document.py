@@ -19,6 +19,7 @@ from pairsearch.search.report import (
     learning,
     searched_again,
 )
+from pairsearch.search.report.claims import decided_part
 from pairsearch.search.report.content import Block, Document, Figure, Part, Section, view_names
 from pairsearch.search.report.reading import Reading, read_all
 
@@ -33,10 +34,8 @@ def compose(
     """Compose a report on studies.
 
     Args:
-        readings: the studies, in the order of their parts.
         label: the database's URL, its password masked.
         moment: when the studies were read, with a time zone.
-        claims: the part about claims (`search.report.claims`), or None.
     """
     names = ", ".join(reading.study.name for reading in readings)
     return Document(
@@ -83,11 +82,16 @@ def compose_stored(
     database: Database,
     studies: Sequence[StoredStudy],
     tell: Callable[[str], None] = lambda _: None,
-    claims: Part | None = None,
+    claims: str | None = None,
 ) -> Document:
-    """Read studies from one snapshot of the database, and compose a report on them; the database is not changed."""
+    """Read studies from one snapshot of the database, and compose a report on them; the database is not changed.
+
+    Args:
+        claims: a file of claims to decide by what is there, or None.
+    """
+    decided = None if claims is None else decided_part(database, claims, tell)
     moment = datetime.now(UTC)
-    return compose(read_all(database, studies, tell), database.label, moment, tell, claims)
+    return compose(read_all(database, studies, tell), database.label, moment, tell, decided)
 
 
 def _study(reading: Reading, tell: Callable[[str], None]) -> Part:

@@ -46,12 +46,7 @@ def section(reading: Reading) -> Section | None:
 
 
 def matched(groups: Groups, place: int) -> Groups:
-    """Keep only configurations whose other parameters occur with every level that has finished ones.
-
-    Args:
-        groups: finished configurations by the level of a parameter.
-        place: index of the parameter.
-    """
+    """Keep only configurations whose other parameters occur with every level that has finished ones."""
     others = [{_others(point.places, place): point for point in points} for points in groups if points]
     shared = set.intersection(*map(set, others))
     kept = iter([[by_others[key] for key in sorted(shared)] for by_others in others])

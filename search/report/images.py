@@ -44,7 +44,6 @@ def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
     these figures. MathJax, which kaleido would load from the network, is left out.
 
     Args:
-        figures: the figures.
         folder: where to write; it is created if it does not exist.
         kind: `svg` or `png`.
 

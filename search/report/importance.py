@@ -30,10 +30,10 @@ def section_blocks(reading: Reading) -> list[Block]:
         ]
     from pairsearch.search.report.variance import complete_block, decompose  # noqa: PLC0415 - imports NumPy
 
-    logarithmic = not reading.study.metric.maximise and all(_value(point) > 0 for point in points)
+    logarithmic = not reading.study.metric.maximise and all(point.known > 0 for point in points)
     places = places_of(parameters, (point.configuration for point in points))
     figures = {
-        found: math.log10(_value(point)) if logarithmic else _value(point)
+        found: math.log10(point.known) if logarithmic else point.known
         for found, point in zip(places, points, strict=True)
         if found is not None
     }
@@ -76,11 +76,6 @@ def _largest_grid(reading: Reading) -> tuple[tuple[Parameter, ...], list[Point],
     ]
     place = 1 + tables.index(table)
     return parameters, points, f" of grid {place}, the largest of {len(tables)}"
-
-
-def _value(point: Point) -> float:
-    assert point.value is not None  # noqa: S101 - `Reading.finished` leaves the others out
-    return point.value
 
 
 def _extent(cells: int, finished: int, left_out: Sequence[tuple[str, Level]]) -> str:

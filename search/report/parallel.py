@@ -50,7 +50,7 @@ def parallel_coordinates(reading: Reading) -> Figure:
     points = reading.finished
     metric = headed(reading.study.definition.metric, reading.study.metric)
     parameters = reading.parameters
-    shade = Shade.over([_value(point) for point in points], reading.study.metric)
+    shade = Shade.over([point.known for point in points], reading.study.metric)
     lines = [_line(reading, point, rank / len(points), shade) for rank, point in enumerate(points)]
     data: list[Spec] = []
     start, drawn = 0, 0
@@ -94,18 +94,13 @@ def parallel_coordinates(reading: Reading) -> Figure:
     )
 
 
-def _value(point: Point) -> float:
-    assert point.value is not None  # noqa: S101 - `Reading.finished` leaves the others out
-    return point.value
-
-
 def _line(reading: Reading, point: Point, rank: float, shade: Shade) -> list[float]:
     """Return the heights in [0, 1] of a point's line: one for each parameter and one for its figure."""
     heights = [
         (place + 0.15 + 0.7 * rank) / len(parameter.levels)
         for place, parameter in zip(point.places, reading.parameters, strict=True)
     ]
-    return [*heights, shade.of(_value(point))]
+    return [*heights, shade.of(point.known)]
 
 
 def _group(lines: list[list[float]], label: str, colour: str, width: float) -> Spec:

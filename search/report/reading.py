@@ -56,6 +56,12 @@ class Point:
     """Means over folds; those of an earlier epoch if the configuration was pruned."""
     seconds: float | None
 
+    @property
+    def known(self) -> float:
+        """The value of a finished configuration."""
+        assert self.value is not None  # noqa: S101 - `Reading.finished` leaves the others out
+        return self.value
+
     def figure(self, name: str) -> float | None:
         """Return a figure, None unless the configuration is finished."""
         return self.figures.get(name) if self.state is State.FINISHED else None

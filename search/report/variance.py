@@ -87,8 +87,6 @@ def complete_block(choices: Mapping[str, Sequence[Level]], figures: Mapping[Plac
         choices: levels by parameter.
         figures: figures by cell, which is a tuple of indices of levels in the order of `choices`.
 
-    Returns:
-        The part, or None if there is none.
     """
     names = tuple(choices)
     levels = [list(choices[name]) for name in names]

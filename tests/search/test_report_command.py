@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import webbrowser
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,8 @@ from availability import unavailable
 from pairsearch.search.cli.commands.reporting import PAGE, ImageFormat, report
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.errors import InputError, WorkError
-from pairsearch.search.report import images
+from pairsearch.search.ledger.studies import get_study
+from pairsearch.search.report import document, images
 
 NO_KALEIDO = "kaleido is not installed: pip install 'pairsearch[images]' brings it"
 
@@ -139,9 +141,8 @@ def test_every_view_of_a_figure_becomes_an_image_file(
     if importlib.util.find_spec("kaleido") is None:
         unavailable(NO_KALEIDO)
     monkeypatch.setenv("BROWSER_PATH", chromium)
-    from pairsearch.search.cli.commands.reporting import compose  # noqa: PLC0415
-
-    composed = compose(f"sqlite:///{folder / 'pairsearch.db'}", ["pairs"])
+    with closing(open_database(f"sqlite:///{folder / 'pairsearch.db'}")) as database:
+        composed = document.compose_stored(database, [get_study(database, "pairs")])
     figures = [figure for figure in composed.figures if figure.name in ("pairs-val-loss", "pairs-parallel")]
     written = images.write(figures, tmp_path / "figures", ImageFormat(kind).value)
     assert [path.name for path in written] == [

@@ -89,10 +89,7 @@ def refuse_others(out: Path, files: dict[Path, bytes]) -> None:
 
 
 def wheel() -> tuple[str, bytes]:
-    """Build a wheel of the installed program, from which the image is built without a checkout.
-
-    Returns:
-        Name and content of the wheel.
+    """Return name and content of a wheel of the installed program, to build the image without a checkout.
 
     Raises:
         InputError: the program is not installed.

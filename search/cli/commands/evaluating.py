@@ -82,13 +82,7 @@ def run_evaluation(
     """Evaluate studies and print Table 1.
 
     Args:
-        storage: the database URL.
-        given: STUDY arguments.
-        machine: how to train.
         named: the folder for models that was named, or None.
-        no_models: whether to keep no models.
-        quiet: whether to show no progress.
-        as_json: whether to print JSON.
         by: who chooses the configurations; studies that the paper's alone are evaluated of are created.
         **choice: `top`, `limit` and `rounds` of `evaluating.evaluate`.
     """

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Callable
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,10 +16,6 @@ from pairsearch.search.cli.terminal import (
     console,
     say,
 )
-
-if TYPE_CHECKING:
-    from pairsearch.search.report.content import Document
-
 
 PAGE = "pairsearch-report.html"
 IMAGES = "pairsearch-report-images"
@@ -63,10 +59,14 @@ def report(
 
         check_renderer()
     from pairsearch.search.cli.steps import Steps
+    from pairsearch.search.database.connection import open_database
+    from pairsearch.search.ledger.studies import stored_study
+    from pairsearch.search.report.document import compose_stored
     from pairsearch.search.report.page import write as write_page
 
-    with Steps(console(error=True)) as tell:
-        composed = compose(storage, study, tell, claims)
+    with Steps(console(error=True)) as tell, closing(open_database(storage)) as database:
+        stored = [stored_study(database, name) for name in dict.fromkeys(study)]
+        composed = compose_stored(database, stored, tell, claims)
         tell("writing the page")
         path = write_page(composed, made_folder(out) / PAGE).absolute()
         if images:
@@ -80,28 +80,3 @@ def report(
     say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if open_ and not webbrowser.open(path.as_uri()):
         say("no browser could be started: open the file yourself")
-
-
-def compose(
-    storage: str,
-    names: list[str],
-    tell: Callable[[str], None] = lambda _: None,
-    claims: str | None = None,
-) -> Document:
-    """Compose a report on studies and claims; the database is not changed.
-
-    Args:
-        claims: a claims file, or None.
-    """
-    from pairsearch.search.database.connection import open_database
-    from pairsearch.search.ledger.studies import stored_study
-    from pairsearch.search.report import document
-    from pairsearch.search.report.claims import decided_part
-
-    database = open_database(storage)
-    try:
-        stored = [stored_study(database, name) for name in dict.fromkeys(names)]
-        part = None if claims is None else decided_part(database, claims, tell)
-        return document.compose_stored(database, stored, tell, part)
-    finally:
-        database.close()
