@@ -29,9 +29,6 @@ def examine(storage: str, texts: Sequence[str], machine: Machine) -> Iterator[Ch
         StudyError: a study is unknown.
         DefinitionError: a definition is unreadable or invalid.
     """
-    from pairsearch.search.setup.opening import look_all_up
-    from pairsearch.studies.loading import LOADED
-
     yield Check("versions", None, ", ".join(f"{name} {package_version(name)}" for name in PACKAGES))
     yield Check("program", None, f"commit {git_commit()}, processor {processor()}, {cores()} cores")
     check, database, stored = _database(storage)
@@ -39,14 +36,28 @@ def examine(storage: str, texts: Sequence[str], machine: Machine) -> Iterator[Ch
     free = available_memory()
     yield Check("memory", None, "the system does not say" if free is None else f"{free / 2**30:.1f} GiB free")
     yield _guarded("threads", _threads)
+    try:
+        yield from _of_studies(texts, database, stored, machine)
+    finally:
+        if database is not None:
+            database.close()
+
+
+def _of_studies(
+    texts: Sequence[str], database: Database | None, stored: Sequence[StoredStudy], machine: Machine
+) -> Iterator[Check]:
+    try:
+        from pairsearch.search.setup.opening import look_all_up
+        from pairsearch.studies.loading import LOADED
+    except Exception as error:
+        yield Check("studies", False, _reason(error))
+        return
     # Nothing can be trained of a study whose results were loaded.
     names = texts or [study.name for study in stored if study.definition.problem != LOADED]
-    for given in look_all_up(database, names):
-        yield from _of_study(given, database, machine, named=bool(texts))
     if not names:
         yield Check("studies", None, "`pairsearch doctor STUDY` checks what the problem of a study needs")
-    if database is not None:
-        database.close()
+    for given in look_all_up(database, names):
+        yield from _of_study(given, database, machine, named=bool(texts))
 
 
 def _of_study(
