@@ -19,11 +19,16 @@ from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses, wrong_answers
 from pairsearch.models.nets import build_seeded, schedule, uses_aux_loss
 from pairsearch.models.optim import optimiser
-from pairsearch.models.recording import JobRecorder, SetResult
-from pairsearch.models.trainer import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
-
-# Pairs of each model that are evaluated at once, to bound memory. It changes no mean: sums are in float64.
-EVALUATION_BATCH = 500
+from pairsearch.models.recording import EpochResult, SetResult, record
+from pairsearch.models.trainer import (
+    EVALUATION_BATCH,
+    EpochCallback,
+    Member,
+    Pairs,
+    TrainingHistory,
+    TrainingJob,
+    batch_order,
+)
 
 # Sums over pairs for each model: main loss, total loss, wrong answers, each (K,) float64.
 Sums = tuple[Tensor, Tensor, Tensor]
@@ -224,21 +229,15 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: st
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
     stack = Stack(job, job.members, torch.device(device))
-    recorder = JobRecorder(job, on_epoch)
-    final: dict[int, dict[str, Tensor]] = {}  # parameters of models that diverged, as they were then
-    for epoch in range(job.epochs):
+
+    def train_epoch(epoch: int, alive: Sequence[int]) -> list[EpochResult]:
+        if not alive:
+            return []
         with fixed():
-            alive = [k for k in range(len(job.members)) if recorder.alive(k)]
-            running = stack.train_epoch(epoch) if alive else []
-            evaluated = stack.evaluate() if alive else {}
-            for k in alive:
-                recorder.record_training(k, running[k].main, running[k].total)
-                for name, results in evaluated.items():
-                    recorder.record_evaluation(k, name, results[k])
-                if recorder.diverged(k):
-                    final[k] = stack.state_dict(k)
-        if not recorder.end_epoch():
-            break
-    return recorder.history(
-        [final[k] if k in final else stack.state_dict(k) for k in range(len(job.members))]
-    )
+            running, evaluated = stack.train_epoch(epoch), stack.evaluate()
+        return [
+            ((running[k].main, running[k].total), {name: results[k] for name, results in evaluated.items()})
+            for k in alive
+        ]
+
+    return record(job, on_epoch, train_epoch, stack.state_dict)

@@ -19,12 +19,9 @@ from pairsearch.models.kernels import updates
 from pairsearch.models.layout import Layout, float_zeros, plannable
 from pairsearch.models.nets import DIGITS, Joint, Phase, Shared, build_seeded, schedule
 from pairsearch.models.optim import Optimiser, plain_optimiser
-from pairsearch.models.recording import JobRecorder, SetResult
+from pairsearch.models.recording import EpochResult, SetResult, record
 from pairsearch.models.subnormals import flushed
 from pairsearch.models.trainer import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
-
-# The running means of a model's epoch, and the means of each evaluation set.
-EpochResult = tuple[SetResult, Mapping[str, SetResult]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +88,8 @@ class Trainee:
         self.parameters = initial
         self._state = float_zeros(max(state_size, 1) * len(initial))
 
-    def epoch(self, epoch: int, space: Workspace) -> EpochResult:
-        """Train epoch `epoch`, from 0, evaluate, and return the running means and those of each evaluation set."""
-        return self.train_epoch(epoch, space), self.evaluate(space)
-
-    def train_epoch(self, epoch: int, space: Workspace) -> SetResult:
-        """Train epoch `epoch`, from 0, with subnormals flushed, and return the running means."""
+    def train_epoch(self, epoch: int, space: Workspace) -> tuple[float, float]:
+        """Train epoch `epoch`, from 0, with subnormals flushed; returns the running means of main and total loss."""
         member, layout, train = self._member, self.layout, self._train
         phase, before = self._phases[epoch]
         plan, trained = layout.phase(phase)
@@ -112,7 +105,7 @@ class Trainee:
                 self._order[epoch], self._batch_size, before * steps, float(member.learning_rate),
                 float(member.weight_decay), 1.0 if phase.digits_only else float(member.aux_loss_weight), results,
             )  # fmt: skip
-        return SetResult(results[0] / count, results[1] / count, results[2] / count)
+        return results[0] / count, results[1] / count
 
     def evaluate(self, space: Workspace) -> Mapping[str, SetResult]:
         """Evaluate every set, with subnormals flushed."""
@@ -125,7 +118,7 @@ class Trainee:
                     float(self._member.aux_loss_weight), results,
                 )  # fmt: skip
             size = len(pairs.target)
-            evaluated[name] = SetResult(results[0] / size, results[1] / size, results[2] / size)
+            evaluated[name] = SetResult(*(results / size))
         return evaluated
 
 
@@ -151,25 +144,20 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: i
     trainees = trainees_of(job)
     threads = min(threads, len(trainees))
     spaces = [Workspace(trainees[0].layout) for _ in range(threads)]
-    recorder = JobRecorder(job, on_epoch)
 
-    def train_share(epoch: int, models: list[int], space: Workspace) -> list[tuple[int, EpochResult]]:
-        return [(k, trainees[k].epoch(epoch, space)) for k in models]
+    def train_share(epoch: int, models: Sequence[int], space: Workspace) -> list[tuple[int, EpochResult]]:
+        return [(k, (trainees[k].train_epoch(epoch, space), trainees[k].evaluate(space))) for k in models]
+
+    def train_epoch(epoch: int, alive: Sequence[int]) -> list[EpochResult]:
+        shares = [
+            pool.submit(train_share, epoch, alive[number::threads], space)
+            for number, space in enumerate(spaces)
+        ]
+        results = dict(done for share in shares for done in share.result())
+        return [results[k] for k in alive]
 
     with ThreadPoolExecutor(threads) as pool:
-        for epoch in range(job.epochs):
-            alive = [k for k in range(len(trainees)) if recorder.alive(k)]
-            shares = [
-                pool.submit(train_share, epoch, alive[number::threads], space)
-                for number, space in enumerate(spaces)
-            ]
-            for k, (running, evaluated) in (done for share in shares for done in share.result()):
-                recorder.record_training(k, running.main, running.total)
-                for name, result in evaluated.items():
-                    recorder.record_evaluation(k, name, result)
-            if not recorder.end_epoch():
-                break
-    return recorder.history([trainee.layout.unpack(trainee.parameters) for trainee in trainees])
+        return record(job, on_epoch, train_epoch, lambda k: trainees[k].layout.unpack(trainees[k].parameters))
 
 
 def trainees_of(job: TrainingJob) -> list[Trainee]:
@@ -184,9 +172,9 @@ def trainees_of(job: TrainingJob) -> list[Trainee]:
     if not isinstance(first, Joint | Shared) or not isinstance(rule, Optimiser) or not plannable(first, rule):
         raise ValueError(
             f"no compiled kernels for architecture {job.architecture!r} with optimiser {job.optimiser!r}: "
-            "use backend 'torch'"
+            "use models.single"
         )
-    layout = Layout.of(first, rule, max(job.batch_size, kernels.EVALUATION_PAIRS))
+    layout = Layout(first, rule, max(job.batch_size, kernels.EVALUATION_PAIRS))
     phases = schedule(first, job.epochs)
     return [
         Trainee(job, member, layout, phases, layout.pack(module), rule.state_size)

@@ -5,7 +5,7 @@ A layout is derived from the `nn.Module`, so that each architecture is written o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -76,34 +76,22 @@ def padded(count: int) -> int:
     return -(-count // UNIT) * UNIT
 
 
-@dataclass(slots=True)
 class Layout:
-    """The layout of a kind of model, which `of` makes and completes."""
+    """The layout of a kind of model, for batches of up to `pairs` pairs."""
 
-    pairs: int
-    parameters: _Places = field(default_factory=_Places)
-    gradients: _Places = field(default_factory=_Places)
-    floats: _Places = field(default_factory=_Places)
-    integers: _Places = field(default_factory=_Places)
-    blocks: dict[str, Block] = field(default_factory=dict)
-    rows: list[list[int]] = field(default_factory=list)
-    linear: list[str] = field(default_factory=list)
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    digits: int = field(init=False)
-    plan: network.Plan = field(init=False)
-    layers: Integers = field(init=False)
-
-    @staticmethod
-    def of(module: Joint | Shared, rule: Optimiser, pairs: int) -> Layout:
-        """Make the layout of a module and an optimiser for batches of up to `pairs` pairs."""
-        layout = Layout(pairs)
-        layout.shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    def __init__(self, module: Joint | Shared, rule: Optimiser, pairs: int) -> None:
+        self.pairs = pairs
+        self.parameters, self.gradients, self.floats, self.integers = (_Places() for _ in range(4))
+        self.blocks: dict[str, Block] = {}
+        self.rows: list[list[int]] = []
+        self.linear: list[str] = []
+        self.shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
         shared = isinstance(module, Shared)
         per_pair = 2 if shared else 1
         images = pairs * per_pair
         clenet, head = module.clenet, module.head
         channels, maps1, maps2, pixel = clenet.conv1.in_channels, conv.MAPS1, conv.MAPS2, conv.PIXEL
-        block, floats, integers = layout._block, layout.floats, layout.integers
+        block, floats, integers = self._block, self.floats, self.integers
         convolutions = {
             "weights1": block(
                 "clenet.conv1.weight", (channels, 3, 3, pixel), (maps1, channels, 3, 3), (1, 2, 3, 0)
@@ -114,21 +102,20 @@ class Layout:
             ),
             "bias2": block("clenet.conv2.bias", (maps2,), (maps2,), (0,)),
         }
-        convolved = layout.parameters.size
+        convolved = self.parameters.size
         pooled2, pooled2_gradient = floats.take(images * conv.SIZE2), floats.take(images * conv.SIZE2)
-        layout._first_layer("clenet.fc1", clenet.fc1, per_pair, pooled2, pooled2_gradient)
-        layout._next_layer("clenet.fc2", clenet.fc2, per_pair, relu=True)
-        layout._next_layer("clenet.fc3", clenet.fc3, per_pair, relu=False)
-        digits = len(layout.rows) - 1
+        self._first_layer("clenet.fc1", clenet.fc1, per_pair, pooled2, pooled2_gradient)
+        self._next_layer("clenet.fc2", clenet.fc2, per_pair, relu=True)
+        self._next_layer("clenet.fc3", clenet.fc3, per_pair, relu=False)
+        self.digits = len(self.rows) - 1
         if head is not None:
-            layout._next_layer("head.fc1", head.fc1, 1, relu=True)
-            layout._next_layer("head.fc2", head.fc2, 1, relu=False)
-        layout.layers = np.array(layout.rows, np.int64)
-        outputs = int(layout.layers[:, network.OUTPUTS].max())
-        layout.gradients.take(convolved + BLOCK * outputs)
-        layout.digits = digits
-        taught = digits if shared and module.uses_aux_loss else -1
-        layout.plan = network.Plan(
+            self._next_layer("head.fc1", head.fc1, 1, relu=True)
+            self._next_layer("head.fc2", head.fc2, 1, relu=False)
+        self.layers: Integers = np.array(self.rows, np.int64)
+        outputs = int(self.layers[:, network.OUTPUTS].max())
+        self.gradients.take(convolved + BLOCK * outputs)
+        taught = self.digits if shared and module.uses_aux_loss else -1
+        self.plan = network.Plan(
             channels=channels,
             images_per_pair=per_pair,
             digits=taught,
@@ -146,12 +133,11 @@ class Layout:
             zeros=floats.take(max(outputs, BLOCK)),
             turned=floats.take(BLOCK * outputs),
             twice=floats.take(4 * outputs),
-            digits_gradient=floats.take(images * layout.rows[digits][network.OUTPUTS]),
+            digits_gradient=floats.take(images * self.rows[self.digits][network.OUTPUTS]),
             positions1=integers.take(images * conv.PLACES1),
             positions2=integers.take(images * conv.SIZE2),
             survivors=integers.take(2 * maps2),
         )
-        return layout
 
     def _block(self, name: str, shape: tuple[int, ...], split: tuple[int, ...], axes: tuple[int, ...]) -> int:
         place = self.parameters.take(int(np.prod(shape)))
@@ -222,7 +208,7 @@ class Layout:
         end = 2 + (self.digits + 1 if phase.digits_only else len(self.linear))
         trained = [n for n, name in enumerate(layers) if phase.trains(name)]
         if trained not in [list(range(first, end)) for first in (0, *range(2, end))]:
-            raise ValueError(f"no compiled kernels for {phase}: use backend 'torch'")
+            raise ValueError(f"no compiled kernels for {phase}: use models.single")
         first = max(trained[0] - 2, 0)
         rows = self.layers[first : end - 2].copy()
         plan = self.plan._replace(joined=self.plan.joined - first, convolutions_frozen=int(trained[0] > 0))

@@ -1,9 +1,9 @@
-"""Keeps the curves of a job while it trains, finds models that diverged and calls the callback, for every trainer."""
+"""Trains a job epoch by epoch for every trainer: keeps the curves, ends models that diverge, and calls the callback."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,70 +21,59 @@ class SetResult:
     error: float
 
 
-class JobRecorder:
-    """The figures of a job, epoch by epoch.
+EpochResult = tuple[tuple[float, float], Mapping[str, SetResult]]
+"""The running means of a model's main and total loss over an epoch, and its means over each evaluation set after it."""
 
-    In each epoch a trainer calls `record_training` and `record_evaluation` for every model that is `alive`, and then
-    `end_epoch`.
+
+def record(
+    job: TrainingJob,
+    on_epoch: EpochCallback | None,
+    train_epoch: Callable[[int, Sequence[int]], Iterable[EpochResult]],
+    parameters: Callable[[int], Mapping[str, Tensor]],
+) -> TrainingHistory:
+    """Train a job and return its history.
+
+    Args:
+        train_epoch: trains an epoch, counted from 0, of the models with the given numbers, and returns a result for
+            each of them. Models that diverged are not among them.
+        parameters: returns the state dict of a model; of one that diverged it is taken at the end of that epoch.
     """
-
-    def __init__(self, job: TrainingJob, on_epoch: EpochCallback | None) -> None:
-        shape = (len(job.members), job.epochs)
-        self._train_loss = np.full(shape, np.nan)
-        self._curves = {
-            name: Curves(np.full(shape, np.nan), np.full(shape, np.nan)) for name in job.members[0].evaluation
-        }
-        self._diverged: list[int | None] = [None] * len(job.members)
-        self._on_epoch = on_epoch
-        self._epochs_run = 0
-        self._started = time.perf_counter()
-
-    def alive(self, model: int) -> bool:
-        """Whether a model is still trained, because it did not diverge in an earlier epoch."""
-        return self._diverged[model] is None or self._diverged[model] == self._epochs_run + 1
-
-    def diverged(self, model: int) -> bool:
-        """Whether a model has diverged, in this epoch or before."""
-        return self._diverged[model] is not None
-
-    def record_training(self, model: int, main: float, total: float) -> None:
-        """Record the running mean losses of the current epoch, without and with the auxiliary term."""
-        self._train_loss[model, self._epochs_run] = main
-        self._check(model, main, total)
-
-    def record_evaluation(self, model: int, name: str, result: SetResult) -> None:
-        """Record the means over an evaluation set after the current epoch."""
-        self._curves[name].loss[model, self._epochs_run] = result.main
-        self._curves[name].error[model, self._epochs_run] = result.error
-        self._check(model, result.main, result.total)
-
-    def _check(self, model: int, *losses: float) -> None:
-        if not np.isfinite(losses).all():
-            self._diverged[model] = self._epochs_run + 1
-
-    def end_epoch(self) -> bool:
-        """Close the current epoch and call the callback; returns False if the job has to end."""
-        epoch = self._epochs_run
-        self._epochs_run += 1
-        if self._on_epoch is None:
-            return True
-        return self._on_epoch(
+    count = len(job.members)
+    shape = (count, job.epochs)
+    train_loss = np.full(shape, np.nan)
+    evaluation = {
+        name: Curves(np.full(shape, np.nan), np.full(shape, np.nan)) for name in job.members[0].evaluation
+    }
+    diverged: list[int | None] = [None] * count
+    final: dict[int, Mapping[str, Tensor]] = {}
+    started = time.perf_counter()
+    for epoch in range(job.epochs):
+        alive = [model for model in range(count) if diverged[model] is None]
+        for model, (running, evaluated) in zip(alive, train_epoch(epoch, alive), strict=True):
+            train_loss[model, epoch] = running[0]
+            losses = [*running]
+            for name, result in evaluated.items():
+                evaluation[name].loss[model, epoch] = result.main
+                evaluation[name].error[model, epoch] = result.error
+                losses += [result.main, result.total]
+            if not np.isfinite(losses).all():
+                diverged[model] = epoch + 1
+                final[model] = parameters(model)
+        if on_epoch is not None and not on_epoch(
             EpochReport(
                 epoch=epoch + 1,
-                train_loss=self._train_loss[:, epoch].copy(),
-                loss={name: curves.loss[:, epoch].copy() for name, curves in self._curves.items()},
-                error={name: curves.error[:, epoch].copy() for name, curves in self._curves.items()},
-                diverged=tuple(self._diverged),
+                train_loss=train_loss[:, epoch].copy(),
+                loss={name: curves.loss[:, epoch].copy() for name, curves in evaluation.items()},
+                error={name: curves.error[:, epoch].copy() for name, curves in evaluation.items()},
+                diverged=tuple(diverged),
             )
-        )
-
-    def history(self, parameters: Sequence[Mapping[str, Tensor]]) -> TrainingHistory:
-        """Return the history of the job, with the final state dict of every model."""
-        return TrainingHistory(
-            train_loss=self._train_loss,
-            evaluation=self._curves,
-            diverged=tuple(self._diverged),
-            parameters=tuple(parameters),
-            epochs_run=self._epochs_run,
-            seconds=time.perf_counter() - self._started,
-        )
+        ):
+            break
+    return TrainingHistory(
+        train_loss=train_loss,
+        evaluation=evaluation,
+        diverged=tuple(diverged),
+        parameters=tuple(final[k] if k in final else parameters(k) for k in range(count)),
+        epochs_run=epoch + 1,
+        seconds=time.perf_counter() - started,
+    )

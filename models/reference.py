@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -9,11 +11,16 @@ from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses, wrong_answers
 from pairsearch.models.nets import Draws, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
-from pairsearch.models.recording import JobRecorder, SetResult
-from pairsearch.models.trainer import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
-
-# Pairs that are evaluated at once, to bound memory. It changes no mean: sums are in float64.
-EVALUATION_BATCH = 500
+from pairsearch.models.recording import EpochResult, SetResult, record
+from pairsearch.models.trainer import (
+    EVALUATION_BATCH,
+    EpochCallback,
+    Member,
+    Pairs,
+    TrainingHistory,
+    TrainingJob,
+    batch_order,
+)
 
 
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
@@ -31,29 +38,26 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> Trainin
         with drawn.resumed():
             nets.append(build(job.architecture, **job.arguments))
     orders = [batch_order(member, job.epochs) for member in job.members]
-    recorder = JobRecorder(job, on_epoch)
-    for epoch, (phase, before) in enumerate(schedule(nets[0], job.epochs)):
+    phases = schedule(nets[0], job.epochs)
+    optimisers: dict[int, torch.optim.Optimizer] = {}
+
+    def train_one(epoch: int, k: int) -> EpochResult:
+        (phase, before), net, member = phases[epoch], nets[k], job.members[k]
         if before == 0:
-            optimisers = [
-                rule.plain(trained(net, phase), member.learning_rate, member.weight_decay)
-                for net, member in zip(nets, job.members, strict=True)
-            ]
+            optimisers[k] = rule.plain(trained(net, phase), member.learning_rate, member.weight_decay)
+        weight = member.aux_loss_weight if uses_aux_loss(net) else None
+        with draws[k].resumed():
+            running = _train_epoch(
+                net, optimisers[k], member, orders[k][epoch], job.batch_size, weight,
+                digits_only=phase.digits_only,
+            )  # fmt: skip
+            return running, {name: evaluate(net, pairs, weight) for name, pairs in member.evaluation.items()}
+
+    def train_epoch(epoch: int, alive: Sequence[int]) -> list[EpochResult]:
         with fixed():
-            for k, member in enumerate(job.members):
-                if not recorder.alive(k):
-                    continue
-                weight = member.aux_loss_weight if uses_aux_loss(nets[k]) else None
-                with draws[k].resumed():
-                    main, total = _train_epoch(
-                        nets[k], optimisers[k], member, orders[k][epoch], job.batch_size, weight,
-                        digits_only=phase.digits_only,
-                    )  # fmt: skip
-                    recorder.record_training(k, main, total)
-                    for name, pairs in member.evaluation.items():
-                        recorder.record_evaluation(k, name, evaluate(nets[k], pairs, weight))
-        if not recorder.end_epoch():
-            break
-    return recorder.history([_state(net) for net in nets])
+            return [train_one(epoch, k) for k in alive]
+
+    return record(job, on_epoch, train_epoch, lambda k: _state(nets[k]))
 
 
 def _train_epoch(

@@ -8,7 +8,7 @@ epoch, and convolutions run in the form that suits the batch size. On other devi
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from pairsearch.models.arithmetic import fixed
 from pairsearch.models.losses import pair_losses
 from pairsearch.models.nets import Draws, Phase, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
-from pairsearch.models.recording import JobRecorder, SetResult
+from pairsearch.models.recording import EpochResult, SetResult, record
 from pairsearch.models.reference import evaluate
 from pairsearch.models.trainer import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
 
@@ -147,15 +147,9 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: st
         ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
     models = [SingleModel(job, member, device) for member in job.members]
-    recorder = JobRecorder(job, on_epoch)
-    for epoch in range(job.epochs):
+
+    def train_epoch(epoch: int, alive: Sequence[int]) -> list[EpochResult]:
         with fixed():
-            for k, model in enumerate(models):
-                if not recorder.alive(k):
-                    continue
-                recorder.record_training(k, *model.train_epoch(epoch))
-                for name, result in model.evaluate().items():
-                    recorder.record_evaluation(k, name, result)
-        if not recorder.end_epoch():
-            break
-    return recorder.history([model.state_dict() for model in models])
+            return [(models[k].train_epoch(epoch), models[k].evaluate()) for k in alive]
+
+    return record(job, on_epoch, train_epoch, lambda k: models[k].state_dict())

@@ -22,6 +22,9 @@ from pairsearch.models.optim import PlainOptimiser
 # is bound to it, so that results of two training versions never mix. A commit that changes no figures keeps it.
 TRAINING_VERSION = 2
 
+# Pairs of a model that PyTorch evaluates at once, to bound memory. It changes no mean: sums are in float64.
+EVALUATION_BATCH = 500
+
 FloatArray = npt.NDArray[np.float64]
 
 

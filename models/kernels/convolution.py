@@ -293,7 +293,7 @@ def weight_gradient2(
         sums = [e.variable(e.load(e.at(taps, tap), lanes)) for _, tap, lanes in _PIECES]
         with e.loop_over_bits(e.scalar_word(e.at(lower, m), e.at(upper, m))) as cell:
             patch = e.at(source, e.scalar_index(e.at(positions, e.mul(cell, MAPS2), m)))
-            value = e.scalar(e.at(gradient, e.mul(cell, MAPS2), m))
+            value = e.get(e.at(gradient, e.mul(cell, MAPS2), m))
             for place, (at, _, lanes) in zip(sums, _PIECES, strict=True):
                 e.set(place, e.fma(e.spread(value, lanes), e.load(e.at(patch, at), lanes), e.get(place)))
         for place, (_, tap, _) in zip(sums, _PIECES, strict=True):
@@ -333,7 +333,7 @@ def source_gradient2(
             )
             sums = [e.variable(e.zeros(lanes)) for _, _, lanes in _PIECES]
             with e.loop_over_bits(bits) as m:
-                value = e.scalar(e.at(cell, m))
+                value = e.get(e.at(cell, m))
                 taps = e.at(weights, e.mul(m, TAPS2))
                 for place, (_, tap, lanes) in zip(sums, _PIECES, strict=True):
                     e.set(place, e.fma(e.spread(value, lanes), e.load(e.at(taps, tap), lanes), e.get(place)))

@@ -82,17 +82,16 @@ class Emitter:
         element = address.type.pointee
         return self._b.load(self._b.bitcast(address, ir.VectorType(element, lanes).as_pointer()), align=4)
 
-    def store_scalar(self, value: Value, address: Value) -> None:
-        """Write one element."""
-        self._b.store(value, address)
-
     def prefetch(self, address: Value) -> None:
         """Prefetch the cache line of an address, which may lie beyond the array."""
-        byte = ir.IntType(8).as_pointer()
-        function = cgutils.get_or_insert_function(
-            self._b.module, ir.FunctionType(ir.VoidType(), [byte, *[_INT32] * 3]), "llvm.prefetch.p0"
-        )
-        self._b.call(function, [self._b.bitcast(address, byte), *(ir.Constant(_INT32, n) for n in (0, 3, 1))])
+        byte = self._b.bitcast(address, ir.IntType(8).as_pointer())
+        self._call("llvm.prefetch.p0", ir.VoidType(), byte, *(ir.Constant(_INT32, n) for n in (0, 3, 1)))
+
+    def _call(self, name: str, result: Any, *arguments: Value) -> Value:
+        """Call an intrinsic function of LLVM's."""
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        function = cgutils.get_or_insert_function(self._b.module, kind, name)
+        return self._b.call(function, arguments)
 
     def store(self, value: Value, address: Value) -> None:
         """Write a vector to consecutive elements."""
@@ -100,15 +99,11 @@ class Emitter:
 
     def broadcast(self, address: Value, lanes: int = LANES) -> Value:
         """Read one element into every lane."""
-        return self.spread(self._b.load(address), lanes)
-
-    def scalar(self, address: Value) -> Value:
-        """Read one element."""
-        return self._b.load(address)
+        return self.spread(self.get(address), lanes)
 
     def scalar_index(self, address: Value) -> Value:
         """Read a 32-bit integer as an index."""
-        return self._b.sext(self._b.load(address), _INDEX)
+        return self._b.sext(self.get(address), _INDEX)
 
     def spread(self, scalar: Value, lanes: int = LANES) -> Value:
         """A scalar in every lane."""
@@ -131,11 +126,7 @@ class Emitter:
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a · b + c, rounded once."""
-        vector = a.type
-        function = cgutils.get_or_insert_function(
-            self._b.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{vector.count}f32"
-        )
-        return self._b.call(function, [a, b, c])
+        return self._call(f"llvm.fma.v{a.type.count}f32", a.type, a, b, c)
 
     def add(self, a: Value, b: Value) -> Value:
         """a + b."""
@@ -179,7 +170,7 @@ class Emitter:
 
     def scalar_word(self, lower: Value, upper: Value) -> Value:
         """Read a word of 64 bits from the addresses of its halves."""
-        low, high = (self._b.zext(self._b.load(half), _INDEX) for half in (lower, upper))
+        low, high = (self._b.zext(self.get(half), _INDEX) for half in (lower, upper))
         return self._b.or_(low, self._b.shl(high, self.index(32)))
 
     def _spread_index(self, number: Index, lanes: int) -> Value:
@@ -291,10 +282,7 @@ class Emitter:
 
     def sqrt(self, a: Value) -> Value:
         """The square root, correctly rounded."""
-        function = cgutils.get_or_insert_function(
-            self._b.module, ir.FunctionType(a.type, [a.type]), f"llvm.sqrt.v{a.type.count}f32"
-        )
-        return self._b.call(function, [a])
+        return self._call(f"llvm.sqrt.v{a.type.count}f32", a.type, a)
 
     def multiply(self, a: Value, b: Value) -> Value:
         """a · b."""
@@ -356,11 +344,11 @@ class Emitter:
         return place
 
     def get(self, place: Any) -> Value:
-        """The value of a variable."""
+        """The value of a variable, or of one element."""
         return self._b.load(place)
 
     def set(self, place: Any, value: Value) -> None:
-        """Give a variable a new value."""
+        """Give a variable, or one element, a new value."""
         self._b.store(value, place)
 
     @contextmanager

@@ -28,7 +28,7 @@ def _tile(
         x_here, w_here = e.at(x, e.mul(step, x_step)), e.at(w, e.mul(step, w_step))
         columns = [e.load(e.at(w_here, at), lanes) for at, lanes in vectors]
         for row in range(rows):
-            factor = e.scalar(e.at(x_here, e.mul(row, x_row)))
+            factor = e.get(e.at(x_here, e.mul(row, x_row)))
             for place, column in zip(sums[row], columns, strict=True):
                 e.set(place, e.fma(e.spread(factor, column.type.count), column, e.get(place)))
     for row in range(rows):

@@ -78,11 +78,14 @@ class Plan(NamedTuple):
 
 
 @compiled
-def _windows(plan: Plan, windows: Integers, image: int) -> int:
-    """Return the bits of the first convolution's windows that are not black in some channel."""
+def _image(plan: Plan, windows: Integers, chosen: Integers, first: int, row: int) -> tuple[int, int]:
+    """Return the offset of a row's image, and the bits of its windows that are not black in some channel."""
+    pair = chosen[first + row // plan.images_per_pair]
+    number = pair * plan.images_per_pair + row % plan.images_per_pair
+    offset = number * plan.channels * IMAGE * IMAGE
     if plan.channels == 1:
-        return int(windows[image])
-    return int(windows[2 * image] | windows[2 * image + 1])
+        return offset, windows[number]
+    return offset, windows[2 * number] | windows[2 * number + 1]
 
 
 @compiled
@@ -91,11 +94,8 @@ def forward(
     windows: Integers, chosen: Integers, first: int, pairs: int,
 ) -> None:  # fmt: skip
     """Run pairs chosen[first : first + pairs] forward; every layer's output stays in the workspace."""
-    size = plan.channels * IMAGE * IMAGE
     for row in range(pairs * plan.images_per_pair):
-        pair = chosen[first + row // plan.images_per_pair]
-        number = pair * plan.images_per_pair + row % plan.images_per_pair
-        image, seen = number * size, _windows(plan, windows, number)
+        image, seen = _image(plan, windows, chosen, first, row)
         pooled1 = plan.pooled1 + row * SIZE1
         positions1 = plan.positions1 + row * PLACES1
         if plan.channels == 1:
@@ -173,7 +173,6 @@ def step(
     if plan.convolutions_frozen:
         return
     rows = pairs * plan.images_per_pair
-    size = plan.channels * IMAGE * IMAGE
     for n in range(plan.convolutions):
         gradients[n] = 0
     sum_rows(floats, plan.pooled2_gradient, rows * 9, MAPS2, gradients, plan.bias2)
@@ -183,9 +182,7 @@ def step(
             integers, plan.positions2 + row * SIZE2, integers, plan.survivors, gradients, plan.weights2,
         )  # fmt: skip
     for row in range(rows):
-        pair = chosen[first + row // plan.images_per_pair]
-        number = pair * plan.images_per_pair + row % plan.images_per_pair
-        image, seen = number * size, _windows(plan, windows, number)
+        image, seen = _image(plan, windows, chosen, first, row)
         pooled1 = plan.pooled1 + row * SIZE1
         positions1 = plan.positions1 + row * PLACES1
         source_gradient2(floats, plan.pooled2_gradient + row * SIZE2, integers, plan.positions2 + row * SIZE2,

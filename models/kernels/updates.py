@@ -61,7 +61,7 @@ def _kernels_of(step: Callable[..., None]) -> tuple[Any, Any, Any]:  # noqa: PLR
         e: Emitter, parameters: Address, gradients: Address, first: Address, second: Address, rates: Address,
         units: Count,
     ) -> None:  # fmt: skip
-        numbers = [e.scalar(e.at(rates, n)) for n in range(RATES)]
+        numbers = [e.get(e.at(rates, n)) for n in range(RATES)]
 
         def one(at: Any, lanes: int) -> None:
             gradient = e.load(e.at(gradients, at), lanes)
@@ -75,7 +75,7 @@ def _kernels_of(step: Callable[..., None]) -> tuple[Any, Any, Any]:  # noqa: PLR
             e: Emitter, parameters: Address, x: Address, inputs: Count, dy: Address, columns: Count, dx: Address,
             first: Address, second: Address, rates: Address,
         ) -> None:  # fmt: skip
-            numbers = [e.scalar(e.at(rates, n)) for n in range(RATES)]
+            numbers = [e.get(e.at(rates, n)) for n in range(RATES)]
             row_of_dy = e.mul(columns, 2)
             wides, half = e.divided(columns, WIDE)
 
@@ -98,7 +98,7 @@ def _kernels_of(step: Callable[..., None]) -> tuple[Any, Any, Any]:  # noqa: PLR
                 with e.when(e.is_equal(half, UNIT)):
                     add(e.mul(wides, WIDE), UNIT)
                 for row, place in enumerate(sums):
-                    e.store_scalar(e.total(e.get(place)), e.at(dx, e.mul(inputs, row), i))
+                    e.set(e.at(dx, e.mul(inputs, row), i), e.total(e.get(place)))
 
             def one(i: Any, at: Any, factors: list[Any]) -> None:
                 gradient = e.zeros()

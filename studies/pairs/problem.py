@@ -184,7 +184,7 @@ class Pairs(Problem):
         """Return `compiled` or `torch`."""
         from pairsearch.models import fused  # noqa: PLC0415
 
-        return fused.usual_backend(self._architecture.maker, self._optimiser.rule({}), device)
+        return fused.backend_of(self._architecture.maker, self._optimiser.rule({}), device)
 
     def prove(self, device: str) -> None:
         """Train a model for an epoch on two pairs.

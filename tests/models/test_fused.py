@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from jobs import make_job, make_member
+from test_trainers import assert_identical
 from torch import nn
 
-from pairsearch.models import fused, reference
+from pairsearch.models import compiled, fused, reference
 from pairsearch.models.kernels import epoch
 from pairsearch.models.layout import Layout, plannable
 from pairsearch.models.nets import WS, Phase
@@ -31,20 +32,11 @@ def test_every_registered_combination_is_compiled_on_the_cpu(architecture: str, 
 
 def test_other_devices_take_pytorch() -> None:
     assert fused.choose_backend(make_job(), device="cuda") == "torch"
-    with pytest.raises(ValueError, match=r"^backend 'compiled' runs on device 'cpu' only, got 'cuda'"):
-        fused.choose_backend(make_job(), device="cuda", backend="compiled")
 
 
-def test_unknown_backend_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^unknown backend 'jax': expected auto, compiled or torch$"):
-        fused.train(make_job(), backend="jax")
-
-
-@pytest.mark.parametrize("backend", ["auto", "compiled", "torch"])
-def test_every_backend_trains(backend: str) -> None:
+def test_the_core_trains_by_the_compiled_kernels() -> None:
     job = make_job("b1", batch_size=25, epochs=1)
-    got, expected = fused.train(job, backend=backend), reference.train(job)
-    np.testing.assert_allclose(got.train_loss, expected.train_loss, rtol=2e-3)
+    assert_identical(fused.train(job), compiled.train(job), [0, 1])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -139,9 +131,9 @@ def test_the_cache_key_holds_every_kernels_source() -> None:
     ],
 )
 def test_a_phase_that_the_kernels_cannot_train_is_refused(phase: Phase) -> None:
-    layout = Layout.of(WS(50), Adam(), 1)
+    layout = Layout(WS(50), Adam(), 1)
     with pytest.raises(
-        ValueError, match=r"^no compiled kernels for Phase\(epochs=1, .*: use backend 'torch'$"
+        ValueError, match=r"^no compiled kernels for Phase\(epochs=1, .*: use models\.single$"
     ):
         layout.phase(phase)
 

@@ -10,7 +10,7 @@ import torch
 from jobs import make_job
 from torch import Tensor, nn
 
-from pairsearch.models import batched, fused, nets, optim, reference
+from pairsearch.models import batched, compiled, fused, nets, optim, reference
 from pairsearch.models.kernels import updates
 
 LEARNING_RATES = (1e-3, 1e-2, 0.1)
@@ -122,4 +122,4 @@ def test_a_new_architecture_and_a_new_optimiser_need_one_class_and_one_entry_eac
         for train in (fused.train, batched.train):  # The plain form of the optimiser, and the stacked one.
             np.testing.assert_allclose(train(job).train_loss, expected, rtol=2e-3)
         with pytest.raises(ValueError, match="no compiled kernels for architecture"):
-            fused.train(job, backend="compiled")
+            compiled.train(job)

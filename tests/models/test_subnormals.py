@@ -11,7 +11,7 @@ import torch
 from jobs import SyntheticPairs, make_job, make_member
 
 from pairsearch.models import compiled, reference
-from pairsearch.models.recording import JobRecorder
+from pairsearch.models.recording import SetResult
 from pairsearch.models.subnormals import flushed, flushing, supported
 from pairsearch.models.trainer import EpochReport, Trainer, TrainingHistory, TrainingJob
 
@@ -76,7 +76,7 @@ def test_training_that_raises_puts_it_back(
     with pytest.raises(ArithmeticError):
         trainer(make_job("b1"), on_epoch=fail_in_the_callback)
     assert flushing() == mode
-    monkeypatch.setattr(JobRecorder, "record_training", fail)
+    monkeypatch.setattr(SetResult, "__init__", fail)
     with pytest.raises(ArithmeticError):
         trainer(make_job("b1"))
     assert flushing() == mode

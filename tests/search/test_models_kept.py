@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pairsearch.data.pairs import PairSet
 from pairsearch.data.sources import Source
-from pairsearch.models import fused, reference
+from pairsearch.models import fused, reference, single
 from pairsearch.models.nets import build, split_logits
 from pairsearch.models.trainer import TrainingHistory, TrainingJob
 from pairsearch.search.database.connection import Database
@@ -102,10 +102,9 @@ def take(backend: str, monkeypatch: pytest.MonkeyPatch) -> list[TrainingHistory]
     histories: list[TrainingHistory] = []
     trainers: dict[str, Callable[..., TrainingHistory]] = {
         "compiled": fused.train,
-        "torch": lambda job, **options: fused_train(job, backend="torch", **options),
+        "torch": lambda job, on_epoch, **_: single.train(job, on_epoch=on_epoch),
         "reference": lambda job, on_epoch, **_: reference.train(job, on_epoch=on_epoch),
     }
-    fused_train = fused.train
 
     def recorded(job: TrainingJob, **options: Any) -> TrainingHistory:
         histories.append(trainers[backend](job, **options))
