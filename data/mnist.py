@@ -46,6 +46,7 @@ RAW_FILES: dict[str, RawFile] = {
     "t10k-labels-idx1-ubyte": RawFile(10_008, "27ae3e4e09519cfbb04c329615203637"),
 }
 
+AGAIN = "delete it to have it downloaded again"
 # Exceptions that the readers raise for a damaged archive or file.
 FAULTS = (OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile)
 
@@ -99,18 +100,17 @@ def _content(root: Path, name: str) -> Bytes:
             if path != packed:
                 size = path.stat().st_size
     except (EOFError, zlib.error) as error:
-        raise CorruptDataError(f"{path}: damaged ({error}); delete it to have it downloaded again") from error
+        raise CorruptDataError(f"{path}: damaged ({error}); {AGAIN}") from error
     except FileNotFoundError:
         raise MissingDataError(f"{path}: not there; it should be one of MNIST's four raw files") from None
     except OSError as error:
         raise CorruptDataError(f"{path}: unreadable ({error.strerror or error})") from error
-    again = "delete it to have it downloaded again"
     if size != expected.size:
         fault = "truncated" if size < expected.size else "too long"
-        raise CorruptDataError(f"{path}: {fault}, {size} of {expected.size} bytes; {again}")
+        raise CorruptDataError(f"{path}: {fault}, {size} of {expected.size} bytes; {AGAIN}")
     md5 = hashlib.md5(content.data, usedforsecurity=False).hexdigest()
     if md5 != expected.md5:
-        raise CorruptDataError(f"{path}: wrong checksum, MD5 {md5} where MNIST's is {expected.md5}; {again}")
+        raise CorruptDataError(f"{path}: wrong checksum, MD5 {md5} where MNIST's is {expected.md5}; {AGAIN}")
     return content
 
 

@@ -25,7 +25,6 @@ from pairsearch.data.errors import CorruptDataError, MissingDataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-AGAIN = "delete it to have it downloaded again"
 Array = npt.NDArray[np.uint8 | np.int32]
 # The third byte of an IDX file gives the type of its elements.
 TYPES = {8: ">u1", 12: ">i4"}
@@ -44,7 +43,7 @@ class Relative:
 
     title: str
     dataset: str
-    files: tuple[tuple[str, str], tuple[str, str], tuple[str, str], tuple[str, str]]
+    files: tuple[tuple[str, str], ...]
     upright: bool = True
     """Whether images are stored row by row; EMNIST stores them column by column."""
 
@@ -53,16 +52,9 @@ class Relative:
         return root / self.dataset / "raw"
 
 
-def _files(
-    name: str, *sums: str
-) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str], tuple[str, str]]:
-    one, two, three, four = sums
-    return (
-        (f"{name}train-images-idx3-ubyte.gz", one),
-        (f"{name}train-labels-idx1-ubyte.gz", two),
-        (f"{name}t10k-images-idx3-ubyte.gz", three),
-        (f"{name}t10k-labels-idx1-ubyte.gz", four),
-    )
+def _files(*sums: str) -> tuple[tuple[str, str], ...]:
+    """Return MNIST's own names, compressed, with the MD5s of a relative's files."""
+    return tuple((f"{name}.gz", md5) for name, md5 in zip(mnist.RAW_FILES, sums, strict=True))
 
 
 RELATIVES: dict[str, Relative] = {
@@ -70,7 +62,6 @@ RELATIVES: dict[str, Relative] = {
         "Fashion-MNIST",
         "FashionMNIST",
         _files(
-            "",
             "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
             "25c81989df183df01b3e8a0aad5dffbe",
             "bef4ecab320f06d8554ea6380940ec79",
@@ -81,7 +72,6 @@ RELATIVES: dict[str, Relative] = {
         "KMNIST",
         "KMNIST",
         _files(
-            "",
             "bdb82020997e1d708af4cf47b453dcf7",
             "e144d726b3acfaa3e44228e80efcd344",
             "5c965bf0a639b31b8f53240b1b52f4d7",
@@ -91,11 +81,9 @@ RELATIVES: dict[str, Relative] = {
     "emnist-digits": Relative(
         "EMNIST digits",
         "EMNIST",
-        (
-            ("emnist-digits-train-images-idx3-ubyte.gz", ""),
-            ("emnist-digits-train-labels-idx1-ubyte.gz", ""),
-            ("emnist-digits-test-images-idx3-ubyte.gz", ""),
-            ("emnist-digits-test-labels-idx1-ubyte.gz", ""),
+        tuple(
+            (f"emnist-digits-{part}-ubyte.gz", "")
+            for part in ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
         ),
         upright=False,
     ),
@@ -212,12 +200,12 @@ def _array(chosen: Relative, path: Path, md5: str, dimensions: tuple[int, ...]) 
     found = hashlib.md5(packed, usedforsecurity=False).hexdigest()
     if md5 and found != md5:
         raise CorruptDataError(
-            f"{path}: wrong checksum, MD5 {found} where that of {chosen.title} is {md5}; {AGAIN}"
+            f"{path}: wrong checksum, MD5 {found} where that of {chosen.title} is {md5}; {mnist.AGAIN}"
         )
     try:
         content = gzip.decompress(packed)
     except (EOFError, OSError, zlib.error) as error:
-        raise CorruptDataError(f"{path}: damaged ({error}); {AGAIN}") from error
+        raise CorruptDataError(f"{path}: damaged ({error}); {mnist.AGAIN}") from error
     try:
         # The format: two zero bytes, the type, the number of dimensions, the length of each dimension, the values.
         values = 4 + 4 * content[3]
@@ -226,5 +214,5 @@ def _array(chosen: Relative, path: Path, md5: str, dimensions: tuple[int, ...]) 
     except (IndexError, KeyError, ValueError):
         array, values = np.empty(0, np.uint8), 0
     if array.ndim not in dimensions or len(content) != values + array.nbytes:
-        raise CorruptDataError(f"{path}: not a file of {chosen.title}, in the IDX format; {AGAIN}")
+        raise CorruptDataError(f"{path}: not a file of {chosen.title}, in the IDX format; {mnist.AGAIN}")
     return array

@@ -148,7 +148,7 @@ def load(kind: str, root: Path | None = None, *, download: bool = True) -> Sourc
         CorruptDataError: a file is truncated, unreadable, or has a wrong checksum; it is not replaced.
     """
     if not kind.endswith(ARRAYS):
-        _known(kind, KINDS)
+        _check_known(kind, KINDS)
     return resolve(kind, root, download=download)[0]
 
 
@@ -163,7 +163,7 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
     """
     if kind.endswith(ARRAYS):
         return _of_arrays(Path(kind)), f"{kind}: asked for"
-    _known(kind, (*KINDS, "auto"))
+    _check_known(kind, (*KINDS, "auto"))
     if kind == "digits":
         return _digits(), "digits: asked for; scikit-learn's bundled images, resized to 14×14"
     try:
@@ -173,31 +173,27 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
                 f"data folder {root}: there is no folder {root.absolute().parent}: expected one"
             )
         root = default_root() if root is None else root
-        if kind in relatives.RELATIVES:
-            return _relative(kind, root, download=download)
-        fetched = download and bool(mnist.missing(root)) and mnist.download(root)
-        tensors = mnist.read(root)
+        name = "mnist" if kind == "auto" else kind
+        if name == "mnist":
+            fetched = download and bool(mnist.missing(root)) and mnist.download(root)
+            tensors = mnist.read(root)
+        else:
+            fetched = download and bool(relatives.missing(root, name)) and relatives.download(root, name)
+            tensors = relatives.read(root, name)
     except MissingDataError as error:
         if kind != "auto":
             raise
         return _digits(), f"digits: chosen because MNIST is not at hand: {error}"
-    chosen = "asked for" if kind == "mnist" else "chosen because it is at hand"
+    chosen = "chosen because it is at hand" if kind == "auto" else "asked for"
     place = f"{'downloaded to' if fetched else 'read from'} {root}"
-    return Source.of("mnist", *tensors, repeats=False), f"mnist: {chosen}; {place}"
+    return Source.of(name, *tensors, repeats=False), f"{name}: {chosen}; {place}"
 
 
-def _known(kind: str, kinds: tuple[str, ...]) -> str:
+def _check_known(kind: str, kinds: tuple[str, ...]) -> None:
     if kind not in kinds:
         raise DataError(
             f"data: {kind!r} given; expected one of {', '.join(kinds)}, or a file that ends in {ARRAYS}"
         )
-    return kind
-
-
-def _relative(kind: str, root: Path, *, download: bool) -> tuple[Source, str]:
-    fetched = download and bool(relatives.missing(root, kind)) and relatives.download(root, kind)
-    source = Source.of(kind, *relatives.read(root, kind), repeats=False)
-    return source, f"{kind}: asked for; {'downloaded to' if fetched else 'read from'} {root}"
 
 
 def _of_arrays(path: Path) -> Source:
@@ -223,12 +219,10 @@ def _of_arrays(path: Path) -> Source:
         raise DataError(
             f"{path}: it has {', '.join(arrays) or 'no arrays'}; expected {', '.join(roles)}, or images and labels"
         )
-    tensors = tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+    one, two, three, four = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+    tensors = (one, two, three, four)
     try:
-        one, two, three, four = tensors
-        return Source(
-            path.name, one, two, three, four, fingerprint=fingerprint("npz", *tensors), repeats=True
-        )
+        return Source(path.name, *tensors, fingerprint=fingerprint("npz", *tensors), repeats=True)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 

@@ -28,18 +28,12 @@ def upper_tail(t: FloatArray, degrees: int) -> FloatArray:
     """
     angle = np.arctan(np.abs(t) / math.sqrt(degrees))
     sine, square = np.sin(angle), np.cos(angle) ** 2
-    if degrees % 2:
-        term, total = np.cos(angle), np.zeros_like(angle)
-        for index in range(1, degrees - 1, 2):
-            total += term
-            term = term * square * (index + 1) / (index + 2)
-        within = 2 / math.pi * (angle + sine * total)
-    else:
-        term, total = np.ones_like(angle), np.zeros_like(angle)
-        for index in range(0, degrees - 1, 2):
-            total += term
-            term = term * square * (index + 1) / (index + 2)
-        within = sine * total
+    odd = degrees % 2
+    term, total = np.cos(angle) if odd else np.ones_like(angle), np.zeros_like(angle)
+    for index in range(odd, degrees - 1, 2):
+        total += term
+        term = term * square * (index + 1) / (index + 2)
+    within = 2 / math.pi * (angle + sine * total) if odd else sine * total
     return np.asarray(np.where(t < 0, 0.5 + within / 2, np.maximum(0.0, 0.5 - within / 2)))
 
 
