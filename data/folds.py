@@ -89,10 +89,7 @@ def evaluation_sets(
     """Draw the pairs of one round: a training set from the training images and a test set from the test images.
 
     Args:
-        train_pairs: pairs in the training set, >= 1.
-        test_pairs: pairs in the test set, >= 1.
-        train_seed: 0 to 2**63 − 1.
-        test_seed: 0 to 2**63 − 1.
+        train_seed: 0 to 2**63 − 1, as `test_seed`.
         standardised: whether both sets are standardised by the training set; otherwise intensities stay raw.
 
     Raises:

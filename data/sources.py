@@ -157,9 +157,6 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
 
     `auto` takes MNIST where it is present or can be downloaded, otherwise the digits. A corrupt file is an error for
     `auto` too, as falling back to the digits would hide it. Raises as `load`.
-
-    Returns:
-        the source, and one line for the user.
     """
     if kind.endswith(ARRAYS):
         return _of_arrays(Path(kind)), f"{kind}: asked for"

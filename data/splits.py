@@ -34,8 +34,6 @@ def stratified_groups(target: Index, folds: int, seed: int) -> list[Index]:
 
     Args:
         target: (N,) the class of each position; every class has at least `folds` positions.
-        folds: number of groups.
-        seed: 0 or more.
 
     Returns:
         `folds` groups, each sorted.

@@ -17,10 +17,6 @@ def trusted(folder: Path, source: Path) -> bool:
 
     Only POSIX owners and modes are looked at, not access control lists. On Windows every folder is trusted, as Numba's
     own choice there lies in the user's profile.
-
-    Args:
-        folder: the cache, an existing folder.
-        source: the folder of the kernels' source.
     """
     if os.name != "posix":
         return True

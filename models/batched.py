@@ -224,9 +224,6 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: st
 
     Args:
         device: a PyTorch device; on CUDA a step is captured as a graph, one for each batch size.
-
-    Raises:
-        ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
     stack = Stack(job, job.members, torch.device(device))
 

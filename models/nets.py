@@ -131,12 +131,10 @@ class Phase:
 class Architecture(nn.Module):
     """The base class of registered architectures.
 
-    The constructor takes `hidden_units` where `uses_hidden_units` is true, and the names of `choices`. `forward`
-    takes images (B, 2, 14, 14) float32 and returns main logits (B, 2), or a tuple of main logits and digit logits
-    (B, 2, 10).
+    The constructor takes `hidden_units` where they have a default, and the names of `choices`. `forward` takes images
+    (B, 2, 14, 14) float32 and returns main logits (B, 2), or a tuple of main logits and digit logits (B, 2, 10).
     """
 
-    uses_hidden_units: ClassVar[bool] = True
     uses_aux_loss: ClassVar[bool] = False
     default_hidden_units: ClassVar[int | None] = None
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -173,8 +171,6 @@ class Shared(Architecture):
 
 class B1(Joint):
     """Baseline 1: CLeNet(2, 2); 48,730 parameters."""
-
-    uses_hidden_units = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -281,7 +277,7 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
     for name, value in choices.items():
         check_choice(name, value, chosen.choices[name])
     given = arguments.get("hidden_units")
-    if not chosen.uses_hidden_units:
+    if chosen.default_hidden_units is None:
         if given is not None:
             raise ValueError(
                 f"architecture {architecture!r} has no hidden units: leave them out, got {given}"
@@ -294,11 +290,7 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
 
 
 def check_choice(name: str, value: object, texts: Sequence[str]) -> None:
-    """Refuse a value that is not among an argument's texts.
-
-    Raises:
-        ValueError: says which value was given and which are expected.
-    """
+    """Raise a ValueError that names a value which is not among an argument's texts, and the texts."""
     if value not in texts:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, texts))}, got {value!r}")
 
@@ -316,10 +308,6 @@ class Draws:
 
     The model draws its initial weights first, and then what its layers need while it trains, such as dropout. So its
     figures depend on its seed alone, whatever is trained beside it.
-
-    Args:
-        seed: seed of the stream.
-        device: the device on which the model is trained.
     """
 
     def __init__(self, seed: int, device: str | torch.device = "cpu") -> None:

@@ -27,9 +27,6 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> Trainin
     """Train every member of `job` on the CPU, each as if it were alone.
 
     PyTorch runs in one thread that flushes subnormals (`models.arithmetic`), except in `on_epoch`.
-
-    Raises:
-        ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
     rule = plain_optimiser(job.optimiser)
     draws = [Draws(member.init_seed) for member in job.members]

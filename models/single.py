@@ -142,9 +142,6 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: st
     """Train every member of `job` on a device, each as if it were alone.
 
     PyTorch runs in one thread that flushes subnormals (`models.arithmetic`), except in `on_epoch`.
-
-    Raises:
-        ValueError: unknown architecture or optimiser, or hidden units that do not fit the architecture.
     """
     models = [SingleModel(job, member, device) for member in job.members]
 

@@ -74,7 +74,6 @@ class TrainingJob:
 
     Args:
         architecture: a registered name (`nets.ARCHITECTURES`), or a class or function that makes a module.
-        members: the models.
         batch_size: pairs of a batch, >= 1.
         epochs: number of epochs, >= 1.
         arguments: arguments of the architecture by name, such as `hidden_units`.
@@ -201,7 +200,11 @@ class Trainer(Protocol):
     """
 
     def __call__(self, job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
-        """Train every member of `job` for `job.epochs` epochs, or until `on_epoch` returns False."""
+        """Train every member of `job` for `job.epochs` epochs, or until `on_epoch` returns False.
+
+        Raises:
+            ValueError: unknown architecture or optimiser, or arguments that do not fit the architecture.
+        """
 
 
 def batch_order(member: Member, epochs: int) -> Tensor:

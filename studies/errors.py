@@ -28,7 +28,6 @@ class CodeError(ProblemError):
     """A user's own code raised an exception, which is the cause of this one. The message is one line.
 
     Args:
-        message: the line.
         traceback: the full traceback of the user's exception, as text.
     """
 
@@ -40,9 +39,6 @@ class CodeError(ProblemError):
 @contextmanager
 def own_code(what: str) -> Iterator[None]:
     """Turn exceptions of a user's code into a `CodeError` that says which part of it raised them.
-
-    Args:
-        what: the part of the user's code, which begins the message.
 
     Raises:
         CodeError: the code raised anything but a `DefinitionError`, or called `sys.exit`, which would otherwise end

@@ -88,7 +88,6 @@ def load(
     """Load the problem of a definition and construct it with its settings.
 
     Args:
-        definition: the study's definition.
         folder: the folder of its file; None for a definition from a database.
         options: settings of this machine, as from `--set`.
         remembered: settings of this machine that the study was created with; `options` go before them.
@@ -321,8 +320,6 @@ def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[li
     """Ask a kept model about files, and return its answer as lines for people and as JSON.
 
     Args:
-        model: the model's file.
-        files: the files that it is asked about.
         invert: whether images are dark on light, None to decide by their edges.
 
     Raises:

@@ -71,10 +71,6 @@ class ModelCard(BaseModel):
 def as_bytes(weights: Weights, card: ModelCard) -> bytes:
     """Return the content of a model's file; equal models give equal bytes.
 
-    Args:
-        weights: NumPy arrays or PyTorch tensors by name.
-        card: what the file says about them.
-
     Raises:
         ProblemError: the weights hold something else.
     """

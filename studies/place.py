@@ -60,7 +60,6 @@ class Place:
         """Import and return the object that `FILE.py:NAME`, `MODULE:NAME` or `MODULE.NAME` names.
 
         Args:
-            name: the object's name.
             trusted: a package whose modules are imported even for a definition from a database.
 
         Raises:

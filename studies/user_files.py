@@ -13,12 +13,7 @@ from pathlib import Path
 
 
 def digests(file: Path, root: Path) -> dict[str, str]:
-    """Return the SHA-256 (hexadecimal) of a file and of all files of a folder that it imports, by their names there.
-
-    Args:
-        file: the file.
-        root: the folder in which imported modules are looked for.
-    """
+    """Return the SHA-256 (hexadecimal) of a file, and of those under `root` that it imports, by their names there."""
     found: dict[str, str] = {}
     packages = (
         folder / "__init__.py" for folder in file.parents if folder != root and folder.is_relative_to(root)

@@ -29,14 +29,7 @@ def module_name(file: Path) -> str:
 
 
 def import_file(file: Path) -> ModuleType:
-    """Import the file, or return its module if it is imported already.
-
-    Args:
-        file: an absolute path.
-
-    Raises:
-        Exception: whatever the file raises.
-    """
+    """Import the file at an absolute path, or return its module if it is imported; raises what the file raises."""
     return importlib.import_module(module_name(file))
 
 

@@ -33,8 +33,6 @@ def read_settings(model: type[Model], given: Mapping[str, Any], beside: Sequence
     """Validate the [settings] of a problem and return them as the model.
 
     Args:
-        model: the model, with a field for each setting.
-        given: the settings by name.
         beside: names of further settings that the problem takes, for the message about an unknown one.
 
     Raises:

@@ -133,9 +133,6 @@ def _kind(column: Column[Any]) -> str:
 def required(table: str, row: Any, *names: str) -> None:
     """Check that columns of a row are not NULL.
 
-    Args:
-        names: the columns that the row must have.
-
     Raises:
         WrongValueError: a column is NULL; the error names the first.
     """

@@ -46,9 +46,7 @@ def deleted_meanwhile(error: DBAPIError) -> bool:
 def translation(error: DBAPIError, label: str) -> PairsearchError | None:
     """Translate a driver's error into one for users; None if it is a bug of this program.
 
-    Args:
-        error: SQLAlchemy's error, with the driver's as its `orig`.
-        label: the URL for messages, without its password.
+    The label is the database's URL without its password.
     """
     cause = error.orig
     lines = str(cause).strip().splitlines()

@@ -194,7 +194,6 @@ class Ledger(StoredConfigurations):
         """Record an attempt that ended in an exception, or at the time limit.
 
         Args:
-            reason: one line that says why.
             final: whether the configuration has failed by this attempt alone.
             traceback: the text of the exception's traceback; None where the time limit ended the attempt.
 

@@ -52,7 +52,6 @@ class Incoming:
     """A study that is to be stored.
 
     Args:
-        definition: its definition.
         traits: what its problem declared.
         choices: the values of each parameter, in the order in which they came into the grid.
         configurations: the columns of each configuration of the grid, by key, in the order of claims; without the ids

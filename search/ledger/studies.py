@@ -46,8 +46,6 @@ class StudyArgument:
     """A STUDY argument with the definition that it names.
 
     Args:
-        text: the argument itself.
-        definition: the definition.
         folder: the folder of the definition's file; None for a definition from the database.
         here: the working directory, to which the argument and settings of this machine are relative. A problem may
             change it when it is loaded.
@@ -147,7 +145,6 @@ def check_same(study: StoredStudy, definition: Definition, traits: Traits | None
     """Check that results of a definition, its problem and its data would belong to the stored study.
 
     Args:
-        definition: the definition to compare with it.
         traits: the traits of the problem; None to leave the problem and its data unchecked.
 
     Raises:

@@ -48,7 +48,6 @@ def create_study(database: Database, loaded: Loaded, storage: TrialStorage | Non
     A second call changes nothing. While a study has no results, the files of its problem may change.
 
     Args:
-        database: where to create it.
         storage: Optuna's storage in that database; None to open it for this call.
 
     Raises:

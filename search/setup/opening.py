@@ -69,7 +69,6 @@ def load(
 
     Args:
         database: where the study may be; None if there is no database yet.
-        given: the STUDY argument.
         machine: its settings are those of the problem, and its device has to exist.
         say: called with each note of the problem, for example which data it chose.
 
@@ -108,10 +107,6 @@ def open_to_create(
     storage: str, texts: Sequence[str], machine: Machine, say: Callable[[str], None] | None = None
 ) -> Opened:
     """Check the arguments of a command that creates studies, then open the database, or create it.
-
-    Args:
-        machine: see `load`.
-        say: see `load`.
 
     Raises:
         InputError: PyTorch cannot compute on the device.
@@ -173,11 +168,6 @@ def open_to_work(
     database: Database, texts: Sequence[str], machine: Machine, say: Callable[[str], None]
 ) -> deque[tuple[StoredStudy, Loaded]]:
     """Load the studies of a worker with their problems.
-
-    Args:
-        database: the opened database.
-        machine: see `load`.
-        say: see `load`.
 
     Raises:
         StudyError: a study is not in the database, or differs from its definition, problem or data there.

@@ -65,14 +65,7 @@ def read(
     target: str | None,
     groups: str | None,
 ) -> Examples:
-    """Read a data set of scikit-learn's, or a CSV, Parquet or .npz file.
-
-    Args:
-        data: name of the data set or the file.
-        file: returns the path of a file.
-        features: column or columns of a table, or the name of an array.
-        target: column of a table, or the name of an array.
-        groups: column of a table, or the name of an array.
+    """Read a data set of scikit-learn's, or a CSV, Parquet or .npz file, of which columns or arrays are named.
 
     Raises:
         ValueError: a column or an array is absent or cannot be learnt from; the message names the setting.

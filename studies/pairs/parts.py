@@ -41,7 +41,6 @@ class Names:
         """Read the names from the signature of a class or a function.
 
         Args:
-            made: the class or the function.
             given: how many arguments it gets by position.
         """
         # The constructor of `nn.Module` has **arguments in its signature, but takes none.

@@ -53,10 +53,9 @@ def test_digit_logits_of_an_image_do_not_depend_on_its_side() -> None:
 
 
 def test_architectures_say_what_they_use() -> None:
-    uses = {name: (a.uses_hidden_units, a.uses_aux_loss) for name, a in ARCHITECTURES.items()}
+    uses = {name: (a.default_hidden_units, a.uses_aux_loss) for name, a in ARCHITECTURES.items()}
     assert uses == {
-        "b1": (False, False), "b2": (True, False), "ws": (True, False), "wsal": (True, True),
-        "pretrained": (True, False),
+        "b1": (None, False), "b2": (50, False), "ws": (50, False), "wsal": (100, True), "pretrained": (100, False),
     }  # fmt: skip
 
 

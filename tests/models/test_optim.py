@@ -99,8 +99,6 @@ class SignDescent:
 class OneLayer(nets.Architecture):
     """An architecture that no other part of the code knows."""
 
-    uses_hidden_units = False
-
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(2 * 14 * 14, 2)

@@ -20,8 +20,6 @@ BATCH_SIZES = [1, SMALL_BATCH, SMALL_BATCH + 1, 25]
 class Normalised(nets.Architecture):
     """A user's convolutional network with buffers; it flattens with `reshape`, which takes every memory format."""
 
-    uses_hidden_units = False
-
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(2)
