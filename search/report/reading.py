@@ -150,7 +150,7 @@ class Reading:
     @cached_property
     def finished(self) -> list[Point]:
         """The finished configurations, the best first, ties in the order of claims."""
-        return [point for point in self.points if point.state == State.FINISHED and point.value is not None]
+        return [point for point in self.points if point.state == State.FINISHED]
 
     @cached_property
     def compared(self) -> dict[str, Metric]:
