@@ -8,7 +8,18 @@ from functools import cache
 from pathlib import Path
 
 from pairsearch.search.claims.deciding import Decided
-from pairsearch.search.claims.sentences import HEADER, RULES, groups, opening, row, sentences, status
+from pairsearch.search.claims.sentences import (
+    HEADER,
+    OVERVIEW,
+    RULES,
+    SIGNS,
+    groups,
+    opening,
+    overview,
+    row,
+    sentences,
+    status,
+)
 from pairsearch.search.claims.training import find_sources
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.studies import get_study
@@ -42,13 +53,9 @@ def decided() -> tuple[Decided, ...]:
 
 def comparisons() -> str:
     """Every comparison behind the claims, in Markdown."""
-    overview = [
-        (str(one.number), one.claim.statement, one.claim.source, f"**{status(one)}**") for one in decided()
-    ]
     parts = [
-        markdown(("claim", "statement", "source", "decision"), overview),
-        f"{RULES} Effects are signed so that more is better for the claim; of fractions they are in points of a per "
-        "cent.",
+        markdown(OVERVIEW, [(*cells, f"**{decision}**") for *cells, decision in map(overview, decided())]),
+        f"{RULES} {SIGNS}",
         *(part for one in decided() for part in _claim(one)),
     ]
     return "\n\n".join(parts)

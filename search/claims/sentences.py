@@ -20,6 +20,12 @@ RULES = (
 """An explanation of how decisions are made."""
 HEADER = ("comparison", "figure", f"effect, {100 * LEVEL:g} % interval", "claimed", "n", "says")
 """Headers of the cells of `row`."""
+OVERVIEW = ("claim", "statement", "source", "decision")
+"""Headers of the cells of `overview`."""
+SIGNS = (
+    "Effects are signed so that more is better for the claim; of fractions they are in points of a per cent."
+)
+"""An explanation of the effects of `row`."""
 
 
 def with_interval(metric: Metric, effect: Interval) -> str:
@@ -51,6 +57,11 @@ def claimed(finding: Finding) -> str:
 def status(decided: Decided) -> str:
     """Format the decision, marked as provisional while results are missing that it depends on."""
     return f"{decided.decision}{' (provisional)' if decided.provisional else ''}"
+
+
+def overview(decided: Decided) -> tuple[str, ...]:
+    """Return the cells of a claim, under `OVERVIEW`."""
+    return str(decided.number), decided.claim.statement, decided.claim.source, status(decided)
 
 
 @dataclass(frozen=True, slots=True)

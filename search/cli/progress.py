@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from pairsearch.search.cli.tables import ahead_of, progress_line, progress_table
+from pairsearch.search.cli.terminal import print_lines
 from pairsearch.search.results.progress import Progress
 
 # Seconds between two lines of progress in a log.
@@ -69,7 +70,7 @@ class SearchProgress:
             progress_line(progress, rate if progress.open else None, ahead)
             for progress, ahead in zip(progresses, ahead_of(progresses), strict=True)
         ]
-        for line, before in zip(lines, self._lines or [""] * len(lines), strict=True):
-            if line != before:
-                self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+        before = self._lines or [""] * len(lines)
+        changed = [line for line, other in zip(lines, before, strict=True) if line != other]
+        print_lines(self.console, changed)
         self._lines = lines

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pairsearch.search.cli.progress import LINE_SECONDS
+from pairsearch.search.cli.terminal import print_lines
 from pairsearch.search.evaluation.evaluating import Evaluator
 from pairsearch.search.machine import Machine
 from pairsearch.search.workers.signals import signals
@@ -61,7 +62,7 @@ class Steps:
             self._status.update(step)
         elif self.clock() - self._printed >= LINE_SECONDS:
             self._printed = self.clock()
-            self.console.print(step, highlight=False, soft_wrap=True)
+            print_lines(self.console, [step])
 
 
 @contextmanager
@@ -77,9 +78,6 @@ def evaluator_on(machine: Machine, console: Console, **options: Any) -> Iterator
         with console.status(Text(f"{label}: starting")) as status:
             yield lambda line: status.update(Text(line))
 
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
     stopping = threading.Event()
     with signals(stopping):
-        yield Evaluator(machine, stopping, watch, say, **options)
+        yield Evaluator(machine, stopping, watch, lambda line: print_lines(console, [line]), **options)

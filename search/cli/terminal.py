@@ -260,6 +260,12 @@ def console(*, error: bool = False, quiet: bool = False) -> Console:
     return Screen(file=stream, stderr=error, width=width, quiet=quiet, markup=False, emoji=False)
 
 
+def print_lines(screen: Console, lines: Iterable[str]) -> None:
+    """Print each line as it is: neither folded nor highlighted."""
+    for line in lines:
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """Print JSON for programs, in plain ASCII."""
     _write(json.dumps(value, indent=2))
@@ -306,8 +312,7 @@ def show_checks(checks: Iterable[Check], *, as_json: bool, wrong: str = "FAIL") 
     for check in checks:
         shown.append(check)
         if not as_json:
-            line = f"{marks[check.good]} {check.name}: {check.finding}"
-            console().print(line, markup=False, highlight=False, soft_wrap=True)
+            print_lines(console(), [f"{marks[check.good]} {check.name}: {check.finding}"])
     if as_json:
         print_json([{"check": check.name, "good": check.good, "finding": check.finding} for check in shown])
     if any(check.good is False for check in shown):

@@ -9,12 +9,15 @@ from pairsearch.search.claims.decisions import Decision
 from pairsearch.search.claims.findings import Finding
 from pairsearch.search.claims.sentences import (
     HEADER,
+    OVERVIEW,
     RULES,
+    SIGNS,
     Group,
     claimed,
     groups,
     opening,
     outcome,
+    overview,
     row,
     status,
     with_interval,
@@ -60,8 +63,8 @@ def part(title: str, decided: Sequence[Decided]) -> Part:
     """Compose the part: a table of all claims of a file, then a section for each."""
     table = Table(
         "Each claim with its source.",
-        ("claim", "statement", "source", "decision"),
-        tuple((str(one.number), one.claim.statement, one.claim.source, status(one)) for one in decided),
+        OVERVIEW,
+        tuple(map(overview, decided)),
         labels=4,
     )
     return Part(
@@ -74,8 +77,7 @@ def part(title: str, decided: Sequence[Decided]) -> Part:
 def section(decided: Decided) -> Section:
     """Compose the section on one claim."""
     table = Table(
-        f"Effects are signed so that more is better for the claim; of fractions they are in points of a per cent. "
-        f"{decided.rounds} rounds of each configuration are compared.",
+        f"{SIGNS} {decided.rounds} rounds of each configuration are compared.",
         HEADER,
         tuple(row(finding) for finding in decided.findings),
         labels=2,

@@ -19,6 +19,7 @@ from pairsearch.search.cli.terminal import (
     console,
     machine,
     print_json,
+    print_lines,
     teller,
 )
 
@@ -77,8 +78,7 @@ def claims(
         screen = console()
         for sheet in claim_tables.sheets(sources.claims.title, decided):
             screen.print(sheet)
-        for line in claim_tables.lines(decided, in_full=only is not None):
-            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_lines(screen, claim_tables.lines(decided, in_full=only is not None))
 
 
 def _train(storage: str, sources: Sources, machine: Machine, *, quiet: bool, as_json: bool) -> Database:

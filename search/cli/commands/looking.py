@@ -14,6 +14,7 @@ from pairsearch.search.cli.terminal import (
     Storage,
     console,
     print_json,
+    print_lines,
     say,
     teller,
 )
@@ -87,8 +88,7 @@ def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_jso
     screen = console()
     screen.print(tables.progress_table(progresses))
     for progress in progresses:
-        for line in tables.failure_lines(progress):
-            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_lines(screen, tables.failure_lines(progress))
 
 
 def best(
@@ -123,7 +123,6 @@ def best(
     elif ended is None:
         screen = console()
         screen.print(tables.ranked_table(stored, ranked))
-        for line in sentences.verdict_lines(judged):
-            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_lines(screen, sentences.verdict_lines(judged))
     else:
         say(f"{stored.name}: {ended}")
