@@ -19,6 +19,7 @@ from pairsearch.search.ledger.rows import curve_rows, run_row
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.report.content import Document, Figure, Table
+from pairsearch.search.report.reading import Reading, read_all
 from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
@@ -73,6 +74,12 @@ def create(database: Database, **changes: object) -> StoredStudy:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def read(database: Database, study: StoredStudy) -> Reading:
+    """A study as a report reads it."""
+    (reading,) = read_all(database, [study])
+    return reading
 
 
 def value_of(configuration: Configuration) -> float:

@@ -43,11 +43,6 @@ class Sources:
     given: Mapping[str, StudyArgument]
     first: int = 1
 
-    @property
-    def texts(self) -> list[str]:
-        """The studies as STUDY arguments."""
-        return [given.text for given in self.given.values()]
-
     def lacking(self, database: Database | None) -> dict[str, str]:
         """Return why grids are missing or incomplete, and what to run, by the name of the study in the file."""
         reasons = {study: _lacking(database, given) for study, given in self.given.items()}

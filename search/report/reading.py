@@ -176,12 +176,6 @@ class Reading:
         return None if stated is None else stated.configuration
 
 
-def read(database: Database, study: StoredStudy) -> Reading:
-    """Read a study from a snapshot of the database, and judge it; raises what `read_all` raises."""
-    (reading,) = read_all(database, [study])
-    return reading
-
-
 def read_all(
     database: Database, studies: Sequence[StoredStudy], tell: Callable[[str], None] = lambda _: None
 ) -> list[Reading]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import reported
+from reported import read
 from watching import BrowserPage, open_page
 
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.report import document
 from pairsearch.search.report.page import render
-from pairsearch.search.report.reading import read
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext

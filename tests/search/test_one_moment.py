@@ -8,6 +8,7 @@ from statistics import fmean
 import pytest
 import reported
 import tiny
+from reported import read
 from sqlalchemy import event
 
 from pairsearch.search.cli.commands import looking
@@ -16,7 +17,7 @@ from pairsearch.search.database.states import OPEN, State
 from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
-from pairsearch.search.report.reading import read, read_all
+from pairsearch.search.report.reading import read_all
 from pairsearch.search.results import ranking
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import Ranked, ranked_within

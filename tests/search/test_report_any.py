@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-from reported import figure, table
+from reported import figure, read, table
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.evaluation.rounds import Request, evaluate
@@ -19,7 +19,6 @@ from pairsearch.search.report.content import Document, Notice, Table
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.drawing import plain
 from pairsearch.search.report.page import render
-from pairsearch.search.report.reading import read
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies.definition import parse

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import reported
 import tiny
-from reported import figure, table
+from reported import figure, read, table
 
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.configurations import Ledger
@@ -24,7 +24,7 @@ from pairsearch.search.report.drawing import briefly
 from pairsearch.search.report.evaluation import others
 from pairsearch.search.report.importance import section_blocks
 from pairsearch.search.report.parameters import number
-from pairsearch.search.report.reading import Reading, read
+from pairsearch.search.report.reading import Reading
 from pairsearch.search.report.variance import decompose
 from pairsearch.search.results.formatting import duration
 from pairsearch.studies.configuration import Configuration, describe

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import reported
+from reported import read
 from service import fill
 
 from pairsearch.search.database.connection import Database, open_database
@@ -19,7 +20,6 @@ from pairsearch.search.report.drawing import thinned
 from pairsearch.search.report.grid import ROOM, _kept
 from pairsearch.search.report.parallel import LABELLED, LINES
 from pairsearch.search.report.parameters import Parameter
-from pairsearch.search.report.reading import read
 
 # 4,000 configurations: twenty learning rates and weight decays, five batch sizes, two weights.
 GRID = {

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import reported
-from reported import table
+from reported import read, table
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
@@ -25,7 +25,6 @@ from pairsearch.search.report.content import Document, Notice, Paragraph, Table
 from pairsearch.search.report.drawing import Shade, briefly, plain, spans
 from pairsearch.search.report.page import inline_json, render
 from pairsearch.search.report.parameters import Parameter, number
-from pairsearch.search.report.reading import read
 from pairsearch.search.report.rounds import shown_interval
 from pairsearch.search.results.evaluations import Spread
 from pairsearch.search.results.formatting import spread

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import reported
 import tiny
-from reported import table
+from reported import read, table
 from sqlalchemy import delete, event, update
 
 from pairsearch.search.database.connection import Database, open_database
@@ -20,7 +20,7 @@ from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.report import document
 from pairsearch.search.report import reading as reading_module
-from pairsearch.search.report.reading import TOP, Reading, read
+from pairsearch.search.report.reading import TOP, Reading
 from pairsearch.studies.configuration import Configuration
 
 # Where the kind of database makes no difference.

@@ -89,7 +89,8 @@ def _train(storage: str, sources: Sources, machine: Machine, *, quiet: bool, as_
     from pairsearch.search.setup import opening
 
     say = teller(error=as_json, quiet=quiet)
-    opened = opening.open_to_create(storage, sources.texts, machine, say)
+    texts = [given.text for given in sources.given.values()]
+    opened = opening.open_to_create(storage, texts, machine, say)
     loaded = {one.definition.name: one for one in opened.loaded}
     opening.create_all(opened.database, opened.loaded)
     wanted = wanted_rounds(sources.claims, sources.material(opened.database))
