@@ -114,7 +114,7 @@ def eager_epoch(job: TrainingJob) -> Callable[[], None]:
 
 def vmap_epoch(job: TrainingJob) -> Callable[[], None]:
     """Return one epoch of ten models in batched PyTorch operations."""
-    stack = batched.Stack(job, job.members, torch.device("cpu"))
+    stack = batched.Stack(job, torch.device("cpu"))
 
     def run() -> None:
         stack.train_epoch(0)

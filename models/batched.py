@@ -23,7 +23,6 @@ from pairsearch.models.recording import EpochResult, SetResult, record
 from pairsearch.models.trainer import (
     EVALUATION_BATCH,
     EpochCallback,
-    Member,
     Pairs,
     TrainingHistory,
     TrainingJob,
@@ -58,9 +57,10 @@ def stackable(job: TrainingJob) -> bool:
 
 
 class Stack:
-    """K models that train side by side."""
+    """The models of a job, which train side by side."""
 
-    def __init__(self, job: TrainingJob, members: Sequence[Member], device: torch.device) -> None:
+    def __init__(self, job: TrainingJob, device: torch.device) -> None:
+        members = job.members
         if not stackable(job):
             raise ValueError("only registered architectures and optimisers are stacked: use models.single")
         self._rule = optimiser(str(job.optimiser))
@@ -225,7 +225,7 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: st
     Args:
         device: a PyTorch device; on CUDA a step is captured as a graph, one for each batch size.
     """
-    stack = Stack(job, job.members, torch.device(device))
+    stack = Stack(job, torch.device(device))
 
     def train_epoch(epoch: int, alive: Sequence[int]) -> list[EpochResult]:
         if not alive:

@@ -300,8 +300,8 @@ class Ledger(StoredConfigurations):
             )
             return False
 
-    def reap(self, max_lapses: int = MAX_LAPSES) -> list[Lapsed]:
-        """Make rows pending again whose lease ran out; a row fails when this happens `max_lapses` times."""
+    def reap(self) -> list[Lapsed]:
+        """Make rows pending again whose lease ran out; a row fails when this happens `MAX_LAPSES` times."""
         expired = (
             columns.study_id == self.study_id,
             columns.state == State.RUNNING,
@@ -315,8 +315,8 @@ class Ledger(StoredConfigurations):
             ).all()
         if not lapsed:
             return []
-        spent = columns.lapses + 1 >= max_lapses
-        reason = f"lost with its worker {max_lapses} times: does it need more memory than the workers have?"
+        spent = columns.lapses + 1 >= MAX_LAPSES
+        reason = f"lost with its worker {MAX_LAPSES} times: does it need more memory than the workers have?"
         statement = (
             update(configurations)
             .where(
