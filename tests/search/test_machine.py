@@ -198,7 +198,7 @@ def test_a_worker_takes_no_more_than_is_said(tmp_path: Path, sqlite_url: str, mn
             for line in Path(f"/proc/{worker.pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Anonymous:"):
                     peak = max(peak, int(line.split()[1]) * 1024)
-        time.sleep(0.05)
+        time.sleep(0.005)
     assert worker.communicate()[1] == ""
     assert Pairs.worker_bytes / 2 < peak <= Pairs.worker_bytes, f"{peak / MIB:.0f} MiB"
 
