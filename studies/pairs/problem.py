@@ -65,8 +65,8 @@ class Pairs(Problem):
         "test_loss": Metric("test loss", unit=NATS),
         "test_error": Metric("test error", percent=True, unit=FRACTION),
     }
-    # For the largest of the paper's studies the peak was 480 to 499 MiB, without the memory that workers share, which is
-    # that of their libraries (`Anonymous` in /proc/PID/smaps_rollup, every millisecond; Linux, torch 2.14).
+    # For the largest of the paper's studies the peak was 480 to 499 MiB, without the memory that workers share, which
+    # is that of their libraries (`Anonymous` in /proc/PID/smaps_rollup, every millisecond; Linux, torch 2.14).
     worker_bytes = 512 * 2**20
     validated = ("train_loss", "val_loss", "val_error")
     evaluated = ("train_error", "test_error")
