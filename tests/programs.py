@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import runpy
@@ -110,15 +111,19 @@ def _program(
 
     if prepare is not None:
         prepare()
-    if module is None:
-        main()
-        return
-    # As Python does it.
-    sys.path.insert(0, folder)
-    if module.endswith(".py"):
-        runpy.run_path(module, run_name="__main__")
-    else:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        if module is None:
+            main()
+            return
+        # As Python does it.
+        sys.path.insert(0, folder)
+        if module.endswith(".py"):
+            runpy.run_path(module, run_name="__main__")
+        else:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        # What C code keeps in its buffers is written at the end of a process, but not of a forked one.
+        ctypes.CDLL(None).fflush(None)
 
 
 def run(
