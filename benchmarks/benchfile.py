@@ -1,4 +1,4 @@
-"""The file of measurements, `bench.json`, to which several programs add their sections."""
+"""What the programs share: lines that they print, and the file `bench.json`, to which several add their sections."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ def write(path: Path, records: Sequence[Record], sections: Mapping[str, Any]) ->
     content["records"] = list(kept.values())
     with whole_file(path) as file:
         file.write(json.dumps(content, indent=2).encode() + b"\n")
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
 
 
 def describe_machine() -> dict[str, Any]:

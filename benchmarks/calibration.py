@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from benchfile import say
 from scipy import stats
 
 from pairsearch.search.verdict.judging import judge
@@ -229,11 +230,6 @@ def main() -> None:
         )
     ]
     table(scenarios, options.studies, machine.cores())
-
-
-def say(text: str) -> None:
-    """Print a line."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

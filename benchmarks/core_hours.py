@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchfile import describe_machine, write
+from benchfile import describe_machine, say, write
 from training import FLOP_PER_PAIR, sgemm_gflops
 
 from pairsearch.data.sources import resolve
@@ -202,11 +202,6 @@ def report(section: dict[str, Any]) -> list[str]:
             "that of the trials one of the processor's"
         )
     return lines
-
-
-def say(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)
 
 
 def studies_to_measure() -> list[Definition]:

@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from benchfile import say
 from calibration import LAYOUTS, NOISES, Scenario, synthetic
 from scipy import stats
 
@@ -215,11 +216,6 @@ def line(
             saved.append(spared)
         cells.append(f"{np.mean(lost):.3f}, {np.mean(saved):.2f}")
     return " | ".join(cells)
-
-
-def say(text: str) -> None:
-    """Print a line."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

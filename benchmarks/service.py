@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from benchfile import write
+from benchfile import say, write
 from numpy.typing import NDArray
 from sqlalchemy import bindparam, update
 
@@ -248,11 +248,6 @@ def postgresql_url() -> Iterator[str | None]:
             yield server.get_uri()
         finally:
             server.cleanup()
-
-
-def say(text: str) -> None:
-    """Print a line."""
-    print(text, flush=True)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchfile import describe_machine, write
+from benchfile import describe_machine, say, write
 from torch import Tensor
 
 from pairsearch.models import batched, fused, single
@@ -206,11 +206,6 @@ def scaling(workers: int) -> float:
     for process in processes:
         process.join()
     return slowest
-
-
-def say(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)
 
 
 def main() -> None:
