@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import platformdirs
 
-from pairsearch.data import mnist, relatives
+from pairsearch.data import datasets
 from pairsearch.data.errors import CorruptDataError, DataError, MissingDataError
 from pairsearch.data.splits import hold_out
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "test"]
 
-KINDS = ("mnist", "digits", *relatives.RELATIVES)
-"""The sources that `load` knows by name, beside files of arrays; `resolve` takes `auto` too."""
+KINDS = ("mnist", "digits", *(name for name in datasets.DATASETS if name != "mnist"))
+"""The sources that have names, beside files of arrays."""
 ARRAYS = ".npz"
 """Suffix of a file of arrays."""
 
@@ -133,12 +133,14 @@ def default_root() -> Path:
     return folder / "data"
 
 
-def load(kind: str, root: Path | None = None, *, download: bool = True) -> Source:
-    """Load a source.
+def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tuple[Source, str]:
+    """Load a source, and say in a line which one it is and why.
 
     Args:
-        kind: `mnist` or one of its relatives (`relatives.RELATIVES`), which torchvision downloads; `digits`,
-            scikit-learn's bundled 1,797 images; or the path of an `.npz` file (`_of_arrays`).
+        kind: `mnist` or one of its relatives (`datasets.DATASETS`), which torchvision downloads; `digits`,
+            scikit-learn's bundled 1,797 images; the path of an `.npz` file (`_of_arrays`); or `auto`, which takes MNIST
+            where it is present or can be downloaded, otherwise the digits. A corrupt file is an error for `auto` too,
+            as falling back to the digits would hide it.
         root: the torchvision root, the folder that holds `MNIST/raw`; None is `default_root()`.
         download: whether missing files may be downloaded into `root`.
 
@@ -147,22 +149,15 @@ def load(kind: str, root: Path | None = None, *, download: bool = True) -> Sourc
         MissingDataError: a file is missing and `download` is False, or downloading it failed (`DownloadError`).
         CorruptDataError: a file is truncated, unreadable, or has a wrong checksum; it is not replaced.
     """
-    if not kind.endswith(ARRAYS):
-        _check_known(kind, KINDS)
-    return resolve(kind, root, download=download)[0]
-
-
-def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tuple[Source, str]:
-    """Load a source as `load` does, or choose one where `kind` is `auto`, and say which one and why.
-
-    `auto` takes MNIST where it is present or can be downloaded, otherwise the digits. A corrupt file is an error for
-    `auto` too, as falling back to the digits would hide it. Raises as `load`.
-    """
     if kind.endswith(ARRAYS):
         return _of_arrays(Path(kind)), f"{kind}: asked for"
-    _check_known(kind, (*KINDS, "auto"))
+    if kind not in (*KINDS, "auto"):
+        raise DataError(
+            f"data: {kind!r} given; expected one of {', '.join(KINDS)}, auto, or a file that ends in {ARRAYS}"
+        )
     if kind == "digits":
         return _digits(), "digits: asked for; scikit-learn's bundled images, resized to 14×14"
+    name = "mnist" if kind == "auto" else kind
     try:
         if root is not None and not root.absolute().parent.is_dir():
             # A download makes the last folder of the path; a missing one above it is more likely mistyped.
@@ -170,13 +165,8 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
                 f"data folder {root}: there is no folder {root.absolute().parent}: expected one"
             )
         root = default_root() if root is None else root
-        name = "mnist" if kind == "auto" else kind
-        if name == "mnist":
-            fetched = download and bool(mnist.missing(root)) and mnist.download(root)
-            tensors = mnist.read(root)
-        else:
-            fetched = download and bool(relatives.missing(root, name)) and relatives.download(root, name)
-            tensors = relatives.read(root, name)
+        fetched = download and bool(datasets.missing(root, name)) and datasets.download(root, name)
+        tensors = datasets.read(root, name)
     except MissingDataError as error:
         if kind != "auto":
             raise
@@ -184,13 +174,6 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
     chosen = "chosen because it is at hand" if kind == "auto" else "asked for"
     place = f"{'downloaded to' if fetched else 'read from'} {root}"
     return Source.of(name, *tensors, repeats=False), f"{name}: {chosen}; {place}"
-
-
-def _check_known(kind: str, kinds: tuple[str, ...]) -> None:
-    if kind not in kinds:
-        raise DataError(
-            f"data: {kind!r} given; expected one of {', '.join(kinds)}, or a file that ends in {ARRAYS}"
-        )
 
 
 def _of_arrays(path: Path) -> Source:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from availability import unavailable
 
-from pairsearch.data.mnist import missing
-from pairsearch.data.sources import Source, load
+from pairsearch.data.datasets import missing
+from pairsearch.data.sources import Source, resolve
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.setup.load import load as load_results
 
@@ -62,7 +62,7 @@ def mnist_root() -> Path:
     if not folder:
         unavailable("PAIRSEARCH_DATA is not set; it names the folder that holds MNIST/raw")
     root = Path(folder).resolve()
-    if absent := missing(root):
+    if absent := missing(root, "mnist"):
         unavailable(f"PAIRSEARCH_DATA: {root} lacks {', '.join(absent)} in MNIST/raw")
     return root
 
@@ -70,7 +70,7 @@ def mnist_root() -> Path:
 @pytest.fixture(scope="session")
 def mnist_source(mnist_root: Path) -> Source:
     """The real MNIST, read once per session."""
-    return load("mnist", mnist_root, download=False)
+    return resolve("mnist", mnist_root, download=False)[0]
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +101,7 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def digits_source() -> Source:
     """scikit-learn's digits, read once per session."""
-    return load("digits")
+    return resolve("digits")[0]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from pairsearch.data.sources import Source, load
+from pairsearch.data.sources import Source, resolve
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.outcome import Outcome, RunResult, mean_of
@@ -100,7 +100,7 @@ _held: list[Source] = []
 
 def _digits() -> Source:
     if not _held:
-        _held.append(load("digits"))
+        _held.append(resolve("digits")[0])
     return _held[0]
 
 

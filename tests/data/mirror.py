@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import struct
@@ -15,7 +16,15 @@ import pytest
 import torch
 import torchvision
 
-from pairsearch.data import mnist
+from pairsearch.data.datasets import DATASETS, File
+from pairsearch.data.sources import Source, resolve
+
+MNIST = DATASETS["mnist"]
+
+
+def load(kind: str, root: Path | None = None, *, download: bool = True) -> Source:
+    """The source, without the reason why it was chosen."""
+    return resolve(kind, root, download=download)[0]
 
 
 def raw_files(train: int = 30, test: int = 10) -> dict[str, bytes]:
@@ -45,8 +54,8 @@ def md5(content: bytes) -> str:
 def expect(patch: pytest.MonkeyPatch, files: dict[str, bytes]) -> dict[str, bytes]:
     """Make `files` count as MNIST, for torchvision and for pairsearch; returns what a mirror has to serve."""
     served = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in files.items()}
-    table = {name: mnist.RawFile(len(content), md5(content)) for name, content in files.items()}
-    patch.setattr(mnist, "RAW_FILES", table)
+    stated = tuple(File(name, md5(content), len(content)) for name, content in files.items())
+    patch.setitem(DATASETS, "mnist", dataclasses.replace(MNIST, files=stated))
     resources = [(name, md5(content)) for name, content in served.items()]
     patch.setattr(torchvision.datasets.MNIST, "resources", resources)
     return served

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from mirror import load
 
 from pairsearch.data.errors import CorruptDataError, DataError, MissingDataError
-from pairsearch.data.sources import load, resolve
+from pairsearch.data.sources import resolve
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (50, 14, 14), dtype=np.uint8)

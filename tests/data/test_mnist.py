@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 import socket
@@ -13,12 +14,13 @@ import programs
 import pytest
 import torchvision
 from filelock import FileLock
+from mirror import load
 
-from pairsearch.data import mnist
+from pairsearch.data import datasets
 from pairsearch.data.errors import CorruptDataError, DownloadError, MissingDataError
-from pairsearch.data.sources import load, resolve
+from pairsearch.data.sources import resolve
 
-NAMES = list(mnist.RAW_FILES)
+NAMES = [file.name for file in mirror.MNIST.files]
 
 
 @pytest.fixture
@@ -43,10 +45,6 @@ def left_in(root: Path) -> list[str]:
 
 
 WHOLE = sorted(["MNIST", "MNIST/raw", *(f"MNIST/raw/{name}" for name in NAMES)])
-
-
-def test_the_real_files_pass(mnist_root):
-    mnist.verify(mnist_root)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -147,7 +145,7 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypa
             load("mnist", tmp_path)
     message = str(caught.value)
     assert message.startswith(f"MNIST could not be downloaded to {tmp_path} (")
-    assert f"put the four raw files into {tmp_path / 'MNIST/raw'}" in message
+    assert f"put {', '.join(NAMES)} into {tmp_path / 'MNIST/raw'}" in message
     assert "\n" not in message
     assert list(tmp_path.iterdir()) == [], "not even a lock"
 
@@ -198,7 +196,7 @@ def test_a_second_mirror_serves_where_the_first_does_not(tmp_path, monkeypatch, 
 @pytest.mark.usefixtures("open_sockets_forgiven")
 def test_a_mirror_that_stays_silent_is_given_up(tmp_path, monkeypatch, files):
     served = mirror.expect(monkeypatch, files)
-    monkeypatch.setattr(mnist, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(datasets, "STALL_SECONDS", 0.2)
     before = socket.getdefaulttimeout()
     with mirror.mirror(served, silent=True) as (address, _):
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
@@ -212,8 +210,9 @@ def test_extracted_files_are_held_to_our_own_checksums_before_they_are_put_in_pl
     tmp_path, monkeypatch, files
 ):
     served = mirror.expect(monkeypatch, files)
-    table = {name: mnist.RawFile(file.size, "0" * 32) for name, file in mnist.RAW_FILES.items()}
-    monkeypatch.setattr(mnist, "RAW_FILES", table)
+    small = datasets.DATASETS["mnist"]
+    wrong = tuple(dataclasses.replace(file, md5="0" * 32) for file in small.files)
+    monkeypatch.setitem(datasets.DATASETS, "mnist", dataclasses.replace(small, files=wrong))
     with mirror.mirror(served) as (address, _):
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
         with pytest.raises(DownloadError, match="wrong checksum"):

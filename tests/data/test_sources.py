@@ -12,10 +12,11 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mirror import load
 from sklearn.datasets import load_digits
 
 from pairsearch.data.errors import CorruptDataError, DataError, DownloadError, MissingDataError
-from pairsearch.data.sources import Source, default_root, fingerprint, load, resize_digits, resolve
+from pairsearch.data.sources import Source, default_root, fingerprint, resize_digits, resolve
 
 
 def tensors(source: Source) -> tuple[torch.Tensor, ...]:
@@ -106,15 +107,9 @@ def test_a_malformed_source_is_refused_with_the_field_named(digits_source, field
         dataclasses.replace(digits_source, **{field: change(digits_source)})
 
 
-@pytest.mark.parametrize("function", [load, resolve])
-def test_an_unknown_kind_is_refused(function, tmp_path):
+def test_an_unknown_kind_is_refused(tmp_path):
     with pytest.raises(DataError, match="data: 'cifar' given; expected one of mnist, digits"):
-        function("cifar", tmp_path)
-
-
-def test_load_leaves_choosing_to_resolve(tmp_path):
-    with pytest.raises(DataError, match="data: 'auto' given"):
-        load("auto", tmp_path)
+        resolve("cifar", tmp_path)
 
 
 def test_the_reason_is_one_line_that_names_source_and_folder(mnist_root):

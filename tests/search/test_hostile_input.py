@@ -15,9 +15,9 @@ import pytest
 import tiny
 from sqlalchemy import insert
 
+from pairsearch.data.datasets import DATASETS
 from pairsearch.data.errors import DataError
-from pairsearch.data.mnist import RAW_FILES
-from pairsearch.data.sources import load
+from pairsearch.data.sources import resolve
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.search.errors import StudyError
@@ -303,13 +303,13 @@ def test_a_pickle_among_the_data_is_not_loaded(tmp_path: Path) -> None:
     raw, processed = tmp_path / "MNIST" / "raw", tmp_path / "MNIST" / "processed"
     raw.mkdir(parents=True)
     processed.mkdir()
-    for name in RAW_FILES:
-        (raw / name).write_bytes(bomb.ljust(RAW_FILES[name].size, b"\0"))
+    for file in DATASETS["mnist"].files:
+        (raw / file.name).write_bytes(bomb.ljust(file.extracted, b"\0"))
     # Where torchvision once kept tensors.
     for name in ("training.pt", "test.pt"):
         (processed / name).write_bytes(bomb)
     with pytest.raises(DataError):
-        load("mnist", tmp_path, download=False)
+        resolve("mnist", tmp_path, download=False)
     assert not trace.exists()
 
 

@@ -18,7 +18,7 @@ import pytest
 import tiny
 import torch
 
-from pairsearch.data.mnist import RAW_FILES
+from pairsearch.data.datasets import DATASETS
 from pairsearch.data.sources import Source
 from pairsearch.search.cli.commands import searching
 from pairsearch.search.setup import opening
@@ -141,8 +141,8 @@ def imported(folder: Path) -> dict[Command, Ran]:
     tiny.write_toml(folder / "bad.toml", name="bad", epochs=0)
     raw = folder / "truncated" / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name in RAW_FILES:
-        (raw / name).write_bytes(b"")
+    for file in DATASETS["mnist"].files:
+        (raw / file.name).write_bytes(b"")
     commands = [*LOOKING, *REFUSED]
     return dict(zip(commands, ran(folder, [[command] for command in commands]), strict=True))
 

@@ -14,7 +14,7 @@ import tiny
 import torch
 from torch import nn
 
-from pairsearch.data.sources import load as load_source
+from pairsearch.data.sources import resolve
 from pairsearch.models import fused, optim, reference, single
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies import definition as definitions
@@ -350,7 +350,7 @@ def test_any_optimiser_of_pytorch_trains(folder: Path, architecture: str) -> Non
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """scikit-learn's digits as a user's file."""
-    source = load_source("digits")
+    source, _ = resolve("digits")
     path = tmp_path_factory.mktemp("images") / "mine.npz"
     arrays = {
         name: getattr(source, name).numpy()
