@@ -24,7 +24,7 @@ from pairsearch.models.trainer import (
     EVALUATION_BATCH,
     EpochCallback,
     Pairs,
-    TrainingHistory,
+    StateDict,
     TrainingJob,
     batch_order,
 )
@@ -216,7 +216,7 @@ class Stack:
         return {name: value[model].detach().cpu().clone() for name, value in self._parameters.items()}
 
 
-def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu") -> TrainingHistory:
+def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu") -> list[StateDict]:
     """Train every member in batched PyTorch operations, all of them side by side.
 
     PyTorch runs in one CPU thread that flushes subnormals (`models.arithmetic`), except in `on_epoch`. It picks its

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pairsearch.jit.compiling import Floats, Integers
+from pairsearch.models.arithmetic import flushed
 from pairsearch.models.kernels import convolution as conv
 from pairsearch.models.kernels import epoch as kernels
 from pairsearch.models.kernels import updates
@@ -20,8 +21,7 @@ from pairsearch.models.layout import Layout, float_zeros, plannable
 from pairsearch.models.nets import DIGITS, Joint, Phase, Shared, build_seeded, schedule
 from pairsearch.models.optim import Optimiser, plain_optimiser
 from pairsearch.models.recording import EpochResult, SetResult, record
-from pairsearch.models.subnormals import flushed
-from pairsearch.models.trainer import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
+from pairsearch.models.trainer import EpochCallback, Member, Pairs, StateDict, TrainingJob, batch_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +132,11 @@ class Workspace:
         self.rates = float_zeros(updates.RATES)
 
 
-def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: int = 1) -> TrainingHistory:
+def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: int = 1) -> list[StateDict]:
     """Train every member with the compiled kernels, `threads` of them at a time.
 
     Bits depend neither on the number of threads nor on the other members. Models train in threads of a pool, which
-    flush subnormals (`models.subnormals`); `on_epoch` runs in the calling thread, whose mode does not change.
+    flush subnormals (`models.arithmetic`); `on_epoch` runs in the calling thread, whose mode does not change.
 
     Raises:
         ValueError: unknown architecture or optimiser, or one that the kernels have no plan for.

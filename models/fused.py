@@ -7,14 +7,9 @@ from typing import Literal
 from pairsearch.models import batched, single
 from pairsearch.models.nets import Maker, build_seeded
 from pairsearch.models.optim import PlainOptimiser, optimiser
-from pairsearch.models.trainer import EpochCallback, TrainingHistory, TrainingJob
+from pairsearch.models.trainer import EpochCallback, StateDict, TrainingJob
 
 Backend = Literal["compiled", "torch"]
-
-
-def choose_backend(job: TrainingJob, device: str = "cpu") -> Backend:
-    """Return the backend that `train` uses for a job; raises as `backend_of`."""
-    return backend_of(job.architecture, job.optimiser, device)
 
 
 def backend_of(architecture: str | Maker, rule: str | PlainOptimiser, device: str = "cpu") -> Backend:
@@ -36,21 +31,21 @@ def backend_of(architecture: str | Maker, rule: str | PlainOptimiser, device: st
 
 def train(
     job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu", threads: int = 1
-) -> TrainingHistory:
-    """Train every member of `job` by the backend that `choose_backend` says.
+) -> list[StateDict]:
+    """Train every member of `job` by the backend that `backend_of` says.
 
     PyTorch trains one member at a time on the CPU, and all side by side on other devices if architecture and optimiser
     are registered.
 
     Args:
-        on_epoch: called after every epoch; if it returns False, the job ends there.
+        on_epoch: called after every epoch; an exception that it raises ends the job.
         device: a PyTorch device.
         threads: how many members the compiled backend trains at a time; results do not depend on it.
 
     Raises:
         ValueError: unknown architecture or optimiser, or a combination that cannot run.
     """
-    if choose_backend(job, device) == "torch":
+    if backend_of(job.architecture, job.optimiser, device) == "torch":
         if _on_cpu(device) or not batched.stackable(job):
             return single.train(job, on_epoch=on_epoch, device=device)
         return batched.train(job, on_epoch=on_epoch, device=device)

@@ -1,6 +1,6 @@
 """The training core's fallback: any architecture and optimiser, one model at a time in PyTorch's operations.
 
-It is a faster form of the loop of `models.reference`: pairs are put in order once an epoch, losses are summed once an
+It is a faster form of the plain loop: pairs are put in order once an epoch, losses are summed once an
 epoch, and convolutions run in the form that suits the batch size. On other devices than the CPU it trains what
 `models.batched` cannot stack.
 """
@@ -17,12 +17,19 @@ from torch import Tensor, nn
 from torch.backends import mkldnn
 
 from pairsearch.models.arithmetic import fixed
-from pairsearch.models.losses import pair_losses
+from pairsearch.models.losses import pair_losses, wrong_answers
 from pairsearch.models.nets import Draws, Phase, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
 from pairsearch.models.recording import EpochResult, SetResult, record
-from pairsearch.models.reference import evaluate
-from pairsearch.models.trainer import EpochCallback, Member, Pairs, TrainingHistory, TrainingJob, batch_order
+from pairsearch.models.trainer import (
+    EVALUATION_BATCH,
+    EpochCallback,
+    Member,
+    Pairs,
+    StateDict,
+    TrainingJob,
+    batch_order,
+)
 
 # Up to this batch size PyTorch's own convolutions are used, which take one image at a time; above it oneDNN's, which
 # need some 80 µs a call before they begin. For the paper's architectures both take the same time at 7 pairs (Intel Xeon
@@ -113,6 +120,27 @@ class SingleModel:
         }
 
 
+@torch.no_grad()
+def evaluate(net: nn.Module, pairs: Pairs, aux_loss_weight: float | None) -> SetResult:
+    """Compute mean losses and error of a model over a set of pairs, in PyTorch's evaluation mode."""
+    net.eval()
+    main_sum = total_sum = 0.0
+    wrong = 0
+    for images, target, classes in zip(
+        torch.split(pairs.images, EVALUATION_BATCH),
+        torch.split(pairs.target, EVALUATION_BATCH),
+        torch.split(pairs.classes, EVALUATION_BATCH),
+        strict=True,
+    ):
+        output = net(images)
+        main_B, total_B = pair_losses(output, target, classes, aux_loss_weight)
+        main_sum += float(main_B.double().sum())
+        total_sum += float(total_B.double().sum())
+        wrong += int(wrong_answers(output, target))
+    count = len(pairs.target)
+    return SetResult(main_sum / count, total_sum / count, wrong / count)
+
+
 def _runs_channels_last(net: nn.Module, images: Tensor) -> bool:
     """Whether a module runs with images and weights in channels-last format; one that calls `view` on them does not."""
     trial = copy.deepcopy(net).to(memory_format=torch.channels_last)
@@ -138,7 +166,7 @@ def _onednn(*, enabled: bool) -> Iterator[None]:
         mkldnn.enabled = before  # type: ignore[assignment]
 
 
-def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu") -> TrainingHistory:
+def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu") -> list[StateDict]:
     """Train every member of `job` on a device, each as if it were alone.
 
     PyTorch runs in one thread that flushes subnormals (`models.arithmetic`), except in `on_epoch`.

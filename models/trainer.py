@@ -1,4 +1,9 @@
-"""The contract of a trainer: a `TrainingJob` goes in, a `TrainingHistory` comes out.
+"""What a trainer is given, a `TrainingJob`, and what it reports after each epoch.
+
+A trainer is a function `train(job, on_epoch=...)`, which returns the final state dict of each model: CPU tensors,
+float32 in registered architectures, which `models.nets.build(architecture, **arguments)` can load. The same job gives
+the same bits on one kind of processor; the compiled kernels give the same bits on all x86-64 processors with AVX2 and
+FMA.
 
 Shape suffixes used in `models/`: K models of a job, E epochs, N pairs of a set, B pairs of a batch,
 C channels, H hidden units, P parameters.
@@ -93,20 +98,16 @@ class TrainingJob:
     def __post_init__(self) -> None:
         if not self.members:
             raise ValueError("members: a training job needs at least one model, got none")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size: expected an integer >= 1, got {self.batch_size}")
-        if self.epochs < 1:
-            raise ValueError(f"epochs: expected an integer >= 1, got {self.epochs}")
+        for name in ("batch_size", "epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected an integer >= 1, got {getattr(self, name)}")
         first = self.members[0]
         for index, member in enumerate(self.members):
             if not member.learning_rate > 0:
                 raise ValueError(f"member {index}: learning_rate must be > 0, got {member.learning_rate}")
-            if not member.weight_decay >= 0:
-                raise ValueError(f"member {index}: weight_decay must be >= 0, got {member.weight_decay}")
-            if not member.aux_loss_weight >= 0:
-                raise ValueError(
-                    f"member {index}: aux_loss_weight must be >= 0, got {member.aux_loss_weight}"
-                )
+            for name in ("weight_decay", "aux_loss_weight"):
+                if not getattr(member, name) >= 0:
+                    raise ValueError(f"member {index}: {name} must be >= 0, got {getattr(member, name)}")
             if member.evaluation.keys() != first.evaluation.keys():
                 raise ValueError(
                     f"member {index}: evaluation sets {sorted(member.evaluation)} differ from member 0's "
@@ -133,78 +134,28 @@ def _check_pairs(what: str, pairs: Pairs, like: Pairs) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Curves:
-    """The figures of an evaluation set after each epoch, for every model.
-
-    `loss` is the mean main cross entropy over the set, without the auxiliary term; `error` is the fraction of wrong
-    answers in [0, 1]. Both are (K, E) float64, and NaN for an epoch that was not trained.
-    """
-
-    loss: FloatArray
-    error: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
 class EpochReport:
-    """The figures of an epoch, for a callback; all arrays are (K,) float64 copies.
+    """The figures of an epoch; all arrays are (K,) float64, and NaN for a model that diverged in an earlier epoch.
 
     Args:
         epoch: number of the epoch, from 1.
-        train_loss: running main loss of the epoch.
-        loss: main loss by evaluation set.
-        error: error by evaluation set.
-        diverged: for each model the epoch in which it diverged, from 1, or None.
+        train_loss: running mean of the main loss: each pair counts with its loss before the step of its batch.
+        loss: mean main cross entropy over a set, without the auxiliary term, by evaluation set.
+        error: the fraction of wrong answers in [0, 1], by evaluation set.
+        diverged: the models of which a training or evaluation loss (with the auxiliary term) became NaN or infinite in
+            this epoch. They are not trained further, and their parameters stay as they are at its end.
     """
 
     epoch: int
     train_loss: FloatArray
     loss: Mapping[str, FloatArray]
     error: Mapping[str, FloatArray]
-    diverged: tuple[int | None, ...]
+    diverged: tuple[int, ...]
 
 
-# Called after every epoch; if it returns False, the whole job ends there.
-EpochCallback = Callable[[EpochReport], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingHistory:
-    """The result of training a job.
-
-    Args:
-        train_loss: (K, E) float64, running mean of the main loss: each pair counts with its loss before the step of its
-            batch. NaN for an epoch that was not trained.
-        evaluation: curves by evaluation set.
-        diverged: for each model the epoch, from 1, in which a training or evaluation loss (with the auxiliary term)
-            became NaN or infinite, or None. A diverged model is not trained further; its curves keep the non-finite
-            value in that epoch and are NaN afterwards.
-        parameters: for each model the final state dict (CPU tensors, float32 in registered architectures), which
-            `models.nets.build(architecture, **arguments)` can load.
-        epochs_run: number of epochs, fewer than the job's only if the callback ended it.
-        seconds: wall-clock time of the training.
-    """
-
-    train_loss: FloatArray
-    evaluation: Mapping[str, Curves]
-    diverged: tuple[int | None, ...]
-    parameters: tuple[Mapping[str, Tensor], ...]
-    epochs_run: int
-    seconds: float
-
-
-class Trainer(Protocol):
-    """A function that trains a job.
-
-    The same job gives the same bits on one kind of processor. The compiled kernels give the same bits on all x86-64
-    processors with AVX2 and FMA.
-    """
-
-    def __call__(self, job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
-        """Train every member of `job` for `job.epochs` epochs, or until `on_epoch` returns False.
-
-        Raises:
-            ValueError: unknown architecture or optimiser, or arguments that do not fit the architecture.
-        """
+# Called after every epoch; an exception that it raises ends the whole job.
+EpochCallback = Callable[[EpochReport], None]
+StateDict = Mapping[str, Tensor]
 
 
 def batch_order(member: Member, epochs: int) -> Tensor:

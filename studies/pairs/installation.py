@@ -30,7 +30,7 @@ def train_a_little(architecture: str | Maker, optimiser: str = "adam", device: s
     member = Member(Pairs, {"validation": Pairs}, init_seed=0, order_seed=0, learning_rate=1e-3)
     job = TrainingJob(architecture, (member,), 1, 1, optimiser=optimiser)
     fused.train(job, device=device)
-    return fused.choose_backend(job, device)
+    return fused.backend_of(architecture, optimiser, device)
 
 
 def subnormals() -> str:
@@ -39,7 +39,7 @@ def subnormals() -> str:
     Raises:
         OSError: they stay, and may slow the training.
     """
-    from pairsearch.models.subnormals import supported  # noqa: PLC0415
+    from pairsearch.models.arithmetic import supported  # noqa: PLC0415
 
     if not supported():
         raise OSError("PyTorch cannot flush them on this processor; training with weight decay may be slow")

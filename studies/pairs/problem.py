@@ -221,13 +221,10 @@ class Pairs(Problem):
         # Folds are copies, so a worker can release the images.
         self._source = None
 
-        def on_epoch(epoch: EpochReport) -> bool:
-            diverged = [place for place, ended in enumerate(epoch.diverged) if ended == epoch.epoch]
-            report(epoch.epoch, _figures(epoch, running), diverged)
-            return True
+        def on_epoch(epoch: EpochReport) -> None:
+            report(epoch.epoch, _figures(epoch, running), epoch.diverged)
 
-        history = fused.train(job, on_epoch=on_epoch, device=runs[0].device, threads=runs[0].threads)
-        return history.parameters
+        return fused.train(job, on_epoch=on_epoch, device=runs[0].device, threads=runs[0].threads)
 
     def card(self, params: Params, run: Run) -> Mapping[str, Any]:
         """Return the mean and deviation by which raw intensities were standardised, if they were."""

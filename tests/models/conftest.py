@@ -1,17 +1,20 @@
-"""Fixtures of the trainer tests: every implementation of the `Trainer` contract."""
+"""Fixtures of the trainer tests: every trainer, with its history."""
 
 from __future__ import annotations
 
-import pytest
+from functools import partial
 
-from pairsearch.models import batched, compiled, reference, single
-from pairsearch.models.trainer import Trainer
+import pytest
+import reference
+from histories import Trainer, history_of
+
+from pairsearch.models import batched, compiled, single
 
 TRAINERS: dict[str, Trainer] = {
-    "reference": reference.train,
-    "torch": single.train,
-    "torch-stacked": batched.train,
-    "compiled": compiled.train,
+    "reference": partial(history_of, reference.train),
+    "torch": partial(history_of, single.train),
+    "torch-stacked": partial(history_of, batched.train),
+    "compiled": partial(history_of, compiled.train),
 }
 
 

@@ -1,7 +1,7 @@
 """Short training jobs and the digests of their results.
 
-`python tests/models/golden.py` writes the file anew. Do so only when `TRAINING_VERSION` changes, on a machine
-whose kernels of eight and of sixteen lanes agree.
+`PYTHONPATH=tests python tests/models/golden.py` writes the file anew. Do so only when `TRAINING_VERSION` changes, on a
+machine whose kernels of eight and of sixteen lanes agree.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from histories import History, history_of
 from jobs import SyntheticPairs, make_job, make_member
 
 from pairsearch.models import fused
-from pairsearch.models.trainer import TRAINING_VERSION, Member, TrainingHistory, TrainingJob
+from pairsearch.models.trainer import TRAINING_VERSION, Member, TrainingJob
 
 FILE = Path(__file__).with_name("golden.json")
 EPOCHS = 3
@@ -55,7 +56,7 @@ def _member(number: int, learning_rate: float, weight_decay: float) -> Member:
     return replace(member, train=SyntheticPairs(images, pairs.target, pairs.classes))
 
 
-def digests(history: TrainingHistory) -> dict[str, str]:
+def digests(history: History) -> dict[str, str]:
     """SHA-256 of the curves of each epoch and of the final parameters, over little-endian bytes."""
     found = {}
     for epoch in range(EPOCHS):
@@ -86,7 +87,7 @@ def golden() -> Mapping[str, Mapping[str, str]]:
 def computed() -> dict[str, dict[str, str]]:
     """The digests as this machine computes them, by case."""
     torch.set_num_threads(1)
-    return {name(*case): digests(fused.train(job(*case))) for case in CASES}
+    return {name(*case): digests(history_of(fused.train, job(*case))) for case in CASES}
 
 
 def differences() -> list[str]:

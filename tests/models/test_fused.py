@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 import torch
+from histories import history_of
 from jobs import make_job, make_member
 from test_trainers import assert_identical
 from torch import nn
 
-from pairsearch.models import compiled, fused, reference
+from pairsearch.models import compiled, fused
 from pairsearch.models.kernels import epoch
 from pairsearch.models.layout import Layout, plannable
 from pairsearch.models.nets import WS, Phase
@@ -27,16 +29,16 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "WSAL", "pretrained"])
 @pytest.mark.parametrize("optimiser", ["adam", "SGD"])
 def test_every_registered_combination_is_compiled_on_the_cpu(architecture: str, optimiser: str) -> None:
-    assert fused.choose_backend(make_job(architecture, optimiser=optimiser)) == "compiled"
+    assert fused.backend_of(architecture, optimiser) == "compiled"
 
 
 def test_other_devices_take_pytorch() -> None:
-    assert fused.choose_backend(make_job(), device="cuda") == "torch"
+    assert fused.backend_of("wsal", "adam", "cuda") == "torch"
 
 
 def test_the_core_trains_by_the_compiled_kernels() -> None:
     job = make_job("b1", batch_size=25, epochs=1)
-    assert_identical(fused.train(job), compiled.train(job), [0, 1])
+    assert_identical(history_of(fused.train, job), history_of(compiled.train, job), [0, 1])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -45,7 +47,7 @@ def test_the_core_trains_by_the_compiled_kernels() -> None:
 def test_cuda_agrees_with_the_reference(architecture: str, batch_size: int) -> None:
     # The tolerance is loose because cuDNN may multiply in TF32, with a mantissa of 10 bits.
     job = make_job(architecture, batch_size=batch_size, members=tuple(make_member(n) for n in range(3)))
-    got, expected = fused.train(job, device="cuda"), reference.train(job)
+    got, expected = history_of(fused.train, job, device="cuda"), history_of(reference.train, job)
     np.testing.assert_allclose(got.train_loss, expected.train_loss, rtol=2e-2)
     for name, curves in expected.evaluation.items():
         np.testing.assert_allclose(got.evaluation[name].loss, curves.loss, rtol=2e-2)

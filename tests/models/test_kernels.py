@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from histories import history_of
 from jobs import SyntheticPairs, make_job, make_member
 from torch.nn import functional
 
@@ -289,6 +290,5 @@ def test_labels_that_the_kernels_could_not_index_are_refused() -> None:
 def test_whole_numbers_as_rates_train_like_floats() -> None:
     as_floats = make_job("b1", epochs=1, members=(make_member(0, weight_decay=0.0, aux_loss_weight=1.0),))
     as_integers = make_job("b1", epochs=1, members=(make_member(0, weight_decay=0, aux_loss_weight=1),))
-    np.testing.assert_array_equal(
-        compiled.train(as_floats).train_loss, compiled.train(as_integers).train_loss
-    )
+    one, other = (history_of(compiled.train, job) for job in (as_floats, as_integers))
+    np.testing.assert_array_equal(one.train_loss, other.train_loss)

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+import reference
 import torch
+from histories import history_of
 from jobs import make_job
 from torch import Tensor, nn
 
-from pairsearch.models import batched, compiled, fused, nets, optim, reference
+from pairsearch.models import batched, compiled, fused, nets, optim
 from pairsearch.models.kernels import updates
 
 LEARNING_RATES = (1e-3, 1e-2, 0.1)
@@ -115,9 +117,9 @@ def test_a_new_architecture_and_a_new_optimiser_need_one_class_and_one_entry_eac
     monkeypatch.setattr(optim, "OPTIMISERS", {**optim.OPTIMISERS, "sign": SignDescent()})
     for architecture, optimiser in [("one", "adam"), ("b1", "sign"), ("one", "sign")]:
         job = make_job(architecture, optimiser=optimiser, epochs=2)
-        assert fused.choose_backend(job) == "torch"
-        expected = reference.train(job).train_loss
+        assert fused.backend_of(architecture, optimiser) == "torch"
+        expected = history_of(reference.train, job).train_loss
         for train in (fused.train, batched.train):  # The plain form of the optimiser, and the stacked one.
-            np.testing.assert_allclose(train(job).train_loss, expected, rtol=2e-3)
+            np.testing.assert_allclose(history_of(train, job).train_loss, expected, rtol=2e-3)
         with pytest.raises(ValueError, match="no compiled kernels for architecture"):
             compiled.train(job)

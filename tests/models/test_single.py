@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import reference
 import torch
+from histories import history_of
 from jobs import alone, make_job, make_member
 from test_trainers import assert_agree, assert_identical
 from torch import Tensor, nn
 from torch.backends import mkldnn
 from torch.nn import functional
 
-from pairsearch.models import nets, reference, single
-from pairsearch.models.single import SMALL_BATCH, SingleModel
+from pairsearch.models import nets, single
+from pairsearch.models.single import SMALL_BATCH, SingleModel, evaluate
 
 BATCH_SIZES = [1, SMALL_BATCH, SMALL_BATCH + 1, 25]
 
@@ -56,7 +58,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_any_module_trains_as_in_the_plain_loop(architecture: str, optimiser: str, batch_size: int) -> None:
     job = make_job(architecture, batch_size=batch_size, optimiser=optimiser)
-    history, expected = single.train(job), reference.train(job)
+    history, expected = history_of(single.train, job), history_of(reference.train, job)
     assert_agree(history, expected)
     for got, plain in zip(history.parameters, expected.parameters, strict=True):
         assert got.keys() == plain.keys()
@@ -69,9 +71,9 @@ def test_any_module_trains_as_in_the_plain_loop(architecture: str, optimiser: st
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_bits_are_the_same_alone_and_beside_others(architecture: str, batch_size: int) -> None:
     job = make_job(architecture, batch_size=batch_size, members=tuple(make_member(n) for n in range(3)))
-    together = single.train(job)
+    together = history_of(single.train, job)
     for k in range(3):
-        assert_identical(single.train(alone(job, k)), together, [k])
+        assert_identical(history_of(single.train, alone(job, k)), together, [k])
 
 
 @pytest.mark.parametrize(("architecture", "channels_last"), [("normalised", True), ("viewing", False)])
@@ -93,7 +95,7 @@ def test_onednn_is_afterwards_as_it_was_before(before: bool, batch_size: int) ->
     job = make_job("b1", batch_size=batch_size, epochs=1)
     mkldnn.enabled = before
     try:
-        single.train(job)
+        history_of(single.train, job)
         assert mkldnn.enabled == before
         with pytest.raises(RuntimeError), single._onednn(enabled=False):
             raise RuntimeError
@@ -108,5 +110,5 @@ def test_losses_are_means_over_all_pairs_also_of_a_partial_batch() -> None:
     job = make_job("b1", batch_size=7, epochs=1, members=(member,))
     model = SingleModel(job, member)
     main, _ = model.train_epoch(0)
-    expected = reference.evaluate(model._net, member.train, None).main
+    expected = evaluate(model._net, member.train, None).main
     np.testing.assert_allclose(main, expected, rtol=1e-6)

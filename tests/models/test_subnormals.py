@@ -7,13 +7,15 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
+import reference
 import torch
+from histories import History, Trainer, history_of
 from jobs import SyntheticPairs, make_job, make_member
 
-from pairsearch.models import compiled, reference
+from pairsearch.models import compiled
+from pairsearch.models.arithmetic import flushed, flushing, supported
 from pairsearch.models.recording import SetResult
-from pairsearch.models.subnormals import flushed, flushing, supported
-from pairsearch.models.trainer import EpochReport, Trainer, TrainingHistory, TrainingJob
+from pairsearch.models.trainer import EpochReport, TrainingJob
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor cannot flush subnormals")
 
@@ -55,9 +57,8 @@ def test_neither_training_nor_its_callback_leaves_the_mode_that_was_there(
 ) -> None:
     seen: list[bool] = []
 
-    def look(report: EpochReport) -> bool:
+    def look(report: EpochReport) -> None:
         seen.append(flushing())
-        return True
 
     trainer(make_job("b1", epochs=2), on_epoch=look)
     assert seen == [mode, mode]
@@ -70,7 +71,7 @@ def test_training_that_raises_puts_it_back(
     def fail(*_: object) -> None:
         raise ArithmeticError
 
-    def fail_in_the_callback(report: EpochReport) -> bool:
+    def fail_in_the_callback(report: EpochReport) -> None:
         raise ArithmeticError
 
     with pytest.raises(ArithmeticError):
@@ -90,7 +91,7 @@ def collapsing(architecture: str, weight_decay: float) -> TrainingJob:
     return make_job(architecture, batch_size=1, epochs=16, members=(replace(member, train=pairs),))
 
 
-def subnormals(history: TrainingHistory) -> int:
+def subnormals(history: History) -> int:
     """How many of the final parameters are subnormal."""
     return count_subnormals(torch.cat([value.flatten() for value in history.parameters[0].values()]))
 
@@ -106,7 +107,7 @@ def test_weights_that_decay_end_as_zeros(trainer: Trainer) -> None:
 
 
 def test_those_of_shared_layers_too() -> None:
-    assert subnormals(compiled.train(collapsing("wsal", 0.01))) == 0
+    assert subnormals(history_of(compiled.train, collapsing("wsal", 0.01))) == 0
 
 
 def test_the_state_of_the_compiled_optimiser_ends_as_zeros_too() -> None:
@@ -121,4 +122,4 @@ def test_the_state_of_the_compiled_optimiser_ends_as_zeros_too() -> None:
 
 def test_they_would_end_as_subnormals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pairsearch.models.arithmetic.flushed", nullcontext)
-    assert subnormals(reference.train(collapsing("b1", 0.01))) > 1000
+    assert subnormals(history_of(reference.train, collapsing("b1", 0.01))) > 1000

@@ -12,6 +12,7 @@ from typing import Any
 
 import programs
 import pytest
+import reference
 import tiny
 import torch
 from sqlalchemy import text
@@ -19,9 +20,9 @@ from torch import Tensor
 
 from pairsearch.data.pairs import PairSet
 from pairsearch.data.sources import Source
-from pairsearch.models import fused, reference, single
+from pairsearch.models import fused, single
 from pairsearch.models.nets import build, split_logits
-from pairsearch.models.trainer import TrainingHistory, TrainingJob
+from pairsearch.models.trainer import StateDict, TrainingJob
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.evaluation.evaluating import Evaluator
@@ -97,21 +98,21 @@ def logits(module: torch.nn.Module, images: Tensor) -> Tensor:
         return split_logits(module(images))[0]
 
 
-def take(backend: str, monkeypatch: pytest.MonkeyPatch) -> list[TrainingHistory]:
+def take(backend: str, monkeypatch: pytest.MonkeyPatch) -> list[list[StateDict]]:
     """Have evaluations train by a backend; the list gets what it gave."""
-    histories: list[TrainingHistory] = []
-    trainers: dict[str, Callable[..., TrainingHistory]] = {
+    given: list[list[StateDict]] = []
+    trainers: dict[str, Callable[..., list[StateDict]]] = {
         "compiled": fused.train,
         "torch": lambda job, on_epoch, **_: single.train(job, on_epoch=on_epoch),
         "reference": lambda job, on_epoch, **_: reference.train(job, on_epoch=on_epoch),
     }
 
-    def recorded(job: TrainingJob, **options: Any) -> TrainingHistory:
-        histories.append(trainers[backend](job, **options))
-        return histories[-1]
+    def recorded(job: TrainingJob, **options: Any) -> list[StateDict]:
+        given.append(trainers[backend](job, **options))
+        return given[-1]
 
     monkeypatch.setattr(fused, "train", recorded)
-    return histories
+    return given
 
 
 @pytest.mark.parametrize("backend", ["compiled", "torch", "reference"])
@@ -123,18 +124,18 @@ def test_a_file_rebuilds_the_model_that_gave_the_stored_figures_whatever_trained
     monkeypatch: pytest.MonkeyPatch,
     backend: str,
 ) -> None:
-    histories = take(backend, monkeypatch)
+    given = take(backend, monkeypatch)
     changes = WSAL | {"train_pairs": 200, "test_pairs": 300}
     study = make_study(**changes)
     # Created with the digits; the pairs of these rounds are MNIST's.
     loaded = tiny.loaded(source=mnist_source, **changes)
     train(database, study, loaded, folder, SHARING)
-    [history] = histories
+    [weights] = given
     errors = final(database, "test_error")
     for index in range(2):
         card, module = read_model(folder.file(study, SHARING, index))
         trained = build("wsal", hidden_units=7)
-        trained.load_state_dict(history.parameters[index])
+        trained.load_state_dict(weights[index])
         _, test = round_pairs(loaded, index)
         assert torch.equal(logits(module, test.images), logits(trained, test.images))
         wrong = logits(module, test.images).argmax(1) != test.target

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import programs
 import pytest
+import reference
 import tiny
 import torch
+from histories import history_of
 from torch import nn
 
 from pairsearch.data.sources import resolve
-from pairsearch.models import fused, optim, reference, single
+from pairsearch.models import fused, optim, single
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies import definition as definitions
 from pairsearch.studies import loading, place
@@ -175,7 +177,7 @@ def test_dropout_rests_while_a_model_is_evaluated(folder: Path) -> None:
     given = loaded(folder, grid=GRID | {"dropout": [0.9]})
     job = given.problem.job(first(given).params, [Run("fold", 0, 2, 2, 7)])  # type: ignore[attr-defined]
     for trainer in (single.train, reference.train, fused.train):
-        history = trainer(job)
+        history = history_of(trainer, job)
         module = given_module(folder, width=4, activation="Tanh", dropout=0.9).eval()
         module.load_state_dict(dict(history.parameters[0]))
         pairs = job.members[0].evaluation["validation"]
@@ -190,11 +192,11 @@ def test_what_dropout_draws_depends_on_the_model_alone(folder: Path) -> None:
     runs = [Run("fold", fold, 2, 2, 7) for fold in range(2)]
     job = given.problem.job(params, runs)  # type: ignore[attr-defined]
     before = torch.random.get_rng_state()
-    together = single.train(job)
+    together = history_of(single.train, job)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(99)
     for fold, run in enumerate(runs):
-        alone = single.train(given.problem.job(params, [run]))  # type: ignore[attr-defined]
+        alone = history_of(single.train, given.problem.job(params, [run]))  # type: ignore[attr-defined]
         assert np.array_equal(alone.train_loss[0], together.train_loss[fold])
 
 

@@ -8,22 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from pairsearch.models.arithmetic import fixed
-from pairsearch.models.losses import pair_losses, wrong_answers
+from pairsearch.models.losses import pair_losses
 from pairsearch.models.nets import Draws, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
-from pairsearch.models.recording import EpochResult, SetResult, record
+from pairsearch.models.recording import EpochResult, record
+from pairsearch.models.single import evaluate
 from pairsearch.models.trainer import (
-    EVALUATION_BATCH,
     EpochCallback,
     Member,
-    Pairs,
-    TrainingHistory,
+    StateDict,
     TrainingJob,
     batch_order,
 )
 
 
-def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> TrainingHistory:
+def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None) -> list[StateDict]:
     """Train every member of `job` on the CPU, each as if it were alone.
 
     PyTorch runs in one thread that flushes subnormals (`models.arithmetic`), except in `on_epoch`.
@@ -86,27 +85,6 @@ def _train_epoch(
         total_sum += float(total_B.detach().sum())
     count = len(order_N)
     return main_sum / count, total_sum / count
-
-
-@torch.no_grad()
-def evaluate(net: nn.Module, pairs: Pairs, aux_loss_weight: float | None) -> SetResult:
-    """Compute mean losses and error of a model over a set of pairs, in PyTorch's evaluation mode."""
-    net.eval()
-    main_sum = total_sum = 0.0
-    wrong = 0
-    for images, target, classes in zip(
-        torch.split(pairs.images, EVALUATION_BATCH),
-        torch.split(pairs.target, EVALUATION_BATCH),
-        torch.split(pairs.classes, EVALUATION_BATCH),
-        strict=True,
-    ):
-        output = net(images)
-        main_B, total_B = pair_losses(output, target, classes, aux_loss_weight)
-        main_sum += float(main_B.double().sum())
-        total_sum += float(total_B.double().sum())
-        wrong += int(wrong_answers(output, target))
-    count = len(pairs.target)
-    return SetResult(main_sum / count, total_sum / count, wrong / count)
 
 
 def _state(net: nn.Module) -> dict[str, Tensor]:
