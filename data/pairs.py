@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from pairsearch.data.errors import DataError
@@ -144,12 +146,13 @@ def standardise(train: PairSet, *others: PairSet) -> tuple[PairSet, ...]:
     return tuple(replace(pairs, images=scale.apply(pairs.images)) for pairs in (train, *others))
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """The mean and the (population) standard deviation by which images are standardised."""
+class Scale(BaseModel):
+    """The mean and the (population) standard deviation by which raw intensities, 0 to 255, are standardised."""
 
-    mean: float
-    deviation: float
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: Annotated[float, Field(allow_inf_nan=False)]
+    deviation: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
     def apply(self, images: Tensor) -> Tensor:
         """Standardise images with raw intensities, float32 of any shape."""
@@ -168,4 +171,4 @@ def scale_of(train: PairSet) -> Scale:
     variance = pixels.square().sum().item() / pixels.numel() - mean**2
     if not variance > 0:
         raise DataError(f"standardise: every training pixel is {mean:g}; expected images that differ")
-    return Scale(mean, math.sqrt(variance))
+    return Scale(mean=mean, deviation=math.sqrt(variance))

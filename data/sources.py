@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -44,12 +45,11 @@ class Source:
     """Labelled grey images of the digits 0 to 9, or of ten other classes, in a training and a test split.
 
     Args:
-        name: one of `KINDS`, which the fingerprint covers too, or the name of a file of arrays; messages show it.
+        name: one of `KINDS`, or the name of a file of arrays; messages show it.
         train_images: (N, 28, 28) or (N, 14, 14) uint8, intensities 0 to 255.
         train_labels: (N,) int64, 0 to 9.
         test_images: (M, h, w) uint8, of the same height and width.
         test_labels: (M,) int64, 0 to 9.
-        fingerprint: SHA-256 in hexadecimal, as `fingerprint` computes it; `Source.of` fills it in.
         repeats: whether a sample that needs more images than there are may use an image in several pairs.
 
     Raises:
@@ -61,7 +61,6 @@ class Source:
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
-    fingerprint: str
     repeats: bool
 
     def __post_init__(self) -> None:
@@ -86,20 +85,20 @@ class Source:
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise DataError("test_images: expected the height and width of train_images")
 
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        train_images: Tensor,
-        train_labels: Tensor,
-        test_images: Tensor,
-        test_labels: Tensor,
-        *,
-        repeats: bool,
-    ) -> Source:
-        """Make a source and compute its fingerprint; arguments as for the class."""
-        tensors = (train_images, train_labels, test_images, test_labels)
-        return cls(name, *tensors, fingerprint=fingerprint(name, *tensors), repeats=repeats)
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal over the source's name and each tensor's role, type, shape and little-endian bytes.
+
+        For a file of arrays its name is `npz`: where the file lies, and what it is called, does not count.
+        """
+        digest = hashlib.sha256(f"{'npz' if self.name.endswith(ARRAYS) else self.name}\n".encode())
+        for role in ("train_images", "train_labels", "test_images", "test_labels"):
+            tensor: Tensor = getattr(self, role)
+            array = tensor.contiguous().numpy()
+            little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            digest.update(f"{role} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(little_endian.data)
+        return digest.hexdigest()
 
     def pool(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return the images, (N, h, w) uint8, and the labels, (N,) int64, of one split."""
@@ -108,20 +107,6 @@ class Source:
         if split == "test":
             return self.test_images, self.test_labels
         raise DataError(f"split: {split!r} given; expected 'train' or 'test'")
-
-
-def fingerprint(
-    name: str, train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor
-) -> str:
-    """Return the SHA-256, in hexadecimal, over the name and each tensor's role, type, shape and little-endian bytes."""
-    digest = hashlib.sha256(f"{name}\n".encode())
-    roles = ("train_images", "train_labels", "test_images", "test_labels")
-    for role, tensor in zip(roles, (train_images, train_labels, test_images, test_labels), strict=True):
-        array = tensor.contiguous().numpy()
-        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        digest.update(f"{role} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(little_endian.data)
-    return digest.hexdigest()
 
 
 def default_root() -> Path:
@@ -173,7 +158,7 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
         return _digits(), f"digits: chosen because MNIST is not at hand: {error}"
     chosen = "chosen because it is at hand" if kind == "auto" else "asked for"
     place = f"{'downloaded to' if fetched else 'read from'} {root}"
-    return Source.of(name, *tensors, repeats=False), f"{name}: {chosen}; {place}"
+    return Source(name, *tensors, repeats=False), f"{name}: {chosen}; {place}"
 
 
 def _of_arrays(path: Path) -> Source:
@@ -202,7 +187,7 @@ def _of_arrays(path: Path) -> Source:
     one, two, three, four = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
     tensors = (one, two, three, four)
     try:
-        return Source(path.name, *tensors, fingerprint=fingerprint("npz", *tensors), repeats=True)
+        return Source(path.name, *tensors, repeats=True)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -260,7 +245,7 @@ def _digits() -> Source:
         random_state=DIGITS_SPLIT_SEED,
         stratify=bunch.target,
     )
-    return Source.of("digits", images[train], labels[train], images[test], labels[test], repeats=True)
+    return Source("digits", images[train], labels[train], images[test], labels[test], repeats=True)
 
 
 def resize_digits(images: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> np.ndarray:

@@ -13,6 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import is_dataclass
 from enum import IntEnum
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,7 @@ import typer
 import typer.cli
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, RootModel
+from pydantic.dataclasses import dataclass as validated
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -38,6 +40,7 @@ from pairsearch.studies.definition import LARGEST
 from pairsearch.studies.estimator import settings as estimator
 from pairsearch.studies.pairs import problem as pairs
 from pairsearch.studies.pairs.settings import Settings
+from pairsearch.studies.problem import Metric
 
 VARIABLES: tuple[tuple[ModuleType, str], ...] = (
     (storage_url, "VARIABLE"),
@@ -134,7 +137,7 @@ def _kind(annotation: Any) -> str:  # noqa: PLR0911 - a line for each kind
         return "table" if inner == "any" else f"table of {_several(inner)}"
     if isinstance(annotation, type) and issubclass(annotation, RootModel):
         return "table, or several"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
         return f"[table](#{annotation.__name__.lower()})"
     return TYPES[annotation]
 
@@ -171,7 +174,7 @@ def _default(field: FieldInfo) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def fields(model: type[BaseModel]) -> str:
+def fields(model: type) -> str:
     """The fields of a table of TOML: types, defaults and the docstrings of the model."""
     meaning = {
         name: text
@@ -179,6 +182,9 @@ def fields(model: type[BaseModel]) -> str:
         if _of_ours(owner)
         for name, text in documented(owner).items()
     }
+    known: dict[str, FieldInfo] = (
+        model.model_fields if issubclass(model, BaseModel) else validated(model).__pydantic_fields__
+    )
     rows = [
         [
             f"`{name}`",
@@ -186,7 +192,7 @@ def fields(model: type[BaseModel]) -> str:
             _default(field),
             meaning.get(name, ""),
         ]
-        for name, field in model.model_fields.items()
+        for name, field in known.items()
     ]
     return markdown(["field", "type", "default", "meaning"], rows)
 
@@ -195,7 +201,7 @@ def _of_ours(owner: type) -> bool:
     return owner.__module__.startswith("pairsearch.")
 
 
-def model_section(model: type[BaseModel], title: str, level: int = 2) -> str:
+def model_section(model: type, title: str, level: int = 2) -> str:
     """A section about a table of TOML."""
     about = inspect.cleandoc(model.__doc__ or "")
     return "\n\n".join([f"({model.__name__.lower()})=", heading(level, title), about, fields(model)])
@@ -208,7 +214,7 @@ def definition_fields() -> str:
         heading(2, "`[grid]`"),
         inspect.cleandoc(definition.Grid.__doc__ or ""),
         model_section(definition.Evaluation, "`[evaluation]`"),
-        model_section(definition.Figure, "`[metrics]`: `NAME = { … }`"),
+        model_section(Metric, "`[metrics]`: `NAME = { … }`"),
         model_section(definition.Paper, "`[paper]`"),
         model_section(definition.Stated, "`[paper.figures]`: `NAME = { … }`"),
     ]

@@ -203,26 +203,6 @@ class Paper(Part):
         return Configuration(self.params)
 
 
-class Figure(Part):
-    """How a figure that the problem reports is read and shown; the fields are those of `Metric`."""
-
-    label: str = ""
-    """What tables and axes call the figure. Without it they show the figure's own name."""
-    percent: bool = False
-    """Whether the figure is a fraction of 1 that tables show in per cent. It is stored as the fraction."""
-    maximise: bool = False
-    """Whether more is better, as with an accuracy. A loss or an error keeps the default, false."""
-    unit: str = ""
-    """Unit of the stored figure, such as `nats`, for the columns of exports. Empty where it has none."""
-    training: bool = False
-    """Whether the figure is measured on the examples that were trained on, so that nothing may be chosen by it."""
-
-    @property
-    def metric(self) -> Metric:
-        """The same as a `Metric`."""
-        return Metric(**self.model_dump())
-
-
 class Definition(Part):
     """A study: what is searched, how a configuration is judged, and how the best are evaluated.
 
@@ -244,7 +224,7 @@ class Definition(Part):
     metric: Identifier
     """The figure by which configurations are compared: its mean over the folds after the last epoch. Lower is better
     unless the problem, or `metrics`, says that the figure is maximised."""
-    metrics: dict[Identifier, Figure] = {}
+    metrics: dict[Identifier, Metric] = {}
     """How figures read, by name, for a problem that does not declare them itself, such as a plain function. Where the
     table is not empty, `metric` has to be in it."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
@@ -320,8 +300,10 @@ class Definition(Part):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+_UNKNOWN = "unknown key: remove it or mend its spelling; what the problem takes stands under [settings]"
 _EXPECTED = {
-    "extra_forbidden": "unknown key: remove it or mend its spelling; what the problem takes stands under [settings]",
+    "extra_forbidden": _UNKNOWN,
+    "unexpected_keyword_argument": _UNKNOWN,
     "tuple_type": "expected a list",
     NAME_PATTERN: "expected lower-case letters, digits, - and _ (at most 63, the first no - or _)",
     IDENTIFIER_PATTERN: "expected a name: a letter, then letters, digits, _, . and - (at most 63)",

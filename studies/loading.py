@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,14 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from pydantic import ValidationError
+
 from pairsearch.studies.configuration import Params, describe
 from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition
 from pairsearch.studies.errors import CodeError, DefinitionError, ProblemError, own_code
 from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Report, Run, RunReport, Traits, Weights
+from pairsearch.studies.validation import first_error
 
 SHIPPED = {
     "pairs": "pairsearch.studies.pairs.problem:Pairs",
@@ -192,46 +194,33 @@ def _declared(definition: Definition, problem: Problem, files: Mapping[str, str]
         ProblemError: a declaration breaks the contract.
     """
 
-    def expect(name: str, found: object, good: bool, expected: str) -> None:
-        if not good:
-            raise ProblemError(f"{name}: expected {expected}, got {found!r}")
-
-    given, version, overlap = problem.metrics, problem.version, problem.overlap(definition.folds)
-    good = isinstance(given, Mapping) and all(isinstance(metric, Metric) for metric in given.values())
-    expect("metrics", given, good, "pairsearch.Metric by name of the figure")
-    metrics = dict(given) or {definition.metric: Metric()}
-    metrics |= {name: figure.metric for name, figure in definition.metrics.items()}
+    given = problem.metrics
+    if not isinstance(given, Mapping):
+        raise ProblemError(f"metrics: expected pairsearch.Metric by name of the figure, got {given!r}")
+    metrics = (dict(given) or {definition.metric: Metric()}) | definition.metrics
     for name in metrics:
-        good = isinstance(name, str) and re.fullmatch(IDENTIFIER_PATTERN, name) is not None
-        expect("metrics", name, good, "names of letters, digits, _, . and - that begin with a letter")
-    expect("version", version, type(version) is int, "an integer")
-    good = isinstance(overlap, int | float) and 0 <= overlap < math.inf
-    expect("overlap", overlap, good, "a number of at least 0")
-    memory = problem.worker_bytes
-    expect("worker_bytes", memory, type(memory) is int and memory >= 0, "a number of bytes, 0 for unknown")
-    fingerprint = problem.fingerprint()
-    good = isinstance(fingerprint, str) and re.fullmatch("([0-9a-f]{64})?", fingerprint) is not None
-    expect("fingerprint", fingerprint, good, "the hexadecimal digits of a SHA-256, or an empty text")
-    named = {"validated": problem.validated, "evaluated": problem.evaluated}
-    for name, names in named.items():
-        expect(name, names, isinstance(names, list | tuple), "a list of names of figures")
+        if not (isinstance(name, str) and re.fullmatch(IDENTIFIER_PATTERN, name)):
+            raise ProblemError(
+                f"metrics: expected names of letters, digits, _, . and - that begin with a letter, got {name!r}"
+            )
     try:
         return Traits(
-            version=version,
-            fingerprint=fingerprint,
+            version=problem.version,
+            fingerprint=problem.fingerprint(),
             metrics=metrics,
             files=files,
-            validated=tuple(problem.validated),
-            evaluated=tuple(problem.evaluated),
-            overlap=float(overlap),
+            validated=problem.validated,  # type: ignore[arg-type] # made a tuple
+            evaluated=problem.evaluated,  # type: ignore[arg-type]
+            overlap=problem.overlap(definition.folds),
             together=problem.together,
             remember={
                 name: value for name, value in problem.remember.items() if name not in definition.settings
             },
-            worker_bytes=memory,
+            worker_bytes=problem.worker_bytes,
         )
-    except (TypeError, ValueError) as error:
-        raise ProblemError(str(error)) from None
+    except ValidationError as error:
+        location, message = first_error(error, {})
+        raise ProblemError(": ".join([*map(str, location), message])) from None
 
 
 def _constructed(made: Callable[..., Any], settings: Mapping[str, Any], **ours: Any) -> Problem:

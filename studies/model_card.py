@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import NAME_PATTERN, AnyValue, Count, Identifier, Setting
 from pairsearch.studies.errors import ProblemError
-from pairsearch.studies.problem import Weights
+from pairsearch.studies.problem import Digest, Weights
 
 # One entry holds everything: safetensors write several in an order that differs from file to file.
 ENTRY = "pairsearch"
@@ -25,7 +25,6 @@ LARGEST_FILE = 1024 * 2**20
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=1000)]
-Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
 class ModelCard(BaseModel):

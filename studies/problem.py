@@ -8,10 +8,14 @@ problem too. A *run* is one model to train: a fold of the search, or a round of 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import ConfigDict, Field, Strict, TypeAdapter
+from pydantic.dataclasses import dataclass as validated_dataclass
 
 from pairsearch.studies.configuration import Params
 
@@ -20,20 +24,26 @@ Figures = Mapping[str, float]
 Weights = Mapping[str, Any]
 """The parameters of a trained model by name, as NumPy arrays or PyTorch tensors."""
 Kind = Literal["fold", "round"]
+Names = Annotated[tuple[str, ...], Strict(False)]
+Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+"""A SHA-256 in hexadecimal, or an empty text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """How a figure that a problem reports is read and shown, such as `Metric("error", percent=True)`."""
 
+    # In a definition, under `[metrics]`, other keys are refused.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", revalidate_instances="always")
+
     label: str = ""
-    """What tables and axes call the figure; empty for the figure's own name."""
+    """What tables and axes call the figure. Without it they show the figure's own name."""
     percent: bool = False
-    """Whether the figure is a fraction of 1 that tables show in per cent."""
+    """Whether the figure is a fraction of 1 that tables show in per cent. It is stored as the fraction."""
     maximise: bool = False
-    """Whether more is better."""
+    """Whether more is better, as with an accuracy. A loss or an error keeps the default, false."""
     unit: str = ""
-    """Unit of the stored figure, for the columns of exports; empty where it has none."""
+    """Unit of the stored figure, such as `nats`, for the columns of exports. Empty where it has none."""
     training: bool = False
     """Whether the figure is measured on the examples that were trained on, so that nothing may be chosen by it."""
 
@@ -284,15 +294,15 @@ class OneByOne(Problem):
         return [self.fit(params, run, report_one)]
 
 
-@dataclass(frozen=True, slots=True)
+@validated_dataclass(frozen=True, slots=True, config=ConfigDict(strict=True, extra="forbid"))
 class Traits:
     """What a problem declared when its study was created; it is stored, so that results can be read without it.
 
     Args:
         version: `Problem.version`.
         fingerprint: SHA-256 (hexadecimal) over the data, or empty.
-        files: SHA-256 (hexadecimal) of each of the user's files that the problem consists of, by name.
         metrics: every figure that may be reported, at least one.
+        files: SHA-256 (hexadecimal) of each of the user's files that the problem consists of, by name.
         validated: names of the figures that folds report; empty for all.
         evaluated: names of the figures of rounds that tables show; empty for all.
         overlap: `Problem.overlap` for the study's number of folds.
@@ -301,33 +311,22 @@ class Traits:
         worker_bytes: `Problem.worker_bytes`.
 
     Raises:
-        TypeError: on construction, where a field has the wrong type; the message names it.
-        ValueError: on construction, where `validated` or `evaluated` names a figure that is not among the metrics.
+        ValidationError: on construction, where a field has the wrong type or value, or `validated` or `evaluated` names
+            a figure that is not among the metrics.
     """
 
     version: int
-    fingerprint: str
+    fingerprint: Digest
     metrics: Mapping[str, Metric]
     files: Mapping[str, str] = field(default_factory=dict)
-    validated: tuple[str, ...] = ()
-    evaluated: tuple[str, ...] = ()
-    overlap: float = 0.0
+    validated: Names = ()
+    evaluated: Names = ()
+    overlap: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     together: bool = True
     remember: Mapping[str, str] = field(default_factory=dict)
-    worker_bytes: int = 0
+    worker_bytes: Annotated[int, Field(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        _expect("version", int, self.version)
-        _expect("worker_bytes", int, self.worker_bytes)
-        _expect("fingerprint", str, self.fingerprint)
-        _expect("overlap", float, self.overlap)
-        _expect("together", bool, self.together)
-        _expect("files", str, *self.files.values())
-        _expect("remember", str, *self.remember.values())
-        for name, metric in self.metrics.items():
-            _expect(f"metrics: {name}", Metric, metric)
-            _expect(f"metrics: {name}", str, name, metric.label, metric.unit)
-            _expect(f"metrics: {name}", bool, metric.percent, metric.maximise, metric.training)
         if others := {*self.validated, *self.evaluated} - self.metrics.keys():
             raise ValueError(f"{', '.join(sorted(others))}: not among its metrics")
 
@@ -354,15 +353,6 @@ class Traits:
         """Make traits from what `to_json` returned.
 
         Raises:
-            TypeError: a field is unknown, missing or of the wrong type.
-            ValueError: a name is not among the metrics.
+            ValueError: a field is unknown, missing or of the wrong type, or a name is not among the metrics.
         """
-        metrics = {str(name): Metric(**values) for name, values in raw["metrics"].items()}
-        several = {name: tuple(map(str, raw[name])) for name in ("validated", "evaluated")}
-        return cls(**(dict(raw) | several | {"metrics": metrics}))
-
-
-def _expect(name: str, kind: type, *values: object) -> None:
-    for value in values:
-        if type(value) is not kind:
-            raise TypeError(f"{name}: expected {kind.__name__}, got {value!r}")
+        return TypeAdapter(cls).validate_json(json.dumps(raw))

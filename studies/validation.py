@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
 
-COMPLETE = ("missing", "extra_forbidden", "value_error", "union_tag_not_found")
+COMPLETE = ("missing", "extra_forbidden", "unexpected_keyword_argument", "value_error", "union_tag_not_found")
 """Kinds of errors whose messages are complete without the value that was given."""
 
 

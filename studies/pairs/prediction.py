@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor, nn
+from pydantic import ValidationError
+from torch import nn
 
 from pairsearch.data.pairs import Scale
 from pairsearch.data.pictures import Picture, read_picture
@@ -25,15 +25,6 @@ from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.model_card import ModelCard, card_of, opened, tensors_of
 
 LARGEST_WIDTH = 10**6
-
-
-class Standardisation(BaseModel):
-    """The mean and the deviation by which raw intensities, 0 to 255, were standardised."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean: Annotated[float, Field(allow_inf_nan=False)]
-    deviation: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +132,7 @@ def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
     return card, module.eval()
 
 
-def standardisation_of(path: Path, card: ModelCard) -> Standardisation | None:
+def standardisation_of(path: Path, card: ModelCard) -> Scale | None:
     """Return how the model's study standardised images, or None if it did not.
 
     Raises:
@@ -151,19 +142,12 @@ def standardisation_of(path: Path, card: ModelCard) -> Standardisation | None:
     if stated is None:
         return None
     try:
-        return Standardisation.model_validate(stated)
+        return Scale.model_validate(stated)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ProblemError(
             f"{path}: its metadata are not those of a model: standardisation: {first['msg']}"
         ) from None
-
-
-def network_input(standardisation: Standardisation | None, pixels: Tensor) -> Tensor:
-    """Standardise raw intensities if the model was trained on standardised ones."""
-    if standardisation is None:
-        return pixels
-    return Scale(standardisation.mean, standardisation.deviation).apply(pixels)
 
 
 @torch.no_grad()
@@ -181,8 +165,9 @@ def ask(path: Path, card: ModelCard, module: nn.Module, first: Picture, second: 
         ProblemError: the logits are not finite.
     """
     pixels = torch.stack([first.pixels, second.pixels])
-    images = network_input(standardisation_of(path, card), pixels)[None]
-    main, digits = split_logits(module(images))
+    scale = standardisation_of(path, card)
+    images = pixels if scale is None else scale.apply(pixels)
+    main, digits = split_logits(module(images[None]))
     if not bool(main.isfinite().all()):
         raise ProblemError(f"{path}: its weights give no finite answer")
     target = int(main[0].argmax())

@@ -232,8 +232,8 @@ class Pairs(Problem):
             return {}
         from pairsearch.data.pairs import scale_of  # noqa: PLC0415
 
-        scale = scale_of(self.round_pairs(run, standardised=False)[0])
-        return {"standardisation": {"mean": scale.mean, "deviation": scale.deviation}}
+        train, _ = self.round_pairs(run, standardised=False)
+        return {"standardisation": scale_of(train).model_dump()}
 
     @classmethod
     def answer(

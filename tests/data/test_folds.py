@@ -225,12 +225,10 @@ def test_an_evaluation_larger_than_mnist_names_its_own_field(mnist_source, field
 
 def test_a_handful_of_repeating_images_still_gives_folds_or_a_clear_refusal(digits_source):
     few = {name: getattr(digits_source, f"train_{name}")[:4] for name in ("images", "labels")}
-    four = Source.of("four", few["images"], few["labels"], few["images"], few["labels"], repeats=True)
+    four = Source("four", few["images"], few["labels"], few["images"], few["labels"], repeats=True)
     for fold in make_folds(four, **plan(validation_size=99)) + make_folds(four, **plan("kfold", folds=2)):
         assert images_of(fold.train).isdisjoint(images_of(fold.validation))
-    three = Source.of(
-        "three", few["images"][:3], few["labels"][:3], few["images"], few["labels"], repeats=True
-    )
+    three = Source("three", few["images"][:3], few["labels"][:3], few["images"], few["labels"], repeats=True)
     with pytest.raises(DataError, match="three has 3 training images; expected at least 4"):
         make_folds(three, **plan())
     with pytest.raises(DataError, match="folds: 2 given; 100 pairs of 3 three images allow at most 1"):

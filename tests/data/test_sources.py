@@ -16,7 +16,7 @@ from mirror import load
 from sklearn.datasets import load_digits
 
 from pairsearch.data.errors import CorruptDataError, DataError, DownloadError, MissingDataError
-from pairsearch.data.sources import Source, default_root, fingerprint, resize_digits, resolve
+from pairsearch.data.sources import Source, default_root, resize_digits, resolve
 
 
 def tensors(source: Source) -> tuple[torch.Tensor, ...]:
@@ -77,16 +77,17 @@ def test_one_pixel_or_label_changes_the_fingerprint(digits_source, data, field):
     flat = changed[field].view(-1)
     position = data.draw(st.integers(0, len(flat) - 1), label="position")
     flat[position] = (flat[position] + 1) % 10
-    assert fingerprint("digits", *changed) != digits_source.fingerprint
+    assert Source("digits", *changed, repeats=True).fingerprint != digits_source.fingerprint
 
 
-def test_name_shape_and_type_are_part_of_the_fingerprint(digits_source):
-    images, *others = tensors(digits_source)
+def test_name_and_shape_are_part_of_the_fingerprint(digits_source):
+    images, labels, *_ = tensors(digits_source)
+    large = images[: len(images) // 4 * 4].reshape(-1, 28, 28)
     known = {
         digits_source.fingerprint,
-        fingerprint("other", images, *others),
-        fingerprint("digits", images.flatten(1), *others),
-        fingerprint("digits", images.to(torch.int8), *others),
+        dataclasses.replace(digits_source, name="other").fingerprint,
+        Source("digits", images, labels, images[:4], labels[:4], repeats=True).fingerprint,
+        Source("digits", large, labels[: len(large)], large[:1], labels[:1], repeats=True).fingerprint,
     }
     assert len(known) == 4
 

@@ -34,7 +34,7 @@ from pairsearch.search.workers.objective import origin
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.model_card import read_card
-from pairsearch.studies.pairs.prediction import network_input, read_model, standardisation_of
+from pairsearch.studies.pairs.prediction import read_model, standardisation_of
 from pairsearch.studies.pairs.problem import Pairs
 from pairsearch.studies.problem import Run
 
@@ -238,9 +238,10 @@ def test_a_standardised_study_s_models_see_what_they_were_trained_on(
     study, loaded = make_study(standardise=True), tiny.loaded(standardise=True)
     train(database, study, loaded, folder, rounds=1)
     path = folder.file(study, SOME, 0)
-    standardisation = standardisation_of(path, read_card(path))
+    scale = standardisation_of(path, read_card(path))
+    assert scale is not None
     for plain, standardised in zip(round_pairs(tiny.loaded(), 0), round_pairs(loaded, 0), strict=True):
-        assert torch.equal(network_input(standardisation, plain.images), standardised.images)
+        assert torch.equal(scale.apply(plain.images), standardised.images)
     assert rounds_without_model(database, study, SOME, 1, folder) == ()
 
 
