@@ -1,13 +1,5 @@
 """The errors of `data/`. Each message is one line that says what was given, what was expected and what to do.
 
-::
-
-    ValueError
-    └── DataError                 a bad value: an unknown source, a size, a seed, more pairs than images
-        ├── CorruptDataError      a file is truncated, unreadable or has a wrong checksum; names the file
-        └── MissingDataError      a file is absent and nothing may be downloaded; names the file
-            └── DownloadError     a download failed
-
 Errors of torchvision, Pillow, the network and the file system never leave `data/` as they are.
 """
 

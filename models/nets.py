@@ -271,22 +271,18 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
     if not isinstance(architecture, str):
         return _initialised(architecture(**arguments))
     chosen = architecture_class(architecture)
-    if others := arguments.keys() - {"hidden_units", *chosen.choices}:
+    known: dict[str, int | str] = {name: texts[0] for name, texts in chosen.choices.items()}
+    if chosen.default_hidden_units is not None:
+        known["hidden_units"] = chosen.default_hidden_units
+    if others := arguments.keys() - known.keys():
         raise ValueError(f"architecture {architecture!r} takes no {', '.join(sorted(others))}")
-    choices = {name: arguments.get(name, texts[0]) for name, texts in chosen.choices.items()}
-    for name, value in choices.items():
-        check_choice(name, value, chosen.choices[name])
-    given = arguments.get("hidden_units")
-    if chosen.default_hidden_units is None:
-        if given is not None:
-            raise ValueError(
-                f"architecture {architecture!r} has no hidden units: leave them out, got {given}"
-            )
-        return chosen()
-    hidden_units = chosen.default_hidden_units if given is None else given
+    given = known | arguments
+    for name, texts in chosen.choices.items():
+        check_choice(name, given[name], texts)
+    hidden_units = given.get("hidden_units", 1)
     if type(hidden_units) is not int or hidden_units < 1:
         raise ValueError(f"hidden_units: expected an integer >= 1, got {hidden_units}")
-    return chosen(hidden_units, **choices)
+    return chosen(**given)
 
 
 def check_choice(name: str, value: object, texts: Sequence[str]) -> None:

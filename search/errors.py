@@ -1,16 +1,6 @@
 """Errors for users, and the exit codes of the command line.
 
-The command line prints an error of this tree as one line and ends with its exit code::
-
-    PairsearchError                 1
-    ├── InputError                  2    an argument, option or file cannot be used; nothing was changed
-    │   ├── StorageError            2    the database cannot be opened, or its tables are not pairsearch's
-    │   │   └── NoStudiesError      2    there is no database yet, or it has no tables of pairsearch
-    │   ├── StudyError              2    the study is unknown, or differs from the one in the database
-    │   └── DamagedError            2    the database contains a value that pairsearch cannot have written
-    └── WorkError                   1    the work was possible but failed
-        ├── DatabaseAwayError       1    the database did not answer; workers retry before they give up
-        └── DiskFullError           1    the database's disk is full
+The command line prints an error of this tree as one line and ends with its exit code, which subclasses inherit.
 
 `pairsearch.Error` is `PairsearchError`. `studies.errors.DefinitionError` stands outside this tree, because `studies`
 does not import `search`; the command line treats it as an `InputError`. Errors of SQLAlchemy and of the database

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from pairsearch.studies.definition import (
     FOLDER,
@@ -36,7 +36,7 @@ from pairsearch.studies.definition import (
     read_toml,
 )
 from pairsearch.studies.errors import DefinitionError
-from pairsearch.studies.validation import Location, first_error
+from pairsearch.studies.validation import Location, read_fields
 
 CLAIMS_FOLDER = FOLDER / "claims"
 PAPER = "paper"
@@ -348,14 +348,7 @@ def parse(raw: Any, origin: str) -> Claims:
     Raises:
         DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
     """
-    try:
-        return Claims.model_validate(raw)
-    except ValidationError as error:
-        location, message = first_error(error, _EXPECTED)
-        # Where an element of a list is invalid, Pydantic may report the list as empty too: that is no further error.
-        further = sum(location[: len(other["loc"])] != other["loc"] for other in error.errors())
-    more = f" (and {further} more)" if further else ""
-    raise DefinitionError(f"{origin}: {_place(location)}{message}{more}")
+    return read_fields(Claims, raw, origin, _EXPECTED, _place)
 
 
 _EXPECTED = {

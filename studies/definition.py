@@ -23,14 +23,13 @@ from pydantic import (
     Field,
     PlainValidator,
     RootModel,
-    ValidationError,
     model_validator,
 )
 
 from pairsearch.studies.configuration import Configuration, Value, canonical, distinct
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.problem import Metric
-from pairsearch.studies.validation import Location, first_error
+from pairsearch.studies.validation import Location, read_fields
 
 FOLDER = Path(__file__).parent
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -91,25 +90,29 @@ Values = Annotated[tuple[AnyValue, ...], AfterValidator(_distinct)]
 Setting = Annotated[Any, BeforeValidator(_setting)]
 
 
-class Part(BaseModel):
+class _Exact(BaseModel):
+    """A model that equals another if both hold the same values of the same types: 1, 1.0 and true differ."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are of the same class and hold the same values of the same types."""
+        return type(self) is type(other) and self._canonical == other._canonical
+
+    def __hash__(self) -> int:
+        """Return the hash of the values."""
+        return hash(self._canonical)
+
+    @property
+    def _canonical(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class Part(_Exact):
     """A table of a definition: unknown keys are refused, and nothing changes after validation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def __eq__(self, other: object) -> bool:
-        """Whether both hold the same values of the same types: 1, 1.0 and true differ."""
-        return type(self) is type(other) and _canonical(self) == _canonical(other)
 
-    def __hash__(self) -> int:
-        """Return the hash of the values."""
-        return hash(_canonical(self))
-
-
-def _canonical(part: Any) -> str:
-    return json.dumps(part.model_dump(mode="json"), sort_keys=True)
-
-
-class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
+class Grid(_Exact, RootModel[tuple[dict[Identifier, Values], ...]]):
     """The points that are searched: every combination of the listed values.
 
     Each key is the name of a parameter, and its value the list of what is tried: at least one integer of at most 64
@@ -131,14 +134,6 @@ class Grid(RootModel[tuple[dict[Identifier, Values], ...]]):
         if not self.root or not all(self.root):
             raise ValueError("expected at least one parameter with its values")
         return self
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both have the same tables, with values of the same types."""
-        return isinstance(other, Grid) and _canonical(self) == _canonical(other)
-
-    def __hash__(self) -> int:
-        """Return the hash of the tables."""
-        return hash(_canonical(self))
 
     @property
     def choices(self) -> dict[str, tuple[Value, ...]]:
@@ -314,7 +309,8 @@ def _place(location: Location, raw: dict[str, Any]) -> str:
     """Where a field stands in the file, without the parts of Pydantic's location that the file does not have."""
     if location[:2] == ("grid", 0) and not isinstance(raw["grid"], list):
         location = ("grid", *location[2:])
-    return ".".join(str(part) for part in location if part != "[key]")
+    field = ".".join(str(part) for part in location if part != "[key]")
+    return f"{field}: " if field else ""
 
 
 def parse(raw: dict[str, Any], origin: str) -> Definition:
@@ -323,13 +319,7 @@ def parse(raw: dict[str, Any], origin: str) -> Definition:
     Raises:
         DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
     """
-    try:
-        return Definition.model_validate(raw)
-    except ValidationError as error:
-        location, message = first_error(error, _EXPECTED)
-        place, further = _place(location, raw), error.error_count() - 1
-        more = f" (and {further} more)" if further else ""
-        raise DefinitionError(f"{origin}: {place + ': ' if place else ''}{message}{more}") from None
+    return read_fields(Definition, raw, origin, _EXPECTED, lambda location: _place(location, raw))
 
 
 def read(path: Path) -> Definition:

@@ -1,13 +1,4 @@
-"""Errors of a study that cannot be trained, and of a problem that reports something it has not declared.
-
-::
-
-    ValueError
-    ├── DefinitionError      a definition cannot be read or is not valid
-    │   └── ProblemError     its problem cannot be loaded, or refuses these settings, data or parameters
-    │       └── CodeError    the problem's own code raised another exception
-    └── ReportError          a report has a figure that was not declared, or that is not a number
-"""
+"""Errors of a study that cannot be trained, and of a problem that reports something it has not declared."""
 
 from __future__ import annotations
 

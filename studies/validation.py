@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from pairsearch.studies.errors import DefinitionError
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
@@ -18,7 +20,6 @@ def first_error(error: ValidationError, expected: Mapping[str, str]) -> tuple[Lo
     """Return where the first error lies, and its message.
 
     Args:
-        error: what the model raised.
         expected: what to say instead of Pydantic's message, by the kind of the error, or by the pattern that a text
             does not match.
     """
@@ -27,6 +28,29 @@ def first_error(error: ValidationError, expected: Mapping[str, str]) -> tuple[Lo
     for name in (first["type"], first.get("ctx", {}).get("pattern", "")):
         message = expected.get(name, message)
     return first["loc"], message if first["type"] in COMPLETE else f"{message}, got {first['input']!r}"
+
+
+def read_fields(
+    model: type[Model], raw: Any, origin: str, expected: Mapping[str, str], place: Callable[[Location], str]
+) -> Model:
+    """Validate what a TOML file holds and return it as the model.
+
+    Args:
+        origin: the file, for the message.
+        expected: as for `first_error`.
+        place: says where a field stands in the file, `name: `, or nothing for the whole of it.
+
+    Raises:
+        DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        location, message = first_error(error, expected)
+        # Where an element of a list is invalid, Pydantic may report the list as empty too: that is no further error.
+        further = sum(location[: len(other["loc"])] != other["loc"] for other in error.errors())
+    more = f" (and {further} more)" if further else ""
+    raise DefinitionError(f"{origin}: {place(location)}{message}{more}")
 
 
 def read_settings(model: type[Model], given: Mapping[str, Any], beside: Sequence[str] = ()) -> Model:

@@ -53,6 +53,17 @@ class Emitter:
 
     def __init__(self, builder: Any) -> None:
         self._b = builder
+        # These are single instructions of LLVM's. Arithmetic of floats:
+        self.add, self.subtract, self.multiply = builder.fadd, builder.fsub, builder.fmul
+        self.negative = builder.fneg
+        # lanes of a second value where a mask is set, else of a third, and the lanes that are set in two masks;
+        self.select, self.both = builder.select, builder.and_
+        # the difference of two indices;
+        self.difference = builder.sub
+        # the value of a variable, or of one element;
+        self.get = builder.load
+        # a block whose code runs only if a one-bit value is set.
+        self.when = builder.if_then
 
     def index(self, value: Index) -> Value:
         """Make a run-time index of an integer."""
@@ -128,18 +139,6 @@ class Emitter:
         """a · b + c, rounded once."""
         return self._call(f"llvm.fma.v{a.type.count}f32", a.type, a, b, c)
 
-    def add(self, a: Value, b: Value) -> Value:
-        """a + b."""
-        return self._b.fadd(a, b)
-
-    def subtract(self, a: Value, b: Value) -> Value:
-        """a - b."""
-        return self._b.fsub(a, b)
-
-    def negative(self, a: Value) -> Value:
-        """-a."""
-        return self._b.fneg(a)
-
     def positive(self, a: Value) -> Value:
         """Lanes above zero, as a mask; NaN is not above."""
         return self._b.fcmp_ordered(">", a, self.zeros(a.type.count))
@@ -190,10 +189,6 @@ class Emitter:
         """A non-negative index divided by a power of two, rounded down."""
         return self._b.lshr(a, self.index(power.bit_length() - 1))
 
-    def both(self, a: Value, b: Value) -> Value:
-        """Lanes set in two masks."""
-        return self._b.and_(a, b)
-
     def bits(self, masks: Sequence[Value]) -> Value:
         """Join masks of 32 lanes in all to a 32-bit integer, with the first lane as the lowest bit."""
         result, shift = ir.Constant(_INT32, 0), 0
@@ -214,10 +209,6 @@ class Emitter:
             present = self.get(left)
             self.set(left, self._b.and_(present, self._b.sub(present, ir.Constant(_INDEX, 1))))
             yield self._b.cttz(present, ir.Constant(ir.IntType(1), 1))
-
-    def select(self, mask: Value, a: Value, b: Value) -> Value:
-        """Lanes of `a` where the mask is set, else of `b`."""
-        return self._b.select(mask, a, b)
 
     def first_maximum(self, values: Sequence[Value], names: Sequence[int]) -> tuple[Value, Value]:
         """Return, lane by lane, the largest value and the name of the first value that is equal to it.
@@ -284,10 +275,6 @@ class Emitter:
         """The square root, correctly rounded."""
         return self._call(f"llvm.sqrt.v{a.type.count}f32", a.type, a)
 
-    def multiply(self, a: Value, b: Value) -> Value:
-        """a · b."""
-        return self._b.fmul(a, b)
-
     def exponential(self, a: Value) -> Value:
         """e to the power of a ≤ 0, to within two units in the last place; 0 below -87, NaN for NaN.
 
@@ -343,10 +330,6 @@ class Emitter:
         self._b.store(value, place)
         return place
 
-    def get(self, place: Any) -> Value:
-        """The value of a variable, or of one element."""
-        return self._b.load(place)
-
     def set(self, place: Any, value: Value) -> None:
         """Give a variable, or one element, a new value."""
         self._b.store(value, place)
@@ -356,12 +339,6 @@ class Emitter:
         """A run-time loop over the indices 0 … count-1."""
         with cgutils.for_range(self._b, self.index(count), intp=_INDEX) as loop:
             yield loop.index
-
-    @contextmanager
-    def when(self, condition: Value) -> Iterator[None]:
-        """Run the block's code only if a one-bit value is set."""
-        with self._b.if_then(condition):
-            yield
 
     def is_equal(self, a: Value, number: int) -> Value:
         """Whether an index equals a number."""
@@ -384,7 +361,3 @@ class Emitter:
         if LANES > UNIT:
             with self.when(self.is_equal(left, 1)):
                 body(self.mul(wholes, LANES), UNIT)
-
-    def difference(self, a: Value, b: Value) -> Value:
-        """a - b of two indices."""
-        return self._b.sub(a, b)

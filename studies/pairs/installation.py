@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from logging.handlers import BufferingHandler
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def subnormals() -> str:
 
 def kernels(train: Callable[[], str]) -> str:
     """Call what trains a little and returns its backend; return how long it took, and what the kernels' cache said."""
-    start, said = time.perf_counter(), _Said()
+    start, said = time.perf_counter(), BufferingHandler(1000)
     log = logging.getLogger("pairsearch.jit")
     log.addHandler(said)
     try:
@@ -56,16 +57,5 @@ def kernels(train: Callable[[], str]) -> str:
     finally:
         log.removeHandler(said)
     seconds = time.perf_counter() - start
-    notes = "".join(f"; {line}" for line in dict.fromkeys(said.lines))
+    notes = "".join(f"; {line}" for line in dict.fromkeys(record.getMessage() for record in said.buffer))
     return f"{backend}: loaded and run in {seconds:.1f} s (compiled where not cached){notes}"
-
-
-class _Said(logging.Handler):
-    """Keeps log messages for a finding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
