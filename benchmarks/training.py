@@ -16,7 +16,7 @@ import argparse
 import multiprocessing
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median
@@ -25,14 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 from benchfile import describe_machine, say, write
-from torch import Tensor
 
 from pairsearch.models import batched, fused, single
 from pairsearch.models.compiled import Trainee, Workspace, trainees_of
 from pairsearch.models.losses import pair_losses
 from pairsearch.models.nets import DIGITS, build_seeded, uses_aux_loss
 from pairsearch.models.optim import optimiser
-from pairsearch.models.trainer import Member, TrainingJob
+from pairsearch.models.trainer import Member, Pairs, TrainingJob
 
 # Dense floating-point operations for one training pair, by model: forward pass and both gradients of every layer.
 FLOP_PER_PAIR = {"b1": 1.2e6, "b2": 1.2e6, "ws": 2.2e6, "wsal": 2.2e6}
@@ -44,16 +43,7 @@ TRAIN_PAIRS, VALIDATION_PAIRS = 800, 200
 STEPS = 200  # most optimisation steps in one timed call
 
 
-@dataclass(frozen=True)
-class DigitLikePairs:
-    """Synthetic pairs in the form that trainers read."""
-
-    images: Tensor
-    target: Tensor
-    classes: Tensor
-
-
-def digit_like_pairs(count: int, seed: int) -> DigitLikePairs:
+def digit_like_pairs(count: int, seed: int) -> Pairs:
     """Make pairs of images that are mostly black with a few soft strokes, as MNIST's are, placed by the class.
 
     The share of black pixels matters: it decides how many maxima survive ReLU, and so how long the backward pass takes.
@@ -67,7 +57,7 @@ def digit_like_pairs(count: int, seed: int) -> DigitLikePairs:
     down = np.exp(-((grid - centres[..., 1:]) ** 2) / 1.5)
     images = np.clip(1.2 * np.einsum("npsy,npsx->npyx", down, across) - 0.15, 0, 1) * 255
     target = classes[:, 0] <= classes[:, 1]
-    return DigitLikePairs(
+    return Pairs(
         torch.from_numpy(images.astype(np.float32)),
         torch.from_numpy(target.astype(np.int64)),
         torch.from_numpy(classes),
@@ -99,10 +89,7 @@ def eager_epoch(job: TrainingJob) -> Callable[[], None]:
 
     def run() -> None:
         order = torch.randperm(len(member.train.target))
-        images, target, classes = (
-            torch.split(values[order], job.batch_size)
-            for values in (member.train.images, member.train.target, member.train.classes)
-        )
+        images, target, classes = (torch.split(values[order], job.batch_size) for values in member.train)
         for x, y, c in zip(images, target, classes, strict=True):
             adam.zero_grad()
             _, total = pair_losses(net(x), y, c, weight)

@@ -33,22 +33,9 @@ from pairsearch.models.trainer import (
 Sums = tuple[Tensor, Tensor, Tensor]
 
 
-class _StackedPairs:
-    """One set of pairs for each model, on the device: images (K, N, 2, 14, 14), target (K, N), classes (K, N, 2)."""
-
-    def __init__(self, sets: Sequence[Pairs], device: torch.device) -> None:
-        self.images = torch.stack([pairs.images for pairs in sets]).to(device)
-        self.target = torch.stack([pairs.target for pairs in sets]).to(device)
-        self.classes = torch.stack([pairs.classes for pairs in sets]).to(device)
-
-    def batch(self, index_KB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the pairs at each model's own indices."""
-        model_K1 = torch.arange(len(index_KB), device=index_KB.device).unsqueeze(1)
-        return (
-            self.images[model_K1, index_KB],
-            self.target[model_K1, index_KB],
-            self.classes[model_K1, index_KB],
-        )
+def _stacked(sets: Sequence[Pairs], device: torch.device) -> Pairs:
+    """Return one set of pairs for each model, on the device: (K, N, 2, 14, 14), (K, N) and (K, N, 2)."""
+    return Pairs(*(torch.stack(values).to(device) for values in zip(*sets, strict=True)))
 
 
 def stackable(job: TrainingJob) -> bool:
@@ -81,9 +68,9 @@ class Stack:
         self._weight_decay = self._per_model([member.weight_decay for member in members], device)
         self._weight = self._per_model([member.aux_loss_weight for member in members], device)
         self._orders = torch.stack([batch_order(member, job.epochs) for member in members]).to(device)
-        self._train = _StackedPairs([member.train for member in members], device)
+        self._train = _stacked([member.train for member in members], device)
         self._evaluation = {
-            name: _StackedPairs([member.evaluation[name] for member in members], device)
+            name: _stacked([member.evaluation[name] for member in members], device)
             for name in members[0].evaluation
         }
         self._batch_size = job.batch_size
@@ -120,8 +107,10 @@ class Stack:
             kept.add_(new.detach())
 
     def _train_batch(self, index_KB: Tensor) -> None:
+        model_K1 = torch.arange(len(index_KB), device=index_KB.device).unsqueeze(1)
+        images, target, classes = (values[model_K1, index_KB] for values in self._train)
         gradients, sums = vmap(grad(self._loss, has_aux=True))(
-            self._parameters, *self._train.batch(index_KB), self._weight
+            self._parameters, images, target, classes, self._weight
         )
         self._add(sums)
         self._step.add_(1)
@@ -192,14 +181,10 @@ class Stack:
         return {name: self._evaluate(pairs) for name, pairs in self._evaluation.items()}
 
     @torch.no_grad()
-    def _evaluate(self, pairs: _StackedPairs) -> list[SetResult]:
+    def _evaluate(self, pairs: Pairs) -> list[SetResult]:
         count = pairs.target.shape[1]
-        for images, target, classes in zip(
-            torch.split(pairs.images, EVALUATION_BATCH, dim=1),
-            torch.split(pairs.target, EVALUATION_BATCH, dim=1),
-            torch.split(pairs.classes, EVALUATION_BATCH, dim=1),
-            strict=True,
-        ):
+        batches = (torch.split(values, EVALUATION_BATCH, dim=1) for values in pairs)
+        for images, target, classes in zip(*batches, strict=True):
             _, sums = vmap(self._loss)(self._parameters, images, target, classes, self._weight)
             self._add(sums)
         return self._results(count)

@@ -39,7 +39,6 @@ def train(
 
     Args:
         on_epoch: called after every epoch; an exception that it raises ends the job.
-        device: a PyTorch device.
         threads: how many members the compiled backend trains at a time; results do not depend on it.
 
     Raises:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -37,17 +36,8 @@ from pairsearch.models.trainer import (
 SMALL_BATCH = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _OnDevice:
-    """Pairs on a device."""
-
-    images: Tensor
-    target: Tensor
-    classes: Tensor
-
-    @classmethod
-    def of(cls, pairs: Pairs, device: torch.device) -> Pairs:
-        return cls(pairs.images.to(device), pairs.target.to(device), pairs.classes.to(device))
+def _moved(pairs: Pairs, device: torch.device) -> Pairs:
+    return Pairs(*(values.to(device) for values in pairs))
 
 
 class SingleModel:
@@ -55,8 +45,8 @@ class SingleModel:
 
     def __init__(self, job: TrainingJob, member: Member, device: str = "cpu") -> None:
         on = torch.device(device)
-        self._train = _OnDevice.of(member.train, on)
-        self._evaluation = {name: _OnDevice.of(pairs, on) for name, pairs in member.evaluation.items()}
+        self._train = _moved(member.train, on)
+        self._evaluation = {name: _moved(pairs, on) for name, pairs in member.evaluation.items()}
         self._small = job.batch_size <= SMALL_BATCH
         self._batch_size = job.batch_size
         self._orders = batch_order(member, job.epochs).to(on)
@@ -126,12 +116,8 @@ def evaluate(net: nn.Module, pairs: Pairs, aux_loss_weight: float | None) -> Set
     net.eval()
     main_sum = total_sum = 0.0
     wrong = 0
-    for images, target, classes in zip(
-        torch.split(pairs.images, EVALUATION_BATCH),
-        torch.split(pairs.target, EVALUATION_BATCH),
-        torch.split(pairs.classes, EVALUATION_BATCH),
-        strict=True,
-    ):
+    batches = (torch.split(values, EVALUATION_BATCH) for values in pairs)
+    for images, target, classes in zip(*batches, strict=True):
         output = net(images)
         main_B, total_B = pair_losses(output, target, classes, aux_loss_weight)
         main_sum += float(main_B.double().sum())

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,20 +33,18 @@ EVALUATION_BATCH = 500
 FloatArray = npt.NDArray[np.float64]
 
 
-class Pairs(Protocol):
-    """A set of N pairs of images in the form that trainers read, such as `data.pairs.PairSet`."""
+class Pairs(NamedTuple):
+    """A set of N pairs of images.
 
-    @property
-    def images(self) -> Tensor:
-        """The two images of each pair, (N, 2, 14, 14) float32."""
+    Args:
+        images: (N, 2, 14, 14) float32.
+        target: 1 where the first digit is smaller than or equal to the second, else 0; (N,) int64.
+        classes: the digits 0 to 9 of the two images, (N, 2) int64.
+    """
 
-    @property
-    def target(self) -> Tensor:
-        """1 where the first digit is smaller than or equal to the second, else 0; (N,) int64."""
-
-    @property
-    def classes(self) -> Tensor:
-        """The digits 0 to 9 of the two images, (N, 2) int64."""
+    images: Tensor
+    target: Tensor
+    classes: Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,27 +54,18 @@ def working_directory() -> Path:
         return Path(os.sep)
 
 
-def existing_folder(path: Path) -> Path:
-    """Return `path` if it is a folder that may be written to.
-
-    Raises:
-        InputError: there is no such folder, or it is not writable.
-    """
-    if not path.is_dir():
-        what = "it is a file" if path.exists() else "there is no such folder"
-        raise InputError(f"cannot write to {path}: {what}")
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to folder {path}: permission denied")
-    return path
-
-
 def usable_folder(path: Path) -> Path:
     """Return `path` if it is a writable folder, or if `made_folder` can make it.
 
     Raises:
         InputError: it is neither.
     """
-    existing_folder(path if path.exists() else path.absolute().parent)
+    folder = path if path.exists() else path.absolute().parent
+    if not folder.is_dir():
+        what = "it is a file" if folder.exists() else "there is no such folder"
+        raise InputError(f"cannot write to {folder}: {what}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to folder {folder}: permission denied")
     return path
 
 

@@ -123,15 +123,11 @@ def install() -> None:
     def formatwarning(*args: Any, **kwargs: Any) -> str:
         return presentable(show(*args, **kwargs))
 
-    def thread_failed(failure: threading.ExceptHookArgs) -> None:
-        if failure.exc_value is not None:
-            report(failure.exc_value)
-
-    def unraisable(failure: sys.UnraisableHookArgs) -> None:
+    def failed(failure: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
         if failure.exc_value is not None:
             report(failure.exc_value)
 
     logging.setLogRecordFactory(record)
     warnings.formatwarning = formatwarning
-    threading.excepthook = thread_failed
-    sys.unraisablehook = unraisable
+    threading.excepthook = failed
+    sys.unraisablehook = failed

@@ -21,14 +21,12 @@ def train_a_little(architecture: str | Maker, optimiser: str = "adam", device: s
     import torch  # noqa: PLC0415 - slow to import, and may be broken
 
     from pairsearch.models import fused  # noqa: PLC0415
-    from pairsearch.models.trainer import Member, TrainingJob  # noqa: PLC0415
+    from pairsearch.models.trainer import Member, Pairs, TrainingJob  # noqa: PLC0415
 
-    class Pairs:
-        images = torch.zeros(2, 2, 14, 14)
-        target = torch.zeros(2, dtype=torch.int64)
-        classes = torch.zeros(2, 2, dtype=torch.int64)
-
-    member = Member(Pairs, {"validation": Pairs}, init_seed=0, order_seed=0, learning_rate=1e-3)
+    pairs = Pairs(
+        torch.zeros(2, 2, 14, 14), torch.zeros(2, dtype=torch.int64), torch.zeros(2, 2, dtype=torch.int64)
+    )
+    member = Member(pairs, {"validation": pairs}, init_seed=0, order_seed=0, learning_rate=1e-3)
     job = TrainingJob(architecture, (member,), 1, 1, optimiser=optimiser)
     fused.train(job, device=device)
     return fused.backend_of(architecture, optimiser, device)

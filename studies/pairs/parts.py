@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +37,12 @@ class Names:
     others: bool = False
 
     @classmethod
-    def of(cls, made: Callable[..., Any], given: int = 0) -> Names:
+    def of(cls, made: Callable[..., Any], given: int = 0, ours: Collection[str] = ()) -> Names:
         """Read the names from the signature of a class or a function.
 
         Args:
             given: how many arguments it gets by position.
+            ours: names that are left out.
         """
         # The constructor of `nn.Module` has **arguments in its signature, but takes none.
         if isinstance(made, type) and inspect.getattr_static(made, "__init__") is nn.Module.__init__:
@@ -53,18 +54,15 @@ class Names:
         named = [
             one
             for place, one in enumerate(parameters)
-            if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) and place >= given
+            if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+            and place >= given
+            and one.name not in ours
         ]
         return cls(
             tuple(one.name for one in named),
             tuple(one.name for one in named if one.default is one.empty),
             any(one.kind == one.VAR_KEYWORD for one in parameters),
         )
-
-    def without(self, *names: str) -> Names:
-        """Return the other names."""
-        known, needed = (tuple(one for one in each if one not in names) for each in (self.known, self.needed))
-        return Names(known, needed, self.others)
 
 
 def own(name: str) -> bool:
@@ -90,7 +88,6 @@ class Architecture:
 
     Args:
         name: a registered name, or that of a user's class of modules or function that makes one.
-        place: where the definition comes from.
 
     Raises:
         ValueError: there is no such architecture, or it needs an argument that has the name of a parameter of the
@@ -184,7 +181,6 @@ class Optimiser:
 
     Args:
         name: a registered name, or that of a class of `torch.optim.Optimizer`, PyTorch's or a user's.
-        place: where the definition comes from.
 
     Raises:
         ValueError: there is no such optimiser, or it takes no `lr`.
@@ -201,13 +197,13 @@ class Optimiser:
             return
         self._made = _found("optimiser", name, place, trusted="torch.optim")
         # Its first argument is the parameters of the model.
-        takes = Names.of(self._made, given=1)
-        if "lr" not in takes.known and not takes.others:
+        every = Names.of(self._made, given=1)
+        if "lr" not in every.known and not every.others:
             raise ValueError(
                 f"settings.optimiser: {name} takes no lr, which is the learning rate: expected one that does"
             )
-        self.decays = "weight_decay" in takes.known or takes.others
-        self.takes = takes.without("lr", "weight_decay")
+        self.decays = "weight_decay" in every.known or every.others
+        self.takes = Names.of(self._made, given=1, ours=("lr", "weight_decay"))
 
     def rule(self, arguments: Mapping[str, Value]) -> str | optim.PlainOptimiser:
         """Return the optimiser with its arguments, as a training job takes it."""

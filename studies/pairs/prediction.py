@@ -156,10 +156,7 @@ def ask(path: Path, card: ModelCard, module: nn.Module, first: Picture, second: 
 
     Args:
         path: the model's file, for messages.
-        card: its card.
         module: its module, in evaluation mode.
-        first: the first picture.
-        second: the second picture.
 
     Raises:
         ProblemError: the logits are not finite.

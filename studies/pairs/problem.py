@@ -26,6 +26,7 @@ from pairsearch.studies.validation import read_settings
 if TYPE_CHECKING:
     from pairsearch.data.folds import Fold
     from pairsearch.data.pairs import PairSet
+    from pairsearch.models import trainer
     from pairsearch.models.trainer import EpochReport, TrainingJob
 
 DATA_VARIABLE = "PAIRSEARCH_DATA"
@@ -254,7 +255,8 @@ class Pairs(Problem):
         for run in runs:
             weights, order = (derive(run.seed, stream, run.index) for stream in STREAMS[run.kind])
             train, evaluation = self._sets(run)
-            members.append(Member(train, evaluation, weights, order, **rates))
+            given = {name: _read(pairs) for name, pairs in evaluation.items()}
+            members.append(Member(_read(train), given, weights, order, **rates))
         return TrainingJob(
             architecture=self._architecture.maker,
             arguments=of_architecture,
@@ -329,6 +331,13 @@ def _load(data: str, folder: Path | None) -> tuple[Source, str]:
     if not data.endswith(ARRAYS):
         _SOURCES[data, folder] = _SOURCES[source.name, folder] = source
     return source, reason
+
+
+def _read(pairs: PairSet) -> trainer.Pairs:
+    """Return a set of pairs as trainers read it."""
+    from pairsearch.models import trainer  # noqa: PLC0415
+
+    return trainer.Pairs(pairs.images, pairs.target, pairs.classes)
 
 
 def _figures(epoch: EpochReport, running: str) -> list[Figures]:

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from histories import History, history_of
-from jobs import SyntheticPairs, make_job, make_member
+from jobs import make_job, make_member
 
 from pairsearch.models import fused
-from pairsearch.models.trainer import TRAINING_VERSION, Member, TrainingJob
+from pairsearch.models.trainer import TRAINING_VERSION, Member, Pairs, TrainingJob
 
 FILE = Path(__file__).with_name("golden.json")
 EPOCHS = 3
@@ -53,7 +53,7 @@ def _member(number: int, learning_rate: float, weight_decay: float) -> Member:
     member = make_member(number, pairs=60, learning_rate=learning_rate, weight_decay=weight_decay)
     pairs = member.train
     images = torch.where(pairs.images < 140, 0.0, pairs.images)
-    return replace(member, train=SyntheticPairs(images, pairs.target, pairs.classes))
+    return replace(member, train=Pairs(images, pairs.target, pairs.classes))
 
 
 def digests(history: History) -> dict[str, str]:

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from pairsearch.models.trainer import Member, TrainingJob
-
-
-@dataclass(frozen=True)
-class SyntheticPairs:
-    """N pairs in the form that trainers read."""
-
-    images: Tensor
-    target: Tensor
-    classes: Tensor
+from pairsearch.models.trainer import Member, Pairs, TrainingJob
 
 
-def make_pairs(count: int, seed: int) -> SyntheticPairs:
+def make_pairs(count: int, seed: int) -> Pairs:
     """Make pairs in which each digit is a random 14×14 pattern with noise; intensities 0 to 255 as in MNIST."""
     patterns = torch.rand(10, 14, 14, generator=torch.Generator().manual_seed(9))
     generator = torch.Generator().manual_seed(seed)
     classes = torch.randint(0, 10, (count, 2), generator=generator)
     noise = torch.rand(count, 2, 14, 14, generator=generator)
     images = 255 * (0.7 * patterns[classes] + 0.3 * noise)
-    return SyntheticPairs(images, (classes[:, 0] <= classes[:, 1]).long(), classes)
+    return Pairs(images, (classes[:, 0] <= classes[:, 1]).long(), classes)
 
 
 def make_member(number: int, pairs: int = 33, **rates: float) -> Member:

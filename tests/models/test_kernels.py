@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from histories import history_of
-from jobs import SyntheticPairs, make_job, make_member
+from jobs import make_job, make_member
 from torch.nn import functional
 
 from pairsearch.jit.compiling import compiled as jit
@@ -17,6 +17,7 @@ from pairsearch.models.kernels import convolution, linear, softmax, updates
 from pairsearch.models.kernels.emit import Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
 from pairsearch.models.kernels.matmul import matmul
+from pairsearch.models.trainer import Pairs
 
 PLACES = 4
 
@@ -281,7 +282,7 @@ def test_cross_entropy_and_its_gradient_agree_with_pytorch(scale: float) -> None
 def test_labels_that_the_kernels_could_not_index_are_refused() -> None:
     member = make_member(0)
     pairs = member.train
-    bad = SyntheticPairs(pairs.images, pairs.target, pairs.classes + 1)
+    bad = Pairs(pairs.images, pairs.target, pairs.classes + 1)
     job = make_job(members=(replace(member, train=bad),))
     with pytest.raises(ValueError, match=r"^classes: expected values 0 to 9, got \d+ to 10$"):
         compiled.train(job)

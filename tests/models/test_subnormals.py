@@ -10,12 +10,12 @@ import pytest
 import reference
 import torch
 from histories import History, Trainer, history_of
-from jobs import SyntheticPairs, make_job, make_member
+from jobs import make_job, make_member
 
 from pairsearch.models import compiled
 from pairsearch.models.arithmetic import flushed, flushing, supported
 from pairsearch.models.recording import SetResult
-from pairsearch.models.trainer import EpochReport, TrainingJob
+from pairsearch.models.trainer import EpochReport, Pairs, TrainingJob
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor cannot flush subnormals")
 
@@ -87,7 +87,7 @@ def collapsing(architecture: str, weight_decay: float) -> TrainingJob:
     """A job at batch size 1 and a high rate: units die, and weight decay shrinks their weights without end."""
     member = make_member(0, pairs=100, learning_rate=0.01, weight_decay=weight_decay, aux_loss_weight=1.0)
     images = torch.where(member.train.images < 140, 0.0, member.train.images)
-    pairs = SyntheticPairs(images, member.train.target, member.train.classes)
+    pairs = Pairs(images, member.train.target, member.train.classes)
     return make_job(architecture, batch_size=1, epochs=16, members=(replace(member, train=pairs),))
 
 

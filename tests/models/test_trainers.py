@@ -12,13 +12,13 @@ import pytest
 import reference
 import torch
 from histories import History, Trainer, history_of
-from jobs import SyntheticPairs, alone, make_job, make_member
+from jobs import alone, make_job, make_member
 from torch import Tensor
 
 from pairsearch.models import compiled
 from pairsearch.models.nets import Phase, Pretrained, build, build_seeded, split_logits
 from pairsearch.models.single import evaluate
-from pairsearch.models.trainer import EpochReport, TrainingJob
+from pairsearch.models.trainer import EpochReport, Pairs, TrainingJob
 
 # Two trainers add the same numbers in different orders, which moves a float32 sum by about 1e-7 of its size.
 # Adam divides a gradient by its own size, so that a gradient near zero may turn such a difference into a
@@ -149,7 +149,7 @@ def test_each_phase_of_a_pre_trained_model_changes_its_own_parameters_only(
 def test_pre_training_sees_the_digits_and_not_which_is_larger(trainer: Trainer) -> None:
     job = make_job("pretrained", epochs=2)
     others = tuple(
-        replace(one, train=SyntheticPairs(one.train.images, 1 - one.train.target, one.train.classes))
+        replace(one, train=Pairs(one.train.images, 1 - one.train.target, one.train.classes))
         for one in job.members
     )
     assert not changed(pre_trained(trainer, job), pre_trained(trainer, replace(job, members=others)))
@@ -171,7 +171,7 @@ def test_agrees_with_the_reference_where_maxima_tie(fast_trainer: Trainer) -> No
     # In images of one shade the four places of most windows tie: the gradient must go to the same one.
     job = make_job(optimiser="sgd", members=(make_member(0, learning_rate=1e-6),))
     flat = job.members[0].train.images.round(decimals=-2).amax((2, 3), keepdim=True).expand(-1, -1, 14, 14)
-    pairs = SyntheticPairs(flat.contiguous(), job.members[0].train.target, job.members[0].train.classes)
+    pairs = Pairs(flat.contiguous(), job.members[0].train.target, job.members[0].train.classes)
     job = replace(job, members=(replace(job.members[0], train=pairs),))
     assert_agree(fast_trainer(job), history_of(reference.train, job), tolerance=1e-5)
 
@@ -187,7 +187,7 @@ def test_agrees_with_the_reference_where_images_are_black(fast_trainer: Trainer,
     images[3, 1] = 0
     images[4] = 0
     images[4, 0, 7, 6] = 200
-    pairs = SyntheticPairs(images, job.members[0].train.target, job.members[0].train.classes)
+    pairs = Pairs(images, job.members[0].train.target, job.members[0].train.classes)
     job = replace(job, members=(replace(job.members[0], train=pairs),))
     assert_agree(fast_trainer(job), history_of(reference.train, job), tolerance=1e-5)
 
@@ -273,7 +273,7 @@ def test_a_bad_pixel_is_noticed_in_the_first_epoch(trainer: Trainer, architectur
     member = make_member(0)
     images = member.train.images.clone()
     images[17, 1, 6, 7] = value
-    pairs = SyntheticPairs(images, member.train.target, member.train.classes)
+    pairs = Pairs(images, member.train.target, member.train.classes)
     job = make_job(architecture, members=(replace(member, train=pairs), make_member(1)))
     assert trainer(job).diverged == (1, None)
 
@@ -282,7 +282,7 @@ def test_a_bad_evaluation_set_counts_as_diverged(trainer: Trainer) -> None:
     member = make_member(0)
     images = member.evaluation["test"].images.clone()
     images[4] = float("nan")
-    bad = SyntheticPairs(images, member.evaluation["test"].target, member.evaluation["test"].classes)
+    bad = Pairs(images, member.evaluation["test"].target, member.evaluation["test"].classes)
     job = make_job("ws", members=(replace(member, evaluation={**member.evaluation, "test": bad}),))
     history = trainer(job)
     assert history.diverged == (1,)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pairsearch.search.errors import InputError, WorkError
-from pairsearch.search.files import existing_folder, made_folder, whole_file
+from pairsearch.search.files import made_folder, usable_folder, whole_file
 
 
 def write(path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(
 def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(InputError, match="permission denied"):
-        existing_folder(tmp_path)
+        usable_folder(tmp_path)
 
 
 def test_a_folder_is_made_once_and_not_below_what_is_not_there(tmp_path: Path) -> None:
