@@ -14,9 +14,10 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import platformdirs
 
 from pairsearch.data import datasets
@@ -26,6 +27,7 @@ from pairsearch.data.splits import hold_out
 if TYPE_CHECKING:
     from torch import Tensor
 
+Array = npt.NDArray[Any]
 Split = Literal["train", "test"]
 
 KINDS = ("mnist", "digits", *(name for name in datasets.DATASETS if name != "mnist"))
@@ -64,20 +66,9 @@ class Source:
     repeats: bool
 
     def __post_init__(self) -> None:
-        import torch  # noqa: PLC0415
-
         for split in get_args(Split):
             images, labels = self.pool(split)
-            if images.dtype != torch.uint8 or images.shape[1:] not in {(28, 28), (14, 14)}:
-                raise DataError(
-                    f"{split}_images: {images.dtype} {tuple(images.shape)} given; "
-                    "expected uint8 (N, 28, 28) or (N, 14, 14)"
-                )
-            if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-                raise DataError(
-                    f"{split}_labels: {labels.dtype} {tuple(labels.shape)} given; "
-                    f"expected int64 ({len(images)},), one for each image"
-                )
+            _check(images, labels, f"{split}_")
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
                 raise DataError(
                     f"{split}_labels: {int(labels.min())} to {int(labels.max())} given; expected 0 to 9"
@@ -107,6 +98,22 @@ class Source:
         if split == "test":
             return self.test_images, self.test_labels
         raise DataError(f"split: {split!r} given; expected 'train' or 'test'")
+
+
+def _check(images: Tensor | Array, labels: Tensor | Array, prefix: str) -> None:
+    """Check types and shapes of images and labels, which messages name with a prefix."""
+    kind, shape = _form(images)
+    if kind != "uint8" or shape[1:] not in {(28, 28), (14, 14)}:
+        raise DataError(f"{prefix}images: {kind} {shape} given; expected uint8 (N, 28, 28) or (N, 14, 14)")
+    kind, shape = _form(labels)
+    if kind != "int64" or shape != (len(images),):
+        raise DataError(
+            f"{prefix}labels: {kind} {shape} given; expected {len(images)} integers 0 to 9, one for each image"
+        )
+
+
+def _form(values: Tensor | Array) -> tuple[str, tuple[int, ...]]:
+    return str(values.dtype).removeprefix("torch."), tuple(values.shape)
 
 
 def default_root() -> Path:
@@ -168,31 +175,36 @@ def _of_arrays(path: Path) -> Source:
     """
     import torch  # noqa: PLC0415
 
-    arrays = _arrays(path)
+    arrays = {
+        name: array.astype(np.int64) if name.endswith("labels") and array.dtype.kind in "iu" else array
+        for name, array in _arrays(path).items()
+    }
     roles = ("train_images", "train_labels", "test_images", "test_labels")
-    if arrays.keys() >= {"images", "labels"} and not arrays.keys() & set(roles):
-        images, labels = _checked(path, arrays, "images", "labels")
-        if len(images) < 2:
-            raise DataError(
-                f"{path}: images: {len(images)} given; expected at least 2, for training and for testing"
-            )
-        train, test = hold_out(len(images), -(-len(images) // ARRAYS_TEST_SHARE), ARRAYS_SPLIT_SEED)
-        parts = (images[train], labels[train], images[test], labels[test])
-    elif arrays.keys() >= set(roles):
-        parts = (*_checked(path, arrays, *roles[:2]), *_checked(path, arrays, *roles[2:]))
-    else:
-        raise DataError(
-            f"{path}: it has {', '.join(arrays) or 'no arrays'}; expected {', '.join(roles)}, or images and labels"
-        )
-    one, two, three, four = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
-    tensors = (one, two, three, four)
     try:
-        return Source(path.name, *tensors, repeats=True)
+        if arrays.keys() >= {"images", "labels"} and not arrays.keys() & set(roles):
+            images, labels = arrays["images"], arrays["labels"]
+            _check(images, labels, "")
+            if len(images) < 2:
+                raise DataError(
+                    f"images: {len(images)} given; expected at least 2, for training and for testing"
+                )
+            train, test = hold_out(len(images), -(-len(images) // ARRAYS_TEST_SHARE), ARRAYS_SPLIT_SEED)
+            parts = [images[train], labels[train], images[test], labels[test]]
+        elif arrays.keys() >= set(roles):
+            parts = [arrays[role] for role in roles]
+            for number in (0, 2):
+                _check(parts[number], parts[number + 1], roles[number].removesuffix("images"))
+        else:
+            raise DataError(
+                f"it has {', '.join(arrays) or 'no arrays'}; expected {', '.join(roles)}, or images and labels"
+            )
+        one, two, three, four = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+        return Source(path.name, one, two, three, four, repeats=True)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _arrays(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise MissingDataError(f"{path}: {'it is no file' if path.exists() else 'there is no such file'}")
     try:
@@ -211,23 +223,6 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise CorruptDataError(
             f"{path}: no .npz file of plain arrays ({' '.join(str(error).split())})"
         ) from None
-
-
-def _checked(
-    path: Path, arrays: dict[str, np.ndarray], images: str, labels: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Check the types and shapes of images and labels, naming the file's arrays; `Source` checks the rest."""
-    pictures, classes = arrays[images], arrays[labels]
-    if pictures.dtype != np.uint8 or pictures.ndim != 3 or pictures.shape[1:] not in {(28, 28), (14, 14)}:
-        raise DataError(
-            f"{path}: {images}: {pictures.dtype} {pictures.shape} given; expected uint8 (N, 28, 28) or (N, 14, 14)"
-        )
-    if classes.dtype.kind not in "iu" or classes.shape != pictures.shape[:1]:
-        raise DataError(
-            f"{path}: {labels}: {classes.dtype} {classes.shape} given; expected {len(pictures)} integers 0 to 9, one "
-            "for each image"
-        )
-    return pictures, classes.astype(np.int64)
 
 
 def _digits() -> Source:
