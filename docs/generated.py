@@ -183,7 +183,9 @@ def fields(model: type) -> str:
         for name, text in documented(owner).items()
     }
     known: dict[str, FieldInfo] = (
-        model.model_fields if issubclass(model, BaseModel) else validated(model).__pydantic_fields__
+        model.model_fields
+        if issubclass(model, BaseModel)
+        else validated(model, frozen=True).__pydantic_fields__
     )
     rows = [
         [

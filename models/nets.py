@@ -274,15 +274,17 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
     known: dict[str, int | str] = {name: texts[0] for name, texts in chosen.choices.items()}
     if chosen.default_hidden_units is not None:
         known["hidden_units"] = chosen.default_hidden_units
+    elif given := arguments.get("hidden_units"):
+        raise ValueError(f"architecture {architecture!r} has no hidden units: leave them out, got {given}")
     if others := arguments.keys() - known.keys():
         raise ValueError(f"architecture {architecture!r} takes no {', '.join(sorted(others))}")
-    given = known | arguments
+    made_of = known | arguments
     for name, texts in chosen.choices.items():
-        check_choice(name, given[name], texts)
-    hidden_units = given.get("hidden_units", 1)
+        check_choice(name, made_of[name], texts)
+    hidden_units = made_of.get("hidden_units", 1)
     if type(hidden_units) is not int or hidden_units < 1:
         raise ValueError(f"hidden_units: expected an integer >= 1, got {hidden_units}")
-    return chosen(**given)
+    return chosen(**made_of)
 
 
 def check_choice(name: str, value: object, texts: Sequence[str]) -> None:

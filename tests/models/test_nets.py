@@ -118,7 +118,7 @@ def test_an_unknown_part_to_freeze_is_refused() -> None:
 
 
 def test_hidden_units_for_an_architecture_without_any_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"^architecture 'b1' takes no hidden_units$"):
+    with pytest.raises(ValueError, match=r"^architecture 'b1' has no hidden units: leave them out, got 50$"):
         build("b1", hidden_units=50)
 
 
