@@ -83,7 +83,7 @@ class TrainingJob:
         optimiser: a registered name (`optim.OPTIMISERS`), or an optimiser in the plain form.
 
     Raises:
-        ValueError: on construction, naming the field and, for a field of a member, the member's index.
+        ValueError: on construction, where a set is empty, or has another type or shape than that of the first member.
     """
 
     architecture: str | Maker
@@ -94,40 +94,22 @@ class TrainingJob:
     optimiser: str | PlainOptimiser = "adam"
 
     def __post_init__(self) -> None:
-        if not self.members:
-            raise ValueError("members: a training job needs at least one model, got none")
-        for name in ("batch_size", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected an integer >= 1, got {getattr(self, name)}")
         first = self.members[0]
         for index, member in enumerate(self.members):
-            if not member.learning_rate > 0:
-                raise ValueError(f"member {index}: learning_rate must be > 0, got {member.learning_rate}")
-            for name in ("weight_decay", "aux_loss_weight"):
-                if not getattr(member, name) >= 0:
-                    raise ValueError(f"member {index}: {name} must be >= 0, got {getattr(member, name)}")
-            if member.evaluation.keys() != first.evaluation.keys():
-                raise ValueError(
-                    f"member {index}: evaluation sets {sorted(member.evaluation)} differ from member 0's "
-                    f"{sorted(first.evaluation)}"
-                )
             _check_pairs(f"member {index}: train", member.train, first.train)
-            for name, pairs in member.evaluation.items():
-                _check_pairs(f"member {index}: {name}", pairs, first.evaluation[name])
+            for name, pairs in first.evaluation.items():
+                _check_pairs(f"member {index}: {name}", member.evaluation[name], pairs)
 
 
 def _check_pairs(what: str, pairs: Pairs, like: Pairs) -> None:
-    count = like.images.shape[0]
-    if tuple(pairs.images.shape) != (count, *INPUT) or count == 0:
+    """Check types and shapes before the compiled kernels, which check no bounds, read the pairs."""
+    count = len(like.images)
+    expected = [(count, *INPUT), (count,), (count, 2)]
+    got = [tuple(values.shape) for values in pairs]
+    if got != expected or count == 0 or pairs.images.dtype != torch.float32:
         raise ValueError(
-            f"{what}: expected images ({count or 'N'}, 2, 14, 14), got {tuple(pairs.images.shape)}"
-        )
-    if pairs.images.dtype != torch.float32:
-        raise ValueError(f"{what}: expected float32 images, got {pairs.images.dtype}")
-    if tuple(pairs.target.shape) != (count,) or tuple(pairs.classes.shape) != (count, 2):
-        raise ValueError(
-            f"{what}: expected target ({count},) and classes ({count}, 2), got {tuple(pairs.target.shape)} "
-            f"and {tuple(pairs.classes.shape)}"
+            f"{what}: expected float32 images, targets and classes of the shapes {expected}, got "
+            f"{pairs.images.dtype} and {got}"
         )
 
 

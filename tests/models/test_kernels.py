@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -286,6 +287,26 @@ def test_labels_that_the_kernels_could_not_index_are_refused() -> None:
     job = make_job(members=(replace(member, train=bad),))
     with pytest.raises(ValueError, match=r"^classes: expected values 0 to 9, got \d+ to 10$"):
         compiled.train(job)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pairs: pairs._replace(images=pairs.images.double()),
+        lambda pairs: pairs._replace(images=pairs.images[:, :, 1:]),
+        lambda pairs: pairs._replace(target=pairs.target[1:]),
+        lambda pairs: pairs._replace(classes=pairs.classes[:, :1]),
+        lambda pairs: Pairs(*(values[1:] for values in pairs)),
+    ],
+)
+def test_sets_of_other_types_and_shapes_are_refused_before_a_kernel_reads_them(
+    change: Callable[[Pairs], Pairs],
+) -> None:
+    other = make_member(1)
+    with pytest.raises(
+        ValueError, match=r"^member 1: train: expected float32 images, targets and classes of the"
+    ):
+        make_job(members=(make_member(0), replace(other, train=change(other.train))))
 
 
 def test_whole_numbers_as_rates_train_like_floats() -> None:
