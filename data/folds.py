@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from pairsearch.data.errors import DataError
-from pairsearch.data.pairs import PairSet, draw, draw_indices, gather, generator, standardise
+from pairsearch.data.pairs import PairSet, draw, draw_indices, gather, standardise
 from pairsearch.data.sources import Source
 from pairsearch.data.splits import Index, groups, hold_out, stratified_groups
 
@@ -93,7 +93,7 @@ def evaluation_sets(
         standardised: whether both sets are standardised by the training set; otherwise intensities stay raw.
 
     Raises:
-        DataError: a bad value, or more pairs than images.
+        DataError: more pairs than images.
     """
     train = draw(source, "train", train_pairs, train_seed, field="train_pairs")
     test = draw(source, "test", test_pairs, test_seed, field="test_pairs")
@@ -114,7 +114,7 @@ def _resampled(
         raise DataError(f"sample_size: {source.name} has {images} training images; expected at least 4")
     share = round(images * validation_size / sample_size)
     sides = hold_out(images, min(max(share, 2), images - 2), split_seed)
-    random = generator(sample_seed)
+    random = torch.Generator().manual_seed(sample_seed)
     train_set, validation_set = (
         gather(source, "train", draw_indices(source, "train", torch.from_numpy(side), count, random))
         for side, count in zip(sides, (sample_size - validation_size, validation_size), strict=True)
@@ -157,7 +157,7 @@ def _grouped_sample(
             f"folds: {folds} given; {sample_size} pairs of {images} {source.name} images allow at most {most}"
         )
     parts = np.array_split(np.arange(sample_size), folds)
-    random = generator(sample_seed)
+    random = torch.Generator().manual_seed(sample_seed)
     indices = [
         draw_indices(source, "train", torch.from_numpy(group), len(part), random)
         for part, group in zip(parts, groups(images, folds, split_seed), strict=True)

@@ -22,8 +22,6 @@ from pairsearch.data.sources import Source, Split
 SIDE = 14
 """Height and width of an image in a pair, in pixels."""
 
-SEED_LIMIT = 2**63
-
 
 @dataclass(frozen=True, eq=False)
 class PairSet:
@@ -63,17 +61,11 @@ def draw(source: Source, split: Split, count: int, seed: int, *, field: str = "s
         field: the name of the setting that gives the count, for messages.
 
     Raises:
-        DataError: too few images, or a bad count or seed.
+        DataError: too few images.
     """
     pool = torch.arange(len(source.pool(split)[0]))
-    return gather(source, split, draw_indices(source, split, pool, count, generator(seed), field=field))
-
-
-def generator(seed: int) -> torch.Generator:
-    """Return a CPU generator with a seed from 0 to 2**63 − 1; another seed raises a `DataError`."""
-    if not 0 <= seed < SEED_LIMIT:
-        raise DataError(f"seed: {seed} given; expected 0 to 2**63 - 1")
-    return torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(seed)
+    return gather(source, split, draw_indices(source, split, pool, count, random, field=field))
 
 
 def draw_indices(
@@ -89,8 +81,6 @@ def draw_indices(
 
     `draw` describes the other arguments and the errors.
     """
-    if count < 1:
-        raise DataError(f"{field}: {count} given; expected at least 1 pair")
     needed = 2 * count
     if not source.repeats and needed > len(pool):
         images = {"train": "training", "test": "test"}[split]

@@ -95,9 +95,7 @@ class Source:
         """Return the images, (N, h, w) uint8, and the labels, (N,) int64, of one split."""
         if split == "train":
             return self.train_images, self.train_labels
-        if split == "test":
-            return self.test_images, self.test_labels
-        raise DataError(f"split: {split!r} given; expected 'train' or 'test'")
+        return self.test_images, self.test_labels
 
 
 def _check(images: Tensor | Array, labels: Tensor | Array, prefix: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairsearch.data.errors import DataError
-from pairsearch.data.pairs import PairSet, draw, draw_indices, generator, shrink, standardise
+from pairsearch.data.pairs import PairSet, draw, draw_indices, shrink, standardise
 from pairsearch.data.sources import Source
 
 SEEDS = st.integers(0, 2**63 - 1)
@@ -68,7 +68,7 @@ def test_every_mnist_training_image_can_be_used_once(mnist_source):
 @given(count=st.integers(1, 3_000), pool=st.integers(2, 9), seed=SEEDS)
 def test_digits_repeat_images_evenly_across_pairs_and_never_inside_one(digits_source, count, pool, seed):
     positions = torch.arange(100, 100 + pool)
-    indices = draw_indices(digits_source, "train", positions, count, generator(seed))
+    indices = draw_indices(digits_source, "train", positions, count, torch.Generator().manual_seed(seed))
     assert bool((indices[:, 0] != indices[:, 1]).all())
     assert set(indices.unique().tolist()) <= set(positions.tolist())
     usable = pool - pool % 2
@@ -92,23 +92,9 @@ def test_more_pairs_than_images_is_refused_with_the_numbers(mnist_source):
         draw(mnist_source, "train", 40_000, 0)
 
 
-@pytest.mark.parametrize(
-    ("count", "seed", "message"),
-    [(0, 0, "sample_size: 0 given"), (1, -1, "seed: -1 given"), (1, 2**63, "expected 0 to 2\\*\\*63 - 1")],
-)
-def test_a_bad_count_or_seed_is_refused(digits_source, count, seed, message):
-    with pytest.raises(DataError, match=message):
-        draw(digits_source, "train", count, seed)
-
-
-def test_an_unknown_split_is_refused(digits_source):
-    with pytest.raises(DataError, match="split: 'validation' given"):
-        draw(digits_source, "validation", 1, 0)
-
-
 def test_a_pool_of_one_image_makes_no_pair(digits_source):
     with pytest.raises(DataError, match="expected 2 or more images"):
-        draw_indices(digits_source, "train", torch.tensor([3]), 1, generator(0))
+        draw_indices(digits_source, "train", torch.tensor([3]), 1, torch.Generator())
 
 
 @settings(deadline=None, max_examples=10)
