@@ -81,11 +81,6 @@ class Choice(Part):
             raise ValueError("where: expected with best only")
         return self
 
-    @property
-    def needs_grid(self) -> bool:
-        """Whether the choice can be made only when the search is complete."""
-        return self.best is not None
-
 
 class Evidence(Part):
     """The fields that every kind of evidence has."""
@@ -103,7 +98,7 @@ class Evidence(Part):
     def grids(self) -> Iterator[str]:
         """Yield the studies whose search has to be complete."""
         for study, choice in self.choices():
-            if choice.needs_grid:
+            if choice.best is not None:
                 yield study
 
 

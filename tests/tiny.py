@@ -91,8 +91,13 @@ def anything(**changes: object) -> Loaded:
         "epochs": 2,
     }
     given = parse(fields | changes, "tiny")
-    metrics = dict(pairs.Pairs.metrics) | {name: figure.metric for name, figure in given.metrics.items()}
+    metrics = dict(pairs.Pairs.metrics) | given.metrics
     return Loaded(given, Problem(), Traits(1, "", metrics, validated=pairs.Pairs.validated))
+
+
+def without_an_image(source: Source) -> Source:
+    """A source of the same name with other data."""
+    return replace(source, train_images=source.train_images[1:], train_labels=source.train_labels[1:])
 
 
 _held: list[Source] = []
