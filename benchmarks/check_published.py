@@ -32,7 +32,7 @@ from pairsearch.search.ledger.studies import StoredStudy, look_up
 from pairsearch.search.machine import Machine
 from pairsearch.search.provenance import processor
 from pairsearch.search.results.evaluations import rounds_within
-from pairsearch.search.results.export import mean_of_folds
+from pairsearch.search.results.study_table import mean_curve
 from pairsearch.search.setup.creation import existing
 from pairsearch.search.setup.load import load
 from pairsearch.search.setup.opening import load as load_problem
@@ -107,7 +107,7 @@ class Checker:
             found += _different(f"fold {mine.index}", mine.final, theirs.final)
             found += [] if mine.diverged == theirs.diverged else [f"fold {mine.index}: epoch of divergence"]
         for figure, points in (stored.mean.curves if stored.mean is not None else {}).items():
-            means = mean_of_folds([fold.curves.get(figure, ()) for fold in ours.folds])
+            means = mean_curve([fold.curves.get(figure, ()) for fold in ours.folds])
             pairs = zip(means, points, strict=True)
             epochs = (
                 _different(f"means of epoch {epoch}", {figure: mine}, {figure: theirs})

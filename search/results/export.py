@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select
+import sqlalchemy as sa
+from sqlalchemy import Connection, Select, and_, case, func, select
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations, curves, metadata, runs, studies
+from pairsearch.search.database.tables import configurations, curves, runs, studies
 from pairsearch.search.errors import InputError
 from pairsearch.search.files import made_folder, usable_folder
 from pairsearch.search.ledger.incoming import LOADED
@@ -38,7 +39,7 @@ from pairsearch.search.results.tables import (
     Columns,
     Table,
 )
-from pairsearch.search.results.writers import CHUNK, WRITERS, Row, Sink, batches, schema
+from pairsearch.search.results.writers import CHUNK, WRITERS, Row, batches, schema, write
 from pairsearch.studies.definition import LARGEST
 from pairsearch.studies.problem import Metric
 
@@ -95,9 +96,9 @@ def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> l
     with database.snapshot() as connection, ExitStack() as files:
         for table in SHORT:
             path = made_folder(folder) / f"{study.name}-{table.name}.{kind}"
-            sink = Sink(files, path, _schema_of_one(table, study), kind)
-            sink.write(_short_rows(connection, study, table))
-            written.append(Exported(table.name, path, sink.rows))
+            rows = _short_rows(connection, study, table)
+            count = write(files, path, rows, _schema_of_one(table, study), kind)
+            written.append(Exported(table.name, path, count))
     return written
 
 
@@ -139,22 +140,22 @@ def export_folder(
     usable_folder(folder)
     written = []
     counts = {table.name: Counter[str]() for table in FOLDER}
-    origins = Origins()
+    origins: dict[str, int] = {}
     with database.snapshot() as connection, ExitStack() as files:
         of = [seen_by(connection, study) for study in given]
         for table in FOLDER:
             columns = layout(table, of)
             path = made_folder(folder) / f"{table.name}.parquet"
-            sink = Sink(files, path, schema(columns, format=FORMAT), "parquet")
             rows: Iterable[Row]
             if table is PROVENANCE:
-                rows = ({"provenance": number, "facts": text} for text, number in origins.numbers.items())
+                rows = ({"provenance": number, "facts": text} for text, number in origins.items())
             else:
                 rows = itertools.chain.from_iterable(
                     _folder_rows(connection, study, columns, origins, which, counts) for study in of
                 )
-            sink.write(_counted(rows, counts[table.name]))
-            written.append(Exported(table.name, path, sink.rows))
+            counted = _counted(rows, counts[table.name])
+            count = write(files, path, counted, schema(columns, format=FORMAT), "parquet")
+            written.append(Exported(table.name, path, count))
     return written
 
 
@@ -165,32 +166,22 @@ def _counted(rows: Iterable[Row], counts: Counter[str]) -> Iterator[Row]:
         yield row
 
 
-class Origins:
-    """Numbers the texts of provenance in the order in which they come.
+def _origin(text: str | None, numbers: dict[str, int]) -> int | None:
+    """Return the number of a provenance, None for none; the texts are numbered in the order in which they come.
 
-    Attributes:
-        numbers: by the text.
+    Where a result was loaded from says something about this database, and nothing about the result.
     """
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-
-    def __call__(self, text: str | None) -> int | None:
-        """Return the number of a provenance, None for none.
-
-        Where a result was loaded from says something about this database, and nothing about the result.
-        """
-        if text is None:
-            return None
-        facts = {name: value for name, value in json.loads(text).items() if name != LOADED}
-        return self.numbers.setdefault(json.dumps(facts), len(self.numbers))
+    if text is None:
+        return None
+    facts = {name: value for name, value in json.loads(text).items() if name != LOADED}
+    return numbers.setdefault(json.dumps(facts), len(numbers))
 
 
 def _folder_rows(
     connection: Connection,
     study: StoredStudy,
     columns: Columns,
-    origins: Origins,
+    origins: dict[str, int],
     which: WhichCurves,
     counts: Mapping[str, Counter[str]],
 ) -> Iterable[Row]:
@@ -214,18 +205,18 @@ def _stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
         yield from streamed
 
 
-def _stored(table: Table) -> dict[str, ColumnElement[Any]]:
+NAMED = {"configuration": "key", "position": "rank", "fold": "run", "round": "run"}
+"""Columns that are called otherwise in the database."""
+
+
+def _copied(table: Table, there: sa.Table) -> dict[str, sa.Column[Any]]:
     """Return the columns of the database that columns of a table are copied from, by the name of the latter."""
-    found: dict[str, ColumnElement[Any]] = {}
-    for column in table.columns:
-        owner, _, name = column.stored.partition(".")
-        if name and owner != "studies":
-            found[column.name] = metadata.tables[f"pairsearch_{owner}"].c[name]
-    return found
+    names = {column.name: NAMED.get(column.name, column.name) for column in table.columns}
+    return {name: there.c[of] for name, of in names.items() if of in there.c}
 
 
 def _configurations(connection: Connection, study: StoredStudy, columns: Columns) -> Iterator[Row]:
-    stored = _stored(CONFIGURATIONS)
+    stored = _copied(CONFIGURATIONS, configurations)
     statement = (
         select(*stored.values(), configurations.c.params, configurations.c.figures)
         .where(configurations.c.study_id == study.id)
@@ -240,12 +231,12 @@ def _configurations(connection: Connection, study: StoredStudy, columns: Columns
         yield {"study": study.name} | found | columns.point(params) | columns.values(read_figures(figures))
 
 
-def _settled(rows: Iterable[Row], origins: Origins) -> Iterator[Row]:
+def _settled(rows: Iterable[Row], origins: dict[str, int]) -> Iterator[Row]:
     """Give back what workers hold, which says something about this moment only; number the provenance."""
     for row in rows:
         held = row["state"] == State.RUNNING
         free = {"state": State.PENDING.value, "worker": None, "started_at": None} if held else {}
-        yield row | free | {"provenance": origins(row["provenance"])}
+        yield row | free | {"provenance": _origin(row["provenance"], origins)}
 
 
 # Rounds may be of configurations beyond the grid, which come last, as they came into the database.
@@ -262,24 +253,26 @@ _ORDER = (
 )
 
 
-def _runs(connection: Connection, study: StoredStudy, columns: Columns, origins: Origins) -> Iterator[Row]:
-    stored = _stored(columns.table)
+def _runs(
+    connection: Connection, study: StoredStudy, columns: Columns, origins: dict[str, int]
+) -> Iterator[Row]:
+    stored = _copied(columns.table, runs)
     statement = (
-        select(*stored.values(), runs.c.figures, runs.c.provenance)
+        select(*stored.values(), runs.c.figures)
         .select_from(_OF_RUNS)
         .where(runs.c.study_id == study.id, runs.c.kind == columns.table.name.removesuffix("s"))
         .order_by(*_ORDER)
     )
     for row in _stream(connection, statement):
-        *cells, figures, provenance = row
+        *cells, figures = row
         found = {"study": study.name} | dict(zip(stored, cells, strict=True))
-        if columns.table.name == ROUNDS.name:
-            found["provenance"] = origins(provenance)
+        if "provenance" in found:
+            found["provenance"] = _origin(found["provenance"], origins)
         yield found | columns.values(read_figures(figures))
 
 
-Curves = tuple[str, str, int, Mapping[str, Sequence[float | None]]]
-"""Key of a configuration, kind and number of a run, and its figures by epoch, by name."""
+Curves = tuple[str, str, int, Mapping[str, Sequence[float]]]
+"""Key of a configuration, kind and number of a run, and its figures by epoch, by name; NaN where one was not finite."""
 
 
 def _curves(connection: Connection, study: StoredStudy, kinds: Sequence[str]) -> Iterator[Curves]:
@@ -293,7 +286,7 @@ def _curves(connection: Connection, study: StoredStudy, kinds: Sequence[str]) ->
     for _, rows in itertools.groupby(_stream(connection, statement), key=lambda row: row.id):
         read = {}
         for row in rows:
-            read[row.figure] = [finite(point) for point in read_curve(row.id, row.points, row.epochs)]
+            read[row.figure] = read_curve(row.id, row.points, row.epochs)
         yield row.key, row.kind, row.run, read
 
 
@@ -301,18 +294,18 @@ def _mean_curves(of_runs: Iterable[Curves]) -> Iterator[Curves]:
     """Reduce the curves of folds to their means; those that are means already stay as they are."""
     for key, group in itertools.groupby(of_runs, key=lambda one: one[0]):
         several = list(group)
-        means = [one for one in several if one[1] == MEAN]
-        if means:
-            yield means[0]
+        if stored := [one for one in several if one[1] == MEAN]:
+            yield stored[0]
             continue
         of_folds = [read for *_, read in several]
         names = dict.fromkeys(name for read in of_folds for name in read)
-        yield key, MEAN, 0, {name: mean_of_folds([read.get(name, ()) for read in of_folds]) for name in names}
-
-
-def mean_of_folds(of_folds: Sequence[Sequence[float | None]]) -> list[float | None]:
-    """Return the mean over folds for each epoch that one of them has, None where a fold has no finite figure."""
-    return mean_curve([[math.nan if point is None else point for point in curve] for curve in of_folds])
+        means = {name: mean_curve([read.get(name, ()) for read in of_folds]) for name in names}
+        yield (
+            key,
+            MEAN,
+            0,
+            {name: [math.nan if one is None else one for one in mean] for name, mean in means.items()},
+        )
 
 
 def _curve_points(of_runs: Iterable[Curves], study: StoredStudy, columns: Columns) -> Iterator[Row]:
@@ -320,5 +313,5 @@ def _curve_points(of_runs: Iterable[Curves], study: StoredStudy, columns: Column
         # Cells that a table has no column for are left out.
         about: Row = {"study": study.name, "configuration": key, "kind": kind, "run": run, "fold": run}
         for epoch in range(max(map(len, read.values()))):
-            points = {name: curve[epoch] for name, curve in read.items() if epoch < len(curve)}
+            points = {name: finite(curve[epoch]) for name, curve in read.items() if epoch < len(curve)}
             yield about | {"epoch": epoch + 1} | columns.values(points)

@@ -1,4 +1,4 @@
-"""The tables of results for other programs: columns, types, units, and where they are stored.
+"""The tables of results for other programs: columns, types and units.
 
 Imports no Arrow, so that help is quick. `export` writes the tables and `folder` reads them.
 """
@@ -45,8 +45,6 @@ class Column:
     name: str
     kind: Kind
     meaning: str
-    stored: str = ""
-    """Table and column of the database that it is copied from; empty if it is computed."""
     unit: str = ""
     """Unit of its numbers; empty if they have none."""
     empty: bool = False
@@ -63,9 +61,8 @@ class Table:
 
 
 _TIME = "s since 1970, UTC"
-STUDY = Column("study", "text", "name of the study", "studies.name")
-KEY = Column("configuration", "text", "its key, the same in all tables", "configurations.key")
-RUN_KEY = replace(KEY, stored="runs.key")
+STUDY = Column("study", "text", "name of the study")
+KEY = Column("configuration", "text", "its key, the same in all tables")
 PARAMETERS = Column(
     "(each parameter)",
     "text",
@@ -78,11 +75,7 @@ FIGURES = Column("(each figure)", "number", "mean over folds after the last epoc
 FINAL = replace(FIGURES, meaning="after the last epoch")
 POINTS = replace(FIGURES, meaning="after the epoch")
 DIVERGED = Column(
-    "diverged_epoch",
-    "integer",
-    "epoch, from 1, in which it diverged; missing where it did not",
-    "runs.diverged_epoch",
-    empty=True,
+    "diverged_epoch", "integer", "epoch, from 1, in which it diverged; missing where it did not", empty=True
 )
 ORIGIN = Column("provenance", "integer", "row of the table provenance: what computed it", empty=True)
 
@@ -92,54 +85,27 @@ CONFIGURATIONS = Table(
     (
         STUDY,
         KEY,
-        Column("position", "integer", "place in the order of the search, from 0", "configurations.rank"),
+        Column("position", "integer", "place in the order of the search, from 0"),
         PARAMETERS,
-        Column(
-            "state", "text", "pending, running, finished, diverged, pruned or failed", "configurations.state"
-        ),
-        Column(
-            "value", "number", "the study's metric; finished ones only", "configurations.value", empty=True
-        ),
+        Column("state", "text", "pending, running, finished, diverged, pruned or failed"),
+        Column("value", "number", "the study's metric; finished ones only", empty=True),
         FIGURES,
-        Column("seconds", "number", "time of the training", "configurations.seconds", "s", empty=True),
-        Column("errors", "integer", "attempts that ended in an exception", "configurations.errors"),
-        Column("lapses", "integer", "attempts that were lost with their worker", "configurations.lapses"),
-        Column("claims", "integer", "how often a worker took it", "configurations.claims"),
-        Column(
-            "started_at",
-            "number",
-            "when the last attempt began",
-            "configurations.started_at",
-            _TIME,
-            empty=True,
-        ),
-        Column(
-            "finished_at", "number", "when its result came", "configurations.finished_at", _TIME, empty=True
-        ),
-        Column("worker", "text", "who took it last: host, process", "configurations.worker", empty=True),
-        Column(
-            "reason", "text", "why it diverged, was pruned or failed", "configurations.reason", empty=True
-        ),
-        Column(
-            "provenance",
-            "text",
-            "JSON: versions, commit, host, processor",
-            "configurations.provenance",
-            empty=True,
-        ),
+        Column("seconds", "number", "time of the training", "s", empty=True),
+        Column("errors", "integer", "attempts that ended in an exception"),
+        Column("lapses", "integer", "attempts that were lost with their worker"),
+        Column("claims", "integer", "how often a worker took it"),
+        Column("started_at", "number", "when the last attempt began", _TIME, empty=True),
+        Column("finished_at", "number", "when its result came", _TIME, empty=True),
+        Column("worker", "text", "who took it last: host, process", empty=True),
+        Column("reason", "text", "why it diverged, was pruned or failed", empty=True),
+        Column("provenance", "text", "JSON: versions, commit, host, processor", empty=True),
     ),
 )
 
 CURVES = Table(
     "curves",
     "an epoch of a fold of a configuration that has a result",
-    (
-        STUDY,
-        RUN_KEY,
-        Column("fold", "integer", "from 0", "runs.run"),
-        Column("epoch", "integer", "from 1"),
-        POINTS,
-    ),
+    (STUDY, KEY, Column("fold", "integer", "from 0"), Column("epoch", "integer", "from 1"), POINTS),
 )
 
 SHORT = (CONFIGURATIONS, CURVES)
@@ -148,23 +114,21 @@ SHORT = (CONFIGURATIONS, CURVES)
 FOLDS = Table(
     "folds",
     "a fold of a configuration that has a result",
-    (STUDY, RUN_KEY, Column("fold", "integer", "from 0", "runs.run"), FINAL, DIVERGED),
+    (STUDY, KEY, Column("fold", "integer", "from 0"), FINAL, DIVERGED),
 )
 ROUNDS = Table(
     "rounds",
     "a round of the final evaluation of a configuration, which need not be in the grid",
     (
         STUDY,
-        RUN_KEY,
-        Column("round", "integer", "from 0", "runs.run"),
+        KEY,
+        Column("round", "integer", "from 0"),
         FINAL,
         DIVERGED,
-        Column(
-            "seconds", "number", "its share of the time of the rounds trained together", "runs.seconds", "s"
-        ),
-        Column("worker", "text", "who trained it: host, process", "runs.worker", empty=True),
-        Column("finished_at", "number", "when its result came", "runs.finished_at", _TIME, empty=True),
-        Column("facts", "text", "JSON: facts of the problem about the configuration", "runs.facts"),
+        Column("seconds", "number", "its share of the time of the rounds trained together", "s"),
+        Column("worker", "text", "who trained it: host, process", empty=True),
+        Column("finished_at", "number", "when its result came", _TIME, empty=True),
+        Column("facts", "text", "JSON: facts of the problem about the configuration"),
         ORIGIN,
     ),
 )
@@ -173,9 +137,9 @@ ALL_CURVES = Table(
     "an epoch of a fold or a round, or of the mean over the folds of a configuration",
     (
         STUDY,
-        RUN_KEY,
-        Column("kind", "text", "fold, round or mean", "runs.kind"),
-        Column("run", "integer", "number of the fold or round, from 0; 0 for a mean", "runs.run"),
+        KEY,
+        Column("kind", "text", "fold, round or mean"),
+        Column("run", "integer", "number of the fold or round, from 0; 0 for a mean"),
         Column("epoch", "integer", "from 1"),
         POINTS,
     ),
@@ -193,9 +157,9 @@ STUDIES = Table(
     "a study, and how many rows of the other tables are its own",
     (
         STUDY,
-        Column("definition", "text", "JSON: its definition", "studies.definition"),
-        Column("choices", "text", "JSON: the values of each parameter", "studies.choices"),
-        Column("problem", "text", "JSON: figures, version and data of its problem", "studies.problem"),
+        Column("definition", "text", "JSON: its definition"),
+        Column("choices", "text", "JSON: the values of each parameter"),
+        Column("problem", "text", "JSON: figures, version and data of its problem"),
         Column("configurations", "integer", "rows of the table of that name; so are the next three"),
         Column("folds", "integer", "rows"),
         Column("rounds", "integer", "rows"),

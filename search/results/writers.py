@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 from pyarrow import csv, parquet
@@ -24,16 +24,6 @@ TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "bo
 
 Row = dict[str, Any]
 """The cells of a row by column; cells that are left out are empty."""
-
-
-class Writer(Protocol):
-    """Writes the batches of one table in their order."""
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Append rows."""
-
-    def close(self) -> None:
-        """Write the end of the format; the file itself stays open."""
 
 
 class JsonWriter:
@@ -57,7 +47,7 @@ class JsonWriter:
         self._file.write(b"[]\n" if self._between == b"[\n" else b"\n]\n")
 
 
-WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Writer]] = {
+WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Any]] = {
     "csv": csv.CSVWriter,
     "parquet": partial(
         parquet.ParquetWriter, compression="zstd", compression_level=9, write_statistics=False
@@ -79,26 +69,15 @@ def schema(columns: Columns, **facts: str) -> pa.Schema:
     return pa.schema(fields, metadata={"row": table.row, "program": program} | facts)
 
 
-class Sink:
-    """Writes the rows of a table into a file, about `CHUNK` at a time; the file is whole when `files` closes.
-
-    Attributes:
-        rows: how many rows were written.
-    """
-
-    def __init__(self, files: ExitStack, path: Path, described: pa.Schema, kind: str) -> None:
-        # Writers are closed also where an error ends the block, while their files are still open.
-        self._writer = files.enter_context(
-            closing(WRITERS[kind](files.enter_context(whole_file(path)), described))
-        )
-        self._schema = described
-        self.rows = 0
-
-    def write(self, rows: Iterable[Row]) -> None:
-        """Append rows."""
-        for batch in batches(rows, self._schema):
-            self._writer.write_batch(batch)
-            self.rows += batch.num_rows
+def write(files: ExitStack, path: Path, rows: Iterable[Row], described: pa.Schema, kind: str) -> int:
+    """Write the rows of a table into a file, which is whole when `files` closes; return how many they are."""
+    # Writers are closed also where an error ends the block, while their files are still open.
+    writer = files.enter_context(closing(WRITERS[kind](files.enter_context(whole_file(path)), described)))
+    count = 0
+    for batch in batches(rows, described):
+        writer.write_batch(batch)
+        count += batch.num_rows
+    return count
 
 
 def batches(rows: Iterable[Row], described: pa.Schema) -> Iterator[pa.RecordBatch]:
