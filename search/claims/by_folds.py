@@ -7,17 +7,19 @@ in each fold, and its interval is taken over the folds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from pairsearch.search.claims import words
-from pairsearch.search.claims.decisions import Decision, decide_by
+from pairsearch.search.claims.decisions import Decision
 from pairsearch.search.claims.findings import (
     Finding,
     Weighed,
     better_and_worse_steps,
     by_value,
+    judged,
     nothing,
     step,
 )
@@ -58,24 +60,10 @@ def effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighe
                 f"{known_values(tables[0], [evidence.parameter])}"
             )
         differences = np.mean([before[rest] - after[rest] for rest in shared], axis=0).tolist()
-        effect = mean_interval(differences, level, traits.overlap)
-        sentence = f"over {len(shared)} settings of the other parameters"
-        if effect is not None:
-            sentence += f": {words.better_or_worse(metric, effect, level)}"
-        findings.append(
-            Finding(
-                what=f"{words.grid(tables, evidence.where)}: {what}",
-                name=evidence.figure,
-                metric=metric,
-                effect=effect,
-                threshold=evidence.margin,
-                decision=decide_by(effect, evidence.margin, strict=True),
-                n=len(differences),
-                unit="folds",
-                decides=evidence.decides,
-                sentence=sentence,
-            )
-        )
+        where = f"{words.grid(tables, evidence.where)}: {what}"
+        found = judged(evidence, where, metric, differences, level, traits.overlap)
+        over = f"over {len(shared)} settings of the other parameters"
+        findings.append(replace(found, sentence=": ".join(filter(None, [over, found.sentence]))))
     return Weighed(
         evidence,
         tuple(findings),

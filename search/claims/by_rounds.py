@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pairsearch.search.claims import words
-from pairsearch.search.claims.decisions import Decision, decide_by, values_for_width
+from pairsearch.search.claims.decisions import decide_by
 from pairsearch.search.claims.findings import (
     Finding,
     Weighed,
     better_and_worse_steps,
     by_value,
+    judged,
     nothing,
     step,
 )
@@ -27,13 +28,11 @@ from pairsearch.search.results.formatting import figure, headed, label, spread
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.claims_file import Choice, Compare, Effect, Reaches
 from pairsearch.studies.configuration import Configuration, shown
-from pairsearch.studies.intervals import mean_interval, share_interval
+from pairsearch.studies.intervals import share_interval
 from pairsearch.studies.problem import Metric
 
 SHARE = Metric("share of rounds", percent=True, maximise=True)
 """The metric of a share of rounds."""
-MOST = 10_000
-"""If more rounds would be needed, messages do not say how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +81,27 @@ class Side:
 def compare(evidence: Compare, material: Material, rounds: int, level: float) -> Weighed:
     """Compare two configurations; in several studies, within each, and if `pooled` in the mean over them too."""
     findings, sides, differences = [], [], []
-    own = evidence.decides and not evidence.pooled
     for one, other in evidence.pairs():
         try:
             first = Side.of(material, one, evidence.first, rounds)
             second = Side.of(material, other, evidence.second, rounds)
         except LackingError as lacking:
-            what = " – ".join(dict.fromkeys((one, other)))
-            findings.append(replace(nothing(evidence, what, str(lacking)), decides=own))
+            findings.append(nothing(evidence, " – ".join(dict.fromkeys((one, other))), str(lacking)))
             continue
         sides += [first, second]
         differences.append(_differences(first, second, evidence.figure))
-        findings.append(replace(_between(evidence, first, second, evidence.figure, level), decides=own))
+        findings.append(_between(evidence, first, second, level))
     if evidence.pooled:
+        findings = [replace(one, decides=False) for one in findings]
         what = f"mean over {', '.join(evidence.studies)}"
         missing = tuple(dict.fromkeys(reason for one in findings for reason in one.missing))
         if len(differences) < len(evidence.studies):
-            findings.append(replace(nothing(evidence, what, ""), missing=missing))
+            findings.append(nothing(evidence, what, *missing))
         else:
             shared = sorted(set.intersection(*map(set, differences)))
             pooled = [statistics.fmean(one[index] for one in differences) for index in shared]
             metric = round_metric(sides[0].table, evidence.figure)
-            findings.append(replace(_judged(evidence, what, metric, pooled, level), missing=missing))
+            findings.append(replace(judged(evidence, what, metric, pooled, level), missing=missing))
     return Weighed(evidence, tuple(findings), _remarks(sides))
 
 
@@ -114,10 +112,11 @@ def _differences(first: Side, second: Side, name: str) -> dict[int, float]:
     return {index: sign * (ours[index] - theirs[index]) for index in ours if index in theirs}
 
 
-def _between(evidence: Compare | Effect, first: Side, second: Side, name: str, level: float) -> Finding:
+def _between(evidence: Compare | Effect, first: Side, second: Side, level: float) -> Finding:
     """Make the finding of how much better the first is."""
+    name = evidence.figure
     metric, differences = round_metric(first.table, name), _differences(first, second, name)
-    finding = _judged(evidence, f"{first.name} – {second.name}", metric, list(differences.values()), level)
+    finding = judged(evidence, f"{first.name} – {second.name}", metric, list(differences.values()), level)
     parts = [finding.sentence] if finding.sentence else []
     if first.stored or second.stored:
         parts.insert(
@@ -129,35 +128,6 @@ def _between(evidence: Compare | Effect, first: Side, second: Side, name: str, l
         parts.append(f"left out: {left_out} rounds in which one of the two diverged")
     missing = dict.fromkeys((*first.missing, *second.missing))
     return replace(finding, sentence="; ".join(parts), missing=tuple(missing))
-
-
-def _judged(
-    evidence: Compare | Effect, what: str, metric: Metric, differences: Sequence[float], level: float
-) -> Finding:
-    """Make a finding from differences by round."""
-    better = isinstance(evidence, Effect) or evidence.reads == "better"
-    threshold = evidence.margin if better else -evidence.margin
-    effect, sentence = mean_interval(differences, level), ""
-    decision = decide_by(effect, threshold, strict=better)
-    if effect is not None:
-        sentence = words.better_or_worse(metric, effect, level)
-        wanted = values_for_width(differences)
-        if decision is Decision.UNDECIDED and wanted is not None and wanted > len(differences):
-            count = f"some {wanted:,}" if wanted <= MOST else f"more than {MOST:,}"
-            sentence += f"; {count} rounds would make the interval as narrow as the effect"
-    return Finding(
-        what=what,
-        name=evidence.figure,
-        metric=metric,
-        effect=effect,
-        threshold=threshold,
-        strict=better,
-        decision=decision,
-        n=len(differences),
-        unit="rounds",
-        decides=evidence.decides,
-        sentence=sentence,
-    )
 
 
 def _remarks(sides: Sequence[Side]) -> tuple[str, ...]:
@@ -180,7 +150,7 @@ def effect_at(evidence: Effect, material: Material, rounds: int, level: float) -
     metric = round_metric(sides[0].table, name)
     where = words.choice(sides[0].table, at) if at is not None else ""
     findings = [
-        replace(_between(evidence, new, old, name, level), what=f"{where}: {step(evidence, *values)}")
+        replace(_between(evidence, new, old, level), what=f"{where}: {step(evidence, *values)}")
         for (old, new), values in zip(pairwise(sides), pairwise(evidence.values), strict=True)
     ]
     listed = [

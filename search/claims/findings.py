@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pairsearch.search.claims.decisions import Decision
+from pairsearch.search.claims.decisions import Decision, decide_by, values_for_width
+from pairsearch.search.claims.words import better_or_worse
 from pairsearch.search.results.formatting import label, words
-from pairsearch.studies.claims_file import AnyEvidence, Effect
+from pairsearch.studies.claims_file import AnyEvidence, Compare, Effect
 from pairsearch.studies.configuration import Value, shown
-from pairsearch.studies.intervals import Interval
+from pairsearch.studies.intervals import Interval, mean_interval
 from pairsearch.studies.problem import Metric
+
+MOST = 10_000
+"""If more rounds would be needed, messages do not say how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,7 @@ class Weighed:
     remarks: tuple[str, ...] = ()
 
 
-def nothing(evidence: AnyEvidence, what: str, missing: str) -> Finding:
+def nothing(evidence: AnyEvidence, what: str, *missing: str) -> Finding:
     """Make a finding without effect, for results that are missing."""
     return Finding(
         what=what,
@@ -69,7 +73,42 @@ def nothing(evidence: AnyEvidence, what: str, missing: str) -> Finding:
         metric=Metric(),
         unit="rounds",
         decides=evidence.decides,
-        missing=(missing,),
+        missing=missing,
+    )
+
+
+def judged(
+    evidence: Compare | Effect,
+    what: str,
+    metric: Metric,
+    differences: Sequence[float],
+    level: float,
+    overlap: float | None = None,
+) -> Finding:
+    """Make a finding from differences by round, or by fold where there is an overlap; positive ones are better."""
+    better = isinstance(evidence, Effect) or evidence.reads == "better"
+    threshold = evidence.margin if better else -evidence.margin
+    effect, sentence = mean_interval(differences, level, overlap or 0.0), ""
+    decision = decide_by(effect, threshold, strict=better)
+    if effect is not None:
+        sentence = better_or_worse(metric, effect, level)
+        # There are no further folds.
+        wanted = values_for_width(differences) if overlap is None else None
+        if decision is Decision.UNDECIDED and wanted is not None and wanted > len(differences):
+            count = f"some {wanted:,}" if wanted <= MOST else f"more than {MOST:,}"
+            sentence += f"; {count} rounds would make the interval as narrow as the effect"
+    return Finding(
+        what=what,
+        name=evidence.figure,
+        metric=metric,
+        effect=effect,
+        threshold=threshold,
+        strict=better,
+        decision=decision,
+        n=len(differences),
+        unit="rounds" if overlap is None else "folds",
+        decides=evidence.decides,
+        sentence=sentence,
     )
 
 
