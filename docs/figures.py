@@ -14,7 +14,7 @@ from plotly import graph_objects as go
 from pairsearch.docs import shipped
 from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.findings import Finding
-from pairsearch.search.replay.searches import bands
+from pairsearch.search.replay.searches import quantiles
 from pairsearch.search.replay.simulation import replay
 from pairsearch.search.report.claims import effects
 from pairsearch.search.report.content import Spec
@@ -509,7 +509,7 @@ def random_search() -> go.Figure:
     for study, colour in MODELS.items():
         table = shipped.table(study)
         course = replay(table, "random").course
-        _, middle, high = bands(course.regret)
+        _, middle, high = quantiles(course.regret)
         places = thinned(range(course.regret.shape[1]), POINTS)
         shares = [float(f"{100 * (place + 1) / course.regret.shape[1]:.4g}") for place in places]
         for values, dash, share in ((middle, "solid", "half"), (high, "dot", "95 %")):

@@ -70,8 +70,8 @@ class _After(NamedTuple):
 
     replay: Replay
     trials: int
-    regret: Sequence[float]
-    """The 5 % quantile, the median and the 95 % quantile over searches."""
+    regret: FloatArray
+    """(3,) quantiles over searches."""
     known: FloatArray
     """(searches that chose an evaluated configuration,) regret on the final figure."""
 

@@ -8,7 +8,6 @@ simulated back end (Salinas et al., AutoML 2022) and the tabular benchmarks LCBe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,9 +89,7 @@ def test_figure(table: StudyTable) -> str | None:
     """
     reported = {name for of in table.rounds.values() for figures in of.values() for name in figures}
     metric = table.definition.metric
-    wanted = [
-        *(table.traits.evaluated or [name for name in table.traits.metrics if name != metric] + [metric])
-    ]
+    wanted = table.traits.evaluated or [*(name for name in table.traits.metrics if name != metric), metric]
     return next((name for name in reversed(wanted) if name in reported), None)
 
 
@@ -177,12 +174,10 @@ def course(table: Losses, searches: Searches) -> Course:
     )
 
 
-def quantiles(values_S: FloatArray, levels: Sequence[float] = (LOW, MIDDLE, HIGH)) -> list[float]:
-    """Return quantiles over searches. Each is the value of one search, so that infinite values stay infinite."""
-    return [float(one) for one in np.quantile(values_S, levels, axis=0, method="inverted_cdf")]
+def quantiles(values_S: FloatArray) -> FloatArray:
+    """Return the 5 % quantile, the median and the 95 % quantile over searches, the first axis: (3, ...).
 
-
-def bands(values_SB: FloatArray) -> FloatArray:
-    """Return the three quantiles over searches at each point: (3, points)."""
-    of_points: FloatArray = np.quantile(values_SB, (LOW, MIDDLE, HIGH), axis=0, method="inverted_cdf")
-    return of_points
+    Each is the value of one search, so that infinite values stay infinite.
+    """
+    found: FloatArray = np.quantile(values_S, (LOW, MIDDLE, HIGH), axis=0, method="inverted_cdf")
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pairsearch.search.replay.searches import HIGH, LOW, MIDDLE, bands, losses, quantiles, test_figure
+from pairsearch.search.replay.searches import HIGH, LOW, MIDDLE, losses, quantiles, test_figure
 from pairsearch.search.replay.simulation import Replay, Stopping
 from pairsearch.search.replay.stopping import RULES
 from pairsearch.search.results.study_table import StudyTable
@@ -33,15 +33,15 @@ class Needed:
 
     Args:
         reached: share of the searches that reached it.
-        trials: the 5 % quantile, the median and the 95 % quantile over searches, infinite for those that never did.
+        trials: (3,) quantiles over searches, infinite for those that never did.
         seconds: the same of the training time.
     """
 
     replay: Replay
     regret: float
     reached: float
-    trials: Sequence[float]
-    seconds: Sequence[float]
+    trials: FloatArray
+    seconds: FloatArray
 
 
 def needed(replays: Iterable[Replay], regrets: Sequence[float]) -> list[Needed]:
@@ -72,13 +72,13 @@ def replay_json(table: StudyTable, replay: Replay, regrets: Sequence[float]) -> 
             {
                 "regret": one.regret,
                 "reached": one.reached,
-                "trials": _finite(one.trials),
-                "seconds": _finite(one.seconds),
+                "trials": _json(one.trials),
+                "seconds": _json(one.seconds),
             }
             for one in needed([replay], regrets)
         ],
-        "by_trials": {"trials": trials.tolist(), "regret": _rows(bands(course.regret))},
-        "by_seconds": {"seconds": budgets.tolist(), "regret": _rows(bands(course.at_seconds(budgets)))},
+        "by_trials": {"trials": trials.tolist(), "regret": _json(quantiles(course.regret))},
+        "by_seconds": {"seconds": budgets.tolist(), "regret": _json(quantiles(course.at_seconds(budgets)))},
         "test": _test_json(table, replay),
     }
 
@@ -93,7 +93,7 @@ def _test_json(table: StudyTable, replay: Replay) -> dict[str, Any] | None:
         "evaluated": losses(table).evaluated,
         "known": known.mean(axis=0).tolist(),
         "regret": [
-            _finite(quantiles(column[has])) if has.any() else [None] * 3
+            _json(quantiles(column[has])) if has.any() else [None] * 3
             for column, has in zip(replay.course.test.T, known.T, strict=True)
         ],
     }
@@ -109,13 +109,13 @@ def stopping_json(stopping: Stopping) -> dict[str, Any]:
         "saved": stopping.saved,
         "lost": stopping.lost,
         "lost_interval": stopping.interval,
-        "regret": dict(zip(map(str, (LOW, MIDDLE, HIGH)), quantiles(stopping.regret), strict=True)),
+        "regret": dict(zip(map(str, (LOW, MIDDLE, HIGH)), quantiles(stopping.regret).tolist(), strict=True)),
     }
 
 
-def _rows(bands_QB: FloatArray) -> list[list[float | None]]:
-    return [_finite(row) for row in bands_QB.tolist()]
-
-
-def _finite(numbers: Iterable[float]) -> list[float | None]:
-    return [number if math.isfinite(number) else None for number in numbers]
+def _json(numbers: FloatArray) -> list[Any]:
+    """Return the numbers as nested lists, with None for those that are not finite."""
+    plain = numbers.astype(object)
+    plain[~np.isfinite(numbers)] = None
+    listed: list[Any] = plain.tolist()
+    return listed

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pairsearch.search.replay.searches import bands
+from pairsearch.search.replay.searches import quantiles
 from pairsearch.search.replay.simulation import LEAST, Replay, Stopping, measure_stopping, replay
 from pairsearch.search.replay.stopping import RULES
 from pairsearch.search.replay.targets import Needed, needed, usual_regrets
@@ -59,13 +59,13 @@ def _regret(table: StudyTable, replays: list[Replay]) -> Figure:
     trials = np.arange(1.0, random.trials + 1)
     budgets = np.linspace(0.0, float(random.course.seconds.max()), POINTS + 1)[1:]
     views = (
-        _view("trials", "trials", table, trials, bands(random.course.regret), grid.course.regret[0]),
+        _view("trials", "trials", table, trials, quantiles(random.course.regret), grid.course.regret[0]),
         _view(
             "seconds of training",
             "seconds of training, one after the other",
             table,
             budgets,
-            bands(random.course.at_seconds(budgets)),
+            quantiles(random.course.at_seconds(budgets)),
             grid.course.at_seconds(budgets)[0],
         ),
     )

@@ -98,18 +98,16 @@ def _set_line(found: StudyVerdict, verdict: Verdict) -> str:
     else:
         count, least = verdict.others.count, with_unit(found.metrics[found.metric], verdict.others.at_least)
         worse = f"worse, {'half of them ' if count > 1 else ''}by at least {least},"
-        if len(verdict.members) == 1:
-            others = f"the other {count} are" if count > 1 else "the other is"
-            said = f"the first is the best; {others} {worse} {level}"
-        else:
-            others = f"the other {count} are" if count > 1 else "the other is"
-            said = f"{len(verdict.members)} of {verdict.considered} may be the best; {others} {worse} {level}"
+        others = f"the other {count} are" if count > 1 else "the other is"
+        members = len(verdict.members)
+        best = "the first is" if members == 1 else f"{members} of {verdict.considered} may be"
+        said = f"{best} the best; {others} {worse} {level}"
     return f"Verdict by {found.metric}: {said}. Test: {verdict.test}."
 
 
 def _cheapest_line(found: StudyVerdict, verdict: Verdict) -> str:
     def named(key: str) -> str:
-        what = "the best itself" if key == verdict.winner else _name(found, key)
+        what = "the best itself" if key == verdict.winner else describe(found.configurations[key].params)
         return f"{what}, {found.seconds[key]:.1f} s"
 
     within = verdict.cheapest_within_one_error
@@ -156,10 +154,6 @@ def _winners_line(found: StudyVerdict) -> list[str]:
             )
             lines.append(f"By {name} another is best: {describe(winner.configuration.params)} ({shown}).")
     return lines
-
-
-def _name(found: StudyVerdict, key: str) -> str:
-    return describe(found.configurations[key].params)
 
 
 def with_unit(metric: Metric, value: float) -> str:
