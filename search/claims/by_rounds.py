@@ -62,19 +62,16 @@ class Side:
         return {index: value for index, value in known.items() if value is not None}
 
     def spread(self, name: str, metric: Metric) -> str:
-        """Format mean and standard deviation of a figure."""
         values = list(self.values(name).values())
         return spread(metric, Spread.of(values) if values else None)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Descriptions of missing rounds."""
         count = len(self.stored)
         return () if count == self.rounds else (f"{count} of {self.rounds} rounds of {self.name} are there",)
 
     @property
     def params(self) -> str:
-        """The parameters of the configuration in words."""
         return f"{self.name}: {words.params(self.configuration)}."
 
 

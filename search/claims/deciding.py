@@ -29,7 +29,6 @@ class Decided:
 
     @property
     def findings(self) -> list[Finding]:
-        """The findings of all evidence."""
         return [finding for one in self.weighed for finding in one.findings]
 
     @property
@@ -95,5 +94,4 @@ def _decide(number: int, claim: Claim, material: Material, rounds: int) -> Decid
 
 
 def _decisions(weighed: Sequence[Weighed]) -> list[Decision]:
-    """Return the decisions of the findings that decide the claim."""
     return [finding.decision for one in weighed for finding in one.findings if finding.decides]

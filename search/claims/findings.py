@@ -52,7 +52,6 @@ class Finding:
 
     @property
     def relation(self) -> str:
-        """The claimed relation of the effect to the threshold."""
         return ">" if self.strict else "≥"
 
 

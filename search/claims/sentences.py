@@ -48,7 +48,6 @@ def row(finding: Finding) -> tuple[str, ...]:
 
 
 def claimed(finding: Finding) -> str:
-    """Format the claimed bound of an effect."""
     if finding.threshold is None:
         return "in the set" if finding.n else DASH
     return f"{finding.relation} {figure(finding.metric, finding.threshold)}"
@@ -81,7 +80,6 @@ def opening(decided: Decided) -> str:
 
 
 def groups(decided: Decided) -> list[Group]:
-    """Group the evidence for a claim under its headings."""
     collected: list[Group] = []
     for weighed in decided.weighed:
         if weighed.evidence.about is not None or not collected:
@@ -99,7 +97,6 @@ def outcome(finding: Finding) -> str:
 
 
 def sentences(group: Group) -> list[str]:
-    """Put a group of evidence into sentences."""
     return [*(f"{one.what}: {outcome(one)}." for one in group.findings), *group.remarks]
 
 

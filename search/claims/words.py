@@ -34,7 +34,6 @@ def _listed(values: Params) -> list[str]:
 
 
 def params(configuration: Configuration) -> str:
-    """List the parameters of a configuration."""
     return ", ".join(_listed(configuration.params))
 
 

@@ -71,12 +71,10 @@ class Losses:
 
     @property
     def evaluated(self) -> int:
-        """Number of configurations with rounds."""
         return int(np.isfinite(self.test).sum())
 
 
 def losses(table: StudyTable) -> Losses:
-    """Compute the losses of a table with at least one configuration."""
     return Losses(
         table.metric.sign * table.values[table.definition.metric].mean(axis=1), _test(table), table.seconds
     )
@@ -157,7 +155,6 @@ class Course:
 
 
 def course(table: Losses, searches: Searches) -> Course:
-    """Compute the regrets of simulated searches."""
     order_ST = searches.order
     loss_ST = np.where(searches.finished, table.mean[order_ST], np.inf)
     lowest_ST = np.minimum.accumulate(loss_ST, axis=1)

@@ -46,12 +46,10 @@ class Replay:
 
     @property
     def searches(self) -> int:
-        """Number of searches."""
         return len(self.course.regret)
 
     @property
     def trials(self) -> int:
-        """Number of trials in each search."""
         return int(self.course.regret.shape[1])
 
 

@@ -61,7 +61,6 @@ class Reports:
 
 
 def reports_of(table: StudyTable) -> Reports:
-    """Return the figures of a table that rules decide by."""
     sign, metric = table.metric.sign, table.definition.metric
     epochs = table.definition.reported_epochs
     return Reports(

@@ -45,7 +45,6 @@ class Needed:
 
 
 def needed(replays: Iterable[Replay], regrets: Sequence[float]) -> list[Needed]:
-    """Summarise what searches needed to reach each regret."""
     return [
         Needed(replay, regret, float(np.isfinite(trials).mean()), quantiles(trials), quantiles(seconds))
         for replay in replays
@@ -100,7 +99,6 @@ def _test_json(table: StudyTable, replay: Replay) -> dict[str, Any] | None:
 
 
 def stopping_json(stopping: Stopping) -> dict[str, Any]:
-    """Summarise early stopping by one rule over the whole grid."""
     return {
         "pruner": stopping.pruner,
         "setting": {RULES[stopping.pruner].what: stopping.setting},

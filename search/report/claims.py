@@ -75,7 +75,6 @@ def part(title: str, decided: Sequence[Decided]) -> Part:
 
 
 def section(decided: Decided) -> Section:
-    """Compose the section on one claim."""
     table = Table(
         f"{SIGNS} {decided.rounds} rounds of each configuration are compared.",
         HEADER,
@@ -96,7 +95,6 @@ def section(decided: Decided) -> Section:
 
 
 def _evidence(group: Group) -> Iterator[Block]:
-    """Yield the evidence in sentences."""
     yield Table(
         group.about,
         ("comparison", "what was found"),

@@ -18,8 +18,6 @@ Spec = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A few sentences."""
-
     text: str
 
 
@@ -88,8 +86,6 @@ Block = Paragraph | Notice | Table | Figure
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with blocks."""
-
     title: str
     blocks: tuple[Block, ...]
 
@@ -105,15 +101,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The whole document."""
-
     title: str
     facts: tuple[str, ...]
     parts: tuple[Part, ...] = field(default=())
 
     @property
     def figures(self) -> list[Figure]:
-        """The figures in their order."""
         return [
             block
             for part in self.parts

@@ -15,7 +15,6 @@ from pairsearch.studies.configuration import Value
 
 
 def section(reading: Reading) -> Section:
-    """Compose the section on coverage: configurations by state, and why some failed."""
     blocks: list[Block] = [_counts(reading)]
     if reading.counts[State.PENDING] or reading.counts[State.RUNNING]:
         left = reading.counts[State.PENDING] + reading.counts[State.RUNNING]
@@ -66,7 +65,6 @@ def _remarks(reading: Reading) -> Table:
 
 
 def provenance(reading: Reading) -> Section:
-    """Compose the section on provenance: what the results depend on, and what computed them."""
     study, definition = reading.study, reading.study.definition
     traits, tables = study.traits, definition.grid.root
     facts = (

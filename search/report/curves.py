@@ -43,7 +43,6 @@ class Lines:
     """The curve of each run; None where the figure was not finite."""
 
     def mean(self) -> list[float | None]:
-        """Return the mean of each epoch over the runs that have it."""
         return [statistics.fmean(known) if known else None for known in self.by_epoch()]
 
     def by_epoch(self) -> list[list[float]]:
@@ -55,7 +54,6 @@ class Lines:
 
 
 def several_epochs(runs: Iterable[RunResult]) -> bool:
-    """Whether a run has more than one epoch."""
     return any(run.epochs > 1 for run in runs)
 
 

@@ -58,7 +58,6 @@ def faded(colour: str, opacity: float) -> str:
 
 
 def shortened(text: str, most: int = 24) -> str:
-    """Shorten a text so that it fits beside an axis."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
@@ -75,7 +74,6 @@ def thinned_note(drawn: int, of: int, most: int, what: str) -> str:
 
 
 def chart(data: Sequence[Spec], **more: object) -> Spec:
-    """Return a figure of some traces with the common layout, extended or changed by `more`."""
     return {"data": data, "layout": layout(**more)}
 
 
@@ -94,7 +92,6 @@ def layout(**more: object) -> Spec:
 
 
 def axis(title: str = "", **more: object) -> Spec:
-    """Return an axis with faint lines."""
     common: Spec = {
         "gridcolor": RULE,
         "linecolor": MUTED,
@@ -140,14 +137,12 @@ def scaled(metric: Metric, value: float) -> float:
 
 
 def briefly(metric: Metric, value: float) -> str:
-    """Format a figure for a cell of a heat map."""
     if metric.percent:
         return f"{100 * value:.2f}"
     return f"{value:.3f}" if 0.01 <= abs(value) < 100 else f"{value:.3g}"
 
 
 def scatter(mode: str, x: Sequence[object], y: Sequence[object], **more: object) -> Spec:
-    """Return a trace of lines or markers."""
     common: Spec = {"type": "scatter", "mode": mode, "x": x, "y": y}
     return common | more
 
@@ -169,7 +164,6 @@ def whiskers(above: Sequence[float], below: Sequence[float], **more: object) -> 
 
 
 def box(name: str, x: Sequence[float], colour: str, **more: object) -> Spec:
-    """Return box plots, one box for each place of `x`."""
     common: Spec = {
         "type": "box",
         "name": name,
@@ -237,7 +231,6 @@ class Shade:
         return cls(best, worst, logarithmic(metric, figures))
 
     def of(self, figure: float) -> float:
-        """Return the shade of a figure between best and worst."""
         if self.worst == self.best:
             return 0.0
         if self.logarithmic:
@@ -267,5 +260,4 @@ class Shade:
 
 
 def along(parameter: Parameter, title: str | None = None) -> Spec:
-    """Return an axis with the levels of a parameter."""
     return categories(parameter.texts, parameter.label if title is None else title)

@@ -137,8 +137,6 @@ def _boxes(parameter: Parameter, groups: Groups, name: str, metric: Metric) -> S
 
 
 class _Row(NamedTuple):
-    """The figures of the configurations with one value of a parameter."""
-
     parameter: str
     text: str
     finished: int

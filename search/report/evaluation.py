@@ -30,7 +30,6 @@ from pairsearch.studies.problem import Metric
 
 
 def section(readings: Sequence[Reading]) -> Section:
-    """Compose the section on the final evaluation of all studies."""
     figures = [box_plot(readings), *(by_epoch(reading) for reading in readings)]
     blocks: list[Block] = [table_1(readings), *_missing(readings)]
     return Section("Final evaluation", (*blocks, *(figure for figure in figures if figure is not None)))
@@ -105,7 +104,6 @@ def _facts(reading: Reading, candidate: Candidate) -> dict[str, str]:
 
 
 def _stated(reading: Reading) -> dict[str, str]:
-    """Return the paper's figures by header."""
     paper, metrics = reading.study.definition.paper, reading.study.traits.metrics
     return {
         headed(name, metrics[name]): spread(metrics[name], stated)
@@ -115,7 +113,6 @@ def _stated(reading: Reading) -> dict[str, str]:
 
 
 def _interval(figures: Mapping[str, Metric], rounds: Sequence[Round]) -> str:
-    """Format the interval of the last and most important figure."""
     if not figures:
         return DASH
     name, metric = list(figures.items())[-1]

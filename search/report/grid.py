@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from pairsearch.search.database.states import State
 from pairsearch.search.report.content import Figure, Notice, Section, Spec, View
@@ -41,16 +42,21 @@ from pairsearch.search.verdict.sentences import with_unit
 from pairsearch.studies.configuration import describe
 from pairsearch.studies.problem import Metric
 
-MARKS = {
-    State.DIVERGED: ("diverged", {"symbol": "x-thin", "size": 11, "line": {"width": 2, "color": VERMILLION}}),
-    State.PRUNED: ("pruned", {"symbol": "line-ew", "size": 11, "line": {"width": 2, "color": MUTED}}),
-    State.FAILED: (
-        "failed",
-        {"symbol": "triangle-up-open", "size": 11, "color": INK, "line": {"width": 1.5, "color": INK}},
-    ),
-    State.RUNNING: ("running", {"symbol": "circle", "size": 6, "color": MUTED}),
-    State.PENDING: ("not started", {"symbol": "circle", "size": 2.5, "color": MUTED}),
+MARKS: dict[str, Spec] = {
+    "search’s best": {"symbol": "circle-open", "size": 34, "line": {"width": 3, "color": VERMILLION}},
+    "paper’s configuration": {"symbol": "square-open", "size": 38, "line": {"width": 2, "color": INK}},
+    "diverged": {"symbol": "x-thin", "size": 11, "line": {"width": 2, "color": VERMILLION}},
+    "pruned": {"symbol": "line-ew", "size": 11, "line": {"width": 2, "color": MUTED}},
+    "failed": {
+        "symbol": "triangle-up-open",
+        "size": 11,
+        "color": INK,
+        "line": {"width": 1.5, "color": INK},
+    },
+    "running": {"symbol": "circle", "size": 6, "color": MUTED},
+    "not started": {"symbol": "circle", "size": 2.5, "color": MUTED},
 }
+"""Marks on cells, the later ones on top; all but the first two say why a cell has no figure."""
 FACETS = 6
 """The largest number of columns of facets, rows of facets, and views."""
 WIDE, NARROW = 48, 20
@@ -71,16 +77,13 @@ class Dimension:
 
     @property
     def label(self) -> str:
-        """The label of the parameter."""
         return "" if self.parameter is None else self.parameter.label
 
     @property
     def texts(self) -> list[str]:
-        """The texts of the levels that are drawn."""
         return [""] if self.parameter is None else [self.parameter.texts[level] for level in self.shown]
 
     def level(self, point: Point) -> int:
-        """Return the index of a point's level."""
         return 0 if self.parameter is None else point.places[self.place]
 
 
@@ -134,7 +137,6 @@ class Arrangement:
 
     @property
     def over(self) -> str:
-        """Labels of the parameters of the axes."""
         return " × ".join(filter(None, [self.x.label, self.y.label]))
 
 
@@ -149,7 +151,6 @@ def _kept(parameter: Parameter, marked: set[int], room: int) -> tuple[int, ...]:
 
 
 def section(reading: Reading) -> Section:
-    """Compose the section about the grid."""
     if not reading.finished:
         return Section("The grid", (Notice(f"There is nothing to draw: {reading.ended}."),))
     return Section(
@@ -163,7 +164,6 @@ def section(reading: Reading) -> Section:
 
 
 def heat_map(reading: Reading, figure: str, metric: Metric) -> Figure:
-    """Draw the heat maps of a figure."""
     arranged = Arrangement.of(reading)
     known = [value for point in reading.points if (value := point.figure(figure)) is not None]
     shade = Shade.over(known or [0.0, 1.0], metric)
@@ -203,6 +203,8 @@ def heat_map(reading: Reading, figure: str, metric: Metric) -> Figure:
     )
 
 
+Marked = dict[tuple[str, int], list[tuple[int, int, str]]]
+"""Indices of cells on both axes with a hover text, by the name of the mark and the index of the facet."""
 Cells = dict[tuple[int, int], list[Point]]
 """Points by their indices on both axes; if a cell has several, it shows the best."""
 
@@ -227,39 +229,32 @@ class _Drawing:
         data: list[Spec] = []
         notes: list[Spec] = []
         axes: Spec = {}
-        marked: dict[str, list[tuple[int, int, int, str]]] = {}
-        for row, (row_level, row_text) in enumerate(zip(rows.shown, rows.texts, strict=True)):
-            for column, (column_level, column_text) in enumerate(
-                zip(columns.shown, columns.texts, strict=True)
-            ):
-                index = row * len(columns.shown) + column
-                cells = by_facet.get((column_level, row_level), {})
-                data.append(self._heat(cells, index, written))
-                for (x, y), points in cells.items():
-                    for mark, text in self._marks(points):
-                        marked.setdefault(mark, []).append((index, x, y, text))
-                end = suffix(index)
-                last = row == len(rows.shown) - 1
-                axes[f"xaxis{end}"] = categories(arranged.x.texts, arranged.x.label if last else "") | {
-                    "domain": across[column],
-                    "anchor": f"y{end}",
-                    "showticklabels": last,
-                    "tickangle": 0 if written else -90,
-                }
-                axes[f"yaxis{end}"] = categories(
-                    arranged.y.texts, arranged.y.label if column == 0 else ""
-                ) | {
-                    "domain": down[row],
-                    "anchor": f"x{end}",
-                    "showticklabels": column == 0,
-                }
-                names = [
-                    f"{dimension.label} {shortened(text)}"
-                    for dimension, text in ((columns, column_text), (rows, row_text))
-                    if dimension.parameter is not None
-                ]
-                where = {"xanchor": "center", "yanchor": "bottom", "font": {"size": 12, "color": MUTED}}
-                notes.append(note(" · ".join(names), sum(across[column]) / 2, down[row][1], **where))
+        marked: Marked = {}
+        for index, (row, column) in enumerate(product(range(len(rows.shown)), range(len(columns.shown)))):
+            cells = by_facet.get((columns.shown[column], rows.shown[row]), {})
+            data.append(self._heat(cells, index, written))
+            for (x, y), points in cells.items():
+                for mark, text in self._marks(points):
+                    marked.setdefault((mark, index), []).append((x, y, text))
+            end, first, last = suffix(index), column == 0, row == len(rows.shown) - 1
+            axes[f"xaxis{end}"] = categories(arranged.x.texts, arranged.x.label if last else "") | {
+                "domain": across[column],
+                "anchor": f"y{end}",
+                "showticklabels": last,
+                "tickangle": 0 if written else -90,
+            }
+            axes[f"yaxis{end}"] = categories(arranged.y.texts, arranged.y.label if first else "") | {
+                "domain": down[row],
+                "anchor": f"x{end}",
+                "showticklabels": first,
+            }
+            names = [
+                f"{dimension.label} {shortened(dimension.texts[place])}"
+                for dimension, place in ((columns, column), (rows, row))
+                if dimension.parameter is not None
+            ]
+            where = {"xanchor": "center", "yanchor": "bottom", "font": {"size": 12, "color": MUTED}}
+            notes.append(note(" · ".join(names), sum(across[column]) / 2, down[row][1], **where))
         data += _mark_traces(marked, 1.0 if written else NARROW / WIDE)
         ticks = self.shade.ticks()
         colours = {
@@ -338,36 +333,29 @@ class _Drawing:
             marks.append(("paper’s configuration", "the paper’s configuration"))
         if all(point.figure(self.figure) is None for point in points):
             # The mark shows the most frequent state.
-            states = [point.state for point in points]
-            state = max(MARKS, key=states.count)
-            name = MARKS[state][0]
+            states = ["not started" if one.state == State.PENDING else one.state.value for one in points]
+            name = max(list(MARKS)[2:], key=states.count)
             marks.append((name, plain(f"{name}: {describe(points[0].configuration.params)}")))
         return marks
 
 
-def _mark_traces(marked: dict[str, list[tuple[int, int, int, str]]], scale: float) -> list[Spec]:
+def _mark_traces(marked: Marked, scale: float) -> list[Spec]:
     """Draw the marks as scatter traces: one for each facet and kind, with one legend entry for each kind."""
-    symbols: dict[str, Spec] = {
-        "search’s best": {"symbol": "circle-open", "size": 34, "line": {"width": 3, "color": VERMILLION}},
-        "paper’s configuration": {"symbol": "square-open", "size": 38, "line": {"width": 2, "color": INK}},
-    }
-    symbols |= {name: dict(marker) for name, marker in MARKS.values()}
     traces: list[Spec] = []
-    for name, marker in symbols.items():
-        by_facet: dict[int, list[tuple[int, int, str]]] = {}
-        for index, x, y, text in marked.get(name, []):
-            by_facet.setdefault(index, []).append((x, y, text))
-        for place, (index, cells) in enumerate(by_facet.items()):
-            colour = marker.get("color") or marker["line"]["color"]
+    for name, marker in MARKS.items():
+        colour = marker.get("color") or marker["line"]["color"]
+        by_facet = {index: cells for (mark, index), cells in marked.items() if mark == name}
+        for index, cells in by_facet.items():
+            x, y, texts = map(list, zip(*cells, strict=True))
             traces.append(
                 scatter(
                     "markers",
-                    [x for x, _, _ in cells],
-                    [y for _, y, _ in cells],
+                    x,
+                    y,
                     name=name,
                     legendgroup=name,
-                    showlegend=place == 0,
-                    text=[text for _, _, text in cells],
+                    showlegend=index == next(iter(by_facet)),
+                    text=texts,
                     hoverinfo="skip" if "open" in str(marker["symbol"]) and name != "failed" else "text",
                     marker=marker | {"color": colour, "size": round(scale * marker["size"], 1)},
                     xaxis=f"x{suffix(index)}",

@@ -23,7 +23,6 @@ TEMPLATES = "templates"
 
 
 def render(report: Document) -> str:
-    """Render the page."""
     from plotly.offline import get_plotlyjs  # noqa: PLC0415 - 5 MB
 
     environment = Environment(

@@ -31,12 +31,10 @@ class Parameter:
 
     @property
     def label(self) -> str:
-        """The name with spaces instead of underscores."""
         return words(self.name)
 
     @property
     def varies(self) -> bool:
-        """Whether it has several levels."""
         return len(self.levels) > 1
 
     @property

@@ -45,8 +45,6 @@ columns = configurations.c
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One configuration of the grid."""
-
     configuration: Configuration
     places: Places
     """Indices of its levels, in the order of the study's parameters."""
@@ -132,13 +130,11 @@ class Reading:
 
     @cached_property
     def counts(self) -> dict[State, int]:
-        """Number of configurations in each state."""
         counter = Counter(point.state for point in self.points)
         return {state: counter[state] for state in State}
 
     @property
     def covered(self) -> int:
-        """Number of configurations with a result."""
         return sum(self.counts[state] for state in COVERED)
 
     @property
@@ -165,7 +161,6 @@ class Reading:
 
     @property
     def best(self) -> Configuration | None:
-        """The search's best configuration so far."""
         points = self.finished
         return points[0].configuration if points else None
 

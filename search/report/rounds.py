@@ -27,7 +27,6 @@ class Candidate:
 
     @property
     def papers(self) -> bool:
-        """Whether it is the paper's configuration."""
         return self.role != BEST
 
 

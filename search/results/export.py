@@ -48,8 +48,6 @@ WhichCurves = Literal["all", "mean"]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One exported file."""
-
     table: str
     path: Path
     rows: int

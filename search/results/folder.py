@@ -194,7 +194,6 @@ class _Study:
     origins: Mapping[int, str]
 
     def read(self) -> Incoming:
-        """Check the rows of each table."""
         with _naming(self.folder, CONFIGURATIONS):
             configurations = self._configurations()
         with _naming(self.folder, ALL_CURVES):

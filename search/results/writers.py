@@ -37,13 +37,11 @@ class JsonWriter:
         self._between = b"[\n"
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Append rows."""
         for row in batch.to_pylist():
             self._file.write(self._between + json.dumps(row, ensure_ascii=False, allow_nan=False).encode())
             self._between = b",\n"
 
     def close(self) -> None:
-        """Close the array."""
         self._file.write(b"[]\n" if self._between == b"[\n" else b"\n]\n")
 
 

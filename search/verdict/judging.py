@@ -254,7 +254,6 @@ def _around(values_K: FloatArray, below: float, above: float) -> tuple[float, fl
 
 
 def blocks(count: int) -> Iterator[slice]:
-    """Split `count` configurations into slices of at most `BLOCK`."""
     return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
 
 

@@ -130,7 +130,6 @@ def verdict_on(
 
 
 def read_unjudged(connection: Connection, study: StoredStudy) -> Unjudged:
-    """Read what a verdict is about."""
     c = configurations.c
     names = ("id", "key", "params", "state", "value", "figures", "seconds")
     rows = connection.execute(
