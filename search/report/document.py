@@ -12,11 +12,11 @@ from pairsearch.search.provenance import package_version
 from pairsearch.search.report import (
     cost,
     coverage,
+    curves,
     effects,
     evaluation,
     grid,
     judgement,
-    learning,
     searched_again,
 )
 from pairsearch.search.report.claims import decided_part
@@ -98,7 +98,7 @@ def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
     tell(f"drawing {reading.study.name}")
     optional = (
         effects.section(reading),
-        learning.section(reading),
+        curves.section(reading),
         _others(reading),
         cost.section(reading),
         searched_again.section(reading),

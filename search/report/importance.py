@@ -1,13 +1,24 @@
-"""The importance of each parameter, by an analysis of variance, which is exact on a complete grid."""
+"""The importance of each parameter, by an analysis of variance, which is exact on a complete grid.
+
+For a balanced factorial design with one observation in each cell, the sum of squares about the mean splits into
+orthogonal parts (Montgomery, "Design and Analysis of Experiments", 8th ed. 2012, sections 5.3 and 5.4): one for each
+factor alone, one for each pair beyond its two factors, and the rest, which is the interaction of three and more factors
+plus noise. Each part over the total is its share of the variance, between 0 and 1.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pairsearch.search.report.content import Block, Figure, Notice, View
 from pairsearch.search.report.drawing import BLUE, MUTED, axis, chart, labelled
-from pairsearch.search.report.parameters import Level, Parameter, number, parameters_of, places_of
+from pairsearch.search.report.parameters import Level, Parameter, Places, number, parameters_of, places_of
 from pairsearch.search.report.reading import Point, Reading
 from pairsearch.search.results.formatting import label, words
 
@@ -28,8 +39,6 @@ def section_blocks(reading: Reading) -> list[Block]:
                 f"it is shown from {LEAST} and 2."
             )
         ]
-    from pairsearch.search.report.variance import complete_block, decompose  # noqa: PLC0415 - imports NumPy
-
     logarithmic = not reading.study.metric.maximise and all(point.known > 0 for point in points)
     places = places_of(parameters, (point.configuration for point in points))
     figures = {
@@ -37,24 +46,22 @@ def section_blocks(reading: Reading) -> list[Block]:
         for found, point in zip(places, points, strict=True)
         if found is not None
     }
-    block = complete_block({parameter.name: parameter.levels for parameter in parameters}, figures)
-    if block is None:
+    complete = complete_block({parameter.name: parameter.levels for parameter in parameters}, figures)
+    if complete is None:
         return [
             Notice(
                 f"Importance: the analysis of variance needs a complete grid of two or more parameters, and none is "
                 f"finished{where}."
             )
         ]
-    shares = decompose(block.cells, block.names)
+    shares = decompose(complete.cells, complete.names)
     bars = sorted(((words(name), share) for name, share in shares.main.items()), key=lambda bar: -bar[1])
     pairs = sorted(shares.pairs.items(), key=lambda entry: -entry[1])
     bars += [(f"{words(a)} × {words(b)}", share) for (a, b), share in pairs[:PAIRS]]
     if len(pairs) > PAIRS:
         bars.append((f"{len(pairs) - PAIRS} other pairs", sum(share for _, share in pairs[PAIRS:])))
     bars.append(("three and more, and noise", shares.rest))
-    basis = (
-        f"The analysis of variance covers {_extent(block.cells.size, len(points), block.left_out)}{where}."
-    )
+    basis = f"The analysis of variance covers {_extent(complete.cells.size, len(points), complete.left_out)}{where}."
     return [_figure(reading, bars, basis, logarithmic)]
 
 
@@ -118,4 +125,101 @@ def _figure(reading: Reading, bars: Sequence[tuple[str, float]], basis: str, log
         (View("", spec),),
         height=110 + 32 * len(bars),
         least_width=560,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of the variance over a complete grid. They sum to 1, or are all 0 if nothing varies."""
+
+    main: Mapping[str, float]
+    pairs: Mapping[tuple[str, str], float]
+    rest: float
+
+
+def decompose(cells: NDArray[np.float64], names: Sequence[str]) -> Shares:
+    """Compute the shares of a complete grid.
+
+    Args:
+        cells: finite figures with one axis for each parameter, each of at least two levels.
+        names: names of the axes.
+
+    Raises:
+        ValueError: the names do not fit the axes, or a figure is not finite.
+    """
+    if cells.ndim != len(names):
+        raise ValueError(f"expected {len(names)} axes, got shape {cells.shape}")
+    if not np.isfinite(cells).all():
+        raise ValueError("expected a figure in every cell")
+    centred = cells - cells.mean()
+    total = float((centred**2).sum())
+    # Rounding errors remain where all cells are equal.
+    if total <= cells.size * (np.finfo(np.float64).eps * np.abs(cells).max(initial=0.0)) ** 2:
+        zero = dict.fromkeys(names, 0.0)
+        return Shares(zero, dict.fromkeys(itertools.combinations(names, 2), 0.0), 0.0)
+
+    def means(*kept: int) -> NDArray[np.float64]:
+        others = tuple(index for index in range(cells.ndim) if index not in kept)
+        return np.asarray(centred.mean(axis=others, keepdims=True))
+
+    def share(effect: NDArray[np.float64]) -> float:
+        return float((effect**2).sum()) * (cells.size / effect.size) / total
+
+    axes = range(cells.ndim)
+    effects = [means(index) for index in axes]
+    main = {names[index]: share(effects[index]) for index in axes}
+    pairs = {
+        (names[i], names[j]): share(means(i, j) - effects[i] - effects[j])
+        for i, j in itertools.combinations(axes, 2)
+    }
+    return Shares(main, pairs, max(0.0, 1 - sum(main.values()) - sum(pairs.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """A complete part of a grid."""
+
+    names: tuple[str, ...]
+    cells: NDArray[np.float64]
+    """Figures with one axis for each name."""
+    left_out: tuple[tuple[str, Level], ...]
+    """The levels that were removed to make it complete, in this order."""
+
+
+def complete_block(
+    choices: Mapping[str, Sequence[Level]], figures: Mapping[Places, float]
+) -> Complete | None:
+    """Find a complete part, with at least two varying parameters, of a grid in which cells may be missing.
+
+    While a cell is missing, the level with the largest share of missing cells is removed, the first of several. The
+    result is not always the largest complete part.
+
+    Args:
+        choices: levels by parameter.
+        figures: figures by cell, which is a tuple of indices of levels in the order of `choices`.
+
+    """
+    names = tuple(choices)
+    levels = [list(choices[name]) for name in names]
+    table = np.full([len(values) for values in levels], np.nan)
+    for cell, figure in figures.items():
+        table[cell] = figure
+    left_out: list[tuple[str, Level]] = []
+    while table.size and np.isnan(table).any():
+        absent = np.isnan(table)
+        shares = [
+            absent.mean(axis=tuple(i for i in range(table.ndim) if i != axis)) for axis in range(table.ndim)
+        ]
+        axis = max(range(table.ndim), key=lambda index: float(shares[index].max()))
+        place = int(shares[axis].argmax())
+        left_out.append((names[axis], levels[axis].pop(place)))
+        table = np.delete(table, place, axis=axis)
+    varying = [axis for axis in range(table.ndim) if table.shape[axis] > 1]
+    if not table.size or len(varying) < 2:
+        return None
+    fixed = tuple(axis for axis in range(table.ndim) if axis not in varying)
+    return Complete(
+        tuple(names[axis] for axis in varying),
+        table.squeeze(axis=fixed),
+        tuple(left_out),
     )

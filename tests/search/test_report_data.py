@@ -22,10 +22,9 @@ from pairsearch.search.report import document
 from pairsearch.search.report.content import Document, Notice
 from pairsearch.search.report.drawing import briefly
 from pairsearch.search.report.evaluation import others
-from pairsearch.search.report.importance import section_blocks
+from pairsearch.search.report.importance import decompose, section_blocks
 from pairsearch.search.report.parameters import number
 from pairsearch.search.report.reading import Reading
-from pairsearch.search.report.variance import decompose
 from pairsearch.search.results.formatting import duration
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.problem import Metric

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pairsearch.search.report.variance import complete_block, decompose
+from pairsearch.search.report.importance import complete_block, decompose
 
 
 def test_a_table_of_two_by_two_worked_out_by_hand() -> None:
@@ -64,7 +64,7 @@ FULL = {
 def test_a_complete_grid_is_taken_whole_without_parameters_that_do_not_vary() -> None:
     block = complete_block(CHOICES, FULL)
     assert block is not None
-    assert (block.names, block.levels, block.left_out) == (("a", "b"), ((1, 2, 3), (10, 20)), ())
+    assert (block.names, block.left_out) == (("a", "b"), ())
     assert block.cells.tolist() == [[10.0, 20.0], [20.0, 40.0], [30.0, 60.0]]
 
 
