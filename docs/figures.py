@@ -31,7 +31,7 @@ from pairsearch.search.report.drawing import (
     boxes,
     briefly,
     categories,
-    layout,
+    chart,
     note,
     plain,
     scaled,
@@ -73,7 +73,7 @@ def _figure(data: Sequence[Spec], height: int, **more: object) -> go.Figure:
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": GREY},
         "margin": {"l": 56, "r": 12, "t": 48, "b": 48},
     }
-    return go.Figure({"data": list(data), "layout": layout(**(common | more))})
+    return go.Figure(chart(data, **(common | more)))
 
 
 def _stated(table: StudyTable) -> Configuration:

@@ -24,7 +24,7 @@ from pairsearch.search.claims.findings import (
 )
 from pairsearch.search.claims.material import LackingError, Material, round_metric, share_random_numbers
 from pairsearch.search.results.evaluations import Spread
-from pairsearch.search.results.formatting import figure, headed, label, spread
+from pairsearch.search.results.formatting import figure, headed, label, spread, with_unit
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.claims_file import Choice, Compare, Effect, Reaches
 from pairsearch.studies.configuration import Configuration, shown
@@ -178,11 +178,8 @@ def _reaching(evidence: Reaches, side: Side, level: float) -> Finding:
     values, sign = list(side.values(evidence.figure).values()), metric.sign
     reached = sum(sign * value <= sign * evidence.bound for value in values)
     effect = share_interval(reached, count, level)
-    bound = f"{figure(metric, evidence.bound)}{' %' if metric.percent else ''}"
-    parts = [
-        f"{label(evidence.figure, metric)} at {'least' if metric.maximise else 'most'} {bound} in {reached} of {count} "
-        "rounds"
-    ]
+    bound = f"{'least' if metric.maximise else 'most'} {with_unit(metric, evidence.bound)}"
+    parts = [f"{label(evidence.figure, metric)} at {bound} in {reached} of {count} rounds"]
     if effect is not None:
         parts[0] += f", {words.interval(SHARE, effect, level)}"
     if values:

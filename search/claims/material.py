@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pairsearch.search.errors import StudyError
 from pairsearch.search.results.study_table import StudyTable
-from pairsearch.studies.claims_file import Choice, Claim, Claims, Compare, Effect, Reaches
+from pairsearch.studies.claims_file import Choice, Claims, Compare, Effect, Reaches
 from pairsearch.studies.configuration import Configuration, Params
 from pairsearch.studies.intervals import FloatArray
 from pairsearch.studies.problem import Metric
@@ -173,13 +173,6 @@ def wanted_rounds(claims: Claims, material: Material) -> Wanted:
         StudyError: a claim names a configuration or a figure that does not exist.
     """
     wanted: Wanted = {}
-    for claim, study, configuration in _compared(claims, material):
-        place = (study, configuration)
-        wanted[place] = max(wanted.get(place, 0), claims.rounds_of(claim))
-    return wanted
-
-
-def _compared(claims: Claims, material: Material) -> Iterator[tuple[Claim, str, Configuration]]:
     for number, claim in enumerate(claims.claim, start=1):
         for evidence in claim.evidence:
             for study, choice in evidence.choices():
@@ -191,4 +184,6 @@ def _compared(claims: Claims, material: Material) -> Iterator[tuple[Claim, str, 
                     continue
                 except StudyError as error:
                     raise StudyError(f"claim {number}: {error}") from None
-                yield claim, study, chosen
+                place = (study, chosen)
+                wanted[place] = max(wanted.get(place, 0), claims.rounds_of(claim))
+    return wanted

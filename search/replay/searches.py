@@ -104,10 +104,10 @@ def _test(table: StudyTable) -> FloatArray:
     return means
 
 
-def random_orders(table: StudyTable, searches: int, trials: int | None = None, seed: int = 0) -> IntArray:
+def random_orders(table: StudyTable, searches: int, trials: int | None = None) -> IntArray:
     """Draw random orders of configurations, none twice in one: (searches, trials), all of them for None."""
     count = len(table.configurations)
-    every = np.random.default_rng(seed).permuted(np.tile(np.arange(count), (searches, 1)), axis=1)
+    every = np.random.default_rng(0).permuted(np.tile(np.arange(count), (searches, 1)), axis=1)
     return every[:, :trials]
 
 

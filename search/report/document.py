@@ -20,7 +20,7 @@ from pairsearch.search.report import (
     searched_again,
 )
 from pairsearch.search.report.claims import decided_part
-from pairsearch.search.report.content import Block, Document, Figure, Part, Section, view_names
+from pairsearch.search.report.content import Block, Document, Figure, Part, view_names
 from pairsearch.search.report.reading import Reading, read_all
 
 
@@ -99,7 +99,7 @@ def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
     optional = (
         effects.section(reading),
         curves.section(reading),
-        _others(reading),
+        evaluation.others(reading),
         cost.section(reading),
         searched_again.section(reading),
     )
@@ -111,8 +111,3 @@ def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
         coverage.provenance(reading),
     )
     return Part(reading.study.name.upper(), reading.study.definition.title, sections)
-
-
-def _others(reading: Reading) -> Section | None:
-    table = evaluation.others(reading)
-    return None if table is None else Section("Evaluated configurations", (table,))

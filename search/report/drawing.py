@@ -74,11 +74,7 @@ def thinned_note(drawn: int, of: int, most: int, what: str) -> str:
 
 
 def chart(data: Sequence[Spec], **more: object) -> Spec:
-    return {"data": data, "layout": layout(**more)}
-
-
-def layout(**more: object) -> Spec:
-    """Return the common layout, extended or changed by `more`."""
+    """Return a figure of some traces with the common layout, extended or changed by `more`."""
     common: Spec = {
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
         "paper_bgcolor": "#ffffff",
@@ -88,7 +84,7 @@ def layout(**more: object) -> Spec:
         "legend": LEGEND,
         "colorway": [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY],
     }
-    return common | more
+    return {"data": data, "layout": common | more}
 
 
 def axis(title: str = "", **more: object) -> Spec:
@@ -259,5 +255,5 @@ class Shade:
         return [place * step for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def along(parameter: Parameter, title: str | None = None) -> Spec:
-    return categories(parameter.texts, parameter.label if title is None else title)
+def along(parameter: Parameter) -> Spec:
+    return categories(parameter.texts, parameter.label)

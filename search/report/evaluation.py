@@ -9,8 +9,8 @@ from pairsearch.search.report.content import Block, Notice, Section, Table
 from pairsearch.search.report.evaluation_figures import box_plot, by_epoch
 from pairsearch.search.report.reading import Reading
 from pairsearch.search.report.rounds import (
-    BOTH,
     PAPERS,
+    WHICH,
     Candidate,
     candidates,
     evaluated_figures,
@@ -134,9 +134,7 @@ def _missing(readings: Sequence[Reading]) -> list[Block]:
             wanted = reading.study.definition.evaluation.rounds
             option = " --paper" if candidate.role == PAPERS else ""
             if len(candidate.rounds) < wanted:
-                which = {BOTH: "the best and the paper’s", PAPERS: "the paper’s"}.get(
-                    candidate.role, "the search’s best"
-                )
+                which = WHICH[candidate.role]
                 blocks.append(
                     Notice(
                         f"{name}: {len(candidate.rounds)} of {wanted} rounds of {which} configuration are done; "
@@ -146,8 +144,8 @@ def _missing(readings: Sequence[Reading]) -> list[Block]:
     return blocks
 
 
-def others(reading: Reading) -> Table | None:
-    """Compose a table of all evaluated configurations of a study; None if Table 1 shows them all."""
+def others(reading: Reading) -> Section | None:
+    """Compose the section with all evaluated configurations of a study; None if Table 1 shows them all."""
     shown = {candidate.configuration.key for candidate in candidates(reading)}
     figures = evaluated_figures(reading)
     if not set(reading.evaluated) - shown or not figures:
@@ -168,7 +166,7 @@ def others(reading: Reading) -> Table | None:
         )
         for one, rounds in sorted(every, key=worst_last)
     ]
-    return Table(
+    table = Table(
         f"Every evaluated configuration, the best mean {label(last, counts)} first. Choosing among them by it would "
         "be choosing on data that are there to judge the choice: the order is for reading only.",
         (
@@ -179,3 +177,4 @@ def others(reading: Reading) -> Table | None:
         ),
         tuple(rows),
     )
+    return Section("Evaluated configurations", (table,))

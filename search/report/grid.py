@@ -36,9 +36,7 @@ from pairsearch.search.report.importance import section_blocks as importance_blo
 from pairsearch.search.report.parallel import parallel_coordinates
 from pairsearch.search.report.parameters import Parameter
 from pairsearch.search.report.reading import Point, Reading
-from pairsearch.search.results.formatting import figure as full_figure
-from pairsearch.search.results.formatting import label, unit
-from pairsearch.search.verdict.sentences import with_unit
+from pairsearch.search.results.formatting import label, unit, with_unit
 from pairsearch.studies.configuration import describe
 from pairsearch.studies.problem import Metric
 
@@ -316,9 +314,7 @@ class _Drawing:
     def _hover(self, point: Point, count: int, known: int) -> str:
         lines = [plain(describe(point.configuration.params))]
         for name, metric in self.reading.compared.items():
-            value = point.figure(name)
-            shown = with_unit(metric, value) if value is not None else full_figure(metric, value)
-            lines.append(plain(f"{label(name, metric)} {shown}"))
+            lines.append(plain(f"{label(name, metric)} {with_unit(metric, point.figure(name))}"))
         if count > 1:
             lines.append(f"best of {known} finished of {count}")
         return "<br>".join(lines)

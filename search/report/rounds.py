@@ -13,6 +13,8 @@ from pairsearch.studies.intervals import mean_interval
 from pairsearch.studies.problem import Metric
 
 BEST, PAPERS, BOTH = "search’s best", "paper’s", "both"
+WHICH = {BEST: "the search’s best", PAPERS: "the paper’s", BOTH: "the best and the paper’s"}
+"""How sentences name the configurations of these roles."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,15 +67,6 @@ def layout(table: Table, of: Iterable[StoredStudy]) -> Columns:
     return Columns.of(table, {name: tuple(values.values()) for name, values in choices.items()}, metrics)
 
 
-def _schema_of_one(table: Table, study: StoredStudy) -> pa.Schema:
-    return schema(
-        layout(table, [study]),
-        study=study.name,
-        definition=study.definition.model_dump_json(),
-        problem=json.dumps(study.traits.to_json()),
-    )
-
-
 def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> list[Exported]:
     """Write a study in short, `STUDY-configurations` and `STUDY-curves`; both files or none.
 
@@ -94,27 +85,29 @@ def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> l
     with database.snapshot() as connection, ExitStack() as files:
         for table in SHORT:
             path = made_folder(folder) / f"{study.name}-{table.name}.{kind}"
-            rows = _short_rows(connection, study, table)
-            count = write(files, path, rows, _schema_of_one(table, study), kind)
+            count = write(files, path, *_short(connection, study, table), kind)
             written.append(Exported(table.name, path, count))
     return written
 
 
 def read_table(database: Database, study: StoredStudy, table: Table) -> pa.Table:
     """Read a table of the short form into memory, from a snapshot of the database."""
-    described = _schema_of_one(table, study)
     with database.snapshot() as connection:
-        rows = _short_rows(connection, study, table)
+        rows, described = _short(connection, study, table)
         return pa.Table.from_batches(batches(rows, described), described)
 
 
-def _short_rows(connection: Connection, study: StoredStudy, table: Table) -> Iterator[Row]:
+def _short(connection: Connection, study: StoredStudy, table: Table) -> tuple[Iterator[Row], pa.Schema]:
     columns = layout(table, [study])
-    return (
-        _configurations(connection, study, columns)
-        if table is CONFIGURATIONS
-        else _curve_points(_curves(connection, study, ("fold",)), study, columns)
+    described = schema(
+        columns,
+        study=study.name,
+        definition=study.definition.model_dump_json(),
+        problem=json.dumps(study.traits.to_json()),
     )
+    if table is CONFIGURATIONS:
+        return _configurations(connection, study, columns), described
+    return _curve_points(_curves(connection, study, ("fold",)), study, columns), described
 
 
 def export_folder(

@@ -48,6 +48,11 @@ def unit(metric: Metric) -> str:
     return " %" if metric.percent else ""
 
 
+def with_unit(metric: Metric, value: float | None) -> str:
+    """Format a figure, followed by `%` if it is shown in per cent."""
+    return figure(metric, value) + (unit(metric) if value is not None else "")
+
+
 def headed(name: str, metric: Metric) -> str:
     """Return the header of a figure's column: its label, followed by `%` if it is shown in per cent."""
     return label(name, metric) + (", %" if metric.percent else "")

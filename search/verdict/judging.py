@@ -15,7 +15,7 @@ folds share one sample:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -253,10 +253,6 @@ def _around(values_K: FloatArray, below: float, above: float) -> tuple[float, fl
     return float(values_K.mean() - below), float(values_K.mean() + above)
 
 
-def blocks(count: int) -> Iterator[slice]:
-    return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
-
-
 def expected_optimism(values_CK: FloatArray, seed: int = 0) -> float:
     """Estimate by how much the mean of the winner, the first configuration, is too low because it was selected.
 
@@ -272,12 +268,12 @@ def expected_optimism(values_CK: FloatArray, seed: int = 0) -> float:
     random = np.random.default_rng(seed)
     weights_BK = random.multinomial(folds, np.full(folds, 1 / folds), size=BOOTSTRAPS) / folds
     chosen_B, lowest_B = np.zeros(len(weights_BK), np.intp), np.full(len(weights_BK), np.inf)
-    for block in blocks(len(values_CK)):
-        means_BC = weights_BK @ values_CK[block].T
+    for start in range(0, len(values_CK), BLOCK):
+        means_BC = weights_BK @ values_CK[start : start + BLOCK].T
         best_B = means_BC.argmin(axis=1)
         means_B = means_BC[np.arange(len(best_B)), best_B]
         lower_B = means_B < lowest_B
-        lowest_B[lower_B], chosen_B[lower_B] = means_B[lower_B], block.start + best_B[lower_B]
+        lowest_B[lower_B], chosen_B[lower_B] = means_B[lower_B], start + best_B[lower_B]
     left_out_BK = weights_BK == 0.0
     some_B = left_out_BK.any(axis=1)
     left_out_BK, chosen_B = left_out_BK[some_B], chosen_B[some_B]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pairsearch.search.results.formatting import figure, unit
+from pairsearch.search.results.formatting import with_unit
 from pairsearch.search.verdict.study_verdict import StudyVerdict, Winner
 from pairsearch.studies.configuration import Params, describe
-from pairsearch.studies.problem import Metric
 
 if TYPE_CHECKING:  # it would import NumPy
     from pairsearch.search.verdict.judging import Verdict
@@ -55,17 +54,11 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
         "overlap": found.overlap,
         "provisional": found.provisional,
         "open": found.open,
-        "folds": verdict.folds,
-        "test": verdict.test,
-        "alpha": verdict.alpha,
         "decisive": verdict.decisive,
-        "considered": verdict.considered,
-        "excluded": verdict.excluded,
+        **asdict(verdict),
         "winner": params(verdict.winner),
         "mean": found.value(verdict.mean),
         "interval": None if verdict.interval is None else sorted(map(found.value, verdict.interval)),
-        "optimism": verdict.optimism,
-        "regret": verdict.regret,
         "members": [
             {
                 "params": params(member.key),
@@ -76,7 +69,6 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
             }
             for member in verdict.members
         ],
-        "others": None if verdict.others is None else asdict(verdict.others),
         "cheapest": params(verdict.cheapest),
         "cheapest_within_one_error": params(verdict.cheapest_within_one_error),
         "winners": {name: winner_json(winner) for name, winner in found.winners.items()},
@@ -154,8 +146,3 @@ def _winners_line(found: StudyVerdict) -> list[str]:
             )
             lines.append(f"By {name} another is best: {describe(winner.configuration.params)} ({shown}).")
     return lines
-
-
-def with_unit(metric: Metric, value: float) -> str:
-    """Format a figure, followed by `%` if it is shown in per cent."""
-    return figure(metric, value) + unit(metric)
