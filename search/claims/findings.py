@@ -27,14 +27,12 @@ class Finding:
     """The result of one comparison.
 
     Args:
-        what: what is compared, in a few words.
         effect: the effect with its interval; None if there is nothing to estimate it from.
         threshold: what the effect is compared with; None if something else decides.
         strict: whether the effect has to be above the threshold; otherwise at least the threshold.
         n: how many rounds, folds or pairs of them the effect is estimated from.
         unit: `rounds` or `folds`.
         decides: whether the claim depends on this comparison.
-        missing: descriptions of results that are still missing.
     """
 
     what: str

@@ -32,21 +32,13 @@ class Material:
     lacking: Mapping[str, str] = field(default_factory=dict)
 
     def table(self, study: str) -> StudyTable:
-        """Return the table of a study, which may be incomplete.
-
-        Raises:
-            LackingError: there is no such table.
-        """
+        """Return the table of a study, which may be incomplete; raises LackingError where there is none."""
         if study not in self.tables:
             raise LackingError(self.lacking[study])
         return self.tables[study]
 
     def grid(self, study: str) -> StudyTable:
-        """Return the table of a study whose search is complete.
-
-        Raises:
-            LackingError: the search is not complete.
-        """
+        """Return the table of a study; raises LackingError where its search is not complete."""
         if study in self.lacking:
             raise LackingError(self.lacking[study])
         return self.table(study)
@@ -111,25 +103,19 @@ def signed(table: StudyTable, figure: str) -> FloatArray:
     Raises:
         StudyError: folds report no such figure.
     """
-    if figure not in table.values:
-        raise StudyError(
-            f"study {table.name}: folds report no {figure!r}: expected one of {', '.join(table.values)}"
-        )
+    _check_known(table, "folds report", figure, table.values)
     return table.traits.metrics[figure].sign * table.values[figure]
 
 
 def round_metric(table: StudyTable, figure: str) -> Metric:
-    """Return the metric of a figure of rounds.
+    """Return the metric of a figure of rounds; raises StudyError where the problem reports no such figure."""
+    _check_known(table, "its problem reports", figure, table.traits.metrics)
+    return table.traits.metrics[figure]
 
-    Raises:
-        StudyError: the problem reports no such figure.
-    """
-    metrics = table.traits.metrics
-    if figure not in metrics:
-        raise StudyError(
-            f"study {table.name}: its problem reports no {figure!r}: expected one of {', '.join(metrics)}"
-        )
-    return metrics[figure]
+
+def _check_known(table: StudyTable, who: str, figure: str, known: Collection[str]) -> None:
+    if figure not in known:
+        raise StudyError(f"study {table.name}: {who} no {figure!r}: expected one of {', '.join(known)}")
 
 
 def matches(configuration: Configuration, where: Params) -> bool:
@@ -138,11 +124,7 @@ def matches(configuration: Configuration, where: Params) -> bool:
 
 
 def check_names(table: StudyTable, names: Collection[str]) -> None:
-    """Check that a study has some parameters.
-
-    Raises:
-        StudyError: it lacks some; the message names them.
-    """
+    """Raise StudyError where a study lacks some parameters."""
     known = table.definition.grid.choices
     if others := [name for name in names if name not in known]:
         raise StudyError(

@@ -65,11 +65,7 @@ class Sources:
             )
 
     def material(self, database: Database | None) -> Material:
-        """Read the results that exist now.
-
-        Raises:
-            StudyError: a study in the database differs from its definition here.
-        """
+        """Read the results that exist now; raises StudyError where a study there differs from its definition here."""
         tables = {}
         for study, given in self.given.items():
             stored = None if database is None else find_study(database, given.name)

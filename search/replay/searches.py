@@ -41,12 +41,7 @@ class Searches:
 
     @classmethod
     def stopped(cls, order_ST: IntArray, after_ST: IntArray, last: int) -> Searches:
-        """Make searches from the step, of `last`, after which each trial was stopped, 0 where it was not.
-
-        Args:
-            order_ST: (searches, trials), as in the class.
-            after_ST: (searches, trials).
-        """
+        """Make searches from the step, of `last`, after which each trial was stopped, 0 where it was not."""
         return cls(order_ST, np.where(after_ST > 0, after_ST / last, 1.0), after_ST == 0)
 
 
@@ -144,11 +139,7 @@ class Course:
         )
 
     def at_seconds(self, budgets_B: FloatArray) -> FloatArray:
-        """Return the regret after budgets of training time: (searches, budgets).
-
-        Args:
-            budgets_B: (budgets,) in seconds.
-        """
+        """Return the regret after budgets of training time in seconds: (searches, budgets)."""
         ended_SB = np.array([np.searchsorted(row, budgets_B, side="right") for row in self.seconds])
         padded = np.column_stack([np.full(len(self.regret), np.inf), self.regret])
         return np.take_along_axis(padded, ended_SB, axis=1)

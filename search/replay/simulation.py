@@ -54,11 +54,7 @@ class Replay:
 
 
 def check_searchable(table: StudyTable) -> None:
-    """Check that a table has enough finished configurations to search.
-
-    Raises:
-        StudyError: it has fewer than two.
-    """
+    """Raise StudyError where a table has too few finished configurations to be searched."""
     if len(table.configurations) < LEAST:
         raise StudyError(
             f"study {table.name} has {len(table.configurations)} finished configurations: expected at least {LEAST} "

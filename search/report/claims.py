@@ -147,8 +147,6 @@ def effects(findings: Mapping[int, Finding], undecided: str = MUTED, bounds: str
 
     Args:
         findings: those with an effect, by their place on the vertical axis.
-        undecided: the colour of what is undecided.
-        bounds: the colour of the strokes.
     """
     colours = {Decision.HOLDS: BLUE, Decision.FAILS: VERMILLION, Decision.UNDECIDED: undecided}
     data: list[Spec] = []

@@ -63,26 +63,29 @@ ROOM = 1200
 """Width and height in CSS pixels for all facets together; there are at least two facets."""
 
 
+NAMELESS = Parameter("", ("",))
+
+
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """A dimension of a heat map, which shows a parameter, or none if there are too few."""
+    """A dimension of a heat map, which shows a parameter, or one without a name if there are too few."""
 
-    parameter: Parameter | None = None
-    place: int = 0
+    parameter: Parameter = NAMELESS
+    place: int | None = None
     """Index of the parameter in the study's."""
     shown: tuple[int, ...] = (0,)
     """Indices of the levels that are drawn."""
 
     @property
     def label(self) -> str:
-        return "" if self.parameter is None else self.parameter.label
+        return self.parameter.label
 
     @property
     def texts(self) -> list[str]:
-        return [""] if self.parameter is None else [self.parameter.texts[level] for level in self.shown]
+        return [self.parameter.texts[level] for level in self.shown]
 
     def level(self, point: Point) -> int:
-        return 0 if self.parameter is None else point.places[self.place]
+        return 0 if self.place is None else point.places[self.place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +170,9 @@ def heat_map(reading: Reading, figure: str, metric: Metric) -> Figure:
     shade = Shade.over(known or [0.0, 1.0], metric)
     drawing = _Drawing(reading, arranged, figure, metric, shade)
     selector = arranged.selector
-    every = [parameter.label for parameter in (selector.parameter, *arranged.merged) if parameter is not None]
+    every = [one.label for one in (selector.parameter, *arranged.merged) if one.label]
     views = [View(f"best over {', '.join(every)}" if every else "", drawing.facets(None))]
-    if selector.parameter is not None:
+    if selector.label:
         views += [
             View(f"{selector.label} {text}", drawing.facets(level))
             for level, text in zip(selector.shown, selector.texts, strict=True)
@@ -192,8 +195,8 @@ def heat_map(reading: Reading, figure: str, metric: Metric) -> Figure:
         + arranged.left_out,
         f"Heat maps of the mean {what}{f', one for each value of {facets}' if facets else ''}; "
         + (f"the best is {briefly(metric, shade.best)}" if known else "nothing is finished")
-        + f"; {sum(point.state == State.DIVERGED for point in reading.points)} configurations diverged and "
-        f"{sum(point.state in (State.PENDING, State.RUNNING) for point in reading.points)} are not finished.",
+        + f"; {reading.counts[State.DIVERGED]} configurations diverged and "
+        f"{reading.counts[State.PENDING] + reading.counts[State.RUNNING]} are not finished.",
         tuple(views),
         height=120 + rows * max(150, (cell - 4) * len(arranged.y.shown)),
         least_width=130 + columns * max(150, cell * len(arranged.x.shown)),
@@ -249,7 +252,7 @@ class _Drawing:
             names = [
                 f"{dimension.label} {shortened(dimension.texts[place])}"
                 for dimension, place in ((columns, column), (rows, row))
-                if dimension.parameter is not None
+                if dimension.label
             ]
             where = {"xanchor": "center", "yanchor": "bottom", "font": {"size": 12, "color": MUTED}}
             notes.append(note(" · ".join(names), sum(across[column]) / 2, down[row][1], **where))

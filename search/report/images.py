@@ -17,11 +17,7 @@ WIDTH = 1000
 
 
 def check_renderer() -> tuple[Any, Any]:
-    """Check that kaleido and a browser are installed, and return the modules `kaleido` and `kaleido.errors`.
-
-    Raises:
-        InputError: one is missing; the message says what to install.
-    """
+    """Return the modules `kaleido` and `kaleido.errors`; raises InputError where they or a browser are missing."""
     try:
         kaleido = importlib.import_module("kaleido")
         errors = importlib.import_module("kaleido.errors")
@@ -38,14 +34,10 @@ def check_renderer() -> tuple[Any, Any]:
 
 
 def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
-    """Write every view of every figure, and return the files.
+    """Write every view of every figure into a folder as `svg` or `png`, and return the files.
 
     Chromium runs without its sandbox, which is not available to root and in most containers; it shows nothing but
     these figures. MathJax, which kaleido would load from the network, is left out.
-
-    Args:
-        folder: where to write; it is created if it does not exist.
-        kind: `svg` or `png`.
 
     Raises:
         InputError: kaleido or the browser is missing, or the folder is not writable.

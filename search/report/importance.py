@@ -141,16 +141,8 @@ def decompose(cells: NDArray[np.float64], names: Sequence[str]) -> Shares:
     """Compute the shares of a complete grid.
 
     Args:
-        cells: finite figures with one axis for each parameter, each of at least two levels.
-        names: names of the axes.
-
-    Raises:
-        ValueError: the names do not fit the axes, or a figure is not finite.
+        cells: finite figures with one axis for each name, each of at least two levels.
     """
-    if cells.ndim != len(names):
-        raise ValueError(f"expected {len(names)} axes, got shape {cells.shape}")
-    if not np.isfinite(cells).all():
-        raise ValueError("expected a figure in every cell")
     centred = cells - cells.mean()
     total = float((centred**2).sum())
     # Rounding errors remain where all cells are equal.
@@ -197,7 +189,6 @@ def complete_block(
     Args:
         choices: levels by parameter.
         figures: figures by cell, which is a tuple of indices of levels in the order of `choices`.
-
     """
     names = tuple(choices)
     levels = [list(choices[name]) for name in names]

@@ -50,11 +50,7 @@ def render(report: Document) -> str:
 
 
 def write(report: Document, path: Path) -> Path:
-    """Write the page to a file; an existing file is replaced.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
+    """Write the page to a file, which replaces an existing one; raises what `whole_file` raises."""
     page = render(report).encode()
     with whole_file(path) as file:
         file.write(page)

@@ -119,8 +119,6 @@ def export_folder(
     pending there.
 
     Args:
-        database: the studies' database.
-        given: the studies.
         folder: where to write; tables in it are replaced.
         which: the curves to write: `all` that are stored, or for each configuration the `mean` over its folds.
 

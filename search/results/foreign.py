@@ -42,7 +42,6 @@ class Judged:
     """A configuration that somebody trained.
 
     Args:
-        params: its parameters.
         folds: the figures of each fold, by name; as many folds for each name, and NaN where a fold has none.
         seconds: time of the training; 0 if it is not known.
         ended: its state, if it was ended before the last fold.
@@ -77,11 +76,7 @@ NOTHING = Told()
 
 
 def read_file(path: Path) -> dict[str, list[Any]]:
-    """Read the columns of a CSV or Parquet file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """Read the columns of a CSV or Parquet file; raises InputError where it cannot be read."""
     from pyarrow import ArrowException, csv, parquet  # noqa: PLC0415 - a mapping needs no Arrow
 
     try:
@@ -124,11 +119,7 @@ def _cell(column: str, cell: Any) -> Any:
 
 
 def incoming_table(cells: Cells, told: Told) -> Incoming:
-    """Make a study of a table, which has the columns of `cv_results_` or is a plain one.
-
-    Raises:
-        InputError: it is no such table.
-    """
+    """Make a study of a table, which has the columns of `cv_results_` or is a plain one; raises InputError else."""
     scored = any(SPLIT.fullmatch(name) for name in cells)
     metric, judged = _scored(cells, told) if scored else _plain(cells, told)
     return incoming(judged, metric, told)

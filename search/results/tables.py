@@ -208,21 +208,12 @@ class Columns:
         columns: list[Column] = []
         for column in table.columns:
             if column.name == PARAMETERS.name:
-                columns += [
-                    Column(params[name], kind_of(values), "parameter", empty=True)
-                    for name, values in choices.items()
-                ]
+                for name, values in choices.items():
+                    columns.append(Column(params[name], kind_of(values), "parameter", empty=True))
             elif column.name == FIGURES.name:
-                columns += [
-                    Column(
-                        named[name],
-                        "number",
-                        f"{metric.label or name}, {column.meaning}",
-                        unit=metric.unit,
-                        empty=True,
-                    )
-                    for name, metric in metrics.items()
-                ]
+                for name, metric in metrics.items():
+                    meaning = f"{metric.label or name}, {column.meaning}"
+                    columns.append(Column(named[name], "number", meaning, metric.unit, empty=True))
             else:
                 columns.append(column)
         return cls(replace(table, columns=tuple(columns)), choices, params, named)

@@ -55,12 +55,7 @@ class Group:
 
     @classmethod
     def of(cls, values_CK: FloatArray, inside: Flags) -> Group:
-        """Make the group of the configurations `inside`.
-
-        Args:
-            values_CK: (configurations, folds).
-            inside: (configurations,).
-        """
+        """Make the group of the configurations `inside`."""
         mean_K = values_CK[inside].mean(axis=0)
         deviations = (values_CK[inside] - mean_K).std(axis=1, ddof=1)
         return cls(inside, mean_K, float(np.median(deviations)))

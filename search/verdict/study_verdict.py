@@ -107,10 +107,6 @@ def verdict_on(
 
     Configurations that diverged, were pruned or failed cannot be compared and count as excluded. Ties are broken as in
     `search.results.ranking.read_best`: by the study's value, then in the order of the grid.
-
-    Args:
-        alpha: the level of the test that excludes a configuration.
-        tell: shows which share of the work is done.
     """
     study = unjudged.study
     step = f"judging the {len(unjudged.rows):,} configurations of {study.name}"

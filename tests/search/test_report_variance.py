@@ -48,11 +48,6 @@ def test_where_nothing_varies_every_share_is_zero() -> None:
     assert (dict(shares.main), dict(shares.pairs), shares.rest) == ({"a": 0, "b": 0}, {("a", "b"): 0}, 0)
 
 
-def test_a_table_with_a_hole_is_refused() -> None:
-    with pytest.raises(ValueError, match="every cell"):
-        decompose(np.array([[1.0, np.nan], [1.0, 2.0]]), ["a", "b"])
-
-
 CHOICES = {"a": (1, 2, 3), "b": (10, 20), "c": (7,)}
 FULL = {
     (place, column, 0): float(a * b)
