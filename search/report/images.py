@@ -44,26 +44,24 @@ def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
         WorkError: the browser ended, or a figure could not be drawn.
     """
     kaleido, errors = check_renderer()
-    names, jobs = [], []
+    jobs = {}
     with tempfile.TemporaryDirectory() as draft:
         for figure in figures:
             for view, stem in zip(figure.views, view_names(figure), strict=True):
-                name = f"{stem}.{kind}"
-                names.append(name)
-                jobs.append(
-                    {
-                        "fig": view.spec,
-                        "path": str(Path(draft) / name),
-                        "opts": {
-                            "format": kind,
-                            "width": max(WIDTH, figure.least_width),
-                            "height": figure.height,
-                            "scale": 2 if kind == "png" else 1,
-                        },
-                    }
-                )
+                jobs[f"{stem}.{kind}"] = {
+                    "fig": view.spec,
+                    "path": str(Path(draft) / f"{stem}.{kind}"),
+                    "opts": {
+                        "format": kind,
+                        "width": max(WIDTH, figure.least_width),
+                        "height": figure.height,
+                        "scale": 2 if kind == "png" else 1,
+                    },
+                }
         try:
-            kaleido.write_fig_from_object_sync(jobs, cancel_on_error=True, kopts={"mathjax": False})
+            kaleido.write_fig_from_object_sync(
+                list(jobs.values()), cancel_on_error=True, kopts={"mathjax": False}
+            )
         except errors.ChromeNotFoundError:
             raise InputError("--images: the browser that BROWSER_PATH names is not there") from None
         except (
@@ -77,7 +75,7 @@ def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
             raise WorkError(f"the figures could not be drawn: {text}") from None
         made_folder(folder)
         written = []
-        for name in names:
+        for name in jobs:
             path = folder / name
             with whole_file(path) as file:
                 file.write((Path(draft) / name).read_bytes())

@@ -291,9 +291,6 @@ def _remarks(connection: Connection, mine: ColumnElement[bool]) -> tuple[Remark,
             .order_by(func.count().desc(), columns.reason)
             .limit(REASONS)
         ).all()
-        remarks += [
-            # The text of an exception may contain a URL with its password, and reports are passed on.
-            Remark(state, conceal(reason or "no reason given"), count, key)
-            for reason, count, key in rows
-        ]
+        # The text of an exception may contain a URL with its password, and reports are passed on.
+        remarks += [Remark(state, conceal(reason or "no reason given"), *rest) for reason, *rest in rows]
     return tuple(remarks)

@@ -24,7 +24,7 @@ from pairsearch.search.files import made_folder, usable_folder
 from pairsearch.search.ledger.incoming import LOADED
 from pairsearch.search.ledger.outcome import finite
 from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve, read_figures
-from pairsearch.search.ledger.studies import StoredStudy, seen_by
+from pairsearch.search.ledger.studies import StoredStudy, merge_choices, seen_by
 from pairsearch.search.redaction import conceal
 from pairsearch.search.results.study_table import mean_curve
 from pairsearch.search.results.tables import (
@@ -36,6 +36,7 @@ from pairsearch.search.results.tables import (
     ROUNDS,
     SHORT,
     STUDIES,
+    Choices,
     Columns,
     Table,
 )
@@ -55,16 +56,14 @@ class Exported:
 
 def layout(table: Table, of: Iterable[StoredStudy]) -> Columns:
     """Return a table with the columns of some studies; a name that several have is described as in the first."""
-    choices: dict[str, dict[str, Any]] = {}
+    choices: Choices = {}
     metrics: dict[str, Metric] = {}
     folds_only = table not in (ROUNDS, ALL_CURVES)
     for study in of:
-        for name, values in study.choices.items():
-            choices.setdefault(name, {}).update({repr(value): value for value in values})
+        choices = merge_choices(choices, study.choices)
         of_study = study.traits.of_folds if folds_only else study.traits.metrics
-        for name, metric in of_study.items():
-            metrics.setdefault(name, metric)
-    return Columns.of(table, {name: tuple(values.values()) for name, values in choices.items()}, metrics)
+        metrics |= {name: metric for name, metric in of_study.items() if name not in metrics}
+    return Columns.of(table, choices, metrics)
 
 
 def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> list[Exported]:
