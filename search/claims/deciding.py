@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pairsearch.search.claims import by_folds, by_rounds
 from pairsearch.search.claims.decisions import Decision, combined, corrected_level
-from pairsearch.search.claims.findings import Finding, Weighed, nothing
-from pairsearch.search.claims.material import LackingError, Material
+from pairsearch.search.claims.findings import Finding, Weighed
+from pairsearch.search.claims.material import Material
+from pairsearch.search.claims.weighing import weigh
 from pairsearch.search.errors import StudyError
-from pairsearch.search.results.formatting import words
-from pairsearch.studies.claims_file import AnyEvidence, Claim, Claims, Compare, Effect, Reaches
-from pairsearch.studies.intervals import LEVEL
+from pairsearch.studies.claims_file import Claim, Claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +38,6 @@ class Decided:
     def provisional(self) -> bool:
         """Whether results are missing that the decision depends on."""
         return any(one.missing for one in self.findings if one.decides)
-
-
-def weigh(evidence: AnyEvidence, material: Material, rounds: int, level: float = LEVEL) -> Weighed:
-    """Weigh a piece of evidence by the results that exist.
-
-    Args:
-        rounds: the number of rounds of each configuration; further rounds do not count.
-
-    Raises:
-        StudyError: the evidence names a configuration or a figure that does not exist.
-    """
-    try:
-        if isinstance(evidence, Compare):
-            return by_rounds.compare(evidence, material, rounds, level)
-        if isinstance(evidence, Reaches):
-            return by_rounds.reaches(evidence, material, rounds, level)
-        if not isinstance(evidence, Effect):
-            return by_folds.in_set(evidence, material, level)
-        if evidence.at is not None:
-            return by_rounds.effect_at(evidence, material, rounds, level)
-        return by_folds.effect_on_grid(evidence, material, level)
-    except LackingError as lacking:
-        studies = dict.fromkeys([*evidence.grids(), *(study for study, _ in evidence.choices())])
-        what = f"{words(getattr(evidence, 'parameter', evidence.kind))}: {', '.join(studies)}"
-        return Weighed(evidence, (nothing(evidence, what, str(lacking)),))
 
 
 def decide(claims: Claims, material: Material, first: int = 1) -> list[Decided]:
