@@ -43,7 +43,7 @@ from pairsearch.search.results.formatting import figure, headed, label, spread, 
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.search.verdict.judging import judge
 from pairsearch.studies.claims_file import AnyEvidence, Choice, Compare, Effect, InSet, Reaches
-from pairsearch.studies.configuration import Configuration, shown
+from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.intervals import LEVEL, FloatArray, mean_interval, share_interval
 from pairsearch.studies.problem import Metric
 
@@ -193,11 +193,8 @@ def _effect_at(evidence: Effect, material: Material, rounds: int, level: float) 
         replace(_between(evidence, new, old, level), what=f"{where}: {step(evidence, *values)}")
         for (old, new), values in zip(pairwise(sides), pairwise(evidence.values), strict=True)
     ]
-    listed = [
-        f"{shown(value)}: {side.spread(name, metric)}"
-        for value, side in zip(evidence.values, sides, strict=True)
-    ]
-    means = f"{by_value(evidence, metric)}, up to {rounds} rounds: {', '.join(listed)}."
+    spreads = [side.spread(name, metric) for side in sides]
+    means = by_value(evidence, metric, f"up to {rounds} rounds", spreads)
     return Weighed(
         evidence, tuple(findings), (means, *better_and_worse_steps(evidence, findings), sides[0].params)
     )
@@ -292,14 +289,9 @@ def _means(evidence: Effect, metric: Metric, rows_by_value: Sequence[Mapping[str
     shared = sorted(set.intersection(*map(set, rows_by_value)))
     if not shared:
         return []
-    listed = [
-        f"{shown(value)}: {figure(metric, metric.sign * float(np.mean([rows[rest] for rest in shared])))}"
-        for value, rows in zip(evidence.values, rows_by_value, strict=True)
-    ]
-    return [
-        f"{by_value(evidence, metric)}, mean over the {len(shared)} settings of the others that all values have: "
-        f"{', '.join(listed)}."
-    ]
+    means = [float(np.mean([rows[rest] for rest in shared])) for rows in rows_by_value]
+    over = f"mean over the {len(shared)} settings of the others that all values have"
+    return [by_value(evidence, metric, over, [figure(metric, metric.sign * mean) for mean in means])]
 
 
 def _in_set(evidence: InSet, material: Material, level: float) -> Weighed:
