@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from pairsearch.search.replay.searches import IntArray, Searches
 from pairsearch.search.results.study_table import StudyTable
@@ -201,8 +200,10 @@ def signed_rank_p(differences_CK: FloatArray) -> FloatArray:
     Args:
         differences_CK: (configurations, folds).
     """
-    # Ranks may end in a half, so they are doubled.
-    ranks_CK = np.rint(2 * stats.rankdata(np.abs(differences_CK), axis=1)).astype(np.intp)
+    sizes_CK = np.abs(differences_CK)
+    others_KC1 = sizes_CK.T[:, :, None]
+    # Ties share the mean of their ranks. It may end in a half, so ranks are doubled.
+    ranks_CK = (others_KC1 < sizes_CK).sum(axis=0) + (others_KC1 <= sizes_CK).sum(axis=0) + 1
     above_C = (ranks_CK * (differences_CK > 0)).sum(axis=1)
     ranks_CK[differences_CK == 0] = 0
     # Rows without ties share the ranks 1 to n, and so the probabilities of each sum.
