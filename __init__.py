@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pairsearch.search.errors import PairsearchError as Error
-    from pairsearch.search.interface import Study, check, check_contract, create, list_studies, load, open
+    from pairsearch.search.interface.checks import check, check_contract
+    from pairsearch.search.interface.loading import load
+    from pairsearch.search.interface.study import Study, create, list_studies, open
     from pairsearch.studies.errors import DefinitionError
     from pairsearch.studies.model_card import read_card
     from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, Stopped
@@ -35,18 +37,18 @@ __all__ = [
 _PLACES = {
     "DefinitionError": ("pairsearch.studies.errors", "DefinitionError"),
     "Error": ("pairsearch.search.errors", "PairsearchError"),
-    "Study": ("pairsearch.search.interface", "Study"),
+    "Study": ("pairsearch.search.interface.study", "Study"),
     "Metric": ("pairsearch.studies.problem", "Metric"),
     "OneByOne": ("pairsearch.studies.problem", "OneByOne"),
     "Problem": ("pairsearch.studies.problem", "Problem"),
     "Run": ("pairsearch.studies.problem", "Run"),
     "Stopped": ("pairsearch.studies.problem", "Stopped"),
-    "check": ("pairsearch.search.interface", "check"),
-    "check_contract": ("pairsearch.search.interface", "check_contract"),
-    "create": ("pairsearch.search.interface", "create"),
-    "list_studies": ("pairsearch.search.interface", "list_studies"),
-    "load": ("pairsearch.search.interface", "load"),
-    "open": ("pairsearch.search.interface", "open"),
+    "check": ("pairsearch.search.interface.checks", "check"),
+    "check_contract": ("pairsearch.search.interface.checks", "check_contract"),
+    "create": ("pairsearch.search.interface.study", "create"),
+    "list_studies": ("pairsearch.search.interface.study", "list_studies"),
+    "load": ("pairsearch.search.interface.loading", "load"),
+    "open": ("pairsearch.search.interface.study", "open"),
     "read_card": ("pairsearch.studies.model_card", "read_card"),
 }
 

@@ -33,8 +33,8 @@ from pairsearch.search.machine import Machine
 from pairsearch.search.provenance import processor
 from pairsearch.search.results.evaluations import rounds_within
 from pairsearch.search.results.study_table import mean_curve
-from pairsearch.search.setup.creation import existing
 from pairsearch.search.setup.load import load
+from pairsearch.search.setup.opening import existing
 from pairsearch.search.setup.opening import load as load_problem
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies.configuration import Configuration

@@ -305,6 +305,29 @@ def check_points(loaded: Loaded) -> None:
                 raise ProblemError(f"{where}: {error} ({describe(point.params)})") from error
 
 
+def check_trainable(loaded: Loaded) -> None:
+    """Check that a definition can be trained, before anything is written.
+
+    Raises:
+        DefinitionError: it cannot be trained with these data.
+    """
+    definition, problem = loaded.definition, loaded.problem
+    check_points(loaded)
+    evaluation = definition.evaluation
+    folds = [
+        Run("fold", fold, definition.folds, definition.epochs, definition.seed)
+        for fold in range(definition.folds)
+    ]
+    rounds = [Run("round", 0, evaluation.rounds, definition.evaluation_epochs, definition.seed)]
+    try:
+        for runs in (folds, rounds):
+            problem.prepare(runs)
+    except DefinitionError:
+        raise
+    except ValueError as error:
+        raise ProblemError(f"study {definition.name}: {error}") from error
+
+
 def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
     """Ask a kept model about files, and return its answer as lines for people and as JSON.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pairsearch.search.claims.deciding import Decided, decide
 from pairsearch.search.claims.material import Material, Wanted, wanted_rounds
@@ -25,9 +24,7 @@ from pairsearch.studies.claims_file import Claims
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.definition import shipped
 from pairsearch.studies.errors import ProblemError, own_code
-
-if TYPE_CHECKING:
-    from pairsearch.studies.loading import Loaded
+from pairsearch.studies.loading import Loaded
 
 
 @dataclass(frozen=True, slots=True)

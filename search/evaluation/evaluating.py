@@ -8,10 +8,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import PairsearchError, StudyError, WorkError
+from pairsearch.search.evaluation.models import ModelFolder, rounds_without_model, train_again
+from pairsearch.search.evaluation.rounds import Request, TrainedRound, missing_rounds
+from pairsearch.search.evaluation.rounds import evaluate as evaluate_rounds
 from pairsearch.search.ledger.outcome import mean_of
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study
 from pairsearch.search.machine import Machine
@@ -21,18 +24,14 @@ from pairsearch.search.results.formatting import figure
 from pairsearch.search.results.formatting import label as named
 from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
-from pairsearch.search.setup.opening import check_device, load
+from pairsearch.search.setup.opening import check_device, existing, load
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.proof import prove
+from pairsearch.search.workers.recorder import Recorder
 from pairsearch.studies.configuration import Configuration, Params, describe
 from pairsearch.studies.definition import Definition, Paper
 from pairsearch.studies.errors import DefinitionError
-
-if TYPE_CHECKING:
-    from pairsearch.search.evaluation.models import ModelFolder
-    from pairsearch.search.evaluation.rounds import TrainedRound
-    from pairsearch.search.workers.recorder import Recorder
-    from pairsearch.studies.loading import Loaded
+from pairsearch.studies.loading import Loaded
 
 By = Literal["search", "paper"]
 Watch = Callable[[str], AbstractContextManager[Callable[[str], None]]]
@@ -104,9 +103,7 @@ class Evaluator:
         Raises:
             KeyboardInterrupt: `stopping` was set.
         """
-        from pairsearch.search.evaluation.models import rounds_without_model, train_again  # noqa: PLC0415
-        from pairsearch.search.evaluation.rounds import Request, evaluate, missing_rounds  # noqa: PLC0415
-        from pairsearch.search.workers.worker import worker_name  # noqa: PLC0415
+        from pairsearch.search.workers.worker import worker_name  # noqa: PLC0415 - it imports Optuna
 
         label = f"{study.name}: {wanted} rounds of {configuration.key}"
         missing = missing_rounds(database, study, configuration, wanted)
@@ -121,7 +118,7 @@ class Evaluator:
         if missing:
             with self._watched(label, study) as options:
                 request, start = Request(configuration, missing, wanted), time.monotonic()
-                stored = evaluate(
+                stored = evaluate_rounds(
                     database, study, loaded, request, worker=worker_name(), keep=keep, **options
                 )
             if self.stopping.is_set() and stored < len(missing):
@@ -241,8 +238,6 @@ def evaluate(
     ]
     if loaded is None:
         loaded = {one.name: load(database, one, evaluator.machine, say) for one in given}
-    from pairsearch.search.setup.creation import existing  # noqa: PLC0415
-
     for problem in loaded.values():
         existing(database, problem)
     return evaluate_studies(database, chosen, loaded, evaluator, rounds)

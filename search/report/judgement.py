@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pairsearch.search.report.content import Block, Notice, Paragraph, Section, Table
 from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.fields import Field
@@ -16,10 +14,8 @@ from pairsearch.search.results.formatting import (
     label,
     legend,
 )
+from pairsearch.search.verdict.judging import Member, Verdict
 from pairsearch.search.verdict.sentences import verdict_lines
-
-if TYPE_CHECKING:
-    from pairsearch.search.verdict.judging import Member, Verdict
 
 SHOWN = 12
 """The largest number of configurations in the table."""

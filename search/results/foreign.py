@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyarrow import ArrowException, csv, parquet
+
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import InputError
 from pairsearch.search.ledger.incoming import LOADED, Incoming, IncomingRun, RunKey, run_columns
@@ -77,8 +79,6 @@ NOTHING = Told()
 
 def read_file(path: Path) -> dict[str, list[Any]]:
     """Read the columns of a CSV or Parquet file; raises InputError where it cannot be read."""
-    from pyarrow import ArrowException, csv, parquet  # noqa: PLC0415 - a mapping needs no Arrow
-
     try:
         with path.open("rb") as file:
             found = csv.read_csv(file) if path.suffix == ".csv" else parquet.read_table(file)

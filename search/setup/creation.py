@@ -24,9 +24,7 @@ from pairsearch.search.mirror.restoring import restore
 from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.mirror.study import create_optuna_study, extend_choices, translated
 from pairsearch.search.mirror.trials import open_storage
-from pairsearch.studies.errors import DefinitionError, ProblemError
-from pairsearch.studies.loading import Loaded, check_points
-from pairsearch.studies.problem import Run
+from pairsearch.studies.loading import Loaded, check_trainable
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +70,6 @@ def _check_same(database: Database, known: StoredStudy, loaded: Loaded) -> None:
     check_same(known, loaded.definition, traits)
 
 
-def check_trainable(loaded: Loaded) -> None:
-    """Check that a definition can be trained, before anything is written.
-
-    Raises:
-        DefinitionError: it cannot be trained with these data.
-    """
-    definition, problem = loaded.definition, loaded.problem
-    check_points(loaded)
-    evaluation = definition.evaluation
-    folds = [
-        Run("fold", fold, definition.folds, definition.epochs, definition.seed)
-        for fold in range(definition.folds)
-    ]
-    rounds = [Run("round", 0, evaluation.rounds, definition.evaluation_epochs, definition.seed)]
-    try:
-        for runs in (folds, rounds):
-            problem.prepare(runs)
-    except DefinitionError:
-        raise
-    except ValueError as error:
-        raise ProblemError(f"study {definition.name}: {error}") from error
-
-
 def _create(database: Database, loaded: Loaded, storage: TrialStorage | None) -> Creation:
     definition, traits = loaded.definition, loaded.traits
     opened = storage or open_storage(database)
@@ -128,14 +103,3 @@ def _create(database: Database, loaded: Loaded, storage: TrialStorage | None) ->
     finally:
         if storage is None:
             opened.engine.dispose()
-
-
-def existing(database: Database, loaded: Loaded) -> StoredStudy:
-    """Read a study from the database, and check that results of this problem belong to it.
-
-    Raises:
-        StudyError: it is not in the database, or differs from this definition, problem or data.
-    """
-    study = get_study(database, loaded.definition.name)
-    check_same(study, loaded.definition, loaded.traits)
-    return study

@@ -1,6 +1,7 @@
 """Opens what a command works with: the database that it names, its studies and their problems.
 
-PyTorch and Optuna take seconds to import, so that everything is checked first that can be checked without them.
+PyTorch and Optuna take seconds to import. Everything is checked first that can be checked without them, so that they
+are imported here where they are needed, and not at the top.
 """
 
 from __future__ import annotations
@@ -22,13 +23,34 @@ from pairsearch.search.ledger.studies import (
     check_same,
     find_study,
     get_study,
+    list_studies,
     look_up,
+    stored_study,
 )
 from pairsearch.search.machine import Machine
+from pairsearch.studies import loading
+from pairsearch.studies.loading import Loaded, check_trainable
 
 if TYPE_CHECKING:
     from pairsearch.search.setup.creation import Creation
-    from pairsearch.studies.loading import Loaded
+
+
+def open_stored(storage: str, texts: Sequence[str] = ()) -> tuple[Database, list[StoredStudy]]:
+    """Open a database, and read studies in it, each once: those of STUDY arguments, or all if there are none.
+
+    Raises:
+        StorageError: there is no such database, or it cannot be opened.
+        StudyError: a study is not in it.
+        DefinitionError: a file is unreadable or invalid.
+    """
+    database = open_database(storage)
+    try:
+        if not texts:
+            return database, list_studies(database)
+        return database, [stored_study(database, text) for text in dict.fromkeys(texts)]
+    except BaseException:
+        database.close()
+        raise
 
 
 def look_all_up(database: Database | None, texts: Sequence[str]) -> list[StudyArgument]:
@@ -77,8 +99,6 @@ def load(
         ProblemError: the problem cannot be loaded with these settings.
     """
     check_device(machine.device)
-    from pairsearch.studies import loading  # noqa: PLC0415
-
     known = None if database is None else find_study(database, given.name)
     remembered = {} if known is None else known.traits.remember
     before = working_directory()
@@ -95,44 +115,55 @@ def load(
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """An opened database, and the studies to create in it with their loaded problems."""
+class Created:
+    """An opened database, and studies that are in it by now."""
 
     database: Database
-    studies: list[StudyArgument]
-    loaded: list[Loaded]
+    given: list[StudyArgument]
+    """The STUDY arguments, each once."""
+    loaded: dict[str, Loaded]
+    """Definitions and problems by the name of the study."""
+    creations: list[Creation]
+    """What was done for each study."""
 
 
-def open_to_create(
+def create(
     storage: str, texts: Sequence[str], machine: Machine, say: Callable[[str], None] | None = None
-) -> Opened:
-    """Check the arguments of a command that creates studies, then open the database, or create it.
+) -> Created:
+    """Create studies, or complete those that exist (`create_study`); the database is created if it does not exist.
+
+    All arguments are checked before anything is written.
 
     Raises:
         InputError: PyTorch cannot compute on the device.
         StorageError: the database cannot be opened or created.
-        StudyError: a study is unknown, or differs from the one in the database; nothing was created.
-        DefinitionError: a definition or its problem cannot be used; nothing was created.
+        StudyError: a study is unknown, or differs from the one in the database.
+        DefinitionError: a definition or its problem cannot be used.
     """
     found = find_database(storage)
     # A problem may change the working directory, so the path of a new file is settled before it is loaded.
     database = found or Database(storage)
-    studies = look_all_up(found, texts)
-    # Loading a problem may download its data, so that it comes last.
-    if found is None:
-        check_creatable(database)
-    else:
-        for given in studies:
-            if (known := find_study(found, given.name)) is not None:
-                check_same(known, given.definition)
-    loaded = [load(found, given, machine, say) for given in studies]
-    if found is None:
-        from pairsearch.search.setup.creation import check_trainable  # noqa: PLC0415
+    try:
+        studies = look_all_up(found, texts)
+        # Loading a problem may download its data, so that it comes last.
+        if found is None:
+            check_creatable(database)
+        else:
+            for given in studies:
+                if (known := find_study(found, given.name)) is not None:
+                    check_same(known, given.definition)
+        loaded = {given.name: load(found, given, machine, say) for given in studies}
+        if found is None:
+            for one in loaded.values():
+                check_trainable(one)
+            open_database(database, create=True)
+        from pairsearch.search.setup.creation import create_study  # noqa: PLC0415
 
-        for one in loaded:
-            check_trainable(one)
-        open_database(database, create=True)
-    return Opened(database, studies, loaded)
+        creations = [create_study(database, one) for one in loaded.values()]
+        return Created(database, studies, loaded, creations)
+    except BaseException:
+        database.close()
+        raise
 
 
 # The beginnings of PyTorch's device names, by which other names are refused before PyTorch is imported.
@@ -175,16 +206,18 @@ def open_to_work(
     """
     studies = look_stored_up(database, texts)
     loaded = [load(database, given, machine, say) for given in studies]
-    from pairsearch.search.setup.creation import existing  # noqa: PLC0415
-
     return deque((existing(database, one), one) for one in loaded)
 
 
-def create_all(database: Database, loaded: Sequence[Loaded]) -> list[Creation]:
-    """Create the studies, or complete those that exist (`create_study`)."""
-    from pairsearch.search.setup.creation import create_study  # noqa: PLC0415
+def existing(database: Database, loaded: Loaded) -> StoredStudy:
+    """Read a study from the database, and check that results of this problem belong to it.
 
-    return [create_study(database, one) for one in loaded]
+    Raises:
+        StudyError: it is not in the database, or differs from this definition, problem or data.
+    """
+    study = get_study(database, loaded.definition.name)
+    check_same(study, loaded.definition, loaded.traits)
+    return study
 
 
 def reconcile(database: Database, studies: Sequence[StoredStudy]) -> None:

@@ -13,11 +13,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StudyArgument, layout_order
+from pairsearch.search.ledger.studies import StudyArgument, layout_order, look_up
 from pairsearch.search.machine import Machine, available_memory
-from pairsearch.search.setup.creation import check_trainable
+from pairsearch.search.setup.opening import load
 from pairsearch.search.workers import contract, program
 from pairsearch.search.workers.contract import digest
 from pairsearch.search.workers.failure import failure
@@ -26,7 +27,7 @@ from pairsearch.search.workers.searching import usual_workers
 from pairsearch.studies.checks import Check
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.intervals import Interval, total_interval
-from pairsearch.studies.loading import Loaded
+from pairsearch.studies.loading import Loaded, check_trainable
 
 EPOCHS = 2
 PATIENCE_SECONDS = 600.0
@@ -143,8 +144,14 @@ def _unit(seconds: float) -> tuple[str, int]:
     return next(((name, size) for name, size in UNITS.items() if seconds >= size), ("seconds", 1))
 
 
+def measure_here(database: Database | None, text: str, machine: Machine, points: int) -> Measured:
+    """Measure points of a study in this process, which is new; arguments and errors are those of `rehearse`."""
+    loaded = load(database, look_up(text, database), machine)
+    return Rehearsal(loaded, points, machine.device).measure()
+
+
 def measure_elsewhere(given: StudyArgument, machine: Machine, points: int) -> Measured:
-    """Run `Rehearsal.measure` in a new process.
+    """Run `measure_here` in a new process.
 
     Raises:
         WorkError: it failed; the message has the last line that it printed.
@@ -173,8 +180,8 @@ def measure_elsewhere(given: StudyArgument, machine: Machine, points: int) -> Me
 
 
 def rehearse(
-    loaded: Loaded,
-    given: StudyArgument,
+    database: Database | None,
+    text: str,
     machine: Machine,
     points: int,
     workers: int | None,
@@ -182,13 +189,18 @@ def rehearse(
     """Run all checks of a study, and yield each as soon as it is done.
 
     Args:
-        given: the STUDY argument, for the new process.
+        database: where the study may be; None if there is no database.
+        text: the STUDY argument.
         workers: the number of workers that the estimate assumes; None for the default.
 
     Raises:
+        InputError: PyTorch cannot compute on the device.
+        StudyError: the study is unknown.
         WorkError: a point cannot be trained.
         DefinitionError: the definition cannot be trained.
     """
+    given = look_up(text, database)
+    loaded = load(database, given, machine)
     check_trainable(loaded)
     definition = loaded.definition
     data = f", data {loaded.traits.data}" if loaded.traits.data else ""

@@ -20,7 +20,7 @@ from pairsearch.search.mirror.storage import TrialStorage
 from pairsearch.search.mirror.study import Space
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.results.ranking import read_best
-from pairsearch.search.setup import creation, opening
+from pairsearch.search.setup import opening
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
@@ -200,7 +200,7 @@ def test_other_data_are_refused_with_both_named(
     with pytest.raises(StudyError, match=f"{digits_source.fingerprint[:12]} .* {fewer.fingerprint[:12]}"):
         create_study(database, other, storage)
     with pytest.raises(StudyError, match="its data are"):
-        creation.existing(database, other)
+        opening.existing(database, other)
 
 
 @ON_SQLITE

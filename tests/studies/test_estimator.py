@@ -38,7 +38,7 @@ from pairsearch.search.database.states import State
 from pairsearch.search.evaluation.evaluating import Evaluator
 from pairsearch.search.evaluation.models import ModelFolder
 from pairsearch.search.machine import ONE_CORE
-from pairsearch.search.setup.creation import check_trainable, create_study
+from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.recorder import train
 from pairsearch.studies import loading
@@ -46,7 +46,7 @@ from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse, read, shipped
 from pairsearch.studies.errors import DefinitionError, ProblemError
 from pairsearch.studies.estimator.problem import Estimator
-from pairsearch.studies.loading import Loaded
+from pairsearch.studies.loading import Loaded, check_trainable
 from pairsearch.studies.problem import Run
 
 SVM = "sklearn.svm.SVC"

@@ -8,11 +8,10 @@ import pytest
 import tiny
 
 from pairsearch.search.cli.reproduce import study_names
-from pairsearch.search.setup.creation import check_trainable
 from pairsearch.studies import claims_file
 from pairsearch.studies.definition import FOLDER, Definition, parse, read, shipped
 from pairsearch.studies.errors import ProblemError
-from pairsearch.studies.loading import check_points
+from pairsearch.studies.loading import check_points, check_trainable
 
 STUDIES = {name: read(shipped()[name]) for name in study_names()}
 

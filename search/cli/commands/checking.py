@@ -45,14 +45,10 @@ def check(
     Nothing is stored. Exits 1 if something is wrong.
     """
     from pairsearch.search.database.connection import find_database
-    from pairsearch.search.setup.opening import load, look_all_up
-    from pairsearch.search.workers.rehearsal import Rehearsal, rehearse
+    from pairsearch.search.workers.rehearsal import measure_here, rehearse
 
-    here = machine(setting, data, data_dir, device=device)
-    database = find_database(storage)
-    (given,) = look_all_up(database, [study])
-    loaded = load(database, given, here)
+    here, database = machine(setting, data, data_dir, device=device), find_database(storage)
     if measure:
-        print_json(asdict(Rehearsal(loaded, points, device).measure()))
+        print_json(asdict(measure_here(database, study, here, points)))
     else:
-        show_checks(rehearse(loaded, given, here, points, workers), as_json=as_json, wrong="WARN")
+        show_checks(rehearse(database, study, here, points, workers), as_json=as_json, wrong="WARN")

@@ -90,10 +90,8 @@ def _train(storage: str, sources: Sources, machine: Machine, *, quiet: bool, as_
 
     say = teller(error=as_json, quiet=quiet)
     texts = [given.text for given in sources.given.values()]
-    opened = opening.open_to_create(storage, texts, machine, say)
-    loaded = {one.definition.name: one for one in opened.loaded}
-    opening.create_all(opened.database, opened.loaded)
-    wanted = wanted_rounds(sources.claims, sources.material(opened.database))
+    made = opening.create(storage, texts, machine, say)
+    wanted = wanted_rounds(sources.claims, sources.material(made.database))
     with evaluator_on(machine, console(error=as_json, quiet=quiet)) as evaluator:
-        train_missing(opened.database, sources, loaded, wanted, evaluator)
-    return opened.database
+        train_missing(made.database, sources, made.loaded, wanted, evaluator)
+    return made.database

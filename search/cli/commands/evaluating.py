@@ -102,10 +102,8 @@ def run_evaluation(
     else:
         for looked_up in opening.look_all_up(find_database(storage), given):
             evaluating.paper_configuration(looked_up.definition)
-        opened = opening.open_to_create(storage, given, machine, say)
-        database, known = opened.database, opened.studies
-        opening.create_all(database, opened.loaded)
-        loaded = {one.definition.name: one for one in opened.loaded}
+        made = opening.create(storage, given, machine, say)
+        database, known, loaded = made.database, made.given, made.loaded
     keep = {"models": None if folder is None else ModelFolder(folder), "again": named is not None}
     with evaluator_on(machine, console(error=as_json, quiet=quiet), **keep) as evaluator:
         rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)

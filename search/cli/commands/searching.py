@@ -58,8 +58,7 @@ def create(
     from pairsearch.search.setup import opening
 
     say = teller(error=as_json, quiet=quiet)
-    opened = opening.open_to_create(storage, study, machine(setting, data, data_dir), say)
-    creations = opening.create_all(opened.database, opened.loaded)
+    creations = opening.create(storage, study, machine(setting, data, data_dir), say).creations
     for creation in creations:
         what = "created" if creation.created else "was there"
         restored = f", {creation.restored} trials of Optuna's restored" if creation.restored else ""
@@ -247,18 +246,18 @@ def run_search(
     from pairsearch.search.workers.searching import search
     from pairsearch.search.workers.signals import interrupted_by_signals
 
-    opened = opening.open_to_create(storage, given, machine, teller(error=as_json, quiet=quiet))
-    stored = [made.study for made in opening.create_all(opened.database, opened.loaded)]
+    made = opening.create(storage, given, machine, teller(error=as_json, quiet=quiet))
+    stored = [creation.study for creation in made.creations]
     shown = SearchProgress(console(error=as_json, quiet=quiet))
     with interrupted_by_signals(), shown:
         search(
-            opened.database,
+            made.database,
             stored,
-            opened.studies,
+            made.given,
             machine,
             workers,
             limit=limit,
             on_progress=shown.update,
             complain=teller(error=True),
         )
-    return opened.database, stored
+    return made.database, stored

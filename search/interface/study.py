@@ -1,48 +1,37 @@
-"""Studies in scripts and notebooks: the commands as functions, their results as objects::
-
-    import pairsearch
-
-    with pairsearch.create("ws") as study:
-        study.run(workers=2)
-        for entry in study.best(3):
-            print(entry.rank, dict(entry.params), entry.value)
-
-Paths, environment variables and defaults are those of the commands. Functions raise `pairsearch.Error`, or
-`pairsearch.DefinitionError` where a definition or its problem is at fault. The message is one line that says what was
-given, what was expected and what to do.
-"""
+"""Studies in a database: creating, opening and listing them, and what can be asked of one."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.errors import PairsearchError
-from pairsearch.search.ledger import studies as ledger_studies
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up, stored_study
+import pyarrow as pa
+
+from pairsearch.search.database.connection import Database
+from pairsearch.search.evaluation.evaluating import By, Evaluator, evaluate
+from pairsearch.search.evaluation.models import ModelFolder
+from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up
 from pairsearch.search.machine import Machine
+from pairsearch.search.report.content import Document, view_names
+from pairsearch.search.report.document import compose_stored
+from pairsearch.search.report.page import write
 from pairsearch.search.results.evaluations import Evaluated
+from pairsearch.search.results.export import read_table
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.results.ranking import Ranked, read_best
-from pairsearch.search.setup.opening import create_all, open_to_create
-from pairsearch.search.setup.opening import load as load_problem
+from pairsearch.search.results.tables import CONFIGURATIONS, CURVES
+from pairsearch.search.setup import opening
 from pairsearch.search.setup.storage_url import environment_storage
-from pairsearch.studies.checks import Check
+from pairsearch.search.verdict.study_verdict import StudyVerdict, judge_study
+from pairsearch.search.workers.searching import search
 from pairsearch.studies.definition import Definition
-from pairsearch.studies.errors import DefinitionError
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-    import pyarrow as pa
-
-    from pairsearch.search.report.content import Document
-    from pairsearch.search.setup.load import LoadedStudy
-    from pairsearch.search.verdict.study_verdict import StudyVerdict
 
 
 def create(study: str | Path, *, storage: str | None = None, **settings: object) -> Study:
@@ -69,14 +58,9 @@ def create(study: str | Path, *, storage: str | None = None, **settings: object)
         with pairsearch.create("wine.toml", storage="sqlite:///wine.db") as study:
             study.run()
     """
-    machine = Machine(settings=_texts(settings))
-    opened = open_to_create(storage or environment_storage(), [str(study)], machine)
-    try:
-        create_all(opened.database, opened.loaded)
-        return Study(opened.database, opened.studies[0], machine)
-    except BaseException:
-        opened.database.close()
-        raise
+    machine = machine_with(settings)
+    made = opening.create(storage or environment_storage(), [str(study)], machine)
+    return Study(made.database, made.given[0], machine)
 
 
 def open(study: str | Path, *, storage: str | None = None, **settings: object) -> Study:
@@ -100,73 +84,12 @@ def open(study: str | Path, *, storage: str | None = None, **settings: object) -
         with pairsearch.open("wine", storage="sqlite:///wine.db") as study:
             table = study.configurations().to_pandas()
     """
-    database = open_database(storage or environment_storage())
+    database, _ = opening.open_stored(storage or environment_storage(), [str(study)])
     try:
-        stored_study(database, str(study))
-        return Study(database, look_up(str(study), database), Machine(settings=_texts(settings)))
+        return Study(database, look_up(str(study), database), machine_with(settings))
     except BaseException:
         database.close()
         raise
-
-
-def check(
-    study: str | Path, *, points: int = 8, workers: int | None = None, device: str = "cpu", **settings: object
-) -> list[Check]:
-    """Check a definition before it is searched: are its results reproducible, and what will the grid cost?
-
-    A few points are trained for two epochs in a new process; their time and memory give the estimate for the whole
-    grid. The first point is trained in this process too, and its figures are compared bit for bit.
-
-    Args:
-        study: the name of a shipped definition, or the path of a `.toml` file.
-        points: how many points are trained.
-        workers: the number of workers that the estimate assumes; None for as many as `Study.run` starts.
-        device: the device to train on, as PyTorch names it.
-        **settings: settings of this machine for the problem, as for `create`.
-
-    Returns:
-        One `Check` for each line that `pairsearch check` prints, with `name`, `good` (None for a fact that is neither
-        good nor bad) and `finding`, a sentence.
-
-    Raises:
-        Error: the device or the study cannot be used.
-        DefinitionError: the definition cannot be trained.
-    """
-    from pairsearch.search.workers.rehearsal import rehearse  # noqa: PLC0415
-
-    machine, given = Machine(device, _texts(settings)), look_up(str(study))
-    return list(rehearse(load_problem(None, given, machine), given, machine, points, workers))
-
-
-def check_contract(study: str | Path, *, points: int = 1, device: str = "cpu", **settings: object) -> None:
-    """Check that the problem of a study keeps its contract (`pairsearch.Problem`), inside a test of your own.
-
-    A point has to give the same bits twice: whatever the state of the global random numbers is, alone and beside other
-    points, and in another process. The problem has to report the figures that it declares, and to end when it is
-    stopped.
-
-    Args:
-        study: the name of a shipped definition, or the path of a `.toml` file.
-        points: how many points are trained.
-        device: the device to train on, as PyTorch names it.
-        **settings: settings of this machine for the problem, as for `create`.
-
-    Raises:
-        AssertionError: the contract is broken; the message has a line for each failed check.
-
-    Example::
-
-        def test_wine_keeps_the_contract():
-            pairsearch.check_contract("wine.toml")
-    """
-    try:
-        checks = check(study, points=points, workers=1, device=device, **settings)
-    except (PairsearchError, DefinitionError) as error:
-        raise AssertionError(str(error)) from error
-    # The memory of this machine says nothing about the problem.
-    broken = [one.finding for one in checks if one.good is False and one.name != "memory"]
-    if broken:
-        raise AssertionError("\n".join(broken))
 
 
 def list_studies(*, storage: str | None = None) -> list[str]:
@@ -181,58 +104,9 @@ def list_studies(*, storage: str | None = None) -> list[str]:
     Raises:
         Error: there is no such database.
     """
-    database = open_database(storage or environment_storage())
-    try:
-        return [study.name for study in ledger_studies.list_studies(database)]
-    finally:
-        database.close()
-
-
-def load(
-    source: object,
-    *,
-    studies: Sequence[str] = (),
-    storage: str | None = None,
-    name: str | None = None,
-    metric: str | None = None,
-    minimise: bool = False,
-    folds: str = "fold*",
-) -> list[LoadedStudy]:
-    """Load results into a database, each exactly once: all studies of the source, or none.
-
-    A study that is there gets the results that it lacks; loading again changes nothing. Results of another program
-    become a study that is judged like any other, and that cannot be trained here.
-
-    Args:
-        source: a folder that `pairsearch export` wrote, or `"paper"`, the results that are shipped; or, of another
-            program, scikit-learn's `cv_results_`, any other columns by name, a `.csv` or `.parquet` file of such, or
-            the URL of a database with a finished study of Optuna's whose trials reported one value per fold.
-        studies: names of the studies to load, all if there are none; of Optuna's database one, which may be left out if
-            it is the only one.
-        storage: the database URL, as for `create`. The database is created if it does not exist.
-        name: a name for the study of another program; None for that of the file without its ending, `cv_results`, or
-            Optuna's.
-        metric: the score of another program by which configurations are compared; None if there is only one.
-        minimise: whether a lower score of a table is better; scikit-learn's are maximised.
-        folds: how a plain table names its columns of folds, `*` for the number. A column `seconds` is the time of
-            training; all others are parameters.
-
-    Returns:
-        What was loaded of each study.
-
-    Raises:
-        Error: the source is damaged, or the database has other results. Nothing was loaded.
-
-    Example::
-
-        search = GridSearchCV(pipeline, grid, cv=10).fit(X, y)
-        pairsearch.load(search.cv_results_, name="cancer")
-        pairsearch.open("cancer").report("cancer.html")
-    """
-    from pairsearch.search.results.foreign import Told  # noqa: PLC0415
-    from pairsearch.search.setup.load import load as read_in  # noqa: PLC0415
-
-    return read_in(storage or environment_storage(), source, studies, Told(name, metric, minimise, folds))
+    database, studies = opening.open_stored(storage or environment_storage())
+    database.close()
+    return [study.name for study in studies]
 
 
 class Study:
@@ -305,7 +179,6 @@ class Study:
         Raises:
             Error: configurations failed, or are left although no worker is.
         """
-        from pairsearch.search.workers.searching import search  # noqa: PLC0415
 
         (progress,) = search(
             self._database,
@@ -344,7 +217,6 @@ class Study:
         Returns:
             The judgement; its `verdict` is None if no configuration is finished.
         """
-        from pairsearch.search.verdict.study_verdict import judge_study  # noqa: PLC0415
 
         return judge_study(self._database, self._stored(), alpha=alpha)
 
@@ -376,8 +248,6 @@ class Study:
                 from its `.toml` file.
             DefinitionError: the problem cannot be trained on this machine.
         """
-        from pairsearch.search.evaluation.evaluating import By, Evaluator, evaluate  # noqa: PLC0415
-        from pairsearch.search.evaluation.models import ModelFolder  # noqa: PLC0415
 
         folder = None if models is None else ModelFolder(Path(models))
         evaluator = Evaluator(replace(self._machine, device=device), models=folder, again=folder is not None)
@@ -387,15 +257,11 @@ class Study:
 
     def configurations(self) -> pa.Table:
         """Read all configurations, in any state, as a table; `.to_pandas()` converts it to a data frame."""
-        from pairsearch.search.results.export import read_table  # noqa: PLC0415
-        from pairsearch.search.results.tables import CONFIGURATIONS  # noqa: PLC0415
 
         return read_table(self._database, self._stored(), CONFIGURATIONS)
 
     def curves(self) -> pa.Table:
         """Read the curves as a table with one row for each epoch, fold and configuration that has a result."""
-        from pairsearch.search.results.export import read_table  # noqa: PLC0415
-        from pairsearch.search.results.tables import CURVES  # noqa: PLC0415
 
         return read_table(self._database, self._stored(), CURVES)
 
@@ -404,9 +270,8 @@ class Study:
 
         A figure with several views has a name for each, such as `ws-parallel-2`.
         """
+        # 0.1 s, and large: a script that draws nothing starts without it.
         import plotly.graph_objects as go  # noqa: PLC0415
-
-        from pairsearch.search.report.content import view_names  # noqa: PLC0415
 
         return {
             name: go.Figure(view.spec)
@@ -426,18 +291,18 @@ class Study:
         Raises:
             Error: the file cannot be written.
         """
-        from pairsearch.search.report.page import write  # noqa: PLC0415
 
         return write(self._report(), Path(path))
 
     def _report(self) -> Document:
-        from pairsearch.search.report import document  # noqa: PLC0415
 
-        return document.compose_stored(self._database, [self._stored()])
+        return compose_stored(self._database, [self._stored()])
 
     def _stored(self) -> StoredStudy:
         return get_study(self._database, self._name)
 
 
-def _texts(settings: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in settings.items() if value is not None}
+def machine_with(settings: Mapping[str, object], device: str = "cpu") -> Machine:
+    """Return how this machine trains, with settings for the problem; those that are None are left out."""
+    texts = {name: str(value) for name, value in settings.items() if value is not None}
+    return Machine(device, texts)
