@@ -29,8 +29,9 @@ from pydantic_core import PydanticUndefined
 from pairsearch.docs import shipped
 from pairsearch.docs.shipped import markdown
 from pairsearch.search import provenance
-from pairsearch.search.cli import terminal
+from pairsearch.search.cli import options
 from pairsearch.search.cli.app import app
+from pairsearch.search.cli.group import COMMANDS
 from pairsearch.search.database.tables import metadata
 from pairsearch.search.errors import ExitCode
 from pairsearch.search.results.tables import FOLDER, SHORT, Table
@@ -46,7 +47,7 @@ VARIABLES: tuple[tuple[ModuleType, str], ...] = (
     (storage_url, "VARIABLE"),
     (storage_url, "FILE_VARIABLE"),
     (pairs, "DATA_VARIABLE"),
-    (terminal, "STUDIES_VARIABLE"),
+    (options, "STUDIES_VARIABLE"),
     (provenance, "COMMIT_VARIABLE"),
 )
 """The constants that hold the names of the program's environment variables."""
@@ -78,7 +79,7 @@ def commands() -> str:
     program: Any = typer.main.get_command(app)
     parts = []
     with typer.Context(program, info_name="pairsearch") as context:
-        for name, command in program.commands.items():
+        for name, command in ((one.name, one.load()) for one in COMMANDS):
             inner: Any = typer.Context(command, info_name=name, parent=context)
             with inner:
                 text = typer.cli.get_docs_for_click(
@@ -97,11 +98,7 @@ def commands() -> str:
 
 def command_list() -> str:
     """What each command does, in a line, with a link to its section."""
-    program: Any = typer.main.get_command(app)
-    rows = [
-        [f"[`{name}`](#pairsearch-{name})", command.help.partition("\n\n")[0].replace("\n", " ")]
-        for name, command in program.commands.items()
-    ]
+    rows = [[f"[`{one.name}`](#pairsearch-{one.name})", one.does] for one in COMMANDS]
     return markdown(["command", "does"], rows)
 
 

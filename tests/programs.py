@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from pairsearch.search import threads
+from pairsearch.search.cli.group import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0
@@ -28,8 +29,8 @@ PRELOADED = (
     "pairsearch.search.cli.app",
     "pairsearch.search.setup.opening",
     "pairsearch.search.workers.worker",
-    "pairsearch.search.cli.doctor",
     # What those import when they need it.
+    *(f"pairsearch.search.cli.commands.{module}" for module in sorted({one.module for one in COMMANDS})),
     "pairsearch.search.setup.creation",
     "pairsearch.search.evaluation.models",
     "pairsearch.studies.pairs.problem",

@@ -1,4 +1,4 @@
-"""The program `pairsearch`: its commands in the order of the help, each with an example."""
+"""The program `pairsearch`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,10 @@ import typer
 
 from pairsearch.search import redaction, threads
 from pairsearch.search.cli import streams
-from pairsearch.search.cli.commands import (
-    checking,
-    claiming,
-    deploying,
-    evaluating,
-    exporting,
-    looking,
-    predicting,
-    replaying,
-    reporting,
-    searching,
-    serving,
-)
-from pairsearch.search.cli.plain_help import Command
-from pairsearch.search.cli.terminal import Boundary, say, say_error
+from pairsearch.search.cli.group import Boundary
+from pairsearch.search.cli.messages import say, say_error
 from pairsearch.search.errors import ExitCode
+from pairsearch.search.provenance import package_version
 
 app = typer.Typer(
     cls=Boundary,
@@ -38,34 +26,10 @@ app = typer.Typer(
     epilog="Example: pairsearch run b1 ws --workers 2",
 )
 
-COMMANDS = (
-    (looking.studies, "pairsearch studies"),
-    (checking.check, "pairsearch check wsal --workers 4"),
-    (searching.create, "pairsearch create b1 b2 ws wsal"),
-    (searching.worker, "pairsearch worker b1 --max-trials 10"),
-    (searching.run, "pairsearch run b1 ws --workers 2 --limit 20"),
-    (looking.status, "pairsearch status b1 --json"),
-    (searching.retry, "pairsearch retry wsal"),
-    (looking.best, "pairsearch best wsal --top 5"),
-    (evaluating.evaluate, "pairsearch evaluate b1 b2 ws wsal --paper"),
-    (claiming.claims, "pairsearch claims paper --stored"),
-    (predicting.predict, "pairsearch predict MODEL.safetensors first.png second.png"),
-    (searching.reproduce, "pairsearch reproduce --quick"),
-    (replaying.replay, "pairsearch replay wsal --sampler random"),
-    (reporting.report, "pairsearch report b1 b2 ws wsal"),
-    (exporting.export, "pairsearch export wsal --out wsal-tables"),
-    (exporting.load, "pairsearch load paper"),
-    (serving.dashboard, "pairsearch dashboard --port 8080"),
-    (deploying.deploy, "pairsearch deploy --out pairsearch-deploy"),
-    (serving.doctor, "pairsearch doctor"),
-)
-
 
 def version(wanted: bool) -> None:
     """Print name and version, and exit."""
     if wanted:
-        from pairsearch.search.provenance import package_version  # noqa: PLC0415
-
         say(f"pairsearch {package_version('pairsearch')}")
         raise typer.Exit
 
@@ -77,10 +41,6 @@ def program(
     ] = False,
 ) -> None:
     """Take the options before the command."""
-
-
-for command, example in COMMANDS:
-    app.command(cls=Command, epilog=f"Example: {example}")(command)
 
 
 def main() -> None:

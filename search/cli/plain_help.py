@@ -9,7 +9,7 @@ from typing import Any
 from typer.core import TyperArgument, TyperCommand
 
 from pairsearch.search.cli import streams
-from pairsearch.search.cli.terminal import LARGEST
+from pairsearch.search.cli.options import LARGEST
 
 WORDS = {
     r"<(?:int|integer)(?: range)?>": "N",

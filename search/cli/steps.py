@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from pairsearch.search.cli.progress import LINE_SECONDS
 from pairsearch.search.cli.terminal import print_lines
-from pairsearch.search.evaluation.evaluating import Evaluator
-from pairsearch.search.machine import Machine
-from pairsearch.search.workers.signals import signals
 
 # Seconds after which a terminal shows the current step.
 SILENT_SECONDS = 2.0
@@ -63,21 +57,3 @@ class Steps:
         elif self.clock() - self._printed >= LINE_SECONDS:
             self._printed = self.clock()
             print_lines(self.console, [step])
-
-
-@contextmanager
-def evaluator_on(machine: Machine, console: Console, **options: Any) -> Iterator[Evaluator]:
-    """Yield what trains rounds and shows them, in place on a terminal; signals stop it inside the block.
-
-    Args:
-        options: further fields of `Evaluator`.
-    """
-
-    @contextmanager
-    def watch(label: str) -> Iterator[Callable[[str], None]]:
-        with console.status(Text(f"{label}: starting")) as status:
-            yield lambda line: status.update(Text(line))
-
-    stopping = threading.Event()
-    with signals(stopping):
-        yield Evaluator(machine, stopping, watch, lambda line: print_lines(console, [line]), **options)

@@ -7,10 +7,11 @@ from typing import Any
 
 import typer
 
+from pairsearch.search.cli import group
 from pairsearch.search.cli.app import app
 
 PROGRAM: Any = typer.main.get_command(app)
-COMMANDS: dict[str, Any] = PROGRAM.commands
+COMMANDS: dict[str, Any] = {one.name: one.load() for one in group.COMMANDS}
 # Click's, wherever the installed Typer has it from.
 USAGE_ERROR: Any = typer.BadParameter.__base__
 

@@ -57,7 +57,8 @@ def test_version_prints_name_and_version_without_loading_what_trains() -> None:
     code = (
         "import sys; from pairsearch.search.cli.app import app; app(['--version'], standalone_mode=False); "
     )
-    code += "assert not {'torch', 'numpy', 'sqlalchemy', 'numba'} & set(sys.modules)"
+    code += "assert not {'torch', 'numpy', 'sqlalchemy', 'numba', 'rich'} & set(sys.modules); "
+    code += "assert not [name for name in sys.modules if name.startswith('pairsearch.search.cli.commands.')]"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == f"pairsearch {importlib.metadata.version('pairsearch')}\n"
 

@@ -10,7 +10,7 @@ from program import COMMANDS
 
 import pairsearch
 from pairsearch.docs.generated import PARTS
-from pairsearch.search.cli.terminal import DEFAULT_STORAGE
+from pairsearch.search.cli.options import DEFAULT_STORAGE
 from pairsearch.search.errors import ExitCode
 
 

@@ -18,7 +18,6 @@ from pairsearch.search.ledger.configurations import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.report.reading import read_all
-from pairsearch.search.results import ranking
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import Ranked, ranked_within
 from pairsearch.search.setup.creation import create_study
@@ -127,7 +126,7 @@ def test_best_shows_a_table_and_a_verdict_of_one_moment(
         reported.finish(lite, study)
         return found
 
-    monkeypatch.setattr(ranking, "ranked_within", then_work_goes_on)
+    monkeypatch.setattr(looking, "ranked_within", then_work_goes_on)
     looking.best(study.name, top=40, storage=sqlite_url, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert len(told["ranked"]) == told["verdict"]["considered"] == 6

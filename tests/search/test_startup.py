@@ -20,7 +20,7 @@ import torch
 
 from pairsearch.data.datasets import DATASETS
 from pairsearch.data.sources import Source
-from pairsearch.search.cli.commands import searching
+from pairsearch.search.cli.commands import working
 from pairsearch.search.setup import opening
 from pairsearch.search.workers.tally import Tally
 from pairsearch.search.workers.worker import Worker
@@ -218,7 +218,7 @@ def test_a_worker_frees_the_images_once_its_last_study_has_its_folds(
     monkeypatch.setattr(Worker, "run", run_once)
     tiny.write_toml(folder / "other.toml", name="other")
     assert programs.run(folder, "create", "other.toml", "--data", "digits").code == 0
-    searching.worker(["tiny", "other"])
+    working.worker(["tiny", "other"])
     assert (held, len(sources)) == ([True, False], 1)
 
 

@@ -1,1 +1,4 @@
-"""The commands. Each imports what it needs when it runs, so that commands which only read start quickly."""
+"""The commands. `search.cli.group` imports these modules when a command of theirs is called.
+
+What a command does in a line stands there too; its docstring has what its help says beyond that.
+"""

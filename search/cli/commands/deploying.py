@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import pairsearch
-from pairsearch.search.cli.terminal import say
+from pairsearch.search.cli.messages import say
 from pairsearch.search.errors import InputError
 from pairsearch.search.files import made_folder, usable_folder, whole_file
 
@@ -32,10 +32,7 @@ def deploy(
         typer.Option("--out", metavar="FOLDER", help="Folder to write to; made at need.", show_default=False),
     ],
 ) -> None:
-    """Write the files that run this version elsewhere: Docker Compose, Kubernetes, Slurm, and the program as a wheel.
-
-    If the folder has a file of the same name with other content, nothing is written.
-    """
+    """If the folder has a file of the same name with other content, nothing is written."""
     usable_folder(out)
     files = deploy_files()
     refuse_others(out, files)

@@ -4,64 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from pairsearch.search.cli.terminal import (
-    DEFAULT_MODELS,
-    DEFAULT_STORAGE,
-    LARGEST,
-    AsJson,
-    DataDir,
-    DataKind,
-    Device,
-    Models,
-    NoModels,
-    Quiet,
-    Set,
-    Storage,
-    Studies,
-    console,
-    machine,
-    print_json,
-    teller,
-)
-
-if TYPE_CHECKING:
-    from pairsearch.search.evaluation.evaluating import By
-    from pairsearch.search.machine import Machine
+from pairsearch.search.cli import options
+from pairsearch.search.cli.evaluation import evaluator_on, table_1_json, tables_1
+from pairsearch.search.cli.messages import print_json, teller
+from pairsearch.search.cli.terminal import console
+from pairsearch.search.database.connection import find_database, open_database
+from pairsearch.search.errors import InputError
+from pairsearch.search.evaluation import evaluating
+from pairsearch.search.evaluation.evaluating import By
+from pairsearch.search.evaluation.models import ModelFolder
+from pairsearch.search.files import usable_folder
+from pairsearch.search.machine import Machine
+from pairsearch.search.setup import opening
 
 
 def evaluate(
-    study: Studies,
-    top: Annotated[int, typer.Option(min=1, max=LARGEST, help="How many of the best of each study.")] = 1,
+    study: options.Studies,
+    top: Annotated[
+        int, typer.Option(min=1, max=options.LARGEST, help="How many of the best of each study.")
+    ] = 1,
     rounds: Annotated[
         int | None,
         typer.Option(
-            min=1, max=LARGEST, help="Rounds for each configuration.", show_default="the definition's, 10"
+            min=1,
+            max=options.LARGEST,
+            help="Rounds for each configuration.",
+            show_default="the definition's, 10",
         ),
     ] = None,
     paper: Annotated[
         bool,
         typer.Option("--paper", help="The configurations that the definitions state of a paper instead."),
     ] = False,
-    models: Models = None,
-    no_models: NoModels = False,
-    storage: Storage = DEFAULT_STORAGE,
-    setting: Set = None,
-    data: DataKind = None,
-    data_dir: DataDir = None,
-    device: Device = "cpu",
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    models: options.Models = None,
+    no_models: options.NoModels = False,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    setting: options.Set = None,
+    data: options.DataKind = None,
+    data_dir: options.DataDir = None,
+    device: options.Device = "cpu",
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Train the best configurations afresh, ten rounds each, and print a table of them; finished rounds are kept.
-
-    The trained models are kept too, one file for each round, if the problem returns weights.
-    """
+    """The trained models are kept too, one file for each round, if the problem returns weights."""
     by: tuple[By, ...] = ("paper",) if paper else ("search",)
-    here = machine(setting, data, data_dir, device=device)
+    here = options.machine(setting, data, data_dir, device=device)
     run_evaluation(
         storage, study, here, models, no_models, quiet=quiet, as_json=as_json, by=by, top=top, rounds=rounds
     )
@@ -86,13 +77,6 @@ def run_evaluation(
         by: who chooses the configurations; studies that the paper's alone are evaluated of are created.
         **choice: `top`, `limit` and `rounds` of `evaluating.evaluate`.
     """
-    from pairsearch.search.cli import tables
-    from pairsearch.search.cli.steps import evaluator_on
-    from pairsearch.search.database.connection import find_database, open_database
-    from pairsearch.search.evaluation import evaluating
-    from pairsearch.search.evaluation.models import ModelFolder
-    from pairsearch.search.setup import opening
-
     say = teller(error=as_json, quiet=quiet)
     folder = model_folder(named, no_models, say)
     loaded = None
@@ -108,9 +92,9 @@ def run_evaluation(
     with evaluator_on(machine, console(error=as_json, quiet=quiet), **keep) as evaluator:
         rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
     if as_json:
-        print_json(tables.table_1_json(rows))
+        print_json(table_1_json(rows))
     else:
-        for table in tables.tables_1(rows):
+        for table in tables_1(rows):
             console().print(table)
 
 
@@ -120,15 +104,13 @@ def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> 
     Raises:
         InputError: the named folder cannot be used, or both options were given.
     """
-    from pairsearch.search.errors import InputError
-    from pairsearch.search.files import usable_folder
 
     if none:
         if given is not None:
             raise InputError("--models and --no-models: give one of them")
         return None
     try:
-        return usable_folder(given or DEFAULT_MODELS)
+        return usable_folder(given or options.DEFAULT_MODELS)
     except InputError as error:
         if given is not None:
             raise

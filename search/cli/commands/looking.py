@@ -6,32 +6,28 @@ from typing import Annotated
 
 import typer
 
-from pairsearch.search.cli.terminal import (
-    DEFAULT_STORAGE,
-    LARGEST,
-    AsJson,
-    SomeStudies,
-    Storage,
-    console,
-    print_json,
-    print_lines,
-    say,
-    teller,
-)
+from pairsearch.search.cli import options, tables
+from pairsearch.search.cli.messages import print_json, say, teller
+from pairsearch.search.cli.sheet import Sheet
+from pairsearch.search.cli.steps import Steps
+from pairsearch.search.cli.terminal import console, print_lines
+from pairsearch.search.database.connection import find_database
+from pairsearch.search.errors import StorageError, StudyError
+from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.studies import list_studies, seen_by
+from pairsearch.search.mirror import presence
+from pairsearch.search.results.fields import Field
+from pairsearch.search.results.progress import ended_without, read_progress
+from pairsearch.search.results.ranking import ranked_within
+from pairsearch.search.setup import opening
+from pairsearch.search.verdict import sentences
+from pairsearch.search.verdict.study_verdict import read_unjudged, verdict_on
+from pairsearch.studies.definition import Definition, read, shipped
 
 RESTORED = "Optuna's study or some of its trials had been deleted: they are restored from the ledger"
 
 
-def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """List the shipped definitions, and the studies in the database with their progress."""
-    from pairsearch.search.cli import tables
-    from pairsearch.search.cli.sheet import Sheet
-    from pairsearch.search.database.connection import find_database
-    from pairsearch.search.ledger.studies import list_studies
-    from pairsearch.search.results.fields import Field
-    from pairsearch.search.results.progress import read_progress
-    from pairsearch.studies.definition import Definition, read, shipped
-
+def studies(storage: options.Storage = options.DEFAULT_STORAGE, as_json: options.AsJson = False) -> None:
     known = [read(path) for path in shipped().values()]
     database = find_database(storage)
     stored = [] if database is None else [read_progress(database, study) for study in list_studies(database)]
@@ -53,25 +49,17 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
         screen.print(tables.progress_table(stored, title=f"studies in {database.label}"))
 
 
-def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """Show the progress of studies; also free the configurations of silent workers, and close their trials."""
-    from pairsearch.search.cli import tables
-    from pairsearch.search.database.connection import open_database
-    from pairsearch.search.errors import StorageError, StudyError
-    from pairsearch.search.ledger.configurations import Ledger
-    from pairsearch.search.ledger.studies import list_studies, stored_study
-    from pairsearch.search.mirror import presence
-    from pairsearch.search.results.progress import read_progress
-
-    database = open_database(storage)
-    chosen = [stored_study(database, name) for name in study] if study else list_studies(database)
+def status(
+    study: options.SomeStudies = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    as_json: options.AsJson = False,
+) -> None:
+    database, chosen = opening.open_stored(storage, study or ())
     for stored in chosen:
         try:
             Ledger(database, stored.id).reap()
             whole = presence.mirrored(database, stored)
             if not whole or presence.left_running(database, stored):
-                from pairsearch.search.setup import opening
-
                 opening.reconcile(database, [stored])
             if not whole:
                 teller(error=True)(f"note: {stored.name}: {RESTORED}")
@@ -93,22 +81,11 @@ def status(study: SomeStudies = None, storage: Storage = DEFAULT_STORAGE, as_jso
 
 def best(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
-    top: Annotated[int, typer.Option(min=1, max=LARGEST, help="How many.")] = 10,
-    storage: Storage = DEFAULT_STORAGE,
-    as_json: AsJson = False,
+    top: Annotated[int, typer.Option(min=1, max=options.LARGEST, help="How many.")] = 10,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Show the best configurations of a study, and how far its folds can tell which is the best."""
-    from pairsearch.search.cli import tables
-    from pairsearch.search.cli.steps import Steps
-    from pairsearch.search.database.connection import open_database
-    from pairsearch.search.ledger.studies import seen_by, stored_study
-    from pairsearch.search.results.progress import ended_without
-    from pairsearch.search.results.ranking import ranked_within
-    from pairsearch.search.verdict import sentences
-    from pairsearch.search.verdict.study_verdict import read_unjudged, verdict_on
-
-    database = open_database(storage)
-    stored = stored_study(database, study)
+    database, (stored,) = opening.open_stored(storage, [study])
     with Steps(console(error=True)) as tell:
         tell(f"reading {stored.name}")
         with database.snapshot() as connection:

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pairsearch.search.cli.terminal import AsJson, print_json, say
+from pairsearch.search.cli import options
+from pairsearch.search.cli.messages import print_json, say
+from pairsearch.studies.loading import predict as ask
 
 
 def predict(
@@ -24,15 +26,11 @@ def predict(
             show_default="guessed for each by its edge",
         ),
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Ask a trained model about files.
-
-    The paper's models were trained on: is the number in the first image smaller than or equal to that in the second?
+    """The paper's models were trained on: is the number in the first image smaller than or equal to that in the second?
     Images of 28×28 or 14×14 pixels are taken as they are; from others the figure is cut out, scaled and centred.
     """
-    from pairsearch.studies.loading import predict as ask
-
     lines, answer = ask(model, files, invert)
     if as_json:
         print_json(answer)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pairsearch.search.cli.terminal import (
-    DEFAULT_STORAGE,
-    AsJson,
-    Quiet,
-    Storage,
-    console,
-    print_json,
-)
-
-if TYPE_CHECKING:
-    from pairsearch.search.results.study_table import StudyTable
+from pairsearch.search.cli import options, replay_tables
+from pairsearch.search.cli.messages import print_json
+from pairsearch.search.cli.steps import Steps
+from pairsearch.search.cli.terminal import console
+from pairsearch.search.errors import StudyError
+from pairsearch.search.replay import targets
+from pairsearch.search.replay.simulation import SAMPLERS, check_searchable, measure_stopping
+from pairsearch.search.replay.simulation import replay as search
+from pairsearch.search.results.progress import read_progress
+from pairsearch.search.results.study_table import StudyTable, read_table
+from pairsearch.search.setup.opening import open_stored
 
 # More would not fit into memory on large grids.
 MOST_SEARCHES = 100_000
@@ -92,25 +92,16 @@ def replay(
             min=0, max=MOST_SEARCHES, help="Random orders in which early stopping is tried; 0 for none."
         ),
     ] = 100,
-    storage: Storage = DEFAULT_STORAGE,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Search a finished study again without training: how much of the grid does a search have to see?
-
-    Configurations come in the order of each sampler, each at most once, with their results from the study's table.
+    """Configurations come in the order of each sampler, each at most once, with their results from the study's table.
     Those that diverged, failed or were pruned are left out. Equal arguments give equal results.
     """
-    from pairsearch.search.cli.steps import Steps
-
     with Steps(console(error=True, quiet=quiet)) as tell:
         tell(f"reading {study}")
         table = _table(study, storage)
-        # `scipy.stats` takes long to import.
-        from pairsearch.search.cli import replay_tables
-        from pairsearch.search.replay import targets
-        from pairsearch.search.replay.simulation import SAMPLERS, check_searchable, measure_stopping
-        from pairsearch.search.replay.simulation import replay as search
 
         check_searchable(table)
         regrets = regret or targets.usual_regrets(table)
@@ -139,14 +130,7 @@ def replay(
 
 
 def _table(study: str, storage: str) -> StudyTable:
-    from pairsearch.search.database.connection import open_database
-    from pairsearch.search.errors import StudyError
-    from pairsearch.search.ledger.studies import stored_study
-    from pairsearch.search.results.progress import read_progress
-    from pairsearch.search.results.study_table import read_table
-
-    database = open_database(storage)
-    found = stored_study(database, study)
+    database, (found,) = open_stored(storage, [study])
     if left := read_progress(database, found).open:
         raise StudyError(
             f"study {found.name} is not complete: {left} configurations are still to be trained: "

@@ -10,12 +10,16 @@ from typing import Annotated
 
 import typer
 
-from pairsearch.search.cli.terminal import (
-    DEFAULT_STORAGE,
-    Storage,
-    console,
-    say,
-)
+from pairsearch.search.cli import options
+from pairsearch.search.cli.messages import say
+from pairsearch.search.cli.steps import Steps
+from pairsearch.search.cli.terminal import console
+from pairsearch.search.files import made_folder, usable_folder
+from pairsearch.search.report import page
+from pairsearch.search.report.document import compose_stored
+from pairsearch.search.report.images import check_renderer
+from pairsearch.search.report.images import write as write_images
+from pairsearch.search.setup.opening import open_stored
 
 PAGE = "pairsearch-report.html"
 IMAGES = "pairsearch-report-images"
@@ -48,33 +52,20 @@ def report(
             help="Claims to decide by what is there, as `pairsearch claims` does: a file, or `paper`.",
         ),
     ] = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: options.Storage = options.DEFAULT_STORAGE,
 ) -> None:
-    """Write tables, figures and provenance of studies as one HTML page that works offline."""
-    from pairsearch.search.files import made_folder, usable_folder
-
     usable_folder(out)
     if images:
-        from pairsearch.search.report.images import check_renderer
-
         check_renderer()
-    from pairsearch.search.cli.steps import Steps
-    from pairsearch.search.database.connection import open_database
-    from pairsearch.search.ledger.studies import stored_study
-    from pairsearch.search.report.document import compose_stored
-    from pairsearch.search.report.page import write as write_page
-
-    with Steps(console(error=True)) as tell, closing(open_database(storage)) as database:
-        stored = [stored_study(database, name) for name in dict.fromkeys(study)]
+    database, stored = open_stored(storage, study)
+    with Steps(console(error=True)) as tell, closing(database):
         composed = compose_stored(database, stored, tell, claims)
         tell("writing the page")
-        path = write_page(composed, made_folder(out) / PAGE).absolute()
+        path = page.write(composed, made_folder(out) / PAGE).absolute()
         if images:
-            from pairsearch.search.report.images import write
-
             tell("drawing the image files")
             folder = out / IMAGES
-            written = write(composed.figures, folder, image_format.value)
+            written = write_images(composed.figures, folder, image_format.value)
     if images:
         say(f"figures: {len(written)} files in {folder.absolute()}")
     say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
