@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import islice
 
 import numpy as np
@@ -24,14 +25,33 @@ from pairsearch.studies.intervals import FloatArray, share_interval
 
 Tell = Callable[[str], None]
 
+
+class Sampler(StrEnum):
+    """What proposes the next configuration."""
+
+    GRID = "grid"
+    RANDOM = "random"
+    TPE = "tpe"
+    GP = "gp"
+
+
+class Pruner(StrEnum):
+    """What stops a configuration early: nothing, or one of `RULES`."""
+
+    NONE = "none"
+    MEDIAN = "median"
+    HYPERBAND = "hyperband"
+    WILCOXON = "wilcoxon"
+    RACE = "race"
+
+
 SAMPLERS: Mapping[str, tuple[int, int | None]] = {
-    "grid": (1, None),
-    "random": (1000, None),
-    "tpe": (20, 100),
-    "gp": (3, 40),
+    Sampler.GRID: (1, None),
+    Sampler.RANDOM: (1000, None),
+    Sampler.TPE: (20, 100),
+    Sampler.GP: (3, 40),
 }
 """Default numbers of searches, and of trials in each (None for all configurations), by sampler."""
-PRUNERS = ("none", *RULES)
 LEAST = 2
 """The smallest number of finished configurations that can be searched."""
 
@@ -73,8 +93,8 @@ def replay(
     """Search a table again. Equal arguments give equal results.
 
     Args:
-        sampler: a key of `SAMPLERS`; `grid` has only one order, so one search.
-        pruner: one of `PRUNERS`.
+        sampler: the value of a `Sampler`; `grid` has only one order, so one search.
+        pruner: the value of a `Pruner`.
         searches: the number of searches; None for that in `SAMPLERS`.
         trials: the number of trials in each, at most that of configurations; None for that in `SAMPLERS`.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from pairsearch.search.report.content import Figure, view_names
 
 WIDTH = 1000
 """Width in CSS pixels; a PNG has twice as many pixels."""
+
+
+class ImageFormat(StrEnum):
+    """Formats of image files."""
+
+    SVG = "svg"
+    PNG = "png"
 
 
 def check_renderer() -> tuple[Any, Any]:
@@ -33,8 +41,8 @@ def check_renderer() -> tuple[Any, Any]:
     return kaleido, errors
 
 
-def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
-    """Write every view of every figure into a folder as `svg` or `png`, and return the files.
+def write(figures: Sequence[Figure], folder: Path, kind: ImageFormat) -> list[Path]:
+    """Write every view of every figure into a folder, and return the files.
 
     Chromium runs without its sandbox, which is not available to root and in most containers; it shows nothing but
     these figures. MathJax, which kaleido would load from the network, is left out.
@@ -55,7 +63,7 @@ def write(figures: Sequence[Figure], folder: Path, kind: str) -> list[Path]:
                         "format": kind,
                         "width": max(WIDTH, figure.least_width),
                         "height": figure.height,
-                        "scale": 2 if kind == "png" else 1,
+                        "scale": 2 if kind is ImageFormat.PNG else 1,
                     },
                 }
         try:

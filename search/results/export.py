@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -44,7 +45,13 @@ from pairsearch.search.results.writers import CHUNK, WRITERS, Row, batches, sche
 from pairsearch.studies.definition import LARGEST
 from pairsearch.studies.problem import Metric
 
-WhichCurves = Literal["all", "mean"]
+
+class WhichCurves(StrEnum):
+    """The curves of an export."""
+
+    ALL = "all"
+    MEAN = "mean"
+    """Of each configuration the mean over its folds alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,7 @@ def _short(connection: Connection, study: StoredStudy, table: Table) -> tuple[It
 
 
 def export_folder(
-    database: Database, given: Sequence[StoredStudy], folder: Path, which: WhichCurves = "all"
+    database: Database, given: Sequence[StoredStudy], folder: Path, which: WhichCurves = WhichCurves.ALL
 ) -> list[Exported]:
     """Write studies as a folder of Parquet tables, from which `load` makes them again; all files or none.
 
@@ -177,7 +184,7 @@ def _folder_rows(
     if name == CONFIGURATIONS.name:
         return _settled(_configurations(connection, study, columns), origins)
     if name == ALL_CURVES.name:
-        if which == "all":
+        if which == WhichCurves.ALL:
             return _curve_points(_curves(connection, study, ("fold", "round", MEAN)), study, columns)
         return _curve_points(_mean_curves(_curves(connection, study, ("fold", MEAN))), study, columns)
     if name == STUDIES.name:

@@ -9,9 +9,9 @@ import programs
 import pytest
 import reported
 
-from pairsearch.search.cli.commands.replaying import PrunerName, SamplerName
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.replay.simulation import PRUNERS, SAMPLERS
+from pairsearch.search.replay.simulation import SAMPLERS, Pruner, Sampler
+from pairsearch.search.replay.stopping import RULES
 
 pytestmark = pytest.mark.xdist_group("report")
 QUICK = ("--sampler", "grid", "--sampler", "random", "--seeds", "20", "--orders", "5")
@@ -70,5 +70,5 @@ def test_what_cannot_be_searched_is_refused_in_one_line(
 
 
 def test_the_command_offers_every_sampler_and_pruner_that_can_be_searched_with() -> None:
-    assert [one.value for one in SamplerName] == list(SAMPLERS)
-    assert [one.value for one in PrunerName] == list(PRUNERS)
+    assert list(Sampler) == list(SAMPLERS)
+    assert list(Pruner) == ["none", *RULES]

@@ -14,7 +14,7 @@ import pytest
 import reported
 from availability import unavailable
 
-from pairsearch.search.cli.commands.reporting import PAGE, ImageFormat, report
+from pairsearch.search.cli.commands.reporting import PAGE, report
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.ledger.studies import get_study
@@ -130,7 +130,7 @@ def test_images_that_cannot_be_drawn_leave_nothing_and_say_why(
     kaleido = SimpleNamespace(write_fig_from_object_sync=fail)
     monkeypatch.setattr(images, "check_renderer", lambda: (kaleido, errors))
     with pytest.raises(expected, match=words):
-        images.write([], tmp_path / "figures", "svg")
+        images.write([], tmp_path / "figures", images.ImageFormat.SVG)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,7 +144,7 @@ def test_every_view_of_a_figure_becomes_an_image_file(
     with closing(open_database(f"sqlite:///{folder / 'pairsearch.db'}")) as database:
         composed = document.compose_stored(database, [get_study(database, "pairs")])
     figures = [figure for figure in composed.figures if figure.name in ("pairs-val-loss", "pairs-parallel")]
-    written = images.write(figures, tmp_path / "figures", ImageFormat(kind).value)
+    written = images.write(figures, tmp_path / "figures", images.ImageFormat(kind))
     assert [path.name for path in written] == [
         f"pairs-val-loss-1.{kind}",
         f"pairs-val-loss-2.{kind}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,19 +9,12 @@ import typer
 
 from pairsearch.search.cli import options
 from pairsearch.search.cli.messages import print_json, teller
+from pairsearch.search.results.export import WhichCurves, export_folder
 from pairsearch.search.results.export import export as export_short
-from pairsearch.search.results.export import export_folder
 from pairsearch.search.results.tables import FOLDER, SHORT, described
 from pairsearch.search.setup.opening import open_stored
 
 TABLES = Path("pairsearch-export")
-
-
-class WhichCurves(StrEnum):
-    """The curves of an export."""
-
-    ALL = "all"
-    MEAN = "mean"
 
 
 def export(
@@ -59,7 +51,7 @@ def export(
 ) -> None:
     database, stored = open_stored(storage, study)
     if kind is None:
-        written = export_folder(database, stored, out or TABLES, curves.value)
+        written = export_folder(database, stored, out or TABLES, curves)
     elif curves is not WhichCurves.ALL:
         raise typer.BadParameter("--curves mean goes with the folder of tables: leave out --format")
     else:

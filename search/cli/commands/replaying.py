@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from pairsearch.search.cli.steps import Steps
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.errors import StudyError
 from pairsearch.search.replay import targets
-from pairsearch.search.replay.simulation import SAMPLERS, check_searchable, measure_stopping
+from pairsearch.search.replay.simulation import Pruner, Sampler, check_searchable, measure_stopping
 from pairsearch.search.replay.simulation import replay as search
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.study_table import StudyTable, read_table
@@ -31,33 +30,14 @@ def all_finite(values: list[float] | None) -> list[float] | None:
     return values
 
 
-class SamplerName(StrEnum):
-    """What proposes the next configuration."""
-
-    GRID = "grid"
-    RANDOM = "random"
-    TPE = "tpe"
-    GP = "gp"
-
-
-class PrunerName(StrEnum):
-    """What stops a configuration early."""
-
-    NONE = "none"
-    MEDIAN = "median"
-    HYPERBAND = "hyperband"
-    WILCOXON = "wilcoxon"
-    RACE = "race"
-
-
 def replay(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
     sampler: Annotated[
-        list[SamplerName] | None,
+        list[Sampler] | None,
         typer.Option(help="What proposes configurations. Repeat it for several.", show_default="all"),
     ] = None,
     pruner: Annotated[
-        list[PrunerName] | None,
+        list[Pruner] | None,
         typer.Option(help="What stops configurations early. Repeat it for several.", show_default="none"),
     ] = None,
     seeds: Annotated[
@@ -102,12 +82,10 @@ def replay(
     with Steps(console(error=True, quiet=quiet)) as tell:
         tell(f"reading {study}")
         table = _table(study, storage)
-
         check_searchable(table)
         regrets = regret or targets.usual_regrets(table)
-        chosen = [one.value for one in sampler or []] or list(SAMPLERS)
-        rules = [one.value for one in pruner or []] or ["none"]
-        pairs = [(name, rule) for name in dict.fromkeys(chosen) for rule in dict.fromkeys(rules)]
+        chosen, rules = dict.fromkeys(sampler or Sampler), dict.fromkeys(pruner or [Pruner.NONE])
+        pairs = [(name, rule) for name in chosen for rule in rules]
         replays = [search(table, name, rule, seeds, trials, tell) for name, rule in pairs]
         stopped = list(measure_stopping(table, orders, every=as_json, tell=tell)) if orders else []
     if as_json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import webbrowser
 from contextlib import closing
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,19 +16,12 @@ from pairsearch.search.cli.terminal import console
 from pairsearch.search.files import made_folder, usable_folder
 from pairsearch.search.report import page
 from pairsearch.search.report.document import compose_stored
-from pairsearch.search.report.images import check_renderer
+from pairsearch.search.report.images import ImageFormat, check_renderer
 from pairsearch.search.report.images import write as write_images
 from pairsearch.search.setup.opening import open_stored
 
 PAGE = "pairsearch-report.html"
 IMAGES = "pairsearch-report-images"
-
-
-class ImageFormat(StrEnum):
-    """Formats of image files."""
-
-    SVG = "svg"
-    PNG = "png"
 
 
 def report(
@@ -65,7 +57,7 @@ def report(
         if images:
             tell("drawing the image files")
             folder = out / IMAGES
-            written = write_images(composed.figures, folder, image_format.value)
+            written = write_images(composed.figures, folder, image_format)
     if images:
         say(f"figures: {len(written)} files in {folder.absolute()}")
     say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
