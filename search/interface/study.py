@@ -179,7 +179,6 @@ class Study:
         Raises:
             Error: configurations failed, or are left although no worker is.
         """
-
         (progress,) = search(
             self._database,
             [self._stored()],
@@ -217,7 +216,6 @@ class Study:
         Returns:
             The judgement; its `verdict` is None if no configuration is finished.
         """
-
         return judge_study(self._database, self._stored(), alpha=alpha)
 
     def evaluate(
@@ -248,7 +246,6 @@ class Study:
                 from its `.toml` file.
             DefinitionError: the problem cannot be trained on this machine.
         """
-
         folder = None if models is None else ModelFolder(Path(models))
         evaluator = Evaluator(replace(self._machine, device=device), models=folder, again=folder is not None)
         by: By = "paper" if paper else "search"
@@ -257,12 +254,10 @@ class Study:
 
     def configurations(self) -> pa.Table:
         """Read all configurations, in any state, as a table; `.to_pandas()` converts it to a data frame."""
-
         return read_table(self._database, self._stored(), CONFIGURATIONS)
 
     def curves(self) -> pa.Table:
         """Read the curves as a table with one row for each epoch, fold and configuration that has a result."""
-
         return read_table(self._database, self._stored(), CURVES)
 
     def figures(self) -> dict[str, go.Figure]:
@@ -291,7 +286,6 @@ class Study:
         Raises:
             Error: the file cannot be written.
         """
-
         return write(self._report(), Path(path))
 
     def _report(self) -> Document:

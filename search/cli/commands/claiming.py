@@ -65,7 +65,6 @@ def claims(
 
 def _train(storage: str, sources: Sources, machine: Machine, *, quiet: bool, as_json: bool) -> Database:
     """Create missing studies, and train missing rounds; return the database."""
-
     say = teller(error=as_json, quiet=quiet)
     texts = [given.text for given in sources.given.values()]
     made = opening.create(storage, texts, machine, say)

@@ -104,7 +104,6 @@ def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> 
     Raises:
         InputError: the named folder cannot be used, or both options were given.
     """
-
     if none:
         if given is not None:
             raise InputError("--models and --no-models: give one of them")

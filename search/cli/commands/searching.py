@@ -134,7 +134,6 @@ def run_search(
     as_json: bool,
 ) -> tuple[Database, list[StoredStudy]]:
     """Create the studies and run workers over them; return the database and the studies."""
-
     made = opening.create(storage, given, machine, teller(error=as_json, quiet=quiet))
     stored = [creation.study for creation in made.creations]
     shown = SearchProgress(console(error=as_json, quiet=quiet))
