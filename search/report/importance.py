@@ -20,7 +20,6 @@ from pairsearch.search.report.content import Block, Figure, Notice, View
 from pairsearch.search.report.drawing import BLUE, MUTED, axis, chart, labelled
 from pairsearch.search.report.parameters import Level, Parameter, Places, number, parameters_of, places_of
 from pairsearch.search.report.reading import Point, Reading
-from pairsearch.search.report.variance import complete_block, decompose
 from pairsearch.search.results.formatting import label, words
 
 LEAST = 8
