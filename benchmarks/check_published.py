@@ -25,8 +25,7 @@ from pairsearch.search.cli.reproduce import study_names
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import PairsearchError, WorkError
-from pairsearch.search.evaluation.rounds import Request, train_rounds
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, look_up
 from pairsearch.search.machine import Machine
@@ -37,6 +36,7 @@ from pairsearch.search.setup.load import load
 from pairsearch.search.setup.opening import existing
 from pairsearch.search.setup.opening import load as load_problem
 from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.search.workers.rounds import Rounds
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.loading import Loaded
@@ -91,7 +91,7 @@ class Checker:
         return tasks + [stored[index] for index in chosen]
 
     def _outcome(self, name: str, configuration: Configuration) -> Outcome | None:
-        return Ledger(self.database, self.studies[name].id).outcome(configuration.key)
+        return Ledger(self.database, self.studies[name]).outcome(configuration.key)
 
     def differences(self, task: Task) -> list[str]:
         """Train a task again; return what differs from the stored result."""
@@ -119,8 +119,7 @@ class Checker:
 
     def _round(self, name: str, configuration: Configuration, index: int) -> list[str]:
         loaded = self.loaded[name]
-        request = Request(configuration, (index,), loaded.definition.evaluation.rounds)
-        (trained,) = train_rounds(loaded, request, machine=self.machine)
+        (trained,) = Rounds(loaded, self.machine)(configuration, [index])
         with self.database.read() as connection:
             rounds = rounds_within(connection, self.studies[name], configuration.key)
         (stored,) = (one for one in rounds if one.index == index)

@@ -11,12 +11,11 @@ figures. The sections `service` and `looking` are added to `bench.json`. Example
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -28,13 +27,11 @@ from numpy.typing import NDArray
 from sqlalchemy import bindparam, update
 
 from pairsearch.search.database import tables
-from pairsearch.search.database.bulk import insert_many, insert_numbered
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.database.states import State
+from pairsearch.search.database.states import JobState, State
 from pairsearch.search.ledger.outcome import Outcome, RunResult, mean_of
-from pairsearch.search.ledger.rows import curve_rows, run_row, write_figures
+from pairsearch.search.ledger.rows import provenance_id, run_row, write_figures, write_runs
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers import program
 from pairsearch.search.workers.objective import Progress, Step
@@ -113,6 +110,10 @@ class Instant:
         random = np.random.default_rng(0)
         self._outcome = outcome_of({name: random.random((FOLDS, EPOCHS)) for name in METRICS}, "loss")
 
+    def on(self, folds: Iterable[int]) -> Instant:
+        """Return itself: folds train together."""
+        return self
+
     def provenance(self) -> dict[str, str]:
         """Return a provenance as long as that of real work."""
         return PROVENANCE
@@ -128,10 +129,9 @@ class Instant:
 def measure(url: str, trials: int) -> dict[str, float]:
     """Measure milliseconds per trial after `EARLY` and after `trials` finished trials, in a new database."""
     database = open_database(url, create=True)
-    storage = open_storage(database)
     try:
-        study = create_study(database, wide_study(), storage).study
-        worker = Worker(database, storage, study, Instant(), stopping=threading.Event(), say=lambda _: None)
+        study = create_study(database, wide_study()).study
+        worker = Worker(database, study, Instant(), stopping=threading.Event(), say=lambda _: None)
 
         def milliseconds() -> float:
             blocks = []
@@ -153,7 +153,6 @@ def measure(url: str, trials: int) -> dict[str, float]:
             "ratio": round(late / early, 3),
         }
     finally:
-        storage.engine.dispose()
         database.close()
 
 
@@ -169,7 +168,7 @@ def varied(study: StoredStudy, configuration: Configuration, epochs: int) -> Out
 
 def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS) -> int:
     """Give every configuration of a study made-up figures, with curves of `epochs` epochs; return how many."""
-    table, runs = tables.configurations, tables.runs
+    table, jobs = tables.configurations, tables.jobs
     points = study.definition.grid.configurations()
     for start in range(0, len(points), CHUNK):
         made = {one.key: varied(study, one, epochs) for one in points[start : start + CHUNK]}
@@ -177,23 +176,22 @@ def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS) -> int:
             {"of": key, "value": outcome.value, "figures": write_figures(outcome.figures)}
             for key, outcome in made.items()
         ]
-        statement = (
-            update(table)
-            .where(table.c.study_id == study.id, table.c.key == bindparam("of"))
-            .values(
-                state=State.FINISHED, seconds=1.0, claims=1, finished_at=1.0, provenance=json.dumps(PROVENANCE),
-                value=bindparam("value"), figures=bindparam("figures"),
-            )
-        )  # fmt: skip
         with database.write() as connection:
+            origin = provenance_id(connection, PROVENANCE)
+            statement = (
+                update(table)
+                .where(table.c.study_id == study.id, table.c.key == bindparam("of"))
+                .values(
+                    state=State.FINISHED, seconds=1.0, claims=1, finished_at=1.0, provenance_id=origin,
+                    value=bindparam("value"), figures=bindparam("figures"),
+                )
+            )  # fmt: skip
             connection.execute(statement, results)
-            of_curves = []
-            for fold in range(study.definition.folds):
-                rows = [run_row(study.id, key, "fold", outcome.folds[fold]) for key, outcome in made.items()]
-                ids = insert_numbered(connection, runs, rows, runs.c.key)
-                for key, outcome in made.items():
-                    of_curves += curve_rows(ids[key], outcome.folds[fold])
-            insert_many(connection, tables.curves, of_curves)
+            connection.execute(update(jobs).where(jobs.c.study_id == study.id).values(state=JobState.DONE))
+            for key, outcome in made.items():
+                common = {"study_id": study.id, "worker": "bench", "facts": None, "provenance_id": origin}
+                rows = [run_row(key, "fold", fold) | common for fold in outcome.folds]
+                write_runs(connection, rows, outcome.folds)
     return len(points)
 
 
@@ -207,10 +205,8 @@ def measure_looking(folder: Path) -> dict[str, dict[str, float]]:
     ):
         url = f"sqlite:///{folder / loaded[0].definition.name}.db"
         database = open_database(url, create=True)
-        storage = open_storage(database)
-        studies = [create_study(database, one, storage).study for one in loaded]
+        studies = [create_study(database, one).study for one in loaded]
         finished = sum(fill(database, study) for study in studies)
-        storage.engine.dispose()
         database.close()
         for command in commands:
             out = ["--out", str(folder)] if command[0] == "report" else []

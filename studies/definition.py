@@ -169,6 +169,8 @@ class Evaluation(Part):
     share; `--rounds` of `pairsearch evaluate` asks for another number, and more may be added later."""
     epochs: Count | None = None
     """Epochs that a round trains for. Without it a round has as many as a fold, the definition's `epochs`."""
+    model_megabytes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
+    """Size up to which the trained model of a round is stored in the database, in 10⁶ bytes; 0 to store none."""
 
 
 class Stated(Part):

@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import tiny
-from sqlalchemy import insert, update
+from sqlalchemy import update
 
-from pairsearch.search.database.bulk import insert_many
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations, curves, runs
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.database.states import JobState, State
+from pairsearch.search.database.tables import configurations, jobs
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
-from pairsearch.search.ledger.rows import curve_rows, run_row
+from pairsearch.search.ledger.rows import provenance_id, run_row, write_runs
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.report.content import Document, Figure, Table
 from pairsearch.search.report.reading import Reading, read_all
 from pairsearch.search.setup.creation import create_study
@@ -68,12 +66,7 @@ RAW: dict[str, Any] = {
 
 def create(database: Database, **changes: object) -> StoredStudy:
     """The study above with some fields of its definition replaced, nothing trained."""
-    storage = open_storage(database)
-    try:
-        return create_study(database, tiny.loaded(parse(tiny.raw(RAW, **changes), "pairs")), storage).study
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+    return create_study(database, tiny.loaded(parse(tiny.raw(RAW, **changes), "pairs"))).study
 
 
 def read(database: Database, study: StoredStudy) -> Reading:
@@ -110,7 +103,7 @@ def outcome(configuration: Configuration, host: str = "here") -> Outcome:
 
 def finish(database: Database, study: StoredStudy, count: int | None = None, host: str = "here") -> None:
     """Finish so many pending configurations in the order of claims, all without a count."""
-    ledger = Ledger(database, study.id)
+    ledger = Ledger(database, study)
     while count is None or count > 0:
         claim = ledger.claim("worker")
         if claim is None:
@@ -121,14 +114,15 @@ def finish(database: Database, study: StoredStudy, count: int | None = None, hos
 
 def end(database: Database, study: StoredStudy, state: State, reason: str) -> str:
     """Give the next pending configuration a state and a reason instead of a result; its key."""
-    claim = Ledger(database, study.id).claim("worker")
+    claim = Ledger(database, study).claim("worker")
     assert claim is not None
     with database.write() as connection:
         connection.execute(
             update(configurations)
-            .where(configurations.c.id == claim.row_id)
-            .values(state=state, reason=reason, lease_expires=None)
+            .where(configurations.c.key == claim.configuration.key, configurations.c.study_id == study.id)
+            .values(state=state, reason=reason)
         )
+        connection.execute(update(jobs).where(jobs.c.id == claim.job_id).values(state=JobState.DROPPED))
     return claim.configuration.key
 
 
@@ -160,16 +154,15 @@ def store_round(
     facts: dict[str, str],
 ) -> None:
     """Store a finished round with what the problem says of its configuration."""
-    row = run_row(study.id, configuration.key, "round", result) | {
+    row = run_row(configuration.key, "round", result) | {
+        "study_id": study.id,
         "seconds": 0.5,
         "worker": "worker",
-        "finished_at": 1.0,
         "facts": json.dumps(facts),
-        "provenance": json.dumps({"host": "there"}),
     }
     with database.write() as connection:
-        run_id = connection.execute(insert(runs).values(**row).returning(runs.c.id)).scalar_one()
-        insert_many(connection, curves, curve_rows(run_id, result))
+        row["provenance_id"] = provenance_id(connection, {"host": "there"})
+        write_runs(connection, [row], [result])
 
 
 def figure(report: Document, name: str) -> Figure:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,6 +221,10 @@ class Answering:
         """Where the answers come from."""
         return {"host": "here"}
 
+    def on(self, folds: Iterable[int]) -> Answering:
+        """Folds train together here, so that they are always all of them."""
+        return self
+
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
         """The answer, cut off in the epoch in which `progress` says so."""
         self.asked[configuration.key] += 1
@@ -244,6 +248,13 @@ def rows(database: Database, table: str, columns: str = "*", rest: str = "") -> 
         return [tuple(row) for row in found]
 
 
+def execute(database: Database, *statements: str) -> None:
+    """Do what somebody else may do to a database."""
+    with database.write() as connection:
+        for words in statements:
+            connection.execute(text(words))
+
+
 def states(database: Database) -> Counter[str]:
     """How many configurations are in each state."""
     return Counter(state for (state,) in rows(database, "configurations", "state"))
@@ -252,6 +263,4 @@ def states(database: Database) -> Counter[str]:
 def let_leases_run_out(database: Database) -> None:
     """What time does to a worker that fell silent."""
     with database.write() as connection:
-        connection.execute(
-            text("update pairsearch_configurations set lease_expires = 0 where state = 'running'")
-        )
+        connection.execute(text("update pairsearch_jobs set lease_expires = 0 where state = 'running'"))

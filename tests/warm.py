@@ -15,7 +15,6 @@ import tiny
 from filelock import FileLock
 
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.mirror.trials import open_storage
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.worker import Worker
@@ -26,14 +25,9 @@ def warm() -> None:
     """Create a tiny study on SQLite and train one of its configurations."""
     with tempfile.TemporaryDirectory() as folder:
         database = open_database(f"sqlite:///{Path(folder) / 'study.db'}", create=True)
-        storage = open_storage(database)
         loaded = tiny.loaded()
-        study = create_study(database, loaded, storage).study
-        Worker(
-            database, storage, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0
-        ).run(1)
-        storage.remove_session()
-        storage.engine.dispose()
+        study = create_study(database, loaded).study
+        Worker(database, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0).run(1)
         database.close()
     # Programs read their data themselves.
     problem._SOURCES.clear()

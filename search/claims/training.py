@@ -15,7 +15,6 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import StudyError
 from pairsearch.search.evaluation import evaluating
 from pairsearch.search.evaluation.evaluating import Chosen, Evaluator
-from pairsearch.search.evaluation.rounds import missing_rounds
 from pairsearch.search.ledger.studies import StudyArgument, check_same, find_study, get_study, look_up
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.study_table import read_table
@@ -80,8 +79,10 @@ class Sources:
         if database is None:
             return True
         material = self.material(database)
-        return material.tables.keys() != self.given.keys() or any(
-            missing_rounds(database, get_study(database, self.given[study].name), configuration, rounds)
+        if material.tables.keys() != self.given.keys():
+            return True
+        return any(
+            not set(range(rounds)) <= material.tables[study].rounds.get(configuration.key, {}).keys()
             for (study, configuration), rounds in wanted_rounds(self.claims, material).items()
         )
 

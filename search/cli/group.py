@@ -132,6 +132,12 @@ COMMANDS = (
         "pairsearch report b1 b2 ws wsal",
     ),
     Entry(
+        "upgrade",
+        "upgrading",
+        "Take a database of an older pairsearch to this one, with all its results; stop its workers first.",
+        "pairsearch upgrade",
+    ),
+    Entry(
         "export",
         "exporting",
         "Write studies as a folder of Parquet tables, from which `pairsearch load` makes them again.",

@@ -29,7 +29,7 @@ class SearchProgress:
         self.console = console
         self.clock = clock
         self._start = clock()
-        self._covered_before: int | None = None
+        self._ended_before: float | None = None
         self._printed = float("-inf")
         self._lines: list[str] = []
         self._live = (
@@ -48,12 +48,12 @@ class SearchProgress:
             self._live.stop()
 
     def rate(self, progresses: Sequence[Progress]) -> float | None:
-        """Return configurations per second since the first update; None until one of this run is done."""
-        covered = sum(progress.covered for progress in progresses)
-        if self._covered_before is None:
-            self._covered_before = covered
+        """Return configurations per second since the first update; None until one of this run, or a fold, is done."""
+        ended = sum(progress.ended for progress in progresses)
+        if self._ended_before is None:
+            self._ended_before = ended
             self._start = self.clock()
-        gained, elapsed = covered - self._covered_before, self.clock() - self._start
+        gained, elapsed = ended - self._ended_before, self.clock() - self._start
         return gained / elapsed if gained > 0 and elapsed > 0 else None
 
     def update(self, progresses: Sequence[Progress], last: bool = False) -> None:

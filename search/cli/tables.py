@@ -22,12 +22,17 @@ from pairsearch.studies.configuration import describe, shown
 from pairsearch.studies.problem import Metric
 
 
-def ahead_of(progresses: Sequence[Progress]) -> list[int]:
+def ahead_of(progresses: Sequence[Progress]) -> list[float]:
     """Count for each study the open configurations of the studies before it, which workers train first."""
-    return list(accumulate((progress.open for progress in progresses[:-1]), initial=0))
+    return list(accumulate((_ahead(progress) for progress in progresses[:-1]), initial=0.0))
 
 
-def progress_line(progress: Progress, rate: float | None = None, ahead: int = 0) -> str:
+def _ahead(progress: Progress) -> float:
+    """Return how many configurations are still to be trained; a share of one of which some folds have ended."""
+    return progress.total - progress.ended if progress.folds is not None else progress.open
+
+
+def progress_line(progress: Progress, rate: float | None = None, ahead: float = 0.0) -> str:
     """Return the progress of a study as a line for a log.
 
     Args:
@@ -36,11 +41,12 @@ def progress_line(progress: Progress, rate: float | None = None, ahead: int = 0)
     """
     parts = [
         f"{progress.study}: {progress.covered}/{progress.total} done",
+        *([] if progress.folds is None else ["{}/{} folds".format(*progress.folds)]),
         *(f"{progress.count(state)} {state}" for state in (State.RUNNING, State.DIVERGED, State.FAILED)),
     ]
     if rate:
         parts.append(f"{60 * rate:.1f} a minute")
-        parts.append(f"{duration((ahead + progress.open) / rate)} left")
+        parts.append(f"{duration((ahead + _ahead(progress)) / rate)} left")
     if progress.best is not None:
         parts.append(f"best {progress.metric} {progress.best.value:.4f} ({describe(progress.best.params)})")
     return ", ".join(parts)
@@ -48,7 +54,7 @@ def progress_line(progress: Progress, rate: float | None = None, ahead: int = 0)
 
 def progress_table(
     progresses: Sequence[Progress], rate: float | None = None, title: str | None = None
-) -> Sheet[tuple[Progress, int]]:
+) -> Sheet[tuple[Progress, float]]:
     """Return a table with a row for each study.
 
     Args:
@@ -58,14 +64,18 @@ def progress_table(
     pruned = any(progress.count(State.PRUNED) for progress in progresses)
     states = [State.RUNNING, State.DIVERGED, *([State.PRUNED] if pruned else []), State.FAILED]
 
-    def count(state: State) -> Field[tuple[Progress, int]]:
+    def count(state: State) -> Field[tuple[Progress, float]]:
         return Field(state.value, lambda row: str(row[0].count(state)))
 
-    fields: list[Field[tuple[Progress, int]]] = [
+    fields: list[Field[tuple[Progress, float]]] = [
         Field("study", lambda row: row[0].study, right=False),
         Field("done", lambda row: f"{row[0].covered}/{row[0].total}"),
         *map(count, states),
     ]
+    if any(progress.folds for progress in progresses):
+        fields.insert(
+            2, Field("folds", lambda row: DASH if row[0].folds is None else "{}/{}".format(*row[0].folds))
+        )
     if rate is not None:
         fields += [
             Field("a minute", lambda _: f"{60 * rate:.1f}"),
@@ -75,8 +85,8 @@ def progress_table(
     return Sheet(fields, list(zip(progresses, ahead_of(progresses), strict=True)), title)
 
 
-def _left(rate: float, progress: Progress, ahead: int) -> str:
-    return duration((ahead + progress.open) / rate) if rate > 0 and progress.open else DASH
+def _left(rate: float, progress: Progress, ahead: float) -> str:
+    return duration((ahead + _ahead(progress)) / rate) if rate > 0 and progress.open else DASH
 
 
 def _best(progress: Progress) -> str:
@@ -103,6 +113,9 @@ def progress_json(progress: Progress) -> dict[str, Any]:
         "total": progress.total,
         "covered": progress.covered,
         "counts": progress.counts,
+        "folds": None
+        if progress.folds is None
+        else dict(zip(("ended", "total"), progress.folds, strict=True)),
         "failures": progress.failures,
         "finished_last_minute": progress.recent_per_minute,
         "best": None if progress.best is None else ranked_json(progress.best),

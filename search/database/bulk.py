@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, Connection, Insert, Table, bindparam, column, func, insert, select
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    Insert,
+    Table,
+    bindparam,
+    column,
+    func,
+    insert,
+    select,
+)
 
 from pairsearch.search.database.urls import POSTGRESQL
 
@@ -22,20 +34,31 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
 
 def insert_numbered(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], by: Column[Any]
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, object]],
+    by: Column[Any],
+    also: Mapping[str, ColumnElement[Any]],
 ) -> dict[Any, int]:
-    """Insert rows as `insert_many` does, and return their ids by the value of a column that is unique in them."""
+    """Insert rows as `insert_many` does, and return their ids by the value of a column that is unique in them.
+
+    Args:
+        also: columns that the database computes, the same in all rows.
+    """
     if connection.dialect.name == POSTGRESQL:
-        statement = _insert_arrays(table, list(rows[0])).returning(by, table.c.id)
+        statement = _insert_arrays(table, list(rows[0]), also).returning(by, table.c.id)
         return dict(connection.execute(statement, _arrays(rows)).all())
-    statement = insert(table).returning(by, table.c.id)
+    statement = insert(table).values(dict(also)).returning(by, table.c.id)
     return dict(connection.execute(statement, rows).all())
 
 
-def _insert_arrays(table: Table, names: Sequence[str]) -> Insert:
+def _insert_arrays(
+    table: Table, names: Sequence[str], also: Mapping[str, ColumnElement[Any]] | None = None
+) -> Insert:
     arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
     source = func.unnest(*arrays).table_valued(*map(column, names)).render_derived()
-    return insert(table).from_select(names, select(*source.c))
+    more = also or {}
+    return insert(table).from_select([*names, *more], select(*source.c, *more.values()))
 
 
 def _arrays(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:

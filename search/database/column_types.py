@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Column, Dialect, Double, Integer, MetaData, Table, Text
+from sqlalchemy import Column, Dialect, Double, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from pairsearch.search.database.states import State
+from pairsearch.search.database.states import JobState, State
 
 # How many characters of a wrong value a message shows.
 SHOWN = 60
@@ -73,7 +73,8 @@ KINDS: dict[str, Callable[[object], bool]] = {
     "number": _is_number,
     "whole number": lambda value: type(value) is int,
     "text": lambda value: type(value) is str,
-    "known state": frozenset(State).__contains__,
+    "bytes": lambda value: isinstance(value, bytes | memoryview),
+    "known state": frozenset({*State, *JobState}).__contains__,
     "JSON object": lambda value: isinstance(_json(value), dict),
     "JSON object of numbers": _is_figures,
     "JSON array of numbers": _is_curve,
@@ -127,6 +128,8 @@ def check_columns(metadata: MetaData, but: Table) -> None:
 def _kind(column: Column[Any]) -> str:
     if isinstance(column.type, Double | Integer):
         return "number" if isinstance(column.type, Double) else "whole number"
+    if isinstance(column.type, LargeBinary):
+        return "bytes"
     return NAMED_KINDS.get(column.name, "text")
 
 

@@ -315,7 +315,7 @@ def open_database(url: str | Database, *, create: bool = False, waiting: bool = 
                 if version > SCHEMA_VERSION
                 else (
                     "older",
-                    "name another database; `pairsearch export` of the version that made it keeps its results",
+                    "`pairsearch upgrade` takes it there with all its results",
                 )
             )
             raise StorageError(

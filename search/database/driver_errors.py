@@ -33,14 +33,19 @@ _TURNED_AWAY = re.compile(
 LACKING = ("22021", "22P05")
 DISK_FULL = "53100"
 READ_ONLY = "25006"
-# Codes that follow when someone else deletes tables or rows: no such table, no row that a foreign key refers to.
-DELETED = ("42P01", "23503")
+# Codes that follow when someone else deletes tables or rows, or changes Optuna's tables: no such table, no such column,
+# no row that a foreign key refers to.
+DELETED = ("42P01", "42703", "23503")
+SQLITE_DELETED = ("no such table", "no such column")
 
 
 def deleted_meanwhile(error: DBAPIError) -> bool:
-    """Whether the error says that a table, or the row that a foreign key refers to, was deleted."""
+    """Whether the error says that a table, a column, or the row that a foreign key refers to, was deleted."""
     state = getattr(error.orig, "sqlstate", None)
-    return state in DELETED or (isinstance(error.orig, sqlite3.Error) and "no such table" in str(error.orig))
+    return state in DELETED or (
+        isinstance(error.orig, sqlite3.Error)
+        and str(error.orig).startswith(("no such table", "no such column"))
+    )
 
 
 def translation(error: DBAPIError, label: str) -> PairsearchError | None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -25,7 +26,7 @@ from sqlalchemy import (
 from pairsearch.search.database.column_types import check_columns
 
 # Every change of the tables adds one; a database of another version is refused.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
 
@@ -43,7 +44,12 @@ studies = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", String(64), unique=True, nullable=False, doc="Name of the study, in Optuna too."),
-    Column("optuna_study_id", Integer, nullable=False, doc="Optuna's id of the study."),
+    Column(
+        "optuna_study_id",
+        Integer,
+        nullable=False,
+        doc="Optuna's id of the study; 0 where it has none.",
+    ),
     Column("definition", Text, nullable=False, doc="JSON: the definition as it was last created."),
     Column(
         "choices",
@@ -61,6 +67,15 @@ studies = Table(
     info={"about": "A row is a study, bound to its definition, its problem and its data."},
 )
 
+provenances = Table(
+    "pairsearch_provenances",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", String(64), unique=True, nullable=False, doc="SHA-256 of the facts, in hexadecimal."),
+    Column("facts", Text, nullable=False, doc="JSON: versions, commit, host and processor."),
+    info={"about": "A row is a program on a machine that computed results."},
+)
+
 configurations = Table(
     "pairsearch_configurations",
     metadata,
@@ -73,34 +88,86 @@ configurations = Table(
         "state",
         String(16),
         nullable=False,
-        doc="`pending`, `running`, `finished`, `diverged`, `pruned` or `failed`.",
+        doc="`pending`, `running` (a worker holds a job of it), `finished`, `diverged`, `pruned` or `failed`.",
     ),
-    Column("errors", Integer, nullable=False, doc="How many attempts ended in an exception."),
+    Column("errors", Integer, nullable=False, doc="How many attempts at its jobs ended in an exception."),
     Column(
-        "lapses", Integer, nullable=False, doc="How many attempts lost their lease, mostly with their worker."
+        "lapses",
+        Integer,
+        nullable=False,
+        doc="How many attempts at its jobs lost their lease, mostly with their worker.",
     ),
-    Column("claims", Integer, nullable=False, doc="How often a worker claimed the row."),
-    Column(
-        "claim", String(32), doc="Token of the last claim; a result counts only if its claim has this token."
-    ),
-    Column("worker", Text, doc="Who claimed the row last: host and process."),
-    Column("lease_expires", Double, doc="When the lease runs out unless it is renewed."),
+    Column("claims", Integer, nullable=False, doc="How often a worker claimed one of its jobs."),
+    Column("worker", Text, doc="Who claimed one of its jobs last: host and process."),
     Column("started_at", Double, doc="When the last attempt began."),
     Column("finished_at", Double, doc="When the result was stored."),
-    Column("trial_id", Integer, doc="Optuna's id of the trial of the last claim."),
+    Column("trial_id", Integer, doc="Optuna's id of its trial, while it is trained and when it has ended."),
     Column(
         "value", Double, doc="Mean of the study's metric over the folds; for finished configurations only."
     ),
     Column("figures", Text, doc="JSON: the mean of each figure over the folds, after the last epoch."),
     Column("seconds", Double, doc="Time of the training, all folds together."),
     Column("reason", Text, doc="Why the configuration diverged, was pruned or failed."),
-    Column("traceback", Text, doc="Traceback of the exception that ended the last failed attempt."),
-    Column(
-        "provenance", Text, doc="JSON: the versions, the commit, the host and the processor of the result."
-    ),
+    Column("provenance_id", ForeignKey(provenances.c.id), doc="What computed the last of its folds."),
     UniqueConstraint("study_id", "key"),
-    Index("pairsearch_configurations_claim", "study_id", "state", "lapses", "errors", "rank"),
-    info={"about": "The ledger: a row is a configuration of a study, under a unique constraint."},
+    Index("pairsearch_configurations_state", "study_id", "state", "rank"),
+    info={"about": "A row is a configuration of a study, under a unique constraint, with its result."},
+)
+
+jobs = Table(
+    "pairsearch_jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(studies.c.id), nullable=False, doc="Its study."),
+    Column("key", Text, nullable=False, doc="Key of its configuration."),
+    Column("kind", String(8), nullable=False, doc="`fold` or `round`."),
+    Column("first", Integer, nullable=False, doc="Number of its first run, from 0."),
+    Column("count", Integer, nullable=False, doc="How many runs it has, one after the other or together."),
+    Column(
+        "rank",
+        Integer,
+        nullable=False,
+        doc="Rank of its configuration; −1 for rounds, which workers claim before folds.",
+    ),
+    Column(
+        "params", Text, doc="JSON: the value of each parameter; for rounds only, which may be of any point."
+    ),
+    Column(
+        "state",
+        String(16),
+        nullable=False,
+        doc="`pending`, `running`, `done`, `failed`, or `dropped`: its configuration ended without it.",
+    ),
+    Column("errors", Integer, nullable=False, doc="How many attempts ended in an exception, and count."),
+    Column(
+        "lapses", Integer, nullable=False, doc="How many attempts lost their lease, mostly with their worker."
+    ),
+    Column("claims", Integer, nullable=False, doc="How often a worker claimed it."),
+    Column("claim", String(32), doc="Token of the last claim, until the next; a write counts only with it."),
+    Column("worker", Text, doc="Who claimed it last: host and process."),
+    Column("lease_expires", Double, doc="When the lease runs out unless it is renewed."),
+    UniqueConstraint("study_id", "key", "kind", "first"),
+    Index("pairsearch_jobs_claim", "study_id", "state", "lapses", "errors", "rank", "id"),
+    info={"about": "The ledger: a row is what a worker claims, some folds or rounds of a configuration."},
+)
+
+failures = Table(
+    "pairsearch_failures",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey(jobs.c.id), nullable=False, index=True, doc="The job."),
+    Column("claim", String(32), unique=True, nullable=False, doc="Token of the claim that failed."),
+    Column("worker", Text, nullable=False, doc="Who tried: host and process."),
+    Column("reason", Text, nullable=False, doc="What was raised, in one line; or that it took too long."),
+    Column("traceback", Text, doc="Traceback of the exception; none where a time limit ended the attempt."),
+    Column(
+        "counts",
+        Integer,
+        nullable=False,
+        doc="1 where the attempt counts; 0 where its worker was at fault, or after `retry`.",
+    ),
+    Column("failed_at", Double, nullable=False, doc="When it was reported."),
+    info={"about": "A row is an attempt at a job that ended in an exception or at a time limit."},
 )
 
 runs = Table(
@@ -127,14 +194,14 @@ runs = Table(
     Column(
         "seconds",
         Double,
-        doc="Time of a round; rounds that were trained together share their time evenly. A fold has none of its own.",
+        doc="Time of its training; runs that were trained together share their time evenly. Loaded folds have none.",
     ),
-    Column("worker", Text, doc="Who trained the round: host and process."),
-    Column("finished_at", Double, doc="When the round was stored."),
+    Column("worker", Text, doc="Who trained it: host and process."),
+    Column("finished_at", Double, doc="When it was stored."),
     Column(
         "facts", Text, doc="JSON: facts of the problem about the configuration, as texts; for rounds only."
     ),
-    Column("provenance", Text, doc="JSON as in `pairsearch_configurations`; for rounds only."),
+    Column("provenance_id", ForeignKey(provenances.c.id), doc="What computed it."),
     UniqueConstraint("study_id", "key", "kind", "run"),
     info={
         "about": "A row is a trained model: a fold of a configuration, or a round of its final evaluation."
@@ -152,11 +219,19 @@ curves = Table(
     info={"about": "A row is one figure of a run over its epochs."},
 )
 
+models = Table(
+    "pairsearch_models",
+    metadata,
+    Column("run_id", ForeignKey(runs.c.id), primary_key=True, autoincrement=False, doc="Id of the round."),
+    Column("content", LargeBinary, nullable=False, doc="The model as a file in safetensors format."),
+    info={"about": "A row is the trained model of a round, up to the size that its definition allows."},
+)
+
 superseded = Table(
     "pairsearch_superseded",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("configuration_id", ForeignKey(configurations.c.id), nullable=False, doc="Its configuration."),
+    Column("job_id", ForeignKey(jobs.c.id), nullable=False, doc="Its job."),
     Column("claim", String(32), nullable=False, doc="Token of the claim under which it was trained."),
     Column("worker", Text, nullable=False, doc="Who trained it: host and process."),
     Column("value", Double, doc="The study's metric; null where training diverged."),

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import PairsearchError, StudyError, WorkError
-from pairsearch.search.evaluation.models import ModelFolder, rounds_without_model, train_again
-from pairsearch.search.evaluation.rounds import Request, TrainedRound, missing_rounds
-from pairsearch.search.evaluation.rounds import evaluate as evaluate_rounds
+from pairsearch.search.database.states import OPEN_JOBS
+from pairsearch.search.errors import StudyError, WorkError
+from pairsearch.search.evaluation.models import (
+    ModelFolder,
+    rounds_without_model,
+    stored_models,
+    stored_rounds,
+    train_again,
+)
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import mean_of
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study
 from pairsearch.search.machine import Machine
-from pairsearch.search.redaction import conceal
-from pairsearch.search.results.evaluations import Evaluated, read_evaluation
+from pairsearch.search.results.evaluations import By, TableRow, read_evaluation
 from pairsearch.search.results.formatting import figure
 from pairsearch.search.results.formatting import label as named
 from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup.opening import check_device, existing, load
-from pairsearch.search.workers.failure import failure
+from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.recorder import Recorder
-from pairsearch.studies.configuration import Configuration, Params, describe
-from pairsearch.studies.definition import Definition, Paper
-from pairsearch.studies.errors import DefinitionError
+from pairsearch.search.workers.rounds import Rounds
+from pairsearch.studies.configuration import Configuration, describe
+from pairsearch.studies.definition import Definition
 from pairsearch.studies.loading import Loaded
 
-By = Literal["search", "paper"]
 Watch = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 """Takes the name of what is being trained; returns a context manager that gives a function to show its progress."""
 
@@ -103,86 +105,95 @@ class Evaluator:
         Raises:
             KeyboardInterrupt: `stopping` was set.
         """
-        from pairsearch.search.workers.worker import worker_name  # noqa: PLC0415 - it imports Optuna
-
-        label = f"{study.name}: {wanted} rounds of {configuration.key}"
-        missing = missing_rounds(database, study, configuration, wanted)
-        models = self.models if loaded.problem.gives_weights else None
-        said, kept = ["all stored before"], 0
-
-        def keep(trained: Sequence[TrainedRound]) -> None:
-            nonlocal kept
-            if models is not None:
-                kept += models.keep(study, configuration, trained)
-
-        if missing:
-            with self._watched(label, study) as options:
-                request, start = Request(configuration, missing, wanted), time.monotonic()
-                stored = evaluate_rounds(
-                    database, study, loaded, request, worker=worker_name(), keep=keep, **options
-                )
-            if self.stopping.is_set() and stored < len(missing):
+        ledger, label = (
+            Ledger(database, study, self.machine.lease),
+            f"{study.name}: {wanted} rounds of {configuration.key}",
+        )
+        before, started = stored_rounds(database, study, configuration), time.monotonic()
+        rounds, said = Rounds(loaded, self.machine), ["all stored before"]
+        if not before.keys() >= set(range(wanted)):
+            ledger.insert_rounds(configuration, wanted)
+            self._work(ledger, rounds, configuration, label)
+            if self.stopping.is_set() and ledger.jobs_left(*OPEN_JOBS, key=configuration.key, limit=0):
                 raise KeyboardInterrupt
-            said = [f"{stored} trained in {time.monotonic() - start:.1f} s"]
-            if models is not None and kept:
-                said.append(f"models in {models.path}")
-        # If the new rounds returned no weights, older ones have no models either.
-        if models is not None and (kept or not missing):
-            absent = rounds_without_model(database, study, configuration, wanted, models)
-            if absent and self.again:
-                with self._watched(label, study) as options:
-                    request = Request(configuration, absent, wanted)
-                    others = train_again(database, study, loaded, request, models, **options)
-                if others is None:
-                    raise KeyboardInterrupt
-                said.append(f"{len(absent)} trained again for their models, ")
-                said[-1] += (
-                    f"{others} of them with other figures than those stored (another processor or other versions)"
-                    if others
-                    else "with the stored figures bit for bit"
+            if (reason := ledger.failed_rounds(configuration.key)) is not None:
+                raise WorkError(
+                    f"study {study.name}: {describe(configuration.params)}: {reason}: finished rounds are kept"
                 )
-            elif absent:
-                said.append(
-                    f"{len(absent)} without a model in {models.path} (--models {models.path} trains them again)"
-                )
+            trained = len(stored_rounds(database, study, configuration)) - len(before)
+            said = [f"{trained} trained in {time.monotonic() - started:.1f} s"]
+        if self.models is not None and loaded.problem.gives_weights:
+            said += self._models(self.models, rounds, database, study, configuration, wanted, label)
         self.say(f"{label}: {', '.join(said)}")
 
-    @contextmanager
-    def _watched(self, label: str, study: StoredStudy) -> Iterator[dict[str, Any]]:
-        """Show the progress of a training inside the block; yield the options for the training."""
-        metrics = study.traits.metrics
+    def _work(self, ledger: Ledger, rounds: Rounds, configuration: Configuration, label: str) -> None:
+        """Be a worker on the rounds of a configuration, until they are all stored or have failed."""
+        from pairsearch.search.workers.worker import Worker  # noqa: PLC0415 - it imports Optuna
+
         with self.watch(label) as tell:
+            worker = Worker(
+                ledger.database,
+                ledger.study,
+                CrossValidation(rounds.loaded, self.machine.device, threads=self.machine.threads),
+                stopping=self.stopping,
+                ledger=ledger,
+                rounds=rounds,
+                limit=0,
+                key=configuration.key,
+                patience=self.machine.patience,
+                say=lambda _: None,
+                complain=self.say,
+                on_epoch=lambda recorder: tell(_epoch(ledger.study, label, recorder)),
+            )
+            worker.run()
 
-            def on_epoch(recorder: Recorder) -> bool:
-                shown = [
-                    f"{named(name, metrics[name])} {figure(metrics[name], mean_of(recorder.latest(name)))}"
-                    for name in study.traits.evaluated or recorder.names()
-                ]
-                tell(", ".join([f"{label}: epoch {recorder.epoch}", *shown]))
-                return not self.stopping.is_set()
+    def _models(
+        self,
+        folder: ModelFolder,
+        rounds: Rounds,
+        database: Database,
+        study: StoredStudy,
+        configuration: Configuration,
+        wanted: int,
+        label: str,
+    ) -> list[str]:
+        """Write the models that the folder lacks, and say so."""
+        absent = rounds_without_model(database, study, configuration, wanted, folder)
+        known = stored_models(database, study, configuration, absent)
+        folder.keep(study, configuration, known)
+        said = [f"models in {folder.path}"] if known else []
+        left = tuple(number for number in absent if number not in known)
+        if left and self.again:
+            with self.watch(label) as tell:
 
-            yield {"machine": self.machine, "on_epoch": on_epoch}
+                def on_epoch(recorder: Recorder) -> bool:
+                    tell(_epoch(study, label, recorder))
+                    return not self.stopping.is_set()
+
+                others = train_again(database, study, rounds, configuration, left, folder, on_epoch)
+            if others is None:
+                raise KeyboardInterrupt
+            same = (
+                f"{others} of them with other figures than those stored (another processor or other versions)"
+                if others
+                else "with the stored figures bit for bit"
+            )
+            said.append(f"{len(left)} trained again for their models, {same}")
+        elif left:
+            said.append(
+                f"{len(left)} without a model in {folder.path} (--models {folder.path} trains them again)"
+            )
+        return said
 
 
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """One row of Table 1: an evaluated configuration beside the paper's figures for the model."""
-
-    chosen_by: By
-    """Whether the configuration is among the best of the search, or the paper's."""
-    study: StoredStudy
-    evaluated: Evaluated
-    params: Params
-
-    @property
-    def definition(self) -> Definition:
-        """The definition of the study."""
-        return self.study.definition
-
-    @property
-    def paper(self) -> Paper | None:
-        """The paper's row, None if the definition has no `[paper]` table."""
-        return self.definition.paper
+def _epoch(study: StoredStudy, label: str, recorder: Recorder) -> str:
+    """Return a line about an epoch of rounds."""
+    metrics = study.traits.metrics
+    shown = [
+        f"{named(name, metrics[name])} {figure(metrics[name], mean_of(recorder.latest(name)))}"
+        for name in study.traits.evaluated or recorder.names()
+    ]
+    return ", ".join([f"{label}: epoch {recorder.epoch}", *shown])
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,16 +277,7 @@ def evaluate_studies(
         study = choice.study
         wanted = rounds or study.definition.evaluation.rounds
         for configuration in choice.configurations:
-            try:
-                evaluator.rounds(database, study, loaded[study.name], configuration, wanted)
-            except (PairsearchError, DefinitionError):
-                raise
-            except Exception as error:
-                for line in conceal("".join(traceback.format_exception(error))).splitlines():
-                    evaluator.say(line)
-                raise WorkError(
-                    f"study {study.name}: {describe(configuration.params)}: {failure(error)}: finished rounds are kept"
-                ) from error
+            evaluator.rounds(database, study, loaded[study.name], configuration, wanted)
             rows.append(table_row(database, choice, configuration))
     return rows
 

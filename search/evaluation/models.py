@@ -1,30 +1,25 @@
-"""Keeps the trained models of the final evaluation as files, and finds the rounds whose model is missing.
-
-A file contains neither time nor host, so that training a round again gives the same bytes.
-"""
+"""Keeps the trained models of the final evaluation as files, and finds the rounds whose model is missing."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from sqlalchemy import select
 
 from pairsearch.search.database.connection import Database
+from pairsearch.search.database.tables import models, runs
 from pairsearch.search.errors import WorkError
-from pairsearch.search.evaluation.rounds import OnEpoch, Request, TrainedRound, train_rounds
 from pairsearch.search.files import made_folder, usable_folder, whole_file
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.machine import ONE_CORE, Machine
 from pairsearch.search.results.evaluations import Round, rounds_within
+from pairsearch.search.workers.rounds import ORIGIN, OnEpoch, Rounds, model_content, model_identity
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import ProblemError
-from pairsearch.studies.loading import Loaded
-from pairsearch.studies.model_card import ModelCard, as_bytes, read_card
+from pairsearch.studies.model_card import ModelCard, read_card
 
-# What the figures of a round may depend on beside the study. Where all of these agree, the figures do bit for bit.
-ORIGIN = ("versions", "processor", "backend", "device")
 LONGEST_NAME = 200
 
 
@@ -58,58 +53,37 @@ class ModelFolder:
             card = read_card(self.file(study, configuration, index))
         except ProblemError:
             return False
-        like = card.model_dump() | _identity(study, configuration, index)
+        like = card.model_dump() | model_identity(study, configuration, index)
         return card == ModelCard.model_validate(like)
 
-    def keep(self, study: StoredStudy, configuration: Configuration, trained: Sequence[TrainedRound]) -> int:
-        """Write the models of the rounds that did not diverge and returned weights; existing files are replaced.
+    def keep(self, study: StoredStudy, configuration: Configuration, contents: Mapping[int, bytes]) -> None:
+        """Write the models of rounds; existing files are replaced.
 
-        Returns:
-            The number of files written.
+        Args:
+            contents: the files by the number of the round.
 
         Raises:
             InputError: the folder cannot be created or is not writable.
             WorkError: writing failed.
-            ProblemError: weights cannot be stored.
         """
-        written = 0
-        for finished in trained:
-            if finished.result.diverged is None and finished.weights is not None:
-                card = _card(study, configuration, finished)
-                content = as_bytes(finished.weights, card)
-                made_folder(self._folder)
-                with whole_file(self.file(study, configuration, finished.index)) as file:
-                    file.write(content)
-                written += 1
-        return written
+        for index, content in contents.items():
+            made_folder(self._folder)
+            with whole_file(self.file(study, configuration, index)) as file:
+                file.write(content)
 
 
-def _identity(study: StoredStudy, configuration: Configuration, index: int) -> dict[str, Any]:
-    definition = study.definition
-    return {
-        "study": study.name,
-        "round": index,
-        "problem": definition.problem,
-        "settings": definition.settings,
-        "params": dict(configuration.params),
-        "epochs": definition.evaluation_epochs,
-        "seed": definition.seed,
-        "version": study.traits.version,
-        "data": study.traits.fingerprint,
-        "files": dict(study.traits.files),
-    }
-
-
-def _card(study: StoredStudy, configuration: Configuration, trained: TrainedRound) -> ModelCard:
-    kept = (*ORIGIN, "git_commit")
-    return ModelCard.model_validate(
-        _identity(study, configuration, trained.index)
-        | {
-            "figures": trained.result.final,
-            "about": dict(trained.about),
-            "provenance": {name: trained.provenance[name] for name in kept},
-        }
-    )
+def stored_models(
+    database: Database, study: StoredStudy, configuration: Configuration, rounds: Collection[int]
+) -> dict[int, bytes]:
+    """Read the models of rounds that the database has, by the number of the round."""
+    mine = (runs.c.study_id == study.id, runs.c.key == configuration.key, runs.c.kind == "round")
+    with database.read() as connection:
+        rows = connection.execute(
+            select(runs.c.run, models.c.content)
+            .join(models, models.c.run_id == runs.c.id)
+            .where(*mine, runs.c.run.in_(rounds))
+        )
+        return {row.run: bytes(row.content) for row in rows}
 
 
 def stored_rounds(
@@ -135,11 +109,10 @@ def rounds_without_model(
 def train_again(
     database: Database,
     study: StoredStudy,
-    loaded: Loaded,
-    request: Request,
+    rounds: Rounds,
+    configuration: Configuration,
+    numbers: Sequence[int],
     folder: ModelFolder,
-    *,
-    machine: Machine = ONE_CORE,
     on_epoch: OnEpoch = lambda _: True,
 ) -> int | None:
     """Train stored rounds again for their models, and compare the figures; the database is not changed.
@@ -154,19 +127,22 @@ def train_again(
 
     Raises:
         WorkError: figures differ although processor, device and versions are the same; no file is written.
+        ProblemError: weights cannot be stored.
     """
-    trained = train_rounds(loaded, request, machine=machine, on_epoch=on_epoch)
+    trained = rounds(configuration, numbers, on_epoch)
     if not trained:
         return None
-    stored = stored_rounds(database, study, request.configuration)
+    stored = stored_rounds(database, study, configuration)
     others = [finished for finished in trained if finished.result.final != stored[finished.index].figures]
     for finished in others:
         before = stored[finished.index]
         if all(before.provenance.get(name) == finished.provenance[name] for name in ORIGIN):
             raise WorkError(
-                f"study {study.name}, round {finished.index} of {request.configuration.key}: trained again it gave "
+                f"study {study.name}, round {finished.index} of {configuration.key}: trained again it gave "
                 f"{finished.result.final}, stored is {before.figures}, from the same processor and versions: this "
                 "should not happen; no model was written"
             )
-    folder.keep(study, request.configuration, trained)
+    contents = {one.index: model_content(study, configuration, one) for one in trained}
+    known = {index: content for index, content in contents.items() if content is not None}
+    folder.keep(study, configuration, known)
     return len(others)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.evaluation.evaluating import By, Evaluator, evaluate
+from pairsearch.search.evaluation.evaluating import Evaluator, evaluate
 from pairsearch.search.evaluation.models import ModelFolder
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up
 from pairsearch.search.machine import Machine
 from pairsearch.search.report.content import Document, view_names
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.page import write
-from pairsearch.search.results.evaluations import Evaluated
+from pairsearch.search.results.evaluations import By, Evaluated
 from pairsearch.search.results.export import read_table
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.results.ranking import Ranked, read_best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from pairsearch.search.database.bulk import insert_many
-from pairsearch.search.database.states import COVERED
-from pairsearch.search.database.tables import configurations, curves, runs
+from pairsearch.search.database.states import COVERED, JobState
+from pairsearch.search.database.tables import configurations, curves, jobs, runs
 from pairsearch.search.errors import StudyError
-from pairsearch.search.ledger.configurations import new_token
-from pairsearch.search.ledger.rows import read_figures, write_figures
+from pairsearch.search.ledger.jobs import fold_jobs
+from pairsearch.search.ledger.rows import provenance_id, read_figures, write_figures
 from pairsearch.search.ledger.studies import Choices, StoredStudy, check_same
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.problem import Traits
@@ -173,8 +174,7 @@ def _other(given: Incoming, what: str, there: object, here: object) -> StudyErro
 def store(connection: Connection, given: Incoming, made: Plan, study: StoredStudy) -> None:
     """Write what a plan says, in the caller's transaction; the caller holds the creation lock.
 
-    Every result gets the token of a claim of its own, by which its trial is known. A configuration that a worker trains
-    at this moment gets its result too; the worker finds that it has lost its claim.
+    A configuration that a worker trains at this moment gets its result too; the worker finds that it lost its claim.
     """
     c = configurations.c
     before = 0 if made.study is None else len(made.study.definition.grid)
@@ -182,25 +182,33 @@ def store(connection: Connection, given: Incoming, made: Plan, study: StoredStud
     for offset, key in enumerate(made.new):
         row = dict(given.configurations[key])
         rank = row["rank"] if made.study is None else before + offset
-        claim = new_token() if row["state"] in COVERED else None
-        rows.append(row | {"study_id": study.id, "key": key, "rank": rank, "claim": claim})
+        origin = _origin(connection, row.pop("provenance"))
+        rows.append(row | {"study_id": study.id, "key": key, "rank": rank, "provenance_id": origin})
     if rows:
         insert_many(connection, configurations, rows)
+    left = [job for row in rows if row["state"] not in COVERED for job in fold_jobs(study, row)]
+    if left:
+        insert_many(connection, jobs, left)
     for key in made.results:
-        row = dict(given.configurations[key]) | {
-            "claim": new_token(),
-            "trial_id": None,
-            "lease_expires": None,
-        }
+        row = dict(given.configurations[key]) | {"trial_id": None}
         del row["rank"]
+        row["provenance_id"] = _origin(connection, row.pop("provenance"))
         connection.execute(
             update(configurations)
             .where(c.study_id == study.id, c.key == key, c.state.not_in(COVERED))
-            .values(**row, traceback=None)
+            .values(**row)
+        )
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.study_id == study.id, jobs.c.key == key, jobs.c.kind == "fold")
+            .values(state=JobState.DROPPED)
         )
     if not made.runs:
         return
-    added = [dict(given.runs[place].row) | {"study_id": study.id} for place in made.runs]
+    added = []
+    for place in made.runs:
+        row = dict(given.runs[place].row) | {"study_id": study.id}
+        added.append(row | {"provenance_id": _origin(connection, row.pop("provenance"))})
     insert_many(connection, runs, added)
     with_curves = {place: of for place in made.runs if (of := given.runs[place].curves)}
     found = connection.execute(
@@ -213,3 +221,8 @@ def store(connection: Connection, given: Incoming, made: Plan, study: StoredStud
     ]
     if points:
         insert_many(connection, curves, points)
+
+
+def _origin(connection: Connection, text: str | None) -> int | None:
+    """Return the id of a provenance."""
+    return None if text is None else provenance_id(connection, json.loads(text))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import SupportsFloat
 
 from pairsearch.search.database.states import State
+from pairsearch.studies.definition import Definition
+from pairsearch.studies.problem import Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +21,15 @@ class RunResult:
         curves: one number per trained epoch for each figure, all curves of one length; NaN where a figure was not
             reported, not finite where the run diverged.
         diverged: the epoch, from 1, in which the run diverged, or None.
-        known: the figures after the last epoch of a run that was loaded without its curves; None where it has curves.
+        known: the figures after the last epoch of a run that was read without its curves; None where it has curves.
+        seconds: its training time, a share of it where runs train together; None if that is not known.
     """
 
     index: int
     curves: Mapping[str, Sequence[float]]
     diverged: int | None = None
     known: Mapping[str, float | None] | None = None
+    seconds: float | None = field(default=None, compare=False)
 
     @property
     def epochs(self) -> int:
@@ -41,10 +45,15 @@ class RunResult:
             return {}
         return {name: finite(curve[-1]) for name, curve in self.curves.items()}
 
+    def last(self, name: str) -> float | None:
+        """Return a figure after the last epoch, in which the run may have diverged; None if it is not finite."""
+        curve = self.curves.get(name, ())
+        return finite(curve[-1]) if curve else self.final.get(name)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one configuration.
+    """The result of one configuration, or of some folds of it.
 
     Args:
         state: FINISHED, DIVERGED or PRUNED.
@@ -65,6 +74,49 @@ class Outcome:
     reason: str | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     mean: RunResult | None = None
+
+
+def conclude(
+    definition: Definition,
+    traits: Traits,
+    folds: Sequence[RunResult],
+    *,
+    pruned: bool,
+    seconds: float,
+    provenance: Mapping[str, str],
+) -> Outcome:
+    """Return what folds say about their configuration: it diverged if one did, and else is finished or was pruned.
+
+    Args:
+        folds: in their order; means are taken in it, whoever trained which.
+        pruned: whether a pruner ended the training after these folds, or in this epoch of them.
+    """
+    names = [
+        name for name in traits.metrics if any(name in fold.curves or name in fold.final for fold in folds)
+    ]
+    figures = {name: mean_of([_last(fold, name) for fold in folds]) for name in names}
+    first = next((fold for fold in folds if fold.diverged is not None), None)
+    state, reason = State.FINISHED, None
+    if first is not None:
+        state, figures = State.DIVERGED, dict.fromkeys(figures)
+        reason = f"fold {first.index} diverged in epoch {first.diverged}: a figure became NaN or infinite"
+    elif pruned:
+        after = f"epoch {folds[0].epochs}" if traits.together else f"{len(folds)} folds"
+        state, reason = State.PRUNED, f"pruned after {after} by pruner {definition.pruner}"
+    return Outcome(
+        state=state,
+        value=figures[definition.metric] if state == State.FINISHED else None,
+        figures=figures,
+        folds=tuple(folds),
+        seconds=seconds,
+        reason=reason,
+        provenance=provenance,
+    )
+
+
+def _last(fold: RunResult, name: str) -> float:
+    value = fold.final.get(name)
+    return math.nan if value is None else value
 
 
 def finite(number: SupportsFloat) -> float | None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from pairsearch.search.database.bulk import insert_many, insert_numbered
+from pairsearch.search.database.clock import now
 from pairsearch.search.database.column_types import WrongValueError, required
 from pairsearch.search.database.states import COVERED, State
-from pairsearch.search.database.tables import configurations, curves, runs
+from pairsearch.search.database.tables import configurations, curves, models, provenances, runs
+from pairsearch.search.database.urls import POSTGRESQL
 from pairsearch.search.ledger.outcome import Outcome, RunResult, finite
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Kind
@@ -53,21 +57,26 @@ def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
     return outcome
 
 
-def read_outcomes(connection: Connection, rows: Sequence[sa.Row[Any]]) -> list[Outcome | None]:
+def read_outcomes(connection: Connection, rows: Sequence[Any]) -> list[Outcome | None]:
     """Return the stored results of rows of configurations of one study, None for each that has none.
 
     Raises:
         WrongValueError: a result or its folds are incomplete.
     """
-    keys = [row.key for row in rows if row.state in COVERED]
-    of = _runs_of(connection, rows[0].study_id, keys, ("fold", MEAN)) if keys else {}
-    return [_outcome(row, of) if row.state in COVERED else None for row in rows]
+    covered = [row for row in rows if row.state in COVERED]
+    if not covered:
+        return [None for _ in rows]
+    for row in covered:
+        also = ["value"] if row.state == State.FINISHED else []
+        required(configurations.name, row, "seconds", "provenance_id", *also)
+    of = _runs_of(connection, rows[0].study_id, [row.key for row in covered], ("fold", MEAN))
+    facts = read_provenances(connection, {row.provenance_id for row in covered})
+    return [_outcome(row, of, facts) if row.state in COVERED else None for row in rows]
 
 
-def _outcome(row: sa.Row[Any], of: Mapping[tuple[str, str], Sequence[RunResult]]) -> Outcome:
-    required(
-        configurations.name, row, "seconds", "provenance", *(["value"] if row.state == State.FINISHED else [])
-    )
+def _outcome(
+    row: sa.Row[Any], of: Mapping[tuple[str, str], Sequence[RunResult]], facts: Mapping[int, dict[str, str]]
+) -> Outcome:
     folds = of.get((row.key, "fold"), ())
     if not folds or [fold.index for fold in folds] != list(range(len(folds))):
         raise WrongValueError(runs.name, "run", "row for each fold", None, f"key={row.key!a}")
@@ -78,7 +87,7 @@ def _outcome(row: sa.Row[Any], of: Mapping[tuple[str, str], Sequence[RunResult]]
         folds=tuple(folds),
         seconds=row.seconds,
         reason=row.reason,
-        provenance=json.loads(row.provenance),
+        provenance=facts[row.provenance_id],
         mean=next(iter(of.get((row.key, MEAN), ())), None),
     )
 
@@ -100,7 +109,7 @@ def _runs_of(
     """Return runs by key and kind; raises what `read_runs` raises."""
     c = runs.c
     rows = connection.execute(
-        select(c.id, c.key, c.kind, c.run, c.epochs, c.figures, c.diverged_epoch)
+        select(c.id, c.key, c.kind, c.run, c.epochs, c.figures, c.diverged_epoch, c.seconds)
         .add_columns(curves.c.figure, curves.c.points)
         .join(curves, curves.c.run_id == c.id, isouter=True)
         .where(c.study_id == study_id, c.key.in_(keys), c.kind.in_(kinds))
@@ -114,7 +123,7 @@ def _runs_of(
         if first.epochs and not read:
             raise WrongValueError(curves.name, "points", "curve of each run", None, f"run_id={first.id}")
         known = None if first.epochs else read_figures(first.figures)
-        made = RunResult(first.run, read, first.diverged_epoch, known)
+        made = RunResult(first.run, read, first.diverged_epoch, known, first.seconds)
         found.setdefault((first.key, first.kind), []).append(made)
     return found
 
@@ -131,16 +140,16 @@ def read_curve(run_id: int, text: str, epochs: int) -> list[float]:
     return points
 
 
-def run_row(study_id: int, key: str, kind: Kind, run: RunResult) -> dict[str, object]:
-    """Return the row of a run, without the columns that only rounds have."""
+def run_row(key: str, kind: Kind, run: RunResult) -> dict[str, object]:
+    """Return the row of a run, without its study and what is known where it was trained."""
     return {
-        "study_id": study_id,
         "key": key,
         "kind": kind,
         "run": run.index,
         "epochs": run.epochs,
         "figures": write_figures(run.final),
         "diverged_epoch": run.diverged,
+        "seconds": run.seconds,
     }
 
 
@@ -152,8 +161,51 @@ def curve_rows(run_id: int, run: RunResult) -> list[dict[str, object]]:
     ]
 
 
-def write_folds(connection: Connection, study_id: int, key: str, folds: Sequence[RunResult]) -> None:
-    """Insert the folds of a configuration with their curves, in the caller's transaction."""
-    rows = [run_row(study_id, key, "fold", fold) for fold in folds]
-    ids = insert_numbered(connection, runs, rows, runs.c.run)
-    insert_many(connection, curves, [row for fold in folds for row in curve_rows(ids[fold.index], fold)])
+def write_runs(
+    connection: Connection,
+    rows: Sequence[Mapping[str, object]],
+    results: Sequence[RunResult],
+    contents: Mapping[int, bytes] | None = None,
+) -> None:
+    """Insert runs of one configuration and kind, which end now, with their curves, in the caller's transaction.
+
+    Args:
+        rows: the row of each run.
+        contents: files of trained models, by the number of the run.
+    """
+    ids = insert_numbered(connection, runs, rows, runs.c.run, {"finished_at": now()})
+    points = [row for run in results for row in curve_rows(ids[run.index], run)]
+    if points:
+        insert_many(connection, curves, points)
+    if contents:
+        kept = [{"run_id": ids[number], "content": content} for number, content in contents.items()]
+        connection.execute(insert(models), kept)
+
+
+def stored_numbers(
+    connection: Connection, study_id: int, key: str, kind: str, within: range
+) -> tuple[int, ...]:
+    """Return which runs of a configuration are stored, in their order."""
+    c = runs.c
+    mine = (c.study_id == study_id, c.key == key, c.kind == kind, c.run >= within.start, c.run < within.stop)
+    return tuple(connection.execute(select(c.run).where(*mine).order_by(c.run)).scalars())
+
+
+def provenance_id(connection: Connection, facts: Mapping[str, str]) -> int:
+    """Return the id of the row of a provenance, which is inserted if there is none."""
+    text = json.dumps(dict(facts))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    known = select(provenances.c.id).where(provenances.c.digest == digest)
+    found = connection.execute(known).scalar()
+    if found is None:
+        added = postgresql.insert if connection.dialect.name == POSTGRESQL else sqlite.insert
+        new = added(provenances).values(digest=digest, facts=text).on_conflict_do_nothing()
+        connection.execute(new)
+        found = connection.execute(known).scalar_one()
+    return int(found)
+
+
+def read_provenances(connection: Connection, ids: Collection[int]) -> dict[int, dict[str, str]]:
+    """Return what computed results, by id."""
+    rows = connection.execute(select(provenances.c.id, provenances.c.facts).where(provenances.c.id.in_(ids)))
+    return {row.id: json.loads(row.facts) for row in rows}

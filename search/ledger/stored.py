@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations
+from pairsearch.search.database.states import JobState, State
+from pairsearch.search.database.tables import configurations, failures, jobs
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.rows import read_configuration, read_outcome
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.problem import Kind
 
 columns = configurations.c
 
@@ -27,11 +28,18 @@ class StoredConfigurations:
         self.study_id = study_id
 
     def first_traceback(self) -> tuple[str, str] | None:
-        """Return key and traceback of the first configuration, by rank, whose last attempt left a traceback."""
+        """Return key and traceback of the first job, by rank, that is not done and has failed with one."""
+        f = failures.c
         statement = (
-            select(columns.key, columns.traceback)
-            .where(columns.study_id == self.study_id, columns.traceback.is_not(None))
-            .order_by(columns.rank)
+            select(jobs.c.key, f.traceback)
+            .join(jobs, jobs.c.id == f.job_id)
+            .where(
+                jobs.c.study_id == self.study_id,
+                jobs.c.state != JobState.DONE,
+                f.counts == 1,
+                f.traceback.is_not(None),
+            )
+            .order_by(jobs.c.rank, f.id.desc())
             .limit(1)
         )
         with self.database.read() as connection:
@@ -67,20 +75,24 @@ class StoredConfigurations:
             ).first()
             return None if row is None else read_outcome(connection, row)
 
-    def result_of(self, key: str, token: str, trial_id: int) -> tuple[State | None, Outcome | None]:
-        """Return the state and the result of a configuration if they belong to this claim and this trial.
-
-        Returns:
-            (None, None) if the row has another claim or none, or if its claim has another trial. The latter happens
-            where the answer to the creation of a trial was lost and the worker created a second one.
-        """
+    def jobs_left(
+        self,
+        *states: JobState,
+        limit: int | None = None,
+        key: str | None = None,
+        but: Collection[str] = (),
+        kinds: Collection[Kind] = ("fold", "round"),
+    ) -> int:
+        """Count the jobs in some states, rounds and folds; the arguments select as those of `Ledger.claim` do."""
+        of_job = jobs.c
+        statement = select(func.count()).where(
+            of_job.study_id == self.study_id, of_job.state.in_(states), of_job.kind.in_(kinds)
+        )
+        if key is not None:
+            statement = statement.where(of_job.key == key)
+        if but:
+            statement = statement.where(of_job.key.not_in(but))
+        if limit is not None:
+            statement = statement.where(of_job.rank < limit)
         with self.database.read() as connection:
-            row = connection.execute(
-                select(configurations).where(
-                    columns.study_id == self.study_id,
-                    columns.key == key,
-                    columns.claim == token,
-                    or_(columns.trial_id == trial_id, columns.trial_id.is_(None)),
-                )
-            ).first()
-            return (None, None) if row is None else (State(row.state), read_outcome(connection, row))
+            return connection.execute(statement).scalar_one()

@@ -40,6 +40,11 @@ class StoredStudy:
         """The metric by which configurations are compared."""
         return self.traits.metrics[self.definition.metric]
 
+    @property
+    def folds_apart(self) -> bool:
+        """Whether each fold is a job of its own: none train together, and no pruner looks at them in their order."""
+        return not self.traits.together and self.definition.pruner == "none"
+
 
 @dataclass(frozen=True, slots=True)
 class StudyArgument:
@@ -233,17 +238,12 @@ def layout_order(definition: Definition) -> list[Configuration]:
     return shuffled
 
 
-def insert_study(
-    connection: Connection,
-    definition: Definition,
-    traits: Traits,
-    optuna_study_id: int,
-) -> StoredStudy:
-    """Insert the row of a new study; the caller holds the creation lock."""
+def insert_study(connection: Connection, definition: Definition, traits: Traits) -> StoredStudy:
+    """Insert the row of a new study, which Optuna does not have yet; the caller holds the creation lock."""
     connection.execute(
         insert(study_rows).values(
             name=definition.name,
-            optuna_study_id=optuna_study_id,
+            optuna_study_id=0,
             definition=definition.model_dump_json(),
             choices=json.dumps(merge_choices({}, definition.grid.choices)),
             problem=json.dumps(traits.to_json()),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from optuna.trial import TrialState
 
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.outcome import Outcome, RunResult, finite, mean_of
+from pairsearch.search.ledger.outcome import Outcome, mean_of
 from pairsearch.search.ledger.studies import StoredStudy
 
 FAILED_REASON = "failed_reason"
@@ -25,8 +24,8 @@ def report_steps(study: StoredStudy) -> tuple[int, ...]:
     return definition.reported_epochs
 
 
-def reports_of(study: StoredStudy, outcome: Outcome, reported: Iterable[int] = ()) -> dict[int, float]:
-    """Return the finite values of the metric by step, without those that were reported during training.
+def reports_of(study: StoredStudy, outcome: Outcome) -> dict[int, float]:
+    """Return the finite values of the metric by step.
 
     A value is the mean over folds after an epoch, or the figure of a fold if folds train one after the other.
     """
@@ -41,14 +40,8 @@ def reports_of(study: StoredStudy, outcome: Outcome, reported: Iterable[int] = (
             if step <= epochs
         }
     else:
-        values = {fold.index + 1: _last(fold, metric) for fold in outcome.folds}
-    return {step: value for step, value in values.items() if step not in reported and value is not None}
-
-
-def _last(fold: RunResult, metric: str) -> float | None:
-    """Return the metric after the fold's last epoch, in which it may have diverged."""
-    curve = fold.curves.get(metric, ())
-    return finite(curve[-1]) if curve else fold.final.get(metric)
+        values = {fold.index + 1: fold.last(metric) for fold in outcome.folds}
+    return {step: value for step, value in values.items() if value is not None}
 
 
 def attributes_of(outcome: Outcome) -> dict[str, Any]:

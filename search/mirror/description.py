@@ -8,13 +8,15 @@ increasing version under `dashboard:note_ver`. A note that a person has edited i
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import string
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.storages import RDBStorage
+from sqlalchemy import Connection, select
 
+from pairsearch.search.mirror.tables import study_notes, study_system, write_notes
 from pairsearch.studies.configuration import shown
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.problem import Traits
@@ -45,7 +47,7 @@ pairsearch's own tables decide what is searched: look here, but do not add, chan
 """
 
 
-def describe_study(storage: RDBStorage, study_id: int, definition: Definition, traits: Traits) -> None:
+def describe_study(connection: Connection, study_id: int, definition: Definition, traits: Traits) -> None:
     """Write the attributes and the note of a study, or update them after the definition has changed."""
     facts = {
         "title": definition.title,
@@ -55,12 +57,17 @@ def describe_study(storage: RDBStorage, study_id: int, definition: Definition, t
         "data": traits.data,
         "definition": definition.fingerprint[:12],
     }
-    stored = storage.get_study_user_attrs(study_id)
-    for key, value in facts.items():
-        if stored.get(key) != value:
-            storage.set_study_user_attr(study_id, key, value)
-    storage.set_study_system_attr(study_id, OBJECTIVE_NAMES, [definition.metric])
-    _write_note(storage, study_id, note(definition, traits))
+    write_notes(connection, study_notes, study_id, facts)
+    known = read_system(connection, study_id)
+    written = {OBJECTIVE_NAMES: [definition.metric]} | _changed_note(known, note(definition, traits))
+    write_notes(connection, study_system, study_id, written)
+
+
+def read_system(connection: Connection, study_id: int) -> dict[str, Any]:
+    """Return the system attributes of a study by key."""
+    c = study_system.c
+    rows = connection.execute(select(c.key, c.value_json).where(c.study_id == study_id))
+    return {row.key: json.loads(row.value_json) for row in rows}
 
 
 def note(definition: Definition, traits: Traits) -> str:
@@ -125,18 +132,19 @@ def stored_note(attributes: Mapping[str, Any]) -> str:
     return "".join(str(attributes.get(f"{NOTE_PIECE}{index}", "")) for index in range(pieces))
 
 
-def _write_note(storage: RDBStorage, study_id: int, body: str) -> None:
-    attributes = storage.get_study_system_attrs(study_id)
+def _changed_note(attributes: Mapping[str, Any], body: str) -> dict[str, Any]:
+    """Return the attributes of a note that is new or ours; none where it is the same or a person edited it."""
     before = stored_note(attributes)
     if before == body or (before and attributes.get(OURS) != _digest(before)):
-        return
+        return {}
     pieces = [body[start : start + PIECE_LENGTH] for start in range(0, len(body), PIECE_LENGTH)]
     old = sum(key.startswith(NOTE_PIECE) for key in attributes)
     pieces += [""] * (old - len(pieces))
-    storage.set_study_system_attr(study_id, OURS, _digest(body))
-    for index, piece in enumerate(pieces):
-        storage.set_study_system_attr(study_id, f"{NOTE_PIECE}{index}", piece)
-    storage.set_study_system_attr(study_id, NOTE_VERSION, int(attributes.get(NOTE_VERSION, 0)) + 1)
+    return {
+        OURS: _digest(body),
+        **{f"{NOTE_PIECE}{index}": piece for index, piece in enumerate(pieces)},
+        NOTE_VERSION: int(attributes.get(NOTE_VERSION, 0)) + 1,
+    }
 
 
 def _digest(text: str) -> str:

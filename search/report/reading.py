@@ -20,7 +20,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
-from pairsearch.search.database.tables import configurations, runs, superseded
+from pairsearch.search.database.tables import configurations, jobs, provenances, runs, superseded
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.rows import MEAN, read_figures, read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
@@ -203,8 +203,8 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
     late = connection.execute(
         select(func.count())
         .select_from(superseded)
-        .join(configurations, columns.id == superseded.c.configuration_id)
-        .where(mine)
+        .join(jobs, jobs.c.id == superseded.c.job_id)
+        .where(jobs.c.study_id == study.id)
     ).scalar_one()
     unjudged = read_unjudged(connection, study)
     parameters = parameters_of(study.choices, unjudged.configurations.values())
@@ -266,12 +266,13 @@ def _points(unjudged: Unjudged, parameters: Sequence[Parameter]) -> tuple[Point,
 
 def _origins(connection: Connection, work: str, table: Table, within: ColumnElement[bool]) -> list[Origin]:
     """Group the results in a table by what computed them, the most first."""
-    known = table.c
+    known, origin = table.c, provenances.c
     rows = connection.execute(
-        select(known.provenance, func.count(), func.sum(known.seconds))
-        .where(within, known.provenance.is_not(None))
-        .group_by(known.provenance)
-        .order_by(func.count().desc(), known.provenance)
+        select(origin.facts, func.count(), func.sum(known.seconds))
+        .join(provenances, origin.id == known.provenance_id)
+        .where(within)
+        .group_by(origin.facts)
+        .order_by(func.count().desc(), origin.facts)
     ).all()
     return [Origin(work, count, float(seconds or 0), _facts(text)) for text, count, seconds in rows]
 

@@ -6,15 +6,20 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import Connection, select
 
 from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.tables import runs
+from pairsearch.search.database.tables import provenances, runs
 from pairsearch.search.ledger.rows import read_figures
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.configuration import Configuration, Params
+from pairsearch.studies.definition import Definition, Paper
+
+By = Literal["search", "paper"]
+"""Who chose a configuration to evaluate: the search, among its best, or the paper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,35 @@ class Evaluated:
         return f"{self.rounds} ({self.diverged} diverged)" if self.diverged else str(self.rounds)
 
 
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One row of Table 1: an evaluated configuration beside the paper's figures for the model."""
+
+    chosen_by: By
+    """Whether the configuration is among the best of the search, or the paper's."""
+    study: StoredStudy
+    evaluated: Evaluated
+    params: Params
+
+    @property
+    def definition(self) -> Definition:
+        """The definition of the study."""
+        return self.study.definition
+
+    @property
+    def paper(self) -> Paper | None:
+        """The paper's row, None if the definition has no `[paper]` table."""
+        return self.definition.paper
+
+
 def rounds_within(connection: Connection, study: StoredStudy, key: str | None = None) -> list[Round]:
     """Read the finished rounds of a study or of one configuration, ordered by key and round."""
     columns = runs.c
-    statement = select(runs).where(columns.study_id == study.id, columns.kind == "round")
+    statement = (
+        select(runs, provenances.c.facts.label("provenance"))
+        .join(provenances, provenances.c.id == columns.provenance_id, isouter=True)
+        .where(columns.study_id == study.id, columns.kind == "round")
+    )
     if key is not None:
         statement = statement.where(columns.key == key)
     rows = connection.execute(statement.order_by(columns.key, columns.run)).all()

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Select, and_, case, func, select
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations, curves, runs, studies
+from pairsearch.search.database.tables import configurations, curves, provenances, runs, studies
 from pairsearch.search.errors import InputError
 from pairsearch.search.files import made_folder, usable_folder
 from pairsearch.search.ledger.incoming import LOADED
@@ -205,15 +205,21 @@ NAMED = {"configuration": "key", "position": "rank", "fold": "run", "round": "ru
 
 
 def _copied(table: Table, there: sa.Table) -> dict[str, sa.Column[Any]]:
-    """Return the columns of the database that columns of a table are copied from, by the name of the latter."""
+    """Return the columns of the database that columns of a table are copied from, by the name of the latter.
+
+    Args:
+        there: the table of the database; its rows are joined with their provenance.
+    """
     names = {column.name: NAMED.get(column.name, column.name) for column in table.columns}
-    return {name: there.c[of] for name, of in names.items() if of in there.c}
+    found = {name: there.c[of] for name, of in names.items() if of in there.c}
+    return found | ({"provenance": provenances.c.facts} if "provenance" in names else {})
 
 
 def _configurations(connection: Connection, study: StoredStudy, columns: Columns) -> Iterator[Row]:
     stored = _copied(CONFIGURATIONS, configurations)
     statement = (
         select(*stored.values(), configurations.c.params, configurations.c.figures)
+        .join(provenances, provenances.c.id == configurations.c.provenance_id, isouter=True)
         .where(configurations.c.study_id == study.id)
         .order_by(configurations.c.rank, configurations.c.id)
     )
@@ -254,7 +260,7 @@ def _runs(
     stored = _copied(columns.table, runs)
     statement = (
         select(*stored.values(), runs.c.figures)
-        .select_from(_OF_RUNS)
+        .select_from(_OF_RUNS.join(provenances, provenances.c.id == runs.c.provenance_id, isouter=True))
         .where(runs.c.study_id == study.id, runs.c.kind == columns.table.name.removesuffix("s"))
         .order_by(*_ORDER)
     )

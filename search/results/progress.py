@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, select
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import COVERED, State
-from pairsearch.search.database.tables import configurations
+from pairsearch.search.database.states import COVERED, OPEN_JOBS, State
+from pairsearch.search.database.tables import configurations, jobs
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.redaction import conceal
 from pairsearch.search.results.ranking import Ranked, ranked_within
@@ -37,6 +37,8 @@ class Progress:
     """Why configurations failed, by their keys."""
     recent_per_minute: float
     """Configurations that got a result in the last minute of the database's clock."""
+    folds: tuple[int, int] | None = None
+    """How many folds have ended, and how many there are, where workers take them one by one; else None."""
 
     def count(self, *states: State) -> int:
         """Count the configurations in some states."""
@@ -51,6 +53,14 @@ class Progress:
     def open(self) -> int:
         """Number of configurations still to be trained: pending or running."""
         return self.count(State.PENDING, State.RUNNING)
+
+    @property
+    def ended(self) -> float:
+        """Number of configurations that have ended, with shares of those of which some folds have."""
+        if self.folds is None:
+            return self.covered
+        done, every = self.folds
+        return self.total * done / every
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +121,23 @@ def progress_within(connection: Connection, study: StoredStudy, limit: int | Non
         best=top[0] if top else None,
         failures={key: reason or "" for key, reason in failed},
         recent_per_minute=float(recent),
+        folds=_folds(connection, study, sum(counts.values()), limit),
     )
+
+
+def _folds(
+    connection: Connection, study: StoredStudy, total: int, limit: int | None
+) -> tuple[int, int] | None:
+    every = total * study.definition.folds
+    if not study.folds_apart or not every:
+        return None
+    # The rank of rounds is negative.
+    left = select(func.count()).where(
+        jobs.c.study_id == study.id, jobs.c.state.in_(OPEN_JOBS), jobs.c.rank >= 0
+    )
+    if limit is not None:
+        left = left.where(jobs.c.rank < limit)
+    return every - connection.execute(left).scalar_one(), every
 
 
 def ended_without(connection: Connection, study: StoredStudy, limit: int | None = None) -> Ended:

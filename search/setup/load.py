@@ -19,14 +19,12 @@ from pairsearch.search.ledger.studies import (
     get_study,
     insert_study,
     merge_choices,
+    seen_by,
     update_study,
 )
 from pairsearch.search.mirror.finished import read_finished
-from pairsearch.search.mirror.presence import mirrored
-from pairsearch.search.mirror.restoring import restore
-from pairsearch.search.mirror.storage import TrialStorage
-from pairsearch.search.mirror.study import create_optuna_study, extend_choices
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.mirror.projecting import add_by_optuna, extend_choices, project
+from pairsearch.search.mirror.tables import known_here, make_tables
 from pairsearch.search.results import foreign
 from pairsearch.search.results.folder import SHIPPED, read_folder
 from pairsearch.search.results.foreign import NOTHING, Told
@@ -92,50 +90,42 @@ def _read(source: Any, names: Sequence[str], told: Told) -> list[Incoming]:
 
 
 def load_into(database: Database, given: Sequence[Incoming]) -> list[LoadedStudy]:
-    """Store studies in an opened database, then show them to Optuna; a second call changes nothing.
-
-    If the call is interrupted after the results were stored, the next one of any command completes what Optuna has.
+    """Store studies in an opened database, and show them to Optuna; a second call changes nothing.
 
     Raises:
         StudyError: a study there has another definition, problem or data, or other results; nothing was written.
     """
     with database.creation_lock():
-        opened = open_storage(database)
-        try:
-            known = [find_study(database, one.name) for one in given]
-            with database.read() as connection:
-                for one, study in zip(given, known, strict=True):
-                    plan(connection, one, study)
+        make_tables(database)
+        shown = known_here(database)
+        known = [find_study(database, one.name) for one in given]
+        with database.read() as connection:
+            for one, study in zip(given, known, strict=True):
+                plan(connection, one, study)
+        for one in given:
+            database.check_storable(one.definition.model_dump_json())
+        with database.write() as connection:
+            plans = [plan(connection, one, study) for one, study in zip(given, known, strict=True)]
+            for one, made in zip(given, plans, strict=True):
+                study = _study(connection, one, made, shown=shown)
+                store(connection, one, made, study)
+                if shown:
+                    project(connection, seen_by(connection, study))
+        if not shown:
             for one in given:
-                database.check_storable(one.definition.model_dump_json())
-            # Optuna's studies come first, so that one of theirs with the name of ours refuses the call.
-            optuna = [_optuna_study(database, opened, one) for one in given]
-            with database.write() as connection:
-                plans = [plan(connection, one, study) for one, study in zip(given, known, strict=True)]
-                for one, made, optuna_id in zip(given, plans, optuna, strict=True):
-                    store(connection, one, made, _study(connection, one, made, optuna_id))
-            for one in given:
-                stored = get_study(database, one.name)
-                if not mirrored(database, stored):
-                    restore(database, opened, stored)
-            return [_loaded(one, made) for one, made in zip(given, plans, strict=True)]
-        finally:
-            opened.engine.dispose()
+                add_by_optuna(database, get_study(database, one.name))
+        return [_loaded(one, made) for one, made in zip(given, plans, strict=True)]
 
 
-def _optuna_study(database: Database, storage: TrialStorage, given: Incoming) -> int:
-    maximise = given.traits.metrics[given.definition.metric].maximise
-    return create_optuna_study(database, storage, given.name, maximise=maximise, restoring=True)
-
-
-def _study(connection: Connection, given: Incoming, made: Plan, optuna_id: int) -> StoredStudy:
+def _study(connection: Connection, given: Incoming, made: Plan, *, shown: bool) -> StoredStudy:
     """Write the row of the study, with the larger of the two grids."""
     study, choices = made.study, given.choices
     if study is None:
-        study = insert_study(connection, given.definition, given.traits, optuna_id)
+        study = insert_study(connection, given.definition, given.traits)
     elif made.new:
         choices = merge_choices(study.choices, choices)
-        extend_choices(connection, study, choices)
+        if shown:
+            extend_choices(connection, study, choices)
     else:
         return study
     update_study(connection, study, made.definition, given.traits, choices)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
 from pairsearch.search.errors import InputError, StudyError
 from pairsearch.search.files import working_directory
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import (
     StoredStudy,
     StudyArgument,
@@ -221,14 +221,8 @@ def existing(database: Database, loaded: Loaded) -> StoredStudy:
 
 
 def reconcile(database: Database, studies: Sequence[StoredStudy]) -> None:
-    """Reap leases that ran out, and close the trials of dead workers."""
-    from pairsearch.search.mirror.trials import Mirror, open_storage  # noqa: PLC0415
+    """Reap leases that ran out, and make what Optuna's tables lack."""
+    from pairsearch.search.mirror.trials import open_view  # noqa: PLC0415
 
-    storage = open_storage(database)
-    try:
-        for study in studies:
-            ledger = Ledger(database, study.id)
-            ledger.reap()
-            Mirror(database, storage, study, ledger).reconcile()
-    finally:
-        storage.engine.dispose()
+    for study in studies:
+        Ledger(database, study, view=open_view(database, study)).reap()

@@ -44,7 +44,7 @@ def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) 
     with _global_seeds(2):
         again = _outcome(objective, point)
     with _global_seeds(2):
-        alone = _outcome(objective.on_first(1), point)
+        alone = _outcome(objective.on([0]), point)
     differing = []
     if found := _difference(here.folds, again.folds):
         with _global_seeds(1):

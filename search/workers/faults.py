@@ -6,13 +6,12 @@ what it took, its failures count against nobody, and it ends.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import WorkError
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Claim, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.objective import Progress
@@ -30,6 +29,9 @@ class Objective(Protocol):
 
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
         """Train and return the outcome, or None if `progress` returned PENDING or FAILED."""
+
+    def on(self, folds: Iterable[int]) -> Objective:
+        """Return an objective that trains on some folds only."""
 
     def provenance(self) -> dict[str, str]:
         """Return which program and machine computes the results."""
@@ -54,18 +56,19 @@ class Faults:
         self._ledger = ledger
         self._objective = objective
         self._patiently = patiently
-        # How often each configuration failed of which nobody knows yet whether this worker is at fault.
-        self._unknown: Counter[str] = Counter()
+        # The claims of each configuration that failed of which nobody knows yet whether this worker is at fault.
+        self._unknown: dict[str, list[str]] = {}
         self._last_reason = ""
 
-    def add(self, key: str, reason: str) -> None:
+    def add(self, claim: Claim, reason: str) -> None:
         """Count a failure, of which nobody knows yet whose fault it is.
 
         Raises:
             WorkError: there are too many of them; what this worker took is handed back.
         """
+        key = claim.configuration.key
         self.failures.add(key)
-        self._unknown[key] += 1
+        self._unknown.setdefault(key, []).append(claim.token)
         self._last_reason = reason
         if len(self._unknown) >= MOST_UNKNOWN:
             self._suspect()
@@ -107,7 +110,7 @@ class Faults:
         try:
             self._objective(known, lambda *_: State.PENDING)
         except Exception as error:
-            self._patiently(lambda: self._ledger.forgive(self._unknown, lost=False))
+            self._patiently(lambda: self._ledger.forgive(self._claims(), lost=False))
             raise WorkError(
                 f"study {self._study}: an attempt failed here ({reason}), and so does {known.key}, trained before "
                 f"({failure(error)}): what this worker took is handed back"
@@ -115,9 +118,12 @@ class Faults:
         self.acquit()
         return True
 
+    def _claims(self) -> list[str]:
+        return [token for tokens in self._unknown.values() for token in tokens]
+
     def _suspect(self) -> None:
         """Hand back what failed here, where nothing has been trained that could tell whose fault it is."""
-        self._patiently(lambda: self._ledger.forgive(self._unknown, lost=True))
+        self._patiently(lambda: self._ledger.forgive(self._claims(), lost=True))
         raise WorkError(
             f"study {self._study}: the first {len(self._unknown)} configurations all failed here, and none has been "
             f"trained yet ({self._last_reason}): what this worker took is handed back"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from pairsearch.search.ledger.configurations import Claim, Ledger
+from pairsearch.search.ledger.jobs import Claim, Ledger
 
 log = logging.getLogger(__name__)
 

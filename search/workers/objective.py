@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.outcome import Outcome, finite, mean_of
+from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude, mean_of
 from pairsearch.search.provenance import provenance
-from pairsearch.search.workers.recorder import Recorder, Trained, train
+from pairsearch.search.workers.recorder import Recorder, train
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.problem import Run
@@ -25,6 +25,7 @@ class Step:
         done: how many epochs are done, or folds if they train one after the other.
         of: how many there are.
         unit: `epochs` or `folds`.
+        ended: the fold that has just ended, if they train one after the other.
     """
 
     number: int | None
@@ -32,6 +33,7 @@ class Step:
     done: int
     of: int
     unit: str
+    ended: RunResult | None = None
 
 
 Progress = Callable[[Step], State | None]
@@ -58,10 +60,10 @@ class CrossValidation:
         ]
         self._provenance: dict[str, str] | None = None
 
-    def on_first(self, folds: int | None) -> CrossValidation:
-        """Return a copy of this objective that trains on the first `folds` folds only, on all for None."""
-        other = copy.copy(self)
-        other.runs = self.runs[:folds]
+    def on(self, folds: Iterable[int]) -> CrossValidation:
+        """Return a copy of this objective that trains on some folds only."""
+        other, wanted = copy.copy(self), set(folds)
+        other.runs = [run for run in self.runs if run.index in wanted]
         return other
 
     def provenance(self) -> dict[str, str]:
@@ -99,38 +101,21 @@ class CrossValidation:
             if together:
                 mean = mean_of(recorder.latest(metric))
                 return go_on(Step(epoch, mean, epoch, first.epochs, "epochs"))
-            return go_on(Step(None, None, first.index, len(self.runs), "folds"))
+            return go_on(Step(None, None, first.index, self.loaded.definition.folds, "folds"))
 
-        def on_run(recorder: Recorder) -> bool:
-            fold = recorder.runs[0].index + 1
-            return go_on(Step(fold, finite(recorder.latest(metric)[0]), fold, len(self.runs), "folds"))
+        def on_run(fold: RunResult) -> bool:
+            step, every = fold.index + 1, self.loaded.definition.folds
+            return go_on(Step(step, fold.last(metric), step, every, "folds", fold))
 
         trained = train(self.loaded, configuration.params, self.runs, on_epoch, on_run)
         if ended in (State.PENDING, State.FAILED):
             return None
-        return self._outcome(trained, ended)
-
-    def _outcome(self, trained: Trained, ended: State | None) -> Outcome:
-        definition, folds = self.loaded.definition, trained.runs
-        names = [name for name in self.loaded.traits.metrics if any(name in fold.curves for fold in folds)]
-        figures = {
-            name: mean_of([fold.curves.get(name, [float("nan")])[-1] for fold in folds]) for name in names
-        }
-        reason = None
-        if ended == State.DIVERGED:
-            fold = next(fold for fold in folds if fold.diverged is not None)
-            reason = f"fold {fold.index} diverged in epoch {fold.diverged}: a figure became NaN or infinite"
-            figures = dict.fromkeys(figures)
-        elif ended == State.PRUNED:
-            after = f"epoch {folds[0].epochs}" if self.loaded.traits.together else f"{len(folds)} folds"
-            reason = f"pruned after {after} by pruner {definition.pruner}"
-        return Outcome(
-            state=ended or State.FINISHED,
-            value=None if ended else figures[definition.metric],
-            figures=figures,
-            folds=folds,
+        return conclude(
+            self.loaded.definition,
+            self.loaded.traits,
+            trained.runs,
+            pruned=ended == State.PRUNED,
             seconds=trained.seconds,
-            reason=reason,
             provenance=self.provenance(),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.workers import signals
@@ -135,7 +135,7 @@ def train(
     params: Params,
     runs: Sequence[Run],
     on_epoch: Callable[[Recorder], bool],
-    on_run: Callable[[Recorder], bool] = lambda _: True,
+    on_run: Callable[[RunResult], bool] = lambda _: True,
 ) -> Trained:
     """Train runs of one kind, together or one after the other, as the problem's `together` says.
 
@@ -156,15 +156,17 @@ def train(
     weights: list[Weights | None] = []
     stopped = False
     for group in groups:
+        began = time.perf_counter()
         recorder = Recorder(group, known, required, on_epoch)
         try:
             with exits_are_errors(), signals.in_training():
                 given = of_each(loaded.train(params, group, recorder), len(group))
         except Stopped:
             given = [None] * len(group)
-        results += recorder.results()
+        each = (time.perf_counter() - began) / len(group)
+        results += [replace(result, seconds=each) for result in recorder.results()]
         weights += given
-        stopped = recorder.stopped or (not loaded.traits.together and not on_run(recorder))
+        stopped = recorder.stopped or (not loaded.traits.together and not on_run(results[-1]))
         if stopped:
             break
     return Trained(tuple(results), tuple(weights), time.perf_counter() - started, stopped)

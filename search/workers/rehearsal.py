@@ -75,7 +75,7 @@ class Rehearsal:
             WorkError: the training raised an exception; the message names the point.
         """
         try:
-            outcome = self._objective.on_first(folds)(point)
+            outcome = self._objective.on(range(folds or self.definition.folds))(point)
         except Exception as error:
             raise WorkError(f"{describe(point.params)}: {failure(error)}") from error
         assert outcome is not None, "nobody asked to hand it back"  # noqa: S101

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError, WorkError
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
 from pairsearch.search.machine import Machine, available_memory, cores
 from pairsearch.search.results.progress import Progress, read_progress
@@ -77,7 +77,7 @@ def search(
             reconcile(database, studies)
         for study in studies:
             # One full traceback for each study; those of other failures are mostly the same.
-            if (raised := Ledger(database, study.id).first_traceback()) is not None:
+            if (raised := Ledger(database, study).first_traceback()) is not None:
                 key, traceback = raised
                 for line in (f"{study.name}: {key} raised an exception:", *traceback.splitlines()):
                     complain(line)

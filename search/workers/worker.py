@@ -9,30 +9,36 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
 
 from pairsearch.search.database.connection import Database
+from pairsearch.search.database.driver_errors import deleted_meanwhile
 from pairsearch.search.database.retry import Returned, patiently
-from pairsearch.search.database.states import OPEN, State
+from pairsearch.search.database.states import OPEN_JOBS, JobState, State
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError, WorkError
-from pairsearch.search.ledger.configurations import Claim, Ledger, new_token
+from pairsearch.search.ledger.jobs import Claim, Ledger, new_token
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.machine import PATIENCE_SECONDS
+from pairsearch.search.mirror.asking import PROPOSALS, Adviser
 from pairsearch.search.mirror.contents import report_steps
-from pairsearch.search.mirror.sampling import PROPOSALS, Pruner, Sampler
-from pairsearch.search.mirror.storage import TrialStorage
-from pairsearch.search.mirror.study import FinishedTrialError
-from pairsearch.search.mirror.trials import Mirror
+from pairsearch.search.mirror.trials import complete, open_view
 from pairsearch.search.redaction import conceal
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
 from pairsearch.search.workers.objective import Step
 from pairsearch.search.workers.racing import Racer
+from pairsearch.search.workers.recorder import Recorder
+from pairsearch.search.workers.rounds import Rounds, TrainedRound, model_content
 from pairsearch.search.workers.tally import Tally
+from pairsearch.studies.errors import ProblemError
+from pairsearch.studies.problem import Kind
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +48,16 @@ IDLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How an attempt to train a configuration ended: by one of the first three, or by none where it was interrupted.
+    """How an attempt to train a job ended: by one of these, or by none where it was interrupted.
 
     Args:
         over: a line about the time limit.
-        reported: steps that Optuna's trial has.
     """
 
     outcome: Outcome | None = None
     error: Exception | None = None
     over: str | None = None
-    reported: frozenset[int] = frozenset()
+    rounds: Sequence[TrainedRound] = ()
 
 
 def worker_name() -> str:
@@ -65,9 +70,14 @@ class Worker:
 
     Args:
         stopping: set from outside to hand the current configuration back and end.
-        ledger: the study's ledger; None to make one with the usual lease.
-        limit: work on the first `limit` configurations of the study only.
+        ledger: the study's ledger; None to make one with the usual lease and Optuna's view.
+        rounds: trains rounds of the final evaluation; None to take no such jobs.
+        limit: work on rounds and on folds of the first `limit` configurations of the study only.
+        key: work on this configuration only.
+        on_epoch: called after each epoch of rounds.
         patience: seconds for which calls are repeated while the database is unavailable; fewer once `stopping` is set.
+        say: called with each line about what was done.
+        complain: called with each line about what failed; None for `say`.
         name: of the worker; None for `worker_name()`.
         clock: a monotonic clock in seconds, for the study's time limit.
     """
@@ -75,31 +85,39 @@ class Worker:
     def __init__(
         self,
         database: Database,
-        storage: TrialStorage,
         study: StoredStudy,
         objective: Objective,
         *,
         stopping: threading.Event,
         ledger: Ledger | None = None,
+        rounds: Rounds | None = None,
         limit: int | None = None,
+        key: str | None = None,
+        on_epoch: Callable[[Recorder], None] = lambda _: None,
         patience: float = PATIENCE_SECONDS,
         name: str | None = None,
         say: Callable[[str], None] = log.info,
+        complain: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.ledger = ledger or Ledger(database, study.id)
-        self.mirror = Mirror(database, storage, study, self.ledger)
-        self.sampler = None if study.definition.sampler == "grid" else Sampler(self.mirror)
-        kind = study.definition.pruner
-        self.pruner = None if kind in ("none", "race") else Pruner(self.mirror)
-        self.racer = Racer(database, study) if kind == "race" else None
+        self.database = database
+        self.ledger = ledger or Ledger(database, study, view=open_view(database, study))
+        definition = study.definition
+        sampled, pruned = definition.sampler != "grid", definition.pruner not in ("none", "race")
+        adviser = Adviser(database, study) if sampled or pruned else None
+        self.sampler, self.pruner = adviser if sampled else None, adviser if pruned else None
+        self.racer = Racer(database, study) if definition.pruner == "race" else None
         self.study = study
         self.objective = objective
         self.stopping = stopping
-        self.limit = limit
+        self.rounds = rounds
+        self.on_epoch = on_epoch
+        kinds: tuple[Kind, ...] = ("fold",) if rounds is None else ("fold", "round")
+        self._within: dict[str, Any] = {"limit": limit, "key": key, "kinds": kinds}
         self.patience = patience
         self.name = name or worker_name()
         self.say = say
+        self.complain = complain or say
         self.clock = clock
         self.tally = Tally()
         self._faults = Faults(study.name, self.ledger, objective, self._patiently)
@@ -107,8 +125,6 @@ class Worker:
         self._traceback_shown = False
         # The token of a claim whose answer has not come yet; it stays set while the database does not answer.
         self._token: str | None = None
-        # The trial that a sampler proposed and that has no claim yet.
-        self._asked: int | None = None
 
     def run(self, max_trials: int | None = None) -> Tally:
         """Work until no configuration is pending or running, `max_trials` are done, or the worker is stopped.
@@ -119,19 +135,21 @@ class Worker:
         """
         # The first call runs git and reads the processor's name, which takes a while, so it comes before any lease.
         self.objective.provenance()
+        if self.ledger.view.notice:
+            self.say(f"{self.study.name}: {self.ledger.view.notice}")
         self._patiently(self._mend)
         done = 0
         while not self.stopping.is_set() and (max_trials is None or done < max_trials):
             self._faults.look_again()
-            taken = self._patiently(self._next)
+            claim = self._patiently(self._next)
             self._token = None
-            if taken is not None:
-                self._work(*taken)
+            if claim is not None:
+                self._work(claim)
                 done += 1
-            elif self._patiently(lambda: self.ledger.count(*OPEN, limit=self.limit)) == 0:
+            elif self._patiently(lambda: self.ledger.jobs_left(*OPEN_JOBS, **self._within)) == 0:
                 break
             elif not self._patiently(self._mend):
-                # Other workers train the rest; if one of them dies, its configuration becomes pending again.
+                # Other workers train the rest; if one of them dies, its job becomes pending again.
                 self.stopping.wait(IDLE_SECONDS)
         self._patiently(self._mend)
         return self.tally
@@ -140,90 +158,78 @@ class Worker:
         lapsed = self.ledger.reap()
         for lapse in lapsed:
             self.say(f"{self.study.name}: lease of {lapse.worker} ran out, back to the grid: {lapse.key}")
-        return len(lapsed) + self.mirror.reconcile()
+        return len(lapsed) + complete(self.database, self.study)
 
-    def _next(self) -> tuple[Claim, int] | None:
-        if self._asked is not None:
-            # The database failed between the sampler's proposal and its claim.
-            self.mirror.abandon(self._asked, "the answer to its claim was lost")
-            self._asked = None
+    def _next(self) -> Claim | None:
         if (claim := self._unanswered()) is not None:
-            return self._started(claim)
-        if self.sampler is not None:
-            for _ in range(PROPOSALS):
-                # Nothing is left to propose.
-                if self.ledger.count(State.PENDING, limit=self.limit, but=self._faults.failures) == 0:
-                    break
-                try:
-                    if (taken := self._proposed(self.sampler)) is not None:
-                        return taken
-                except FinishedTrialError:
-                    self._asked = None
-                    continue  # another worker, whose clock is ahead, closed the trial as one left behind
+            return claim
+        if self.sampler is not None and (claim := self._sampled(self.sampler)) is not None:
+            return claim
         claim = self._claimed()
         if (
             claim is None
             and self._faults.failures
-            and self.ledger.count(State.RUNNING, limit=self.limit) == 0
+            and self.ledger.jobs_left(JobState.RUNNING, **self._within) == 0
         ):
             # No other worker is active that could try what failed here.
             self._faults.before_trying_again()
             self._token = new_token()
-            claim = self.ledger.claim(self.name, limit=self.limit, token=self._token)
-        return None if claim is None else self._started(claim)
+            claim = self.ledger.claim(self.name, token=self._token, **self._within)
+        return claim
 
-    def _proposed(self, sampler: Sampler) -> tuple[Claim, int] | None:
-        """Claim the configuration that the sampler proposes; None if it is not pending."""
-        trial_id, configuration = sampler.ask()
-        self._asked = trial_id
-        claim = self._claimed(configuration.key)
-        if claim is None:
-            sampler.answer(trial_id, configuration)
-        else:
-            with self._handed_back_on_error(claim):
-                self.mirror.adopt(claim, trial_id, self.objective.provenance())
-        self._asked = None
-        return None if claim is None else (claim, trial_id)
+    def _sampled(self, sampler: Adviser) -> Claim | None:
+        """Claim what was begun, else the configuration that the sampler proposes."""
+        claim = self._claimed(begun=True)
+        for _ in range(PROPOSALS):
+            # Nothing is left to propose.
+            failed = self._faults.failures
+            if claim or self.ledger.jobs_left(JobState.PENDING, but=failed, **self._within) == 0:
+                break
+            claim = self._claimed(sampler.propose().key)
+        return claim
 
-    def _claimed(self, key: str | None = None) -> Claim | None:
+    def _claimed(self, key: str | None = None, *, begun: bool = False) -> Claim | None:
         self._token = new_token()
         return self.ledger.claim(
-            self.name, limit=self.limit, key=key, token=self._token, but=self._faults.failures
+            self.name,
+            token=self._token,
+            but=self._faults.failures,
+            begun=begun,
+            **(self._within if key is None else self._within | {"key": key}),
         )
 
     def _unanswered(self) -> Claim | None:
         """Return the claim of a call that the database did not answer, if the claim was made."""
         return None if self._token is None else self.ledger.held(self.name, self._token)
 
-    def _started(self, claim: Claim) -> tuple[Claim, int]:
-        with self._handed_back_on_error(claim):
-            return claim, self.mirror.start(claim, self.objective.provenance())
-
-    def _work(self, claim: Claim, trial_id: int) -> None:
+    def _work(self, claim: Claim) -> None:
+        attempt = self._attempt if claim.kind == "fold" else self._attempt_rounds
         with Heartbeat(self.ledger, claim) as heartbeat:
-            ended, final = self._attempt(claim, trial_id, heartbeat), False
+            ended, final = attempt(claim, heartbeat), False
             if ended.error is not None and not (self.stopping.is_set() or heartbeat.lost.is_set()):
-                final = self._trains_another(claim, trial_id, ended.error)
+                final = self._trains_another(claim, ended.error)
                 if final:
-                    ended = self._attempt(claim, trial_id, heartbeat)
-        if ended.outcome is not None:
+                    ended = attempt(claim, heartbeat)
+        if ended.rounds:
             self._faults.acquit()
-            self._store(claim, trial_id, ended.outcome, ended.reported)
+            self._store_rounds(claim, ended.rounds)
+        elif ended.outcome is not None:
+            self._faults.acquit()
+            self._store(claim, ended.outcome)
         elif ended.over is not None:
-            self._fail(claim, trial_id, ended.over, final=True)
+            self._fail(claim, ended.over, final=True)
         elif ended.error is None or self.stopping.is_set():
             # An exception may come from the stop itself, as when a signal reached processes of the problem too.
-            self._give_up(claim, trial_id, lost=heartbeat.lost.is_set())
+            self._give_up(claim, lost=heartbeat.lost.is_set())
         else:
-            self._fail(claim, trial_id, failure(ended.error), final=final, raised=ended.error)
+            self._fail(claim, failure(ended.error), final=final, raised=ended.error)
 
-    def _attempt(self, claim: Claim, trial_id: int, heartbeat: Heartbeat) -> Attempt:
-        """Train the configuration once."""
+    def _attempt(self, claim: Claim, heartbeat: Heartbeat) -> Attempt:
+        """Train the runs of a job once."""
         steps = report_steps(self.study)
-        reported: set[int] = set()
-        values: list[float] = []
         limit, begun = self.study.definition.time_limit, self.clock()
         over: str | None = None
+        reports = self._patiently(lambda: self.ledger.reports_before(claim)) if claim.stored else {}
 
         def progress(step: Step) -> State | None:
             nonlocal over
@@ -234,48 +240,97 @@ class Worker:
                     f"longer than the time limit of {limit:g} s, after {step.done} of {step.of} {step.unit}"
                 )
                 return State.FAILED
-            if step.number in steps and step.value is not None:
-                values.append(step.value)
-                try:
-                    self.mirror.report(trial_id, step.number, step.value)
-                    reported.add(step.number)
-                    if self.pruner is not None and self.pruner.should_prune(trial_id):
+            try:
+                if not self._mended(lambda: self._noted(claim, step)):
+                    return State.PENDING
+                if step.number in steps and step.value is not None:
+                    reports[step.number] = step.value
+                    if self._prunes(claim, reports):
                         return State.PRUNED
-                    if self.racer is not None and self.racer.should_stop(values):
-                        return State.PRUNED
-                except (DatabaseAwayError, DiskFullError) as error:
-                    log.warning("report of step %d put off: %s", step.number, error)
+            except (DatabaseAwayError, DiskFullError) as error:
+                log.warning("report of step %d put off: %s", step.number, error)
             return None
 
+        whole = len(claim.left) == self.study.definition.folds
+        objective = self.objective if whole else self.objective.on(claim.left)
         try:
-            outcome = self.objective(claim.configuration, progress)
+            outcome = objective(claim.configuration, progress)
         except Exception as error:
             return Attempt(error=error)
         except KeyboardInterrupt:  # raised by the problem itself, or by a second Ctrl-C
-            self._give_up(claim, trial_id, lost=False)
+            self._give_up(claim, lost=False)
             raise
-        return Attempt(outcome, over=over, reported=frozenset(reported))
+        return Attempt(outcome, over=over)
 
-    def _store(self, claim: Claim, trial_id: int, outcome: Outcome, reported: frozenset[int]) -> None:
+    def _attempt_rounds(self, claim: Claim, heartbeat: Heartbeat) -> Attempt:
+        """Train the rounds of a job once."""
+        assert self.rounds is not None  # noqa: S101 - it claims none without
+
+        def on_epoch(recorder: Recorder) -> bool:
+            self.on_epoch(recorder)
+            return not (self.stopping.is_set() or heartbeat.lost.is_set())
+
+        try:
+            return Attempt(rounds=self.rounds(claim.configuration, claim.left, on_epoch))
+        except Exception as error:
+            return Attempt(error=error)
+        except KeyboardInterrupt:
+            self._give_up(claim, lost=False)
+            raise
+
+    def _store_rounds(self, claim: Claim, trained: Sequence[TrainedRound]) -> None:
+        contents, largest = {}, 1e6 * self.study.definition.evaluation.model_megabytes
+        for one in trained:
+            try:
+                content = model_content(self.study, claim.configuration, one)
+            except ProblemError as error:
+                self.complain(f"{self.study.name}: no model of round {one.index} is kept: {error}")
+                continue
+            if content is not None and len(content) <= largest:
+                contents[one.index] = content
+        results, first = [one.result for one in trained], trained[0]
+        with self._handed_back_on_error(claim):
+            counted = self._patiently(
+                lambda: self.ledger.finish_rounds(claim, results, first.provenance, first.facts, contents)
+            )
+        self.tally.finished += counted
+        self.tally.superseded += not counted
+        said = f"{len(trained)} rounds trained" if counted else "rounds superseded, the lease was lost"
+        self.say(f"{self.study.name}: {said}: {claim.configuration.key}")
+
+    def _noted(self, claim: Claim, step: Step) -> bool:
+        """Store a fold that has ended, or show what is reported of all folds; return False if the claim was lost."""
+        if step.ended is not None:
+            # The last one is stored with the end of the job.
+            last = step.ended.index == claim.numbers[-1]
+            return last or self.ledger.store(claim, step.ended, self.objective.provenance())
+        if step.number in report_steps(self.study) and step.value is not None:
+            self.ledger.report(claim, step.number, step.value)
+        return True
+
+    def _prunes(self, claim: Claim, reports: Mapping[int, float]) -> bool:
+        if self.pruner is not None:
+            return self.pruner.should_prune(claim.configuration, reports)
+        return self.racer is not None and self.racer.should_stop(list(reports.values()))
+
+    def _store(self, claim: Claim, outcome: Outcome) -> None:
         with self._handed_back_on_error(claim):
             counted = self._patiently(lambda: self.ledger.finish(claim, outcome))
         if not counted:
             self.tally.superseded += 1
             self.say(f"{self.study.name}: result superseded, the lease was lost: {claim.configuration.key}")
-            self._patiently(lambda: self.mirror.abandon(trial_id, "superseded: the lease was lost"))
             return
-        self._patiently(lambda: self.mirror.finish(trial_id, outcome, reported))
         self.tally.finished += 1
         figure = (
             outcome.reason if outcome.value is None else f"{self.study.definition.metric} {outcome.value:.4f}"
         )
+        part = "" if claim.count == self.study.definition.folds else f"fold {claim.first} "
         self.say(
-            f"{self.study.name}: {outcome.state} in {outcome.seconds:.1f} s, {figure}: {claim.configuration.key}"
+            f"{self.study.name}: {part}{outcome.state} in {outcome.seconds:.1f} s, {figure}: "
+            f"{claim.configuration.key}"
         )
 
-    def _fail(
-        self, claim: Claim, trial_id: int, reason: str, *, final: bool, raised: Exception | None = None
-    ) -> None:
+    def _fail(self, claim: Claim, reason: str, *, final: bool, raised: Exception | None = None) -> None:
         """Record a failed attempt.
 
         Args:
@@ -286,31 +341,29 @@ class Worker:
         if raised is not None:
             trace = conceal("".join(traceback.format_exception(raised)))
         state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, final=final, traceback=trace))
-        self._patiently(lambda: self.mirror.abandon(trial_id, reason[:500]))
         self.tally.failed += state == State.FAILED
         after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]
         if trace is not None and not self._traceback_shown:
             # Further tracebacks are mostly the same.
             self._traceback_shown = True
             for line in trace.rstrip().splitlines():
-                self.say(line)
-        self.say(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
-        if state is not None and not final:
-            self._faults.add(claim.configuration.key, reason)
+                self.complain(line)
+        self.complain(f"{self.study.name}: {reason} ({after}): {claim.configuration.key}")
+        if not final:
+            self._faults.add(claim, reason)
 
-    def _trains_another(self, claim: Claim, trial_id: int, raised: Exception) -> bool:
-        """Ask `Faults.trains_another`; where this worker is at fault, the configuration is handed back first."""
+    def _trains_another(self, claim: Claim, raised: Exception) -> bool:
+        """Ask `Faults.trains_another`; where this worker is at fault, the job is handed back first."""
         try:
             return self._faults.trains_another(failure(raised))
         except (WorkError, KeyboardInterrupt):
-            self._give_up(claim, trial_id, lost=False)
+            self._give_up(claim, lost=False)
             raise
 
-    def _give_up(self, claim: Claim, trial_id: int, *, lost: bool) -> None:
+    def _give_up(self, claim: Claim, *, lost: bool) -> None:
         if not lost and self._patiently(lambda: self.ledger.hand_back(claim)):
             self.tally.handed_back += 1
             self.say(f"{self.study.name}: handed back: {claim.configuration.key}")
-        self._patiently(lambda: self.mirror.abandon(trial_id, "lease lost" if lost else "handed back"))
 
     @contextmanager
     def _handed_back_on_error(self, claim: Claim) -> Iterator[None]:
@@ -325,4 +378,14 @@ class Worker:
             raise
 
     def _patiently(self, call: Callable[[], Returned]) -> Returned:
-        return patiently(call, self.patience, self.stopping)
+        return patiently(lambda: self._mended(call), self.patience, self.stopping)
+
+    def _mended(self, call: Callable[[], Returned]) -> Returned:
+        """Call, and once more if somebody had deleted tables of Optuna's, which are made again in between."""
+        try:
+            return call()
+        except DBAPIError as error:
+            if not deleted_meanwhile(error):
+                raise
+            complete(self.database, self.study)
+            return call()

@@ -9,7 +9,7 @@ from functools import partial
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import patiently
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.machine import Machine
 from pairsearch.search.workers.proof import prove
@@ -43,37 +43,36 @@ def work(
         WorkError: this process cannot train.
         DatabaseAwayError: the database did not answer for longer than `machine.patience`.
     """
-    from pairsearch.search.mirror.trials import open_storage  # noqa: PLC0415
+    from pairsearch.search.mirror.trials import open_view  # noqa: PLC0415
     from pairsearch.search.workers.objective import CrossValidation  # noqa: PLC0415
+    from pairsearch.search.workers.rounds import Rounds  # noqa: PLC0415
     from pairsearch.search.workers.worker import Worker  # noqa: PLC0415
 
-    storage = patiently(lambda: open_storage(database), machine.patience, stopping)
+    def make(study: StoredStudy, objective: CrossValidation, rounds: Rounds) -> Worker:
+        ledger = Ledger(database, study, machine.lease, open_view(database, study))
+        return Worker(
+            database,
+            study,
+            objective,
+            stopping=stopping,
+            ledger=ledger,
+            rounds=rounds,
+            limit=limit,
+            patience=machine.patience,
+            say=say,
+        )
+
     tallies: list[Tally] = []
-    try:
-        while studies:
-            study, loaded = studies.popleft()
-            if not stopping.is_set():
-                prove(loaded, machine.device)
-            objective = CrossValidation(loaded, machine.device)
-            del loaded
-            make = partial(
-                Worker,
-                database,
-                storage,
-                study,
-                objective,
-                stopping=stopping,
-                ledger=Ledger(database, study.id, machine.lease),
-                limit=limit,
-                patience=machine.patience,
-                say=say,
-            )
-            worker = patiently(make, machine.patience, stopping)
-            done = sum(tally.finished + tally.failed for tally in tallies)
-            left = None if max_trials is None else max_trials - done
-            if stopping.is_set() or left == 0:
-                break
-            tallies.append(worker.run(left))
-    finally:
-        storage.engine.dispose()
+    while studies:
+        study, loaded = studies.popleft()
+        if not stopping.is_set():
+            prove(loaded, machine.device)
+        objective, rounds = CrossValidation(loaded, machine.device), Rounds(loaded, machine)
+        del loaded
+        worker = patiently(partial(make, study, objective, rounds), machine.patience, stopping)
+        done = sum(tally.finished + tally.failed for tally in tallies)
+        left = None if max_trials is None else max_trials - done
+        if stopping.is_set() or left == 0:
+            break
+        tallies.append(worker.run(left))
     return total(tallies)

@@ -14,15 +14,16 @@ from typing import Any
 STEPS = [
     (owner, method, when)
     for owner, method in (
-        ("pairsearch.search.ledger.configurations:Ledger", "claim"),
-        ("pairsearch.search.mirror.trials:Mirror", "start"),
-        ("pairsearch.search.mirror.trials:Mirror", "report"),
-        ("pairsearch.search.ledger.configurations:Ledger", "finish"),
-        ("pairsearch.search.mirror.trials:Mirror", "finish"),
+        ("pairsearch.search.ledger.jobs:Ledger", "claim"),
+        ("pairsearch.search.mirror.trials:Trials", "start"),
+        ("pairsearch.search.ledger.jobs:Ledger", "report"),
+        ("pairsearch.search.ledger.jobs:Ledger", "finish"),
+        ("pairsearch.search.mirror.trials:Trials", "finish"),
     )
     for when in ("before", "after")
 ]
-"""Where in its work on a configuration a worker can be: claiming, making its trial, training, storing, telling."""
+"""Where in its work on a configuration a worker can be: claiming, training, storing; and within the transactions of the
+first and the last, at its trial."""
 
 
 def signal_at(owner: str, method: str, when: str, number: int) -> None:

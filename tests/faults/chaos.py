@@ -196,7 +196,7 @@ class Chaos:
         os.kill(worker.pid, signal.SIGSTOP)
         held = tiny.rows(
             self.database,
-            "configurations",
+            "jobs",
             f"key, claim, {self._now}",
             f"where state = 'running' and worker like '%:{worker.pid}:%'",
         )
@@ -246,7 +246,7 @@ class Chaos:
         """Note how long it took until what a killed worker held was free again."""
         if not self._orphans:
             return
-        seen = tiny.rows(self.database, "configurations", f"key, claim, {self._now}")
+        seen = tiny.rows(self.database, "jobs", f"key, claim, {self._now}")
         for key, claim, moment in seen:
             if key in self._orphans and claim != self._orphans[key][0]:
                 seconds = float(moment) - self._orphans.pop(key)[1]

@@ -17,7 +17,7 @@ import tiny
 from optuna.trial import FrozenTrial, TrialState
 
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.mirror.tables import open_optuna
 
 FIELDS: dict[str, Any] = {
     "name": "hardy",
@@ -138,7 +138,7 @@ def undisturbed(
 
 def trials(database: Database) -> list[FrozenTrial]:
     """All that Optuna has of the database's first study."""
-    storage = open_storage(database)
+    storage = open_optuna(database)
     try:
         return storage.get_all_trials(1, deepcopy=False)
     finally:

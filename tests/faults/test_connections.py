@@ -13,7 +13,7 @@ from server import Server
 from wire import Break, Wire
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 
 Hardy = tuple[Database, Path]
 # A worker commits about ten times for a configuration: each kind of its transactions is broken several times.

@@ -32,39 +32,17 @@ def test_a_worker_killed_at_each_step_leaves_nothing_behind(
     assert (last.code, last.err) == (0, "")
     database = open_database(database_url)
     promise.assert_kept(database, expected)
-    # All but the kill before the first claim, and the two after the result was stored, took a claim with them.
+    # All but the three before a claim was made, and the one after the result was stored, took a claim with them.
     [(lapses,)] = tiny.rows(database, "configurations", "sum(lapses)")
     assert lapses == len(breaking.STEPS) - 4
-    database.close()
-
-
-def test_the_last_worker_of_all_may_be_killed_between_its_result_and_its_trial(
-    sqlite_url: str, tmp_path: Path
-) -> None:
-    """No worker comes after it: `status` closes the trial."""
-    file = promise.create(tmp_path, sqlite_url, grid=promise.ONE_POINT)
-    killed = promise.work(
-        tmp_path / "killed",
-        sqlite_url,
-        file,
-        prepare=partial(breaking.killed_at, "pairsearch.search.mirror.trials:Mirror", "finish", "before"),
-    )
-    assert killed.code == -signal.SIGKILL
-    database = open_database(sqlite_url)
-    assert tiny.states(database) == {"finished": 1}
-    assert promise.trial_states(database) == {"RUNNING": 1}
-    looked = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE=sqlite_url)
-    assert (looked.code, looked.err) == (0, "")
-    assert promise.trial_states(database) == {"COMPLETE": 1}
-    promise.assert_kept(database, points=1)
     database.close()
 
 
 @pytest.mark.parametrize(
     ("database_url", "owner", "method", "superseded"),
     [
-        ("sqlite", "pairsearch.search.ledger.configurations:Ledger", "finish", 1),
-        ("postgresql", "pairsearch.search.mirror.trials:Mirror", "report", 0),
+        ("sqlite", "pairsearch.search.ledger.jobs:Ledger", "finish", 1),
+        ("postgresql", "pairsearch.search.ledger.jobs:Ledger", "report", 0),
     ],
     ids=["sqlite, with its result in hand", "postgresql, while it trains"],
     indirect=["database_url"],
@@ -103,7 +81,7 @@ def test_a_worker_stopped_for_longer_than_its_lease_goes_on_with_the_next_config
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE pairsearch_configurations SET state=%(state)s::VARCHAR, claims=",
+        "UPDATE pairsearch_jobs SET state=%(state)s::VARCHAR, claims=",
         "SELECT studies.study_id",
         "INSERT INTO pairsearch_runs",
     ],

@@ -15,10 +15,10 @@ import tiny
 from server import Server
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 
 AWAY_SECONDS = 3.0
-STOPPED = partial(breaking.stopped_at, "pairsearch.search.ledger.configurations:Ledger", "finish")
+STOPPED = partial(breaking.stopped_at, "pairsearch.search.ledger.jobs:Ledger", "finish")
 """Stops the worker when it has trained its first configuration, and has yet to store it."""
 
 Hardy = tuple[Database, Path]

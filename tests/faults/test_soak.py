@@ -18,7 +18,7 @@ from server import Server
 from service import Instant, wide_study
 
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.mirror.tables import open_optuna
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Worker
 
@@ -77,7 +77,7 @@ def work(url: str, configurations: int, folder: str) -> None:
     from pairsearch.search.ledger.studies import list_studies  # noqa: PLC0415
 
     database = open_database(url)
-    storage = open_storage(database)
+    storage = open_optuna(database)
     (study,) = list_studies(database)
     worker = Worker(
         database,

@@ -63,7 +63,7 @@ def test_a_worker_with_another_file_is_refused_once_there_is_a_result(project: P
         ended = project.run(command, "mine.toml")
         assert ended.code == 0, ended.err
     assert project.states() == {"finished": 2}
-    origins = [json.loads(text)["files"] for text in values(project.rows("configurations", "provenance"))]
+    origins = [json.loads(text)["files"] for text in values(project.rows("provenances", "facts"))]
     assert {f"{file.name} {digest}" in origin for origin in origins for digest in (held,)} == {True, False}
     assert any(f"{file.name} {sha256(file)}" in origin for origin in origins)
     exported = project.run("export", "mine", "--format", "json")

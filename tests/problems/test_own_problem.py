@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from project import FIT, Project, values
 from safetensors.numpy import load_file
 
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.mirror.tables import open_optuna
 from pairsearch.studies.configuration import LONGEST_KEY
 from pairsearch.studies.errors import DefinitionError
 
@@ -54,7 +54,7 @@ def Mine(params, run, report, scale=1.0):
 @contextmanager
 def optuna_study(project: Project) -> Iterator[optuna.Study]:
     """Optuna's view of the study."""
-    storage = open_storage(project.database)
+    storage = open_optuna(project.database)
     try:
         yield optuna.load_study(study_name="mine", storage=storage)
     finally:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tiny
+from optuna.storages import RDBStorage
 
 from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.storage import TrialStorage
-from pairsearch.search.mirror.trials import Mirror, open_storage
+from pairsearch.search.mirror.tables import make_tables, open_optuna
+from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Worker
 
@@ -32,7 +33,7 @@ Template = Callable[[bool], Any]
 @pytest.fixture(autouse=True)
 def server_long_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases run out at once, although the tests' server was started a moment ago."""
-    monkeypatch.setattr("pairsearch.search.ledger.configurations.RETURN_SECONDS", 0.0)
+    monkeypatch.setattr("pairsearch.search.ledger.jobs.RETURN_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +42,9 @@ def fill(digits_source: Source) -> Fill:
 
     def filled(url: str, with_study: bool) -> None:
         opened = open_database(url, create=True)
-        storage = open_storage(opened)
+        make_tables(opened)
         if with_study:
-            create_study(opened, tiny.loaded(source=digits_source), storage)
-        storage.remove_session()
-        storage.engine.dispose()
+            create_study(opened, tiny.loaded(source=digits_source))
         opened.close()
 
     return filled
@@ -106,20 +105,21 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def storage(database: Database) -> Iterator[TrialStorage]:
-    """Optuna's storage in the same database."""
-    opened = open_storage(database)
+def storage(database: Database) -> Iterator[RDBStorage]:
+    """Optuna's own storage in the same database."""
+    make_tables(database)
+    opened = open_optuna(database)
     yield opened
     opened.remove_session()
     opened.engine.dispose()
 
 
 @pytest.fixture
-def make_study(database: Database, storage: TrialStorage, digits_source: Source) -> MakeStudy:
+def make_study(database: Database, digits_source: Source) -> MakeStudy:
     """Creates the tiny study with some fields of its definition replaced."""
 
     def make(**changes: object) -> StoredStudy:
-        return create_study(database, tiny.loaded(source=digits_source, **changes), storage).study
+        return create_study(database, tiny.loaded(source=digits_source, **changes)).study
 
     return make
 
@@ -132,23 +132,17 @@ def study(make_study: MakeStudy) -> StoredStudy:
 
 @pytest.fixture
 def ledger(database: Database, study: StoredStudy) -> Ledger:
-    """The ledger of the tiny study."""
-    return Ledger(database, study.id)
+    """The ledger of the tiny study, which Optuna's tables show."""
+    return Ledger(database, study, view=open_view(database, study))
 
 
 @pytest.fixture
-def mirror(database: Database, storage: TrialStorage, study: StoredStudy, ledger: Ledger) -> Mirror:
-    """Optuna's view of the tiny study."""
-    return Mirror(database, storage, study, ledger)
-
-
-@pytest.fixture
-def make_worker(database: Database, storage: TrialStorage, request: pytest.FixtureRequest) -> MakeWorker:
+def make_worker(database: Database, request: pytest.FixtureRequest) -> MakeWorker:
     """Makes a worker of a study, the tiny one unless another is given."""
 
     def make(objective: tiny.Answering, study: StoredStudy | None = None, **options: object) -> Worker:
         chosen = study or request.getfixturevalue("study")
         settings: dict[str, object] = {"stopping": threading.Event(), "patience": 0.0} | options
-        return Worker(database, storage, chosen, objective, **settings)
+        return Worker(database, chosen, objective, **settings)
 
     return make

@@ -40,7 +40,9 @@ def content(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
     connection = sqlite3.connect(folder / "pairsearch.db")
     tables = [
         name
-        for (name,) in connection.execute("select name from sqlite_master where name like 'pairsearch_%'")
+        for (name,) in connection.execute(
+            "select name from sqlite_master where type = 'table' and name like 'pairsearch_%'"
+        )
         if not name.endswith("_claim")
     ]
     found = {table: connection.execute(f"select * from {table}").fetchall() for table in tables}  # noqa: S608 - from above

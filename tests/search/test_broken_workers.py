@@ -14,10 +14,10 @@ from sqlalchemy import update
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations
+from pairsearch.search.database.tables import jobs
 from pairsearch.search.errors import WorkError
 from pairsearch.search.evaluation import evaluating
-from pairsearch.search.ledger.configurations import MAX_LAPSES, Ledger
+from pairsearch.search.ledger.jobs import MAX_LAPSES, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
 from pairsearch.search.machine import ONE_CORE
@@ -136,11 +136,7 @@ def test_what_two_workers_cannot_train_has_failed(
         assert tiny.rows(database, "configurations", "state", "where rank = 0") == [(state,)]
         with database.write() as connection:
             # The second worker takes it first too.
-            connection.execute(
-                update(configurations)
-                .where(configurations.c.rank > 0)
-                .values(state="running", lease_expires=2e9)
-            )
+            connection.execute(update(jobs).where(jobs.c.rank > 0).values(state="running", lease_expires=2e9))
 
 
 @ON_SQLITE
@@ -222,7 +218,7 @@ def test_what_failed_here_is_left_to_a_worker_that_is_at_work(
 ) -> None:
     """It counts once for each worker: the second attempt is another's."""
     bad = layout_order(study.definition)[0]
-    other = Ledger(database, study.id)
+    other = Ledger(database, study)
     held = other.claim("healthy", key=layout_order(study.definition)[7].key)
     assert held is not None
     stopping = threading.Event()
@@ -275,22 +271,31 @@ def test_forgiven_attempts_count_no_more_whatever_became_of_the_configuration(
 ) -> None:
     order = [configuration.key for configuration in layout_order(study.definition)]
     pending, failed, running, finished, retried, late = order[:6]
+    mine = []
     for key in (pending, *[failed] * 2, running, finished, retried, late):
-        ledger.fail_attempt(taken(ledger, key), "broken", traceback="...")
+        mine.append(taken(ledger, key))
+        ledger.fail_attempt(mine[-1], "broken", traceback="...")
+    theirs = mine.pop(2)
+    assert theirs.configuration.key == failed
     ledger.fail_attempt(taken(ledger, late), "longer than the time limit", final=True)
     held = taken(ledger, running)
     done = taken(ledger, finished)
     ledger.finish(done, tiny.outcome(done.configuration))
     before = tiny.rows(database, "configurations", rest="where state = 'finished'")
-    with database.write() as connection:
-        connection.execute(update(configurations).where(configurations.c.key == retried).values(errors=0))
-    ledger.forgive(dict.fromkeys([pending, failed, running, finished, retried, late], 1), lost=lost)
+    # As `retry` does of what has failed.
+    tiny.execute(
+        database,
+        f"update pairsearch_failures set counts = 0 where claim = '{mine[4].token}'",  # noqa: S608 - our own
+        "update pairsearch_jobs set errors = 0 where rank = 4",
+        "update pairsearch_configurations set errors = 0 where rank = 4",
+    )
+    ledger.forgive([claim.token for claim in mine], lost=lost)
     assert tiny.rows(database, "configurations", "errors, lapses, state", "order by rank limit 6") == [
         (0, lost, "pending"),
         (1, lost, "pending"),
         (0, lost, "running"),
         (1, 0, "finished"),
-        (0, lost, "pending"),
+        (0, 0, "pending"),
         (2, 0, "failed"),
     ]
     assert tiny.rows(database, "configurations", rest="where state = 'finished'") == before
@@ -302,10 +307,11 @@ def test_what_was_lost_with_its_worker_too_often_stays_failed(
 ) -> None:
     key = layout_order(study.definition)[0].key
     for _ in range(MAX_LAPSES):
-        ledger.fail_attempt(taken(ledger, key), "broken")
-        ledger.forgive({key: 1}, lost=True)
+        claim = taken(ledger, key)
+        ledger.fail_attempt(claim, "broken", traceback="...")
+        ledger.forgive([claim.token], lost=True)
     assert tiny.rows(database, "configurations", "state, reason", "where rank = 0") == [("failed", "broken")]
-    ledger.forgive({key: 1}, lost=False)
+    ledger.forgive([claim.token], lost=False)
     assert tiny.rows(database, "configurations", "state", "where rank = 0") == [("failed",)]
 
 
@@ -318,9 +324,10 @@ def test_what_failed_by_the_time_limit_is_nobody_s_to_forgive(
     key = layout_order(study.definition)[0].key
     if failed_before:
         ledger.fail_attempt(taken(ledger, key), "broken", traceback="Traceback …")
-    assert ledger.fail_attempt(taken(ledger, key), "too long", final=True) == State.FAILED
+    late = taken(ledger, key)
+    assert ledger.fail_attempt(late, "too long", final=True) == State.FAILED
     before = tiny.rows(database, "configurations", rest="where rank = 0")
-    ledger.forgive({key: 1}, lost=lost)
+    ledger.forgive([late.token], lost=lost)
     assert tiny.rows(database, "configurations", rest="where rank = 0") == before
 
 

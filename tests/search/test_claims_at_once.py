@@ -11,8 +11,8 @@ import programs
 import tiny
 
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.ledger.configurations import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.studies import StoredStudy, get_study, layout_order
 
 GRID = {
     "batch_size": list(range(1, 41)),
@@ -28,9 +28,9 @@ def claim_all(ledger: Ledger, worker: str) -> list[str]:
     return keys
 
 
-def claim_all_from_a_process(url: str, study_id: int, folder: str) -> None:
+def claim_all_from_a_process(url: str, folder: str) -> None:
     database = open_database(url)
-    keys = claim_all(Ledger(database, study_id), "process")
+    keys = claim_all(Ledger(database, get_study(database, "tiny")), "process")
     database.close()
     with (Path(folder) / "claimed").open("a") as file:
         file.write(json.dumps(keys) + "\n")
@@ -43,7 +43,7 @@ def expected(study: StoredStudy) -> list[str]:
 def test_threads_claim_every_configuration_once(database: Database, make_study) -> None:
     study = make_study(grid=GRID)
     with ThreadPoolExecutor(4) as pool:
-        claimed = list(pool.map(lambda worker: claim_all(Ledger(database, study.id), worker), "abcd"))
+        claimed = list(pool.map(lambda worker: claim_all(Ledger(database, study), worker), "abcd"))
     assert sorted(chain.from_iterable(claimed)) == expected(study)
 
 
@@ -51,7 +51,7 @@ def test_processes_claim_every_configuration_once(
     database: Database, make_study, database_url: str, tmp_path: Path
 ) -> None:
     study = make_study(grid=GRID)
-    codes = programs.together(claim_all_from_a_process, 4, database_url, study.id, str(tmp_path))
+    codes = programs.together(claim_all_from_a_process, 4, database_url, str(tmp_path))
     assert codes == [0, 0, 0, 0]
     claimed = [json.loads(line) for line in (tmp_path / "claimed").read_text().splitlines()]
     assert len(claimed) == 4

@@ -20,7 +20,7 @@ from pairsearch.search import redaction
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.urls import mask, parse_url
 from pairsearch.search.errors import PairsearchError
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.mirror.tables import open_optuna
 from pairsearch.search.redaction import conceal, learn, presentable
 
 # Each ends in the same word, so that a part that was left over is found as well.
@@ -96,7 +96,7 @@ def test_labels_and_errors_of_all_libraries_hide_it(secret: str, place: str) -> 
     shown = [mask(url), database.label, conceal(repr(database.engine)), conceal(given), conceal(repr(url))]
     for attempt in (
         database.schema_version,
-        lambda: open_storage(database),
+        lambda: open_optuna(database),
         lambda: create_engine(given.replace("postgresql://", "postgresql+psycopg://")).connect(),
     ):
         with pytest.raises(Exception) as failure:  # noqa: PT011 - of ours, SQLAlchemy, Optuna or psycopg

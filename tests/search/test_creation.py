@@ -9,6 +9,7 @@ import programs
 import pytest
 import tiny
 from availability import needed
+from optuna.storages import RDBStorage
 from sqlalchemy import text
 
 from pairsearch.data.sources import Source
@@ -16,9 +17,8 @@ from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.errors import StorageError, StudyError
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study, layout_order, list_studies
-from pairsearch.search.mirror.storage import TrialStorage
-from pairsearch.search.mirror.study import Space
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.mirror.space import Space
+from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.creation import create_study
@@ -49,32 +49,32 @@ def test_twelve_processes_at_once_make_one_study_with_one_grid(database_url: str
 
 
 def test_creating_again_changes_nothing(
-    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     before = tiny.rows(database, "configurations", rest="order by id")
-    again = create_study(database, tiny.loaded(source=digits_source), storage)
+    again = create_study(database, tiny.loaded(source=digits_source))
     assert (again.created, again.inserted, again.study) == (False, 0, study)
     assert tiny.rows(database, "configurations", rest="order by id") == before
     assert storage.get_all_studies()[0].study_name == "tiny"
 
 
 def test_a_study_that_was_half_created_is_completed(
-    database: Database, storage: TrialStorage, digits_source: Source
+    database: Database, storage: RDBStorage, digits_source: Source
 ) -> None:
     """The process died between Optuna's study and ours."""
     storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "tiny")
-    made = create_study(database, tiny.loaded(source=digits_source), storage)
+    made = create_study(database, tiny.loaded(source=digits_source))
     assert (made.created, made.inserted) == (True, 8)
     assert len(storage.get_all_studies()) == 1
 
 
 def test_somebody_else_s_optuna_study_is_left_alone(
-    database: Database, storage: TrialStorage, digits_source: Source
+    database: Database, storage: RDBStorage, digits_source: Source
 ) -> None:
     theirs = optuna.create_study(study_name="tiny", storage=storage)
     theirs.add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(StudyError, match="that pairsearch did not make"):
-        create_study(database, tiny.loaded(source=digits_source), storage)
+        create_study(database, tiny.loaded(source=digits_source))
     assert find_study(database, "tiny") is None
     assert len(theirs.trials) == 1
 
@@ -85,16 +85,16 @@ def test_tables_of_another_optuna_are_refused(database: Database, study: StoredS
     with pytest.raises(
         StorageError, match=r"has Optuna tables of version v3.0.0.a, where Optuna \S+ has \S+: install"
     ):
-        open_storage(database)
+        open_view(database, study)
 
 
 def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable(
-    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source, make_worker
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source, make_worker
 ) -> None:
     make_worker(tiny.Answering(), study).run()
     before = tiny.rows(database, "configurations", rest="order by id")
     larger = tiny.definition(grid=GRID | {"batch_size": [1, 10, 25], "weight_decay": [0.0, 0.01, 0.1]})
-    made = create_study(database, tiny.loaded(larger, digits_source), storage)
+    made = create_study(database, tiny.loaded(larger, digits_source))
     assert (made.created, made.inserted) == (False, 18 - 8)
     assert tiny.rows(database, "configurations", rest="order by id limit 8") == before
 
@@ -114,7 +114,7 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
 @ON_SQLITE
 def test_a_larger_grid_leaves_other_studies_as_they_are(
     database: Database,
-    storage: TrialStorage,
+    storage: RDBStorage,
     study: StoredStudy,
     make_study,
     make_worker,
@@ -134,9 +134,7 @@ def test_a_larger_grid_leaves_other_studies_as_they_are(
         return [rows, configurations, trials, notes]
 
     before = contents()
-    create_study(
-        database, tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [1, 10, 25]}), storage
-    )
+    create_study(database, tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [1, 10, 25]}))
     assert contents() == before
     grown = find_study(database, "tiny")
     assert grown is not None
@@ -144,7 +142,7 @@ def test_a_larger_grid_leaves_other_studies_as_they_are(
 
 
 @ON_SQLITE
-def test_trials_read_as_a_data_frame(storage: TrialStorage, study: StoredStudy, make_worker) -> None:
+def test_trials_read_as_a_data_frame(storage: RDBStorage, study: StoredStudy, make_worker) -> None:
     needed("pandas")
     make_worker(tiny.Answering(), study).run(max_trials=3)
     frame = optuna.load_study(study_name="tiny", storage=storage).trials_dataframe()
@@ -171,52 +169,52 @@ def test_trials_read_as_a_data_frame(storage: TrialStorage, study: StoredStudy, 
 )
 def test_what_would_change_results_is_refused_with_the_field_named(
     database: Database,
-    storage: TrialStorage,
+    storage: RDBStorage,
     study: StoredStudy,
     digits_source: Source,
     changes: dict[str, object],
     message: str,
 ) -> None:
     with pytest.raises(StudyError, match=message):
-        create_study(database, tiny.loaded(source=digits_source, **changes), storage)
+        create_study(database, tiny.loaded(source=digits_source, **changes))
     assert find_study(database, "tiny") == study
 
 
 def test_what_does_not_change_results_is_kept_as_the_latest_definition(
-    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     changed = tiny.definition(title="Another title", sampler="random")
-    made = create_study(database, tiny.loaded(changed, digits_source), storage)
+    made = create_study(database, tiny.loaded(changed, digits_source))
     assert (made.inserted, made.study.definition) == (0, changed)
     assert made.study.id == study.id
 
 
 @ON_SQLITE
 def test_other_data_are_refused_with_both_named(
-    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     fewer = tiny.without_an_image(digits_source)
     other = tiny.loaded(source=fewer)
     with pytest.raises(StudyError, match=f"{digits_source.fingerprint[:12]} .* {fewer.fingerprint[:12]}"):
-        create_study(database, other, storage)
+        create_study(database, other)
     with pytest.raises(StudyError, match="its data are"):
         opening.existing(database, other)
 
 
 @ON_SQLITE
 def test_another_version_of_the_problem_is_refused(
-    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     loaded = tiny.loaded(source=digits_source)
     other = dataclasses.replace(loaded, traits=dataclasses.replace(loaded.traits, version=99))
     with pytest.raises(StudyError, match=r"its problem's version is \d+, that of the problem here 99"):
-        create_study(database, other, storage)
+        create_study(database, other)
 
 
 @ON_SQLITE
-def test_a_setting_of_another_type_is_another_setting(database: Database, storage: TrialStorage) -> None:
+def test_a_setting_of_another_type_is_another_setting(database: Database, storage: RDBStorage) -> None:
     grid = {"x": [1]}
-    create_study(database, tiny.anything(grid=grid, settings={"a": 1, "b": {"c": 1, "d": 2}}), storage)
+    create_study(database, tiny.anything(grid=grid, settings={"a": 1, "b": {"c": 1, "d": 2}}))
     for other, message in (
         ({"a": 1.0, "b": {"c": 1, "d": 2}}, "settings.a is 1 there and 1.0 here"),
         (
@@ -225,20 +223,18 @@ def test_a_setting_of_another_type_is_another_setting(database: Database, storag
         ),
     ):
         with pytest.raises(StudyError, match=message):
-            create_study(database, tiny.anything(grid=grid, settings=other), storage)
-    again = create_study(
-        database, tiny.anything(grid=grid, settings={"b": {"d": 2, "c": 1}, "a": 1}), storage
-    )
+            create_study(database, tiny.anything(grid=grid, settings=other))
+    again = create_study(database, tiny.anything(grid=grid, settings={"b": {"d": 2, "c": 1}, "a": 1}))
     assert (again.created, again.inserted) == (False, 0)
 
 
 @ON_SQLITE
 def test_a_metric_that_is_better_the_other_way_round_is_refused(
-    database: Database, storage: TrialStorage, study: StoredStudy, digits_source: Source
+    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     turned = tiny.loaded(source=digits_source, metrics={"val_loss": {"maximise": True}})
     with pytest.raises(StudyError, match="val_loss is minimised there"):
-        create_study(database, turned, storage)
+        create_study(database, turned)
 
 
 @ON_SQLITE
@@ -257,25 +253,25 @@ def test_a_metric_that_is_better_the_other_way_round_is_refused(
 )
 def test_what_cannot_be_trained_leaves_nothing_behind(
     database: Database,
-    storage: TrialStorage,
+    storage: RDBStorage,
     digits_source: Source,
     changes: dict[str, object],
     error: type[Exception],
     message: str,
 ) -> None:
     with pytest.raises(error, match=message):
-        create_study(database, tiny.loaded(source=digits_source, **changes), storage)
+        create_study(database, tiny.loaded(source=digits_source, **changes))
     assert list_studies(database) == []
     assert storage.get_all_studies() == []
 
 
 @ON_SQLITE
 def test_more_pairs_than_images_leave_nothing_behind(
-    database: Database, storage: TrialStorage, mnist_source: Source
+    database: Database, storage: RDBStorage, mnist_source: Source
 ) -> None:
     for changes, message in (({"sample_size": 40_000}, "sample_size"), ({"test_pairs": 6_000}, "test_pairs")):
         with pytest.raises(ProblemError, match=f"^study tiny: .*lower {message}"):
-            create_study(database, tiny.loaded(source=mnist_source, **changes), storage)
+            create_study(database, tiny.loaded(source=mnist_source, **changes))
     assert list_studies(database) == []
     assert storage.get_all_studies() == []
 
@@ -305,16 +301,16 @@ ONE = {"kernel": ["rbf"], "gamma": [1, 2]}
     ],
 )
 def test_a_union_of_grids_grows_by_its_new_points(
-    database: Database, storage: TrialStorage, make_worker, before: object, after: object, added: int
+    database: Database, storage: RDBStorage, make_worker, before: object, after: object, added: int
 ) -> None:
     small, larger = tiny.anything(grid=before), tiny.anything(grid=after)
 
     def answer(_: Configuration) -> Outcome:
         return tiny.outcome_of(*[[[0.5, 0.25]] * 2] * 3)
 
-    study = create_study(database, small, storage).study
+    study = create_study(database, small).study
     make_worker(tiny.Answering(answer), study).run()
-    made = create_study(database, larger, storage)
+    made = create_study(database, larger)
     assert (made.inserted, made.study.definition) == (added, larger.definition)
     assert make_worker(tiny.Answering(answer), made.study).run() == Tally(finished=added)
     storage.remove_session()
@@ -350,11 +346,11 @@ def test_a_union_of_grids_grows_by_its_new_points(
     ],
 )
 def test_a_union_of_grids_that_lost_a_point_is_refused(
-    database: Database, storage: TrialStorage, before: object, after: object, message: str
+    database: Database, storage: RDBStorage, before: object, after: object, message: str
 ) -> None:
-    study = create_study(database, tiny.anything(grid=before), storage).study
+    study = create_study(database, tiny.anything(grid=before)).study
     with pytest.raises(StudyError, match=f"^study tiny in the database differs: {message}"):
-        create_study(database, tiny.anything(grid=after), storage)
+        create_study(database, tiny.anything(grid=after))
     assert get_study(database, "tiny") == study
 
 
@@ -362,13 +358,13 @@ def test_a_union_of_grids_that_lost_a_point_is_refused(
     ("sampler", "database_url"), [("grid", "sqlite"), ("random", "postgresql")], indirect=["database_url"]
 )
 def test_a_grid_may_grow_while_a_worker_is_at_work(
-    database: Database, storage: TrialStorage, make_study, make_worker, digits_source: Source, sampler: str
+    database: Database, storage: RDBStorage, make_study, make_worker, digits_source: Source, sampler: str
 ) -> None:
     """It takes the new points too, and all trials agree on the choices, as Optuna wants it."""
     worker = make_worker(tiny.Answering(), make_study(sampler=sampler))
     worker.run(max_trials=2)
     larger = tiny.definition(sampler=sampler, grid=GRID | {"learning_rate": [1e-4, 1e-3, 1e-2]})
-    assert create_study(database, tiny.loaded(larger, digits_source), storage).inserted == 4
+    assert create_study(database, tiny.loaded(larger, digits_source)).inserted == 4
     assert worker.run() == Tally(finished=12)
     trials = storage.get_all_trials(worker.study.optuna_study_id)
     assert len({repr(trial.distributions["learning_rate"]) for trial in trials}) == 1

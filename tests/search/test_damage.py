@@ -199,10 +199,7 @@ def test_not_a_number_in_postgresql_is_refused_too(
     database: Database = open_database(postgresql_url, create=True)
     with database.write() as connection:
         connection.execute(
-            text(
-                "alter table pairsearch_superseded drop constraint "
-                "pairsearch_superseded_configuration_id_fkey"
-            )
+            text("alter table pairsearch_superseded drop constraint pairsearch_superseded_job_id_fkey")
         )
         connection.execute(text("insert into pairsearch_superseded values (1, 1, 'c', 'w', 'NaN', 0)"))
     with (

@@ -70,7 +70,7 @@ def test_looking_makes_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "message"),
-    [(SCHEMA_VERSION + 1, "newer than .* upgrade pairsearch"), (0, "older than .* name another database")],
+    [(SCHEMA_VERSION + 1, "newer than .* upgrade pairsearch"), (0, "older than .* `pairsearch upgrade`")],
 )
 @pytest.mark.parametrize("create", [False, True])
 def test_another_schema_version_is_refused(

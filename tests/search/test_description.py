@@ -62,24 +62,23 @@ def test_a_larger_grid_brings_the_note_up_to_date_unless_a_person_has_changed_it
     database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
 ) -> None:
     dashboard = needed("optuna_dashboard")
-    create_study(
-        database, tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [5, 10, 25]}), storage
-    )
+    create_study(database, tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [5, 10, 25]}))
     assert "| 5, 10, 25 |" in shown(storage, study)
     dashboard.save_note(optuna.load_study(study_name="tiny", storage=storage), "mine")
     larger = tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [1, 5, 10, 25]})
-    create_study(database, larger, storage)
+    create_study(database, larger)
     assert shown(storage, study) == "mine"
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_note_of_several_pieces_and_a_shorter_one_after_it_read_whole(
-    storage: RDBStorage, study: StoredStudy
+    database: Database, storage: RDBStorage, study: StoredStudy
 ) -> None:
     for count in (900, 3):
         values = [index / 1000 for index in range(count)]
         definition = tiny.definition(grid=GRID | {"weight_decay": values})
-        describe_study(storage, study.optuna_study_id, definition, study.traits)
+        with database.write() as connection:
+            describe_study(connection, study.optuna_study_id, definition, study.traits)
         assert shown(storage, study) == note(definition, study.traits)
         assert (len(shown(storage, study)) > 2 * PIECE_LENGTH) == (count == 900)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -24,13 +25,18 @@ from pairsearch.search.evaluation.evaluating import (
     configurations_to_evaluate,
     evaluate_studies,
 )
-from pairsearch.search.evaluation.rounds import Request, TrainedRound, evaluate, missing_rounds
+from pairsearch.search.evaluation.models import stored_models
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.rows import read_runs
-from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.ledger.studies import StoredStudy, layout_order
 from pairsearch.search.machine import ONE_CORE, Machine
 from pairsearch.search.results.evaluations import read_evaluation, rounds_within
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.recorder import Recorder
+from pairsearch.search.workers.rounds import Rounds, model_content
+from pairsearch.search.workers.tally import Tally
+from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
 from pairsearch.studies.loading import Loaded, load
@@ -51,12 +57,27 @@ def loaded() -> Loaded:
     return tiny.loaded()
 
 
+def work(database: Database, study: StoredStudy, loaded: Loaded, name: str = "ann", **options: Any) -> Tally:
+    """Be a worker on the rounds of a study."""
+    settings: dict[str, Any] = {"stopping": threading.Event(), "patience": 0.0, "limit": 0} | options
+    machine = settings.pop("machine", ONE_CORE)
+    objective, rounds = CrossValidation(loaded), Rounds(loaded, machine)
+    return Worker(database, study, objective, rounds=rounds, name=name, **settings).run()
+
+
 def train(
     database: Database, study: StoredStudy, loaded: Loaded, rounds: int, configuration: Configuration = SOME
 ) -> int:
-    missing = missing_rounds(database, study, configuration, rounds)
-    request = Request(configuration, missing, rounds)
-    return evaluate(database, study, loaded, request, worker="ann") if missing else 0
+    """Train the missing rounds below a number; how many there were."""
+    missing = Ledger(database, study).insert_rounds(configuration, rounds)
+    work(database, study, loaded)
+    return missing
+
+
+def stored(database: Database, study: StoredStudy, configuration: Configuration = SOME) -> list[int]:
+    """The numbers of the stored rounds."""
+    with database.read() as connection:
+        return [one.index for one in rounds_within(connection, study, configuration.key)]
 
 
 def test_finished_rounds_are_kept_and_only_the_missing_ones_trained(
@@ -64,22 +85,30 @@ def test_finished_rounds_are_kept_and_only_the_missing_ones_trained(
 ) -> None:
     assert train(database, study, loaded, 2) == 2
     before = tiny.rows(database, "runs", rest=ROUNDS)
-    assert missing_rounds(database, study, SOME, 4) == (2, 3)
     assert train(database, study, loaded, 4) == 2
     assert tiny.rows(database, "runs", rest=ROUNDS)[:2] == before
     assert train(database, study, loaded, 4) == 0
-    assert tiny.rows(database, "runs", "run", ROUNDS) == [(0,), (1,), (2,), (3,)]
+    assert stored(database, study) == [0, 1, 2, 3]
+    assert tiny.rows(database, "jobs", "first, count, state", "where kind = 'round' order by first") == [
+        (0, 2, "done"),
+        (2, 2, "done"),
+    ]
 
 
-@ON_SQLITE
 def test_a_gap_among_the_stored_rounds_is_filled(
     database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
-    evaluate(database, study, loaded, Request(SOME, (0, 2), 3), worker="ann")
-    assert missing_rounds(database, study, SOME, 3) == (1,)
-    assert missing_rounds(database, study, OTHER, 3) == (0, 1, 2)
-    assert train(database, study, loaded, 3) == 1
-    assert missing_rounds(database, study, SOME, 3) == ()
+    train(database, study, loaded, 3)
+    before = tiny.rows(database, "runs", rest=ROUNDS)
+    tiny.execute(
+        database,
+        "delete from pairsearch_models where run_id in (select id from pairsearch_runs where run = 0)",
+        "delete from pairsearch_runs where run = 0",
+    )
+    assert stored(database, study, OTHER) == []
+    assert train(database, study, loaded, 5) == 3
+    assert tiny.rows(database, "runs", "run, figures", ROUNDS)[:3] == [(row[4], row[6]) for row in before]
+    assert stored(database, study) == [0, 1, 2, 3, 4]
 
 
 def test_a_round_gives_the_same_figures_whatever_is_trained_beside_it(
@@ -87,10 +116,9 @@ def test_a_round_gives_the_same_figures_whatever_is_trained_beside_it(
 ) -> None:
     train(database, study, loaded, 3)
     other = make_study(name="other")
-    for index in (2, 0, 1):
-        evaluate(
-            database, other, loaded, Request(SOME, (index,), 3), worker="bob", machine=Machine(threads=2)
-        )
+    for wanted in (1, 2, 3):
+        Ledger(database, other).insert_rounds(SOME, wanted)
+        work(database, other, loaded, machine=Machine(threads=2))
     first, second = (
         tiny.rows(database, "runs", "run, figures", f"where study_id = {study_id} order by run")
         for study_id in (study.id, other.id)
@@ -99,17 +127,54 @@ def test_a_round_gives_the_same_figures_whatever_is_trained_beside_it(
     assert first == second
 
 
-def test_two_evaluations_at_once_store_each_round_once(
+def test_two_that_evaluate_at_once_share_the_rounds_and_each_is_stored_once(
     database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
-    request = Request(SOME, (0, 1), 2)
+    def evaluate(name: str) -> int:
+        ledger = Ledger(database, study)
+        inserted = sum(ledger.insert_rounds(one, 2) for one in (SOME, OTHER))
+        work(database, study, loaded, name)
+        return inserted
+
     with ThreadPoolExecutor(2) as pool:
-        stored = list(pool.map(lambda name: evaluate(database, study, loaded, request, worker=name), "ab"))
-    assert sum(stored) == 2
-    assert tiny.rows(database, "runs", "run", ROUNDS) == [(0,), (1,)]
-    assert len(tiny.rows(database, "curves")) == 2 * len(
-        loaded.traits.metrics.keys() - {"val_loss", "val_error"}
-    )
+        assert sum(pool.map(evaluate, "ab")) == 4
+    assert tiny.rows(database, "runs", "count(*)") == [(4,)]
+    assert tiny.rows(database, "models", "count(*)") == [(4,)]
+    assert tiny.rows(database, "superseded") == []
+
+
+def test_workers_take_rounds_before_folds_and_at_any_limit(
+    database: Database, study: StoredStudy, loaded: Loaded
+) -> None:
+    ledger = Ledger(database, study)
+    ledger.insert_rounds(OTHER, 2)
+    outside = tiny.point(batch_size=50, learning_rate=1e-3, weight_decay=0.0)
+    ledger.insert_rounds(outside, 1)
+    kinds = []
+    for _ in range(3):
+        claim = ledger.claim("ann", limit=1)
+        assert claim is not None
+        kinds.append((claim.kind, claim.configuration, list(claim.numbers)))
+    assert kinds == [
+        ("round", OTHER, [0, 1]),
+        ("round", outside, [0]),
+        ("fold", layout_order(study.definition)[0], [0, 1]),
+    ]
+    assert ledger.claim("ann", kinds=("round",)) is None
+
+
+def test_rounds_of_a_worker_that_died_are_trained_by_another(
+    database: Database, study: StoredStudy, loaded: Loaded
+) -> None:
+    ledger = Ledger(database, study)
+    ledger.insert_rounds(SOME, 2)
+    lost = ledger.claim("dead")
+    assert lost is not None
+    tiny.let_leases_run_out(database)
+    assert work(database, study, loaded) == Tally(finished=1)
+    assert not ledger.finish_rounds(lost, [], {}, {}, {})
+    assert tiny.rows(database, "runs", "run, worker", ROUNDS) == [(0, "ann"), (1, "ann")]
+    assert tiny.rows(database, "jobs", "lapses, claims", "where kind = 'round'") == [(1, 2)]
 
 
 def test_rounds_draw_fresh_pairs(loaded: Loaded) -> None:
@@ -127,14 +192,15 @@ def test_rounds_draw_fresh_pairs(loaded: Loaded) -> None:
 
 
 @ON_SQLITE
-def test_an_evaluation_that_was_stopped_stores_nothing(
+def test_a_worker_that_is_stopped_hands_its_rounds_back(
     database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
-    request = Request(SOME, (0, 1), 2)
-    stored = evaluate(database, study, loaded, request, worker="ann", on_epoch=lambda _: False)
-    assert stored == 0
+    Ledger(database, study).insert_rounds(SOME, 2)
+    stopping = threading.Event()
+    tally = work(database, study, loaded, stopping=stopping, on_epoch=lambda _: stopping.set())
+    assert tally == Tally(handed_back=1)
     assert tiny.rows(database, "runs") == []
-    assert missing_rounds(database, study, SOME, 2) == (0, 1)
+    assert tiny.rows(database, "jobs", "state, errors", "where kind = 'round'") == [("pending", 0)]
 
 
 @ON_SQLITE
@@ -161,7 +227,8 @@ def test_a_diverged_round_is_a_result_without_figures(
     assert train(database, study, loaded, 2, wild) == 2
     found = read_evaluation(database, study, wild)
     assert (found.rounds, found.diverged, found.figures) == (2, 2, {})
-    assert missing_rounds(database, study, wild, 2) == ()
+    assert stored(database, study, wild) == [0, 1]
+    assert tiny.rows(database, "models") == []
 
 
 @ON_SQLITE
@@ -182,24 +249,36 @@ def test_the_best_are_evaluated_or_the_paper_s(
 
 
 @ON_SQLITE
-def test_a_round_is_stored_with_its_curves_and_where_it_comes_from(
+def test_a_round_is_stored_with_its_curves_its_model_and_where_it_comes_from(
     database: Database, study: StoredStudy, loaded: Loaded
 ) -> None:
-    trained: list[TrainedRound] = []
-    request = Request(SOME, (0, 1), 2)
-    assert evaluate(database, study, loaded, request, worker="ann", keep=trained.extend) == 2
+    train(database, study, loaded, 2)
+    trained = Rounds(loaded)(SOME, [0, 1])
     with database.read() as connection:
         assert read_runs(connection, study.id, SOME.key, "round") == [one.result for one in trained]
         rounds = rounds_within(connection, study, SOME.key)
     assert [one.index for one in rounds] == [0, 1]
     for worker, finished_at in tiny.rows(database, "runs", "worker, finished_at", "where kind = 'round'"):
         assert (worker, finished_at) == ("ann", pytest.approx(time.time(), abs=60))
-    for stored, one in zip(rounds, trained, strict=True):
-        assert (stored.seconds, stored.facts) == (one.seconds, one.facts)
-        assert stored.provenance == one.provenance
+    for found, one in zip(rounds, trained, strict=True):
+        assert (found.facts, found.provenance) == (one.facts, one.provenance)
         # Two rounds trained together share their time.
-        assert 0 < one.seconds == trained[0].seconds < 60
-    assert read_evaluation(database, study, SOME).seconds == pytest.approx(2 * trained[0].seconds)
+        assert 0 < found.seconds == rounds[0].seconds < 60
+    assert read_evaluation(database, study, SOME).seconds == pytest.approx(2 * rounds[0].seconds)
+    assert stored_models(database, study, SOME, [0, 1]) == {
+        one.index: model_content(study, SOME, one) for one in trained
+    }
+
+
+@ON_SQLITE
+def test_a_model_that_is_larger_than_the_definition_allows_is_not_stored_in_the_database(
+    database: Database, make_study
+) -> None:
+    small = {"evaluation": {"rounds": 2, "model_megabytes": 0.1}}
+    study = make_study(**small)
+    assert train(database, study, tiny.loaded(**small), 2) == 2
+    assert tiny.rows(database, "models") == []
+    assert stored(database, study) == [0, 1]
 
 
 @ON_SQLITE
@@ -245,24 +324,9 @@ def test_a_stopped_evaluator_raises_and_keeps_nothing_unfinished(
     stopping.set()
     with pytest.raises(KeyboardInterrupt):
         evaluator.rounds(database, study, loaded, SOME, 2)
-    assert missing_rounds(database, study, SOME, 2) == (1,)
-    # There is nothing to stop.
+    assert stored(database, study) == [0]
+    # There is nothing to stop, though others may still train the second.
     evaluator.rounds(database, study, loaded, SOME, 1)
-    # Nor is there after the last epoch.
-    stopping.clear()
-    last = Evaluator(ONE_CORE, stopping, models=Folder(stopping))  # type: ignore[arg-type]
-    last.rounds(database, study, loaded, SOME, 2)
-    assert stopping.is_set()
-    assert missing_rounds(database, study, SOME, 2) == ()
-
-
-class Folder:
-    """Takes the models of rounds that are trained, and at this moment the process is told to stop."""
-
-    path = Path("models")
-
-    def __init__(self, stopping: threading.Event) -> None:
-        self.keep = lambda *_: stopping.set() or 0
 
 
 @ON_SQLITE
@@ -292,18 +356,17 @@ def test_what_a_problem_raises_while_it_is_evaluated_is_said_without_passwords(
         raise MemoryError("no room at postgresql://ann:open-sesame@host/db")
 
     monkeypatch.setattr("pairsearch.models.fused.train", fail)
+    chosen, evaluator = [Chosen("search", study, [SOME])], Evaluator(ONE_CORE, say=said.append)
     with pytest.raises(
         WorkError, match=r"study tiny: batch_size 10.*MemoryError.*: finished rounds are kept"
     ):
-        evaluate_studies(
-            database,
-            [Chosen("search", study, [SOME])],
-            {"tiny": loaded},
-            Evaluator(ONE_CORE, say=said.append),
-            1,
-        )
+        evaluate_studies(database, chosen, {"tiny": loaded}, evaluator, 1)
     assert said[0] == "Traceback (most recent call last):"
-    assert said[-1] == "MemoryError: no room at postgresql://ann:***@host/db"
+    assert "MemoryError: no room at postgresql://ann:***@host/db" in said
+    assert tiny.rows(database, "jobs", "state, errors", "where kind = 'round'") == [("failed", 2)]
+    monkeypatch.undo()
+    evaluate_studies(database, chosen, {"tiny": loaded}, evaluator, 1)
+    assert stored(database, study) == [0]
 
 
 @ON_SQLITE
@@ -319,19 +382,20 @@ def test_rounds_one_after_the_other_are_stored_one_by_one_until_a_stop(
     )
     fields = {"name": "mine", "problem": "mine.py:Mine", "metric": "loss", "epochs": 1, "folds": 2}
     own = load(parse(fields | {"grid": {"x": [1.0]}, "evaluation": {"rounds": 3}}, "mine"), tmp_path)
-    study, one = create_study(database, own, storage).study, Configuration({"x": 1.0})
+    study, one = create_study(database, own).study, Configuration({"x": 1.0})
     seen: list[int] = []
+    stopping = threading.Event()
 
-    def on_epoch(recorder: Recorder) -> bool:
+    def on_epoch(recorder: Recorder) -> None:
         seen.append(recorder.runs[0].index)
-        return len(seen) < 2
+        if len(seen) == 2:
+            stopping.set()
 
-    request = Request(one, (0, 1, 2), 3)
-    assert evaluate(database, study, own, request, worker="ann", on_epoch=on_epoch) == 1
-    assert seen == [0, 1]
-    assert missing_rounds(database, study, one, 3) == (1, 2)
-    two = Machine(threads=2)
-    assert evaluate(database, study, own, Request(one, (1, 2), 3), worker="ann", machine=two) == 2
+    assert Ledger(database, study).insert_rounds(one, 3) == 3
+    tally = work(database, study, own, stopping=stopping, on_epoch=on_epoch)
+    assert (tally, seen) == (Tally(finished=1, handed_back=1), [0, 1])
+    assert stored(database, study, one) == [0]
+    assert work(database, study, own, machine=Machine(threads=2)) == Tally(finished=2)
     assert tiny.rows(database, "runs", "figures", ROUNDS) == [
         (f'{{"loss": {loss}}}',) for loss in (11.0, 22.0, 23.0)
     ]

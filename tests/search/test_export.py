@@ -19,7 +19,7 @@ from pyarrow import csv, parquet
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import InputError, WorkError
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.export import export, layout, read_table
@@ -96,7 +96,8 @@ def stored(database: Database, study: StoredStudy, table: Any) -> Rows:
     )
     found = []
     if table is CONFIGURATIONS:
-        columns = ", ".join(("key", "rank", "params", "figures", "provenance", *plain))
+        origin = "(select facts from pairsearch_provenances where id = provenance_id)"
+        columns = ", ".join(("key", "rank", "params", "figures", origin, *plain))
         for key, rank, params, figures, provenance, *rest in tiny.rows(
             database, "configurations", columns, "order by rank"
         ):
@@ -196,7 +197,7 @@ def test_parameters_that_a_point_lacks_are_missing_and_types_that_a_column_mixes
         {"kernel": ["rbf"], "gamma": [0.5, 2], "value": [1, 1.0, True, "1"]},
         {"kernel": ["linear"], "on": [True]},
     ]
-    study = create_study(database, tiny.anything(grid=grid), storage).study
+    study = create_study(database, tiny.anything(grid=grid)).study
     make_worker(tiny.Answering(lambda _: tiny.outcome_of(*[[[0.5, 0.25]] * 2] * 3)), study).run()
     for kind in WRITERS:
         export(database, study, kind, tmp_path)
@@ -218,13 +219,13 @@ def test_parameters_that_a_point_lacks_are_missing_and_types_that_a_column_mixes
 
 @ON_SQLITE
 def test_a_figure_that_was_not_reported_in_an_epoch_is_missing(database: Database, storage: Any) -> None:
-    study = create_study(database, tiny.anything(grid={"x": [1]}), storage).study
+    study = create_study(database, tiny.anything(grid={"x": [1]})).study
     folds = (
         RunResult(0, {"val_loss": [0.5, 0.25], "train_loss": [math.nan, 1.0]}),
         RunResult(1, {"val_loss": [0.5]}),
     )
     whole = tiny.outcome_of(*[[[0.5, 0.25]] * 2] * 3)
-    ledger = Ledger(database, study.id)
+    ledger = Ledger(database, study)
     claim = ledger.claim("ann")
     assert claim is not None
     assert ledger.finish(claim, dataclasses.replace(whole, folds=folds))

@@ -11,7 +11,7 @@ import tiny
 from optuna.trial import TrialState
 
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.mirror.tables import open_optuna
 
 GRID = {"batch_size": [50], "learning_rate": [1e-5, 1e-4, 1e-3], "weight_decay": [0.0]}
 
@@ -39,7 +39,7 @@ def test_a_worker_ends_cleanly_and_the_next_one_finishes(tmp_path: Path) -> None
     assert f"worker ends: {3 - done} finished, 0 handed back, 0 superseded, 0 failed" in ended.out
     assert tiny.states(database) == {"finished": 3}
     assert tiny.rows(database, "configurations", "sum(errors)") == [(0,)]
-    storage = open_storage(database)
+    storage = open_optuna(database)
     trials = storage.get_all_trials(1)
     assert TrialState.RUNNING not in {trial.state for trial in trials}
     storage.remove_session()

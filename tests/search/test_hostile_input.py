@@ -45,7 +45,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (ESCAPES,),
     )
     connection.execute(
-        "update pairsearch_configurations set state = 'running', worker = ?, claim = 'c', lease_expires = 0 "
+        "update pairsearch_configurations set state = 'running', worker = ? where rank > 0", (ESCAPES,)
+    )
+    connection.execute(
+        "update pairsearch_jobs set state = 'running', worker = ?, claim = 'c', lease_expires = 0 "
         "where rank > 0",
         (ESCAPES,),
     )
@@ -170,9 +173,15 @@ def test_a_key_that_is_not_that_of_its_parameters_is_refused_harmlessly(folder: 
 def test_a_figure_that_is_no_number_is_refused_in_one_line(
     folder: Path, column: str, value: str, expected: str
 ) -> None:
+    change(folder, "insert into pairsearch_provenances values (1, 'd', '{}')")
     change(
         folder,
-        "update pairsearch_configurations set state = 'finished', value = 0.5, seconds = 1, claim = null, "
+        "insert into pairsearch_runs (study_id, key, kind, run, epochs, figures) "
+        "select 1, key, 'fold', 0, 0, '{}' from pairsearch_configurations where rank = 1",
+    )
+    change(
+        folder,
+        "update pairsearch_configurations set state = 'finished', value = 0.5, seconds = 1, provenance_id = 1, "
         """figures = '{"val_loss": 0.5, "val_error": 0.1}' where rank = 1""",
     )
     assert programs.run(folder, "status", "tiny").code == 0

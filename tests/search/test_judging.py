@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import OPEN, State
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.ranking import read_best
@@ -60,7 +60,7 @@ def fill(
     database: Database, study: StoredStudy, losses: Losses = decay_hurts, count: int | None = None
 ) -> None:
     """Finish so many configurations of the study, all if not said."""
-    ledger, metric = Ledger(database, study.id), study.definition.metric
+    ledger, metric = Ledger(database, study), study.definition.metric
     for _ in range(count or ledger.count(*OPEN)):
         claim = ledger.claim("ann")
         assert claim is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import tiny
 from sqlalchemy import select, text
@@ -9,8 +11,8 @@ from sqlalchemy import select, text
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, OPEN, State
-from pairsearch.search.database.tables import configurations
-from pairsearch.search.ledger.configurations import LONGEST_TRACEBACK, Claim, Ledger, new_token
+from pairsearch.search.database.tables import jobs
+from pairsearch.search.ledger.jobs import LONGEST_TRACEBACK, Claim, Ledger, new_token
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
 
 OTHER = tiny.point(batch_size=99, learning_rate=0.5, weight_decay=0.0)
@@ -67,7 +69,10 @@ def test_a_configuration_can_be_asked_for_by_its_key(study: StoredStudy, ledger:
 def test_a_claim_is_recorded_with_its_worker_and_lease(database: Database, ledger: Ledger) -> None:
     claim = taken(ledger)
     [(state, worker, claims, lease)] = tiny.rows(
-        database, "configurations", "state, worker, claims, lease_expires - started_at", "where rank = 0"
+        database,
+        "configurations",
+        "c.state, c.worker, c.claims, lease_expires - started_at",
+        "c join pairsearch_jobs j on j.key = c.key where c.rank = 0",
     )
     assert (state, worker, claims) == ("running", claim.worker, 1)
     # A day is 86,400 seconds, and SQLite's julianday() resolves a millisecond.
@@ -77,7 +82,7 @@ def test_a_claim_is_recorded_with_its_worker_and_lease(database: Database, ledge
 def left(database: Database) -> float:
     """How long the lease of the first configuration lasts, on the database's clock."""
     with database.read() as connection:
-        expires = select(configurations.c.lease_expires - now()).where(configurations.c.rank == 0)
+        expires = select(jobs.c.lease_expires - now()).where(jobs.c.rank == 0)
         return float(connection.execute(expires).scalar_one())
 
 
@@ -92,11 +97,6 @@ def test_leases_are_measured_by_the_database_s_clock_however_wrong_the_worker_s_
         assert renewed()
         assert left(database) == pytest.approx(ledger.lease_seconds, abs=5)
         assert ledger.reap() == []
-
-
-def test_the_trial_of_a_claim_is_noted(database: Database, ledger: Ledger) -> None:
-    assert ledger.attach(taken(ledger), 41)
-    assert tiny.rows(database, "configurations", "trial_id", "where rank = 0") == [(41,)]
 
 
 def test_what_is_handed_back_is_claimed_again_by_whoever_comes(ledger: Ledger) -> None:
@@ -126,20 +126,71 @@ def test_finishing_twice_stores_once(database: Database, ledger: Ledger) -> None
     assert tiny.rows(database, "superseded") == []
 
 
-@pytest.mark.parametrize("end", ["finish", "hand_back", "fail_attempt"])
+@pytest.mark.parametrize("end", ["finish", "hand_back", "fail_attempt", "reap"])
 def test_a_claim_that_ended_changes_nothing_more(database: Database, ledger: Ledger, end: str) -> None:
+    """Every change that ends an attempt knows its own repetition, where only the answer was lost, and no other."""
     claim = taken(ledger)
-    {
+    ends: dict[str, Callable[[], object]] = {
         "finish": lambda: ledger.finish(claim, tiny.outcome(claim.configuration)),
         "hand_back": lambda: ledger.hand_back(claim),
         "fail_attempt": lambda: ledger.fail_attempt(claim, "no luck"),
-    }[end]()
-    before = tiny.rows(database, "configurations", rest="order by rank")
+    }
+    if end == "reap":
+        tiny.let_leases_run_out(database)
+        ledger.reap()
+        answer: object = None
+    else:
+        answer = ends[end]()
+    before = written(database)
     assert not ledger.renew(claim)
-    assert not ledger.attach(claim, 1)
-    assert not ledger.hand_back(claim)
-    assert ledger.fail_attempt(claim, "again") is None
-    assert tiny.rows(database, "configurations", rest="order by rank") == before
+    assert ledger.held("ann", claim.token) is None
+    for other, change in ends.items():
+        if other == end:
+            assert change() == answer
+        elif other != "finish":
+            assert not change()
+    assert written(database) == before
+    if end != "finish":
+        assert not ends["finish"](), "a result that comes late is kept, and counts nowhere"
+        assert written(database) == before
+        assert len(tiny.rows(database, "superseded")) == 1
+
+
+def written(database: Database) -> list[object]:
+    """All that a claim may change, but for late results."""
+    names = ("configurations", "jobs", "failures", "runs", "curves")
+    return [tiny.rows(database, name, rest="order by 1") for name in names]
+
+
+def test_a_repeated_failure_is_counted_once_even_after_the_next_one(
+    database: Database, ledger: Ledger
+) -> None:
+    first = taken(ledger)
+    key = first.configuration.key
+    assert ledger.fail_attempt(first, "out of memory") == State.PENDING
+    second = taken(ledger, "bob", key)
+    assert ledger.fail_attempt(first, "out of memory") == State.PENDING
+    assert tiny.rows(database, "jobs", "state, errors", "where rank = 0") == [("running", 1)]
+    assert ledger.fail_attempt(second, "out of memory") == State.FAILED
+    assert ledger.fail_attempt(second, "out of memory") == State.FAILED
+    assert tiny.rows(database, "jobs", "state, errors", "where rank = 0") == [("failed", 2)]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_taking_a_failure_back_twice_takes_back_no_other_s(
+    database: Database, ledger: Ledger, lost: bool
+) -> None:
+    first = taken(ledger)
+    key = first.configuration.key
+    ledger.fail_attempt(first, "no luck", traceback="Traceback …")
+    ledger.fail_attempt(taken(ledger, "bob", key), "no luck", traceback="Traceback …")
+    assert tiny.states(database)["failed"] == 1
+    for _ in range(2):
+        ledger.forgive([first.token], lost=lost)
+        for table in ("jobs", "configurations"):
+            assert tiny.rows(database, table, "state, errors, lapses", "where rank = 0") == [
+                ("pending", 1, int(lost))
+            ]
 
 
 def test_an_attempt_that_failed_is_tried_again_and_the_second_failure_is_final(
@@ -167,20 +218,6 @@ def test_what_failed_or_took_its_worker_with_it_comes_after_all_others(
     ledger.reap()
     claimed = [taken(ledger).configuration for _ in range(8)]
     assert claimed == [*order[2:], order[0], order[1]]
-
-
-def test_a_claim_sees_its_own_result_and_nobody_else_s(ledger: Ledger) -> None:
-    claim = taken(ledger)
-    key = claim.configuration.key
-    assert ledger.result_of(key, claim.token, 9) == (State.RUNNING, None), "no trial is noted yet"
-    ledger.attach(claim, 9)
-    assert ledger.result_of(key, claim.token, 9) == (State.RUNNING, None)
-    ledger.finish(claim, tiny.outcome(claim.configuration))
-    state, outcome = ledger.result_of(key, claim.token, 9)
-    assert state == State.FINISHED
-    assert outcome is not None
-    assert ledger.result_of(key, claim.token, 8) == (None, None), "another trial of the same claim"
-    assert ledger.result_of(key, "another token", 9) == (None, None)
 
 
 def test_a_claim_whose_answer_was_lost_is_found_by_its_token(database: Database, ledger: Ledger) -> None:
@@ -211,7 +248,7 @@ def test_what_failed_is_laid_out_again_only_when_asked_for(database: Database, l
 
 
 def test_ledgers_of_two_studies_do_not_meet(database: Database, ledger: Ledger, make_study) -> None:
-    other = Ledger(database, make_study(name="other").id)
+    other = Ledger(database, make_study(name="other"))
     assert other.claim("ann") is not None
     assert (ledger.count(State.PENDING), other.count(State.PENDING)) == (8, 7)
     tiny.let_leases_run_out(database)
@@ -225,7 +262,7 @@ def test_a_configuration_that_is_free_again_keeps_nothing_of_its_claim(
 ) -> None:
     claim = taken(ledger)
     key = claim.configuration.key
-    ledger.attach(claim, 41)
+    assert tiny.rows(database, "configurations", "trial_id is null", "where rank = 0") == [(False,)]
     if end == "hand_back":
         ledger.hand_back(claim)
     elif end == "fail_attempt":
@@ -238,19 +275,18 @@ def test_a_configuration_that_is_free_again_keeps_nothing_of_its_claim(
         ledger.retry()
     else:
         ledger.fail_attempt(claim, "out of memory", traceback="Traceback …")
-        ledger.fail_attempt(taken(ledger, key=key), "out of memory", traceback="Traceback …")
-        ledger.forgive({key: 2}, lost=False)
-    of_claim = "claim, worker, lease_expires, started_at, trial_id, finished_at, value"
+        other = taken(ledger, key=key)
+        ledger.fail_attempt(other, "out of memory", traceback="Traceback …")
+        ledger.forgive([claim.token, other.token], lost=False)
+    of_claim = "worker, started_at, trial_id, finished_at, value"
     assert tiny.rows(database, "configurations", f"state, {of_claim}", "where rank = 0") == [
-        ("pending", *[None] * 7)
+        ("pending", *[None] * 5)
     ]
+    assert tiny.rows(database, "jobs", "state, lease_expires", "where rank = 0") == [("pending", None)]
     [(reason,)] = tiny.rows(database, "configurations", "reason", "where rank = 0")
     assert reason == ("out of memory" if end == "fail_attempt" else None)
     again = taken(ledger, "bob", key)
-    [(reason, trial, worker)] = tiny.rows(
-        database, "configurations", "reason, trial_id, worker", "where rank = 0"
-    )
-    assert (reason, trial, worker) == (None, None, "bob")
+    assert tiny.rows(database, "configurations", "reason, worker", "where rank = 0") == [(None, "bob")]
     assert ledger.held("bob", again.token) == again
 
 
@@ -261,11 +297,15 @@ def test_what_ended_has_its_time_and_no_lease(database: Database, ledger: Ledger
     rows = tiny.rows(
         database,
         "configurations",
-        "finished_at - started_at, lease_expires, seconds, claims",
-        "where rank < 2",
+        "finished_at - started_at, seconds, claims",
+        "where rank < 2 order by rank",
     )
-    [(finished, lease, seconds, claims), (failed, *_)] = rows
-    assert (lease, seconds, claims) == (None, 0.25, 1)
+    [(finished, seconds, claims), (failed, *_)] = rows
+    assert (seconds, claims) == (0.25, 1)
+    assert tiny.rows(database, "jobs", "state, lease_expires", "where rank < 2 order by rank") == [
+        ("done", None),
+        ("failed", None),
+    ]
     assert 0 <= finished < 60
     assert failed is None, "an attempt without a result leaves no claim"
     [(when,)] = tiny.rows(database, "configurations", "finished_at", "where state = 'failed'")
@@ -278,13 +318,15 @@ def test_of_a_long_reason_the_beginning_is_kept_and_of_a_long_traceback_the_end(
     claim = taken(ledger)
     long = "".join(f"line {number}\n" for number in range(10_000))
     ledger.fail_attempt(claim, long, traceback=long)
-    [(reason, kept)] = tiny.rows(database, "configurations", "reason, traceback", "where rank = 0")
+    [(reason, kept)] = tiny.rows(database, "failures", "reason, traceback")
+    assert tiny.rows(database, "configurations", "reason", "where rank = 0") == [(reason,)]
     assert (len(reason), len(kept)) == (1000, LONGEST_TRACEBACK)
     assert long.startswith(reason)
     assert long.endswith(kept)
     claim = taken(ledger, key=claim.configuration.key)
     ledger.finish(claim, tiny.outcome(claim.configuration))
-    assert tiny.rows(database, "configurations", "reason, traceback", "where rank = 0") == [(None, None)]
+    assert tiny.rows(database, "configurations", "reason", "where rank = 0") == [(None,)]
+    assert ledger.first_traceback() is None
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -298,15 +340,15 @@ def test_the_first_traceback_is_that_of_the_lowest_rank(ledger: Ledger, make_stu
     assert ledger.first_traceback() == (second, f"Traceback of {second}")
     # Whatever the order in which rows were inserted.
     with ledger.database.write() as connection:
-        connection.execute(text("update pairsearch_configurations set rank = -rank"))
+        connection.execute(text("update pairsearch_jobs set rank = -rank"))
     last = claims[3].configuration.key
     assert ledger.first_traceback() == (last, f"Traceback of {last}")
-    assert Ledger(ledger.database, make_study(name="other").id).first_traceback() is None
+    assert Ledger(ledger.database, make_study(name="other")).first_traceback() is None
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_counts_are_of_the_study_its_limit_and_its_states(ledger: Ledger, make_study, database) -> None:
-    other = Ledger(database, make_study(name="other").id)
+    other = Ledger(database, make_study(name="other"))
     assert not ledger.count(*COVERED)
     for _ in range(3):
         claim = taken(ledger)

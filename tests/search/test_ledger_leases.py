@@ -5,8 +5,7 @@ from __future__ import annotations
 import tiny
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import State
-from pairsearch.search.ledger.configurations import MAX_LAPSES, Claim, Lapsed, Ledger
+from pairsearch.search.ledger.jobs import MAX_LAPSES, Claim, Lapsed, Ledger
 
 
 def lapsed(database: Database, ledger: Ledger) -> Claim:
@@ -25,8 +24,7 @@ def test_a_live_lease_is_left_alone(ledger: Ledger) -> None:
 
 def test_a_lease_that_ran_out_frees_its_configuration(database: Database, ledger: Ledger) -> None:
     claim = lapsed(database, ledger)
-    ledger.attach(claim, 5)
-    assert ledger.reap() == [Lapsed(claim.configuration.key, "ann", 5)]
+    assert ledger.reap() == [Lapsed(claim.configuration.key, "ann")]
     assert ledger.reap() == []
     again = ledger.claim("bob", key=claim.configuration.key)
     assert again is not None
@@ -46,11 +44,9 @@ def test_a_lost_claim_changes_nothing(database: Database, ledger: Ledger) -> Non
     assert held is not None
     before = tiny.rows(database, "configurations", rest="order by rank")
     assert not ledger.renew(lost)
-    assert not ledger.attach(lost, 9)
     assert not ledger.hand_back(lost)
     assert ledger.fail_attempt(lost, "too late") is None
     assert tiny.rows(database, "configurations", rest="order by rank") == before
-    assert ledger.result_of(held.configuration.key, lost.token, 9) == (None, None)
 
 
 def test_a_result_after_the_other_s_is_recorded_as_superseded(database: Database, ledger: Ledger) -> None:
@@ -73,7 +69,7 @@ def test_a_result_before_the_other_s_does_not_take_its_place(database: Database,
     assert held is not None
     assert not ledger.finish(lost, tiny.outcome(lost.configuration))
     assert tiny.rows(database, "runs") == []
-    assert ledger.result_of(held.configuration.key, held.token, 9) == (State.RUNNING, None)
+    assert tiny.states(database) == {"pending": 7, "running": 1}
     assert ledger.finish(held, tiny.outcome(held.configuration))
     assert len(tiny.rows(database, "superseded")) == 1
 

@@ -19,12 +19,12 @@ from pyarrow import parquet
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.errors import InputError, StudyError
-from pairsearch.search.evaluation import rounds as evaluation
-from pairsearch.search.evaluation.rounds import TrainedRound, missing_rounds
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
-from pairsearch.search.ledger.studies import StoredStudy, get_study
-from pairsearch.search.mirror.presence import mirrored
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.ledger.rows import provenance_id, run_row, write_runs
+from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study
+from pairsearch.search.mirror import presence
+from pairsearch.search.mirror.tables import open_optuna
 from pairsearch.search.report import document
 from pairsearch.search.report.page import render
 from pairsearch.search.results.evaluations import rounds_within
@@ -65,8 +65,15 @@ def add_rounds(database: Database, study: StoredStudy, configuration: Configurat
         result = RunResult(index, curves)
         if index == diverged:
             result = RunResult(index, {"train_loss": [math.nan]}, 1)
-        trained = TrainedRound(result, 0.1 + index, None, {}, {"parameters": "7"}, {"host": f"round {index}"})
-        assert evaluation._store(database, study, configuration, trained, "ann") == 1
+        row = run_row(configuration.key, "round", result) | {
+            "study_id": study.id,
+            "seconds": 0.1 + index,
+            "worker": "ann",
+            "facts": json.dumps({"parameters": "7"}),
+        }
+        with database.write() as connection:
+            row["provenance_id"] = provenance_id(connection, {"host": f"round {index}"})
+            write_runs(connection, [row], [result])
 
 
 @pytest.fixture
@@ -84,7 +91,7 @@ def searched(database: Database, study: StoredStudy, make_worker: Any) -> Stored
             held = "" if state == "running" else ", worker = null, started_at = null"
             connection.exec_driver_sql(
                 f"update pairsearch_configurations set state = '{state}', value = null, figures = null, "  # noqa: S608
-                f"seconds = null, finished_at = null, provenance = null, claim = null{held} where {mine}"
+                f"seconds = null, finished_at = null, provenance_id = null{held} where {mine}"
             )
     add_rounds(database, study, BEYOND, -1)
     add_rounds(database, study, PENDING, 1)
@@ -137,9 +144,8 @@ def test_what_was_loaded_is_exported_again_byte_for_byte(
     texts = [text for (text,) in tiny.rows(opened, "configurations", "reason") if text]
     assert "no room at postgresql://ann:***@here" in " ".join(texts)
     # What computed a result is kept, and where it was loaded from is added.
-    for table in ("configurations", "runs"):
-        for (text,) in tiny.rows(opened, table, "provenance", "where provenance is not null"):
-            assert json.loads(text)["loaded"].startswith("first, SHA-256 ")
+    for (text,) in tiny.rows(opened, "provenances", "facts"):
+        assert json.loads(text)["loaded"].startswith("first, SHA-256 ")
     _same_tables(read_table(database, searched), read_table(opened, again[0]))
     opened.close()
 
@@ -160,10 +166,10 @@ def test_optuna_has_the_trials_with_their_intermediate_values(
     export_folder(database, [searched], tmp_path / "tables", which)
     load(other, str(tmp_path / "tables"))
     opened = open_database(other)
-    assert mirrored(opened, get_study(opened, "tiny"))
+    assert presence.shown(opened, get_study(opened, "tiny"))
 
     def trials(of: Database) -> dict[str, Any]:
-        storage = open_storage(of)
+        storage = open_optuna(of)
         found = storage.get_all_trials(storage.get_study_id_from_name("tiny"))
         storage.remove_session()
         storage.engine.dispose()
@@ -201,7 +207,7 @@ def test_a_study_gains_the_results_that_it_lacks_and_the_points_of_a_larger_grid
     assert read_table(opened, study).values["val_loss"].tobytes() == (
         read_table(database, searched).values["val_loss"].tobytes()
     )
-    assert mirrored(opened, study)
+    assert presence.shown(opened, study)
     opened.close()
 
 
@@ -211,18 +217,15 @@ def test_a_loaded_study_is_trained_on_from_where_it_was(
     export_folder(database, [searched], tmp_path / "tables", "mean")
     load(other, str(tmp_path / "tables"))
     opened = open_database(other)
-    storage = open_storage(opened)
     objective = tiny.Answering(tiny.outcome)
     study = get_study(opened, "tiny")
-    Worker(opened, storage, study, objective, stopping=threading.Event(), patience=0.0).run()
+    Worker(opened, study, objective, stopping=threading.Event(), patience=0.0).run()
     assert set(objective.asked) == {PENDING.key, RUNNING.key}
     assert tiny.states(opened) == {"finished": 5, "diverged": 1, "pruned": 1, "failed": 1}
-    assert missing_rounds(opened, study, PENDING, 4) == (2, 3)
+    assert Ledger(opened, study).insert_rounds(PENDING, 4) == 2
     table = read_table(opened, study)
     # Mean curves that were loaded stand beside curves of folds that were trained here.
     assert np.isfinite(table.curves["val_loss"]).all()
-    storage.remove_session()
-    storage.engine.dispose()
     opened.close()
 
 
@@ -424,7 +427,7 @@ def test_the_shipped_results_are_what_export_writes_of_them(paper: Database, tmp
 
 
 @ON_SQLITE
-def test_a_load_that_was_interrupted_is_completed_by_the_next(
+def test_a_load_that_was_interrupted_has_stored_nothing(
     database: Database, searched: StoredStudy, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export_folder(database, [searched], tmp_path / "tables")
@@ -435,12 +438,12 @@ def test_a_load_that_was_interrupted_is_completed_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("pairsearch.search.setup.load.restore", interrupted)
+        patched.setattr("pairsearch.search.setup.load.project", interrupted)
         with pytest.raises(KeyboardInterrupt):
             load_into(opened, given)
-    assert not mirrored(opened, get_study(opened, "tiny"))
-    assert load_into(opened, given)[0].results == 0
-    assert mirrored(opened, get_study(opened, "tiny"))
+    assert find_study(opened, "tiny") is None
+    assert load_into(opened, given)[0].results == 5
+    assert presence.shown(opened, get_study(opened, "tiny"))
     with opened.read() as connection:
         assert len(rounds_within(connection, get_study(opened, "tiny"))) == 4
     opened.close()

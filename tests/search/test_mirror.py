@@ -1,37 +1,38 @@
-"""Optuna's trials after a worker died at any point: reconciling mends each, and leaves live ones alone."""
+"""Optuna's trials at every change of the ledger, with which they are written in one transaction."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import sqlite3
 import statistics
+from collections.abc import Callable
+from typing import Any
 
 import optuna
 import pytest
 import tiny
-from optuna.exceptions import StorageInternalError
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import OperationalError, PendingRollbackError, ProgrammingError
+from optuna.distributions import CategoricalDistribution
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from programs import together
+from sqlalchemy import select
 
-from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import State
-from pairsearch.search.errors import DatabaseAwayError, DiskFullError
-from pairsearch.search.ledger.configurations import Claim, Ledger
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.errors import StorageError
+from pairsearch.search.ledger.jobs import Claim, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import Choices, StoredStudy
+from pairsearch.search.mirror import tables
 from pairsearch.search.mirror.contents import report_steps, reports_of
-from pairsearch.search.mirror.sampling import Sampler
-from pairsearch.search.mirror.storage import TrialStorage
-from pairsearch.search.mirror.study import LostTrialError, Space, translated, watched
-from pairsearch.search.mirror.trials import Mirror
+from pairsearch.search.mirror.space import Space
+from pairsearch.search.mirror.trials import AddedTrials, complete, open_view
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
 
 # Where the kind of database makes no difference.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-ORIGIN = {"host": "here"}
 
 
 def mean_curve(outcome: Outcome) -> dict[int, float]:
@@ -47,88 +48,45 @@ def taken(ledger: Ledger, worker: str = "ann") -> Claim:
 
 
 @pytest.fixture
-def trial(storage: TrialStorage):
-    """Reads a trial afresh."""
+def trials(storage: RDBStorage, study: StoredStudy) -> Callable[[], list[FrozenTrial]]:
+    """Reads the trials of the tiny study afresh."""
 
-    def read(trial_id: int) -> FrozenTrial:
-        return storage.get_trial(trial_id)
+    def read() -> list[FrozenTrial]:
+        storage.remove_session()
+        return storage.get_all_trials(study.optuna_study_id)
 
     return read
 
 
-def test_a_trial_carries_its_configuration_and_claim(mirror: Mirror, ledger: Ledger, trial) -> None:
+def test_a_claim_and_its_trial_are_there_together(ledger: Ledger, trials, database: Database) -> None:
     claim = taken(ledger)
-    found = trial(mirror.start(claim, ORIGIN))
-    assert found.state == TrialState.RUNNING
+    [found] = trials()
+    [(row_id, trial_id)] = tiny.rows(database, "configurations", "id, trial_id", "where rank = 0")
+    assert (found._trial_id, found.number, found.state) == (trial_id, 0, TrialState.RUNNING)
     assert found.params == claim.configuration.params
-    assert found.user_attrs == {
-        "configuration": claim.configuration.key,
-        "claim": claim.token,
-        "worker": "ann",
-        "provenance": ORIGIN,
-    }
+    assert found.user_attrs == {"configuration": claim.configuration.key, "worker": "ann", "row": row_id}
 
 
-def test_a_result_gives_a_complete_trial_with_its_mean_curve(mirror: Mirror, ledger: Ledger, trial) -> None:
+def test_a_result_gives_a_complete_trial_with_its_mean_curve(ledger: Ledger, trials) -> None:
     claim = taken(ledger)
-    trial_id = mirror.start(claim, ORIGIN)
     outcome = tiny.outcome(claim.configuration)
     curve = mean_curve(outcome)
-    mirror.report(trial_id, 1, curve[1])
-    mirror.finish(trial_id, outcome, frozenset({1}))
-    found = trial(trial_id)
+    ledger.report(claim, 1, curve[1])
+    assert trials()[0].intermediate_values == {1: curve[1]}
+    ledger.finish(claim, outcome)
+    [found] = trials()
     assert (found.state, found.value) == (TrialState.COMPLETE, outcome.value)
     assert found.intermediate_values == pytest.approx(curve)
     assert found.user_attrs["folds"]["val_loss"] == [fold.curves["val_loss"][-1] for fold in outcome.folds]
+    assert found.user_attrs["provenance"] == {"host": "here"}
+    assert found.datetime_complete is not None
 
 
-def test_a_worker_that_died_after_its_claim_leaves_no_trial(
-    mirror: Mirror, ledger: Ledger, database: Database
-) -> None:
-    taken(ledger)
-    tiny.let_leases_run_out(database)
-    ledger.reap()
-    assert mirror.reconcile() == 0
-    assert mirror.running() == []
-    assert tiny.states(database) == {"pending": 8}
-
-
-def test_a_worker_that_died_before_its_result_leaves_a_failed_trial(
-    mirror: Mirror, ledger: Ledger, database: Database, trial
-) -> None:
-    trial_id = mirror.start(taken(ledger), ORIGIN)
-    tiny.let_leases_run_out(database)
-    ledger.reap()
-    assert mirror.reconcile() == 1
-    assert trial(trial_id).state == TrialState.FAIL
-    assert "went back" in trial(trial_id).user_attrs["failed_reason"]
-    assert mirror.running() == []
-
-
-def test_a_worker_that_died_after_its_result_leaves_a_complete_trial(
-    mirror: Mirror, ledger: Ledger, trial
-) -> None:
+def test_a_diverged_result_gives_a_pruned_trial_with_the_reason(ledger: Ledger, trials) -> None:
     claim = taken(ledger)
-    trial_id = mirror.start(claim, ORIGIN)
-    outcome = tiny.outcome(claim.configuration)
-    ledger.finish(claim, outcome)
-    assert mirror.reconcile() == 1
-    found = trial(trial_id)
-    assert (found.state, found.value) == (TrialState.COMPLETE, outcome.value)
-    assert found.intermediate_values == pytest.approx(mean_curve(outcome))
-    assert mirror.running() == []
-
-
-@ON_SQLITE
-def test_a_diverged_result_gives_a_pruned_trial_with_the_reason(
-    mirror: Mirror, ledger: Ledger, trial
-) -> None:
-    claim = taken(ledger)
-    trial_id = mirror.start(claim, ORIGIN)
     outcome = tiny.diverged(claim.configuration)
     ledger.finish(claim, outcome)
-    assert mirror.reconcile() == 1
-    found = trial(trial_id)
+    [found] = trials()
     assert found.state == TrialState.PRUNED
     assert found.user_attrs["folds"]["reason"] == outcome.reason
     assert found.user_attrs["folds"]["val_loss"] == [0.6, None]
@@ -136,87 +94,45 @@ def test_a_diverged_result_gives_a_pruned_trial_with_the_reason(
     assert found.intermediate_values == {1: 0.75}
 
 
-@ON_SQLITE
-def test_a_failed_attempt_that_was_not_told_leaves_a_failed_trial(
-    mirror: Mirror, ledger: Ledger, trial
+@pytest.mark.parametrize("end", ["hand_back", "fail_attempt", "final failure", "reap"])
+def test_an_attempt_without_a_result_leaves_a_failed_trial_and_the_next_has_one_of_its_own(
+    ledger: Ledger, trials, database: Database, end: str
 ) -> None:
     claim = taken(ledger)
-    trial_id = mirror.start(claim, ORIGIN)
-    ledger.fail_attempt(claim, "out of memory")
-    assert mirror.reconcile() == 1
-    assert trial(trial_id).state == TrialState.FAIL
+    if end == "hand_back":
+        ledger.hand_back(claim)
+    elif end == "reap":
+        tiny.let_leases_run_out(database)
+        ledger.reap()
+    else:
+        ledger.fail_attempt(claim, "out of memory", final=end != "fail_attempt")
+    [found] = trials()
+    reasons = {"hand_back": "handed back", "reap": "went back"}
+    assert found.state == TrialState.FAIL
+    assert reasons.get(end, "out of memory") in found.user_attrs["failed_reason"]
+    ledger.retry()
+    assert ledger.claim("bob", key=claim.configuration.key) is not None
+    assert [trial.state for trial in trials()] == [TrialState.FAIL, TrialState.RUNNING]
+    assert complete(database, ledger.study) == 0
 
 
-def test_live_trials_are_left_alone(mirror: Mirror, ledger: Ledger) -> None:
-    ids = {mirror.start(taken(ledger), ORIGIN) for _ in range(2)}
-    assert mirror.reconcile() == 0
-    assert {trial.trial_id for trial in mirror.running()} == ids
-
-
-def test_a_configuration_taken_over_keeps_the_new_trial_and_closes_the_old(
-    mirror: Mirror, ledger: Ledger, database: Database, trial
-) -> None:
-    old = mirror.start(taken(ledger), ORIGIN)
+def test_a_late_worker_changes_no_trial(ledger: Ledger, trials, database: Database) -> None:
+    lost = taken(ledger)
     tiny.let_leases_run_out(database)
     ledger.reap()
-    new = mirror.start(taken(ledger, "bob"), ORIGIN)
-    assert mirror.reconcile() == 1
-    assert (trial(old).state, trial(new).state) == (TrialState.FAIL, TrialState.RUNNING)
-
-
-@pytest.mark.parametrize("finished", [False, True])
-def test_of_two_trials_of_one_claim_only_the_one_that_the_ledger_noted_counts(
-    mirror: Mirror, ledger: Ledger, trial, finished: bool
-) -> None:
-    """The answer to the making of the first was lost, and the worker made a second."""
-    claim = taken(ledger)
-    first, second = mirror.start(claim, ORIGIN), mirror.start(claim, ORIGIN)
-    if finished:
-        ledger.finish(claim, tiny.outcome(claim.configuration))
-    mirror.reconcile()
-    assert trial(first).state == TrialState.FAIL
-    assert trial(second).state == (TrialState.COMPLETE if finished else TrialState.RUNNING)
-
-
-def test_reconciling_again_changes_nothing(mirror: Mirror, ledger: Ledger, trial) -> None:
-    claim = taken(ledger)
-    trial_id = mirror.start(claim, ORIGIN)
-    ledger.finish(claim, tiny.outcome(claim.configuration))
-    mirror.reconcile()
-    before = trial(trial_id)
-    assert mirror.reconcile() == 0
-    assert trial(trial_id) == before
-
-
-def test_telling_a_trial_that_another_worker_mended_is_no_error(
-    mirror: Mirror, ledger: Ledger, trial
-) -> None:
-    claim = taken(ledger)
-    trial_id = mirror.start(claim, ORIGIN)
-    outcome = tiny.outcome(claim.configuration)
-    ledger.finish(claim, outcome)
-    mirror.reconcile()
-    mirror.finish(trial_id, outcome)
-    assert trial(trial_id).state == TrialState.COMPLETE
+    taken(ledger, "bob")
+    before = trials()
+    ledger.report(lost, 2, 0.5)
+    assert not ledger.finish(lost, tiny.outcome(lost.configuration))
+    assert trials() == before
 
 
 @ON_SQLITE
-@pytest.mark.parametrize(("lease", "mended"), [(60.0, 0), (0.0, 1)])
-def test_a_sampler_s_trial_without_a_claim_is_closed_when_it_is_old(
-    database: Database, storage: TrialStorage, make_study, lease: float, mended: int
-) -> None:
-    study = make_study(sampler="random")
-    mirror = Mirror(database, storage, study, Ledger(database, study.id, lease))
-    Sampler(mirror).ask()
-    assert mirror.reconcile() == mended
-    assert len(mirror.running()) == 1 - mended
-
-
-@ON_SQLITE
-def test_a_mean_that_is_not_finite_is_not_reported(mirror: Mirror, ledger: Ledger, trial) -> None:
-    trial_id = mirror.start(taken(ledger), ORIGIN)
-    mirror.report(trial_id, 1, math.nan)
-    assert trial(trial_id).intermediate_values == {}
+def test_a_mean_that_is_not_finite_is_not_reported(ledger: Ledger, trials) -> None:
+    claim = taken(ledger)
+    for value in (math.nan, math.inf):
+        ledger.report(claim, 1, value)
+    assert trials()[0].intermediate_values == {}
 
 
 @ON_SQLITE
@@ -241,7 +157,6 @@ def test_where_folds_train_in_turn_a_step_is_a_fold(study: StoredStudy) -> None:
     assert report_steps(in_turn(study)) == (1, 2)
     finals = {fold.index + 1: fold.curves["val_loss"][-1] for fold in outcome.folds}
     assert reports_of(in_turn(study), outcome) == finals
-    assert reports_of(in_turn(study), outcome, {1}) == {2: finals[2]}
     first = dataclasses.replace(outcome, folds=outcome.folds[:1])
     assert reports_of(in_turn(study), first) == {1: finals[1]}
 
@@ -265,59 +180,142 @@ def test_values_become_categories_and_come_back_with_their_types() -> None:
     assert list(space.of({"text": "1.0"})) == ["text"]
 
 
-def test_a_trial_of_mixed_types_keeps_them_in_the_database(database: Database, storage: TrialStorage) -> None:
+def test_a_trial_of_mixed_types_keeps_them_in_the_database(database: Database, storage: RDBStorage) -> None:
     grid = {name: list(values) for name, values in CHOICES.items() if name in ("mixed", "apart")}
-    study = create_study(database, tiny.anything(grid=grid), storage).study
-    ledger = Ledger(database, study.id)
-    mirror, space = Mirror(database, storage, study, ledger), Space(study.choices)
-    claims = {}
-    for point in study.definition.grid.configurations():
-        claim = ledger.claim("ann", key=point.key)
-        assert claim is not None
-        claims[mirror.start(claim, ORIGIN)] = point
-    storage.remove_session()
-    for trial_id, point in claims.items():
-        assert Configuration(space.values(storage.get_trial(trial_id).params)) == point
+    study = create_study(database, tiny.anything(grid=grid)).study
+    ledger, space = Ledger(database, study, view=open_view(database, study)), Space(study.choices)
+    points = {taken(ledger).configuration.key for _ in study.definition.grid.points()}
+    found = [Configuration(space.values(trial.params)).key for trial in storage.get_all_trials(1)]
+    assert set(found) == points
+    assert len(found) == len(points)
 
 
-def test_a_study_reads_as_optuna_s_own(
-    mirror: Mirror, ledger: Ledger, storage: TrialStorage, study: StoredStudy
-) -> None:
+def test_a_study_reads_as_optuna_s_own(ledger: Ledger, storage: RDBStorage) -> None:
     claim = taken(ledger)
-    trial_id = mirror.start(claim, ORIGIN)
-    outcome = tiny.outcome(claim.configuration)
-    ledger.finish(claim, outcome)
-    mirror.finish(trial_id, outcome)
+    ledger.finish(claim, tiny.outcome(claim.configuration))
     loaded = optuna.load_study(study_name="tiny", storage=storage)
     assert loaded.best_params == claim.configuration.params
     assert loaded.user_attrs["problem"] == "pairs"
-    assert ledger.result_of(claim.configuration.key, claim.token, trial_id)[0] == State.FINISHED
+
+
+RATES = CategoricalDistribution((1e-5, 1e-3, 0.1))
+NOTES: dict[str, Any] = {"provenance": {"host": "ann’s", "versions": None}, "numbers": [0.1, None]}
+REPORTS = {1: 0.5, 2: 0.1 + 0.2, 4: 0.25}
+
+
+def test_rows_are_those_that_optuna_itself_would_write(database: Database, storage: RDBStorage) -> None:
+    """The same trials by Optuna's own storage and by ours, table by table."""
+    theirs, values = storage.create_new_study([StudyDirection.MAXIMIZE], "theirs"), [0.1 + 0.2, None, None]
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    template = {"params": {"rate": 0.1}, "distributions": {"rate": RATES}, "user_attrs": NOTES}
+    for state, value in zip(states, values, strict=True):
+        reports = REPORTS if state != TrialState.FAIL else {}
+        made = create_trial(state=state, value=value, intermediate_values=reports, **template)
+        storage.create_new_trial(theirs, made)
+    with database.write() as connection:
+        ours = tables.insert_study(connection, "ours", maximise=True)
+        rows = [
+            {"state": state, "datetime_start": tables.utc(), "datetime_complete": tables.utc()}
+            for state in states
+        ]
+        for trial_id, row, value in zip(
+            tables.insert_trials(connection, ours, rows), rows, values, strict=True
+        ):
+            tables.write_params(connection, trial_id, template["params"], template["distributions"])
+            tables.write_notes(connection, tables.notes, trial_id, NOTES | {"numbers": "replaced"})
+            tables.write_notes(connection, tables.notes, trial_id, NOTES)
+            if value is not None:
+                tables.write_value(connection, trial_id, value)
+            if row["state"] != TrialState.FAIL:
+                tables.write_reports(connection, trial_id, dict.fromkeys(REPORTS, math.inf))
+                tables.write_reports(connection, trial_id, REPORTS)
+
+    def written(study_id: int) -> dict[str, list[dict[str, Any]]]:
+        found = {}
+        with database.read() as connection:
+            trials = [
+                row.trial_id
+                for row in connection.execute(
+                    select(tables.trials)
+                    .where(tables.trials.c.study_id == study_id)
+                    .order_by(tables.trials.c.number)
+                )
+            ]
+            for table in tables.KNOWN:
+                own, *_ = (column.name for column in table.primary_key)
+                column, ids = (
+                    (table.c.trial_id, trials) if "trial_id" in table.c else (table.c.study_id, [study_id])
+                )
+                rows = connection.execute(select(table).where(column.in_(ids)).order_by(table.c[own]))
+                left = {own, "trial_id", "study_id", "study_name"}
+                found[table.name] = [
+                    {
+                        name: value if not name.startswith("datetime") else value is not None
+                        for name, value in row._asdict().items()
+                        if name not in left
+                    }
+                    for row in rows
+                ]
+        return found
+
+    assert written(ours) == written(theirs)
+
+
+def add_some(url: str) -> None:
+    database = open_database(url)
+    row = {"state": TrialState.RUNNING, "datetime_start": tables.utc(), "datetime_complete": None}
+    for _ in range(20):
+        with database.write() as connection:
+            study_id = tables.find_study(connection, "tiny", lock=True)
+            assert study_id is not None
+            tables.insert_trials(connection, study_id, [row] * 2)
+    database.close()
+
+
+def test_trials_that_are_added_at_once_have_numbers_of_their_own(
+    database: Database, study: StoredStudy, trials
+) -> None:
+    url = database.url.render_as_string(hide_password=False)
+    assert together(add_some, 3, url) == [0, 0, 0]
+    assert [trial.number for trial in trials()] == list(range(120))
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch, study: StoredStudy) -> None:
+    """The installed Optuna and the database have tables of a version that we do not know."""
+    monkeypatch.setattr(tables, "VERSION", "v9.9.9")
+
+
+@pytest.mark.usefixtures("later")
+def test_where_optuna_s_tables_are_not_known_trials_are_added_by_optuna_when_they_end(
+    database: Database, study: StoredStudy, storage: RDBStorage, trials, make_worker
+) -> None:
+    ledger = Ledger(database, study, view=open_view(database, study))
+    assert isinstance(ledger.view, AddedTrials)
+    claim = taken(ledger)
+    ledger.report(claim, 1, 0.5)
+    assert trials() == []
+    outcome = tiny.outcome(claim.configuration)
+    ledger.finish(claim, outcome)
+    [found] = trials()
+    assert (found.state, found.value) == (TrialState.COMPLETE, outcome.value)
+    assert found.intermediate_values == pytest.approx(mean_curve(outcome))
+    said: list[str] = []
+    assert make_worker(tiny.Answering(), say=said.append).run() == Tally(finished=7)
+    assert any("trials are added when they have ended" in line for line in said)
+    assert {trial.user_attrs["configuration"] for trial in trials()} == {
+        key for (key,) in tiny.rows(database, "configurations", "key")
+    }
+    assert len(trials()) == 8
+    optuna.delete_study(study_name="tiny", storage=storage)
+    assert complete(database, study) == 8
+    assert complete(database, study) == 0
 
 
 @ON_SQLITE
-def test_errors_of_optuna_s_storage_are_those_of_the_database_beneath(database: Database) -> None:
-    def broken(cause: BaseException | None) -> StorageInternalError:
-        error = StorageInternalError("An exception is raised during the commit.")
-        error.__cause__ = cause
-        return error
-
-    of_driver = sqlite3.OperationalError("database or disk is full")
-    of_driver.sqlite_errorname = "SQLITE_FULL"
-    full = OperationalError("insert", {}, of_driver)
-    for cause, expected, words in (
-        (full, DiskFullError, "the disk is full"),
-        (PendingRollbackError("Can't reconnect"), DatabaseAwayError, "the connection broke off"),
-        (None, StorageInternalError, "An exception is raised during the commit"),
-    ):
-        for block in (translated(database), watched(database, "tiny")):
-            with pytest.raises(expected, match=words), block:
-                raise broken(cause)
-    with (
-        pytest.raises(LostTrialError, match="study tiny: what Optuna has of it was deleted"),
-        watched(database, "tiny"),
-    ):
-        raise KeyError("no such trial")
-    # A bug is neither.
-    bug = ProgrammingError("select", {}, sqlite3.ProgrammingError("Incorrect number of bindings supplied"))
-    with pytest.raises(ProgrammingError), watched(database, "tiny"):
-        raise bug
+def test_tables_that_the_installed_optuna_does_not_know_either_are_refused(
+    database: Database, study: StoredStudy
+) -> None:
+    tiny.execute(database, "update alembic_version set version_num = 'v9.9.9'")
+    with pytest.raises(StorageError, match=r"Optuna tables of version v9\.9\.9, where Optuna .* has v"):
+        open_view(database, study)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,10 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.evaluation.evaluating import Evaluator
 from pairsearch.search.evaluation.models import ModelFolder, file_name, rounds_without_model, train_again
-from pairsearch.search.evaluation.rounds import Request, TrainedRound, evaluate
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.machine import ONE_CORE
 from pairsearch.search.workers.objective import origin
+from pairsearch.search.workers.rounds import Rounds
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.model_card import read_card
@@ -58,13 +58,8 @@ def train(
     configuration: Configuration = SOME,
     rounds: int = 2,
 ) -> None:
-    def keep(trained: Sequence[TrainedRound]) -> None:
-        assert folder.keep(study, configuration, trained) == sum(
-            one.result.diverged is None for one in trained
-        )
-
-    request = Request(configuration, tuple(range(rounds)), rounds)
-    assert evaluate(database, study, loaded, request, worker="ann", keep=keep) == rounds
+    """Store rounds, and write their models into the folder."""
+    Evaluator(ONE_CORE, models=folder).rounds(database, study, loaded, configuration, rounds)
 
 
 def round_pairs(loaded: Loaded, index: int) -> tuple[PairSet, PairSet]:
@@ -168,7 +163,7 @@ def test_a_round_trained_again_gives_the_same_bytes(
     for path in paths:
         path.unlink()
     assert rounds_without_model(database, study, SOME, 2, folder) == (0, 1)
-    assert train_again(database, study, loaded, Request(SOME, (1, 0), 2), folder) == 0
+    assert train_again(database, study, Rounds(loaded), SOME, (1, 0), folder) == 0
     assert [path.read_bytes() for path in paths] == before
     assert tiny.rows(database, "runs") == rows
     assert rounds_without_model(database, study, SOME, 2, folder) == ()
@@ -186,15 +181,15 @@ def test_other_figures_than_the_stored_are_an_error_unless_the_processor_or_a_ve
             text("update pairsearch_runs set figures = :other where run = 1"), {"other": json.dumps(other)}
         )
     with pytest.raises(WorkError, match=r"round 1 of .* should not happen; no model was written"):
-        train_again(database, study, loaded, Request(SOME, (0, 1), 2), folder)
+        train_again(database, study, Rounds(loaded), SOME, (0, 1), folder)
     assert not folder.path.exists()
     with database.write() as connection:
         connection.execute(
-            text("update pairsearch_runs set provenance = :other"),
+            text("update pairsearch_provenances set facts = :other"),
             # One difference is enough.
             {"other": json.dumps(origin(loaded, "cpu") | {"processor": "an abacus"})},
         )
-    assert train_again(database, study, loaded, Request(SOME, (0, 1), 2), folder) == 1
+    assert train_again(database, study, Rounds(loaded), SOME, (0, 1), folder) == 1
     assert rounds_without_model(database, study, SOME, 2, folder) == ()
 
 
@@ -256,10 +251,28 @@ def test_figures_are_stored_even_where_a_model_cannot_be_written(
     assert rounds_without_model(database, study, SOME, 2, folder) == (1,)
 
 
+def without_models(database: Database) -> None:
+    """As of rounds that were loaded, or whose models are too large for the database."""
+    tiny.execute(database, "delete from pairsearch_models")
+
+
+def test_a_model_that_the_folder_lacks_is_taken_from_the_database(
+    database: Database, study: StoredStudy, loaded: Loaded, folder: ModelFolder
+) -> None:
+    train(database, study, loaded, folder)
+    paths = [folder.file(study, SOME, index) for index in range(2)]
+    before = [path.read_bytes() for path in paths]
+    paths[0].write_bytes(b"damaged")
+    paths[1].unlink()
+    train(database, study, loaded, folder)
+    assert [path.read_bytes() for path in paths] == before
+
+
 def test_a_stop_while_models_are_made_again_keeps_what_is_there(
     database: Database, study: StoredStudy, loaded: Loaded, folder: ModelFolder
 ) -> None:
     train(database, study, loaded, folder)
+    without_models(database)
     folder.file(study, SOME, 1).unlink()
     stopping = threading.Event()
     stopping.set()
@@ -292,6 +305,9 @@ def test_an_evaluation_says_what_became_of_the_models(
     assert re.search(rf"2 trained in [0-9.]+ s, models in {folder.path}$", lines(False))
     assert lines(True).endswith("all stored before")
     folder.file(study, SOME, 1).unlink()
+    assert lines(True).endswith(f"all stored before, models in {folder.path}")
+    without_models(database)
+    folder.file(study, SOME, 1).unlink()
     assert f"1 without a model in {folder.path} (--models {folder.path} trains them again)" in lines(False)
     assert "1 trained again for their models, with the stored figures bit for bit" in lines(True)
     assert lines(False).endswith("all stored before")
@@ -307,10 +323,8 @@ def test_the_commands_keep_models_unless_they_are_told_not_to(tmp_path: Path, da
     without = programs.run(tmp_path, *arguments, "--no-models")
     assert (without.code, "model" in without.out.splitlines()[0]) == (0, False)
     assert list(tmp_path.rglob("*.safetensors")) == []
-    counted = programs.run(tmp_path, *arguments)
-    assert "1 without a model in pairsearch-models" in counted.out
-    again = programs.run(tmp_path, *arguments, "--models", "pairsearch-models")
-    assert "1 trained again for their models, with the stored figures bit for bit" in again.out
+    kept = programs.run(tmp_path, *arguments)
+    assert "all stored before, models in pairsearch-models" in kept.out
     assert len(list((tmp_path / "pairsearch-models").glob("*.safetensors"))) == 1
 
 

@@ -14,9 +14,9 @@ from sqlalchemy import event
 from pairsearch.search.cli.commands import looking
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import OPEN, State
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.mirror.tables import open_optuna
 from pairsearch.search.report.reading import read_all
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import Ranked, ranked_within
@@ -135,8 +135,8 @@ def test_best_shows_a_table_and_a_verdict_of_one_moment(
 
 def all_ended(database: Database) -> StoredStudy:
     """A study of eight configurations: one failed, one is left, the others diverged."""
-    storage = open_storage(database)
-    study = create_study(database, tiny.loaded(), storage).study
+    storage = open_optuna(database)
+    study = create_study(database, tiny.loaded()).study
     storage.engine.dispose()
     for _ in range(6):
         reported.end(database, study, State.DIVERGED, "fold 1 diverged in epoch 2")
@@ -178,4 +178,4 @@ def test_nothing_tried_yet_reads_as_before(
     study = reported.create(lite)
     looking.best(study.name, storage=sqlite_url)
     assert capsys.readouterr().out == "pairs: no configuration is finished yet\n"
-    assert Ledger(lite, study.id).count(*OPEN) == 32
+    assert Ledger(lite, study).count(*OPEN) == 32

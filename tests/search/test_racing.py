@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tiny
 from calibration import Scenario, synthetic
+from optuna.storages import RDBStorage
 from racing import rules
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.configurations import Ledger
-from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers import racing
 
@@ -83,13 +83,13 @@ def test_weights_that_are_added_up_are_those_that_are_made_anew() -> None:
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("sign", [1, -1], ids=["minimised", "maximised"])
 def test_a_worker_races_against_the_finished_configurations_of_all(
-    database: Database, storage: TrialStorage, sign: int
+    database: Database, storage: RDBStorage, sign: int
 ) -> None:
     folds, random = 6, np.random.default_rng(1)
     changes = {"folds": folds, "pruner": "race", "metrics": {"val_loss": {"maximise": sign < 0}}}
     grid = {"x": list(range(12))}
-    study = create_study(database, tiny.anything(grid=grid, **changes), storage).study
-    ledger, race, racer = Ledger(database, study.id), racing.Race(folds), racing.Racer(database, study)
+    study = create_study(database, tiny.anything(grid=grid, **changes)).study
+    ledger, race, racer = Ledger(database, study), racing.Race(folds), racing.Racer(database, study)
     decided = []
     for number in range(12):
         values = 1.0 + 0.1 * random.standard_normal(folds)

@@ -11,10 +11,10 @@ import pytest
 from reported import figure, read, table
 
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.evaluation.rounds import Request, evaluate
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.evaluation.evaluating import Evaluator
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.machine import ONE_CORE
 from pairsearch.search.report.content import Document, Notice, Table
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.drawing import plain
@@ -69,12 +69,10 @@ def finished(database: Database, folder: Path, grid: Any, **changes: Any) -> Sto
         "evaluation": {"rounds": 2},
     }
     loaded = load(parse(raw | changes, "made"), folder)
-    storage = open_storage(database)
-    study = create_study(database, loaded, storage).study
-    storage.engine.dispose()
-    ledger, objective = Ledger(database, study.id), CrossValidation(loaded)
+    study = create_study(database, loaded).study
+    ledger, objective = Ledger(database, study), CrossValidation(loaded)
     while (claim := ledger.claim("worker")) is not None:
-        outcome = objective(claim.configuration)
+        outcome = objective.on(claim.left)(claim.configuration)
         assert outcome is not None
         assert ledger.finish(claim, outcome)
     evaluate_best(database, study, loaded)
@@ -84,7 +82,7 @@ def finished(database: Database, folder: Path, grid: Any, **changes: Any) -> Sto
 def evaluate_best(database: Database, study: StoredStudy, loaded: Loaded) -> None:
     best = read(database, study).best
     assert best is not None
-    assert evaluate(database, study, loaded, Request(best, (0, 1), 2), worker="worker") == 2
+    Evaluator(ONE_CORE).rounds(database, study, loaded, best, 2)
 
 
 def drawn(database: Database, *studies: StoredStudy) -> Document:

@@ -15,7 +15,7 @@ import tiny
 from reported import figure, read, table
 
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.report import document
@@ -65,7 +65,7 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Reading:
     """The study, searched to its end; its best and the paper's configuration are evaluated."""
     database = open_database(f"sqlite:///{tmp_path_factory.mktemp('data') / 'study.db'}", create=True)
     study = reported.create(database)
-    ledger = Ledger(database, study.id)
+    ledger = Ledger(database, study)
     while (claim := ledger.claim("worker")) is not None:
         assert ledger.finish(claim, outcome(claim.configuration))
     best = min(study.definition.grid.configurations(), key=value_of)

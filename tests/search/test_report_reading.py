@@ -14,9 +14,9 @@ from sqlalchemy import delete, event, update
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations, studies
+from pairsearch.search.database.tables import configurations, jobs, studies
 from pairsearch.search.errors import DamagedError, StudyError
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.report import document
 from pairsearch.search.report import reading as reading_module
@@ -99,7 +99,7 @@ def test_of_many_reasons_the_most_frequent_are_listed(
 def test_attempts_late_results_and_times_are_counted(database: Database) -> None:
     study, other = reported.create(database), reported.create(database, name="other")
     for one, attempts in ((study, 2), (other, 1)):
-        ledger = Ledger(database, one.id)
+        ledger = Ledger(database, one)
         for _ in range(attempts):
             claim = ledger.claim("ann")
             assert claim is not None
@@ -154,6 +154,7 @@ def test_a_study_that_was_deleted_meanwhile_and_a_point_outside_its_grid_are_ref
     with pytest.raises(DamagedError, match=r"values of the study's grid"):
         read(database, study)
     with database.write() as connection:
+        connection.execute(delete(jobs))
         connection.execute(delete(configurations))
         connection.execute(delete(studies))
     with pytest.raises(StudyError, match="study pairs has been deleted from the database"):

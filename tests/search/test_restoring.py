@@ -10,6 +10,7 @@ import optuna
 import programs
 import pytest
 import tiny
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
@@ -17,14 +18,13 @@ from sqlalchemy import text
 from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import StudyError
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study
 from pairsearch.search.mirror import presence
-from pairsearch.search.mirror.restoring import FAILED_REASON
-from pairsearch.search.mirror.sampling import Pruner, Sampler
-from pairsearch.search.mirror.storage import TrialStorage
-from pairsearch.search.mirror.trials import Mirror
+from pairsearch.search.mirror.asking import Adviser
+from pairsearch.search.mirror.contents import FAILED_REASON
+from pairsearch.search.mirror.tables import make_tables
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.objective import Progress
@@ -68,7 +68,7 @@ def statement(database: Database, *statements: str) -> None:
             connection.execute(text(words))
 
 
-def facts(storage: TrialStorage, name: str = "tiny") -> dict[str, dict[str, Any]]:
+def facts(storage: RDBStorage, name: str = "tiny") -> dict[str, dict[str, Any]]:
     """All that a study's results are in Optuna, by configuration; attempts without a result are left out."""
     storage.remove_session()
     trials = storage.get_all_trials(storage.get_study_id_from_name(name))
@@ -82,26 +82,26 @@ def facts(storage: TrialStorage, name: str = "tiny") -> dict[str, dict[str, Any]
     }
 
 
-def failures(storage: TrialStorage) -> list[FrozenTrial]:
+def failures(storage: RDBStorage) -> list[FrozenTrial]:
     trials = storage.get_all_trials(storage.get_study_id_from_name("tiny"))
     return [trial for trial in trials if trial.state == TrialState.FAIL]
 
 
-def delete_study(database: Database, storage: TrialStorage) -> None:
+def delete_study(database: Database, storage: RDBStorage) -> None:
     optuna.delete_study(study_name="tiny", storage=storage)
 
 
-def drop_all_tables(database: Database, storage: TrialStorage) -> None:
+def drop_all_tables(database: Database, storage: RDBStorage) -> None:
     storage.remove_session()
     cascade = "" if database.is_sqlite else " cascade"
     statement(database, *(f"drop table {table}{cascade}" for table in OPTUNA_TABLES))
 
 
-def rename(database: Database, storage: TrialStorage) -> None:
+def rename(database: Database, storage: RDBStorage) -> None:
     statement(database, "update studies set study_name = 'theirs' where study_name = 'tiny'")
 
 
-def delete_and_take_the_name(database: Database, storage: TrialStorage) -> None:
+def delete_and_take_the_name(database: Database, storage: RDBStorage) -> None:
     delete_study(database, storage)
     storage.create_new_study([StudyDirection.MINIMIZE], "tiny")
 
@@ -114,30 +114,30 @@ ON_EITHER = [
     (delete_and_take_the_name, "postgresql"),
 ]
 SAMPLER = {"sampler": "random", "pruner": "median"}
-Damage = Callable[[Database, TrialStorage], None]
+Damage = Callable[[Database, RDBStorage], None]
 
 
 @pytest.mark.parametrize(("damage", "database_url"), ON_EITHER, indirect=["database_url"])
 def test_a_study_that_was_deleted_is_made_anew_from_the_ledger(
-    database: Database, storage: TrialStorage, done: StoredStudy, damage: Damage
+    database: Database, storage: RDBStorage, done: StoredStudy, damage: Damage
 ) -> None:
     before, ledger = (
         facts(storage),
-        tiny.rows(database, "configurations", "key, state, value, claim", "order by id"),
+        tiny.rows(database, "configurations", "key, state, value", "order by id"),
     )
     assert len(before) == 7
-    assert presence.mirrored(database, done)
+    assert presence.shown(database, done)
     damage(database, storage)
-    assert not presence.mirrored(database, done)
+    assert not presence.shown(database, done)
     opening.reconcile(database, [get_study(database, "tiny")])
     assert facts(storage) == before
     assert [trial.user_attrs[FAILED_REASON] for trial in failures(storage)] == ["MemoryError: no room"]
-    assert tiny.rows(database, "configurations", "key, state, value, claim", "order by id") == ledger
+    assert tiny.rows(database, "configurations", "key, state, value", "order by id") == ledger
     found = get_study(database, "tiny")
     assert found.optuna_study_id == storage.get_study_id_from_name("tiny")
     assert "note" in str(storage.get_study_system_attrs(found.optuna_study_id))
     # Once is enough.
-    assert presence.mirrored(database, found)
+    assert presence.shown(database, found)
     opening.reconcile(database, [found])
     assert len(storage.get_all_trials(found.optuna_study_id)) == 8
 
@@ -145,7 +145,7 @@ def test_a_study_that_was_deleted_is_made_anew_from_the_ledger(
 @ON_SQLITE
 @pytest.mark.parametrize("maximise", [False, True])
 def test_a_study_comes_back_with_its_direction(
-    database: Database, storage: TrialStorage, make_study, maximise: bool
+    database: Database, storage: RDBStorage, make_study, maximise: bool
 ) -> None:
     study = make_study(metrics={"val_loss": {"maximise": maximise}})
     delete_study(database, storage)
@@ -155,7 +155,7 @@ def test_a_study_comes_back_with_its_direction(
 
 
 @ON_SQLITE
-def test_times_come_back_too(database: Database, storage: TrialStorage, done: StoredStudy) -> None:
+def test_times_come_back_too(database: Database, storage: RDBStorage, done: StoredStudy) -> None:
     def times() -> dict[str, list[Any]]:
         trials = storage.get_all_trials(storage.get_study_id_from_name("tiny"))
         return {
@@ -175,7 +175,7 @@ def test_times_come_back_too(database: Database, storage: TrialStorage, done: St
 
 @ON_SQLITE
 def test_single_trials_that_were_deleted_come_back_under_numbers_of_their_own(
-    database: Database, storage: TrialStorage, done: StoredStudy
+    database: Database, storage: RDBStorage, done: StoredStudy
 ) -> None:
     before = facts(storage)
     lost = [
@@ -222,9 +222,10 @@ def test_create_and_status_notice_it_and_say_so(tmp_path: Path, database_url: st
 class Deleting(tiny.Answering):
     """Has the study deleted under its worker, in the first epoch, and another one made in its place."""
 
-    def __init__(self, database: Database, storage: TrialStorage, damage: Damage) -> None:
+    def __init__(self, database: Database, storage: RDBStorage, damage: Damage) -> None:
         super().__init__()
         self.damage = lambda: damage(database, storage)
+        self.database = database
         self.storage = storage
         self.other: optuna.Study | None = None
 
@@ -232,7 +233,7 @@ class Deleting(tiny.Answering):
         if sum(self.asked.values()) == 3:
             self.damage()
             if self.damage.__closure__ is not None:
-                self.storage.make_tables()
+                make_tables(self.database)
             self.other = optuna.create_study(study_name="other", storage=self.storage)
             # As many as there were: on SQLite they have the ids of those that were deleted.
             for _ in range(9):
@@ -253,7 +254,7 @@ class Deleting(tiny.Answering):
 )
 def test_a_worker_goes_on_and_leaves_another_study_alone(
     database: Database,
-    storage: TrialStorage,
+    storage: RDBStorage,
     make_study,
     make_worker,
     damage: Damage,
@@ -264,7 +265,7 @@ def test_a_worker_goes_on_and_leaves_another_study_alone(
     tally = make_worker(objective, study).run()
     assert (tally.finished, tally.failed) == (8, 0)
     assert set(tiny.states(database)) <= {"finished", "pruned"}
-    assert presence.mirrored(database, study)
+    assert presence.shown(database, study)
     storage.remove_session()
     assert len(facts(storage)) == 8
     other = storage.get_all_trials(storage.get_study_id_from_name("other"))
@@ -275,14 +276,14 @@ def test_a_worker_goes_on_and_leaves_another_study_alone(
 
 @ON_SQLITE
 def test_somebody_else_s_study_of_the_same_name_is_left_alone(
-    database: Database, storage: TrialStorage, done: StoredStudy, digits_source: Source
+    database: Database, storage: RDBStorage, done: StoredStudy, digits_source: Source
 ) -> None:
     delete_study(database, storage)
     theirs = optuna.create_study(study_name="tiny", storage=storage)
     theirs.add_trial(optuna.create_trial(value=1.0))
     for call in (
         lambda: opening.reconcile(database, [done]),
-        lambda: create_study(database, tiny.loaded(source=digits_source), storage),
+        lambda: create_study(database, tiny.loaded(source=digits_source)),
     ):
         with pytest.raises(StudyError, match="that pairsearch did not make"):
             call()
@@ -292,13 +293,13 @@ def test_somebody_else_s_study_of_the_same_name_is_left_alone(
 
 @ON_SQLITE
 def test_a_copy_and_an_archived_study_are_left_alone(
-    database: Database, storage: TrialStorage, done: StoredStudy
+    database: Database, storage: RDBStorage, done: StoredStudy
 ) -> None:
     storage.set_study_system_attr(done.optuna_study_id, "dashboard:archived", True)
     copy = {"from_storage": storage, "to_storage": storage, "from_study_name": "tiny"}
     optuna.copy_study(**copy, to_study_name="copied")
     before, copied = facts(storage), facts(storage, "copied")
-    assert presence.mirrored(database, done)
+    assert presence.shown(database, done)
     opening.reconcile(database, [done])
     assert (facts(storage), facts(storage, "copied")) == (before, copied)
     assert storage.get_study_system_attrs(done.optuna_study_id)["dashboard:archived"] is True
@@ -308,7 +309,7 @@ def test_a_copy_and_an_archived_study_are_left_alone(
 
 
 def test_a_copy_put_back_under_the_name_is_the_study_again(
-    database: Database, storage: TrialStorage, done: StoredStudy
+    database: Database, storage: RDBStorage, done: StoredStudy
 ) -> None:
     before = facts(storage)
     both = {"from_storage": storage, "to_storage": storage}
@@ -317,16 +318,16 @@ def test_a_copy_put_back_under_the_name_is_the_study_again(
     optuna.copy_study(**both, from_study_name="copied", to_study_name="tiny")
     opening.reconcile(database, [done])
     assert facts(storage) == before
-    assert presence.mirrored(database, done)
+    assert presence.shown(database, done)
 
 
 def test_a_grid_that_grows_after_its_study_was_deleted(
-    database: Database, storage: TrialStorage, done: StoredStudy, make_worker, digits_source: Source
+    database: Database, storage: RDBStorage, done: StoredStudy, make_worker, digits_source: Source
 ) -> None:
     delete_study(database, storage)
     optuna.create_study(study_name="other", storage=storage)
     larger = tiny.loaded(source=digits_source, grid=tiny.RAW["grid"] | {"batch_size": [1, 10, 25]})
-    made = create_study(database, larger, storage)
+    made = create_study(database, larger)
     assert (made.inserted, made.restored) == (4, 8)
     assert make_worker(tiny.Answering(), made.study).run() == Tally(finished=4)
     assert len(facts(storage)) == 11
@@ -337,51 +338,44 @@ def test_a_grid_that_grows_after_its_study_was_deleted(
     assert storage.get_n_trials(storage.get_study_id_from_name("other")) == 0
 
 
-@ON_SQLITE
-def test_a_trial_that_starts_when_the_study_was_deleted_has_the_study_restored_first(
-    database: Database, storage: TrialStorage, done: StoredStudy, mirror
+def test_a_trial_that_starts_when_the_study_was_deleted_begins_it_anew(
+    database: Database, storage: RDBStorage, done: StoredStudy, ledger: Ledger
 ) -> None:
-    ledger = Ledger(database, done.id)
     ledger.retry()
+    delete_study(database, storage)
     claim = ledger.claim("ann")
     assert claim is not None
-    delete_study(database, storage)
-    trial_id = mirror.start(claim, {"host": "here"})
-    trial = storage.get_trial(trial_id)
-    assert (trial.state, trial.user_attrs["claim"]) == (TrialState.RUNNING, claim.token)
-    assert trial.params == claim.configuration.params
-    assert len(storage.get_all_trials(storage.get_study_id_from_name("tiny"))) == 8
-    assert mirror.holds(trial_id)
+    [trial] = storage.get_all_trials(storage.get_study_id_from_name("tiny"))
+    assert (trial.state, trial.params) == (TrialState.RUNNING, claim.configuration.params)
+    opening.reconcile(database, [done])
     storage.remove_session()
-    drop_all_tables(database, storage)
-    assert not mirror.holds(trial_id)
+    assert len(facts(storage)) == 8
+    assert ledger.finish(claim, tiny.outcome(claim.configuration))
+    storage.remove_session()
+    assert {found["state"] for found in facts(storage).values()} == {TrialState.COMPLETE, TrialState.PRUNED}
 
 
-@ON_SQLITE
-def test_a_sampler_asks_in_the_restored_study(database: Database, storage: TrialStorage, make_study) -> None:
-    study = make_study(**SAMPLER)
-    mirror = Mirror(database, storage, study, Ledger(database, study.id))
-    sampler = Sampler(mirror)
-    delete_study(database, storage)
-    trial_id, configuration = sampler.ask()
-    assert not Pruner(mirror).should_prune(trial_id + 99), "a trial that is not there has nothing to stop"
-    assert configuration in study.definition.grid.configurations()
-    assert storage.get_trial(trial_id).state == TrialState.RUNNING
-    assert [trial._trial_id for trial in storage.get_all_trials(storage.get_study_id_from_name("tiny"))] == [
-        trial_id
-    ]
-
-
-@ON_SQLITE
-def test_a_lost_trial_is_no_reason_to_lose_a_result(
-    database: Database, storage: TrialStorage, study: StoredStudy, mirror
+def test_a_sampler_does_not_mind_what_became_of_optuna_s_study(
+    database: Database, storage: RDBStorage, make_study
 ) -> None:
-    """The worker was killed after its result, and the study deleted before anybody mended its trial."""
-    ledger = Ledger(database, study.id)
+    study = make_study(**SAMPLER)
+    adviser = Adviser(database, study)
+    drop_all_tables(database, storage)
+    configuration = adviser.propose()
+    assert configuration in study.definition.grid.configurations()
+    assert not adviser.should_prune(configuration, {1: 0.5})
+
+
+def test_a_lost_trial_is_no_reason_to_lose_a_result(
+    database: Database, storage: RDBStorage, ledger: Ledger
+) -> None:
     claim = ledger.claim("ann")
     assert claim is not None
-    mirror.start(claim, {"host": "here"})
-    ledger.finish(claim, tiny.outcome(claim.configuration))
     delete_study(database, storage)
-    assert mirror.reconcile() == 1
-    assert [found["state"] for found in facts(storage).values()] == [TrialState.COMPLETE]
+    ledger.report(claim, 1, 0.5)
+    assert ledger.finish(claim, tiny.outcome(claim.configuration))
+    storage.remove_session()
+    [found] = facts(storage).values()
+    assert found["state"] == TrialState.COMPLETE
+    assert len(found["intermediate_values"]) == 2
+    assert presence.shown(database, get_study(database, "tiny"))

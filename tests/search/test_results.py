@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 
 

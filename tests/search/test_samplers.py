@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 import tiny
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError
-from pairsearch.search.ledger.configurations import Claim, Ledger
+from pairsearch.search.ledger.jobs import Claim, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import layout_order
-from pairsearch.search.mirror.sampling import Sampler
-from pairsearch.search.mirror.storage import TrialStorage
-from pairsearch.search.mirror.study import Space
-from pairsearch.search.mirror.trials import Mirror
+from pairsearch.search.mirror.asking import Adviser
+from pairsearch.search.mirror.space import Space
+from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
@@ -46,7 +47,7 @@ def worse(outcome: Outcome, by: float) -> Outcome:
     indirect=["database_url"],
 )
 def test_a_sampler_goes_through_the_grid_and_trains_each_configuration_once(
-    database: Database, storage: TrialStorage, make_study, make_worker, sampler: str
+    database: Database, storage: RDBStorage, make_study, make_worker, sampler: str
 ) -> None:
     study = make_study(sampler=sampler, grid=SMALL)
     objective = tiny.Answering()
@@ -72,9 +73,9 @@ UNION = [
     indirect=["database_url"],
 )
 def test_of_a_union_of_grids_each_point_is_trained_once_with_the_parameters_that_it_has(
-    database: Database, storage: TrialStorage, make_worker, sampler: str
+    database: Database, storage: RDBStorage, make_worker, sampler: str
 ) -> None:
-    study = create_study(database, tiny.anything(sampler=sampler, grid=UNION), storage).study
+    study = create_study(database, tiny.anything(sampler=sampler, grid=UNION)).study
     objective = tiny.Answering(lambda point: tiny.outcome_of(*[[[len(point.key) / 9] * 2] * 2] * 3))
     assert make_worker(objective, study).run() == Tally(finished=10)
     points = {point.key: point for point in study.definition.grid.configurations()}
@@ -90,29 +91,44 @@ def test_of_a_union_of_grids_each_point_is_trained_once_with_the_parameters_that
         assert trial.params.keys() == point.params.keys()
 
 
-def test_a_known_configuration_is_answered_from_the_ledger(
-    database: Database, storage: TrialStorage, make_study, make_worker
+@pytest.mark.parametrize("held", [False, True])
+def test_a_configuration_that_is_proposed_again_is_not_trained_twice(
+    database: Database, storage: RDBStorage, make_study, make_worker, held: bool
 ) -> None:
     study = make_study(sampler="random", grid=SMALL | {"batch_size": [10], "learning_rate": [1e-3]})
-    make_worker(tiny.Answering(), study).run()
-    sampler = Sampler(Mirror(database, storage, study, Ledger(database, study.id)))
-    trial_id, configuration = sampler.ask()
-    sampler.answer(trial_id, configuration)
-    trial = storage.get_trial(trial_id)
-    assert (trial.state, trial.value) == (TrialState.COMPLETE, tiny.value_of(configuration))
-    assert trial.user_attrs["answered_from_ledger"] is True
+    ledger = Ledger(database, study)
+    if held:
+        assert ledger.claim("bob") is not None
+    else:
+        make_worker(tiny.Answering(), study).run()
+    before = storage.get_all_trials(study.optuna_study_id)
+    adviser = Adviser(database, study)
+    configurations = study.definition.grid.configurations()
+    assert [adviser.propose() for _ in range(3)] == [*configurations] * 3
+    assert ledger.claim("ann", key=configurations[0].key) is None
+    assert storage.get_all_trials(study.optuna_study_id) == before
 
 
-def test_a_configuration_in_other_hands_is_not_trained_twice(
-    database: Database, storage: TrialStorage, make_study
+@ON_SQLITE
+def test_a_sampler_knows_what_others_have_found_and_train(
+    database: Database, make_study, make_worker, digits_source: Source
 ) -> None:
-    study = make_study(sampler="random", grid=SMALL | {"batch_size": [10], "learning_rate": [1e-3]})
-    ledger = Ledger(database, study.id)
-    assert ledger.claim("bob") is not None
-    sampler = Sampler(Mirror(database, storage, study, ledger))
-    trial_id, configuration = sampler.ask()
-    sampler.answer(trial_id, configuration)
-    assert storage.get_trial(trial_id).state == TrialState.FAIL
+    study = make_study(sampler="tpe")
+    adviser = Adviser(database, study)
+    make_worker(tiny.Answering(), study).run(3)
+    assert Ledger(database, study).claim("bob") is not None
+    adviser.propose()
+    trials = adviser.trials()
+    assert Counter(trial.state for trial in trials)[TrialState.RUNNING] == 1
+    values = {trial.value for trial in trials if trial.state == TrialState.COMPLETE}
+    stored = {value for (value,) in tiny.rows(database, "configurations", "value", "where value is not null")}
+    assert values == stored
+    grown = tiny.loaded(
+        source=digits_source, sampler="tpe", grid=tiny.RAW["grid"] | {"batch_size": [1, 10, 25]}
+    )
+    create_study(database, grown)
+    proposed = [adviser.propose() for _ in range(40)]
+    assert 1 in {configuration.params["batch_size"] for configuration in proposed}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +143,7 @@ def test_a_sampler_respects_the_limit(database: Database, make_study, make_worke
 
 @ON_POSTGRESQL
 def test_the_median_pruner_stops_what_is_worse_than_its_fellows(
-    database: Database, storage: TrialStorage, make_study, make_worker
+    database: Database, storage: RDBStorage, make_study, make_worker
 ) -> None:
     study = make_study(pruner="median", epochs=4)
     # Optuna's median pruner lets five trials pass before it judges.
@@ -148,7 +164,7 @@ def test_the_median_pruner_stops_what_is_worse_than_its_fellows(
 
 @ON_SQLITE
 def test_hyperband_ends_with_every_configuration_covered(
-    database: Database, storage: TrialStorage, make_study, make_worker
+    database: Database, storage: RDBStorage, make_study, make_worker
 ) -> None:
     study = make_study(pruner="hyperband", epochs=9)
 
@@ -164,36 +180,11 @@ def test_hyperband_ends_with_every_configuration_covered(
     assert set(tiny.states(database)) <= {"finished", "pruned"}
 
 
-@ON_SQLITE
-def test_a_trial_that_another_worker_closed_too_early_is_asked_for_again(
-    database: Database, make_study, make_worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other's clock is ahead, and it took the trial, which had no claim yet, for one left behind."""
-    study = make_study(sampler="random")
-    worker = make_worker(tiny.Answering(), study)
-    adopt, closed = worker.mirror.adopt, []
-
-    def closed_first(claim: Claim, trial_id: int, provenance: dict[str, str]) -> None:
-        if not closed:
-            closed.append(trial_id)
-            worker.mirror.abandon(trial_id, "its worker ended before it claimed the configuration")
-        adopt(claim, trial_id, provenance)
-
-    monkeypatch.setattr(worker.mirror, "adopt", closed_first)
-    assert worker.run() == Tally(finished=8)
-    assert tiny.states(database) == {"finished": 8}
-    states = {
-        trial._trial_id: trial.state for trial in worker.mirror.storage.get_all_trials(study.optuna_study_id)
-    }
-    assert states.pop(closed[0]) == TrialState.FAIL
-    assert TrialState.RUNNING not in states.values()
-
-
 @pytest.mark.parametrize(
     ("lost", "database_url"), [("before", "sqlite"), ("after", "postgresql")], indirect=["database_url"]
 )
 def test_a_trial_whose_claim_the_database_did_not_answer_is_not_left_running(
-    database: Database, storage: TrialStorage, make_study, make_worker, lost: str
+    database: Database, storage: RDBStorage, make_study, make_worker, lost: str
 ) -> None:
     class Faltering(Ledger):
         failures = 2
@@ -209,7 +200,7 @@ def test_a_trial_whose_claim_the_database_did_not_answer_is_not_left_running(
             return claim
 
     study = make_study(sampler="random")
-    ledger = Faltering(database, study.id)
+    ledger = Faltering(database, study, view=open_view(database, study))
     worker = make_worker(tiny.Answering(), study, ledger=ledger, patience=30.0)
     assert worker.run() == Tally(finished=8)
     assert ledger.failures < 0

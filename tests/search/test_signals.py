@@ -19,7 +19,7 @@ import tiny
 from optuna.trial import TrialState
 
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.mirror.tables import open_optuna
 from pairsearch.search.workers.signals import put_back, signals
 
 LONG = {"epochs": 100_000}
@@ -44,7 +44,7 @@ def wait_until_training(database: Database) -> None:
 def assert_all_is_handed_back(database: Database) -> None:
     assert tiny.states(database) == {"pending": 8}
     assert tiny.rows(database, "configurations", "sum(errors)") == [(0,)]
-    storage = open_storage(database)
+    storage = open_optuna(database)
     assert {trial.state for trial in storage.get_all_trials(1)} == {TrialState.FAIL}
     storage.remove_session()
     storage.engine.dispose()

@@ -8,14 +8,15 @@ from collections import Counter
 import programs
 import pytest
 import tiny
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
-from pairsearch.search.mirror.storage import TrialStorage
+from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.workers.objective import Progress, Step
@@ -26,11 +27,11 @@ from pairsearch.studies.configuration import Configuration
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
-def trial_states(storage: TrialStorage, study: StoredStudy) -> Counter[TrialState]:
+def trial_states(storage: RDBStorage, study: StoredStudy) -> Counter[TrialState]:
     return Counter(trial.state for trial in storage.get_all_trials(study.optuna_study_id))
 
 
-def reasons(storage: TrialStorage, study: StoredStudy) -> list[str]:
+def reasons(storage: RDBStorage, study: StoredStudy) -> list[str]:
     """Why attempts failed, as Optuna has it."""
     failed = storage.get_all_trials(study.optuna_study_id, states=(TrialState.FAIL,))
     return [trial.user_attrs["failed_reason"] for trial in failed]
@@ -75,7 +76,7 @@ def test_ends_at_the_limit(database: Database, study: StoredStudy, make_worker) 
 
 
 def test_stopping_hands_the_current_configuration_back(
-    database: Database, storage: TrialStorage, study: StoredStudy, make_worker
+    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
 ) -> None:
     stopping = threading.Event()
     order = layout_order(study.definition)
@@ -89,7 +90,7 @@ def test_stopping_hands_the_current_configuration_back(
     assert tally == Tally(finished=1, handed_back=1)
     assert tiny.states(database) == {"finished": 1, "pending": 7}
     assert trial_states(storage, study) == {TrialState.COMPLETE: 1, TrialState.FAIL: 1}
-    assert tiny.rows(database, "configurations", "errors, claim", "where rank = 1") == [(0, None)]
+    assert tiny.rows(database, "configurations", "errors, worker", "where rank = 1") == [(0, None)]
     assert reasons(storage, study) == ["handed back"]
 
 
@@ -102,7 +103,7 @@ def test_a_stopped_worker_starts_nothing(database: Database, make_worker) -> Non
 
 
 def test_an_exception_is_tried_at_once_again_and_the_second_is_final(
-    database: Database, storage: TrialStorage, study: StoredStudy, make_worker
+    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
 ) -> None:
     bad = layout_order(study.definition)[2]
 
@@ -115,7 +116,7 @@ def test_an_exception_is_tried_at_once_again_and_the_second_is_final(
     assert make_worker(objective).run() == Tally(finished=7, failed=1)
     assert objective.asked[bad.key] == 2
     assert read_progress(database, study).failures == {bad.key: "MemoryError: no room for this one"}
-    key, trace = Ledger(database, study.id).first_traceback() or ("", "")
+    key, trace = Ledger(database, study).first_traceback() or ("", "")
     assert key == bad.key
     assert trace.startswith("Traceback (most recent call last):")
     assert trace.rstrip().endswith("MemoryError: no room for this one")
@@ -141,7 +142,7 @@ def test_an_exception_that_passes_leaves_a_finished_configuration(
 
 @ON_SQLITE
 def test_a_diverged_configuration_is_pruned_with_its_reason_and_never_tried_again(
-    database: Database, storage: TrialStorage, study: StoredStudy, make_worker
+    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
 ) -> None:
     bad = layout_order(study.definition)[0]
 
@@ -161,7 +162,7 @@ def test_a_diverged_configuration_is_pruned_with_its_reason_and_never_tried_agai
 
 @ON_SQLITE
 def test_a_configuration_that_trains_for_too_long_fails_at_once(
-    database: Database, storage: TrialStorage, make_study, make_worker
+    database: Database, storage: RDBStorage, make_study, make_worker
 ) -> None:
     study = make_study(time_limit=10.0)
     slow = layout_order(study.definition)[2]
@@ -191,7 +192,7 @@ def test_a_configuration_that_trains_for_too_long_fails_at_once(
 
 
 def test_a_result_whose_lease_was_lost_is_superseded_and_the_worker_goes_on(
-    database: Database, storage: TrialStorage, study: StoredStudy, ledger: Ledger, make_worker
+    database: Database, storage: RDBStorage, study: StoredStudy, ledger: Ledger, make_worker
 ) -> None:
     taken_over = layout_order(study.definition)[0]
 
@@ -209,7 +210,6 @@ def test_a_result_whose_lease_was_lost_is_superseded_and_the_worker_goes_on(
     assert tiny.states(database) == {"finished": 8}
     assert len(tiny.rows(database, "superseded")) == 1
     assert len(tiny.rows(database, "runs")) == 2 * 8
-    # The eighth is restored: bob, who finished it, had no trial.
     assert trial_states(storage, study) == {TrialState.COMPLETE: 8, TrialState.FAIL: 1}
 
 
@@ -237,23 +237,21 @@ class NoticesItsLoss(tiny.Answering):
 
 @ON_SQLITE
 def test_a_worker_whose_lease_was_lost_ends_the_training(
-    database: Database, storage: TrialStorage, study: StoredStudy, make_worker
+    database: Database, storage: RDBStorage, study: StoredStudy, make_worker
 ) -> None:
     # The heart beats every quarter of the lease.
-    ledger = Ledger(database, study.id, lease_seconds=0.4)
+    ledger = Ledger(database, study, 0.4, open_view(database, study))
     objective = NoticesItsLoss(database, ledger)
     assert make_worker(objective, ledger=ledger).run() == Tally(finished=8)
     assert objective.told == State.PENDING
-    assert reasons(storage, study) == ["lease lost"]
+    assert reasons(storage, study) == ["its worker ended or lost its lease: the configuration went back"]
     assert trial_states(storage, study) == {TrialState.COMPLETE: 8, TrialState.FAIL: 1}
 
 
 def test_a_worker_takes_over_from_one_that_died(
-    database: Database, storage: TrialStorage, study: StoredStudy, ledger: Ledger, mirror, make_worker
+    database: Database, storage: RDBStorage, study: StoredStudy, ledger: Ledger, make_worker
 ) -> None:
-    claim = ledger.claim("dead")
-    assert claim is not None
-    mirror.start(claim, {})
+    assert ledger.claim("dead") is not None
     tiny.let_leases_run_out(database)
     said: list[str] = []
     assert make_worker(tiny.Answering(), say=said.append).run() == Tally(finished=8)
@@ -264,7 +262,7 @@ def test_a_worker_takes_over_from_one_that_died(
 def test_a_worker_waits_for_what_another_holds_and_takes_it_when_the_lease_is_over(
     database: Database, study: StoredStudy, make_worker
 ) -> None:
-    silent = Ledger(database, study.id, lease_seconds=0.3)
+    silent = Ledger(database, study, lease_seconds=0.3)
     claim = silent.claim("silent")
     assert claim is not None
     objective = tiny.Answering()

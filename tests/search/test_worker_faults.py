@@ -19,9 +19,10 @@ from sqlalchemy.engine import Engine
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError
-from pairsearch.search.ledger.configurations import Claim, Ledger
+from pairsearch.search.ledger.jobs import Claim, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.machine import Machine
+from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.workers import working
 from pairsearch.search.workers.heartbeat import Heartbeat
 from pairsearch.search.workers.objective import Progress
@@ -71,13 +72,12 @@ class Bulky(tiny.Answering):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("engine", ["ours", "optuna's"])
 def test_a_full_disk_ends_the_worker_and_the_configuration_goes_back(
-    database: Database, storage, study, make_worker, engine: str
+    database: Database, storage, study, make_worker
 ) -> None:
-    """Results have no room, or not even the trial of the next configuration has."""
-    full = database.engine if engine == "ours" else storage.engine
-    with no_room(full), pytest.raises(DiskFullError, match="the disk is full: make room and start again"):
+    """Results have no room, and nor has anything that comes after."""
+    full = pytest.raises(DiskFullError, match="the disk is full: make room and start again")
+    with no_room(database.engine), full:
         make_worker(Bulky()).run()
     states = tiny.states(database)
     assert states["running"] == 0, "the configuration was not handed back"
@@ -90,21 +90,20 @@ def test_a_full_disk_ends_the_worker_and_the_configuration_goes_back(
 
 @ON_SQLITE
 def test_a_report_that_finds_no_room_does_not_count_against_the_configuration(
-    database: Database, make_worker, monkeypatch: pytest.MonkeyPatch
+    database: Database, storage, study, make_worker
 ) -> None:
-    worker = make_worker(tiny.Answering())
-    report = worker.mirror.report
     failures = iter([DiskFullError("no room"), DatabaseAwayError("gone for a moment")])
 
-    def faltering(trial_id: int, epoch: int, value: float) -> None:
-        for error in failures:
-            raise error
-        report(trial_id, epoch, value)
+    class Faltering(Ledger):
+        def report(self, claim: Claim, step: int, value: float) -> None:
+            for error in failures:
+                raise error
+            super().report(claim, step, value)
 
-    monkeypatch.setattr(worker.mirror, "report", faltering)
-    assert worker.run(max_trials=1) == Tally(finished=1)
+    ledger = Faltering(database, study, view=open_view(database, study))
+    assert make_worker(tiny.Answering(), ledger=ledger).run(max_trials=1) == Tally(finished=1)
     assert tiny.rows(database, "configurations", "state, errors", "where rank = 0") == [("finished", 0)]
-    [trial] = worker.mirror.storage.get_all_trials(worker.study.optuna_study_id)
+    [trial] = storage.get_all_trials(study.optuna_study_id)
     assert sorted(trial.intermediate_values) == [1, 2], "reports put off are made up for at the end"
 
 
@@ -140,7 +139,7 @@ def test_a_worker_waits_for_a_database_that_comes_back(
                     shut(False)
                 raise
 
-    ledger = OpensAgain(database, study.id)
+    ledger = OpensAgain(database, study)
     objective = Acting(lambda: shut(True))
     assert make_worker(objective, ledger=ledger, patience=60.0).run() == Tally(finished=8)
     assert ledger.misses == 2
@@ -178,7 +177,7 @@ def test_a_heartbeat_outlives_writes_that_fail(
             renewed.set()
             return held
 
-    ledger = Faltering(database, study.id, lease_seconds=0.2)
+    ledger = Faltering(database, study, lease_seconds=0.2)
     claim = ledger.claim("ann")
     assert claim is not None
     with caplog.at_level(logging.WARNING), Heartbeat(ledger, claim) as heartbeat:
@@ -190,7 +189,7 @@ def test_a_heartbeat_outlives_writes_that_fail(
 
 
 def test_a_heartbeat_tells_that_the_claim_was_lost(database: Database, study) -> None:
-    ledger = Ledger(database, study.id, lease_seconds=0.2)
+    ledger = Ledger(database, study, lease_seconds=0.2)
     claim = ledger.claim("ann")
     assert claim is not None
     ledger.hand_back(claim)
@@ -210,7 +209,7 @@ def test_a_claim_whose_answer_was_lost_is_taken_up(database: Database, study, ma
                 raise DatabaseAwayError("gone before it answered")
             return claim
 
-    worker = make_worker(tiny.Answering(), ledger=Silent(database, study.id, 5.0), patience=60.0)
+    worker = make_worker(tiny.Answering(), ledger=Silent(database, study, 5.0), patience=60.0)
     assert worker.run() == Tally(finished=8)
     assert tiny.rows(database, "configurations", "sum(claims), sum(lapses)") == [(8, 0)]
     assert re.fullmatch(r"\S+:\d+:[0-9a-f]{6}", worker.name)
@@ -220,7 +219,7 @@ def test_a_claim_whose_answer_was_lost_is_taken_up(database: Database, study, ma
 def test_a_database_that_is_away_as_a_worker_begins_is_waited_for(
     database: Database, study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away = iter([True, False, True, False])
+    away = iter([True, False, True, False, False])
 
     def once_away(make: Callable[..., object]) -> Callable[..., object]:
         def made(*given: object, **named: object) -> object:
@@ -230,7 +229,7 @@ def test_a_database_that_is_away_as_a_worker_begins_is_waited_for(
 
         return made
 
-    for name in ("mirror.trials.open_storage", "workers.worker.Worker"):
+    for name in ("mirror.trials.open_view", "workers.worker.Worker"):
         module, _, attribute = f"pairsearch.search.{name}".rpartition(".")
         monkeypatch.setattr(f"{module}.{attribute}", once_away(getattr(import_module(module), attribute)))
     queue = deque([(study, tiny.loaded())])

@@ -15,10 +15,10 @@ from pairsearch.search.cli.terminal import console
 from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.errors import InputError
 from pairsearch.search.evaluation import evaluating
-from pairsearch.search.evaluation.evaluating import By
 from pairsearch.search.evaluation.models import ModelFolder
 from pairsearch.search.files import usable_folder
 from pairsearch.search.machine import Machine
+from pairsearch.search.results.evaluations import By
 from pairsearch.search.setup import opening
 
 

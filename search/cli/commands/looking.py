@@ -13,7 +13,7 @@ from pairsearch.search.cli.steps import Steps
 from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.database.connection import find_database
 from pairsearch.search.errors import StorageError, StudyError
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import list_studies, seen_by
 from pairsearch.search.mirror import presence
 from pairsearch.search.results.fields import Field
@@ -57,9 +57,8 @@ def status(
     database, chosen = opening.open_stored(storage, study or ())
     for stored in chosen:
         try:
-            Ledger(database, stored.id).reap()
-            whole = presence.mirrored(database, stored)
-            if not whole or presence.left_running(database, stored):
+            whole = presence.shown(database, stored)
+            if not whole or Ledger(database, stored).expired():
                 opening.reconcile(database, [stored])
             if not whole:
                 teller(error=True)(f"note: {stored.name}: {RESTORED}")

@@ -13,10 +13,10 @@ from pairsearch.search.cli.messages import print_json, say, teller
 from pairsearch.search.cli.progress import SearchProgress
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.database.connection import Database
-from pairsearch.search.evaluation.evaluating import By
-from pairsearch.search.ledger.configurations import Ledger
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.machine import LEASE_SECONDS, Machine
+from pairsearch.search.results.evaluations import By
 from pairsearch.search.results.progress import ended_without, progress_within
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup import opening
@@ -90,7 +90,7 @@ def run(
 def retry(study: options.Studies, storage: options.Storage = options.DEFAULT_STORAGE) -> None:
     database, stored = opening.open_stored(storage, study)
     for found in stored:
-        keys = Ledger(database, found.id).retry()
+        keys = Ledger(database, found).retry()
         say(f"{found.name}: {len(keys)} failed configurations to be tried again")
 
 

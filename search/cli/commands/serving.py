@@ -10,7 +10,7 @@ from pairsearch.search.cli import options
 from pairsearch.search.cli.messages import say
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.errors import InputError
-from pairsearch.search.mirror.trials import open_storage
+from pairsearch.search.mirror.tables import known_here, open_optuna
 
 
 def dashboard(
@@ -28,9 +28,10 @@ def dashboard(
     except ImportError:
         raise InputError("optuna-dashboard is not installed: pip install 'pairsearch[dashboard]'") from None
     database = open_database(storage)
+    known_here(database)
     say(f"optuna-dashboard on http://{host}:{port}/ (Ctrl-C ends it)")
     try:
-        run_server(open_storage(database), host=host, port=port)
+        run_server(open_optuna(database), host=host, port=port)
     except OSError as error:
         raise InputError(
             f"cannot listen on {host}:{port} ({error.strerror or error}): name another --port"

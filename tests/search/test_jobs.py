@@ -1,0 +1,365 @@
+"""Jobs of single folds: they spread over workers, each is stored as it ends, and the result is that of one worker."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from pairsearch.search.cli.tables import progress_json, progress_line
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.jobs import Claim, Ledger
+from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.mirror.trials import open_view
+from pairsearch.search.results.progress import read_progress
+from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.objective import CrossValidation, Progress
+from pairsearch.search.workers.tally import Tally
+from pairsearch.search.workers.worker import Worker
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.definition import parse
+from pairsearch.studies.loading import Loaded, load
+
+# Where the kind of database makes no difference.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+FOLDS = 4
+PROBLEM = """
+from pairsearch.studies.problem import Metric, OneByOne
+
+class Mine(OneByOne):
+    metrics = {"loss": Metric(), "error": Metric()}
+
+    def fit(self, params, run, report):
+        for epoch in (1, 2):
+            wild = params.get("wild", -1) == run.index
+            value = float("nan") if wild and epoch == 2 else params["x"] / 3 + 0.1 * run.index ** 2 / epoch
+            report(epoch, loss=value, error=value / 7)
+"""
+
+
+def make(database: Database, folder: Path, **changes: Any) -> tuple[StoredStudy, Loaded]:
+    """A study of a problem that trains one fold after the other."""
+    (folder / "mine.py").write_text(PROBLEM, encoding="utf-8")
+    fields = {"name": "mine", "problem": "mine.py:Mine", "metric": "loss", "epochs": 2, "folds": FOLDS}
+    loaded = load(parse(fields | {"grid": {"x": [1.0, 2.0]}} | changes, "mine"), folder)
+    return create_study(database, loaded).study, loaded
+
+
+def shown(database: Database, study: StoredStudy) -> Ledger:
+    return Ledger(database, study, view=open_view(database, study))
+
+
+def end(ledger: Ledger, loaded: Loaded, claim: Claim) -> bool:
+    """Train a job and store it."""
+    outcome = CrossValidation(loaded).on(claim.left)(claim.configuration)
+    assert outcome is not None
+    return ledger.finish(claim, outcome)
+
+
+def claims(ledger: Ledger, number: int) -> list[Claim]:
+    taken = [ledger.claim(f"worker{place}") for place in range(number)]
+    assert None not in taken
+    return [claim for claim in taken if claim is not None]
+
+
+def results(database: Database) -> list[object]:
+    """Everything that is stored of results but who computed them, and when."""
+    return [
+        tiny.rows(database, "configurations", "key, state, value, figures, reason", "order by id"),
+        tiny.rows(database, "runs", "key, kind, run, epochs, figures, diverged_epoch", "order by key, run"),
+        tiny.rows(database, "curves", "figure, points, (select key from pairsearch_runs where id = run_id), "
+                  "(select run from pairsearch_runs where id = run_id)", "order by 3, 4, 1"),
+    ]  # fmt: skip
+
+
+def test_each_fold_is_a_job_where_folds_train_one_after_the_other(database: Database, tmp_path: Path) -> None:
+    study, _ = make(database, tmp_path)
+    jobs = tiny.rows(database, "jobs", "first, count, rank, state", "order by id")
+    assert jobs == [(fold, 1, rank, "pending") for rank in range(2) for fold in range(FOLDS)]
+    taken = claims(shown(database, study), 5)
+    assert [list(claim.numbers) for claim in taken] == [[0], [1], [2], [3], [0]]
+    assert len({claim.configuration for claim in taken}) == 2
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("pruner", ["race", "wilcoxon", "median"])
+def test_a_pruner_gets_the_folds_of_a_configuration_in_one_job(
+    database: Database, tmp_path: Path, pruner: str
+) -> None:
+    make(database, tmp_path, pruner=pruner)
+    assert tiny.rows(database, "jobs", "first, count") == [(0, FOLDS)] * 2
+
+
+def test_many_workers_give_the_bits_of_one_in_whatever_order_they_end(
+    database: Database, tmp_path: Path
+) -> None:
+    study, loaded = make(database, tmp_path)
+    ledger = shown(database, study)
+    taken = claims(ledger, 2 * FOLDS)
+    for claim in reversed(taken[1:]):
+        assert end(ledger, loaded, claim)
+    assert tiny.states(database) == {"finished": 1, "running": 1}
+    assert end(ledger, loaded, taken[0])
+    assert ledger.claim("ann") is None
+    for configuration in study.definition.grid.configurations():
+        found, alone = ledger.outcome(configuration.key), CrossValidation(loaded)(configuration)
+        assert found is not None
+        assert alone is not None
+        assert (found.state, found.value, found.figures) == (alone.state, alone.value, alone.figures)
+        assert found.folds == alone.folds
+        assert found.seconds == pytest.approx(sum(fold.seconds or 0 for fold in found.folds))
+
+
+def test_the_two_last_folds_that_end_at_once_close_the_configuration_once(
+    database: Database, storage: RDBStorage, tmp_path: Path
+) -> None:
+    study, loaded = make(database, tmp_path)
+    ledger = shown(database, study)
+    taken = claims(ledger, 2 * FOLDS)
+    with ThreadPoolExecutor(2 * FOLDS) as pool:
+        ends = pool.map(lambda claim: end(shown(database, study), loaded, claim), taken)
+        assert list(ends) == [True] * len(taken)
+    assert tiny.states(database) == {"finished": 2}
+    trials = storage.get_all_trials(study.optuna_study_id)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_which_folds_stand_beside_one_that_diverged_does_not_depend_on_who_came_first(
+    database: Database, tmp_path: Path
+) -> None:
+    """As of one worker, which trains no fold after the one that diverged."""
+    study, loaded = make(database, tmp_path, grid={"x": [1.0], "wild": [1]})
+    expected: list[object] | None = None
+    ledger = shown(database, study)
+    for order in itertools.permutations(range(FOLDS)):
+        taken = claims(ledger, FOLDS)
+        for place in order:
+            end(ledger, loaded, taken[place])
+        assert tiny.states(database) == {"diverged": 1}
+        assert [run for (run,) in tiny.rows(database, "runs", "run", "order by run")] == [0, 1]
+        expected = expected or results(database)
+        assert results(database) == expected
+        assert ledger.claim("ann") is None
+        tiny.execute(
+            database,
+            "delete from pairsearch_superseded",
+            "delete from pairsearch_curves",
+            "delete from pairsearch_runs",
+            "update pairsearch_jobs set state = 'pending'",
+            "update pairsearch_configurations set state = 'pending', trial_id = null",
+        )
+    alone = CrossValidation(loaded)(study.definition.grid.configurations()[0])
+    assert alone is not None
+    assert expected is not None
+    assert expected[0][0][4] == alone.reason  # type: ignore[index]
+
+
+def test_a_fold_that_diverged_waits_for_those_before_it_and_drops_those_after_it(
+    database: Database, tmp_path: Path
+) -> None:
+    study, loaded = make(database, tmp_path, grid={"x": [1.0], "wild": [2]})
+    ledger = shown(database, study)
+    taken = claims(ledger, 3)
+    assert end(ledger, loaded, taken[2])
+    assert tiny.states(database) == {"running": 1}
+    assert [state for (state,) in tiny.rows(database, "jobs", "state", "order by first")] == [
+        "running", "running", "done", "dropped",
+    ]  # fmt: skip
+    assert end(ledger, loaded, taken[0])
+    assert end(ledger, loaded, taken[1])
+    assert tiny.states(database) == {"diverged": 1}
+
+
+def test_a_worker_on_a_fold_that_is_not_needed_any_more_loses_it(database: Database, tmp_path: Path) -> None:
+    study, loaded = make(database, tmp_path, grid={"x": [1.0], "wild": [0]})
+    ledger = shown(database, study)
+    taken = claims(ledger, 2)
+    assert end(ledger, loaded, taken[0])
+    assert tiny.states(database) == {"diverged": 1}
+    assert not ledger.renew(taken[1])
+    assert not end(ledger, loaded, taken[1])
+    assert tiny.rows(database, "runs", "run") == [(0,)]
+
+
+def test_a_fold_that_fails_is_the_end_of_its_configuration_until_it_is_retried(
+    database: Database, storage: RDBStorage, tmp_path: Path
+) -> None:
+    study, loaded = make(database, tmp_path)
+    ledger = shown(database, study)
+    first, second = claims(ledger, 2)
+    assert end(ledger, loaded, second)
+    assert ledger.fail_attempt(first, "no room", final=True, traceback="Traceback …") == State.FAILED
+    key = first.configuration.key
+    states = "where key = (select key from pairsearch_configurations where rank = 0) order by first"
+    assert [state for (state,) in tiny.rows(database, "jobs", "state", states)] == [
+        "failed", "done", "dropped", "dropped",
+    ]  # fmt: skip
+    assert tiny.states(database) == {"failed": 1, "pending": 1}
+    [trial] = storage.get_all_trials(study.optuna_study_id)
+    assert (trial.state, trial.user_attrs["failed_reason"]) == (TrialState.FAIL, "no room")
+    assert ledger.retry() == [key]
+    while (claim := ledger.claim("ann", key=key)) is not None:
+        assert end(ledger, loaded, claim)
+    assert tiny.states(database) == {"finished": 1, "pending": 1}
+    assert len(tiny.rows(database, "runs")) == FOLDS
+
+
+def test_optuna_shows_the_folds_that_a_running_configuration_has(
+    database: Database, storage: RDBStorage, tmp_path: Path
+) -> None:
+    study, loaded = make(database, tmp_path)
+    ledger = shown(database, study)
+    taken = claims(ledger, 2)
+    end(ledger, loaded, taken[1])
+
+    def trial() -> tuple[TrialState, list[int]]:
+        storage.remove_session()
+        [found] = storage.get_all_trials(study.optuna_study_id)
+        return found.state, sorted(found.intermediate_values)
+
+    assert trial() == (TrialState.RUNNING, [2])
+    end(ledger, loaded, taken[0])
+    assert trial() == (TrialState.RUNNING, [1, 2]), "it stays open between two jobs"
+    assert tiny.states(database) == {"pending": 2}
+    for _ in range(2):
+        claim = ledger.claim("ann")
+        assert claim is not None
+        end(ledger, loaded, claim)
+    assert trial() == (TrialState.COMPLETE, [1, 2, 3, 4])
+
+
+class Counting(CrossValidation):
+    """Notes which folds are trained, and ends the training after some."""
+
+    trained: list[int]
+    left: int
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
+        def counted(step: Any) -> State | None:
+            ended = progress(step) if progress is not None else None
+            if step.ended is not None:
+                self.trained.append(step.ended.index)
+                self.left -= 1
+                if self.left == 0:
+                    raise KeyboardInterrupt
+            return ended
+
+        return super().__call__(configuration, counted)
+
+
+def test_a_kill_costs_the_fold_that_was_being_trained_and_no_other(
+    database: Database, tmp_path: Path
+) -> None:
+    """A job of several folds, whose worker is interrupted after two of them."""
+    study, loaded = make(database, tmp_path, pruner="race")
+    objective = Counting(loaded)
+    objective.trained, objective.left = [], 2
+    worker = Worker(database, study, objective, stopping=threading.Event(), patience=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run()
+    assert objective.trained == [0, 1]
+    assert tiny.rows(database, "runs", "run", "order by run") == [(0,), (1,)]
+    assert tiny.rows(database, "jobs", "state", "order by id limit 1") == [("pending",)]
+    claim = Ledger(database, study).claim("ann")
+    assert claim is not None
+    assert (claim.stored, claim.left) == ((0, 1), (2, 3))
+    Ledger(database, study).hand_back(claim)
+    objective.trained.clear()
+    objective.left = -1
+    again = Worker(database, study, objective, stopping=threading.Event(), patience=0.0)
+    assert again.run() == Tally(finished=2)
+    assert objective.trained == [2, 3, 0, 1, 2, 3]
+    assert tiny.states(database) == {"finished": 2}
+    outcome = Ledger(database, study).outcome(claim.configuration.key)
+    alone = CrossValidation(loaded)(claim.configuration)
+    assert outcome is not None
+    assert alone is not None
+    assert (outcome.value, outcome.figures, outcome.folds) == (alone.value, alone.figures, alone.folds)
+
+
+def test_a_run_is_stored_only_under_a_held_claim_and_once(database: Database, tmp_path: Path) -> None:
+    study, loaded = make(database, tmp_path, pruner="race")
+    ledger = shown(database, study)
+    [claim] = claims(ledger, 1)
+    outcome = CrossValidation(loaded)(claim.configuration)
+    assert outcome is not None
+    first, second, *_ = outcome.folds
+    for _ in range(2):
+        assert ledger.store(claim, first, {"host": "here"})
+    assert tiny.rows(database, "runs", "run") == [(0,)]
+    tiny.let_leases_run_out(database)
+    assert ledger.store(claim, second, {"host": "here"}), "nobody has reaped it"
+    assert ledger.reap() == []
+    tiny.let_leases_run_out(database)
+    ledger.reap()
+    assert not ledger.store(claim, outcome.folds[2], {"host": "here"})
+    assert not ledger.finish(claim, outcome)
+    assert tiny.rows(database, "runs", "run", "order by run") == [(0,), (1,)]
+
+
+Ending = Callable[[Ledger, Claim], object]
+ENDINGS: Iterable[tuple[str, Ending]] = (
+    ("hand_back", lambda ledger, claim: ledger.hand_back(claim)),
+    ("fail", lambda ledger, claim: ledger.fail_attempt(claim, "no luck")),
+)
+
+
+@pytest.mark.parametrize(("name", "ending"), ENDINGS)
+def test_a_configuration_stays_in_hand_while_one_of_its_folds_is(
+    database: Database, storage: RDBStorage, tmp_path: Path, name: str, ending: Ending
+) -> None:
+    study, _ = make(database, tmp_path)
+    ledger = shown(database, study)
+    one, other = claims(ledger, 2)
+    ending(ledger, one)
+    assert tiny.states(database) == {"running": 1, "pending": 1}
+    assert [trial.state for trial in storage.get_all_trials(study.optuna_study_id)] == [TrialState.RUNNING]
+    ending(ledger, other)
+    assert tiny.states(database) == {"pending": 2}
+    storage.remove_session()
+    assert [trial.state for trial in storage.get_all_trials(study.optuna_study_id)] == [TrialState.FAIL]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_sampler_s_configurations_are_trained_fold_by_fold_too(
+    database: Database, tmp_path: Path, sampler: str
+) -> None:
+    study, loaded = make(database, tmp_path, sampler=sampler, grid={"x": [1.0, 2.0, 3.0]})
+    said: list[str] = []
+    worker = Worker(
+        database, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0, say=said.append
+    )
+    assert worker.run() == Tally(finished=3 * FOLDS)
+    assert tiny.states(database) == {"finished": 3}
+    keys = [line.rpartition(" ")[2] for line in said]
+    assert [key for key, _ in itertools.groupby(keys)] == list(dict.fromkeys(keys)), "one after the other"
+
+
+def test_progress_counts_folds_where_workers_take_them_one_by_one(
+    database: Database, study: StoredStudy, tmp_path: Path
+) -> None:
+    assert read_progress(database, study).folds is None, "they train together"
+    mine, loaded = make(database, tmp_path)
+    ledger = shown(database, mine)
+    ledger.insert_rounds(mine.definition.grid.configurations()[0], 1)
+    assert read_progress(database, mine).folds == (0, 8)
+    claim = ledger.claim("ann", kinds=("fold",))
+    assert claim is not None
+    end(ledger, loaded, claim)
+    progress = read_progress(database, mine)
+    assert (progress.folds, progress.covered, progress.ended) == ((1, 8), 0, 0.25)
+    assert read_progress(database, mine, limit=1).folds == (1, 4)
+    assert progress_line(progress).startswith("mine: 0/2 done, 1/8 folds, ")
+    assert progress_json(progress)["folds"] == {"ended": 1, "total": 8}

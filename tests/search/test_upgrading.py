@@ -1,0 +1,169 @@
+"""A database of schema 4, made by that version in the middle of a search, is taken to this one with all its results."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import tiny
+from optuna.trial import TrialState
+from programs import run
+
+from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.database.tables import SCHEMA_VERSION, metadata
+from pairsearch.search.errors import NoStudiesError, StorageError
+from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.studies import get_study
+from pairsearch.search.mirror import presence
+from pairsearch.search.mirror.tables import make_tables, open_optuna
+from pairsearch.search.mirror.trials import open_view
+from pairsearch.search.results.evaluations import read_evaluation
+from pairsearch.search.setup.upgrading import upgrade
+from pairsearch.search.workers.tally import Tally
+from pairsearch.search.workers.worker import Worker
+
+OLD = Path(__file__).parent / "schema_4.sql"
+SERIAL = (
+    "trials", "trial_user_attributes", "trial_params", "trial_values", "trial_intermediate_values",
+    "study_user_attributes", "study_system_attributes", "pairsearch_runs", "pairsearch_configurations",
+)  # fmt: skip
+"""Tables whose ids PostgreSQL has to count on from."""
+
+
+@pytest.fixture
+def old(sqlite_url: str | None, tmp_path: Path, database_url: str) -> str:
+    """The URL of the old database."""
+    file = tmp_path / "old.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(OLD.read_text(encoding="utf-8"))
+    if database_url.startswith("sqlite"):
+        return f"sqlite:///{file}"
+    _copy(f"sqlite:///{file}", database_url)
+    return database_url
+
+
+def _copy(source: str, target: str) -> None:
+    """Bring all rows of a SQLite file to an empty PostgreSQL database, whose own tables Optuna makes."""
+    there = Database(target)
+    make_tables(there)
+    engine, tables = sa.create_engine(source), sa.MetaData()
+    tables.reflect(engine)
+    for table in tables.tables.values():
+        for column in table.columns:
+            if isinstance(column.type, sa.DOUBLE):
+                column.type = sa.Double()
+    with engine.connect() as read, there.write() as write:
+        tables.create_all(write)
+        own = sa.MetaData()
+        own.reflect(write)
+        for table in tables.sorted_tables:
+            write.execute(own.tables[table.name].delete())
+            rows = [dict(row) for row in read.execute(table.select()).mappings()]
+            if rows:
+                write.execute(own.tables[table.name].insert(), rows)
+        for name, table in own.tables.items():
+            if name not in SERIAL:
+                continue
+            column = next(iter(table.primary_key)).name
+            sequence = f"pg_get_serial_sequence('{name}', '{column}')"
+            write.execute(sa.text(f"select setval({sequence}, (select max({column}) from {name}))"))  # noqa: S608
+    engine.dispose()
+    there.close()
+
+
+def found(database: Database, statement: str) -> list[tuple[Any, ...]]:
+    with database.read() as connection:
+        return [tuple(row) for row in connection.execute(sa.text(statement))]
+
+
+RESULTS = (
+    "select key, state, value, figures, seconds, reason, errors, lapses, claims, finished_at "
+    "from pairsearch_configurations where state not in ('pending', 'running') order by id"
+)
+RUNS = "select study_id, key, kind, run, epochs, figures, seconds, facts from pairsearch_runs order by id"
+CURVES = "select * from pairsearch_curves order by run_id, figure"
+
+
+def test_every_result_is_kept_and_the_search_goes_on(old: str) -> None:
+    with pytest.raises(StorageError, match=r"schema version 4, older than .* `pairsearch upgrade`"):
+        open_database(old)
+    before = Database(old)
+    kept = [found(before, statement) for statement in (RESULTS, RUNS, CURVES)]
+    before.close()
+    assert upgrade(old).before == 4
+    assert upgrade(old).before == SCHEMA_VERSION
+    database = open_database(old)
+    try:
+        assert [found(database, statement) for statement in (RESULTS, RUNS, CURVES)] == kept
+        study = get_study(database, "tiny")
+        ledger = Ledger(database, study, view=open_view(database, study))
+        assert tiny.states(database) == {"finished": 2, "diverged": 1, "failed": 1, "pending": 6}
+        finished = ledger.outcome(ledger.one_finished().key)  # type: ignore[union-attr]
+        assert finished is not None
+        assert finished.provenance == {"host": "here"}
+        [(key,)] = found(database, "select key from pairsearch_runs where kind = 'round' and run = 1")
+        [one] = [one for one in study.definition.grid.configurations() if one.key == key]
+        assert read_evaluation(database, study, one).rounds == 2
+        assert ledger.first_traceback() is not None
+        assert presence.shown(database, study)
+        storage = open_optuna(database)
+        states = [trial.state for trial in storage.get_all_trials(study.optuna_study_id)]
+        assert states.count(TrialState.RUNNING) == 0
+        assert states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED) == 3
+        storage.engine.dispose()
+        jobs = "select first, count, state from pairsearch_jobs where study_id = 2 order by id"
+        assert found(database, jobs) == [(0, 1, "pending"), (1, 1, "pending")] * 2
+        ledger.retry()
+        stopping = threading.Event()
+        worker = Worker(database, study, tiny.Answering(), stopping=stopping, patience=0.0)
+        assert worker.run() == Tally(finished=5)
+        assert presence.shown(database, study)
+    finally:
+        database.close()
+
+
+def test_a_sqlite_file_is_copied_first(tmp_path: Path) -> None:
+    file = tmp_path / "old.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(OLD.read_text(encoding="utf-8"))
+        dumped = list(connection.iterdump())
+    ended = run(tmp_path, "upgrade", "--storage", f"sqlite:///{file}")
+    assert ended.code == 0, ended.err
+    assert "from schema 4 to 5" in ended.out
+    assert "old.db.schema-4" in ended.out
+    with closing(sqlite3.connect(tmp_path / "old.db.schema-4")) as connection:
+        assert list(connection.iterdump()) == dumped
+    again = run(tmp_path, "upgrade", "--storage", f"sqlite:///{file}")
+    assert "nothing to do" in again.out
+
+
+def test_the_upgraded_tables_are_those_that_a_new_database_has(old: str, tmp_path: Path) -> None:
+    upgrade(old)
+    database = open_database(old)
+    try:
+        inspector = sa.inspect(database.engine)
+        for name, table in metadata.tables.items():
+            columns = {column["name"]: column["nullable"] for column in inspector.get_columns(name)}
+            assert columns == {column.name: column.nullable for column in table.columns}, name
+            indexes = {index["name"] for index in inspector.get_indexes(name) if not index["unique"]}
+            assert indexes == {index.name for index in table.indexes}, name
+    finally:
+        database.close()
+
+
+def test_what_cannot_be_upgraded_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoStudiesError, match="no database at"):
+        upgrade(f"sqlite:///{tmp_path / 'none.db'}")
+    assert not (tmp_path / "none.db").exists()
+    for version in (3, 99):
+        file = tmp_path / f"{version}.db"
+        database = open_database(f"sqlite:///{file}", create=True)
+        tiny.execute(database, f"update pairsearch_schema set version = {version}")  # noqa: S608 - our own
+        database.close()
+        with pytest.raises(StorageError, match="upgrades from 4 to 5"):
+            upgrade(f"sqlite:///{file}")
