@@ -17,8 +17,14 @@ VARIABLES = (
     "NUMBA_NUM_THREADS",
 )
 
+# The memory allocator in pyarrow, which scikit-learn imports, has a thread that frees memory in the background. Workers
+# are forked from a process without further threads.
+ALLOCATOR = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
 
 def limit() -> None:
     """Limit every thread pool of this process and of its child processes to one thread."""
     for name in VARIABLES:
         os.environ[name] = "1"
+    for name, value in ALLOCATOR.items():
+        os.environ.setdefault(name, value)

@@ -106,6 +106,8 @@ def _program(
     encoding = variables.get("PYTHONIOENCODING")
     sys.stdout = os.fdopen(1, "w", buffering=1, encoding=encoding)
     sys.stderr = os.fdopen(2, "w", buffering=1, encoding=encoding, errors="backslashreplace")
+    # It may have children, unlike other processes that end with the tests.
+    multiprocessing.current_process()._config["daemon"] = False
     # Under `nohup` the tests would hand down that it is ignored.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     from pairsearch.search.cli.app import main  # noqa: PLC0415

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -44,14 +46,19 @@ def program(
 
 
 def main() -> None:
-    """Run the program. A bug keeps its traceback, with passwords masked."""
+    """Run the program."""
     threads.limit()
     # Most objects that imports create live to the end; collecting garbage every 700 objects took a sixth of the start.
     gc.set_threshold(50_000)
     redaction.install()
     streams.install()
+    obey(sys.argv[1:])
+
+
+def obey(words: Sequence[str]) -> None:
+    """Run the words of a command line. A bug keeps its traceback, with passwords masked."""
     try:
-        app(prog_name="pairsearch")
+        app(words, prog_name="pairsearch")
     except streams.OutputError as error:  # from printing help, which happens outside of `Boundary.invoke`
         say_error(str(error))
         raise SystemExit(error.exit_code) from None

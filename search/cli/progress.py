@@ -32,8 +32,9 @@ class SearchProgress:
         self._ended_before: float | None = None
         self._printed = float("-inf")
         self._lines: list[str] = []
+        # It has no thread of its own: workers are forked from this process.
         self._live = (
-            Live(console=console, refresh_per_second=4, transient=True) if console.is_interactive else None
+            Live(console=console, auto_refresh=False, transient=True) if console.is_interactive else None
         )
 
     def __enter__(self) -> SearchProgress:
@@ -60,7 +61,7 @@ class SearchProgress:
         """Show new progress; in a log only changed lines, and at most every `LINE_SECONDS` unless it is the last."""
         rate = self.rate(progresses)
         if self._live is not None:
-            self._live.update(progress_table(progresses, rate or 0.0))
+            self._live.update(progress_table(progresses, rate or 0.0), refresh=True)
             return
         now = self.clock()
         if not last and now - self._printed < LINE_SECONDS:

@@ -102,6 +102,14 @@ def reserve() -> None:
     sys.__stdout__ = sys.__stderr__  # type: ignore[misc] # final only to the type checker
 
 
+def abandon() -> None:
+    """Have a forked process not hold the standard output of the first one."""
+    if _output:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _output[0].fileno())
+        os.close(nowhere)
+
+
 def install() -> None:
     """Replace Python's standard streams; a stream that another program has replaced already stays."""
     for name in ("stdout", "stderr"):

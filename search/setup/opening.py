@@ -81,6 +81,18 @@ def look_stored_up(database: Database, texts: Sequence[str]) -> list[StudyArgume
     return studies
 
 
+_kept: dict[str, Loaded] = {}
+
+
+def keep(loaded: dict[str, Loaded]) -> None:
+    """Have `load` return each of these problems once, by the name of its study; the argument is emptied.
+
+    A process that was forked from the one that has loaded them need not load them again.
+    """
+    _kept.update(loaded)
+    loaded.clear()
+
+
 def load(
     database: Database | None,
     given: StudyArgument,
@@ -99,6 +111,8 @@ def load(
         ProblemError: the problem cannot be loaded with these settings.
     """
     check_device(machine.device)
+    if (kept := _kept.pop(given.name, None)) is not None and kept.definition == given.definition:
+        return kept
     known = None if database is None else find_study(database, given.name)
     remembered = {} if known is None else known.traits.remember
     before = working_directory()

@@ -6,7 +6,8 @@ import fcntl
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -15,11 +16,40 @@ from pairsearch.search import threads
 from pairsearch.search.errors import ExitCode, WorkError
 from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE
 from pairsearch.search.workers import program
+from pairsearch.search.workers.forking import Forked, Surroundings, Zygote
 
 # Longer than any epoch should take: a worker notices at the end of an epoch that it has to stop.
 STOP_SECONDS = 60.0
+# How often logs are cut and ends of workers are noticed.
+LOOK_SECONDS = 0.05
 # Bytes after which a worker's log is cut to its end: a problem may print without an end, and that goes to the log.
 LONGEST_LOG = 1024 * 1024
+
+
+class PoolWorker:
+    """One worker process of a pool.
+
+    Attributes:
+        process: it, forked or started.
+        log: the file to which it prints.
+        told: whether its end was told to the user.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes] | Forked, log: IO[bytes]) -> None:
+        self.process = process
+        self.log = log
+        self.told = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended with an error."""
+        return self.process.poll() not in (None, ExitCode.DONE)
+
+    def ending(self) -> str:
+        """Describe how it ended, by its exit code and the last line that it printed."""
+        code, line = self.process.poll() or 0, program.last_line(self.log)
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return f"worker {self.process.pid} ended ({how})" + (f": {line}" if line else "")
 
 
 class Pool:
@@ -32,19 +62,29 @@ class Pool:
         arguments: what follows `pairsearch worker` on the command line.
         storage: the database URL; it goes into the workers' environment, which process lists do not show.
         folder: the working directory of the workers; None for that of this process.
+        zygote: what workers are forked from; None to start each anew. Nothing of a database may be open in this
+            process when a worker is forked.
     """
 
     def __init__(
-        self, arguments: Sequence[str], workers: int, storage: str, folder: Path | None = None
+        self,
+        arguments: Sequence[str],
+        workers: int,
+        storage: str,
+        folder: Path | None = None,
+        zygote: Zygote | None = None,
     ) -> None:
         environment = {name: value for name, value in program.environment().items() if name != FILE_VARIABLE}
         environment |= {VARIABLE: storage} | dict.fromkeys(threads.VARIABLES, "1")
-        self._environment = environment
-        self._arguments = arguments
+        self._environment: Mapping[str, str] = environment
+        self._words = ("worker", "--attached", *arguments)
         self._folder = folder
-        self._workers = workers
-        self._logs: list[IO[bytes]] = []
-        self._processes: list[subprocess.Popen[str]] = []
+        self._count = workers
+        self._zygote = zygote
+        # Of the pipe whose end forked workers notice: they share it.
+        reading, writing = os.pipe()
+        self._reading, self._writing = os.fdopen(reading, "rb"), os.fdopen(writing, "wb")
+        self.workers: list[PoolWorker] = []
 
     def __enter__(self) -> Pool:
         """Start all workers, or none.
@@ -53,71 +93,81 @@ class Pool:
             WorkError: this machine cannot start so many.
         """
         try:
-            for _ in range(self._workers):
-                self._start()
+            for _ in range(self._count):
+                self.start()
         except BaseException as error:
             self.__exit__(None, None, None)
             if isinstance(error, OSError):
                 reason = error.strerror or str(error)
-                raise WorkError(f"cannot start {self._workers} workers: {reason}: ask for fewer") from None
+                raise WorkError(f"cannot start {self._count} workers: {reason}: ask for fewer") from None
             raise
         return self
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start one more worker.
+
+        Raises:
+            OSError: the system allows no further process or file.
+        """
         log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in __exit__
-        # The worker shares the position in the file, which reading changes: what it writes has to go to the end.
-        fcntl.fcntl(log, fcntl.F_SETFL, fcntl.fcntl(log, fcntl.F_GETFL) | os.O_APPEND)
-        self._logs.append(log)
-        self._processes.append(
-            subprocess.Popen(  # noqa: S603 - our own program, with validated study names
-                program.command("worker", "--attached", *self._arguments),
-                env=self._environment,
-                cwd=self._folder,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                text=True,
-            )
+        try:
+            # The worker shares the position in the file, which reading changes: what it writes has to go to the end.
+            fcntl.fcntl(log, fcntl.F_SETFL, fcntl.fcntl(log, fcntl.F_GETFL) | os.O_APPEND)
+            self.workers.append(PoolWorker(self._process(log), log))
+        except BaseException:
+            log.close()
+            raise
+
+    def _process(self, log: IO[bytes]) -> subprocess.Popen[bytes] | Forked:
+        if self._zygote is not None:
+            into = Surroundings(self._reading, self._writing, log, self._environment, self._folder)
+            return self._zygote.fork(self._words, into)
+        return subprocess.Popen(  # noqa: S603 - our own program, with validated study names
+            program.command(*self._words),
+            env=self._environment,
+            cwd=self._folder,
+            stdin=self._reading,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
         )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        for log in self._logs:
-            log.close()
+        for worker in self.workers:
+            worker.log.close()
+        self._reading.close()
+        self._writing.close()
 
     def alive(self) -> int:
         """Count the workers that still run, and shorten their logs."""
-        for log in self._logs:
-            _trim(log)
-        return sum(process.poll() is None for process in self._processes)
+        for worker in self.workers:
+            _trim(worker.log)
+        return sum(worker.process.poll() is None for worker in self.workers)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a worker ends, or for some seconds."""
+        end, before = time.monotonic() + seconds, self.alive()
+        while (left := end - time.monotonic()) > 0 and self.alive() == before > 0:
+            time.sleep(min(LOOK_SECONDS, left))
 
     def stop(self) -> None:
         """Ask the workers to hand their configurations back, wait for them, and kill those that do not end."""
-        for process in self._processes:
-            if process.poll() is None:
-                process.terminate()
-        for process in self._processes:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.terminate()
+        end = time.monotonic() + STOP_SECONDS
+        for worker in self.workers:
             try:
-                process.wait(timeout=STOP_SECONDS)
+                worker.process.wait(timeout=max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+                worker.process.kill()
+                worker.process.wait()
 
     def complaints(self) -> list[str]:
-        """Describe each worker that ended with an error, by the last line that it printed."""
-        endings = []
-        for process, log in zip(self._processes, self._logs, strict=True):
-            code = process.poll()
-            if code in (None, ExitCode.DONE):
-                continue
-            line = program.last_line(log)
-            ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            endings.append(f"worker {process.pid} ended ({ending})" + (f": {line}" if line else ""))
-        return endings
+        """Describe each worker that ended with an error, unless it was told before."""
+        return [worker.ending() for worker in self.workers if worker.failed and not worker.told]
 
 
 def _trim(log: IO[bytes]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from pairsearch.search.database.connection import Database
@@ -12,7 +11,9 @@ from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
 from pairsearch.search.machine import Machine, available_memory, cores
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.setup.opening import check_device, reconcile
+from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.pool import Pool
+from pairsearch.search.workers.replacing import Watch
 
 POLL_SECONDS = 0.5
 
@@ -27,6 +28,7 @@ def search(
     limit: int | None = None,
     on_progress: Callable[[Sequence[Progress], bool], None] = lambda *_: None,
     complain: Callable[[str], None] = lambda _: None,
+    zygote: Zygote | None = None,
 ) -> list[Progress]:
     """Run worker processes over the studies until they end.
 
@@ -38,7 +40,8 @@ def search(
             another device.
         limit: work on the first `limit` configurations of each study only.
         on_progress: called twice a second with the progress of each study, and with whether this is the last call.
-        complain: called with a line if memory may not suffice, and for each worker that ended with an error.
+        complain: called with a line if memory may not suffice, and for each worker that died or ended with an error.
+        zygote: what workers are forked from where it can be; None to start each as a process of its own.
 
     Returns:
         The final progress of each study.
@@ -60,13 +63,21 @@ def search(
         if (note := too_many(count, each, available_memory())) is not None:
             complain(note)
         url = database.url.render_as_string(hide_password=False)
+        # Forked workers must not use a connection of this process.
+        database.close()
+        if zygote is not None and not zygote.ready(machine.device):
+            zygote = None
         try:
-            with Pool(_arguments(given, machine, limit), count, url, given[0].here) as pool:
+            with Pool(_arguments(given, machine, limit), count, url, given[0].here, zygote) as pool:
                 on_progress(latest, False)
-                while pool.alive():
-                    time.sleep(POLL_SECONDS)
+                watch = Watch(database, studies, pool, count, complain)
+                running = True
+                while running:
+                    pool.wait(POLL_SECONDS)
+                    running = pool.alive() > 0
                     try:
                         latest = look()
+                        running |= watch.replace(latest)
                     except DatabaseAwayError:
                         continue  # the workers retry as well, and give up after their patience
                     on_progress(latest, False)

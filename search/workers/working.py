@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from pairsearch.search.database.connection import Database
@@ -15,6 +16,18 @@ from pairsearch.search.machine import Machine
 from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.tally import Tally, total
 from pairsearch.studies.loading import Loaded
+
+
+def warm(loaded: Sequence[Loaded], device: str) -> None:
+    """Import, load and compute in this process what workers that are forked from it need before their first claim."""
+    from pairsearch.search.workers import worker  # noqa: F401, PLC0415
+    from pairsearch.search.workers.objective import origin  # noqa: PLC0415
+
+    for one in loaded:
+        # Workers find out for themselves what is wrong, and say so.
+        with suppress(Exception, SystemExit):
+            prove(one, device)
+            origin(one, device)
 
 
 def work(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,20 @@ def test_a_worker_hands_its_configuration_back(
     assert_all_is_handed_back(long_study)
 
 
+def workers_of(run: ForkServerProcess | subprocess.Popen[str], count: int) -> list[psutil.Process]:
+    """The worker processes of a `run`, which are forked from it, once there are so many."""
+
+    def found() -> list[psutil.Process]:
+        # Also children that live for a moment only, as git does.
+        with suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(run.pid)
+            return [child for child in parent.children() if child.cmdline() == parent.cmdline()]
+        return []
+
+    programs.wait_for(lambda: len(found()) == count, f"{count} workers")
+    return found()
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_run_stops_its_workers_and_shows_nobody_the_password(
     long_study: Database, database_url: str, tmp_path: Path
@@ -80,8 +95,7 @@ def test_run_stops_its_workers_and_shows_nobody_the_password(
     assert "open-sesame" in database_url
     run = programs.start(tmp_path, "run", "long.toml", "--workers", "2", PAIRSEARCH_STORAGE=database_url)
     programs.wait_for(lambda: tiny.states(long_study)["running"] == 2, "two running configurations")
-    workers = [child for child in psutil.Process(run.pid).children() if "worker" in child.cmdline()]
-    assert len(workers) == 2
+    workers = workers_of(run, 2)
     for process in (psutil.Process(run.pid), *workers):
         assert "open-sesame" not in " ".join(process.cmdline())
     run.send_signal(signal.SIGINT)
@@ -97,19 +111,6 @@ def test_run_stops_its_workers_and_shows_nobody_the_password(
     assert "open-sesame" not in str(
         tiny.rows(long_study, "configurations") + tiny.rows(long_study, "studies")
     )
-
-
-def workers_of(run: ForkServerProcess, count: int) -> list[psutil.Process]:
-    """The worker processes of a `run`, once there are so many."""
-
-    def found() -> list[psutil.Process]:
-        # Also children that live for a moment only, as git does.
-        with suppress(psutil.NoSuchProcess):
-            return [child for child in psutil.Process(run.pid).children() if "worker" in child.cmdline()]
-        return []
-
-    programs.wait_for(lambda: len(found()) == count, f"{count} workers")
-    return found()
 
 
 @pytest.mark.parametrize("moment", ["training", "starting"])

@@ -111,8 +111,6 @@ def test_workers_of_a_run_get_the_url_alone(monkeypatch: pytest.MonkeyPatch) -> 
     given: list[dict[str, str]] = []
 
     class Process:
-        stdin = None
-
         def __init__(self, _: list[str], *, env: dict[str, str], **rest: object) -> None:
             given.append(env)
 
@@ -135,7 +133,6 @@ def test_workers_that_cannot_all_be_started_are_not_left_behind(monkeypatch: pyt
 
     class Process:
         pid = 1
-        stdin = None
 
         def __init__(self, *_: object, **__: object) -> None:
             if len(started) == 2:
@@ -164,12 +161,12 @@ def test_of_a_log_without_an_end_the_last_lines_are_kept(monkeypatch: pytest.Mon
     commands = [[sys.executable, "-c", prints.format(end)] for end in ends]
     monkeypatch.setattr(program, "command", lambda *_: commands.pop(0))
     with Pool([], 2, "sqlite:///pool.db") as pool:
-        for log in pool._logs:
+        logs = [worker.log for worker in pool.workers]
+        for log in logs:
             programs.wait_for(lambda log=log: program.last_line(log) == "the last line", "all lines")
         assert pool.alive() == 2
-        assert [os.fstat(log.fileno()).st_size for log in pool._logs] == [program.TAIL_BYTES] * 2
-        for process in pool._processes:
-            process.stdin.close()
+        assert [os.fstat(log.fileno()).st_size for log in logs] == [program.TAIL_BYTES] * 2
+        pool._writing.close()
         programs.wait_for(lambda: not pool.alive(), "their ends")
         first, second = pool.complaints()
     assert first.endswith("ended (exit code 1): the last line")
@@ -185,11 +182,11 @@ def test_workers_that_do_not_end_when_they_are_asked_to_are_killed(monkeypatch: 
     monkeypatch.setattr("pairsearch.search.workers.pool.STOP_SECONDS", 0.2)
     pool = Pool([], 2, "sqlite:///pool.db")
     with pool:
-        programs.wait_for(lambda: program.last_line(pool._logs[0]) == "deaf", "its handler")
+        programs.wait_for(lambda: program.last_line(pool.workers[0].log) == "deaf", "its handler")
         pool.stop()
-        assert [process.returncode for process in pool._processes] == [-9, -15]
+        assert [worker.process.returncode for worker in pool.workers] == [-9, -15]
         assert [line.partition("ended ")[2] for line in pool.complaints()] == [
             "(killed by signal 9): deaf",
             "(killed by signal 15)",
         ]
-    assert all(log.closed for log in pool._logs)
+    assert all(worker.log.closed for worker in pool.workers)

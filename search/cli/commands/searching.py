@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from pairsearch.search.cli import options, tables
 from pairsearch.search.cli import reproduce as main_job
+from pairsearch.search.cli.app import obey
 from pairsearch.search.cli.commands.evaluating import run_evaluation
 from pairsearch.search.cli.messages import print_json, say, teller
 from pairsearch.search.cli.progress import SearchProgress
+from pairsearch.search.cli.streams import abandon
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
@@ -20,8 +23,10 @@ from pairsearch.search.results.evaluations import By
 from pairsearch.search.results.progress import ended_without, progress_within
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup import opening
+from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.searching import search
 from pairsearch.search.workers.signals import interrupted_by_signals
+from pairsearch.search.workers.working import warm
 
 
 def create(
@@ -134,6 +139,13 @@ def run_search(
     as_json: bool,
 ) -> tuple[Database, list[StoredStudy]]:
     """Create the studies and run workers over them; return the database and the studies."""
+
+    def forked(words: Sequence[str]) -> None:
+        abandon()
+        opening.keep(made.loaded)
+        obey(words)
+
+    zygote = Zygote(forked, lambda: warm(list(made.loaded.values()), machine.device))
     made = opening.create(storage, given, machine, teller(error=as_json, quiet=quiet))
     stored = [creation.study for creation in made.creations]
     shown = SearchProgress(console(error=as_json, quiet=quiet))
@@ -147,5 +159,6 @@ def run_search(
             limit=limit,
             on_progress=shown.update,
             complain=teller(error=True),
+            zygote=zygote,
         )
     return made.database, stored

@@ -1,0 +1,240 @@
+"""Forks workers from this process, so that they share what it has imported and loaded.
+
+A forked worker obeys the words of a command line, as one does that is started anew, and ends with the same exit codes.
+Processes are forked on Linux alone: elsewhere the systems' own libraries do not survive it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from subprocess import TimeoutExpired
+from time import monotonic, sleep
+from typing import IO
+
+from pairsearch.search.errors import ExitCode
+from pairsearch.search.redaction import report
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+POLL_SECONDS = 0.02
+
+
+class Zygote:
+    """This process, as one that workers are forked from. It is made before problems are loaded.
+
+    Args:
+        obey: runs this program by the words of a command line, in a process of its own, which it may end.
+        warm: makes and loads what workers share; called once, before the first fork.
+    """
+
+    def __init__(self, obey: Callable[[Sequence[str]], None], warm: Callable[[], None]) -> None:
+        self._obey = obey
+        self._warm = warm
+        self._descriptors = _descriptors()
+
+    def ready(self, device: str) -> bool:
+        """Warm this process up, and say whether workers can be forked from it.
+
+        A forked process has none of the threads, shares the positions in open files, may not wait for the children and
+        cannot use CUDA. So nothing of that may be left of what problems did here.
+        """
+        if sys.platform != "linux" or device != "cpu" or not self._untouched():
+            return False
+        self._warm()
+        if not self._untouched():
+            return False
+        # Collecting garbage writes to every object, and would have each worker copy all of them.
+        gc.freeze()
+        return True
+
+    def _untouched(self) -> bool:
+        torch = sys.modules.get("torch")
+        cuda = torch is not None and torch.cuda.is_initialized()
+        return not cuda and _threads() == 1 and not _has_children() and _descriptors() <= self._descriptors
+
+    def fork(self, words: Sequence[str], into: Surroundings) -> Forked:
+        """Fork a worker.
+
+        Args:
+            words: the command line that it obeys.
+            into: its streams, environment and working directory.
+
+        Raises:
+            OSError: the system allows no further process.
+        """
+        _flush()
+        # The worker must not see a signal before it can end by one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._live(words, into)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        return Forked(pid)
+
+    def _live(self, words: Sequence[str], into: Surroundings) -> None:
+        """Be a worker, and end."""
+        code: object = ExitCode.WORK_FAILED
+        try:
+            _begin()
+            into.enter()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            self._obey(words)
+            code = ExitCode.DONE
+        except SystemExit as ended:
+            code = ended.code
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPTED
+        except BaseException as error:
+            report(error)
+        finally:
+            _end(code if isinstance(code, int) else ExitCode.DONE if code is None else ExitCode.WORK_FAILED)
+
+
+class Surroundings:
+    """What a worker is forked into.
+
+    Args:
+        parent: a pipe's end for reading, its standard input.
+        closed: the pipe's other end, which the first process alone holds.
+        log: the file for all that it prints.
+        environment: its environment variables.
+        folder: its working directory; None for that of this process.
+    """
+
+    def __init__(
+        self,
+        parent: IO[bytes],
+        closed: IO[bytes],
+        log: IO[bytes],
+        environment: Mapping[str, str],
+        folder: Path | None,
+    ) -> None:
+        self._parent, self._closed, self._log = parent, closed, log
+        self._environment, self._folder = environment, folder
+
+    def enter(self) -> None:
+        """Enter it, in the forked process."""
+        self._closed.close()
+        os.dup2(self._parent.fileno(), 0)
+        for descriptor in (1, 2):
+            os.dup2(self._log.fileno(), descriptor)
+        # A terminal's live table may have taken the places of the streams.
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        for name in os.environ.keys() - self._environment.keys():
+            del os.environ[name]
+        os.environ.update(self._environment)
+        if self._folder is not None:
+            os.chdir(self._folder)
+
+
+class Forked:
+    """A forked process, with the part of `subprocess.Popen` that a pool needs."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal, or None while the process runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float = float("inf")) -> int:
+        """Wait for the end.
+
+        Raises:
+            TimeoutExpired: the process runs longer than `timeout` seconds.
+        """
+        end = monotonic() + timeout
+        while (code := self.poll()) is None:
+            if monotonic() > end:
+                raise TimeoutExpired(str(self.pid), timeout)
+            sleep(POLL_SECONDS)
+        return code
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        # Another process may have the id of one that ended.
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def _begin() -> None:
+    """Forget in a forked process what belongs to the first one: handlers of signals, and duties at its end."""
+    signal.set_wakeup_fd(-1)
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    atexit._clear()
+    # Temporary folders of the first process, among others, are not to be removed by this one.
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        finalizer.atexit = False
+    atexit.register(weakref.finalize._exitfunc)  # type: ignore[attr-defined]
+    if (processes := sys.modules.get("multiprocessing.util")) is not None:
+        processes._finalizer_registry.clear()
+        processes._run_after_forkers()
+        atexit.register(processes._exit_function)
+    # Python's own random numbers are new in a forked process already.
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed()
+
+
+def _end(code: int) -> None:
+    """End a forked process as Python ends others."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined] # waits for threads that are no daemons
+        atexit._run_exitfuncs()
+        _flush()
+    finally:
+        os._exit(code)
+
+
+def _flush() -> None:
+    """Write what Python and C libraries hold in buffers, or a forked process would write it again."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+def _descriptors() -> frozenset[str]:
+    """Return the open file descriptors of this process with what is open there."""
+    found = set()
+    if sys.platform == "linux":
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # the descriptor of this folder, which is closed by now
+                found.add(f"{entry.name} {entry.readlink()}")
+    return frozenset(found)
+
+
+def _threads() -> int:
+    """Count the threads of this process, those of C libraries too."""
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

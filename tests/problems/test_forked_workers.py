@@ -1,0 +1,202 @@
+"""Workers of a run are forked from it, unless a problem forbids that; those that die are replaced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import programs
+import pytest
+from project import FIT, Project, values
+
+LOOKING = """
+import json, os, random, sys, threading, time
+from pathlib import Path
+
+import numpy
+import torch
+
+HELD = []
+
+class Mine:
+    def __init__(self):
+        {held}
+
+    def fit(self, params, run, report):
+        if run.index == 0:
+            facts = {{
+                "pid": os.getpid(),
+                "anew": b"--attached" in Path("/proc/self/cmdline").read_bytes(),
+                "python": random.random(),
+                "numpy": numpy.random.rand(),
+                "threads": [thread.name for thread in threading.enumerate()],
+                "open": [os.readlink(f"/proc/self/fd/{{number}}") for number in (0, 1, 2)],
+            }}
+            Path(f"facts-{{params['x']}}.json").write_text(json.dumps(facts))
+            # Until each worker has one.
+            while len({{json.loads(file.read_text())["pid"] for file in Path().glob("facts-*.json")}}) < {workers}:
+                time.sleep(0.01)
+        torch.manual_seed(run.stream("weights"))
+        for epoch in range(1, run.epochs + 1):
+            report(epoch, loss=torch.nn.Linear(8, params["x"])(torch.rand(16, 8)).square().mean().item())
+"""
+
+
+def looked(project: Project) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted(project.folder.glob("facts-*.json"))]
+
+
+def test_forked_workers_compute_what_a_fresh_process_does_and_draw_other_random_numbers(
+    on_sqlite: Project, tmp_path: Path
+) -> None:
+    on_sqlite.write(LOOKING.format(held="pass", workers=2), problem="mine.py:Mine")
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "2", "--quiet")
+    assert (ended.code, ended.err) == (0, "")
+    first, second = looked(on_sqlite)
+    assert [facts["anew"] for facts in (first, second)] == [False, False]
+    for name in ("pid", "python", "numpy"):
+        assert first[name] != second[name], name
+    for facts in (first, second):
+        assert sorted(facts["threads"]) == ["MainThread", "heartbeat", "parent", "signals"]
+        standard_input, *printed = facts["open"]
+        assert standard_input.startswith("pipe:")
+        assert printed[0] == printed[1], "both into its log"
+    assert first["open"][1] != second["open"][1]
+    workers = {name for (name,) in on_sqlite.rows("configurations", "worker")}
+    assert {int(name.split(":")[-2]) for name in workers} == {first["pid"], second["pid"]}
+    assert len({name.split(":")[-1] for name in workers}) == 2
+
+    fresh = Project(tmp_path / "fresh", f"sqlite:///{tmp_path / 'fresh.db'}")
+    fresh.write(LOOKING.format(held="pass", workers=1), problem="mine.py:Mine")
+    fresh.create()
+    worker = programs.start(fresh.folder, "worker", "mine.toml", PAIRSEARCH_STORAGE=fresh.url)
+    out, err = worker.communicate(timeout=programs.PATIENCE)
+    assert (worker.returncode, err) == (0, ""), out
+    figures = [
+        project.rows("runs", "key, number, figures", "order by 1, 2") for project in (on_sqlite, fresh)
+    ]
+    fresh.close()
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()",
+        "HELD.append(open(__file__))",
+        "HELD.append(__import__('subprocess').Popen(['sleep', '60']))",
+    ],
+    ids=["a thread", "a file", "a process"],
+)
+def test_where_a_problem_holds_what_does_not_outlive_a_fork_workers_are_started_anew(
+    on_sqlite: Project, held: str
+) -> None:
+    on_sqlite.write(LOOKING.format(held=held, workers=1), problem="mine.py:Mine")
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet")
+    assert ended.code == 0, ended.err
+    assert [facts["anew"] for facts in looked(on_sqlite)] == [True, True]
+
+
+DEATHS = {
+    "os._exit(0)": "exit code 0",
+    "os._exit(7)": "exit code 7",
+    "ctypes.string_at(0)": "killed by signal 11",
+    "os.kill(os.getpid(), signal.SIGKILL)": "killed by signal 9",
+}
+DYING = """
+import ctypes, os, signal, sys
+from pathlib import Path
+
+def fit(params, run, report):
+    if params["x"] == 2 and ({always} or not Path("died").exists()):
+        Path("died").touch()
+        print("my last words", file=sys.stderr)
+        {death}
+    mine(params, run, report)
+"""
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_worker_that_dies_is_replaced_and_what_it_held_is_named(on_sqlite: Project, death: str) -> None:
+    on_sqlite.write(DYING.format(always=False, death=death) + FIT.replace("fit", "mine"))
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--lease", "1", "--quiet")
+    assert ended.code == 0, ended.err
+    (line,) = ended.err.splitlines()
+    assert line.startswith("worker ")
+    assert line.endswith(
+        f" ended ({DEATHS[death]}): my last words; it held x=2 of study mine; another takes its place"
+    )
+    assert sorted(values(on_sqlite.rows("configurations", "state"))) == ["finished"] * 2
+    assert on_sqlite.rows("configurations", "sum(lapses)") == [(1,)]
+
+
+def test_as_many_workers_as_there_are_at_first_are_replaced(on_sqlite: Project) -> None:
+    on_sqlite.write(DYING.format(always=True, death="os._exit(1)") + FIT.replace("fit", "mine"))
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--lease", "1", "--quiet")
+    first, second, last = ended.err.splitlines()
+    assert ended.code == 1
+    assert first.endswith("it held x=2 of study mine; another takes its place")
+    assert second.endswith("it held x=2 of study mine; it is not replaced, as so many have died already")
+    assert last == "error: workers ended with configurations left (mine 1): run it again to go on"
+    assert sorted(values(on_sqlite.rows("configurations", "state"))) in (
+        ["finished", "pending"],
+        ["finished", "running"],
+    )
+
+
+ENDING = """
+import atexit, tempfile
+from pathlib import Path
+
+class Mine:
+    def __init__(self):
+        self.shared = tempfile.TemporaryDirectory()
+        atexit.register(lambda: print("the end of the run"))
+
+    def fit(self, params, run, report):
+        assert Path(self.shared.name).is_dir()
+        self.own = tempfile.TemporaryDirectory()
+        atexit.register(Path("ended").touch)
+        with Path("folders").open("a") as file:
+            file.write(f"{self.shared.name}\\n{self.own.name}\\n")
+        report(1, loss=0.0)
+"""
+
+
+def test_a_worker_tidies_up_what_it_made_and_leaves_what_the_run_made(on_sqlite: Project) -> None:
+    on_sqlite.write(ENDING, problem="mine.py:Mine", epochs=1, grid={"x": [1, 2, 3, 4]})
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "2", "--quiet")
+    assert ended.code == 0, ended.err
+    assert (on_sqlite.folder / "ended").exists()
+    assert ended.err == ""
+    shared, own = [set((on_sqlite.folder / "folders").read_text().splitlines()[start::2]) for start in (0, 1)]
+    assert len(shared) == 1
+    assert not any(Path(folder).exists() for folder in own)
+
+
+FLOODING = """
+import os, resource
+
+class Mine:
+    def __init__(self):
+        self.run = os.getpid()
+
+    def fit(self, params, run, report):
+        for _ in range(100):
+            os.write(2, b"a line of no use\\n" * 2**16)
+        report(1, loss=0.0)
+        with open(f"/proc/{self.run}/status") as file:
+            (peak,) = (line for line in file if line.startswith("VmHWM:"))
+        with open("peaks", "a") as file:
+            file.write(peak.split()[1] + "\\n")
+        assert os.fstat(2).st_size < 2**27
+"""
+
+
+def test_a_flood_of_printed_lines_costs_a_run_neither_memory_nor_disk(on_sqlite: Project) -> None:
+    on_sqlite.write(FLOODING, problem="mine.py:Mine", epochs=1, folds=4, grid={"x": [1]})
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet")
+    assert ended.code == 0, ended.err
+    first, *_, last = map(int, (on_sqlite.folder / "peaks").read_text().split())
+    assert last - first < 10 * 1024, "KiB"
