@@ -102,6 +102,7 @@ def _program(
     for number, name in ((1, "out"), (2, "out" if together else "err")):
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         os.dup2(descriptor, number)
+        os.close(descriptor)
     sys.argv = ["pairsearch", *arguments]
     encoding = variables.get("PYTHONIOENCODING")
     sys.stdout = os.fdopen(1, "w", buffering=1, encoding=encoding)

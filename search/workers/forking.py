@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -47,7 +47,7 @@ class Zygote:
         A forked process has none of the threads, shares the positions in open files, may not wait for the children and
         cannot use CUDA. So nothing of that may be left of what problems did here.
         """
-        if sys.platform != "linux" or device != "cpu" or not self._untouched():
+        if device != "cpu" or not self._untouched():
             return False
         self._warm()
         if not self._untouched():
@@ -58,8 +58,9 @@ class Zygote:
 
     def _untouched(self) -> bool:
         torch = sys.modules.get("torch")
-        cuda = torch is not None and torch.cuda.is_initialized()
-        return not cuda and _threads() == 1 and not _has_children() and _descriptors() <= self._descriptors
+        if torch is not None and torch.cuda.is_initialized():
+            return False
+        return _threads() == 1 and not _has_children() and _descriptors() <= self._descriptors
 
     def fork(self, words: Sequence[str], into: Surroundings) -> Forked:
         """Fork a worker.
@@ -73,22 +74,22 @@ class Zygote:
         """
         _flush()
         # The worker must not see a signal before it can end by one.
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             pid = os.fork()
             if pid == 0:
-                self._live(words, into)
+                self._live(words, into, before)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return Forked(pid)
 
-    def _live(self, words: Sequence[str], into: Surroundings) -> None:
+    def _live(self, words: Sequence[str], into: Surroundings, mask: Iterable[int]) -> None:
         """Be a worker, and end."""
         code: object = ExitCode.WORK_FAILED
         try:
             _begin()
             into.enter()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self._obey(words)
             code = ExitCode.DONE
         except SystemExit as ended:
@@ -220,16 +221,23 @@ def _flush() -> None:
 def _descriptors() -> frozenset[str]:
     """Return the open file descriptors of this process with what is open there."""
     found = set()
-    if sys.platform == "linux":
-        for entry in Path("/proc/self/fd").iterdir():
-            with suppress(OSError):  # the descriptor of this folder, which is closed by now
-                found.add(f"{entry.name} {entry.readlink()}")
+    for entry in _listed("fd"):
+        with suppress(OSError):  # the descriptor of this folder, which is closed by now
+            found.add(f"{entry.name} {entry.readlink()}")
     return frozenset(found)
 
 
 def _threads() -> int:
-    """Count the threads of this process, those of C libraries too."""
-    return sum(1 for _ in Path("/proc/self/task").iterdir())
+    """Count the threads of this process, those of C libraries too; 0 where the system does not say."""
+    return len(_listed("task"))
+
+
+def _listed(folder: str) -> list[Path]:
+    """List a folder of this process in /proc, which Linux alone has."""
+    try:
+        return list(Path("/proc/self", folder).iterdir())
+    except OSError:
+        return []
 
 
 def _has_children() -> bool:

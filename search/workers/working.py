@@ -11,23 +11,29 @@ from functools import partial
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import patiently
 from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.machine import Machine
+from pairsearch.search.provenance import provenance
 from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.tally import Tally, total
-from pairsearch.studies.loading import Loaded
+from pairsearch.studies.loading import SHIPPED, Loaded
 
 
 def warm(loaded: Sequence[Loaded], device: str) -> None:
-    """Import, load and compute in this process what workers that are forked from it need before their first claim."""
-    from pairsearch.search.workers import worker  # noqa: F401, PLC0415
-    from pairsearch.search.workers.objective import origin  # noqa: PLC0415
+    """Import and load in this process what workers that are forked from it need before their first claim.
 
+    Of a user's problem nothing is called here: it may end the process.
+    """
+    from pairsearch.search.workers import worker  # noqa: F401, PLC0415
+
+    # Which program and processor this is stays known.
+    provenance("", device)
     for one in loaded:
-        # Workers find out for themselves what is wrong, and say so.
-        with suppress(Exception, SystemExit):
-            prove(one, device)
-            origin(one, device)
+        if one.definition.problem in SHIPPED:
+            # Workers find out for themselves that it cannot train here, and say so.
+            with suppress(WorkError):
+                prove(one, device)
 
 
 def work(

@@ -31,9 +31,10 @@ class Mine:
                 "python": random.random(),
                 "numpy": numpy.random.rand(),
                 "threads": [thread.name for thread in threading.enumerate()],
-                "open": [os.readlink(f"/proc/self/fd/{{number}}") for number in (0, 1, 2)],
+                "open": {{entry.name: os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()}},
             }}
-            Path(f"facts-{{params['x']}}.json").write_text(json.dumps(facts))
+            Path("facts.new").with_suffix(f".{{os.getpid()}}").write_text(json.dumps(facts))
+            Path("facts.new").with_suffix(f".{{os.getpid()}}").rename(f"facts-{{params['x']}}.json")
             # Until each worker has one.
             while len({{json.loads(file.read_text())["pid"] for file in Path().glob("facts-*.json")}}) < {workers}:
                 time.sleep(0.01)
@@ -59,10 +60,11 @@ def test_forked_workers_compute_what_a_fresh_process_does_and_draw_other_random_
         assert first[name] != second[name], name
     for facts in (first, second):
         assert sorted(facts["threads"]) == ["MainThread", "heartbeat", "parent", "signals"]
-        standard_input, *printed = facts["open"]
-        assert standard_input.startswith("pipe:")
-        assert printed[0] == printed[1], "both into its log"
-    assert first["open"][1] != second["open"][1]
+        assert "pipe:" in facts["open"]["0"]
+        assert facts["open"]["1"] == facts["open"]["2"], "both into its log"
+        streams = {str(on_sqlite.folder / name) for name in ("out", "err")}
+        assert not streams & set(facts["open"].values()), "it holds nothing open for the readers of the run"
+    assert first["open"]["1"] != second["open"]["1"]
     workers = {name for (name,) in on_sqlite.rows("configurations", "worker")}
     assert {int(name.split(":")[-2]) for name in workers} == {first["pid"], second["pid"]}
     assert len({name.split(":")[-1] for name in workers}) == 2
@@ -73,9 +75,7 @@ def test_forked_workers_compute_what_a_fresh_process_does_and_draw_other_random_
     worker = programs.start(fresh.folder, "worker", "mine.toml", PAIRSEARCH_STORAGE=fresh.url)
     out, err = worker.communicate(timeout=programs.PATIENCE)
     assert (worker.returncode, err) == (0, ""), out
-    figures = [
-        project.rows("runs", "key, number, figures", "order by 1, 2") for project in (on_sqlite, fresh)
-    ]
+    figures = [project.rows("runs", "key, run, figures", "order by 1, 2") for project in (on_sqlite, fresh)]
     fresh.close()
     assert figures[0] == figures[1]
 
