@@ -78,7 +78,10 @@ class Zygote:
         try:
             pid = os.fork()
             if pid == 0:
-                self._live(words, into, before)
+                try:
+                    self._live(words, into, before)
+                finally:  # whatever comes in between, a worker must not go on as this process
+                    os._exit(ExitCode.WORK_FAILED)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return Forked(pid)

@@ -131,6 +131,29 @@ def test_a_worker_that_dies_is_replaced_and_what_it_held_is_named(on_sqlite: Pro
     assert on_sqlite.rows("configurations", "sum(lapses)") == [(1,)]
 
 
+def test_what_ends_a_process_before_it_claims_does_not_end_the_run(on_sqlite: Project) -> None:
+    on_sqlite.write(
+        """
+        import ctypes
+
+        class Mine:
+            def prove(self, device):
+                ctypes.string_at(0)
+
+            def fit(self, params, run, report):
+                report(1, loss=0.0)
+        """,
+        problem="mine.py:Mine",
+        epochs=1,
+    )
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet")
+    first, second, last = ended.err.splitlines()
+    assert ended.code == 1
+    assert first.endswith(" ended (killed by signal 11); it held no configuration; another takes its place")
+    assert second.endswith("; it is not replaced, as so many have died already")
+    assert last.startswith("error: workers ended with configurations left (mine 2)")
+
+
 def test_as_many_workers_as_there_are_at_first_are_replaced(on_sqlite: Project) -> None:
     on_sqlite.write(DYING.format(always=True, death="os._exit(1)") + FIT.replace("fit", "mine"))
     ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--lease", "1", "--quiet")
