@@ -10,8 +10,8 @@ from functools import partial
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import patiently
-from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.errors import WorkError
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.machine import Machine
 from pairsearch.search.provenance import provenance
