@@ -38,6 +38,9 @@ PRELOADED = (
     "alembic.context",
     "sklearn.datasets",
     "sklearn.model_selection",
+    "pairsearch.studies.estimator.problem",
+    "sklearn.ensemble",
+    "torch._dynamo",  # PyTorch's first optimiser does
     "pairsearch.search.report.document",
     "pairsearch.search.report.page",
     "pairsearch.search.results.export",

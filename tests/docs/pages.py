@@ -31,8 +31,8 @@ PAGES = (
     *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
 )
 
-SHELL = frozenset("|&;<>()$`*?[]#~=%\n\\")
-"""Characters that a shell reads; a line without any is a program and its arguments."""
+SHELL = frozenset("|&;<>()$`?[]#~%\n\\")
+"""Characters that only a shell reads; a line without any is a program and its arguments, with `*` in names of files."""
 LIMIT = 120
 """Seconds after which a command of a page counts as hanging."""
 AMOUNT = re.compile(r"\b\d+(?:[.,]\d+)*(?:e-?\d+)? ?(?:ns|µs|ms|s|min|h|kB|KiB|MB|MiB|GB|GiB)\b")
@@ -204,7 +204,7 @@ class Reader:
             # A reader has one shell, in which `$?` is that of the command before.
             words = shlex.split(command.line) if set(command.line).isdisjoint(SHELL) else []
             if words[:1] == ["pairsearch"]:
-                printed = self._fork(words[1:])
+                printed = self._fork([*itertools.chain(*map(self._named, words[1:]))])
             elif words[:2] == ["python", "-m"]:
                 printed = self._fork(words[3:], words[2])
             else:
@@ -212,6 +212,14 @@ class Reader:
             told = number + 1 < len(typed) and "$?" in typed[number + 1].line
             assert self._code == 0 or told, f"$ {command.line}\nexit code {self._code}\n{printed}"
             self._hold(command.line, command.printed, printed, command.place)
+
+    def _named(self, word: str) -> list[str]:
+        """The files of a pattern, as a shell finds them; any other word itself."""
+        return (
+            sorted(str(file.relative_to(self.folder)) for file in self.folder.glob(word))
+            if "*" in word
+            else [word]
+        )
 
     def _fork(self, arguments: list[str], module: str | None = None) -> str:
         """Run the program, or another, as `programs.run` does, which takes a tenth of the time of a start."""
