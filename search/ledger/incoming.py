@@ -13,8 +13,8 @@ from pairsearch.search.database.bulk import insert_many
 from pairsearch.search.database.states import COVERED, JobState
 from pairsearch.search.database.tables import configurations, curves, jobs, runs
 from pairsearch.search.errors import StudyError
-from pairsearch.search.ledger.jobs import fold_jobs
 from pairsearch.search.ledger.rows import provenance_id, read_figures, write_figures
+from pairsearch.search.ledger.splitting import fold_jobs
 from pairsearch.search.ledger.studies import Choices, StoredStudy, check_same
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.problem import Traits

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from pairsearch.search.database.states import State
 from pairsearch.search.errors import WorkError
-from pairsearch.search.ledger.jobs import Claim, Ledger
+from pairsearch.search.ledger.claims import Claim
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.objective import Progress

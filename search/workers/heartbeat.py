@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
-from pairsearch.search.ledger.jobs import Claim, Ledger
+from pairsearch.search.ledger.claims import Claim
+from pairsearch.search.ledger.jobs import Ledger
 
 log = logging.getLogger(__name__)
 

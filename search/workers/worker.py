@@ -21,7 +21,8 @@ from pairsearch.search.database.driver_errors import deleted_meanwhile
 from pairsearch.search.database.retry import Returned, patiently
 from pairsearch.search.database.states import OPEN_JOBS, JobState, State
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError, WorkError
-from pairsearch.search.ledger.jobs import Claim, Ledger, new_token
+from pairsearch.search.ledger.claims import Claim, new_token
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.machine import PATIENCE_SECONDS

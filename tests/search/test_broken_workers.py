@@ -17,7 +17,8 @@ from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import jobs
 from pairsearch.search.errors import WorkError
 from pairsearch.search.evaluation import evaluating
-from pairsearch.search.ledger.jobs import MAX_LAPSES, Ledger
+from pairsearch.search.ledger.claims import MAX_LAPSES
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
 from pairsearch.search.machine import ONE_CORE

@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 from pairsearch.search.cli.tables import progress_json, progress_line
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.jobs import Claim, Ledger
+from pairsearch.search.ledger.claims import Claim
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_view

@@ -5,7 +5,8 @@ from __future__ import annotations
 import tiny
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.jobs import MAX_LAPSES, Claim, Lapsed, Ledger
+from pairsearch.search.ledger.claims import MAX_LAPSES, Claim, Lapsed
+from pairsearch.search.ledger.jobs import Ledger
 
 
 def lapsed(database: Database, ledger: Ledger) -> Claim:

@@ -20,7 +20,8 @@ from sqlalchemy import select
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.errors import StorageError
-from pairsearch.search.ledger.jobs import Claim, Ledger
+from pairsearch.search.ledger.claims import Claim
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import Choices, StoredStudy
 from pairsearch.search.mirror import tables

@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError
-from pairsearch.search.ledger.jobs import Claim, Ledger
+from pairsearch.search.ledger.claims import Claim
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.mirror.asking import Adviser

@@ -19,7 +19,8 @@ from sqlalchemy.engine import Engine
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.errors import DatabaseAwayError, DiskFullError
-from pairsearch.search.ledger.jobs import Claim, Ledger
+from pairsearch.search.ledger.claims import Claim
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.machine import Machine
 from pairsearch.search.mirror.trials import open_view

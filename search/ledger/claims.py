@@ -1,0 +1,313 @@
+"""Claims: who holds which job, under leases on the database's clock.
+
+Each claim has a new token, and every change that a worker makes requires it: a worker that lost its lease changes
+nothing. The token stays on the job until the next claim or until it is reaped, so that every change that ends an
+attempt recognises its own repetition where only the answer was lost.
+
+A transaction locks a job before its configuration. Jobs that others hold locked at that moment are passed over, and
+whoever holds one looks at the configuration again once it has that lock; so no two transactions wait for each other.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, and_, case, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from pairsearch.search.database.clock import now, up_since
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import OPEN, JobState, State
+from pairsearch.search.database.tables import configurations, jobs
+from pairsearch.search.ledger.closing import Closing, shown
+from pairsearch.search.ledger.rows import read_configuration, stored_numbers
+from pairsearch.search.ledger.stored import StoredConfigurations, columns
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.ledger.view import NoView, Shown, View
+from pairsearch.search.machine import LEASE_SECONDS
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.problem import Kind
+
+# Nobody can renew a lease while the server is down. For this long after its start no lease counts as expired, so that
+# workers with a finished result can return first (`search.database.retry` pauses up to eleven seconds between calls).
+RETURN_SECONDS = 15.0
+# A worker may be killed for reasons that have nothing to do with its configuration. But a configuration that gets every
+# worker killed, for example by the kernel's out-of-memory killer, must not be tried for ever.
+MAX_LAPSES = 10
+LOST = f"lost with its worker {MAX_LAPSES} times: does it need more memory than the workers have?"
+
+of_job = jobs.c
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that one worker holds.
+
+    Args:
+        first: the number of its first run.
+        count: how many runs it has.
+        stored: numbers of those that are stored already.
+        shown: the configuration as it is shown; None for rounds.
+    """
+
+    job_id: int
+    configuration: Configuration
+    kind: Kind
+    first: int
+    count: int
+    token: str
+    worker: str
+    stored: tuple[int, ...] = ()
+    shown: Shown | None = None
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of its runs."""
+        return range(self.first, self.first + self.count)
+
+    @property
+    def left(self) -> tuple[int, ...]:
+        """The numbers of the runs that are still to be trained."""
+        return tuple(run for run in self.numbers if run not in self.stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """A claim that was reaped after its lease ran out."""
+
+    key: str
+    worker: str
+
+
+def new_token() -> str:
+    """Return a token that no other claim has."""
+    return uuid.uuid4().hex
+
+
+class Leases(StoredConfigurations):
+    """The claims of one study's jobs.
+
+    Args:
+        lease_seconds: how long a claim lasts without renewal.
+        view: what shows the study to others.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        study: StoredStudy,
+        lease_seconds: float = LEASE_SECONDS,
+        view: View | None = None,
+    ) -> None:
+        super().__init__(database, study.id)
+        self.study = study
+        self.lease_seconds = lease_seconds
+        self.view = view or NoView()
+        self._closing = Closing(study, self.view)
+
+    def claim(
+        self,
+        worker: str,
+        *,
+        limit: int | None = None,
+        key: str | None = None,
+        token: str | None = None,
+        but: Collection[str] = (),
+        begun: bool = False,
+        kinds: Collection[Kind] = ("fold", "round"),
+    ) -> Claim | None:
+        """Claim the first pending job, under a lease: rounds first, then the folds of the lowest rank.
+
+        Jobs that failed, or were lost with their worker, come after all others: whether they or a machine are at
+        fault, they delay the rest as little as possible.
+
+        Args:
+            worker: name of the worker, for display.
+            limit: claim only folds of the first `limit` configurations of the study.
+            key: claim only jobs of this configuration.
+            token: the token of the claim; None for a new one. If the token already holds a job, use `held` instead.
+            but: keys of configurations not to claim.
+            kinds: claim only jobs of these kinds.
+            begun: claim only rounds, and folds of configurations of which another fold was claimed before.
+
+        Returns:
+            The claim, or None if no such job is pending.
+        """
+        token = token or new_token()
+        pending = select(of_job.id).where(of_job.study_id == self.study_id, of_job.state == JobState.PENDING)
+        if but:
+            pending = pending.where(of_job.key.not_in(but))
+        if limit is not None:
+            pending = pending.where(of_job.rank < limit)
+        if key is not None:
+            pending = pending.where(of_job.key == key)
+        if len(kinds) == 1:
+            pending = pending.where(of_job.kind.in_(kinds))
+        if begun:
+            known = select(columns.key).where(
+                columns.study_id == self.study_id, columns.state.in_(OPEN), columns.claims > 0
+            )
+            pending = pending.where(or_(of_job.kind == "round", of_job.key.in_(known)))
+        # On PostgreSQL, workers that claim at the same time skip each other's rows. SQLite has one writer at a time and
+        # leaves the clause out.
+        pending = (
+            pending.order_by(of_job.lapses, of_job.errors, of_job.rank, of_job.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        statement = (
+            update(jobs)
+            .where(of_job.id == pending.scalar_subquery(), of_job.state == JobState.PENDING)
+            .values(
+                state=JobState.RUNNING,
+                claim=token,
+                worker=worker,
+                claims=of_job.claims + 1,
+                lease_expires=now() + self.lease_seconds,
+            )
+            .returning(*_CLAIMED)
+        )
+        with self.database.write() as connection:
+            while (row := connection.execute(statement).first()) is not None:
+                claim = self._begun(connection, row, worker, token)
+                if claim is not None:
+                    return claim
+                # Its configuration ended between the two locks.
+                self._drop(connection, row.id)
+        return None
+
+    def _begun(self, connection: Connection, row: Any, worker: str, token: str) -> Claim | None:
+        """Note on the configuration that a worker has begun with a job; None if the configuration has ended."""
+        if row.kind == "round":
+            return self._claim(connection, row, worker, token, None)
+        begun = connection.execute(
+            update(configurations)
+            .where(self._configuration(row.key), columns.state.in_(OPEN))
+            .values(
+                state=State.RUNNING,
+                worker=worker,
+                claims=columns.claims + 1,
+                started_at=now(),
+                reason=None,
+            )
+            .returning(columns.id, columns.key, columns.params, columns.trial_id)
+        ).first()
+        if begun is None:
+            return None
+        of = shown(begun)
+        if of.trial_id is None:
+            trial_id = self.view.start(connection, of, worker)
+            if trial_id is not None:
+                connection.execute(
+                    update(configurations).where(columns.id == of.row_id).values(trial_id=trial_id)
+                )
+                of = replace(of, trial_id=trial_id)
+        return self._claim(connection, row, worker, token, of)
+
+    def _claim(self, connection: Connection, row: Any, worker: str, token: str, of: Shown | None) -> Claim:
+        stored: tuple[int, ...] = ()
+        if row.claims > 1:
+            numbers = range(row.first, row.first + row.count)
+            stored = stored_numbers(connection, self.study_id, row.key, row.kind, numbers)
+        configuration = read_configuration(row.key, row.params) if of is None else of.configuration
+        return Claim(row.id, configuration, row.kind, row.first, row.count, token, worker, stored, of)
+
+    def held(self, worker: str, token: str) -> Claim | None:
+        """Return the claim of a token with its lease renewed, or None if there is none.
+
+        A worker that lost the answer to `claim` learns by this whether the claim was made.
+        """
+        statement = (
+            update(jobs)
+            .where(of_job.study_id == self.study_id, of_job.claim == token, of_job.state == JobState.RUNNING)
+            .values(lease_expires=now() + self.lease_seconds)
+            .returning(*_CLAIMED)
+        )
+        with self.database.write() as connection:
+            row = connection.execute(statement).first()
+            if row is None:
+                return None
+            of = None
+            if row.kind == "fold":
+                mine = select(configurations).where(self._configuration(row.key))
+                of = shown(connection.execute(mine).one())
+            return self._claim(connection, row, worker, token, of)
+
+    def renew(self, claim: Claim) -> bool:
+        """Extend the lease of a claim; return False if the claim was lost."""
+        with self.database.write() as connection:
+            return self._renewed(connection, claim)
+
+    def _renewed(self, connection: Connection, claim: Claim) -> bool:
+        lease = update(jobs).where(*held_by(claim)).values(lease_expires=now() + self.lease_seconds)
+        return connection.execute(lease).rowcount == 1
+
+    def expired(self) -> Sequence[Any]:
+        """Read id, key and worker of the jobs whose lease ran out."""
+        with self.database.read() as connection:
+            found = select(of_job.id, of_job.key, of_job.worker).where(*self._expired())
+            return connection.execute(found).all()
+
+    def _expired(self) -> Iterable[ColumnElement[bool]]:
+        return (
+            of_job.study_id == self.study_id,
+            of_job.state == JobState.RUNNING,
+            of_job.lease_expires < now(),
+            up_since() + min(RETURN_SECONDS, self.lease_seconds) < now(),
+        )
+
+    def reap(self) -> list[Lapsed]:
+        """Make jobs pending again whose lease ran out; a job fails when this happens `MAX_LAPSES` times."""
+        # Reading first takes no write lock, and nearly always there is nothing to reap.
+        lapsed = self.expired()
+        if not lapsed:
+            return []
+        spent = of_job.lapses + 1 >= MAX_LAPSES
+        some = (
+            select(of_job.id)
+            .where(*self._expired(), of_job.id.in_([row.id for row in lapsed]))
+            # Skip rows that another process is reaping or finishing at this moment.
+            .with_for_update(skip_locked=True)
+        )
+        statement = (
+            update(jobs)
+            .where(of_job.id.in_(some))
+            .values(
+                state=case((spent, JobState.FAILED), else_=JobState.PENDING),
+                lapses=of_job.lapses + 1,
+                claim=None,
+                lease_expires=None,
+            )
+            .returning(of_job.id, of_job.key, of_job.kind, of_job.state)
+        )
+        with self.database.write() as connection:
+            reaped = connection.execute(statement).all()
+            folds = [row for row in reaped if row.kind == "fold"]
+            lost = "its worker ended or lost its lease: the configuration went back"
+            for row in sorted(folds, key=lambda row: row.key):
+                connection.execute(
+                    update(configurations)
+                    .where(self._configuration(row.key), columns.state.in_(OPEN))
+                    .values(lapses=columns.lapses + 1)
+                )
+                failed = row.state == JobState.FAILED
+                self._closing.give_up(connection, row.key, LOST if failed else lost, failed=failed)
+        ids = {row.id for row in reaped}
+        return [Lapsed(row.key, row.worker) for row in lapsed if row.id in ids]
+
+    def _configuration(self, key: str) -> ColumnElement[bool]:
+        return and_(columns.study_id == self.study_id, columns.key == key)
+
+    @staticmethod
+    def _drop(connection: Connection, job_id: int) -> None:
+        connection.execute(update(jobs).where(of_job.id == job_id).values(state=JobState.DROPPED))
+
+
+_CLAIMED = (of_job.id, of_job.key, of_job.kind, of_job.first, of_job.count, of_job.params, of_job.claims)
+
+
+def held_by(claim: Claim) -> Iterable[ColumnElement[bool]]:
+    return of_job.id == claim.job_id, of_job.claim == claim.token, of_job.state == JobState.RUNNING
