@@ -78,6 +78,12 @@ COMMANDS = (
         "pairsearch run b1 ws --workers 2 --limit 20",
     ),
     Entry(
+        "stop",
+        "searching",
+        "Tell all workers of studies, wherever they are, to hand back what they hold and to end.",
+        "pairsearch stop wsal",
+    ),
+    Entry(
         "status",
         "looking",
         "Show the progress of studies; also free the configurations of silent workers, and close their trials.",

@@ -64,6 +64,11 @@ studies = Table(
         doc="JSON: the traits of the problem when the study was last created (`studies.problem.Traits`).",
     ),
     Column("created_at", Double, nullable=False, doc="When the study was created."),
+    Column(
+        "stopped_at",
+        Double,
+        doc="When `pairsearch stop` told its workers to end; none once others have begun.",
+    ),
     info={"about": "A row is a study, bound to its definition, its problem and its data."},
 )
 

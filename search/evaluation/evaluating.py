@@ -112,6 +112,7 @@ class Evaluator:
         before, started = stored_rounds(database, study, configuration), time.monotonic()
         rounds, said = Rounds(loaded, self.machine), ["all stored before"]
         if not before.keys() >= set(range(wanted)):
+            ledger.go_on()
             ledger.insert_rounds(configuration, wanted)
             self._work(ledger, rounds, configuration, label)
             if self.stopping.is_set() and ledger.jobs_left(*OPEN_JOBS, key=configuration.key, limit=0):

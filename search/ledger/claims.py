@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from pairsearch.search.database.clock import now, up_since
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import OPEN, JobState, State
-from pairsearch.search.database.tables import configurations, jobs
+from pairsearch.search.database.tables import configurations, jobs, studies
 from pairsearch.search.ledger.closing import Closing, shown
 from pairsearch.search.ledger.rows import read_configuration, stored_numbers
 from pairsearch.search.ledger.stored import StoredConfigurations, columns
@@ -107,6 +107,25 @@ class Leases(StoredConfigurations):
         self.lease_seconds = lease_seconds
         self.view = view or NoView()
         self._closing = Closing(study, self.view)
+        self._stop = select(studies.c.stopped_at).where(studies.c.id == study.id).scalar_subquery()
+
+    def stop(self) -> None:
+        """Tell all workers of the study to hand back what they hold, and to end."""
+        self._set_stop(now())
+
+    def go_on(self) -> None:
+        """Let workers begin again after a stop."""
+        if self.stopped():
+            self._set_stop(None)
+
+    def _set_stop(self, moment: ColumnElement[float] | None) -> None:
+        with self.database.write() as connection:
+            connection.execute(update(studies).where(studies.c.id == self.study_id).values(stopped_at=moment))
+
+    def stopped(self) -> bool:
+        """Whether the workers of the study are to end."""
+        with self.database.read() as connection:
+            return connection.execute(select(self._stop)).scalar() is not None
 
     def claim(
         self,
@@ -134,10 +153,12 @@ class Leases(StoredConfigurations):
             begun: claim only rounds, and folds of configurations of which another fold was claimed before.
 
         Returns:
-            The claim, or None if no such job is pending.
+            The claim, or None if no such job is pending, or the study's workers are to stop.
         """
         token = token or new_token()
-        pending = select(of_job.id).where(of_job.study_id == self.study_id, of_job.state == JobState.PENDING)
+        pending = select(of_job.id).where(
+            of_job.study_id == self.study_id, of_job.state == JobState.PENDING, self._stop.is_(None)
+        )
         if but:
             pending = pending.where(of_job.key.not_in(but))
         if limit is not None:

@@ -182,6 +182,7 @@ def _to_5(connection: Connection, op: Operations) -> None:
             },
         )
     _name_trials(connection)
+    op.add_column("pairsearch_studies", sa.Column("stopped_at", sa.Double))
     connection.execute(
         sa.text(
             "update pairsearch_configurations set state = 'pending', worker = null, started_at = null, "

@@ -16,11 +16,15 @@ JOIN_SECONDS = 5.0
 class Heartbeat:
     """Renews the lease of a claim in a thread of its own, and goes on after a renewal fails.
 
+    Args:
+        stopping: is set when the study's workers are told to stop.
+
     Attributes:
         lost: set once the claim was lost.
     """
 
-    def __init__(self, ledger: Ledger, claim: Claim) -> None:
+    def __init__(self, ledger: Ledger, claim: Claim, stopping: threading.Event | None = None) -> None:
+        self._stopping = stopping or threading.Event()
         self.lost = threading.Event()
         self._done = threading.Event()
         self._ledger = ledger
@@ -43,5 +47,7 @@ class Heartbeat:
                 if not self._ledger.renew(self._claim):
                     self.lost.set()
                     return
+                if self._ledger.stopped():
+                    self._stopping.set()
             except Exception as error:
                 log.warning("heartbeat missed: %s", error)

@@ -56,6 +56,8 @@ def search(
     def look() -> list[Progress]:
         return [read_progress(database, study, limit) for study in studies]
 
+    for study in studies:
+        Ledger(database, study).go_on()
     count = workers or usual_workers(machine.device)
     latest = look()
     if any(progress.open for progress in latest):
@@ -95,7 +97,14 @@ def search(
         for complaint in complaints:
             complain(complaint)
         latest = look()
+    _check_ended(database, studies, latest)
+    return latest
+
+
+def _check_ended(database: Database, studies: Sequence[StoredStudy], latest: Sequence[Progress]) -> None:
     left = [f"{progress.study} {progress.open}" for progress in latest if progress.open]
+    if left and any(Ledger(database, study).stopped() for study in studies):
+        raise WorkError(f"stopped by `pairsearch stop` ({', '.join(left)} left): run it again to go on")
     if left:
         raise WorkError(f"workers ended with configurations left ({', '.join(left)}): run it again to go on")
     failed = [(progress.study, *failure) for progress in latest for failure in progress.failures.items()]
@@ -103,7 +112,6 @@ def search(
         study_name, key, reason = failed[0]
         many = f"{len(failed)} configuration{'' if len(failed) == 1 else 's'}"
         raise WorkError(f"{many} failed, for example {key} of study {study_name}: {reason}")
-    return latest
 
 
 def _arguments(given: Sequence[StudyArgument], machine: Machine, limit: int | None) -> list[str]:

@@ -147,13 +147,17 @@ class Worker:
             if claim is not None:
                 self._work(claim)
                 done += 1
-            elif self._patiently(lambda: self.ledger.jobs_left(*OPEN_JOBS, **self._within)) == 0:
+            elif self._patiently(self._is_over):
                 break
             elif not self._patiently(self._mend):
                 # Other workers train the rest; if one of them dies, its job becomes pending again.
                 self.stopping.wait(IDLE_SECONDS)
         self._patiently(self._mend)
         return self.tally
+
+    def _is_over(self) -> bool:
+        """Whether nothing is left to do, or the study's workers are to stop."""
+        return self.ledger.jobs_left(*OPEN_JOBS, **self._within) == 0 or self.ledger.stopped()
 
     def _mend(self) -> int:
         lapsed = self.ledger.reap()
@@ -205,7 +209,7 @@ class Worker:
 
     def _work(self, claim: Claim) -> None:
         attempt = self._attempt if claim.kind == "fold" else self._attempt_rounds
-        with Heartbeat(self.ledger, claim) as heartbeat:
+        with Heartbeat(self.ledger, claim, self.stopping) as heartbeat:
             ended, final = attempt(claim, heartbeat), False
             if ended.error is not None and not (self.stopping.is_set() or heartbeat.lost.is_set()):
                 final = self._trains_another(claim, ended.error)

@@ -1,4 +1,4 @@
-"""The commands `create`, `run`, `retry` and `reproduce`, which search."""
+"""The commands `create`, `run`, `stop`, `retry` and `reproduce`, which search."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pairsearch.search.cli.progress import SearchProgress
 from pairsearch.search.cli.streams import abandon
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import JobState
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.machine import LEASE_SECONDS, Machine
@@ -90,6 +91,17 @@ def run(
             say(f"{stored.name}: {ended}")
     if as_json:
         print_json(summaries)
+
+
+def stop(study: options.Studies, storage: options.Storage = options.DEFAULT_STORAGE) -> None:
+    """A worker reads it when it renews a lease, four times in its length, and ends when its problem reports next. It
+    works where signals do not. `run`, `worker` and `evaluate` begin again.
+    """
+    database, stored = opening.open_stored(storage, study)
+    for found in stored:
+        ledger = Ledger(database, found)
+        ledger.stop()
+        say(f"{found.name}: told to stop; {ledger.jobs_left(JobState.RUNNING)} jobs are in hand")
 
 
 def retry(study: options.Studies, storage: options.Storage = options.DEFAULT_STORAGE) -> None:

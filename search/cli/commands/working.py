@@ -16,6 +16,7 @@ from pairsearch.search.cli.messages import teller
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.database.retry import patiently
 from pairsearch.search.errors import DatabaseAwayError, ExitCode
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.machine import LEASE_SECONDS
 from pairsearch.search.setup import opening
 from pairsearch.search.workers import working
@@ -76,6 +77,9 @@ def worker(
             if not stopping.is_set():
                 raise
         else:
+            if not attached:
+                for stored, _ in queue:
+                    begin(Ledger(database, stored).go_on)
             tally = working.work(database, queue, here, stopping, say, limit=limit, max_trials=max_trials)
     say(
         f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
