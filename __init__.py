@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pairsearch.search.errors import PairsearchError as Error
+    from pairsearch.search.common.errors import PairsearchError as Error
     from pairsearch.search.interface.checks import check, check_contract
     from pairsearch.search.interface.loading import load
     from pairsearch.search.interface.study import Study, create, list_studies, open
@@ -36,7 +36,7 @@ __all__ = [
 
 _PLACES = {
     "DefinitionError": ("pairsearch.studies.errors", "DefinitionError"),
-    "Error": ("pairsearch.search.errors", "PairsearchError"),
+    "Error": ("pairsearch.search.common.errors", "PairsearchError"),
     "Study": ("pairsearch.search.interface.study", "Study"),
     "Metric": ("pairsearch.studies.problem", "Metric"),
     "OneByOne": ("pairsearch.studies.problem", "OneByOne"),

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pairsearch.search.files import whole_file
+from pairsearch.search.common.files import whole_file
 
 Record = Mapping[str, Any]
 

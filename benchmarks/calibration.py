@@ -26,7 +26,7 @@ three times as large as the noise.
 from __future__ import annotations
 
 # Thread pools are limited before the imports that create them.
-from pairsearch.search import machine, threads
+from pairsearch.search.common import machine, threads
 
 threads.limit()
 

@@ -15,21 +15,20 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pairsearch.search import threads
+from pairsearch.search.common import threads
 
 threads.limit()
 
 import numpy as np
 
-from pairsearch.search.cli.reproduce import study_names
+from pairsearch.search.common.errors import PairsearchError, WorkError
+from pairsearch.search.common.machine import Machine
+from pairsearch.search.common.provenance import processor
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
-from pairsearch.search.errors import PairsearchError, WorkError
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, look_up
-from pairsearch.search.machine import Machine
-from pairsearch.search.provenance import processor
 from pairsearch.search.results.evaluations import rounds_within
 from pairsearch.search.results.study_table import mean_curve
 from pairsearch.search.setup.load import load
@@ -40,6 +39,7 @@ from pairsearch.search.workers.rounds import Rounds
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.loading import Loaded
+from pairsearch.studies.reproduction import study_names
 
 ROUNDS = 2
 """Number of rounds of the final evaluation that a check trains again."""

@@ -13,7 +13,7 @@ is added to `bench.json` as the section `grid`. Example:
 from __future__ import annotations
 
 # Thread pools are limited before the imports that create them.
-from pairsearch.search import threads
+from pairsearch.search.common import threads
 
 threads.limit()
 
@@ -34,7 +34,7 @@ from benchfile import describe_machine, say, write
 from training import FLOP_PER_PAIR, sgemm_gflops
 
 from pairsearch.data.sources import resolve
-from pairsearch.search.errors import InputError
+from pairsearch.search.common.errors import InputError
 from pairsearch.studies.configuration import Configuration, Value
 from pairsearch.studies.definition import Definition, read, shipped
 from pairsearch.studies.intervals import LEVEL, total_interval

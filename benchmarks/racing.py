@@ -25,7 +25,6 @@ from benchfile import say
 from calibration import LAYOUTS, NOISES, Scenario, synthetic
 from scipy import stats
 
-from pairsearch.search.cli.reproduce import study_names
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.replay import stopping
@@ -35,6 +34,7 @@ from pairsearch.search.setup.load import load
 from pairsearch.search.verdict.judging import judge
 from pairsearch.search.workers import racing
 from pairsearch.studies.intervals import FloatArray
+from pairsearch.studies.reproduction import study_names
 
 Kept = tuple[BoolArray, float]
 """(configurations,) whether each was trained to its end, and the share of folds that were saved."""

@@ -21,9 +21,9 @@ import psutil
 from benchfile import describe_machine, say
 from sqlalchemy import select
 
+from pairsearch.search.common.errors import PairsearchError
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.database.tables import configurations
-from pairsearch.search.errors import PairsearchError
 from pairsearch.search.workers import program
 
 PATIENCE = 600.0

@@ -8,7 +8,7 @@ It uses one core, one thread and synthetic digits, and writes `bench.json`. Exam
 from __future__ import annotations
 
 # Thread pools are limited before the imports that create them.
-from pairsearch.search import threads
+from pairsearch.search.common import threads
 
 threads.limit()
 

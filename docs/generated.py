@@ -28,12 +28,12 @@ from pydantic_core import PydanticUndefined
 
 from pairsearch.docs import shipped
 from pairsearch.docs.shipped import markdown
-from pairsearch.search import provenance
 from pairsearch.search.cli import options
 from pairsearch.search.cli.app import app
 from pairsearch.search.cli.group import COMMANDS
+from pairsearch.search.common import provenance
+from pairsearch.search.common.errors import ExitCode
 from pairsearch.search.database.tables import metadata
-from pairsearch.search.errors import ExitCode
 from pairsearch.search.results.tables import FOLDER, SHORT, Table
 from pairsearch.search.setup import storage_url
 from pairsearch.studies import claims_file, definition, model_card

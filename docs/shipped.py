@@ -22,9 +22,9 @@ from pairsearch.search.claims.sentences import (
 )
 from pairsearch.search.claims.training import find_sources
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.results.study_table import StudyTable, read_table
 from pairsearch.search.setup.load import load
+from pairsearch.search.setup.opening import open_stored
 from pairsearch.studies import claims_file
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="paper-")
@@ -42,7 +42,11 @@ def database() -> Database:
 @cache
 def table(study: str) -> StudyTable:
     """A study's table."""
-    return read_table(database(), get_study(database(), study))
+    opened, (stored,) = open_stored(f"sqlite:///{database().file}", [study])
+    try:
+        return read_table(opened, stored)
+    finally:
+        opened.close()
 
 
 @cache

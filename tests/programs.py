@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from pairsearch.search import threads
 from pairsearch.search.cli.group import COMMANDS
+from pairsearch.search.common import threads
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0
@@ -32,7 +32,7 @@ PRELOADED = (
     # What those import when they need it.
     *(f"pairsearch.search.cli.commands.{module}" for module in sorted({one.module for one in COMMANDS})),
     "pairsearch.search.setup.creation",
-    "pairsearch.search.evaluation.models",
+    "pairsearch.search.workers.models",
     "pairsearch.studies.pairs.problem",
     "pairsearch.models.compiled",
     "alembic.context",

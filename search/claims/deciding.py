@@ -9,7 +9,7 @@ from pairsearch.search.claims.decisions import Decision, combined, corrected_lev
 from pairsearch.search.claims.findings import Finding, Weighed
 from pairsearch.search.claims.material import Material
 from pairsearch.search.claims.weighing import weigh
-from pairsearch.search.errors import StudyError
+from pairsearch.search.common.errors import StudyError
 from pairsearch.studies.claims_file import Claim, Claims
 
 

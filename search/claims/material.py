@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pairsearch.search.errors import StudyError
+from pairsearch.search.common.errors import StudyError
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.claims_file import Choice, Claims, Compare, Effect, Reaches
 from pairsearch.studies.configuration import Configuration, Params

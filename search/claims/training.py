@@ -1,7 +1,7 @@
 """Collects the results that claims are decided from, and trains missing rounds, each once.
 
-These are rounds of the final evaluation, trained and stored by `search.evaluation` with the settings of their studies,
-so that `evaluate` and `claims` share them.
+These are rounds of the final evaluation (`search.workers.evaluating`), trained and stored with the settings of their
+studies, so that `evaluate` and `claims` share them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from pairsearch.search.claims.deciding import Decided, decide
 from pairsearch.search.claims.material import Material, Wanted, wanted_rounds
+from pairsearch.search.common.errors import StudyError
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import StudyError
-from pairsearch.search.evaluation import evaluating
-from pairsearch.search.evaluation.evaluating import Chosen, Evaluator
 from pairsearch.search.ledger.studies import StudyArgument, check_same, find_study, get_study, look_up
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.study_table import read_table
+from pairsearch.search.workers import evaluating
+from pairsearch.search.workers.evaluating import Chosen, Evaluator
 from pairsearch.studies import claims_file
 from pairsearch.studies.claims_file import Claims
 from pairsearch.studies.configuration import Configuration, describe

@@ -36,7 +36,7 @@ from pairsearch.search.claims.material import (
     share_random_numbers,
     signed,
 )
-from pairsearch.search.errors import StudyError
+from pairsearch.search.common.errors import StudyError
 from pairsearch.search.results import formatting
 from pairsearch.search.results.evaluations import Spread
 from pairsearch.search.results.formatting import figure, headed, label, spread, with_unit

@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from pairsearch.search import redaction, threads
 from pairsearch.search.cli import streams
 from pairsearch.search.cli.group import Boundary
 from pairsearch.search.cli.messages import say, say_error
-from pairsearch.search.errors import ExitCode
-from pairsearch.search.provenance import package_version
+from pairsearch.search.common import redaction, threads
+from pairsearch.search.common.errors import ExitCode
+from pairsearch.search.common.provenance import package_version
 
 app = typer.Typer(
     cls=Boundary,

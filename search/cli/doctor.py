@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pairsearch.search.errors import NoStudiesError, PairsearchError
-from pairsearch.search.machine import Machine, available_memory, cores
-from pairsearch.search.provenance import PACKAGES, git_commit, package_version, processor
+from pairsearch.search.common.errors import NoStudiesError, PairsearchError
+from pairsearch.search.common.machine import Machine, available_memory, cores
+from pairsearch.search.common.provenance import PACKAGES, git_commit, package_version, processor
 from pairsearch.studies.checks import Check
 
 if TYPE_CHECKING:

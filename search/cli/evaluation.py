@@ -13,11 +13,11 @@ from rich.text import Text
 
 from pairsearch.search.cli.sheet import Sheet
 from pairsearch.search.cli.terminal import print_lines
-from pairsearch.search.evaluation.evaluating import Evaluator
-from pairsearch.search.machine import Machine
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.results.evaluations import Spread, TableRow
 from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import abbreviations, compact, headed, legend, spread
+from pairsearch.search.workers.evaluating import Evaluator
 from pairsearch.search.workers.signals import signals
 from pairsearch.studies.definition import Stated
 from pairsearch.studies.problem import Metric

@@ -17,8 +17,8 @@ from pairsearch.search.cli import commands
 from pairsearch.search.cli.messages import say_error
 from pairsearch.search.cli.pipes import ends_with_its_reader
 from pairsearch.search.cli.plain_help import Command
-from pairsearch.search.errors import ExitCode, PairsearchError
-from pairsearch.search.redaction import conceal, presentable, printable
+from pairsearch.search.common.errors import ExitCode, PairsearchError
+from pairsearch.search.common.redaction import conceal, presentable, printable
 from pairsearch.studies.errors import CodeError, DefinitionError
 
 # Click's class: releases of Typer differ in whether they depend on Click or contain it.

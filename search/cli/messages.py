@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pairsearch.search.cli.streams import output
-from pairsearch.search.redaction import conceal, printable
+from pairsearch.search.common.redaction import conceal, printable
 
 
 def print_json(value: Any) -> None:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pairsearch.search.machine import Machine
-from pairsearch.search.redaction import conceal_places
+from pairsearch.search.common.machine import Machine
+from pairsearch.search.common.redaction import conceal_places
 from pairsearch.search.setup import storage_url
 from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE
 

@@ -12,7 +12,7 @@ from typing import TextIO
 import typer
 
 from pairsearch.search.cli import streams
-from pairsearch.search.errors import ExitCode
+from pairsearch.search.common.errors import ExitCode
 
 
 @contextmanager

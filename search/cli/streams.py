@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from pairsearch.search.errors import WorkError
+from pairsearch.search.common.errors import WorkError
 
 HANDLER = "pairsearch.plain"
 PLAIN = {

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from pairsearch.search.cli.messages import print_json
 from pairsearch.search.cli.streams import output, plain
-from pairsearch.search.errors import ExitCode
-from pairsearch.search.redaction import printable
+from pairsearch.search.common.errors import ExitCode
+from pairsearch.search.common.redaction import printable
 from pairsearch.studies.checks import Check
 
 

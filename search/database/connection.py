@@ -1,6 +1,6 @@
 """Opens databases, runs transactions in them, checks their schema version and translates their errors.
 
-Whatever SQLAlchemy or a driver raises about a database leaves this module as an error of `search.errors`, with
+Whatever SQLAlchemy or a driver raises about a database leaves this module as an error of `search.common.errors`, with
 passwords masked.
 """
 
@@ -32,12 +32,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.types import NullType
 
+from pairsearch.search.common.errors import DamagedError, DatabaseAwayError, NoStudiesError, StorageError
 from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.driver_errors import translation
 from pairsearch.search.database.tables import SCHEMA_VERSION, metadata, schema
 from pairsearch.search.database.transactions import READING, begin_sqlite, limit_transaction, prepare_sqlite
 from pairsearch.search.database.urls import SQLITE, absolute, mask, parse_url
-from pairsearch.search.errors import DamagedError, DatabaseAwayError, NoStudiesError, StorageError
 
 # How long a SQLite connection waits for the write lock. Writes take milliseconds; the limit allows for a slow disk.
 BUSY_SECONDS = 60

@@ -7,7 +7,7 @@ import sqlite3
 
 from sqlalchemy.exc import DataError, DBAPIError
 
-from pairsearch.search.errors import (
+from pairsearch.search.common.errors import (
     DamagedError,
     DatabaseAwayError,
     DiskFullError,
@@ -15,7 +15,7 @@ from pairsearch.search.errors import (
     PairsearchError,
     StorageError,
 )
-from pairsearch.search.redaction import conceal
+from pairsearch.search.common.redaction import conceal
 
 # SQLSTATE classes and codes after which the same call may succeed: connection, resources, deadlock or serialisation,
 # shutdown, statement or lock timeout, an idle transaction that was ended, input and output of the server (PostgreSQL

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
-from pairsearch.search.errors import DatabaseAwayError
+from pairsearch.search.common.errors import DatabaseAwayError
 
 # Seconds: the first pause between two calls, the longest pause, and the largest random addition to it.
 FIRST_PAUSE = 0.2

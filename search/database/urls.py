@@ -7,8 +7,8 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from pairsearch.search.errors import StorageError
-from pairsearch.search.redaction import MASK, conceal_places, learn
+from pairsearch.search.common.errors import StorageError
+from pairsearch.search.common.redaction import MASK, conceal_places, learn
 
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
@@ -21,7 +21,7 @@ SHOWN = SQLITE_OPTIONS | {
 
 
 def parse_url(text: str) -> URL:
-    """Parse a database URL, name its driver, and register its passwords with `search.redaction`.
+    """Parse a database URL, name its driver, and register its passwords with `search.common.redaction`.
 
     Raises:
         StorageError: it is no URL, or names a database other than SQLite and PostgreSQL. The message masks passwords.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pairsearch.search.errors import PairsearchError
+from pairsearch.search.common.errors import PairsearchError
 from pairsearch.search.interface.study import machine_with
 from pairsearch.search.workers.rehearsal import rehearse
 from pairsearch.studies.checks import Check

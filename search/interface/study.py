@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
-from pairsearch.search.evaluation.evaluating import Evaluator, evaluate
-from pairsearch.search.evaluation.models import ModelFolder
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up
-from pairsearch.search.machine import Machine
 from pairsearch.search.report.content import Document, view_names
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.page import write
@@ -27,6 +25,8 @@ from pairsearch.search.results.tables import CONFIGURATIONS, CURVES
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.storage_url import environment_storage
 from pairsearch.search.verdict.study_verdict import StudyVerdict, judge_study
+from pairsearch.search.workers.evaluating import Evaluator, evaluate
+from pairsearch.search.workers.models import ModelFolder
 from pairsearch.search.workers.searching import search
 from pairsearch.studies.definition import Definition
 

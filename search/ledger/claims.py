@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.clock import now, up_since
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import OPEN, JobState, State
@@ -27,7 +28,6 @@ from pairsearch.search.ledger.rows import read_configuration, stored_numbers
 from pairsearch.search.ledger.stored import StoredConfigurations, columns
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.ledger.view import NoView, Shown, View
-from pairsearch.search.machine import LEASE_SECONDS
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Kind
 

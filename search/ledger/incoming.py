@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 
+from pairsearch.search.common.errors import StudyError
 from pairsearch.search.database.bulk import insert_many
-from pairsearch.search.database.states import COVERED, JobState
+from pairsearch.search.database.states import COVERED, JobState, State
 from pairsearch.search.database.tables import configurations, curves, jobs, runs
-from pairsearch.search.errors import StudyError
 from pairsearch.search.ledger.rows import provenance_id, read_figures, write_figures
 from pairsearch.search.ledger.splitting import fold_jobs
 from pairsearch.search.ledger.studies import Choices, StoredStudy, check_same
-from pairsearch.studies.definition import Definition
+from pairsearch.studies.configuration import Params, Value
+from pairsearch.studies.definition import LARGEST_VALUE, Definition
 from pairsearch.studies.problem import Traits
 
 LOADED = "loaded"
@@ -46,6 +48,33 @@ def run_columns(
     rest = dict.fromkeys(("diverged_epoch", "seconds", "worker", "finished_at", "facts", "provenance"))
     about = {"key": key, "kind": kind, "run": run, "epochs": epochs, "figures": write_figures(figures)}
     return about | rest
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A configuration that somebody trained.
+
+    Args:
+        folds: the figures of each fold, by name; as many folds for each name, and NaN where a fold has none.
+        seconds: time of the training; 0 if it is not known.
+        ended: its state, if it was ended before the last fold.
+    """
+
+    params: Params
+    folds: Mapping[str, Sequence[float]]
+    seconds: float = 0.0
+    ended: State | None = None
+
+
+def value_of(cell: Any) -> Value:
+    """Return a value as a definition may have it; a value of another type becomes its text."""
+    if type(cell) in (bool, str) or (type(cell) is int and abs(cell) <= LARGEST_VALUE):
+        found: Value = cell
+    elif type(cell) is float and math.isfinite(cell):
+        found = cell
+    else:
+        found = str(cell)
+    return repr(found) if isinstance(found, str) and not found.isprintable() else found
 
 
 @dataclass(frozen=True, slots=True)

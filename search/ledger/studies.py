@@ -10,11 +10,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, select, update
 
+from pairsearch.search.common.errors import StudyError
+from pairsearch.search.common.files import working_directory
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import studies as study_rows
-from pairsearch.search.errors import StudyError
-from pairsearch.search.files import working_directory
 from pairsearch.studies.configuration import Configuration, Value, describe, shown
 from pairsearch.studies.definition import NAME_PATTERN, Definition, parse, read, shipped
 from pairsearch.studies.errors import DefinitionError

@@ -11,11 +11,11 @@ from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Connection, Update, or_, select, update
 
+from pairsearch.search.common.errors import StudyError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, OPEN, State
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.database.tables import studies as study_rows
-from pairsearch.search.errors import StudyError
 from pairsearch.search.ledger.closing import shown
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.rows import read_configuration, read_outcomes

@@ -33,9 +33,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pairsearch.search.common.errors import StorageError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.urls import SQLITE
-from pairsearch.search.errors import StorageError
 
 studies: Table = models.StudyModel.__table__
 directions: Table = models.StudyDirectionModel.__table__

@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from pairsearch.search.errors import StudyError
+from pairsearch.search.common.errors import StudyError
 from pairsearch.search.replay.searches import (
     Course,
     Searches,

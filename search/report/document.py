@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from pairsearch.search.common.provenance import package_version
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.provenance import package_version
 from pairsearch.search.report import (
     cost,
     coverage,

@@ -9,8 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pairsearch.search.errors import InputError, WorkError
-from pairsearch.search.files import made_folder, whole_file
+from pairsearch.search.common.errors import InputError, WorkError
+from pairsearch.search.common.files import made_folder, whole_file
 from pairsearch.search.report.content import Figure, view_names
 
 WIDTH = 1000

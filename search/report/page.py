@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pairsearch.search.files import whole_file
+from pairsearch.search.common.files import whole_file
 from pairsearch.search.report.content import Document
 
 TEMPLATES = "templates"

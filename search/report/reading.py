@@ -17,6 +17,7 @@ from itertools import groupby
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
+from pairsearch.search.common.redaction import conceal
 from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
@@ -24,7 +25,6 @@ from pairsearch.search.database.tables import configurations, jobs, provenances,
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.rows import MEAN, read_figures, read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
-from pairsearch.search.redaction import conceal
 from pairsearch.search.report.parameters import Parameter, Places, parameters_of, places_of
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.progress import Ended

@@ -17,16 +17,16 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy import Connection, Select, and_, case, func, select
 
+from pairsearch.search.common.errors import InputError
+from pairsearch.search.common.files import made_folder, usable_folder
+from pairsearch.search.common.redaction import conceal
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, curves, provenances, runs, studies
-from pairsearch.search.errors import InputError
-from pairsearch.search.files import made_folder, usable_folder
 from pairsearch.search.ledger.incoming import LOADED
 from pairsearch.search.ledger.outcome import finite
 from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve, read_figures
 from pairsearch.search.ledger.studies import StoredStudy, merge_choices, seen_by
-from pairsearch.search.redaction import conceal
 from pairsearch.search.results.study_table import mean_curve
 from pairsearch.search.results.tables import (
     ALL_CURVES,

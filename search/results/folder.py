@@ -14,8 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import ArrowException, compute, parquet
 
+from pairsearch.search.common.errors import InputError
 from pairsearch.search.database.states import COVERED, State
-from pairsearch.search.errors import InputError
 from pairsearch.search.ledger.incoming import LOADED, Incoming, IncomingRun, RunKey, run_columns
 from pairsearch.search.ledger.rows import MEAN, write_figures
 from pairsearch.search.ledger.studies import StoredStudy

@@ -13,15 +13,23 @@ from typing import Any
 
 from pyarrow import ArrowException, csv, parquet
 
+from pairsearch.search.common.errors import InputError
 from pairsearch.search.database.states import State
-from pairsearch.search.errors import InputError
-from pairsearch.search.ledger.incoming import LOADED, Incoming, IncomingRun, RunKey, run_columns
+from pairsearch.search.ledger.incoming import (
+    LOADED,
+    Incoming,
+    IncomingRun,
+    Judged,
+    RunKey,
+    run_columns,
+    value_of,
+)
 from pairsearch.search.ledger.outcome import finite, mean_of
 from pairsearch.search.ledger.rows import write_figures
 from pairsearch.search.ledger.studies import merge_choices, valid_name
 from pairsearch.studies import loading
 from pairsearch.studies.configuration import Configuration, Params, Value
-from pairsearch.studies.definition import LARGEST_VALUE, parse
+from pairsearch.studies.definition import parse
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.problem import Metric, Traits
 
@@ -37,22 +45,6 @@ TABLES = (".csv", ".parquet")
 
 Cells = Mapping[str, Sequence[Any]]
 """The cells of a table by column; None where a cell is empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A configuration that somebody trained.
-
-    Args:
-        folds: the figures of each fold, by name; as many folds for each name, and NaN where a fold has none.
-        seconds: time of the training; 0 if it is not known.
-        ended: its state, if it was ended before the last fold.
-    """
-
-    params: Params
-    folds: Mapping[str, Sequence[float]]
-    seconds: float = 0.0
-    ended: State | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +190,6 @@ def _number(cell: Any, column: str, told: Told) -> float:
 def _params(cells: Mapping[str, Any]) -> dict[str, Value]:
     """Return the parameters of a row; an empty cell is one that the configuration does not have."""
     return {name: value_of(cell) for name, cell in cells.items() if cell is not None}
-
-
-def value_of(cell: Any) -> Value:
-    """Return a value as a definition may have it; a value of another type becomes its text."""
-    if type(cell) in (bool, str) or (type(cell) is int and abs(cell) <= LARGEST_VALUE):
-        found: Value = cell
-    elif type(cell) is float and math.isfinite(cell):
-        found = cell
-    else:
-        found = str(cell)
-    return repr(found) if isinstance(found, str) and not found.isprintable() else found
 
 
 def incoming(judged: Sequence[Judged], metric: str, told: Told) -> Incoming:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
+from pairsearch.search.common.redaction import conceal
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, OPEN_JOBS, State
 from pairsearch.search.database.tables import configurations, jobs
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.redaction import conceal
 from pairsearch.search.results.ranking import Ranked, ranked_within
 
 columns = configurations.c

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from pairsearch.search.files import whole_file
-from pairsearch.search.provenance import package_version
+from pairsearch.search.common.files import whole_file
+from pairsearch.search.common.provenance import package_version
 from pairsearch.search.results.tables import Columns
 
 # Rows in memory at a time, and rows of a Parquet row group: some ten megabytes.

@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from pairsearch.search.common.errors import InputError
 from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
 from pairsearch.search.database.states import COVERED
-from pairsearch.search.errors import InputError
 from pairsearch.search.ledger.incoming import Incoming, Plan, plan, store
 from pairsearch.search.ledger.studies import (
     StoredStudy,

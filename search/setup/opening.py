@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from pairsearch.search.common.errors import InputError, StudyError
+from pairsearch.search.common.files import working_directory
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
-from pairsearch.search.errors import InputError, StudyError
-from pairsearch.search.files import working_directory
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import (
     StoredStudy,
@@ -27,7 +28,6 @@ from pairsearch.search.ledger.studies import (
     look_up,
     stored_study,
 )
-from pairsearch.search.machine import Machine
 from pairsearch.studies import loading
 from pairsearch.studies.loading import Loaded, check_trainable
 

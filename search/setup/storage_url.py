@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pairsearch.search.errors import StorageError
+from pairsearch.search.common.errors import StorageError
 
 VARIABLE = "PAIRSEARCH_STORAGE"
 """URL of the database if `--storage` is not given: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`. An

@@ -21,9 +21,9 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Connection
 
+from pairsearch.search.common.errors import NoStudiesError, StorageError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.tables import SCHEMA_VERSION
-from pairsearch.search.errors import NoStudiesError, StorageError
 from pairsearch.search.ledger.studies import list_studies
 from pairsearch.search.mirror.trials import complete
 

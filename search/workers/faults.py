@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from pairsearch.search.common.errors import WorkError
 from pairsearch.search.database.states import State
-from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome

@@ -21,8 +21,8 @@ from subprocess import TimeoutExpired
 from time import monotonic, sleep
 from typing import IO
 
-from pairsearch.search.errors import ExitCode
-from pairsearch.search.redaction import report
+from pairsearch.search.common.errors import ExitCode
+from pairsearch.search.common.redaction import report
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.02

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from pairsearch.search.common.provenance import provenance
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude, mean_of
-from pairsearch.search.provenance import provenance
 from pairsearch.search.workers.recorder import Recorder, train
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from pairsearch.search import threads
-from pairsearch.search.errors import ExitCode, WorkError
+from pairsearch.search.common import threads
+from pairsearch.search.common.errors import ExitCode, WorkError
 from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE
 from pairsearch.search.workers import program
 from pairsearch.search.workers.forking import Forked, Surroundings, Zygote

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pairsearch.search.errors import WorkError
+from pairsearch.search.common.errors import WorkError
 from pairsearch.studies.loading import Loaded
 
 

@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from pairsearch.search.common.errors import WorkError
+from pairsearch.search.common.machine import Machine, available_memory
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StudyArgument, layout_order, look_up
-from pairsearch.search.machine import Machine, available_memory
 from pairsearch.search.setup.opening import load
 from pairsearch.search.workers import contract, program
 from pairsearch.search.workers.contract import digest

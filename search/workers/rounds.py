@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pairsearch.search.common.machine import ONE_CORE, Machine
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.machine import ONE_CORE, Machine
 from pairsearch.search.workers.objective import origin
 from pairsearch.search.workers.recorder import Recorder, train
 from pairsearch.studies.configuration import Configuration

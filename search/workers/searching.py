@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pairsearch.search.common.errors import DatabaseAwayError, WorkError
+from pairsearch.search.common.machine import Machine, available_memory, cores
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import DatabaseAwayError, WorkError
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
-from pairsearch.search.machine import Machine, available_memory, cores
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.setup.opening import check_device, reconcile
 from pairsearch.search.workers.forking import Zygote

@@ -16,20 +16,20 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
+from pairsearch.search.common.errors import DatabaseAwayError, DiskFullError, WorkError
+from pairsearch.search.common.machine import PATIENCE_SECONDS
+from pairsearch.search.common.redaction import conceal
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.driver_errors import deleted_meanwhile
 from pairsearch.search.database.retry import Returned, patiently
 from pairsearch.search.database.states import OPEN_JOBS, JobState, State
-from pairsearch.search.errors import DatabaseAwayError, DiskFullError, WorkError
 from pairsearch.search.ledger.claims import Claim, new_token
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.machine import PATIENCE_SECONDS
 from pairsearch.search.mirror.asking import PROPOSALS, Adviser
 from pairsearch.search.mirror.contents import report_steps
 from pairsearch.search.mirror.trials import complete, open_view
-from pairsearch.search.redaction import conceal
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from pairsearch.search.common.errors import WorkError
+from pairsearch.search.common.machine import Machine
+from pairsearch.search.common.provenance import provenance
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import patiently
-from pairsearch.search.errors import WorkError
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.machine import Machine
-from pairsearch.search.provenance import provenance
 from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.tally import Tally, total
 from pairsearch.studies.loading import SHIPPED, Loaded

@@ -11,7 +11,7 @@ import pytest
 from stack import ROOT, let_in
 
 from pairsearch.search.cli.commands.deploying import WHEELS
-from pairsearch.search.provenance import git_commit
+from pairsearch.search.common.provenance import git_commit
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from stack import ROOT
 
-from pairsearch.search.errors import ExitCode
+from pairsearch.search.common.errors import ExitCode
 
 MANIFEST = ROOT / "studies" / "deploy" / "worker-job.yaml"
 SCRIPT = ROOT / "studies" / "deploy" / "worker.slurm"

@@ -11,7 +11,7 @@ from program import COMMANDS, PROGRAM, USAGE_ERROR, parse
 from typer.testing import CliRunner
 
 from pairsearch.search.cli.app import app
-from pairsearch.search.errors import ExitCode
+from pairsearch.search.common.errors import ExitCode
 
 EVERY = sorted(COMMANDS)
 

@@ -11,7 +11,7 @@ from program import COMMANDS
 import pairsearch
 from pairsearch.docs.generated import PARTS
 from pairsearch.search.cli.options import DEFAULT_STORAGE
-from pairsearch.search.errors import ExitCode
+from pairsearch.search.common.errors import ExitCode
 
 
 @pytest.mark.parametrize("part", sorted(PARTS.keys() - {"commands"}))

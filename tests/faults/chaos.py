@@ -18,9 +18,9 @@ import programs
 import tiny
 from server import Server
 
+from pairsearch.search.common.errors import DatabaseAwayError
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import DatabaseAwayError
 
 END_SECONDS = 600.0
 """After the last fault, the study has to end within this."""

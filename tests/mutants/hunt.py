@@ -9,7 +9,7 @@ count.
 Examples:
     python tests/mutants/hunt.py --seed 7
     python tests/mutants/hunt.py search/verdict --sample 40
-    python tests/mutants/hunt.py search/redaction.py --sample 1000 --budget 30
+    python tests/mutants/hunt.py search/common/redaction.py --sample 1000 --budget 30
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ from mutate import Mutant, mutants_of
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
-    "search/redaction.py",
+    "search/common/redaction.py",
     "search/verdict",
     "search/ledger",
     "search/mirror",
-    "search/evaluation",
     "search/report",
     "search/workers",
 )

@@ -12,9 +12,9 @@ from typing import Any
 import programs
 import tiny
 
+from pairsearch.search.common.machine import LEASE_SECONDS, Machine
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.studies import StoredStudy, get_study
-from pairsearch.search.machine import LEASE_SECONDS, Machine
 from pairsearch.search.setup.opening import create, open_to_work
 from pairsearch.search.workers import working
 from pairsearch.search.workers.tally import Tally

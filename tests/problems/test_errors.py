@@ -9,7 +9,7 @@ import programs
 import pytest
 from project import FIT, Project, values
 
-from pairsearch.search.errors import InputError
+from pairsearch.search.common.errors import InputError
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError, ProblemError
 

@@ -12,16 +12,16 @@ import pytest
 import tiny
 from sqlalchemy import update
 
+from pairsearch.search.common.errors import WorkError
+from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import jobs
-from pairsearch.search.errors import WorkError
-from pairsearch.search.evaluation import evaluating
 from pairsearch.search.ledger.claims import MAX_LAPSES
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
-from pairsearch.search.machine import ONE_CORE
+from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.faults import MOST_UNKNOWN
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.tally import Tally

@@ -14,7 +14,7 @@ import pytest
 import tiny
 from scipy import stats
 
-from pairsearch.search.errors import WorkError
+from pairsearch.search.common.errors import WorkError
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers import rehearsal
 from pairsearch.search.workers.objective import CrossValidation

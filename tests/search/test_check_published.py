@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from check_published import Checker, Task, lines
 
+from pairsearch.search.common.errors import StudyError
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.errors import StudyError
-from pairsearch.search.machine import Machine
 from pairsearch.search.results.study_table import read_table
 
 

@@ -14,7 +14,7 @@ from pairsearch.search.claims.deciding import Decided, decide
 from pairsearch.search.claims.decisions import Decision, combined, corrected_level
 from pairsearch.search.claims.material import Material, wanted_rounds
 from pairsearch.search.claims.sentences import claim_json, lines_of, row, status
-from pairsearch.search.errors import StudyError
+from pairsearch.search.common.errors import StudyError
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.claims_file import parse as parse_claims
 from pairsearch.studies.configuration import Configuration

@@ -14,8 +14,8 @@ import pytest
 import tiny
 
 from pairsearch.search.cli import doctor
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.machine import Machine
 from pairsearch.studies.pairs import installation
 from pairsearch.studies.pairs.problem import Pairs
 

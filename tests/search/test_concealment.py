@@ -16,12 +16,12 @@ import programs
 import pytest
 from sqlalchemy import create_engine
 
-from pairsearch.search import redaction
+from pairsearch.search.common import redaction
+from pairsearch.search.common.errors import PairsearchError
+from pairsearch.search.common.redaction import conceal, learn, presentable
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.urls import mask, parse_url
-from pairsearch.search.errors import PairsearchError
 from pairsearch.search.mirror.tables import open_optuna
-from pairsearch.search.redaction import conceal, learn, presentable
 
 # Each ends in the same word, so that a part that was left over is found as well.
 PASSWORDS = [

@@ -13,8 +13,8 @@ from optuna.storages import RDBStorage
 from sqlalchemy import text
 
 from pairsearch.data.sources import Source
+from pairsearch.search.common.errors import StorageError, StudyError
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.errors import StorageError, StudyError
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study, layout_order, list_studies
 from pairsearch.search.mirror.space import Space

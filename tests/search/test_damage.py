@@ -11,10 +11,10 @@ import pytest
 import tiny
 from sqlalchemy import text
 
+from pairsearch.search.common.errors import DamagedError, StudyError
 from pairsearch.search.database.column_types import Checked
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import metadata
-from pairsearch.search.errors import DamagedError, StudyError
 from pairsearch.search.ledger.studies import StoredStudy, get_study, list_studies
 
 READERS = (

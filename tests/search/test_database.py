@@ -12,11 +12,11 @@ import tiny
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from pairsearch.search.common.errors import DatabaseAwayError, ExitCode, StorageError
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.tables import SCHEMA_VERSION
 from pairsearch.search.database.urls import parse_url
-from pairsearch.search.errors import DatabaseAwayError, ExitCode, StorageError
 
 
 @pytest.mark.parametrize(

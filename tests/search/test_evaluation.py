@@ -17,21 +17,21 @@ import pytest
 import tiny
 
 from pairsearch.data.pairs import PairSet
+from pairsearch.search.common.errors import StudyError, WorkError
+from pairsearch.search.common.machine import ONE_CORE, Machine
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import StudyError, WorkError
-from pairsearch.search.evaluation.evaluating import (
+from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.rows import read_runs
+from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.results.evaluations import read_evaluation, rounds_within
+from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.evaluating import (
     Chosen,
     Evaluator,
     configurations_to_evaluate,
     evaluate_studies,
 )
-from pairsearch.search.evaluation.models import stored_models
-from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.rows import read_runs
-from pairsearch.search.ledger.studies import StoredStudy, layout_order
-from pairsearch.search.machine import ONE_CORE, Machine
-from pairsearch.search.results.evaluations import read_evaluation, rounds_within
-from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.models import stored_models
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.recorder import Recorder
 from pairsearch.search.workers.rounds import Rounds, model_content
@@ -350,7 +350,7 @@ def test_what_a_problem_raises_while_it_is_evaluated_is_said_without_passwords(
     database: Database, study: StoredStudy, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("pairsearch.search.evaluation.evaluating.prove", lambda *_: None)
+    monkeypatch.setattr("pairsearch.search.workers.evaluating.prove", lambda *_: None)
 
     def fail(*_: object, **__: object) -> None:
         raise MemoryError("no room at postgresql://ann:open-sesame@host/db")

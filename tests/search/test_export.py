@@ -16,9 +16,9 @@ import pytest
 import tiny
 from pyarrow import csv, parquet
 
+from pairsearch.search.common.errors import InputError, WorkError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.studies import StoredStudy

@@ -18,9 +18,9 @@ from sqlalchemy import insert
 from pairsearch.data.datasets import DATASETS
 from pairsearch.data.errors import DataError
 from pairsearch.data.sources import resolve
+from pairsearch.search.common.errors import StudyError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import studies as study_rows
-from pairsearch.search.errors import StudyError
 from pairsearch.search.ledger.studies import find_study, list_studies
 
 PACKAGES = ("data", "jit", "models", "studies", "search")

@@ -17,8 +17,8 @@ import pytest
 import tiny
 from pyarrow import parquet
 
+from pairsearch.search.common.errors import InputError, StudyError
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.errors import InputError, StudyError
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.rows import provenance_id, run_row, write_runs

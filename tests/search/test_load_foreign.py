@@ -19,7 +19,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import pairsearch
-from pairsearch.search.errors import InputError, StudyError
+from pairsearch.search.common.errors import InputError, StudyError
 from pairsearch.search.setup.load import load
 from pairsearch.studies.errors import ProblemError
 

@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from programs import together
 from sqlalchemy import select
 
+from pairsearch.search.common.errors import StorageError
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.errors import StorageError
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome

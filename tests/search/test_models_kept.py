@@ -23,12 +23,12 @@ from pairsearch.data.sources import Source
 from pairsearch.models import fused, single
 from pairsearch.models.nets import build, split_logits
 from pairsearch.models.trainer import StateDict, TrainingJob
+from pairsearch.search.common.errors import InputError, WorkError
+from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import InputError, WorkError
-from pairsearch.search.evaluation.evaluating import Evaluator
-from pairsearch.search.evaluation.models import ModelFolder, file_name, rounds_without_model, train_again
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.machine import ONE_CORE
+from pairsearch.search.workers.evaluating import Evaluator
+from pairsearch.search.workers.models import ModelFolder, file_name, rounds_without_model, train_again
 from pairsearch.search.workers.objective import origin
 from pairsearch.search.workers.rounds import Rounds
 from pairsearch.studies.configuration import Configuration

@@ -147,8 +147,8 @@ def all_ended(database: Database) -> StoredStudy:
 def test_where_nothing_is_finished_it_is_said_what_happened(
     lite: Database, sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pairsearch.search.errors import StudyError  # noqa: PLC0415
-    from pairsearch.search.evaluation.evaluating import configurations_to_evaluate  # noqa: PLC0415
+    from pairsearch.search.common.errors import StudyError  # noqa: PLC0415
+    from pairsearch.search.workers.evaluating import configurations_to_evaluate  # noqa: PLC0415
 
     study = all_ended(lite)
     said = "no configuration is finished: 6 diverged, 1 failed, 1 still to be trained (for example "

@@ -12,8 +12,8 @@ import pytest
 import reported
 
 from pairsearch.search.cli.pipes import ends_with_its_reader
+from pairsearch.search.common.errors import ExitCode
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.errors import ExitCode
 
 
 @pytest.fixture(scope="module")

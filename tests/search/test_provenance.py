@@ -12,7 +12,7 @@ from pathlib import Path
 import programs
 import pytest
 
-from pairsearch.search import provenance
+from pairsearch.search.common import provenance
 
 VERSION = f"pairsearch {provenance.package_version('pairsearch')}"
 Git = Callable[..., str]

@@ -10,16 +10,16 @@ import plotly.graph_objects as go
 import pytest
 from reported import figure, read, table
 
+from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.evaluation.evaluating import Evaluator
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.machine import ONE_CORE
 from pairsearch.search.report.content import Document, Notice, Table
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.drawing import plain
 from pairsearch.search.report.page import render
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.evaluating import Evaluator
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies.definition import parse
 from pairsearch.studies.loading import Loaded, load

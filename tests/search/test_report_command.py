@@ -15,8 +15,8 @@ import reported
 from availability import unavailable
 
 from pairsearch.search.cli.commands.reporting import PAGE, report
+from pairsearch.search.common.errors import InputError, WorkError
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.errors import InputError, WorkError
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.report import document, images
 

@@ -12,10 +12,10 @@ import tiny
 from reported import read, table
 from sqlalchemy import delete, event, update
 
+from pairsearch.search.common.errors import DamagedError, StudyError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, jobs, studies
-from pairsearch.search.errors import DamagedError, StudyError
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.report import document

@@ -9,13 +9,13 @@ import programs
 import pytest
 import tiny
 
-import pairsearch.search.cli.reproduce
+import pairsearch.studies.reproduction
 
 PAPER = {"batch_size": 25, "learning_rate": 1e-4, "weight_decay": 0.1}
 
 
 def take_the_tiny_study() -> None:
-    pairsearch.search.cli.reproduce.study_names = lambda: ["tiny.toml"]
+    pairsearch.studies.reproduction.study_names = lambda: ["tiny.toml"]
 
 
 @pytest.fixture

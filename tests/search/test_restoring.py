@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
 from pairsearch.data.sources import Source
+from pairsearch.search.common.errors import StudyError
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import StudyError
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study

@@ -12,8 +12,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from pairsearch.data.sources import Source
+from pairsearch.search.common.errors import DatabaseAwayError
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import DatabaseAwayError
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome

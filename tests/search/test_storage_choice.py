@@ -10,7 +10,7 @@ from pathlib import Path
 import programs
 import pytest
 
-from pairsearch.search.errors import StorageError, WorkError
+from pairsearch.search.common.errors import StorageError, WorkError
 from pairsearch.search.setup.storage_url import LARGEST_FILE, read_storage_file
 from pairsearch.search.workers import program
 from pairsearch.search.workers.pool import Pool

@@ -14,9 +14,9 @@ import tiny
 from optuna.trial import TrialState
 from programs import run
 
+from pairsearch.search.common.errors import NoStudiesError, StorageError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.tables import SCHEMA_VERSION, metadata
-from pairsearch.search.errors import NoStudiesError, StorageError
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.mirror import presence

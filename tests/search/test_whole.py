@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pairsearch.search.errors import InputError, WorkError
-from pairsearch.search.files import made_folder, usable_folder, whole_file
+from pairsearch.search.common.errors import InputError, WorkError
+from pairsearch.search.common.files import made_folder, usable_folder, whole_file
 
 
 def write(path: Path) -> None:

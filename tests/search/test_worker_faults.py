@@ -17,12 +17,12 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from pairsearch.search.common.errors import DatabaseAwayError, DiskFullError
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
-from pairsearch.search.errors import DatabaseAwayError, DiskFullError
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.machine import Machine
 from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.workers import working
 from pairsearch.search.workers.heartbeat import Heartbeat

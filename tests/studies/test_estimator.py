@@ -33,12 +33,12 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.database.states import State
-from pairsearch.search.evaluation.evaluating import Evaluator
-from pairsearch.search.evaluation.models import ModelFolder
-from pairsearch.search.machine import ONE_CORE
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.evaluating import Evaluator
+from pairsearch.search.workers.models import ModelFolder
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.recorder import train
 from pairsearch.studies import loading

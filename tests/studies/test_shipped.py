@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import tiny
 
-from pairsearch.search.cli.reproduce import study_names
 from pairsearch.studies import claims_file
 from pairsearch.studies.definition import FOLDER, Definition, parse, read, shipped
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.loading import check_points, check_trainable
+from pairsearch.studies.reproduction import study_names
 
 STUDIES = {name: read(shipped()[name]) for name in study_names()}
 

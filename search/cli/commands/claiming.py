@@ -13,8 +13,8 @@ from pairsearch.search.cli import claim_tables, options
 from pairsearch.search.cli.evaluation import evaluator_on
 from pairsearch.search.cli.messages import print_json, teller
 from pairsearch.search.cli.terminal import console, print_lines
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database, find_database
-from pairsearch.search.machine import Machine
 from pairsearch.search.setup import opening
 
 

@@ -14,12 +14,11 @@ from typing import Annotated
 
 import typer
 
-import pairsearch
 from pairsearch.search.cli.messages import say
-from pairsearch.search.errors import InputError
-from pairsearch.search.files import made_folder, usable_folder, whole_file
+from pairsearch.search.common.errors import InputError
+from pairsearch.search.common.files import made_folder, usable_folder, whole_file
 
-PACKAGE = Path(pairsearch.__file__).parent
+PACKAGE = Path(__file__).parents[3]
 AT_THE_TOP = ("docker-compose.yml", "docker-compose.tls.yml", "Dockerfile", ".dockerignore", ".env.example")
 BESIDE = Path("studies", "deploy")
 WHEELS = "pairsearch-*.whl"

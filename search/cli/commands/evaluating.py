@@ -12,14 +12,14 @@ from pairsearch.search.cli import options
 from pairsearch.search.cli.evaluation import evaluator_on, table_1_json, tables_1
 from pairsearch.search.cli.messages import print_json, teller
 from pairsearch.search.cli.terminal import console
+from pairsearch.search.common.errors import InputError
+from pairsearch.search.common.files import usable_folder
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import find_database, open_database
-from pairsearch.search.errors import InputError
-from pairsearch.search.evaluation import evaluating
-from pairsearch.search.evaluation.models import ModelFolder
-from pairsearch.search.files import usable_folder
-from pairsearch.search.machine import Machine
 from pairsearch.search.results.evaluations import By
 from pairsearch.search.setup import opening
+from pairsearch.search.workers import evaluating
+from pairsearch.search.workers.models import ModelFolder
 
 
 def evaluate(

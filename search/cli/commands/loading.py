@@ -11,7 +11,7 @@ from pairsearch.search.cli import options
 from pairsearch.search.cli.messages import print_json, teller
 from pairsearch.search.cli.steps import Steps
 from pairsearch.search.cli.terminal import console
-from pairsearch.search.redaction import conceal
+from pairsearch.search.common.redaction import conceal
 from pairsearch.search.results.foreign import Told
 from pairsearch.search.setup.load import load as read_in
 

@@ -11,8 +11,8 @@ from pairsearch.search.cli.messages import print_json, say, teller
 from pairsearch.search.cli.sheet import Sheet
 from pairsearch.search.cli.steps import Steps
 from pairsearch.search.cli.terminal import console, print_lines
+from pairsearch.search.common.errors import StorageError, StudyError
 from pairsearch.search.database.connection import find_database
-from pairsearch.search.errors import StorageError, StudyError
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import list_studies, seen_by
 from pairsearch.search.mirror import presence

@@ -11,7 +11,7 @@ from pairsearch.search.cli import options, replay_tables
 from pairsearch.search.cli.messages import print_json
 from pairsearch.search.cli.steps import Steps
 from pairsearch.search.cli.terminal import console
-from pairsearch.search.errors import StudyError
+from pairsearch.search.common.errors import StudyError
 from pairsearch.search.replay import targets
 from pairsearch.search.replay.simulation import Pruner, Sampler, check_searchable, measure_stopping
 from pairsearch.search.replay.simulation import replay as search

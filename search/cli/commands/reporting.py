@@ -13,7 +13,7 @@ from pairsearch.search.cli import options
 from pairsearch.search.cli.messages import say
 from pairsearch.search.cli.steps import Steps
 from pairsearch.search.cli.terminal import console
-from pairsearch.search.files import made_folder, usable_folder
+from pairsearch.search.common.files import made_folder, usable_folder
 from pairsearch.search.report import page
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.images import ImageFormat, check_renderer

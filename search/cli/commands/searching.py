@@ -8,18 +8,17 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options, tables
-from pairsearch.search.cli import reproduce as main_job
 from pairsearch.search.cli.app import obey
 from pairsearch.search.cli.commands.evaluating import run_evaluation
 from pairsearch.search.cli.messages import print_json, say, teller
 from pairsearch.search.cli.progress import SearchProgress
 from pairsearch.search.cli.streams import abandon
 from pairsearch.search.cli.terminal import console
+from pairsearch.search.common.machine import LEASE_SECONDS, Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.machine import LEASE_SECONDS, Machine
 from pairsearch.search.results.evaluations import By
 from pairsearch.search.results.progress import ended_without, progress_within
 from pairsearch.search.results.ranking import ranked_within
@@ -28,6 +27,7 @@ from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.searching import search
 from pairsearch.search.workers.signals import interrupted_by_signals
 from pairsearch.search.workers.working import warm
+from pairsearch.studies import reproduction as main_job
 
 
 def create(

@@ -8,8 +8,8 @@ import typer
 
 from pairsearch.search.cli import options
 from pairsearch.search.cli.messages import say
+from pairsearch.search.common.errors import InputError
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.errors import InputError
 from pairsearch.search.mirror.tables import known_here, open_optuna
 
 

@@ -13,11 +13,11 @@ import typer
 
 from pairsearch.search.cli import options
 from pairsearch.search.cli.messages import teller
+from pairsearch.search.common.errors import DatabaseAwayError, ExitCode
+from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.database.retry import patiently
-from pairsearch.search.errors import DatabaseAwayError, ExitCode
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.machine import LEASE_SECONDS
 from pairsearch.search.setup import opening
 from pairsearch.search.workers import working
 from pairsearch.search.workers.signals import signals, stop_with_parent

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from pairsearch.search.common.errors import WorkError
+from pairsearch.search.common.files import made_folder, usable_folder, whole_file
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import models, runs
-from pairsearch.search.errors import WorkError
-from pairsearch.search.files import made_folder, usable_folder, whole_file
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.workers.rounds import ORIGIN, OnEpoch, Rounds, model_content, model_identity

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pairsearch.search.errors import InputError, WorkError
+from pairsearch.search.common.errors import InputError, WorkError
 
 
 @contextmanager

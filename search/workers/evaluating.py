@@ -8,26 +8,26 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from pairsearch.search.common.errors import StudyError, WorkError
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import OPEN_JOBS
-from pairsearch.search.errors import StudyError, WorkError
-from pairsearch.search.evaluation.models import (
-    ModelFolder,
-    rounds_without_model,
-    stored_models,
-    stored_rounds,
-    train_again,
-)
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import mean_of
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study
-from pairsearch.search.machine import Machine
 from pairsearch.search.results.evaluations import By, TableRow, read_evaluation
 from pairsearch.search.results.formatting import figure
 from pairsearch.search.results.formatting import label as named
 from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup.opening import check_device, existing, load
+from pairsearch.search.workers.models import (
+    ModelFolder,
+    rounds_without_model,
+    stored_models,
+    stored_rounds,
+    train_again,
+)
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.recorder import Recorder

@@ -1,1 +1,0 @@
-"""The final evaluation: trains configurations in several rounds, and keeps their models."""
