@@ -169,7 +169,7 @@ failures = Table(
         "counts",
         Integer,
         nullable=False,
-        doc="1 where the attempt counts; 0 where its worker was at fault, or after `retry`.",
+        doc="1 where the attempt counts; 0 where its worker was at fault.",
     ),
     Column("failed_at", Double, nullable=False, doc="When it was reported."),
     info={"about": "A row is an attempt at a job that ended in an exception or at a time limit."},

@@ -10,12 +10,14 @@ whoever holds one looks at the configuration again once it has that lock; so no 
 
 from __future__ import annotations
 
+import os
+import socket
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from pairsearch.search.common.machine import LEASE_SECONDS
@@ -82,6 +84,11 @@ class Lapsed:
     worker: str
 
 
+def worker_name() -> str:
+    """Return a unique name of a worker, which begins with its host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+
+
 def new_token() -> str:
     """Return a token that no other claim has."""
     return uuid.uuid4().hex
@@ -136,6 +143,7 @@ class Leases(StoredConfigurations):
         token: str | None = None,
         but: Collection[str] = (),
         begun: bool = False,
+        runs: int = 1,
         kinds: Collection[Kind] = ("fold", "round"),
     ) -> Claim | None:
         """Claim the first pending job, under a lease: rounds first, then the folds of the lowest rank.
@@ -149,6 +157,8 @@ class Leases(StoredConfigurations):
             key: claim only jobs of this configuration.
             token: the token of the claim; None for a new one. If the token already holds a job, use `held` instead.
             but: keys of configurations not to claim.
+            runs: take up to so many folds of a configuration at once, where each is a job of its own; they are one job
+                from then on.
             kinds: claim only jobs of these kinds.
             begun: claim only rounds, and folds of configurations of which another fold was claimed before.
 
@@ -193,17 +203,45 @@ class Leases(StoredConfigurations):
         )
         with self.database.write() as connection:
             while (row := connection.execute(statement).first()) is not None:
-                claim = self._begun(connection, row, worker, token)
+                count = row.runs + (self._merged(connection, row, runs - 1) if runs > 1 else 0)
+                claim = self._begun(connection, row, count, worker, token)
                 if claim is not None:
                     return claim
                 # Its configuration ended between the two locks.
                 self._drop(connection, row.id)
         return None
 
-    def _begun(self, connection: Connection, row: Any, worker: str, token: str) -> Claim | None:
+    def _merged(self, connection: Connection, row: Any, most: int) -> int:
+        """Make the next jobs of a configuration, which nobody has tried, part of a job; return how many they were."""
+        if row.kind == "round" or not self.study.folds_apart:
+            return 0
+        untried = (of_job.claims == 0, of_job.errors == 0, of_job.lapses == 0)
+        rows = connection.execute(
+            select(of_job.id, of_job.first)
+            .where(
+                of_job.study_id == self.study_id,
+                of_job.key == row.key,
+                of_job.kind == row.kind,
+                of_job.state == JobState.PENDING,
+                of_job.first > row.first,
+                *untried,
+            )
+            .order_by(of_job.first)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        ).all()
+        expected = range(row.first + row.runs, row.first + row.runs + most)
+        next_ones = [one.id for one, number in zip(rows, expected, strict=False) if one.first == number]
+        if next_ones:
+            connection.execute(delete(jobs).where(of_job.id.in_(next_ones)))
+            count = row.runs + len(next_ones)
+            connection.execute(update(jobs).where(of_job.id == row.id).values(count=count))
+        return len(next_ones)
+
+    def _begun(self, connection: Connection, row: Any, count: int, worker: str, token: str) -> Claim | None:
         """Note on the configuration that a worker has begun with a job; None if the configuration has ended."""
         if row.kind == "round":
-            return self._claim(connection, row, worker, token, None)
+            return self._claim(connection, row, count, worker, token, None)
         begun = connection.execute(
             update(configurations)
             .where(self._configuration(row.key), columns.state.in_(OPEN))
@@ -226,15 +264,17 @@ class Leases(StoredConfigurations):
                     update(configurations).where(columns.id == of.row_id).values(trial_id=trial_id)
                 )
                 of = replace(of, trial_id=trial_id)
-        return self._claim(connection, row, worker, token, of)
+        return self._claim(connection, row, count, worker, token, of)
 
-    def _claim(self, connection: Connection, row: Any, worker: str, token: str, of: Shown | None) -> Claim:
+    def _claim(
+        self, connection: Connection, row: Any, count: int, worker: str, token: str, of: Shown | None
+    ) -> Claim:
         stored: tuple[int, ...] = ()
         if row.claims > 1:
-            numbers = range(row.first, row.first + row.count)
+            numbers = range(row.first, row.first + count)
             stored = stored_numbers(connection, self.study_id, row.key, row.kind, numbers)
         configuration = read_configuration(row.key, row.params) if of is None else of.configuration
-        return Claim(row.id, configuration, row.kind, row.first, row.count, token, worker, stored, of)
+        return Claim(row.id, configuration, row.kind, row.first, count, token, worker, stored, of)
 
     def held(self, worker: str, token: str) -> Claim | None:
         """Return the claim of a token with its lease renewed, or None if there is none.
@@ -255,7 +295,7 @@ class Leases(StoredConfigurations):
             if row.kind == "fold":
                 mine = select(configurations).where(self._configuration(row.key))
                 of = shown(connection.execute(mine).one())
-            return self._claim(connection, row, worker, token, of)
+            return self._claim(connection, row, row.runs, worker, token, of)
 
     def renew(self, claim: Claim) -> bool:
         """Extend the lease of a claim; return False if the claim was lost."""
@@ -327,7 +367,15 @@ class Leases(StoredConfigurations):
         connection.execute(update(jobs).where(of_job.id == job_id).values(state=JobState.DROPPED))
 
 
-_CLAIMED = (of_job.id, of_job.key, of_job.kind, of_job.first, of_job.count, of_job.params, of_job.claims)
+_CLAIMED = (
+    of_job.id,
+    of_job.key,
+    of_job.kind,
+    of_job.first,
+    of_job.count.label("runs"),
+    of_job.params,
+    of_job.claims,
+)
 
 
 def held_by(claim: Claim) -> Iterable[ColumnElement[bool]]:

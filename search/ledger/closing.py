@@ -40,8 +40,8 @@ class Closing:
         mine = select(configurations).where(self._is(key)).with_for_update()
         return connection.execute(mine).first()
 
-    def end(self, connection: Connection, row: Any, worker: str, ended: Outcome) -> None:
-        """Close a configuration if it has all its folds now, after a job of it has ended.
+    def end(self, connection: Connection, row: Any, worker: str, ended: Outcome) -> bool:
+        """Close a configuration if it has all its folds now, after a job of it has ended; return whether it has.
 
         A configuration has diverged at its first fold that did. Later folds do not belong to its result, whether they
         were trained or not: which of them are stored must not depend on who came first.
@@ -58,7 +58,7 @@ class Closing:
             self.report(connection, shown(row), ended.folds)
             if not self._is_held(connection, row.key):
                 self._update(connection, row.id, state=State.PENDING)
-            return
+            return False
         if outcome.state == State.DIVERGED:
             self._drop(connection, row.key, 0)
         trial_id = self._view.finish(connection, shown(row), worker, outcome)
@@ -74,6 +74,7 @@ class Closing:
             finished_at=now(),
             trial_id=trial_id,
         )
+        return True
 
     def report(self, connection: Connection, of: Shown, folds: Sequence[RunResult]) -> None:
         """Show the metric of folds of a configuration that goes on, where folds are not trained together."""

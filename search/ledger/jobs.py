@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from enum import IntEnum
 
-from sqlalchemy import Connection, and_, case, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, func, insert, or_, select, update
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.states import OPEN, OPEN_JOBS, JobState, State
@@ -30,6 +31,17 @@ from pairsearch.studies.configuration import Configuration
 MAX_ERRORS = 2
 # A longer traceback loses its beginning; its end names the line that raised.
 LONGEST_TRACEBACK = 20_000
+
+
+class Finish(IntEnum):
+    """What became of a result that a worker stored; false where it does not count."""
+
+    SUPERSEDED = 0
+    """The claim was lost; the result is kept, and counts nowhere."""
+    CLOSED = 1
+    """It is stored, and its configuration has ended with it, or earlier."""
+    STORED = 2
+    """It is stored, and other folds of its configuration are still to come."""
 
 
 class Ledger(Leases):
@@ -87,15 +99,14 @@ class Ledger(Leases):
                     self._closing.report(connection, claim.shown, [run])
             return held
 
-    def finish(self, claim: Claim, outcome: Outcome) -> bool:
+    def finish(self, claim: Claim, outcome: Outcome) -> Finish:
         """Store the folds of a job that are not stored yet, and the result of its configuration if it has all folds.
 
         Args:
             outcome: what was trained under this claim.
 
         Returns:
-            True if the result of this claim counts, also if an earlier call stored it and only the answer was lost;
-            False if the claim was lost and the result was recorded as superseded.
+            What became of it, also if an earlier call stored it and only the answer was lost.
         """
         with self.database.write() as connection:
             if not self._done(connection, claim):
@@ -106,9 +117,9 @@ class Ledger(Leases):
                 self._drop(connection, claim.job_id)
                 return self._superseded(connection, claim, outcome.value)
             self._write(connection, claim, outcome.folds, outcome.provenance)
-            self._closing.end(connection, row, claim.worker, outcome)
+            closed = self._closing.end(connection, row, claim.worker, outcome)
         self.view.committed()
-        return True
+        return Finish.CLOSED if closed else Finish.STORED
 
     def insert_rounds(self, configuration: Configuration, wanted: int) -> int:
         """Insert jobs for the rounds below `wanted` that are not stored and that no job has; return how many rounds.
@@ -121,10 +132,9 @@ class Ledger(Leases):
             connection.execute(select(studies.c.id).where(studies.c.id == self.study_id).with_for_update())
             known = set(stored_numbers(connection, self.study_id, key, "round", range(wanted)))
             mine = and_(of_job.study_id == self.study_id, of_job.key == key, of_job.kind == "round")
-            for row in connection.execute(
-                select(of_job.first, of_job.count).where(mine, of_job.state.in_(OPEN_JOBS))
-            ):
-                known.update(range(row.first, row.first + row.count))
+            held = select(of_job.first, of_job.count).where(mine, of_job.state.in_(OPEN_JOBS))
+            for first, count in connection.execute(held).all():
+                known.update(range(first, first + count))
             missing = [number for number in range(wanted) if number not in known]
             for first, count in blocks(missing, together=self.study.traits.together):
                 fresh = {"count": count, "state": JobState.PENDING, "errors": 0, "lapses": 0}
@@ -151,7 +161,7 @@ class Ledger(Leases):
         provenance: Mapping[str, str],
         facts: Mapping[str, str],
         contents: Mapping[int, bytes],
-    ) -> bool:
+    ) -> Finish:
         """Store the rounds of a job with their models, in one transaction.
 
         Args:
@@ -159,13 +169,13 @@ class Ledger(Leases):
             contents: the files of the models to store, by the number of the round.
 
         Returns:
-            Whether they count, as for `finish`.
+            What became of them, as for `finish`.
         """
         with self.database.write() as connection:
             if not self._done(connection, claim):
                 return self._superseded(connection, claim, None)
             self._write(connection, claim, results, provenance, json.dumps(dict(facts)), contents)
-            return True
+            return Finish.CLOSED
 
     def failed_rounds(self, key: str) -> str | None:
         """Return why rounds of a configuration failed, None if none did."""
@@ -183,10 +193,12 @@ class Ledger(Leases):
         done = update(jobs).where(*held_by(claim)).values(state=JobState.DONE, lease_expires=None)
         return connection.execute(done).rowcount == 1
 
-    def _superseded(self, connection: Connection, claim: Claim, value: float | None) -> bool:
-        """Record a late result as superseded, and return False; True if an earlier call of this claim stored it."""
+    def _superseded(self, connection: Connection, claim: Claim, value: float | None) -> Finish:
+        """Record a late result as superseded, unless an earlier call of this claim stored it."""
         if self._left_as(connection, claim) == JobState.DONE:
-            return True
+            ended = select(columns.state).where(self._configuration(claim.configuration.key))
+            state = connection.execute(ended).scalar()
+            return Finish.STORED if claim.kind == "fold" and state in OPEN else Finish.CLOSED
         connection.execute(
             insert(superseded).values(
                 job_id=claim.job_id,
@@ -196,7 +208,7 @@ class Ledger(Leases):
                 arrived_at=now(),
             )
         )
-        return False
+        return Finish.SUPERSEDED
 
     def _write(
         self,
@@ -354,9 +366,7 @@ class Ledger(Leases):
             for key in sorted(failed):
                 mine = (of_job.study_id == self.study_id, of_job.key == key, of_job.state.in_(again))
                 connection.execute(
-                    update(failures)
-                    .where(failures.c.job_id.in_(select(of_job.id).where(*mine)))
-                    .values(counts=0)
+                    delete(failures).where(failures.c.job_id.in_(select(of_job.id).where(*mine)))
                 )
                 connection.execute(
                     update(jobs).where(*mine).values(state=JobState.PENDING, errors=0, lapses=0)

@@ -36,7 +36,6 @@ class StoredConfigurations:
             .where(
                 jobs.c.study_id == self.study_id,
                 jobs.c.state != JobState.DONE,
-                f.counts == 1,
                 f.traceback.is_not(None),
             )
             .order_by(jobs.c.rank, f.id.desc())

@@ -247,4 +247,5 @@ def add_by_optuna(database: Database, study: StoredStudy) -> int:
             )
         return len(lost)
     finally:
+        storage.remove_session()
         storage.engine.dispose()

@@ -132,12 +132,12 @@ def _folds(
     if not study.folds_apart or not every:
         return None
     # The rank of rounds is negative.
-    left = select(func.count()).where(
+    left = select(func.coalesce(func.sum(jobs.c.count), 0)).where(
         jobs.c.study_id == study.id, jobs.c.state.in_(OPEN_JOBS), jobs.c.rank >= 0
     )
     if limit is not None:
         left = left.where(jobs.c.rank < limit)
-    return every - connection.execute(left).scalar_one(), every
+    return every - int(connection.execute(left).scalar_one()), every
 
 
 def ended_without(connection: Connection, study: StoredStudy, limit: int | None = None) -> Ended:

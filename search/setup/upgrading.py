@@ -140,16 +140,35 @@ def _to_5(connection: Connection, op: Operations) -> None:
         sa.Column("content", sa.LargeBinary, nullable=False),
     )
     # Alembic would copy a table of SQLite's to add a column with a reference.
-    for statement in _REFERENCES:
-        op.execute(statement)
-    facts = set(connection.execute(sa.text(_FACTS)).scalars())
+    op.execute(
+        "alter table pairsearch_configurations "
+        "add column provenance_id integer references pairsearch_provenances (id)"
+    )
+    op.execute(
+        "alter table pairsearch_runs add column provenance_id integer references pairsearch_provenances (id)"
+    )
+    texts = sa.text(
+        "select provenance from pairsearch_configurations where provenance is not null "
+        "union select provenance from pairsearch_runs where provenance is not null"
+    )
+    facts = set(connection.execute(texts).scalars())
     rows = [{"digest": hashlib.sha256(one.encode()).hexdigest(), "facts": one} for one in sorted(facts)]
     if rows:
         connection.execute(
             sa.text("insert into pairsearch_provenances (digest, facts) values (:digest, :facts)"), rows
         )
-    for statement in _REFERRING:
-        connection.execute(sa.text(statement))
+    connection.execute(
+        sa.text(
+            "update pairsearch_configurations set provenance_id = "
+            "(select id from pairsearch_provenances where facts = provenance)"
+        )
+    )
+    connection.execute(
+        sa.text(
+            "update pairsearch_runs set provenance_id = "
+            "(select id from pairsearch_provenances where facts = provenance)"
+        )
+    )
     of_key = _jobs_of_configurations(connection)
     late = connection.execute(
         sa.text(
@@ -196,23 +215,6 @@ def _to_5(connection: Connection, op: Operations) -> None:
     for column in ("claim", "lease_expires", "traceback", "provenance"):
         op.drop_column("pairsearch_configurations", column)
     op.drop_column("pairsearch_runs", "provenance")
-
-
-_REFERENCES = (
-    "alter table pairsearch_configurations "
-    "add column provenance_id integer references pairsearch_provenances (id)",
-    "alter table pairsearch_runs add column provenance_id integer references pairsearch_provenances (id)",
-)
-_FACTS = (
-    "select provenance from pairsearch_configurations where provenance is not null "
-    "union select provenance from pairsearch_runs where provenance is not null"
-)
-_REFERRING = (
-    "update pairsearch_configurations set provenance_id = "
-    "(select id from pairsearch_provenances where facts = provenance)",
-    "update pairsearch_runs set provenance_id = "
-    "(select id from pairsearch_provenances where facts = provenance)",
-)
 
 
 def _jobs_of_configurations(connection: Connection) -> dict[tuple[int, str], int]:

@@ -147,6 +147,8 @@ class Evaluator:
                 on_epoch=lambda recorder: tell(_epoch(ledger.study, label, recorder)),
             )
             worker.run()
+        if worker.unkept and self.models is not None:
+            raise worker.unkept[0]
 
     def _models(
         self,

@@ -8,12 +8,13 @@ from dataclasses import astuple, dataclass
 
 @dataclass(slots=True)
 class Tally:
-    """How many configurations a worker finished, failed, lost or handed back."""
+    """How many configurations a worker ended, and how many of its claims failed, were lost or handed back."""
 
     finished: int = 0
     failed: int = 0
     superseded: int = 0
     handed_back: int = 0
+    rounds: int = 0
 
 
 def total(tallies: Sequence[Tally]) -> Tally:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -23,20 +19,21 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.driver_errors import deleted_meanwhile
 from pairsearch.search.database.retry import Returned, patiently
 from pairsearch.search.database.states import OPEN_JOBS, JobState, State
-from pairsearch.search.ledger.claims import Claim, new_token
-from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.claims import Claim, new_token, worker_name
+from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.asking import PROPOSALS, Adviser
 from pairsearch.search.mirror.contents import report_steps
 from pairsearch.search.mirror.trials import complete, open_view
+from pairsearch.search.workers.attempts import Attempt, runs_of
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
 from pairsearch.search.workers.objective import Step
 from pairsearch.search.workers.racing import Racer
 from pairsearch.search.workers.recorder import Recorder
-from pairsearch.search.workers.rounds import Rounds, TrainedRound, model_content
+from pairsearch.search.workers.rounds import Rounds, TrainedRound, kept_models
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.problem import Kind
@@ -45,29 +42,15 @@ log = logging.getLogger(__name__)
 
 # How long a worker without work pauses before it looks again for pending configurations and expired leases.
 IDLE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """How an attempt to train a job ended: by one of these, or by none where it was interrupted.
-
-    Args:
-        over: a line about the time limit.
-    """
-
-    outcome: Outcome | None = None
-    error: Exception | None = None
-    over: str | None = None
-    rounds: Sequence[TrainedRound] = ()
-
-
-def worker_name() -> str:
-    """Return a unique name of a worker, which begins with its host and process id."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+# Folds that take less are claimed several at once, and stored in one transaction.
+SHORT_SECONDS = 0.1
 
 
 class Worker:
     """A worker on one study.
+
+    Attributes:
+        unkept: why models of rounds could not be kept; their figures are stored.
 
     Args:
         stopping: set from outside to hand the current configuration back and end.
@@ -121,9 +104,12 @@ class Worker:
         self.complain = complain or say
         self.clock = clock
         self.tally = Tally()
+        self.unkept: list[ProblemError] = []
         self._faults = Faults(study.name, self.ledger, objective, self._patiently)
         # Whether a traceback was printed.
         self._traceback_shown = False
+        # Whether the last fold was short, and when one was stored last.
+        self._short, self._stored = False, float("-inf")
         # The token of a claim whose answer has not come yet; it stays set while the database does not answer.
         self._token: str | None = None
 
@@ -145,8 +131,7 @@ class Worker:
             claim = self._patiently(self._next)
             self._token = None
             if claim is not None:
-                self._work(claim)
-                done += 1
+                done += self._work(claim)
             elif self._patiently(self._is_over):
                 break
             elif not self._patiently(self._mend):
@@ -200,6 +185,7 @@ class Worker:
             token=self._token,
             but=self._faults.failures,
             begun=begun,
+            runs=self.study.definition.folds if self._short else 1,
             **(self._within if key is None else self._within | {"key": key}),
         )
 
@@ -207,7 +193,14 @@ class Worker:
         """Return the claim of a call that the database did not answer, if the claim was made."""
         return None if self._token is None else self.ledger.held(self.name, self._token)
 
-    def _work(self, claim: Claim) -> None:
+    def _work(self, claim: Claim) -> bool:
+        """Train a job; return whether its configuration has ended, or all of it was tried."""
+        ended_before = self.tally.finished + self.tally.failed
+        self._train(claim)
+        whole = claim.kind == "round" or claim.count == self.study.definition.folds
+        return whole or self.tally.finished + self.tally.failed > ended_before
+
+    def _train(self, claim: Claim) -> None:
         attempt = self._attempt if claim.kind == "fold" else self._attempt_rounds
         with Heartbeat(self.ledger, claim, self.stopping) as heartbeat:
             ended, final = attempt(claim, heartbeat), False
@@ -284,21 +277,16 @@ class Worker:
             raise
 
     def _store_rounds(self, claim: Claim, trained: Sequence[TrainedRound]) -> None:
-        contents, largest = {}, 1e6 * self.study.definition.evaluation.model_megabytes
-        for one in trained:
-            try:
-                content = model_content(self.study, claim.configuration, one)
-            except ProblemError as error:
-                self.complain(f"{self.study.name}: no model of round {one.index} is kept: {error}")
-                continue
-            if content is not None and len(content) <= largest:
-                contents[one.index] = content
+        contents, refused = kept_models(self.study, claim.configuration, trained)
+        self.unkept += refused
+        for error in refused:
+            self.complain(f"{self.study.name}: {error}: the figures are stored without the model")
         results, first = [one.result for one in trained], trained[0]
         with self._handed_back_on_error(claim):
             counted = self._patiently(
                 lambda: self.ledger.finish_rounds(claim, results, first.provenance, first.facts, contents)
             )
-        self.tally.finished += counted
+        self.tally.rounds += len(trained) if counted else 0
         self.tally.superseded += not counted
         said = f"{len(trained)} rounds trained" if counted else "rounds superseded, the lease was lost"
         self.say(f"{self.study.name}: {said}: {claim.configuration.key}")
@@ -306,9 +294,15 @@ class Worker:
     def _noted(self, claim: Claim, step: Step) -> bool:
         """Store a fold that has ended, or show what is reported of all folds; return False if the claim was lost."""
         if step.ended is not None:
-            # The last one is stored with the end of the job.
-            last = step.ended.index == claim.numbers[-1]
-            return last or self.ledger.store(claim, step.ended, self.objective.provenance())
+            # The last one is stored with the end of the job, and so are short ones: there is little to lose.
+            self._short = (step.ended.seconds or 0.0) < SHORT_SECONDS
+            moment = self.clock()
+            if step.ended.index == claim.numbers[-1] or (
+                self._short and moment - self._stored < SHORT_SECONDS
+            ):
+                return True
+            self._stored = moment
+            return self.ledger.store(claim, step.ended, self.objective.provenance())
         if step.number in report_steps(self.study) and step.value is not None:
             self.ledger.report(claim, step.number, step.value)
         return True
@@ -325,11 +319,11 @@ class Worker:
             self.tally.superseded += 1
             self.say(f"{self.study.name}: result superseded, the lease was lost: {claim.configuration.key}")
             return
-        self.tally.finished += 1
+        self.tally.finished += counted == Finish.CLOSED
         figure = (
             outcome.reason if outcome.value is None else f"{self.study.definition.metric} {outcome.value:.4f}"
         )
-        part = "" if claim.count == self.study.definition.folds else f"fold {claim.first} "
+        part = "" if claim.count == self.study.definition.folds else f"{runs_of(claim)} "
         self.say(
             f"{self.study.name}: {part}{outcome.state} in {outcome.seconds:.1f} s, {figure}: "
             f"{claim.configuration.key}"

@@ -18,7 +18,6 @@ from availability import needed
 from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.studies import layout_order
-from pairsearch.search.mirror.tables import open_optuna
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Worker
 
@@ -36,10 +35,8 @@ def dashboard(tmp_path: Path, digits_source: Source) -> Iterator[str]:
     needed("optuna_dashboard")
     url = f"sqlite:///{tmp_path / 'pairsearch.db'}"
     database = open_database(url, create=True)
-    storage = open_optuna(database)
     study = create_study(database, tiny.loaded(source=digits_source, title=HOSTILE)).study
-    Worker(database, storage, study, tiny.Answering(), stopping=threading.Event()).run()
-    storage.engine.dispose()
+    Worker(database, study, tiny.Answering(), stopping=threading.Event()).run()
     database.close()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

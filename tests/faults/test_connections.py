@@ -14,6 +14,7 @@ from wire import Break, Wire
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.studies import list_studies
 
 Hardy = tuple[Database, Path]
 # A worker commits about ten times for a configuration: each kind of its transactions is broken several times.
@@ -69,7 +70,7 @@ def test_connections_cut_while_idle_are_made_again(
 ) -> None:
     """The worker has nothing to do but to wait for what the test holds."""
     database, file = hardy
-    ledger = Ledger(database, 1)
+    ledger = Ledger(database, list_studies(database)[0])
     held = ledger.claim("the test")
     assert held is not None
     worker = promise.start(tmp_path / "worker", server_url, file)

@@ -106,7 +106,7 @@ def test_leases_go_by_the_database_s_clock(
     assert [code for _, code in ends] == [0, 0], ends
     database = open_database(postgresql_url)
     promise.assert_kept(database, at_leisure, promise.OWN_POINTS)
-    assert tiny.rows(database, "configurations", "distinct claims, lapses") == [(1, 0)]
+    assert tiny.rows(database, "jobs", "distinct claims, lapses") == [(1, 0)]
     begun = [trial.datetime_start for trial in promise.trials(database) if trial.datetime_start is not None]
     assert max(begun) - min(begun) > timedelta(days=1), "the clocks were wrong"
     database.close()

@@ -16,6 +16,7 @@ from server import Server
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.studies import list_studies
 
 AWAY_SECONDS = 3.0
 STOPPED = partial(breaking.stopped_at, "pairsearch.search.ledger.jobs:Ledger", "finish")
@@ -56,7 +57,7 @@ def test_results_in_hand_come_before_the_leases_that_ran_out_while_the_server_wa
     # Out by the database's clock when it is back.
     time.sleep(5.5)
     server.start()
-    assert Ledger(database, 1).reap() == []
+    assert Ledger(database, list_studies(database)[0]).reap() == []
     promise.go_on(worker)
     ended = programs.ended(worker, tmp_path / "worker")
     assert "worker ends: 24 finished, 0 handed back, 0 superseded, 0 failed" in ended.out

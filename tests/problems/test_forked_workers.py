@@ -161,11 +161,9 @@ def test_as_many_workers_as_there_are_at_first_are_replaced(on_sqlite: Project) 
     assert ended.code == 1
     assert first.endswith("it held x=2 of study mine; another takes its place")
     assert second.endswith("it held x=2 of study mine; it is not replaced, as so many have died already")
-    assert last == "error: workers ended with configurations left (mine 1): run it again to go on"
-    assert sorted(values(on_sqlite.rows("configurations", "state"))) in (
-        ["finished", "pending"],
-        ["finished", "running"],
-    )
+    # The second took the next fold of the same configuration.
+    assert last == "error: workers ended with configurations left (mine 2): run it again to go on"
+    assert set(values(on_sqlite.rows("configurations", "state"))) <= {"pending", "running"}
 
 
 ENDING = """

@@ -265,7 +265,7 @@ def test_the_traceback_of_a_bug_hides_it_with_its_causes(
 ) -> None:
     from pairsearch.search.cli import app as program  # noqa: PLC0415
 
-    def broken(**_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         url = parse_url("postgresql://ann:open-sesame@host/db")
         try:
             raise OSError(f"no {url.render_as_string(hide_password=False)}")

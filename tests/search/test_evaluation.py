@@ -171,7 +171,7 @@ def test_rounds_of_a_worker_that_died_are_trained_by_another(
     lost = ledger.claim("dead")
     assert lost is not None
     tiny.let_leases_run_out(database)
-    assert work(database, study, loaded) == Tally(finished=1)
+    assert work(database, study, loaded) == Tally(rounds=2)
     assert not ledger.finish_rounds(lost, [], {}, {}, {})
     assert tiny.rows(database, "runs", "run, worker", ROUNDS) == [(0, "ann"), (1, "ann")]
     assert tiny.rows(database, "jobs", "lapses, claims", "where kind = 'round'") == [(1, 2)]
@@ -393,9 +393,9 @@ def test_rounds_one_after_the_other_are_stored_one_by_one_until_a_stop(
 
     assert Ledger(database, study).insert_rounds(one, 3) == 3
     tally = work(database, study, own, stopping=stopping, on_epoch=on_epoch)
-    assert (tally, seen) == (Tally(finished=1, handed_back=1), [0, 1])
+    assert (tally, seen) == (Tally(handed_back=1, rounds=1), [0, 1])
     assert stored(database, study, one) == [0]
-    assert work(database, study, own, machine=Machine(threads=2)) == Tally(finished=2)
+    assert work(database, study, own, machine=Machine(threads=2)) == Tally(rounds=2)
     assert tiny.rows(database, "runs", "figures", ROUNDS) == [
         (f'{{"loss": {loss}}}',) for loss in (11.0, 22.0, 23.0)
     ]

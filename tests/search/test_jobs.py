@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ from pairsearch.search.cli.tables import progress_json, progress_line
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.claims import Claim
-from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_view
@@ -60,7 +61,7 @@ def shown(database: Database, study: StoredStudy) -> Ledger:
     return Ledger(database, study, view=open_view(database, study))
 
 
-def end(ledger: Ledger, loaded: Loaded, claim: Claim) -> bool:
+def end(ledger: Ledger, loaded: Loaded, claim: Claim) -> Finish:
     """Train a job and store it."""
     outcome = CrossValidation(loaded).on(claim.left)(claim.configuration)
     assert outcome is not None
@@ -129,7 +130,7 @@ def test_the_two_last_folds_that_end_at_once_close_the_configuration_once(
     taken = claims(ledger, 2 * FOLDS)
     with ThreadPoolExecutor(2 * FOLDS) as pool:
         ends = pool.map(lambda claim: end(shown(database, study), loaded, claim), taken)
-        assert list(ends) == [True] * len(taken)
+        assert Counter(ends) == {Finish.CLOSED: 2, Finish.STORED: 2 * FOLDS - 2}
     assert tiny.states(database) == {"finished": 2}
     trials = storage.get_all_trials(study.optuna_study_id)
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
@@ -259,10 +260,65 @@ class Counting(CrossValidation):
         return super().__call__(configuration, counted)
 
 
-def test_a_kill_costs_the_fold_that_was_being_trained_and_no_other(
+def test_short_folds_are_claimed_together_and_are_one_job_from_then_on(
     database: Database, tmp_path: Path
 ) -> None:
+    study, loaded = make(database, tmp_path)
+    ledger = shown(database, study)
+    first = ledger.claim("ann")
+    second = ledger.claim("bob", runs=2)
+    assert first is not None
+    assert second is not None
+    assert (list(first.numbers), list(second.numbers)) == ([0], [1, 2])
+    assert ledger.held("bob", second.token) == second
+    third = ledger.claim("eve", runs=FOLDS)
+    assert third is not None
+    assert list(third.numbers) == [3], "no folds of another configuration"
+    assert ledger.hand_back(second)
+    again = ledger.claim("eve")
+    assert again is not None
+    assert list(again.numbers) == [1, 2]
+    for claim in (again, third, first):
+        end(ledger, loaded, claim)
+    assert tiny.states(database) == {"finished": 1, "pending": 1}
+    assert read_progress(database, study).folds == (FOLDS, 2 * FOLDS)
+
+
+@ON_SQLITE
+def test_folds_that_are_not_next_or_were_tried_stay_jobs_of_their_own(
+    database: Database, tmp_path: Path
+) -> None:
+    study, _ = make(database, tmp_path)
+    ledger = shown(database, study)
+    taken = claims(ledger, 3)
+    ledger.fail_attempt(taken[1], "no luck")
+    ledger.hand_back(taken[0])
+    claim = ledger.claim("ann", runs=FOLDS)
+    assert claim is not None
+    assert list(claim.numbers) == [0]
+    claim = ledger.claim("ann", runs=FOLDS)
+    assert claim is not None
+    assert list(claim.numbers) == [3]
+
+
+@ON_SQLITE
+def test_a_worker_counts_configurations_however_many_jobs_they_are(
+    database: Database, tmp_path: Path
+) -> None:
+    study, loaded = make(database, tmp_path)
+    worker = Worker(database, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0)
+    assert worker.run(max_trials=1) == Tally(finished=1)
+    assert tiny.states(database) == {"finished": 1, "pending": 1}
+    assert len(tiny.rows(database, "runs")) == FOLDS
+    # After the first fold, which took a moment, it took the others at once.
+    assert tiny.rows(database, "jobs", "count", "where rank = 0 order by first") == [(1,), (FOLDS - 1,)]
+
+
+def test_a_kill_costs_the_fold_that_was_being_trained_and_no_other(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A job of several folds, whose worker is interrupted after two of them."""
+    monkeypatch.setattr("pairsearch.search.workers.worker.SHORT_SECONDS", 0.0)
     study, loaded = make(database, tmp_path, pruner="race")
     objective = Counting(loaded)
     objective.trained, objective.left = [], 2
@@ -342,7 +398,7 @@ def test_a_sampler_s_configurations_are_trained_fold_by_fold_too(
     worker = Worker(
         database, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0, say=said.append
     )
-    assert worker.run() == Tally(finished=3 * FOLDS)
+    assert worker.run() == Tally(finished=3)
     assert tiny.states(database) == {"finished": 3}
     keys = [line.rpartition(" ")[2] for line in said]
     assert [key for key, _ in itertools.groupby(keys)] == list(dict.fromkeys(keys)), "one after the other"

@@ -115,6 +115,7 @@ def test_every_result_is_kept_and_the_search_goes_on(old: str) -> None:
         states = [trial.state for trial in storage.get_all_trials(study.optuna_study_id)]
         assert states.count(TrialState.RUNNING) == 0
         assert states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED) == 3
+        storage.remove_session()
         storage.engine.dispose()
         jobs = "select first, count, state from pairsearch_jobs where study_id = 2 order by id"
         assert found(database, jobs) == [(0, 1, "pending"), (1, 1, "pending")] * 2

@@ -49,7 +49,7 @@ def test_works_to_the_end_of_the_grid(database: Database, storage, study, make_w
 
 
 def test_what_a_worker_did_in_several_studies_is_added_up() -> None:
-    assert total([Tally(1, 2, 3, 4), Tally(10, 20, 30, 40)]) == Tally(11, 22, 33, 44)
+    assert total([Tally(1, 2, 3, 4, 5), Tally(10, 20, 30, 40, 50)]) == Tally(11, 22, 33, 44, 55)
     assert total([]) == Tally()
 
 

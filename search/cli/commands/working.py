@@ -83,7 +83,7 @@ def worker(
             tally = working.work(database, queue, here, stopping, say, limit=limit, max_trials=max_trials)
     say(
         f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
-        f"{tally.failed} failed"
+        f"{tally.failed} failed" + (f", {tally.rounds} rounds" if tally.rounds else "")
     )
     if signal.SIGINT in caught:
         raise typer.Exit(ExitCode.INTERRUPTED)
