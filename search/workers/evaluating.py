@@ -83,6 +83,7 @@ class Evaluator:
         stopping: set from outside to stop; unfinished rounds are lost.
         watch: shows the progress of training.
         again: whether stored rounds without a model are trained again for it.
+        wait: whether rounds are trained here; otherwise their jobs are left to workers that run elsewhere.
     """
 
     machine: Machine
@@ -91,6 +92,7 @@ class Evaluator:
     say: Callable[[str], None] = lambda _: None
     models: ModelFolder | None = None
     again: bool = False
+    wait: bool = True
 
     def rounds(
         self,
@@ -273,9 +275,22 @@ def evaluate_studies(
     Raises:
         WorkError: this process cannot train, or a problem raised an exception.
     """
-    rows = []
     for choice in chosen:
-        prove(loaded[choice.study.name], evaluator.machine.device)
+        if evaluator.wait:
+            prove(loaded[choice.study.name], evaluator.machine.device)
+    # All of them first, so that other workers can take some.
+    for choice in chosen:
+        for configuration in choice.configurations:
+            wanted = rounds or choice.study.definition.evaluation.rounds
+            inserted = Ledger(database, choice.study).insert_rounds(configuration, wanted)
+            if not evaluator.wait:
+                evaluator.say(
+                    f"{choice.study.name}: {wanted} rounds of {configuration.key}: {inserted} of them are for "
+                    f"`pairsearch worker {choice.study.name}` to train"
+                )
+    if not evaluator.wait:
+        return []
+    rows = []
     for choice in chosen:
         study = choice.study
         wanted = rounds or study.definition.evaluation.rounds

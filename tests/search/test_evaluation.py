@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 import tiny
 
@@ -399,3 +400,27 @@ def test_rounds_one_after_the_other_are_stored_one_by_one_until_a_stop(
     assert tiny.rows(database, "runs", "figures", ROUNDS) == [
         (f'{{"loss": {loss}}}',) for loss in (11.0, 22.0, 23.0)
     ]
+
+
+def test_rounds_that_are_not_waited_for_are_trained_by_a_worker_elsewhere(
+    tmp_path: Path, database_url: str
+) -> None:
+    """In another folder, as on another machine; the table is then there without training."""
+    tiny.write_toml(tmp_path / "tiny.toml", paper=tiny.PAPER)
+    variables = {"PAIRSEARCH_STORAGE": database_url}
+    arguments = ("evaluate", "tiny.toml", "--paper", "--data", "digits")
+    asked = programs.run(tmp_path, *arguments, "--no-wait", **variables)
+    assert asked.code == 0, asked.err
+    assert "2 rounds of" in asked.out
+    assert "2 of them are for `pairsearch worker tiny` to train" in asked.out
+    assert "Table 1" not in asked.out
+    other = tmp_path / "other"
+    other.mkdir()
+    tiny.write_toml(other / "tiny.toml", paper=tiny.PAPER)
+    worked = programs.run(other, "worker", "tiny.toml", "--max-trials", "1", **variables)
+    assert "worker ends: 0 finished, 0 handed back, 0 superseded, 0 failed, 2 rounds" in worked.out
+    told = programs.run(tmp_path, *arguments, "--models", "here", **variables)
+    assert "2 rounds of" in told.out
+    assert "all stored before, models in here" in told.out
+    assert len(list((tmp_path / "here").iterdir())) == 2
+    assert "Table 1" in told.out

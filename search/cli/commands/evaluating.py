@@ -40,6 +40,12 @@ def evaluate(
         bool,
         typer.Option("--paper", help="The configurations that the definitions state of a paper instead."),
     ] = False,
+    no_wait: Annotated[
+        bool,
+        typer.Option(
+            "--no-wait", help="Leave the rounds to workers that run elsewhere, and train none here."
+        ),
+    ] = False,
     models: options.Models = None,
     no_models: options.NoModels = False,
     storage: options.Storage = options.DEFAULT_STORAGE,
@@ -54,7 +60,17 @@ def evaluate(
     by: tuple[By, ...] = ("paper",) if paper else ("search",)
     here = options.machine(setting, data, data_dir, device=device)
     run_evaluation(
-        storage, study, here, models, no_models, quiet=quiet, as_json=as_json, by=by, top=top, rounds=rounds
+        storage,
+        study,
+        here,
+        models,
+        no_models,
+        quiet=quiet,
+        as_json=as_json,
+        by=by,
+        wait=not no_wait,
+        top=top,
+        rounds=rounds,
     )
 
 
@@ -68,9 +84,10 @@ def run_evaluation(
     quiet: bool,
     as_json: bool,
     by: Sequence[By],
+    wait: bool = True,
     **choice: Any,
 ) -> None:
-    """Evaluate studies and print Table 1.
+    """Evaluate studies and print Table 1, or leave the rounds to other workers.
 
     Args:
         named: the folder for models that was named, or None.
@@ -88,12 +105,13 @@ def run_evaluation(
             evaluating.paper_configuration(looked_up.definition)
         made = opening.create(storage, given, machine, say)
         database, known, loaded = made.database, made.given, made.loaded
-    keep = {"models": None if folder is None else ModelFolder(folder), "again": named is not None}
+    models = None if folder is None else ModelFolder(folder)
+    keep = {"models": models, "again": named is not None, "wait": wait}
     with evaluator_on(machine, console(error=as_json, quiet=quiet), **keep) as evaluator:
         rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
     if as_json:
         print_json(table_1_json(rows))
-    else:
+    elif wait:
         for table in tables_1(rows):
             console().print(table)
 
