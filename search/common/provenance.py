@@ -46,7 +46,7 @@ def git_commit() -> str:
         return commit
     here = Path(__file__).resolve()
     top = _git(here.parent, "rev-parse", "--show-toplevel")
-    if top and Path(top).resolve() == here.parents[1] and _git(here.parent, "ls-files", here.name):
+    if top and Path(top).resolve() == here.parents[2] and _git(here.parent, "ls-files", here.name):
         described = _git(here.parent, "describe", "--always", "--dirty=+", "--abbrev=12")
         if described:
             return described

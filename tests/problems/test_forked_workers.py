@@ -65,7 +65,7 @@ def test_forked_workers_compute_what_a_fresh_process_does_and_draw_other_random_
         streams = {str(on_sqlite.folder / name) for name in ("out", "err")}
         assert not streams & set(facts["open"].values()), "it holds nothing open for the readers of the run"
     assert first["open"]["1"] != second["open"]["1"]
-    workers = {name for (name,) in on_sqlite.rows("configurations", "worker")}
+    workers = {name for (name,) in on_sqlite.rows("runs", "worker")}
     assert {int(name.split(":")[-2]) for name in workers} == {first["pid"], second["pid"]}
     assert len({name.split(":")[-1] for name in workers}) == 2
 
@@ -197,7 +197,7 @@ def test_a_worker_tidies_up_what_it_made_and_leaves_what_the_run_made(on_sqlite:
 
 
 FLOODING = """
-import os, resource
+import os, time
 
 class Mine:
     def __init__(self):
@@ -211,7 +211,9 @@ class Mine:
             (peak,) = (line for line in file if line.startswith("VmHWM:"))
         with open("peaks", "a") as file:
             file.write(peak.split()[1] + "\\n")
-        assert os.fstat(2).st_size < 2**27
+        # The run cuts it every now and then.
+        while os.fstat(2).st_size > 2**20:
+            time.sleep(0.01)
 """
 
 

@@ -41,9 +41,9 @@ def git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Git:
 
 def installed(folder: Path) -> Callable[[], str]:
     """`git_commit` of a copy of the program whose packages lie in a folder."""
-    copy = folder / "search" / "provenance.py"
+    copy = folder / "search" / "common" / "provenance.py"
     copy.parent.mkdir(parents=True)
-    shutil.copy(programs.ROOT / "search" / "provenance.py", copy)
+    shutil.copy(programs.ROOT / "search" / "common" / "provenance.py", copy)
     spec = importlib.util.spec_from_file_location("provenance_of_a_copy", copy)
     assert spec is not None
     assert spec.loader is not None
@@ -90,7 +90,7 @@ def test_a_checkout_states_its_commit_and_whether_it_was_changed(tmp_path: Path,
     git(folder, "commit", "-qm", "ours")
     commit = git(folder, "rev-parse", "--short=12", "HEAD")
     assert git_commit() == commit
-    (folder / "search" / "provenance.py").write_text("# changed\n")
+    (folder / "search" / "common" / "provenance.py").write_text("# changed\n")
     assert git_commit() == f"{commit}+"
 
 
