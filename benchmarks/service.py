@@ -110,7 +110,7 @@ class Instant:
         random = np.random.default_rng(0)
         self._outcome = outcome_of({name: random.random((FOLDS, EPOCHS)) for name in METRICS}, "loss")
 
-    def on(self, folds: Iterable[int]) -> Instant:
+    def on(self, folds: Iterable[int], keeper: object = None) -> Instant:
         """Return itself: folds train together."""
         return self
 

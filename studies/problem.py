@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 from pydantic import ConfigDict, Field, Strict, TypeAdapter
 from pydantic.dataclasses import dataclass as validated_dataclass
 
+from pairsearch.studies.checkpoint import Checkpoint
 from pairsearch.studies.configuration import Params
 
 Figures = Mapping[str, float]
@@ -66,6 +67,7 @@ class Run:
         seed: the study's seed; use `stream` instead.
         device: where to compute, as PyTorch names it: `cpu`, `cuda:0`.
         threads: how many threads the training may use.
+        checkpoint: keeps what the run needs to go on in another process, where models train one at a time.
     """
 
     kind: Kind
@@ -75,6 +77,7 @@ class Run:
     seed: int = 0
     device: str = "cpu"
     threads: int = 1
+    checkpoint: Checkpoint = field(default_factory=Checkpoint, repr=False, compare=False)
 
     def stream(self, name: str) -> int:
         """Return a seed for one use, such as `run.stream("weights")`, from 0 to `2**32 - 1`.

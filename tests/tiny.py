@@ -221,7 +221,7 @@ class Answering:
         """Where the answers come from."""
         return {"host": "here"}
 
-    def on(self, folds: Iterable[int]) -> Answering:
+    def on(self, folds: Iterable[int], keeper: object = None) -> Answering:
         """Folds train together here, so that they are always all of them."""
         return self
 

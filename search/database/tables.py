@@ -224,6 +224,21 @@ curves = Table(
     info={"about": "A row is one figure of a run over its epochs."},
 )
 
+checkpoints = Table(
+    "pairsearch_checkpoints",
+    metadata,
+    Column("study_id", ForeignKey(studies.c.id), primary_key=True, doc="Its study."),
+    Column("key", Text, primary_key=True, doc="Key of its configuration."),
+    Column("kind", String(8), primary_key=True, doc="`fold` or `round`."),
+    Column("run", Integer, primary_key=True, autoincrement=False, doc="Number of the fold or round, from 0."),
+    Column("epoch", Integer, nullable=False, doc="The epoch after which it was saved."),
+    Column("curves", Text, nullable=False, doc="JSON: the points of each figure up to that epoch, by name."),
+    Column("seconds", Double, nullable=False, doc="Time of the training up to there."),
+    Column("content", LargeBinary, nullable=False, doc="The state (`studies.checkpoint_file`)."),
+    Column("saved_at", Double, nullable=False, doc="When it was saved."),
+    info={"about": "A row is what a run that is not stored yet needs to go on where it was."},
+)
+
 models = Table(
     "pairsearch_models",
     metadata,

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, delete, func, select, update
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.states import OPEN, JobState, State
 from pairsearch.search.database.tables import configurations, curves, jobs, runs
+from pairsearch.search.ledger.checkpoints import drop_checkpoints
 from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude
 from pairsearch.search.ledger.rows import (
     provenance_id,
@@ -61,6 +62,7 @@ class Closing:
             return False
         if outcome.state == State.DIVERGED:
             self._drop(connection, row.key, 0)
+        self.forget(connection, row.key)
         trial_id = self._view.finish(connection, shown(row), worker, outcome)
         self._update(
             connection,
@@ -126,6 +128,12 @@ class Closing:
         connection.execute(
             update(jobs).where(of_job.id.in_(free)).values(state=JobState.DROPPED, lease_expires=None)
         )
+
+    def forget(self, connection: Connection, key: str) -> None:
+        """Delete the checkpoints of the folds of a configuration."""
+        if not self._study.traits.together:
+            folds = range(self._study.definition.folds)
+            drop_checkpoints(connection, self._study.id, key, "fold", folds)
 
     def give_up(self, connection: Connection, key: str, reason: str, *, failed: bool = False) -> None:
         """Note on a configuration that an attempt at a job of it ended without a result.

@@ -134,10 +134,15 @@ def read_curve(run_id: int, text: str, epochs: int) -> list[float]:
     Raises:
         WrongValueError: there is not one number for each epoch.
     """
-    points = [math.nan if point is None else float(point) for point in json.loads(text)]
+    points = read_points(json.loads(text))
     if len(points) != epochs:
         raise WrongValueError(curves.name, "points", f"array of {epochs} numbers", text, f"run_id={run_id}")
     return points
+
+
+def read_points(points: Sequence[float | None]) -> list[float]:
+    """Return the points of a curve as numbers; None becomes NaN."""
+    return [math.nan if point is None else float(point) for point in points]
 
 
 def run_row(key: str, kind: Kind, run: RunResult) -> dict[str, object]:

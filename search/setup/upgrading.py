@@ -133,6 +133,18 @@ def _to_5(connection: Connection, op: Operations) -> None:
         sa.Column("failed_at", sa.Double, nullable=False),
     )
     op.create_table(
+        "pairsearch_checkpoints",
+        sa.Column("study_id", sa.Integer, sa.ForeignKey("pairsearch_studies.id"), primary_key=True),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("kind", sa.String(8), primary_key=True),
+        sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("epoch", sa.Integer, nullable=False),
+        sa.Column("curves", sa.Text, nullable=False),
+        sa.Column("seconds", sa.Double, nullable=False),
+        sa.Column("content", sa.LargeBinary, nullable=False),
+        sa.Column("saved_at", sa.Double, nullable=False),
+    )
+    op.create_table(
         "pairsearch_models",
         sa.Column(
             "run_id", sa.Integer, sa.ForeignKey("pairsearch_runs.id"), primary_key=True, autoincrement=False

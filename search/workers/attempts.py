@@ -1,13 +1,20 @@
-"""How an attempt of a worker at a job ended."""
+"""An attempt of a worker at a job: the checkpoints of its runs, and how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from pairsearch.search.common.errors import DatabaseAwayError, DiskFullError
+from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.claims import Claim
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers.rounds import TrainedRound
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +35,26 @@ def runs_of(claim: Claim) -> str:
     """Name the folds of a claim, for a line."""
     first, last = claim.numbers[0], claim.numbers[-1]
     return f"fold {first}" if first == last else f"folds {first} to {last}"
+
+
+class ClaimKeeper:
+    """Keeps the checkpoints of the runs of a claim in the ledger; `mended` makes the calls."""
+
+    def __init__(self, ledger: Ledger, claim: Claim, mended: Callable[[Callable[[], Any]], Any]) -> None:
+        self._ledger = ledger
+        self._claim = claim
+        self._mended = mended
+
+    def find(self, run: int) -> Kept | None:
+        """Return the checkpoint of a run, None if it has none."""
+        found: Kept | None = self._mended(lambda: self._ledger.find_checkpoint(self._claim, run))
+        return found
+
+    def keep(self, run: int, kept: Kept) -> bool:
+        """Store a checkpoint, unless the database is away; return False if the claim was lost."""
+        try:
+            held: bool = self._mended(lambda: self._ledger.save_checkpoint(self._claim, run, kept))
+            return held
+        except (DatabaseAwayError, DiskFullError) as error:
+            log.warning("checkpoint of epoch %d put off: %s", kept.epoch, error)
+            return True

@@ -19,7 +19,7 @@ import numpy as np
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.objective import CrossValidation
-from pairsearch.search.workers.recorder import Recorder, of_each
+from pairsearch.search.workers.recorder import Keeper, Recorder, of_each
 from pairsearch.studies.checks import Check
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.errors import ProblemError
@@ -33,8 +33,8 @@ COST = (
 )
 
 
-def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) -> tuple[Check, Outcome]:
-    """Check that a point gives the same figures each time and in each process; return its outcome here too.
+def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) -> Check:
+    """Check that a point gives the same figures each time and in each process.
 
     Args:
         elsewhere: `digest` of the point's outcome in a new process.
@@ -65,7 +65,28 @@ def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) 
         if differing
         else good
     )
-    return Check("same bits", not differing, said), here
+    return Check("same bits", not differing, said)
+
+
+def resumed(objective: CrossValidation, point: Configuration, epoch: int, keeper: Keeper) -> Check:
+    """Check that a fold that goes on from a checkpoint of another process has the figures of an uninterrupted one.
+
+    Args:
+        objective: trains that fold.
+        epoch: the epoch after which the checkpoint was saved.
+        keeper: has the checkpoint.
+    """
+    whole = _outcome(objective, point)
+    found = _difference(_outcome(objective.on([0], keeper), point).folds, whole.folds)
+    said = f"interrupted after epoch {epoch} and resumed in another process"
+    if not found:
+        return Check("checkpoint", True, f"{said}, a fold has the same bits")
+    return Check(
+        "checkpoint",
+        False,
+        f"{describe(point.params)}, {said}, gives other figures ({found} uninterrupted): save and load all that the "
+        "next epoch depends on, also the optimiser's state and that of generators of random numbers",
+    )
 
 
 def broken_promises(loaded: Loaded, point: Configuration, device: str, epochs: int) -> list[str]:

@@ -16,6 +16,7 @@ from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.objective import Progress
+from pairsearch.search.workers.recorder import Keeper
 from pairsearch.studies.configuration import Configuration
 
 # A worker that has failed with this many configurations before any was trained suspects itself, once nothing else is
@@ -31,8 +32,8 @@ class Objective(Protocol):
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
         """Train and return the outcome, or None if `progress` returned PENDING or FAILED."""
 
-    def on(self, folds: Iterable[int]) -> Objective:
-        """Return an objective that trains on some folds only."""
+    def on(self, folds: Iterable[int], keeper: Keeper | None = None) -> Objective:
+        """Return an objective that trains on some folds only, and keeps their checkpoints."""
 
     def provenance(self) -> dict[str, str]:
         """Return which program and machine computes the results."""

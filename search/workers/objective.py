@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pairsearch.search.common.provenance import provenance
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude, mean_of
-from pairsearch.search.workers.recorder import Recorder, train
+from pairsearch.search.workers.recorder import Keeper, Recorder, train
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.problem import Run
@@ -58,11 +58,13 @@ class CrossValidation:
             Run("fold", fold, definition.folds, epochs or definition.epochs, definition.seed, device, threads)
             for fold in range(definition.folds)
         ]
+        self.keeper: Keeper | None = None
         self._provenance: dict[str, str] | None = None
 
-    def on(self, folds: Iterable[int]) -> CrossValidation:
-        """Return a copy of this objective that trains on some folds only."""
+    def on(self, folds: Iterable[int], keeper: Keeper | None = None) -> CrossValidation:
+        """Return a copy of this objective that trains on some folds only, and keeps their checkpoints."""
         other, wanted = copy.copy(self), set(folds)
+        other.keeper = keeper
         other.runs = [run for run in self.runs if run.index in wanted]
         return other
 
@@ -101,13 +103,15 @@ class CrossValidation:
             if together:
                 mean = mean_of(recorder.latest(metric))
                 return go_on(Step(epoch, mean, epoch, first.epochs, "epochs"))
-            return go_on(Step(None, None, first.index, self.loaded.definition.folds, "folds"))
+            going = go_on(Step(None, None, first.index, self.loaded.definition.folds, "folds"))
+            recorder.may_go_on = ended == State.PENDING
+            return going
 
         def on_run(fold: RunResult) -> bool:
             step, every = fold.index + 1, self.loaded.definition.folds
             return go_on(Step(step, fold.last(metric), step, every, "folds", fold))
 
-        trained = train(self.loaded, configuration.params, self.runs, on_epoch, on_run)
+        trained = train(self.loaded, configuration.params, self.runs, on_epoch, on_run, self.keeper)
         if ended in (State.PENDING, State.FAILED):
             return None
         return conclude(

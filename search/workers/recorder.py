@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
+from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.workers import signals
+from pairsearch.studies.checkpoint import Checkpoint, State
 from pairsearch.studies.configuration import Params
 from pairsearch.studies.errors import ReportError, exits_are_errors
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.problem import Figures, Run, Stopped, Weights
+
+log = logging.getLogger(__name__)
+
+LARGEST_CHECKPOINT = 64_000_000
+"""Bytes of a checkpoint's content; it is stored in the database."""
 
 
 class Recorder:
@@ -36,6 +45,12 @@ class Recorder:
         self.epoch = 0
         self.diverged: list[int | None] = [None] * len(runs)
         self.stopped = False
+        self.checkpoint: RunCheckpoint | None = None
+        self.ending = False
+        # Whether an end that the worker asks for may wait for the next checkpoint.
+        self.may_go_on = False
+        self.seconds_before = 0.0
+        self._began = time.perf_counter()
         self._known = known
         self._required = required
         self._on_epoch = on_epoch
@@ -55,9 +70,45 @@ class Recorder:
                 if place in diverged or not all(map(math.isfinite, numbers.values())):
                     self.diverged[place] = epoch
         self.epoch = epoch
-        if not self._on_epoch(self):
-            self.stopped = True
-            raise Stopped
+        # The problem has saved nothing since it was asked to.
+        if self.ending or not (self._on_epoch(self) or self._saves_first()):
+            self.end()
+
+    def _saves_first(self) -> bool:
+        """Whether the training goes on to its next checkpoint, and ends there."""
+        self.ending = self.may_go_on and self.checkpoint is not None and self.checkpoint.used
+        return self.ending
+
+    def end(self) -> None:
+        """End the training."""
+        self.stopped = True
+        raise Stopped
+
+    def restore(self, kept: Kept) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ReportError: something was reported already.
+        """
+        if self.epoch:
+            raise ReportError(
+                f"checkpoint: it is loaded after epoch {self.epoch} was reported: load it before"
+            )
+        self.epoch, self.seconds_before = kept.epoch, kept.seconds
+        self._curves = [{name: list(curve) for name, curve in kept.curves.items()}]
+
+    def kept(self, epoch: int, content: bytes) -> Kept:
+        """Return a checkpoint of what was reported so far.
+
+        Raises:
+            ReportError: the epoch is not the one that was reported last.
+        """
+        if epoch != self.epoch:
+            raise ReportError(
+                f"checkpoint: expected the epoch that was reported last, {self.epoch}, got {epoch!r}"
+            )
+        seconds = self.seconds_before + time.perf_counter() - self._began
+        return Kept(epoch, self._curves[0], seconds, content)
 
     def latest(self, name: str) -> list[float]:
         """Return a figure of each run after its last epoch, NaN if the run did not report it."""
@@ -113,6 +164,67 @@ class Recorder:
             curve.append(numbers.get(name, math.nan))
 
 
+class Keeper(Protocol):
+    """Keeps the checkpoints of the runs of one job."""
+
+    def find(self, run: int) -> Kept | None:
+        """Return the checkpoint of a run, None if it has none."""
+
+    def keep(self, run: int, kept: Kept) -> bool:
+        """Store a checkpoint; return False if the job was lost."""
+
+
+class RunCheckpoint(Checkpoint):
+    """The checkpoint of one run under the service.
+
+    Attributes:
+        used: whether the problem loads or saves it.
+    """
+
+    def __init__(self, recorder: Recorder, keeper: Keeper) -> None:
+        self.used = False
+        self._recorder = recorder
+        self._keeper = keeper
+        self._run = recorder.runs[0].index
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the training ends with the next checkpoint."""
+        return self._recorder.ending
+
+    def load(self) -> tuple[int, Any] | None:
+        """Return the epoch and the state that were saved last, None if nothing was."""
+        from pairsearch.studies.checkpoint_file import unpack  # noqa: PLC0415 - few problems have checkpoints
+
+        self.used = True
+        kept = self._keeper.find(self._run)
+        if kept is None:
+            return None
+        try:
+            state = unpack(kept.content)
+        except ReportError as error:
+            log.warning("%s: the run begins again", error)
+            return None
+        self._recorder.restore(kept)
+        return kept.epoch, state
+
+    def save(self, epoch: int, state: State) -> None:
+        """Store a state with all that was reported up to an epoch."""
+        from pairsearch.studies.checkpoint_file import pack  # noqa: PLC0415
+
+        self.used = True
+        kept = self._recorder.kept(epoch, pack(state))
+        if len(kept.content) > LARGEST_CHECKPOINT:
+            raise ReportError(
+                f"checkpoint: the state has {len(kept.content) / 1e6:.0f} MB, expected at most "
+                f"{LARGEST_CHECKPOINT / 1e6:.0f}"
+            )
+        # Nobody goes on from a state that is worth nothing: where one is kept, it is of before the divergence.
+        held = self._recorder.diverged[0] is not None or self._keeper.keep(self._run, kept)
+        if not held or self._recorder.ending:
+            self._recorder.end()
+
+
 @dataclass(frozen=True, slots=True)
 class Trained:
     """The result of training runs. If training was stopped, runs that had not started are missing.
@@ -136,12 +248,14 @@ def train(
     runs: Sequence[Run],
     on_epoch: Callable[[Recorder], bool],
     on_run: Callable[[RunResult], bool] = lambda _: True,
+    keeper: Keeper | None = None,
 ) -> Trained:
     """Train runs of one kind, together or one after the other, as the problem's `together` says.
 
     Args:
         on_epoch: called after each report; it stops the training by returning False.
         on_run: called after each run if they train one after the other; it stops the training by returning False.
+        keeper: keeps checkpoints of runs that train one after the other; None to keep none.
 
     Raises:
         ReportError: the problem reported something that it must not.
@@ -158,12 +272,15 @@ def train(
     for group in groups:
         began = time.perf_counter()
         recorder = Recorder(group, known, required, on_epoch)
+        if keeper is not None and not loaded.traits.together:
+            recorder.checkpoint = RunCheckpoint(recorder, keeper)
+            recorder.runs = [replace(group[0], checkpoint=recorder.checkpoint)]
         try:
             with exits_are_errors(), signals.in_training():
-                given = of_each(loaded.train(params, group, recorder), len(group))
+                given = of_each(loaded.train(params, recorder.runs, recorder), len(group))
         except Stopped:
             given = [None] * len(group)
-        each = (time.perf_counter() - began) / len(group)
+        each = recorder.seconds_before + (time.perf_counter() - began) / len(group)
         results += [replace(result, seconds=each) for result in recorder.results()]
         weights += given
         stopped = recorder.stopped or (not loaded.traits.together and not on_run(results[-1]))

@@ -5,17 +5,21 @@ A new process trains them, and its time and memory are measured. This process tr
 
 from __future__ import annotations
 
+import base64
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 
 from pairsearch.search.common.errors import WorkError
 from pairsearch.search.common.machine import Machine, available_memory
 from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StudyArgument, layout_order, look_up
 from pairsearch.search.setup.opening import load
@@ -23,7 +27,9 @@ from pairsearch.search.workers import contract, program
 from pairsearch.search.workers.contract import digest
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.search.workers.recorder import Keeper
 from pairsearch.search.workers.searching import usual_workers
+from pairsearch.studies.checkpoint_file import pack, unpack
 from pairsearch.studies.checks import Check
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.intervals import Interval, total_interval
@@ -47,11 +53,32 @@ class Measured:
         digest: SHA-256 (hex) of the figures of the first point.
         seconds: of the training of each point, all folds together, for `Rehearsal.epochs` epochs.
         memory: peak memory of the process in bytes.
+        checkpoint: of the first fold of the first point, which was interrupted in its middle (base64 of a
+            `studies.checkpoint_file` of `Kept`); None if the problem saves none.
     """
 
     digest: str
     seconds: list[float]
     memory: int
+    checkpoint: str | None = None
+
+
+class Held:
+    """Keeps the checkpoint of one run in memory (`recorder.Keeper`)."""
+
+    def __init__(self, kept: Kept | None = None) -> None:
+        self.kept = kept
+        self.used = False
+
+    def find(self, _run: int) -> Kept | None:
+        """Return it."""
+        self.used = True
+        return self.kept
+
+    def keep(self, _run: int, kept: Kept) -> bool:
+        """Put it in place of an earlier one."""
+        self.kept, self.used = kept, True
+        return True
 
 
 class Rehearsal:
@@ -66,16 +93,18 @@ class Rehearsal:
         self.epochs = min(EPOCHS, loaded.definition.epochs)
         self.points = layout_order(loaded.definition)[:points]
         self._objective = CrossValidation(loaded, device, epochs=self.epochs)
+        # What an optimiser that begins anew changes in a step shows in the figures of the step after the next.
+        self._longer = CrossValidation(loaded, device, epochs=min(2 * EPOCHS, loaded.definition.epochs))
         self._loaded, self._device = loaded, device
 
-    def train(self, point: Configuration, folds: int | None = None) -> Outcome:
+    def train(self, point: Configuration, folds: int | None = None, keeper: Keeper | None = None) -> Outcome:
         """Train a point on the first `folds` folds, on all for None, and return the outcome.
 
         Raises:
             WorkError: the training raised an exception; the message names the point.
         """
         try:
-            outcome = self._objective.on(range(folds or self.definition.folds))(point)
+            outcome = self._objective.on(range(folds or self.definition.folds), keeper)(point)
         except Exception as error:
             raise WorkError(f"{describe(point.params)}: {failure(error)}") from error
         assert outcome is not None, "nobody asked to hand it back"  # noqa: S101
@@ -84,14 +113,25 @@ class Rehearsal:
     def measure(self) -> Measured:
         """Train every point and measure; to be called in a new process."""
         # The first training loads or compiles kernels, so it is not measured.
-        self.train(self.points[0], 1)
+        held = Held()
+        self.train(self.points[0], 1, held)
         outcomes = [self.train(point) for point in self.points]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return Measured(
             digest(outcomes[0]),
             [outcome.seconds for outcome in outcomes],
             peak if sys.platform == "darwin" else peak * 1024,
+            self._interrupted() if held.used else None,
         )
+
+    def _interrupted(self) -> str | None:
+        """Interrupt the first fold of the first point in its middle; return its checkpoint for `Measured`."""
+        held, reports = Held(), count(1)
+        middle = self._longer.runs[0].epochs // 2
+        self._longer.on([0], held)(
+            self.points[0], lambda _: None if next(reports) < middle else State.PENDING
+        )
+        return None if held.kept is None else base64.b64encode(pack(asdict(held.kept))).decode()
 
     def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
         """Yield the checks of `promises` and `costs`.
@@ -107,10 +147,16 @@ class Rehearsal:
         """Compare the figures of a new process with those of this one, and check the problem's contract."""
         first = self.points[0]
         try:
-            same, _ = contract.same_bits(self._objective, first, elsewhere.digest)
+            same = contract.same_bits(self._objective, first, elsewhere.digest)
+            resumed = None
+            if elsewhere.checkpoint is not None:
+                kept = Kept(**unpack(base64.b64decode(elsewhere.checkpoint)))
+                resumed = contract.resumed(self._longer.on([0]), first, kept.epoch, Held(kept))
         except Exception as error:
             raise WorkError(f"{describe(first.params)}: {failure(error)}") from error
         yield same
+        if resumed is not None:
+            yield resumed
         yield from contract.contract(self._loaded, first, self._device, self.epochs)
 
     def costs(self, elsewhere: Measured, workers: int) -> Iterator[Check]:

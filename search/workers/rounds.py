@@ -13,7 +13,7 @@ from pairsearch.search.common.machine import ONE_CORE, Machine
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.workers.objective import origin
-from pairsearch.search.workers.recorder import Recorder, train
+from pairsearch.search.workers.recorder import Keeper, Recorder, train
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.loading import Loaded
@@ -58,7 +58,11 @@ class Rounds:
     machine: Machine = ONE_CORE
 
     def __call__(
-        self, configuration: Configuration, numbers: Sequence[int], on_epoch: OnEpoch = lambda _: True
+        self,
+        configuration: Configuration,
+        numbers: Sequence[int],
+        on_epoch: OnEpoch = lambda _: True,
+        keeper: Keeper | None = None,
     ) -> list[TrainedRound]:
         """Train rounds of a configuration. A round that diverged is a result too.
 
@@ -82,7 +86,7 @@ class Rounds:
             )
             for number in numbers
         ]
-        trained = train(loaded, params, runs, on_epoch)
+        trained = train(loaded, params, runs, on_epoch, keeper=keeper)
         if trained.stopped:
             return []
         facts, provenance = (

@@ -26,7 +26,7 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.asking import PROPOSALS, Adviser
 from pairsearch.search.mirror.contents import report_steps
 from pairsearch.search.mirror.trials import complete, open_view
-from pairsearch.search.workers.attempts import Attempt, runs_of
+from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, runs_of
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
@@ -249,8 +249,9 @@ class Worker:
                 log.warning("report of step %d put off: %s", step.number, error)
             return None
 
-        whole = len(claim.left) == self.study.definition.folds
-        objective = self.objective if whole else self.objective.on(claim.left)
+        objective = self.objective
+        if not self.study.traits.together:
+            objective = objective.on(claim.left, ClaimKeeper(self.ledger, claim, self._mended))
         try:
             outcome = objective(claim.configuration, progress)
         except Exception as error:
@@ -266,10 +267,12 @@ class Worker:
 
         def on_epoch(recorder: Recorder) -> bool:
             self.on_epoch(recorder)
+            recorder.may_go_on = not heartbeat.lost.is_set()
             return not (self.stopping.is_set() or heartbeat.lost.is_set())
 
+        keeper = ClaimKeeper(self.ledger, claim, self._mended)
         try:
-            return Attempt(rounds=self.rounds(claim.configuration, claim.left, on_epoch))
+            return Attempt(rounds=self.rounds(claim.configuration, claim.left, on_epoch, keeper))
         except Exception as error:
             return Attempt(error=error)
         except KeyboardInterrupt:

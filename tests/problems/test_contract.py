@@ -72,6 +72,54 @@ def test_global_random_numbers_are_told_with_what_differs_and_what_it_costs(
     assert "results will depend on which worker computes them" in line
 
 
+RESUMED = """
+import torch
+from pairsearch import Metric, OneByOne
+
+class Mine(OneByOne):
+    metrics = {{"loss": Metric()}}
+
+    def fit(self, params, run, report):
+        chance = torch.Generator().manual_seed(run.stream("data"))
+        weight = torch.nn.Parameter(torch.ones(3))
+        optimiser = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+        done = 0
+        if (found := run.checkpoint.load()) is not None:
+            done, state = found
+            {load}
+        for epoch in range(done + 1, run.epochs + 1):
+            optimiser.zero_grad()
+            loss = (weight * torch.rand(3, generator=chance)).square().sum()
+            loss.backward()
+            optimiser.step()
+            report(epoch, loss=loss.item())
+            state = {{"chance": chance.get_state(), "weight": weight.data, "optimiser": optimiser.state_dict()}}
+            if epoch % {every} == 0 or run.checkpoint.wanted:
+                run.checkpoint.save(epoch, state)
+"""
+LOADS = {
+    "chance": "chance.set_state(state['chance'])",
+    "weight": "weight.data.copy_(state['weight'])",
+    "optimiser": "optimiser.load_state_dict(state['optimiser'])",
+}
+
+
+@pytest.mark.parametrize("forgotten", [None, *LOADS])
+def test_what_a_resumed_fold_forgot_shows_in_its_figures(on_sqlite: Project, forgotten: str | None) -> None:
+    """A fresh process interrupts it after the first epoch."""
+    load = "; ".join(line for name, line in LOADS.items() if name != forgotten)
+    toml = on_sqlite.write(
+        RESUMED.format(load=load, every=9 if forgotten is None else 1), problem="mine.py:Mine", epochs=3
+    )
+    found = {check.name: check for check in pairsearch.check(toml, points=1)}
+    checked = found["checkpoint"]
+    assert "interrupted after epoch 1 and resumed in another process" in checked.finding
+    assert checked.good is (forgotten is None)
+    if forgotten:
+        assert "gives other figures (loss of fold 0 after epoch" in checked.finding
+        assert all(found[name].good for name in ("same bits", "contract"))
+
+
 BAD = """
 from pairsearch import Metric, OneByOne
 import itertools
