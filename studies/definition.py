@@ -239,8 +239,8 @@ class Definition(Part):
     """What may stop a poor configuration early. `median` and `hyperband` are Optuna's and look at about ten epochs;
     `wilcoxon` (Optuna's) and `race` look after each fold, and need a problem that trains folds in turn."""
     time_limit: Annotated[Number, Field(gt=0)] | None = None
-    """Seconds after which the training of a configuration, all folds together, ends as failed. It is checked when the
-    problem reports; without it there is no limit."""
+    """Seconds that the training of a fold or a round may take, or of all of them where they train together. After that
+    the configuration ends as failed. It is checked when the problem reports; without it there is no limit."""
     allow_changed_files: Annotated[bool, Field(strict=True)] = False
     """Whether results of different versions of your problem's files may mix in the study. By default workers are
     refused when a file, or one beside it that it imports, changes after the first result."""

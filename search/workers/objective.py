@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pairsearch.search.common.provenance import provenance
 from pairsearch.search.database.states import State
@@ -26,6 +26,7 @@ class Step:
         of: how many there are.
         unit: `epochs` or `folds`.
         ended: the fold that has just ended, if they train one after the other.
+        seconds: how long the fold has been trained, or all folds if they train together.
     """
 
     number: int | None
@@ -34,6 +35,7 @@ class Step:
     of: int
     unit: str
     ended: RunResult | None = None
+    seconds: float = field(default=0.0, compare=False)
 
 
 Progress = Callable[[Step], State | None]
@@ -102,8 +104,9 @@ class CrossValidation:
                 return False
             if together:
                 mean = mean_of(recorder.latest(metric))
-                return go_on(Step(epoch, mean, epoch, first.epochs, "epochs"))
-            going = go_on(Step(None, None, first.index, self.loaded.definition.folds, "folds"))
+                return go_on(Step(epoch, mean, epoch, first.epochs, "epochs", seconds=recorder.seconds))
+            folds = self.loaded.definition.folds
+            going = go_on(Step(None, None, first.index, folds, "folds", seconds=recorder.seconds))
             recorder.may_go_on = ended == State.PENDING
             return going
 

@@ -49,7 +49,7 @@ class Recorder:
         self.ending = False
         # Whether an end that the worker asks for may wait for the next checkpoint.
         self.may_go_on = False
-        self.seconds_before = 0.0
+        self._seconds_before = 0.0
         self._began = time.perf_counter()
         self._known = known
         self._required = required
@@ -74,6 +74,11 @@ class Recorder:
         if self.ending or not (self._on_epoch(self) or self._saves_first()):
             self.end()
 
+    @property
+    def seconds(self) -> float:
+        """How long the runs have been trained, together and with what was before a checkpoint."""
+        return self._seconds_before + time.perf_counter() - self._began
+
     def _saves_first(self) -> bool:
         """Whether the training goes on to its next checkpoint, and ends there."""
         self.ending = self.may_go_on and self.checkpoint is not None and self.checkpoint.used
@@ -94,7 +99,7 @@ class Recorder:
             raise ReportError(
                 f"checkpoint: it is loaded after epoch {self.epoch} was reported: load it before"
             )
-        self.epoch, self.seconds_before = kept.epoch, kept.seconds
+        self.epoch, self._seconds_before = kept.epoch, kept.seconds
         self._curves = [{name: list(curve) for name, curve in kept.curves.items()}]
 
     def kept(self, epoch: int, content: bytes) -> Kept:
@@ -107,8 +112,7 @@ class Recorder:
             raise ReportError(
                 f"checkpoint: expected the epoch that was reported last, {self.epoch}, got {epoch!r}"
             )
-        seconds = self.seconds_before + time.perf_counter() - self._began
-        return Kept(epoch, self._curves[0], seconds, content)
+        return Kept(epoch, self._curves[0], self.seconds, content)
 
     def latest(self, name: str) -> list[float]:
         """Return a figure of each run after its last epoch, NaN if the run did not report it."""
@@ -270,7 +274,6 @@ def train(
     weights: list[Weights | None] = []
     stopped = False
     for group in groups:
-        began = time.perf_counter()
         recorder = Recorder(group, known, required, on_epoch)
         if keeper is not None and not loaded.traits.together:
             recorder.checkpoint = RunCheckpoint(recorder, keeper)
@@ -280,7 +283,7 @@ def train(
                 given = of_each(loaded.train(params, recorder.runs, recorder), len(group))
         except Stopped:
             given = [None] * len(group)
-        each = recorder.seconds_before + (time.perf_counter() - began) / len(group)
+        each = recorder.seconds / len(group)
         results += [replace(result, seconds=each) for result in recorder.results()]
         weights += given
         stopped = recorder.stopped or (not loaded.traits.together and not on_run(results[-1]))

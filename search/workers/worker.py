@@ -63,7 +63,7 @@ class Worker:
         say: called with each line about what was done.
         complain: called with each line about what failed; None for `say`.
         name: of the worker; None for `worker_name()`.
-        clock: a monotonic clock in seconds, for the study's time limit.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -225,7 +225,6 @@ class Worker:
     def _attempt(self, claim: Claim, heartbeat: Heartbeat) -> Attempt:
         """Train the runs of a job once."""
         steps = report_steps(self.study)
-        limit, begun = self.study.definition.time_limit, self.clock()
         over: str | None = None
         reports = self._patiently(lambda: self.ledger.reports_before(claim)) if claim.stored else {}
 
@@ -233,11 +232,10 @@ class Worker:
             nonlocal over
             if self.stopping.is_set() or heartbeat.lost.is_set():
                 return State.PENDING
-            if limit is not None and step.done < step.of and self.clock() - begun > limit:
-                over = (
-                    f"longer than the time limit of {limit:g} s, after {step.done} of {step.of} {step.unit}"
-                )
-                return State.FAILED
+            if step.ended is None and step.done < step.of:
+                over = self._over(step.seconds, step.done, step.of, step.unit)
+                if over is not None:
+                    return State.FAILED
             try:
                 if not self._mended(lambda: self._noted(claim, step)):
                     return State.PENDING
@@ -264,20 +262,32 @@ class Worker:
     def _attempt_rounds(self, claim: Claim, heartbeat: Heartbeat) -> Attempt:
         """Train the rounds of a job once."""
         assert self.rounds is not None  # noqa: S101 - it claims none without
+        over: str | None = None
 
         def on_epoch(recorder: Recorder) -> bool:
+            nonlocal over
             self.on_epoch(recorder)
-            recorder.may_go_on = not heartbeat.lost.is_set()
-            return not (self.stopping.is_set() or heartbeat.lost.is_set())
+            if recorder.epoch < recorder.runs[0].epochs:
+                over = self._over(recorder.seconds, recorder.epoch, recorder.runs[0].epochs, "epochs")
+            recorder.may_go_on = over is None and not heartbeat.lost.is_set()
+            return over is None and not (self.stopping.is_set() or heartbeat.lost.is_set())
 
         keeper = ClaimKeeper(self.ledger, claim, self._mended)
         try:
-            return Attempt(rounds=self.rounds(claim.configuration, claim.left, on_epoch, keeper))
+            rounds = self.rounds(claim.configuration, claim.left, on_epoch, keeper)
+            return Attempt(rounds=rounds, over=over)
         except Exception as error:
             return Attempt(error=error)
         except KeyboardInterrupt:
             self._give_up(claim, lost=False)
             raise
+
+    def _over(self, seconds: float, done: int, of: int, unit: str) -> str | None:
+        """Return a line that a run takes longer than the study's time limit, None if it does not."""
+        limit = self.study.definition.time_limit
+        if limit is None or seconds <= limit:
+            return None
+        return f"longer than the time limit of {limit:g} s, after {done} of {of} {unit}"
 
     def _store_rounds(self, claim: Claim, trained: Sequence[TrainedRound]) -> None:
         contents, refused = kept_models(self.study, claim.configuration, trained)

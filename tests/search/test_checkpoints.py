@@ -263,6 +263,41 @@ def test_workers_that_are_asked_to_end_leave_folds_and_rounds_to_the_next_where_
 
 
 @ON_SQLITE
+def test_a_time_limit_is_for_each_run_with_the_time_before_its_checkpoint(
+    database: Database, tmp_path: Path
+) -> None:
+    study, loaded, ledger = make(database, tmp_path, time_limit=500.0)
+    [configuration] = study.definition.grid.configurations()
+
+    def interrupted(epoch: int, seconds: int) -> None:
+        """It is as if a worker that was asked to end in the training of an epoch had taken so long."""
+        work(database, study, loaded, stop_at=epoch)
+        tiny.execute(database, f"update pairsearch_checkpoints set seconds = {seconds}")  # noqa: S608 - our own
+
+    interrupted(4, 400)
+    interrupted(EPOCHS + 2, 400)
+    work(database, study, loaded)
+    assert tiny.states(database) == {"finished": 1}
+    ledger.insert_rounds(configuration, 1)
+    interrupted(2 * EPOCHS + 3, 501)
+    work(database, study, loaded)
+    assert (
+        ledger.failed_rounds(configuration.key) == "longer than the time limit of 500 s, after 4 of 6 epochs"
+    )
+
+
+@ON_SQLITE
+def test_a_fold_s_time_before_its_checkpoint_counts(database: Database, tmp_path: Path) -> None:
+    study, loaded, _ = make(database, tmp_path, time_limit=500.0)
+    work(database, study, loaded, stop_at=4)
+    tiny.execute(database, "update pairsearch_checkpoints set seconds = 501")
+    work(database, study, loaded)
+    assert tiny.rows(database, "configurations", "state, reason") == [
+        ("failed", "longer than the time limit of 500 s, after 0 of 2 folds")
+    ]
+
+
+@ON_SQLITE
 def test_nobody_goes_on_from_a_state_after_a_divergence(database: Database, tmp_path: Path) -> None:
     _, loaded, ledger = make(database, tmp_path, grid={"x": [-1.0]})
     claim = claimed(ledger)

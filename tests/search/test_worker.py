@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import programs
 import pytest
@@ -166,23 +167,18 @@ def test_a_configuration_that_trains_for_too_long_fails_at_once(
 ) -> None:
     study = make_study(time_limit=10.0)
     slow = layout_order(study.definition)[2]
-    seconds = 0.0
 
     class Slow(tiny.Answering):
         def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
-            nonlocal seconds
-            begun = seconds
-
             def timed(step: Step) -> State | None:
-                nonlocal seconds
                 # All but one are in time after the first epoch; after the second, when it is done, none is.
-                seconds = begun + (99.0 if step.done == step.of else 10.1 if configuration == slow else 10.0)
-                return progress(step) if progress is not None else None
+                seconds = 99.0 if step.done == step.of else 10.1 if configuration == slow else 10.0
+                return progress(replace(step, seconds=seconds)) if progress is not None else None
 
             return super().__call__(configuration, timed)
 
     objective = Slow()
-    worker = make_worker(objective, study, clock=lambda: seconds)
+    worker = make_worker(objective, study)
     assert worker.run() == Tally(finished=7, failed=1)
     assert objective.asked[slow.key] == 1
     assert read_progress(database, study).failures == {
