@@ -25,6 +25,7 @@ from pairsearch.search.database.clock import now, up_since
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import OPEN, JobState, State
 from pairsearch.search.database.tables import configurations, jobs, studies
+from pairsearch.search.ledger.checkpoints import Kept, find_checkpoint, put_checkpoint
 from pairsearch.search.ledger.closing import Closing, shown
 from pairsearch.search.ledger.rows import read_configuration, stored_numbers
 from pairsearch.search.ledger.stored import StoredConfigurations, columns
@@ -301,6 +302,19 @@ class Leases(StoredConfigurations):
         """Extend the lease of a claim; return False if the claim was lost."""
         with self.database.write() as connection:
             return self._renewed(connection, claim)
+
+    def save_checkpoint(self, claim: Claim, run: int, kept: Kept) -> bool:
+        """Store the checkpoint of a run of a job, in place of an earlier one; return False if the claim was lost."""
+        with self.database.write() as connection:
+            held = self._renewed(connection, claim)
+            if held:
+                put_checkpoint(connection, self.study_id, claim.configuration.key, claim.kind, run, kept)
+            return held
+
+    def find_checkpoint(self, claim: Claim, run: int) -> Kept | None:
+        """Return the checkpoint of a run of a job, None if it has none."""
+        with self.database.read() as connection:
+            return find_checkpoint(connection, self.study_id, claim.configuration.key, claim.kind, run)
 
     def _renewed(self, connection: Connection, claim: Claim) -> bool:
         lease = update(jobs).where(*held_by(claim)).values(lease_expires=now() + self.lease_seconds)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, and_, case, delete, exists, func, insert, or_
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.states import OPEN, OPEN_JOBS, JobState, State
 from pairsearch.search.database.tables import configurations, failures, jobs, studies, superseded
-from pairsearch.search.ledger.checkpoints import Kept, drop_checkpoints, find_checkpoint, put_checkpoint
+from pairsearch.search.ledger.checkpoints import drop_checkpoints
 from pairsearch.search.ledger.claims import LOST, MAX_LAPSES, Claim, Leases, held_by, of_job
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.rows import provenance_id, read_runs, run_row, stored_numbers, write_runs
@@ -89,19 +89,6 @@ class Ledger(Leases):
             for run in known
             if run.index in claim.stored and (value := run.last(metric)) is not None
         }
-
-    def save_checkpoint(self, claim: Claim, run: int, kept: Kept) -> bool:
-        """Store the checkpoint of a run of a job, in place of an earlier one; return False if the claim was lost."""
-        with self.database.write() as connection:
-            held = self._renewed(connection, claim)
-            if held:
-                put_checkpoint(connection, self.study_id, claim.configuration.key, claim.kind, run, kept)
-            return held
-
-    def find_checkpoint(self, claim: Claim, run: int) -> Kept | None:
-        """Return the checkpoint of a run of a job, None if it has none."""
-        with self.database.read() as connection:
-            return find_checkpoint(connection, self.study_id, claim.configuration.key, claim.kind, run)
 
     def store(self, claim: Claim, run: RunResult, provenance: Mapping[str, str]) -> bool:
         """Store a run that has ended while its job goes on; return False if the claim was lost."""

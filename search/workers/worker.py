@@ -63,7 +63,6 @@ class Worker:
         say: called with each line about what was done.
         complain: called with each line about what failed; None for `say`.
         name: of the worker; None for `worker_name()`.
-        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -82,7 +81,6 @@ class Worker:
         name: str | None = None,
         say: Callable[[str], None] = log.info,
         complain: Callable[[str], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.database = database
         self.ledger = ledger or Ledger(database, study, view=open_view(database, study))
@@ -102,7 +100,6 @@ class Worker:
         self.name = name or worker_name()
         self.say = say
         self.complain = complain or say
-        self.clock = clock
         self.tally = Tally()
         self.unkept: list[ProblemError] = []
         self._faults = Faults(study.name, self.ledger, objective, self._patiently)
@@ -309,7 +306,7 @@ class Worker:
         if step.ended is not None:
             # The last one is stored with the end of the job, and so are short ones: there is little to lose.
             self._short = (step.ended.seconds or 0.0) < SHORT_SECONDS
-            moment = self.clock()
+            moment = time.monotonic()
             if step.ended.index == claim.numbers[-1] or (
                 self._short and moment - self._stored < SHORT_SECONDS
             ):
