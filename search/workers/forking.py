@@ -26,6 +26,7 @@ from pairsearch.search.common.redaction import report
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.02
+JOINED_SECONDS = 1.0
 
 
 class Zygote:
@@ -60,6 +61,10 @@ class Zygote:
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             return False
+        # A thread that was joined is there for a moment longer as the system counts.
+        end = monotonic() + JOINED_SECONDS
+        while threading.active_count() == 1 < _threads() and monotonic() < end:
+            sleep(POLL_SECONDS)
         return _threads() == 1 and not _has_children() and _descriptors() <= self._descriptors
 
     def fork(self, words: Sequence[str], into: Surroundings) -> Forked:
