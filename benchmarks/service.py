@@ -2,8 +2,9 @@
 
 On SQLite and PostgreSQL, a worker whose objective trains nothing goes through a study of more than ten thousand
 configurations, so that only the service takes time: claim, trial, parameters, reports, folds, curves, finish and
-heartbeat. Then commands that read are timed on four grids as large as the paper's and on the large one, with made-up
-figures. The sections `service` and `looking` are added to `bench.json`. Example:
+heartbeat. It does so once with a job for each configuration, and once with a job for each of its ten folds. Then
+commands that read are timed on four grids as large as the paper's and on the large one, with made-up figures. The
+sections `service` and `looking` are added to `bench.json`. Example:
 
     python benchmarks/service.py --trials 1000 --output bench.json
 """
@@ -11,12 +12,14 @@ figures. The sections `service` and `looking` are added to `bench.json`. Example
 from __future__ import annotations
 
 import argparse
+import copy
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -83,9 +86,14 @@ def made_up(name: str, grid: Mapping[str, Sequence[Value]]) -> Loaded:
     return Loaded(parse(raw, name), Problem(), Traits(version=1, fingerprint="", metrics=METRICS))
 
 
-def wide_study() -> Loaded:
-    """Return the study of 12,000 configurations."""
-    return made_up("bench", WIDE)
+def wide_study(*, together: bool = True) -> Loaded:
+    """Return the study of 12,000 configurations.
+
+    Args:
+        together: whether folds train together, as one job, or each is one.
+    """
+    made = made_up("bench", WIDE)
+    return replace(made, traits=replace(made.traits, together=together))
 
 
 def outcome_of(curves: Mapping[str, NDArray[np.float64]], metric: str) -> Outcome:
@@ -97,7 +105,7 @@ def outcome_of(curves: Mapping[str, NDArray[np.float64]], metric: str) -> Outcom
     """
     figures = {name: mean_of(curve[:, -1].tolist()) for name, curve in curves.items()}
     folds = [
-        RunResult(fold, {name: curve[fold].tolist() for name, curve in curves.items()})
+        RunResult(fold, {name: curve[fold].tolist() for name, curve in curves.items()}, seconds=1.0)
         for fold in range(len(curves[metric]))
     ]
     return Outcome(State.FINISHED, figures[metric], figures, tuple(folds), seconds=1.0, provenance=PROVENANCE)
@@ -126,12 +134,33 @@ class Instant:
         return self._outcome
 
 
-def measure(url: str, trials: int) -> dict[str, float]:
+class InstantFold(Instant):
+    """The same for folds that train one after the other."""
+
+    def on(self, folds: Iterable[int], keeper: object = None) -> InstantFold:
+        """Return one that has the figures of some folds only."""
+        other, wanted = copy.copy(self), set(folds)
+        left = tuple(fold for fold in self._outcome.folds if fold.index in wanted)
+        other._outcome = replace(self._outcome, folds=left)
+        return other
+
+    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome:
+        """Return the same outcome for every configuration."""
+        for fold in self._outcome.folds:
+            if progress is not None:
+                for _ in range(EPOCHS):
+                    progress(Step(None, None, fold.index, FOLDS, "folds"))
+                progress(Step(fold.index + 1, 0.5, fold.index + 1, FOLDS, "folds", fold))
+        return self._outcome
+
+
+def measure(url: str, trials: int, *, together: bool) -> dict[str, float]:
     """Measure milliseconds per trial after `EARLY` and after `trials` finished trials, in a new database."""
     database = open_database(url, create=True)
     try:
-        study = create_study(database, wide_study()).study
-        worker = Worker(database, study, Instant(), stopping=threading.Event(), say=lambda _: None)
+        study = create_study(database, wide_study(together=together)).study
+        objective = Instant() if together else InstantFold()
+        worker = Worker(database, study, objective, stopping=threading.Event(), say=lambda _: None)
 
         def milliseconds() -> float:
             blocks = []
@@ -256,15 +285,17 @@ def main() -> None:
     options = parser.parse_args()
     service: dict[str, Any] = {"n": BLOCKS * BLOCK, "folds": FOLDS, "epochs": EPOCHS}
     with ExitStack() as stack:
-        for name, url in (
-            ("sqlite", stack.enter_context(sqlite_url())),
-            ("postgresql", stack.enter_context(postgresql_url())),
+        for name, url, together in (
+            ("sqlite", stack.enter_context(sqlite_url()), True),
+            ("sqlite, a job a fold", stack.enter_context(sqlite_url()), False),
+            ("postgresql", stack.enter_context(postgresql_url()), True),
+            ("postgresql, a job a fold", stack.enter_context(postgresql_url()), False),
         ):
             if url is None:
                 say(f"{name}: not measured: pip install 'pairsearch[test]' brings a server")
                 continue
             say(f"{name}: {options.trials} trials")
-            figures = service[name] = measure(url, options.trials)
+            figures = service[name] = measure(url, options.trials, together=together)
             say(f"{name}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
     with tempfile.TemporaryDirectory() as folder:
         looking = measure_looking(Path(folder))
