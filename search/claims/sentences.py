@@ -48,6 +48,7 @@ def row(finding: Finding) -> tuple[str, ...]:
 
 
 def claimed(finding: Finding) -> str:
+    """Return what is claimed of a comparison: a relation to a threshold, or to be in the verdict's set."""
     if finding.threshold is None:
         return "in the set" if finding.n else DASH
     return f"{finding.relation} {figure(finding.metric, finding.threshold)}"
@@ -80,6 +81,7 @@ def opening(decided: Decided) -> str:
 
 
 def groups(decided: Decided) -> list[Group]:
+    """Return the evidence of a claim under its headings, in the order of the claims file."""
     collected: list[Group] = []
     for weighed in decided.weighed:
         if weighed.evidence.about is not None or not collected:
@@ -97,6 +99,7 @@ def outcome(finding: Finding) -> str:
 
 
 def sentences(group: Group) -> list[str]:
+    """Return a sentence for each finding of a group, and its remarks."""
     return [*(f"{one.what}: {outcome(one)}." for one in group.findings), *group.remarks]
 
 

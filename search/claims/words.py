@@ -34,6 +34,7 @@ def _listed(values: Params) -> list[str]:
 
 
 def params(configuration: Configuration) -> str:
+    """Return the parameters of a configuration in words: `batch size 10, learning rate 0.001`."""
     return ", ".join(_listed(configuration.params))
 
 

@@ -16,6 +16,8 @@ from pairsearch.search.workers.rounds import TrainedRound
 
 log = logging.getLogger(__name__)
 
+Calls = Callable[[Callable[[], Any]], Any]
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -38,22 +40,28 @@ def runs_of(claim: Claim) -> str:
 
 
 class ClaimKeeper:
-    """Keeps the checkpoints of the runs of a claim in the ledger; `mended` makes the calls."""
+    """Keeps the checkpoints of the runs of a claim in the ledger.
 
-    def __init__(self, ledger: Ledger, claim: Claim, mended: Callable[[Callable[[], Any]], Any]) -> None:
+    Args:
+        once: makes a call.
+        patiently: makes a call, and repeats it while the database is away.
+    """
+
+    def __init__(self, ledger: Ledger, claim: Claim, once: Calls, patiently: Calls) -> None:
         self._ledger = ledger
         self._claim = claim
-        self._mended = mended
+        self._once = once
+        self._patiently = patiently
 
     def find(self, run: int) -> Kept | None:
         """Return the checkpoint of a run, None if it has none."""
-        found: Kept | None = self._mended(lambda: self._ledger.find_checkpoint(self._claim, run))
+        found: Kept | None = self._patiently(lambda: self._ledger.find_checkpoint(self._claim, run))
         return found
 
     def keep(self, run: int, kept: Kept) -> bool:
         """Store a checkpoint, unless the database is away; return False if the claim was lost."""
         try:
-            held: bool = self._mended(lambda: self._ledger.save_checkpoint(self._claim, run, kept))
+            held: bool = self._once(lambda: self._ledger.save_checkpoint(self._claim, run, kept))
             return held
         except (DatabaseAwayError, DiskFullError) as error:
             log.warning("checkpoint of epoch %d put off: %s", kept.epoch, error)

@@ -115,7 +115,8 @@ class CrossValidation:
             return go_on(Step(step, fold.last(metric), step, every, "folds", fold))
 
         trained = train(self.loaded, configuration.params, self.runs, on_epoch, on_run, self.keeper)
-        if ended in (State.PENDING, State.FAILED):
+        # Training that ends by nobody's word here ends because a checkpoint found the claim lost.
+        if ended in (State.PENDING, State.FAILED) or (trained.stopped and ended is None):
             return None
         return conclude(
             self.loaded.definition,

@@ -246,15 +246,8 @@ class Worker:
 
         objective = self.objective
         if not self.study.traits.together:
-            objective = objective.on(claim.left, ClaimKeeper(self.ledger, claim, self._mended))
-        try:
-            outcome = objective(claim.configuration, progress)
-        except Exception as error:
-            return Attempt(error=error)
-        except KeyboardInterrupt:  # raised by the problem itself, or by a second Ctrl-C
-            self._give_up(claim, lost=False)
-            raise
-        return Attempt(outcome, over=over)
+            objective = objective.on(claim.left, self._keeper(claim))
+        return self._tried(claim, lambda: Attempt(objective(claim.configuration, progress), over=over))
 
     def _attempt_rounds(self, claim: Claim, heartbeat: Heartbeat) -> Attempt:
         """Train the rounds of a job once."""
@@ -269,13 +262,18 @@ class Worker:
             recorder.may_go_on = over is None and not heartbeat.lost.is_set()
             return over is None and not (self.stopping.is_set() or heartbeat.lost.is_set())
 
-        keeper = ClaimKeeper(self.ledger, claim, self._mended)
+        train, of, keeper = self.rounds, claim.configuration, self._keeper(claim)
+        return self._tried(claim, lambda: Attempt(rounds=train(of, claim.left, on_epoch, keeper), over=over))
+
+    def _keeper(self, claim: Claim) -> ClaimKeeper:
+        return ClaimKeeper(self.ledger, claim, self._mended, self._patiently)
+
+    def _tried(self, claim: Claim, train: Callable[[], Attempt]) -> Attempt:
         try:
-            rounds = self.rounds(claim.configuration, claim.left, on_epoch, keeper)
-            return Attempt(rounds=rounds, over=over)
+            return train()
         except Exception as error:
             return Attempt(error=error)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # raised by the problem itself, or by a second Ctrl-C
             self._give_up(claim, lost=False)
             raise
 

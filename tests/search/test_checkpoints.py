@@ -150,7 +150,7 @@ def until(epoch: int, state: State = State.PENDING) -> Callable[[Any], State | N
 
 
 def attempt(ledger: Ledger, loaded: Loaded, claim: Claim, progress: Progress | None = None) -> Outcome | None:
-    return CrossValidation(loaded).on(claim.left, ClaimKeeper(ledger, claim, at_once))(
+    return CrossValidation(loaded).on(claim.left, ClaimKeeper(ledger, claim, at_once, at_once))(
         claim.configuration, progress
     )
 
@@ -197,7 +197,7 @@ def test_a_worker_that_lost_its_lease_writes_no_checkpoint_and_ends(
     again = claimed(ledger, "bob")
     assert (again.configuration, again.numbers) == (claim.configuration, claim.numbers)
     before = len(trained(loaded))
-    assert attempt(ledger, loaded, claim) is not None
+    assert attempt(ledger, loaded, claim) is None
     assert trained(loaded)[before:] == [("fold", 0, 3)]
     assert kept(database) == [("fold", 0, 2)]
 
