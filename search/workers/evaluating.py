@@ -102,20 +102,15 @@ class Evaluator:
         configuration: Configuration,
         wanted: int,
     ) -> None:
-        """Train the missing rounds of a configuration, keep their models, and print what was done.
+        """Train the rounds of a configuration that there are jobs for, keep their models, and print what was done.
 
         Raises:
             KeyboardInterrupt: `stopping` was set.
         """
-        ledger, label = (
-            Ledger(database, study, self.machine.lease),
-            f"{study.name}: {wanted} rounds of {configuration.key}",
-        )
+        ledger, label = Ledger(database, study, self.machine.lease), _label(study, configuration, wanted)
         before, started = stored_rounds(database, study, configuration), time.monotonic()
         rounds, said = Rounds(loaded, self.machine), ["all stored before"]
         if not before.keys() >= set(range(wanted)):
-            ledger.go_on()
-            ledger.insert_rounds(configuration, wanted)
             self._work(ledger, rounds, configuration, label)
             if self.stopping.is_set() and ledger.jobs_left(*OPEN_JOBS, key=configuration.key, limit=0):
                 raise KeyboardInterrupt
@@ -189,6 +184,10 @@ class Evaluator:
                 f"{len(left)} without a model in {folder.path} (--models {folder.path} trains them again)"
             )
         return said
+
+
+def _label(study: StoredStudy, configuration: Configuration, wanted: int) -> str:
+    return f"{study.name}: {wanted} rounds of {configuration.key}"
 
 
 def _epoch(study: StoredStudy, label: str, recorder: Recorder) -> str:
@@ -279,25 +278,37 @@ def evaluate_studies(
         if evaluator.wait:
             prove(loaded[choice.study.name], evaluator.machine.device)
     # All of them first, so that other workers can take some.
+    wanted = {choice.study.name: rounds or choice.study.definition.evaluation.rounds for choice in chosen}
     for choice in chosen:
-        for configuration in choice.configurations:
-            wanted = rounds or choice.study.definition.evaluation.rounds
-            inserted = Ledger(database, choice.study).insert_rounds(configuration, wanted)
-            if not evaluator.wait:
-                evaluator.say(
-                    f"{choice.study.name}: {wanted} rounds of {configuration.key}: {inserted} of them are for "
-                    f"`pairsearch worker {choice.study.name}` to train"
-                )
+        ask_for_rounds(database, choice.study, choice.configurations, wanted[choice.study.name], evaluator)
     if not evaluator.wait:
         return []
     rows = []
     for choice in chosen:
         study = choice.study
-        wanted = rounds or study.definition.evaluation.rounds
         for configuration in choice.configurations:
-            evaluator.rounds(database, study, loaded[study.name], configuration, wanted)
+            evaluator.rounds(database, study, loaded[study.name], configuration, wanted[study.name])
             rows.append(table_row(database, choice, configuration))
     return rows
+
+
+def ask_for_rounds(
+    database: Database,
+    study: StoredStudy,
+    configurations: Sequence[Configuration],
+    wanted: int,
+    evaluator: Evaluator,
+) -> None:
+    """Insert jobs for the missing rounds of configurations, and say how many are left to workers elsewhere."""
+    ledger = Ledger(database, study)
+    for configuration in configurations:
+        ledger.insert_rounds(configuration, wanted)
+        left = len(set(range(wanted)) - stored_rounds(database, study, configuration).keys())
+        if evaluator.wait and left:
+            ledger.go_on()
+        elif not evaluator.wait:
+            said = f"{left} of them are for `pairsearch worker {study.name}` to train"
+            evaluator.say(f"{_label(study, configuration, wanted)}: {said if left else 'all stored before'}")
 
 
 def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:

@@ -29,6 +29,7 @@ from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.evaluating import (
     Chosen,
     Evaluator,
+    ask_for_rounds,
     configurations_to_evaluate,
     evaluate_studies,
 )
@@ -73,6 +74,13 @@ def train(
     missing = Ledger(database, study).insert_rounds(configuration, rounds)
     work(database, study, loaded)
     return missing
+
+
+def evaluated(
+    evaluator: Evaluator, database: Database, study: StoredStudy, loaded: Loaded, wanted: int
+) -> None:
+    ask_for_rounds(database, study, [SOME], wanted, evaluator)
+    evaluator.rounds(database, study, loaded, SOME, wanted)
 
 
 def stored(database: Database, study: StoredStudy, configuration: Configuration = SOME) -> list[int]:
@@ -297,7 +305,7 @@ def test_an_evaluator_trains_what_is_missing_and_says_so(
     evaluator = Evaluator(ONE_CORE, say=said.append, watch=watch)
     for wanted, trained in ((1, 1), (3, 2)):
         name = f"tiny: {wanted} rounds of {SOME.key}"
-        evaluator.rounds(database, study, loaded, SOME, wanted)
+        evaluated(evaluator, database, study, loaded, wanted)
         line = re.fullmatch(rf"{re.escape(name)}: {trained} trained in ([0-9.]+) s", said.pop())
         assert line is not None
         assert float(line[1]) < 60
@@ -310,7 +318,7 @@ def test_an_evaluator_trains_what_is_missing_and_says_so(
                 f"test error {100 * found.figures['test_error'].mean:.2f}"
             )
         told.clear()
-    evaluator.rounds(database, study, loaded, SOME, 3)
+    evaluated(evaluator, database, study, loaded, 3)
     assert said == [f"tiny: 3 rounds of {SOME.key}: all stored before"]
     assert told == []
 
@@ -321,13 +329,13 @@ def test_a_stopped_evaluator_raises_and_keeps_nothing_unfinished(
 ) -> None:
     stopping = threading.Event()
     evaluator = Evaluator(ONE_CORE, stopping)
-    evaluator.rounds(database, study, loaded, SOME, 1)
+    evaluated(evaluator, database, study, loaded, 1)
     stopping.set()
     with pytest.raises(KeyboardInterrupt):
-        evaluator.rounds(database, study, loaded, SOME, 2)
+        evaluated(evaluator, database, study, loaded, 2)
     assert stored(database, study) == [0]
     # There is nothing to stop, though others may still train the second.
-    evaluator.rounds(database, study, loaded, SOME, 1)
+    evaluated(evaluator, database, study, loaded, 1)
 
 
 @ON_SQLITE

@@ -26,6 +26,7 @@ from pairsearch.models.trainer import StateDict, TrainingJob
 from pairsearch.search.common.errors import InputError, WorkError
 from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import Database
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.workers.evaluating import Evaluator
 from pairsearch.search.workers.models import ModelFolder, file_name, rounds_without_model, train_again
@@ -59,6 +60,7 @@ def train(
     rounds: int = 2,
 ) -> None:
     """Store rounds, and write their models into the folder."""
+    Ledger(database, study).insert_rounds(configuration, rounds)
     Evaluator(ONE_CORE, models=folder).rounds(database, study, loaded, configuration, rounds)
 
 
@@ -299,6 +301,7 @@ def test_an_evaluation_says_what_became_of_the_models(
     def lines(again: bool) -> str:
         said: list[str] = []
         evaluator = Evaluator(ONE_CORE, say=said.append, models=folder, again=again)
+        Ledger(database, study).insert_rounds(SOME, 2)
         evaluator.rounds(database, study, loaded, SOME, 2)
         return "\n".join(said)
 

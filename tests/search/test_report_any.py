@@ -82,6 +82,7 @@ def finished(database: Database, folder: Path, grid: Any, **changes: Any) -> Sto
 def evaluate_best(database: Database, study: StoredStudy, loaded: Loaded) -> None:
     best = read(database, study).best
     assert best is not None
+    Ledger(database, study).insert_rounds(best, 2)
     Evaluator(ONE_CORE).rounds(database, study, loaded, best, 2)
 
 

@@ -36,6 +36,7 @@ from sklearn.tree import DecisionTreeClassifier
 from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.database.states import State
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.evaluating import Evaluator
 from pairsearch.search.workers.models import ModelFolder
@@ -611,6 +612,7 @@ def test_rounds_are_evaluated_once_and_nobody_looks_for_their_models(sqlite_url:
     study = create_study(database, loaded).study
     (point, _) = loaded.definition.grid.configurations()
     for _ in range(2):
+        Ledger(database, study).insert_rounds(point, 2)
         evaluator.rounds(database, study, loaded, point, 2)
     database.close()
     assert [line.partition(": 2 rounds of C=0.1: ")[2].partition(" in ")[0] for line in said] == [
