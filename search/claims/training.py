@@ -153,7 +153,8 @@ def train_missing(
     # Grouped by study and number of rounds, so that a process tests only once for each that it can train.
     together: dict[tuple[int, str], list[Configuration]] = {}
     for (study, configuration), rounds in wanted.items():
-        together.setdefault((rounds, sources.given[study].name), []).append(configuration)
-    for (rounds, name), configurations in together.items():
-        chosen = Chosen("search", get_study(database, name), configurations)
-        evaluating.evaluate_studies(database, [chosen], loaded, evaluator, rounds)
+        together.setdefault((rounds, study), []).append(configuration)
+    for (rounds, study), configurations in together.items():
+        given = sources.given[study]
+        chosen = Chosen("search", get_study(database, given.name), configurations)
+        evaluating.evaluate_studies(database, [chosen], [given], loaded, evaluator, rounds)

@@ -18,7 +18,7 @@ from pairsearch.search.results.evaluations import Spread, TableRow
 from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import abbreviations, compact, headed, legend, spread
 from pairsearch.search.workers.evaluating import Evaluator
-from pairsearch.search.workers.signals import signals
+from pairsearch.search.workers.signals import interrupted_by_signals, signals
 from pairsearch.studies.definition import Stated
 from pairsearch.studies.problem import Metric
 
@@ -31,13 +31,15 @@ def evaluator_on(machine: Machine, console: Console, **options: Any) -> Iterator
         options: further fields of `Evaluator`.
     """
 
+    stopping = threading.Event()
+
     @contextmanager
     def watch(label: str) -> Iterator[Callable[[str], None]]:
-        with console.status(Text(f"{label}: starting")) as status:
+        # Both have threads, with which no worker can be forked from this process.
+        with signals(stopping), console.status(Text(f"{label}: starting")) as status:
             yield lambda line: status.update(Text(line))
 
-    stopping = threading.Event()
-    with signals(stopping):
+    with interrupted_by_signals():
         yield Evaluator(machine, stopping, watch, lambda line: print_lines(console, [line]), **options)
 
 

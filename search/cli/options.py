@@ -136,6 +136,16 @@ Workers = Annotated[
         show_default="the cores that this process may use; 1 on another device than the CPU",
     ),
 ]
+RoundWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        max=LARGEST,
+        help="Processes that train rounds, this one among them.",
+        show_default="the cores that this process may use where training takes longer than starting them",
+    ),
+]
 Models = Annotated[
     Path | None,
     typer.Option(

@@ -94,11 +94,14 @@ def _best(progress: Progress) -> str:
     return DASH if best is None else f"{progress.metric} {best.value:.4f}: {describe(best.params)}"
 
 
-def failure_lines(progress: Progress) -> list[str]:
-    """List the failures of a study and what to do about them; an empty list if there are none."""
+def lines_below(progress: Progress) -> list[str]:
+    """List what is left of the final evaluation, and the failures of a study and what to do about them."""
+    left = progress.rounds_left
+    lines = [f"{progress.study}: {left} rounds of the final evaluation are left"] if left else []
     if not progress.failures:
-        return []
+        return lines
     return [
+        *lines,
         f"{progress.study}: coverage {progress.covered}/{progress.total}, {len(progress.failures)} failed "
         f"(`pairsearch retry {progress.study}` has them tried again):",
         *(f"  {key}: {reason}" for key, reason in progress.failures.items()),
@@ -116,6 +119,7 @@ def progress_json(progress: Progress) -> dict[str, Any]:
         "folds": None
         if progress.folds is None
         else dict(zip(("ended", "total"), progress.folds, strict=True)),
+        "rounds_left": progress.rounds_left,
         "failures": progress.failures,
         "finished_last_minute": progress.recent_per_minute,
         "best": None if progress.best is None else ranked_json(progress.best),

@@ -224,6 +224,7 @@ class Study:
         *,
         paper: bool = False,
         rounds: int | None = None,
+        workers: int | None = None,
         device: str = "cpu",
         models: str | Path | None = None,
     ) -> list[Evaluated]:
@@ -235,6 +236,8 @@ class Study:
             top: evaluate this many of the best configurations.
             paper: evaluate the paper's configuration, which the definition names, instead of the best.
             rounds: the number of rounds for each configuration; None for the definition's.
+            workers: the number of processes, this one among them; None for one per core that this process may use,
+                where training takes longer than starting them.
             device: the device to train on, as PyTorch names it.
             models: the folder for trained models; None to keep none.
 
@@ -247,7 +250,9 @@ class Study:
             DefinitionError: the problem cannot be trained on this machine.
         """
         folder = None if models is None else ModelFolder(Path(models))
-        evaluator = Evaluator(replace(self._machine, device=device), models=folder, again=folder is not None)
+        evaluator = Evaluator(
+            replace(self._machine, device=device), models=folder, again=folder is not None, workers=workers
+        )
         by: By = "paper" if paper else "search"
         rows = evaluate(self._database, [self._given], evaluator, by=[by], top=top, rounds=rounds)
         return [row.evaluated for row in rows]

@@ -39,6 +39,8 @@ class Progress:
     """Configurations that got a result in the last minute of the database's clock."""
     folds: tuple[int, int] | None = None
     """How many folds have ended, and how many there are, where workers take them one by one; else None."""
+    rounds_left: int = 0
+    """How many rounds of the final evaluation were asked for and are still to be trained."""
 
     def count(self, *states: State) -> int:
         """Count the configurations in some states."""
@@ -113,31 +115,30 @@ def progress_within(connection: Connection, study: StoredStudy, limit: int | Non
     ).scalar_one()
     top = ranked_within(connection, study, 1, limit)
     counts: Counter[str] = Counter(dict(states))
+    total = sum(counts.values())
+    left = _runs_left(connection, study, limit)
+    folds = total * study.definition.folds
     return Progress(
         study=study.name,
         metric=study.definition.metric,
-        total=sum(counts.values()),
+        total=total,
         counts={state.value: counts[state] for state in State},
         best=top[0] if top else None,
         failures={key: reason or "" for key, reason in failed},
         recent_per_minute=float(recent),
-        folds=_folds(connection, study, sum(counts.values()), limit),
+        folds=(folds - left.get("fold", 0), folds) if study.folds_apart and folds else None,
+        rounds_left=left.get("round", 0),
     )
 
 
-def _folds(
-    connection: Connection, study: StoredStudy, total: int, limit: int | None
-) -> tuple[int, int] | None:
-    every = total * study.definition.folds
-    if not study.folds_apart or not every:
-        return None
-    # The rank of rounds is negative.
-    left = select(func.coalesce(func.sum(jobs.c.count), 0)).where(
-        jobs.c.study_id == study.id, jobs.c.state.in_(OPEN_JOBS), jobs.c.rank >= 0
+def _runs_left(connection: Connection, study: StoredStudy, limit: int | None) -> dict[str, int]:
+    """Count the runs of jobs that workers still end, by their kind."""
+    left = select(jobs.c.kind, func.sum(jobs.c.count)).where(
+        jobs.c.study_id == study.id, jobs.c.state.in_(OPEN_JOBS)
     )
     if limit is not None:
-        left = left.where(jobs.c.rank < limit)
-    return every - int(connection.execute(left).scalar_one()), every
+        left = left.where(jobs.c.rank < limit)  # that of rounds is negative
+    return {kind: int(count) for kind, count in connection.execute(left.group_by(jobs.c.kind))}
 
 
 def ended_without(connection: Connection, study: StoredStudy, limit: int | None = None) -> Ended:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 
 from pairsearch.search.common.errors import StudyError, WorkError
-from pairsearch.search.common.machine import Machine
+from pairsearch.search.common.machine import Machine, available_memory, cores
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import OPEN_JOBS
+from pairsearch.search.database.states import OPEN_JOBS, JobState
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import mean_of
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study
@@ -21,6 +22,7 @@ from pairsearch.search.results.formatting import label as named
 from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup.opening import check_device, existing, load
+from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.models import (
     ModelFolder,
     rounds_without_model,
@@ -29,12 +31,17 @@ from pairsearch.search.workers.models import (
     train_again,
 )
 from pairsearch.search.workers.objective import CrossValidation
+from pairsearch.search.workers.pool import Pool, worker_words
 from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.recorder import Recorder
 from pairsearch.search.workers.rounds import Rounds
+from pairsearch.search.workers.searching import too_many, usual_workers
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.loading import Loaded
+
+# Starting a worker takes some seconds, so that shorter evaluations are quicker with this process alone.
+WORTH_SECONDS = 20.0
 
 Watch = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 """Takes the name of what is being trained; returns a context manager that gives a function to show its progress."""
@@ -84,6 +91,9 @@ class Evaluator:
         watch: shows the progress of training.
         again: whether stored rounds without a model are trained again for it.
         wait: whether rounds are trained here; otherwise their jobs are left to workers that run elsewhere.
+        workers: how many processes train, this one among them; None for as many as `usual_workers` where that is worth
+            their start.
+        zygote: what the others are forked from where it can be; None to start each as a process of its own.
     """
 
     machine: Machine
@@ -93,6 +103,42 @@ class Evaluator:
     models: ModelFolder | None = None
     again: bool = False
     wait: bool = True
+    workers: int | None = None
+    zygote: Zygote | None = None
+
+    @contextmanager
+    def with_others(
+        self,
+        database: Database,
+        studies: Sequence[StoredStudy],
+        given: Sequence[StudyArgument],
+        seconds: float,
+    ) -> Iterator[Evaluator]:
+        """Have other worker processes train rounds too during a `with` block, and yield what trains them here.
+
+        Args:
+            given: the STUDY arguments, for the others; none to have no others.
+            seconds: how long one process would train.
+
+        Raises:
+            WorkError: this machine cannot start so many.
+        """
+        count = self.workers or (usual_workers(self.machine.device) if seconds > WORTH_SECONDS else 1)
+        jobs = sum(Ledger(database, study).jobs_left(JobState.PENDING, limit=0) for study in studies)
+        others = min(count, jobs) - 1 if given else 0
+        if others <= 0:
+            yield self
+            return
+        each = max(study.traits.worker_bytes for study in studies)
+        if (note := too_many(others + 1, each, available_memory())) is not None:
+            self.say(note)
+        url = database.url.render_as_string(hide_password=False)
+        database.close()  # a connection must not be forked
+        zygote = self.zygote if self.zygote and self.zygote.ready(self.machine.device) else None
+        with Pool(worker_words(given, self.machine, 0), others, url, given[0].here, zygote) as pool:
+            yield replace(self, machine=replace(self.machine, threads=max(1, cores() - others)))
+            for complaint in pool.complaints():
+                self.say(complaint)
 
     def rounds(
         self,
@@ -218,7 +264,7 @@ def evaluate(
     top: int = 1,
     limit: int | None = None,
     rounds: int | None = None,
-    loaded: Mapping[str, Loaded] | None = None,
+    loaded: dict[str, Loaded] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> list[TableRow]:
     """Choose configurations of studies, train their missing rounds, and return a row of Table 1 for each.
@@ -231,7 +277,7 @@ def evaluate(
         top: how many of the best the search chooses of each study.
         limit: the search chooses among the first `limit` configurations of each study's order.
         rounds: the number of rounds for each configuration; None for the number in each definition.
-        loaded: definitions and problems by the name of the study, if they are loaded already.
+        loaded: definitions and problems by the name of the study that are loaded already; the others are added.
         say: called with each note of a problem.
 
     Raises:
@@ -251,16 +297,19 @@ def evaluate(
         for one in by
         for study in stored
     ]
-    if loaded is None:
-        loaded = {one.name: load(database, one, evaluator.machine, say) for one in given}
+    loaded = {} if loaded is None else loaded
+    for one in given:
+        if one.name not in loaded:
+            loaded[one.name] = load(database, one, evaluator.machine, say)
     for problem in loaded.values():
         existing(database, problem)
-    return evaluate_studies(database, chosen, loaded, evaluator, rounds)
+    return evaluate_studies(database, chosen, given, loaded, evaluator, rounds)
 
 
 def evaluate_studies(
     database: Database,
     chosen: Sequence[Chosen],
+    given: Sequence[StudyArgument],
     loaded: Mapping[str, Loaded],
     evaluator: Evaluator,
     rounds: int | None,
@@ -268,6 +317,7 @@ def evaluate_studies(
     """Train the missing rounds, and return a row of Table 1 for each configuration.
 
     Args:
+        given: the STUDY arguments, for further workers; none to have no others.
         loaded: definitions and problems by the name of the study.
         rounds: the number of rounds for each configuration; None for the number in each definition.
 
@@ -279,36 +329,44 @@ def evaluate_studies(
             prove(loaded[choice.study.name], evaluator.machine.device)
     # All of them first, so that other workers can take some.
     wanted = {choice.study.name: rounds or choice.study.definition.evaluation.rounds for choice in chosen}
-    for choice in chosen:
-        ask_for_rounds(database, choice.study, choice.configurations, wanted[choice.study.name], evaluator)
+    seconds = [
+        ask_for_rounds(database, choice.study, configuration, wanted[choice.study.name], evaluator)
+        for choice in chosen
+        for configuration in choice.configurations
+    ]
     if not evaluator.wait:
         return []
     rows = []
-    for choice in chosen:
-        study = choice.study
-        for configuration in choice.configurations:
-            evaluator.rounds(database, study, loaded[study.name], configuration, wanted[study.name])
-            rows.append(table_row(database, choice, configuration))
+    with evaluator.with_others(database, [choice.study for choice in chosen], given, sum(seconds)) as each:
+        for choice in chosen:
+            study = choice.study
+            for configuration in choice.configurations:
+                each.rounds(database, study, loaded[study.name], configuration, wanted[study.name])
+                rows.append(table_row(database, choice, configuration))
     return rows
 
 
 def ask_for_rounds(
-    database: Database,
-    study: StoredStudy,
-    configurations: Sequence[Configuration],
-    wanted: int,
-    evaluator: Evaluator,
-) -> None:
-    """Insert jobs for the missing rounds of configurations, and say how many are left to workers elsewhere."""
+    database: Database, study: StoredStudy, configuration: Configuration, wanted: int, evaluator: Evaluator
+) -> float:
+    """Insert jobs for the missing rounds of a configuration, and say if they are left to workers elsewhere.
+
+    Returns:
+        How many seconds of training they are by the time of the configuration's folds; infinity if that is not known.
+    """
     ledger = Ledger(database, study)
-    for configuration in configurations:
-        ledger.insert_rounds(configuration, wanted)
-        left = len(set(range(wanted)) - stored_rounds(database, study, configuration).keys())
-        if evaluator.wait and left:
-            ledger.go_on()
-        elif not evaluator.wait:
-            said = f"{left} of them are for `pairsearch worker {study.name}` to train"
-            evaluator.say(f"{_label(study, configuration, wanted)}: {said if left else 'all stored before'}")
+    ledger.insert_rounds(configuration, wanted)
+    left = len(set(range(wanted)) - stored_rounds(database, study, configuration).keys())
+    if evaluator.wait and left:
+        ledger.go_on()
+    elif not evaluator.wait:
+        said = f"{left} of them are for `pairsearch worker {study.name}` to train"
+        evaluator.say(f"{_label(study, configuration, wanted)}: {said if left else 'all stored before'}")
+    outcome = ledger.outcome(configuration.key)
+    epochs = 0 if outcome is None else sum(fold.epochs for fold in outcome.folds)
+    if outcome is None or not epochs:
+        return left * math.inf if left else 0.0
+    return left * study.definition.evaluation_epochs * outcome.seconds / epochs
 
 
 def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:

@@ -14,6 +14,8 @@ from typing import IO
 
 from pairsearch.search.common import threads
 from pairsearch.search.common.errors import ExitCode, WorkError
+from pairsearch.search.common.machine import Machine
+from pairsearch.search.ledger.studies import StudyArgument
 from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE
 from pairsearch.search.workers import program
 from pairsearch.search.workers.forking import Forked, Surroundings, Zygote
@@ -24,6 +26,16 @@ STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 # Bytes after which a worker's log is cut to its end: a problem may print without an end, and that goes to the log.
 LONGEST_LOG = 1024 * 1024
+
+
+def worker_words(given: Sequence[StudyArgument], machine: Machine, limit: int | None) -> list[str]:
+    """Return the words that follow `pairsearch worker`.
+
+    Args:
+        limit: work on the first `limit` configurations of each study only, and on rounds alone if it is 0.
+    """
+    words = [*(study.text for study in given), "--lease", str(machine.lease), "--quiet", *machine.words]
+    return words if limit is None else [*words, *(["--limit", str(limit)] if limit else ["--rounds"])]
 
 
 class PoolWorker:

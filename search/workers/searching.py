@@ -12,7 +12,7 @@ from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.setup.opening import check_device, reconcile
 from pairsearch.search.workers.forking import Zygote
-from pairsearch.search.workers.pool import Pool
+from pairsearch.search.workers.pool import Pool, worker_words
 from pairsearch.search.workers.replacing import Watch
 
 POLL_SECONDS = 0.5
@@ -70,7 +70,7 @@ def search(
         if zygote is not None and not zygote.ready(machine.device):
             zygote = None
         try:
-            with Pool(_arguments(given, machine, limit), count, url, given[0].here, zygote) as pool:
+            with Pool(worker_words(given, machine, limit), count, url, given[0].here, zygote) as pool:
                 on_progress(latest, False)
                 watch = Watch(database, studies, pool, count, complain)
                 running = True
@@ -112,12 +112,6 @@ def _check_ended(database: Database, studies: Sequence[StoredStudy], latest: Seq
         study_name, key, reason = failed[0]
         many = f"{len(failed)} configuration{'' if len(failed) == 1 else 's'}"
         raise WorkError(f"{many} failed, for example {key} of study {study_name}: {reason}")
-
-
-def _arguments(given: Sequence[StudyArgument], machine: Machine, limit: int | None) -> list[str]:
-    """Return the words that follow `pairsearch worker`."""
-    words = [*(study.text for study in given), "--lease", str(machine.lease), "--quiet", *machine.words]
-    return words if limit is None else [*words, "--limit", str(limit)]
 
 
 def usual_workers(device: str) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +225,43 @@ def test_a_flood_of_printed_lines_costs_a_run_neither_memory_nor_disk(on_sqlite:
     assert ended.code == 0, ended.err
     first, *_, last = map(int, (on_sqlite.folder / "peaks").read_text().split())
     assert last - first < 10 * 1024, "KiB"
+
+
+MEETING = """
+import os, time
+from pathlib import Path
+
+def fit(params, run, report):
+    if run.kind == "round" and run.index < 3:
+        Path(f"met-{os.getpid()}").touch()
+        while len(list(Path().glob("met-*"))) < 3:
+            time.sleep(0.01)
+    for epoch in range(1, run.epochs + 1):
+        report(epoch, loss=run.stream("noise") / 2**32)
+        if run.index >= 5:
+            Path(f"waits-{os.getpid()}").touch()
+            time.sleep(0.02)
+"""
+
+
+def test_rounds_are_trained_by_several_processes_which_all_end_with_the_evaluation(
+    on_sqlite: Project,
+) -> None:
+    on_sqlite.write(MEETING, grid={"x": [1]}, evaluation={"rounds": 5, "epochs": 1000})
+    assert on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet").code == 0
+    ended = on_sqlite.run("evaluate", "mine.toml", "--workers", "3", "--no-models", "--quiet")
+    assert (ended.code, ended.err) == (0, "")
+    rounds = on_sqlite.rows("runs", "run, worker", "where kind = 'round' order by run")
+    assert [run for run, _ in rounds] == list(range(5))
+    processes = {int(worker.split(":")[-2]) for _, worker in rounds}
+    assert processes == {int(file.name.removeprefix("met-")) for file in on_sqlite.folder.glob("met-*")}
+
+    arguments = ("evaluate", "mine.toml", "--workers", "3", "--rounds", "9", "--no-models", "--quiet")
+    evaluation = programs.start_forked(on_sqlite.folder, *arguments, PAIRSEARCH_STORAGE=on_sqlite.url)
+    programs.wait_for(lambda: len(list(on_sqlite.folder.glob("waits-*"))) == 3, "three processes that train")
+    os.kill(evaluation.pid or 0, signal.SIGINT)
+    assert programs.ended(evaluation, on_sqlite.folder).code == 130
+    for file in on_sqlite.folder.glob("waits-*"):
+        assert not Path("/proc", file.name.removeprefix("waits-")).exists()
+    states = on_sqlite.rows("jobs", "state, lapses", "where kind = 'round' and first >= 5")
+    assert set(states) == {("pending", 0)}

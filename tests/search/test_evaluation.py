@@ -79,7 +79,7 @@ def train(
 def evaluated(
     evaluator: Evaluator, database: Database, study: StoredStudy, loaded: Loaded, wanted: int
 ) -> None:
-    ask_for_rounds(database, study, [SOME], wanted, evaluator)
+    ask_for_rounds(database, study, SOME, wanted, evaluator)
     evaluator.rounds(database, study, loaded, SOME, wanted)
 
 
@@ -344,7 +344,7 @@ def test_studies_are_evaluated_with_the_rounds_of_their_definition_unless_told_o
 ) -> None:
     chosen = [Chosen("search", study, [SOME]), Chosen("paper", study, [OTHER])]
     for rounds, expected in ((1, 1), (None, 2)):
-        rows = evaluate_studies(database, chosen, {"tiny": loaded}, Evaluator(ONE_CORE), rounds)
+        rows = evaluate_studies(database, chosen, [], {"tiny": loaded}, Evaluator(ONE_CORE), rounds)
         assert [(row.chosen_by, row.study, row.params, row.evaluated.rounds) for row in rows] == [
             ("search", study, SOME.params, expected),
             ("paper", study, OTHER.params, expected),
@@ -369,12 +369,12 @@ def test_what_a_problem_raises_while_it_is_evaluated_is_said_without_passwords(
     with pytest.raises(
         WorkError, match=r"study tiny: batch_size 10.*MemoryError.*: finished rounds are kept"
     ):
-        evaluate_studies(database, chosen, {"tiny": loaded}, evaluator, 1)
+        evaluate_studies(database, chosen, [], {"tiny": loaded}, evaluator, 1)
     assert said[0] == "Traceback (most recent call last):"
     assert "MemoryError: no room at postgresql://ann:***@host/db" in said
     assert tiny.rows(database, "jobs", "state, errors", "where kind = 'round'") == [("failed", 2)]
     monkeypatch.undo()
-    evaluate_studies(database, chosen, {"tiny": loaded}, evaluator, 1)
+    evaluate_studies(database, chosen, [], {"tiny": loaded}, evaluator, 1)
     assert stored(database, study) == [0]
 
 
@@ -422,6 +422,9 @@ def test_rounds_that_are_not_waited_for_are_trained_by_a_worker_elsewhere(
     assert "2 rounds of" in asked.out
     assert "2 of them are for `pairsearch worker tiny` to train" in asked.out
     assert "Table 1" not in asked.out
+    assert (
+        "tiny: 2 rounds of the final evaluation are left" in programs.run(tmp_path, "status", **variables).out
+    )
     other = tmp_path / "other"
     other.mkdir()
     tiny.write_toml(other / "tiny.toml", paper=tiny.PAPER)

@@ -11,11 +11,13 @@ from pairsearch.search.claims.sentences import claim_json
 from pairsearch.search.claims.training import Sources, find_sources, train_missing
 from pairsearch.search.cli import claim_tables, options
 from pairsearch.search.cli.evaluation import evaluator_on
+from pairsearch.search.cli.forked import zygote
 from pairsearch.search.cli.messages import print_json, teller
 from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database, find_database
 from pairsearch.search.setup import opening
+from pairsearch.studies.loading import Loaded
 
 
 def claims(
@@ -67,8 +69,11 @@ def _train(storage: str, sources: Sources, machine: Machine, *, quiet: bool, as_
     """Create missing studies, and train missing rounds; return the database."""
     say = teller(error=as_json, quiet=quiet)
     texts = [given.text for given in sources.given.values()]
+    loaded: dict[str, Loaded] = {}
+    forking = zygote(loaded, machine.device)
     made = opening.create(storage, texts, machine, say)
+    loaded.update(made.loaded)
     wanted = wanted_rounds(sources.claims, sources.material(made.database))
-    with evaluator_on(machine, console(error=as_json, quiet=quiet)) as evaluator:
-        train_missing(made.database, sources, made.loaded, wanted, evaluator)
+    with evaluator_on(machine, console(error=as_json, quiet=quiet), zygote=forking) as evaluator:
+        train_missing(made.database, sources, loaded, wanted, evaluator)
     return made.database

@@ -10,6 +10,7 @@ import typer
 
 from pairsearch.search.cli import options
 from pairsearch.search.cli.evaluation import evaluator_on, table_1_json, tables_1
+from pairsearch.search.cli.forked import zygote
 from pairsearch.search.cli.messages import print_json, teller
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.common.errors import InputError
@@ -20,6 +21,7 @@ from pairsearch.search.results.evaluations import By
 from pairsearch.search.setup import opening
 from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.models import ModelFolder
+from pairsearch.studies.loading import Loaded
 
 
 def evaluate(
@@ -46,6 +48,7 @@ def evaluate(
             "--no-wait", help="Leave the rounds to workers that run elsewhere, and train none here."
         ),
     ] = False,
+    workers: options.RoundWorkers = None,
     models: options.Models = None,
     no_models: options.NoModels = False,
     storage: options.Storage = options.DEFAULT_STORAGE,
@@ -69,6 +72,7 @@ def evaluate(
         as_json=as_json,
         by=by,
         wait=not no_wait,
+        workers=workers,
         top=top,
         rounds=rounds,
     )
@@ -85,6 +89,7 @@ def run_evaluation(
     as_json: bool,
     by: Sequence[By],
     wait: bool = True,
+    workers: int | None = None,
     **choice: Any,
 ) -> None:
     """Evaluate studies and print Table 1, or leave the rounds to other workers.
@@ -96,7 +101,8 @@ def run_evaluation(
     """
     say = teller(error=as_json, quiet=quiet)
     folder = model_folder(named, no_models, say)
-    loaded = None
+    loaded: dict[str, Loaded] = {}
+    forking = zygote(loaded, machine.device)
     if "search" in by:
         database = open_database(storage)
         known = opening.look_stored_up(database, given)
@@ -104,10 +110,12 @@ def run_evaluation(
         for looked_up in opening.look_all_up(find_database(storage), given):
             evaluating.paper_configuration(looked_up.definition)
         made = opening.create(storage, given, machine, say)
-        database, known, loaded = made.database, made.given, made.loaded
+        database, known = made.database, made.given
+        loaded.update(made.loaded)
     models = None if folder is None else ModelFolder(folder)
     keep = {"models": models, "again": named is not None, "wait": wait}
-    with evaluator_on(machine, console(error=as_json, quiet=quiet), **keep) as evaluator:
+    train = {"workers": workers, "zygote": forking}
+    with evaluator_on(machine, console(error=as_json, quiet=quiet), **keep, **train) as evaluator:
         rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
     if as_json:
         print_json(table_1_json(rows))

@@ -75,7 +75,7 @@ def status(
     screen = console()
     screen.print(tables.progress_table(progresses))
     for progress in progresses:
-        print_lines(screen, tables.failure_lines(progress))
+        print_lines(screen, tables.lines_below(progress))
 
 
 def best(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from pairsearch.search.cli import options, tables
-from pairsearch.search.cli.app import obey
 from pairsearch.search.cli.commands.evaluating import run_evaluation
+from pairsearch.search.cli.forked import zygote
 from pairsearch.search.cli.messages import print_json, say, teller
 from pairsearch.search.cli.progress import SearchProgress
-from pairsearch.search.cli.streams import abandon
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.common.machine import LEASE_SECONDS, Machine
 from pairsearch.search.database.connection import Database
@@ -23,11 +21,10 @@ from pairsearch.search.results.evaluations import By
 from pairsearch.search.results.progress import ended_without, progress_within
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup import opening
-from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.searching import search
 from pairsearch.search.workers.signals import interrupted_by_signals
-from pairsearch.search.workers.working import warm
 from pairsearch.studies import reproduction as main_job
+from pairsearch.studies.loading import Loaded
 
 
 def create(
@@ -137,7 +134,18 @@ def reproduce(
     # `data` is left out, because the studies are bound to their data by now.
     here = options.machine(None, None, data_dir, device=device)
     by: tuple[By, ...] = ("search", "paper")
-    run_evaluation(storage, names, here, models, no_models, quiet=quiet, as_json=as_json, by=by, limit=limit)
+    run_evaluation(
+        storage,
+        names,
+        here,
+        models,
+        no_models,
+        quiet=quiet,
+        as_json=as_json,
+        by=by,
+        workers=workers,
+        limit=limit,
+    )
 
 
 def run_search(
@@ -152,13 +160,10 @@ def run_search(
 ) -> tuple[Database, list[StoredStudy]]:
     """Create the studies and run workers over them; return the database and the studies."""
 
-    def forked(words: Sequence[str]) -> None:
-        abandon()
-        opening.keep(made.loaded)
-        obey(words)
-
-    zygote = Zygote(forked, lambda: warm(list(made.loaded.values()), machine.device))
+    loaded: dict[str, Loaded] = {}
+    forking = zygote(loaded, machine.device)
     made = opening.create(storage, given, machine, teller(error=as_json, quiet=quiet))
+    loaded.update(made.loaded)
     stored = [creation.study for creation in made.creations]
     shown = SearchProgress(console(error=as_json, quiet=quiet))
     with interrupted_by_signals(), shown:
@@ -171,6 +176,6 @@ def run_search(
             limit=limit,
             on_progress=shown.update,
             complain=teller(error=True),
-            zygote=zygote,
+            zygote=forking,
         )
     return made.database, stored

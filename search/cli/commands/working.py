@@ -35,6 +35,7 @@ def worker(
         typer.Option(min=1, max=options.LARGEST, help="End after N configurations.", show_default="no end"),
     ] = None,
     limit: options.Limit = None,
+    rounds: Annotated[bool, typer.Option("--rounds", help="Only rounds that `evaluate` asked for.")] = False,
     device: options.Device = "cpu",
     lease: options.Lease = LEASE_SECONDS,
     patience: Annotated[
@@ -55,7 +56,7 @@ def worker(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    here = options.machine(setting, data, data_dir, device=device, lease=lease)
+    here = options.machine(setting, data, data_dir, device=device, lease=lease, threads=1)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # psycopg warns about each lost connection, which we report ourselves.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
@@ -80,7 +81,8 @@ def worker(
             if not attached:
                 for stored, _ in queue:
                     begin(Ledger(database, stored).go_on)
-            tally = working.work(database, queue, here, stopping, say, limit=limit, max_trials=max_trials)
+            first = 0 if rounds else limit
+            tally = working.work(database, queue, here, stopping, say, limit=first, max_trials=max_trials)
     say(
         f"worker ends: {tally.finished} finished, {tally.handed_back} handed back, {tally.superseded} superseded, "
         f"{tally.failed} failed" + (f", {tally.rounds} rounds" if tally.rounds else "")
