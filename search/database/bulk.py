@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ARRAY,
     Column,
-    ColumnElement,
     Connection,
     Insert,
     Table,
@@ -18,7 +18,9 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.sql.dml import ReturningInsert
 
+from pairsearch.search.database.clock import now
 from pairsearch.search.database.urls import POSTGRESQL
 
 
@@ -28,7 +30,7 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
     PostgreSQL gets them in one statement, as one array for each column, instead of one statement for each row.
     """
     if connection.dialect.name == POSTGRESQL:
-        connection.execute(_insert_arrays(table, list(rows[0])), _arrays(rows))
+        connection.execute(_insert_arrays(table, tuple(rows[0])), _arrays(rows))
     else:
         connection.execute(insert(table), rows)
 
@@ -38,27 +40,35 @@ def insert_numbered(
     table: Table,
     rows: Sequence[Mapping[str, object]],
     by: Column[Any],
-    also: Mapping[str, ColumnElement[Any]],
+    moment: Column[Any],
 ) -> dict[Any, int]:
     """Insert rows as `insert_many` does, and return their ids by the value of a column that is unique in them.
 
     Args:
-        also: columns that the database computes, the same in all rows.
+        moment: the column that gets the time.
     """
     if connection.dialect.name == POSTGRESQL:
-        statement = _insert_arrays(table, list(rows[0]), also).returning(by, table.c.id)
+        statement = _insert_arrays(table, tuple(rows[0]), by, moment)
         return dict(connection.execute(statement, _arrays(rows)).all())
-    statement = insert(table).values(dict(also)).returning(by, table.c.id)
-    return dict(connection.execute(statement, rows).all())
+    return dict(connection.execute(_insert_each(table, by, moment), rows).all())
 
 
+# Building a statement takes longer than a database takes for it.
+@cache
+def _insert_each(table: Table, by: Column[Any], moment: Column[Any]) -> ReturningInsert[Any]:
+    return insert(table).values({moment: now()}).returning(by, table.c.id)
+
+
+@cache
 def _insert_arrays(
-    table: Table, names: Sequence[str], also: Mapping[str, ColumnElement[Any]] | None = None
+    table: Table, names: Sequence[str], by: Column[Any] | None = None, moment: Column[Any] | None = None
 ) -> Insert:
     arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
     source = func.unnest(*arrays).table_valued(*map(column, names)).render_derived()
-    more = also or {}
-    return insert(table).from_select([*names, *more], select(*source.c, *more.values()))
+    if moment is None:
+        return insert(table).from_select(names, select(*source.c))
+    timed = insert(table).from_select([*names, moment.name], select(*source.c, now()))
+    return timed if by is None else timed.returning(by, table.c.id)
 
 
 def _arrays(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:

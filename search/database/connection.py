@@ -36,7 +36,14 @@ from pairsearch.search.common.errors import DamagedError, DatabaseAwayError, NoS
 from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.driver_errors import translation
 from pairsearch.search.database.tables import SCHEMA_VERSION, metadata, schema
-from pairsearch.search.database.transactions import READING, begin_sqlite, limit_transaction, prepare_sqlite
+from pairsearch.search.database.transactions import (
+    READING,
+    SNAPSHOT,
+    begin_postgresql,
+    begin_sqlite,
+    prepare_postgresql,
+    prepare_sqlite,
+)
 from pairsearch.search.database.urls import SQLITE, absolute, mask, parse_url
 
 # How long a SQLite connection waits for the write lock. Writes take milliseconds; the limit allows for a slow disk.
@@ -68,7 +75,8 @@ class Database:
             event.listen(self.engine, "connect", prepare_sqlite)
             event.listen(self.engine, "begin", begin_sqlite)
         else:
-            event.listen(self.engine, "begin", limit_transaction)
+            event.listen(self.engine, "connect", prepare_postgresql)
+            event.listen(self.engine, "begin", begin_postgresql)
 
     def engine_options(self, overflow: int) -> dict[str, Any]:
         """Return the options of `create_engine` for one pooled connection, and `overflow` more when they are needed."""
@@ -125,9 +133,8 @@ class Database:
     def snapshot(self) -> Iterator[Connection]:
         """Open a transaction as `read` does, whose statements all see the database at the same moment."""
         with self.read() as connection:
-            if not self.is_sqlite:  # every transaction of SQLite is a snapshot
-                connection.execution_options(isolation_level="REPEATABLE READ")
-            yield connection
+            # Every transaction of SQLite is one.
+            yield connection.execution_options(**{SNAPSHOT: True})
 
     def _check_file(self, *, opened: bool = False) -> None:
         """Raise if SQLite's file was removed or replaced: writes would go to a deleted file.

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-# The execution option of SQLAlchemy that marks transactions which only read.
+if TYPE_CHECKING:
+    import psycopg
+
+# The execution options of SQLAlchemy that mark transactions which only read, and those that see one moment.
 READING = "pairsearch_read"
+SNAPSHOT = "pairsearch_snapshot"
 
 
-def limit_transaction(connection: Connection) -> None:
-    """Limit how long a PostgreSQL transaction may idle or wait for a lock (SQLAlchemy's `begin` event).
+def prepare_postgresql(connection: psycopg.Connection[Any], record: object) -> None:
+    """Prepare a new PostgreSQL connection (SQLAlchemy's `connect` event): `begin_postgresql` sends BEGIN."""
+    connection.autocommit = True
+
+
+def begin_postgresql(connection: Connection) -> None:
+    """Begin a transaction of PostgreSQL, in one message to the server (SQLAlchemy's `begin` event).
 
     A process that freezes, or whose machine is lost, in the middle of a transaction keeps locks that others wait for.
-    PostgreSQL ends such a transaction after 15 s; ours write a few rows and need far less. The limits are settings of
-    the transaction, because PgBouncer passes connections on. Transactions that only read get no limit: they lock nobody
-    out, and the caller may be slow to process their rows.
+    PostgreSQL ends such a transaction after 15 s, and one that waits for a lock after 20; ours write a few rows and
+    need far less. The limits are settings of the transaction, because PgBouncer passes connections on. Transactions
+    that only read get no limit: they lock nobody out, and the caller may be slow to process their rows.
     """
-    if connection.get_execution_options().get(READING, False):
-        return
-    connection.exec_driver_sql(
-        "select set_config('idle_in_transaction_session_timeout', '15s', true), "
-        "set_config('lock_timeout', '20s', true)"
-    )
+    options = connection.get_execution_options()
+    if options.get(SNAPSHOT, False):
+        connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    elif options.get(READING, False):
+        connection.exec_driver_sql("BEGIN")
+    else:
+        connection.exec_driver_sql(
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '15s'; SET LOCAL lock_timeout = '20s'"
+        )
 
 
 def prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:

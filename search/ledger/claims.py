@@ -13,36 +13,27 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, or_, select, update
+from sqlalchemy import Connection, and_, delete, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from pairsearch.search.common.machine import LEASE_SECONDS
-from pairsearch.search.database.clock import now, up_since
+from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import OPEN, JobState, State
+from pairsearch.search.database.states import JobState
 from pairsearch.search.database.tables import configurations, jobs, studies
 from pairsearch.search.ledger.checkpoints import Kept, find_checkpoint, put_checkpoint
 from pairsearch.search.ledger.closing import Closing, shown
 from pairsearch.search.ledger.rows import read_configuration, stored_numbers
+from pairsearch.search.ledger.statements import BEGINNING, CLAIMED, RENEWING, of_job, taking
 from pairsearch.search.ledger.stored import StoredConfigurations, columns
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.ledger.view import NoView, Shown, View
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Kind
-
-# Nobody can renew a lease while the server is down. For this long after its start no lease counts as expired, so that
-# workers with a finished result can return first (`search.database.retry` pauses up to eleven seconds between calls).
-RETURN_SECONDS = 15.0
-# A worker may be killed for reasons that have nothing to do with its configuration. But a configuration that gets every
-# worker killed, for example by the kernel's out-of-memory killer, must not be tried for ever.
-MAX_LAPSES = 10
-LOST = f"lost with its worker {MAX_LAPSES} times: does it need more memory than the workers have?"
-
-of_job = jobs.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +44,7 @@ class Claim:
         first: the number of its first run.
         count: how many runs it has.
         stored: numbers of those that are stored already.
+        again: whether it was claimed before, so that it may have runs and checkpoints.
         shown: the configuration as it is shown; None for rounds.
     """
 
@@ -64,7 +56,13 @@ class Claim:
     token: str
     worker: str
     stored: tuple[int, ...] = ()
+    again: bool = False
     shown: Shown | None = None
+
+    @property
+    def held(self) -> dict[str, object]:
+        """The parameters of `HELD`."""
+        return {"of_id": self.job_id, "of_token": self.token}
 
     @property
     def numbers(self) -> range:
@@ -75,14 +73,6 @@ class Claim:
     def left(self) -> tuple[int, ...]:
         """The numbers of the runs that are still to be trained."""
         return tuple(run for run in self.numbers if run not in self.stored)
-
-
-@dataclass(frozen=True, slots=True)
-class Lapsed:
-    """A claim that was reaped after its lease ran out."""
-
-    key: str
-    worker: str
 
 
 def worker_name() -> str:
@@ -115,6 +105,9 @@ class Leases(StoredConfigurations):
         self.lease_seconds = lease_seconds
         self.view = view or NoView()
         self._closing = Closing(study, self.view)
+        self._origins: dict[tuple[tuple[str, str], ...], int] = {}
+        # The token of the claim under which a checkpoint was stored last.
+        self._checkpoint_of: str | None = None
         self._stop = select(studies.c.stopped_at).where(studies.c.id == study.id).scalar_subquery()
 
     def stop(self) -> None:
@@ -166,51 +159,47 @@ class Leases(StoredConfigurations):
         Returns:
             The claim, or None if no such job is pending, or the study's workers are to stop.
         """
-        token = token or new_token()
-        pending = select(of_job.id).where(
-            of_job.study_id == self.study_id, of_job.state == JobState.PENDING, self._stop.is_(None)
-        )
-        if but:
-            pending = pending.where(of_job.key.not_in(but))
-        if limit is not None:
-            pending = pending.where(of_job.rank < limit)
-        if key is not None:
-            pending = pending.where(of_job.key == key)
-        if len(kinds) == 1:
-            pending = pending.where(of_job.kind.in_(kinds))
-        if begun:
-            known = select(columns.key).where(
-                columns.study_id == self.study_id, columns.state.in_(OPEN), columns.claims > 0
-            )
-            pending = pending.where(or_(of_job.kind == "round", of_job.key.in_(known)))
-        # On PostgreSQL, workers that claim at the same time skip each other's rows. SQLite has one writer at a time and
-        # leaves the clause out.
-        pending = (
-            pending.order_by(of_job.lapses, of_job.errors, of_job.rank, of_job.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        statement = (
-            update(jobs)
-            .where(of_job.id == pending.scalar_subquery(), of_job.state == JobState.PENDING)
-            .values(
-                state=JobState.RUNNING,
-                claim=token,
-                worker=worker,
-                claims=of_job.claims + 1,
-                lease_expires=now() + self.lease_seconds,
-            )
-            .returning(*_CLAIMED)
-        )
+        kind = next(iter(kinds)) if len(kinds) == 1 else None
+        options: dict[str, object] = {
+            "of_limit": limit,
+            "of_key": key,
+            "of_but": list(but) or None,
+            "of_kind": kind,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
         with self.database.write() as connection:
-            while (row := connection.execute(statement).first()) is not None:
-                count = row.runs + (self._merged(connection, row, runs - 1) if runs > 1 else 0)
-                claim = self._begun(connection, row, count, worker, token)
-                if claim is not None:
-                    return claim
-                # Its configuration ended between the two locks.
-                self._drop(connection, row.id)
+            return self._taken(connection, worker, token or new_token(), runs, given, begun=begun)
+
+    def _taken(
+        self,
+        connection: Connection,
+        worker: str,
+        token: str,
+        runs: int,
+        given: dict[str, object],
+        *,
+        begun: bool = False,
+    ) -> Claim | None:
+        statement = taking(frozenset(given), begun)
+        given |= {"token": token, "by": worker, "lease": self.lease_seconds, "of_study": self.study_id}
+        while (row := connection.execute(statement, given).first()) is not None:
+            count = row.runs + (self._merged(connection, row, runs - 1) if runs > 1 else 0)
+            claim = self._begun(connection, row, count, worker, token)
+            if claim is not None:
+                return claim
+            # Its configuration ended between the two locks.
+            self._drop(connection, row.id)
         return None
+
+    def _next(self, connection: Connection, claim: Claim, token: str, runs: int) -> Claim | None:
+        """Claim the next fold of a configuration whose row the caller has locked, unless it was tried before.
+
+        Other configurations are left alone: two that lock one and then another might wait for each other.
+        """
+        if not self.study.folds_apart:
+            return None
+        given = {"of_key": claim.configuration.key, "of_kind": "fold", "of_errors": 0, "of_lapses": 0}
+        return self._taken(connection, claim.worker, token, runs, given)
 
     def _merged(self, connection: Connection, row: Any, most: int) -> int:
         """Make the next jobs of a configuration, which nobody has tried, part of a job; return how many they were."""
@@ -243,18 +232,8 @@ class Leases(StoredConfigurations):
         """Note on the configuration that a worker has begun with a job; None if the configuration has ended."""
         if row.kind == "round":
             return self._claim(connection, row, count, worker, token, None)
-        begun = connection.execute(
-            update(configurations)
-            .where(self._configuration(row.key), columns.state.in_(OPEN))
-            .values(
-                state=State.RUNNING,
-                worker=worker,
-                claims=columns.claims + 1,
-                started_at=now(),
-                reason=None,
-            )
-            .returning(columns.id, columns.key, columns.params, columns.trial_id)
-        ).first()
+        mine = {"of_study": self.study_id, "of_key": row.key, "by": worker}
+        begun = connection.execute(BEGINNING, mine).first()
         if begun is None:
             return None
         of = shown(begun)
@@ -275,28 +254,31 @@ class Leases(StoredConfigurations):
             numbers = range(row.first, row.first + count)
             stored = stored_numbers(connection, self.study_id, row.key, row.kind, numbers)
         configuration = read_configuration(row.key, row.params) if of is None else of.configuration
-        return Claim(row.id, configuration, row.kind, row.first, count, token, worker, stored, of)
+        again = row.claims > 1
+        return Claim(row.id, configuration, row.kind, row.first, count, token, worker, stored, again, of)
 
     def held(self, worker: str, token: str) -> Claim | None:
         """Return the claim of a token with its lease renewed, or None if there is none.
 
         A worker that lost the answer to `claim` learns by this whether the claim was made.
         """
-        statement = (
+        with self.database.write() as connection:
+            return self._held(connection, worker, token)
+
+    def _held(self, connection: Connection, worker: str, token: str) -> Claim | None:
+        row = connection.execute(
             update(jobs)
             .where(of_job.study_id == self.study_id, of_job.claim == token, of_job.state == JobState.RUNNING)
             .values(lease_expires=now() + self.lease_seconds)
-            .returning(*_CLAIMED)
-        )
-        with self.database.write() as connection:
-            row = connection.execute(statement).first()
-            if row is None:
-                return None
-            of = None
-            if row.kind == "fold":
-                mine = select(configurations).where(self._configuration(row.key))
-                of = shown(connection.execute(mine).one())
-            return self._claim(connection, row, row.runs, worker, token, of)
+            .returning(*CLAIMED)
+        ).first()
+        if row is None:
+            return None
+        of = None
+        if row.kind == "fold":
+            mine = select(configurations).where(self._configuration(row.key))
+            of = shown(connection.execute(mine).one())
+        return self._claim(connection, row, row.runs, worker, token, of)
 
     def renew(self, claim: Claim) -> bool:
         """Extend the lease of a claim; return False if the claim was lost."""
@@ -308,6 +290,7 @@ class Leases(StoredConfigurations):
         with self.database.write() as connection:
             held = self._renewed(connection, claim)
             if held:
+                self._checkpoint_of = claim.token
                 put_checkpoint(connection, self.study_id, claim.configuration.key, claim.kind, run, kept)
             return held
 
@@ -317,61 +300,8 @@ class Leases(StoredConfigurations):
             return find_checkpoint(connection, self.study_id, claim.configuration.key, claim.kind, run)
 
     def _renewed(self, connection: Connection, claim: Claim) -> bool:
-        lease = update(jobs).where(*held_by(claim)).values(lease_expires=now() + self.lease_seconds)
-        return connection.execute(lease).rowcount == 1
-
-    def expired(self) -> Sequence[Any]:
-        """Read id, key and worker of the jobs whose lease ran out."""
-        with self.database.read() as connection:
-            found = select(of_job.id, of_job.key, of_job.worker).where(*self._expired())
-            return connection.execute(found).all()
-
-    def _expired(self) -> Iterable[ColumnElement[bool]]:
-        return (
-            of_job.study_id == self.study_id,
-            of_job.state == JobState.RUNNING,
-            of_job.lease_expires < now(),
-            up_since() + min(RETURN_SECONDS, self.lease_seconds) < now(),
-        )
-
-    def reap(self) -> list[Lapsed]:
-        """Make jobs pending again whose lease ran out; a job fails when this happens `MAX_LAPSES` times."""
-        # Reading first takes no write lock, and nearly always there is nothing to reap.
-        lapsed = self.expired()
-        if not lapsed:
-            return []
-        spent = of_job.lapses + 1 >= MAX_LAPSES
-        some = (
-            select(of_job.id)
-            .where(*self._expired(), of_job.id.in_([row.id for row in lapsed]))
-            # Skip rows that another process is reaping or finishing at this moment.
-            .with_for_update(skip_locked=True)
-        )
-        statement = (
-            update(jobs)
-            .where(of_job.id.in_(some))
-            .values(
-                state=case((spent, JobState.FAILED), else_=JobState.PENDING),
-                lapses=of_job.lapses + 1,
-                claim=None,
-                lease_expires=None,
-            )
-            .returning(of_job.id, of_job.key, of_job.kind, of_job.state)
-        )
-        with self.database.write() as connection:
-            reaped = connection.execute(statement).all()
-            folds = [row for row in reaped if row.kind == "fold"]
-            lost = "its worker ended or lost its lease: the configuration went back"
-            for row in sorted(folds, key=lambda row: row.key):
-                connection.execute(
-                    update(configurations)
-                    .where(self._configuration(row.key), columns.state.in_(OPEN))
-                    .values(lapses=columns.lapses + 1)
-                )
-                failed = row.state == JobState.FAILED
-                self._closing.give_up(connection, row.key, LOST if failed else lost, failed=failed)
-        ids = {row.id for row in reaped}
-        return [Lapsed(row.key, row.worker) for row in lapsed if row.id in ids]
+        renewed = connection.execute(RENEWING, claim.held | {"lease": self.lease_seconds})
+        return renewed.rowcount == 1
 
     def _configuration(self, key: str) -> ColumnElement[bool]:
         return and_(columns.study_id == self.study_id, columns.key == key)
@@ -379,18 +309,3 @@ class Leases(StoredConfigurations):
     @staticmethod
     def _drop(connection: Connection, job_id: int) -> None:
         connection.execute(update(jobs).where(of_job.id == job_id).values(state=JobState.DROPPED))
-
-
-_CLAIMED = (
-    of_job.id,
-    of_job.key,
-    of_job.kind,
-    of_job.first,
-    of_job.count.label("runs"),
-    of_job.params,
-    of_job.claims,
-)
-
-
-def held_by(claim: Claim) -> Iterable[ColumnElement[bool]]:
-    return of_job.id == claim.job_id, of_job.claim == claim.token, of_job.state == JobState.RUNNING

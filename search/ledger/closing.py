@@ -13,16 +13,14 @@ from pairsearch.search.database.tables import configurations, curves, jobs, runs
 from pairsearch.search.ledger.checkpoints import drop_checkpoints
 from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude
 from pairsearch.search.ledger.rows import (
-    provenance_id,
     read_configuration,
     read_runs,
     write_figures,
 )
+from pairsearch.search.ledger.statements import LEFT, LETTING_GO, LOCKING, of_job
+from pairsearch.search.ledger.stored import columns
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.ledger.view import Shown, View
-
-columns = configurations.c
-of_job = jobs.c
 
 
 class Closing:
@@ -38,11 +36,12 @@ class Closing:
 
     def lock(self, connection: Connection, key: str) -> Any:
         """Return the row of a configuration, which nobody else changes until the end of the transaction."""
-        mine = select(configurations).where(self._is(key)).with_for_update()
-        return connection.execute(mine).first()
+        return connection.execute(LOCKING, {"of_study": self._study.id, "of_key": key}).first()
 
-    def end(self, connection: Connection, row: Any, worker: str, ended: Outcome) -> bool:
-        """Close a configuration if it has all its folds now, after a job of it has ended; return whether it has.
+    def end(
+        self, connection: Connection, row: Any, worker: str, ended: Outcome, origin: int
+    ) -> list[str] | None:
+        """Close a configuration if it has all its folds now, after a job of it has ended.
 
         A configuration has diverged at its first fold that did. Later folds do not belong to its result, whether they
         were trained or not: which of them are stored must not depend on who came first.
@@ -50,16 +49,27 @@ class Closing:
         Args:
             row: the configuration's row, locked.
             ended: the outcome of the job.
+            origin: the id of its provenance.
+
+        Returns:
+            None if it is closed, else the states of the jobs that it waits for.
         """
         wanted = self._study.definition.folds
-        outcome: Outcome | None = ended
         if not self._study.traits.together and (len(ended.folds) < wanted or ended.folds[0].index > 0):
-            outcome = self._of_all(connection, row.key, ended)
-        if outcome is None:
-            self.report(connection, shown(row), ended.folds)
-            if not self._is_held(connection, row.key):
-                self._update(connection, row.id, state=State.PENDING)
-            return False
+            left = self._left(connection, row.key)
+            outcome = None if left else self._of_all(connection, row.key, ended)
+            if outcome is None:
+                self.report(connection, shown(row), ended.folds)
+                return left
+            ended = outcome
+        self._close(connection, row, worker, ended, origin)
+        return None
+
+    def let_go(self, connection: Connection, row: Any) -> None:
+        """Note that nobody holds a job of a configuration."""
+        connection.execute(LETTING_GO, {"of_id": row.id})
+
+    def _close(self, connection: Connection, row: Any, worker: str, outcome: Outcome, origin: int) -> None:
         if outcome.state == State.DIVERGED:
             self._drop(connection, row.key, 0)
         self.forget(connection, row.key)
@@ -72,31 +82,41 @@ class Closing:
             figures=write_figures(outcome.figures),
             seconds=outcome.seconds,
             reason=outcome.reason,
-            provenance_id=provenance_id(connection, outcome.provenance),
+            provenance_id=origin,
             finished_at=now(),
             trial_id=trial_id,
         )
-        return True
 
     def report(self, connection: Connection, of: Shown, folds: Sequence[RunResult]) -> None:
         """Show the metric of folds of a configuration that goes on, where folds are not trained together."""
         metric = self._study.definition.metric
         known = {fold.index + 1: value for fold in folds if (value := fold.last(metric)) is not None}
-        if of.trial_id is not None and not self._study.traits.together:
+        if of.trial_id is not None and not self._study.traits.together and self._view.due():
             self._view.report(connection, of, known)
+
+    def _left(self, connection: Connection, key: str) -> list[str]:
+        """Return the states of the jobs that a configuration waits for, and drop those after a fold that diverged.
+
+        The curves of the stored folds are not read, as long as folds are left.
+        """
+        found = connection.execute(LEFT, {"of_study": self._study.id, "of_key": key}).all()
+        first = found[0].diverged if found else None
+        if first is None:
+            return [job.state for job in found]
+        self._drop(connection, key, first + 1)
+        return [job.state for job in found if job.first <= first]
 
     def _of_all(self, connection: Connection, key: str, ended: Outcome) -> Outcome | None:
         """Return the outcome of all stored folds, None if some are still to be trained."""
-        folds = read_runs(connection, self._study.id, key, "fold")
-        first = next((fold.index for fold in folds if fold.diverged is not None), None)
-        if first is not None:
-            self._drop(connection, key, first + 1)
-            folds = [fold for fold in folds if fold.index <= first]
+        stored = read_runs(connection, self._study.id, key, "fold")
+        first = next((fold.index for fold in stored if fold.diverged is not None), None)
         wanted = self._study.definition.folds if first is None else first + 1
+        folds = [fold for fold in stored if fold.index < wanted]
         pruned = ended.state == State.PRUNED
         if len(folds) < wanted and not pruned:
             return None
-        self._delete_after(connection, key, folds[-1])
+        if len(folds) < len(stored):
+            self._delete_after(connection, key, folds[-1])
         return conclude(
             self._study.definition,
             self._study.traits,
@@ -110,9 +130,8 @@ class Closing:
         c = runs.c
         mine = and_(c.study_id == self._study.id, c.key == key, c.kind == "fold", c.run > last.index)
         late = connection.execute(select(c.id).where(mine)).scalars().all()
-        if late:
-            connection.execute(delete(curves).where(curves.c.run_id.in_(late)))
-            connection.execute(delete(runs).where(c.id.in_(late)))
+        connection.execute(delete(curves).where(curves.c.run_id.in_(late)))
+        connection.execute(delete(runs).where(c.id.in_(late)))
 
     def _drop(self, connection: Connection, key: str, first: int) -> None:
         """Drop the jobs whose first fold has at least this number; whoever trains one has lost it."""

@@ -9,29 +9,23 @@ process may do, makes jobs pending again whose lease ran out.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
-from sqlalchemy import Connection, and_, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, insert, select, update
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.states import OPEN, OPEN_JOBS, JobState, State
 from pairsearch.search.database.tables import configurations, failures, jobs, studies, superseded
+from pairsearch.search.ledger.attempts import LOST, Attempts
 from pairsearch.search.ledger.checkpoints import drop_checkpoints
-from pairsearch.search.ledger.claims import LOST, MAX_LAPSES, Claim, Leases, held_by, of_job
+from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.rows import provenance_id, read_runs, run_row, stored_numbers, write_runs
 from pairsearch.search.ledger.splitting import blocks, fold_jobs
+from pairsearch.search.ledger.statements import DONE, of_job
 from pairsearch.search.ledger.stored import columns
 from pairsearch.studies.configuration import Configuration
-
-# An exception may be the machine's fault (memory, disk), so a second worker tries before a job counts as failed, unless
-# the first one can tell that it is not at fault (`search.workers.worker`). A worker repeats its own failed attempt only
-# when no other worker is active: a study with a single worker still ends. Workers are processes, not hosts: two on one
-# host may differ in limits and environment, and a user with one machine needs an answer too.
-MAX_ERRORS = 2
-# A longer traceback loses its beginning; its end names the line that raised.
-LONGEST_TRACEBACK = 20_000
 
 
 class Finish(IntEnum):
@@ -45,7 +39,7 @@ class Finish(IntEnum):
     """It is stored, and other folds of its configuration are still to come."""
 
 
-class Ledger(Leases):
+class Ledger(Attempts):
     """The jobs and configurations of one study, and every change of them; the arguments are those of `Leases`."""
 
     def insert(self, connection: Connection, grid: Sequence[Configuration]) -> int:
@@ -74,8 +68,8 @@ class Ledger(Leases):
         return len(new)
 
     def report(self, claim: Claim, step: int, value: float) -> None:
-        """Show the metric of a configuration after a step."""
-        if claim.shown is not None and claim.shown.trial_id is not None:
+        """Show the metric of a configuration after a step, if the last one was shown a while ago."""
+        if claim.shown is not None and claim.shown.trial_id is not None and self.view.due():
             with self.database.write() as connection:
                 self.view.report(connection, claim.shown, {step: value})
 
@@ -92,10 +86,11 @@ class Ledger(Leases):
 
     def store(self, claim: Claim, run: RunResult, provenance: Mapping[str, str]) -> bool:
         """Store a run that has ended while its job goes on; return False if the claim was lost."""
+        origin = self._origin(provenance)
         with self.database.write() as connection:
             held = self._renewed(connection, claim)
             if held:
-                self._write(connection, claim, [run], provenance)
+                self._write(connection, claim, [run], origin)
                 if claim.shown is not None:
                     self._closing.report(connection, claim.shown, [run])
             return held
@@ -109,18 +104,35 @@ class Ledger(Leases):
         Returns:
             What became of it, also if an earlier call stored it and only the answer was lost.
         """
+        return self.finish_and_claim(claim, outcome, None)[0]
+
+    def finish_and_claim(
+        self, claim: Claim, outcome: Outcome, token: str | None, runs: int = 1
+    ) -> tuple[Finish, Claim | None]:
+        """Do what `finish` does, and claim the next fold of the configuration, all in one transaction.
+
+        Args:
+            token: of the next claim; None to make none.
+            runs: take up to so many folds, as `claim` does.
+        """
+        origin, following = self._origin(outcome.provenance), None
         with self.database.write() as connection:
             if not self._done(connection, claim):
-                return self._superseded(connection, claim, outcome.value)
+                counted = self._superseded(connection, claim, outcome.value)
+                return counted, self._held(connection, claim.worker, token) if token else None
             row = self._closing.lock(connection, claim.configuration.key)
             if row is None or row.state not in OPEN:
                 # It ended without this job, which was locked at that moment.
                 self._drop(connection, claim.job_id)
-                return self._superseded(connection, claim, outcome.value)
-            self._write(connection, claim, outcome.folds, outcome.provenance)
-            closed = self._closing.end(connection, row, claim.worker, outcome)
+                return self._superseded(connection, claim, outcome.value), None
+            self._write(connection, claim, outcome.folds, origin)
+            left = self._closing.end(connection, row, claim.worker, outcome, origin)
+            if left is not None:
+                following = self._next(connection, claim, token, runs) if token else None
+                if following is None and JobState.RUNNING not in left:
+                    self._closing.let_go(connection, row)
         self.view.committed()
-        return Finish.CLOSED if closed else Finish.STORED
+        return Finish.CLOSED if left is None else Finish.STORED, following
 
     def insert_rounds(self, configuration: Configuration, wanted: int) -> int:
         """Insert jobs for the rounds below `wanted` that are not stored and that no job has; return how many rounds.
@@ -172,10 +184,11 @@ class Ledger(Leases):
         Returns:
             What became of them, as for `finish`.
         """
+        origin = self._origin(provenance)
         with self.database.write() as connection:
             if not self._done(connection, claim):
                 return self._superseded(connection, claim, None)
-            self._write(connection, claim, results, provenance, json.dumps(dict(facts)), contents)
+            self._write(connection, claim, results, origin, json.dumps(dict(facts)), contents)
             return Finish.CLOSED
 
     def failed_rounds(self, key: str) -> str | None:
@@ -191,8 +204,7 @@ class Ledger(Leases):
         return None if row is None else row.reason or LOST
 
     def _done(self, connection: Connection, claim: Claim) -> bool:
-        done = update(jobs).where(*held_by(claim)).values(state=JobState.DONE, lease_expires=None)
-        return connection.execute(done).rowcount == 1
+        return connection.execute(DONE, claim.held).rowcount == 1
 
     def _superseded(self, connection: Connection, claim: Claim, value: float | None) -> Finish:
         """Record a late result as superseded, unless an earlier call of this claim stored it."""
@@ -216,7 +228,7 @@ class Ledger(Leases):
         connection: Connection,
         claim: Claim,
         results: Sequence[RunResult],
-        provenance: Mapping[str, str],
+        origin: int,
         facts: str | None = None,
         contents: Mapping[int, bytes] | None = None,
     ) -> None:
@@ -230,164 +242,17 @@ class Ledger(Leases):
                 "study_id": self.study_id,
                 "worker": claim.worker,
                 "facts": facts,
-                "provenance_id": provenance_id(connection, provenance),
+                "provenance_id": origin,
             }
             write_runs(connection, [run_row(key, claim.kind, run) | common for run in new], new, contents)
-            if not self.study.traits.together:
+            if claim.again or self._checkpoint_of == claim.token:
                 drop_checkpoints(connection, self.study_id, key, claim.kind, [run.index for run in new])
 
-    def hand_back(self, claim: Claim) -> bool:
-        """Make the job pending again without counting an attempt; return False if the claim was lost."""
-        free = update(jobs).where(*held_by(claim)).values(state=JobState.PENDING, lease_expires=None)
-        with self.database.write() as connection:
-            if connection.execute(free).rowcount == 1:
-                if claim.kind == "fold":
-                    self._closing.give_up(connection, claim.configuration.key, "handed back")
-                return True
-            failed = connection.execute(select(failures.c.id).where(failures.c.claim == claim.token)).first()
-            return failed is None and self._left_as(connection, claim) == JobState.PENDING
-
-    def fail_attempt(
-        self, claim: Claim, reason: str, *, final: bool = False, traceback: str | None = None
-    ) -> State | None:
-        """Record an attempt that ended in an exception, or at the time limit.
-
-        Args:
-            final: whether the configuration has failed by this attempt alone.
-            traceback: the text of the exception's traceback; None where the time limit ended the attempt.
-
-        Returns:
-            PENDING if the job may be tried again, FAILED if it was the last attempt, None if the claim was lost.
-        """
-        spent = of_job.errors + 1 >= (1 if final else MAX_ERRORS)
-        statement = (
-            update(jobs)
-            .where(*held_by(claim))
-            .values(
-                state=case((spent, JobState.FAILED), else_=JobState.PENDING),
-                errors=of_job.errors + 1,
-                lease_expires=None,
-            )
-            .returning(of_job.state)
-        )
-        with self.database.write() as connection:
-            state = connection.execute(statement).scalar()
-            if state is None:
-                mine = exists().where(failures.c.claim == claim.token)
-                known = select(of_job.state).where(of_job.id == claim.job_id, mine)
-                state = connection.execute(known).scalar()
-                return None if state is None else _as_state(state)
-            connection.execute(
-                insert(failures).values(
-                    job_id=claim.job_id,
-                    claim=claim.token,
-                    worker=claim.worker,
-                    reason=reason[:1000],
-                    traceback=None if traceback is None else traceback[-LONGEST_TRACEBACK:],
-                    counts=1,
-                    failed_at=now(),
-                )
-            )
-            key = claim.configuration.key
-            if claim.kind == "fold":
-                connection.execute(
-                    update(configurations)
-                    .where(self._configuration(key), columns.state.in_(OPEN))
-                    .values(errors=columns.errors + 1, reason=reason[:1000])
-                )
-                self._closing.give_up(connection, key, reason, failed=state == JobState.FAILED)
-            return _as_state(state)
-
-    def forgive(self, claims: Collection[str], *, lost: bool) -> None:
-        """Take back the failed attempts of a worker that turned out to be broken; a second call changes nothing.
-
-        Configurations that counted as failed because of them are pending again. A job that another worker holds by now
-        stays with it.
-
-        Args:
-            claims: the tokens of the attempts.
-            lost: whether each job counts as lost with its worker once instead, so that it is not tried for ever where
-                nobody can tell whether it or the worker was at fault.
-        """
-        with self.database.write() as connection:
-            forgiven = connection.execute(
-                update(failures)
-                .where(
-                    failures.c.claim.in_(claims),
-                    failures.c.counts == 1,
-                    # Who trains for too long is not broken.
-                    failures.c.traceback.is_not(None),
-                )
-                .values(counts=0)
-                .returning(failures.c.job_id)
-            ).scalars()
-            # Sorted, so that two workers lock rows in the same order and cannot deadlock.
-            keys = {self._forgiven(connection, job_id, lost) for job_id in sorted(set(forgiven))}
-            for key in sorted(key for key in keys if key is not None):
-                self._closing.recount(connection, key)
-
-    def _forgiven(self, connection: Connection, job_id: int, lost: bool) -> str | None:
-        """Count the attempts at a job anew; return the key of its configuration if that may be tried again."""
-        f = failures.c
-        counted = select(func.count()).where(f.job_id == job_id, f.counts == 1).scalar_subquery()
-        timed_out = exists().where(f.job_id == job_id, f.counts == 1, f.traceback.is_(None))
-        lapses = of_job.lapses + int(lost)
-        spent = and_(of_job.state != JobState.RUNNING, lapses >= MAX_LAPSES)
-        return connection.execute(
-            update(jobs)
-            .where(
-                of_job.id == job_id,
-                or_(
-                    of_job.state.in_((JobState.PENDING, JobState.RUNNING)),
-                    and_(of_job.state == JobState.FAILED, ~timed_out, counted < MAX_ERRORS),
-                ),
-            )
-            .values(
-                # `retry` may have reset the count in the meantime.
-                errors=counted,
-                lapses=lapses,
-                state=case(
-                    (of_job.state == JobState.RUNNING, JobState.RUNNING),
-                    (spent, JobState.FAILED),
-                    else_=JobState.PENDING,
-                ),
-            )
-            .returning(of_job.key)
-        ).scalar()
-
-    def retry(self) -> list[str]:
-        """Make failed configurations and rounds pending again, their attempts reset to zero; return their keys."""
-        again = (JobState.FAILED, JobState.DROPPED)
-        with self.database.write() as connection:
-            failed = set(
-                connection.execute(
-                    select(of_job.key).where(
-                        of_job.study_id == self.study_id, of_job.state == JobState.FAILED
-                    )
-                ).scalars()
-            )
-            for key in sorted(failed):
-                mine = (of_job.study_id == self.study_id, of_job.key == key, of_job.state.in_(again))
-                connection.execute(
-                    delete(failures).where(failures.c.job_id.in_(select(of_job.id).where(*mine)))
-                )
-                connection.execute(
-                    update(jobs).where(*mine).values(state=JobState.PENDING, errors=0, lapses=0)
-                )
-                # What failed may have failed because of where it went on from.
-                self._closing.forget(connection, key)
-                connection.execute(
-                    update(configurations)
-                    .where(self._configuration(key), columns.state == State.FAILED)
-                    .values(state=State.PENDING, errors=0, lapses=0, reason=None, finished_at=None)
-                )
-        return sorted(failed)
-
-    def _left_as(self, connection: Connection, claim: Claim) -> str | None:
-        """The state in which an earlier call left the job of a claim, None if another claim came after it."""
-        mine = select(of_job.state).where(of_job.id == claim.job_id, of_job.claim == claim.token)
-        return connection.execute(mine).scalar()
-
-
-def _as_state(state: str) -> State:
-    return State.FAILED if state == JobState.FAILED else State.PENDING
+    def _origin(self, provenance: Mapping[str, str]) -> int:
+        """Return the id of a provenance, which is stored before anything refers to it; a worker's stays the same."""
+        known = tuple(provenance.items())
+        if known not in self._origins:
+            with self.database.write() as connection:
+                found = provenance_id(connection, provenance)
+            self._origins[known] = found
+        return self._origins[known]

@@ -14,7 +14,6 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pairsearch.search.database.bulk import insert_many, insert_numbered
-from pairsearch.search.database.clock import now
 from pairsearch.search.database.column_types import WrongValueError, required
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, models, provenances, runs
@@ -178,7 +177,7 @@ def write_runs(
         rows: the row of each run.
         contents: files of trained models, by the number of the run.
     """
-    ids = insert_numbered(connection, runs, rows, runs.c.run, {"finished_at": now()})
+    ids = insert_numbered(connection, runs, rows, runs.c.run, runs.c.finished_at)
     points = [row for run in results for row in curve_rows(ids[run.index], run)]
     if points:
         insert_many(connection, curves, points)

@@ -40,6 +40,9 @@ class View(Protocol):
     def start(self, connection: Connection, shown: Shown, worker: str) -> int | None:
         """Add the trial of a configuration that a worker begins; return its id, None if it gets one at the end."""
 
+    def due(self) -> bool:
+        """Whether it is time for another report; a result shows all of them."""
+
     def report(self, connection: Connection, shown: Shown, reports: Mapping[int, float]) -> None:
         """Show the metric after some steps of a configuration that is being trained."""
 
@@ -61,6 +64,10 @@ class NoView:
     def start(self, connection: Connection, shown: Shown, worker: str) -> int | None:
         """Show nothing."""
         return None
+
+    def due(self) -> bool:
+        """It never is."""
+        return False
 
     def report(self, connection: Connection, shown: Shown, reports: Mapping[int, float]) -> None:
         """Show nothing."""

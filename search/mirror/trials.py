@@ -7,6 +7,7 @@ back, but for what somebody may have deleted, which is then made again from the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import monotonic
 
 import optuna
 from optuna.trial import TrialState
@@ -39,6 +40,10 @@ def open_view(database: Database, study: StoredStudy) -> View:
     return Trials(study) if tables.known_here(database) else AddedTrials(database, study)
 
 
+# People look, and the dashboard asks again after ten seconds.
+REPORT_SECONDS = 1.0
+
+
 class Trials(View):
     """The trials of one study, written row by row."""
 
@@ -46,6 +51,11 @@ class Trials(View):
 
     def __init__(self, study: StoredStudy) -> None:
         self._study = study
+        self._reported = float("-inf")
+
+    def due(self) -> bool:
+        """Whether the last report was a while ago."""
+        return monotonic() - self._reported >= REPORT_SECONDS
 
     def start(self, connection: Connection, shown: Shown, worker: str) -> int:
         """Add a trial in state RUNNING, with its parameters; return its id."""
@@ -67,6 +77,7 @@ class Trials(View):
         known = {step: float(value) for step, value in reports.items() if finite(value) is not None}
         if known and shown.trial_id is not None and self._still_there(connection, shown):
             tables.write_reports(connection, shown.trial_id, known)
+            self._reported = monotonic()
 
     def _still_there(self, connection: Connection, shown: Shown) -> bool:
         assert shown.trial_id is not None  # noqa: S101 - the callers have looked

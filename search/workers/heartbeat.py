@@ -1,9 +1,11 @@
-"""Renews the lease of a claim while its configuration is trained."""
+"""Renews the leases of a worker's claims while their runs are trained."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
@@ -14,7 +16,9 @@ JOIN_SECONDS = 5.0
 
 
 class Heartbeat:
-    """Renews the lease of a claim in a thread of its own, and goes on after a renewal fails.
+    """Renews the lease of the claim that a worker holds, in a thread of its own, and goes on after a renewal fails.
+
+    The thread lives during a `with` block: starting one for each claim takes longer than a short run.
 
     Args:
         stopping: is set when the study's workers are told to stop.
@@ -23,31 +27,44 @@ class Heartbeat:
         lost: set once the claim was lost.
     """
 
-    def __init__(self, ledger: Ledger, claim: Claim, stopping: threading.Event | None = None) -> None:
+    def __init__(self, ledger: Ledger, stopping: threading.Event | None = None) -> None:
         self._stopping = stopping or threading.Event()
         self.lost = threading.Event()
-        self._done = threading.Event()
         self._ledger = ledger
-        self._claim = claim
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._claim: Claim | None = None
 
     def __enter__(self) -> Heartbeat:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=[self._ended], name="heartbeat", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
-        # A renewal to which the server does not answer must not delay the result; it has no effect any more.
+        self._ended.set()
+        # A renewal to which the server does not answer has no effect any more.
         self._thread.join(JOIN_SECONDS)
 
-    def _run(self) -> None:
+    @contextmanager
+    def of(self, claim: Claim) -> Iterator[None]:
+        """Renew the lease of a claim during the block."""
+        self.lost = threading.Event()
+        self._claim = claim
+        try:
+            yield
+        finally:
+            self._claim = None
+
+    def _run(self, ended: threading.Event) -> None:
         # Four beats for each lease: three may be missed.
-        while not self._done.wait(self._ledger.lease_seconds / 4):
+        while not ended.wait(self._ledger.lease_seconds / 4):
+            # In this order: a claim that comes in between has not lost what the last one did.
+            lost, claim = self.lost, self._claim
             try:
-                if not self._ledger.renew(self._claim):
-                    self.lost.set()
-                    return
-                if self._ledger.stopped():
+                if claim is None or lost.is_set():
+                    continue
+                if not self._ledger.renew(claim):
+                    lost.set()
+                elif self._ledger.stopped():
                     self._stopping.set()
             except Exception as error:
                 log.warning("heartbeat missed: %s", error)

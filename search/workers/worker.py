@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -18,15 +17,16 @@ from pairsearch.search.common.redaction import conceal
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.driver_errors import deleted_meanwhile
 from pairsearch.search.database.retry import Returned, patiently
-from pairsearch.search.database.states import OPEN_JOBS, JobState, State
+from pairsearch.search.database.states import State
 from pairsearch.search.ledger.claims import Claim, new_token, worker_name
 from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.asking import PROPOSALS, Adviser
+from pairsearch.search.mirror.asking import Adviser
 from pairsearch.search.mirror.contents import report_steps
 from pairsearch.search.mirror.trials import complete, open_view
 from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, runs_of
+from pairsearch.search.workers.choosing import Choice
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
@@ -87,28 +87,31 @@ class Worker:
         definition = study.definition
         sampled, pruned = definition.sampler != "grid", definition.pruner not in ("none", "race")
         adviser = Adviser(database, study) if sampled or pruned else None
-        self.sampler, self.pruner = adviser if sampled else None, adviser if pruned else None
+        self.pruner = adviser if pruned else None
         self.racer = Racer(database, study) if definition.pruner == "race" else None
         self.study = study
         self.objective = objective
         self.stopping = stopping
         self.rounds = rounds
         self.on_epoch = on_epoch
-        kinds: tuple[Kind, ...] = ("fold",) if rounds is None else ("fold", "round")
-        self._within: dict[str, Any] = {"limit": limit, "key": key, "kinds": kinds}
         self.patience = patience
         self.name = name or worker_name()
         self.say = say
         self.complain = complain or say
         self.tally = Tally()
         self.unkept: list[ProblemError] = []
+        self._heartbeat = Heartbeat(self.ledger, stopping)
         self._faults = Faults(study.name, self.ledger, objective, self._patiently)
+        kinds: tuple[Kind, ...] = ("fold",) if rounds is None else ("fold", "round")
+        within = {"limit": limit, "key": key, "kinds": kinds}
+        sampler = adviser if sampled else None
+        self._choice = Choice(self.ledger, self.name, self._faults, sampler, within)
         # Whether a traceback was printed.
         self._traceback_shown = False
-        # Whether the last fold was short, and when one was stored last.
-        self._short, self._stored = False, float("-inf")
-        # The token of a claim whose answer has not come yet; it stays set while the database does not answer.
-        self._token: str | None = None
+        # When a fold was stored last.
+        self._stored = float("-inf")
+        # The claim that came with the end of the last one.
+        self._following: Claim | None = None
 
     def run(self, max_trials: int | None = None) -> Tally:
         """Work until no configuration is pending or running, `max_trials` are done, or the worker is stopped.
@@ -122,73 +125,31 @@ class Worker:
         if self.ledger.view.notice:
             self.say(f"{self.study.name}: {self.ledger.view.notice}")
         self._patiently(self._mend)
+        with self._heartbeat:
+            self._loop(max_trials)
+        self._patiently(self._mend)
+        return self.tally
+
+    def _loop(self, max_trials: int | None) -> None:
         done = 0
         while not self.stopping.is_set() and (max_trials is None or done < max_trials):
             self._faults.look_again()
-            claim = self._patiently(self._next)
-            self._token = None
+            claim, self._following = self._following or self._patiently(self._choice.next), None
             if claim is not None:
                 done += self._work(claim)
-            elif self._patiently(self._is_over):
+            elif self._patiently(self._choice.is_over):
                 break
             elif not self._patiently(self._mend):
                 # Other workers train the rest; if one of them dies, its job becomes pending again.
                 self.stopping.wait(IDLE_SECONDS)
-        self._patiently(self._mend)
-        return self.tally
-
-    def _is_over(self) -> bool:
-        """Whether nothing is left to do, or the study's workers are to stop."""
-        return self.ledger.jobs_left(*OPEN_JOBS, **self._within) == 0 or self.ledger.stopped()
+        if self._following is not None:
+            self._give_up(self._following, lost=False)
 
     def _mend(self) -> int:
         lapsed = self.ledger.reap()
         for lapse in lapsed:
             self.say(f"{self.study.name}: lease of {lapse.worker} ran out, back to the grid: {lapse.key}")
         return len(lapsed) + complete(self.database, self.study)
-
-    def _next(self) -> Claim | None:
-        if (claim := self._unanswered()) is not None:
-            return claim
-        if self.sampler is not None and (claim := self._sampled(self.sampler)) is not None:
-            return claim
-        claim = self._claimed()
-        if (
-            claim is None
-            and self._faults.failures
-            and self.ledger.jobs_left(JobState.RUNNING, **self._within) == 0
-        ):
-            # No other worker is active that could try what failed here.
-            self._faults.before_trying_again()
-            self._token = new_token()
-            claim = self.ledger.claim(self.name, token=self._token, **self._within)
-        return claim
-
-    def _sampled(self, sampler: Adviser) -> Claim | None:
-        """Claim what was begun, else the configuration that the sampler proposes."""
-        claim = self._claimed(begun=True)
-        for _ in range(PROPOSALS):
-            # Nothing is left to propose.
-            failed = self._faults.failures
-            if claim or self.ledger.jobs_left(JobState.PENDING, but=failed, **self._within) == 0:
-                break
-            claim = self._claimed(sampler.propose().key)
-        return claim
-
-    def _claimed(self, key: str | None = None, *, begun: bool = False) -> Claim | None:
-        self._token = new_token()
-        return self.ledger.claim(
-            self.name,
-            token=self._token,
-            but=self._faults.failures,
-            begun=begun,
-            runs=self.study.definition.folds if self._short else 1,
-            **(self._within if key is None else self._within | {"key": key}),
-        )
-
-    def _unanswered(self) -> Claim | None:
-        """Return the claim of a call that the database did not answer, if the claim was made."""
-        return None if self._token is None else self.ledger.held(self.name, self._token)
 
     def _work(self, claim: Claim) -> bool:
         """Train a job; return whether its configuration has ended, or all of it was tried."""
@@ -199,12 +160,12 @@ class Worker:
 
     def _train(self, claim: Claim) -> None:
         attempt = self._attempt if claim.kind == "fold" else self._attempt_rounds
-        with Heartbeat(self.ledger, claim, self.stopping) as heartbeat:
-            ended, final = attempt(claim, heartbeat), False
-            if ended.error is not None and not (self.stopping.is_set() or heartbeat.lost.is_set()):
+        with self._heartbeat.of(claim):
+            ended, final = attempt(claim), False
+            if ended.error is not None and not self._is_to_end():
                 final = self._trains_another(claim, ended.error)
                 if final:
-                    ended = attempt(claim, heartbeat)
+                    ended = attempt(claim)
         if ended.rounds:
             self._faults.acquit()
             self._store_rounds(claim, ended.rounds)
@@ -215,11 +176,15 @@ class Worker:
             self._fail(claim, ended.over, final=True)
         elif ended.error is None or self.stopping.is_set():
             # An exception may come from the stop itself, as when a signal reached processes of the problem too.
-            self._give_up(claim, lost=heartbeat.lost.is_set())
+            self._give_up(claim, lost=self._heartbeat.lost.is_set())
         else:
             self._fail(claim, failure(ended.error), final=final, raised=ended.error)
 
-    def _attempt(self, claim: Claim, heartbeat: Heartbeat) -> Attempt:
+    def _is_to_end(self) -> bool:
+        """Whether a training is to end without its result."""
+        return self.stopping.is_set() or self._heartbeat.lost.is_set()
+
+    def _attempt(self, claim: Claim) -> Attempt:
         """Train the runs of a job once."""
         steps = report_steps(self.study)
         over: str | None = None
@@ -227,7 +192,7 @@ class Worker:
 
         def progress(step: Step) -> State | None:
             nonlocal over
-            if self.stopping.is_set() or heartbeat.lost.is_set():
+            if self._is_to_end():
                 return State.PENDING
             if step.ended is None and step.done < step.of:
                 over = self._over(step.seconds, step.done, step.of, step.unit)
@@ -249,7 +214,7 @@ class Worker:
             objective = objective.on(claim.left, self._keeper(claim))
         return self._tried(claim, lambda: Attempt(objective(claim.configuration, progress), over=over))
 
-    def _attempt_rounds(self, claim: Claim, heartbeat: Heartbeat) -> Attempt:
+    def _attempt_rounds(self, claim: Claim) -> Attempt:
         """Train the rounds of a job once."""
         assert self.rounds is not None  # noqa: S101 - it claims none without
         over: str | None = None
@@ -259,8 +224,8 @@ class Worker:
             self.on_epoch(recorder)
             if recorder.epoch < recorder.runs[0].epochs:
                 over = self._over(recorder.seconds, recorder.epoch, recorder.runs[0].epochs, "epochs")
-            recorder.may_go_on = over is None and not heartbeat.lost.is_set()
-            return over is None and not (self.stopping.is_set() or heartbeat.lost.is_set())
+            recorder.may_go_on = over is None and not self._heartbeat.lost.is_set()
+            return over is None and not self._is_to_end()
 
         train, of, keeper = self.rounds, claim.configuration, self._keeper(claim)
         return self._tried(claim, lambda: Attempt(rounds=train(of, claim.left, on_epoch, keeper), over=over))
@@ -303,11 +268,9 @@ class Worker:
         """Store a fold that has ended, or show what is reported of all folds; return False if the claim was lost."""
         if step.ended is not None:
             # The last one is stored with the end of the job, and so are short ones: there is little to lose.
-            self._short = (step.ended.seconds or 0.0) < SHORT_SECONDS
-            moment = time.monotonic()
-            if step.ended.index == claim.numbers[-1] or (
-                self._short and moment - self._stored < SHORT_SECONDS
-            ):
+            short, moment = (step.ended.seconds or 0.0) < SHORT_SECONDS, time.monotonic()
+            self._choice.runs = self.study.definition.folds if short else 1
+            if step.ended.index == claim.numbers[-1] or (short and moment - self._stored < SHORT_SECONDS):
                 return True
             self._stored = moment
             return self.ledger.store(claim, step.ended, self.objective.provenance())
@@ -321,8 +284,12 @@ class Worker:
         return self.racer is not None and self.racer.should_stop(list(reports.values()))
 
     def _store(self, claim: Claim, outcome: Outcome) -> None:
+        goes_on = not self.stopping.is_set() and claim.configuration.key not in self._faults.failures
+        token = new_token() if goes_on else None
         with self._handed_back_on_error(claim):
-            counted = self._patiently(lambda: self.ledger.finish(claim, outcome))
+            counted, self._following = self._patiently(
+                lambda: self.ledger.finish_and_claim(claim, outcome, token, self._choice.runs)
+            )
         if not counted:
             self.tally.superseded += 1
             self.say(f"{self.study.name}: result superseded, the lease was lost: {claim.configuration.key}")

@@ -17,7 +17,7 @@ STEPS = [
         ("pairsearch.search.ledger.jobs:Ledger", "claim"),
         ("pairsearch.search.mirror.trials:Trials", "start"),
         ("pairsearch.search.ledger.jobs:Ledger", "report"),
-        ("pairsearch.search.ledger.jobs:Ledger", "finish"),
+        ("pairsearch.search.ledger.jobs:Ledger", "finish_and_claim"),
         ("pairsearch.search.mirror.trials:Trials", "finish"),
     )
     for when in ("before", "after")

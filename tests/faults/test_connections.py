@@ -17,8 +17,8 @@ from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import list_studies
 
 Hardy = tuple[Database, Path]
-# A worker commits about ten times for a configuration: each kind of its transactions is broken several times.
-SHARE = 1 / 7
+# A worker commits twice or a little more for a configuration: each kind of its transactions is broken several times.
+SHARE = 1 / 3
 # A transaction takes milliseconds: the worker may be done before more of them are met.
 CUTS = 6
 

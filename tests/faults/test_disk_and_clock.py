@@ -16,7 +16,7 @@ from availability import unavailable
 
 from pairsearch.search.database.connection import open_database
 
-HOLDING = partial(breaking.stopped_at, "pairsearch.search.ledger.jobs:Ledger", "finish")
+HOLDING = partial(breaking.stopped_at, "pairsearch.search.ledger.jobs:Ledger", "finish_and_claim")
 DAY = 24 * 60 * 60
 
 

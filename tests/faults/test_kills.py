@@ -41,7 +41,7 @@ def test_a_worker_killed_at_each_step_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("database_url", "owner", "method", "superseded"),
     [
-        ("sqlite", "pairsearch.search.ledger.jobs:Ledger", "finish", 1),
+        ("sqlite", "pairsearch.search.ledger.jobs:Ledger", "finish_and_claim", 1),
         ("postgresql", "pairsearch.search.ledger.jobs:Ledger", "report", 0),
     ],
     ids=["sqlite, with its result in hand", "postgresql, while it trains"],

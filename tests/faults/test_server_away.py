@@ -19,7 +19,7 @@ from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import list_studies
 
 AWAY_SECONDS = 3.0
-STOPPED = partial(breaking.stopped_at, "pairsearch.search.ledger.jobs:Ledger", "finish")
+STOPPED = partial(breaking.stopped_at, "pairsearch.search.ledger.jobs:Ledger", "finish_and_claim")
 """Stops the worker when it has trained its first configuration, and has yet to store it."""
 
 Hardy = tuple[Database, Path]

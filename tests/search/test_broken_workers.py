@@ -17,7 +17,7 @@ from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import jobs
-from pairsearch.search.ledger.claims import MAX_LAPSES
+from pairsearch.search.ledger.attempts import MAX_LAPSES
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order

@@ -218,8 +218,10 @@ def test_a_fold_that_fails_is_the_end_of_its_configuration_until_it_is_retried(
 
 
 def test_optuna_shows_the_folds_that_a_running_configuration_has(
-    database: Database, storage: RDBStorage, tmp_path: Path
+    database: Database, storage: RDBStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Those that took some time, as these do by the pause that is set."""
+    monkeypatch.setattr("pairsearch.search.mirror.trials.REPORT_SECONDS", 0.0)
     study, loaded = make(database, tmp_path)
     ledger = shown(database, study)
     taken = claims(ledger, 2)
@@ -239,6 +241,40 @@ def test_optuna_shows_the_folds_that_a_running_configuration_has(
         assert claim is not None
         end(ledger, loaded, claim)
     assert trial() == (TrialState.COMPLETE, [1, 2, 3, 4])
+
+
+def test_the_next_fold_is_claimed_with_the_end_of_the_last_once_if_that_is_repeated(
+    database: Database, tmp_path: Path
+) -> None:
+    """As after an answer that was lost; what failed, or is to stop, is left to the usual order."""
+    study, loaded = make(database, tmp_path)
+    ledger = shown(database, study)
+    first, second = claims(ledger, 2)
+    assert ledger.fail_attempt(second, "broken") == State.PENDING
+
+    def ended(claim: Claim, token: str, runs: int = 1) -> tuple[Finish, Claim | None]:
+        outcome = CrossValidation(loaded).on(claim.left)(claim.configuration)
+        assert outcome is not None
+        before = ledger.finish_and_claim(claim, outcome, token, runs)
+        assert ledger.finish_and_claim(claim, outcome, token, runs) == before
+        return before
+
+    stored, third = ended(first, "one", 2)
+    assert stored == Finish.STORED
+    assert third is not None
+    assert (third.left, third.token, third.worker) == ((2, 3), "one", first.worker)
+    assert tiny.states(database) == {"running": 1, "pending": 1}
+    assert tiny.rows(database, "configurations", "claims", "where rank = 0") == [(3,)]
+    assert ended(third, "two") == (Finish.STORED, None)
+    assert tiny.states(database) == {"pending": 2}
+    again = ledger.claim("ann", key=first.configuration.key)
+    assert again is not None
+    assert ended(again, "three") == (Finish.CLOSED, None)
+    assert tiny.rows(database, "runs", "run", "order by run") == [(run,) for run in range(FOLDS)]
+
+    (other,) = claims(ledger, 1)
+    ledger.stop()
+    assert ended(other, "four") == (Finish.STORED, None)
 
 
 class Counting(CrossValidation):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import tiny
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.claims import MAX_LAPSES, Claim, Lapsed
+from pairsearch.search.ledger.attempts import MAX_LAPSES, Lapsed
+from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
 
 

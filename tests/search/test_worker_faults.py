@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,7 +22,7 @@ from pairsearch.search.common.errors import DatabaseAwayError, DiskFullError
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.claims import Claim
-from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.workers import working
@@ -131,9 +132,9 @@ def test_a_worker_waits_for_a_database_that_comes_back(
     class OpensAgain(Ledger):
         misses = 0
 
-        def finish(self, claim: Claim, outcome: Outcome) -> bool:
+        def finish_and_claim(self, *given: Any) -> tuple[Finish, Claim | None]:
             try:
-                return super().finish(claim, outcome)
+                return super().finish_and_claim(*given)
             except DatabaseAwayError:
                 self.misses += 1
                 if self.misses == 2:
@@ -181,7 +182,7 @@ def test_a_heartbeat_outlives_writes_that_fail(
     ledger = Faltering(database, study, lease_seconds=0.2)
     claim = ledger.claim("ann")
     assert claim is not None
-    with caplog.at_level(logging.WARNING), Heartbeat(ledger, claim) as heartbeat:
+    with caplog.at_level(logging.WARNING), Heartbeat(ledger) as heartbeat, heartbeat.of(claim):
         # A server that does not answer to a renewal must not keep the process alive.
         assert [one.daemon for one in threading.enumerate() if one.name == "heartbeat"] == [True]
         assert renewed.wait(30)
@@ -194,7 +195,7 @@ def test_a_heartbeat_tells_that_the_claim_was_lost(database: Database, study) ->
     claim = ledger.claim("ann")
     assert claim is not None
     ledger.hand_back(claim)
-    with Heartbeat(ledger, claim) as heartbeat:
+    with Heartbeat(ledger) as heartbeat, heartbeat.of(claim):
         assert heartbeat.lost.wait(30)
 
 
