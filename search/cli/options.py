@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pairsearch.search.common.files import shared_folder
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.common.redaction import conceal_places
 from pairsearch.search.setup import storage_url
@@ -144,6 +145,16 @@ Models = Annotated[
         help="Folder for the trained models of the rounds. If it is given, stored rounds without a file are trained "
         "again.",
         show_default=str(DEFAULT_MODELS),
+    ),
+]
+Checkpoints = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoints",
+        metavar="FOLDER",
+        callback=shared_folder,
+        help="Folder that all workers of the study share, for checkpoints above 1 MB; made at need.",
+        show_default="the database, up to 64 MB each",
     ),
 ]
 NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]

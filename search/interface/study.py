@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from pairsearch.search.common.files import shared_folder
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up
@@ -160,6 +161,7 @@ class Study:
         *,
         limit: int | None = None,
         device: str = "cpu",
+        checkpoints: str | Path | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
         """Train the pending configurations with worker processes on this machine, until none is left.
@@ -171,6 +173,8 @@ class Study:
             workers: the number of processes; None for one per core that this process may use.
             limit: train only the first `limit` configurations of the study's order.
             device: the device to train on, as PyTorch names it.
+            checkpoints: folder for checkpoints above 1 MB, which all workers of the study share; None to have them in
+                the database, up to 64 MB each.
             on_progress: called twice a second with the study's progress.
 
         Returns:
@@ -183,7 +187,7 @@ class Study:
             self._database,
             [self._stored()],
             [self._given],
-            replace(self._machine, device=device),
+            replace(self._machine, device=device, checkpoints=shared_folder(checkpoints)),
             workers,
             limit=limit,
             on_progress=lambda progresses, _: on_progress(progresses[0]),
@@ -225,6 +229,7 @@ class Study:
         paper: bool = False,
         rounds: int | None = None,
         device: str = "cpu",
+        checkpoints: str | Path | None = None,
         models: str | Path | None = None,
     ) -> list[Evaluated]:
         """Train the best configurations again in several rounds, and test them on data that no fold saw.
@@ -236,6 +241,7 @@ class Study:
             paper: evaluate the paper's configuration, which the definition names, instead of the best.
             rounds: the number of rounds for each configuration; None for the definition's.
             device: the device to train on, as PyTorch names it.
+            checkpoints: folder for large checkpoints, as for `run`.
             models: the folder for trained models; None to keep none.
 
         Returns:
@@ -247,7 +253,8 @@ class Study:
             DefinitionError: the problem cannot be trained on this machine.
         """
         folder = None if models is None else ModelFolder(Path(models))
-        evaluator = Evaluator(replace(self._machine, device=device), models=folder, again=folder is not None)
+        here = replace(self._machine, device=device, checkpoints=shared_folder(checkpoints))
+        evaluator = Evaluator(here, models=folder, again=folder is not None)
         by: By = "paper" if paper else "search"
         rows = evaluate(self._database, [self._given], evaluator, by=[by], top=top, rounds=rounds)
         return [row.evaluated for row in rows]

@@ -139,6 +139,7 @@ class Evaluator:
                 limit=0,
                 key=configuration.key,
                 patience=self.machine.patience,
+                checkpoints=self.machine.checkpoints,
                 say=lambda _: None,
                 complain=self.say,
                 on_epoch=lambda recorder: tell(_epoch(ledger.study, label, recorder)),

@@ -78,6 +78,7 @@ def work(
             rounds=rounds,
             limit=limit,
             patience=machine.patience,
+            checkpoints=machine.checkpoints,
             say=say,
         )
 

@@ -53,12 +53,13 @@ def evaluate(
     data: options.DataKind = None,
     data_dir: options.DataDir = None,
     device: options.Device = "cpu",
+    checkpoints: options.Checkpoints = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """The trained models are kept too, one file for each round, if the problem returns weights."""
     by: tuple[By, ...] = ("paper",) if paper else ("search",)
-    here = options.machine(setting, data, data_dir, device=device)
+    here = options.machine(setting, data, data_dir, device=device, checkpoints=checkpoints)
     run_evaluation(
         storage,
         study,

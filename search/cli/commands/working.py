@@ -36,6 +36,7 @@ def worker(
     ] = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
+    checkpoints: options.Checkpoints = None,
     lease: options.Lease = LEASE_SECONDS,
     patience: Annotated[
         float | None,
@@ -55,7 +56,7 @@ def worker(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    here = options.machine(setting, data, data_dir, device=device, lease=lease)
+    here = options.machine(setting, data, data_dir, device=device, lease=lease, checkpoints=checkpoints)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # psycopg warns about each lost connection, which we report ourselves.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
