@@ -147,13 +147,23 @@ Models = Annotated[
         show_default=str(DEFAULT_MODELS),
     ),
 ]
+LargeModels = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        metavar="FOLDER",
+        callback=shared_folder,
+        help="Folder that workers share, for models of rounds that are too large for the database; made at need.",
+        show_default="they are not kept",
+    ),
+]
 Checkpoints = Annotated[
     Path | None,
     typer.Option(
         "--checkpoints",
         metavar="FOLDER",
         callback=shared_folder,
-        help="Folder that all workers of the study share, for checkpoints above 1 MB; made at need.",
+        help="Folder that workers share, for checkpoints above 1 MB; made at need.",
         show_default="the database, up to 64 MB each",
     ),
 ]

@@ -162,6 +162,7 @@ class Study:
         limit: int | None = None,
         device: str = "cpu",
         checkpoints: str | Path | None = None,
+        models: str | Path | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
         """Train the pending configurations with worker processes on this machine, until none is left.
@@ -175,6 +176,7 @@ class Study:
             device: the device to train on, as PyTorch names it.
             checkpoints: folder for checkpoints above 1 MB, which all workers of the study share; None to have them in
                 the database, up to 64 MB each.
+            models: folder for models of rounds that are too large for the database, likewise; None to keep none.
             on_progress: called twice a second with the study's progress.
 
         Returns:
@@ -187,7 +189,7 @@ class Study:
             self._database,
             [self._stored()],
             [self._given],
-            replace(self._machine, device=device, checkpoints=shared_folder(checkpoints)),
+            self._here(device, checkpoints, models),
             workers,
             limit=limit,
             on_progress=lambda progresses, _: on_progress(progresses[0]),
@@ -253,7 +255,7 @@ class Study:
             DefinitionError: the problem cannot be trained on this machine.
         """
         folder = None if models is None else ModelFolder(Path(models))
-        here = replace(self._machine, device=device, checkpoints=shared_folder(checkpoints))
+        here = self._here(device, checkpoints, models)
         evaluator = Evaluator(here, models=folder, again=folder is not None)
         by: By = "paper" if paper else "search"
         rows = evaluate(self._database, [self._given], evaluator, by=[by], top=top, rounds=rounds)
@@ -298,6 +300,15 @@ class Study:
     def _report(self) -> Document:
 
         return compose_stored(self._database, [self._stored()])
+
+    def _here(self, device: str, checkpoints: str | Path | None, models: str | Path | None) -> Machine:
+        """Return how this machine trains, with folders that workers share."""
+        return replace(
+            self._machine,
+            device=device,
+            checkpoints=shared_folder(checkpoints),
+            models=shared_folder(models),
+        )
 
     def _stored(self) -> StoredStudy:
         return get_study(self._database, self._name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.workers.rounds import TrainedRound
+from pairsearch.search.workers.new_rounds import NewRounds
 from pairsearch.search.workers.run_files import RunFiles, remove
 from pairsearch.studies.errors import ReportError
 
@@ -39,7 +39,7 @@ class Attempt:
     outcome: Outcome | None = None
     error: Exception | None = None
     over: str | None = None
-    rounds: Sequence[TrainedRound] = ()
+    rounds: NewRounds | None = None
 
 
 def runs_of(claim: Claim) -> str:

@@ -1,4 +1,4 @@
-"""Keeps the trained models of the final evaluation as files, and finds the rounds whose model is missing."""
+"""Keeps the trained models of the final evaluation, in the database and as files, and finds those that are missing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ from pairsearch.studies.model_card import ModelCard, read_card
 LONGEST_NAME = 200
 
 
-def file_name(study: StoredStudy, configuration: Configuration, index: int) -> str:
-    """Return a unique file name for the model of a round, of letters, digits and `-_=.+` only."""
-    key = configuration.key.replace(" ", "-")
+def file_name(study: StoredStudy, key: str, index: int) -> str:
+    """Return a unique file name for the model of a round, of letters, digits and `-_=.+` only.
+
+    Args:
+        key: of the round's configuration.
+    """
+    key = key.replace(" ", "-")
     if not re.fullmatch(r"[\w=.+-]+", key, re.ASCII) or len(key) > LONGEST_NAME:
         key = hashlib.sha256(key.encode()).hexdigest()[:32]
     return f"{study.name}-{key}-round={index}.safetensors"
@@ -45,7 +49,7 @@ class ModelFolder:
 
     def file(self, study: StoredStudy, configuration: Configuration, index: int) -> Path:
         """Return the path of the model of a round, which need not exist."""
-        return self._folder / file_name(study, configuration, index)
+        return self._folder / file_name(study, configuration.key, index)
 
     def holds(self, study: StoredStudy, configuration: Configuration, index: int) -> bool:
         """Whether the folder has the model of a round: a complete file from this study, definition and data."""

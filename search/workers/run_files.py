@@ -45,7 +45,7 @@ class RunFiles:
         Raises:
             OSError: the folder cannot be read.
         """
-        if self.folder is None or not self.folder.exists():
+        if self.folder is None or not runs or not self.folder.exists():
             return []
         digests = {self._digest(claim, run) for run in runs}
         return [

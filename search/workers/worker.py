@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,11 @@ from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, handed_back
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
+from pairsearch.search.workers.new_rounds import NewRounds
 from pairsearch.search.workers.objective import Step
 from pairsearch.search.workers.racing import Racer
 from pairsearch.search.workers.recorder import Recorder
-from pairsearch.search.workers.rounds import Rounds, TrainedRound, kept_models
+from pairsearch.search.workers.rounds import Rounds
 from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.errors import ProblemError
@@ -63,7 +64,8 @@ class Worker:
         patience: seconds for which calls are repeated while the database is unavailable; fewer once `stopping` is set.
         say: called with each line about what was done.
         complain: called with each line about what failed; None for `say`.
-        checkpoints: folder for large checkpoints, which workers share; None to keep none that are large.
+        checkpoints: folder for large checkpoints, which workers share; None for none.
+        models: folder for models that are too large for the database, likewise.
         name: of the worker; None for `worker_name()`.
     """
 
@@ -81,6 +83,7 @@ class Worker:
         on_epoch: Callable[[Recorder], None] = lambda _: None,
         patience: float = PATIENCE_SECONDS,
         checkpoints: Path | None = None,
+        models: Path | None = None,
         name: str | None = None,
         say: Callable[[str], None] = log.info,
         complain: Callable[[str], None] | None = None,
@@ -101,12 +104,12 @@ class Worker:
         self._within: dict[str, Any] = {"limit": limit, "key": key, "kinds": kinds}
         self.patience = patience
         self._limit = definition.time_limit
-        self._checkpoints = RunFiles(checkpoints, study)
+        self._checkpoints, self._models = RunFiles(checkpoints, study), RunFiles(models, study)
         self.name = name or worker_name()
         self.say = say
         self.complain = complain or say
         self.tally = Tally()
-        self.unkept: list[ProblemError] = []
+        self.unkept: list[ProblemError | WorkError] = []
         self._faults = Faults(study.name, self.ledger, objective, self._patiently)
         # Whether a traceback was printed.
         self._traceback_shown = False
@@ -269,8 +272,14 @@ class Worker:
             recorder.may_go_on = over is None and not heartbeat.lost.is_set()
             return over is None and not (self.stopping.is_set() or heartbeat.lost.is_set())
 
-        train, of, keeper = self.rounds, claim.configuration, self._keeper(claim)
-        return self._tried(claim, lambda: Attempt(rounds=train(of, claim.left, on_epoch, keeper), over=over))
+        train, keeper = self.rounds, self._keeper(claim)
+
+        def ended() -> Attempt:
+            trained = train(claim.configuration, claim.left, on_epoch, keeper)
+            # Under the lease, for large models take time to write.
+            return Attempt(rounds=NewRounds(self.ledger, claim, trained, self._models), over=over)
+
+        return self._tried(claim, ended)
 
     def _keeper(self, claim: Claim) -> ClaimKeeper:
         return ClaimKeeper(self.ledger, claim, self._checkpoints, self._mended, self._patiently)
@@ -284,21 +293,18 @@ class Worker:
             self._give_up(claim, lost=False)
             raise
 
-    def _store_rounds(self, claim: Claim, trained: Sequence[TrainedRound]) -> None:
-        contents, refused = kept_models(self.study, claim.configuration, trained)
-        self.unkept += refused
-        for error in refused:
-            self.complain(f"{self.study.name}: {error}: the figures are stored without the model")
-        results, first = [one.result for one in trained], trained[0]
+    def _store_rounds(self, claim: Claim, rounds: NewRounds) -> None:
         with handed_back_on_error(self.ledger, claim):
-            counted = self._patiently(
-                lambda: self.ledger.finish_rounds(claim, results, first.provenance, first.facts, contents)
-            )
+            counted = rounds.store(self._patiently)
+        self.tally.superseded += not counted
+        said = "rounds superseded, the lease was lost"
         if counted:
             self._checkpoints.clear(claim, claim.numbers)
-        self.tally.rounds += len(trained) if counted else 0
-        self.tally.superseded += not counted
-        said = f"{len(trained)} rounds trained" if counted else "rounds superseded, the lease was lost"
+            self.tally.rounds += len(rounds)
+            said = str(rounds)
+            self.unkept += rounds.refused
+            for error in rounds.refused:
+                self.complain(f"{self.study.name}: {error}: the figures are stored without the model")
         self.say(f"{self.study.name}: {said}: {claim.configuration.key}")
 
     def _noted(self, claim: Claim, step: Step) -> bool:

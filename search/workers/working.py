@@ -79,6 +79,7 @@ def work(
             limit=limit,
             patience=machine.patience,
             checkpoints=machine.checkpoints,
+            models=machine.models,
             say=say,
         )
 

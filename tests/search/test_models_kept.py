@@ -220,7 +220,7 @@ def test_a_file_that_is_damaged_or_of_another_study_of_the_name_does_not_count(
 def test_names_of_files_are_safe_and_no_two_alike(study: StoredStudy, make_study: Any) -> None:
     studies = [study, make_study(name="tiny-2"), make_study(name="tiny-batch_size")]
     names = {
-        file_name(some, configuration, index)
+        file_name(some, configuration.key, index)
         for some in studies
         for configuration in some.definition.grid.configurations()
         for index in range(12)
@@ -285,11 +285,11 @@ def test_a_stop_while_models_are_made_again_keeps_what_is_there(
 
 
 def test_names_of_files_are_short_and_plain_and_differ_where_configurations_do(study: StoredStudy) -> None:
-    assert file_name(study, SOME, 3) == (
+    assert file_name(study, SOME.key, 3) == (
         "tiny-batch_size=10-learning_rate=0.001-weight_decay=0.0-round=3.safetensors"
     )
     odd = [Configuration({"x": value}) for value in ("a/b", "a\nb", "é", "x" * 300, "y" * 300)]
-    names = {file_name(study, one, 0) for one in odd}
+    names = {file_name(study, one.key, 0) for one in odd}
     assert len(names) == len(odd)
     for name in names:
         assert re.fullmatch(r"tiny-[0-9a-f]{32}-round=0\.safetensors", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from pairsearch.search.cli.evaluation import evaluator_on, table_1_json, tables_
 from pairsearch.search.cli.messages import print_json, teller
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.common.errors import InputError
-from pairsearch.search.common.files import usable_folder
+from pairsearch.search.common.files import shared_folder, usable_folder
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.results.evaluations import By
@@ -107,6 +108,7 @@ def run_evaluation(
         made = opening.create(storage, given, machine, say)
         database, known, loaded = made.database, made.given, made.loaded
     models = None if folder is None else ModelFolder(folder)
+    machine = replace(machine, models=shared_folder(folder))
     keep = {"models": models, "again": named is not None, "wait": wait}
     with evaluator_on(machine, console(error=as_json, quiet=quiet), **keep) as evaluator:
         rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)

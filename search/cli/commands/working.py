@@ -37,6 +37,7 @@ def worker(
     limit: options.Limit = None,
     device: options.Device = "cpu",
     checkpoints: options.Checkpoints = None,
+    models: options.LargeModels = None,
     lease: options.Lease = LEASE_SECONDS,
     patience: Annotated[
         float | None,
@@ -56,7 +57,9 @@ def worker(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    here = options.machine(setting, data, data_dir, device=device, lease=lease, checkpoints=checkpoints)
+    here = options.machine(
+        setting, data, data_dir, device=device, lease=lease, checkpoints=checkpoints, models=models
+    )
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # psycopg warns about each lost connection, which we report ourselves.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
