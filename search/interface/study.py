@@ -27,7 +27,7 @@ from pairsearch.search.setup import opening
 from pairsearch.search.setup.storage_url import environment_storage
 from pairsearch.search.verdict.study_verdict import StudyVerdict, judge_study
 from pairsearch.search.workers.evaluating import Evaluator, evaluate
-from pairsearch.search.workers.models import ModelFolder
+from pairsearch.search.workers.models import ModelFolder, write_stored
 from pairsearch.search.workers.searching import search
 from pairsearch.studies.definition import Definition
 
@@ -260,6 +260,21 @@ class Study:
         by: By = "paper" if paper else "search"
         rows = evaluate(self._database, [self._given], evaluator, by=[by], top=top, rounds=rounds)
         return [row.evaluated for row in rows]
+
+    def models(self, folder: str | Path) -> list[Path]:
+        """Write the trained models of final rounds that the database has as files; existing files are replaced.
+
+        Args:
+            folder: where to write them; made at need.
+
+        Returns:
+            Their paths, ordered by configuration and round. `pairsearch.read_card` says which is which. A round has
+            none if it diverged, if the problem returned no weights, or if its model was too large for the database.
+
+        Raises:
+            Error: the folder cannot be written to.
+        """
+        return list(write_stored(self._database, self._stored(), ModelFolder(Path(folder))).files)
 
     def configurations(self) -> pa.Table:
         """Read all configurations, in any state, as a table; `.to_pandas()` converts it to a data frame."""

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import programs
 import pytest
 import reference
 import tiny
 import torch
+from PIL import Image
 from sqlalchemy import text
 from torch import Tensor
 
@@ -329,6 +331,41 @@ def test_the_commands_keep_models_unless_they_are_told_not_to(tmp_path: Path, da
     kept = programs.run(tmp_path, *arguments)
     assert "all stored before, models in pairsearch-models" in kept.out
     assert len(list((tmp_path / "pairsearch-models").glob("*.safetensors"))) == 1
+
+
+def test_models_in_the_database_become_files_and_answer(
+    database: Database, study: StoredStudy, loaded: Loaded, make_worker: Any, tmp_path: Path
+) -> None:
+    def program(*arguments: str) -> programs.Ended:
+        url = database.url.render_as_string(hide_password=False)
+        return programs.run(tmp_path, *arguments, PAIRSEARCH_STORAGE=url)
+
+    picture = np.zeros((28, 28), np.uint8)
+    picture[8:20, 13:15] = 255
+    Image.fromarray(picture).save(tmp_path / "one.png")
+    asking = ("one.png", "one.png", "--json")
+    assert "study tiny has no model" in program("predict", "tiny", *asking).complaint
+    make_worker(tiny.Answering(), study).run()
+    ranked = sorted(study.definition.grid.configurations(), key=tiny.value_of)
+    for configuration in (WILD, ranked[3], ranked[2]):
+        train(database, study, loaded, ModelFolder(tmp_path / "evaluated"), configuration)
+    ended = program("models", "tiny", "--out", "here")
+    assert (ended.err, ended.out) == ("", "tiny: 4 models in here; 2 rounds have none in the database\n")
+    files = {file.name: file.read_bytes() for file in (tmp_path / "here").iterdir()}
+    assert files == {file.name: file.read_bytes() for file in (tmp_path / "evaluated").iterdir()}
+    assert json.loads(program("models", "tiny", "--out", "here", "--json").out)[0]["without"] == 2
+    for index in (0, 1):
+        asked = program("predict", "tiny", *asking, "--round", str(index))
+        of_file = program("predict", f"here/{file_name(study, ranked[2].key, index)}", *asking)
+        assert (asked.code, asked.out) == (0, of_file.out)
+        assert json.loads(asked.out)["model"]["round"] == index
+    assert f"round 2 of {ranked[2].key} has no model in the database: expected one of 0, 1" in (
+        program("predict", "tiny", *asking, "--round", "2").complaint
+    )
+    assert (
+        "model tino: there is no such file; study tino is not in"
+        in program("predict", "tino", *asking).complaint
+    )
 
 
 def test_a_default_folder_that_cannot_be_written_to_costs_no_figures(
