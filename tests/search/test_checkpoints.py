@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import threading
@@ -372,6 +373,8 @@ def test_a_file_that_is_not_here_is_named_and_the_run_begins_again(
     claim = claimed(ledger)
     assert attempt(ledger, loaded, claim, until(4), shared) is None
     [file] = shared.iterdir()
+    # A study of the same name in another database does not remove it.
+    RunFiles(shared, dataclasses.replace(ledger.study, created_at=1.0)).clear(claim, [0])
     elsewhere, outside = tmp_path / "elsewhere", f"../shared/{file.name}"
     for folder, name in ((None, file.name), (elsewhere, file.name), (shared, outside)):
         with database.write() as connection:
