@@ -114,6 +114,12 @@ COMMANDS = (
         "pairsearch claims paper --stored",
     ),
     Entry(
+        "models",
+        "modelling",
+        "Write the trained models of final rounds that the database has as files.",
+        "pairsearch models b1 wsal --out models",
+    ),
+    Entry(
         "predict",
         "predicting",
         "Ask a trained model about files.",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pairsearch.search.common.files import shared_folder
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.common.redaction import conceal_places
 from pairsearch.search.setup import storage_url
@@ -154,6 +155,26 @@ Models = Annotated[
         help="Folder for the trained models of the rounds. If it is given, stored rounds without a file are trained "
         "again.",
         show_default=str(DEFAULT_MODELS),
+    ),
+]
+LargeModels = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        metavar="FOLDER",
+        callback=shared_folder,
+        help="Folder that workers share, for models of rounds that are too large for the database; made at need.",
+        show_default="they are not kept",
+    ),
+]
+Checkpoints = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoints",
+        metavar="FOLDER",
+        callback=shared_folder,
+        help="Folder that workers share, for checkpoints above 1 MB; made at need.",
+        show_default="the database, up to 64 MB each",
     ),
 ]
 NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]

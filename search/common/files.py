@@ -12,19 +12,22 @@ from typing import BinaryIO
 
 from pairsearch.search.common.errors import InputError, WorkError
 
+# Characters of a file's name that are in the name of the file that becomes it: names are limited to 255 bytes.
+LONGEST_BEGINNING = 40
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears at `path`, or replaces the file there, when the block ends.
 
     Where the block raises, nothing is written and an existing file stays as it was. A program that is killed leaves
-    nothing but a hidden `.part` file.
+    nothing but a hidden `.part` file, whose name has the beginning of the other in it.
 
     Raises:
         InputError: the folder is missing or not writable, or `path` is a folder.
         WorkError: writing failed, for example because the disk is full.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    part = path.with_name(f".{path.name[:LONGEST_BEGINNING]}.{secrets.token_hex(8)}.part")
     try:
         # Not `tempfile`: only the owner may read its files.
         file = part.open("xb")
@@ -67,6 +70,11 @@ def usable_folder(path: Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"cannot write to folder {folder}: permission denied")
     return path
+
+
+def shared_folder(path: str | Path | None) -> Path | None:
+    """Return the absolute path of a folder that workers share, None for None; raises what `usable_folder` raises."""
+    return None if path is None else usable_folder(Path(path)).absolute()
 
 
 def made_folder(path: Path) -> Path:

@@ -44,6 +44,9 @@ class Machine:
         lease: seconds without a heartbeat after which a worker's configuration is free again.
         patience: seconds for which a worker repeats its calls while the database is unavailable.
         threads: how many rounds of an evaluation are trained at a time.
+        checkpoints: folder for large checkpoints, which workers share; None for none. It is absolute, as `models` is:
+            problems may change the working directory.
+        models: folder for models that are too large for the database, likewise.
     """
 
     device: str = "cpu"
@@ -51,12 +54,16 @@ class Machine:
     lease: float = LEASE_SECONDS
     patience: float = PATIENCE_SECONDS
     threads: int = field(default_factory=cores)
+    checkpoints: Path | None = None
+    models: Path | None = None
 
     @property
     def words(self) -> list[str]:
-        """Device and settings as words of a command line."""
+        """Device, settings and folders as words of a command line."""
         settings = [word for name, value in self.settings.items() for word in ("--set", f"{name}={value}")]
-        return ["--device", self.device, *settings]
+        folders = {"--checkpoints": self.checkpoints, "--models": self.models}
+        named = [word for option, folder in folders.items() if folder for word in (option, str(folder))]
+        return ["--device", self.device, *settings, *named]
 
 
 ONE_CORE = Machine(threads=1)

@@ -234,7 +234,10 @@ checkpoints = Table(
     Column("epoch", Integer, nullable=False, doc="The epoch after which it was saved."),
     Column("curves", Text, nullable=False, doc="JSON: the points of each figure up to that epoch, by name."),
     Column("seconds", Double, nullable=False, doc="Time of the training up to there."),
-    Column("content", LargeBinary, nullable=False, doc="The state (`studies.checkpoint_file`)."),
+    Column("content", LargeBinary, doc="The state (`studies.checkpoint_file`); none where a file has it."),
+    Column(
+        "file", Text, doc="Name of the file in the workers' `--checkpoints` folder that has a large state."
+    ),
     Column("saved_at", Double, nullable=False, doc="When it was saved."),
     info={"about": "A row is what a run that is not stored yet needs to go on where it was."},
 )

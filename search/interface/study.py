@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from pairsearch.search.common.files import shared_folder
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up
@@ -26,7 +27,7 @@ from pairsearch.search.setup import opening
 from pairsearch.search.setup.storage_url import environment_storage
 from pairsearch.search.verdict.study_verdict import StudyVerdict, judge_study
 from pairsearch.search.workers.evaluating import Evaluator, evaluate
-from pairsearch.search.workers.models import ModelFolder
+from pairsearch.search.workers.models import ModelFolder, write_stored
 from pairsearch.search.workers.searching import search
 from pairsearch.studies.definition import Definition
 
@@ -160,6 +161,8 @@ class Study:
         *,
         limit: int | None = None,
         device: str = "cpu",
+        checkpoints: str | Path | None = None,
+        models: str | Path | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
         """Train the pending configurations with worker processes on this machine, until none is left.
@@ -171,6 +174,9 @@ class Study:
             workers: the number of processes; None for one per core that this process may use.
             limit: train only the first `limit` configurations of the study's order.
             device: the device to train on, as PyTorch names it.
+            checkpoints: folder for checkpoints above 1 MB, which all workers of the study share; None to have them in
+                the database, up to 64 MB each.
+            models: folder for models of rounds that are too large for the database, likewise; None to keep none.
             on_progress: called twice a second with the study's progress.
 
         Returns:
@@ -183,7 +189,7 @@ class Study:
             self._database,
             [self._stored()],
             [self._given],
-            replace(self._machine, device=device),
+            self._here(device, checkpoints, models),
             workers,
             limit=limit,
             on_progress=lambda progresses, _: on_progress(progresses[0]),
@@ -226,6 +232,7 @@ class Study:
         rounds: int | None = None,
         workers: int | None = None,
         device: str = "cpu",
+        checkpoints: str | Path | None = None,
         models: str | Path | None = None,
     ) -> list[Evaluated]:
         """Train the best configurations again in several rounds, and test them on data that no fold saw.
@@ -239,6 +246,7 @@ class Study:
             workers: the number of processes, this one among them; None for one per core that this process may use,
                 where training takes longer than starting them.
             device: the device to train on, as PyTorch names it.
+            checkpoints: folder for large checkpoints, as for `run`.
             models: the folder for trained models; None to keep none.
 
         Returns:
@@ -250,12 +258,26 @@ class Study:
             DefinitionError: the problem cannot be trained on this machine.
         """
         folder = None if models is None else ModelFolder(Path(models))
-        evaluator = Evaluator(
-            replace(self._machine, device=device), models=folder, again=folder is not None, workers=workers
-        )
+        here = self._here(device, checkpoints, models)
+        evaluator = Evaluator(here, models=folder, again=folder is not None, workers=workers)
         by: By = "paper" if paper else "search"
         rows = evaluate(self._database, [self._given], evaluator, by=[by], top=top, rounds=rounds)
         return [row.evaluated for row in rows]
+
+    def models(self, folder: str | Path) -> list[Path]:
+        """Write the trained models of final rounds that the database has as files; existing files are replaced.
+
+        Args:
+            folder: where to write them; made at need.
+
+        Returns:
+            Their paths, ordered by configuration and round. `pairsearch.read_card` says which is which. A round has
+            none if it diverged, if the problem returned no weights, or if its model was too large for the database.
+
+        Raises:
+            Error: the folder cannot be written to.
+        """
+        return list(write_stored(self._database, self._stored(), ModelFolder(Path(folder))).files)
 
     def configurations(self) -> pa.Table:
         """Read all configurations, in any state, as a table; `.to_pandas()` converts it to a data frame."""
@@ -296,6 +318,15 @@ class Study:
     def _report(self) -> Document:
 
         return compose_stored(self._database, [self._stored()])
+
+    def _here(self, device: str, checkpoints: str | Path | None, models: str | Path | None) -> Machine:
+        """Return how this machine trains, with folders that workers share."""
+        return replace(
+            self._machine,
+            device=device,
+            checkpoints=shared_folder(checkpoints),
+            models=shared_folder(models),
+        )
 
     def _stored(self) -> StoredStudy:
         return get_study(self._database, self._name)

@@ -24,13 +24,15 @@ class Kept:
         epoch: the epoch after which it was saved.
         curves: one number per epoch for each figure, up to that epoch; NaN where a figure was not reported.
         seconds: time of the training up to there.
-        content: the state (`studies.checkpoint_file`).
+        content: the state (`studies.checkpoint_file`); empty where a file has it.
+        file: name of that file, in a folder that workers share; None where there is none.
     """
 
     epoch: int
     curves: Mapping[str, Sequence[float]]
     seconds: float
     content: bytes
+    file: str | None = None
 
 
 def _of(study_id: int, key: str, kind: str, runs: Collection[int]) -> ColumnElement[bool]:
@@ -43,7 +45,7 @@ def find_checkpoint(connection: Connection, study_id: int, key: str, kind: str, 
     if row is None:
         return None
     curves = {name: read_points(points) for name, points in json.loads(row.curves).items()}
-    return Kept(row.epoch, curves, row.seconds, bytes(row.content))
+    return Kept(row.epoch, curves, row.seconds, bytes(row.content or b""), row.file)
 
 
 def put_checkpoint(connection: Connection, study_id: int, key: str, kind: str, run: int, kept: Kept) -> None:
@@ -59,7 +61,8 @@ def put_checkpoint(connection: Connection, study_id: int, key: str, kind: str, r
             epoch=kept.epoch,
             curves=json.dumps(curves),
             seconds=kept.seconds,
-            content=kept.content,
+            content=kept.content if kept.file is None else None,
+            file=kept.file,
             saved_at=now(),
         )
     )

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, and_, insert, select, update
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.states import OPEN, OPEN_JOBS, JobState, State
 from pairsearch.search.database.tables import configurations, failures, jobs, studies, superseded
-from pairsearch.search.ledger.attempts import LOST, Attempts
 from pairsearch.search.ledger.checkpoints import drop_checkpoints
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.outcome import Outcome, RunResult
@@ -25,6 +24,7 @@ from pairsearch.search.ledger.rows import provenance_id, read_runs, run_row, sto
 from pairsearch.search.ledger.splitting import blocks, fold_jobs
 from pairsearch.search.ledger.statements import DONE, of_job
 from pairsearch.search.ledger.stored import columns
+from pairsearch.search.ledger.unfinished import LOST, Unfinished
 from pairsearch.studies.configuration import Configuration
 
 
@@ -39,7 +39,7 @@ class Finish(IntEnum):
     """It is stored, and other folds of its configuration are still to come."""
 
 
-class Ledger(Attempts):
+class Ledger(Unfinished):
     """The jobs and configurations of one study, and every change of them; the arguments are those of `Leases`."""
 
     def insert(self, connection: Connection, grid: Sequence[Configuration]) -> int:

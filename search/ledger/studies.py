@@ -34,6 +34,8 @@ class StoredStudy:
     choices: Choices
     traits: Traits
     """The traits of its problem when the study was last created."""
+    created_at: float = 0.0
+    """When it was created, which tells it from those of its name in other databases; 0 where it is in none."""
 
     @property
     def metric(self) -> Metric:
@@ -296,6 +298,7 @@ def _stored(row: Mapping[str, object]) -> StoredStudy:
             definition=parse(json.loads(str(row["definition"])), f"study {name} in the database"),
             choices={parameter: tuple(values) for parameter, values in choices.items()},
             traits=Traits.from_json(json.loads(str(row["problem"]))),
+            created_at=float(str(row["created_at"])),
         )
         if study.definition.metric not in study.traits.of_folds:
             raise ValueError("a metric that is not reported")

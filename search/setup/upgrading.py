@@ -141,7 +141,8 @@ def _to_5(connection: Connection, op: Operations) -> None:
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("curves", sa.Text, nullable=False),
         sa.Column("seconds", sa.Double, nullable=False),
-        sa.Column("content", sa.LargeBinary, nullable=False),
+        sa.Column("content", sa.LargeBinary),
+        sa.Column("file", sa.Text),
         sa.Column("saved_at", sa.Double, nullable=False),
     )
     op.create_table(

@@ -185,6 +185,8 @@ class Evaluator:
                 limit=0,
                 key=configuration.key,
                 patience=self.machine.patience,
+                checkpoints=self.machine.checkpoints,
+                models=self.machine.models,
                 say=lambda _: None,
                 complain=self.say,
                 on_epoch=lambda recorder: tell(_epoch(ledger.study, label, recorder)),

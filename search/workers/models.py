@@ -1,20 +1,23 @@
-"""Keeps the trained models of the final evaluation as files, and finds the rounds whose model is missing."""
+"""Keeps the trained models of the final evaluation, in the database and as files, and finds those that are missing."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
 
-from pairsearch.search.common.errors import WorkError
+from pairsearch.search.common.errors import StudyError, WorkError
 from pairsearch.search.common.files import made_folder, usable_folder, whole_file
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.tables import models, runs
+from pairsearch.search.database.states import State
+from pairsearch.search.database.tables import configurations, models, runs
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.evaluations import Round, rounds_within
+from pairsearch.search.results.ranking import best_first
 from pairsearch.search.workers.rounds import ORIGIN, OnEpoch, Rounds, model_content, model_identity
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import ProblemError
@@ -23,9 +26,13 @@ from pairsearch.studies.model_card import ModelCard, read_card
 LONGEST_NAME = 200
 
 
-def file_name(study: StoredStudy, configuration: Configuration, index: int) -> str:
-    """Return a unique file name for the model of a round, of letters, digits and `-_=.+` only."""
-    key = configuration.key.replace(" ", "-")
+def file_name(study: StoredStudy, key: str, index: int) -> str:
+    """Return a unique file name for the model of a round, of letters, digits and `-_=.+` only.
+
+    Args:
+        key: of the round's configuration.
+    """
+    key = key.replace(" ", "-")
     if not re.fullmatch(r"[\w=.+-]+", key, re.ASCII) or len(key) > LONGEST_NAME:
         key = hashlib.sha256(key.encode()).hexdigest()[:32]
     return f"{study.name}-{key}-round={index}.safetensors"
@@ -45,7 +52,7 @@ class ModelFolder:
 
     def file(self, study: StoredStudy, configuration: Configuration, index: int) -> Path:
         """Return the path of the model of a round, which need not exist."""
-        return self._folder / file_name(study, configuration, index)
+        return self._folder / file_name(study, configuration.key, index)
 
     def holds(self, study: StoredStudy, configuration: Configuration, index: int) -> bool:
         """Whether the folder has the model of a round: a complete file from this study, definition and data."""
@@ -67,9 +74,14 @@ class ModelFolder:
             WorkError: writing failed.
         """
         for index, content in contents.items():
-            made_folder(self._folder)
-            with whole_file(self.file(study, configuration, index)) as file:
-                file.write(content)
+            self.write(file_name(study, configuration.key, index), content)
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Write a model to a file of this name, and return its path; raises what `keep` raises."""
+        path = made_folder(self._folder) / name
+        with whole_file(path) as file:
+            file.write(content)
+        return path
 
 
 def stored_models(
@@ -84,6 +96,90 @@ def stored_models(
             .where(*mine, runs.c.run.in_(rounds))
         )
         return {row.run: bytes(row.content) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Models of a study that were written as files.
+
+    Args:
+        files: their paths, ordered by configuration and round.
+        without: how many rounds have no model in the database.
+    """
+
+    files: Sequence[Path]
+    without: int
+
+
+def write_stored(database: Database, study: StoredStudy, folder: ModelFolder) -> Written:
+    """Write the models of a study's rounds that the database has; existing files are replaced.
+
+    Raises:
+        InputError: the folder cannot be created or is not writable.
+        WorkError: writing failed.
+    """
+    of = runs.c
+    found = (
+        select(of.key, of.run, models.c.run_id)
+        .join(models, models.c.run_id == of.id, isouter=True)
+        .where(of.study_id == study.id, of.kind == "round")
+        .order_by(of.key, of.run)
+    )
+    with database.read() as connection:
+        rows = connection.execute(found).all()
+    files = []
+    for row in rows:
+        if row.run_id is not None:
+            # One at a time: all of them may not fit into memory.
+            with database.read() as connection:
+                content = connection.execute(
+                    select(models.c.content).where(models.c.run_id == row.run_id)
+                ).scalar_one()
+            files.append(folder.write(file_name(study, row.key, row.run), bytes(content)))
+    return Written(files, len(rows) - len(files))
+
+
+def best_model(database: Database, study: StoredStudy, number: int) -> tuple[str, bytes]:
+    """Read the model of a round of the best configuration of the search whose rounds have models in the database.
+
+    Returns:
+        Its file name, and its content.
+
+    Raises:
+        StudyError: there is none.
+    """
+    c, of = configurations.c, runs.c
+    with_model = (
+        select(of.key)
+        .join(models, models.c.run_id == of.id)
+        .where(of.study_id == study.id, of.kind == "round")
+    )
+    best = (
+        select(c.key)
+        .where(c.study_id == study.id, c.state == State.FINISHED, c.key.in_(with_model))
+        .order_by(best_first(study), c.id)
+        .limit(1)
+    )
+    with database.read() as connection:
+        key = connection.execute(best).scalar()
+        known = connection.execute(with_model.where(of.key == key).add_columns(of.run).order_by(of.run)).all()
+        numbers = [row.run for row in known]
+        content = connection.execute(
+            select(models.c.content)
+            .join(runs, models.c.run_id == of.id)
+            .where(of.study_id == study.id, of.kind == "round", of.key == key, of.run == number)
+        ).scalar()
+    if key is None:
+        raise StudyError(
+            f"study {study.name} has no model of a configuration that its search has finished: `pairsearch evaluate "
+            f"{study.name}` trains some; those above {study.definition.evaluation.model_megabytes:g} MB are files"
+        )
+    if content is None:
+        raise StudyError(
+            f"study {study.name}: round {number} of {key} has no model in the database: expected one of "
+            f"{', '.join(map(str, numbers))}"
+        )
+    return file_name(study, key, number), bytes(content)
 
 
 def stored_rounds(

@@ -20,9 +20,6 @@ from pairsearch.studies.problem import Figures, Run, Stopped, Weights
 
 log = logging.getLogger(__name__)
 
-LARGEST_CHECKPOINT = 64_000_000
-"""Bytes of a checkpoint's content; it is stored in the database."""
-
 
 class Recorder:
     """The `report` argument of a problem (`studies.problem.Report`), which records figures.
@@ -175,7 +172,11 @@ class Keeper(Protocol):
         """Return the checkpoint of a run, None if it has none."""
 
     def keep(self, run: int, kept: Kept) -> bool:
-        """Store a checkpoint; return False if the job was lost."""
+        """Store a checkpoint; return False if the job was lost.
+
+        Raises:
+            ReportError: it is too large.
+        """
 
 
 class RunCheckpoint(Checkpoint):
@@ -218,11 +219,6 @@ class RunCheckpoint(Checkpoint):
 
         self.used = True
         kept = self._recorder.kept(epoch, pack(state))
-        if len(kept.content) > LARGEST_CHECKPOINT:
-            raise ReportError(
-                f"checkpoint: the state has {len(kept.content) / 1e6:.0f} MB, expected at most "
-                f"{LARGEST_CHECKPOINT / 1e6:.0f}"
-            )
         # Nobody goes on from a state that is worth nothing: where one is kept, it is of before the divergence.
         held = self._recorder.diverged[0] is not None or self._keeper.keep(self._run, kept)
         if not held or self._recorder.ending:

@@ -15,7 +15,6 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.workers.objective import origin
 from pairsearch.search.workers.recorder import Keeper, Recorder, train
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.model_card import ModelCard, as_bytes
 from pairsearch.studies.problem import Run, Weights
@@ -138,22 +137,3 @@ def model_content(study: StoredStudy, configuration: Configuration, trained: Tra
         "provenance": {name: trained.provenance[name] for name in (*ORIGIN, "git_commit")},
     }
     return as_bytes(trained.weights, ModelCard.model_validate(card))
-
-
-def kept_models(
-    study: StoredStudy, configuration: Configuration, trained: Sequence[TrainedRound]
-) -> tuple[dict[int, bytes], list[ProblemError]]:
-    """Return the files of models to store in the database, by the number of the round, and why others cannot be stored.
-
-    Those that are larger than the definition allows are left out.
-    """
-    contents, refused = {}, []
-    for one in trained:
-        try:
-            content = model_content(study, configuration, one)
-        except ProblemError as error:
-            refused.append(error)
-            continue
-        if content is not None and len(content) <= 1e6 * study.definition.evaluation.model_megabytes:
-            contents[one.index] = content
-    return contents, refused

@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
@@ -25,15 +25,17 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.asking import Adviser
 from pairsearch.search.mirror.contents import report_steps
 from pairsearch.search.mirror.trials import complete, open_view
-from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, runs_of
+from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, handed_back_on_error, runs_of, too_long
 from pairsearch.search.workers.choosing import Choice
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
+from pairsearch.search.workers.new_rounds import NewRounds
 from pairsearch.search.workers.objective import Step
 from pairsearch.search.workers.racing import Racer
 from pairsearch.search.workers.recorder import Recorder
-from pairsearch.search.workers.rounds import Rounds, TrainedRound, kept_models
+from pairsearch.search.workers.rounds import Rounds
+from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.problem import Kind
@@ -62,6 +64,8 @@ class Worker:
         patience: seconds for which calls are repeated while the database is unavailable; fewer once `stopping` is set.
         say: called with each line about what was done.
         complain: called with each line about what failed; None for `say`.
+        checkpoints: folder for large checkpoints, which workers share; None for none.
+        models: folder for models that are too large for the database, likewise.
         name: of the worker; None for `worker_name()`.
     """
 
@@ -78,6 +82,8 @@ class Worker:
         key: str | None = None,
         on_epoch: Callable[[Recorder], None] = lambda _: None,
         patience: float = PATIENCE_SECONDS,
+        checkpoints: Path | None = None,
+        models: Path | None = None,
         name: str | None = None,
         say: Callable[[str], None] = log.info,
         complain: Callable[[str], None] | None = None,
@@ -95,11 +101,13 @@ class Worker:
         self.rounds = rounds
         self.on_epoch = on_epoch
         self.patience = patience
+        self._limit = definition.time_limit
+        self._checkpoints, self._models = RunFiles(checkpoints, study), RunFiles(models, study)
         self.name = name or worker_name()
         self.say = say
         self.complain = complain or say
         self.tally = Tally()
-        self.unkept: list[ProblemError] = []
+        self.unkept: list[ProblemError | WorkError] = []
         self._heartbeat = Heartbeat(self.ledger, stopping)
         self._faults = Faults(study.name, self.ledger, objective, self._patiently)
         kinds: tuple[Kind, ...] = ("fold",) if rounds is None else ("fold", "round")
@@ -195,7 +203,7 @@ class Worker:
             if self._is_to_end():
                 return State.PENDING
             if step.ended is None and step.done < step.of:
-                over = self._over(step.seconds, step.done, step.of, step.unit)
+                over = too_long(self._limit, step.seconds, step.done, step.of, step.unit)
                 if over is not None:
                     return State.FAILED
             try:
@@ -223,15 +231,23 @@ class Worker:
             nonlocal over
             self.on_epoch(recorder)
             if recorder.epoch < recorder.runs[0].epochs:
-                over = self._over(recorder.seconds, recorder.epoch, recorder.runs[0].epochs, "epochs")
+                over = too_long(
+                    self._limit, recorder.seconds, recorder.epoch, recorder.runs[0].epochs, "epochs"
+                )
             recorder.may_go_on = over is None and not self._heartbeat.lost.is_set()
             return over is None and not self._is_to_end()
 
-        train, of, keeper = self.rounds, claim.configuration, self._keeper(claim)
-        return self._tried(claim, lambda: Attempt(rounds=train(of, claim.left, on_epoch, keeper), over=over))
+        train, keeper = self.rounds, self._keeper(claim)
+
+        def ended() -> Attempt:
+            trained = train(claim.configuration, claim.left, on_epoch, keeper)
+            # Under the lease, for large models take time to write.
+            return Attempt(rounds=NewRounds(self.ledger, claim, trained, self._models), over=over)
+
+        return self._tried(claim, ended)
 
     def _keeper(self, claim: Claim) -> ClaimKeeper:
-        return ClaimKeeper(self.ledger, claim, self._mended, self._patiently)
+        return ClaimKeeper(self.ledger, claim, self._checkpoints, self._mended, self._patiently)
 
     def _tried(self, claim: Claim, train: Callable[[], Attempt]) -> Attempt:
         try:
@@ -242,26 +258,18 @@ class Worker:
             self._give_up(claim, lost=False)
             raise
 
-    def _over(self, seconds: float, done: int, of: int, unit: str) -> str | None:
-        """Return a line that a run takes longer than the study's time limit, None if it does not."""
-        limit = self.study.definition.time_limit
-        if limit is None or seconds <= limit:
-            return None
-        return f"longer than the time limit of {limit:g} s, after {done} of {of} {unit}"
-
-    def _store_rounds(self, claim: Claim, trained: Sequence[TrainedRound]) -> None:
-        contents, refused = kept_models(self.study, claim.configuration, trained)
-        self.unkept += refused
-        for error in refused:
-            self.complain(f"{self.study.name}: {error}: the figures are stored without the model")
-        results, first = [one.result for one in trained], trained[0]
-        with self._handed_back_on_error(claim):
-            counted = self._patiently(
-                lambda: self.ledger.finish_rounds(claim, results, first.provenance, first.facts, contents)
-            )
-        self.tally.rounds += len(trained) if counted else 0
+    def _store_rounds(self, claim: Claim, rounds: NewRounds) -> None:
+        with handed_back_on_error(self.ledger, claim):
+            counted = rounds.store(self._patiently)
         self.tally.superseded += not counted
-        said = f"{len(trained)} rounds trained" if counted else "rounds superseded, the lease was lost"
+        said = "rounds superseded, the lease was lost"
+        if counted:
+            self._checkpoints.clear(claim, claim.numbers)
+            self.tally.rounds += len(rounds)
+            said = str(rounds)
+            self.unkept += rounds.refused
+            for error in rounds.refused:
+                self.complain(f"{self.study.name}: {error}: the figures are stored without the model")
         self.say(f"{self.study.name}: {said}: {claim.configuration.key}")
 
     def _noted(self, claim: Claim, step: Step) -> bool:
@@ -273,7 +281,10 @@ class Worker:
             if step.ended.index == claim.numbers[-1] or (short and moment - self._stored < SHORT_SECONDS):
                 return True
             self._stored = moment
-            return self.ledger.store(claim, step.ended, self.objective.provenance())
+            if not self.ledger.store(claim, step.ended, self.objective.provenance()):
+                return False
+            self._checkpoints.clear(claim, [step.ended.index])
+            return True
         if step.number in report_steps(self.study) and step.value is not None:
             self.ledger.report(claim, step.number, step.value)
         return True
@@ -286,7 +297,7 @@ class Worker:
     def _store(self, claim: Claim, outcome: Outcome) -> None:
         goes_on = not self.stopping.is_set() and claim.configuration.key not in self._faults.failures
         token = new_token() if goes_on else None
-        with self._handed_back_on_error(claim):
+        with handed_back_on_error(self.ledger, claim):
             counted, self._following = self._patiently(
                 lambda: self.ledger.finish_and_claim(claim, outcome, token, self._choice.runs)
             )
@@ -294,6 +305,8 @@ class Worker:
             self.tally.superseded += 1
             self.say(f"{self.study.name}: result superseded, the lease was lost: {claim.configuration.key}")
             return
+        every = range(self.study.definition.folds)
+        self._checkpoints.clear(claim, claim.numbers if counted == Finish.STORED else every)
         self.tally.finished += counted == Finish.CLOSED
         figure = (
             outcome.reason if outcome.value is None else f"{self.study.definition.metric} {outcome.value:.4f}"
@@ -338,18 +351,6 @@ class Worker:
         if not lost and self._patiently(lambda: self.ledger.hand_back(claim)):
             self.tally.handed_back += 1
             self.say(f"{self.study.name}: handed back: {claim.configuration.key}")
-
-    @contextmanager
-    def _handed_back_on_error(self, claim: Claim) -> Iterator[None]:
-        try:
-            yield
-        except Exception:
-            # This write may fail too, for example if the disk is full; the lease then runs out by itself.
-            try:
-                self.ledger.hand_back(claim)
-            except Exception as error:
-                log.warning("could not hand back %s: %s", claim.configuration.key, error)
-            raise
 
     def _patiently(self, call: Callable[[], Returned]) -> Returned:
         return patiently(lambda: self._mended(call), self.patience, self.stopping)

@@ -78,6 +78,8 @@ def work(
             rounds=rounds,
             limit=limit,
             patience=machine.patience,
+            checkpoints=machine.checkpoints,
+            models=machine.models,
             say=say,
         )
 

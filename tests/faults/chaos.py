@@ -99,6 +99,7 @@ class Chaos:
         self.random = random.Random(seed)  # noqa: S311 - which fault comes next is no secret
         self.damage = Damage()
         self.started = 0
+        self.options: tuple[str, ...] = ()
         self.workers: list[ForkServerProcess] = []
         self._now = str(now().compile(dialect=database.engine.dialect))
         self._folders: dict[int | None, Path] = {}
@@ -167,7 +168,7 @@ class Chaos:
         self.started += 1
         worker = programs.start_forked(
             folder,
-            *("worker", str(self.study), "--lease", str(self.lease), "--patience", "120"),
+            *("worker", str(self.study), "--lease", str(self.lease), "--patience", "120", *self.options),
             PAIRSEARCH_STORAGE=self.database.url.render_as_string(hide_password=False),
         )
         self.workers.append(worker)

@@ -54,6 +54,7 @@ def test_the_promise_is_kept_for_a_problem_of_a_user_s_own(
 
 LONG = """
 import random, time
+import numpy as np
 from pairsearch import Metric, OneByOne
 
 class Walk(OneByOne):
@@ -73,7 +74,9 @@ class Walk(OneByOne):
             with open(__file__ + ".epochs", "a") as file:
                 file.write(f"{run.index} {epoch}\\n")
             report(epoch, place=place)
-            run.checkpoint.save(epoch, {"place": place, "chance": chance.getstate()})
+            # Half of the points have states that are large.
+            ballast = np.zeros(200_000 if params["x"] > 2 else 1)
+            run.checkpoint.save(epoch, {"place": place, "chance": chance.getstate(), "ballast": ballast})
 """
 
 
@@ -99,10 +102,14 @@ def test_long_runs_go_on_from_their_checkpoints_whoever_is_killed(
     seed = random.SystemRandom().randrange(1_000_000)
     show(f"kills over long runs: seed {seed}")
     chaos = Chaos(None, database, study, tmp_path, workers=3, lease=1.0, seed=seed)
+    shared = tmp_path / "shared"
+    chaos.options = ("--checkpoints", str(shared))
     damage = chaos.run(Plan(kills=8, early_kills=0, pause=0.2))
     promise.assert_kept(database, expected, points=4)
     assert damage.codes[-9] == 8
     assert tiny.rows(database, "checkpoints") == []
+    # Who is killed in the moment after a run was stored leaves its file.
+    assert len(list(shared.iterdir())) <= 1
     epochs = len((study.parent / "walk.py.epochs").read_text(encoding="utf-8").splitlines())
     needed = 4 * 2 * 40
     assert needed <= epochs <= 1.2 * needed

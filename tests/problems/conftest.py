@@ -12,7 +12,7 @@ from project import Project
 @pytest.fixture(autouse=True)
 def server_long_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let leases run out at once, although the tests' server has started only just now."""
-    monkeypatch.setattr("pairsearch.search.ledger.attempts.RETURN_SECONDS", 0.0)
+    monkeypatch.setattr("pairsearch.search.ledger.unfinished.RETURN_SECONDS", 0.0)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

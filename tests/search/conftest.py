@@ -33,7 +33,7 @@ Template = Callable[[bool], Any]
 @pytest.fixture(autouse=True)
 def server_long_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases run out at once, although the tests' server was started a moment ago."""
-    monkeypatch.setattr("pairsearch.search.ledger.attempts.RETURN_SECONDS", 0.0)
+    monkeypatch.setattr("pairsearch.search.ledger.unfinished.RETURN_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,10 @@ from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import jobs
-from pairsearch.search.ledger.attempts import MAX_LAPSES
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.ledger.unfinished import MAX_LAPSES
 from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.faults import MOST_UNKNOWN
 from pairsearch.search.workers.objective import Progress, Step

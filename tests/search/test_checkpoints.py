@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import threading
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from sqlalchemy import text
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
@@ -26,6 +28,7 @@ from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.attempts import ClaimKeeper
 from pairsearch.search.workers.objective import CrossValidation, Progress
 from pairsearch.search.workers.rounds import Rounds
+from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.checkpoint_file import pack, unpack
 from pairsearch.studies.definition import parse
@@ -149,10 +152,27 @@ def until(epoch: int, state: State = State.PENDING) -> Callable[[Any], State | N
     return lambda _: None if next(reports) < epoch else state
 
 
-def attempt(ledger: Ledger, loaded: Loaded, claim: Claim, progress: Progress | None = None) -> Outcome | None:
-    return CrossValidation(loaded).on(claim.left, ClaimKeeper(ledger, claim, at_once, at_once))(
-        claim.configuration, progress
-    )
+def attempt(
+    ledger: Ledger,
+    loaded: Loaded,
+    claim: Claim,
+    progress: Progress | None = None,
+    folder: Path | None = None,
+) -> Outcome | None:
+    keeper = ClaimKeeper(ledger, claim, RunFiles(folder, ledger.study), at_once, at_once)
+    return CrossValidation(loaded).on(claim.left, keeper)(claim.configuration, progress)
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for checkpoints that workers share, where all are large."""
+    monkeypatch.setattr("pairsearch.search.workers.attempts.LARGE_CHECKPOINT", 0)
+    return tmp_path / "shared"
+
+
+def epochs_of(folder: Path) -> list[str]:
+    """The epochs of the files in a folder for checkpoints."""
+    return sorted(file.name.split("-")[1] for file in folder.iterdir())
 
 
 def claimed(ledger: Ledger, worker: str = "ann") -> Claim:
@@ -165,16 +185,21 @@ def kept(database: Database) -> list[tuple[Any, ...]]:
     return tiny.rows(database, "checkpoints", "kind, run, epoch", "order by kind, run")
 
 
+@pytest.mark.parametrize("large", [False, True])
 def test_a_run_goes_on_after_the_last_checkpoint_with_the_bits_of_an_undisturbed_one(
-    database: Database, tmp_path: Path
+    database: Database, tmp_path: Path, shared: Path, large: bool
 ) -> None:
     _, loaded, ledger = make(database, tmp_path)
+    folder = shared if large else None
     claim = claimed(ledger)
-    assert attempt(ledger, loaded, claim, until(4)) is None
+    assert attempt(ledger, loaded, claim, until(4), folder) is None
     assert kept(database) == [("fold", 0, 4)]
+    if large:
+        [(name, content)] = tiny.rows(database, "checkpoints", "file, content")
+        assert ([file.name for file in shared.iterdir()], content) == ([name], None)
     assert ledger.hand_back(claim)
     again = claimed(ledger, "bob")
-    outcome = attempt(ledger, loaded, again)
+    outcome = attempt(ledger, loaded, again, folder=folder)
     assert outcome is not None
     assert trained(loaded) == [("fold", 0, epoch) for epoch in range(1, EPOCHS + 1)]
     assert ledger.finish(again, outcome)
@@ -187,19 +212,24 @@ def test_a_run_goes_on_after_the_last_checkpoint_with_the_bits_of_an_undisturbed
 
 
 def test_a_worker_that_lost_its_lease_writes_no_checkpoint_and_ends(
-    database: Database, tmp_path: Path
+    database: Database, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, loaded, ledger = make(database, tmp_path, folds=1)
     claim = claimed(ledger)
-    assert attempt(ledger, loaded, claim, until(2)) is None
+    assert attempt(ledger, loaded, claim, until(2), shared) is None
+    files = list(shared.iterdir())
     tiny.let_leases_run_out(database)
     ledger.reap()
     again = claimed(ledger, "bob")
     assert (again.configuration, again.numbers) == (claim.configuration, claim.numbers)
     before = len(trained(loaded))
-    assert attempt(ledger, loaded, claim) is None
+    assert attempt(ledger, loaded, claim, folder=shared) is None
     assert trained(loaded)[before:] == [("fold", 0, 3)]
+    # It may also lose the lease while it writes.
+    monkeypatch.setattr(Ledger, "renew", lambda *_: True)
+    assert attempt(ledger, loaded, claim, folder=shared) is None
     assert kept(database) == [("fold", 0, 2)]
+    assert list(shared.iterdir()) == files
 
 
 @ON_SQLITE
@@ -221,30 +251,41 @@ def test_an_end_that_was_asked_for_waits_for_the_next_checkpoint_or_the_next_rep
     assert trained(loaded)[5:] == [("fold", 0, 4)]
 
 
-def work(database: Database, study: StoredStudy, loaded: Loaded, stop_at: int = 0) -> None:
+def work(
+    database: Database, study: StoredStudy, loaded: Loaded, stop_at: int = 0, folder: Path | None = None
+) -> None:
     """Be a worker that is asked to end in the training of an epoch, if a number of one is given."""
     stopping = threading.Event()
     loaded.problem.then[stop_at] = stopping.set  # type: ignore[attr-defined]
     Worker(
-        database, study, CrossValidation(loaded), rounds=Rounds(loaded), stopping=stopping, patience=0.0
+        database,
+        study,
+        CrossValidation(loaded),
+        rounds=Rounds(loaded),
+        stopping=stopping,
+        patience=0.0,
+        checkpoints=folder,
     ).run()
 
 
 def test_workers_that_are_asked_to_end_leave_folds_and_rounds_to_the_next_where_they_were(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, loaded, ledger = make(database, tmp_path)
     monkeypatch.setattr(type(loaded.problem), "saves_each", 100)
     [configuration] = study.definition.grid.configurations()
-    work(database, study, loaded, stop_at=4)
-    assert kept(database) == [("fold", 0, 4)]
-    work(database, study, loaded, stop_at=EPOCHS + 2)
-    assert kept(database) == [("fold", 1, 2)]
+    work(database, study, loaded, 4, shared)
+    assert (kept(database), epochs_of(shared)) == ([("fold", 0, 4)], ["4"])
+    # What a worker leaves that is killed while it writes.
+    [file] = shared.iterdir()
+    file.with_name(f".{file.name[:40]}.0123.part").touch()
+    work(database, study, loaded, EPOCHS + 2, shared)
+    assert (kept(database), epochs_of(shared)) == ([("fold", 1, 2)], ["2"])
     assert ledger.insert_rounds(configuration, 1) == 1
-    work(database, study, loaded, stop_at=EPOCHS + 5)
-    assert kept(database) == [("fold", 1, 2), ("round", 0, 3)]
-    work(database, study, loaded)
-    assert kept(database) == []
+    work(database, study, loaded, EPOCHS + 5, shared)
+    assert (kept(database), epochs_of(shared)) == ([("fold", 1, 2), ("round", 0, 3)], ["2", "3"])
+    work(database, study, loaded, folder=shared)
+    assert (kept(database), epochs_of(shared)) == ([], [])
     kinds = [
         ("fold", 0, range(1, 7)),
         ("fold", 1, range(1, 3)),
@@ -325,6 +366,41 @@ def test_a_damaged_checkpoint_is_named_and_the_run_begins_again(
 
 
 @ON_SQLITE
+def test_a_file_that_is_not_here_is_named_and_the_run_begins_again(
+    database: Database, tmp_path: Path, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, loaded, ledger = make(database, tmp_path)
+    claim = claimed(ledger)
+    assert attempt(ledger, loaded, claim, until(4), shared) is None
+    [file] = shared.iterdir()
+    # A study of the same name in another database does not remove it.
+    RunFiles(shared, dataclasses.replace(ledger.study, created_at=1.0)).clear(claim, [0])
+    elsewhere, outside = tmp_path / "elsewhere", f"../shared/{file.name}"
+    for folder, name in ((None, file.name), (elsewhere, file.name), (shared, outside)):
+        with database.write() as connection:
+            connection.execute(text("update pairsearch_checkpoints set file = :name"), {"name": name})
+        assert ClaimKeeper(ledger, claim, RunFiles(folder, ledger.study), at_once, at_once).find(0) is None
+        where = folder or "any folder of this worker's"
+        assert f"checkpoint of fold 0 of x=1.0: its file '{name}' is not in {where}: give" in caplog.text
+    assert attempt(ledger, loaded, claim) is not None
+    assert trained(loaded)[4:] == [("fold", 0, epoch) for epoch in range(1, EPOCHS + 1)]
+
+
+@ON_SQLITE
+def test_a_folder_that_cannot_be_written_to_costs_no_training(
+    database: Database, tmp_path: Path, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, loaded, ledger = make(database, tmp_path)
+    claim = claimed(ledger)
+    files = RunFiles(shared, ledger.study)
+    shared.write_text("a file")
+    objective = CrossValidation(loaded).on([0], ClaimKeeper(ledger, claim, files, at_once, at_once))
+    assert objective(claim.configuration) is not None
+    assert "checkpoint of epoch 6 put off:" in caplog.text
+    assert kept(database) == []
+
+
+@ON_SQLITE
 def test_a_retry_begins_again(database: Database, tmp_path: Path) -> None:
     _, loaded, ledger = make(database, tmp_path)
     claim = claimed(ledger)
@@ -345,7 +421,7 @@ def test_a_retry_begins_again(database: Database, tmp_path: Path) -> None:
         ("report(1, place=1.0); run.checkpoint.load()", "it is loaded after epoch 1 was reported: load it before"),
         ("report(1, place=1.0); run.checkpoint.save(2, {})", "expected the epoch that was reported last, 1, got 2"),
         ("report(1, place=1.0); run.checkpoint.save(1, {'a': open})", "state['a'] is builtin_function_or_method"),
-        ("report(1, place=1.0); run.checkpoint.save(1, {'a': bytes(64_000_001)})", "85 MB, expected at most 64"),
+        ("report(1, place=1.0); run.checkpoint.save(1, {'a': bytes(64_000_001)})", "at most 64: give --checkpoints"),
         ("run.checkpoint.load(); report(4, place=1.0)", "an epoch as an integer above 4, got 4"),
     ],
 )  # fmt: skip

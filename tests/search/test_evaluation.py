@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import statistics
@@ -22,6 +23,7 @@ from pairsearch.search.common.errors import StudyError, WorkError
 from pairsearch.search.common.machine import ONE_CORE, Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.rows import read_runs
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
 from pairsearch.search.results.evaluations import read_evaluation, rounds_within
@@ -33,15 +35,18 @@ from pairsearch.search.workers.evaluating import (
     configurations_to_evaluate,
     evaluate_studies,
 )
-from pairsearch.search.workers.models import stored_models
+from pairsearch.search.workers.models import file_name, stored_models
+from pairsearch.search.workers.new_rounds import NewRounds
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.recorder import Recorder
 from pairsearch.search.workers.rounds import Rounds, model_content
+from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.tally import Tally
 from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
 from pairsearch.studies.loading import Loaded, load
+from pairsearch.studies.model_card import read_card
 from pairsearch.studies.pairs.problem import Pairs
 from pairsearch.studies.problem import Run
 
@@ -68,11 +73,17 @@ def work(database: Database, study: StoredStudy, loaded: Loaded, name: str = "an
 
 
 def train(
-    database: Database, study: StoredStudy, loaded: Loaded, rounds: int, configuration: Configuration = SOME
+    database: Database,
+    study: StoredStudy,
+    loaded: Loaded,
+    rounds: int,
+    configuration: Configuration = SOME,
+    said: list[str] | None = None,
+    **options: Any,
 ) -> int:
     """Train the missing rounds below a number; how many there were."""
     missing = Ledger(database, study).insert_rounds(configuration, rounds)
-    work(database, study, loaded)
+    work(database, study, loaded, say=[].append if said is None else said.append, **options)
     return missing
 
 
@@ -279,15 +290,63 @@ def test_a_round_is_stored_with_its_curves_its_model_and_where_it_comes_from(
     }
 
 
+LARGE: dict[str, Any] = {"evaluation": {"rounds": 2, "model_megabytes": 0.1}}
+"""What makes the models of a study too large for its database."""
+
+
 @ON_SQLITE
-def test_a_model_that_is_larger_than_the_definition_allows_is_not_stored_in_the_database(
-    database: Database, make_study
+def test_a_model_that_is_too_large_for_the_database_goes_into_a_folder_if_there_is_one(
+    database: Database, make_study, tmp_path: Path
 ) -> None:
-    small = {"evaluation": {"rounds": 2, "model_megabytes": 0.1}}
-    study = make_study(**small)
-    assert train(database, study, tiny.loaded(**small), 2) == 2
+    study, loaded, shared = make_study(**LARGE), tiny.loaded(**LARGE), tmp_path / "shared"
+    said: list[str] = []
+    assert train(database, study, loaded, 1, said=said) == 1
+    assert said.pop().startswith(
+        "tiny: 1 rounds trained, 1 models too large for the database (--models FOLDER"
+    )
+    assert train(database, study, loaded, 2, said=said, models=shared) == 1
+    assert said.pop().startswith("tiny: 1 rounds trained: ")
+    [one] = Rounds(loaded)(SOME, [1])
+    assert [file.name for file in shared.iterdir()] == [file_name(study, SOME.key, 1)]
+    assert next(shared.iterdir()).read_bytes() == model_content(study, SOME, one)
+    # Something is where the file of another belongs.
+    (shared / file_name(study, SOME.key, 2)).mkdir()
+    assert train(database, study, loaded, 3, said=said, models=shared) == 1
+    assert re.search(r"cannot write .*round=2.*: the figures are stored without the model", said[0])
     assert tiny.rows(database, "models") == []
-    assert stored(database, study) == [0, 1]
+    assert stored(database, study) == [0, 1, 2]
+    assert len(list(shared.iterdir())) == 2
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("first", ["late", "winner"])
+def test_who_loses_the_race_to_store_a_round_leaves_no_file(
+    database: Database, make_study, tmp_path: Path, first: str
+) -> None:
+    study, loaded, shared = make_study(**LARGE), tiny.loaded(**LARGE), tmp_path / "shared"
+    ledger, files = Ledger(database, study), RunFiles(shared, study)
+    ledger.insert_rounds(SOME, 2)
+    claim = ledger.claim("late")
+    assert claim is not None
+    tiny.let_leases_run_out(database)
+    ledger.reap()
+    # On another processor the figures are others.
+    others = [
+        dataclasses.replace(one, result=RunResult(one.index, {"test_error": [0.5, 0.5]}))
+        for one in Rounds(loaded)(SOME, [0, 1])
+    ]
+    late, killed = (NewRounds(ledger, claim, others, files) for _ in range(2))
+    assert len(list(shared.iterdir())) == len(late) + len(killed) == 4
+    if first == "late":
+        assert not late.store(lambda call: call())
+        assert len(list(shared.iterdir())) == len(killed)
+    assert work(database, study, loaded, models=shared) == Tally(rounds=2)
+    if first == "winner":
+        assert not late.store(lambda call: call())
+    assert {file.name for file in shared.iterdir()} == {file_name(study, SOME.key, index) for index in (0, 1)}
+    with database.read() as connection:
+        for one in rounds_within(connection, study, SOME.key):
+            assert read_card(shared / file_name(study, SOME.key, one.index)).figures == one.figures
 
 
 @ON_SQLITE

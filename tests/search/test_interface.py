@@ -89,7 +89,12 @@ def test_it_evaluates_and_keeps_models(study: pairsearch.Study, tmp_path: Path) 
     (found,) = study.evaluate(models=tmp_path / "models")
     assert found.key == study.best(1)[0].configuration.key
     assert (found.rounds, list(found.figures)) == (2, ["train_error", "test_error"])
-    assert len(list((tmp_path / "models").glob("*.safetensors"))) == 2
+    files = sorted((tmp_path / "models").glob("*.safetensors"))
+    written = study.models(tmp_path / "again")
+    assert [(file.name, file.read_bytes()) for file in written] == [
+        (file.name, file.read_bytes()) for file in files
+    ]
+    assert len(written) == 2
     assert study.evaluate() == [found], "kept, not trained again"
     (paper,) = study.evaluate(paper=True, rounds=1)
     assert (paper.rounds, paper.key) == (1, study.definition.paper.configuration.key)

@@ -12,10 +12,10 @@ from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, OPEN, State
 from pairsearch.search.database.tables import jobs
-from pairsearch.search.ledger.attempts import LONGEST_TRACEBACK
 from pairsearch.search.ledger.claims import Claim, new_token
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.ledger.unfinished import LONGEST_TRACEBACK
 
 OTHER = tiny.point(batch_size=99, learning_rate=0.5, weight_decay=0.0)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tiny
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.attempts import MAX_LAPSES, Lapsed
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.unfinished import MAX_LAPSES, Lapsed
 
 
 def lapsed(database: Database, ledger: Ledger) -> Claim:

@@ -211,16 +211,19 @@ def test_run_says_so_before_it_starts_them(
     assert made.code == 0
     complaints: list[str] = []
 
-    def start(*_: object) -> None:
+    started: list[list[str]] = []
+
+    def start(words: list[str], *_: object) -> None:
+        started.append(words)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(searching, "Pool", start)
     database = open_database(sqlite_url)
     given = [look_up("tiny", database)]
+    machine = Machine(checkpoints=Path("/large"), models=Path("/kept"))
     with pytest.raises(KeyboardInterrupt):
-        searching.search(
-            database, list_studies(database), given, Machine(), 2**20, complain=complaints.append
-        )
+        searching.search(database, list_studies(database), given, machine, 2**20, complain=complaints.append)
     database.close()
+    assert started[0][-4:] == ["--checkpoints", "/large", "--models", "/kept"]
     (line,) = complaints
     assert line.startswith("note: memory may not hold 1048576 workers: ")

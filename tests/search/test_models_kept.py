@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import programs
 import pytest
 import reference
 import tiny
 import torch
+from PIL import Image
 from sqlalchemy import text
 from torch import Tensor
 
@@ -220,7 +222,7 @@ def test_a_file_that_is_damaged_or_of_another_study_of_the_name_does_not_count(
 def test_names_of_files_are_safe_and_no_two_alike(study: StoredStudy, make_study: Any) -> None:
     studies = [study, make_study(name="tiny-2"), make_study(name="tiny-batch_size")]
     names = {
-        file_name(some, configuration, index)
+        file_name(some, configuration.key, index)
         for some in studies
         for configuration in some.definition.grid.configurations()
         for index in range(12)
@@ -285,11 +287,11 @@ def test_a_stop_while_models_are_made_again_keeps_what_is_there(
 
 
 def test_names_of_files_are_short_and_plain_and_differ_where_configurations_do(study: StoredStudy) -> None:
-    assert file_name(study, SOME, 3) == (
+    assert file_name(study, SOME.key, 3) == (
         "tiny-batch_size=10-learning_rate=0.001-weight_decay=0.0-round=3.safetensors"
     )
     odd = [Configuration({"x": value}) for value in ("a/b", "a\nb", "é", "x" * 300, "y" * 300)]
-    names = {file_name(study, one, 0) for one in odd}
+    names = {file_name(study, one.key, 0) for one in odd}
     assert len(names) == len(odd)
     for name in names:
         assert re.fullmatch(r"tiny-[0-9a-f]{32}-round=0\.safetensors", name)
@@ -329,6 +331,41 @@ def test_the_commands_keep_models_unless_they_are_told_not_to(tmp_path: Path, da
     kept = programs.run(tmp_path, *arguments)
     assert "all stored before, models in pairsearch-models" in kept.out
     assert len(list((tmp_path / "pairsearch-models").glob("*.safetensors"))) == 1
+
+
+def test_models_in_the_database_become_files_and_answer(
+    database: Database, study: StoredStudy, loaded: Loaded, make_worker: Any, tmp_path: Path
+) -> None:
+    def program(*arguments: str) -> programs.Ended:
+        url = database.url.render_as_string(hide_password=False)
+        return programs.run(tmp_path, *arguments, PAIRSEARCH_STORAGE=url)
+
+    picture = np.zeros((28, 28), np.uint8)
+    picture[8:20, 13:15] = 255
+    Image.fromarray(picture).save(tmp_path / "one.png")
+    asking = ("one.png", "one.png", "--json")
+    assert "study tiny has no model" in program("predict", "tiny", *asking).complaint
+    make_worker(tiny.Answering(), study).run()
+    ranked = sorted(study.definition.grid.configurations(), key=tiny.value_of)
+    for configuration in (WILD, ranked[3], ranked[2]):
+        train(database, study, loaded, ModelFolder(tmp_path / "evaluated"), configuration)
+    ended = program("models", "tiny", "--out", "here")
+    assert (ended.err, ended.out) == ("", "tiny: 4 models in here; 2 rounds have none in the database\n")
+    files = {file.name: file.read_bytes() for file in (tmp_path / "here").iterdir()}
+    assert files == {file.name: file.read_bytes() for file in (tmp_path / "evaluated").iterdir()}
+    assert json.loads(program("models", "tiny", "--out", "here", "--json").out)[0]["without"] == 2
+    for index in (0, 1):
+        asked = program("predict", "tiny", *asking, "--round", str(index))
+        of_file = program("predict", f"here/{file_name(study, ranked[2].key, index)}", *asking)
+        assert (asked.code, asked.out) == (0, of_file.out)
+        assert json.loads(asked.out)["model"]["round"] == index
+    assert f"round 2 of {ranked[2].key} has no model in the database: expected one of 0, 1" in (
+        program("predict", "tiny", *asking, "--round", "2").complaint
+    )
+    assert (
+        "model tino: there is no such file; study tino is not in"
+        in program("predict", "tino", *asking).complaint
+    )
 
 
 def test_a_default_folder_that_cannot_be_written_to_costs_no_figures(

@@ -130,6 +130,9 @@ REFUSED: list[Command] = [
     ("evaluate", "tiny", "--device", "gpu"),
     ("evaluate", "tiny", "--models", "absent/folder/models"),
     ("evaluate", "tiny", "--models", "models", "--no-models"),
+    ("run", "tiny", "--checkpoints", "absent/folder/checkpoints"),
+    ("worker", "tiny", "--models", "tiny.toml"),
+    ("predict", "absent", "one.png", "two.png"),
     ("worker", "tiny", "--storage", "nonsense"),
     ("create", "b1", "--storage", "mysql://here/there"),
 ]

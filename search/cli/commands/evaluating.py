@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from pairsearch.search.cli.forked import zygote
 from pairsearch.search.cli.messages import print_json, teller
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.common.errors import InputError
-from pairsearch.search.common.files import usable_folder
+from pairsearch.search.common.files import shared_folder, usable_folder
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.results.evaluations import By
@@ -56,12 +57,13 @@ def evaluate(
     data: options.DataKind = None,
     data_dir: options.DataDir = None,
     device: options.Device = "cpu",
+    checkpoints: options.Checkpoints = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """The trained models are kept too, one file for each round, if the problem returns weights."""
     by: tuple[By, ...] = ("paper",) if paper else ("search",)
-    here = options.machine(setting, data, data_dir, device=device)
+    here = options.machine(setting, data, data_dir, device=device, checkpoints=checkpoints)
     run_evaluation(
         storage,
         study,
@@ -113,6 +115,7 @@ def run_evaluation(
         database, known = made.database, made.given
         loaded.update(made.loaded)
     models = None if folder is None else ModelFolder(folder)
+    machine = replace(machine, models=shared_folder(folder))
     keep = {"models": models, "again": named is not None, "wait": wait}
     train = {"workers": workers, "zygote": forking}
     with evaluator_on(machine, console(error=as_json, quiet=quiet), **keep, **train) as evaluator:

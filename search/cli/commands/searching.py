@@ -65,11 +65,15 @@ def run(
     data_dir: options.DataDir = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
+    checkpoints: options.Checkpoints = None,
+    models: options.LargeModels = None,
     lease: options.Lease = LEASE_SECONDS,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    here = options.machine(setting, data, data_dir, device=device, lease=lease)
+    here = options.machine(
+        setting, data, data_dir, device=device, lease=lease, checkpoints=checkpoints, models=models
+    )
     database, studies = run_search(storage, study, here, workers, limit, quiet=quiet, as_json=as_json)
     screen = console()
     summaries = []

@@ -37,6 +37,8 @@ def worker(
     limit: options.Limit = None,
     rounds: Annotated[bool, typer.Option("--rounds", help="Only rounds that `evaluate` asked for.")] = False,
     device: options.Device = "cpu",
+    checkpoints: options.Checkpoints = None,
+    models: options.LargeModels = None,
     lease: options.Lease = LEASE_SECONDS,
     patience: Annotated[
         float | None,
@@ -56,7 +58,9 @@ def worker(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    here = options.machine(setting, data, data_dir, device=device, lease=lease, threads=1)
+    here = options.machine(
+        setting, data, data_dir, device=device, lease=lease, threads=1, checkpoints=checkpoints, models=models
+    )
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # psycopg warns about each lost connection, which we report ourselves.
     logging.getLogger("psycopg").setLevel(logging.ERROR)

@@ -40,7 +40,7 @@ class Lapsed:
     worker: str
 
 
-class Attempts(Leases):
+class Unfinished(Leases):
     """The attempts at one study's jobs; the arguments are those of `Leases`."""
 
     def expired(self) -> Sequence[Any]:
