@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 from benchfile import say, write
 from numpy.typing import NDArray
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, event, update
 
 from pairsearch.search.database import tables
 from pairsearch.search.database.connection import Database, open_database
@@ -154,8 +155,26 @@ class InstantFold(Instant):
         return self._outcome
 
 
+@contextmanager
+def counted(database: Database) -> Iterator[Counter[str]]:
+    """Count transactions, and statements without BEGIN and COMMIT, during the block."""
+    counts: Counter[str] = Counter()
+
+    def statement(_: object, __: object, text: str, *___: object) -> None:
+        counts["transactions" if text.startswith("BEGIN") else "statements"] += 1
+
+    event.listen(database.engine, "before_cursor_execute", statement)
+    try:
+        yield counts
+    finally:
+        event.remove(database.engine, "before_cursor_execute", statement)
+
+
 def measure(url: str, trials: int, *, together: bool) -> dict[str, float]:
-    """Measure milliseconds per trial after `EARLY` and after `trials` finished trials, in a new database."""
+    """Measure milliseconds per trial after `EARLY` and after `trials` finished trials, in a new database.
+
+    Transactions and statements are those of one trial.
+    """
     database = open_database(url, create=True)
     try:
         study = create_study(database, wide_study(together=together)).study
@@ -176,10 +195,14 @@ def measure(url: str, trials: int, *, together: bool) -> dict[str, float]:
             worker.run(min(left, CHUNK))
             say(f"  {worker.tally.finished} trials")
         late = milliseconds()
+        with counted(database) as counts:
+            worker.run(BLOCK)
         return {
             "ms_at_100": round(early, 2),
             f"ms_at_{trials}": round(late, 2),
             "ratio": round(late / early, 3),
+            "transactions": round(counts["transactions"] / BLOCK, 1),
+            "statements": round(counts["statements"] / BLOCK, 1),
         }
     finally:
         database.close()

@@ -63,8 +63,8 @@ def _table(reading: Reading, parameter: Parameter, groups: Groups) -> Table:
         f" The {len(rounds)} rounds of the evaluation took {duration(sum(rounds))}." if rounds else ""
     )
     return Table.of(
-        f"Seconds of training by configuration, all folds, by {parameter.label}, the parameter between whose values "
-        f"medians differ most; one worker each.{between}{evaluation}",
+        f"Seconds of training by configuration, its folds added up, by {parameter.label}, the parameter between whose "
+        f"values medians differ most.{between}{evaluation}",
         fields,
         times,
     )

@@ -19,9 +19,10 @@ def section(reading: Reading) -> Section:
     if reading.counts[State.PENDING] or reading.counts[State.RUNNING]:
         left = reading.counts[State.PENDING] + reading.counts[State.RUNNING]
         name = reading.study.name
+        folds = "" if reading.folds is None else ", {} of {} folds are trained".format(*reading.folds)
         blocks.append(
             Notice(
-                f"The study is unfinished: {left} of {len(reading.points)} configurations have no result yet; "
+                f"The study is unfinished: {left} of {len(reading.points)} configurations have no result yet{folds}; "
                 f"`pairsearch worker {name}` goes on. What is shown is about the others."
             )
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import groupby
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from pairsearch.search.common.redaction import conceal
@@ -27,7 +27,7 @@ from pairsearch.search.ledger.rows import MEAN, read_figures, read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.report.parameters import Parameter, Places, parameters_of, places_of
 from pairsearch.search.results.evaluations import Round, rounds_within
-from pairsearch.search.results.progress import Ended
+from pairsearch.search.results.progress import Ended, folds_ended
 from pairsearch.search.results.study_table import StudyTable, table_within
 from pairsearch.search.verdict.study_verdict import StudyVerdict, Unjudged, read_unjudged, verdict_on
 from pairsearch.studies.configuration import Configuration
@@ -78,7 +78,7 @@ class Origin:
     """The number of results that one program on one machine computed."""
 
     work: str
-    """`search` or `evaluation`."""
+    """`search`, `search, folds` or `evaluation`."""
     results: int
     seconds: float
     facts: Mapping[str, str]
@@ -120,6 +120,8 @@ class Reading:
     """Number of attempts that ended in an exception."""
     claims: int
     """Number of claims."""
+    folds: tuple[int, int] | None
+    """How many folds have ended, and how many there are, where workers take them one by one; else None."""
     first_result: float | None
     """Seconds since 1970 on the database's clock; so is the next."""
     last_result: float | None
@@ -233,15 +235,20 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         top=tuple(mean or of for mean, of in zip(means, folds, strict=True)),
         of_mean=any(means),
         origins=(
-            *_origins(connection, "search", configurations, mine),
+            *_origins(connection, *_of_search(study)),
             *_origins(
-                connection, "evaluation", runs, (runs.c.study_id == study.id) & (runs.c.kind == "round")
+                connection,
+                "evaluation",
+                select(runs.c.provenance_id, runs.c.seconds).where(
+                    runs.c.study_id == study.id, runs.c.kind == "round"
+                ),
             ),
         ),
         remarks=_remarks(connection, mine),
         superseded=late,
         errors=int(totals[0]),
         claims=int(totals[1]),
+        folds=folds_ended(connection, study, len(points)),
         first_result=totals[2],
         last_result=totals[3],
         table=table_within(connection, study, [study.definition.metric], unjudged.folds, rounds)
@@ -264,13 +271,23 @@ def _points(unjudged: Unjudged, parameters: Sequence[Parameter]) -> tuple[Point,
     return tuple(points)
 
 
-def _origins(connection: Connection, work: str, table: Table, within: ColumnElement[bool]) -> list[Origin]:
-    """Group the results in a table by what computed them, the most first."""
-    known, origin = table.c, provenances.c
+def _of_search(study: StoredStudy) -> tuple[str, Select[int, float]]:
+    """Return provenance and seconds of each result of the search, or of each fold where workers take single ones."""
+    mine = columns.study_id == study.id
+    if not study.folds_apart:
+        return "search", select(columns.provenance_id, columns.seconds).where(mine)
+    # Folds that were loaded have that of their configuration.
+    origin = func.coalesce(runs.c.provenance_id, columns.provenance_id).label("provenance_id")
+    of_folds = (runs.c.study_id == columns.study_id) & (runs.c.key == columns.key) & (runs.c.kind == "fold")
+    return "search, folds", select(origin, runs.c.seconds).join(configurations, of_folds).where(mine)
+
+
+def _origins(connection: Connection, work: str, results: Select[int, float]) -> list[Origin]:
+    """Group results by what computed them, the most first."""
+    known, origin = results.subquery().c, provenances.c
     rows = connection.execute(
         select(origin.facts, func.count(), func.sum(known.seconds))
         .join(provenances, origin.id == known.provenance_id)
-        .where(within)
         .group_by(origin.facts)
         .order_by(func.count().desc(), origin.facts)
     ).all()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from pairsearch.search.common.redaction import conceal
 from pairsearch.search.database.clock import now
@@ -116,8 +116,6 @@ def progress_within(connection: Connection, study: StoredStudy, limit: int | Non
     top = ranked_within(connection, study, 1, limit)
     counts: Counter[str] = Counter(dict(states))
     total = sum(counts.values())
-    left = _runs_left(connection, study, limit)
-    folds = total * study.definition.folds
     return Progress(
         study=study.name,
         metric=study.definition.metric,
@@ -126,19 +124,33 @@ def progress_within(connection: Connection, study: StoredStudy, limit: int | Non
         best=top[0] if top else None,
         failures={key: reason or "" for key, reason in failed},
         recent_per_minute=float(recent),
-        folds=(folds - left.get("fold", 0), folds) if study.folds_apart and folds else None,
-        rounds_left=left.get("round", 0),
+        folds=folds_ended(connection, study, total, limit),
+        rounds_left=_runs_left(connection, study, jobs.c.rank < 0),
     )
 
 
-def _runs_left(connection: Connection, study: StoredStudy, limit: int | None) -> dict[str, int]:
-    """Count the runs of jobs that workers still end, by their kind."""
-    left = select(jobs.c.kind, func.sum(jobs.c.count)).where(
-        jobs.c.study_id == study.id, jobs.c.state.in_(OPEN_JOBS)
+def folds_ended(
+    connection: Connection, study: StoredStudy, total: int, limit: int | None = None
+) -> tuple[int, int] | None:
+    """Count the folds that have ended, and all folds, where workers take them one by one; else return None.
+
+    Args:
+        total: the number of configurations.
+        limit: look only at the first `limit` configurations of the study's order.
+    """
+    every = total * study.definition.folds
+    if not study.folds_apart or not every:
+        return None
+    within = [] if limit is None else [jobs.c.rank < limit]
+    return every - _runs_left(connection, study, jobs.c.rank >= 0, *within), every
+
+
+def _runs_left(connection: Connection, study: StoredStudy, *which: ColumnElement[bool]) -> int:
+    """Count the runs of jobs that workers still end; rounds have a negative rank."""
+    left = select(func.coalesce(func.sum(jobs.c.count), 0)).where(
+        jobs.c.study_id == study.id, jobs.c.state.in_(OPEN_JOBS), *which
     )
-    if limit is not None:
-        left = left.where(jobs.c.rank < limit)  # that of rounds is negative
-    return {kind: int(count) for kind, count in connection.execute(left.group_by(jobs.c.kind))}
+    return int(connection.execute(left).scalar_one())
 
 
 def ended_without(connection: Connection, study: StoredStudy, limit: int | None = None) -> Ended:

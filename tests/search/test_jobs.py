@@ -23,6 +23,8 @@ from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_view
+from pairsearch.search.report import coverage
+from pairsearch.search.report.reading import read_all
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.objective import CrossValidation, Progress
@@ -456,3 +458,9 @@ def test_progress_counts_folds_where_workers_take_them_one_by_one(
     assert read_progress(database, mine, limit=1).folds == (1, 4)
     assert progress_line(progress).startswith("mine: 0/2 done, 1/8 folds, ")
     assert progress_json(progress)["folds"] == {"ended": 1, "total": 8}
+    assert progress.rounds_left == 1
+
+    reading = read_all(database, [mine])[0]
+    origin = reading.origins[0]
+    assert (origin.work, origin.results, reading.folds) == ("search, folds", 1, (1, 8))
+    assert "no result yet, 1 of 8 folds are trained" in str(coverage.section(reading))
