@@ -113,14 +113,15 @@ def finish(database: Database, study: StoredStudy, count: int | None = None, hos
 
 
 def end(database: Database, study: StoredStudy, state: State, reason: str) -> str:
-    """Give the next pending configuration a state and a reason instead of a result; its key."""
+    """Give the next pending configuration a state and a reason without folds; its key."""
     claim = Ledger(database, study).claim("worker")
     assert claim is not None
     with database.write() as connection:
+        of = {"seconds": 0.0, "provenance_id": provenance_id(connection, {"host": "here"})}
         connection.execute(
             update(configurations)
             .where(configurations.c.key == claim.configuration.key, configurations.c.study_id == study.id)
-            .values(state=state, reason=reason)
+            .values(state=state, reason=reason, **({} if state == State.FAILED else of))
         )
         connection.execute(update(jobs).where(jobs.c.id == claim.job_id).values(state=JobState.DROPPED))
     return claim.configuration.key

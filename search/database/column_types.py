@@ -1,23 +1,37 @@
-"""Column types that check each value when it is read.
+"""What columns may hold. The database itself refuses other types and values; JSON is checked when it is read.
 
-Other programs can write to the database too, and SQLite accepts text in a column of numbers. A wrong value leaves
-`search.database.connection` as an error of one line that names table, row and column.
+Other programs can write to the database too. A wrong text leaves `search.database.connection` as an error of one line
+that names table, row and column.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Column, Dialect, Double, Integer, LargeBinary, MetaData, Table, Text
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy import (
+    REAL,
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Dialect,
+    Double,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    or_,
+)
+from sqlalchemy.types import TypeDecorator
 
-from pairsearch.search.database.states import JobState, State
+from pairsearch.search.database.urls import SQLITE
 
 # How many characters of a wrong value a message shows.
 SHOWN = 60
+LARGEST = sys.float_info.max
 
 
 class WrongValueError(Exception):
@@ -70,20 +84,13 @@ def _is_curve(value: object) -> bool:
 
 
 KINDS: dict[str, Callable[[object], bool]] = {
-    "number": _is_number,
-    "whole number": lambda value: type(value) is int,
-    "text": lambda value: type(value) is str,
-    "bytes": lambda value: isinstance(value, bytes | memoryview),
-    "known state": frozenset({*State, *JobState}).__contains__,
     "JSON object": lambda value: isinstance(_json(value), dict),
     "JSON object of numbers": _is_figures,
     "JSON array of numbers": _is_curve,
 }
 
-# Kinds of the text columns whose text has a structure.
+# Kinds of the columns whose text has a structure.
 NAMED_KINDS = {
-    "state": "known state",
-    "provenance": "JSON object",
     "params": "JSON object",
     "facts": "JSON object",
     "figures": "JSON object of numbers",
@@ -92,21 +99,19 @@ NAMED_KINDS = {
 
 
 class Checked(TypeDecorator[Any]):
-    """A column type that checks each value read from the database; NULL passes."""
+    """A column of texts that checks each when it is read from the database; NULL passes."""
 
     impl = Text
     cache_ok = True
 
-    def __init__(self, stored: TypeEngine[Any], table: str, column: str, kind: str) -> None:
+    def __init__(self, table: str, column: str, kind: str) -> None:
         super().__init__()
-        self.stored = stored
-        self.impl = stored  # type: ignore[assignment] # a class here, an instance in an instance: SQLAlchemy's way
         self.table = table
         self.column = column
         self.kind = kind
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        """Return the check. The drivers return Python's own numbers and texts, so there is nothing to convert."""
+        """Return the check. The drivers return Python's own texts, so there is nothing to convert."""
         fits, table, column, kind = KINDS[self.kind], self.table, self.column, self.kind
 
         def process(value: Any) -> Any:
@@ -117,30 +122,33 @@ class Checked(TypeDecorator[Any]):
         return process
 
 
-def check_columns(metadata: MetaData, but: Table) -> None:
-    """Give every column a `Checked` type, except `id` columns, foreign keys and the table `but`."""
-    for table in metadata.tables.values():
-        for column in table.columns:
-            if not (table is but or column.foreign_keys or column.name == "id"):
-                column.type = Checked(column.type, table.name, column.name, _kind(column))
+def constrain(metadata: MetaData) -> None:
+    """Give every column what holds it to its values, and make SQLite's tables strict.
 
-
-def _kind(column: Column[Any]) -> str:
-    if isinstance(column.type, Double | Integer):
-        return "number" if isinstance(column.type, Double) else "whole number"
-    if isinstance(column.type, LargeBinary):
-        return "bytes"
-    return NAMED_KINDS.get(column.name, "text")
-
-
-def required(table: str, row: Any, *names: str) -> None:
-    """Check that columns of a row are not NULL.
-
-    Raises:
-        WrongValueError: a column is NULL; the error names the first.
+    Numbers are finite, and not below 0 or the `least` of the column's `info`; ids may be any. A column with `values` in
+    its `info` has one of them.
     """
-    for name in names:
-        if getattr(row, name) is None:
-            raise WrongValueError(
-                table, name, NAMED_KINDS.get(name, "number"), None, f"id={row.id} ({row.key!a})"
-            )
+    for table in metadata.tables.values():
+        table.dialect_options[SQLITE]["strict"] = True
+        for column in table.columns:
+            if column.name.endswith("id"):
+                continue
+            if (condition := _condition(column)) is not None:
+                table.append_constraint(CheckConstraint(condition, name=column.name))
+            # Strict tables know a few names of types only.
+            if isinstance(column.type, Double):
+                column.type = column.type.with_variant(REAL(), SQLITE)
+            elif column.name in NAMED_KINDS:
+                column.type = Checked(table.name, column.name, NAMED_KINDS[column.name])
+            elif isinstance(column.type, String):
+                column.type = column.type.with_variant(Text(), SQLITE)
+
+
+def _condition(column: Column[Any]) -> ColumnElement[bool] | None:
+    least = column.info.get("least", 0)
+    if "values" in column.info:
+        # SQLite would make a table of a list for each row that it inserts.
+        return or_(*(column == value for value in column.info["values"]))
+    if isinstance(column.type, Double):
+        return column.between(least, LARGEST)
+    return column >= least if isinstance(column.type, Integer) else None

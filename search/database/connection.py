@@ -7,6 +7,7 @@ passwords masked.
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ from pairsearch.search.database.urls import SQLITE, absolute, mask, parse_url
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
 LOCK_PAUSE = 0.1
+# The first with strict tables.
+OLDEST_SQLITE = (3, 37)
 # Key of the advisory lock; other programs on the same PostgreSQL database are unlikely to use the same number.
 CREATION_LOCK = 0x7061697273
 
@@ -69,6 +72,11 @@ class Database:
         self.url = absolute(given)
         self.label = mask(given)
         self.is_sqlite = self.url.get_backend_name() == SQLITE
+        if self.is_sqlite and sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise StorageError(
+                f"database {self.label} needs SQLite 3.37 or newer, and this Python has {sqlite3.sqlite_version}: "
+                "use PostgreSQL, or a Python with a newer SQLite"
+            )
         self._inode: int | None = None
         self.engine: Engine = create_engine(self.url, **self.engine_options(overflow=0))
         if self.is_sqlite:
@@ -161,14 +169,14 @@ class Database:
     def translated(self) -> Iterator[None]:
         """Translate the errors of SQLAlchemy and the drivers that the block raises.
 
-        Errors that are bugs of this program (a missing column, a broken constraint) pass as they are.
+        Errors that are bugs of this program (a missing column, a key that is there twice) pass as they are.
 
         Raises:
             DatabaseAwayError: the database did not answer or closed the connection.
             DiskFullError: the database's disk is full.
             DamagedError: the database contains a value that pairsearch cannot have written.
             StorageError: the database cannot be used.
-            InputError: the database cannot store a value.
+            InputError: the database cannot store a value, or refuses it.
             KeyboardInterrupt: Ctrl-C in the block, of which only the error of a driver that it broke off was left.
         """
         before = sys.exc_info()[1]
@@ -250,10 +258,7 @@ class Database:
         with self.read() as connection:
             if not inspect(connection).has_table(schema.name):
                 return None
-            found = connection.execute(select(schema.c.version)).scalar_one_or_none()
-        if found is not None and not isinstance(found, int):
-            raise StorageError(f"database {self.label} is damaged: its schema version is {found!a}")
-        return found
+            return connection.execute(select(schema.c.version)).scalar_one_or_none()
 
     def check_storable(self, *texts: str) -> None:
         """Check that the database's encoding has all letters of some texts, before anything is written.

@@ -31,6 +31,7 @@ _TURNED_AWAY = re.compile(
 )
 # Codes for a letter that the database's encoding lacks.
 LACKING = ("22021", "22P05")
+CHECKED = "23514"
 DISK_FULL = "53100"
 READ_ONLY = "25006"
 # Codes that follow when someone else deletes tables or rows, or changes Optuna's tables: no such table, no such column,
@@ -58,7 +59,7 @@ def translation(error: DBAPIError, label: str) -> PairsearchError | None:
     message = lines[0] if lines else type(cause).__name__
     message = conceal(message)
     # For example an integer above 64 bits, a text with a NUL, or a letter that the encoding lacks.
-    if isinstance(cause, OverflowError) or isinstance(error, DataError):
+    if isinstance(cause, OverflowError) or isinstance(error, DataError) or _is_refused(cause):
         return InputError(f"database {label} cannot store what was given: {message}{_advice(cause)}")
     if isinstance(cause, sqlite3.OperationalError) and message.startswith("Could not decode"):
         return DamagedError(f"database {label} is damaged: {message!a}: restore it or use another database")
@@ -73,6 +74,14 @@ def translation(error: DBAPIError, label: str) -> PairsearchError | None:
         not state and type(cause).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")
     )
     return _postgresql(state, message, label, broken=broken)
+
+
+def _is_refused(cause: BaseException | None) -> bool:
+    """Whether a check of a table, or the type of a column of a strict one, refused a value."""
+    message = str(cause)
+    return getattr(cause, "sqlstate", None) == CHECKED or (
+        isinstance(cause, sqlite3.IntegrityError) and message.startswith(("CHECK constraint", "cannot store"))
+    )
 
 
 def _advice(cause: BaseException | None) -> str:

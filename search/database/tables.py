@@ -10,6 +10,7 @@ only read start a tenth of a second sooner.
 from __future__ import annotations
 
 from sqlalchemy import (
+    CheckConstraint,
     Column,
     Double,
     ForeignKey,
@@ -23,13 +24,17 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from pairsearch.search.database.column_types import check_columns
+from pairsearch.search.database.column_types import LARGEST, constrain
+from pairsearch.search.database.states import JobState, State
 
 # Every change of the tables adds one; a database of another version is refused.
 SCHEMA_VERSION = 5
 
-metadata = MetaData()
-
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(column_0_label)s", "ck": "%(table_name)s_%(constraint_name)s_check"}
+)
+# The kinds of runs that workers train.
+TRAINED = ("fold", "round")
 
 schema = Table(
     "pairsearch_schema",
@@ -93,6 +98,7 @@ configurations = Table(
         "state",
         String(16),
         nullable=False,
+        info={"values": State},
         doc="`pending`, `running` (a worker holds a job of it), `finished`, `diverged`, `pruned` or `failed`.",
     ),
     Column("errors", Integer, nullable=False, doc="How many attempts at its jobs ended in an exception."),
@@ -108,13 +114,22 @@ configurations = Table(
     Column("finished_at", Double, doc="When the result was stored."),
     Column("trial_id", Integer, doc="Optuna's id of its trial, while it is trained and when it has ended."),
     Column(
-        "value", Double, doc="Mean of the study's metric over the folds; for finished configurations only."
+        "value",
+        Double,
+        info={"least": -LARGEST},
+        doc="Mean of the study's metric over the folds; for finished configurations only.",
     ),
     Column("figures", Text, doc="JSON: the mean of each figure over the folds, after the last epoch."),
     Column("seconds", Double, doc="Time of the training, all folds together."),
     Column("reason", Text, doc="Why the configuration diverged, was pruned or failed."),
     Column("provenance_id", ForeignKey(provenances.c.id), doc="What computed the last of its folds."),
     UniqueConstraint("study_id", "key"),
+    CheckConstraint("state <> 'finished' or value is not null", name="finished"),
+    CheckConstraint(
+        "state = 'pending' or state = 'running' or state = 'failed' "
+        "or (seconds is not null and provenance_id is not null)",
+        name="covered",
+    ),
     Index("pairsearch_configurations_state", "study_id", "state", "rank"),
     info={"about": "A row is a configuration of a study, under a unique constraint, with its result."},
 )
@@ -125,13 +140,20 @@ jobs = Table(
     Column("id", Integer, primary_key=True),
     Column("study_id", ForeignKey(studies.c.id), nullable=False, doc="Its study."),
     Column("key", Text, nullable=False, doc="Key of its configuration."),
-    Column("kind", String(8), nullable=False, doc="`fold` or `round`."),
+    Column("kind", String(8), nullable=False, info={"values": TRAINED}, doc="`fold` or `round`."),
     Column("first", Integer, nullable=False, doc="Number of its first run, from 0."),
-    Column("count", Integer, nullable=False, doc="How many runs it has, one after the other or together."),
+    Column(
+        "count",
+        Integer,
+        nullable=False,
+        info={"least": 1},
+        doc="How many runs it has, one after the other or together.",
+    ),
     Column(
         "rank",
         Integer,
         nullable=False,
+        info={"least": -1},
         doc="Rank of its configuration; −1 for rounds, which workers claim before folds.",
     ),
     Column(
@@ -141,6 +163,7 @@ jobs = Table(
         "state",
         String(16),
         nullable=False,
+        info={"values": JobState},
         doc="`pending`, `running`, `done`, `failed`, or `dropped`: its configuration ended without it.",
     ),
     Column("errors", Integer, nullable=False, doc="How many attempts ended in an exception, and count."),
@@ -169,6 +192,7 @@ failures = Table(
         "counts",
         Integer,
         nullable=False,
+        info={"values": (0, 1)},
         doc="1 where the attempt counts; 0 where its worker was at fault.",
     ),
     Column("failed_at", Double, nullable=False, doc="When it was reported."),
@@ -185,6 +209,7 @@ runs = Table(
         "kind",
         String(8),
         nullable=False,
+        info={"values": (*TRAINED, "mean")},
         doc="`fold`, `round`, or `mean` for the mean curves of folds that were loaded without theirs.",
     ),
     Column("run", Integer, nullable=False, doc="Number of the fold or round, from 0; 0 for a mean."),
@@ -195,7 +220,7 @@ runs = Table(
         nullable=False,
         doc="JSON: the value of each figure after the last epoch; empty where the run diverged.",
     ),
-    Column("diverged_epoch", Integer, doc="Epoch, from 1, in which the run diverged."),
+    Column("diverged_epoch", Integer, info={"least": 1}, doc="Epoch, from 1, in which the run diverged."),
     Column(
         "seconds",
         Double,
@@ -208,6 +233,10 @@ runs = Table(
     ),
     Column("provenance_id", ForeignKey(provenances.c.id), doc="What computed it."),
     UniqueConstraint("study_id", "key", "kind", "run"),
+    CheckConstraint(
+        "kind <> 'round' or (seconds is not null and facts is not null and provenance_id is not null)",
+        name="round",
+    ),
     info={
         "about": "A row is a trained model: a fold of a configuration, or a round of its final evaluation."
     },
@@ -229,7 +258,7 @@ checkpoints = Table(
     metadata,
     Column("study_id", ForeignKey(studies.c.id), primary_key=True, doc="Its study."),
     Column("key", Text, primary_key=True, doc="Key of its configuration."),
-    Column("kind", String(8), primary_key=True, doc="`fold` or `round`."),
+    Column("kind", String(8), primary_key=True, info={"values": TRAINED}, doc="`fold` or `round`."),
     Column("run", Integer, primary_key=True, autoincrement=False, doc="Number of the fold or round, from 0."),
     Column("epoch", Integer, nullable=False, doc="The epoch after which it was saved."),
     Column("curves", Text, nullable=False, doc="JSON: the points of each figure up to that epoch, by name."),
@@ -257,10 +286,11 @@ superseded = Table(
     Column("job_id", ForeignKey(jobs.c.id), nullable=False, doc="Its job."),
     Column("claim", String(32), nullable=False, doc="Token of the claim under which it was trained."),
     Column("worker", Text, nullable=False, doc="Who trained it: host and process."),
-    Column("value", Double, doc="The study's metric; null where training diverged."),
+    Column(
+        "value", Double, info={"least": -LARGEST}, doc="The study's metric; null where training diverged."
+    ),
     Column("arrived_at", Double, nullable=False, doc="When it arrived."),
     info={"about": "A row is a result that arrived after its lease was lost; it is kept and counts nowhere."},
 )
 
-# The table of the version is left out: it is read before anything about the database is known.
-check_columns(metadata, but=schema)
+constrain(metadata)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pairsearch.search.database.bulk import insert_many, insert_numbered
-from pairsearch.search.database.column_types import WrongValueError, required
+from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, models, provenances, runs
 from pairsearch.search.database.urls import POSTGRESQL
@@ -60,14 +60,11 @@ def read_outcomes(connection: Connection, rows: Sequence[Any]) -> list[Outcome |
     """Return the stored results of rows of configurations of one study, None for each that has none.
 
     Raises:
-        WrongValueError: a result or its folds are incomplete.
+        WrongValueError: the folds of a result are incomplete.
     """
     covered = [row for row in rows if row.state in COVERED]
     if not covered:
         return [None for _ in rows]
-    for row in covered:
-        also = ["value"] if row.state == State.FINISHED else []
-        required(configurations.name, row, "seconds", "provenance_id", *also)
     of = _runs_of(connection, rows[0].study_id, [row.key for row in covered], ("fold", MEAN))
     facts = read_provenances(connection, {row.provenance_id for row in covered})
     return [_outcome(row, of, facts) if row.state in COVERED else None for row in rows]

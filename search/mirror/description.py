@@ -49,7 +49,14 @@ pairsearch's own tables decide what is searched: look here, but do not add, chan
 
 def describe_study(connection: Connection, study_id: int, definition: Definition, traits: Traits) -> None:
     """Write the attributes and the note of a study, or update them after the definition has changed."""
-    facts = {
+    write_notes(connection, study_notes, study_id, user_attributes(definition, traits))
+    known = read_system(connection, study_id)
+    write_notes(connection, study_system, study_id, system_attributes(known, definition, traits))
+
+
+def user_attributes(definition: Definition, traits: Traits) -> dict[str, Any]:
+    """Return what is said about a study in its user attributes."""
+    return {
         "title": definition.title,
         "problem": definition.problem,
         "protocol": definition.protocol,
@@ -57,10 +64,15 @@ def describe_study(connection: Connection, study_id: int, definition: Definition
         "data": traits.data,
         "definition": definition.fingerprint[:12],
     }
-    write_notes(connection, study_notes, study_id, facts)
-    known = read_system(connection, study_id)
-    written = {OBJECTIVE_NAMES: [definition.metric]} | _changed_note(known, note(definition, traits))
-    write_notes(connection, study_system, study_id, written)
+
+
+def system_attributes(known: Mapping[str, Any], definition: Definition, traits: Traits) -> dict[str, Any]:
+    """Return the system attributes by which optuna-dashboard names the metric and shows the note.
+
+    Args:
+        known: those that the study has.
+    """
+    return {OBJECTIVE_NAMES: [definition.metric]} | _changed_note(known, note(definition, traits))
 
 
 def read_system(connection: Connection, study_id: int) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import optuna
 from optuna.distributions import distribution_to_json
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Connection, Update, or_, select, update
 
@@ -19,11 +21,11 @@ from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.search.ledger.closing import shown
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.rows import read_configuration, read_outcomes
-from pairsearch.search.ledger.studies import Choices, StoredStudy
+from pairsearch.search.ledger.studies import Choices, StoredStudy, read_choices
 from pairsearch.search.ledger.view import Shown
 from pairsearch.search.mirror import tables
 from pairsearch.search.mirror.contents import FAILED_REASON, attributes_of, reports_of, state_of
-from pairsearch.search.mirror.description import describe_study
+from pairsearch.search.mirror.description import describe_study, system_attributes, user_attributes
 from pairsearch.search.mirror.space import Space
 from pairsearch.search.mirror.tables import directions, notes, params, trials
 
@@ -79,10 +81,14 @@ def _check_ours(connection: Connection, study_id: int, name: str, *, maximise: b
     stored = connection.execute(select(directions.c.direction).where(directions.c.study_id == study_id))
     wanted = "MAXIMIZE" if maximise else "MINIMIZE"
     if foreign or [direction.name for direction in stored.scalars()] != [wanted]:
-        raise StudyError(
-            f"study {name}: the database has an Optuna study of that name that pairsearch did not make: "
-            "use another study name or another database"
-        )
+        raise _not_ours(name)
+
+
+def _not_ours(name: str) -> StudyError:
+    return StudyError(
+        f"study {name}: the database has an Optuna study of that name that pairsearch did not make: "
+        "use another study name or another database"
+    )
 
 
 def project(connection: Connection, study: StoredStudy) -> int:
@@ -211,26 +217,72 @@ def extend_choices(connection: Connection, study: StoredStudy, choices: Choices)
             )
 
 
+def _made_by_optuna(storage: RDBStorage, study: StoredStudy, space: Space) -> optuna.Study:
+    """Return Optuna's study with its description, made where it is missing.
+
+    Optuna refuses values of a larger grid beside those of a smaller one, so that the study is then made anew, without
+    its trials.
+    """
+    make = partial(
+        optuna.create_study,
+        study_name=study.name,
+        storage=storage,
+        direction="maximize" if study.metric.maximise else "minimize",
+        load_if_exists=True,
+    )
+    theirs = make()
+    added = theirs.get_trials(deepcopy=False)
+    if added and not any(tables.ROW in trial.user_attrs for trial in added):
+        raise _not_ours(study.name)
+    kept = storage.get_study_system_attrs(storage.get_study_id_from_name(study.name))
+    if any(
+        space.distributions.get(name) != known
+        for trial in added
+        for name, known in trial.distributions.items()
+    ):
+        optuna.delete_study(study_name=study.name, storage=storage)
+        theirs = make()
+    _describe(storage, study, kept)
+    return theirs
+
+
+def _describe(storage: RDBStorage, study: StoredStudy, kept: Mapping[str, Any]) -> None:
+    """Do what `describe_study` does through Optuna's storage, for what has changed.
+
+    Args:
+        kept: system attributes that the study has, or had before it was made anew.
+    """
+    study_id = storage.get_study_id_from_name(study.name)
+    user, system = storage.get_study_user_attrs(study_id), storage.get_study_system_attrs(study_id)
+    for key, value in user_attributes(study.definition, study.traits).items():
+        if user.get(key) != value:
+            storage.set_study_user_attr(study_id, key, value)
+    wanted = {**kept, **system_attributes(kept, study.definition, study.traits)}
+    for key, value in wanted.items():
+        if system.get(key) != value:
+            storage.set_study_system_attr(study_id, key, value)
+
+
 def add_by_optuna(database: Database, study: StoredStudy) -> int:
     """Add the trials of results that have none through Optuna's public functions; return how many.
 
-    This is for tables of a later Optuna, which we do not know.
+    This is for tables of a later Optuna, which we do not know. The caller holds the creation lock.
+
+    Raises:
+        StudyError: Optuna has a study of that name that pairsearch did not make.
     """
     storage = tables.open_optuna(database)
     try:
-        theirs = optuna.create_study(
-            study_name=study.name,
-            storage=storage,
-            direction="maximize" if study.metric.maximise else "minimize",
-            load_if_exists=True,
-        )
+        with database.read() as connection:
+            # The grid may have grown since this worker started.
+            space = Space(read_choices(connection, study.id))
+        theirs = _made_by_optuna(storage, study, space)
         known = {trial.user_attrs.get(tables.ROW) for trial in theirs.get_trials(deepcopy=False)}
         with database.read() as connection:
             covered = (columns.study_id == study.id, columns.state.in_(COVERED))
             rows = connection.execute(select(configurations).where(*covered).order_by(columns.id)).all()
             lost = [row for row in rows if row.id not in known]
             outcomes = read_outcomes(connection, lost) if lost else []
-        space = Space(study.choices)
         for row, outcome in zip(lost, outcomes, strict=True):
             assert outcome is not None  # noqa: S101 - it is covered
             params = read_configuration(row.key, row.params).params

@@ -123,8 +123,9 @@ class AddedTrials(NoView):
         self._study = study
 
     def committed(self) -> None:
-        """Add the trials of all results that have none."""
-        add_by_optuna(self._database, self._study)
+        """Add the trials of all results that have none, one worker at a time."""
+        with self._database.creation_lock():
+            add_by_optuna(self._database, self._study)
 
 
 def complete(database: Database, study: StoredStudy) -> int:

@@ -10,7 +10,6 @@ from typing import Literal
 
 from sqlalchemy import Connection, select
 
-from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import provenances, runs
 from pairsearch.search.ledger.rows import read_figures
@@ -106,16 +105,12 @@ def rounds_within(connection: Connection, study: StoredStudy, key: str | None = 
     columns = runs.c
     statement = (
         select(runs, provenances.c.facts.label("provenance"))
-        .join(provenances, provenances.c.id == columns.provenance_id, isouter=True)
+        .join(provenances, provenances.c.id == columns.provenance_id)
         .where(columns.study_id == study.id, columns.kind == "round")
     )
     if key is not None:
         statement = statement.where(columns.key == key)
     rows = connection.execute(statement.order_by(columns.key, columns.run)).all()
-    for row in rows:
-        for name in ("seconds", "facts", "provenance"):
-            if getattr(row, name) is None:
-                raise WrongValueError(runs.name, name, "value of a round", None, f"id={row.id} ({row.key!a})")
     return [
         Round(
             id=row.id,

@@ -33,7 +33,7 @@ def fold_figures(
     statement = select(c.id, c.key, c.run, c.figures).where(c.study_id == study.id, c.kind == "fold", *within)
     with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
         for run_id, key, fold, text in streamed:
-            if not 0 <= fold < study.definition.folds:
+            if fold >= study.definition.folds:
                 wanted = f"number below {study.definition.folds}"
                 raise WrongValueError(runs.name, "run", wanted, fold, f"id={run_id}")
             for figure, value in read_figures(text).items():

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, select
 
-from pairsearch.search.database.column_types import required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations
@@ -64,8 +63,6 @@ def ranked_within(
     if limit is not None:
         statement = statement.where(columns.rank < limit)
     rows = connection.execute(statement).all()
-    for row in rows:
-        required(configurations.name, row, "value", "seconds")
     return [
         Ranked(
             place,

@@ -11,7 +11,6 @@ from statistics import fmean
 import numpy as np
 from sqlalchemy import Connection, select
 
-from pairsearch.search.database.column_types import required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, runs
@@ -100,8 +99,6 @@ def table_within(
     places = {one.key: place for place, one in enumerate(study.definition.grid.configurations())}
     rows = sorted(rows, key=lambda row: places[row.key])
     finished = {row.key: row for row in rows if row.state == State.FINISHED}
-    for row in finished.values():
-        required(configurations.name, row, "seconds")
     figures_of: dict[str, dict[int, Mapping[str, float | None]]] = {}
     for one in rounds_within(connection, study) if rounds is None else rounds:
         figures_of.setdefault(one.key, {})[one.index] = one.figures

@@ -19,13 +19,14 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
-from pairsearch.search.common.errors import NoStudiesError, StorageError
+from pairsearch.search.common.errors import InputError, NoStudiesError, StorageError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.tables import SCHEMA_VERSION
 from pairsearch.search.ledger.studies import list_studies
 from pairsearch.search.mirror.trials import complete
+from pairsearch.search.setup.schema_5 import constrain
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,35 @@ def upgrade(url: str) -> Upgraded:
                     f"{min(STEPS)} to {SCHEMA_VERSION}; use the version of pairsearch that it is from"
                 )
             copy = None if database.file is None else _copied(database.file, before)
-            with database.write() as connection:
-                for version in range(before, SCHEMA_VERSION):
-                    STEPS[version](connection, Operations(MigrationContext.configure(connection)))
-                connection.execute(
-                    sa.text("update pairsearch_schema set version = :version"), {"version": SCHEMA_VERSION}
-                )
+            try:
+                _stepped(url, before)
+            except InputError as error:
+                if copy is not None:
+                    copy.unlink()
+                raise StorageError(
+                    f"{error}: pairsearch cannot have written it: nothing was changed; correct the value first"
+                ) from None
         open_database(database)
         for study in list_studies(database):
             complete(database, study)
         return Upgraded(before, copy)
+    finally:
+        database.close()
+
+
+def _stepped(url: str, before: int) -> None:
+    """Take the steps from a version to this program's, in one transaction."""
+    database = Database(url)
+    if database.is_sqlite:
+        # A table that is made anew is dropped in between, and others refer to it.
+        event.listen(database.engine, "connect", lambda made, _: made.execute("PRAGMA foreign_keys = OFF"))
+    try:
+        with database.write() as connection:
+            for version in range(before, SCHEMA_VERSION):
+                STEPS[version](connection, Operations(MigrationContext.configure(connection)))
+            connection.execute(
+                sa.text("update pairsearch_schema set version = :version"), {"version": SCHEMA_VERSION}
+            )
     finally:
         database.close()
 
@@ -228,6 +248,7 @@ def _to_5(connection: Connection, op: Operations) -> None:
     for column in ("claim", "lease_expires", "traceback", "provenance"):
         op.drop_column("pairsearch_configurations", column)
     op.drop_column("pairsearch_runs", "provenance")
+    constrain(connection, op)
 
 
 def _jobs_of_configurations(connection: Connection) -> dict[tuple[int, str], int]:

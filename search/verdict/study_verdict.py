@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from pairsearch.search.database.column_types import required
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations
@@ -132,8 +131,6 @@ def read_unjudged(connection: Connection, study: StoredStudy) -> Unjudged:
         select(*(c[name] for name in names)).where(c.study_id == study.id).order_by(best_first(study), c.id)
     ).all()
     finished = [row for row in rows if row.state == State.FINISHED]
-    for row in finished:
-        required(configurations.name, row, "value", "seconds")
     points = {row.key: read_configuration(row.key, row.params) for row in rows}
     if not finished:
         return Unjudged(study, rows, points, None)

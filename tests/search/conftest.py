@@ -115,6 +115,19 @@ def storage(database: Database) -> Iterator[RDBStorage]:
 
 
 @pytest.fixture
+def later_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installed Optuna and the database have tables of a version that we do not know."""
+    monkeypatch.setattr("pairsearch.search.mirror.tables.VERSION", "v9.9.9")
+
+
+@pytest.fixture(params=["known Optuna", "later Optuna"])
+def either_optuna(request: pytest.FixtureRequest) -> None:
+    """Optuna's tables are those that we know, and then they are not; for studies that the test makes itself."""
+    if request.param == "later Optuna":
+        request.getfixturevalue("later_optuna")
+
+
+@pytest.fixture
 def make_study(database: Database, digits_source: Source) -> MakeStudy:
     """Creates the tiny study with some fields of its definition replaced."""
 

@@ -88,12 +88,16 @@ def test_tables_of_another_optuna_are_refused(database: Database, study: StoredS
         open_view(database, study)
 
 
+@pytest.mark.usefixtures("either_optuna")
 def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable(
-    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source, make_worker
+    database: Database, storage: RDBStorage, make_study, digits_source: Source, make_worker
 ) -> None:
+    study = make_study(name="mine")
     make_worker(tiny.Answering(), study).run()
     before = tiny.rows(database, "configurations", rest="order by id")
-    larger = tiny.definition(grid=GRID | {"batch_size": [1, 10, 25], "weight_decay": [0.0, 0.01, 0.1]})
+    larger = tiny.definition(
+        name="mine", grid=GRID | {"batch_size": [1, 10, 25], "weight_decay": [0.0, 0.01, 0.1]}
+    )
     made = create_study(database, tiny.loaded(larger, digits_source))
     assert (made.created, made.inserted) == (False, 18 - 8)
     assert tiny.rows(database, "configurations", rest="order by id limit 8") == before
@@ -102,7 +106,7 @@ def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable
     assert make_worker(objective, made.study).run() == Tally(finished=10)
     assert set(objective.asked) == {c.key for c in layout_order(larger)} - {row[2] for row in before}
 
-    loaded = optuna.load_study(study_name="tiny", storage=storage)
+    loaded = optuna.load_study(study_name="mine", storage=storage)
     assert len(loaded.trials) == 18
     assert loaded.best_value == min(tiny.value_of(c) for c in layout_order(larger))
     for trial in loaded.trials:
@@ -142,13 +146,28 @@ def test_a_larger_grid_leaves_other_studies_as_they_are(
 
 
 @ON_SQLITE
-def test_trials_read_as_a_data_frame(storage: RDBStorage, study: StoredStudy, make_worker) -> None:
+@pytest.mark.usefixtures("either_optuna")
+def test_trials_are_read_by_optuna_s_own_tools(storage: RDBStorage, make_study, make_worker) -> None:
     needed("pandas")
+    study = make_study(name="mine")
     make_worker(tiny.Answering(), study).run(max_trials=3)
-    frame = optuna.load_study(study_name="tiny", storage=storage).trials_dataframe()
+    loaded = optuna.load_study(study_name="mine", storage=storage)
+    frame = loaded.trials_dataframe()
     assert list(frame["state"]) == ["COMPLETE"] * 3
     assert set(frame["params_batch_size"]) <= {10, 25}
     assert frame["user_attrs_configuration"].is_unique
+    assert set(optuna.importance.get_param_importances(loaded)) <= set(study.definition.grid.choices)
+    best, *_ = loaded.best_trials
+    history, contour = (
+        plot(loaded)
+        for plot in (
+            optuna.visualization.plot_optimization_history,
+            optuna.visualization.plot_intermediate_values,
+        )
+    )
+    assert list(history.data[0].y) == [trial.value for trial in loaded.trials]
+    assert [len(line.y) for line in contour.data] == [2, 2, 2]
+    assert best.value == min(trial.value for trial in loaded.trials)
 
 
 @ON_SQLITE

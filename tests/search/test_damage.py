@@ -11,16 +11,15 @@ import pytest
 import tiny
 from sqlalchemy import text
 
-from pairsearch.search.common.errors import DamagedError, StudyError
-from pairsearch.search.database.column_types import Checked
+from pairsearch.search.common.errors import InputError, StudyError
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.tables import metadata
 from pairsearch.search.ledger.studies import StoredStudy, get_study, list_studies
 
 READERS = (
     ("status", "tiny"), ("best", "tiny"), ("report", "tiny"), ("export", "tiny"), ("studies",),
     ("worker", "tiny.toml"), ("evaluate", "tiny", "--no-models", "--rounds", "2"),
 )  # fmt: skip
+RUN = "study_id, key, kind, run, epochs, figures"
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +70,13 @@ def read_all(folder: Path, *, named: str) -> int:
 @pytest.mark.parametrize(
     ("table", "column", "value", "wanted", "where"),
     [
-        ("configurations", "value", "high", "number", "state = 'finished'"),
-        ("configurations", "seconds", b"\x00\xff", "number", "state = 'finished'"),
         ("configurations", "params", "fast", "JSON object", "state = 'pending'"),
         ("configurations", "params", '{"batch_size": 11}', "parameters of its key", "state = 'pending'"),
-        ("configurations", "state", "asleep", "known state", "state = 'pending'"),
-        ("configurations", "key", b"\xff", "text", "state = 'finished'"),
         ("runs", "figures", '{"val_loss": NaN}', "JSON object of numbers", "kind = 'fold' and run = 1"),
         ("runs", "figures", "few", "JSON object of numbers", "kind = 'round' and run = 1"),
-        ("runs", "run", "first", "whole number", "kind = 'round' and run = 1"),
         ("curves", "points", '[0.5, "none"]', "JSON array of numbers", "figure = 'val_error'"),
         ("curves", "points", "[0.5]", "array of 2 numbers", "figure = 'val_loss'"),
         ("runs", "epochs", 9, "array of 9 numbers", "kind = 'fold' and run = 0"),
-        ("studies", "created_at", "once", "number", "id = 1"),
     ],
 )
 def test_a_wrong_value_is_one_line_for_all_readers(
@@ -96,25 +89,45 @@ def test_a_wrong_value_is_one_line_for_all_readers(
     assert read_all(folder, named=named) > 0
 
 
+def test_a_fold_that_the_study_does_not_have_is_one_line(folder: Path) -> None:
+    change(folder, "update pairsearch_runs set run = 99 where kind = 'fold' and run = 1")
+    assert read_all(folder, named="has no number below 2 as its run, but 99") > 0
+
+
 @pytest.mark.parametrize(
     ("statement", "named"),
     [
-        ("configurations set value = null where state = 'finished'", "has no number as its value"),
-        ("configurations set seconds = null where state = 'finished'", "has no number as its seconds"),
-        ("runs set seconds = null where kind = 'round'", "has no value of a round as its seconds"),
-        ("runs set run = 99 where kind = 'fold' and run = 1", "has no number below 2 as its run, but 99"),
+        ("update {}_studies set created_at = 'once'", "TEXT value in REAL column|invalid input syntax"),
+        ("update {}_configurations set rank = 'first'", "TEXT value in INTEGER column|invalid input syntax"),
+        ("update {}_configurations set state = 'asleep'", "_configurations_(state|covered)_check"),
+        ("update {}_configurations set state = 'diverged'", "_configurations_covered_check"),
+        ("update {}_configurations set state = 'finished'", "_configurations_(covered|finished)_check"),
+        ("update {}_configurations set seconds = -1", "_configurations_seconds_check"),
+        ("update {}_configurations set value = {infinity}", "_configurations_value_check"),
+        ("update {}_jobs set state = 'finished'", "_jobs_state_check"),
+        ("update {}_jobs set kind = 'mean'", "_jobs_kind_check"),
+        ("update {}_jobs set rank = -2", "_jobs_rank_check"),
+        ("update {}_jobs set count = 0", "_jobs_count_check"),
+        ("insert into {}_failures values (1, 1, 'c', 'w', 'r', null, 2, 0)", "_failures_counts_check"),
+        ("insert into {}_superseded values (1, 1, 'c', 'w', 'NaN', 0)", "_value_check|TEXT value in REAL"),
+        ("insert into {}_runs ({run}) values (1, 'k', 'dream', 0, 0, '')", "_runs_kind_check"),
+        ("insert into {}_runs ({run}) values (1, 'k', 'round', 0, 0, '')", "_runs_round_check"),
+        ("insert into {}_runs ({run}) values (1, 'k', 'fold', -1, 0, '')", "_runs_run_check"),
     ],
 )
-def test_a_figure_that_must_be_there_is_one_line(folder: Path, statement: str, named: str) -> None:
-    change(folder, f"update pairsearch_{statement}")
-    assert read_all(folder, named=named) > 0
+def test_a_value_that_a_column_cannot_have_is_refused(
+    database: Database, study: StoredStudy, statement: str, named: str
+) -> None:
+    infinity = "9e999" if database.is_sqlite else "'infinity'"
+    with pytest.raises(InputError, match=named), database.write() as connection:
+        connection.execute(text(statement.format("pairsearch", infinity=infinity, run=RUN)))
 
 
 def test_the_row_is_named(folder: Path) -> None:
-    change(folder, "update pairsearch_configurations set value = 'high' where state = 'finished'")
+    change(folder, "update pairsearch_configurations set figures = 'high' where state = 'finished'")
     complaint = programs.run(folder, "best", "tiny").complaint
     assert "row id=1, key='batch_size=10 learning_rate=" in complaint
-    change(folder, "update pairsearch_configurations set value = 0.5 where state = 'finished'")
+    change(folder, "update pairsearch_configurations set figures = '{}' where state = 'finished'")
     change(folder, "update pairsearch_runs set figures = 'high' where id = 2")
     assert "row id=2, key='batch_size=10 learning_rate=" in programs.run(folder, "best", "tiny").complaint
     change(folder, "update pairsearch_runs set figures = '{}' where id = 2")
@@ -188,32 +201,3 @@ def test_what_a_study_s_problem_said_is_one_line_where_it_is_damaged(
 def test_a_damaged_study_is_one_line_for_all_readers(folder: Path) -> None:
     change(folder, "update pairsearch_studies set problem = '{'")
     assert read_all(folder, named="study tiny in the database is damaged (JSONDecodeError)") == len(READERS)
-
-
-def test_not_a_number_in_postgresql_is_refused_too(
-    postgresql_url: str, request: pytest.FixtureRequest
-) -> None:
-    from pairsearch.search.database.connection import open_database  # noqa: PLC0415
-    from pairsearch.search.database.tables import superseded  # noqa: PLC0415
-
-    database: Database = open_database(postgresql_url, create=True)
-    with database.write() as connection:
-        connection.execute(
-            text("alter table pairsearch_superseded drop constraint pairsearch_superseded_job_id_fkey")
-        )
-        connection.execute(text("insert into pairsearch_superseded values (1, 1, 'c', 'w', 'NaN', 0)"))
-    with (
-        pytest.raises(
-            DamagedError, match="row id=1 of table pairsearch_superseded has no number as its value"
-        ),
-        database.read() as connection,
-    ):
-        connection.execute(superseded.select()).all()
-    database.close()
-
-
-def test_every_column_but_keys_of_rows_is_checked() -> None:
-    for table in metadata.tables.values():
-        for column in table.columns:
-            bare = column.name == "id" or column.foreign_keys or table.name == "pairsearch_schema"
-            assert isinstance(column.type, Checked) != bool(bare), column

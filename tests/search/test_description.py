@@ -12,9 +12,10 @@ from optuna.storages import RDBStorage
 
 from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database
+from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.description import PIECE_LENGTH, describe_study, escaped, note, stored_note
-from pairsearch.search.setup.creation import create_study
+from pairsearch.search.mirror.trials import open_view
 from pairsearch.studies.problem import Metric, Traits
 
 GRID = tiny.RAW["grid"]
@@ -28,13 +29,16 @@ def shown(storage: RDBStorage, study: StoredStudy) -> str:
     return text
 
 
+@pytest.mark.usefixtures("either_optuna")
 def test_a_new_study_has_a_note_that_the_dashboard_shows(
-    storage: RDBStorage, study: StoredStudy, digits_source: Source
+    database: Database, storage: RDBStorage, make_study, digits_source: Source
 ) -> None:
+    study = make_study(name="mine")
+    open_view(database, study)
     text = shown(storage, study)
     assert text == note(study.definition, study.traits)
     for part in (
-        "# tiny",
+        "# mine",
         "learning\\_rate | 0.0001, 0.001",
         f"| data | digits {digits_source.fingerprint[:12]} |",
         "| problem | pairs |",
@@ -47,8 +51,9 @@ def test_a_new_study_has_a_note_that_the_dashboard_shows(
         "lower is better",
     ):
         assert part in text
-    assert stored_note(storage.get_study_system_attrs(study.optuna_study_id)) == text
-    assert storage.get_study_user_attrs(study.optuna_study_id) == {
+    theirs = storage.get_study_id_from_name("mine")
+    assert stored_note(storage.get_study_system_attrs(theirs)) == text
+    assert storage.get_study_user_attrs(theirs) == {
         "title": "",
         "problem": "pairs",
         "protocol": "2 folds, 2 epochs",
@@ -58,16 +63,23 @@ def test_a_new_study_has_a_note_that_the_dashboard_shows(
     }
 
 
+@pytest.mark.usefixtures("either_optuna")
 def test_a_larger_grid_brings_the_note_up_to_date_unless_a_person_has_changed_it(
-    database: Database, storage: RDBStorage, study: StoredStudy, digits_source: Source
+    database: Database, storage: RDBStorage, make_study
 ) -> None:
     dashboard = needed("optuna_dashboard")
-    create_study(database, tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [5, 10, 25]}))
+    study = make_study(name="mine", grid=GRID | {"batch_size": [5, 10, 25]})
+    ledger = Ledger(database, study, view=open_view(database, study))
     assert "| 5, 10, 25 |" in shown(storage, study)
-    dashboard.save_note(optuna.load_study(study_name="tiny", storage=storage), "mine")
-    larger = tiny.loaded(source=digits_source, grid=GRID | {"batch_size": [1, 5, 10, 25]})
-    create_study(database, larger)
+    claim = ledger.claim("ann")
+    assert claim is not None
+    ledger.finish(claim, tiny.outcome(claim.configuration))
+    dashboard.save_note(optuna.load_study(study_name="mine", storage=storage), "mine")
+    larger = make_study(name="mine", grid=GRID | {"batch_size": [1, 5, 10, 25]})
+    open_view(database, larger)
     assert shown(storage, study) == "mine"
+    (trial,) = optuna.load_study(study_name="mine", storage=storage).trials
+    assert trial.distributions["batch_size"].choices == (5, 10, 25, 1)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

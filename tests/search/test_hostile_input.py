@@ -164,8 +164,6 @@ def test_a_key_that_is_not_that_of_its_parameters_is_refused_harmlessly(folder: 
 @pytest.mark.parametrize(
     ("column", "value", "expected"),
     [
-        ("value", ESCAPES, "number"),
-        ("seconds", ESCAPES, "number"),
         ("figures", ESCAPES, "JSON object of numbers"),
         ("figures", json.dumps({"val_error": ESCAPES}), "JSON object of numbers"),
     ],

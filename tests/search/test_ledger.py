@@ -342,7 +342,7 @@ def test_the_first_traceback_is_that_of_the_lowest_rank(ledger: Ledger, make_stu
     assert ledger.first_traceback() == (second, f"Traceback of {second}")
     # Whatever the order in which rows were inserted.
     with ledger.database.write() as connection:
-        connection.execute(text("update pairsearch_jobs set rank = -rank"))
+        connection.execute(text("update pairsearch_jobs set rank = 100 - rank"))
     last = claims[3].configuration.key
     assert ledger.first_traceback() == (last, f"Traceback of {last}")
     assert Ledger(ledger.database, make_study(name="other")).first_traceback() is None

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from programs import together
 from sqlalchemy import select
 
-from pairsearch.search.common.errors import StorageError
+from pairsearch.search.common.errors import StorageError, StudyError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
@@ -281,13 +281,7 @@ def test_trials_that_are_added_at_once_have_numbers_of_their_own(
     assert [trial.number for trial in trials()] == list(range(120))
 
 
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch, study: StoredStudy) -> None:
-    """The installed Optuna and the database have tables of a version that we do not know."""
-    monkeypatch.setattr(tables, "VERSION", "v9.9.9")
-
-
-@pytest.mark.usefixtures("later")
+@pytest.mark.usefixtures("later_optuna")
 def test_where_optuna_s_tables_are_not_known_trials_are_added_by_optuna_when_they_end(
     database: Database, study: StoredStudy, storage: RDBStorage, trials, make_worker
 ) -> None:
@@ -311,6 +305,18 @@ def test_where_optuna_s_tables_are_not_known_trials_are_added_by_optuna_when_the
     optuna.delete_study(study_name="tiny", storage=storage)
     assert complete(database, study) == 8
     assert complete(database, study) == 0
+
+
+@ON_SQLITE
+@pytest.mark.usefixtures("later_optuna")
+def test_a_study_of_somebody_else_s_gets_no_trials_by_optuna_either(
+    database: Database, storage: RDBStorage, make_study
+) -> None:
+    theirs = storage.create_new_study([StudyDirection.MINIMIZE], "mine")
+    storage.create_new_trial(theirs)
+    study = make_study(name="mine")
+    with pytest.raises(StudyError, match="an Optuna study of that name that pairsearch did not make"):
+        open_view(database, study)
 
 
 @ON_SQLITE

@@ -73,6 +73,7 @@ def test_reasons_and_origins_are_grouped(database: Database) -> None:
     ]
     assert [(origin.facts["host"], origin.results, origin.seconds) for origin in reading.origins] == [
         ("one", 3, 0.75),
+        ("here", 1, 0.0),
         ("two", 1, 0.25),
     ]
     assert (reading.covered, reading.claims) == (5, 7)

@@ -143,18 +143,52 @@ def test_a_sqlite_file_is_copied_first(tmp_path: Path) -> None:
     assert "nothing to do" in again.out
 
 
-def test_the_upgraded_tables_are_those_that_a_new_database_has(old: str, tmp_path: Path) -> None:
+def described(database: Database) -> dict[str, list[Any]]:
+    """What the database says about our tables: columns with their types, keys, checks, indexes, strictness."""
+    inspector = sa.inspect(database.engine)
+    return {
+        name: [
+            {one["name"]: (str(one["type"]), one["nullable"]) for one in inspector.get_columns(name)},
+            inspector.get_pk_constraint(name),
+            inspector.get_table_options(name),
+            *(
+                sorted(map(repr, get(name)))
+                for get in (
+                    inspector.get_check_constraints,
+                    inspector.get_foreign_keys,
+                    inspector.get_indexes,
+                    inspector.get_unique_constraints,
+                )
+            ),
+        ]
+        for name in metadata.tables
+    }
+
+
+def test_the_upgraded_tables_are_those_that_a_new_database_has(old: str) -> None:
     upgrade(old)
     database = open_database(old)
     try:
-        inspector = sa.inspect(database.engine)
-        for name, table in metadata.tables.items():
-            columns = {column["name"]: column["nullable"] for column in inspector.get_columns(name)}
-            assert columns == {column.name: column.nullable for column in table.columns}, name
-            indexes = {index["name"] for index in inspector.get_indexes(name) if not index["unique"]}
-            assert indexes == {index.name for index in table.indexes}, name
+        upgraded = described(database)
+        with database.write() as connection:
+            metadata.drop_all(connection)
+        database.create_tables()
+        assert upgraded == described(database)
     finally:
         database.close()
+
+
+def test_a_value_that_no_table_has_any_more_is_one_line_and_nothing_is_changed(old: str) -> None:
+    before = Database(old)
+    tiny.execute(before, "update pairsearch_runs set epochs = -1 where id = 1")
+    with pytest.raises(StorageError, match=r"pairsearch_runs_epochs_check.*nothing was changed") as caught:
+        upgrade(old)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(StorageError, match="schema version 4"):
+        open_database(old)
+    tiny.execute(before, "update pairsearch_runs set epochs = 2 where id = 1")
+    before.close()
+    assert upgrade(old).before == 4
 
 
 def test_what_cannot_be_upgraded_is_refused(tmp_path: Path) -> None:
