@@ -94,7 +94,7 @@ def ran(folder: Path, groups: Sequence[Sequence[Command]], **variables: str) -> 
         env=programs.environment(**variables),
         capture_output=True,
         text=True,
-        timeout=programs.PATIENCE,
+        timeout=3 * programs.PATIENCE,  # they start one after the other
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
