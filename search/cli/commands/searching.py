@@ -129,7 +129,8 @@ def reproduce(
     limit = main_job.QUICK_LIMIT if quick else None
     names = main_job.study_names()
     here = options.machine(None, data, data_dir, device=device)
-    run_search(storage, names, here, workers, limit, quiet=quiet, as_json=as_json)
+    database, _ = run_search(storage, names, here, workers, limit, quiet=quiet, as_json=as_json)
+    database.close()  # workers of the evaluation are forked too
     if quick:
         tell = teller(error=as_json, quiet=quiet)
         tell(
