@@ -169,9 +169,11 @@ def start_forked(
     return process
 
 
-def ended(process: multiprocessing.context.ForkServerProcess, folder: Path) -> Ended:
+def ended(
+    process: multiprocessing.context.ForkServerProcess, folder: Path, patience: float = PATIENCE
+) -> Ended:
     """Wait for the end of a program that `start_forked` started."""
-    process.join(PATIENCE)
+    process.join(patience)
     assert process.exitcode is not None, f"still running: {(folder / 'err').read_text()}"
     return Ended(process.exitcode, (folder / "out").read_text(), (folder / "err").read_text())
 

@@ -31,11 +31,13 @@ class Plan:
     """How many faults of each kind a run brings, at moments and in an order that its seed gives."""
 
     kills: int
-    """Workers killed with SIGKILL while they hold a configuration, or just after."""
+    """Workers killed with SIGKILL while they hold a job, or just after."""
     early_kills: int
     """Workers killed with SIGKILL at any moment, often before they hold anything."""
     stops: int = 0
     """Workers stopped with SIGSTOP for longer than their lease, then continued."""
+    halts: int = 0
+    """Times that `pairsearch stop` ends all workers, before others begin."""
     cuts: int = 0
     """Times that half of the connections are cut."""
     restarts: int = 0
@@ -57,7 +59,7 @@ class Damage:
 
     done: Counter[str] = field(default_factory=Counter)
     holding: int = 0
-    """Configurations that killed workers held."""
+    """Jobs that killed workers held."""
     cut: int = 0
     """Connections cut."""
     recoveries: list[float] = field(default_factory=list)
@@ -104,15 +106,16 @@ class Chaos:
         self._now = str(now().compile(dialect=database.engine.dialect))
         self._folders: dict[int | None, Path] = {}
         self.stopped: dict[int, float] = {}
-        self._orphans: dict[str, tuple[str, float]] = {}
-        self._delayed: set[str] = set()
+        self._orphans: dict[int, tuple[str, float]] = {}
+        self._delayed: set[int] = set()
 
     def run(self, plan: Plan) -> Damage:
-        """Bring all faults of the plan, then let the study end."""
+        """Bring all faults of the plan, then let the study and the rounds that were asked for end."""
         faults: list[tuple[str, Callable[[], bool]]] = [
             *[("worker killed", lambda: self._kill(at_work=True))] * plan.kills,
             *[("starting worker killed", lambda: self._kill(at_work=False))] * plan.early_kills,
             *[("worker stopped", self._stop)] * plan.stops,
+            *[("study stopped", self._halt)] * plan.halts,
         ]
         if self.server is not None:
             server = self.server
@@ -175,15 +178,18 @@ class Chaos:
         self._folders[worker.pid] = folder
 
     def _open(self) -> int:
-        states = tiny.states(self.database)
-        return states["pending"] + states["running"]
+        """How many folds and rounds, or groups of them, are still to be trained."""
+        return len(tiny.rows(self.database, "jobs", "id", "where state in ('pending', 'running')"))
+
+    def _holders(self) -> set[int]:
+        held = tiny.rows(self.database, "jobs", "worker", "where state = 'running'")
+        return {int(name.split(":")[1]) for (name,) in held}
 
     def _chosen(self, *, at_work: bool) -> ForkServerProcess | None:
-        """Any worker, or one that holds a configuration, as most do that are past their start."""
+        """Any worker, or one that holds a job, as most do that are past their start."""
         awake = [worker for worker in self.workers if worker.pid not in self.stopped and worker.is_alive()]
         if at_work:
-            held = tiny.rows(self.database, "configurations", "worker", "where state = 'running'")
-            holders = {int(name.split(":")[1]) for (name,) in held}
+            holders = self._holders()
             awake = [worker for worker in awake if worker.pid in holders]
         return self.random.choice(awake) if awake else None
 
@@ -198,13 +204,13 @@ class Chaos:
         held = tiny.rows(
             self.database,
             "jobs",
-            f"key, claim, {self._now}",
+            f"id, claim, {self._now}",
             f"where state = 'running' and worker like '%:{worker.pid}:%'",
         )
         worker.kill()
         worker.join()
-        for key, claim, moment in held:
-            self._orphans[key] = (claim, float(moment))
+        for job, claim, moment in held:
+            self._orphans[job] = (claim, float(moment))
         self.damage.holding += len(held)
         return True
 
@@ -214,6 +220,20 @@ class Chaos:
             return False
         os.kill(worker.pid, signal.SIGSTOP)
         self.stopped[worker.pid] = time.monotonic() + 1.5 * self.lease
+        return True
+
+    def _halt(self) -> bool:
+        """Stop the study when all workers are at work, for one that only starts would let the others go on."""
+        told = {worker.pid for worker in self.workers}
+        if len(told) < self.size or not told <= self._holders() or told & set(self.stopped):
+            return False
+        url = self.database.url.render_as_string(hide_password=False)
+        ended = programs.run(self.folder, "stop", str(self.study), PAIRSEARCH_STORAGE=url)
+        assert ended.code == 0, ended.err
+        for worker in self.workers:
+            worker.join(programs.PATIENCE)
+            assert worker.exitcode is not None, "a worker did not hear that its study was stopped"
+        assert not told & self._holders(), "a worker that was told to end kept what it held"
         return True
 
     def _wake(self) -> None:
@@ -247,10 +267,10 @@ class Chaos:
         """Note how long it took until what a killed worker held was free again."""
         if not self._orphans:
             return
-        seen = tiny.rows(self.database, "jobs", f"key, claim, {self._now}")
-        for key, claim, moment in seen:
-            if key in self._orphans and claim != self._orphans[key][0]:
-                seconds = float(moment) - self._orphans.pop(key)[1]
-                late = key in self._delayed
-                self._delayed.discard(key)
+        seen = tiny.rows(self.database, "jobs", f"id, claim, {self._now}")
+        for job, claim, moment in seen:
+            if job in self._orphans and claim != self._orphans[job][0]:
+                seconds = float(moment) - self._orphans.pop(job)[1]
+                late = job in self._delayed
+                self._delayed.discard(job)
                 (self.damage.late_recoveries if late else self.damage.recoveries).append(seconds)

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,37 @@ FIELDS: dict[str, Any] = {
 OWN = Path(__file__).parent / "own_problem"
 """A user's definition, and the file with its problem beside it."""
 
+LONG = """
+import random, time
+import numpy as np
+from pairsearch import Metric, OneByOne
+
+class Walk(OneByOne):
+    metrics = {"place": Metric()}
+
+    def __init__(self, rest=0.0):
+        self.rest = rest
+
+    def fit(self, params, run, report):
+        chance = random.Random(run.stream("steps"))
+        done, state = run.checkpoint.load() or (0, {"place": 0.0, "chance": chance.getstate()})
+        place = state["place"]
+        chance.setstate(state["chance"])
+        for epoch in range(done + 1, run.epochs + 1):
+            place += params["x"] * chance.gauss(0.0, 1.0)
+            time.sleep(self.rest)
+            with open(__file__ + ".epochs", "a") as file:
+                file.write(f"{run.index} {epoch}\\n")
+            report(epoch, place=place)
+            # Half of the points have states that are large.
+            ballast = np.zeros(200_000 if params["x"] > 2 else 1)
+            run.checkpoint.save(epoch, {"place": place, "chance": chance.getstate(), "ballast": ballast})
+"""
+"""A problem whose runs are long, with a checkpoint after each epoch."""
+
 POINTS = 24
 OWN_POINTS = 48
+LONG_POINTS = 4
 ONE_POINT = {"batch_size": [10], "learning_rate": [1e-3], "weight_decay": [0.0]}
 
 
@@ -61,6 +90,17 @@ def create_own(folder: Path, url: str, *, rest: float = 0.02) -> Path:
     file.write_text(
         file.read_text(encoding="utf-8").replace("rest = 0.02", f"rest = {rest}"), encoding="utf-8"
     )
+    return _created(folder, url, file)
+
+
+def create_long(folder: Path, url: str, *, rest: float = 0.02) -> Path:
+    """Create a study of runs of forty epochs, with a checkpoint after each."""
+    folder.mkdir(exist_ok=True)
+    (folder / "walk.py").write_text(LONG, encoding="utf-8")
+    fields = {"name": "walk", "problem": "walk.py:Walk", "metric": "place", "epochs": 40, "folds": 2}
+    file = folder / "walk.toml"
+    tables = {"settings": {"rest": rest}, "grid": {"x": [1.0, 2.0, 3.0, 4.0]}}
+    file.write_text(tiny.as_toml(fields | tables), encoding="utf-8")
     return _created(folder, url, file)
 
 
@@ -105,35 +145,61 @@ def send(worker: ForkServerProcess, number: int) -> None:
     os.kill(worker.pid, number)
 
 
+def ask_for_rounds(folder: Path, url: str, file: Path, *options: str) -> None:
+    """Leave the rounds of the best configurations to workers."""
+    asked = programs.run(
+        folder,
+        *("evaluate", str(file), "--no-wait", "--no-models", "--quiet"),
+        *options,
+        PAIRSEARCH_STORAGE=url,
+    )
+    assert asked.code == 0, asked.err
+
+
 def figures(database: Database) -> list[tuple[object, ...]]:
-    """Every figure of every configuration: its state, value and means, and each curve with its last point."""
+    """Every figure of every configuration: its state, value and means, and of each fold and round the curves with their
+    last points, facts and model."""
     return tiny.rows(
         database,
         "runs",
-        "c.key, c.state, c.value, c.figures, r.run, r.figures, r.diverged_epoch, p.figure, p.points",
+        "c.key, c.state, c.value, c.figures, r.kind, r.run, r.figures, r.diverged_epoch, r.facts, p.figure, p.points, "
+        "m.content",
         "r join pairsearch_configurations c on c.study_id = r.study_id and c.key = r.key "
-        "join pairsearch_curves p on p.run_id = r.id where r.kind = 'fold' order by c.key, r.run, p.figure",
+        "join pairsearch_curves p on p.run_id = r.id left join pairsearch_models m on m.run_id = r.id "
+        "order by c.key, r.kind, r.run, p.figure",
     )
 
 
 def undisturbed(
-    folder: Path, creating: Callable[..., Path] = create, **changes: object
+    folder: Path,
+    creating: Callable[..., Path] = create,
+    rounds: Sequence[str] | None = None,
+    **changes: object,
 ) -> list[tuple[object, ...]]:
     """The figures that one worker computes in peace.
 
     Args:
         creating: makes the study.
+        rounds: options of `evaluate`, whose rounds it trains too; None for no rounds.
     """
     folder.mkdir()
     url = f"sqlite:///{folder / 'alone.db'}"
     file = creating(folder, url, **changes)
-    done = work(folder, url, file)
-    assert done.code == 0, done.err
+    _work_in_peace(folder, url, file)
+    if rounds is not None:
+        ask_for_rounds(folder, url, file, *rounds)
+        _work_in_peace(folder, url, file)
     database = open_database(url)
     try:
         return figures(database)
     finally:
         database.close()
+
+
+def _work_in_peace(folder: Path, url: str, file: Path) -> None:
+    # The studies of a soak are large.
+    done = programs.ended(start(folder, url, file), folder, patience=300)
+    assert done.code == 0, done.err
 
 
 def trials(database: Database) -> list[FrozenTrial]:

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import programs
 import promise
 import pytest
 import tiny
@@ -52,52 +51,11 @@ def test_the_promise_is_kept_for_a_problem_of_a_user_s_own(
     database.close()
 
 
-LONG = """
-import random, time
-import numpy as np
-from pairsearch import Metric, OneByOne
-
-class Walk(OneByOne):
-    metrics = {"place": Metric()}
-
-    def __init__(self, rest=0.0):
-        self.rest = rest
-
-    def fit(self, params, run, report):
-        chance = random.Random(run.stream("steps"))
-        done, state = run.checkpoint.load() or (0, {"place": 0.0, "chance": chance.getstate()})
-        place = state["place"]
-        chance.setstate(state["chance"])
-        for epoch in range(done + 1, run.epochs + 1):
-            place += params["x"] * chance.gauss(0.0, 1.0)
-            time.sleep(self.rest)
-            with open(__file__ + ".epochs", "a") as file:
-                file.write(f"{run.index} {epoch}\\n")
-            report(epoch, place=place)
-            # Half of the points have states that are large.
-            ballast = np.zeros(200_000 if params["x"] > 2 else 1)
-            run.checkpoint.save(epoch, {"place": place, "chance": chance.getstate(), "ballast": ballast})
-"""
-
-
-def create_long(folder: Path, url: str, *, rest: float = 0.02) -> Path:
-    """Create a study of runs of forty epochs, with a checkpoint after each."""
-    folder.mkdir(exist_ok=True)
-    (folder / "walk.py").write_text(LONG, encoding="utf-8")
-    fields = {"name": "walk", "problem": "walk.py:Walk", "metric": "place", "epochs": 40, "folds": 2}
-    file = folder / "walk.toml"
-    tables = {"settings": {"rest": rest}, "grid": {"x": [1.0, 2.0, 3.0, 4.0]}}
-    file.write_text(tiny.as_toml(fields | tables), encoding="utf-8")
-    made = programs.run(folder, "create", str(file), PAIRSEARCH_STORAGE=url)
-    assert made.code == 0, made.err
-    return file
-
-
 def test_long_runs_go_on_from_their_checkpoints_whoever_is_killed(
     database_url: str, tmp_path: Path, show: Callable[[str], None]
 ) -> None:
-    expected = promise.undisturbed(tmp_path / "alone", create_long, rest=0.0)
-    study = create_long(tmp_path / "study", database_url)
+    expected = promise.undisturbed(tmp_path / "alone", promise.create_long, rest=0.0)
+    study = promise.create_long(tmp_path / "study", database_url)
     database = open_database(database_url)
     seed = random.SystemRandom().randrange(1_000_000)
     show(f"kills over long runs: seed {seed}")

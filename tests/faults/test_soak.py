@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import programs
@@ -18,7 +20,6 @@ from server import Server
 from service import Instant, wide_study
 
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.mirror.tables import open_optuna
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Worker
 
@@ -27,6 +28,9 @@ pytestmark = pytest.mark.soak
 FAULTS = Plan(
     kills=150, early_kills=30, stops=10, cuts=60, restarts=6, crashes=6, away=1.0, long_absences=1, pause=0.15
 )
+OVER_FOLDS = Plan(kills=3, early_kills=1, halts=1, pause=0.1)
+OVER_ROUNDS = Plan(kills=8, early_kills=1, halts=2, pause=0.1)
+ROUNDS = 6
 GRID = {
     "batch_size": [5, 10, 25, 50],
     "learning_rate": [1e-5, 1e-4, 1e-3, 1e-2],
@@ -72,16 +76,60 @@ def test_the_promise_under_many_faults(server: Server, server_url: str, tmp_path
     assert set(damage.codes) == {0, -9}, "\n".join(damage.complaints)
 
 
+LONG = (promise.create_long, partial(promise.create_long, rest=0.0), promise.LONG_POINTS, 4)
+PAPER = partial(promise.create, epochs=60, evaluation={"epochs": 200})
+
+
+@pytest.mark.parametrize(
+    ("make", "alone", "points", "top"),
+    [
+        pytest.param(*LONG, id="own problem with checkpoints"),
+        pytest.param(PAPER, PAPER, promise.POINTS, 12, id="paper's problem"),
+    ],
+)
+def test_rounds_and_stops(
+    database_url: str,
+    tmp_path: Path,
+    make: Callable[..., Path],
+    alone: Callable[..., Path],
+    points: int,
+    top: int,
+) -> None:
+    """Workers are killed over folds and over rounds, and `pairsearch stop` ends all of them in the middle."""
+    seed = random.SystemRandom().randrange(1_000_000)
+    rounds = ("--top", str(top), "--rounds", str(ROUNDS))
+    expected = promise.undisturbed(tmp_path / "alone", alone, rounds)
+    (tmp_path / "study").mkdir()
+    study = make(tmp_path / "study", database_url)
+    database = open_database(database_url)
+    chaos = Chaos(None, database, study, tmp_path, workers=3, lease=1.0, seed=seed)
+    start = time.monotonic()
+    chaos.run(OVER_FOLDS)
+    promise.ask_for_rounds(tmp_path, database_url, study, *rounds)
+    damage = chaos.run(OVER_ROUNDS)
+    seconds = time.monotonic() - start
+    promise.assert_kept(database, expected, points)
+    stored = tiny.rows(database, "runs", "key, count(*)", "where kind = 'round' group by key")
+    assert sorted(count for _, count in stored) == [ROUNDS] * top
+    assert tiny.rows(database, "checkpoints") == []
+    database.close()
+    assert set(damage.codes) == {0, -9}, "\n".join(damage.complaints)
+    assert damage.codes[-9] == damage.done["worker killed"] + damage.done["starting worker killed"]
+    print(
+        f"\nrounds and stops: seed {seed}, {dict(damage.done)}, jobs held by killed workers {damage.holding}, "
+        f"workers started {chaos.started}, {points} configurations and {top * ROUNDS} rounds, each once and "
+        f"bit-identical, {seconds:.0f} s"
+    )
+
+
 def work(url: str, configurations: int, folder: str) -> None:
     """One of many workers, whose objective trains nothing."""
     from pairsearch.search.ledger.studies import list_studies  # noqa: PLC0415
 
     database = open_database(url)
-    storage = open_optuna(database)
     (study,) = list_studies(database)
     worker = Worker(
         database,
-        storage,
         study,
         Instant(),
         stopping=threading.Event(),
@@ -92,7 +140,6 @@ def work(url: str, configurations: int, folder: str) -> None:
     (Path(folder) / f"{worker.name}.ready").touch()
     programs.wait_for((Path(folder) / "go").exists, "the others", patience=300)
     worker.run()
-    storage.engine.dispose()
     database.close()
 
 
