@@ -191,15 +191,17 @@ class Leases(StoredConfigurations):
             self._drop(connection, row.id)
         return None
 
-    def _next(self, connection: Connection, claim: Claim, token: str, runs: int) -> Claim | None:
+    def _next(self, connection: Connection, row: Any, worker: str, token: str, runs: int) -> Claim | None:
         """Claim the next fold of a configuration whose row the caller has locked, unless it was tried before.
 
         Other configurations are left alone: two that lock one and then another might wait for each other.
         """
         if not self.study.folds_apart:
             return None
-        given = {"of_key": claim.configuration.key, "of_kind": "fold", "of_errors": 0, "of_lapses": 0}
-        return self._taken(connection, claim.worker, token, runs, given)
+        given = {"of_key": row.key, "of_kind": "fold", "of_errors": 0, "of_lapses": 0}
+        # PostgreSQL goes through all pending jobs for the key, as long as it has no statistics of a new study.
+        given["of_rank"] = row.rank
+        return self._taken(connection, worker, token, runs, given)
 
     def _merged(self, connection: Connection, row: Any, most: int) -> int:
         """Make the next jobs of a configuration, which nobody has tried, part of a job; return how many they were."""

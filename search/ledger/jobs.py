@@ -128,7 +128,7 @@ class Ledger(Unfinished):
             self._write(connection, claim, outcome.folds, origin)
             left = self._closing.end(connection, row, claim.worker, outcome, origin)
             if left is not None:
-                following = self._next(connection, claim, token, runs) if token else None
+                following = self._next(connection, row, claim.worker, token, runs) if token else None
                 if following is None and JobState.RUNNING not in left:
                     self._closing.let_go(connection, row)
         self.view.committed()

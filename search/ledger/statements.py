@@ -90,6 +90,7 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
     "of_kind": of_job.kind == bindparam("of_kind"),
     "of_errors": of_job.errors == bindparam("of_errors"),
     "of_lapses": of_job.lapses == bindparam("of_lapses"),
+    "of_rank": of_job.rank == bindparam("of_rank"),
 }
 
 

@@ -147,17 +147,22 @@ class Worker:
                 done += self._work(claim)
             elif self._patiently(self._choice.is_over):
                 break
-            elif not self._patiently(self._mend):
+            elif not self._patiently(self._reap):
                 # Other workers train the rest; if one of them dies, its job becomes pending again.
                 self.stopping.wait(IDLE_SECONDS)
         if self._following is not None:
             self._give_up(self._following, lost=False)
 
-    def _mend(self) -> int:
+    def _mend(self) -> None:
+        self._reap()
+        # It looks at every result, so it is nothing for the many workers that wait for the last jobs of a large study.
+        complete(self.database, self.study)
+
+    def _reap(self) -> int:
         lapsed = self.ledger.reap()
         for lapse in lapsed:
             self.say(f"{self.study.name}: lease of {lapse.worker} ran out, back to the grid: {lapse.key}")
-        return len(lapsed) + complete(self.database, self.study)
+        return len(lapsed)
 
     def _work(self, claim: Claim) -> bool:
         """Train a job; return whether its configuration has ended, or all of it was tried."""
