@@ -88,7 +88,7 @@ class Ledger(Unfinished):
         """Store a run that has ended while its job goes on; return False if the claim was lost."""
         origin = self._origin(provenance)
         with self.database.write() as connection:
-            held = self._renewed(connection, claim)
+            held = self._renewed(connection, claim) and self._is_open(connection, claim)
             if held:
                 self._write(connection, claim, [run], origin)
                 if claim.shown is not None:
@@ -203,24 +203,39 @@ class Ledger(Unfinished):
             ).first()
         return None if row is None else row.reason or LOST
 
+    def _is_open(self, connection: Connection, claim: Claim) -> bool:
+        """Whether the configuration of a held job has not ended; otherwise the job is dropped.
+
+        A configuration that diverged may have ended while the job was locked, which then was not dropped with the rest.
+        """
+        if claim.kind == "round" or not self.study.folds_apart:
+            return True
+        row = self._closing.lock(connection, claim.configuration.key)
+        if row is not None and row.state in OPEN:
+            return True
+        self._drop(connection, claim.job_id)
+        return False
+
     def _done(self, connection: Connection, claim: Claim) -> bool:
         return connection.execute(DONE, claim.held).rowcount == 1
 
     def _superseded(self, connection: Connection, claim: Claim, value: float | None) -> Finish:
-        """Record a late result as superseded, unless an earlier call of this claim stored it."""
+        """Record a late result as superseded, unless an earlier call of this claim stored or recorded it."""
         if self._left_as(connection, claim) == JobState.DONE:
             ended = select(columns.state).where(self._configuration(claim.configuration.key))
             state = connection.execute(ended).scalar()
             return Finish.STORED if claim.kind == "fold" and state in OPEN else Finish.CLOSED
-        connection.execute(
-            insert(superseded).values(
-                job_id=claim.job_id,
-                claim=claim.token,
-                worker=claim.worker,
-                value=value,
-                arrived_at=now(),
+        known = select(superseded.c.id).where(superseded.c.claim == claim.token)
+        if connection.execute(known).first() is None:
+            connection.execute(
+                insert(superseded).values(
+                    job_id=claim.job_id,
+                    claim=claim.token,
+                    worker=claim.worker,
+                    value=value,
+                    arrived_at=now(),
+                )
             )
-        )
         return Finish.SUPERSEDED
 
     def _write(
