@@ -88,7 +88,7 @@ class Ledger(Unfinished):
         """Store a run that has ended while its job goes on; return False if the claim was lost."""
         origin = self._origin(provenance)
         with self.database.write() as connection:
-            held = self._renewed(connection, claim) and self._is_open(connection, claim)
+            held = self._goes_on(connection, claim)
             if held:
                 self._write(connection, claim, [run], origin)
                 if claim.shown is not None:
@@ -202,19 +202,6 @@ class Ledger(Unfinished):
                 .order_by(of_job.first, failures.c.id.desc())
             ).first()
         return None if row is None else row.reason or LOST
-
-    def _is_open(self, connection: Connection, claim: Claim) -> bool:
-        """Whether the configuration of a held job has not ended; otherwise the job is dropped.
-
-        A configuration that diverged may have ended while the job was locked, which then was not dropped with the rest.
-        """
-        if claim.kind == "round" or not self.study.folds_apart:
-            return True
-        row = self._closing.lock(connection, claim.configuration.key)
-        if row is not None and row.state in OPEN:
-            return True
-        self._drop(connection, claim.job_id)
-        return False
 
     def _done(self, connection: Connection, claim: Claim) -> bool:
         return connection.execute(DONE, claim.held).rowcount == 1

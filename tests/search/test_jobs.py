@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from pairsearch.search.cli.tables import progress_json, progress_line
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
+from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
@@ -196,7 +197,7 @@ def test_a_worker_on_a_fold_that_is_not_needed_any_more_loses_it(database: Datab
     assert tiny.rows(database, "runs", "run") == [(0,)]
 
 
-def test_a_fold_is_not_stored_once_its_configuration_ended_while_its_job_was_locked(
+def test_nothing_of_a_fold_is_stored_once_its_configuration_ended_while_its_job_was_locked(
     postgresql_url: str, tmp_path: Path
 ) -> None:
     """A job that is locked, here by a renewal, is not dropped with the others of its configuration."""
@@ -211,6 +212,9 @@ def test_a_fold_is_not_stored_once_its_configuration_ended_while_its_job_was_loc
         assert end(ledger, loaded, first) == Finish.CLOSED
     outcome = CrossValidation(loaded).on(rest.left)(rest.configuration)
     assert outcome is not None
+    assert not second.save_checkpoint(rest, 1, Kept(1, {}, 0.0, b"state"))
+    assert tiny.rows(database, "checkpoints") == []
+    tiny.execute(database, "update pairsearch_jobs set state = 'running' where state = 'dropped'")
     assert not second.store(rest, outcome.folds[1], outcome.provenance)
     assert tiny.states(database) == {"diverged": 1}
     assert tiny.rows(database, "runs", "run") == [(0,)]
