@@ -23,7 +23,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import JobState
+from pairsearch.search.database.states import OPEN, JobState
 from pairsearch.search.database.tables import configurations, jobs, studies
 from pairsearch.search.ledger.checkpoints import Kept, find_checkpoint, put_checkpoint
 from pairsearch.search.ledger.closing import Closing, shown
@@ -290,7 +290,7 @@ class Leases(StoredConfigurations):
     def save_checkpoint(self, claim: Claim, run: int, kept: Kept) -> bool:
         """Store the checkpoint of a run of a job, in place of an earlier one; return False if the claim was lost."""
         with self.database.write() as connection:
-            held = self._renewed(connection, claim)
+            held = self._goes_on(connection, claim)
             if held:
                 self._checkpoint_of = claim.token
                 put_checkpoint(connection, self.study_id, claim.configuration.key, claim.kind, run, kept)
@@ -304,6 +304,21 @@ class Leases(StoredConfigurations):
     def _renewed(self, connection: Connection, claim: Claim) -> bool:
         renewed = connection.execute(RENEWING, claim.held | {"lease": self.lease_seconds})
         return renewed.rowcount == 1
+
+    def _goes_on(self, connection: Connection, claim: Claim) -> bool:
+        """Renew a claim before something is stored; return False if it was lost, or its configuration has ended.
+
+        A configuration that diverged may have ended while the job was locked, which then was not dropped with the rest.
+        """
+        if not self._renewed(connection, claim):
+            return False
+        if claim.kind == "round" or not self.study.folds_apart:
+            return True
+        row = self._closing.lock(connection, claim.configuration.key)
+        if row is not None and row.state in OPEN:
+            return True
+        self._drop(connection, claim.job_id)
+        return False
 
     def _configuration(self, key: str) -> ColumnElement[bool]:
         return and_(columns.study_id == self.study_id, columns.key == key)

@@ -88,7 +88,7 @@ class Ledger(Unfinished):
         """Store a run that has ended while its job goes on; return False if the claim was lost."""
         origin = self._origin(provenance)
         with self.database.write() as connection:
-            held = self._renewed(connection, claim)
+            held = self._goes_on(connection, claim)
             if held:
                 self._write(connection, claim, [run], origin)
                 if claim.shown is not None:
@@ -207,20 +207,22 @@ class Ledger(Unfinished):
         return connection.execute(DONE, claim.held).rowcount == 1
 
     def _superseded(self, connection: Connection, claim: Claim, value: float | None) -> Finish:
-        """Record a late result as superseded, unless an earlier call of this claim stored it."""
+        """Record a late result as superseded, unless an earlier call of this claim stored or recorded it."""
         if self._left_as(connection, claim) == JobState.DONE:
             ended = select(columns.state).where(self._configuration(claim.configuration.key))
             state = connection.execute(ended).scalar()
             return Finish.STORED if claim.kind == "fold" and state in OPEN else Finish.CLOSED
-        connection.execute(
-            insert(superseded).values(
-                job_id=claim.job_id,
-                claim=claim.token,
-                worker=claim.worker,
-                value=value,
-                arrived_at=now(),
+        known = select(superseded.c.id).where(superseded.c.claim == claim.token)
+        if connection.execute(known).first() is None:
+            connection.execute(
+                insert(superseded).values(
+                    job_id=claim.job_id,
+                    claim=claim.token,
+                    worker=claim.worker,
+                    value=value,
+                    arrived_at=now(),
+                )
             )
-        )
         return Finish.SUPERSEDED
 
     def _write(

@@ -140,18 +140,21 @@ class Worker:
 
     def _loop(self, max_trials: int | None) -> None:
         done = 0
-        while not self.stopping.is_set() and (max_trials is None or done < max_trials):
-            self._faults.look_again()
-            claim, self._following = self._following or self._patiently(self._choice.next), None
-            if claim is not None:
-                done += self._work(claim)
-            elif self._patiently(self._choice.is_over):
-                break
-            elif not self._patiently(self._reap):
-                # Other workers train the rest; if one of them dies, its job becomes pending again.
-                self.stopping.wait(IDLE_SECONDS)
-        if self._following is not None:
-            self._give_up(self._following, lost=False)
+        try:
+            while not self.stopping.is_set() and (max_trials is None or done < max_trials):
+                self._faults.look_again()
+                claim, self._following = self._following or self._patiently(self._choice.next), None
+                if claim is not None:
+                    done += self._work(claim)
+                elif self._patiently(self._choice.is_over):
+                    break
+                elif not self._patiently(self._reap):
+                    # Other workers train the rest; if one of them dies, its job becomes pending again.
+                    self.stopping.wait(IDLE_SECONDS)
+        finally:
+            # Also where the end of the last one could not be said, as standard output was closed.
+            if self._following is not None:
+                self._give_up(self._following, lost=False)
 
     def _mend(self) -> None:
         self._reap()

@@ -16,8 +16,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from pairsearch.search.cli.tables import progress_json, progress_line
-from pairsearch.search.database.connection import Database
+from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
+from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
@@ -196,6 +197,32 @@ def test_a_worker_on_a_fold_that_is_not_needed_any_more_loses_it(database: Datab
     assert tiny.rows(database, "runs", "run") == [(0,)]
 
 
+def test_nothing_of_a_fold_is_stored_once_its_configuration_ended_while_its_job_was_locked(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    """A job that is locked, here by a renewal, is not dropped with the others of its configuration."""
+    database, other = open_database(postgresql_url, create=True), open_database(postgresql_url)
+    study, loaded = make(database, tmp_path, grid={"x": [1.0], "wild": [0]})
+    ledger, second = shown(database, study), shown(other, study)
+    first, rest = ledger.claim("ann"), second.claim("bob", runs=FOLDS)
+    assert first is not None
+    assert rest is not None
+    with other.write() as connection:
+        assert second._renewed(connection, rest)
+        assert end(ledger, loaded, first) == Finish.CLOSED
+    outcome = CrossValidation(loaded).on(rest.left)(rest.configuration)
+    assert outcome is not None
+    assert not second.save_checkpoint(rest, 1, Kept(1, {}, 0.0, b"state"))
+    assert tiny.rows(database, "checkpoints") == []
+    tiny.execute(database, "update pairsearch_jobs set state = 'running' where state = 'dropped'")
+    assert not second.store(rest, outcome.folds[1], outcome.provenance)
+    assert tiny.states(database) == {"diverged": 1}
+    assert tiny.rows(database, "runs", "run") == [(0,)]
+    assert not second.renew(rest)
+    database.close()
+    other.close()
+
+
 def test_a_fold_that_fails_is_the_end_of_its_configuration_until_it_is_retried(
     database: Database, storage: RDBStorage, tmp_path: Path
 ) -> None:
@@ -337,6 +364,23 @@ def test_folds_that_are_not_next_or_were_tried_stay_jobs_of_their_own(
     claim = ledger.claim("ann", runs=FOLDS)
     assert claim is not None
     assert list(claim.numbers) == [3]
+
+
+@ON_SQLITE
+def test_a_worker_whose_output_is_closed_does_not_keep_the_next_fold(
+    database: Database, tmp_path: Path
+) -> None:
+    study, loaded = make(database, tmp_path, grid={"x": [1.0]})
+
+    def say(line: str) -> None:
+        raise BrokenPipeError(line)
+
+    worker = Worker(
+        database, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0, say=say
+    )
+    with pytest.raises(BrokenPipeError):
+        worker.run()
+    assert Counter(state for (state,) in tiny.rows(database, "jobs", "state")) == {"done": 1, "pending": 1}
 
 
 @ON_SQLITE

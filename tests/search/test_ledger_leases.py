@@ -59,7 +59,8 @@ def test_a_result_after_the_other_s_is_recorded_as_superseded(database: Database
     result = tiny.outcome(held.configuration)
     assert ledger.finish(held, result)
     stored = [tiny.rows(database, table) for table in ("configurations", "runs", "curves")]
-    assert not ledger.finish(lost, result)
+    for _ in ("the answer to the first call was lost", "so it is called again"):
+        assert not ledger.finish(lost, result)
     assert [tiny.rows(database, table) for table in ("configurations", "runs", "curves")] == stored
     assert tiny.rows(database, "superseded", "claim, worker, value") == [(lost.token, "ann", result.value)]
 
