@@ -111,8 +111,11 @@ class Closing:
         stored = read_runs(connection, self._study.id, key, "fold")
         first = next((fold.index for fold in stored if fold.diverged is not None), None)
         wanted = self._study.definition.folds if first is None else first + 1
-        folds = [fold for fold in stored if fold.index < wanted]
         pruned = ended.state == State.PRUNED
+        if pruned:
+            # An earlier attempt may have stored later folds, and none of some before them.
+            wanted = min(wanted, ended.folds[-1].index + 1)
+        folds = [fold for fold in stored if fold.index < wanted]
         if len(folds) < wanted and not pruned:
             return None
         if len(folds) < len(stored):

@@ -367,6 +367,26 @@ def test_folds_that_are_not_next_or_were_tried_stay_jobs_of_their_own(
 
 
 @ON_SQLITE
+def test_a_pruned_configuration_has_no_folds_of_an_earlier_attempt_behind_its_last(
+    database: Database, tmp_path: Path
+) -> None:
+    """The first two folds were short and not stored yet when the fourth of that attempt failed."""
+    study, loaded = make(database, tmp_path, pruner="median", grid={"x": [1.0]})
+    ledger = shown(database, study)
+    claim = ledger.claim("ann")
+    assert claim is not None
+    every = CrossValidation(loaded)(claim.configuration)
+    assert every is not None
+    assert ledger.store(claim, every.folds[2], every.provenance)
+    pruned = CrossValidation(loaded)(claim.configuration, lambda step: State.PRUNED if step.ended else None)
+    assert pruned is not None
+    assert ledger.finish(claim, pruned) == Finish.CLOSED
+    stored = ledger.outcome(claim.configuration.key)
+    assert stored is not None
+    assert (stored.folds, stored.reason) == (pruned.folds, pruned.reason)
+
+
+@ON_SQLITE
 def test_a_worker_whose_output_is_closed_does_not_keep_the_next_fold(
     database: Database, tmp_path: Path
 ) -> None:

@@ -354,6 +354,7 @@ def test_models_in_the_database_become_files_and_answer(
     files = {file.name: file.read_bytes() for file in (tmp_path / "here").iterdir()}
     assert files == {file.name: file.read_bytes() for file in (tmp_path / "evaluated").iterdir()}
     assert json.loads(program("models", "tiny", "--out", "here", "--json").out)[0]["without"] == 2
+    (tmp_path / "tiny").mkdir()
     for index in (0, 1):
         asked = program("predict", "tiny", *asking, "--round", str(index))
         of_file = program("predict", f"here/{file_name(study, ranked[2].key, index)}", *asking)

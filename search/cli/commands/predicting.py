@@ -71,7 +71,8 @@ def _file(model: Path, storage: str, number: int) -> Iterator[Path]:
     Raises:
         InputError: the model names neither a file nor a study in the database, or the study has no such model.
     """
-    if not re.fullmatch(NAME_PATTERN, str(model)) or model.exists():
+    # A study may have a folder of its name.
+    if not re.fullmatch(NAME_PATTERN, str(model)) or (model.exists() and not model.is_dir()):
         yield model
         return
     # Whoever asks a file needs no database.
