@@ -158,7 +158,11 @@ class Evaluator:
         rounds, said = Rounds(loaded, self.machine), ["all stored before"]
         if not before.keys() >= set(range(wanted)):
             self._work(ledger, rounds, configuration, label)
-            if self.stopping.is_set() and ledger.jobs_left(*OPEN_JOBS, key=configuration.key, limit=0):
+            if left := ledger.jobs_left(*OPEN_JOBS, key=configuration.key, limit=0):
+                if ledger.stopped():
+                    raise WorkError(
+                        f"stopped by `pairsearch stop` ({label}, {left} jobs are left): run it again to go on"
+                    )
                 raise KeyboardInterrupt
             if (reason := ledger.failed_rounds(configuration.key)) is not None:
                 raise WorkError(

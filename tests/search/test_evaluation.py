@@ -392,6 +392,10 @@ def test_a_stopped_evaluator_raises_and_keeps_nothing_unfinished(
     stopping.set()
     with pytest.raises(KeyboardInterrupt):
         evaluated(evaluator, database, study, loaded, 2)
+    Ledger(database, study).stop()
+    stopping.clear()
+    with pytest.raises(WorkError, match=r"stopped by `pairsearch stop` .* 1 jobs are left\): run it again"):
+        evaluator.rounds(database, study, loaded, SOME, 2)
     assert stored(database, study) == [0]
     # There is nothing to stop, though others may still train the second.
     evaluated(evaluator, database, study, loaded, 1)
