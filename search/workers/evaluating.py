@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from pairsearch.search.common.errors import StudyError, WorkError
-from pairsearch.search.common.machine import Machine, available_memory, cores
+from pairsearch.search.common.machine import Machine, cores
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import OPEN_JOBS, JobState
 from pairsearch.search.ledger.jobs import Ledger
@@ -31,11 +31,10 @@ from pairsearch.search.workers.models import (
     train_again,
 )
 from pairsearch.search.workers.objective import CrossValidation
-from pairsearch.search.workers.pool import Pool, worker_words
 from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.recorder import Recorder
 from pairsearch.search.workers.rounds import Rounds
-from pairsearch.search.workers.searching import too_many, usual_workers
+from pairsearch.search.workers.searching import pool_of, say_if_too_many, usual_workers
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.loading import Loaded
@@ -129,13 +128,8 @@ class Evaluator:
         if others <= 0:
             yield self
             return
-        each = max(study.traits.worker_bytes for study in studies)
-        if (note := too_many(others + 1, each, available_memory())) is not None:
-            self.say(note)
-        url = database.url.render_as_string(hide_password=False)
-        database.close()  # a connection must not be forked
-        zygote = self.zygote if self.zygote and self.zygote.ready(self.machine.device) else None
-        with Pool(worker_words(given, self.machine, 0), others, url, given[0].here, zygote) as pool:
+        say_if_too_many(studies, others + 1, self.say)
+        with pool_of(database, given, self.machine, others, self.zygote, 0) as pool:
             yield replace(self, machine=replace(self.machine, threads=max(1, cores() - others)))
             for complaint in pool.complaints():
                 self.say(complaint)

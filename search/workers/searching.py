@@ -61,16 +61,9 @@ def search(
     count = workers or usual_workers(machine.device)
     latest = look()
     if any(progress.open for progress in latest):
-        each = max(study.traits.worker_bytes for study in studies)
-        if (note := too_many(count, each, available_memory())) is not None:
-            complain(note)
-        url = database.url.render_as_string(hide_password=False)
-        # Forked workers must not use a connection of this process.
-        database.close()
-        if zygote is not None and not zygote.ready(machine.device):
-            zygote = None
+        say_if_too_many(studies, count, complain)
         try:
-            with Pool(worker_words(given, machine, limit), count, url, given[0].here, zygote) as pool:
+            with pool_of(database, given, machine, count, zygote, limit) as pool:
                 on_progress(latest, False)
                 watch = Watch(database, studies, pool, count, complain)
                 running = True
@@ -114,10 +107,38 @@ def _check_ended(database: Database, studies: Sequence[StoredStudy], latest: Seq
         raise WorkError(f"{many} failed, for example {key} of study {study_name}: {reason}")
 
 
+def pool_of(
+    database: Database,
+    given: Sequence[StudyArgument],
+    machine: Machine,
+    count: int,
+    zygote: Zygote | None,
+    limit: int | None,
+) -> Pool:
+    """Return workers of studies in a database, forked where that can be; they start with its `with` block.
+
+    Args:
+        limit: see `worker_words`.
+    """
+    # Forked workers must not use a connection of this process.
+    database.close()
+    if zygote is not None and not zygote.ready(machine.device):
+        zygote = None
+    url = database.url.render_as_string(hide_password=False)
+    return Pool(worker_words(given, machine, limit), count, url, given[0].here, zygote)
+
+
 def usual_workers(device: str) -> int:
     """Return the default number of workers on a device."""
     # A GPU's memory is shared by all workers on it.
     return cores() if device == "cpu" else 1
+
+
+def say_if_too_many(studies: Sequence[StoredStudy], workers: int, complain: Callable[[str], None]) -> None:
+    """Complain if this machine's memory may not suffice for so many workers of the studies."""
+    each = max(study.traits.worker_bytes for study in studies)
+    if (note := too_many(workers, each, available_memory())) is not None:
+        complain(note)
 
 
 def too_many(workers: int, each: int, available: int | None) -> str | None:
