@@ -128,11 +128,7 @@ def _lacking(database: Database | None, given: StudyArgument) -> str:
 
 
 def train_missing(
-    database: Database,
-    sources: Sources,
-    loaded: Mapping[str, Loaded],
-    wanted: Wanted,
-    evaluator: Evaluator,
+    database: Database, sources: Sources, loaded: Mapping[str, Loaded], wanted: Wanted, evaluator: Evaluator
 ) -> None:
     """Train the missing rounds, configuration by configuration; finished rounds are kept.
 

@@ -10,14 +10,7 @@ from itertools import islice
 import numpy as np
 
 from pairsearch.search.common.errors import StudyError
-from pairsearch.search.replay.searches import (
-    Course,
-    Searches,
-    course,
-    grid_order,
-    losses,
-    random_orders,
-)
+from pairsearch.search.replay.searches import Course, Searches, course, grid_order, losses, random_orders
 from pairsearch.search.replay.stopping import RULES, Reports, reports_of, searched
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.search.workers import racing
@@ -186,11 +179,7 @@ class Stopping:
 
 
 def measure_stopping(
-    table: StudyTable,
-    searches: int,
-    *,
-    every: bool = True,
-    tell: Tell = lambda _: None,
+    table: StudyTable, searches: int, *, every: bool = True, tell: Tell = lambda _: None
 ) -> Iterator[Stopping]:
     """Measure what each rule would have saved and lost; rules that cannot stop anything in this study are left out.
 

@@ -61,16 +61,9 @@ def decided_part(database: Database, file: str, tell: Callable[[str], None]) -> 
 
 def part(title: str, decided: Sequence[Decided]) -> Part:
     """Compose the part: a table of all claims of a file, then a section for each."""
-    table = Table(
-        "Each claim with its source.",
-        OVERVIEW,
-        tuple(map(overview, decided)),
-        labels=4,
-    )
+    table = Table("Each claim with its source.", OVERVIEW, tuple(map(overview, decided)), labels=4)
     return Part(
-        "Claims",
-        title,
-        (Section("Decisions", (table, Paragraph(RULES))), *(section(one) for one in decided)),
+        "Claims", title, (Section("Decisions", (table, Paragraph(RULES))), *(section(one) for one in decided))
     )
 
 

@@ -17,15 +17,7 @@ from pairsearch.search.report.rounds import (
     shown_interval,
 )
 from pairsearch.search.results.evaluations import Evaluated, Round, evaluated, values_of
-from pairsearch.search.results.formatting import (
-    DASH,
-    abbreviations,
-    compact,
-    headed,
-    label,
-    legend,
-    spread,
-)
+from pairsearch.search.results.formatting import DASH, abbreviations, compact, headed, label, legend, spread
 from pairsearch.studies.problem import Metric
 
 

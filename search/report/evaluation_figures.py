@@ -23,12 +23,7 @@ from pairsearch.search.report.drawing import (
     stated_figures,
 )
 from pairsearch.search.report.reading import Reading
-from pairsearch.search.report.rounds import (
-    BEST,
-    PAPERS,
-    candidates,
-    evaluated_figures,
-)
+from pairsearch.search.report.rounds import BEST, PAPERS, candidates, evaluated_figures
 from pairsearch.search.results.evaluations import values_of
 from pairsearch.search.results.formatting import abbreviations, compact, headed, label, spread, unit
 from pairsearch.studies.problem import Metric
@@ -172,11 +167,7 @@ def _band(lines: Lines) -> list[Spec]:
             epochs,
             [float(f"{mean:.6g}") for mean in means],
             name=name,
-            line={
-                "color": lines.colour,
-                "width": 2.5,
-                "dash": "dot" if lines.metric.training else "solid",
-            },
+            line={"color": lines.colour, "width": 2.5, "dash": "dot" if lines.metric.training else "solid"},
             hovertemplate=f"{name} %{{y:.4g}}{unit(lines.metric)}<extra></extra>",
         ),
     ]

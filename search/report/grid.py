@@ -45,12 +45,7 @@ MARKS: dict[str, Spec] = {
     "paper’s configuration": {"symbol": "square-open", "size": 38, "line": {"width": 2, "color": INK}},
     "diverged": {"symbol": "x-thin", "size": 11, "line": {"width": 2, "color": VERMILLION}},
     "pruned": {"symbol": "line-ew", "size": 11, "line": {"width": 2, "color": MUTED}},
-    "failed": {
-        "symbol": "triangle-up-open",
-        "size": 11,
-        "color": INK,
-        "line": {"width": 1.5, "color": INK},
-    },
+    "failed": {"symbol": "triangle-up-open", "size": 11, "color": INK, "line": {"width": 1.5, "color": INK}},
     "running": {"symbol": "circle", "size": 6, "color": MUTED},
     "not started": {"symbol": "circle", "size": 2.5, "color": MUTED},
 }
@@ -115,10 +110,7 @@ class Arrangement:
             for place, parameter in sorted(axes)
         ]
         x, y = (*whole, Dimension())[:2]
-        rooms = (
-            *(min(FACETS, max(2, ROOM // (NARROW * len(axis.shown)))) for axis in (x, y)),
-            FACETS,
-        )
+        rooms = (*(min(FACETS, max(2, ROOM // (NARROW * len(axis.shown)))) for axis in (x, y)), FACETS)
         facets = [Dimension(), Dimension(), Dimension()]
         said = []
         for index, ((place, parameter), room) in enumerate(zip(others, rooms, strict=False)):

@@ -209,8 +209,4 @@ def complete_block(
     if not table.size or len(varying) < 2:
         return None
     fixed = tuple(axis for axis in range(table.ndim) if axis not in varying)
-    return Complete(
-        tuple(names[axis] for axis in varying),
-        table.squeeze(axis=fixed),
-        tuple(left_out),
-    )
+    return Complete(tuple(names[axis] for axis in varying), table.squeeze(axis=fixed), tuple(left_out))

@@ -83,12 +83,7 @@ def _regret(table: StudyTable, replays: list[Replay]) -> Figure:
 
 
 def _view(
-    label: str,
-    title: str,
-    table: StudyTable,
-    along: FloatArray,
-    bands_QB: FloatArray,
-    grid_B: FloatArray,
+    label: str, title: str, table: StudyTable, along: FloatArray, bands_QB: FloatArray, grid_B: FloatArray
 ) -> View:
     places = thinned(range(len(along)), POINTS)
     x = [float(f"{along[place]:.5g}") for place in places]

@@ -241,12 +241,7 @@ def _compared(
     reach = luck if overlap else critical * error
     regrets_C = from_others_CK.mean(axis=1) + reach * spread_C
     regret = float(regrets_C[1:].max(initial=0.0))
-    return _Compared(
-        p,
-        tested.at_least,
-        _around(own_K, below, above),
-        regret,
-    )
+    return _Compared(p, tested.at_least, _around(own_K, below, above), regret)
 
 
 def _around(values_K: FloatArray, below: float, above: float) -> tuple[float, float]:
