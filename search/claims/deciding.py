@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pairsearch.search.claims.decisions import Decision, combined, corrected_level
-from pairsearch.search.claims.findings import Finding, Weighed
+from pairsearch.search.claims.findings import Decision, Finding, Weighed
 from pairsearch.search.claims.material import Material
 from pairsearch.search.claims.weighing import weigh
 from pairsearch.search.common.errors import StudyError
 from pairsearch.studies.claims_file import Claim, Claims
+from pairsearch.studies.intervals import LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,28 @@ class Decided:
     def provisional(self) -> bool:
         """Whether results are missing that the decision depends on."""
         return any(one.missing for one in self.findings if one.decides)
+
+
+def combined(decisions: Sequence[Decision], corrected: Sequence[Decision]) -> Decision:
+    """Combine the decisions about pieces of evidence for a claim that holds only if all of them do.
+
+    Deciding that all hold needs no correction for their number: where one part of the claim is false, the error rate is
+    at most that of this part (intersection-union test: Berger, Technometrics 24, 1982). A single failure decides
+    against the claim, so that there the level is corrected for their number (Bonferroni).
+
+    Args:
+        decisions: about each piece, at `LEVEL`.
+        corrected: about each piece, at `corrected_level`.
+    """
+    if Decision.FAILS in corrected:
+        return Decision.FAILS
+    holds = all(decision is Decision.HOLDS for decision in decisions)
+    return Decision.HOLDS if holds else Decision.UNDECIDED
+
+
+def corrected_level(pieces: int) -> float:
+    """Return the level at which one of `pieces` pieces of evidence decides against a claim."""
+    return 1 - (1 - LEVEL) / max(1, pieces)
 
 
 def decide(claims: Claims, material: Material, first: int = 1) -> list[Decided]:

@@ -51,7 +51,7 @@ def claimed(finding: Finding) -> str:
     """Return what is claimed of a comparison: a relation to a threshold, or to be in the verdict's set."""
     if finding.threshold is None:
         return "in the set" if finding.n else DASH
-    return f"{finding.relation} {figure(finding.metric, finding.threshold)}"
+    return f"{'>' if finding.strict else '≥'} {figure(finding.metric, finding.threshold)}"
 
 
 def status(decided: Decided) -> str:

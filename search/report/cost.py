@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from pairsearch.search.report import drawing
 from pairsearch.search.report.content import Figure, Section, Table, View
-from pairsearch.search.report.drawing import BLUE, along, axis, boxes, chart, plain, thinned, thinned_note
 from pairsearch.search.report.parameters import Parameter
 from pairsearch.search.report.reading import Point, Reading, by_level
 from pairsearch.search.results.fields import Field
@@ -28,7 +28,7 @@ def section(reading: Reading) -> Section | None:
     timed = [point for point in reading.points if point.seconds]
     if not timed:
         return None
-    every = [by_level(timed, reading.parameters, place) for place in range(len(reading.parameters))]
+    every = [by_level(timed, place, parameter) for place, parameter in enumerate(reading.parameters)]
     parameter, groups = max(zip(reading.parameters, every, strict=True), key=lambda entry: _ratio(entry[1]))
     return Section("Time and cost", (_table(reading, parameter, groups), _figure(reading, parameter, groups)))
 
@@ -40,7 +40,7 @@ def _ratio(groups: Groups) -> float:
 
 
 def _seconds(points: Sequence[Point]) -> list[float]:
-    return [point.seconds for point in points if point.seconds is not None]
+    return [point.seconds or 0.0 for point in points]
 
 
 def _table(reading: Reading, parameter: Parameter, groups: Groups) -> Table:
@@ -54,55 +54,50 @@ def _table(reading: Reading, parameter: Parameter, groups: Groups) -> Table:
         Field("longest, s", lambda row: f"{max(row[1]):.1f}"),
         Field("sum", lambda row: duration(sum(row[1]))),
     ]
-    rounds = [entry.seconds for entries in reading.evaluated.values() for entry in entries]
-    between = ""
-    if reading.first_result is not None and reading.last_result is not None:
-        span = reading.last_result - reading.first_result
-        between = f" From the first result to the last, {duration(span)} (hours:minutes:seconds) went by."
-    evaluation = (
-        f" The {len(rounds)} rounds of the evaluation took {duration(sum(rounds))}." if rounds else ""
-    )
-    return Table.of(
+    caption = (
         f"Seconds of training by configuration, its folds added up, by {parameter.label}, the parameter between whose "
-        f"values medians differ most.{between}{evaluation}",
-        fields,
-        times,
+        "values medians differ most."
     )
+    if reading.first_result is not None and reading.last_result is not None:
+        span = duration(reading.last_result - reading.first_result)
+        caption += f" From the first result to the last, {span} (hours:minutes:seconds) went by."
+    if rounds := [entry.seconds for entries in reading.evaluated.values() for entry in entries]:
+        caption += f" The {len(rounds)} rounds of the evaluation took {duration(sum(rounds))}."
+    return Table.of(caption, fields, times)
 
 
 def _figure(reading: Reading, parameter: Parameter, every: Groups) -> Figure:
-    groups = [thinned(sorted(points, key=lambda point: point.seconds or 0.0), POINTS) for points in every]
-    drawn, count = (sum(map(len, found)) for found in (groups, every))
-    spec = chart(
-        [
-            boxes(
-                "configurations",
-                [place for place, points in enumerate(groups) for _ in points],
-                [round(seconds, 3) for points in groups for seconds in _seconds(points)],
-                BLUE,
-                text=[plain(describe(point.configuration.params)) for points in groups for point in points],
-                jitter=0.6,
-                width=0.5,
-                marker={"color": BLUE, "size": 4, "opacity": 0.5},
-                hovertemplate="%{y:.1f} s: %{text}<extra></extra>",
-            )
-        ],
-        xaxis=along(parameter),
-        yaxis=axis("seconds a configuration", rangemode="tozero"),
+    groups = [drawing.thinned(sorted(points, key=lambda one: one.seconds or 0.0), POINTS) for points in every]
+    drawn = [(place, point) for place, points in enumerate(groups) for point in points]
+    points = drawing.boxes(
+        "configurations",
+        [place for place, _ in drawn],
+        [round(point.seconds or 0.0, 3) for _, point in drawn],
+        drawing.BLUE,
+        text=[drawing.plain(describe(point.configuration.params)) for _, point in drawn],
+        jitter=0.6,
+        width=0.5,
+        marker={"color": drawing.BLUE, "size": 4, "opacity": 0.5},
+        hovertemplate="%{y:.1f} s: %{text}<extra></extra>",
+    )
+    spec = drawing.chart(
+        [points],
+        xaxis=drawing.categories(parameter.texts, parameter.label),
+        yaxis=drawing.axis("seconds a configuration", rangemode="tozero"),
         showlegend=False,
     )
-    left_out = thinned_note(drawn, count, POINTS, "a value")
+    left_out = drawing.thinned_note(len(drawn), sum(map(len, every)), POINTS, "a value")
+    medians = [
+        f"{text} median {statistics.median(_seconds(points)):.1f} s"
+        for text, points in zip(parameter.texts, every, strict=True)
+        if points
+    ]
     return Figure(
         f"{reading.study.name}-seconds",
         f"Training time by {parameter.label}",
         "Each point is a configuration with a result, trained on all its folds."
         + (f"{left_out}, boxes too." if left_out else ""),
-        f"Box plot of the seconds that configurations took, by {parameter.label}: "
-        + "; ".join(
-            f"{text} median {statistics.median(_seconds(points)):.1f} s"
-            for text, points in zip(parameter.texts, every, strict=True)
-            if points
-        ),
+        f"Box plot of the seconds that configurations took, by {parameter.label}: {'; '.join(medians)}",
         (View("", spec),),
         height=360,
     )

@@ -20,7 +20,7 @@ from pairsearch.search.report import (
     searched_again,
 )
 from pairsearch.search.report.claims import decided_part
-from pairsearch.search.report.content import Block, Document, Figure, Part, view_names
+from pairsearch.search.report.content import Block, Document, Figure, Part, Section, view_names
 from pairsearch.search.report.reading import Reading, read_all
 
 
@@ -38,19 +38,14 @@ def compose(
         moment: when the studies were read, with a time zone.
     """
     names = ", ".join(reading.study.name for reading in readings)
-    return Document(
-        title=f"pairsearch report: {names}",
-        facts=(
-            f"read {moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-            f"from {label}",
-            f"pairsearch {package_version('pairsearch')}",
-        ),
-        parts=_named_apart(
-            Part("Results", "All studies side by side.", (evaluation.section(readings),)),
-            *([] if claims is None else [claims]),
-            *(_study(reading, tell) for reading in readings),
-        ),
+    read, version = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC", package_version("pairsearch")
+    parts = _named_apart(
+        Part("Results", "All studies side by side.", (evaluation.section(readings),)),
+        *([] if claims is None else [claims]),
+        *(_study(reading, tell) for reading in readings),
     )
+    facts = (f"read {read}", f"from {label}", f"pairsearch {version}")
+    return Document(f"pairsearch report: {names}", facts, parts)
 
 
 def _named_apart(*parts: Part) -> tuple[Part, ...]:
@@ -67,15 +62,11 @@ def _named_apart(*parts: Part) -> tuple[Part, ...]:
         taken.update({named.name, *view_names(named)})
         return named
 
-    return tuple(
-        replace(
-            part,
-            sections=tuple(
-                replace(section, blocks=tuple(map(apart, section.blocks))) for section in part.sections
-            ),
-        )
-        for part in parts
-    )
+    def of(part: Part) -> Part:
+        sections = (Section(one.title, tuple(map(apart, one.blocks))) for one in part.sections)
+        return replace(part, sections=tuple(sections))
+
+    return tuple(map(of, parts))
 
 
 def compose_stored(

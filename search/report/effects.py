@@ -6,19 +6,10 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from pairsearch.search.report import drawing
 from pairsearch.search.report.content import Block, Figure, Notice, Section, Spec, Table, View
-from pairsearch.search.report.drawing import (
-    BLUE,
-    VERMILLION,
-    along,
-    axis,
-    box,
-    chart,
-    from_zero,
-    logarithmic,
-    scaled,
-    scatter,
-)
 from pairsearch.search.report.parameters import Parameter, Places
 from pairsearch.search.report.reading import Point, Reading, by_level
 from pairsearch.search.results.fields import Field
@@ -31,37 +22,34 @@ Groups = list[list[Point]]
 
 def section(reading: Reading) -> Section | None:
     """Compose the section; None while nothing is finished, and for a grid in which nothing varies."""
-    points = reading.finished
-    varying = [place for place, parameter in enumerate(reading.parameters) if parameter.varies]
-    if not points or not varying:
+    groups = {
+        place: by_level(reading.finished, place, parameter)
+        for place, parameter in enumerate(reading.parameters)
+        if parameter.varies
+    }
+    if not reading.finished or not groups:
         return None
-    groups = {place: by_level(points, reading.parameters, place) for place in varying}
-    comparable = {place: levels for place, levels in groups.items() if sum(map(bool, levels)) > 1}
-    if not comparable:
+    groups = {place: levels for place, levels in groups.items() if sum(map(bool, levels)) > 1}
+    if not groups:
         notice = Notice("No parameter has finished configurations with two of its values yet.")
         return Section("Effect of each parameter", (notice,))
-    shown = _figures(reading)
-    tables: list[Block] = [_table(reading, comparable, name, metric) for name, metric in shown.items()]
-    return Section("Effect of each parameter", (_figure(reading, comparable, shown), *tables))
+    # The study's metric and one other figure.
+    metric, compared = reading.study.definition.metric, reading.compared
+    names = [metric, *[name for name in compared if name != metric][:1]]
+    shown = {name: compared[name] for name in names}
+    tables: list[Block] = [_table(reading, groups, name, metric) for name, metric in shown.items()]
+    return Section("Effect of each parameter", (_figure(reading, groups, shown), *tables))
 
 
 def matched(groups: Groups, place: int) -> Groups:
     """Keep only configurations whose other parameters occur with every level that has finished ones."""
-    others = [{_others(point.places, place): point for point in points} for points in groups if points]
-    shared = set.intersection(*map(set, others))
-    kept = iter([[by_others[key] for key in sorted(shared)] for by_others in others])
-    return [next(kept) if points else [] for points in groups]
+    others = [{_others(point.places, place): point for point in points} for points in groups]
+    shared = sorted(set.intersection(*(set(by_others) for by_others in others if by_others)))
+    return [[by_others[key] for key in shared] if by_others else [] for by_others in others]
 
 
 def _others(places: Places, place: int) -> Places:
     return places[:place] + places[place + 1 :]
-
-
-def _figures(reading: Reading) -> dict[str, Metric]:
-    """Choose the study's metric and one other figure."""
-    metric, compared = reading.study.definition.metric, reading.compared
-    names = [metric, *[name for name in compared if name != metric][:1]]
-    return {name: compared[name] for name in names}
 
 
 def _values(points: Sequence[Point], name: str) -> list[float]:
@@ -70,15 +58,15 @@ def _values(points: Sequence[Point], name: str) -> list[float]:
 
 def _figure(reading: Reading, groups: dict[int, Groups], metrics: dict[str, Metric]) -> Figure:
     views, spoken = [], []
-    for place, found in groups.items():
+    first, first_metric = next(iter(metrics.items()))
+    for place, levels in groups.items():
         parameter = reading.parameters[place]
         for name, metric in metrics.items():
             what = f": {label(name, metric)}" if len(metrics) > 1 else ""
-            views.append(View(f"{parameter.label}{what}", _boxes(parameter, found, name, metric)))
-        name, metric = next(iter(metrics.items()))
+            views.append(View(f"{parameter.label}{what}", _boxes(parameter, levels, name, metric)))
         bests = [
-            f"{text} {figure(metric, _best(metric, _values(points, name)))}"
-            for text, points in zip(parameter.texts, found, strict=True)
+            f"{text} {figure(first_metric, _best(first_metric, _values(points, first)))}"
+            for text, points in zip(parameter.texts, levels, strict=True)
             if points
         ]
         spoken.append(f"{parameter.label}: {', '.join(bests)}")
@@ -87,8 +75,7 @@ def _figure(reading: Reading, groups: dict[int, Groups], metrics: dict[str, Metr
         "Figures by the value of each parameter",
         "Boxes span the quartiles over the finished configurations with that value, whiskers reach the lowest and the "
         "highest; the line joins the best of each.",
-        f"Box plots by the value of each parameter; the best {headed(*next(iter(metrics.items())))} of "
-        f"{'; '.join(spoken)}.",
+        f"Box plots by the value of each parameter; the best {headed(first, first_metric)} of {'; '.join(spoken)}.",
         tuple(views),
         choice="Parameter",
     )
@@ -99,41 +86,27 @@ def _best(metric: Metric, values: Sequence[float]) -> float | None:
 
 
 def _boxes(parameter: Parameter, groups: Groups, name: str, metric: Metric) -> Spec:
-    found = {
-        place: values for place, points in enumerate(groups) if (values := sorted(_values(points, name)))
-    }
-    quartiles = {
-        place: statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-        for place, values in found.items()
-    }
-
-    def each(values: Sequence[float]) -> list[float]:
-        return [scaled(metric, value) for value in values]
-
-    bests = each([values[-1 if metric.maximise else 0] for values in found.values()])
-    spread = box(
-        "all finished configurations",
-        list(found),
-        BLUE,
-        lowerfence=each([values[0] for values in found.values()]),
-        q1=each([three[0] for three in quartiles.values()]),
-        median=each([three[1] for three in quartiles.values()]),
-        q3=each([three[2] for three in quartiles.values()]),
-        upperfence=each([values[-1] for values in found.values()]),
-        width=0.5,
-    )
-    best = scatter(
+    levels = {place: values for place, points in enumerate(groups) if (values := _values(points, name))}
+    fives = [np.quantile(values, (0, 0.25, 0.5, 0.75, 1)) for values in levels.values()]
+    columns = np.array(fives).reshape(-1, 5).T.tolist()
+    low, q1, median, q3, high = ([drawing.scaled(metric, value) for value in column] for column in columns)
+    spread = drawing.box("all finished configurations", list(levels), drawing.BLUE, width=0.5)
+    spread |= {"lowerfence": low, "q1": q1, "median": median, "q3": q3, "upperfence": high}
+    best = drawing.scatter(
         "lines+markers",
-        list(found),
-        bests,
+        list(levels),
+        high if metric.maximise else low,
         name="best",
-        line={"color": VERMILLION, "width": 2},
+        line={"color": drawing.VERMILLION, "width": 2},
         marker={"size": 8},
         hovertemplate="best %{y:.4g}<extra></extra>",
     )
-    least = [values[0] for values in found.values()]
-    kind = {"type": "log"} if logarithmic(metric, least) else from_zero(metric)
-    return chart([spread, best], xaxis=along(parameter), yaxis=axis(headed(name, metric), **kind))
+    kind = {"type": "log"} if drawing.logarithmic(metric, columns[0]) else drawing.from_zero(metric)
+    return drawing.chart(
+        [spread, best],
+        xaxis=drawing.categories(parameter.texts, parameter.label),
+        yaxis=drawing.axis(headed(name, metric), **kind),
+    )
 
 
 class _Row(NamedTuple):
@@ -147,10 +120,11 @@ class _Row(NamedTuple):
 
 def _table(reading: Reading, groups: dict[int, Groups], name: str, metric: Metric) -> Table:
     rows = [
-        _Row(parameter.label, text, len(points), _values(points, name), _values(alike, name))
-        for place, found in groups.items()
-        for parameter in [reading.parameters[place]]
-        for text, points, alike in zip(parameter.texts, found, matched(found, place), strict=True)
+        _Row(reading.parameters[place].label, text, len(points), _values(points, name), _values(alike, name))
+        for place, levels in groups.items()
+        for text, points, alike in zip(
+            reading.parameters[place].texts, levels, matched(levels, place), strict=True
+        )
     ]
     fields: list[Field[_Row]] = [
         Field("parameter", lambda row: row.parameter, right=False),
