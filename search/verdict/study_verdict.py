@@ -65,7 +65,6 @@ class StudyVerdict:
 
     @property
     def provisional(self) -> bool:
-        """Whether configurations are still to be trained."""
         return self.open > 0
 
 
@@ -130,20 +129,18 @@ def read_unjudged(connection: Connection, study: StoredStudy) -> Unjudged:
     rows = connection.execute(
         select(*(c[name] for name in names)).where(c.study_id == study.id).order_by(best_first(study), c.id)
     ).all()
-    finished = [row for row in rows if row.state == State.FINISHED]
     points = {row.key: read_configuration(row.key, row.params) for row in rows}
-    if not finished:
+    # A pruned configuration has figures too, but of an earlier epoch.
+    places = {row.key: place for place, row in enumerate(rows) if row.state == State.FINISHED}
+    if not places:
         return Unjudged(study, rows, points, None)
     import numpy as np  # noqa: PLC0415
 
     metric, sign = study.definition.metric, study.metric.sign
     values = np.full((len(rows), study.definition.folds), np.nan)
-    # A pruned configuration has figures too, but of an earlier epoch.
-    places = {row.key: place for place, row in enumerate(rows) if row.state == State.FINISHED}
     for key, name, fold, value in fold_figures(connection, study):
-        place = places.get(key)
-        if place is not None and name == metric and value is not None:
-            values[place, fold] = sign * value
+        if key in places and name == metric and value is not None:
+            values[places[key], fold] = sign * value
     return Unjudged(study, rows, points, values)
 
 
@@ -170,27 +167,25 @@ def _judge(
         seed=study.definition.seed,
         progress=progress,
     )
-    metric = study.traits.metrics[study.definition.metric]
+    metric = study.metric
     known = metric.sign * values[np.isfinite(values)]
     if verdict.interval is not None and metric.percent and ((known >= 0) & (known <= 1)).all():
         # A share, such as an accuracy: its mean is one too, which a t interval does not know.
-        least, most = sorted((0.0, metric.sign))
-        low, high = (min(max(bound, least), most) for bound in verdict.interval)
+        low, high = np.clip(np.array(verdict.interval), min(0.0, metric.sign), max(0.0, metric.sign)).tolist()
         verdict = replace(verdict, interval=(low, high))
     return verdict
 
 
 def _winners(unjudged: Unjudged, finished: Sequence[Row]) -> dict[str, Winner]:
-    means = [(row, read_figures(row.figures)) for row in finished]
+    every = [Winner(unjudged.configurations[row.key], read_figures(row.figures)) for row in finished]
     winners = {}
     for name, metric in unjudged.study.traits.of_folds.items():
         # Rounded as in `search.verdict.judging.judge`: the last bits of a mean break no tie.
         known = [
-            (round(metric.sign * value, 12), row, of_row)
-            for row, of_row in means
-            if (value := of_row.get(name)) is not None
+            (round(metric.sign * value, 12), one)
+            for one in every
+            if (value := one.figures.get(name)) is not None
         ]
         if known:
-            _, row, of_row = min(known, key=lambda entry: entry[0])
-            winners[name] = Winner(unjudged.configurations[row.key], of_row)
+            _, winners[name] = min(known, key=lambda entry: entry[0])
     return winners
