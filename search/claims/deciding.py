@@ -71,21 +71,18 @@ def decide(claims: Claims, material: Material, first: int = 1) -> list[Decided]:
     Raises:
         StudyError: a claim names a configuration or a figure that does not exist.
     """
-    return [
-        _decide(number, claim, material, claims.rounds_of(claim))
-        for number, claim in enumerate(claims.claim, start=first)
-    ]
-
-
-def _decide(number: int, claim: Claim, material: Material, rounds: int) -> Decided:
-    try:
-        weighed = [weigh(one, material, rounds) for one in claim.evidence]
-        decisions = _decisions(weighed)
-        level = corrected_level(len(decisions))
-        corrected = _decisions([weigh(one, material, rounds, level) for one in claim.evidence])
-    except StudyError as error:
-        raise StudyError(f"claim {number}: {error}") from None
-    return Decided(number, claim, rounds, tuple(weighed), combined(decisions, corrected))
+    decided = []
+    for number, claim in enumerate(claims.claim, start=first):
+        rounds = claims.rounds_of(claim)
+        try:
+            weighed = tuple(weigh(one, material, rounds) for one in claim.evidence)
+            decisions = _decisions(weighed)
+            level = corrected_level(len(decisions))
+            corrected = _decisions([weigh(one, material, rounds, level) for one in claim.evidence])
+        except StudyError as error:
+            raise StudyError(f"claim {number}: {error}") from None
+        decided.append(Decided(number, claim, rounds, weighed, combined(decisions, corrected)))
+    return decided
 
 
 def _decisions(weighed: Sequence[Weighed]) -> list[Decision]:

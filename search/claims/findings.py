@@ -80,6 +80,10 @@ class Weighed:
     findings: tuple[Finding, ...]
     remarks: tuple[str, ...] = ()
 
+    @property
+    def about(self) -> str:
+        return self.evidence.about or ""
+
 
 def nothing(evidence: AnyEvidence, what: str, *missing: str) -> Finding:
     """Make a finding without effect, for results that are missing."""

@@ -90,11 +90,9 @@ def best(table: StudyTable, figure: str, where: Params) -> Configuration:
 
 def known_values(table: StudyTable, names: Collection[str]) -> str:
     """Return which values some parameters have, for a message: 0 and 0.0 look alike in tables, and differ."""
-    listed = []
-    for name in names:
-        values = dict.fromkeys(repr(one.params[name]) for one in table.configurations if name in one.params)
-        listed.append(f"; there {name} is {', '.join(values)}")
-    return "".join(listed)
+    params = [one.params for one in table.configurations]
+    values = {name: dict.fromkeys(repr(one[name]) for one in params if name in one) for name in names}
+    return "".join(f"; there {name} is {', '.join(known)}" for name, known in values.items())
 
 
 def signed(table: StudyTable, figure: str) -> FloatArray:
@@ -137,11 +135,9 @@ def share_random_numbers(first: StudyTable, second: StudyTable) -> bool:
 
     Streams depend on the study's seed and on the number of the fold or round only (`studies.problem.Run.stream`).
     """
-    return (first.definition.problem, first.definition.seed, first.traits.fingerprint) == (
-        second.definition.problem,
-        second.definition.seed,
-        second.traits.fingerprint,
-    )
+    one, other = first.definition, second.definition
+    same = (one.problem, one.seed) == (other.problem, other.seed)
+    return same and first.traits.fingerprint == second.traits.fingerprint
 
 
 Wanted = dict[tuple[str, Configuration], int]

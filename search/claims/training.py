@@ -39,19 +39,11 @@ class Sources:
     given: Mapping[str, StudyArgument]
     first: int = 1
 
-    def lacking(self, database: Database | None) -> dict[str, str]:
-        """Return why grids are missing or incomplete, and what to run, by the name of the study in the file."""
-        reasons = {study: _lacking(database, given) for study, given in self.given.items()}
-        return {study: reason for study, reason in reasons.items() if reason}
-
     def check_complete(self, database: Database | None) -> None:
-        """Check that the grids that the claims need are complete.
-
-        Raises:
-            StudyError: some are not; the message names them, and what to run.
-        """
-        lacking, grids = self.lacking(database), self.claims.grids()
-        incomplete = [given for study, given in self.given.items() if study in lacking and study in grids]
+        """Raise StudyError where grids that the claims need are missing or incomplete; it says what to run."""
+        grids = self.claims.grids()
+        needed = [given for study, given in self.given.items() if study in grids]
+        incomplete = [given for given in needed if _lacking(database, given)]
         if incomplete:
             ours = all(given.name in shipped() for given in incomplete)
             others = "; `pairsearch load paper` takes it from the shipped results" if ours else ""
@@ -68,7 +60,8 @@ class Sources:
             if database is not None and stored is not None:
                 check_same(stored, given.definition)
                 tables[study] = read_table(database, stored)
-        return Material(tables, self.lacking(database))
+        reasons = {study: _lacking(database, given) for study, given in self.given.items()}
+        return Material(tables, {study: reason for study, reason in reasons.items() if reason})
 
     def decide(self, database: Database | None) -> list[Decided]:
         """Decide the claims by the results that exist now; raises what `material` and `deciding.decide` raise."""
@@ -115,16 +108,13 @@ def _lacking(database: Database | None, given: StudyArgument) -> str:
     """Return why the grid of a study is missing or incomplete; empty if it is complete."""
     # A database's name does not suffice to run code of the user's.
     own = given.folder is None and not given.definition.problem.isidentifier()
-    named = "FILE.toml" if own else given.text
-    advice = f"`pairsearch run {named}` trains it"
+    advice = f"`pairsearch run {'FILE.toml' if own else given.text}` trains it"
     known = None if database is None else find_study(database, given.name)
     if database is None or known is None:
         return f"study {given.name} is not there: {advice}"
     progress = read_progress(database, known)
-    if progress.open:
-        left = f"{progress.open} of {progress.total} configurations are left"
-        return f"study {given.name} is not complete, {left}: {advice}"
-    return ""
+    left = f"{progress.open} of {progress.total} configurations are left"
+    return f"study {given.name} is not complete, {left}: {advice}" if progress.open else ""
 
 
 def train_missing(

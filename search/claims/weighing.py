@@ -68,10 +68,8 @@ def weigh(evidence: AnyEvidence, material: Material, rounds: int, level: float =
     try:
         if isinstance(evidence, Compare):
             return _compare(evidence, material, rounds, level)
-        if isinstance(evidence, Reaches):
-            return _reaches(evidence, material, rounds, level)
         if not isinstance(evidence, Effect):
-            return _in_set(evidence, material, level)
+            return _each(evidence, material, rounds, level)
         if evidence.at is not None:
             return _effect_at(evidence, material, rounds, level)
         return _effect_on_grid(evidence, material, level)
@@ -211,16 +209,22 @@ def _effect_at(evidence: Effect, material: Material, rounds: int, level: float) 
     return Weighed(evidence, tuple(findings), (means, *steps, sides[0].params))
 
 
-def _reaches(evidence: Reaches, material: Material, rounds: int, level: float) -> Weighed:
-    """Count the rounds of configurations that reach a bound."""
+def _each(evidence: Reaches | InSet, material: Material, rounds: int, level: float) -> Weighed:
+    """Count for each study the rounds that reach a bound, or find whether a configuration is in the verdict's set."""
     findings, sides = [], []
-    for study, choice in evidence.choices():
+    for study in evidence.each() if isinstance(evidence, InSet) else dict(evidence.choices()):
         try:
-            sides.append(Side.of(material, study, choice, rounds))
+            if isinstance(evidence, InSet):
+                material.grid(study)
+            side = Side.of(material, study, evidence.configuration, rounds)
         except LackingError as lacking:
             findings.append(nothing(evidence, study, str(lacking)))
+            continue
+        sides.append(side)
+        if isinstance(evidence, InSet):
+            findings.append(_membership(evidence, side, level))
         else:
-            findings.append(_reaching(evidence, sides[-1], level))
+            findings.append(_reaching(evidence, side, level))
     return Weighed(evidence, tuple(findings), tuple(dict.fromkeys(side.params for side in sides)))
 
 
@@ -303,24 +307,9 @@ def _means(evidence: Effect, metric: Metric, rows_by_value: Sequence[Mapping[str
     return [by_value(evidence, metric, over, [figure(metric, metric.sign * mean) for mean in means])]
 
 
-def _in_set(evidence: InSet, material: Material, level: float) -> Weighed:
-    """Find for each study whether a configuration is in the verdict's set at the level."""
-    findings, remarks = [], []
-    for study in evidence.each():
-        try:
-            table, configuration = material.grid(study), material.choose(study, evidence.configuration)
-        except LackingError as lacking:
-            findings.append(nothing(evidence, study, str(lacking)))
-            continue
-        name = _named(table, evidence.configuration)
-        findings.append(_membership(evidence, table, configuration, name, level))
-        remarks.append(f"{name}: {in_words(configuration)}.")
-    return Weighed(evidence, tuple(findings), tuple(remarks))
-
-
-def _membership(
-    evidence: InSet, table: StudyTable, configuration: Configuration, name: str, level: float
-) -> Finding:
+def _membership(evidence: InSet, side: Side, level: float) -> Finding:
+    """Find whether a configuration is in the verdict's set at the level."""
+    table, configuration = side.table, side.configuration
     metric, values = table.metric, signed(table, table.definition.metric)
     places = {one.key: place for place, one in enumerate(table.configurations)}
     if configuration.key not in places:
@@ -354,7 +343,7 @@ def _membership(
             f"{in_words(best)}"
         )
     return Finding(
-        what=name,
+        what=side.name,
         name=table.definition.metric,
         metric=metric,
         effect=effect,
