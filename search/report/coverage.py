@@ -48,20 +48,19 @@ def _counts(reading: Reading) -> Table:
 
 
 def _remarks(reading: Reading) -> Table:
-    more = [
-        f"{left} more {state.value}"
-        for state in (State.FAILED, State.DIVERGED, State.PRUNED)
-        if (
-            left := reading.counts[state] - sum(r.configurations for r in reading.remarks if r.state == state)
-        )
+    more = dict(reading.counts)
+    for remark in reading.remarks:
+        more[remark.state] -= remark.configurations
+    unsaid = [
+        f"{more[one]} more {one.value}" for one in (State.FAILED, State.DIVERGED, State.PRUNED) if more[one]
     ]
+    rarer = f"; {', '.join(unsaid)} for rarer reasons." if unsaid else "."
     fields: list[Field[Remark]] = [
         Field("state", lambda one: one.state.value, right=False),
         Field("reason", lambda one: one.reason, right=False),
         Field("for example", lambda one: one.example, right=False),
         Field("configurations", lambda one: str(one.configurations)),
     ]
-    rarer = f"; {', '.join(more)} for rarer reasons." if more else "."
     return Table.of(f"Why configurations failed, diverged or were pruned{rarer}", fields, reading.remarks)
 
 

@@ -9,16 +9,7 @@ from datetime import UTC, datetime
 from pairsearch.search.common.provenance import package_version
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.report import (
-    cost,
-    coverage,
-    curves,
-    effects,
-    evaluation,
-    grid,
-    judgement,
-    searched_again,
-)
+from pairsearch.search.report import coverage, curves, effects, evaluation, grid, judgement, searched_again
 from pairsearch.search.report.claims import decided_part
 from pairsearch.search.report.content import Block, Document, Figure, Part, Section, view_names
 from pairsearch.search.report.reading import Reading, read_all
@@ -91,7 +82,7 @@ def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
         effects.section(reading),
         curves.section(reading),
         evaluation.others(reading),
-        cost.section(reading),
+        effects.time_section(reading),
         searched_again.section(reading),
     )
     sections = (

@@ -1,9 +1,9 @@
-"""The section on the effect of each parameter: figures by its values, over all configurations and matched ones."""
+"""The sections by the value of each parameter: its effect on figures, and on the time of training."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,25 +11,38 @@ import numpy as np
 from pairsearch.search.report import drawing
 from pairsearch.search.report.content import Block, Figure, Notice, Section, Spec, Table, View
 from pairsearch.search.report.parameters import Parameter, Places
-from pairsearch.search.report.reading import Point, Reading, by_level
+from pairsearch.search.report.reading import Point, Reading
 from pairsearch.search.results.fields import Field
-from pairsearch.search.results.formatting import DASH, figure, headed, label
+from pairsearch.search.results.formatting import DASH, duration, figure, headed, label
+from pairsearch.studies.configuration import describe
 from pairsearch.studies.problem import Metric
 
-Groups = list[list[Point]]
-"""Finished configurations by the level of a parameter."""
+POINTS = 300
+"""The largest number of configurations whose time is drawn, for each value."""
+
+Groups = dict[str, list[Point]]
+"""Configurations by the value of a parameter, as a text; some values may have none."""
+
+
+def by_value(reading: Reading, points: Iterable[Point]) -> dict[int, Groups]:
+    """Group points by the values of each parameter, which is named by its index."""
+    levels: dict[int, list[list[Point]]] = {
+        place: [[] for _ in one.levels] for place, one in enumerate(reading.parameters)
+    }
+    for point in points:
+        for place, level in enumerate(point.places):
+            levels[place][level].append(point)
+    return {
+        place: dict(zip(reading.parameters[place].texts, of, strict=True)) for place, of in levels.items()
+    }
 
 
 def section(reading: Reading) -> Section | None:
     """Compose the section; None while nothing is finished, and for a grid in which nothing varies."""
-    groups = {
-        place: by_level(reading.finished, place, parameter)
-        for place, parameter in enumerate(reading.parameters)
-        if parameter.varies
-    }
-    if not reading.finished or not groups:
+    if not reading.finished or not any(parameter.varies for parameter in reading.parameters):
         return None
-    groups = {place: levels for place, levels in groups.items() if sum(map(bool, levels)) > 1}
+    every = by_value(reading, reading.finished)
+    groups = {place: of for place, of in every.items() if sum(map(bool, of.values())) > 1}
     if not groups:
         notice = Notice("No parameter has finished configurations with two of its values yet.")
         return Section("Effect of each parameter", (notice,))
@@ -42,31 +55,31 @@ def section(reading: Reading) -> Section | None:
 
 
 def matched(groups: Groups, place: int) -> Groups:
-    """Keep only configurations whose other parameters occur with every level that has finished ones."""
-    others = [{_others(point.places, place): point for point in points} for points in groups]
-    shared = sorted(set.intersection(*(set(by_others) for by_others in others if by_others)))
-    return [[by_others[key] for key in shared] if by_others else [] for by_others in others]
+    """Keep only configurations whose other parameters occur with every value that has finished ones."""
+    others = {text: {_others(one.places, place): one for one in points} for text, points in groups.items()}
+    shared = sorted(set.intersection(*(set(by_others) for by_others in others.values() if by_others)))
+    return {text: [known[key] for key in shared] if known else [] for text, known in others.items()}
 
 
 def _others(places: Places, place: int) -> Places:
     return places[:place] + places[place + 1 :]
 
 
-def _values(points: Sequence[Point], name: str) -> list[float]:
+def _values(points: Iterable[Point], name: str) -> list[float]:
     return [value for point in points if (value := point.figure(name)) is not None]
 
 
 def _figure(reading: Reading, groups: dict[int, Groups], metrics: dict[str, Metric]) -> Figure:
     views, spoken = [], []
     first, first_metric = next(iter(metrics.items()))
-    for place, levels in groups.items():
+    for place, of in groups.items():
         parameter = reading.parameters[place]
         for name, metric in metrics.items():
             what = f": {label(name, metric)}" if len(metrics) > 1 else ""
-            views.append(View(f"{parameter.label}{what}", _boxes(parameter, levels, name, metric)))
+            views.append(View(f"{parameter.label}{what}", _boxes(parameter, of, name, metric)))
         bests = [
             f"{text} {figure(first_metric, _best(first_metric, _values(points, first)))}"
-            for text, points in zip(parameter.texts, levels, strict=True)
+            for text, points in of.items()
             if points
         ]
         spoken.append(f"{parameter.label}: {', '.join(bests)}")
@@ -86,15 +99,16 @@ def _best(metric: Metric, values: Sequence[float]) -> float | None:
 
 
 def _boxes(parameter: Parameter, groups: Groups, name: str, metric: Metric) -> Spec:
-    levels = {place: values for place, points in enumerate(groups) if (values := _values(points, name))}
-    fives = [np.quantile(values, (0, 0.25, 0.5, 0.75, 1)) for values in levels.values()]
+    every = [_values(points, name) for points in groups.values()]
+    places = [place for place, values in enumerate(every) if values]
+    fives = [np.quantile(every[place], (0, 0.25, 0.5, 0.75, 1)) for place in places]
     columns = np.array(fives).reshape(-1, 5).T.tolist()
     low, q1, median, q3, high = ([drawing.scaled(metric, value) for value in column] for column in columns)
-    spread = drawing.box("all finished configurations", list(levels), drawing.BLUE, width=0.5)
+    spread = drawing.box("all finished configurations", places, drawing.BLUE, width=0.5)
     spread |= {"lowerfence": low, "q1": q1, "median": median, "q3": q3, "upperfence": high}
     best = drawing.scatter(
         "lines+markers",
-        list(levels),
+        places,
         high if metric.maximise else low,
         name="best",
         line={"color": drawing.VERMILLION, "width": 2},
@@ -119,13 +133,13 @@ class _Row(NamedTuple):
 
 
 def _table(reading: Reading, groups: dict[int, Groups], name: str, metric: Metric) -> Table:
-    rows = [
-        _Row(reading.parameters[place].label, text, len(points), _values(points, name), _values(alike, name))
-        for place, levels in groups.items()
-        for text, points, alike in zip(
-            reading.parameters[place].texts, levels, matched(levels, place), strict=True
-        )
-    ]
+    rows = []
+    for place, of in groups.items():
+        parameter, alike = reading.parameters[place].label, matched(of, place)
+        rows += [
+            _Row(parameter, text, len(points), _values(points, name), _values(alike[text], name))
+            for text, points in of.items()
+        ]
     fields: list[Field[_Row]] = [
         Field("parameter", lambda row: row.parameter, right=False),
         Field("value", lambda row: row.text, right=False),
@@ -144,4 +158,92 @@ def _table(reading: Reading, groups: dict[int, Groups], name: str, metric: Metri
         "that has a finished configuration.",
         fields,
         rows,
+    )
+
+
+def time_section(reading: Reading) -> Section | None:
+    """Compose the section on training times, by the parameter that matters most for them; None while there are none.
+
+    Results of other programs that were loaded without times have 0 seconds.
+    """
+    timed = [point for point in reading.points if point.seconds]
+    if not timed:
+        return None
+    place, groups = max(by_value(reading, timed).items(), key=lambda entry: _ratio(entry[1]))
+    parameter = reading.parameters[place]
+    return Section(
+        "Time and cost", (_times(reading, parameter, groups), _time_boxes(reading, parameter, groups))
+    )
+
+
+def _ratio(groups: Groups) -> float:
+    """Return the ratio of the longest to the shortest median time."""
+    medians = [statistics.median(_seconds(points)) for points in groups.values() if points]
+    return max(medians) / max(min(medians), 1e-6)
+
+
+def _seconds(points: Iterable[Point]) -> list[float]:
+    return [point.seconds or 0.0 for point in points]
+
+
+def _times(reading: Reading, parameter: Parameter, groups: Groups) -> Table:
+    times = {text: _seconds(points) for text, points in groups.items() if points}
+    rows = [*times.items(), ("all", [seconds for of_value in times.values() for seconds in of_value])]
+    fields: list[Field[tuple[str, list[float]]]] = [
+        Field(parameter.label, lambda row: row[0], right=False),
+        Field("with a result", lambda row: str(len(row[1]))),
+        Field("median, s", lambda row: f"{statistics.median(row[1]):.1f}"),
+        Field("shortest, s", lambda row: f"{min(row[1]):.1f}"),
+        Field("longest, s", lambda row: f"{max(row[1]):.1f}"),
+        Field("sum", lambda row: duration(sum(row[1]))),
+    ]
+    caption = (
+        f"Seconds of training by configuration, its folds added up, by {parameter.label}, the parameter between whose "
+        "values medians differ most."
+    )
+    if reading.first_result is not None and reading.last_result is not None:
+        span = duration(reading.last_result - reading.first_result)
+        caption += f" From the first result to the last, {span} (hours:minutes:seconds) went by."
+    if rounds := [entry.seconds for entries in reading.evaluated.values() for entry in entries]:
+        caption += f" The {len(rounds)} rounds of the evaluation took {duration(sum(rounds))}."
+    return Table.of(caption, fields, rows)
+
+
+def _time_boxes(reading: Reading, parameter: Parameter, groups: Groups) -> Figure:
+    drawn = [
+        (place, point)
+        for place, points in enumerate(groups.values())
+        for point in drawing.thinned(sorted(points, key=lambda one: one.seconds or 0.0), POINTS)
+    ]
+    boxes = drawing.boxes(
+        "configurations",
+        [place for place, _ in drawn],
+        [round(point.seconds or 0.0, 3) for _, point in drawn],
+        drawing.BLUE,
+        text=[drawing.plain(describe(point.configuration.params)) for _, point in drawn],
+        jitter=0.6,
+        width=0.5,
+        marker={"color": drawing.BLUE, "size": 4, "opacity": 0.5},
+        hovertemplate="%{y:.1f} s: %{text}<extra></extra>",
+    )
+    spec = drawing.chart(
+        [boxes],
+        xaxis=drawing.categories(parameter.texts, parameter.label),
+        yaxis=drawing.axis("seconds a configuration", rangemode="tozero"),
+        showlegend=False,
+    )
+    left_out = drawing.thinned_note(len(drawn), sum(map(len, groups.values())), POINTS, "a value")
+    medians = [
+        f"{text} median {statistics.median(_seconds(points)):.1f} s"
+        for text, points in groups.items()
+        if points
+    ]
+    return Figure(
+        f"{reading.study.name}-seconds",
+        f"Training time by {parameter.label}",
+        "Each point is a configuration with a result, trained on all its folds."
+        + (f"{left_out}, boxes too." if left_out else ""),
+        f"Box plot of the seconds that configurations took, by {parameter.label}: {'; '.join(medians)}",
+        (View("", spec),),
+        height=360,
     )

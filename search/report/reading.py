@@ -65,14 +65,6 @@ class Point:
         return self.figures.get(name) if self.state is State.FINISHED else None
 
 
-def by_level(points: Sequence[Point], place: int, parameter: Parameter) -> list[list[Point]]:
-    """Group points by the level of a parameter, whose index is `place`, with a group for each level."""
-    groups: list[list[Point]] = [[] for _ in parameter.levels]
-    for point in points:
-        groups[point.places[place]].append(point)
-    return groups
-
-
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The number of results that one program on one machine computed."""
