@@ -45,11 +45,8 @@ def combined(decisions: Sequence[Decision], corrected: Sequence[Decision]) -> De
 
     Deciding that all hold needs no correction for their number: where one part of the claim is false, the error rate is
     at most that of this part (intersection-union test: Berger, Technometrics 24, 1982). A single failure decides
-    against the claim, so that there the level is corrected for their number (Bonferroni).
-
-    Args:
-        decisions: about each piece, at `LEVEL`.
-        corrected: about each piece, at `corrected_level`.
+    against the claim, so that there the level is corrected for their number (Bonferroni): `decisions` are made at
+    `LEVEL`, `corrected` ones at `corrected_level`.
     """
     if Decision.FAILS in corrected:
         return Decision.FAILS
@@ -63,14 +60,7 @@ def corrected_level(pieces: int) -> float:
 
 
 def decide(claims: Claims, material: Material, first: int = 1) -> list[Decided]:
-    """Decide each claim by the results that exist.
-
-    Args:
-        first: the number of the first claim.
-
-    Raises:
-        StudyError: a claim names a configuration or a figure that does not exist.
-    """
+    """Decide each claim by the results that exist, numbered from `first`; raises what `weigh` raises."""
     decided = []
     for number, claim in enumerate(claims.claim, start=first):
         rounds = claims.rounds_of(claim)

@@ -21,15 +21,11 @@ class LackingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The results of the studies of a claims file.
-
-    Args:
-        tables: tables by the name of the study in the file.
-        lacking: why a study has no table or an incomplete one, by the name of the study in the file.
-    """
+    """The results of the studies of a claims file, by the names that it gives them."""
 
     tables: Mapping[str, StudyTable]
     lacking: Mapping[str, str] = field(default_factory=dict)
+    """Why a study has no table or an incomplete one."""
 
     def table(self, study: str) -> StudyTable:
         """Return the table of a study, which may be incomplete; raises LackingError where there is none."""
@@ -67,10 +63,8 @@ class Material:
 def best(table: StudyTable, figure: str, where: Params) -> Configuration:
     """Return the finished configuration with the best mean of a figure over folds, among those with some values.
 
-    Means are rounded, so that their last bits break no tie (as in `search.verdict.study_verdict`); grid order does.
-
-    Raises:
-        StudyError: there is no such configuration, or no such figure or parameter.
+    Means are rounded, so that their last bits break no tie (as in `search.verdict.study_verdict`); grid order does. It
+    raises StudyError where there is no such configuration, figure or parameter.
     """
     check_names(table, where)
     means = signed(table, figure).mean(axis=1)
@@ -98,8 +92,7 @@ def known_values(table: StudyTable, names: Collection[str]) -> str:
 def signed(table: StudyTable, figure: str) -> FloatArray:
     """Return a figure of folds, (configurations, folds), with its sign changed if it is maximised: lower is better.
 
-    Raises:
-        StudyError: folds report no such figure.
+    It raises StudyError where folds report no such figure.
     """
     _check_known(table, "folds report", figure, table.values)
     return table.traits.metrics[figure].sign * table.values[figure]
@@ -145,11 +138,7 @@ Wanted = dict[tuple[str, Configuration], int]
 
 
 def wanted_rounds(claims: Claims, material: Material) -> Wanted:
-    """Return the rounds that claims compare, without those of missing studies.
-
-    Raises:
-        StudyError: a claim names a configuration or a figure that does not exist.
-    """
+    """Return the rounds that claims compare, without those of missing studies; raises StudyError as `weigh` does."""
     wanted: Wanted = {}
     for number, claim in enumerate(claims.claim, start=1):
         for evidence in claim.evidence:

@@ -20,20 +20,14 @@ from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.evaluating import Chosen, Evaluator
 from pairsearch.studies import claims_file
 from pairsearch.studies.claims_file import Claims
-from pairsearch.studies.configuration import Configuration, describe
+from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import shipped
-from pairsearch.studies.errors import ProblemError, own_code
-from pairsearch.studies.loading import Loaded
+from pairsearch.studies.loading import Loaded, check_point
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The studies of a claims file.
-
-    Args:
-        given: definitions by the name of the study in the file.
-        first: the number of the first claim.
-    """
+    """The claims of a file, numbered from `first`, and their studies by the names that it gives them."""
 
     claims: Claims
     given: Mapping[str, StudyArgument]
@@ -69,8 +63,6 @@ class Sources:
 
     def missing(self, database: Database | None) -> bool:
         """Whether studies or rounds that the claims compare are not in the database."""
-        if database is None:
-            return True
         material = self.material(database)
         if material.tables.keys() != self.given.keys():
             return True
@@ -81,12 +73,7 @@ class Sources:
 
 
 def find_sources(file: str, database: Database | None, only: int | None = None) -> Sources:
-    """Read a claims file, and find its studies.
-
-    Args:
-        file: the path, or the name of the shipped one.
-        database: where studies may be; None if there is no database.
-        only: the number of one claim; None for all.
+    """Read a claims file, or the shipped one by its name, and find its studies; `only` leaves the claim of a number.
 
     Raises:
         StudyError: a study is unknown, or two different definitions have the same name.
@@ -122,20 +109,12 @@ def train_missing(
 ) -> None:
     """Train the missing rounds, configuration by configuration; finished rounds are kept.
 
-    Args:
-        loaded: definitions and problems by the study's name.
-
     Raises:
         ProblemError: a problem refuses a configuration; nothing was trained.
         WorkError: this process cannot train, or a problem raised an exception.
     """
     for study, configuration in wanted:
-        name = sources.given[study].name
-        with own_code(f"study {name}: check of {describe(configuration.params)}"):
-            try:
-                loaded[name].restored().check(dict(configuration.params))
-            except ValueError as error:
-                raise ProblemError(f"study {name}: {error} ({describe(configuration.params)})") from error
+        check_point(loaded[sources.given[study].name], configuration.params)
     # Grouped by study and number of rounds, so that a process tests only once for each that it can train.
     together: dict[tuple[int, str], list[Configuration]] = {}
     for (study, configuration), rounds in wanted.items():

@@ -57,13 +57,9 @@ ByRest = dict[str, FloatArray]
 
 
 def weigh(evidence: AnyEvidence, material: Material, rounds: int, level: float = LEVEL) -> Weighed:
-    """Weigh a piece of evidence by the results that exist.
+    """Weigh a piece of evidence by the results that exist, of which the first `rounds` rounds count.
 
-    Args:
-        rounds: the number of rounds of each configuration; further rounds do not count.
-
-    Raises:
-        StudyError: the evidence names a configuration or a figure that does not exist.
+    It raises StudyError where the evidence names a configuration or a figure that does not exist.
     """
     try:
         if isinstance(evidence, Compare):

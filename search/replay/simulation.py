@@ -181,10 +181,9 @@ class Stopping:
 def measure_stopping(
     table: StudyTable, searches: int, *, every: bool = True, tell: Tell = lambda _: None
 ) -> Iterator[Stopping]:
-    """Measure what each rule would have saved and lost; rules that cannot stop anything in this study are left out.
+    """Measure what each rule would have saved and lost, with every setting or its default alone.
 
-    Args:
-        every: whether to use every setting, or only the default of each rule.
+    Rules that cannot stop anything in this study are left out.
     """
     known_losses, of_table = losses(table), reports_of(table)
     random = np.random.default_rng(0)

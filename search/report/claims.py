@@ -100,8 +100,7 @@ def effects(
 ) -> list[Spec]:
     """Return the points of a forest plot with their intervals, and strokes at what the effects are claimed to exceed.
 
-    Args:
-        findings: those with an effect, by their place on the vertical axis.
+    All findings have an effect; their keys are places on the vertical axis.
     """
     colours = {
         Decision.HOLDS: drawing.BLUE,

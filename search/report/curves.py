@@ -47,12 +47,7 @@ def several_epochs(runs: Iterable[RunResult]) -> bool:
 def panels(
     runs: Sequence[RunResult], metrics: Mapping[str, Metric], draw: Callable[[Lines], list[Spec]]
 ) -> Spec:
-    """Draw line charts of figures by epoch.
-
-    Args:
-        metrics: the figures to draw, as far as the runs have them.
-        draw: returns the traces of a figure, without their axes.
-    """
+    """Draw line charts by epoch of those figures that the runs have; `draw` returns traces without their axes."""
     reported = {name for run in runs for name in run.curves}
     by_scale: dict[bool, dict[str, Metric]] = {False: {}, True: {}}
     for name, metric in metrics.items():

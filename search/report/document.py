@@ -22,12 +22,7 @@ def compose(
     tell: Callable[[str], None] = lambda _: None,
     claims: Part | None = None,
 ) -> Document:
-    """Compose a report on studies.
-
-    Args:
-        label: the database's URL, its password masked.
-        moment: when the studies were read, with a time zone.
-    """
+    """Compose a report on studies that were read at a moment, with a time zone, from a database with a label."""
     names = ", ".join(reading.study.name for reading in readings)
     read, version = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC", package_version("pairsearch")
     parts = _named_apart(
@@ -68,8 +63,7 @@ def compose_stored(
 ) -> Document:
     """Read studies from one snapshot of the database, and compose a report on them; the database is not changed.
 
-    Args:
-        claims: a file of claims to decide by what is there, or None.
+    The claims of a file are decided by what is there.
     """
     decided = None if claims is None else decided_part(database, claims, tell)
     moment = datetime.now(UTC)

@@ -123,11 +123,7 @@ class Shares:
 
 
 def decompose(cells: NDArray[np.float64], names: Sequence[str]) -> Shares:
-    """Compute the shares of a complete grid.
-
-    Args:
-        cells: finite figures with one axis for each name, each of at least two levels.
-    """
+    """Compute the shares of a complete grid, which has an axis of at least two levels for each name."""
     centred, axes = cells - cells.mean(), range(cells.ndim)
     total = float((centred**2).sum())
     # Rounding errors remain where all cells are equal.
@@ -167,11 +163,8 @@ def complete_block(
     """Find a complete part, with at least two varying parameters, of a grid in which cells may be missing.
 
     While a cell is missing, the level with the largest share of missing cells is removed, the first of several. The
-    result is not always the largest complete part.
-
-    Args:
-        choices: levels by parameter.
-        figures: figures by cell, which is a tuple of indices of levels in the order of `choices`.
+    result is not always the largest complete part. A cell of `figures` is a tuple of indices of levels in the order of
+    `choices`.
     """
     names, levels = list(choices), [list(values) for values in choices.values()]
     table = np.full([len(values) for values in levels], np.nan)

@@ -72,8 +72,7 @@ def content_security_policy(scripts: list[str]) -> str:
 def inline_json(value: Any) -> str:
     """Return JSON that cannot leave a `script` element: characters that HTML or JavaScript reads become `\\u....`.
 
-    Raises:
-        ValueError: a number is NaN or infinite.
+    It raises ValueError where a number is NaN or infinite.
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&'\u2028\u2029":

@@ -168,12 +168,7 @@ class Reading:
 def read_all(
     database: Database, studies: Sequence[StoredStudy], tell: Callable[[str], None] = lambda _: None
 ) -> list[Reading]:
-    """Read studies from one snapshot of the database, and judge them.
-
-    Raises:
-        StudyError: a study was deleted.
-        PairsearchError: see `Database.read`.
-    """
+    """Read studies from one snapshot of the database, and judge them; raises StudyError where one was deleted."""
     read_studies = []
     with database.snapshot() as connection:
         for study in studies:

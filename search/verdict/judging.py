@@ -245,9 +245,6 @@ def expected_optimism(values_CK: FloatArray, seed: int = 0) -> float:
     2018): each bootstrap sample of folds selects its own winner, which is then judged on the folds outside the sample,
     here by its difference from the winner of all folds. Tibshirani & Tibshirani's estimate (Annals of Applied
     Statistics 3, 2009) uses the winners of single folds, whose bias is larger than that of the winner of all folds.
-
-    Args:
-        values_CK: (configurations, folds), the lowest mean first.
     """
     folds = values_CK.shape[1]
     random = np.random.default_rng(seed)
