@@ -65,10 +65,35 @@ class Dimension:
         return 0 if self.place is None else point.places[self.place]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrangement:
-    """The assignment of parameters to the dimensions of a heat map."""
+def _kept(parameter: Parameter, marked: set[int], room: int) -> tuple[int, ...]:
+    """Choose at most `room` levels of a parameter, including those that are marked; return their indices."""
+    places = range(len(parameter.levels))
+    if len(places) <= room:
+        return tuple(places)
+    others = [place for place in places if place not in marked]
+    left = room - len(marked)
+    return tuple(sorted(marked.union(drawing.thinned(others, left) if left > 1 else others[:left])))
 
+
+def section(reading: Reading) -> Section:
+    if not reading.finished:
+        return Section("The grid", (Notice(f"There is nothing to draw: {reading.ended}."),))
+    maps = [HeatMap.of(reading, name, metric).drawn() for name, metric in reading.compared.items()]
+    return Section("The grid", (*maps, parallel_coordinates(reading), importance(reading)))
+
+
+Cells = dict[tuple[int, int], list[Point]]
+"""Points by their indices on both axes; if a cell has several, it shows the best."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """A heat map of a figure, with the study's parameters assigned to its dimensions."""
+
+    reading: Reading
+    figure: str
+    metric: Metric
+    shade: Shade
     x: Dimension
     y: Dimension
     columns: Dimension
@@ -78,7 +103,7 @@ class Arrangement:
     """Parameters without a dimension; a cell shows the best over their values."""
 
     @classmethod
-    def of(cls, reading: Reading) -> Arrangement:
+    def of(cls, reading: Reading, figure: str, metric: Metric) -> HeatMap:
         """Arrange the parameters of a study so that the best and the paper's configuration are drawn."""
         known = list(enumerate(reading.parameters))
         axes = sorted(known, key=lambda one: (not one[1].varies, not one[1].continuous))[:2]
@@ -95,7 +120,10 @@ class Arrangement:
             for (place, parameter), room in zip(others, rooms, strict=False)
         ]
         columns, rows, selector = (*facets, Dimension(), Dimension(), Dimension())[:3]
-        return cls(x, y, columns, rows, selector, tuple(parameter for _, parameter in others[len(rooms) :]))
+        figures = [value for point in reading.finished if (value := point.figure(figure)) is not None]
+        shade = Shade.over(figures or [0.0, 1.0], metric)
+        merged = tuple(parameter for _, parameter in others[len(rooms) :])
+        return cls(reading, figure, metric, shade, x, y, columns, rows, selector, merged)
 
     @property
     def left_out(self) -> str:
@@ -112,81 +140,45 @@ class Arrangement:
         """Whether figures are written in cells: all facets fit side by side then."""
         return WIDE * len(self.columns.shown) * len(self.x.shown) <= ROOM
 
+    def drawn(self) -> Figure:
+        reading, counts, selector, metric = self.reading, self.reading.counts, self.selector, self.metric
+        every = ", ".join(one.label for one in (selector.parameter, *self.merged) if one.label)
+        views = [View(f"best over {every}" if every else "", self._facets(None))]
+        if selector.label:
+            views += [
+                View(f"{selector.label} {text}", self._facets(level))
+                for level, text in zip(selector.shown, selector.texts, strict=True)
+            ]
+        known = any(point.figure(self.figure) is not None for point in reading.finished)
+        rows, columns = len(self.rows.shown), len(self.columns.shown)
+        cell = WIDE if self.written else NARROW
+        what = label(self.figure, metric)
+        scale = "of its logarithm " if self.shade.logarithmic else ""
+        facets = " and ".join(filter(None, [self.columns.label, self.rows.label]))
+        return Figure(
+            f"{reading.study.name}-{drawing.slug(self.figure)}",
+            f"Mean {what} over {' × '.join(filter(None, [self.x.label, self.y.label]))}",
+            f"Means over folds after the last epoch{', in per cent' if metric.percent else ''}. Colours follow "
+            f"the square root {scale}between best and worst, so that differences near the best are seen. "
+            "A ring is the search’s best by the study’s metric"
+            + (", a square the paper’s configuration" if reading.paper is not None else "")
+            + "; cells without a figure stay white, and the mark in them says why."
+            + (f" “Best over” takes the best figure over {every}." if every else "")
+            + ("" if self.written else " Point at a cell to read its figure.")
+            + self.left_out,
+            f"Heat maps of the mean {what}{f', one for each value of {facets}' if facets else ''}; "
+            + (f"the best is {drawing.briefly(metric, self.shade.best)}" if known else "nothing is finished")
+            + f"; {counts[State.DIVERGED]} configurations diverged and "
+            f"{counts[State.PENDING] + counts[State.RUNNING]} are not finished.",
+            tuple(views),
+            height=120 + rows * max(150, (cell - 4) * len(self.y.shown)),
+            least_width=130 + columns * max(150, cell * len(self.x.shown)),
+            choice=(selector.label[:1].upper() + selector.label[1:]) or "Show",
+        )
 
-def _kept(parameter: Parameter, marked: set[int], room: int) -> tuple[int, ...]:
-    """Choose at most `room` levels of a parameter, including those that are marked; return their indices."""
-    places = range(len(parameter.levels))
-    if len(places) <= room:
-        return tuple(places)
-    others = [place for place in places if place not in marked]
-    left = room - len(marked)
-    return tuple(sorted(marked.union(drawing.thinned(others, left) if left > 1 else others[:left])))
-
-
-def section(reading: Reading) -> Section:
-    if not reading.finished:
-        return Section("The grid", (Notice(f"There is nothing to draw: {reading.ended}."),))
-    maps = (heat_map(reading, name, metric) for name, metric in reading.compared.items())
-    return Section("The grid", (*maps, parallel_coordinates(reading), importance(reading)))
-
-
-def heat_map(reading: Reading, figure: str, metric: Metric) -> Figure:
-    arranged = Arrangement.of(reading)
-    selector, counts = arranged.selector, reading.counts
-    known = [value for point in reading.points if (value := point.figure(figure)) is not None]
-    shade = Shade.over(known or [0.0, 1.0], metric)
-    drawn = _Drawing(reading, arranged, figure, metric, shade)
-    every = ", ".join(one.label for one in (selector.parameter, *arranged.merged) if one.label)
-    views = [View(f"best over {every}" if every else "", drawn.facets(None))]
-    if selector.label:
-        views += [
-            View(f"{selector.label} {text}", drawn.facets(level))
-            for level, text in zip(selector.shown, selector.texts, strict=True)
-        ]
-    rows, columns = len(arranged.rows.shown), len(arranged.columns.shown)
-    cell = WIDE if arranged.written else NARROW
-    what = label(figure, metric)
-    scale = "of its logarithm " if shade.logarithmic else ""
-    facets = " and ".join(filter(None, [arranged.columns.label, arranged.rows.label]))
-    return Figure(
-        f"{reading.study.name}-{drawing.slug(figure)}",
-        f"Mean {what} over {' × '.join(filter(None, [arranged.x.label, arranged.y.label]))}",
-        f"Means over folds after the last epoch{', in per cent' if metric.percent else ''}. Colours follow "
-        f"the square root {scale}between best and worst, so that differences near the best are seen. "
-        "A ring is the search’s best by the study’s metric"
-        + (", a square the paper’s configuration" if reading.paper is not None else "")
-        + "; cells without a figure stay white, and the mark in them says why."
-        + (f" “Best over” takes the best figure over {every}." if every else "")
-        + ("" if arranged.written else " Point at a cell to read its figure.")
-        + arranged.left_out,
-        f"Heat maps of the mean {what}{f', one for each value of {facets}' if facets else ''}; "
-        + (f"the best is {drawing.briefly(metric, shade.best)}" if known else "nothing is finished")
-        + f"; {counts[State.DIVERGED]} configurations diverged and "
-        f"{counts[State.PENDING] + counts[State.RUNNING]} are not finished.",
-        tuple(views),
-        height=120 + rows * max(150, (cell - 4) * len(arranged.y.shown)),
-        least_width=130 + columns * max(150, cell * len(arranged.x.shown)),
-        choice=(selector.label[:1].upper() + selector.label[1:]) or "Show",
-    )
-
-
-Cells = dict[tuple[int, int], list[Point]]
-"""Points by their indices on both axes; if a cell has several, it shows the best."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawing:
-    """Draws the views of a heat map."""
-
-    reading: Reading
-    arranged: Arrangement
-    figure: str
-    metric: Metric
-    shade: Shade
-
-    def facets(self, selected: int | None) -> Spec:
+    def _facets(self, selected: int | None) -> Spec:
         """Draw a view of the points with one level of the selector, or of all for None."""
-        arranged, columns, rows = self.arranged, self.arranged.columns, self.arranged.rows
+        columns, rows = self.columns, self.rows
         across = drawing.spans(len(columns.shown), 0.03)
         down = drawing.spans(len(rows.shown), 0.06)[::-1]
         by_facet = self._cells(selected)
@@ -198,13 +190,13 @@ class _Drawing:
             index, first, last = len(of_facets), column == 0, row == len(rows.shown) - 1
             of_facets.append(by_facet.get((columns.shown[column], rows.shown[row]), {}))
             data.append(self._heat(of_facets[index]) | drawing.on(index))
-            x = drawing.categories(arranged.x.texts, arranged.x.label if last else "")
+            x = drawing.categories(self.x.texts, self.x.label if last else "")
             x |= {
                 "domain": across[column],
                 "showticklabels": last,
-                "tickangle": 0 if arranged.written else -90,
+                "tickangle": 0 if self.written else -90,
             }
-            y = drawing.categories(arranged.y.texts, arranged.y.label if first else "")
+            y = drawing.categories(self.y.texts, self.y.label if first else "")
             axes |= drawing.panel(index, x, y | {"domain": down[row], "showticklabels": first})
             names = [
                 f"{one.label} {drawing.shortened(one.texts[place])}"
@@ -233,17 +225,16 @@ class _Drawing:
 
     def _cells(self, selected: int | None) -> dict[tuple[int, int], Cells]:
         """Group points by facet, which is a level of the columns and one of the rows, and by cell."""
-        arranged = self.arranged
         facets: dict[tuple[int, int], Cells] = {}
         for point in self.reading.points:
-            if selected is None or arranged.selector.level(point) == selected:
-                cells = facets.setdefault((arranged.columns.level(point), arranged.rows.level(point)), {})
-                cells.setdefault((arranged.x.level(point), arranged.y.level(point)), []).append(point)
+            if selected is None or self.selector.level(point) == selected:
+                cells = facets.setdefault((self.columns.level(point), self.rows.level(point)), {})
+                cells.setdefault((self.x.level(point), self.y.level(point)), []).append(point)
         return facets
 
     def _heat(self, cells: Cells) -> Spec:
-        across, down = len(self.arranged.x.shown), len(self.arranged.y.shown)
-        written = self.arranged.written
+        across, down = len(self.x.shown), len(self.y.shown)
+        written = self.written
         shades: list[list[float | None]] = [[None] * across for _ in range(down)]
         texts = [[""] * across for _ in range(down)]
         hovers = [[""] * across for _ in range(down)]
@@ -287,7 +278,7 @@ class _Drawing:
         traces = []
         for name, by_facet in marked.items():
             marker = MARKS[name]
-            scale = 1.0 if self.arranged.written else NARROW / WIDE
+            scale = 1.0 if self.written else NARROW / WIDE
             style = {
                 "color": marker.get("color") or marker["line"]["color"],
                 "size": round(scale * marker["size"], 1),
