@@ -52,7 +52,10 @@ def table_1(readings: Sequence[Reading]) -> Table:
     rows = []
     for reading, known in zip(readings, figures, strict=True):
         study, theirs = reading.study.name.upper(), _stated(reading)
-        for candidate in candidates(reading):
+        of_study = candidates(reading)
+        if not of_study:
+            rows.append((study, *[DASH] * (4 + len(facts) + len(headers)), *[""] * len(stated)))
+        for place, candidate in enumerate(of_study):
             own, of_rounds = _facts(reading, candidate), candidate.evaluated.figures
             cells = [
                 spread(known[header][1], of_rounds.get(known[header][0])) if header in known else DASH
@@ -60,7 +63,7 @@ def table_1(readings: Sequence[Reading]) -> Table:
             ]
             rows.append(
                 (
-                    study,
+                    study if place == 0 else "",
                     candidate.role,
                     compact(candidate.configuration.params, short),
                     *(own.get(name, DASH) for name in facts),
@@ -70,10 +73,6 @@ def table_1(readings: Sequence[Reading]) -> Table:
                     *(theirs.get(header, DASH) if candidate.papers else "" for header in stated),
                 )
             )
-            study = ""
-        # There are no candidates.
-        if study:
-            rows.append((study, *[DASH] * (4 + len(facts) + len(headers)), *[""] * len(stated)))
     meant = legend(short)
     caption = (
         "Table 1. Mean ± sample standard deviation over n rounds, each on fresh data, as far as the problem has "
