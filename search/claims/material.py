@@ -27,17 +27,11 @@ class Material:
     lacking: Mapping[str, str] = field(default_factory=dict)
     """Why a study has no table or an incomplete one."""
 
-    def table(self, study: str) -> StudyTable:
-        """Return the table of a study, which may be incomplete; raises LackingError where there is none."""
-        if study not in self.tables:
+    def table(self, study: str, *, whole: bool = False) -> StudyTable:
+        """Return a study's table; raises LackingError where there is none, or where it is to be `whole` and is not."""
+        if study not in self.tables or (whole and study in self.lacking):
             raise LackingError(self.lacking[study])
         return self.tables[study]
-
-    def grid(self, study: str) -> StudyTable:
-        """Return the table of a study; raises LackingError where its search is not complete."""
-        if study in self.lacking:
-            raise LackingError(self.lacking[study])
-        return self.table(study)
 
     def choose(self, study: str, choice: Choice) -> Configuration:
         """Return the configuration that a choice names.
@@ -50,7 +44,7 @@ class Material:
         if choice.params:
             return Configuration(choice.params)
         if choice.best is not None:
-            return best(self.grid(study), choice.best, choice.where)
+            return best(self.table(study, whole=True), choice.best, choice.where)
         paper = table.definition.paper
         if paper is None:
             raise StudyError(

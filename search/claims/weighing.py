@@ -211,7 +211,7 @@ def _each(evidence: Reaches | InSet, material: Material, rounds: int, level: flo
     for study in evidence.each() if isinstance(evidence, InSet) else dict(evidence.choices()):
         try:
             if isinstance(evidence, InSet):
-                material.grid(study)
+                material.table(study, whole=True)
             side = Side.of(material, study, evidence.configuration, rounds)
         except LackingError as lacking:
             findings.append(nothing(evidence, study, str(lacking)))
@@ -256,7 +256,7 @@ def _reaching(evidence: Reaches, side: Side, level: float) -> Finding:
 
 def _effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighed:
     """Compare each value of a parameter with the one before, by the mean over pairs that differ in nothing else."""
-    tables = [material.grid(study) for study in evidence.studies]
+    tables = [material.table(study, whole=True) for study in evidence.studies]
     if len({table.definition.folds for table in tables}) > 1:
         raise StudyError(f"studies {', '.join(evidence.studies)} have not as many folds as each other")
     rows_by_value = _by_value(evidence, tables)
