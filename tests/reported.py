@@ -108,7 +108,7 @@ def finish(database: Database, study: StoredStudy, count: int | None = None, hos
         claim = ledger.claim("worker")
         if claim is None:
             return
-        assert ledger.finish(claim, outcome(claim.configuration, host))
+        assert tiny.finish(ledger, claim, outcome(claim.configuration, host))
         count = None if count is None else count - 1
 
 
