@@ -1,7 +1,7 @@
 """Measures what many workers cost one PostgreSQL.
 
 Simulated workers, each a thread with a connection of its own, claim jobs of one fold with the real ledger and Optuna's
-view, hold each for a while, renew its lease and ask for a stop as a heartbeat does, and store the fold. They run in
+view, hold each for a while, renew its lease as a heartbeat does, and store the fold. They run in
 several processes, because the threads of one share a core. With `--times 10` each thread does what ten workers do: it
 holds a job for a tenth of the time and renews ten times as often. The server is a temporary one with its usual
 settings, but for `max_connections` and a log of some of its statements, from which their times are taken. The section
@@ -173,7 +173,6 @@ class Simulated:
                 if not self._tally.timed("renew", lambda: self._ledger.renew(claim)):
                     self._tally.counts["lost leases"] += 1
                     return False
-                self._tally.timed("stopped", self._ledger.stopped)
                 self._beat = time.monotonic() + self._plan.beat
             elif reports and now >= reports[0][0]:
                 self._tally.timed("report", partial(self._ledger.report, claim, reports.pop(0)[1], 0.5))

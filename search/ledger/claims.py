@@ -15,6 +15,7 @@ import socket
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, select, update
@@ -79,6 +80,15 @@ class Claim:
     def left(self) -> tuple[int, ...]:
         """The numbers of the runs that are still to be trained."""
         return tuple(run for run in self.numbers if run not in self.stored)
+
+
+class Renewal(IntEnum):
+    """What became of a claim whose lease was renewed; false where it was lost."""
+
+    LOST = 0
+    HELD = 1
+    TO_STOP = 2
+    """It is held, and the study's workers are to end."""
 
 
 def worker_name() -> str:
@@ -277,8 +287,8 @@ class Leases:
             of = shown(connection.execute(mine).one())
         return self._claim(connection, row, row.runs, worker, token, of)
 
-    def renew(self, claim: Claim) -> bool:
-        """Extend the lease of a claim; return False if the claim was lost."""
+    def renew(self, claim: Claim) -> Renewal:
+        """Extend the lease of a claim."""
         with self.database.write() as connection:
             return self._renewed(connection, claim)
 
@@ -296,9 +306,11 @@ class Leases:
         with self.database.read() as connection:
             return find_checkpoint(connection, self.study_id, claim.configuration.key, claim.kind, run)
 
-    def _renewed(self, connection: Connection, claim: Claim) -> bool:
-        renewed = connection.execute(RENEWING, claim.held | {"lease": self.lease_seconds})
-        return renewed.rowcount == 1
+    def _renewed(self, connection: Connection, claim: Claim) -> Renewal:
+        renewed = connection.execute(RENEWING, claim.held | {"lease": self.lease_seconds}).first()
+        if renewed is None:
+            return Renewal.LOST
+        return Renewal.HELD if renewed.stopped is None else Renewal.TO_STOP
 
     def _goes_on(self, connection: Connection, claim: Claim) -> bool:
         """Renew a claim before something is stored; return False if it was lost, or its configuration has ended.

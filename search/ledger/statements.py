@@ -44,8 +44,9 @@ CLAIMED = (
 DONE = update(jobs).where(HELD).values(state=JobState.DONE, lease_expires=None)
 """Ends a job that is held."""
 
-RENEWING = update(jobs).where(HELD).values(lease_expires=LEASE)
-"""Renews the lease of a job that is held, for `lease` seconds."""
+_STOPPED = select(studies.c.stopped_at).where(studies.c.id == of_job.study_id).scalar_subquery()
+RENEWING = update(jobs).where(HELD).values(lease_expires=LEASE).returning(_STOPPED.label("stopped"))
+"""Renews the lease of a job that is held, for `lease` seconds, and reads when its study's workers were told to stop."""
 
 _CONFIGURATION = and_(columns.study_id == STUDY, columns.key == KEY)
 BEGINNING = (
