@@ -26,7 +26,6 @@ from pairsearch.search.ledger.rows import (
     read_configuration,
     read_outcomes,
     read_runs,
-    run_row,
     stored_numbers,
     write_runs,
 )
@@ -213,9 +212,8 @@ class Ledger(Unfinished):
             stored.update(stored_numbers(connection, self.study_id, key, claim.kind, claim.numbers))
         new = [run for run in results if run.index not in stored]
         if new:
-            about = {"worker": claim.worker, "facts": facts, "provenance_id": origin}
-            rows = [run_row(key, claim.kind, run) | about | {"study_id": self.study_id} for run in new]
-            write_runs(connection, rows, new, contents)
+            where = {"study_id": self.study_id, "worker": claim.worker, "provenance_id": origin}
+            write_runs(connection, key, claim.kind, new, where | {"facts": facts}, contents)
             if claim.again or self._checkpoint_of == claim.token:
                 drop_checkpoints(connection, self.study_id, key, claim.kind, [run.index for run in new])
 

@@ -137,31 +137,33 @@ def read_points(points: Sequence[float | None]) -> list[float]:
     return [math.nan if point is None else float(point) for point in points]
 
 
-def run_row(key: str, kind: Kind, run: RunResult) -> dict[str, object]:
-    """Return the row of a run, without its study and what is known where it was trained."""
-    return {
-        "key": key,
-        "kind": kind,
-        "run": run.index,
-        "epochs": run.epochs,
-        "figures": write_figures(run.final),
-        "diverged_epoch": run.diverged,
-        "seconds": run.seconds,
-    }
-
-
 def write_runs(
     connection: Connection,
-    rows: Sequence[Mapping[str, object]],
+    key: str,
+    kind: Kind,
     results: Sequence[RunResult],
+    about: Mapping[str, object],
     contents: Mapping[int, bytes] | None = None,
 ) -> None:
     """Insert runs of one configuration and kind, which end now, with their curves, in the caller's transaction.
 
     Args:
-        rows: the row of each run.
+        about: further columns, the same for each run: its study and what is known where it was trained.
         contents: files of trained models, by the number of the run.
     """
+    rows = [
+        {
+            "key": key,
+            "kind": kind,
+            "run": run.index,
+            "epochs": run.epochs,
+            "figures": write_figures(run.final),
+            "diverged_epoch": run.diverged,
+            "seconds": run.seconds,
+            **about,
+        }
+        for run in results
+    ]
     ids = insert_numbered(connection, runs, rows, runs.c.run, runs.c.finished_at)
     points = [
         {"run_id": ids[run.index], "figure": name, "points": json.dumps([finite(point) for point in curve])}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from pairsearch.search.common.files import working_directory
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import studies as study_rows
-from pairsearch.studies.configuration import Value, describe, shown
+from pairsearch.studies.configuration import Value
 from pairsearch.studies.definition import NAME_PATTERN, Definition, parse, read, shipped
+from pairsearch.studies.differences import other_problem, other_results
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.problem import Metric, Traits
 
@@ -158,60 +159,15 @@ def check_same(study: StoredStudy, definition: Definition, traits: Traits | None
     Raises:
         StudyError: they differ; the message names every difference with both values.
     """
-    stored, given = study.definition.results_depend_on, definition.results_depend_on
-    differences = (
-        [] if study.definition.grid == definition.grid else _lost_points(study.definition, definition)
-    )
-    differences += [
-        f"{name} is {stored.get(name)!r} there and {given.get(name)!r} here"
-        for name in sorted(stored.keys() | given.keys())
-        # Compared as JSON texts, in which 1, 1.0 and true differ.
-        if json.dumps(stored.get(name), sort_keys=True) != json.dumps(given.get(name), sort_keys=True)
-    ]
+    differences = [*other_results(study.definition, definition)]
     if traits is not None:
-        differences += _other_problem(study.traits, traits, changed_files=definition.allow_changed_files)
+        changed = definition.allow_changed_files
+        differences += other_problem(study.traits, traits, changed_files=changed)
     if differences:
         raise StudyError(
             f"study {study.name} in the database differs: {'; '.join(differences)}. "
             "Use what it was created with, another study name or another database"
         )
-
-
-def _lost_points(stored: Definition, given: Definition) -> list[str]:
-    """Say which values, or else which points, the given grid lacks."""
-    dropped = {
-        name: [value for value in values if repr(value) not in map(repr, given.grid.choices.get(name, ()))]
-        for name, values in stored.grid.choices.items()
-    }
-    lost = [
-        f"grid.{name} no longer has {', '.join(map(shown, values))} (a grid only grows)"
-        for name, values in dropped.items()
-        if values
-    ]
-    if lost:
-        return lost
-    points = set(given.grid.points())
-    left = [point for point in stored.grid.points() if point not in points]
-    if not left:
-        return []
-    return [
-        f"grid no longer has {len(left)} points, for example {describe(left[0].params)} (a grid only grows)"
-    ]
-
-
-def _other_problem(stored: Traits, given: Traits, *, changed_files: bool) -> Iterator[str]:
-    if stored.fingerprint != given.fingerprint:
-        yield f"its data are {stored.data} and those given are {given.data}"
-    if stored.version != given.version:
-        yield f"its problem's version is {stored.version}, that of the problem here {given.version}"
-    if not changed_files:
-        for name in sorted(stored.files.keys() | given.files.keys()):
-            there, here = stored.files.get(name, "absent"), given.files.get(name, "absent")
-            if there != here:
-                yield f"{name} is {there} there and {here} here (allow_changed_files = true lets results mix)"
-    for name in sorted(stored.metrics.keys() & given.metrics.keys()):
-        if stored.metrics[name].maximise != given.metrics[name].maximise:
-            yield f"{name} is {'maximised' if stored.metrics[name].maximise else 'minimised'} there"
 
 
 def merge_choices(stored: Mapping[str, Sequence[Value]], grid: Mapping[str, Sequence[Value]]) -> Choices:
@@ -224,19 +180,15 @@ def merge_choices(stored: Mapping[str, Sequence[Value]], grid: Mapping[str, Sequ
 
 def insert_study(connection: Connection, definition: Definition, traits: Traits) -> StoredStudy:
     """Insert the row of a new study, which Optuna does not have yet; the caller holds the creation lock."""
-    connection.execute(
-        insert(study_rows).values(
-            name=definition.name,
-            optuna_study_id=0,
-            definition=definition.model_dump_json(),
-            choices=json.dumps(merge_choices({}, definition.grid.choices)),
-            problem=json.dumps(traits.to_json()),
-            created_at=now(),
-        )
+    new = insert(study_rows).values(
+        name=definition.name,
+        optuna_study_id=0,
+        definition=definition.model_dump_json(),
+        choices=json.dumps(merge_choices({}, definition.grid.choices)),
+        problem=json.dumps(traits.to_json()),
+        created_at=now(),
     )
-    study = _find(connection, definition.name)
-    assert study is not None, "a row just inserted in this transaction"  # noqa: S101
-    return study
+    return _stored(connection.execute(new.returning(*study_rows.c)).one())
 
 
 def update_study(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,11 +55,9 @@ class Lapsed:
 class Unfinished(Leases):
     """The attempts at one study's jobs; the arguments are those of `Leases`."""
 
-    def expired(self) -> Sequence[Any]:
-        """Read id, key and worker of the jobs whose lease ran out."""
-        with self.database.read() as connection:
-            found = select(of_job.id, of_job.key, of_job.worker).where(*self._expired())
-            return connection.execute(found).all()
+    def expired(self) -> bool:
+        """Whether the lease of a job ran out."""
+        return self._first(select(of_job.id).where(*self._expired())) is not None
 
     def _expired(self) -> Iterable[ColumnElement[bool]]:
         return (
@@ -72,26 +70,25 @@ class Unfinished(Leases):
     def reap(self) -> list[Lapsed]:
         """Make jobs pending again whose lease ran out; a job fails when this happens `MAX_LAPSES` times."""
         # Reading first takes no write lock, and nearly always there is nothing to reap.
-        lapsed = self.expired()
-        if not lapsed:
+        if not self.expired():
             return []
         # Skip rows that another process is reaping or finishing at this moment.
-        some = select(of_job.id).where(*self._expired(), of_job.id.in_([row.id for row in lapsed]))
+        some = select(of_job.id).where(*self._expired()).with_for_update(skip_locked=True)
         statement = (
             update(jobs)
-            .where(of_job.id.in_(some.with_for_update(skip_locked=True)))
+            .where(of_job.id.in_(some))
             .values(**_counted(of_job.lapses, MAX_LAPSES), claim=None)
-            .returning(of_job.id, of_job.key, of_job.kind, of_job.state)
+            .returning(of_job.key, of_job.worker, of_job.kind, of_job.state)
         )
         with self.database.write() as connection:
-            reaped = connection.execute(statement).all()
-            folds = [row for row in reaped if row.kind == "fold"]
-            for row in sorted(folds, key=lambda row: row.key):
+            reaped = sorted(connection.execute(statement).all(), key=lambda row: row.key)
+            for row in reaped:
+                if row.kind == "round":
+                    continue
                 failed = row.state == JobState.FAILED
                 reason, more = LOST if failed else WENT_BACK, {"lapses": columns.lapses + 1}
                 self._closing.give_up(connection, row.key, reason, failed=failed, counts=more)
-        ids = {row.id for row in reaped}
-        return [Lapsed(row.key, row.worker) for row in lapsed if row.id in ids]
+        return [Lapsed(row.key, row.worker) for row in reaped]
 
     def hand_back(self, claim: Claim) -> bool:
         """Make the job pending again without counting an attempt; return False if the claim was lost."""
