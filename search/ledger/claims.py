@@ -180,7 +180,7 @@ class Leases:
         options = {"of_limit": limit, "of_key": key, "of_but": list(but) or None, "of_kind": kind}
         given: dict[str, object] = {name: value for name, value in options.items() if value is not None}
         with self.database.write() as connection:
-            return self._taken(connection, worker, token or new_token(), runs, given, begun=begun)
+            return self._taken(connection, worker, token or new_token(), runs, given, begun)
 
     def _taken(
         self,
@@ -189,7 +189,6 @@ class Leases:
         token: str,
         runs: int,
         given: dict[str, object],
-        *,
         begun: bool = False,
     ) -> Claim | None:
         statement = taking(frozenset(given), begun)

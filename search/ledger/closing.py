@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
@@ -139,34 +138,27 @@ class Closing:
             drop_checkpoints(connection, self._study.id, key, "fold", folds)
 
     def give_up(
-        self,
-        connection: Connection,
-        key: str,
-        reason: str,
-        *,
-        failed: bool = False,
-        counts: Mapping[str, object] = MappingProxyType({}),
+        self, connection: Connection, key: str, why: str, *, failed: bool = False, **values: object
     ) -> None:
         """Note on a configuration that an attempt at a job of it ended without a result.
 
         Args:
-            reason: why it ended.
             failed: whether the job, and with it the configuration, has failed.
-            counts: columns of the configuration that change although another worker holds a job of it.
+            values: columns of the configuration that change although another worker holds a job of it.
         """
         row = self.lock(connection, key)
         if row is None or row.state not in OPEN:
             return
-        ended, held = dict(counts), False
+        held = False
         if failed:
             self._drop(connection, key)
-            ended |= {"state": State.FAILED, "reason": reason[:1000], "finished_at": now()} | _FREE
+            values |= {"state": State.FAILED, "reason": why[:1000], "finished_at": now()} | _FREE
         elif not (held := self._is_held(connection, key)):
-            ended |= {"state": State.PENDING} | _FREE
-        if ended:
-            self._update(connection, row.id, **ended)
+            values |= {"state": State.PENDING} | _FREE
+        if values:
+            self._update(connection, row.id, **values)
         if row.trial_id is not None and not held:
-            self._view.abandon(connection, shown(row), reason)
+            self._view.abandon(connection, shown(row), why)
 
     def recount(self, connection: Connection, key: str) -> None:
         """Count the attempts at a configuration anew, after some were taken back; it may be tried again."""

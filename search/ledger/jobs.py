@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.states import OPEN, OPEN_JOBS, JobState, State
@@ -251,7 +251,7 @@ class Ledger(Unfinished):
 
     def count(self, *states: State, limit: int | None = None, but: Collection[str] = ()) -> int:
         """Count the configurations in some states among the first `limit`, without those whose key is in `but`."""
-        return self._count(configurations, states, limit, but)
+        return self._count(columns, columns.state.in_(states), limit, but)
 
     def jobs_left(
         self,
@@ -262,19 +262,11 @@ class Ledger(Unfinished):
         kinds: Collection[Kind] = ("fold", "round"),
     ) -> int:
         """Count the jobs in some states, rounds and folds; the arguments select as those of `Ledger.claim` do."""
-        of_key = () if key is None else (of_job.key == key,)
-        return self._count(jobs, states, limit, but, of_job.kind.in_(kinds), *of_key)
+        which = and_(of_job.state.in_(states), of_job.kind.in_(kinds))
+        return self._count(of_job, which if key is None else which & (of_job.key == key), limit, but)
 
-    def _count(
-        self,
-        table: Table,
-        states: Collection[str],
-        limit: int | None,
-        but: Collection[str],
-        *more: ColumnElement[bool],
-    ) -> int:
-        c = table.c
-        statement = select(func.count()).where(c.study_id == self.study_id, c.state.in_(states), *more)
+    def _count(self, c: Any, which: ColumnElement[bool], limit: int | None, but: Collection[str]) -> int:
+        statement = select(func.count()).where(c.study_id == self.study_id, which)
         if but:
             statement = statement.where(c.key.not_in(but))
         if limit is not None:

@@ -86,8 +86,8 @@ class Unfinished(Leases):
                 if row.kind == "round":
                     continue
                 failed = row.state == JobState.FAILED
-                reason, more = LOST if failed else WENT_BACK, {"lapses": columns.lapses + 1}
-                self._closing.give_up(connection, row.key, reason, failed=failed, counts=more)
+                why, lapses = LOST if failed else WENT_BACK, columns.lapses + 1
+                self._closing.give_up(connection, row.key, why, failed=failed, lapses=lapses)
         return [Lapsed(row.key, row.worker) for row in reaped]
 
     def hand_back(self, claim: Claim) -> bool:
@@ -134,9 +134,9 @@ class Unfinished(Leases):
                     )
                 )
                 if claim.kind == "fold":
-                    more = {"errors": columns.errors + 1, "reason": reason[:1000]}
+                    noted = {"errors": columns.errors + 1, "reason": reason[:1000]}
                     key, failed = claim.configuration.key, state == JobState.FAILED
-                    self._closing.give_up(connection, key, reason, failed=failed, counts=more)
+                    self._closing.give_up(connection, key, reason, failed=failed, **noted)
         if state is None:
             return None
         return State.FAILED if state == JobState.FAILED else State.PENDING
