@@ -55,8 +55,7 @@ def put_checkpoint(connection: Connection, study_id: int, key: str, kind: str, r
     curves = {name: [finite(point) for point in curve] for name, curve in kept.curves.items()}
     content = kept.content if kept.file is None else None
     state = {"curves": json.dumps(curves), "seconds": kept.seconds, "content": content, "file": kept.file}
-    new = insert(checkpoints).values(**of_run, **state, epoch=kept.epoch, saved_at=now())
-    connection.execute(new)
+    connection.execute(insert(checkpoints).values(**of_run, **state, epoch=kept.epoch, saved_at=now()))
 
 
 def drop_checkpoints(

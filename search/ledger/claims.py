@@ -280,10 +280,7 @@ class Leases:
         ).first()
         if row is None:
             return None
-        of = None
-        if row.kind == "fold":
-            mine = select(configurations).where(self._configuration(row.key))
-            of = shown(connection.execute(mine).one())
+        of = shown(self._closing.lock(connection, row.key)) if row.kind == "fold" else None
         return self._claim(connection, row, row.runs, worker, token, of)
 
     def renew(self, claim: Claim) -> Renewal:

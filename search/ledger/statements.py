@@ -93,10 +93,10 @@ def taking(given: frozenset[str], begun: bool) -> ReturningUpdate[Any]:
         begun: see `Leases.claim`.
     """
     stopped = select(studies.c.stopped_at).where(studies.c.id == STUDY).scalar_subquery()
+    conditions = (_CONDITIONS[name] for name in sorted(given))
     pending = select(of_job.id).where(
-        of_job.study_id == STUDY, of_job.state == JobState.PENDING, stopped.is_(None)
+        of_job.study_id == STUDY, of_job.state == JobState.PENDING, stopped.is_(None), *conditions
     )
-    pending = pending.where(*(_CONDITIONS[name] for name in sorted(given)))
     if begun:
         known = select(columns.key).where(
             columns.study_id == STUDY, columns.state.in_(OPEN), columns.claims > 0
