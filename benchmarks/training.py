@@ -27,7 +27,7 @@ import torch
 from benchfile import describe_machine, say, write
 
 from pairsearch.models import batched, fused, single
-from pairsearch.models.compiled import Trainee, Workspace, trainees_of
+from pairsearch.models.compiled import Trainee, trainees_of
 from pairsearch.models.losses import pair_losses
 from pairsearch.models.nets import DIGITS, build_seeded, uses_aux_loss
 from pairsearch.models.optim import optimiser
@@ -123,7 +123,7 @@ def core_epoch(job: TrainingJob) -> Callable[[], None]:
     """Return one epoch of one model in the compiled kernels."""
     trainees = trainees_of(replace(job, members=job.members[:1]))
     trainee: Trainee = trainees[0]
-    workspace = Workspace(trainee.layout)
+    workspace = trainee.layout.workspace()
 
     def run() -> None:
         trainee.train_epoch(0, workspace)

@@ -12,8 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pairsearch.jit.compiling import Floats, Integers, Positions, Sums, compiled, compiled_and_cached
-from pairsearch.models.kernels.network import OUTPUT, OUTPUT_GRADIENT, OUTPUTS, Plan, forward, prepare, step
+from pairsearch.jit.compiling import Floats, Integers, Sums, compiled, compiled_and_cached
+from pairsearch.models.kernels.network import (
+    OUTPUT,
+    OUTPUT_GRADIENT,
+    OUTPUTS,
+    PairArrays,
+    Plan,
+    Workspace,
+    forward,
+    prepare,
+    step,
+)
 from pairsearch.models.kernels.softmax import answers_one, cross_entropy
 from pairsearch.models.kernels.updates import set_rates
 
@@ -23,19 +33,18 @@ EVALUATION_PAIRS = 32  # pairs that are evaluated at once, few enough for the pr
 
 @compiled
 def _losses(
-    plan: Plan, layers: Integers, floats: Floats, target: Integers, classes: Integers, chosen: Integers,
-    first: int, pairs: int, weight: float, results: Sums,
+    plan: Plan, layers: Integers, floats: Floats, pairs: PairArrays, chosen: Integers, weight: float, results: Sums
 ) -> None:  # fmt: skip
     """Add the batch's main loss, total loss and wrong answers to `results`, and write the logits' gradients."""
     last = layers[len(layers) - 1]
-    scale = np.float32(1 / pairs)
+    scale = np.float32(1 / len(chosen))
     main_sum = np.float32(0)
     total_sum = np.float32(0)
-    for n in range(pairs):
-        pair = chosen[first + n]
+    for n in range(len(chosen)):
+        target, classes = pairs.target[chosen[n]], pairs.classes[chosen[n]]
         at = last[OUTPUT] + n * last[OUTPUTS]
         to = last[OUTPUT_GRADIENT] + n * last[OUTPUTS]
-        main = cross_entropy(floats, at, 2, target[pair], floats, to, scale)
+        main = cross_entropy(floats, at, 2, target, floats, to, scale)
         total = main
         if plan.digits >= 0:
             digits = layers[plan.digits]
@@ -43,13 +52,13 @@ def _losses(
             for side in range(2):
                 row = (2 * n + side) * digits[OUTPUTS]
                 aux += cross_entropy(
-                    floats, digits[OUTPUT] + row, DIGITS, classes[pair, side],
+                    floats, digits[OUTPUT] + row, DIGITS, classes[side],
                     floats, plan.digits_gradient + row, np.float32(scale * weight),
                 )  # fmt: skip
             total = np.float32(main + np.float32(weight) * aux)
         main_sum += main
         total_sum += total
-        results[2] += answers_one(floats[at], floats[at + 1]) != (target[pair] == 1)
+        results[2] += answers_one(floats[at], floats[at + 1]) != (target == 1)
     results[0] += main_sum
     results[1] += total_sum
 
@@ -67,9 +76,8 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
     # The variable `version` is unused: it makes the fingerprint a free variable, whose value Numba has in the key.
     @compiled_and_cached
     def train_epoch(
-        plan: Plan, layers: Integers, trained: Integers, parameters: Floats, gradients: Floats, state: Floats,
-        floats: Floats, integers: Positions, rates: Floats, images: Floats, windows: Integers, target: Integers,
-        classes: Integers, order: Integers, batch_size: int, steps: int, learning_rate: float, weight_decay: float,
+        plan: Plan, layers: Integers, trained: Integers, parameters: Floats, state: Floats, space: Workspace,
+        pairs: PairArrays, order: Integers, batch_size: int, steps: int, learning_rate: float, weight_decay: float,
         weight: float, results: Sums,
     ) -> None:  # fmt: skip
         """Train for an epoch in the order given, with a step for each batch.
@@ -79,31 +87,30 @@ def _entries(fingerprint: str) -> tuple[Callable[..., None], Callable[..., None]
         """
         version = fingerprint  # noqa: F841
         results[:] = 0
-        prepare(plan, parameters, floats)
+        prepare(plan, parameters, space.floats)
         for first in range(0, len(order), batch_size):
-            pairs = min(batch_size, len(order) - first)
-            forward(plan, layers, parameters, floats, integers, images, windows, order, first, pairs)
-            _losses(plan, layers, floats, target, classes, order, first, pairs, weight, results)
+            chosen = order[first : first + batch_size]
+            forward(plan, layers, parameters, space, pairs, chosen)
+            _losses(plan, layers, space.floats, pairs, chosen, weight, results)
             steps += 1
-            set_rates(plan.rule, rates, steps, learning_rate, weight_decay)
-            step(plan, trained, parameters, gradients, state, floats, integers, rates, images, windows, order,
-                 first, pairs)  # fmt: skip
-            prepare(plan, parameters, floats)
+            set_rates(plan.rule, space.rates, steps, learning_rate, weight_decay)
+            step(plan, trained, parameters, state, space, pairs, chosen)
+            prepare(plan, parameters, space.floats)
 
     @compiled_and_cached
     def evaluate(
-        plan: Plan, layers: Integers, parameters: Floats, floats: Floats, integers: Positions,
-        images: Floats, windows: Integers, target: Integers, classes: Integers, everything: Integers, weight: float,
+        plan: Plan, layers: Integers, parameters: Floats, space: Workspace, pairs: PairArrays, weight: float,
         results: Sums,
     ) -> None:  # fmt: skip
-        """Run the listed pairs forward; `results` gets the sums of main loss, total loss and wrong answers."""
+        """Run all pairs forward; `results` gets the sums of main loss, total loss and wrong answers."""
         version = fingerprint  # noqa: F841
         results[:] = 0
-        prepare(plan, parameters, floats)
+        prepare(plan, parameters, space.floats)
+        everything = np.arange(len(pairs.target))
         for first in range(0, len(everything), EVALUATION_PAIRS):
-            pairs = min(EVALUATION_PAIRS, len(everything) - first)
-            forward(plan, layers, parameters, floats, integers, images, windows, everything, first, pairs)
-            _losses(plan, layers, floats, target, classes, everything, first, pairs, weight, results)
+            chosen = everything[first : first + EVALUATION_PAIRS]
+            forward(plan, layers, parameters, space, pairs, chosen)
+            _losses(plan, layers, space.floats, pairs, chosen, weight, results)
 
     return train_epoch, evaluate
 

@@ -7,7 +7,6 @@ the last bit between processors and versions.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -24,13 +23,10 @@ _SQRT2 = math.sqrt(2)
 @vector_kernel
 def _powers(e: Emitter, logits: Address, largest: Address, powers: Address, count: Count) -> None:
     """Write exp(logits - largest) to `powers`, then zeros up to a whole unit."""
-
-    def one(at: Any, lanes: int) -> None:
+    for at, lanes in e.over_units(e.quotient(e.sum(count, UNIT - 1), UNIT)):
         differences = e.subtract(e.load(e.at(logits, at), lanes), e.broadcast(largest, lanes))
         inside = e.before(at, count, lanes)
         e.store(e.select(inside, e.exponential(differences), e.zeros(lanes)), e.at(powers, at))
-
-    e.over_units(e.quotient(e.sum(count, UNIT - 1), UNIT), one)
 
 
 @compiled
