@@ -19,8 +19,17 @@ from pairsearch.models.kernels.network import PairArrays, Workspace
 from pairsearch.models.layout import Layout, plannable
 from pairsearch.models.nets import DIGITS, Joint, Shared, build_seeded, schedule
 from pairsearch.models.optim import Optimiser, plain_optimiser
-from pairsearch.models.recording import EpochResult, SetResult, record
-from pairsearch.models.trainer import EpochCallback, Member, Pairs, StateDict, TrainingJob, batch_order
+from pairsearch.models.trainer import (
+    EpochCallback,
+    EpochResult,
+    Member,
+    Pairs,
+    SetResult,
+    StateDict,
+    TrainingJob,
+    batch_order,
+    record,
+)
 
 
 def _arrays(pairs: Pairs) -> PairArrays:
@@ -59,7 +68,7 @@ class Trainee:
         member, layout = self._member, self.layout
         phase, before = self._phases[epoch]
         plan, trained = layout.phase(phase)
-        if epoch > 0 and before == 0:
+        if before == 0:
             self._state[:] = 0
         results = np.zeros(3)
         count = len(self._train.target)

@@ -56,17 +56,13 @@ def _initialise(layer: nn.Linear | nn.Conv2d) -> None:
 class Linear(nn.Linear):
     """`nn.Linear` whose initial weights are the same bits everywhere."""
 
-    def reset_parameters(self) -> None:
-        """Draw new weights and biases."""
-        _initialise(self)
+    reset_parameters = _initialise
 
 
 class Conv2d(nn.Conv2d):
     """`nn.Conv2d` whose initial weights are the same bits everywhere."""
 
-    def reset_parameters(self) -> None:
-        """Draw new weights and biases."""
-        _initialise(self)
+    reset_parameters = _initialise
 
 
 class CLeNet(nn.Module):
@@ -86,7 +82,6 @@ class CLeNet(nn.Module):
         self.fc3 = Linear(84, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, outputs) for images (B, channels, 14, 14)."""
         x = functional.max_pool2d(functional.relu(self.conv1(images)), 2)
         x = functional.max_pool2d(functional.relu(self.conv2(x)), 2)
         x = functional.relu(self.fc1(x.flatten(1)))
@@ -104,7 +99,6 @@ class MLP(nn.Module):
         self.fc2 = Linear(hidden_units, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return main logits (B, 2) for features (B, 20)."""
         logits: Tensor = self.fc2(functional.relu(self.fc1(x)))
         return logits
 
@@ -124,7 +118,6 @@ class Phase:
     frozen: tuple[str, ...] = ()
 
     def trains(self, name: str) -> bool:
-        """Whether the phase trains the parameter with this name."""
         return not name.startswith(self.frozen)
 
 
@@ -152,7 +145,6 @@ class Joint(Architecture):
     head: MLP | None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return main logits (B, 2) for pairs (B, 2, 14, 14)."""
         logits: Tensor = self.clenet(images)
         return logits if self.head is None else self.head(logits)
 
@@ -164,7 +156,6 @@ class Shared(Architecture):
     head: MLP
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return main logits (B, 2) and digit logits (B, 2, 10) for pairs (B, 2, 14, 14)."""
         digits_BI = self.clenet(images.flatten(0, 1).unsqueeze(1)).unflatten(0, (-1, 2))
         return self.head(digits_BI.flatten(1)), digits_BI
 
@@ -235,20 +226,12 @@ class Pretrained(WS):
 
 # Keys are lower case; `architecture_class` looks names up in any case.
 ARCHITECTURES: Mapping[str, type[Architecture]] = {
-    "b1": B1,
-    "b2": B2,
-    "ws": WS,
-    "wsal": WSAL,
-    "pretrained": Pretrained,
-}
+    "b1": B1, "b2": B2, "ws": WS, "wsal": WSAL, "pretrained": Pretrained
+}  # fmt: skip
 
 
 def architecture_class(architecture: str) -> type[Architecture]:
-    """Return the class that is registered under a name, in any case.
-
-    Raises:
-        ValueError: unknown name; the message lists the known ones.
-    """
+    """Return the class that is registered under a name, in any case; raises a ValueError that lists the known ones."""
     found = ARCHITECTURES.get(architecture.lower())
     if found is None:
         raise ValueError(f"unknown architecture {architecture!r}: expected one of {', '.join(ARCHITECTURES)}")

@@ -14,8 +14,7 @@ from jobs import make_job, make_member
 
 from pairsearch.models import compiled
 from pairsearch.models.arithmetic import flushed, flushing, supported
-from pairsearch.models.recording import SetResult
-from pairsearch.models.trainer import EpochReport, Pairs, TrainingJob
+from pairsearch.models.trainer import EpochReport, Pairs, SetResult, TrainingJob
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor cannot flush subnormals")
 
