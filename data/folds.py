@@ -1,6 +1,6 @@
-"""Makes the folds of a search by one of two protocols, and the training and test pairs of the final evaluation.
+"""Makes the folds of a search from training images, by one of two protocols.
 
-Folds are made from training images alone; only `evaluation_sets` uses test images. Within a fold, training and
+Within a fold, training and
 validation pairs never share an image. That is so by itself where a sample takes each image once. Where it repeats
 images (the digits, at more than 648 pairs), an image could end on both sides, so the images are divided first and pairs
 are drawn within each part:
@@ -14,14 +14,14 @@ are drawn within each part:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from pairsearch.data.errors import DataError
-from pairsearch.data.pairs import PairSet, draw, draw_indices, gather, standardise
+from pairsearch.data.pairs import PairSet, draw, draw_indices, gather
 from pairsearch.data.sources import Source
 from pairsearch.data.splits import Index, groups, hold_out, stratified_groups
 
@@ -42,19 +42,16 @@ def make_folds(
     validation_size: int | None,
     sample_seeds: Sequence[int],
     split_seeds: Sequence[int],
-    standardised: bool = False,
 ) -> list[Fold]:
-    """Make the folds of a search from the training images of a source.
+    """Make the folds of a search, with raw intensities; of the source only the training images are read.
 
     Args:
-        source: the images; only the training images are read.
         folds: number of folds, >= 1 for `resample`, >= 2 for `kfold`.
         sample_size: pairs in a sample, training and validation together; at least 2.
         validation_size: pairs that `resample` holds out of each sample, 1 to sample_size − 1; None for `kfold`, which
             divides one sample into the folds, shuffled and stratified on the target.
         sample_seeds: a seed for each sample, so `folds` of them for `resample` and one for `kfold`; more are not read.
         split_seeds: a seed for the split of each sample, as many as `sample_seeds`.
-        standardised: whether each fold is standardised by its training pairs; otherwise intensities stay raw.
 
     Returns:
         `folds` folds. Equal arguments give equal bytes, and fold k of `resample` depends on no other seeds than its
@@ -64,78 +61,44 @@ def make_folds(
         DataError: there are too few images or folds; names the field, what was given and what was expected.
     """
     if validation_size is not None:
-        made: Iterator[Fold] = (
+        return [
             _resampled(source, sample_size, validation_size, sample_seed, split_seed)
             for sample_seed, split_seed in zip(sample_seeds[:folds], split_seeds[:folds], strict=True)
-        )
-    elif folds < 2:
+        ]
+    if folds < 2:
         raise DataError(f"folds: {folds} given; kfold needs at least 2")
-    else:
-        made = _cross_validated(source, folds, sample_size, sample_seeds[0], split_seeds[0])
-    if standardised:
-        return [Fold(*standardise(fold.train, fold.validation)) for fold in made]
-    return list(made)
-
-
-def evaluation_sets(
-    source: Source,
-    *,
-    train_pairs: int,
-    test_pairs: int,
-    train_seed: int,
-    test_seed: int,
-    standardised: bool = False,
-) -> tuple[PairSet, PairSet]:
-    """Draw the pairs of one round: a training set from the training images and a test set from the test images.
-
-    Args:
-        train_seed: 0 to 2**63 − 1, as `test_seed`.
-        standardised: whether both sets are standardised by the training set; otherwise intensities stay raw.
-
-    Raises:
-        DataError: more pairs than images.
-    """
-    train = draw(source, "train", train_pairs, train_seed, field="train_pairs")
-    test = draw(source, "test", test_pairs, test_seed, field="test_pairs")
-    if standardised:
-        train, test = standardise(train, test)
-    return train, test
+    make = _grouped_sample if _images_recur(source, sample_size) else _stratified_sample
+    sample, parts = make(source, folds, sample_size, sample_seeds[0], split_seeds[0])
+    return [
+        Fold(sample.subset(np.setdiff1d(np.arange(sample_size), part)), sample.subset(part)) for part in parts
+    ]
 
 
 def _resampled(
     source: Source, sample_size: int, validation_size: int, sample_seed: int, split_seed: int
 ) -> Fold:
-    images = len(source.pool("train")[0])
+    images = len(source.train_images)
     if not _images_recur(source, sample_size):
         sample = draw(source, "train", sample_size, sample_seed)
-        train, validation = hold_out(sample_size, validation_size, split_seed)
-        return Fold(sample.subset(train), sample.subset(validation))
+        train, validation = map(sample.subset, hold_out(sample_size, validation_size, split_seed))
+        return Fold(train, validation)
     if images < 4:
         raise DataError(f"sample_size: {source.name} has {images} training images; expected at least 4")
     share = round(images * validation_size / sample_size)
     sides = hold_out(images, min(max(share, 2), images - 2), split_seed)
     random = torch.Generator().manual_seed(sample_seed)
-    train_set, validation_set = (
+    train, validation = (
         gather(source, "train", draw_indices(source, "train", torch.from_numpy(side), count, random))
         for side, count in zip(sides, (sample_size - validation_size, validation_size), strict=True)
     )
-    return Fold(train_set, validation_set)
+    return Fold(train, validation)
 
 
-def _cross_validated(
+def _stratified_sample(
     source: Source, folds: int, sample_size: int, sample_seed: int, split_seed: int
-) -> Iterator[Fold]:
-    if _images_recur(source, sample_size):
-        sample, parts = _grouped_sample(source, folds, sample_size, sample_seed, split_seed)
-    else:
-        sample = draw(source, "train", sample_size, sample_seed)
-        parts = _stratified_parts(sample, folds, split_seed)
-    for part in parts:
-        rest = np.setdiff1d(np.arange(sample_size), part)
-        yield Fold(sample.subset(rest), sample.subset(part))
-
-
-def _stratified_parts(sample: PairSet, folds: int, split_seed: int) -> list[Index]:
+) -> tuple[PairSet, list[Index]]:
+    """Draw a sample, and divide it into parts that are stratified on the target."""
+    sample = draw(source, "train", sample_size, sample_seed)
     target = sample.target.numpy()
     scarcest = int(np.bincount(target, minlength=2).min())
     if folds > scarcest:
@@ -143,14 +106,14 @@ def _stratified_parts(sample: PairSet, folds: int, split_seed: int) -> list[Inde
             f"folds: {folds} given; stratified on the target, this sample of {len(sample)} pairs allows "
             f"at most {scarcest}: lower folds or raise sample_size"
         )
-    return stratified_groups(target, folds, split_seed)
+    return sample, stratified_groups(target, folds, split_seed)
 
 
 def _grouped_sample(
     source: Source, folds: int, sample_size: int, sample_seed: int, split_seed: int
 ) -> tuple[PairSet, list[Index]]:
     """Draw a sample whose part k uses only images of group k; returns it and the positions of each part."""
-    images = len(source.pool("train")[0])
+    images = len(source.train_images)
     most = min(sample_size, images // 2)
     if folds > most:
         raise DataError(
@@ -166,4 +129,4 @@ def _grouped_sample(
 
 
 def _images_recur(source: Source, sample_size: int) -> bool:
-    return source.repeats and 2 * sample_size > len(source.pool("train")[0])
+    return source.repeats and 2 * sample_size > len(source.train_images)

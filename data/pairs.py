@@ -48,7 +48,7 @@ class PairSet:
         return PairSet(self.images[rows], self.target[rows], self.classes[rows], self.indices[rows])
 
 
-def draw(source: Source, split: Split, count: int, seed: int, *, field: str = "sample_size") -> PairSet:
+def draw(source: Source, split: Split, count: int, seed: int, field: str = "sample_size") -> PairSet:
     """Draw `count` pairs of images: a random permutation of the images, paired up in its order.
 
     Where the count needs more images than there are and `source.repeats`, further permutations follow, so that an
@@ -65,7 +65,7 @@ def draw(source: Source, split: Split, count: int, seed: int, *, field: str = "s
     """
     pool = torch.arange(len(source.pool(split)[0]))
     random = torch.Generator().manual_seed(seed)
-    return gather(source, split, draw_indices(source, split, pool, count, random, field=field))
+    return gather(source, split, draw_indices(source, split, pool, count, random, field))
 
 
 def draw_indices(
@@ -74,7 +74,6 @@ def draw_indices(
     pool: Tensor,
     count: int,
     random: torch.Generator,
-    *,
     field: str = "sample_size",
 ) -> Tensor:
     """Draw `count` pairs from the distinct positions `pool`, (P,) int64, and return them as (count, 2) int64.
@@ -104,7 +103,7 @@ def gather(source: Source, split: Split, indices: Tensor) -> PairSet:
     classes = labels[indices]
     pixels = shrink(images[indices.flatten()]).reshape(len(indices), 2, SIDE, SIDE)
     target = (classes[:, 0] <= classes[:, 1]).long()
-    return PairSet(images=pixels, target=target, classes=classes, indices=indices)
+    return PairSet(pixels, target, classes, indices)
 
 
 def shrink(images: Tensor) -> Tensor:
@@ -119,21 +118,15 @@ def shrink(images: Tensor) -> Tensor:
     return (rows[:, :, ::2] + rows[:, :, 1::2]).float() / 4
 
 
-def standardise(train: PairSet, *others: PairSet) -> tuple[PairSet, ...]:
-    """Shift and scale all sets by the mean and the (population) standard deviation of the training images.
-
-    Args:
-        train: raw intensities, from which one mean and one deviation over all pixels are computed.
-        others: raw intensities, which do not enter the mean and the deviation.
-
-    Returns:
-        new sets in the same order, `train` first.
+def standardise(train: PairSet, other: PairSet) -> tuple[PairSet, PairSet]:
+    """Shift and scale two sets by mean and deviation (`scale_of`) of the first one's raw images; returns new sets.
 
     Raises:
         DataError: all training pixels are equal.
     """
     scale = scale_of(train)
-    return tuple(replace(pairs, images=scale.apply(pairs.images)) for pairs in (train, *others))
+    one, two = (replace(pairs, images=scale.apply(pairs.images)) for pairs in (train, other))
+    return one, two
 
 
 class Scale(BaseModel):
@@ -145,16 +138,11 @@ class Scale(BaseModel):
     deviation: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
     def apply(self, images: Tensor) -> Tensor:
-        """Standardise images with raw intensities, float32 of any shape."""
         return (images - self.mean) / self.deviation
 
 
 def scale_of(train: PairSet) -> Scale:
-    """Compute mean and deviation over all pixels of raw training images.
-
-    Raises:
-        DataError: all pixels are equal.
-    """
+    """Compute mean and deviation over all pixels of raw training images; raises a DataError where all are equal."""
     # Raw intensities are whole quarters, so these float64 sums are exact and do not depend on the number of threads.
     pixels = train.images.double()
     mean = pixels.sum().item() / pixels.numel()
