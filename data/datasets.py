@@ -187,7 +187,7 @@ def download(root: Path, name: str) -> bool:
     new folders behind.
 
     Returns:
-        whether this call downloaded: False where another process had done so before the lock was free.
+        False where another process had downloaded them before the lock was free.
 
     Raises:
         DownloadError: no mirror delivered, or `root` cannot be written.

@@ -119,11 +119,7 @@ def shrink(images: Tensor) -> Tensor:
 
 
 def standardise(train: PairSet, other: PairSet) -> tuple[PairSet, PairSet]:
-    """Shift and scale two sets by mean and deviation (`scale_of`) of the first one's raw images; returns new sets.
-
-    Raises:
-        DataError: all training pixels are equal.
-    """
+    """Return two sets, shifted and scaled by mean and deviation (`scale_of`) of the first one's raw images."""
     scale = scale_of(train)
     one, two = (replace(pairs, images=scale.apply(pairs.images)) for pairs in (train, other))
     return one, two

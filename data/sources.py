@@ -235,13 +235,8 @@ def resize_digits(images: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> np
 
     The weights are whole fourteenths, so the computation is in integers with one rounding (half up): the bytes, and so
     the fingerprint, are the same on every processor. Up to that rounding the result is that of
-    `torch.nn.functional.interpolate` with `mode="bilinear", align_corners=False`.
-
-    Args:
-        images: (N, 8, 8) int64, 0 to 16.
-
-    Returns:
-        (N, 14, 14) uint8, 0 to 255.
+    `torch.nn.functional.interpolate` with `mode="bilinear", align_corners=False`. Images are (N, 8, 8) int64, and the
+    result is (N, 14, 14) uint8.
     """
     small, large = 8, 14
     weights = np.zeros((large, small), dtype=np.int64)

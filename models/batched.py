@@ -180,13 +180,10 @@ class Stack:
 
 
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu") -> list[StateDict]:
-    """Train every member in batched PyTorch operations, all of them side by side.
+    """Train every member in batched PyTorch operations, all of them side by side, on a PyTorch device.
 
     PyTorch runs in one CPU thread that flushes subnormals (`models.arithmetic`), except in `on_epoch`. It picks its
     kernels by the size of the stack, so a model's bits may depend on how many models are beside it.
-
-    Args:
-        device: a PyTorch device; on CUDA a step is captured as a graph, one for each batch size.
     """
     stack = Stack(job, torch.device(device))
 

@@ -93,13 +93,10 @@ class Trainee:
 
 
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: int = 1) -> list[StateDict]:
-    """Train every member with the compiled kernels, `threads` of them at a time.
+    """Train every member with the compiled kernels, `threads` of them at a time; raises as `trainees_of`.
 
     Bits depend neither on the number of threads nor on the other members. Models train in threads of a pool, which
     flush subnormals (`models.arithmetic`); `on_epoch` runs in the calling thread, whose mode does not change.
-
-    Raises:
-        ValueError: unknown architecture or optimiser, or one that the kernels have no plan for.
     """
     trainees = trainees_of(job)
     threads = min(threads, len(trainees))

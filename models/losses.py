@@ -22,8 +22,6 @@ def pair_losses(
     means over a batch are the paper's losses, because each term is a mean over the same pairs.
 
     Args:
-        target_B: (B,) int64, 0 or 1.
-        classes_BI: (B, 2) int64, digits 0 to 9.
         aux_loss_weight: w, or None to leave the auxiliary losses out; the total is then the main loss.
         digits_only: whether the total is aux(image 1) + aux(image 2) alone, for a module with digit logits.
     """

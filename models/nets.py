@@ -247,8 +247,7 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
             default 50 for B2 and WS, 100 for WSAL and Pretrained), and its `choices`, which have defaults too.
 
     Raises:
-        ValueError: unknown architecture, hidden units below 1, an unknown choice, or arguments that the architecture
-            does not take.
+        ValueError: unknown architecture, or an argument that it does not take or that is out of range.
         Exception: what a user's class or function raises.
     """
     if not isinstance(architecture, str):

@@ -110,10 +110,7 @@ class SGD:
 class Plain:
     """Any class of `torch.optim.Optimizer`, for one model at a time.
 
-    Args:
-        made: the class, called with the parameters, `lr`, `weight_decay` if it takes one, and the arguments.
-        arguments: further arguments by name.
-        decays: whether the class takes `weight_decay`.
+    It is called with the parameters, `lr`, `weight_decay` where it `decays`, and the arguments.
     """
 
     made: Callable[..., torch.optim.Optimizer]

@@ -31,11 +31,7 @@ DTYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 1
 
 
 def pack(state: State) -> bytes:
-    """Return a state as the content of a file; equal states give the same bytes.
-
-    Raises:
-        ReportError: it holds something that cannot be stored.
-    """
+    """Return a state as a file's content, equal for equal states; raises a ReportError where it cannot be stored."""
     arrays: dict[str, Any] = {}
     tensors: dict[str, Any] = {}
     structure = json.dumps(_described(state, "state", arrays, tensors))

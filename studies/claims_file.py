@@ -308,11 +308,7 @@ class Claims(Part):
         return {study for claim in self.claim for one in claim.evidence for study in one.grids()}
 
     def only(self, number: int) -> Claims:
-        """Return the file with one of its claims alone, by its number from 1.
-
-        Raises:
-            DefinitionError: the file has fewer claims.
-        """
+        """Return the file with one of its claims alone, by number from 1; raises a DefinitionError if it has fewer."""
         if number > len(self.claim):
             raise DefinitionError(f"there is no claim {number}: the file has {len(self.claim)}")
         return self.model_copy(update={"claim": self.claim[number - 1 : number]})
@@ -329,20 +325,12 @@ def resolve(study: str, file: Path) -> str:
 
 
 def read(path: Path) -> Claims:
-    """Read the claims in a TOML file.
-
-    Raises:
-        DefinitionError: the file cannot be read, is not UTF-8 TOML, or does not hold valid claims.
-    """
+    """Read the claims in a TOML file; raises a DefinitionError where it cannot be read or is not valid."""
     return parse(read_toml(path), str(path))
 
 
 def parse(raw: Any, origin: str) -> Claims:
-    """Validate claims from parsed TOML or JSON.
-
-    Raises:
-        DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
-    """
+    """Validate parsed claims; raises a DefinitionError that names `origin` and the first wrong field."""
     return read_fields(Claims, raw, origin, _EXPECTED, _place)
 
 

@@ -68,22 +68,14 @@ class ModelCard(BaseModel):
 
 
 def as_bytes(weights: Weights, card: ModelCard) -> bytes:
-    """Return the content of a model's file; equal models give equal bytes.
-
-    Raises:
-        ProblemError: the weights hold something else.
-    """
+    """Return the content of a model's file, equal for equal models; raises as `as_tensors`."""
     from safetensors.torch import save  # noqa: PLC0415 - slow to import
 
     return save(as_tensors(weights), {ENTRY: card.model_dump_json()})
 
 
 def as_tensors(weights: Weights) -> dict[str, Any]:
-    """Return weights as contiguous PyTorch tensors on the CPU, which a file can hold.
-
-    Raises:
-        ProblemError: the weights hold something that is neither an array nor a tensor.
-    """
+    """Return weights as contiguous tensors on the CPU; raises a ProblemError for what is neither array nor tensor."""
     import torch  # noqa: PLC0415 - slow to import
 
     if not isinstance(weights, Mapping):
@@ -139,11 +131,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def card_of(path: Path, file: Any) -> ModelCard:
-    """Read the card of an opened file.
-
-    Raises:
-        ProblemError: the metadata have no card, or one that is not valid.
-    """
+    """Read the card of an opened file; raises a ProblemError where there is none, or one that is not valid."""
     text = (file.metadata() or {}).get(ENTRY)
     if text is None:
         raise ProblemError(f"{path} is not a model of pairsearch: its metadata have no entry {ENTRY!r}")
@@ -158,10 +146,7 @@ def card_of(path: Path, file: Any) -> ModelCard:
 
 
 def tensors_of(path: Path, file: Any, shapes: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Read the tensors of an opened file as float32 copies.
-
-    Args:
-        shapes: the shapes that they must have, by name.
+    """Read the tensors of an opened file, which must have these shapes, as float32 copies.
 
     Raises:
         ProblemError: the file has other tensors, or one with a value that is NaN or infinite.

@@ -67,8 +67,7 @@ def read(
 ) -> Examples:
     """Read a data set of scikit-learn's, or a CSV, Parquet or .npz file, of which columns or arrays are named.
 
-    Raises:
-        ValueError: a column or an array is absent or cannot be learnt from; the message names the setting.
+    A ValueError names the setting whose column or array is absent or cannot be learnt from.
     """
     suffix = Path(data).suffix.lower()
     if suffix not in SUFFIXES:

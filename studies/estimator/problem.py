@@ -167,11 +167,7 @@ class Estimator(OneByOne):
         )
 
     def model(self, params: Params) -> Any:
-        """Make the estimator of a configuration, without fitting it.
-
-        Raises:
-            ValueError: the estimator does not have one of the parameters.
-        """
+        """Make the estimator of a configuration, unfitted; raises a ValueError for parameters that it lacks."""
         model = clone(self._base)
         self._set(model, params, "grid")
         return model
@@ -219,13 +215,10 @@ class Estimator(OneByOne):
         return self._parts[seed]
 
     def splits(self, count: int, seed: int = 0) -> list[tuple[Any, Any]]:
-        """Make the folds of a study, or return those that were made before.
+        """Make the folds of a study, or return those that were made before; raises a ValueError for too few examples.
 
         Returns:
             for each fold the training and the test examples, as positions among the examples of the search.
-
-        Raises:
-            ValueError: there are too few examples.
         """
         if (count, seed) not in self._cuts:
             search, _ = self.parts(seed)
@@ -247,11 +240,7 @@ class Estimator(OneByOne):
         return self._cuts[count, seed]
 
     def splitter(self, count: int, seed: int = 0) -> Any:
-        """Make the splitter of the folds, which GridSearchCV takes as `cv`.
-
-        Raises:
-            ValueError: it cannot make so many folds.
-        """
+        """Make the splitter of the folds, GridSearchCV's `cv`; raises a ValueError if it cannot make so many."""
         kind, chosen, state = getattr(model_selection, self.splitter_name), self.settings, seed % STATES
         if chosen.test_size is not None:
             return kind(count, test_size=chosen.test_size, random_state=state)

@@ -30,7 +30,6 @@ class Names:
     """The arguments that a class or a function takes by name.
 
     Args:
-        known: names of all parameters.
         needed: names of those without a default.
         others: whether it takes any other name too, by `**arguments`.
     """
@@ -41,12 +40,7 @@ class Names:
 
     @classmethod
     def of(cls, made: Callable[..., Any], given: int = 0, ours: Collection[str] = ()) -> Names:
-        """Read the names from the signature of a class or a function.
-
-        Args:
-            given: how many arguments it gets by position.
-            ours: names that are left out.
-        """
+        """Read them from a signature, but for the first `given` parameters and for some names that are `ours`."""
         # The constructor of `nn.Module` has **arguments in its signature, but takes none.
         if isinstance(made, type) and inspect.getattr_static(made, "__init__") is nn.Module.__init__:
             return cls((), ())
@@ -82,10 +76,7 @@ def _found(setting: str, name: str, place: Place, trusted: str | None = None) ->
 
 
 class Architecture:
-    """The architecture that a study's settings name.
-
-    Args:
-        name: a registered name, or that of a user's class of modules or function that makes one.
+    """The architecture that a study's settings name: a registered one, or a user's that makes modules.
 
     Raises:
         ValueError: there is no such architecture, or it needs an argument that has the name of a parameter of the
@@ -113,8 +104,7 @@ class Architecture:
     def shapes(self, arguments: Mapping[str, Value]) -> list[torch.Size]:
         """Return the shapes of the module's parameters; the module is made once and tried on images.
 
-        Raises:
-            ValueError: the arguments make no module that maps pairs of images to logits.
+        A ValueError says why the arguments make no module that maps pairs of images to logits.
         """
         key = Configuration(arguments).key
         if key not in self._shapes:
@@ -169,10 +159,7 @@ class Architecture:
 
 
 class Optimiser:
-    """The optimiser that a study's settings name.
-
-    Args:
-        name: a registered name, or that of a class of `torch.optim.Optimizer`, PyTorch's or a user's.
+    """The optimiser that a study's settings name: a registered one, or a class of `torch.optim.Optimizer`.
 
     Raises:
         ValueError: there is no such optimiser, or it takes no `lr`.
@@ -208,11 +195,7 @@ class Optimiser:
         weight_decay: float,
         shapes: list[torch.Size],
     ) -> None:
-        """Make the optimiser for parameters of some shapes, and let it make a step.
-
-        Raises:
-            ValueError: it cannot be made with the arguments, is not an `Optimizer`, or fails at the step.
-        """
+        """Make the optimiser for parameters of some shapes, and let it make a step; a ValueError says what failed."""
         rule = self.rule(arguments)
         key = repr((sorted(arguments.items()), learning_rate, weight_decay, shapes))
         if isinstance(rule, str) or key in self._checked:
@@ -302,8 +285,7 @@ class Parts:
     def _divided(self, params: Params) -> tuple[dict[str, Value], dict[str, Value]]:
         """Divide parameters beyond those of the training into arguments of the architecture and of the optimiser.
 
-        Raises:
-            ValueError: neither takes a parameter, both do, or one that is needed is missing.
+        A ValueError names one that neither takes or both do, or one that is needed and missing.
         """
         architecture, optimiser = self.architecture, self.optimiser
         parts: tuple[Architecture | Optimiser, ...] = (architecture, optimiser)

@@ -55,10 +55,9 @@ class Answer:
 
 
 def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
-    """Ask a model about two image files, and return its answer as lines for people and as JSON.
+    """Ask a model about two image files of one digit each, and return its answer as lines for people and as JSON.
 
     Args:
-        files: two images of one digit each.
         invert: whether the digits are dark on light; None to decide it for each by its edge.
 
     Raises:
@@ -99,9 +98,7 @@ def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[li
 def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
     """Read a model's file, and rebuild the plain module with its weights in evaluation mode.
 
-    Raises:
-        ProblemError: the file is not a model; its card is missing, malformed or names an unknown architecture; or its
-            tensors are not those of the architecture, or not finite.
+    A ProblemError says what is wrong with the file, its card or its tensors.
     """
     with opened(path) as file:
         card = card_of(path, file)
@@ -133,11 +130,7 @@ def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
 
 
 def standardisation_of(path: Path, card: ModelCard) -> Scale | None:
-    """Return how the model's study standardised images, or None if it did not.
-
-    Raises:
-        ProblemError: the card's entry is not valid.
-    """
+    """Return how the model's study standardised images, None if it did not; raises a ProblemError for a wrong entry."""
     stated = card.about.get("standardisation")
     if stated is None:
         return None
@@ -152,15 +145,7 @@ def standardisation_of(path: Path, card: ModelCard) -> Scale | None:
 
 @torch.no_grad()
 def ask(path: Path, card: ModelCard, module: nn.Module, first: Picture, second: Picture) -> Answer:
-    """Ask a model about two pictures.
-
-    Args:
-        path: the model's file, for messages.
-        module: its module, in evaluation mode.
-
-    Raises:
-        ProblemError: the logits are not finite.
-    """
+    """Ask a model about two pictures; a ProblemError names its file where the logits are not finite."""
     pixels = torch.stack([first.pixels, second.pixels])
     scale = standardisation_of(path, card)
     images = pixels if scale is None else scale.apply(pixels)

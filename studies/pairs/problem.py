@@ -103,11 +103,7 @@ class Pairs(Problem):
 
     @property
     def source(self) -> Source:
-        """The images, which are read again after `train` has released them.
-
-        Raises:
-            DataError: they have changed, or cannot be read.
-        """
+        """The images, read again after `train` has released them; raises a DataError where they have changed."""
         if self._source is None:
             source, _ = _load(self._data, self._folder)
             if source.fingerprint != self._fingerprint:
@@ -209,12 +205,9 @@ class Pairs(Problem):
         return train, {"train": train, "test": test}
 
     def folds(self, count: int, seed: int = 0) -> list[Fold]:
-        """Make the folds of a study, or return those that were made before.
+        """Make the folds of a study, or return those that were made before; raises a DataError for too few images.
 
         They depend on the study's seed, settings and data, and never on a configuration.
-
-        Raises:
-            DataError: there are too few images.
         """
         if (count, seed) not in self._folds:
             from pairsearch.data.folds import Fold, make_folds  # noqa: PLC0415
@@ -237,11 +230,7 @@ class Pairs(Problem):
     def round_pairs(self, run: Run, *, raw: bool = False) -> tuple[PairSet, PairSet]:
         """Draw the training pairs of a round from the training images, and its test pairs from the test images.
 
-        Args:
-            raw: whether intensities stay raw whatever the settings say.
-
-        Raises:
-            DataError: there are too few images.
+        Intensities stay `raw` also where the settings standardise them. Too few images raise a DataError.
         """
         from pairsearch.data.pairs import draw, standardise  # noqa: PLC0415
 
@@ -279,12 +268,9 @@ def _figures(epoch: EpochReport, running: str) -> list[Figures]:
 
 
 def train_a_little(settings: Settings, device: str = "cpu") -> str:
-    """Train a model with default arguments for an epoch on two pairs; returns the backend.
+    """Train a model with default arguments for an epoch on two pairs, and return the backend; raises whatever fails.
 
     If architecture or optimiser is a user's own, B1 is trained by Adam, as their arguments differ between points.
-
-    Raises:
-        Exception: whatever fails, such as a library, a driver or the compiler.
     """
     import torch  # noqa: PLC0415 - slow to import, and may be broken
 
