@@ -138,11 +138,14 @@ def card_of(path: Path, file: Any) -> ModelCard:
     try:
         return ModelCard.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "metadata"
-        raise ProblemError(
-            f"{path}: its metadata are not those of a model: {field}: {first['msg']}"
-        ) from None
+        raise not_valid(path, error) from None
+
+
+def not_valid(path: Path, error: ValidationError, entry: str = "") -> ProblemError:
+    """Return the error for metadata of a file, or for an entry of theirs, that Pydantic refuses."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = entry or ".".join(map(str, first["loc"])) or "metadata"
+    return ProblemError(f"{path}: its metadata are not those of a model: {field}: {first['msg']}")
 
 
 def tensors_of(path: Path, file: Any, shapes: Mapping[str, list[int]]) -> dict[str, Any]:

@@ -67,12 +67,9 @@ class Place:
         module_name, colon, attribute = name.partition(":")
         if not colon:
             module_name, _, attribute = name.rpartition(".")
-        dotted = (
-            colon
-            and not module_name.endswith(".py")
-            and not all(map(str.isidentifier, module_name.split(".")))
-        )
-        if not module_name or not attribute or dotted or (module_name.endswith(".py") and not colon):
+        is_file = module_name.endswith(".py")
+        valid = colon if is_file else not colon or all(map(str.isidentifier, module_name.split(".")))
+        if not (module_name and attribute and valid):
             raise ProblemError(f"{name!a}: expected FILE.py:NAME or MODULE:NAME")
         ours = trusted is not None and (module_name == trusted or module_name.startswith(f"{trusted}."))
         if self.folder is None and not ours:
@@ -80,7 +77,7 @@ class Place:
                 "it is code of yours, which is not run because a database names it: name the definition's .toml file "
                 "instead of the study"
             )
-        module = self._file(module_name) if module_name.endswith(".py") else self._module(module_name)
+        module = self._file(module_name) if is_file else self._module(module_name)
         found = module
         for part in attribute.split("."):
             if not hasattr(found, part):

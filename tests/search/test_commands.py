@@ -225,7 +225,7 @@ def test_doctor_says_that_kernels_were_damaged(sqlite_url: str, monkeypatch: pyt
     """What the cache of the kernels warns of (tests/models/test_checkedcache.py) is part of the finding."""
 
     def train_a_little(*_: object) -> str:
-        logging.getLogger("pairsearch.jit.checkedcache").warning("the compiled kernels are damaged")
+        logging.getLogger("pairsearch.jit.cache").warning("the compiled kernels are damaged")
         return "compiled"
 
     monkeypatch.setattr(problem, "train_a_little", train_a_little)
