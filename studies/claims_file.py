@@ -102,10 +102,9 @@ class Evidence(Part):
                 yield study
 
 
-def _each(studies: Studies, *choices: Choice) -> Iterator[tuple[str, ...]]:
-    """Yield the study of each choice, once for each of `studies` where there are some."""
-    for study in studies or ("",):
-        yield tuple(choice.study or study for choice in choices)
+def _each(studies: Studies, *choices: Choice) -> list[tuple[str, ...]]:
+    """Return the study of each choice, once for each of `studies` where there are some."""
+    return [tuple(choice.study or study for choice in choices) for study in studies or ("",)]
 
 
 def _check_studies(studies: Studies, *choices: Choice) -> None:
@@ -140,15 +139,13 @@ class Compare(Evidence):
             raise ValueError("pooled: expected several studies")
         return self
 
-    def pairs(self) -> list[tuple[str, str]]:
+    def pairs(self) -> list[tuple[str, ...]]:
         """Return the studies of `first` and `second` for each comparison."""
-        return [(first, second) for first, second in _each(self.studies, self.first, self.second)]
+        return _each(self.studies, self.first, self.second)
 
     def choices(self) -> Iterator[tuple[str, Choice]]:
-        """Yield the first and the second of each comparison."""
-        for first, second in self.pairs():
-            yield first, self.first
-            yield second, self.second
+        for studies in self.pairs():
+            yield from zip(studies, (self.first, self.second), strict=True)
 
 
 class Effect(Evidence):
@@ -197,11 +194,9 @@ class Effect(Evidence):
         ]
 
     def choices(self) -> Iterator[tuple[str, Choice]]:
-        """Yield the configuration with each of the values."""
         return ((self.studies[0], choice) for choice in self.at_each())
 
     def grids(self) -> Iterator[str]:
-        """Yield all studies where the whole grid is asked about."""
         return iter(self.studies if self.at is None else ())
 
 
@@ -227,7 +222,6 @@ class Reaches(Evidence):
         return self
 
     def choices(self) -> Iterator[tuple[str, Choice]]:
-        """Yield the configuration of each study."""
         return ((study, self.configuration) for (study,) in _each(self.studies, self.configuration))
 
 
@@ -251,7 +245,6 @@ class InSet(Evidence):
         return [study for (study,) in _each(self.studies, self.configuration)]
 
     def grids(self) -> Iterator[str]:
-        """Yield all studies."""
         return iter(self.each())
 
 
@@ -297,11 +290,10 @@ class Claims(Part):
 
     def studies(self) -> list[str]:
         """Return the studies by the names that the file gives them, in the order of their first use."""
-        evidence = [one for claim in self.claim for one in claim.evidence]
-        named = (
-            study for one in evidence for study in (*one.grids(), *(study for study, _ in one.choices()))
-        )
-        return list(dict.fromkeys(named))
+        named: dict[str, None] = {}
+        for one in (one for claim in self.claim for one in claim.evidence):
+            named |= dict.fromkeys((*one.grids(), *(study for study, _ in one.choices())))
+        return list(named)
 
     def grids(self) -> set[str]:
         """Return the studies whose search has to be complete, by the names that the file gives them."""

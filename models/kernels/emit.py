@@ -66,7 +66,6 @@ class Emitter:
         self.when = builder.if_then
 
     def index(self, value: Index) -> Value:
-        """Make a run-time index of an integer."""
         return ir.Constant(_INDEX, value) if isinstance(value, int) else value
 
     def at(self, base: Value, *terms: Index) -> Value:
@@ -110,7 +109,6 @@ class Emitter:
         return self._b.sext(self.get(address), _INDEX)
 
     def spread(self, scalar: Value, lanes: int = LANES) -> Value:
-        """A scalar in every lane."""
         vector = ir.VectorType(scalar.type, lanes)
         single = self._b.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_INT32, 0))
         zeros = ir.Constant(ir.VectorType(_INT32, lanes), [0] * lanes)
@@ -120,11 +118,9 @@ class Emitter:
         return self.constant(0.0, lanes)
 
     def constant(self, value: float, lanes: int = LANES) -> Value:
-        """A float in every lane."""
         return ir.Constant(ir.VectorType(_FLOAT, lanes), [float(np.float32(value))] * lanes)
 
     def integers(self, value: int, lanes: int = LANES) -> Value:
-        """One 32-bit integer constant in every lane."""
         return ir.Constant(ir.VectorType(_INT32, lanes), [value] * lanes)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
@@ -147,7 +143,6 @@ class Emitter:
         return self._b.icmp_signed("==", a, self._spread_index(number, a.type.count))
 
     def plus(self, a: Value, number: Index) -> Value:
-        """32-bit integers plus a number."""
         return self._b.add(a, self._spread_index(number, a.type.count))
 
     def with_bit(self, words: Sequence[Value], mask: Value, number: Index) -> list[Value]:

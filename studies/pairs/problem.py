@@ -25,8 +25,7 @@ from pairsearch.studies.seeds import Stream, derive
 from pairsearch.studies.validation import read_settings
 
 if TYPE_CHECKING:
-    from pairsearch.data.folds import Fold
-    from pairsearch.data.pairs import PairSet
+    from pairsearch.data.pairs import Fold, PairSet
     from pairsearch.models.trainer import EpochReport, TrainingJob
 
 DATA_VARIABLE = "PAIRSEARCH_DATA"
@@ -210,8 +209,7 @@ class Pairs(Problem):
         They depend on the study's seed, settings and data, and never on a configuration.
         """
         if (count, seed) not in self._folds:
-            from pairsearch.data.folds import Fold, make_folds  # noqa: PLC0415
-            from pairsearch.data.pairs import standardise  # noqa: PLC0415
+            from pairsearch.data.pairs import Fold, make_folds, standardise  # noqa: PLC0415
 
             chosen = self.settings
             made = make_folds(

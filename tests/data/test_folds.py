@@ -10,8 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pairsearch.data.errors import DataError
-from pairsearch.data.folds import Fold, make_folds
-from pairsearch.data.pairs import PairSet, draw
+from pairsearch.data.pairs import Fold, PairSet, draw, make_folds
 from pairsearch.data.sources import Source
 
 SEEDS = st.integers(0, 2**63 - 1)
