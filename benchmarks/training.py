@@ -28,10 +28,9 @@ from benchfile import describe_machine, say, write
 
 from pairsearch.models import batched, fused, single
 from pairsearch.models.compiled import Trainee, trainees_of
-from pairsearch.models.losses import pair_losses
 from pairsearch.models.nets import DIGITS, build_seeded, uses_aux_loss
 from pairsearch.models.optim import optimiser
-from pairsearch.models.trainer import Member, Pairs, TrainingJob
+from pairsearch.models.trainer import Member, Pairs, TrainingJob, pair_losses
 
 # Dense floating-point operations for one training pair, by model: forward pass and both gradients of every layer.
 FLOP_PER_PAIR = {"b1": 1.2e6, "b2": 1.2e6, "ws": 2.2e6, "wsal": 2.2e6}

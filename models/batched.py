@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from pairsearch.models.arithmetic import fixed
-from pairsearch.models.losses import pair_losses, wrong_answers
 from pairsearch.models.nets import build_seeded, schedule, uses_aux_loss
 from pairsearch.models.optim import Rates, optimiser
 from pairsearch.models.trainer import (
@@ -28,7 +27,9 @@ from pairsearch.models.trainer import (
     StateDict,
     TrainingJob,
     batch_order,
+    pair_losses,
     record,
+    wrong_answers,
 )
 
 

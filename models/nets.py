@@ -109,7 +109,7 @@ class Phase:
 
     Args:
         epochs: number of epochs, >= 1.
-        digits_only: whether the loss is aux(image 1) + aux(image 2) (`models.losses`), without the main loss.
+        digits_only: whether the loss is aux(image 1) + aux(image 2) (`models.trainer`), without the main loss.
         frozen: prefixes of the names of parameters that stay as they are, without steps and weight decay.
     """
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.backends import mkldnn
 
 from pairsearch.models.arithmetic import fixed
-from pairsearch.models.losses import pair_losses, wrong_answers
 from pairsearch.models.nets import Draws, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
 from pairsearch.models.trainer import (
@@ -29,7 +28,9 @@ from pairsearch.models.trainer import (
     StateDict,
     TrainingJob,
     batch_order,
+    pair_losses,
     record,
+    wrong_answers,
 )
 
 # Up to this batch size PyTorch's own convolutions are used, which take one image at a time; above it oneDNN's, which

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from pairsearch.models.arithmetic import fixed
-from pairsearch.models.losses import pair_losses
 from pairsearch.models.nets import Draws, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
 from pairsearch.models.single import evaluate
@@ -19,6 +18,7 @@ from pairsearch.models.trainer import (
     StateDict,
     TrainingJob,
     batch_order,
+    pair_losses,
     record,
 )
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pairsearch.jit.compiling import compiled as jit
 from pairsearch.models import compiled
-from pairsearch.models.kernels import convolution, linear, softmax, updates
+from pairsearch.models.kernels import convolution, epoch, linear, updates
 from pairsearch.models.kernels.emit import Emitter
 from pairsearch.models.kernels.intrinsic import Address, Count, vector_kernel
 from pairsearch.models.kernels.linear import matmul
@@ -262,11 +262,11 @@ def test_exponential_and_quotient_are_exact_to_two_units_in_the_last_place() -> 
 
 def test_logarithm_is_exact_to_one_unit_in_the_last_place() -> None:
     values = np.random.default_rng(0).uniform(1, 10, 5_000).astype(np.float32)
-    got = np.array([softmax.logarithm(value) for value in values])
+    got = np.array([epoch.logarithm(value) for value in values])
     exact = np.log(values.astype(float))
     assert (np.abs(got - exact) <= np.spacing(exact.astype(np.float32))).all()
-    assert softmax.logarithm(np.float32(1)) == 0
-    assert np.isnan(softmax.logarithm(np.float32(np.nan)))
+    assert epoch.logarithm(np.float32(1)) == 0
+    assert np.isnan(epoch.logarithm(np.float32(np.nan)))
 
 
 @pytest.mark.parametrize("scale", [1.0, 50.0, 1e4])
@@ -276,7 +276,7 @@ def test_cross_entropy_and_its_gradient_agree_with_pytorch(scale: float) -> None
     expected = functional.cross_entropy(logits, torch.tensor(3))
     expected.backward()
     gradient = np.full(16, np.nan, np.float32)
-    got = softmax.cross_entropy(padded, 0, 10, 3, gradient, 0, np.float32(1))
+    got = epoch.cross_entropy(padded, 0, 10, 3, gradient, 0, np.float32(1))
     assert got == pytest.approx(float(expected.detach()), rel=1e-6, abs=1e-6)
     np.testing.assert_allclose(gradient[:10], logits.grad.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(gradient[10:], 0)
