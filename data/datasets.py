@@ -14,8 +14,7 @@ import shutil
 import socket
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -203,27 +202,19 @@ def _stage(chosen: Dataset, root: Path, staging: Path, absent: list[str]) -> Non
     # The caller holds the lock, so what is in the staging folder was left by a process that was killed.
     shutil.rmtree(staging, ignore_errors=True)
     folder, staged = chosen.folder(root), chosen.folder(staging)
+    # torchvision gives its sockets no timeout, so the default has to change.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_SECONDS)
     try:
         staged.mkdir(parents=True)
-        with _stall_timeout(STALL_SECONDS):
-            _fetch(chosen, staging)
+        _fetch(chosen, staging)
         _arrays(chosen, staging)
         folder.mkdir(parents=True, exist_ok=True)
         for name in absent:
             (staged / name).replace(folder / name)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def _stall_timeout(seconds: float) -> Iterator[None]:
-    """Give sockets that are opened in the block a timeout: torchvision sets none, so the default has to change."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
         socket.setdefaulttimeout(before)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _fetch(chosen: Dataset, staging: Path) -> None:

@@ -92,9 +92,7 @@ class Source:
 
     def pool(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return the images, (N, h, w) uint8, and the labels, (N,) int64, of one split."""
-        if split == "train":
-            return self.train_images, self.train_labels
-        return self.test_images, self.test_labels
+        return getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
 
 
 def _check(images: Tensor | Array, labels: Tensor | Array, prefix: str) -> None:

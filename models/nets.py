@@ -251,7 +251,12 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
         Exception: what a user's class or function raises.
     """
     if not isinstance(architecture, str):
-        return _initialised(architecture(**arguments))
+        module = architecture(**arguments)
+        if any(nn.parameter.is_lazy(value) for value in (*module.parameters(), *module.buffers())):
+            # Lazy layers get their weights when they see images.
+            with torch.no_grad():
+                module(torch.zeros(2, *INPUT))
+        return module
     chosen = architecture_class(architecture)
     known: dict[str, int | str] = {name: texts[0] for name, texts in chosen.choices.items()}
     if chosen.default_hidden_units is not None:
@@ -273,14 +278,6 @@ def check_choice(name: str, value: object, texts: Sequence[str]) -> None:
     """Raise a ValueError that names a value which is not among an argument's texts, and the texts."""
     if value not in texts:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, texts))}, got {value!r}")
-
-
-def _initialised(module: nn.Module) -> nn.Module:
-    """Show a module with lazy layers images, so that its layers have weights, and return it."""
-    if any(nn.parameter.is_lazy(value) for value in (*module.parameters(), *module.buffers())):
-        with torch.no_grad():
-            module(torch.zeros(2, *INPUT))
-    return module
 
 
 class Draws:

@@ -226,7 +226,7 @@ class Parts:
         self._rates += ["aux_loss_weight"] if self.architecture.uses_aux_loss else []
 
     def check(self, params: Params) -> None:
-        """Refuse missing or unknown parameters, values out of range, and modules with outputs of a wrong shape."""
+        """Refuse what `Pairs.check` refuses."""
         architecture, optimiser = self.architecture, self.optimiser
         of_architecture, of_optimiser = self._divided(params)
         for name in self._of_training():
