@@ -52,16 +52,24 @@ def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value
     return storage_url.environment_storage() if file else value
 
 
+def count(*names: str, help: str, default: bool | str = True, least: int = 1) -> Any:
+    """Return an option that is a number of something, up to what a column of the database holds."""
+    return typer.Option(*names, min=least, max=LARGEST, help=help, show_default=default)
+
+
+def folder(name: str, *, help: str, default: bool | str = True, shared: bool = False) -> Any:
+    """Return an option that names a folder; `shared`, one that workers share."""
+    callback = shared_folder if shared else None
+    return typer.Option(name, metavar="FOLDER", callback=callback, help=help, show_default=default)
+
+
 STUDIES_VARIABLE = "PAIRSEARCH_STUDIES"
 """Studies, separated by spaces, of `create`, `worker`, `run`, `retry` and `evaluate` if they are given none."""
-Studies = Annotated[
-    list[str],
-    typer.Argument(
-        envvar=STUDIES_VARIABLE,
-        metavar="STUDY",
-        help="A shipped study, one in the database, or a .toml file.",
-    ),
-]
+ANY_STUDY = "A shipped study, one in the database, or a .toml file."
+Study = Annotated[str, typer.Argument(metavar="STUDY", help=ANY_STUDY)]
+Studies = Annotated[list[str], typer.Argument(envvar=STUDIES_VARIABLE, metavar="STUDY", help=ANY_STUDY)]
+StoredStudy = Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")]
+StoredStudies = Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies in the database.")]
 SomeStudies = Annotated[
     list[str] | None, typer.Argument(metavar="STUDY", help="All in the database if left out.")
 ]
@@ -97,11 +105,10 @@ DataKind = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option(
+    folder(
         "--data-dir",
-        metavar="FOLDER",
         help="Short for --set data_dir=FOLDER: where the problem looks for them.",
-        show_default="the problem's own default",
+        default="the problem's own default",
     ),
 ]
 Device = Annotated[
@@ -109,13 +116,7 @@ Device = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(
-        "--limit",
-        min=1,
-        max=LARGEST,
-        help="Only the first N configurations of each study's order.",
-        show_default="all",
-    ),
+    count("--limit", help="Only the first N configurations of each study's order.", default="all"),
 ]
 Lease = Annotated[
     float,
@@ -130,51 +131,44 @@ Lease = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        min=1,
-        max=LARGEST,
+    count(
         help="Worker processes; each computes on one core.",
-        show_default="the cores that this process may use; 1 on another device than the CPU",
+        default="the cores that this process may use; 1 on another device than the CPU",
     ),
 ]
 RoundWorkers = Annotated[
     int | None,
-    typer.Option(
+    count(
         "--workers",
-        min=1,
-        max=LARGEST,
         help="Processes that train rounds, this one among them.",
-        show_default="the cores that this process may use where training takes longer than starting them",
+        default="the cores that this process may use where training takes longer than starting them",
     ),
 ]
 Models = Annotated[
     Path | None,
-    typer.Option(
+    folder(
         "--models",
-        metavar="FOLDER",
         help="Folder for the trained models of the rounds. If it is given, stored rounds without a file are trained "
         "again.",
-        show_default=str(DEFAULT_MODELS),
+        default=str(DEFAULT_MODELS),
     ),
 ]
 LargeModels = Annotated[
     Path | None,
-    typer.Option(
+    folder(
         "--models",
-        metavar="FOLDER",
-        callback=shared_folder,
         help="Folder that workers share, for models of rounds that are too large for the database; made at need.",
-        show_default="they are not kept",
+        default="they are not kept",
+        shared=True,
     ),
 ]
 Checkpoints = Annotated[
     Path | None,
-    typer.Option(
+    folder(
         "--checkpoints",
-        metavar="FOLDER",
-        callback=shared_folder,
         help="Folder that workers share, for checkpoints above 1 MB; made at need.",
-        show_default="the database, up to 64 MB each",
+        default="the database, up to 64 MB each",
+        shared=True,
     ),
 ]
 NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]

@@ -12,8 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from pairsearch.search.cli.messages import print_json
-from pairsearch.search.cli.streams import output, plain
+from pairsearch.search.cli.streams import output, plain, print_json
 from pairsearch.search.common.errors import ExitCode
 from pairsearch.search.common.redaction import printable
 from pairsearch.studies.checks import Check

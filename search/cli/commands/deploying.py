@@ -12,9 +12,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from pairsearch.search.cli.messages import say
+from pairsearch.search.cli import options
+from pairsearch.search.cli.streams import say
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import made_folder, usable_folder, whole_file
 
@@ -26,10 +25,7 @@ NOT_SOURCE = {".pyc", ".nbi", ".nbc"}
 
 
 def deploy(
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="FOLDER", help="Folder to write to; made at need.", show_default=False),
-    ],
+    out: Annotated[Path, options.folder("--out", help="Folder to write to; made at need.", default=False)],
 ) -> None:
     """If the folder has a file of the same name with other content, nothing is written."""
     usable_folder(out)

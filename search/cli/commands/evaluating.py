@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.evaluation import evaluator_on, table_1_json, tables_1
-from pairsearch.search.cli.forked import zygote
-from pairsearch.search.cli.messages import print_json, teller
+from pairsearch.search.cli.streams import print_json, teller
+from pairsearch.search.cli.tables import table_1_json, tables_1
 from pairsearch.search.cli.terminal import console
+from pairsearch.search.cli.training import evaluator_on, zygote
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import shared_folder, usable_folder
 from pairsearch.search.common.machine import Machine
@@ -27,17 +27,9 @@ from pairsearch.studies.loading import Loaded
 
 def evaluate(
     study: options.Studies,
-    top: Annotated[
-        int, typer.Option(min=1, max=options.LARGEST, help="How many of the best of each study.")
-    ] = 1,
+    top: Annotated[int, options.count(help="How many of the best of each study.")] = 1,
     rounds: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=options.LARGEST,
-            help="Rounds for each configuration.",
-            show_default="the definition's, 10",
-        ),
+        int | None, options.count(help="Rounds for each configuration.", default="the definition's, 10")
     ] = None,
     paper: Annotated[
         bool,

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.messages import print_json, say
+from pairsearch.search.cli.streams import print_json, say
 from pairsearch.search.common.errors import InputError
 from pairsearch.studies.definition import NAME_PATTERN
 from pairsearch.studies.loading import predict as ask
@@ -31,13 +31,7 @@ def predict(
     ],
     number: Annotated[
         int,
-        typer.Option(
-            "--round",
-            metavar="N",
-            min=0,
-            max=options.LARGEST,
-            help="Of a study: the round that trained the model.",
-        ),
+        options.count("--round", help="Of a study: the round that trained the model.", least=0),
     ] = 0,
     invert: Annotated[
         bool | None,
