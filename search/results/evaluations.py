@@ -1,15 +1,16 @@
-"""Reads the final evaluation of configurations from their stored rounds."""
+"""Reads the figures of stored folds, and the final evaluation of configurations from their stored rounds."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
+from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import provenances, runs
 from pairsearch.search.ledger.rows import read_figures
@@ -19,6 +20,10 @@ from pairsearch.studies.definition import Definition, Paper
 
 By = Literal["search", "paper"]
 """Who chose a configuration to evaluate: the search, among its best, or the paper."""
+CHUNK = 20_000
+"""Rows in memory at a time."""
+FoldFigure = tuple[str, str, int, float | None]
+"""Key of a configuration, name of a figure, fold, value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,28 @@ class TableRow:
     def paper(self) -> Paper | None:
         """The paper's row, None if the definition has no `[paper]` table."""
         return self.definition.paper
+
+
+def fold_figures(
+    connection: Connection, study: StoredStudy, *within: ColumnElement[bool]
+) -> Iterator[FoldFigure]:
+    """Yield the figures of a study's folds after their last epoch, as stored, in no particular order.
+
+    Args:
+        within: further conditions on the rows of `runs`.
+
+    Raises:
+        WrongValueError: a row has a fold that the study does not have.
+    """
+    c = runs.c
+    statement = select(c.id, c.key, c.run, c.figures).where(c.study_id == study.id, c.kind == "fold", *within)
+    with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
+        for run_id, key, fold, text in streamed:
+            if fold >= study.definition.folds:
+                wanted = f"number below {study.definition.folds}"
+                raise WrongValueError(runs.name, "run", wanted, fold, f"id={run_id}")
+            for figure, value in read_figures(text).items():
+                yield key, figure, fold, value
 
 
 def rounds_within(connection: Connection, study: StoredStudy, key: str | None = None) -> list[Round]:

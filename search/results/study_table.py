@@ -16,8 +16,7 @@ from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, runs
 from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
-from pairsearch.search.results.evaluations import Round, rounds_within
-from pairsearch.search.results.fold_figures import CHUNK, FoldFigure, fold_figures
+from pairsearch.search.results.evaluations import CHUNK, FoldFigure, Round, fold_figures, rounds_within
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.intervals import FloatArray
@@ -90,27 +89,36 @@ def table_within(
         folds: figures of the folds where they were read before; those of others are NaN.
         rounds: the finished rounds where they were read before.
     """
-    columns = configurations.c
-    rows = connection.execute(
-        select(columns.key, columns.params, columns.state, columns.seconds).where(
-            columns.study_id == study.id, columns.state.in_([*COVERED, State.FAILED])
-        )
-    ).all()
-    places = {one.key: place for place, one in enumerate(study.definition.grid.configurations())}
-    rows = sorted(rows, key=lambda row: places[row.key])
-    finished = {row.key: row for row in rows if row.state == State.FINISHED}
-    figures_of: dict[str, dict[int, Mapping[str, float | None]]] = {}
+    c, definition, figures = configurations.c, study.definition, study.traits.of_folds
+    ended = select(c.key, c.params, c.state, c.seconds).where(
+        c.study_id == study.id, c.state.in_([*COVERED, State.FAILED])
+    )
+    order = {one.key: place for place, one in enumerate(definition.grid.configurations())}
+    rows = sorted(connection.execute(ended), key=lambda row: order[row.key])
+    finished = [row for row in rows if row.state == State.FINISHED]
+    places = {row.key: place for place, row in enumerate(finished)}
+    values = {name: np.full((len(places), definition.folds), np.nan) for name in figures}
+    means = {name: np.full((len(places), definition.epochs), np.nan) for name in figures}
+    for key, name, fold, value in fold_figures(connection, study) if folds is None else folds:
+        if key in places and name in values and value is not None:
+            values[name][places[key], fold] = value
+    for key, name, points in _stored_curves(connection, study, curves_of):
+        if key in places and name in means:
+            known = np.array(points[: definition.epochs], dtype=np.float64)
+            means[name][places[key], : len(known)] = known
+    rounds_of: dict[str, dict[int, Mapping[str, float | None]]] = {}
     for one in rounds_within(connection, study) if rounds is None else rounds:
-        figures_of.setdefault(one.key, {})[one.index] = one.figures
-    return _table(
-        study.definition,
-        study.traits,
-        [read_configuration(row.key, row.params) for row in finished.values()],
-        len(rows) - len(finished),
-        {key: row.seconds for key, row in finished.items()},
-        fold_figures(connection, study) if folds is None else folds,
-        _stored_curves(connection, study, curves_of),
-        figures_of,
+        rounds_of.setdefault(one.key, {})[one.index] = one.figures
+    return StudyTable(
+        name=definition.name,
+        definition=definition,
+        traits=study.traits,
+        configurations=tuple(read_configuration(row.key, row.params) for row in finished),
+        excluded=len(rows) - len(finished),
+        values=values,
+        curves=means,
+        seconds=np.array([row.seconds for row in finished], dtype=np.float64),
+        rounds=rounds_of,
     )
 
 
@@ -161,36 +169,3 @@ def _stored_curves(
                 yield key, figure, read[0]
             elif len(read) == study.definition.folds:
                 yield key, figure, mean_curve(read)
-
-
-def _table(
-    definition: Definition,
-    traits: Traits,
-    finished: Sequence[Configuration],
-    excluded: int,
-    seconds: Mapping[str, float],
-    cells: Iterable[FoldFigure],
-    means: Iterable[Curve],
-    rounds: Rounds,
-) -> StudyTable:
-    place = {one.key: index for index, one in enumerate(finished)}
-    values = {figure: np.full((len(place), definition.folds), np.nan) for figure in traits.of_folds}
-    curves_of = {figure: np.full((len(place), definition.epochs), np.nan) for figure in traits.of_folds}
-    for key, figure, fold, value in cells:
-        if key in place and figure in values and value is not None:
-            values[figure][place[key], fold] = value
-    for key, figure, points in means:
-        if key in place and figure in curves_of:
-            known = np.array(points[: definition.epochs], dtype=np.float64)
-            curves_of[figure][place[key], : len(known)] = known
-    return StudyTable(
-        name=definition.name,
-        definition=definition,
-        traits=traits,
-        configurations=tuple(finished),
-        excluded=excluded,
-        values=values,
-        curves=curves_of,
-        seconds=np.array([seconds[one.key] for one in finished], dtype=np.float64),
-        rounds=rounds,
-    )

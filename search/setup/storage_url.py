@@ -18,11 +18,7 @@ LARGEST_FILE = 8192
 
 
 def environment_storage() -> str:
-    """Return the database URL of the environment, by default a SQLite file in the working directory.
-
-    Raises:
-        StorageError: both variables are set, or the file cannot be used.
-    """
+    """Return the database URL of the environment, by default a SQLite file in the working directory."""
     value, file = os.environ.get(VARIABLE), os.environ.get(FILE_VARIABLE)
     if value and file:
         raise StorageError(f"{VARIABLE} and {FILE_VARIABLE} are both set: expected one of them")
@@ -32,9 +28,7 @@ def environment_storage() -> str:
 def read_storage_file(path: Path) -> str:
     """Read the database URL from a file, which may end in a newline.
 
-    Raises:
-        StorageError: the file is unreadable, empty, too large, not UTF-8, or has more than one line. The message does
-            not repeat its content, which may be secret.
+    No message repeats its content, which may be secret.
     """
     what = f"{FILE_VARIABLE} names {str(path)!r}"
     expected = "expected one line with a database URL"

@@ -13,7 +13,7 @@ from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.ledger.rows import read_configuration, read_figures
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.fold_figures import FoldFigure, fold_figures
+from pairsearch.search.results.evaluations import FoldFigure, fold_figures
 from pairsearch.search.results.ranking import best_first
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
