@@ -34,14 +34,9 @@ def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value
     """Return the database URL of a command (Typer's callback of `--storage`).
 
     The option takes precedence over the environment. An empty variable counts as unset.
-
-    Raises:
-        StorageError: both variables are set, or the file cannot be used.
     """
     source = context.get_parameter_source(parameter.name or "")
-    source_name = "" if source is None else source.name
-    file = os.environ.get(FILE_VARIABLE)
-    if source_name == "COMMANDLINE":
+    if source is not None and source.name == "COMMANDLINE":
         if conceal_places(value) != value:
             typer.echo(
                 f"warning: other people can read the password of --storage in the process list: give the URL by "
@@ -49,7 +44,7 @@ def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value
                 err=True,
             )
         return value
-    return storage_url.environment_storage() if file else value
+    return storage_url.environment_storage() if os.environ.get(FILE_VARIABLE) else value
 
 
 def count(*names: str, help: str, default: bool | str = True, least: int = 1) -> Any:
@@ -180,9 +175,6 @@ def machine(texts: list[str] | None, data: str | None, data_dir: Path | None, **
     """Return how this machine trains, from `--set`, its short forms, and options by the fields of `Machine`.
 
     The short forms are for settings that any problem may have. A problem without them refuses them.
-
-    Raises:
-        typer.BadParameter: a text is not NAME=VALUE, or a setting has two values.
     """
     settings: dict[str, str] = {}
     short = {"data": data, "data_dir": None if data_dir is None else str(data_dir)}

@@ -24,11 +24,7 @@ SILENT_SECONDS = 2.0
 
 
 class SearchProgress:
-    """Shows the progress of studies, with the rate of this run and the time left at that rate.
-
-    Args:
-        clock: a monotonic clock in seconds.
-    """
+    """Shows the progress of studies, with the rate of this run and the time left at that rate."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
@@ -80,11 +76,7 @@ class SearchProgress:
 
 @contextmanager
 def steps(console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str], None]]:
-    """Yield what shows the current step of a command that only reads, once it takes longer than a moment.
-
-    Args:
-        clock: a monotonic clock in seconds.
-    """
+    """Yield what shows the current step of a command that only reads, once it takes longer than a moment."""
     if not console.is_interactive:
         printed = clock()
 

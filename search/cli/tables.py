@@ -78,12 +78,12 @@ def progress_table(
     fields: list[Field[tuple[Progress, float]]] = [
         Field("study", lambda row: row[0].study, right=False),
         Field("done", lambda row: f"{row[0].covered}/{row[0].total}"),
-        *map(count, states),
     ]
     if any(progress.folds for progress in progresses):
-        fields.insert(
-            2, Field("folds", lambda row: DASH if row[0].folds is None else "{}/{}".format(*row[0].folds))
+        fields.append(
+            Field("folds", lambda row: "{}/{}".format(*row[0].folds) if row[0].folds else DASH),
         )
+    fields += map(count, states)
     if rate is not None:
         fields += [
             Field("a minute", lambda _: f"{60 * rate:.1f}"),
@@ -104,31 +104,25 @@ def _best(progress: Progress) -> str:
 
 def lines_below(progress: Progress) -> list[str]:
     """List what is left of the final evaluation, and the failures of a study and what to do about them."""
-    left = progress.rounds_left
-    lines = [f"{progress.study}: {left} rounds of the final evaluation are left"] if left else []
-    if not progress.failures:
-        return lines
-    return [
-        *lines,
-        f"{progress.study}: coverage {progress.covered}/{progress.total}, {len(progress.failures)} failed "
-        f"(`pairsearch retry {progress.study}` has them tried again):",
-        *(f"  {key}: {reason}" for key, reason in progress.failures.items()),
-    ]
+    lines = []
+    if left := progress.rounds_left:
+        lines.append(f"{progress.study}: {left} rounds of the final evaluation are left")
+    if progress.failures:
+        lines.append(
+            f"{progress.study}: coverage {progress.covered}/{progress.total}, {len(progress.failures)} failed "
+            f"(`pairsearch retry {progress.study}` has them tried again):"
+        )
+        lines += [f"  {key}: {reason}" for key, reason in progress.failures.items()]
+    return lines
 
 
 def progress_json(progress: Progress) -> dict[str, Any]:
     """Return the progress of a study as `status --json` prints it."""
+    folds = None if progress.folds is None else dict(zip(("ended", "total"), progress.folds, strict=True))
     return {
-        "study": progress.study,
-        "metric": progress.metric,
-        "total": progress.total,
-        "covered": progress.covered,
-        "counts": progress.counts,
-        "folds": None
-        if progress.folds is None
-        else dict(zip(("ended", "total"), progress.folds, strict=True)),
-        "rounds_left": progress.rounds_left,
-        "failures": progress.failures,
+        **fields(progress, "study", "metric", "total", "covered", "counts"),
+        "folds": folds,
+        **fields(progress, "rounds_left", "failures"),
         "finished_last_minute": progress.recent_per_minute,
         "best": None if progress.best is None else ranked_json(progress.best),
     }
@@ -160,13 +154,12 @@ def ranked_table(study: StoredStudy, ranked: Sequence[Ranked]) -> Sheet[Ranked]:
 
 def ranked_json(ranked: Ranked) -> dict[str, Any]:
     """Return a ranked configuration as `best --json` prints it, with figures as they are stored."""
-    return {
-        "rank": ranked.rank,
-        "params": ranked.params,
-        "value": ranked.value,
-        "figures": ranked.figures,
-        "seconds": ranked.seconds,
-    }
+    return fields(ranked, "rank", "params", "value", "figures", "seconds")
+
+
+def fields(item: object, *names: str) -> dict[str, Any]:
+    """Return some fields of an object by name, for JSON."""
+    return {name: getattr(item, name) for name in names}
 
 
 def tables_1(rows: Sequence[TableRow]) -> list[Sheet[_Line]]:
@@ -200,7 +193,7 @@ class _Line:
 def _lines(rows: Sequence[TableRow], short: Mapping[str, str]) -> Iterator[_Line]:
     for row in rows:
         own, paper = row.evaluated, row.paper
-        name, params = row.definition.name.upper(), compact(row.params, short)
+        name, params = row.study.name.upper(), compact(row.params, short)
         yield _Line(name, own.facts, params, own.count, own.figures)
         if paper is not None:
             theirs = paper.configuration.params
@@ -236,12 +229,11 @@ def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
     """Return the final evaluation as `evaluate --json` prints it, with figures as they are stored."""
     return [
         {
-            "study": row.definition.name,
+            "study": row.study.name,
             "chosen_by": row.chosen_by,
             "facts": row.evaluated.facts,
             "params": row.params,
-            "rounds": row.evaluated.rounds,
-            "diverged": row.evaluated.diverged,
+            **fields(row.evaluated, "rounds", "diverged"),
             "figures": {name: asdict(value) for name, value in row.evaluated.figures.items()},
             "seconds": row.evaluated.seconds,
             "paper": None if row.paper is None else row.paper.model_dump(),

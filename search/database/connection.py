@@ -138,8 +138,7 @@ class Database:
     def _check_file(self, *, opened: bool = False) -> None:
         """Raise if SQLite's file was removed or replaced: writes would go to a deleted file.
 
-        Args:
-            opened: whether a connection is open, so that the file exists and its inode can be stored.
+        Once a connection is `opened` the file exists, and its inode can be stored.
         """
         file = self.file
         if file is None or not (opened or self._inode):
@@ -163,10 +162,7 @@ class Database:
         Errors that are bugs of this program (a missing column, a key that is there twice) pass as they are.
 
         Raises:
-            DatabaseAwayError: the database did not answer or closed the connection.
-            DiskFullError: the database's disk is full.
-            DamagedError: the database contains a value that pairsearch cannot have written.
-            StorageError: the database cannot be used.
+            DatabaseAwayError, DiskFullError, DamagedError, StorageError: what they say of themselves.
             InputError: the database cannot store a value, or refuses it.
             KeyboardInterrupt: Ctrl-C in the block, of which only the error of a driver that it broke off was left.
         """
@@ -288,9 +284,7 @@ def open_database(url: str | Database, *, create: bool = False, waiting: bool = 
 
     Raises:
         NoStudiesError: there is no database or it lacks our tables, and `create` is false.
-        StorageError: the URL is malformed, the database is unreachable, read-only where it has to be written, or of
-            another schema version.
-        DatabaseAwayError: the database is unreachable, and `waiting` is true.
+        StorageError: it cannot be used, is unreachable and `waiting` is false, or is of another schema version.
     """
     database = Database(url) if isinstance(url, str) else url
     # Connecting to a missing SQLite file would create it.

@@ -33,12 +33,8 @@ def patiently(
     do not return at the same moment.
 
     Args:
-        call: reads or writes the database; it is repeated when it raises `DatabaseAwayError`.
-        seconds: how long to retry.
+        call: is repeated for so many `seconds` when it raises `DatabaseAwayError`, which then passes.
         stopping: once this event is set, `stopping_seconds` limit the time too.
-
-    Raises:
-        DatabaseAwayError: the database did not answer in that time.
     """
     stop = stopping or threading.Event()
 

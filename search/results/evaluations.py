@@ -16,7 +16,7 @@ from pairsearch.search.database.tables import provenances, runs
 from pairsearch.search.ledger.rows import read_figures
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.studies.configuration import Configuration, Params
-from pairsearch.studies.definition import Definition, Paper
+from pairsearch.studies.definition import Paper
 
 By = Literal["search", "paper"]
 """Who chose a configuration to evaluate: the search, among its best, or the paper."""
@@ -89,20 +89,14 @@ class TableRow:
     """One row of Table 1: an evaluated configuration beside the paper's figures for the model."""
 
     chosen_by: By
-    """Whether the configuration is among the best of the search, or the paper's."""
     study: StoredStudy
     evaluated: Evaluated
     params: Params
 
     @property
-    def definition(self) -> Definition:
-        """The definition of the study."""
-        return self.study.definition
-
-    @property
     def paper(self) -> Paper | None:
         """The paper's row, None if the definition has no `[paper]` table."""
-        return self.definition.paper
+        return self.study.definition.paper
 
 
 def fold_figures(
@@ -112,9 +106,6 @@ def fold_figures(
 
     Args:
         within: further conditions on the rows of `runs`.
-
-    Raises:
-        WrongValueError: a row has a fold that the study does not have.
     """
     c = runs.c
     statement = select(c.id, c.key, c.run, c.figures).where(c.study_id == study.id, c.kind == "fold", *within)

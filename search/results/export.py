@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, curves, provenances, runs, studies
 from pairsearch.search.ledger.incoming import LOADED
 from pairsearch.search.ledger.outcome import finite
-from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve, read_figures
+from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve, read_figures, read_points
 from pairsearch.search.ledger.studies import StoredStudy, merge_choices, seen_by
 from pairsearch.search.results.study_table import mean_curve
 from pairsearch.search.results.tables import (
@@ -41,7 +39,7 @@ from pairsearch.search.results.tables import (
     Columns,
     Table,
 )
-from pairsearch.search.results.writers import CHUNK, WRITERS, Row, batches, schema, write
+from pairsearch.search.results.writers import CHUNK, WRITERS, Exported, Row, batches, schema, write
 from pairsearch.studies.definition import LARGEST
 from pairsearch.studies.problem import Metric
 
@@ -54,21 +52,13 @@ class WhichCurves(StrEnum):
     """Of each configuration the mean over its folds alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    table: str
-    path: Path
-    rows: int
-
-
 def layout(table: Table, of: Iterable[StoredStudy]) -> Columns:
     """Return a table with the columns of some studies; a name that several have is described as in the first."""
     choices: Choices = {}
     metrics: dict[str, Metric] = {}
-    folds_only = table not in (ROUNDS, ALL_CURVES)
     for study in of:
         choices = merge_choices(choices, study.choices)
-        of_study = study.traits.of_folds if folds_only else study.traits.metrics
+        of_study = study.traits.metrics if table in (ROUNDS, ALL_CURVES) else study.traits.of_folds
         metrics |= {name: metric for name, metric in of_study.items() if name not in metrics}
     return Columns.of(table, choices, metrics)
 
@@ -78,22 +68,17 @@ def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> l
 
     Args:
         kind: the format, a key of `WRITERS`; also the ending of the files.
-        folder: where to write; files of these names are replaced.
-
-    Raises:
-        InputError: the format is unknown, or the folder is not writable and cannot be made.
-        WorkError: writing failed.
+        folder: made at need; files of these names in it are replaced.
     """
     if kind not in WRITERS:
         raise InputError(f"unknown format {kind!a}: expected one of {', '.join(WRITERS)}")
     usable_folder(folder)
-    written = []
     with database.snapshot() as connection, ExitStack() as files:
-        for table in SHORT:
-            path = made_folder(folder) / f"{study.name}-{table.name}.{kind}"
-            count = write(files, path, *_short(connection, study, table), kind)
-            written.append(Exported(table.name, path, count))
-    return written
+        paths = {table: made_folder(folder) / f"{study.name}-{table.name}.{kind}" for table in SHORT}
+        return [
+            write(files, path, table, *_short(connection, study, table), kind)
+            for table, path in paths.items()
+        ]
 
 
 def read_table(database: Database, study: StoredStudy, table: Table) -> pa.Table:
@@ -125,12 +110,7 @@ def export_folder(
     pending there.
 
     Args:
-        folder: where to write; tables in it are replaced.
-        which: the curves to write: `all` that are stored, or for each configuration the `mean` over its folds.
-
-    Raises:
-        InputError: the folder is not writable and cannot be made.
-        WorkError: writing failed.
+        folder: made at need; tables in it are replaced.
     """
     usable_folder(folder)
     written = []
@@ -140,7 +120,6 @@ def export_folder(
         of = [seen_by(connection, study) for study in given]
         for table in FOLDER:
             columns = layout(table, of)
-            path = made_folder(folder) / f"{table.name}.parquet"
             rows: Iterable[Row]
             if table is PROVENANCE:
                 rows = ({"provenance": number, "facts": text} for text, number in origins.items())
@@ -148,9 +127,9 @@ def export_folder(
                 rows = itertools.chain.from_iterable(
                     _folder_rows(connection, study, columns, origins, which, counts) for study in of
                 )
-            counted = _counted(rows, counts[table.name])
-            count = write(files, path, counted, schema(columns, format=FORMAT), "parquet")
-            written.append(Exported(table.name, path, count))
+            path, counted = made_folder(folder) / f"{table.name}.parquet", _counted(rows, counts[table.name])
+            described = schema(columns, format=FORMAT)
+            written.append(write(files, path, table, counted, described, "parquet"))
     return written
 
 
@@ -205,11 +184,7 @@ NAMED = {"configuration": "key", "position": "rank", "fold": "run", "round": "ru
 
 
 def _copied(table: Table, there: sa.Table) -> dict[str, sa.Column[Any]]:
-    """Return the columns of the database that columns of a table are copied from, by the name of the latter.
-
-    Args:
-        there: the table of the database; its rows are joined with their provenance.
-    """
+    """Return the columns of a table of the database, with its provenance, by the columns that are copied from them."""
     names = {column.name: NAMED.get(column.name, column.name) for column in table.columns}
     found = {name: there.c[of] for name, of in names.items() if of in there.c}
     return found | ({"provenance": provenances.c.facts} if "provenance" in names else {})
@@ -285,10 +260,9 @@ def _curves(connection: Connection, study: StoredStudy, kinds: Sequence[str]) ->
         .order_by(*_ORDER, c.id)
     )
     for _, rows in itertools.groupby(_stream(connection, statement), key=lambda row: row.id):
-        read = {}
-        for row in rows:
-            read[row.figure] = read_curve(row.id, row.points, row.epochs)
-        yield row.key, row.kind, row.run, read
+        of_run = list(rows)
+        read = {row.figure: read_curve(row.id, row.points, row.epochs) for row in of_run}
+        yield of_run[0].key, of_run[0].kind, of_run[0].run, read
 
 
 def _mean_curves(of_runs: Iterable[Curves]) -> Iterator[Curves]:
@@ -300,13 +274,8 @@ def _mean_curves(of_runs: Iterable[Curves]) -> Iterator[Curves]:
             continue
         of_folds = [read for *_, read in several]
         names = dict.fromkeys(name for read in of_folds for name in read)
-        means = {name: mean_curve([read.get(name, ()) for read in of_folds]) for name in names}
-        yield (
-            key,
-            MEAN,
-            0,
-            {name: [math.nan if one is None else one for one in mean] for name, mean in means.items()},
-        )
+        means = {name: read_points(mean_curve([read.get(name, ()) for read in of_folds])) for name in names}
+        yield key, MEAN, 0, means
 
 
 def _curve_points(of_runs: Iterable[Curves], study: StoredStudy, columns: Columns) -> Iterator[Row]:

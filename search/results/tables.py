@@ -180,13 +180,11 @@ FOLDER = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A table with columns for the parameters and figures of some studies.
+    """A table with columns for the parameters and figures of some studies in place of its placeholders.
 
     Args:
-        table: the table, with columns in place of its placeholders.
         choices: the values of each parameter.
-        parameters: the name of the column of each parameter.
-        figures: the name of the column of each figure.
+        parameters: the name of the column of each parameter; `figures` likewise.
     """
 
     table: Table

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 from pyarrow import csv, parquet
 
 from pairsearch.search.common.files import whole_file
 from pairsearch.search.common.provenance import package_version
-from pairsearch.search.results.tables import Columns
+from pairsearch.search.results.tables import Columns, Table
 
 # Rows in memory at a time, and rows of a Parquet row group: some ten megabytes.
 CHUNK = 20_000
@@ -24,6 +24,14 @@ TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "bo
 
 Row = dict[str, Any]
 """The cells of a row by column; cells that are left out are empty."""
+
+
+class Exported(NamedTuple):
+    """A table that was written."""
+
+    table: str
+    path: Path
+    rows: int
 
 
 class JsonWriter:
@@ -67,15 +75,17 @@ def schema(columns: Columns, **facts: str) -> pa.Schema:
     return pa.schema(fields, metadata={"row": table.row, "program": program} | facts)
 
 
-def write(files: ExitStack, path: Path, rows: Iterable[Row], described: pa.Schema, kind: str) -> int:
-    """Write the rows of a table into a file, which is whole when `files` closes; return how many they are."""
+def write(
+    files: ExitStack, path: Path, table: Table, rows: Iterable[Row], described: pa.Schema, kind: str
+) -> Exported:
+    """Write the rows of a table into a file, which is whole when `files` closes."""
     # Writers are closed also where an error ends the block, while their files are still open.
     writer = files.enter_context(closing(WRITERS[kind](files.enter_context(whole_file(path)), described)))
     count = 0
     for batch in batches(rows, described):
         writer.write_batch(batch)
         count += batch.num_rows
-    return count
+    return Exported(table.name, path, count)
 
 
 def batches(rows: Iterable[Row], described: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -29,15 +29,12 @@ from pairsearch.search.setup import schema_5
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """What was done.
-
-    Args:
-        before: the schema version that the database had.
-        copy: the file that it was copied to before; None where it is PostgreSQL, or nothing had to be done.
-    """
+    """What was done."""
 
     before: int
+    """The schema version that the database had."""
     copy: Path | None
+    """The file that it was copied to before; None where it is PostgreSQL, or nothing had to be done."""
 
 
 def upgrade(url: str) -> Upgraded:
@@ -45,10 +42,6 @@ def upgrade(url: str) -> Upgraded:
 
     A SQLite file is copied first, to a file beside it. No worker may be at work: one of an older program ends with an
     error at its next write.
-
-    Raises:
-        NoStudiesError: there is no database, or it holds no studies.
-        StorageError: its schema is newer, or so old that nothing leads from there.
     """
     database = Database(url)
     try:

@@ -96,11 +96,7 @@ def _sheets(title: str, decided: Sequence[Decided]) -> list[Sheet[Any]]:
 
 
 def _lines(decided: Sequence[Decided], *, in_full: bool) -> Iterator[str]:
-    """Yield what is missing for claims.
-
-    Args:
-        in_full: whether to begin with all evidence in sentences, and the rules of the decisions.
-    """
+    """Yield what is missing for claims; `in_full`, after all evidence in sentences and the rules of the decisions."""
     if in_full:
         for one in decided:
             yield from sentences.lines_of(one)

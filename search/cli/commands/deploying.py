@@ -59,11 +59,7 @@ def deploy_files() -> dict[Path, bytes]:
 
 
 def refuse_others(out: Path, files: dict[Path, bytes]) -> None:
-    """Check that no file in the folder would be overwritten with other content.
-
-    Raises:
-        InputError: files differ; the message names them.
-    """
+    """Check that no file in the folder would be overwritten with other content; raises InputError, which names them."""
     try:
         differing = [
             name
@@ -81,11 +77,7 @@ def refuse_others(out: Path, files: dict[Path, bytes]) -> None:
 
 
 def wheel() -> tuple[str, bytes]:
-    """Return name and content of a wheel of the installed program, to build the image without a checkout.
-
-    Raises:
-        InputError: the program is not installed.
-    """
+    """Return name and content of a wheel of the installed program, to build the image without a checkout."""
     installed = next((one for one in distributions(name="pairsearch") if one.read_text("METADATA")), None)
     if installed is None:
         raise InputError("pairsearch is not installed: `pip install .` in its checkout does that")

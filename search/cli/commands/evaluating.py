@@ -120,11 +120,7 @@ def run_evaluation(
 
 
 def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> Path | None:
-    """Return the folder for models: the one that was named, else the default if it is writable.
-
-    Raises:
-        InputError: the named folder cannot be used, or both options were given.
-    """
+    """Return the folder for models: the one that was named, else the default if it is writable."""
     if none:
         if given is not None:
             raise InputError("--models and --no-models: give one of them")

@@ -41,11 +41,6 @@ def examine(storage: str, texts: Sequence[str], machine: Machine) -> Iterator[Ch
 
     Args:
         texts: STUDY arguments; without any, the studies in the database are checked.
-        machine: how the studies would be trained.
-
-    Raises:
-        StudyError: a study is unknown.
-        DefinitionError: a definition is unreadable or invalid.
     """
     yield Check("versions", None, ", ".join(f"{name} {package_version(name)}" for name in PACKAGES))
     yield Check("program", None, f"commit {git_commit()}, processor {processor()}, {cores()} cores")

@@ -60,11 +60,7 @@ def predict(
 
 @contextmanager
 def _file(model: Path, storage: str, number: int) -> Iterator[Path]:
-    """Yield the path of the file of a model, which is a temporary one for a model in the database.
-
-    Raises:
-        InputError: the model names neither a file nor a study in the database, or the study has no such model.
-    """
+    """Yield the path of the file of a model, which is a temporary one for a model in the database."""
     # A study may have a folder of its name.
     if not re.fullmatch(NAME_PATTERN, str(model)) or (model.exists() and not model.is_dir()):
         yield model

@@ -45,12 +45,7 @@ def create(
     if as_json:
         print_json(
             [
-                {
-                    "study": made.study.name,
-                    "created": made.created,
-                    "inserted": made.inserted,
-                    "restored": made.restored,
-                }
+                {"study": made.study.name} | tables.fields(made, "created", "inserted", "restored")
                 for made in creations
             ]
         )
