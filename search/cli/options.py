@@ -110,8 +110,7 @@ Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="PyTorch device to train on: cpu, cuda, cuda:1 ...")
 ]
 Limit = Annotated[
-    int | None,
-    count("--limit", help="Only the first N configurations of each study's order.", default="all"),
+    int | None, count("--limit", help="Only the first N configurations of each study's order.", default="all")
 ]
 Lease = Annotated[
     float,

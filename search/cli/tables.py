@@ -80,9 +80,7 @@ def progress_table(
         Field("done", lambda row: f"{row[0].covered}/{row[0].total}"),
     ]
     if any(progress.folds for progress in progresses):
-        fields.append(
-            Field("folds", lambda row: "{}/{}".format(*row[0].folds) if row[0].folds else DASH),
-        )
+        fields.append(Field("folds", lambda row: "{}/{}".format(*row[0].folds) if row[0].folds else DASH))
     fields += map(count, states)
     if rate is not None:
         fields += [

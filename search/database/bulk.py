@@ -6,18 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import (
-    ARRAY,
-    Column,
-    Connection,
-    Insert,
-    Table,
-    bindparam,
-    column,
-    func,
-    insert,
-    select,
-)
+from sqlalchemy import ARRAY, Column, Connection, Insert, Table, bindparam, column, func, insert, select
 from sqlalchemy.sql.dml import ReturningInsert
 
 from pairsearch.search.database.clock import now

@@ -123,7 +123,7 @@ def _checks() -> dict[str, dict[str, str]]:
         | times("seconds", "finished_at")
         | one_of("kind", "'fold'", "'round'", "'mean'")
         | {
-            "round": "kind <> 'round' or (seconds is not null and facts is not null and provenance_id is not null)",
+            "round": "kind <> 'round' or (seconds is not null and facts is not null and provenance_id is not null)"
         },
         "curves": {},
         "checkpoints": whole("run", "epoch") | times("seconds", "saved_at") | trained,

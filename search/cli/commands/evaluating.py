@@ -1,19 +1,23 @@
-"""The command `evaluate`, which runs the final evaluation."""
+"""The command `evaluate`, which runs the final evaluation, and what commands that train share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.streams import print_json, teller
+from pairsearch.search.cli.app import obey
+from pairsearch.search.cli.streams import abandon, print_json, teller
 from pairsearch.search.cli.tables import table_1_json, tables_1
-from pairsearch.search.cli.terminal import console
-from pairsearch.search.cli.training import evaluator_on, zygote
+from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import shared_folder, usable_folder
 from pairsearch.search.common.machine import Machine
@@ -21,7 +25,11 @@ from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.results.evaluations import By
 from pairsearch.search.setup import opening
 from pairsearch.search.workers import evaluating
+from pairsearch.search.workers.evaluating import Evaluator
+from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.models import ModelFolder
+from pairsearch.search.workers.signals import interrupted_by_signals, signals
+from pairsearch.search.workers.working import warm
 from pairsearch.studies.loading import Loaded
 
 
@@ -133,3 +141,38 @@ def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> 
         # The evaluation goes on without models: the working directory of a container may be read-only.
         say(f"trained models are not kept: {error}; name a folder by --models")
         return None
+
+
+def zygote(loaded: dict[str, Loaded], device: str) -> Zygote:
+    """Return this process as what workers are forked from.
+
+    Args:
+        loaded: problems by the name of their study, which may be filled until the first worker is forked.
+        device: the device that they train on.
+    """
+
+    def forked(words: Sequence[str]) -> None:
+        abandon()
+        opening.keep(loaded)
+        obey(words)
+
+    return Zygote(forked, lambda: warm(list(loaded.values()), device))
+
+
+@contextmanager
+def evaluator_on(machine: Machine, console: Console, **options: Any) -> Iterator[Evaluator]:
+    """Yield what trains rounds and shows them, in place on a terminal; signals stop it inside the block.
+
+    Args:
+        options: further fields of `Evaluator`.
+    """
+    stopping = threading.Event()
+
+    @contextmanager
+    def watch(label: str) -> Iterator[Callable[[str], None]]:
+        # Both have threads, with which no worker can be forked from this process.
+        with signals(stopping), console.status(Text(f"{label}: starting")) as status:
+            yield lambda line: status.update(Text(line))
+
+    with interrupted_by_signals():
+        yield Evaluator(machine, stopping, watch, lambda line: print_lines(console, [line]), **options)

@@ -30,8 +30,7 @@ def predict(
         typer.Argument(metavar="FILE", help="What it is asked about; for the paper's models two images."),
     ],
     number: Annotated[
-        int,
-        options.count("--round", help="Of a study: the round that trained the model.", least=0),
+        int, options.count("--round", help="Of a study: the round that trained the model.", least=0)
     ] = 0,
     invert: Annotated[
         bool | None,

@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options, tables
-from pairsearch.search.cli.commands.evaluating import run_evaluation
+from pairsearch.search.cli.commands.evaluating import run_evaluation, zygote
 from pairsearch.search.cli.progress import SearchProgress
 from pairsearch.search.cli.streams import print_json, say, teller
 from pairsearch.search.cli.terminal import console
-from pairsearch.search.cli.training import zygote
 from pairsearch.search.common.machine import LEASE_SECONDS, Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState

@@ -31,8 +31,7 @@ def worker(
     data: options.DataKind = None,
     data_dir: options.DataDir = None,
     max_trials: Annotated[
-        int | None,
-        options.count(help="End after N configurations.", default="no end"),
+        int | None, options.count(help="End after N configurations.", default="no end")
     ] = None,
     limit: options.Limit = None,
     rounds: Annotated[bool, typer.Option("--rounds", help="Only rounds that `evaluate` asked for.")] = False,
