@@ -153,4 +153,4 @@ def _within(study: StoredStudy, limit: int | None) -> list[ColumnElement[bool]]:
 
 def _counts(connection: Connection, within: list[ColumnElement[bool]]) -> Counter[str]:
     by_state = select(columns.state, func.count()).where(*within).group_by(columns.state)
-    return Counter(dict(connection.execute(by_state).tuples().all()))
+    return Counter(dict(connection.execute(by_state).all()))
