@@ -20,7 +20,7 @@ from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.ledger.incoming import LOADED, Incoming, IncomingRun, RunKey, run_columns
 from pairsearch.search.ledger.rows import MEAN, write_figures
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.export import layout
+from pairsearch.search.results.export import TYPES, Row, layout
 from pairsearch.search.results.tables import (
     ALL_CURVES,
     CONFIGURATIONS,
@@ -33,7 +33,6 @@ from pairsearch.search.results.tables import (
     Columns,
     Table,
 )
-from pairsearch.search.results.writers import TYPES, Row
 from pairsearch.studies.definition import FOLDER as DEFINITIONS
 from pairsearch.studies.definition import parse
 from pairsearch.studies.errors import DefinitionError
