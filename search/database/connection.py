@@ -232,12 +232,15 @@ class Database:
         finally:
             engine.dispose()
 
-    def check_folder(self) -> None:
-        """Check that the folder of a SQLite file exists; raises StorageError."""
-        if self.file is not None and not self.file.parent.is_dir():
-            raise StorageError(
-                f"database {self.label} cannot be opened: there is no folder {self.file.parent}"
-            )
+    def check_folder(self, *, writable: bool = False) -> None:
+        """Check that the folder of a SQLite file exists, and is writable; raises StorageError."""
+        if self.file is None:
+            return
+        folder = self.file.parent
+        if not folder.is_dir():
+            raise StorageError(f"database {self.label} cannot be opened: there is no folder {folder}")
+        if writable and not os.access(folder, os.W_OK | os.X_OK):
+            raise StorageError(f"database {self.label} cannot be opened: {folder} is not writable")
 
     def schema_version(self) -> int | None:
         """Return the version of our tables in this database, None if there are none. Raises what `read` raises."""
@@ -328,10 +331,3 @@ def find_database(url: str) -> Database | None:
         return open_database(url)
     except NoStudiesError:
         return None
-
-
-def check_creatable(database: Database) -> None:
-    """Check that the folder of a SQLite file exists and is writable; raises StorageError."""
-    database.check_folder()
-    if database.file is not None and not os.access(folder := database.file.parent, os.W_OK | os.X_OK):
-        raise StorageError(f"database {database.label} cannot be opened: {folder} is not writable")

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from pairsearch.search.common.errors import InputError
-from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
+from pairsearch.search.database.connection import Database, find_database, open_database
 from pairsearch.search.database.states import COVERED
 from pairsearch.search.ledger.incoming import Incoming, Plan, plan, store
 from pairsearch.search.ledger.studies import (
@@ -56,7 +56,7 @@ def load(storage: str, source: Any, names: Sequence[str] = (), told: Told = NOTH
     """
     given = _read(source, names, told)
     database = find_database(storage) or Database(storage)
-    check_creatable(database)
+    database.check_folder(writable=True)
     try:
         return load_into(open_database(database, create=True), given)
     finally:

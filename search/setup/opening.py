@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pairsearch.search.common.errors import InputError, StudyError
 from pairsearch.search.common.files import working_directory
 from pairsearch.search.common.machine import Machine
-from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
+from pairsearch.search.database.connection import Database, find_database, open_database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import (
     StoredStudy,
@@ -135,7 +135,7 @@ def create(
         studies = look_all_up(found, texts)
         # Loading a problem may download its data, so that it comes last.
         if found is None:
-            check_creatable(database)
+            database.check_folder(writable=True)
         else:
             for given in studies:
                 if (known := find_study(found, given.name)) is not None:
