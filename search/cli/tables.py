@@ -118,9 +118,9 @@ def progress_json(progress: Progress) -> dict[str, Any]:
     """Return the progress of a study as `status --json` prints it."""
     folds = None if progress.folds is None else dict(zip(("ended", "total"), progress.folds, strict=True))
     return {
-        **fields(progress, "study", "metric", "total", "covered", "counts"),
+        **picked(progress, "study", "metric", "total", "covered", "counts"),
         "folds": folds,
-        **fields(progress, "rounds_left", "failures"),
+        **picked(progress, "rounds_left", "failures"),
         "finished_last_minute": progress.recent_per_minute,
         "best": None if progress.best is None else ranked_json(progress.best),
     }
@@ -152,10 +152,10 @@ def ranked_table(study: StoredStudy, ranked: Sequence[Ranked]) -> Sheet[Ranked]:
 
 def ranked_json(ranked: Ranked) -> dict[str, Any]:
     """Return a ranked configuration as `best --json` prints it, with figures as they are stored."""
-    return fields(ranked, "rank", "params", "value", "figures", "seconds")
+    return picked(ranked, "rank", "params", "value", "figures", "seconds")
 
 
-def fields(item: object, *names: str) -> dict[str, Any]:
+def picked(item: object, *names: str) -> dict[str, Any]:
     """Return some fields of an object by name, for JSON."""
     return {name: getattr(item, name) for name in names}
 
@@ -231,7 +231,7 @@ def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
             "chosen_by": row.chosen_by,
             "facts": row.evaluated.facts,
             "params": row.params,
-            **fields(row.evaluated, "rounds", "diverged"),
+            **picked(row.evaluated, "rounds", "diverged"),
             "figures": {name: asdict(value) for name, value in row.evaluated.figures.items()},
             "seconds": row.evaluated.seconds,
             "paper": None if row.paper is None else row.paper.model_dump(),

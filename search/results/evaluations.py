@@ -46,7 +46,6 @@ class Round:
 
     id: int
     key: str
-    """Key of the configuration."""
     index: int
     """Number of the round, from 0."""
     figures: Mapping[str, float | None]
@@ -55,7 +54,6 @@ class Round:
     """The epoch, from 1, in which the round diverged, or None."""
     seconds: float
     facts: Mapping[str, str]
-    """Facts about the configuration."""
     provenance: Mapping[str, str]
 
 

@@ -68,7 +68,6 @@ class Ended:
     """How the configurations of a study ended, where none is finished."""
 
     counts: Mapping[str, int]
-    """Number of configurations in each state."""
     example: str | None
     """Key and reason of the first configuration that diverged, was pruned or failed."""
 

@@ -24,10 +24,10 @@ Choices = Mapping[str, Sequence[Value]]
 
 def kind_of(values: Sequence[Value]) -> Kind:
     """Return the kind of a parameter's column from the parameter's values."""
+    if mixed(values):
+        return "text"
     types = set(map(type, values))
-    if len(types) == 1:
-        return KINDS[types.pop()]
-    return "text" if mixed(values) else "number"
+    return KINDS[types.pop()] if len(types) == 1 else "number"
 
 
 def mixed(values: Sequence[Value]) -> bool:

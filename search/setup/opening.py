@@ -114,11 +114,9 @@ class Created:
 
     database: Database
     given: list[StudyArgument]
-    """The STUDY arguments, each once."""
     loaded: dict[str, Loaded]
     """Definitions and problems by the name of the study."""
     creations: list[Creation]
-    """What was done for each study."""
 
 
 def create(

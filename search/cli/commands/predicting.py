@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -72,10 +72,8 @@ def _file(model: Path, storage: str, number: int) -> Iterator[Path]:
         database, [study] = open_stored(storage, [str(model)])
     except InputError as error:
         raise InputError(f"model {model}: there is no such file; {error}") from None
-    try:
+    with closing(database):
         name, content = best_model(database, study, number)
-    finally:
-        database.close()
     with TemporaryDirectory() as folder:
         file = Path(folder, name)
         file.write_bytes(content)

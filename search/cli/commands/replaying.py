@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -35,6 +35,11 @@ from pairsearch.search.results.study_table import StudyTable, read_table
 from pairsearch.search.setup.opening import open_stored
 from pairsearch.studies.intervals import FloatArray
 
+BY: tuple[Field[Any], ...] = (
+    Field("sampler", lambda one: one.replay.sampler, right=False),
+    Field("pruner", lambda one: one.replay.pruner, right=False, constant_below=True),
+)
+"""Columns that say what searched."""
 # More would not fit into memory on large grids.
 MOST_SEARCHES = 100_000
 
@@ -160,8 +165,7 @@ def needed_table(table: StudyTable, replays: Sequence[Replay], regrets: Sequence
 
     return Sheet(
         [
-            Field("sampler", lambda one: one.replay.sampler, right=False),
-            Field("pruner", lambda one: one.replay.pruner, right=False, constant_below=True),
+            *BY,
             Field("searches", lambda one: str(one.replay.searches)),
             Field("regret at most", lambda one: _regret(table, one.regret)),
             trials("trials, half of the searches", 1),
@@ -203,8 +207,7 @@ def after_table(table: StudyTable, replays: Sequence[Replay]) -> Sheet[_After]:
     """Return a table of the regrets after some of the trials, on the folds and on the final figure."""
     name, caption = test_figure(table), None
     fields: list[Field[_After]] = [
-        Field("sampler", lambda one: one.replay.sampler, right=False),
-        Field("pruner", lambda one: one.replay.pruner, right=False, constant_below=True),
+        *BY,
         Field("after trials", lambda one: str(one.trials)),
         Field("regret, median", lambda one: _regret(table, one.regret[1])),
         Field(

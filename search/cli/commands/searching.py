@@ -44,7 +44,7 @@ def create(
     if as_json:
         print_json(
             [
-                {"study": made.study.name} | tables.fields(made, "created", "inserted", "restored")
+                {"study": made.study.name} | tables.picked(made, "created", "inserted", "restored")
                 for made in creations
             ]
         )
