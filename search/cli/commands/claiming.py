@@ -13,15 +13,13 @@ from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.material import wanted_rounds
 from pairsearch.search.claims.training import Sources, find_sources, train_missing
 from pairsearch.search.cli import options
-from pairsearch.search.cli.commands.evaluating import evaluator_on, zygote
+from pairsearch.search.cli.commands.evaluating import Training
 from pairsearch.search.cli.sheet import Sheet
-from pairsearch.search.cli.streams import print_json, teller
+from pairsearch.search.cli.streams import print_json
 from pairsearch.search.cli.terminal import console, print_lines
-from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database, find_database
 from pairsearch.search.results.fields import Field
 from pairsearch.search.setup import opening
-from pairsearch.studies.loading import Loaded
 
 
 def claims(
@@ -52,7 +50,7 @@ def claims(
         sources.check_complete(database)
         here = options.machine(setting, data, data_dir, device=device)
         if sources.missing(database):
-            database = _train(storage, sources, here, quiet=quiet, as_json=as_json)
+            database = _train(Training(storage, here, quiet=quiet, as_json=as_json), sources)
     decided = sources.decide(database)
     if as_json:
         print_json([sentences.claim_json(one) for one in decided])
@@ -63,18 +61,13 @@ def claims(
         print_lines(screen, _lines(decided, in_full=only is not None))
 
 
-def _train(storage: str, sources: Sources, machine: Machine, *, quiet: bool, as_json: bool) -> Database:
+def _train(training: Training, sources: Sources) -> Database:
     """Create missing studies, and train missing rounds; return the database."""
-    say = teller(error=as_json, quiet=quiet)
-    texts = [given.text for given in sources.given.values()]
-    loaded: dict[str, Loaded] = {}
-    forking = zygote(loaded, machine.device)
-    made = opening.create(storage, texts, machine, say)
-    loaded.update(made.loaded)
-    wanted = wanted_rounds(sources.claims, sources.material(made.database))
-    with evaluator_on(machine, console(error=as_json, quiet=quiet), zygote=forking) as evaluator:
-        train_missing(made.database, sources, loaded, wanted, evaluator)
-    return made.database
+    database = training.create([given.text for given in sources.given.values()]).database
+    wanted = wanted_rounds(sources.claims, sources.material(database))
+    with training.evaluator() as evaluator:
+        train_missing(database, sources, training.loaded, wanted, evaluator)
+    return database
 
 
 def _sheets(title: str, decided: Sequence[Decided]) -> list[Sheet[Any]]:
