@@ -237,7 +237,7 @@ def _folder_rows(
 ) -> Iterable[Row]:
     name = columns.table.name
     if name == CONFIGURATIONS.name:
-        return _settled(_configurations(connection, study, columns), origins)
+        return _configurations(connection, study, columns, origins)
     if name == ALL_CURVES.name:
         if which == WhichCurves.ALL:
             return _curve_points(read_curves(connection, study, ("fold", "round", MEAN)), study, columns)
@@ -260,7 +260,10 @@ def _copied(table: Table, there: sa.Table) -> dict[str, sa.Column[Any]]:
     return found | ({"provenance": provenances.c.facts} if "provenance" in names else {})
 
 
-def _configurations(connection: Connection, study: StoredStudy, columns: Columns) -> Iterator[Row]:
+def _configurations(
+    connection: Connection, study: StoredStudy, columns: Columns, origins: dict[str, int] | None = None
+) -> Iterator[Row]:
+    """Yield the rows of configurations; of a folder, whose `origins` are numbered, none that workers hold."""
     stored = _copied(CONFIGURATIONS, configurations)
     statement = (
         select(*stored.values(), configurations.c.params, configurations.c.figures)
@@ -273,16 +276,12 @@ def _configurations(connection: Connection, study: StoredStudy, columns: Columns
         found = dict(zip(stored, cells, strict=True))
         if found["reason"] is not None:
             found["reason"] = conceal(found["reason"])
+        if origins is not None:
+            found["provenance"] = _origin(found["provenance"], origins)
+            if found["state"] == State.RUNNING:
+                found |= {"state": State.PENDING.value, "worker": None, "started_at": None}
         params = read_configuration(found["configuration"], params).params
         yield {"study": study.name} | found | columns.point(params) | columns.values(read_figures(figures))
-
-
-def _settled(rows: Iterable[Row], origins: dict[str, int]) -> Iterator[Row]:
-    """Give back what workers hold, which says something about this moment only; number the provenance."""
-    for row in rows:
-        held = row["state"] == State.RUNNING
-        free = {"state": State.PENDING.value, "worker": None, "started_at": None} if held else {}
-        yield row | free | {"provenance": _origin(row["provenance"], origins)}
 
 
 def _runs(
