@@ -129,7 +129,7 @@ class Side:
 def _compare(evidence: Compare, material: Material, rounds: int, level: float) -> Weighed:
     """Compare two configurations; in several studies, within each, and if `pooled` in the mean over them too."""
     findings, sides, differences = [], [], []
-    for one, other in evidence.pairs():
+    for one, other in evidence.each():
         try:
             first = Side.of(material, one, evidence.first, rounds)
             second = Side.of(material, other, evidence.second, rounds)
@@ -208,7 +208,7 @@ def _effect_at(evidence: Effect, material: Material, rounds: int, level: float) 
 def _each(evidence: Reaches | InSet, material: Material, rounds: int, level: float) -> Weighed:
     """Count for each study the rounds that reach a bound, or find whether a configuration is in the verdict's set."""
     findings, sides = [], []
-    for study in evidence.each() if isinstance(evidence, InSet) else dict(evidence.choices()):
+    for (study,) in evidence.each():
         try:
             if isinstance(evidence, InSet):
                 material.table(study, whole=True)
