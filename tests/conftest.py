@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from availability import unavailable
+from filelock import FileLock
 
 from pairsearch.data.datasets import missing
 from pairsearch.data.sources import Source, resolve
@@ -75,10 +76,19 @@ def mnist_source(mnist_root: Path) -> Source:
 
 @pytest.fixture(scope="session")
 def paper_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database with the results that are shipped; it is only read."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('paper') / 'paper.db'}"
-    load_results(url, "paper")
-    return url
+    """A database with the results that are shipped; it is only read.
+
+    All test processes share it: loading takes seconds.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path, incomplete = folder / "paper.db", folder / "paper.incomplete.db"
+    with FileLock(folder / "paper.lock"):
+        if not path.exists():
+            load_results(f"sqlite:///{incomplete}", "paper")
+            incomplete.rename(path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture

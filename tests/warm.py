@@ -54,7 +54,9 @@ def use_large_pages() -> None:
         if access == "rw-p" and name in ("", "[heap]"):
             first, end = (int(address, 16) for address in place.split("-"))
             for start in range(-(-first // LARGE) * LARGE, end - LARGE + 1, LARGE):
-                advise(ctypes.c_void_p(start), ctypes.c_size_t(LARGE), COLLAPSE)  # where it fails nothing changes
+                advise(
+                    ctypes.c_void_p(start), ctypes.c_size_t(LARGE), COLLAPSE
+                )  # where it fails nothing changes
 
 
 # In a fresh clone the kernels are compiled here: by one of the test processes, for all of them.

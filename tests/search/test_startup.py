@@ -54,8 +54,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-# Runs commands one after the other; prints a line for each: its exit code, what it said and the modules that the process
-# has imported by then.
+# Runs commands one after the other; prints a line for each: its exit code, what it said and the modules that the
+# process has imported by then.
 RUNNING = """
 import json, os, sys
 from pairsearch.search.cli.app import main
