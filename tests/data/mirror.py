@@ -14,7 +14,6 @@ from threading import Event, Thread
 
 import pytest
 import torch
-import torchvision
 
 from pairsearch.data.datasets import DATASETS, File
 from pairsearch.data.sources import Source, resolve
@@ -57,7 +56,7 @@ def expect(patch: pytest.MonkeyPatch, files: dict[str, bytes]) -> dict[str, byte
     stated = tuple(File(name, md5(content), len(content)) for name, content in files.items())
     patch.setitem(DATASETS, "mnist", dataclasses.replace(MNIST, files=stated))
     resources = [(name, md5(content)) for name, content in served.items()]
-    patch.setattr(torchvision.datasets.MNIST, "resources", resources)
+    patch.setattr("torchvision.datasets.MNIST.resources", resources)
     return served
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import importlib
 import io
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import mirror
 import numpy as np
 import pytest
 import torch
-import torchvision
 from mirror import load
 
 from pairsearch.data.datasets import DATASETS
@@ -22,6 +23,11 @@ from pairsearch.data.sources import resolve
 
 SETS = [name for name in DATASETS if name != "mnist"]
 TRAIN, TEST = 30, 10
+
+
+def torchvision_datasets() -> Any:
+    """Imported late, as it takes seconds and every test process reads this file."""
+    return importlib.import_module("torchvision.datasets")
 
 
 def content_of(name: str) -> dict[str, bytes]:
@@ -47,24 +53,24 @@ def expect(patch: pytest.MonkeyPatch, name: str, address: str = "http://127.0.0.
     chosen = DATASETS[name]
     packed = {file: gzip.compress(content, mtime=0) for file, content in content_of(name).items()}
     sums = {file: mirror.md5(content) for file, content in packed.items()}
-    dataset = getattr(torchvision.datasets, chosen.torchvision)
+    dataset = f"torchvision.datasets.{chosen.torchvision}"
     if name == "emnist-digits":
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as opened:
             for file, content in packed.items():
                 opened.writestr(f"gzip/{file}", content)
-        patch.setattr(dataset, "url", f"{address}gzip.zip")
-        patch.setattr(dataset, "md5", mirror.md5(archive.getvalue()))
+        patch.setattr(f"{dataset}.url", f"{address}gzip.zip")
+        patch.setattr(f"{dataset}.md5", mirror.md5(archive.getvalue()))
         return {"gzip.zip": archive.getvalue()}
     stated = tuple(dataclasses.replace(file, md5=sums[file.name]) for file in chosen.files)
     patch.setitem(DATASETS, name, dataclasses.replace(chosen, files=stated))
     files = [(file.name, file.md5) for file in stated]
     if name == "qmnist":
         urls = [(f"{address}{file}", md5) for file, md5 in files]
-        patch.setattr(dataset, "resources", {"train": urls[:2], "test": urls[2:]})
+        patch.setattr(f"{dataset}.resources", {"train": urls[:2], "test": urls[2:]})
     else:
-        patch.setattr(dataset, "resources", files)
-        patch.setattr(dataset, "mirrors", [address])
+        patch.setattr(f"{dataset}.resources", files)
+        patch.setattr(f"{dataset}.mirrors", [address])
     return packed
 
 
@@ -83,7 +89,7 @@ def sums_of(name: str) -> list[tuple[str, str]]:
 
 
 def test_the_checksums_are_torchvision_s():
-    datasets = torchvision.datasets
+    datasets = torchvision_datasets()
     for name, dataset in (("fashion-mnist", datasets.FashionMNIST), ("kmnist", datasets.KMNIST)):
         assert sums_of(name) == list(dataset.resources)
     stated = [
@@ -109,7 +115,7 @@ def test_a_set_is_read_as_torchvision_reads_it(tmp_path, monkeypatch, name):
     more = {"split": "digits"} if name == "emnist-digits" else {}
     for split in ("train", "test"):
         images, labels = source.pool(split)
-        theirs = getattr(torchvision.datasets, chosen.torchvision)(tmp_path, train=split == "train", **more)
+        theirs = getattr(torchvision_datasets(), chosen.torchvision)(tmp_path, train=split == "train", **more)
         pictures = theirs.data if name != "emnist-digits" else theirs.data.transpose(1, 2)
         assert torch.equal(images, pictures)
         assert torch.equal(labels, theirs.targets if theirs.targets.ndim == 1 else theirs.targets[:, 0])
