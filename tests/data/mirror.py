@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import importlib
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +21,11 @@ from pairsearch.data.datasets import DATASETS, File
 from pairsearch.data.sources import Source, resolve
 
 MNIST = DATASETS["mnist"]
+
+
+def torchvision_datasets() -> Any:
+    """Imported late, as it takes seconds and every test process reads the tests."""
+    return importlib.import_module("torchvision.datasets")
 
 
 def load(kind: str, root: Path | None = None, *, download: bool = True) -> Source:

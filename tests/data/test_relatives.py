@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import importlib
 import io
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import mirror
 import numpy as np
@@ -23,11 +21,6 @@ from pairsearch.data.sources import resolve
 
 SETS = [name for name in DATASETS if name != "mnist"]
 TRAIN, TEST = 30, 10
-
-
-def torchvision_datasets() -> Any:
-    """Imported late, as it takes seconds and every test process reads this file."""
-    return importlib.import_module("torchvision.datasets")
 
 
 def content_of(name: str) -> dict[str, bytes]:
@@ -89,7 +82,7 @@ def sums_of(name: str) -> list[tuple[str, str]]:
 
 
 def test_the_checksums_are_torchvision_s():
-    datasets = torchvision_datasets()
+    datasets = mirror.torchvision_datasets()
     for name, dataset in (("fashion-mnist", datasets.FashionMNIST), ("kmnist", datasets.KMNIST)):
         assert sums_of(name) == list(dataset.resources)
     stated = [
@@ -115,7 +108,9 @@ def test_a_set_is_read_as_torchvision_reads_it(tmp_path, monkeypatch, name):
     more = {"split": "digits"} if name == "emnist-digits" else {}
     for split in ("train", "test"):
         images, labels = source.pool(split)
-        theirs = getattr(torchvision_datasets(), chosen.torchvision)(tmp_path, train=split == "train", **more)
+        theirs = getattr(mirror.torchvision_datasets(), chosen.torchvision)(
+            tmp_path, train=split == "train", **more
+        )
         pictures = theirs.data if name != "emnist-digits" else theirs.data.transpose(1, 2)
         assert torch.equal(images, pictures)
         assert torch.equal(labels, theirs.targets if theirs.targets.ndim == 1 else theirs.targets[:, 0])
