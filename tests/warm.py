@@ -10,9 +10,11 @@ import ctypes
 import gc
 import tempfile
 import threading
+from functools import cache
 from pathlib import Path
 
 import tiny
+from alembic.util import pyfiles
 from filelock import FileLock
 
 from pairsearch.search.database.connection import open_database
@@ -58,6 +60,9 @@ def use_large_pages() -> None:
                     ctypes.c_void_p(start), ctypes.c_size_t(LARGE), COLLAPSE
                 )  # where it fails nothing changes
 
+
+# Alembic executes all revisions of Optuna's tables whenever a storage is opened, the same ones each time.
+pyfiles.load_module_py = cache(pyfiles.load_module_py)
 
 # In a fresh clone the kernels are compiled here: by one of the test processes, for all of them.
 with FileLock(Path(tempfile.gettempdir()) / "pairsearch-tests-kernels.lock"):
