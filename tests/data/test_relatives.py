@@ -13,7 +13,6 @@ import mirror
 import numpy as np
 import pytest
 import torch
-import torchvision
 from mirror import load
 
 from pairsearch.data.datasets import DATASETS
@@ -47,24 +46,24 @@ def expect(patch: pytest.MonkeyPatch, name: str, address: str = "http://127.0.0.
     chosen = DATASETS[name]
     packed = {file: gzip.compress(content, mtime=0) for file, content in content_of(name).items()}
     sums = {file: mirror.md5(content) for file, content in packed.items()}
-    dataset = getattr(torchvision.datasets, chosen.torchvision)
+    dataset = f"torchvision.datasets.{chosen.torchvision}"
     if name == "emnist-digits":
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as opened:
             for file, content in packed.items():
                 opened.writestr(f"gzip/{file}", content)
-        patch.setattr(dataset, "url", f"{address}gzip.zip")
-        patch.setattr(dataset, "md5", mirror.md5(archive.getvalue()))
+        patch.setattr(f"{dataset}.url", f"{address}gzip.zip")
+        patch.setattr(f"{dataset}.md5", mirror.md5(archive.getvalue()))
         return {"gzip.zip": archive.getvalue()}
     stated = tuple(dataclasses.replace(file, md5=sums[file.name]) for file in chosen.files)
     patch.setitem(DATASETS, name, dataclasses.replace(chosen, files=stated))
     files = [(file.name, file.md5) for file in stated]
     if name == "qmnist":
         urls = [(f"{address}{file}", md5) for file, md5 in files]
-        patch.setattr(dataset, "resources", {"train": urls[:2], "test": urls[2:]})
+        patch.setattr(f"{dataset}.resources", {"train": urls[:2], "test": urls[2:]})
     else:
-        patch.setattr(dataset, "resources", files)
-        patch.setattr(dataset, "mirrors", [address])
+        patch.setattr(f"{dataset}.resources", files)
+        patch.setattr(f"{dataset}.mirrors", [address])
     return packed
 
 
@@ -83,7 +82,7 @@ def sums_of(name: str) -> list[tuple[str, str]]:
 
 
 def test_the_checksums_are_torchvision_s():
-    datasets = torchvision.datasets
+    datasets = mirror.torchvision_datasets()
     for name, dataset in (("fashion-mnist", datasets.FashionMNIST), ("kmnist", datasets.KMNIST)):
         assert sums_of(name) == list(dataset.resources)
     stated = [
@@ -109,7 +108,9 @@ def test_a_set_is_read_as_torchvision_reads_it(tmp_path, monkeypatch, name):
     more = {"split": "digits"} if name == "emnist-digits" else {}
     for split in ("train", "test"):
         images, labels = source.pool(split)
-        theirs = getattr(torchvision.datasets, chosen.torchvision)(tmp_path, train=split == "train", **more)
+        theirs = getattr(mirror.torchvision_datasets(), chosen.torchvision)(
+            tmp_path, train=split == "train", **more
+        )
         pictures = theirs.data if name != "emnist-digits" else theirs.data.transpose(1, 2)
         assert torch.equal(images, pictures)
         assert torch.equal(labels, theirs.targets if theirs.targets.ndim == 1 else theirs.targets[:, 0])

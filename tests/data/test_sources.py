@@ -9,7 +9,6 @@ import mirror
 import numpy as np
 import pytest
 import torch
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mirror import load
@@ -28,7 +27,7 @@ def test_mnist_is_what_torchvision_reads(mnist_source, mnist_root):
     assert not mnist_source.repeats
     for split, count in (("train", 60_000), ("test", 10_000)):
         images, labels = mnist_source.pool(split)
-        original = torchvision.datasets.MNIST(mnist_root, train=split == "train", download=False)
+        original = mirror.torchvision_datasets().MNIST(mnist_root, train=split == "train", download=False)
         assert images.shape == (count, 28, 28)
         assert torch.equal(images, original.data)
         assert torch.equal(labels, original.targets)
@@ -134,7 +133,7 @@ def test_auto_takes_the_digits_where_mnist_is_absent_and_says_why(tmp_path):
 def test_auto_downloads_mnist_where_it_can(tmp_path, monkeypatch):
     served = mirror.expect(monkeypatch, mirror.raw_files())
     with mirror.mirror(served) as (address, _):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         source, reason = resolve("auto", tmp_path)
     assert source.name == "mnist"
     assert reason == f"mnist: chosen because it is at hand; downloaded to {tmp_path}"
@@ -144,7 +143,7 @@ def test_auto_downloads_mnist_where_it_can(tmp_path, monkeypatch):
 def test_auto_takes_the_digits_where_the_download_fails(tmp_path, monkeypatch):
     mirror.expect(monkeypatch, mirror.raw_files())
     with mirror.mirror({}) as (address, _):
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         source, reason = resolve("auto", tmp_path)
         with pytest.raises(DownloadError):
             resolve("mnist", tmp_path)

@@ -207,6 +207,8 @@ class Reader:
                 printed = self._fork([*itertools.chain(*map(self._named, words[1:]))])
             elif words[:2] == ["python", "-m"]:
                 printed = self._fork(words[3:], words[2])
+            elif words[:1] == ["python"]:
+                printed = self._fork(words[2:], words[1])
             else:
                 printed = self._run(["bash", "-c", f"(exit {self._code})\n{command.line}"], command.line)
             told = number + 1 < len(typed) and "$?" in typed[number + 1].line

@@ -20,6 +20,7 @@ def test_pages_show_every_figure_and_no_other() -> None:
     assert sorted(shown) == sorted(FIGURES)
 
 
+@pytest.mark.usefixtures("copied_paper")
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_can_be_drawn_on_any_ground(name: str) -> None:
     drawn = json.loads(FIGURES[name]().to_json())

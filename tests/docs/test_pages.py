@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
+import programs
 import pytest
 from pages import (
     BENCHMARKS,
     DOCS,
+    LIMIT,
     PAGES,
     README,
     agrees,
@@ -91,14 +92,13 @@ def test_every_benchmark_that_a_page_mentions_exists_and_has_its_options(page: P
         assert [option for option in options if f'"{option}"' not in text] == [], program
 
 
-def test_the_site_builds_without_a_warning_and_draws_its_figures(tmp_path: Path, chromium: str) -> None:
-    built = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", DOCS, tmp_path / "site"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (built.returncode, built.stderr) == (0, "")
+def test_the_site_builds_without_a_warning_and_draws_its_figures(
+    tmp_path: Path, chromium: str, copied_paper: programs.Prepare
+) -> None:
+    options = ("-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path / "site"))
+    building = programs.start_forked(tmp_path, *options, module="sphinx", prepare=copied_paper)
+    built = programs.ended(building, tmp_path, LIMIT)
+    assert (built.code, built.err) == (0, "")
     for page in [page for page in PAGES if page.is_relative_to(DOCS)]:
         html = (tmp_path / "site" / page.relative_to(DOCS)).with_suffix(".html").read_text(encoding="utf-8")
         assert "<!-- generated" not in html

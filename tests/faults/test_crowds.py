@@ -11,18 +11,20 @@ from bouncer import bouncing
 from server import Server
 
 from pairsearch.search.database.connection import open_database
+from pairsearch.search.ledger.studies import list_studies
+from pairsearch.search.setup import opening
 
 CREATORS = 12
 WORKERS = 16
 
 
 def test_twelve_creations_at_once_on_a_fresh_database(database_url: str, tmp_path: Path) -> None:
-    study = tiny.write_toml(tmp_path / "hardy.toml", **promise.FIELDS)
+    toml = tiny.write_toml(tmp_path / "hardy.toml", **promise.FIELDS)
     folders = [tmp_path / f"creator{number}" for number in range(CREATORS)]
     creators = []
     for folder in folders:
         folder.mkdir()
-        arguments = ("create", str(study), "--data", "digits")
+        arguments = ("create", str(toml), "--data", "digits")
         creators.append(programs.start_forked(folder, *arguments, PAIRSEARCH_STORAGE=database_url))
     ends = [programs.ended(*pair) for pair in zip(creators, folders, strict=True)]
     assert [(ended.code, ended.err) for ended in ends] == [(0, "")] * CREATORS
@@ -33,7 +35,12 @@ def test_twelve_creations_at_once_on_a_fresh_database(database_url: str, tmp_pat
     )
     database = open_database(database_url)
     assert tiny.states(database) == {"pending": promise.POINTS}
-    assert tiny.rows(database, "studies", "count(*)") == [(1,)]
+    assert tiny.rows(database, "configurations", "rank", "order by rank") == [
+        (rank,) for rank in range(promise.POINTS)
+    ]
+    assert len(tiny.rows(database, "schema")) == 1
+    (study,) = list_studies(database)
+    opening.reconcile(database, [study])
     database.close()
 
 

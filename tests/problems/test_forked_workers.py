@@ -82,19 +82,36 @@ def test_forked_workers_compute_what_a_fresh_process_does_and_draw_other_random_
     assert figures[0] == figures[1]
 
 
+THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
+WARMING = """
+import subprocess, threading
+from pairsearch.search.workers.forking import Zygote
+
+HELD = []
+print(Zygote(print, warm=lambda: {held}).ready("cpu"))
+"""
+
+
 @pytest.mark.parametrize(
-    "held",
+    ("held", "ready"),
     [
-        "threading.Thread(target=threading.Event().wait, daemon=True).start()",
-        "HELD.append(open(__file__))",
-        "HELD.append(__import__('subprocess').Popen(['sleep', '60']))",
+        ("None", True),
+        (THREAD, False),
+        ("HELD.append(open(__file__))", False),
+        ("HELD.append(subprocess.Popen(['sleep', '60']))", False),
     ],
-    ids=["a thread", "a file", "a process"],
+    ids=["nothing", "a thread", "a file", "a process"],
 )
-def test_where_a_problem_holds_what_does_not_outlive_a_fork_workers_are_started_anew(
-    on_sqlite: Project, held: str
+def test_a_process_that_holds_what_does_not_outlive_a_fork_is_not_forked_from(
+    tmp_path: Path, held: str, ready: bool
 ) -> None:
-    on_sqlite.write(LOOKING.format(held=held, workers=1), problem="mine.py:Mine")
+    (tmp_path / "warming.py").write_text(WARMING.format(held=held))
+    ended = programs.run(tmp_path, module="warming.py")
+    assert (ended.code, ended.out, ended.err) == (0, f"{ready}\n", "")
+
+
+def test_where_workers_cannot_be_forked_they_are_started_anew(on_sqlite: Project) -> None:
+    on_sqlite.write(LOOKING.format(held=THREAD, workers=1), problem="mine.py:Mine")
     ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet")
     assert ended.code == 0, ended.err
     assert [facts["anew"] for facts in looked(on_sqlite)] == [True, True]

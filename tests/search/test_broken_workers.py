@@ -12,6 +12,7 @@ import pytest
 import tiny
 from sqlalchemy import update
 
+from pairsearch.models import fused
 from pairsearch.search.common.errors import WorkError
 from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import Database, open_database
@@ -341,16 +342,24 @@ def test_any_finished_configuration_serves_as_a_control(study: StoredStudy, ledg
     assert ledger.one_finished() == claim.configuration
 
 
+def fail(*_: object, **__: object) -> None:
+    raise MemoryError
+
+
+def without_memory() -> None:
+    """Nothing can be trained in this process."""
+    fused.train = fail
+
+
 def test_a_worker_that_cannot_train_claims_nothing(tmp_path: Path, sqlite_url: str) -> None:
     tiny.write_toml(tmp_path / "tiny.toml")
     variables = {"PAIRSEARCH_STORAGE": sqlite_url}
     assert programs.run(tmp_path, "create", "tiny.toml", "--data", "digits", **variables).code == 0
-    worker = programs.start(tmp_path, "worker", "tiny.toml", NUMBA_DISABLE_JIT="1", **variables)
-    out, err = worker.communicate(timeout=programs.PATIENCE)
-    assert worker.returncode == 1, out
-    (line,) = err.splitlines()
-    assert line.startswith(
-        "error: this machine cannot train study tiny on cpu (RuntimeError: NUMBA_DISABLE_JIT is set"
+    worker = programs.run(tmp_path, "worker", "tiny.toml", prepare=without_memory, **variables)
+    assert (worker.code, worker.err) == (
+        1,
+        "error: this machine cannot train study tiny on cpu (MemoryError: no reason given): nothing was taken; "
+        "`pairsearch doctor STUDY` checks what it needs\n",
     )
     database = open_database(sqlite_url)
     assert tiny.rows(database, "configurations", "sum(claims), sum(errors)") == [(0, 0)]
@@ -361,10 +370,7 @@ def test_a_worker_that_cannot_train_claims_nothing(tmp_path: Path, sqlite_url: s
 def test_an_evaluation_that_cannot_train_says_why(
     database: Database, study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr("pairsearch.models.fused.train", fail)
+    monkeypatch.setattr(fused, "train", fail)
     chosen = [evaluating.Chosen("search", study, [])]
     evaluator = evaluating.Evaluator(ONE_CORE)
     loaded = {study.name: tiny.loaded()}

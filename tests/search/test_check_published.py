@@ -37,10 +37,9 @@ def cheapest(check: Checker, study: str) -> Task:
     return study, table.configurations[int(table.seconds.argmin())], None
 
 
-@pytest.mark.parametrize("study", ["b1", "wsal"])
-def test_a_cheap_configuration_has_the_same_bits_here(study: str, paper: Database, mnist_root: Path) -> None:
-    check = checker(paper, mnist_root, study)
-    ((line, same),) = lines(check, [cheapest(check, study)])
+def test_a_cheap_configuration_has_the_same_bits_here(paper: Database, mnist_root: Path) -> None:
+    check = checker(paper, mnist_root, "wsal")
+    ((line, same),) = lines(check, [cheapest(check, "wsal")])
     assert same, line
 
 
@@ -69,8 +68,10 @@ def test_the_last_bit_of_a_figure_is_found_and_named(copy: Database, mnist_root:
         )
     ((line, same),) = lines(check, [task])
     assert not same
-    assert f"{task[0]} {task[1].key}: OTHER BITS: fold 3 (val_loss " in line
-    assert "means of epoch 5 (val_error " in line
+    # Nothing else differs: what was not changed has the same bits here.
+    fold, mean, _ = line.split("; ")
+    assert fold.startswith(f"{task[0]} {task[1].key}: OTHER BITS: fold 3 (val_loss ")
+    assert mean.startswith("means of epoch 5 (val_error ")
 
 
 def test_a_sample_is_spread_over_the_studies_and_follows_from_its_seed(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import programs
@@ -206,19 +204,12 @@ def test_doctor_finds_what_keeps_a_machine_from_training(searched: Path) -> None
 
 def test_doctor_finds_what_keeps_it_from_the_studies(tmp_path: Path) -> None:
     (tmp_path / "sqlalchemy.py").write_text("raise OSError('libpq.so.5: cannot open shared object file')\n")
-    for studies in ((), ("b1",)):
-        # A process of its own: those that are forked have imported it.
-        ended = subprocess.run(
-            [sys.executable, "-m", "pairsearch", "doctor", *studies],
-            cwd=tmp_path,
-            env=programs.environment(PYTHONPATH=str(tmp_path)),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (ended.returncode, ended.stderr) == (1, "")
-        assert "FAIL database: libpq.so.5: cannot open shared object file" in ended.stdout
-        assert "FAIL studies: libpq.so.5" in ended.stdout
+    # A process of its own: those that are forked have imported it.
+    started = programs.start(tmp_path, "doctor", "b1", PYTHONPATH=str(tmp_path))
+    out, err = started.communicate(timeout=programs.PATIENCE)
+    assert (started.returncode, err) == (1, "")
+    assert "FAIL database: libpq.so.5: cannot open shared object file" in out
+    assert "FAIL studies: libpq.so.5" in out
 
 
 def test_doctor_says_that_kernels_were_damaged(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

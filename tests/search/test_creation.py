@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import optuna
-import programs
 import pytest
 import tiny
 from availability import needed
@@ -14,7 +13,7 @@ from sqlalchemy import text
 
 from pairsearch.data.sources import Source
 from pairsearch.search.common.errors import StorageError, StudyError
-from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study, list_studies
 from pairsearch.search.mirror.trials import open_view
@@ -31,22 +30,6 @@ from pairsearch.studies.seeds import layout_order
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 GRID = tiny.RAW["grid"]
-
-
-def create_from_a_process(url: str) -> None:
-    database = open_database(url, create=True)
-    create_study(database, tiny.loaded())
-    database.close()
-
-
-def test_twelve_processes_at_once_make_one_study_with_one_grid(database_url: str) -> None:
-    assert programs.together(create_from_a_process, 12, database_url) == [0] * 12
-    database = open_database(database_url)
-    assert [study.name for study in list_studies(database)] == ["tiny"]
-    assert tiny.rows(database, "configurations", "rank", "order by rank") == [(rank,) for rank in range(8)]
-    assert len(tiny.rows(database, "schema")) == 1
-    opening.reconcile(database, list_studies(database))
-    database.close()
 
 
 def test_creating_again_changes_nothing(
@@ -89,7 +72,13 @@ def test_tables_of_another_optuna_are_refused(database: Database, study: StoredS
         open_view(database, study)
 
 
+# Trials that Optuna adds to PostgreSQL by itself: tests/search/test_mirror.py.
 @pytest.mark.usefixtures("either_optuna")
+@pytest.mark.parametrize(
+    ("either_optuna", "database_url"),
+    [("known Optuna", "sqlite"), ("known Optuna", "postgresql"), ("later Optuna", "sqlite")],
+    indirect=True,
+)
 def test_a_larger_grid_lays_out_only_its_new_points_and_old_trials_stay_readable(
     database: Database, storage: RDBStorage, make_study, digits_source: Source, make_worker
 ) -> None:

@@ -34,14 +34,14 @@ GRID = {
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     opened = open_database(f"sqlite:///{tmp_path_factory.mktemp('large') / 'study.db'}", create=True)
-    fill(opened, reported.create(opened, grid=GRID, folds=5, paper=None), epochs=1)
+    fill(opened, reported.create(opened, grid=GRID, folds=2, paper=None), epochs=1)
     yield opened
     opened.close()
 
 
 @pytest.fixture(scope="module")
 def report(database: Database) -> Document:
-    study = reported.create(database, grid=GRID, folds=5, paper=None)
+    study = reported.create(database, grid=GRID, folds=2, paper=None)
     start = time.process_time()
     composed = document.compose([read(database, study)], "here", datetime(2026, 1, 2, tzinfo=UTC))
     # The forest of fANOVA alone took more than a thousand; a busy machine counts up to twice the time.

@@ -54,52 +54,45 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-# Runs groups of commands, each group in a process of its own, forked from one that has imported what every command
-# does; prints a line for each command: its exit code, what it said and the modules that its process has imported.
-FORKING = """
+# Runs commands one after the other; prints a line for each: its exit code, what it said and the modules that the
+# process has imported by then.
+RUNNING = """
 import json, os, sys
 from pairsearch.search.cli.app import main
-for group in json.loads(sys.argv[1]):
-    reading, writing = os.pipe()
-    if os.fork():
-        os.close(writing)
-        with open(reading) as lines:
-            sys.stdout.write(lines.read())
-        os.wait()
-        continue
+lines = os.fdopen(os.dup(1), "w")
+for arguments in json.loads(sys.argv[1]):
     said = os.open("said", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    with open(writing, "w") as lines:
-        for arguments in group:
-            sys.argv, code = ["pairsearch", *arguments], 0
-            try:
-                main()
-            except SystemExit as end:
-                code = end.code or 0
-            sys.stdout.flush()
-            print(json.dumps([code, os.pread(said, 2000, 0).decode(errors="replace"), sorted(sys.modules)]), file=lines)
-    os._exit(0)
+    sys.argv, code = ["pairsearch", *arguments], 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    sys.stdout.flush()
+    print(json.dumps([code, os.pread(said, 2000, 0).decode(errors="replace"), sorted(sys.modules)]), file=lines)
+    os.close(said)
+lines.flush()
 """
 Command = tuple[str, ...]
 Ran = tuple[int, str, set[str]]
-"""An exit code, standard output and error, and the modules that were imported."""
+"""An exit code, standard output and error, and the modules that were imported by then."""
 
 
-def ran(folder: Path, groups: Sequence[Sequence[Command]], **variables: str) -> list[Ran]:
-    """Run groups of commands, each group in one process."""
+def ran(folder: Path, commands: Sequence[Command], **variables: str) -> list[Ran]:
+    """Run commands in one process, for each would import the same again."""
     ended = subprocess.run(
-        [sys.executable, "-c", FORKING, json.dumps(groups)],
+        [sys.executable, "-c", RUNNING, json.dumps(commands)],
         cwd=folder,
         env=programs.environment(**variables),
         capture_output=True,
         text=True,
-        timeout=3 * programs.PATIENCE,  # they start one after the other
+        timeout=programs.PATIENCE,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     found = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert len(found) == sum(map(len, groups))
+    assert len(found) == len(commands)
     return [(code, said, set(modules)) for code, said, modules in found]
 
 
@@ -147,7 +140,7 @@ def imported(folder: Path) -> dict[Command, Ran]:
     for file in DATASETS["mnist"].files:
         (raw / file.name).write_bytes(b"")
     commands = [*LOOKING, *REFUSED]
-    return dict(zip(commands, ran(folder, [[command] for command in commands]), strict=True))
+    return dict(zip(commands, ran(folder, commands), strict=True))
 
 
 @pytest.mark.parametrize("command", LOOKING, ids=" ".join)
@@ -190,7 +183,7 @@ def test_training_on_mnist_imports_what_it_uses(tmp_path: Path, mnist_root: Path
         ("evaluate", "tiny", "--rounds", "1"),
     ]
     for command, (code, said, modules) in zip(
-        commands, ran(tmp_path, [commands], PAIRSEARCH_DATA=str(mnist_root)), strict=True
+        commands, ran(tmp_path, commands, PAIRSEARCH_DATA=str(mnist_root)), strict=True
     ):
         assert code == 0, said
         assert modules & NEEDLESS == set(), command
