@@ -16,8 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from pairsearch.studies.configuration import Params, describe
-from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition
+from pairsearch.studies.definition import Definition
 from pairsearch.studies.errors import CodeError, DefinitionError, ProblemError, own_code
+from pairsearch.studies.grid import IDENTIFIER_PATTERN
 from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Report, Run, RunReport, Traits, Weights
 from pairsearch.studies.validation import first_error

@@ -18,7 +18,8 @@ from pairsearch.search.ledger.rows import provenance_id, read_figures, write_fig
 from pairsearch.search.ledger.splitting import fold_jobs
 from pairsearch.search.ledger.studies import Choices, StoredStudy, check_same
 from pairsearch.studies.configuration import Params, Value
-from pairsearch.studies.definition import LARGEST_VALUE, Definition
+from pairsearch.studies.definition import Definition
+from pairsearch.studies.grid import LARGEST_VALUE
 from pairsearch.studies.problem import Traits
 
 LOADED = "loaded"

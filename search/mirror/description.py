@@ -113,6 +113,7 @@ def note(definition: Definition, traits: Traits) -> str:
         f"| {escaped(name)} | {', '.join(escaped(v) if isinstance(v, str) else shown(v) for v in values)} |"
         for name, values in definition.grid.choices.items()
     ]
+    lines += [f"| where | {escaped(text)} |" for table in definition.grid.root for text in table.where]
     metric = traits.metrics[definition.metric]
     reading = TRIALS.format(
         metric=escaped(metric.label or definition.metric) + (" (a fraction)" if metric.percent else ""),

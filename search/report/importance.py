@@ -73,13 +73,13 @@ def _largest_grid(reading: Reading) -> tuple[tuple[Parameter, ...], list[Point],
     tables = reading.study.definition.grid.root
     if len(tables) == 1:
         return reading.parameters, reading.finished, ""
-    table = max(tables, key=lambda table: math.prod(map(len, table.values())))
-    parameters = parameters_of(table, ())
+    table = max(tables, key=lambda table: table.size)
+    parameters = parameters_of(table.choices, ())
     places = places_of(parameters, (point.configuration for point in reading.finished))
     points = [
         point
         for point, found in zip(reading.finished, places, strict=True)
-        if found is not None and point.configuration.params.keys() == table.keys()
+        if found is not None and point.configuration.params.keys() == table.root.keys()
     ]
     place = 1 + tables.index(table)
     return parameters, points, f" of grid {place}, the largest of {len(tables)}"
