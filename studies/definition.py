@@ -114,6 +114,9 @@ class Definition(Part):
     metrics: dict[Identifier, Metric] = Field({})
     """How figures read, by name, for a problem that does not declare them itself, such as a plain function. Where the
     table is not empty, `metric` has to be in it."""
+    values: tuple[Identifier, ...] = ()
+    """Names of the figures that an objective of Optuna's returns, in their order, where they are several; `metric` is
+    one of them."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """Seed of everything that is drawn, from 0 to `2**63 - 1`: folds, initial weights, orders of examples, rounds. All
     configurations share what is drawn, and so do studies with the same seed."""
@@ -148,6 +151,8 @@ class Definition(Part):
             table.root.keys() == self.paper.params.keys() for table in self.grid.root
         ):
             raise ValueError("paper: its hyperparameters are not those of the grid")
+        if self.values and (self.metric not in self.values or len(set(self.values)) < len(self.values)):
+            raise ValueError(f"values: expected distinct names with {self.metric!r}, the metric, among them")
         if self.metrics and self.metric not in self.metrics:
             raise ValueError(f"metrics: expected {self.metric!r}, the metric, among them")
         return self
@@ -177,6 +182,8 @@ class Definition(Part):
         """
         named = {"problem", "metric", "seed", "folds", "epochs", "pruner"}
         dumped = self.model_dump(mode="json", include=named)
+        if self.values:
+            dumped["values"] = list(self.values)
         dumped |= {f"settings.{name}": value for name, value in self.settings.items()}
         return dumped | {"evaluation.epochs": self.evaluation_epochs}
 

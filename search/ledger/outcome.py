@@ -76,6 +76,15 @@ class Outcome:
     mean: RunResult | None = None
 
 
+def steps_are_epochs(definition: Definition, traits: Traits) -> bool:
+    """Whether what pruners look at are epochs, of all folds together, and not the figures of folds in turn.
+
+    A single fold that trains by itself is all folds together.
+    """
+    alone = definition.folds == 1 and definition.pruner in ("median", "hyperband")
+    return traits.together or alone
+
+
 def conclude(
     definition: Definition,
     traits: Traits,
@@ -101,7 +110,8 @@ def conclude(
         state, figures = State.DIVERGED, dict.fromkeys(figures)
         reason = f"fold {first.index} diverged in epoch {first.diverged}: a figure became NaN or infinite"
     elif pruned:
-        after = f"epoch {folds[0].epochs}" if traits.together else f"{len(folds)} folds"
+        of_epochs = steps_are_epochs(definition, traits)
+        after = f"epoch {folds[0].epochs}" if of_epochs else f"{len(folds)} folds"
         state, reason = State.PRUNED, f"pruned after {after} by pruner {definition.pruner}"
     return Outcome(
         state=state,

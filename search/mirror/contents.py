@@ -7,7 +7,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.outcome import Outcome, mean_of
+from pairsearch.search.ledger.outcome import Outcome, mean_of, steps_are_epochs
 from pairsearch.search.ledger.studies import StoredStudy
 
 FAILED_REASON = "failed_reason"
@@ -16,10 +16,10 @@ FAILED_REASON = "failed_reason"
 def report_steps(study: StoredStudy) -> tuple[int, ...]:
     """Return the steps that are reported to Optuna.
 
-    A step is an epoch if folds train together, and a fold, from 1, if they train one after the other.
+    A step is an epoch if folds train together or there is one, and a fold, from 1, if they train one after the other.
     """
     definition = study.definition
-    if not study.traits.together:
+    if not steps_are_epochs(definition, study.traits):
         return tuple(range(1, definition.folds + 1))
     return definition.reported_epochs
 
@@ -30,7 +30,7 @@ def reports_of(study: StoredStudy, outcome: Outcome) -> dict[int, float]:
     A value is the mean over folds after an epoch, or the figure of a fold if folds train one after the other.
     """
     metric = study.definition.metric
-    if study.traits.together:
+    if steps_are_epochs(study.definition, study.traits):
         of_epochs = outcome.folds if outcome.mean is None else (outcome.mean,)
         curves = [run.curves.get(metric, ()) for run in of_epochs]
         epochs = min(map(len, curves))

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from pairsearch.search.ledger.outcome import steps_are_epochs
 from pairsearch.search.mirror.tables import study_notes, study_system, write_notes
 from pairsearch.studies.configuration import shown
 from pairsearch.studies.definition import Definition
@@ -119,7 +120,7 @@ def note(definition: Definition, traits: Traits) -> str:
         metric=escaped(metric.label or definition.metric) + (" (a fraction)" if metric.percent else ""),
         better="higher" if metric.maximise else "lower",
         steps="the same mean after earlier epochs"
-        if traits.together
+        if steps_are_epochs(definition, traits)
         else "the figures of the folds, one by one",
         name=definition.name,
     )
