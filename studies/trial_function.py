@@ -69,19 +69,26 @@ class TrialFunction(OneByOne):
         """Call the objective once."""
         _seed(run)
         trial = Trial(params, run, self._metric, report, rehearsed=run.epochs < self._epochs[run.kind])
+        returned: dict[str, Any] = {}
         try:
-            returned = self._returned(self._function(trial, **self._settings))
+            given = self._function(trial, **self._settings)
         except Stopped:
-            if not trial.rehearsed_enough:
+            if not trial.cut_short:
                 raise
-            returned = {}
         except Exception as error:
+            if trial.refused is not None:
+                raise trial.refused from None
             if not any(one.__name__ == PRUNED for one in type(error).__mro__):
                 raise
             if not trial.stopped:
                 said = str(error) or f"raised {PRUNED}, though should_prune() was false"
                 raise Impossible(said) from error
-            returned = {}
+        else:
+            # The objective caught what a suggestion raised.
+            if trial.refused is not None:
+                raise trial.refused
+            if not trial.stopped:
+                returned = self._returned(given)
         self._facts = (
             Configuration(params).key,
             {name: _text(value) for name, value in trial.user_attrs.items()},
@@ -122,7 +129,8 @@ class Trial:
         user_attrs: what was set by `set_user_attr`.
         number: a number of this point's run alone, the same each time it is trained. It counts nothing.
         stopped: whether the training is to end.
-        rehearsed_enough: whether the run was shorter than the objective's, and has ended by that.
+        refused: why a suggestion could not be answered, None if all could.
+        cut_short: whether a rehearsal has ended the run after its fewer epochs.
     """
 
     def __init__(
@@ -132,7 +140,8 @@ class Trial:
         self.params: dict[str, Any] = {}
         self.user_attrs: dict[str, Any] = {}
         self.stopped = False
-        self.rehearsed_enough = False
+        self.cut_short = False
+        self.refused: Impossible | None = None
         identity = f"{Configuration(params).key} {run.kind} {run.index}"
         self.number = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:6], "big")
         self._values = params
@@ -166,7 +175,7 @@ class Trial:
             if not isinstance(choice, str) and str(choice) == value:
                 self.params[name] = choice
                 return choice
-        raise _outside(name, value, f"one of {', '.join(map(repr, choices))}")
+        raise self._outside(name, f"one of {', '.join(map(repr, choices))}")
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -178,7 +187,7 @@ class Trial:
             or not low <= value <= high
             or (step is not None and not _is_multiple(value, low, step))
         ):
-            raise _outside(name, self._value(name), _between(low, high, step))
+            raise self._outside(name, _between(low, high, step))
         self.params[name] = float(value)
         return float(value)
 
@@ -186,9 +195,7 @@ class Trial:
         """Return the integer that the point has; raises as `suggest_categorical`."""
         value = self._number(name)
         if value is None or value != int(value) or not low <= value <= high or (value - low) % step:
-            raise _outside(
-                name, self._value(name), f"an integer {_between(low, high, None if step == 1 else step)}"
-            )
+            raise self._outside(name, f"an integer {_between(low, high, None if step == 1 else step)}")
         self.params[name] = int(value)
         return int(value)
 
@@ -216,7 +223,7 @@ class Trial:
         self._flush()
         self._epoch, self._pending = epoch, {self._metric: value}
         if self._rehearsed and epoch >= self.run.epochs:
-            self.rehearsed_enough = True
+            self.cut_short = True
             raise Stopped
 
     def should_prune(self) -> bool:
@@ -237,7 +244,7 @@ class Trial:
         if self._epoch < self.run.epochs:
             self._flush()
         # A report of a later epoch is refused by the service, except in a rehearsal, which has ended the run by it.
-        last = self.run.epochs if self.rehearsed_enough else max(self._epoch, self.run.epochs)
+        last = self.run.epochs if self.cut_short else max(self._epoch, self.run.epochs)
         self._report(last, **{**self._pending, **returned})
 
     def _flush(self) -> None:
@@ -252,10 +259,16 @@ class Trial:
 
     def _value(self, name: str) -> Value:
         if name not in self._values:
-            raise Impossible(
+            self.refused = Impossible(
                 f"the objective suggests {name!r}, which the point lacks: it has {', '.join(self._values)}"
             )
+            raise self.refused
         return self._values[name]
+
+    def _outside(self, name: str, expected: str) -> Impossible:
+        value = self._values[name]
+        self.refused = Impossible(f"the grid has {name} = {value!r}, and the objective suggests {expected}")
+        return self.refused
 
     def _number(self, name: str) -> int | float | None:
         value = self._value(name)
@@ -269,10 +282,6 @@ def _is_multiple(value: float, low: float, step: float) -> bool:
 
 def _between(low: float, high: float, step: float | None) -> str:
     return f"from {low!r} to {high!r}" + ("" if step is None else f" in steps of {step!r}")
-
-
-def _outside(name: str, value: Value, expected: str) -> Impossible:
-    return Impossible(f"the grid has {name} = {value!r}, and the objective suggests {expected}")
 
 
 def _text(value: Any) -> str:

@@ -279,6 +279,22 @@ def test_a_point_that_the_objective_prunes_by_itself_is_impossible() -> None:
         fit(objective)
 
 
+@pytest.mark.parametrize("raised", [TrialPruned, RuntimeError, None])
+def test_a_suggestion_that_was_refused_is_told_though_the_objective_caught_it(
+    raised: type[Exception] | None,
+) -> None:
+    def objective(trial: Trial) -> float:
+        try:
+            return trial.suggest_float("y", 0, 1)
+        except Exception:
+            if raised is None:
+                return float("inf")
+            raise raised from None
+
+    with pytest.raises(Impossible, match=r"^the objective suggests 'y', which the point lacks"):
+        fit(objective)
+
+
 def test_an_exception_of_its_own_passes() -> None:
     def objective(trial: Trial) -> float:
         raise OSError("no disk")
