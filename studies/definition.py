@@ -130,8 +130,9 @@ class Definition(Part):
     """What proposes the next configuration. `grid` goes through all of them in a random order, after the paper's own;
     `tpe`, `random` and `gp` are Optuna's samplers, and change the order of the configurations but no result."""
     pruner: Literal["none", "median", "hyperband", "wilcoxon", "race"] = "none"
-    """What may stop a poor configuration early. `median` and `hyperband` are Optuna's and look at about ten epochs;
-    `wilcoxon` (Optuna's) and `race` look after each fold, and need a problem that trains folds in turn."""
+    """What may stop a poor configuration early. `median` and `hyperband` are Optuna's; they look at about ten epochs
+    where folds train together or there is one, else after each fold. `wilcoxon` (Optuna's) and `race` look after each
+    fold, and need a problem that trains folds in turn."""
     time_limit: Annotated[Number, Field(gt=0)] | None = None
     """Seconds that the training of a fold or a round may take, or of all of them where they train together. After that
     the configuration ends as failed. It is checked when the problem reports; without it there is no limit."""
