@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from project import Project, values
 
+from pairsearch.search.mirror.tables import open_optuna
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.rounds import Rounds
 from pairsearch.search.workers.tally import Tally
@@ -491,6 +493,15 @@ def test_a_single_repetition_is_pruned_between_its_epochs(project: Project, prun
         f"epoch {epoch} by pruner {pruner}" for epoch in (1, 2, 3)
     }
     assert project.rows("configurations", "value", "where key = 'x=1'") == [(0.25,)]
+    storage = open_optuna(project.database)
+    try:
+        trials = optuna.load_study(study_name="mine", storage=storage).trials
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+    ended = {name: trial for trial in trials if (name := trial.state.name) in ("COMPLETE", "PRUNED")}
+    assert sorted(ended["COMPLETE"].intermediate_values) == [1, 2, 3, 4]
+    assert sorted(ended["PRUNED"].intermediate_values) in ([1], [1, 2], [1, 2, 3])
 
 
 def test_repetitions_are_pruned_between_each_other(on_sqlite: Project) -> None:
