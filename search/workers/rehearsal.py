@@ -31,8 +31,8 @@ from pairsearch.search.workers.recorder import Keeper
 from pairsearch.search.workers.searching import usual_workers
 from pairsearch.studies.checkpoint_file import pack, unpack
 from pairsearch.studies.checks import Check
-from pairsearch.studies.configuration import Configuration, describe
-from pairsearch.studies.grid import Grid
+from pairsearch.studies.configuration import Configuration, describe, shown
+from pairsearch.studies.grid import WHERE, Grid
 from pairsearch.studies.intervals import Interval, total_interval
 from pairsearch.studies.loading import Loaded, check_trainable
 from pairsearch.studies.problem import Impossible
@@ -206,6 +206,9 @@ class Rehearsal:
 
 def _constraints(grid: Grid) -> Iterator[Check]:
     """Yield how many points the conditions of a grid leave, with one that they drop."""
+    if WHERE in grid.choices:
+        values = ", ".join(map(shown, grid.choices[WHERE]))
+        yield Check(WHERE, None, f"a parameter of the grid, as its values compare nothing: {values}")
     tables = [table for table in grid.root if table.where]
     if tables:
         left, every = (
@@ -217,7 +220,7 @@ def _constraints(grid: Grid) -> Iterator[Check]:
             if dropped is None
             else f"dropped is {describe(dropped.params)}, for example, by {dropped.condition}"
         )
-        yield Check("where", None, f"{left:,} of {every:,} points remain; {example}")
+        yield Check(WHERE, None, f"{left:,} of {every:,} points remain; {example}")
 
 
 def _unit(seconds: float) -> tuple[str, int]:

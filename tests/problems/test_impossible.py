@@ -142,6 +142,14 @@ def test_a_rehearsal_says_how_many_points_conditions_leave(on_sqlite: Project) -
     assert found["where"]["finding"] == "3 of 3 points remain; no condition drops any"
 
 
+def test_a_rehearsal_names_a_parameter_that_could_be_meant_as_a_condition(on_sqlite: Project) -> None:
+    toml = on_sqlite.write(grid={"x": [1, 2], "where": ["left", "right"]})
+    found = {one["check"]: one for one in on_sqlite.told("check", str(toml), "--points", "1")}
+    assert found["definition"]["finding"] == "4 configurations, 3 folds, 2 epochs"
+    said = "a parameter of the grid, as its values compare nothing: left, right"
+    assert found["where"]["finding"] == said
+
+
 def test_a_study_has_the_points_that_its_conditions_leave(here: Project) -> None:
     grid = {"x": {"log": [1, 100], "count": 3}, "y": {"integers": [1, 3]}}
     toml = here.write(grid=grid | {"where": "x * y <= 10"}, epochs=1, folds=1)
