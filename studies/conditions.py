@@ -32,7 +32,7 @@ _COMPARES = re.compile(r"[<>=]|\S\s+(?:in|and|or)\s+\S|^\s*not\s")
 _Evaluate = Callable[[Params], Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Condition:
     """What every point of a table has to fulfil.
 
@@ -42,9 +42,9 @@ class Condition:
 
     text: str
     """The expression, as it was written."""
-    names: tuple[str, ...] = field(compare=False)
+    names: tuple[str, ...]
     """The parameters of the table."""
-    _holds: _Evaluate = field(init=False, repr=False, compare=False)
+    _holds: _Evaluate = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Parse the text."""

@@ -50,6 +50,8 @@ def grid(where: object, **tables: Any) -> Grid:
         ("'gd' in optimiser", True),
         ("net.lr < 1", True),
         ("  depth < 5 ", True),
+        ("depth < 5" + " " * (MOST_CHARACTERS - 9), True),
+        ("2**1023 > 2**1022", True),
         ("optimiser == 'adam' or depth < 5 or width / 0 > 1", True),
     ],
 )
@@ -80,6 +82,7 @@ def test_a_condition_is_an_expression_over_the_parameters(text: str, holds: bool
         ("width << 3 == 1", "is not allowed"),
         ("width is None", "is not allowed"),
         ("width == None", "is not allowed"),
+        ("1 < width is bias", "is not allowed"),
         ("width == 1j", "is not allowed"),
         ("width == 1\nor depth == 2", "expected a line of at most 1000 printable characters"),
         ("width == 1" + " " * MOST_CHARACTERS, r"'width == 1 +\.\.\.': expected a line of at most 1000"),
