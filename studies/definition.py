@@ -171,6 +171,16 @@ class Definition(Part):
         step = max(1, self.epochs // REPORTS)
         return tuple(range(self.epochs, 0, -step))[::-1]
 
+    def steps_are_epochs(self, together: bool) -> bool:
+        """Whether what pruners look at are epochs, of all folds together, and not the figures of folds in turn.
+
+        A single fold that trains by itself is all folds together.
+
+        Args:
+            together: whether the problem trains folds together.
+        """
+        return together or (self.folds == 1 and self.pruner in ("median", "hyperband"))
+
     @property
     def evaluation_epochs(self) -> int:
         """Epochs that a round trains for."""

@@ -20,12 +20,13 @@ from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.page import write
 from pairsearch.search.results.evaluations import By, Evaluated
 from pairsearch.search.results.export import read_table
+from pairsearch.search.results.fold_figures import read_unjudged
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.results.ranking import Ranked, read_best
 from pairsearch.search.results.tables import CONFIGURATIONS, CURVES
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.storage_url import environment_storage
-from pairsearch.search.verdict.study_verdict import StudyVerdict, judge_study
+from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on
 from pairsearch.search.workers.evaluating import Evaluator, evaluate
 from pairsearch.search.workers.models import ModelFolder, write_stored
 from pairsearch.search.workers.searching import search
@@ -222,7 +223,10 @@ class Study:
         Returns:
             The judgement; its `verdict` is None if no configuration is finished.
         """
-        return judge_study(self._database, self._stored(), alpha=alpha)
+        study = self._stored()
+        with self._database.snapshot() as connection:
+            unjudged = read_unjudged(connection, study)
+        return verdict_on(unjudged, alpha=alpha)
 
     def evaluate(
         self,

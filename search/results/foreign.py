@@ -19,10 +19,8 @@ from pairsearch.search.ledger.incoming import (
     LOADED,
     Incoming,
     IncomingRun,
-    Judged,
     RunKey,
     run_columns,
-    value_of,
 )
 from pairsearch.search.ledger.outcome import finite, mean_of
 from pairsearch.search.ledger.rows import write_figures
@@ -31,6 +29,7 @@ from pairsearch.studies import loading
 from pairsearch.studies.configuration import Configuration, Params, Value
 from pairsearch.studies.definition import parse
 from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.grid import LARGEST_VALUE
 from pairsearch.studies.problem import Metric, Traits
 
 FOLDS = "fold*"
@@ -67,6 +66,33 @@ class Told:
 
 
 NOTHING = Told()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A configuration that somebody trained.
+
+    Args:
+        folds: the figures of each fold, by name; as many folds for each name, and NaN where a fold has none.
+        seconds: time of the training; 0 if it is not known.
+        ended: its state, if it was ended before the last fold.
+    """
+
+    params: Params
+    folds: Mapping[str, Sequence[float]]
+    seconds: float = 0.0
+    ended: State | None = None
+
+
+def value_of(cell: Any) -> Value:
+    """Return a value as a definition may have it; a value of another type becomes its text."""
+    if type(cell) in (bool, str) or (type(cell) is int and abs(cell) <= LARGEST_VALUE):
+        found: Value = cell
+    elif type(cell) is float and math.isfinite(cell):
+        found = cell
+    else:
+        found = str(cell)
+    return repr(found) if isinstance(found, str) and not found.isprintable() else found
 
 
 def read_file(path: Path) -> dict[str, list[Any]]:

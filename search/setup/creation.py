@@ -13,17 +13,16 @@ from pairsearch.search.ledger.studies import (
     check_same,
     find_study,
     insert_study,
-    layout_order,
     merge_choices,
     seen_by,
     update_study,
 )
-from pairsearch.search.mirror import presence
-from pairsearch.search.mirror.description import note
 from pairsearch.search.mirror.projecting import extend_choices, make_study
-from pairsearch.search.mirror.tables import known_here, make_tables
-from pairsearch.search.mirror.trials import complete_locked
+from pairsearch.search.mirror.tables import make_tables
+from pairsearch.search.mirror.trials import complete
 from pairsearch.studies.loading import Loaded, check_trainable
+from pairsearch.studies.note import note
+from pairsearch.studies.seeds import layout_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +47,15 @@ def create_study(database: Database, loaded: Loaded) -> Creation:
         StudyError: results of this definition, problem or data would not belong to the study in the database.
         DefinitionError: the definition cannot be trained with these data.
     """
-    definition = loaded.definition
-    known = find_study(database, definition.name)
+    known, restored = find_study(database, loaded.definition.name), 0
     if known is not None:
         _check_same(database, known, loaded)
-        if (
-            known.definition == definition
-            and known.traits == loaded.traits
-            and presence.shown(database, known)
-        ):
-            return Creation(known, created=False, inserted=0)
+        restored = complete(database, known)
+        if known.definition == loaded.definition and known.traits == loaded.traits:
+            return Creation(known, False, 0, restored)
     check_trainable(loaded)
     with database.creation_lock():
-        return _create(database, loaded)
+        return _create(database, loaded, restored)
 
 
 def _check_same(database: Database, known: StoredStudy, loaded: Loaded) -> None:
@@ -70,18 +65,14 @@ def _check_same(database: Database, known: StoredStudy, loaded: Loaded) -> None:
     check_same(known, loaded.definition, traits)
 
 
-def _create(database: Database, loaded: Loaded) -> Creation:
+def _create(database: Database, loaded: Loaded, restored: int) -> Creation:
     definition, traits = loaded.definition, loaded.traits
     # Optuna's study gets the note, so its text is checked too.
     database.check_storable(note(definition, traits), definition.model_dump_json())
-    make_tables(database)
-    shown = known_here(database)
+    shown = make_tables(database)
     known = find_study(database, definition.name)
     if known is not None:
         _check_same(database, known, loaded)
-    restored = 0
-    if known is not None and not presence.shown(database, known):
-        restored = complete_locked(database, known)
     with database.write() as connection:
         if known is None:
             study = insert_study(connection, definition, traits)

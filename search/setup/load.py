@@ -22,12 +22,12 @@ from pairsearch.search.ledger.studies import (
     seen_by,
     update_study,
 )
-from pairsearch.search.mirror.finished import read_finished
 from pairsearch.search.mirror.projecting import add_by_optuna, extend_choices, project
-from pairsearch.search.mirror.tables import known_here, make_tables
+from pairsearch.search.mirror.tables import make_tables
 from pairsearch.search.results import foreign
 from pairsearch.search.results.folder import SHIPPED, read_folder
 from pairsearch.search.results.foreign import NOTHING, Told
+from pairsearch.search.results.optuna_study import read_finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,7 @@ def load_into(database: Database, given: Sequence[Incoming]) -> list[LoadedStudy
         StudyError: a study there has another definition, problem or data, or other results; nothing was written.
     """
     with database.creation_lock():
-        make_tables(database)
-        shown = known_here(database)
+        shown = make_tables(database)
         known = [find_study(database, one.name) for one in given]
         with database.read() as connection:
             for one, study in zip(given, known, strict=True):

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairsearch.search.common.errors import InputError, StudyError
 from pairsearch.search.common.files import working_directory
-from pairsearch.search.common.machine import Machine
+from pairsearch.search.common.machine import LEASE_SECONDS, Machine
 from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import (
@@ -26,9 +27,10 @@ from pairsearch.search.ledger.studies import (
     get_study,
     list_studies,
     look_up,
-    stored_study,
 )
+from pairsearch.search.mirror import presence
 from pairsearch.studies import loading
+from pairsearch.studies.definition import read
 from pairsearch.studies.loading import Loaded, check_trainable
 
 if TYPE_CHECKING:
@@ -47,7 +49,9 @@ def open_stored(storage: str, texts: Sequence[str] = ()) -> tuple[Database, list
     try:
         if not texts:
             return database, list_studies(database)
-        return database, [stored_study(database, text) for text in dict.fromkeys(texts)]
+        # A file stands for the name in it.
+        names = [read(Path(text)).name if text.endswith(".toml") else text for text in texts]
+        return database, [get_study(database, name) for name in dict.fromkeys(names)]
     except BaseException:
         database.close()
         raise
@@ -234,9 +238,34 @@ def existing(database: Database, loaded: Loaded) -> StoredStudy:
     return study
 
 
-def reconcile(database: Database, studies: Sequence[StoredStudy]) -> None:
-    """Reap leases that ran out, and make what Optuna's tables lack."""
+def open_ledger(database: Database, study: StoredStudy, lease: float = LEASE_SECONDS) -> Ledger:
+    """Return the ledger of a study with its view in Optuna's tables, after what they lacked was made.
+
+    Raises:
+        StorageError: the installed Optuna does not know the tables in the database.
+    """
     from pairsearch.search.mirror.trials import open_view  # noqa: PLC0415
 
-    for study in studies:
-        Ledger(database, study, view=open_view(database, study)).reap()
+    return Ledger(database, study, lease, open_view(database, study))
+
+
+def reconcile(database: Database, studies: Sequence[StoredStudy]) -> bool:
+    """Reap leases that ran out, and make what Optuna's tables lack; return whether they lacked something."""
+    whole = [presence.shown(database, study) for study in studies]
+    for study, shown in zip(studies, whole, strict=True):
+        if not shown or Ledger(database, study).expired():
+            open_ledger(database, study).reap()
+    return not all(whole)
+
+
+def open_optuna(storage: str) -> object:
+    """Open a database as Optuna's own storage, for its dashboard.
+
+    Raises:
+        StorageError: there is no such database, or the installed Optuna does not know its tables.
+    """
+    from pairsearch.search.mirror import tables  # noqa: PLC0415
+
+    database = open_database(storage)
+    tables.known_here(database)
+    return tables.open_optuna(database)

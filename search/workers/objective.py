@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pairsearch.search.common.provenance import provenance
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude, mean_of, steps_are_epochs
+from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude, mean_of
 from pairsearch.search.workers.recorder import Keeper, Recorder, train
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
@@ -20,7 +20,7 @@ class Step:
     """The progress of a configuration.
 
     Args:
-        number: the step in Optuna's terms (`search.mirror.contents.report_steps`); None between two steps.
+        number: the step in Optuna's terms (`search.ledger.studies.StoredStudy.report_steps`); None between two steps.
         value: the metric after the step; None if there is none or it is not finite.
         done: how many epochs are done, or folds if they train one after the other.
         of: how many there are.
@@ -89,7 +89,7 @@ class CrossValidation:
             Exception: whatever the problem raises.
         """
         metric = self.loaded.definition.metric
-        of_epochs = steps_are_epochs(self.loaded.definition, self.loaded.traits)
+        of_epochs = self.loaded.definition.steps_are_epochs(self.loaded.traits.together)
         ended: State | None = None
 
         def go_on(step: Step) -> bool:

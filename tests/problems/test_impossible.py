@@ -6,10 +6,10 @@ import pytest
 from project import Project, values
 
 from pairsearch.search.common.errors import WorkError
-from pairsearch.search.mirror.description import note
 from pairsearch.search.workers.faults import MOST_UNKNOWN
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.errors import ProblemError
+from pairsearch.studies.note import note
 
 ALL_BUT_ONE = """
 import pairsearch

@@ -16,7 +16,7 @@ import tiny
 from pairsearch.search.cli import doctor
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import open_database
-from pairsearch.studies.pairs import installation
+from pairsearch.studies.pairs import problem
 from pairsearch.studies.pairs.problem import Pairs
 
 DIGITS = ("--data", "digits")
@@ -225,10 +225,10 @@ def test_doctor_says_that_kernels_were_damaged(sqlite_url: str, monkeypatch: pyt
     """What the cache of the kernels warns of (tests/models/test_checkedcache.py) is part of the finding."""
 
     def train_a_little(*_: object) -> str:
-        logging.getLogger("pairsearch.jit.checkedcache").warning("the compiled kernels are damaged")
+        logging.getLogger("pairsearch.jit.cache").warning("the compiled kernels are damaged")
         return "compiled"
 
-    monkeypatch.setattr(installation, "train_a_little", train_a_little)
+    monkeypatch.setattr(problem, "train_a_little", train_a_little)
     checks = doctor.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
     (kernels,) = [check for check in checks if check.name == "b1 kernels"]
     assert kernels.good

@@ -228,7 +228,7 @@ def test_a_figure_that_was_not_reported_in_an_epoch_is_missing(database: Databas
     ledger = Ledger(database, study)
     claim = ledger.claim("ann")
     assert claim is not None
-    assert ledger.finish(claim, dataclasses.replace(whole, folds=folds))
+    assert tiny.finish(ledger, claim, dataclasses.replace(whole, folds=folds))
     rows = read_table(database, study, CURVES).to_pylist()
     assert [
         tuple(row[name] for name in ("fold", "epoch", "train_loss", "val_loss", "val_error")) for row in rows

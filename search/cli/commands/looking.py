@@ -13,15 +13,14 @@ from pairsearch.search.cli.steps import Steps
 from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.common.errors import StorageError, StudyError
 from pairsearch.search.database.connection import find_database
-from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import list_studies, seen_by
-from pairsearch.search.mirror import presence
 from pairsearch.search.results.fields import Field
+from pairsearch.search.results.fold_figures import read_unjudged
 from pairsearch.search.results.progress import ended_without, read_progress
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup import opening
 from pairsearch.search.verdict import sentences
-from pairsearch.search.verdict.study_verdict import read_unjudged, verdict_on
+from pairsearch.search.verdict.study_verdict import verdict_on
 from pairsearch.studies.definition import Definition, read, shipped
 
 RESTORED = "Optuna's study or some of its trials had been deleted: they are restored from the ledger"
@@ -57,10 +56,7 @@ def status(
     database, chosen = opening.open_stored(storage, study or ())
     for stored in chosen:
         try:
-            whole = presence.shown(database, stored)
-            if not whole or Ledger(database, stored).expired():
-                opening.reconcile(database, [stored])
-            if not whole:
+            if opening.reconcile(database, [stored]):
                 teller(error=True)(f"note: {stored.name}: {RESTORED}")
         except StudyError as error:
             teller(error=True)(f"note: {error}")
