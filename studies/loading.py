@@ -7,7 +7,6 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -151,7 +150,7 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
         return _constructed(_shipped(definition.problem), settings, place=place, metric=definition.metric)
     if ":" not in definition.problem:
         raise ProblemError(f"unknown: expected {', '.join(SHIPPED)}, FILE.py:NAME or MODULE:NAME")
-    _check_guarded(definition.problem, place)
+    check_guarded(definition.problem, place)
     found = place.find(definition.problem)
     if not inspect.isclass(found):
         if not callable(found):
@@ -182,15 +181,6 @@ def _of_function(
     _check_taken(function)
     _check_arguments(function, (None, None, None), settings)
     return Function(function, settings)
-
-
-def _check_guarded(problem: str, place: Place) -> None:
-    """Refuse a file of Optuna's that would search when it is imported."""
-    file, _, _ = problem.partition(":")
-    if file.endswith(".py") and place.folder is not None:
-        # What cannot be read is named by the import.
-        with suppress(OSError, UnicodeDecodeError):
-            check_guarded(place.file(file).read_text(encoding="utf-8"), file)
 
 
 def _shipped(problem: str) -> type[Problem]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from pairsearch.studies.configuration import Configuration, Params, Value, shown
 from pairsearch.studies.errors import ProblemError, ReportError
+from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Impossible, Metric, OneByOne, Run, RunReport, Stopped
 
 log = logging.getLogger(__name__)
@@ -313,17 +314,19 @@ def takes_trial(function: Callable[..., Any], settings: Mapping[str, Any]) -> bo
     return len(required) == 1 and len(places) < 3 and not several
 
 
-def check_guarded(code: str, file: str) -> None:
-    """Refuse a file that searches by Optuna when it is imported, which each worker would do.
+def check_guarded(problem: str, place: Place) -> None:
+    """Refuse a problem's file that searches by Optuna when it is imported, which each worker would do.
 
     Raises:
         ProblemError: a statement outside of functions and of `if __name__ == "__main__":` calls `.optimize(...)`.
     """
-    if "optuna" not in code:
+    file, _, _ = problem.partition(":")
+    if not file.endswith(".py") or place.folder is None:
         return
     try:
-        statements = ast.parse(code).body
-    except (SyntaxError, ValueError):
+        code = place.file(file).read_text(encoding="utf-8")
+        statements = ast.parse(code).body if "optuna" in code else []
+    except (OSError, SyntaxError, ValueError):
         # The import says it better.
         return
     for statement in statements:
