@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, Select, select
 
 from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.states import OPEN, State
@@ -36,19 +36,22 @@ def fold_figures(
 
     Args:
         within: further conditions on the rows of `runs`.
-
-    Raises:
-        WrongValueError: a row has a fold that the study does not have.
     """
     c = runs.c
     statement = select(c.id, c.key, c.run, c.figures).where(c.study_id == study.id, c.kind == "fold", *within)
+    for run_id, key, fold, text in stream(connection, statement):
+        if fold >= study.definition.folds:
+            wanted = f"number below {study.definition.folds}"
+            raise WrongValueError(runs.name, "run", wanted, fold, f"id={run_id}")
+        for figure, value in read_figures(text).items():
+            yield key, figure, fold, value
+
+
+def stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
+    """Yield the rows of a statement, some of which are in memory at a time."""
+    # `yield_per` opens a server-side cursor on PostgreSQL; SQLite returns rows one by one anyway.
     with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
-        for run_id, key, fold, text in streamed:
-            if fold >= study.definition.folds:
-                wanted = f"number below {study.definition.folds}"
-                raise WrongValueError(runs.name, "run", wanted, fold, f"id={run_id}")
-            for figure, value in read_figures(text).items():
-                yield key, figure, fold, value
+        yield from streamed
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,6 @@ class Creation:
 
     study: StoredStudy
     created: bool
-    """Whether the study is new."""
     inserted: int
     """Number of configurations added to the ledger."""
     restored: int = 0
@@ -42,10 +41,6 @@ def create_study(database: Database, loaded: Loaded) -> Creation:
     """Create a study, or complete it: insert new points of its grid and restore what was deleted in Optuna's tables.
 
     A second call changes nothing. While a study has no results, the files of its problem may change.
-
-    Raises:
-        StudyError: results of this definition, problem or data would not belong to the study in the database.
-        DefinitionError: the definition cannot be trained with these data.
     """
     known, restored = find_study(database, loaded.definition.name), 0
     if known is not None:
@@ -76,15 +71,13 @@ def _create(database: Database, loaded: Loaded, restored: int) -> Creation:
     with database.write() as connection:
         if known is None:
             study = insert_study(connection, definition, traits)
+        else:
+            choices = merge_choices(known.choices, definition.grid.choices)
+            update_study(connection, known, definition, traits, choices)
+            study = seen_by(connection, known)
             if shown:
-                make_study(connection, study, new=True)
-            added = Ledger(database, study).insert(connection, layout_order(definition))
-            return Creation(seen_by(connection, study), created=True, inserted=added)
-        choices = merge_choices(known.choices, definition.grid.choices)
-        update_study(connection, known, definition, traits, choices)
-        grown = seen_by(connection, known)
+                extend_choices(connection, known, choices)
         if shown:
-            extend_choices(connection, known, choices)
-            make_study(connection, grown)
-        added = Ledger(database, grown).insert(connection, layout_order(definition))
-        return Creation(seen_by(connection, grown), False, added, restored)
+            make_study(connection, study, new=known is None)
+        added = Ledger(database, study).insert(connection, layout_order(definition))
+        return Creation(seen_by(connection, study), known is None, added, restored)

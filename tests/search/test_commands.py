@@ -13,7 +13,7 @@ import programs
 import pytest
 import tiny
 
-from pairsearch.search.cli import doctor
+from pairsearch.search.cli.commands import examining
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import open_database
 from pairsearch.studies.pairs import problem
@@ -179,8 +179,8 @@ def test_doctor_checks_the_studies_that_it_is_given(searched: Path, tmp_path: Pa
 
 
 def test_doctor_finds_memory_short(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "available_memory", lambda: Pairs.worker_bytes - 1)
-    *_, last = doctor.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
+    monkeypatch.setattr(examining, "available_memory", lambda: Pairs.worker_bytes - 1)
+    *_, last = examining.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
     assert (last.name, last.good) == ("b1", False)
     assert last.finding.endswith("memory for some 0 workers")
 
@@ -229,7 +229,7 @@ def test_doctor_says_that_kernels_were_damaged(sqlite_url: str, monkeypatch: pyt
         return "compiled"
 
     monkeypatch.setattr(problem, "train_a_little", train_a_little)
-    checks = doctor.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
+    checks = examining.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
     (kernels,) = [check for check in checks if check.name == "b1 kernels"]
     assert kernels.good
     assert kernels.finding.startswith("compiled: loaded")

@@ -22,9 +22,8 @@ from pairsearch.search.database.states import State
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.export import export, layout, read_table
+from pairsearch.search.results.export import CHUNK, TYPES, WRITERS, export, layout, read_table
 from pairsearch.search.results.tables import CONFIGURATIONS, CURVES, SHORT
-from pairsearch.search.results.writers import CHUNK, TYPES, WRITERS
 from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Traits
@@ -253,7 +252,7 @@ def test_chunks_do_not_show(
     database: Database, searched: StoredStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = [file.path.read_bytes() for file in export(database, searched, "csv", tmp_path)]
-    monkeypatch.setattr("pairsearch.search.results.writers.CHUNK", 3)
+    monkeypatch.setattr("pairsearch.search.results.export.CHUNK", 3)
     assert CHUNK > len(stored(database, searched, CURVES)) > 3
     assert [file.path.read_bytes() for file in export(database, searched, "csv", tmp_path)] == whole
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from pairsearch.search.cli import options, tables
-from pairsearch.search.cli.messages import print_json, say, teller
+from pairsearch.search.cli.progress import steps
 from pairsearch.search.cli.sheet import Sheet
-from pairsearch.search.cli.steps import Steps
+from pairsearch.search.cli.streams import print_json, say, teller
 from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.common.errors import StorageError, StudyError
 from pairsearch.search.database.connection import find_database
@@ -75,13 +73,13 @@ def status(
 
 
 def best(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
-    top: Annotated[int, typer.Option(min=1, max=options.LARGEST, help="How many.")] = 10,
+    study: options.StoredStudy,
+    top: Annotated[int, options.count(help="How many.")] = 10,
     storage: options.Storage = options.DEFAULT_STORAGE,
     as_json: options.AsJson = False,
 ) -> None:
     database, (stored,) = opening.open_stored(storage, [study])
-    with Steps(console(error=True)) as tell:
+    with steps(console(error=True)) as tell:
         tell(f"reading {stored.name}")
         with database.snapshot() as connection:
             stored = seen_by(connection, stored)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.messages import say
+from pairsearch.search.cli.streams import say
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.setup import opening
 
