@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from pairsearch.search.interface.study import Study, create, list_studies, open
     from pairsearch.studies.errors import DefinitionError
     from pairsearch.studies.model_card import read_card
-    from pairsearch.studies.problem import Metric, OneByOne, Problem, Run, Stopped
+    from pairsearch.studies.problem import Impossible, Metric, OneByOne, Problem, Run, Stopped
 
 __all__ = [
     "DefinitionError",
     "Error",
+    "Impossible",
     "Metric",
     "OneByOne",
     "Problem",
@@ -38,6 +39,7 @@ _PLACES = {
     "DefinitionError": ("pairsearch.studies.errors", "DefinitionError"),
     "Error": ("pairsearch.search.common.errors", "PairsearchError"),
     "Study": ("pairsearch.search.interface.study", "Study"),
+    "Impossible": ("pairsearch.studies.problem", "Impossible"),
     "Metric": ("pairsearch.studies.problem", "Metric"),
     "OneByOne": ("pairsearch.studies.problem", "OneByOne"),
     "Problem": ("pairsearch.studies.problem", "Problem"),

@@ -36,7 +36,7 @@ from pairsearch.search.common.errors import ExitCode
 from pairsearch.search.database.tables import metadata
 from pairsearch.search.results.tables import FOLDER, SHORT, Table
 from pairsearch.search.setup import storage_url
-from pairsearch.studies import claims_file, definition, model_card
+from pairsearch.studies import claims_file, definition, grid, model_card
 from pairsearch.studies.definition import LARGEST
 from pairsearch.studies.estimator import settings as estimator
 from pairsearch.studies.pairs import problem as pairs
@@ -211,7 +211,7 @@ def definition_fields() -> str:
     parts = [
         fields(definition.Definition),
         heading(2, "`[grid]`"),
-        inspect.cleandoc(definition.Grid.__doc__ or ""),
+        inspect.cleandoc(grid.Grid.__doc__ or ""),
         model_section(definition.Evaluation, "`[evaluation]`"),
         model_section(Metric, "`[metrics]`: `NAME = { … }`"),
         model_section(definition.Paper, "`[paper]`"),

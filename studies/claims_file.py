@@ -25,17 +25,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pairsearch.studies.definition import (
-    FOLDER,
-    AnyValue,
-    Count,
-    Identifier,
-    Number,
-    Part,
-    Values,
-    read_toml,
-)
+from pairsearch.studies.definition import FOLDER, Count, Number, Part, read_toml
 from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.grid import AnyValue, Identifier, Values
 from pairsearch.studies.validation import Location, read_fields
 
 CLAIMS_FOLDER = FOLDER / "claims"

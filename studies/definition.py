@@ -7,68 +7,26 @@ only look at a database start fast; `studies.loading` asks the problem about the
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import math
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    RootModel,
-    model_validator,
-)
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from pairsearch.studies.configuration import Configuration, Value, canonical, distinct
+from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.grid import IDENTIFIER_PATTERN, AnyValue, Exact, Grid, Identifier
 from pairsearch.studies.problem import Metric
 from pairsearch.studies.validation import Location, read_fields
 
 FOLDER = Path(__file__).parent
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-# Names of parameters and figures stand before `=` in keys, and become columns of exports.
-IDENTIFIER_PATTERN = r"^[^\W\d][\w.-]{0,62}$"
-
 LARGEST = 2**31 - 1
 """The largest whole number that a column of a database holds."""
-LARGEST_VALUE = 2**63 - 1
-"""The largest whole number that a parameter may be, which a column of an export holds."""
 
 # How many points a trial's mean curve has in Optuna, which takes some 2 ms to store each.
 REPORTS = 10
-
-
-def _value(given: Any) -> Value:
-    """Check a value of a parameter and keep its type."""
-    if type(given) is bool:
-        return given
-    if type(given) is int and abs(given) <= LARGEST_VALUE:
-        return given
-    if type(given) is float and math.isfinite(given):
-        return canonical(given)
-    if type(given) is str and given.isprintable():
-        return given
-    raise ValueError(
-        f"expected a boolean, an integer of at most 64 bits, a finite number or a printable text, got {given!r}"
-    )
-
-
-def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    if not values:
-        raise ValueError("expected at least one value, got an empty list")
-    seen: set[str] = set()
-    for value in values:
-        if repr(value) in seen:
-            raise ValueError(f"expected distinct values, got {value!r} twice")
-        seen.add(repr(value))
-    return values
 
 
 def _setting(given: Any) -> Any:
@@ -84,81 +42,13 @@ def _setting(given: Any) -> Any:
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
-Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
-AnyValue = Annotated[Any, PlainValidator(_value)]
-Values = Annotated[tuple[AnyValue, ...], AfterValidator(_distinct)]
 Setting = Annotated[Any, BeforeValidator(_setting)]
 
 
-class _Exact(BaseModel):
-    """A model that equals another if both hold the same values of the same types: 1, 1.0 and true differ."""
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both are of the same class and hold the same values of the same types."""
-        return type(self) is type(other) and self._canonical == other._canonical
-
-    def __hash__(self) -> int:
-        """Return the hash of the values."""
-        return hash(self._canonical)
-
-    @property
-    def _canonical(self) -> str:
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
-
-
-class Part(_Exact):
+class Part(Exact):
     """A table of a definition: unknown keys are refused, and nothing changes after validation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Grid(_Exact, RootModel[tuple[dict[Identifier, Values], ...]]):
-    """The points that are searched: every combination of the listed values.
-
-    Each key is the name of a parameter, and its value the list of what is tried: at least one integer of at most 64
-    bits, finite number, boolean or text, none of them twice. What the parameters mean is up to the problem.
-
-    `[[grid]]`, written several times, is a union of grids for conditional spaces: a point has the parameters of its
-    own table only, and one that two tables have counts once.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_table(cls, raw: Any) -> Any:
-        return [raw] if isinstance(raw, dict) else raw
-
-    @model_validator(mode="after")
-    def _some(self) -> Self:
-        if not self.root or not all(self.root):
-            raise ValueError("expected at least one parameter with its values")
-        return self
-
-    @property
-    def choices(self) -> dict[str, tuple[Value, ...]]:
-        """The values of each parameter over all tables, in their order; 1 and 1.0 are two values."""
-        found: dict[str, dict[str, Value]] = {}
-        for table in self.root:
-            for name, values in table.items():
-                found.setdefault(name, {}).update({repr(value): value for value in values})
-        return {name: tuple(values.values()) for name, values in found.items()}
-
-    def points(self) -> Iterator[Configuration]:
-        """Yield every point of each table, the last parameter varying fastest; a point of two tables comes twice."""
-        for table in self.root:
-            for values in itertools.product(*table.values()):
-                yield Configuration(dict(zip(table, values, strict=True)))
-
-    def configurations(self) -> list[Configuration]:
-        """Return every point once."""
-        return distinct(self.points())
-
-    def __len__(self) -> int:
-        """Return the number of distinct points."""
-        if len(self.root) > 1:
-            return len(self.configurations())
-        return math.prod(len(values) for values in self.root[0].values())
 
 
 class Evaluation(Part):
@@ -188,7 +78,7 @@ class Paper(Part):
     params: dict[Identifier, AnyValue]
     """The paper's own configuration: a value for each parameter of one table of the grid. Where the grid has this
     point, the search begins with it."""
-    facts: dict[str, str] = {}
+    facts: dict[str, str] = Field({})
     """What the paper says about its configuration, as text by name, such as `parameters = "48,730"`. Tables show it
     under the same headers as the facts that the problem itself gives (`Problem.describe`)."""
     figures: dict[Identifier, Stated]
@@ -214,16 +104,20 @@ class Definition(Part):
     """One line that says what the study is about, for lists, the report and the dashboard."""
     problem: Annotated[str, Field(min_length=1)]
     """What is trained: the shipped `pairs` or `estimator`, a class or function of your own as `FILE.py:NAME`, the file
-    beside the definition, or one of an importable module as `MODULE:NAME`."""
-    settings: dict[str, Setting] = {}
+    beside the definition, or one of an importable module as `MODULE:NAME`. A function of one argument is an objective
+    of Optuna's."""
+    settings: dict[str, Setting] = Field({})
     """Arguments of the problem, by name: texts, finite numbers, booleans, lists or tables. Settings of one machine,
     such as where its data lie, are given by `--set` instead."""
     metric: Identifier
     """The figure by which configurations are compared: its mean over the folds after the last epoch. Lower is better
     unless the problem, or `metrics`, says that the figure is maximised."""
-    metrics: dict[Identifier, Metric] = {}
+    metrics: dict[Identifier, Metric] = Field({})
     """How figures read, by name, for a problem that does not declare them itself, such as a plain function. Where the
     table is not empty, `metric` has to be in it."""
+    values: tuple[Identifier, ...] = ()
+    """Names of the figures that an objective of Optuna's returns, in their order, where they are several; `metric` is
+    one of them."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """Seed of everything that is drawn, from 0 to `2**63 - 1`: folds, initial weights, orders of examples, rounds. All
     configurations share what is drawn, and so do studies with the same seed."""
@@ -236,8 +130,9 @@ class Definition(Part):
     """What proposes the next configuration. `grid` goes through all of them in a random order, after the paper's own;
     `tpe`, `random` and `gp` are Optuna's samplers, and change the order of the configurations but no result."""
     pruner: Literal["none", "median", "hyperband", "wilcoxon", "race"] = "none"
-    """What may stop a poor configuration early. `median` and `hyperband` are Optuna's and look at about ten epochs;
-    `wilcoxon` (Optuna's) and `race` look after each fold, and need a problem that trains folds in turn."""
+    """What may stop a poor configuration early. `median` and `hyperband` are Optuna's; they look at about ten epochs
+    where folds train together or there is one, else after each fold. `wilcoxon` (Optuna's) and `race` look after each
+    fold, and need a problem that trains folds in turn."""
     time_limit: Annotated[Number, Field(gt=0)] | None = None
     """Seconds that the training of a fold or a round may take, or of all of them where they train together. After that
     the configuration ends as failed. It is checked when the problem reports; without it there is no limit."""
@@ -255,9 +150,11 @@ class Definition(Part):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.paper is not None and not any(
-            table.keys() == self.paper.params.keys() for table in self.grid.root
+            table.root.keys() == self.paper.params.keys() for table in self.grid.root
         ):
             raise ValueError("paper: its hyperparameters are not those of the grid")
+        if self.values and (self.metric not in self.values or len(set(self.values)) < len(self.values)):
+            raise ValueError(f"values: expected distinct names with {self.metric!r}, the metric, among them")
         if self.metrics and self.metric not in self.metrics:
             raise ValueError(f"metrics: expected {self.metric!r}, the metric, among them")
         return self
@@ -274,6 +171,16 @@ class Definition(Part):
         step = max(1, self.epochs // REPORTS)
         return tuple(range(self.epochs, 0, -step))[::-1]
 
+    def steps_are_epochs(self, together: bool) -> bool:
+        """Whether what pruners look at are epochs, of all folds together, and not the figures of folds in turn.
+
+        A single fold that trains by itself is all folds together.
+
+        Args:
+            together: whether the problem trains folds together.
+        """
+        return together or (self.folds == 1 and self.pruner in ("median", "hyperband"))
+
     @property
     def evaluation_epochs(self) -> int:
         """Epochs that a round trains for."""
@@ -287,6 +194,8 @@ class Definition(Part):
         """
         named = {"problem", "metric", "seed", "folds", "epochs", "pruner"}
         dumped = self.model_dump(mode="json", include=named)
+        if self.values:
+            dumped["values"] = list(self.values)
         dumped |= {f"settings.{name}": value for name, value in self.settings.items()}
         return dumped | {"evaluation.epochs": self.evaluation_epochs}
 
@@ -330,7 +239,13 @@ def read(path: Path) -> Definition:
     Raises:
         DefinitionError: the file cannot be read, is not UTF-8 TOML, or does not hold a valid definition.
     """
-    return parse(read_toml(path), str(path))
+    definition = parse(read_toml(path), str(path))
+    # What a database has was laid out before.
+    try:
+        definition.grid.lay_out()
+    except ValueError as error:
+        raise DefinitionError(f"{path}: {error}") from None
+    return definition
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from pairsearch.studies.configuration import Params, describe
-from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition
+from pairsearch.studies.definition import Definition
 from pairsearch.studies.errors import CodeError, DefinitionError, ProblemError, own_code
+from pairsearch.studies.grid import IDENTIFIER_PATTERN
 from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Report, Run, RunReport, Traits, Weights
+from pairsearch.studies.trial_function import TrialFunction, check_guarded, takes_trial
 from pairsearch.studies.validation import first_error
 
 SHIPPED = {
@@ -34,6 +36,7 @@ BY_THE_DATA = "auto"
 
 
 Container = dict[str, Any] | list[Any]
+Made = TypeVar("Made")
 
 
 def _containers(value: object) -> Iterator[Container]:
@@ -125,7 +128,7 @@ def load(
         raise
     except ProblemError as error:
         raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
-    _check(definition, traits)
+    _check(definition, problem, traits)
     containers = tuple((one, copy.copy(one)) for value in settings.values() for one in _containers(value))
     return Loaded(definition, problem, traits, containers)
 
@@ -147,22 +150,37 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
         return _constructed(_shipped(definition.problem), settings, place=place, metric=definition.metric)
     if ":" not in definition.problem:
         raise ProblemError(f"unknown: expected {', '.join(SHIPPED)}, FILE.py:NAME or MODULE:NAME")
+    check_guarded(definition.problem, place)
     found = place.find(definition.problem)
     if not inspect.isclass(found):
         if not callable(found):
             raise ProblemError(f"expected a class or a function, got {type(found).__name__}")
-        _check_taken(found)
-        _check_arguments(found, (None, None, None), settings)
-        return Function(found, settings)
+        return _of_function(definition, found, settings)
     if not issubclass(found, Problem):
         if not callable(getattr(found, "fit", None)):
+            if "__call__" in dir(found):
+                objective: Any = _constructed(found, settings)
+                return _of_function(definition, objective, {})
             raise ProblemError("the class has no method fit(params, run, report)")
         found = _one_by_one(found)  # type: ignore[arg-type] # every class is hashable
     elif found.train is Problem.train or (issubclass(found, OneByOne) and found.fit is OneByOne.fit):
         raise ProblemError("the class has no method fit(params, run, report)")
-    problem = _constructed(found, settings)
+    problem: Problem = _constructed(found, settings)
     _check_taken(problem.fit if isinstance(problem, OneByOne) else problem.train)
     return problem
+
+
+def _of_function(
+    definition: Definition, function: Callable[..., Any], settings: Mapping[str, Any]
+) -> Problem:
+    """Make the problem of a function, which is an objective of Optuna's where it takes a trial alone."""
+    if takes_trial(function, settings):
+        _check_arguments(function, (None,), settings)
+        epochs = {"fold": definition.epochs, "round": definition.evaluation_epochs}
+        return TrialFunction(function, settings, definition.metric, definition.values, epochs)
+    _check_taken(function)
+    _check_arguments(function, (None, None, None), settings)
+    return Function(function, settings)
 
 
 def _shipped(problem: str) -> type[Problem]:
@@ -223,15 +241,14 @@ def _declared(definition: Definition, problem: Problem, files: Mapping[str, str]
         raise ProblemError(": ".join([*map(str, location), message])) from None
 
 
-def _constructed(made: Callable[..., Any], settings: Mapping[str, Any], **ours: Any) -> Problem:
+def _constructed(made: Callable[..., Made], settings: Mapping[str, Any], **ours: Any) -> Made:
     if both := sorted(settings.keys() & ours.keys()):
         raise ProblemError(f"settings.{both[0]}: unknown setting: remove it or mend its spelling")
     _check_arguments(made, (), {**settings, **ours})
     try:
-        problem: Problem = made(**settings, **ours)
+        return made(**settings, **ours)
     except ValueError as error:
         raise ProblemError(str(error)) from error
-    return problem
 
 
 def _check_arguments(
@@ -262,15 +279,22 @@ def _check_taken(method: Callable[..., Any]) -> None:
     if too_few or too_many:
         name = getattr(method, "__name__", "")
         runs = "runs" if name == "train" else "run"
-        raise ProblemError(f"{name}{signature}: expected {name}(params, {runs}, report)")
+        raise ProblemError(
+            f"{name}{signature}: expected {name}(params, {runs}, report), or an objective of Optuna's of one argument"
+        )
 
 
 LEAST_FOLDS_OF_A_RACE = 4
 """With fewer folds a race could stop nothing before the last one."""
 
 
-def _check(definition: Definition, traits: Traits) -> None:
+def _check(definition: Definition, problem: Problem, traits: Traits) -> None:
     where = f"study {definition.name}"
+    if definition.values and not isinstance(problem, TrialFunction):
+        raise ProblemError(
+            f"{where}: values: problem {definition.problem} reports its figures by name: only what an objective of "
+            "Optuna's returns needs names"
+        )
     if definition.metric not in traits.of_folds:
         raise ProblemError(
             f"{where}: metric: problem {definition.problem} reports no {definition.metric!r}: expected one of "

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.definition import NAME_PATTERN, AnyValue, Count, Identifier, Setting
+from pairsearch.studies.definition import NAME_PATTERN, Count, Setting
 from pairsearch.studies.errors import ProblemError
+from pairsearch.studies.grid import AnyValue, Identifier
 from pairsearch.studies.problem import Digest, Weights
 
 # One entry holds everything: safetensors write several in an order that differs from file to file.

@@ -58,17 +58,18 @@ def note(definition: Definition, traits: Traits) -> str:
         )
         for name, values in definition.grid.choices.items()
     }
+    where = [f"| where | {escaped(text)} |" for table in definition.grid.root for text in table.where]
     title, metric = definition.title.strip(), traits.metrics[definition.metric]
     return NOTE.format(
         heading=escaped(definition.name),
         name=definition.name,
         title=f"{escaped(title)}\n\n" if title else "",
         facts="\n".join(f"| {name} | {value} |" for name, value in facts.items() if value),
-        grid="\n".join(f"| {name} | {values} |" for name, values in grid.items()),
+        grid="\n".join([*(f"| {name} | {values} |" for name, values in grid.items()), *where]),
         metric=escaped(metric.label or definition.metric) + (" (a fraction)" if metric.percent else ""),
         better="higher" if metric.maximise else "lower",
         steps="the same mean after earlier epochs"
-        if traits.together
+        if definition.steps_are_epochs(traits.together)
         else "the figures of the folds, one by one",
     )
 

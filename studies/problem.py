@@ -97,6 +97,20 @@ class Stopped(BaseException):
     """
 
 
+class Impossible(ValueError):  # noqa: N818 - what it says of a point
+    """Raised by a problem that finds while it trains that a point cannot be trained, wherever that is tried.
+
+    The configuration is *failed* at once, with the message as its reason: nobody tries it again, and no worker suspects
+    itself. Raise it for what depends on the parameters alone; what a machine lacks is any other exception.
+
+    Example::
+
+        def fit(params, run, report):
+            if params["width"] % params["heads"]:
+                raise pairsearch.Impossible("the heads do not divide the width")
+    """
+
+
 class Report(Protocol):
     """The function that `Problem.train` calls after each epoch of its runs.
 
@@ -129,6 +143,8 @@ class Problem:
     It is constructed with the definition's `[settings]`, and those of `--set`, as keyword arguments. Only `train` has
     to be written. The constructor, `check`, `prepare` and `train` may raise a `ValueError`; its message is one line
     that says what was given, what was expected and what to do.
+
+    `train` raises `Impossible` where it finds that the parameters cannot be trained at all.
 
     Parameters and settings may be changed in place: each training gets them as they were. What else a training leaves
     on the instance stays, so figures must not depend on it. A problem may start processes; what it prints goes to

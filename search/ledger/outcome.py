@@ -103,7 +103,8 @@ def conclude(
         state, figures = State.DIVERGED, dict.fromkeys(figures)
         reason = f"fold {first.index} diverged in epoch {first.diverged}: a figure became NaN or infinite"
     elif pruned:
-        after = f"epoch {folds[0].epochs}" if traits.together else f"{len(folds)} folds"
+        of_epochs = definition.steps_are_epochs(traits.together)
+        after = f"epoch {folds[0].epochs}" if of_epochs else f"{len(folds)} folds"
         state, reason = State.PRUNED, f"pruned after {after} by pruner {definition.pruner}"
     return Outcome(
         state=state,
@@ -122,7 +123,7 @@ def reports_of(study: StoredStudy, outcome: Outcome) -> dict[int, float]:
     A value is the mean over folds after an epoch, or the figure of a fold if folds train one after the other.
     """
     metric = study.definition.metric
-    if not study.traits.together:
+    if not study.definition.steps_are_epochs(study.traits.together):
         return fold_reports(outcome.folds, metric)
     of_epochs = outcome.folds if outcome.mean is None else (outcome.mean,)
     curves = [run.curves.get(metric, ()) for run in of_epochs]

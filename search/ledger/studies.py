@@ -53,9 +53,9 @@ class StoredStudy:
     def report_steps(self) -> tuple[int, ...]:
         """The steps after which the metric is shown, and pruners are asked.
 
-        A step is an epoch if folds train together, and a fold, from 1, if they train one after the other.
+        A step is an epoch if folds train together or there is one, else a fold, from 1.
         """
-        if not self.traits.together:
+        if not self.definition.steps_are_epochs(self.traits.together):
             return tuple(range(1, self.definition.folds + 1))
         return self.definition.reported_epochs
 

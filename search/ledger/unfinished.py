@@ -108,7 +108,8 @@ class Unfinished(Leases):
 
         Args:
             final: whether the configuration has failed by this attempt alone.
-            traceback: the text of the exception's traceback; None where the time limit ended the attempt.
+            traceback: the text of the exception's traceback; None where the configuration is at fault whoever tried it:
+                the time limit ended the attempt, or the problem found it impossible.
 
         Returns:
             PENDING if the job may be tried again, FAILED if it was the last attempt, None if the claim was lost.
@@ -158,7 +159,7 @@ class Unfinished(Leases):
                 .where(
                     failures.c.claim.in_(claims),
                     failures.c.counts == 1,
-                    # Who trains for too long is not broken.
+                    # Who trains for too long, or finds a point impossible, is not broken.
                     failures.c.traceback.is_not(None),
                 )
                 .values(counts=0)

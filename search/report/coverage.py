@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 
 from pairsearch.search.database.states import State
 from pairsearch.search.report.content import Block, Notice, Section, Table
@@ -11,7 +10,7 @@ from pairsearch.search.report.parameters import number
 from pairsearch.search.report.reading import Origin, Reading, Remark
 from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import DASH, duration, label, words
-from pairsearch.studies.configuration import Value
+from pairsearch.studies.grid import Table as GridTable
 
 
 def section(reading: Reading) -> Section:
@@ -93,8 +92,9 @@ def provenance(reading: Reading) -> Section:
     return Section("Provenance", tuple(blocks))
 
 
-def _grid(table: Mapping[str, Sequence[Value]]) -> str:
-    return "; ".join(f"{words(name)} {', '.join(map(number, values))}" for name, values in table.items())
+def _grid(table: GridTable) -> str:
+    values = [f"{words(name)} {', '.join(map(number, values))}" for name, values in table.root.items()]
+    return "; ".join([*values, *(f"where {condition}" for condition in table.where)])
 
 
 def _origins(reading: Reading) -> Table:

@@ -34,14 +34,14 @@ def importance(reading: Reading) -> Figure | Notice:
     Points of other grids of a union have other parameters, or would make the grid incomplete.
     """
     tables = reading.study.definition.grid.root
-    table = max(tables, key=lambda table: math.prod(map(len, table.values())))
+    table = max(tables, key=lambda table: table.size)
     where = f" of grid {1 + tables.index(table)}, the largest of {len(tables)}" if len(tables) > 1 else ""
-    parameters = parameters_of(table, ())
+    parameters = parameters_of(table.choices, ())
     places = places_of(parameters, (point.configuration for point in reading.finished))
     figures = {
         found: point.known
         for found, point in zip(places, reading.finished, strict=True)
-        if found is not None and point.configuration.params.keys() == table.keys()
+        if found is not None and point.configuration.params.keys() == table.root.keys()
     }
     varying = sum(parameter.varies for parameter in parameters)
     if len(figures) < LEAST or varying < 2:

@@ -27,8 +27,9 @@ from pairsearch.search.ledger.rows import write_figures
 from pairsearch.search.ledger.studies import merge_choices, valid_name
 from pairsearch.studies import loading
 from pairsearch.studies.configuration import Configuration, Params, Value
-from pairsearch.studies.definition import LARGEST_VALUE, parse
+from pairsearch.studies.definition import parse
 from pairsearch.studies.errors import DefinitionError
+from pairsearch.studies.grid import LARGEST_VALUE
 from pairsearch.studies.problem import Metric, Traits
 
 FOLDS = "fold*"

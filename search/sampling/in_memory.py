@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -52,10 +51,9 @@ def draw_table(definition: Definition, generator: random.Random) -> Params:
 
     The sampler is then asked for values of these parameters.
     """
-    grids = definition.grid.root
-    sizes = [math.prod(map(len, grid.values())) for grid in grids]
-    (chosen,) = generator.choices(grids, sizes)
-    return {name: values[0] for name, values in chosen.items()}
+    tables = definition.grid.root
+    (chosen,) = generator.choices(tables, [table.size for table in tables])
+    return {name: values[0] for name, values in chosen.root.items()}
 
 
 class _Storage(InMemoryStorage):

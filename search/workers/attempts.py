@@ -33,7 +33,8 @@ class Attempt:
     """How an attempt to train a job ended: by one of these, or by none where it was interrupted.
 
     Args:
-        over: a line about the time limit.
+        over: a line that says why the configuration has failed by this attempt alone: it took longer than the time
+            limit, or its problem found it impossible.
     """
 
     outcome: Outcome | None = None

@@ -88,7 +88,8 @@ class CrossValidation:
         Raises:
             Exception: whatever the problem raises.
         """
-        metric, together = self.loaded.definition.metric, self.loaded.traits.together
+        metric = self.loaded.definition.metric
+        of_epochs = self.loaded.definition.steps_are_epochs(self.loaded.traits.together)
         ended: State | None = None
 
         def go_on(step: Step) -> bool:
@@ -102,17 +103,19 @@ class CrossValidation:
             if any(diverged is not None for diverged in recorder.diverged):
                 ended = State.DIVERGED
                 return False
-            if together:
+            if of_epochs:
                 mean = mean_of(recorder.latest(metric))
-                return go_on(Step(epoch, mean, epoch, first.epochs, "epochs", seconds=recorder.seconds))
-            folds = self.loaded.definition.folds
-            going = go_on(Step(None, None, first.index, folds, "folds", seconds=recorder.seconds))
+                going = go_on(Step(epoch, mean, epoch, first.epochs, "epochs", seconds=recorder.seconds))
+            else:
+                folds = self.loaded.definition.folds
+                going = go_on(Step(None, None, first.index, folds, "folds", seconds=recorder.seconds))
             recorder.may_go_on = ended == State.PENDING
             return going
 
         def on_run(fold: RunResult) -> bool:
             step, every = fold.index + 1, self.loaded.definition.folds
-            return go_on(Step(step, fold.last(metric), step, every, "folds", fold))
+            number = None if of_epochs else step
+            return go_on(Step(number, fold.last(metric), step, every, "folds", fold))
 
         trained = train(self.loaded, configuration.params, self.runs, on_epoch, on_run, self.keeper)
         # Training that ends by nobody's word here ends because a checkpoint found the claim lost.

@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 
@@ -31,9 +31,11 @@ from pairsearch.search.workers.recorder import Keeper
 from pairsearch.search.workers.searching import usual_workers
 from pairsearch.studies.checkpoint_file import pack, unpack
 from pairsearch.studies.checks import Check
-from pairsearch.studies.configuration import Configuration, describe
+from pairsearch.studies.configuration import Configuration, describe, shown
+from pairsearch.studies.grid import WHERE, Grid
 from pairsearch.studies.intervals import Interval, total_interval
 from pairsearch.studies.loading import Loaded, check_trainable
+from pairsearch.studies.problem import Impossible
 from pairsearch.studies.seeds import layout_order
 
 EPOCHS = 2
@@ -51,17 +53,21 @@ class Measured:
     """What a new process measured.
 
     Args:
-        digest: SHA-256 (hex) of the figures of the first point.
-        seconds: of the training of each point, all folds together, for `Rehearsal.epochs` epochs.
+        digest: SHA-256 (hex) of the figures of the first point that can be trained.
+        seconds: of the training of each such point, all folds together, for `Rehearsal.epochs` epochs.
         memory: peak memory of the process in bytes.
         checkpoint: of the first fold of the first point, which was interrupted in its middle (base64 of a
             `studies.checkpoint_file` of `Kept`); None if the problem saves none.
+        first: the place of the first point that can be trained.
+        impossible: a line about each point that the problem found impossible.
     """
 
     digest: str
     seconds: list[float]
     memory: int
     checkpoint: str | None = None
+    first: int = 0
+    impossible: Sequence[str] = ()
 
 
 class Held:
@@ -102,10 +108,13 @@ class Rehearsal:
         """Train a point on the first `folds` folds, on all for None, and return the outcome.
 
         Raises:
-            WorkError: the training raised an exception; the message names the point.
+            Impossible: the problem finds that it cannot be trained.
+            WorkError: the training raised another exception; the message names the point.
         """
         try:
             outcome = self._objective.on(range(folds or self.definition.folds), keeper)(point)
+        except Impossible:
+            raise
         except Exception as error:
             raise WorkError(f"{describe(point.params)}: {failure(error)}") from error
         assert outcome is not None, "nobody asked to hand it back"  # noqa: S101
@@ -113,25 +122,33 @@ class Rehearsal:
 
     def measure(self) -> Measured:
         """Train every point and measure; to be called in a new process."""
-        # The first training loads or compiles kernels, so it is not measured.
-        held = Held()
-        self.train(self.points[0], 1, held)
-        outcomes = [self.train(point) for point in self.points]
+        held, outcomes, impossible = Held(), dict[int, Outcome](), list[str]()
+        for place, point in enumerate(self.points):
+            try:
+                if not outcomes:
+                    # The first training loads or compiles kernels, so it is not measured.
+                    self.train(point, 1, held)
+                outcomes[place] = self.train(point)
+            except Impossible as error:
+                impossible.append(f"{describe(point.params)}: {failure(error)}")
+        if not outcomes:
+            raise WorkError(f"none of {len(self.points)} points can be trained; {impossible[0]}")
+        first = min(outcomes)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return Measured(
-            digest(outcomes[0]),
-            [outcome.seconds for outcome in outcomes],
+            digest(outcomes[first]),
+            [outcome.seconds for outcome in outcomes.values()],
             peak if sys.platform == "darwin" else peak * 1024,
-            self._interrupted() if held.used else None,
+            self._interrupted(self.points[first]) if held.used else None,
+            first,
+            impossible,
         )
 
-    def _interrupted(self) -> str | None:
-        """Interrupt the first fold of the first point in its middle; return its checkpoint for `Measured`."""
+    def _interrupted(self, point: Configuration) -> str | None:
+        """Interrupt the first fold of a point in its middle; return its checkpoint for `Measured`."""
         held, reports = Held(), count(1)
         middle = self._longer.runs[0].epochs // 2
-        self._longer.on([0], held)(
-            self.points[0], lambda _: None if next(reports) < middle else State.PENDING
-        )
+        self._longer.on([0], held)(point, lambda _: None if next(reports) < middle else State.PENDING)
         return None if held.kept is None else base64.b64encode(pack(asdict(held.kept))).decode()
 
     def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
@@ -146,7 +163,7 @@ class Rehearsal:
 
     def promises(self, elsewhere: Measured) -> Iterator[Check]:
         """Compare the figures of a new process with those of this one, and check the problem's contract."""
-        first = self.points[0]
+        first = self.points[elsewhere.first]
         try:
             same = contract.same_bits(self._objective, first, elsewhere.digest)
             resumed = None
@@ -163,7 +180,9 @@ class Rehearsal:
     def costs(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
         """Estimate time, memory and storage of the whole study."""
         count, points = len(self.definition.grid), len(self.points)
-        whole = [one * self.definition.epochs / self.epochs for one in elsewhere.seconds]
+        # What is impossible takes no time worth mentioning.
+        seconds = [*elsewhere.seconds, *(0.0 for _ in elsewhere.impossible)]
+        whole = [one * self.definition.epochs / self.epochs for one in seconds]
         # A single point does not show how much points differ, so the interval has no width.
         total = total_interval([count], [whole]) if points > 1 else Interval.around(count * whole[0], 0.0)
         figures = (total.estimate, max(0.0, total.low), total.high)
@@ -184,6 +203,25 @@ class Rehearsal:
         numbers = len(self._loaded.traits.of_folds) * self.definition.epochs * BYTES_PER_NUMBER
         size = count * (BYTES_PER_CONFIGURATION + self.definition.folds * (BYTES_PER_RUN + numbers))
         yield Check("database", None, f"some {size / 1e6:,.1f} MB when all is done")
+
+
+def _constraints(grid: Grid) -> Iterator[Check]:
+    """Yield how many points the conditions of a grid leave, with one that they drop."""
+    if WHERE in grid.choices:
+        values = ", ".join(map(shown, grid.choices[WHERE]))
+        yield Check(WHERE, None, f"a parameter of the grid, as its values compare nothing: {values}")
+    tables = [table for table in grid.root if table.where]
+    if tables:
+        left, every = (
+            sum(counts) for counts in zip(*((t.size, t.combinations) for t in tables), strict=True)
+        )
+        dropped = next(filter(None, (table.dropped() for table in tables)), None)
+        example = (
+            "no condition drops any"
+            if dropped is None
+            else f"dropped is {describe(dropped.params)}, for example, by {dropped.condition}"
+        )
+        yield Check(WHERE, None, f"{left:,} of {every:,} points remain; {example}")
 
 
 def _unit(seconds: float) -> tuple[str, int]:
@@ -252,9 +290,13 @@ def rehearse(
     definition = loaded.definition
     data = f", data {loaded.traits.data}" if loaded.traits.data else ""
     yield Check("definition", True, f"{len(definition.grid):,} configurations, {definition.protocol}{data}")
+    yield from _constraints(definition.grid)
     rehearsed = Rehearsal(loaded, points, machine.device)
     settings = dict(machine.settings) | dict(loaded.traits.remember)
     elsewhere = measure_elsewhere(given, replace(machine, settings=settings), points)
     epochs = "" if definition.epochs == 1 else f", {rehearsed.epochs} epochs each"
-    yield Check("training", True, f"{len(elsewhere.seconds)} points{epochs}")
+    trained = f"{len(elsewhere.seconds)} points{epochs}"
+    if elsewhere.impossible:
+        trained += f"; {len(elsewhere.impossible)} are impossible, for example {elsewhere.impossible[0]}"
+    yield Check("training", True, trained)
     yield from rehearsed.checks(elsewhere, workers or usual_workers(machine.device))

@@ -36,7 +36,7 @@ from pairsearch.search.workers.rounds import Rounds
 from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.errors import ProblemError
-from pairsearch.studies.problem import Kind
+from pairsearch.studies.problem import Impossible, Kind
 
 log = logging.getLogger(__name__)
 
@@ -258,6 +258,8 @@ class Worker:
     def _tried(self, claim: Claim, train: Callable[[], Attempt]) -> Attempt:
         try:
             return train()
+        except Impossible as error:
+            return Attempt(over=failure(error))
         except Exception as error:
             return Attempt(error=error)
         except KeyboardInterrupt:  # raised by the problem itself, or by a second Ctrl-C

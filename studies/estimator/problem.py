@@ -17,6 +17,7 @@ from sklearn import model_selection
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.multiclass import type_of_target
 
 from pairsearch.studies.configuration import Params
@@ -24,7 +25,7 @@ from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.estimator.examples import BUNDLED, read
 from pairsearch.studies.estimator.settings import Settings, suggestion
 from pairsearch.studies.place import Place
-from pairsearch.studies.problem import Metric, OneByOne, Run, RunReport
+from pairsearch.studies.problem import Impossible, Metric, OneByOne, Run, RunReport
 from pairsearch.studies.validation import read_settings
 
 log = logging.getLogger(__name__)
@@ -139,17 +140,11 @@ class Estimator(OneByOne):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                found = model_selection.cross_validate(
-                    model,
-                    self.examples.X,
-                    self.examples.y,
-                    cv=[(train, test)],
-                    scoring=self.settings.scoring,
-                    return_train_score=self.settings.train_scores,
-                    error_score="raise",
-                )
+                found = self._scores(model, train, test)
             except ValueError as error:
                 if run.kind == "fold":
+                    if self._is_impossible(model, run, error):
+                        raise Impossible(str(error)) from error
                     raise
                 # Mostly a class that the part lacks, which the scorer needs.
                 raise ValueError(
@@ -161,6 +156,33 @@ class Estimator(OneByOne):
             name: found[name if name.startswith("train_") else f"test_{name}"][0] for name in self.metrics
         }
         report(1, **figures)
+
+    def _scores(self, model: Any, train: Any, test: Any) -> dict[str, Any]:
+        """Let scikit-learn fit and score an estimator on some of the examples."""
+        scores: dict[str, Any] = model_selection.cross_validate(
+            model,
+            self.examples.X,
+            self.examples.y,
+            cv=[(train, test)],
+            scoring=self.settings.scoring,
+            return_train_score=self.settings.train_scores,
+            error_score="raise",
+        )
+        return scores
+
+    def _is_impossible(self, model: Any, run: Run, error: ValueError) -> bool:
+        """Whether an estimator cannot be fitted at all, as it raises a `ValueError` on each of the other folds too."""
+        if isinstance(error, InvalidParameterError):
+            return True
+        search, _ = self.parts(run.seed)
+        for index, (train, test) in enumerate(self.splits(run.count, run.seed)):
+            if index != run.index:
+                try:
+                    self._scores(model, search[train], search[test])
+                except ValueError:
+                    continue
+                return False
+        return True
 
     def model(self, params: Params) -> Any:
         """Make the estimator of a configuration, unfitted; raises a ValueError for parameters that it lacks."""

@@ -270,6 +270,7 @@ def test_minus_zero_is_zero() -> None:
             {"grid": {"x": [2**63]}},
             r"grid\.x\.0: .* an integer of at most 64 bits, .* got 9223372036854775808",
         ),
+        ({"grid": {"x": [-(2**63)]}}, r"grid\.x\.0: .* an integer of at most 64 bits"),
         ({"grid": {"x": ["two\nlines"]}}, r"grid\.x\.0: .* a printable text, got 'two\\nlines'"),
         ({"grid": {"x": ["\x1b[2J"]}}, r"grid\.x\.0: .* a printable text, got '\\x1b"),
         ({"grid": {"x": [{"y": 1}]}}, r"grid\.x\.0: .* got {'y': 1}"),

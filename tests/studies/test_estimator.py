@@ -48,7 +48,8 @@ from pairsearch.studies.definition import parse, read, shipped
 from pairsearch.studies.errors import DefinitionError, ProblemError
 from pairsearch.studies.estimator.problem import Estimator
 from pairsearch.studies.loading import Loaded, check_trainable
-from pairsearch.studies.problem import Run
+from pairsearch.studies.problem import Impossible, Run
+from pairsearch.studies.user_modules import import_file
 
 SVM = "sklearn.svm.SVC"
 TREE = "sklearn.tree.DecisionTreeClassifier"
@@ -96,7 +97,7 @@ def others_scores(
     names = scoring or loaded.definition.metric
     search = GridSearchCV(
         estimator,
-        [{name: list(values) for name, values in table.items()} for table in tables],
+        [{name: list(values) for name, values in table.root.items()} for table in tables],
         cv=cv,
         scoring=names,
         refit=False,
@@ -392,11 +393,48 @@ def test_a_score_that_is_no_number_is_a_divergence(tmp_path: Path) -> None:
     assert outcome.state == State.DIVERGED
 
 
-def test_an_estimator_that_fails_says_why() -> None:
+def test_an_estimator_that_fails_on_every_fold_is_impossible_and_says_why() -> None:
     settings = {"estimator": "sklearn.linear_model.LogisticRegression", "arguments": {"solver": "lbfgs"}}
     loaded = load(settings=settings, grid={"l1_ratio": [1.0], "C": [1.0]})
-    with pytest.raises(ValueError, match="lbfgs"):
+    with pytest.raises(Impossible, match="lbfgs"):
         CrossValidation(loaded)(loaded.definition.grid.configurations()[0])
+
+
+FAILING = """
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils._param_validation import InvalidParameterError
+
+fitted = 0
+
+class Failing(LogisticRegression):
+    def fit(self, X, y):
+        global fitted
+        fitted += 1
+        if fitted in {raising}:
+            raise {error}("no fit")
+        return super().fit(X, y)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "raising", "impossible", "fits"),
+    [
+        ("ValueError", "{1}", False, 2),
+        ("ValueError", "{1, 2, 3, 4}", False, 5),
+        ("ValueError", "{1, 2, 3, 4, 5}", True, 5),
+        ("InvalidParameterError", "{1}", True, 1),
+        ("RuntimeError", "{1, 2, 3, 4, 5}", False, 1),
+    ],
+)
+def test_what_one_fold_or_another_error_stops_is_not_impossible(
+    tmp_path: Path, error: str, raising: str, impossible: bool, fits: int
+) -> None:
+    (tmp_path / "mine.py").write_text(FAILING.format(error=error, raising=raising))
+    loaded = load(tmp_path, {"estimator": "mine.py:Failing"})
+    with pytest.raises(Exception, match="no fit") as caught:
+        CrossValidation(loaded)(loaded.definition.grid.configurations()[0])
+    assert isinstance(caught.value, Impossible) == impossible
+    assert import_file(tmp_path / "mine.py").fitted == fits
 
 
 def test_the_fingerprint_is_of_the_data(tmp_path: Path) -> None:
@@ -594,7 +632,9 @@ def test_the_shipped_study_is_gridsearchcv_s() -> None:
     estimator = Pipeline([("scale", StandardScaler()), ("svc", SVC())])
     cv = StratifiedKFold(3, shuffle=True, random_state=definition.seed)
     # One point of each table, and fewer folds, as all of them take minutes.
-    first = [{name: list(values)[-1:] for name, values in table.items()} for table in definition.grid.root]
+    first = [
+        {name: list(values)[-1:] for name, values in table.root.items()} for table in definition.grid.root
+    ]
     fewer = {"grid": first, "folds": 3}
     some = parse(definition.model_dump(mode="json", exclude_none=True) | fewer, "some")
     loaded = loading.load(some, None)

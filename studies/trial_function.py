@@ -1,0 +1,340 @@
+"""The problem of an Optuna objective: a function of one argument, `trial`.
+
+Optuna itself is not imported: `Trial` answers what an objective asks its trial, from the point of the grid that is
+trained. An objective that checks the class of its trial does not run here.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import logging
+import math
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pairsearch.studies.configuration import Configuration, Params, Value, shown
+from pairsearch.studies.errors import ProblemError, ReportError
+from pairsearch.studies.place import Place
+from pairsearch.studies.problem import Impossible, Metric, OneByOne, Run, RunReport, Stopped
+
+log = logging.getLogger(__name__)
+
+PRUNED = "TrialPruned"
+"""The name of Optuna's exception, by which it is recognised."""
+STEP_TOLERANCE = 1e-8
+"""How far a number may lie from a multiple of `step`, in steps."""
+
+
+class TrialFunction(OneByOne):
+    """A problem that calls an objective of Optuna's for each run.
+
+    Args:
+        function: takes a trial and the settings, and returns the metric, or all of `values`.
+        settings: its further arguments.
+        metric: the figure that it returns.
+        values: the figures that it returns, where they are several.
+        epochs: for how many epochs a fold and a round train, by the definition. Only a rehearsal has fewer.
+    """
+
+    # What an objective keeps is its own business.
+    gives_weights = False
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        settings: Mapping[str, Any],
+        metric: str,
+        values: Sequence[str],
+        epochs: Mapping[str, int],
+    ) -> None:
+        self.metrics = {name: Metric() for name in values}
+        self._function = function
+        self._settings = dict(settings)
+        self._metric = metric
+        self._values = tuple(values) or (metric,)
+        self._epochs = epochs
+        self._unused: set[str] = set()
+        self._facts: tuple[str, dict[str, str]] = "", {}
+
+    def describe(self, params: Params) -> Mapping[str, str]:
+        """Return the user attributes that the point's last run has set, as texts."""
+        key, facts = self._facts
+        return facts if key == Configuration(params).key else {}
+
+    def fit(self, params: Params, run: Run, report: RunReport) -> None:
+        """Call the objective once."""
+        _seed(run)
+        trial = Trial(params, run, self._metric, report, rehearsed=run.epochs < self._epochs[run.kind])
+        returned: dict[str, Any] = {}
+        try:
+            given = self._function(trial, **self._settings)
+        except Stopped:
+            if not trial.cut_short:
+                raise
+        except Exception as error:
+            if trial.refused is not None:
+                raise trial.refused from None
+            if not any(one.__name__ == PRUNED for one in type(error).__mro__):
+                raise
+            if not trial.stopped:
+                said = str(error) or f"raised {PRUNED}, though should_prune() was false"
+                raise Impossible(said) from error
+        else:
+            # The objective caught what a suggestion raised.
+            if trial.refused is not None:
+                raise trial.refused
+            if not trial.stopped:
+                returned = self._returned(given)
+        self._facts = (
+            Configuration(params).key,
+            {name: _text(value) for name, value in trial.user_attrs.items()},
+        )
+        self._say_unused(params, trial)
+        trial.end(returned)
+
+    def _returned(self, given: Any) -> dict[str, Any]:
+        """Return the figures by name; raises ReportError where the objective returned another number of them."""
+        values = list(given) if isinstance(given, list | tuple) else [given]
+        if len(values) != len(self._values):
+            raise ReportError(
+                f"the objective returned {len(values)} values, expected {len(self._values)} "
+                f"({', '.join(self._values)}): `values` in the definition names them in their order"
+            )
+        figures = dict(zip(self._values, values, strict=True))
+        for name, value in figures.items():
+            if value is None:
+                raise ReportError(f"the objective returned None, expected a number for {name}")
+        return figures
+
+    def _say_unused(self, params: Params, trial: Trial) -> None:
+        for name in params.keys() - trial.params.keys() - self._unused if not trial.stopped else ():
+            self._unused.add(name)
+            log.warning(
+                "the objective does not suggest %s at every point: points that differ in nothing else are trained for "
+                "nothing; a [[grid]] of its own, or `where`, leaves them out",
+                name,
+            )
+
+
+class Trial:
+    """What an objective gets as its trial: the values of one point, for one run.
+
+    Attributes:
+        run: which fold or round is trained (`pairsearch.Run`); Optuna's trials have none.
+        params: the values that were suggested so far, by name.
+        user_attrs: what was set by `set_user_attr`.
+        number: a number of this point's run alone, the same each time it is trained. It counts nothing.
+        stopped: whether the training is to end.
+        refused: why a suggestion could not be answered, None if all could.
+        cut_short: whether a rehearsal has ended the run after its fewer epochs.
+    """
+
+    def __init__(
+        self, params: Params, run: Run, metric: str, report: RunReport, *, rehearsed: bool = False
+    ) -> None:
+        self.run = run
+        self.params: dict[str, Any] = {}
+        self.user_attrs: dict[str, Any] = {}
+        self.stopped = False
+        self.cut_short = False
+        self.refused: Impossible | None = None
+        identity = f"{Configuration(params).key} {run.kind} {run.index}"
+        self.number = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:6], "big")
+        self._values = params
+        self._metric = metric
+        self._report = report
+        self._rehearsed = rehearsed
+        self._first_step: int | None = None
+        # What was reported last, which goes to the service with the next call: the value that is returned takes the
+        # place of that of the last epoch.
+        self._epoch = 0
+        self._pending: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"trial.{name}: a trial has suggest_categorical, suggest_float, suggest_int, report, should_prune, "
+            "set_user_attr, user_attrs, params, number and run here"
+        )
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Return the choice that the point has. A text of the grid stands for None, True or others of that text too.
+
+        Raises:
+            Impossible: the grid lacks the name, or the point has another value.
+        """
+        value = self._value(name)
+        for choice in choices:
+            if isinstance(choice, bool) == isinstance(value, bool) and choice == value:
+                self.params[name] = choice
+                return choice
+        for choice in choices:
+            if not isinstance(choice, str) and str(choice) == value:
+                self.params[name] = choice
+                return choice
+        raise self._outside(name, f"one of {', '.join(map(repr, choices))}")
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Return the number that the point has; raises as `suggest_categorical`."""
+        value = self._number(name)
+        if (
+            value is None
+            or not low <= value <= high
+            or (step is not None and not _is_multiple(value, low, step))
+        ):
+            raise self._outside(name, _between(low, high, step))
+        self.params[name] = float(value)
+        return float(value)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """Return the integer that the point has; raises as `suggest_categorical`."""
+        value = self._number(name)
+        if value is None or value != int(value) or not low <= value <= high or (value - low) % step:
+            raise self._outside(name, f"an integer {_between(low, high, None if step == 1 else step)}")
+        self.params[name] = int(value)
+        return int(value)
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Keep a fact about the point, which the tables of final rounds show."""
+        self.user_attrs[key] = value
+
+    def report(self, value: Any, step: int) -> None:
+        """Report the metric after a step. Steps count epochs, from 0 if the first one is 0; one again is left out.
+
+        Raises:
+            Stopped: the training has to end; let it pass.
+            ReportError: the step is lower than the last one.
+        """
+        if self.stopped:
+            raise Stopped
+        step = int(step)
+        if self._first_step is None:
+            self._first_step = step
+        epoch = step + (self._first_step == 0)
+        if epoch == self._epoch:
+            return
+        if epoch < self._epoch:
+            raise ReportError(f"report: expected a step above that of the last report, got {step}")
+        self._flush()
+        self._epoch, self._pending = epoch, {self._metric: value}
+        if self._rehearsed and epoch >= self.run.epochs:
+            self.cut_short = True
+            raise Stopped
+
+    def should_prune(self) -> bool:
+        """Whether the training is to end: by the pruner, the time limit or a signal. Raise `TrialPruned` then."""
+        if not self.stopped and self._epoch < self.run.epochs:
+            with suppress(Stopped):
+                self._flush()
+        return self.stopped
+
+    def end(self, returned: Mapping[str, Any]) -> None:
+        """Report what the objective returned, after the last epoch.
+
+        Raises:
+            Stopped: the training had to end before.
+        """
+        if self.stopped:
+            raise Stopped
+        if self._epoch < self.run.epochs:
+            self._flush()
+        # A report of a later epoch is refused by the service, except in a rehearsal, which has ended the run by it.
+        last = self.run.epochs if self.cut_short else max(self._epoch, self.run.epochs)
+        self._report(last, **{**self._pending, **returned})
+
+    def _flush(self) -> None:
+        """Hand what was reported last to the service."""
+        if self._pending:
+            figures, self._pending = self._pending, {}
+            try:
+                self._report(self._epoch, **figures)
+            except Stopped:
+                self.stopped = True
+                raise
+
+    def _value(self, name: str) -> Value:
+        if name not in self._values:
+            self.refused = Impossible(
+                f"the objective suggests {name!r}, which the point lacks: it has {', '.join(self._values)}"
+            )
+            raise self.refused
+        return self._values[name]
+
+    def _outside(self, name: str, expected: str) -> Impossible:
+        value = self._values[name]
+        self.refused = Impossible(f"the grid has {name} = {value!r}, and the objective suggests {expected}")
+        return self.refused
+
+    def _number(self, name: str) -> int | float | None:
+        value = self._value(name)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _is_multiple(value: float, low: float, step: float) -> bool:
+    steps = (value - low) / step
+    return math.isclose(steps, round(steps), rel_tol=0, abs_tol=STEP_TOLERANCE)
+
+
+def _between(low: float, high: float, step: float | None) -> str:
+    return f"from {low!r} to {high!r}" + ("" if step is None else f" in steps of {step!r}")
+
+
+def _text(value: Any) -> str:
+    return shown(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _seed(run: Run) -> None:
+    """Seed the global generators from the run's streams: an objective knows no others."""
+    random.seed(run.stream("random"))
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed(run.stream("numpy"))
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(run.stream("torch"))
+
+
+def takes_trial(function: Callable[..., Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a function takes one positional argument, apart from the settings, and is therefore an objective."""
+    try:
+        given = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some compiled functions have no signature
+        return False
+    places = [
+        one
+        for one in given
+        if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.name not in settings
+    ]
+    required = [one for one in places if one.default is one.empty]
+    several = any(one.kind == one.VAR_POSITIONAL for one in given)
+    return len(required) == 1 and len(places) < 3 and not several
+
+
+def check_guarded(problem: str, place: Place) -> None:
+    """Refuse a problem's file that searches by Optuna when it is imported, which each worker would do.
+
+    Raises:
+        ProblemError: a statement outside of functions and of `if __name__ == "__main__":` calls `.optimize(...)`.
+    """
+    file, _, _ = problem.partition(":")
+    if not file.endswith(".py") or place.folder is None:
+        return
+    try:
+        code = place.file(file).read_text(encoding="utf-8")
+        statements = ast.parse(code).body if "optuna" in code else []
+    except (OSError, SyntaxError, ValueError):
+        # The import says it better.
+        return
+    for statement in statements:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.If):
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "optimize":
+                raise ProblemError(
+                    f"{file}, line {node.lineno}, calls optimize whenever the file is imported: put the call below "
+                    'if __name__ == "__main__":'
+                )
