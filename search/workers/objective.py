@@ -27,6 +27,7 @@ class Step:
         unit: `epochs` or `folds`.
         ended: the fold that has just ended, if they train one after the other.
         seconds: how long the fold has been trained, or all folds if they train together.
+        polled: whether nothing was reported: the problem asks between two reports whether the training has to end.
     """
 
     number: int | None
@@ -36,6 +37,7 @@ class Step:
     unit: str
     ended: RunResult | None = None
     seconds: float = field(default=0.0, compare=False)
+    polled: bool = False
 
 
 Progress = Callable[[Step], State | None]
@@ -106,7 +108,8 @@ class CrossValidation:
                 mean = mean_of(recorder.latest(metric))
                 return go_on(Step(epoch, mean, epoch, first.epochs, "epochs", seconds=recorder.seconds))
             folds = self.loaded.definition.folds
-            going = go_on(Step(None, None, first.index, folds, "folds", seconds=recorder.seconds))
+            where = (first.index, folds, "folds")
+            going = go_on(Step(None, None, *where, seconds=recorder.seconds, polled=recorder.polled))
             recorder.may_go_on = ended == State.PENDING
             return going
 

@@ -52,7 +52,7 @@ class Measured:
     Args:
         digest: SHA-256 (hex) of the figures of the first point.
         seconds: of the training of each point, all folds together, for `Rehearsal.epochs` epochs.
-        memory: peak memory of the process in bytes.
+        memory: peak memory in bytes, of the process or the largest one that it has started.
         checkpoint: of the first fold of the first point, which was interrupted in its middle (base64 of a
             `studies.checkpoint_file` of `Kept`); None if the problem saves none.
     """
@@ -116,7 +116,10 @@ class Rehearsal:
         held = Held()
         self.train(self.points[0], 1, held)
         outcomes = [self.train(point) for point in self.points]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # Not the sum: Linux counts what a process had before it became another program.
+        peak = max(
+            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
         return Measured(
             digest(outcomes[0]),
             [outcome.seconds for outcome in outcomes],
@@ -129,7 +132,8 @@ class Rehearsal:
         held, reports = Held(), count(1)
         middle = self._longer.runs[0].epochs // 2
         self._longer.on([0], held)(
-            self.points[0], lambda _: None if next(reports) < middle else State.PENDING
+            self.points[0],
+            lambda step: None if step.polled or next(reports) < middle else State.PENDING,
         )
         return None if held.kept is None else base64.b64encode(pack(asdict(held.kept))).decode()
 
