@@ -37,6 +37,7 @@ from pairsearch.search.database.tables import metadata
 from pairsearch.search.results.tables import FOLDER, SHORT, Table
 from pairsearch.search.setup import storage_url
 from pairsearch.studies import claims_file, definition, grid, model_card
+from pairsearch.studies.command import settings as command
 from pairsearch.studies.definition import LARGEST
 from pairsearch.studies.estimator import settings as estimator
 from pairsearch.studies.pairs import problem as pairs
@@ -285,6 +286,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "definition": definition_fields,
     "pairs": lambda: fields(Settings),
     "estimator": lambda: fields(estimator.Settings),
+    "command": lambda: fields(command.Settings),
     "claims-file": claims_fields,
     "model-card": lambda: fields(model_card.ModelCard),
     "exports": exports,

@@ -19,6 +19,9 @@ class Checkpoint:
         """
         return False
 
+    def poll(self) -> None:
+        """Do what `Run.poll` does, which is nothing for this one."""
+
     def load(self) -> tuple[int, Any] | None:
         """Return the epoch and the state that were saved last, None if nothing was; reports go on from the next epoch.
 

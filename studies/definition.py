@@ -103,9 +103,9 @@ class Definition(Part):
     title: Annotated[str, Field(pattern=r"^[^\x00]*$")] = ""
     """One line that says what the study is about, for lists, the report and the dashboard."""
     problem: Annotated[str, Field(min_length=1)]
-    """What is trained: the shipped `pairs` or `estimator`, a class or function of your own as `FILE.py:NAME`, the file
-    beside the definition, or one of an importable module as `MODULE:NAME`. A function of one argument is an objective
-    of Optuna's."""
+    """What is trained: the shipped `pairs`, `estimator` or `command`; a class or function of your own as `FILE.py:NAME`
+    in a file beside the definition, or one of an importable module as `MODULE:NAME`. A function of one argument is an
+    objective of Optuna's."""
     settings: dict[str, Setting] = Field({})
     """Arguments of the problem, by name: texts, finite numbers, booleans, lists or tables. Settings of one machine,
     such as where its data lie, are given by `--set` instead."""

@@ -27,8 +27,11 @@ from pairsearch.studies.validation import first_error
 SHIPPED = {
     "pairs": "pairsearch.studies.pairs.problem:Pairs",
     "estimator": "pairsearch.studies.estimator.problem:Estimator",
+    "command": "pairsearch.studies.command.problem:Command",
 }
 """Module and class of each shipped problem."""
+OF_PROGRAMS = ("command",)
+"""Shipped problems that run programs of the user's."""
 LOADED = "loaded"
 """The problem of a study whose results were made by another program and loaded."""
 BY_THE_DATA = "auto"
@@ -147,7 +150,7 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
         )
     if definition.problem in SHIPPED:
         # Shipped problems get the place too, as their settings may name a user's code or files.
-        return _constructed(_shipped(definition.problem), settings, place=place, metric=definition.metric)
+        return _constructed(_shipped(definition.problem), settings, place=place, definition=definition)
     if ":" not in definition.problem:
         raise ProblemError(f"unknown: expected {', '.join(SHIPPED)}, FILE.py:NAME or MODULE:NAME")
     check_guarded(definition.problem, place)

@@ -89,6 +89,17 @@ class Run:
         text = f"{self.seed} {self.kind} {self.index} {name}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
+    def poll(self) -> None:
+        """Ask between two reports whether the training has to end, where epochs are long and models train one by one.
+
+        Where the run saves checkpoints, it makes `checkpoint.wanted` true instead of raising `Stopped`, if a last one
+        is worth its time.
+
+        Raises:
+            Stopped: the training has to end; let it pass.
+        """
+        self.checkpoint.poll()
+
 
 class Stopped(BaseException):
     """Raised by `report` to end the training, because of a pruner, a time limit or a signal. Do not catch it.

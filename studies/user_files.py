@@ -37,16 +37,16 @@ def _imported(source: bytes, path: Path, root: Path) -> Iterator[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield from _files(root, alias.name.split("."))
+                yield from files_of_import(root, alias.name.split("."))
         elif isinstance(node, ast.ImportFrom):
             # One dot means the package of this file, and each further dot the package above.
             base = path.parents[node.level - 1] if node.level and node.level <= len(path.parents) else root
             parts = node.module.split(".") if node.module else []
             for alias in node.names:
-                yield from _files(base, [*parts, alias.name])
+                yield from files_of_import(base, [*parts, alias.name])
 
 
-def _files(base: Path, parts: list[str]) -> Iterator[Path]:
+def files_of_import(base: Path, parts: list[str]) -> Iterator[Path]:
     """Yield the files below a folder that importing a dotted name runs."""
     for part in parts:
         package, module = base / part / "__init__.py", base / f"{part}.py"

@@ -27,6 +27,7 @@ class Step:
         unit: `epochs` or `folds`.
         ended: the fold that has just ended, if they train one after the other.
         seconds: how long the fold has been trained, or all folds if they train together.
+        polled: whether nothing was reported: the problem asks between two reports whether the training has to end.
     """
 
     number: int | None
@@ -36,6 +37,7 @@ class Step:
     unit: str
     ended: RunResult | None = None
     seconds: float = field(default=0.0, compare=False)
+    polled: bool = False
 
 
 Progress = Callable[[Step], State | None]
@@ -103,12 +105,11 @@ class CrossValidation:
             if any(diverged is not None for diverged in recorder.diverged):
                 ended = State.DIVERGED
                 return False
-            if of_epochs:
-                mean = mean_of(recorder.latest(metric))
-                going = go_on(Step(epoch, mean, epoch, first.epochs, "epochs", seconds=recorder.seconds))
-            else:
-                folds = self.loaded.definition.folds
-                going = go_on(Step(None, None, first.index, folds, "folds", seconds=recorder.seconds))
+            folds = self.loaded.definition.folds
+            place = (epoch, first.epochs, "epochs") if of_epochs else (first.index, folds, "folds")
+            reported = of_epochs and not recorder.polled
+            number, value = (epoch, mean_of(recorder.latest(metric))) if reported else (None, None)
+            going = go_on(Step(number, value, *place, seconds=recorder.seconds, polled=recorder.polled))
             recorder.may_go_on = ended == State.PENDING
             return going
 

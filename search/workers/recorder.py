@@ -28,7 +28,8 @@ class Recorder:
         runs: the runs that train together.
         known: names of the figures that may be reported.
         required: name of the figure that each report must have, or None.
-        on_epoch: called after each report; it stops the training by returning False.
+        on_epoch: called after each report, and while the problem asks between two of them (`polled`); it stops the
+            training by returning False.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Recorder:
         self.epoch = 0
         self.diverged: list[int | None] = [None] * len(runs)
         self.stopped = False
+        self.polled = False
         self.checkpoint: RunCheckpoint | None = None
         self.ending = False
         # Whether an end that the worker asks for may wait for the next checkpoint.
@@ -70,6 +72,18 @@ class Recorder:
         # The problem has saved nothing since it was asked to.
         if self.ending or not (self._on_epoch(self) or self._saves_first()):
             self.end()
+
+    def poll(self) -> None:
+        """End the training between two reports, where it has to end."""
+        signals.put_back()
+        if self.stopped:
+            raise Stopped
+        self.polled = True
+        try:
+            if not (self.ending or self._on_epoch(self) or self._saves_first()):
+                self.end()
+        finally:
+            self.polled = False
 
     @property
     def seconds(self) -> float:
@@ -197,6 +211,10 @@ class RunCheckpoint(Checkpoint):
         """Whether the training ends with the next checkpoint."""
         return self._recorder.ending
 
+    def poll(self) -> None:
+        """End the training between two reports, where it has to end."""
+        self._recorder.poll()
+
     def load(self) -> tuple[int, Any] | None:
         """Return the epoch and the state that were saved last, None if nothing was."""
         from pairsearch.studies.checkpoint_file import unpack  # noqa: PLC0415 - few problems have checkpoints
@@ -278,6 +296,9 @@ def train(
             with exits_are_errors(), signals.in_training():
                 given = of_each(loaded.train(params, recorder.runs, recorder), len(group))
         except Stopped:
+            if recorder.stopped and not recorder.epoch:
+                stopped = True
+                break
             given = [None] * len(group)
         each = recorder.seconds / len(group)
         results += [replace(result, seconds=each) for result in recorder.results()]

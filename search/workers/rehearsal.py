@@ -55,7 +55,7 @@ class Measured:
     Args:
         digest: SHA-256 (hex) of the figures of the first point that can be trained.
         seconds: of the training of each such point, all folds together, for `Rehearsal.epochs` epochs.
-        memory: peak memory of the process in bytes.
+        memory: peak memory in bytes, of the process or the largest one that it has started.
         checkpoint: of the first fold of the first point, which was interrupted in its middle (base64 of a
             `studies.checkpoint_file` of `Kept`); None if the problem saves none.
         first: the place of the first point that can be trained.
@@ -134,7 +134,10 @@ class Rehearsal:
         if not outcomes:
             raise WorkError(f"none of {len(self.points)} points can be trained; {impossible[0]}")
         first = min(outcomes)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # Not the sum: Linux counts what a process had before it became another program.
+        peak = max(
+            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
         return Measured(
             digest(outcomes[first]),
             [outcome.seconds for outcome in outcomes.values()],
@@ -148,7 +151,10 @@ class Rehearsal:
         """Interrupt the first fold of a point in its middle; return its checkpoint for `Measured`."""
         held, reports = Held(), count(1)
         middle = self._longer.runs[0].epochs // 2
-        self._longer.on([0], held)(point, lambda _: None if next(reports) < middle else State.PENDING)
+        self._longer.on([0], held)(
+            point,
+            lambda step: None if step.polled or next(reports) < middle else State.PENDING,
+        )
         return None if held.kept is None else base64.b64encode(pack(asdict(held.kept))).decode()
 
     def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:

@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.multiclass import type_of_target
 
 from pairsearch.studies.configuration import Params
+from pairsearch.studies.definition import Definition
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.estimator.examples import BUNDLED, read
 from pairsearch.studies.estimator.settings import Settings, suggestion
@@ -52,16 +53,19 @@ class Estimator(OneByOne):
 
     Args:
         place: where files and classes of a user's are found.
-        metric: the study's metric, which is the scorer by default.
+        definition: the study's, whose metric is the scorer by default.
         settings: the fields of `Settings`.
     """
 
     # A fitted estimator can be saved only as a pickle, which could carry code.
     gives_weights = False
 
-    def __init__(self, *, place: Place | None = None, metric: str = "accuracy", **settings: Any) -> None:
+    def __init__(
+        self, *, place: Place | None = None, definition: Definition | None = None, **settings: Any
+    ) -> None:
         self._place = place or Place(Path.cwd())
-        self.settings = chosen = read_settings(Settings, {"scoring": metric} | settings)
+        scoring = "accuracy" if definition is None else definition.metric
+        self.settings = chosen = read_settings(Settings, {"scoring": scoring} | settings)
         self._base = clone(self._assembled(chosen.estimator))
         self._set(self._base, chosen.arguments, "settings.arguments")
         file = partial(self._place.file_of, "data")

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from pairsearch.data.errors import DataError
 from pairsearch.data.sources import ARRAYS, Source, resolve
 from pairsearch.studies.configuration import Params
+from pairsearch.studies.definition import Definition
 from pairsearch.studies.loading import BY_THE_DATA
 from pairsearch.studies.pairs.settings import Settings, own
 from pairsearch.studies.place import Place
@@ -48,7 +49,7 @@ class Pairs(Problem):
 
     Args:
         place: where the definition comes from, for a user's architecture, optimiser and images.
-        metric: the study's metric, which this problem does not need.
+        definition: the study's, which this problem does not need.
         data: `mnist`, one of its relatives (`fashion-mnist`, `kmnist`, `emnist-digits`, `qmnist`), `digits`, `auto`,
             which takes MNIST where it is present or can be downloaded and else the digits, or an `.npz` file of images
             and labels, relative to the definition that names it, or to the working directory if `--set` names it.
@@ -75,12 +76,12 @@ class Pairs(Problem):
         self,
         *,
         place: Place | None = None,
-        metric: str = "",
+        definition: Definition | None = None,
         data: str = DEFAULT_DATA,
         data_dir: str | None = None,
         **settings: Any,
     ) -> None:
-        del metric
+        del definition
         self.settings = read_settings(Settings, settings, beside=("data", "data_dir"))
         folder = data_dir or os.environ.get(DATA_VARIABLE)
         self._folder = None if folder is None else Path(folder).absolute()

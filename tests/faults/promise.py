@@ -64,6 +64,28 @@ class Walk(OneByOne):
 """
 """A problem whose runs are long, with a checkpoint after each epoch."""
 
+SCRIPT = """
+import json, os, random, subprocess, sys, time
+
+folder, x, epochs, rest = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+state = folder + "/state.json"
+chance = random.Random(int(os.environ["PAIRSEARCH_SEED"]))
+place, done = 0.0, 0
+if os.path.exists(state):
+    place, done, (version, numbers, gauss) = json.load(open(state))
+    chance.setstate((version, tuple(numbers), gauss))
+helper = subprocess.Popen(["sleep", "600"], start_new_session=True)
+for epoch in range(done + 1, epochs + 1):
+    place += x * chance.gauss(0.0, 1.0)
+    time.sleep(rest)
+    with open("epochs", "a") as file:
+        file.write(f"{epoch}\\n")
+    if epoch % 10 == 0:
+        json.dump([place, epoch, chance.getstate()], open(state, "w"))
+    print(json.dumps({"epoch": epoch, "place": place}))
+"""
+"""A program like it, which saves after each tenth epoch, and leaves a process."""
+
 POINTS = 24
 OWN_POINTS = 48
 LONG_POINTS = 4
@@ -100,6 +122,18 @@ def create_long(folder: Path, url: str, *, rest: float = 0.02) -> Path:
     fields = {"name": "walk", "problem": "walk.py:Walk", "metric": "place", "epochs": 40, "folds": 2}
     file = folder / "walk.toml"
     tables = {"settings": {"rest": rest}, "grid": {"x": [1.0, 2.0, 3.0, 4.0]}}
+    file.write_text(tiny.as_toml(fields | tables), encoding="utf-8")
+    return _created(folder, url, file)
+
+
+def create_script(folder: Path, url: str, *, rest: float = 0.05) -> Path:
+    """Create a study of a program whose runs have forty epochs."""
+    folder.mkdir(exist_ok=True)
+    (folder / "walk.py").write_text(SCRIPT, encoding="utf-8")
+    fields = {"name": "walk", "problem": "command", "metric": "place", "epochs": 40, "folds": 2}
+    file = folder / "walk.toml"
+    command = ["python", "walk.py", "{checkpoint}", "{x}", "{epochs}", str(rest)]
+    tables = {"settings": {"command": command}, "grid": {"x": [1.0, 2.0, 3.0, 4.0]}}
     file.write_text(tiny.as_toml(fields | tables), encoding="utf-8")
     return _created(folder, url, file)
 

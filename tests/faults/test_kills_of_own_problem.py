@@ -7,7 +7,9 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import programs
 import promise
+import psutil
 import pytest
 import tiny
 from chaos import Chaos, Plan
@@ -71,6 +73,27 @@ def test_long_runs_go_on_from_their_checkpoints_whoever_is_killed(
     epochs = len((study.parent / "walk.py.epochs").read_text(encoding="utf-8").splitlines())
     needed = 4 * 2 * 40
     assert needed <= epochs <= 1.2 * needed
+    database.close()
+
+
+def test_programs_go_on_from_their_checkpoints_and_none_outlives_its_worker(
+    database_url: str, tmp_path: Path, show: Callable[[str], None]
+) -> None:
+    expected = promise.undisturbed(tmp_path / "alone", promise.create_script, rest=0.0)
+    study = promise.create_script(tmp_path / "study", database_url)
+    database = open_database(database_url)
+    seed = random.SystemRandom().randrange(1_000_000)
+    show(f"kills over programs: seed {seed}")
+    chaos = Chaos(None, database, study, tmp_path, workers=3, lease=1.0, seed=seed)
+    damage = chaos.run(Plan(kills=8, early_kills=0, pause=0.2))
+    promise.assert_kept(database, expected, points=4)
+    assert damage.codes[-9] == 8
+    assert tiny.rows(database, "checkpoints") == []
+
+    def left() -> list[psutil.Process]:
+        return [one for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(study.parent)]
+
+    programs.wait_for(lambda: not left(), "the end of all programs")
     database.close()
 
 

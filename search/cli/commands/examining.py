@@ -79,10 +79,11 @@ def _of_study(
     """Check what a worker would meet before it claims anything, and what the problem itself checks."""
     from pairsearch.search.ledger.studies import check_same, find_study
     from pairsearch.search.setup.opening import load
-    from pairsearch.studies.loading import SHIPPED
+    from pairsearch.studies.loading import OF_PROGRAMS, SHIPPED
 
     problem, known = given.definition.problem, None if database is None else find_study(database, given.name)
-    if not named and given.folder is None and known and (known.traits.files or problem not in SHIPPED):
+    theirs = problem not in SHIPPED or problem in OF_PROGRAMS
+    if not named and given.folder is None and known and (known.traits.files or theirs):
         yield Check(
             given.name, None, "has code of yours, which `pairsearch doctor FILE.toml` runs and checks"
         )
