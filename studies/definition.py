@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,7 +28,7 @@ from pydantic import (
 
 from pairsearch.studies.configuration import Configuration, Value, canonical, distinct
 from pairsearch.studies.errors import DefinitionError
-from pairsearch.studies.problem import Metric
+from pairsearch.studies.problem import Kind, Metric, Run
 from pairsearch.studies.validation import Location, read_fields
 
 FOLDER = Path(__file__).parent
@@ -278,6 +278,30 @@ class Definition(Part):
     def evaluation_epochs(self) -> int:
         """Epochs that a round trains for."""
         return self.evaluation.epochs or self.epochs
+
+    def runs(
+        self,
+        kind: Kind,
+        numbers: Iterable[int] | None = None,
+        epochs: int | None = None,
+        device: str = "cpu",
+        threads: int = 1,
+    ) -> list[Run]:
+        """Return folds or rounds of this study to train.
+
+        Args:
+            numbers: which ones; None for all that the definition has.
+            epochs: a smaller number than the definition's, for a rehearsal; None for the definition's.
+        """
+        count, usual = self.folds, self.epochs
+        if kind == "round":
+            count, usual = self.evaluation.rounds, self.evaluation_epochs
+        wanted = range(count) if numbers is None else list(numbers)
+        count = max(count, *(number + 1 for number in wanted)) if wanted else count
+        return [
+            Run(kind, number, count, min(usual, epochs or usual), self.seed, device, threads)
+            for number in wanted
+        ]
 
     @property
     def results_depend_on(self) -> dict[str, Any]:

@@ -313,14 +313,8 @@ def check_trainable(loaded: Loaded) -> None:
     """
     definition, problem = loaded.definition, loaded.problem
     check_points(loaded)
-    evaluation = definition.evaluation
-    folds = [
-        Run("fold", fold, definition.folds, definition.epochs, definition.seed)
-        for fold in range(definition.folds)
-    ]
-    rounds = [Run("round", 0, evaluation.rounds, definition.evaluation_epochs, definition.seed)]
     try:
-        for runs in (folds, rounds):
+        for runs in (definition.runs("fold"), definition.runs("round", [0])):
             problem.prepare(runs)
     except DefinitionError:
         raise

@@ -92,16 +92,9 @@ def resumed(objective: CrossValidation, point: Configuration, epoch: int, keeper
 def broken_promises(loaded: Loaded, point: Configuration, device: str, epochs: int) -> list[str]:
     """List what a problem does against the contract, one line each; `same_bits` checks its figures."""
     definition = loaded.definition
-    folds = [
-        Run("fold", fold, definition.folds, epochs, definition.seed, device)
-        for fold in range(definition.folds)
-    ]
-    rounds = [
-        Run("round", index, 2, min(epochs, definition.evaluation_epochs), definition.seed, device)
-        for index in range(2)
-    ]
-    if not loaded.traits.together:
-        folds, rounds = folds[:1], rounds[:1]
+    together = loaded.traits.together
+    folds = definition.runs("fold", None if together else [0], epochs, device)
+    rounds = definition.runs("round", range(2) if together else [0], epochs, device)
     return [*_stopping(loaded, point, folds), *_round(loaded, point, rounds), *_words(loaded, point)]
 
 

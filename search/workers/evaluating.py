@@ -31,10 +31,10 @@ from pairsearch.search.workers.models import (
     train_again,
 )
 from pairsearch.search.workers.objective import CrossValidation
-from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.recorder import Recorder
 from pairsearch.search.workers.rounds import Rounds
 from pairsearch.search.workers.searching import pool_of, say_if_too_many, usual_workers
+from pairsearch.search.workers.working import prove
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.loading import Loaded
@@ -206,7 +206,8 @@ class Evaluator:
         """Write the models that the folder lacks, and say so."""
         absent = rounds_without_model(database, study, configuration, wanted, folder)
         known = stored_models(database, study, configuration, absent)
-        folder.keep(study, configuration, known)
+        for number, content in known.items():
+            folder.write(study, configuration.key, number, content)
         said = [f"models in {folder.path}"] if known else []
         left = tuple(number for number in absent if number not in known)
         if left and self.again:

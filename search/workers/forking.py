@@ -14,12 +14,11 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import TimeoutExpired
 from time import monotonic, sleep
-from typing import IO
 
 from pairsearch.search.common.errors import ExitCode
 from pairsearch.search.common.redaction import report
@@ -67,12 +66,12 @@ class Zygote:
             sleep(POLL_SECONDS)
         return _threads() == 1 and not _has_children() and _descriptors() <= self._descriptors
 
-    def fork(self, words: Sequence[str], into: Surroundings) -> Forked:
+    def fork(self, words: Sequence[str], enter: Callable[[], None]) -> Forked:
         """Fork a worker.
 
         Args:
             words: the command line that it obeys.
-            into: its streams, environment and working directory.
+            enter: called first in the forked process, for its streams, environment and working directory.
 
         Raises:
             OSError: the system allows no further process.
@@ -84,19 +83,19 @@ class Zygote:
             pid = os.fork()
             if pid == 0:
                 try:
-                    self._live(words, into, before)
+                    self._live(words, enter, before)
                 finally:  # whatever comes in between, a worker must not go on as this process
                     os._exit(ExitCode.WORK_FAILED)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return Forked(pid)
 
-    def _live(self, words: Sequence[str], into: Surroundings, mask: Iterable[int]) -> None:
+    def _live(self, words: Sequence[str], enter: Callable[[], None], mask: Iterable[int]) -> None:
         """Be a worker, and end."""
         code: object = ExitCode.WORK_FAILED
         try:
             _begin()
-            into.enter()
+            enter()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self._obey(words)
             code = ExitCode.DONE
@@ -108,43 +107,6 @@ class Zygote:
             report(error)
         finally:
             _end(code if isinstance(code, int) else ExitCode.DONE if code is None else ExitCode.WORK_FAILED)
-
-
-class Surroundings:
-    """What a worker is forked into.
-
-    Args:
-        parent: a pipe's end for reading, its standard input.
-        closed: the pipe's other end, which the first process alone holds.
-        log: the file for all that it prints.
-        environment: its environment variables.
-        folder: its working directory; None for that of this process.
-    """
-
-    def __init__(
-        self,
-        parent: IO[bytes],
-        closed: IO[bytes],
-        log: IO[bytes],
-        environment: Mapping[str, str],
-        folder: Path | None,
-    ) -> None:
-        self._parent, self._closed, self._log = parent, closed, log
-        self._environment, self._folder = environment, folder
-
-    def enter(self) -> None:
-        """Enter it, in the forked process."""
-        self._closed.close()
-        os.dup2(self._parent.fileno(), 0)
-        for descriptor in (1, 2):
-            os.dup2(self._log.fileno(), descriptor)
-        # A terminal's live table may have taken the places of the streams.
-        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        for name in os.environ.keys() - self._environment.keys():
-            del os.environ[name]
-        os.environ.update(self._environment)
-        if self._folder is not None:
-            os.chdir(self._folder)
 
 
 class Forked:

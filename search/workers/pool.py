@@ -1,29 +1,40 @@
-"""Starts and watches worker processes on this machine, for `pairsearch run`."""
+"""Starts and watches worker processes on this machine, and replaces those that die, for `pairsearch run`."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from sqlalchemy import select
+
 from pairsearch.search.common import threads
 from pairsearch.search.common.errors import ExitCode, WorkError
 from pairsearch.search.common.machine import Machine
-from pairsearch.search.ledger.studies import StudyArgument
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.database.tables import configurations
+from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.results.progress import Progress
 from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE
 from pairsearch.search.workers import program
-from pairsearch.search.workers.forking import Forked, Surroundings, Zygote
+from pairsearch.search.workers.forking import Forked, Zygote
 
 # Longer than any epoch should take: a worker notices at the end of an epoch that it has to stop.
 STOP_SECONDS = 60.0
 # How often logs are cut and ends of workers are noticed.
 LOOK_SECONDS = 0.05
+# Those by which somebody asks a worker to end.
+ASKED = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 # Bytes after which a worker's log is cut to its end: a problem may print without an end, and that goes to the log.
 LONGEST_LOG = 1024 * 1024
 
@@ -132,8 +143,7 @@ class Pool:
 
     def _process(self, log: IO[bytes]) -> subprocess.Popen[bytes] | Forked:
         if self._zygote is not None:
-            into = Surroundings(self._reading, self._writing, log, self._environment, self._folder)
-            return self._zygote.fork(self._words, into)
+            return self._zygote.fork(self._words, lambda: self._enter(log))
         return subprocess.Popen(  # noqa: S603 - our own program, with validated study names
             program.command(*self._words),
             env=self._environment,
@@ -142,6 +152,20 @@ class Pool:
             stdout=subprocess.DEVNULL,
             stderr=log,
         )
+
+    def _enter(self, log: IO[bytes]) -> None:
+        """Give a forked worker its streams, environment and working directory."""
+        self._writing.close()
+        os.dup2(self._reading.fileno(), 0)
+        for descriptor in (1, 2):
+            os.dup2(log.fileno(), descriptor)
+        # A terminal's live table may have taken the places of the streams.
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        for name in os.environ.keys() - self._environment.keys():
+            del os.environ[name]
+        os.environ.update(self._environment)
+        if self._folder is not None:
+            os.chdir(self._folder)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -180,6 +204,89 @@ class Pool:
     def complaints(self) -> list[str]:
         """Describe each worker that ended with an error, unless it was told before."""
         return [worker.ending() for worker in self.workers if worker.failed and not worker.told]
+
+
+class Watch:
+    """Looks after the workers of a pool.
+
+    A worker died if a signal killed it, or if it ended without handing its configuration back, as where a problem calls
+    `os._exit`. One that ends by itself hands back what it holds, and says why it ends.
+
+    Args:
+        most: how many workers are replaced: what kills one may kill each.
+        complain: called with a line for each worker that died.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        studies: Sequence[StoredStudy],
+        pool: Pool,
+        most: int,
+        complain: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self._studies = studies
+        self._pool = pool
+        self._left = most
+        self._complain = complain
+        self._seen: set[int] = set()
+
+    def replace(self, progresses: Sequence[Progress]) -> bool:
+        """Start a worker for each that died since the last call, while work is left; return whether one was started.
+
+        Args:
+            progresses: the latest progress of each study.
+
+        Raises:
+            DatabaseAwayError: the database does not answer; the next call looks at the same workers again.
+        """
+        started = False
+        for place, worker in enumerate(self._pool.workers):
+            code = worker.process.poll()
+            if code is None or place in self._seen:
+                continue
+            held = self._held(worker)
+            self._seen.add(place)
+            if not held and (code >= 0 or code in ASKED):
+                continue
+            worker.told = True
+            what = f"{worker.ending()}; it held {', '.join(held) or 'no configuration'}"
+            if not any(progress.open for progress in progresses):
+                self._complain(what)
+            elif self._left == 0:
+                self._complain(f"{what}; it is not replaced, as so many have died already")
+            else:
+                self._left -= 1
+                started |= self._start(what)
+        return started
+
+    def _start(self, what: str) -> bool:
+        self._database.close()  # a connection must not be forked
+        try:
+            self._pool.start()
+        except OSError as error:
+            self._complain(f"{what}; it cannot be replaced: {error.strerror or error}")
+            return False
+        self._complain(f"{what}; another takes its place")
+        return True
+
+    def _held(self, worker: PoolWorker) -> list[str]:
+        """Return the configurations that a worker has not handed back, as the ledger knows them."""
+        columns = configurations.c
+        name = f"{socket.gethostname()}:{worker.process.pid}:"
+        with self._database.read() as connection:
+            return [
+                f"{key} of study {study.name}"
+                for study in self._studies
+                for key in connection.execute(
+                    select(columns.key).where(
+                        columns.study_id == study.id,
+                        columns.state == State.RUNNING,
+                        columns.worker.startswith(name, autoescape=True),
+                    )
+                ).scalars()
+            ]
 
 
 def _trim(log: IO[bytes]) -> None:

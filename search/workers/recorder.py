@@ -21,6 +21,10 @@ from pairsearch.studies.problem import Figures, Run, Stopped, Weights
 log = logging.getLogger(__name__)
 
 
+class TimeLimitError(Exception):
+    """A run takes longer than the time limit of its study. The message is one line."""
+
+
 class Recorder:
     """The `report` argument of a problem (`studies.problem.Report`), which records figures.
 
@@ -29,6 +33,7 @@ class Recorder:
         known: names of the figures that may be reported.
         required: name of the figure that each report must have, or None.
         on_epoch: called after each report; it stops the training by returning False.
+        limit: seconds that the training may take; it stops with the first report after that, but for the last epoch's.
     """
 
     def __init__(
@@ -37,11 +42,13 @@ class Recorder:
         known: Sequence[str],
         required: str | None,
         on_epoch: Callable[[Recorder], bool],
+        limit: float | None = None,
     ) -> None:
         self.runs = runs
         self.epoch = 0
         self.diverged: list[int | None] = [None] * len(runs)
         self.stopped = False
+        self.late = False
         self.checkpoint: RunCheckpoint | None = None
         self.ending = False
         # Whether an end that the worker asks for may wait for the next checkpoint.
@@ -51,6 +58,7 @@ class Recorder:
         self._known = known
         self._required = required
         self._on_epoch = on_epoch
+        self._limit = limit
         self._curves: list[dict[str, list[float]]] = [{} for _ in runs]
 
     def __call__(self, epoch: int, figures: Sequence[Figures], diverged: Sequence[int] = ()) -> None:
@@ -70,11 +78,19 @@ class Recorder:
         # The problem has saved nothing since it was asked to.
         if self.ending or not (self._on_epoch(self) or self._saves_first()):
             self.end()
+        if epoch < self.runs[0].epochs and (self.left or 0.0) < 0.0:
+            self.late = True
+            self.end()
 
     @property
     def seconds(self) -> float:
         """How long the runs have been trained, together and with what was before a checkpoint."""
         return self._seconds_before + time.perf_counter() - self._began
+
+    @property
+    def left(self) -> float | None:
+        """How many seconds of the time limit are left; None if there is none."""
+        return None if self._limit is None else self._limit - self.seconds
 
     def _saves_first(self) -> bool:
         """Whether the training goes on to its next checkpoint, and ends there."""
@@ -258,20 +274,22 @@ def train(
         keeper: keeps checkpoints of runs that train one after the other; None to keep none.
 
     Raises:
+        TimeLimitError: they take longer than the study's time limit.
         ReportError: the problem reported something that it must not.
         Exception: whatever the problem raises.
     """
+    limit, together = loaded.definition.time_limit, loaded.traits.together
     folds = runs[0].kind == "fold"
     known = list(loaded.traits.of_folds if folds else loaded.traits.metrics)
     required = loaded.definition.metric if folds else None
     started = time.perf_counter()
-    groups = [runs] if loaded.traits.together else [[run] for run in runs]
+    groups = [runs] if together else [[run] for run in runs]
     results: list[RunResult] = []
     weights: list[Weights | None] = []
     stopped = False
     for group in groups:
-        recorder = Recorder(group, known, required, on_epoch)
-        if keeper is not None and not loaded.traits.together:
+        recorder = Recorder(group, known, required, on_epoch, limit)
+        if keeper is not None and not together:
             recorder.checkpoint = RunCheckpoint(recorder, keeper)
             recorder.runs = [replace(group[0], checkpoint=recorder.checkpoint)]
         try:
@@ -279,10 +297,16 @@ def train(
                 given = of_each(loaded.train(params, recorder.runs, recorder), len(group))
         except Stopped:
             given = [None] * len(group)
+        if recorder.late:
+            first = group[0]
+            done, of, unit = recorder.epoch, first.epochs, "epochs"
+            if folds and not together:
+                done, of, unit = first.index, first.count, "folds"
+            raise TimeLimitError(f"longer than the time limit of {limit:g} s, after {done} of {of} {unit}")
         each = recorder.seconds / len(group)
         results += [replace(result, seconds=each) for result in recorder.results()]
         weights += given
-        stopped = recorder.stopped or (not loaded.traits.together and not on_run(results[-1]))
+        stopped = recorder.stopped or (not together and not on_run(results[-1]))
         if stopped:
             break
     return Trained(tuple(results), tuple(weights), time.perf_counter() - started, stopped)

@@ -12,8 +12,7 @@ from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.setup.opening import check_device, reconcile
 from pairsearch.search.workers.forking import Zygote
-from pairsearch.search.workers.pool import Pool, worker_words
-from pairsearch.search.workers.replacing import Watch
+from pairsearch.search.workers.pool import Pool, Watch, worker_words
 
 POLL_SECONDS = 0.5
 

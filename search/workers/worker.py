@@ -25,16 +25,15 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.asking import Adviser
 from pairsearch.search.mirror.contents import report_steps
 from pairsearch.search.mirror.trials import complete, open_view
-from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, handed_back_on_error, runs_of, too_long
+from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, handed_back_on_error, runs_of
 from pairsearch.search.workers.choosing import Choice
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
-from pairsearch.search.workers.new_rounds import NewRounds
 from pairsearch.search.workers.objective import Step
 from pairsearch.search.workers.racing import Racer
-from pairsearch.search.workers.recorder import Recorder
-from pairsearch.search.workers.rounds import Rounds
+from pairsearch.search.workers.recorder import Recorder, TimeLimitError
+from pairsearch.search.workers.rounds import NewRounds, Rounds
 from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.errors import ProblemError
@@ -101,7 +100,6 @@ class Worker:
         self.rounds = rounds
         self.on_epoch = on_epoch
         self.patience = patience
-        self._limit = definition.time_limit
         self._checkpoints, self._models = RunFiles(checkpoints, study), RunFiles(models, study)
         self.name = name or worker_name()
         self.say = say
@@ -109,7 +107,7 @@ class Worker:
         self.tally = Tally()
         self.unkept: list[ProblemError | WorkError] = []
         self._heartbeat = Heartbeat(self.ledger, stopping)
-        self._faults = Faults(study.name, self.ledger, objective, self._patiently)
+        self._faults = Faults(self.ledger, objective, self._patiently)
         kinds: tuple[Kind, ...] = ("fold",) if rounds is None else ("fold", "round")
         within = {"limit": limit, "key": key, "kinds": kinds}
         sampler = adviser if sampled else None
@@ -203,17 +201,11 @@ class Worker:
     def _attempt(self, claim: Claim) -> Attempt:
         """Train the runs of a job once."""
         steps = report_steps(self.study)
-        over: str | None = None
         reports = self._patiently(lambda: self.ledger.reports_before(claim)) if claim.stored else {}
 
         def progress(step: Step) -> State | None:
-            nonlocal over
             if self._is_to_end():
                 return State.PENDING
-            if step.ended is None and step.done < step.of:
-                over = too_long(self._limit, step.seconds, step.done, step.of, step.unit)
-                if over is not None:
-                    return State.FAILED
             try:
                 if not self._mended(lambda: self._noted(claim, step)):
                     return State.PENDING
@@ -228,29 +220,23 @@ class Worker:
         objective = self.objective
         if not self.study.traits.together:
             objective = objective.on(claim.left, self._keeper(claim))
-        return self._tried(claim, lambda: Attempt(objective(claim.configuration, progress), over=over))
+        return self._tried(claim, lambda: Attempt(objective(claim.configuration, progress)))
 
     def _attempt_rounds(self, claim: Claim) -> Attempt:
         """Train the rounds of a job once."""
         assert self.rounds is not None  # noqa: S101 - it claims none without
-        over: str | None = None
 
         def on_epoch(recorder: Recorder) -> bool:
-            nonlocal over
             self.on_epoch(recorder)
-            if recorder.epoch < recorder.runs[0].epochs:
-                over = too_long(
-                    self._limit, recorder.seconds, recorder.epoch, recorder.runs[0].epochs, "epochs"
-                )
-            recorder.may_go_on = over is None and not self._heartbeat.lost.is_set()
-            return over is None and not self._is_to_end()
+            recorder.may_go_on = not self._heartbeat.lost.is_set()
+            return not self._is_to_end()
 
         train, keeper = self.rounds, self._keeper(claim)
 
         def ended() -> Attempt:
             trained = train(claim.configuration, claim.left, on_epoch, keeper)
             # Under the lease, for large models take time to write.
-            return Attempt(rounds=NewRounds(self.ledger, claim, trained, self._models), over=over)
+            return Attempt(rounds=NewRounds(self.ledger, claim, trained, self._models))
 
         return self._tried(claim, ended)
 
@@ -260,6 +246,8 @@ class Worker:
     def _tried(self, claim: Claim, train: Callable[[], Attempt]) -> Attempt:
         try:
             return train()
+        except TimeLimitError as error:
+            return Attempt(over=str(error))
         except Exception as error:
             return Attempt(error=error)
         except KeyboardInterrupt:  # raised by the problem itself, or by a second Ctrl-C

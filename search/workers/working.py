@@ -15,7 +15,6 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import patiently
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.tally import Tally, total
 from pairsearch.studies.loading import SHIPPED, Loaded
 
@@ -34,6 +33,22 @@ def warm(loaded: Sequence[Loaded], device: str) -> None:
             # Workers find out for themselves that it cannot train here, and say so.
             with suppress(WorkError):
                 prove(one, device)
+
+
+def prove(loaded: Loaded, device: str) -> None:
+    """Let the problem test that it can train in this process, before anything is claimed.
+
+    Raises:
+        WorkError: it cannot; the message says why.
+    """
+    try:
+        loaded.problem.prove(device)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or ["no reason given"]
+        raise WorkError(
+            f"this machine cannot train study {loaded.definition.name} on {device} ({type(error).__name__}: "
+            f"{lines[0]}): nothing was taken; `pairsearch doctor STUDY` checks what it needs"
+        ) from None
 
 
 def work(
