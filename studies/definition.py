@@ -240,7 +240,12 @@ class Definition(Part):
     `wilcoxon` (Optuna's) and `race` look after each fold, and need a problem that trains folds in turn."""
     time_limit: Annotated[Number, Field(gt=0)] | None = None
     """Seconds that the training of a fold or a round may take, or of all of them where they train together. After that
-    the configuration ends as failed. It is checked when the problem reports; without it there is no limit."""
+    the configuration ends as failed. Runs that have processes of their own (`isolate`) are ended to the second, others
+    when they report next; without it there is no limit."""
+    isolate: Annotated[bool, Field(strict=True)] | None = None
+    """Whether each run trains in a process of its own, which takes with it what it has leaked or left running, and
+    which may crash without harm to the worker. By default it does where there is a `time_limit`, and for problems that
+    ask for it (`Problem.isolated`). Figures are the same either way."""
     allow_changed_files: Annotated[bool, Field(strict=True)] = False
     """Whether results of different versions of your problem's files may mix in the study. By default workers are
     refused when a file, or one beside it that it imports, changes after the first result."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -16,10 +17,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from pairsearch.studies.configuration import Params, describe
-from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition
+from pairsearch.studies.definition import IDENTIFIER_PATTERN, Definition, parse
 from pairsearch.studies.errors import CodeError, DefinitionError, ProblemError, own_code
 from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Report, Run, RunReport, Traits, Weights
+from pairsearch.studies.seeds import global_generators
 from pairsearch.studies.validation import first_error
 
 SHIPPED = {
@@ -53,6 +55,16 @@ class Loaded:
     traits: Traits
     containers: tuple[tuple[Container, Container], ...] = ()
     """Each list and dictionary of the settings that the problem was given, and a copy of what it contained then."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """What another process needs to load the same (`load_source`), as JSON."""
+    trainer: Callable[..., Sequence[Any]] | None = None
+    """What `train` calls instead of the problem's, with the same arguments; it trains in another process."""
+
+    @property
+    def isolated(self) -> bool:
+        """Whether each call of `train` is to have a process of its own."""
+        asked = self.definition.isolate
+        return (self.definition.time_limit is not None or self.problem.isolated) if asked is None else asked
 
     def restored(self) -> Problem:
         """Return the problem, after undoing what an earlier training has changed inside of its settings."""
@@ -65,8 +77,11 @@ class Loaded:
         return self.problem
 
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
-        """Call the problem's `train`, for which no earlier training has changed parameters or settings."""
-        return self.restored().train(dict(params), list(runs), report)
+        """Call the problem's `train`, for which no earlier training has changed parameters, settings or generators."""
+        if self.trainer is not None:
+            return self.trainer(params, runs, report)
+        with global_generators(runs[0].stream("global generators"), runs[0].device):
+            return self.restored().train(dict(params), list(runs), report)
 
 
 class Function(OneByOne):
@@ -98,7 +113,7 @@ def load(
         ProblemError: there is no such problem, it refuses its settings or the data, or the definition does not fit it.
         CodeError: a user's own code raised another exception.
     """
-    where = f"study {definition.name}"
+    where, here = f"study {definition.name}", os.path.realpath(".")
     options, remembered = dict(options or {}), dict(remembered or {})
     for name, value in list(options.items()):
         if name in definition.settings:
@@ -127,7 +142,21 @@ def load(
         raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
     _check(definition, traits)
     containers = tuple((one, copy.copy(one)) for value in settings.values() for one in _containers(value))
-    return Loaded(definition, problem, traits, containers)
+    source = {
+        "definition": definition.model_dump(mode="json", exclude_none=True),
+        "folder": None if folder is None else str(folder.absolute()),
+        "options": options,
+        "remembered": remembered,
+        "here": str(here),
+    }
+    return Loaded(definition, problem, traits, containers, source)
+
+
+def load_source(source: Mapping[str, Any]) -> Loaded:
+    """Load the problem that another process has loaded, from its `Loaded.source`; raises what `load` raises."""
+    folder = source["folder"]
+    definition = parse(source["definition"], "the study")
+    return load(definition, None if folder is None else Path(folder), source["options"], source["remembered"])
 
 
 def _files(*values: str) -> bool:

@@ -23,6 +23,7 @@ from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup.opening import check_device, existing, load
 from pairsearch.search.workers.forking import Zygote
+from pairsearch.search.workers.isolation import isolated
 from pairsearch.search.workers.models import (
     ModelFolder,
     rounds_without_model,
@@ -341,9 +342,10 @@ def evaluate_studies(
     with evaluator.with_others(database, [choice.study for choice in chosen], given, sum(seconds)) as each:
         for choice in chosen:
             study = choice.study
-            for configuration in choice.configurations:
-                each.rounds(database, study, loaded[study.name], configuration, wanted[study.name])
-                rows.append(table_row(database, choice, configuration))
+            with isolated(loaded[study.name], database, evaluator.stopping) as trained:
+                for configuration in choice.configurations:
+                    each.rounds(database, study, trained, configuration, wanted[study.name])
+                    rows.append(table_row(database, choice, configuration))
     return rows
 
 

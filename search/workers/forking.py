@@ -62,9 +62,9 @@ class Zygote:
             return False
         # A thread that was joined is there for a moment longer as the system counts.
         end = monotonic() + JOINED_SECONDS
-        while threading.active_count() == 1 < _threads() and monotonic() < end:
+        while threading.active_count() == 1 < threads() and monotonic() < end:
             sleep(POLL_SECONDS)
-        return _threads() == 1 and not _has_children() and _descriptors() <= self._descriptors
+        return threads() == 1 and not _has_children() and _descriptors() <= self._descriptors
 
     def fork(self, words: Sequence[str], enter: Callable[[], None]) -> Forked:
         """Fork a worker.
@@ -76,7 +76,7 @@ class Zygote:
         Raises:
             OSError: the system allows no further process.
         """
-        _flush()
+        flush()
         # The worker must not see a signal before it can end by one.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
@@ -94,7 +94,7 @@ class Zygote:
         """Be a worker, and end."""
         code: object = ExitCode.WORK_FAILED
         try:
-            _begin()
+            begin()
             enter()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self._obey(words)
@@ -106,7 +106,7 @@ class Zygote:
         except BaseException as error:
             report(error)
         finally:
-            _end(code if isinstance(code, int) else ExitCode.DONE if code is None else ExitCode.WORK_FAILED)
+            end(code if isinstance(code, int) else ExitCode.DONE if code is None else ExitCode.WORK_FAILED)
 
 
 class Forked:
@@ -151,7 +151,7 @@ class Forked:
             os.kill(self.pid, number)
 
 
-def _begin() -> None:
+def begin() -> None:
     """Forget in a forked process what belongs to the first one: handlers of signals, and duties at its end."""
     signal.set_wakeup_fd(-1)
     for number in ENDING:
@@ -171,17 +171,17 @@ def _begin() -> None:
         numpy.random.seed()
 
 
-def _end(code: int) -> None:
+def end(code: int) -> None:
     """End a forked process as Python ends others."""
     try:
         threading._shutdown()  # type: ignore[attr-defined] # waits for threads that are no daemons
         atexit._run_exitfuncs()
-        _flush()
+        flush()
     finally:
         os._exit(code)
 
 
-def _flush() -> None:
+def flush() -> None:
     """Write what Python and C libraries hold in buffers, or a forked process would write it again."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -197,7 +197,7 @@ def _descriptors() -> frozenset[str]:
     return frozenset(found)
 
 
-def _threads() -> int:
+def threads() -> int:
     """Count the threads of this process, those of C libraries too; 0 where the system does not say."""
     return len(_listed("task"))
 

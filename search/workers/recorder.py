@@ -70,7 +70,7 @@ class Recorder:
         self._check(epoch, figures)
         for place, given in enumerate(figures):
             if self.diverged[place] is None:
-                numbers = {name: _number(name, value) for name, value in given.items()}
+                numbers = {name: number_of(name, value) for name, value in given.items()}
                 self._append(self._curves[place], epoch, numbers)
                 if place in diverged or not all(map(math.isfinite, numbers.values())):
                     self.diverged[place] = epoch
@@ -151,9 +151,7 @@ class Recorder:
 
     def _check(self, epoch: int, figures: Sequence[Figures]) -> None:
         if type(epoch) is not int or epoch <= self.epoch:
-            raise ReportError(
-                f"report: expected an epoch as an integer above {self.epoch}, got {epoch!r}: epochs count from 1"
-            )
+            raise not_an_epoch(epoch, self.epoch)
         if epoch > self.runs[0].epochs:
             raise ReportError(
                 f"report: expected an epoch of at most {self.runs[0].epochs}, got {epoch}: the definition's `epochs` "
@@ -215,6 +213,11 @@ class RunCheckpoint(Checkpoint):
 
     def load(self) -> tuple[int, Any] | None:
         """Return the epoch and the state that were saved last, None if nothing was."""
+        found = self.find()
+        return None if found is None else (found[0].epoch, found[1])
+
+    def find(self) -> tuple[Kept, Any] | None:
+        """Return the checkpoint that was saved last with its state, None if there is none; reports go on from it."""
         from pairsearch.studies.checkpoint_file import unpack  # noqa: PLC0415 - few problems have checkpoints
 
         self.used = True
@@ -227,14 +230,18 @@ class RunCheckpoint(Checkpoint):
             log.warning("%s: the run begins again", error)
             return None
         self._recorder.restore(kept)
-        return kept.epoch, state
+        return kept, state
 
     def save(self, epoch: int, state: State) -> None:
         """Store a state with all that was reported up to an epoch."""
         from pairsearch.studies.checkpoint_file import pack  # noqa: PLC0415
 
+        self.store(epoch, pack(state))
+
+    def store(self, epoch: int, content: bytes) -> None:
+        """Do what `save` does with a state that is packed already."""
         self.used = True
-        kept = self._recorder.kept(epoch, pack(state))
+        kept = self._recorder.kept(epoch, content)
         # Nobody goes on from a state that is worth nothing: where one is kept, it is of before the divergence.
         held = self._recorder.diverged[0] is not None or self._keeper.keep(self._run, kept)
         if not held or self._recorder.ending:
@@ -303,6 +310,10 @@ def train(
             if folds and not together:
                 done, of, unit = first.index, first.count, "folds"
             raise TimeLimitError(f"longer than the time limit of {limit:g} s, after {done} of {of} {unit}")
+        if recorder.stopped and not recorder.epoch:
+            # Its process was ended before it reported anything.
+            stopped = True
+            break
         each = recorder.seconds / len(group)
         results += [replace(result, seconds=each) for result in recorder.results()]
         weights += given
@@ -328,7 +339,19 @@ def of_each(weights: object, runs: int) -> list[Weights | None]:
     return list(weights)
 
 
-def _number(name: str, value: object) -> float:
+def not_an_epoch(epoch: object, last: int) -> ReportError:
+    """Return the error of a report of something else than an epoch after the last one."""
+    return ReportError(
+        f"report: expected an epoch as an integer above {last}, got {epoch!r}: epochs count from 1"
+    )
+
+
+def number_of(name: str, value: object) -> float:
+    """Return a figure as a number.
+
+    Raises:
+        ReportError: it is none.
+    """
     try:
         if isinstance(value, bool | str | bytes):
             raise TypeError

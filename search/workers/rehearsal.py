@@ -26,6 +26,7 @@ from pairsearch.search.setup.opening import load
 from pairsearch.search.workers import contract, program
 from pairsearch.search.workers.contract import digest
 from pairsearch.search.workers.failure import failure
+from pairsearch.search.workers.isolation import Isolation, isolated
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.recorder import Keeper
 from pairsearch.search.workers.searching import usual_workers
@@ -117,10 +118,14 @@ class Rehearsal:
         self.train(self.points[0], 1, held)
         outcomes = [self.train(point) for point in self.points]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory = peak if sys.platform == "darwin" else peak * 1024
+        if isinstance(self._loaded.trainer, Isolation):
+            # What a run's process shares with this one is counted in both.
+            memory = max(memory, self._loaded.trainer.memory)
         return Measured(
             digest(outcomes[0]),
             [outcome.seconds for outcome in outcomes],
-            peak if sys.platform == "darwin" else peak * 1024,
+            memory,
             self._interrupted() if held.used else None,
         )
 
@@ -193,7 +198,8 @@ def _unit(seconds: float) -> tuple[str, int]:
 def measure_here(database: Database | None, text: str, machine: Machine, points: int) -> Measured:
     """Measure points of a study in this process, which is new; arguments and errors are those of `rehearse`."""
     loaded = load(database, look_up(text, database), machine)
-    return Rehearsal(loaded, points, machine.device).measure()
+    with isolated(loaded, database) as trained:
+        return Rehearsal(trained, points, machine.device).measure()
 
 
 def measure_elsewhere(given: StudyArgument, machine: Machine, points: int) -> Measured:
@@ -251,9 +257,10 @@ def rehearse(
     definition = loaded.definition
     data = f", data {loaded.traits.data}" if loaded.traits.data else ""
     yield Check("definition", True, f"{len(definition.grid):,} configurations, {definition.protocol}{data}")
-    rehearsed = Rehearsal(loaded, points, machine.device)
-    settings = dict(machine.settings) | dict(loaded.traits.remember)
-    elsewhere = measure_elsewhere(given, replace(machine, settings=settings), points)
-    epochs = "" if definition.epochs == 1 else f", {rehearsed.epochs} epochs each"
-    yield Check("training", True, f"{len(elsewhere.seconds)} points{epochs}")
-    yield from rehearsed.checks(elsewhere, workers or usual_workers(machine.device))
+    with isolated(loaded, database) as trained:
+        rehearsed = Rehearsal(trained, points, machine.device)
+        settings = dict(machine.settings) | dict(loaded.traits.remember)
+        elsewhere = measure_elsewhere(given, replace(machine, settings=settings), points)
+        epochs = "" if definition.epochs == 1 else f", {rehearsed.epochs} epochs each"
+        yield Check("training", True, f"{len(elsewhere.seconds)} points{epochs}")
+        yield from rehearsed.checks(elsewhere, workers or usual_workers(machine.device))

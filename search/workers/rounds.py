@@ -44,7 +44,7 @@ class TrainedRound:
     """
 
     result: RunResult
-    weights: Weights | None
+    weights: Weights | ProblemError | None
     about: Mapping[str, object]
     facts: Mapping[str, str]
     provenance: Mapping[str, str]
@@ -121,6 +121,8 @@ def model_content(study: StoredStudy, configuration: Configuration, trained: Tra
     Raises:
         ProblemError: the weights cannot be stored.
     """
+    if isinstance(trained.weights, ProblemError):
+        raise trained.weights  # found in the process of the run
     if trained.result.diverged is not None or trained.weights is None:
         return None
     card = model_identity(study, configuration, trained.index) | {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 
 from pairsearch.search.common.errors import DatabaseAwayError, DiskFullError, WorkError
 from pairsearch.search.common.machine import PATIENCE_SECONDS
-from pairsearch.search.common.redaction import conceal
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.driver_errors import deleted_meanwhile
 from pairsearch.search.database.retry import Returned, patiently
@@ -27,7 +25,7 @@ from pairsearch.search.mirror.contents import report_steps
 from pairsearch.search.mirror.trials import complete, open_view
 from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, handed_back_on_error, runs_of
 from pairsearch.search.workers.choosing import Choice
-from pairsearch.search.workers.failure import failure
+from pairsearch.search.workers.failure import failure, traceback_of
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
 from pairsearch.search.workers.objective import Step
@@ -320,9 +318,7 @@ class Worker:
             reason: one line that says why.
             final: whether the configuration is at fault; otherwise it is tried again, here or elsewhere.
         """
-        trace = None
-        if raised is not None:
-            trace = conceal("".join(traceback.format_exception(raised)))
+        trace = None if raised is None else traceback_of(raised)
         state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, final=final, traceback=trace))
         self.tally.failed += state == State.FAILED
         after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]

@@ -78,6 +78,7 @@ def work(
         DatabaseAwayError: the database did not answer for longer than `machine.patience`.
     """
     from pairsearch.search.mirror.trials import open_view  # noqa: PLC0415
+    from pairsearch.search.workers.isolation import isolated  # noqa: PLC0415
     from pairsearch.search.workers.objective import CrossValidation  # noqa: PLC0415
     from pairsearch.search.workers.rounds import Rounds  # noqa: PLC0415
     from pairsearch.search.workers.worker import Worker  # noqa: PLC0415
@@ -103,12 +104,12 @@ def work(
         study, loaded = studies.popleft()
         if not stopping.is_set():
             prove(loaded, machine.device)
-        objective, rounds = CrossValidation(loaded, machine.device), Rounds(loaded, machine)
-        del loaded
-        worker = patiently(partial(make, study, objective, rounds), machine.patience, stopping)
-        done = sum(tally.finished + tally.failed for tally in tallies)
-        left = None if max_trials is None else max_trials - done
-        if stopping.is_set() or left == 0:
-            break
-        tallies.append(worker.run(left))
+        with isolated(loaded, database, stopping) as trained:
+            objective, rounds = CrossValidation(trained, machine.device), Rounds(trained, machine)
+            worker = patiently(partial(make, study, objective, rounds), machine.patience, stopping)
+            done = sum(tally.finished + tally.failed for tally in tallies)
+            left = None if max_trials is None else max_trials - done
+            if stopping.is_set() or left == 0:
+                break
+            tallies.append(worker.run(left))
     return total(tallies)
