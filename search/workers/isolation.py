@@ -135,6 +135,8 @@ class Isolation:
                 cwd=source["here"] if Path(source["here"]).is_dir() else None,
                 stdin=file,
                 pass_fds=[theirs.fileno()],
+                # Ctrl-C is this process's.
+                start_new_session=True,
             )
 
     def close(self) -> None:
@@ -163,7 +165,11 @@ class _Attempt:
         self._pipe, self._control = pipes
         kept = runs[0].checkpoint
         self._checkpoint = kept if isinstance(kept, RunCheckpoint) else None
-        # When the process is killed, once it was asked to end.
+        # Whether the process trains: it may have to load the problem before.
+        self._began = False
+        # Whether it was asked to end because the worker is to end.
+        self._asked = False
+        # When it is killed, once it was asked to end.
         self._kill_at: float | None = None
         # The exit code of the process, once it has ended; None with `_over` where the nursery is gone too.
         self._code: int | None = None
@@ -179,20 +185,25 @@ class _Attempt:
         content = b""
         while (message := self._next()) is not None:
             answer, more = message
-            if answer.keys() & {"done", "stopped", "raised"}:
+            if "began" in answer:
+                self._began = True
+                self._report.begin()
+            elif answer.keys() & {"done", "stopped", "raised"}:
                 last, content = message
                 self._kill_at = monotonic() + END_SECONDS
             else:
                 self._serve(answer, more)
-        if self._report.stopped or "stopped" in last:
+        self._report.stopped |= "stopped" in last or (self._asked and not last)
+        if self._report.stopped:
             raise Stopped
         if "raised" in last:
             raise RunError(last["raised"], conceal(last["traceback"]))
         if not last:
             raise RunError(f"the process of the run {self._ending()}", None)
-        if "unkept" in last:
-            return [ProblemError(last["unkept"])] * len(self._runs)
-        return unpack(content)["weights"] if content else [None] * len(self._runs)
+        weights: list[Any] = unpack(content)["weights"] if content else [None] * len(self._runs)
+        for place, reason in last.get("unkept", {}).items():
+            weights[int(place)] = ProblemError(reason)
+        return weights
 
     def _next(self) -> tuple[dict[str, Any], bytes] | None:
         """Return the next message of the process; None once there is none, and it has ended."""
@@ -209,14 +220,14 @@ class _Attempt:
 
     def _wait(self) -> None:
         """Wait for a message or the end of the process, and see to it that it ends where it has to."""
-        now, left = monotonic(), self._report.left
+        now, left = monotonic(), self._report.left if self._began else None
         if self._kill_at is None:
             saves = self._checkpoint is not None and self._checkpoint.used
             if left is not None and left <= 0.0:
                 self._report.late = self._report.stopped = True
                 self._end(OUT_OF_TIME, now + LATE_SECONDS)
             elif self._stopping.is_set() and not saves:
-                self._report.stopped = True
+                self._asked = True
                 self._end(signal.SIGTERM, now + END_SECONDS)
         elif now > self._kill_at:
             self._end(signal.SIGKILL, now + END_SECONDS)

@@ -264,11 +264,11 @@ class _Worker:
         self.ending = False
         self.checkpoint = RemoteCheckpoint(self)
         self._lock = threading.Lock()
-        self._asking = self._stopped = False
+        self._asking = self.stopped = False
 
     def stop(self) -> None:
         """End the training: now, or once the worker has answered, as half a message would be the last one."""
-        self._stopped = True
+        self.stopped = True
         if not self._asking:
             raise Stopped
 
@@ -294,7 +294,8 @@ class _Worker:
                 answer, found = receive(self.connection)
             finally:
                 self._asking = False
-        if "stop" in answer or self._stopped:
+        self.stopped |= "stop" in answer
+        if self.stopped:
             raise Stopped
         if "refused" in answer:
             raise ReportError(answer["refused"])
@@ -321,13 +322,15 @@ def _train(connection: Connection, load: Callable[[], Loaded]) -> None:
     ended: dict[str, Any] = {}
     try:
         with exits_are_errors():
-            weights = of_each(load().train(job["params"], runs, worker.report), len(runs))
+            loaded = load()
+            send(connection, began=True)
+            weights = of_each(loaded.train(job["params"], runs, worker.report), len(runs))
         # Nobody keeps those of folds.
         if runs[0].kind == "round":
             content, ended = _packed(weights)
         ended |= {"done": True}
     except Stopped:
-        ended = {"stopped": True}
+        ended = {"stopped": True} if worker.stopped else {"done": True}
     except BaseException as error:
         text = "".join(traceback.format_exception(error))
         ended = {"raised": failure(error), "traceback": text}
@@ -338,11 +341,15 @@ def _train(connection: Connection, load: Callable[[], Loaded]) -> None:
 
 
 def _packed(weights: Sequence[Weights | None]) -> tuple[bytes, dict[str, Any]]:
-    """Return weights as bytes; where they hold something else, none, with the reason."""
-    try:
-        return pack({"weights": [None if one is None else _arrays(one) for one in weights]}), {}
-    except (ProblemError, ReportError) as error:
-        return b"", {"unkept": str(error)}
+    """Return the weights of runs as bytes, and by the place of a run why its weights cannot be kept."""
+    found: list[Mapping[str, Any] | None] = [None] * len(weights)
+    unkept = {}
+    for place, one in enumerate(weights):
+        try:
+            found[place] = None if one is None else _arrays(one)
+        except ProblemError as error:
+            unkept[place] = str(error)
+    return pack({"weights": found}), {"unkept": unkept}
 
 
 def _arrays(weights: Weights) -> Mapping[str, Any]:

@@ -92,6 +92,10 @@ class Recorder:
         """How many seconds of the time limit are left; None if there is none."""
         return None if self._limit is None else self._limit - self.seconds
 
+    def begin(self) -> None:
+        """Count the time from now: the process that trains was not ready before."""
+        self._began = time.perf_counter()
+
     def _saves_first(self) -> bool:
         """Whether the training goes on to its next checkpoint, and ends there."""
         self.ending = self.may_go_on and self.checkpoint is not None and self.checkpoint.used
