@@ -166,9 +166,6 @@ def begin() -> None:
         processes._finalizer_registry.clear()
         processes._run_after_forkers()
         atexit.register(processes._exit_function)
-    # Python's own random numbers are new in a forked process already.
-    if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed()
 
 
 def end(code: int) -> None:
