@@ -123,14 +123,16 @@ class Evaluator:
         Raises:
             WorkError: this machine cannot start so many.
         """
-        count = self.workers or (usual_workers(self.machine.device) if seconds > WORTH_SECONDS else 1)
+        count = self.workers or (usual_workers(self.machine) if seconds > WORTH_SECONDS else 1)
         jobs = sum(Ledger(database, study).jobs_left(JobState.PENDING, limit=0) for study in studies)
         others = min(count, jobs) - 1 if given else 0
         if others <= 0:
             yield self
             return
         say_if_too_many(studies, others + 1, self.say)
-        with pool_of(database, given, self.machine, others, self.zygote, 0) as pool:
+        # The first GPU is this process's own (`pairsearch evaluate`).
+        theirs = replace(self.machine, gpus=self.machine.gpus[1:] or self.machine.gpus)
+        with pool_of(database, given, theirs, others, self.zygote, 0) as pool:
             yield replace(self, machine=replace(self.machine, threads=max(1, cores() - others)))
             for complaint in pool.complaints():
                 self.say(complaint)

@@ -17,7 +17,7 @@ from typing import IO
 
 from sqlalchemy import select
 
-from pairsearch.search.common import threads
+from pairsearch.search.common import gpus, threads
 from pairsearch.search.common.errors import ExitCode, WorkError
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
@@ -55,12 +55,16 @@ class PoolWorker:
     Attributes:
         process: it, forked or started.
         log: the file to which it prints.
+        gpu: the GPU that it has, as CUDA names it; None for whatever it finds.
         told: whether its end was told to the user.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes] | Forked, log: IO[bytes]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes] | Forked, log: IO[bytes], gpu: str | None = None
+    ) -> None:
         self.process = process
         self.log = log
+        self.gpu = gpu
         self.told = False
 
     @property
@@ -87,6 +91,7 @@ class Pool:
         folder: the working directory of the workers; None for that of this process.
         zygote: what workers are forked from; None to start each anew. Nothing of a database may be open in this
             process when a worker is forked.
+        places: the GPU of each worker, from the first one again where there are more workers; empty for none.
     """
 
     def __init__(
@@ -96,13 +101,14 @@ class Pool:
         storage: str,
         folder: Path | None = None,
         zygote: Zygote | None = None,
+        places: Sequence[str] = (),
     ) -> None:
         environment = {name: value for name, value in program.environment().items() if name != FILE_VARIABLE}
         environment |= {VARIABLE: storage} | dict.fromkeys(threads.VARIABLES, "1")
         self._environment: Mapping[str, str] = environment
         self._words = ("worker", "--attached", *arguments)
         self._folder = folder
-        self._count = workers
+        self._gpus = [places[number % len(places)] if places else None for number in range(workers)]
         self._zygote = zygote
         # Of the pipe whose end forked workers notice: they share it.
         reading, writing = os.pipe()
@@ -116,18 +122,21 @@ class Pool:
             WorkError: this machine cannot start so many.
         """
         try:
-            for _ in range(self._count):
-                self.start()
+            for gpu in self._gpus:
+                self.start(gpu)
         except BaseException as error:
             self.__exit__(None, None, None)
             if isinstance(error, OSError):
                 reason = error.strerror or str(error)
-                raise WorkError(f"cannot start {self._count} workers: {reason}: ask for fewer") from None
+                raise WorkError(f"cannot start {len(self._gpus)} workers: {reason}: ask for fewer") from None
             raise
         return self
 
-    def start(self) -> None:
+    def start(self, gpu: str | None = None) -> None:
         """Start one more worker.
+
+        Args:
+            gpu: see `PoolWorker`.
 
         Raises:
             OSError: the system allows no further process or file.
@@ -136,24 +145,25 @@ class Pool:
         try:
             # The worker shares the position in the file, which reading changes: what it writes has to go to the end.
             fcntl.fcntl(log, fcntl.F_SETFL, fcntl.fcntl(log, fcntl.F_GETFL) | os.O_APPEND)
-            self.workers.append(PoolWorker(self._process(log), log))
+            self.workers.append(PoolWorker(self._process(log, gpu), log, gpu))
         except BaseException:
             log.close()
             raise
 
-    def _process(self, log: IO[bytes]) -> subprocess.Popen[bytes] | Forked:
+    def _process(self, log: IO[bytes], gpu: str | None) -> subprocess.Popen[bytes] | Forked:
+        environment = self._environment if gpu is None else {**self._environment, **gpus.variables(gpu)}
         if self._zygote is not None:
-            return self._zygote.fork(self._words, lambda: self._enter(log))
+            return self._zygote.fork(self._words, lambda: self._enter(log, environment))
         return subprocess.Popen(  # noqa: S603 - our own program, with validated study names
             program.command(*self._words),
-            env=self._environment,
+            env=environment,
             cwd=self._folder,
             stdin=self._reading,
             stdout=subprocess.DEVNULL,
             stderr=log,
         )
 
-    def _enter(self, log: IO[bytes]) -> None:
+    def _enter(self, log: IO[bytes], environment: Mapping[str, str]) -> None:
         """Give a forked worker its streams, environment and working directory."""
         self._writing.close()
         os.dup2(self._reading.fileno(), 0)
@@ -161,9 +171,9 @@ class Pool:
             os.dup2(log.fileno(), descriptor)
         # A terminal's live table may have taken the places of the streams.
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        for name in os.environ.keys() - self._environment.keys():
+        for name in os.environ.keys() - environment.keys():
             del os.environ[name]
-        os.environ.update(self._environment)
+        os.environ.update(environment)
         if self._folder is not None:
             os.chdir(self._folder)
 
@@ -258,13 +268,13 @@ class Watch:
                 self._complain(f"{what}; it is not replaced, as so many have died already")
             else:
                 self._left -= 1
-                started |= self._start(what)
+                started |= self._start(what, worker)
         return started
 
-    def _start(self, what: str) -> bool:
+    def _start(self, what: str, died: PoolWorker) -> bool:
         self._database.close()  # a connection must not be forked
         try:
-            self._pool.start()
+            self._pool.start(died.gpu)
         except OSError as error:
             self._complain(f"{what}; it cannot be replaced: {error.strerror or error}")
             return False

@@ -263,4 +263,4 @@ def rehearse(
         elsewhere = measure_elsewhere(given, replace(machine, settings=settings), points)
         epochs = "" if definition.epochs == 1 else f", {rehearsed.epochs} epochs each"
         yield Check("training", True, f"{len(elsewhere.seconds)} points{epochs}")
-        yield from rehearsed.checks(elsewhere, workers or usual_workers(machine.device))
+        yield from rehearsed.checks(elsewhere, workers or usual_workers(machine))

@@ -57,7 +57,7 @@ def search(
 
     for study in studies:
         Ledger(database, study).go_on()
-    count = workers or usual_workers(machine.device)
+    count = workers or usual_workers(machine)
     latest = look()
     if any(progress.open for progress in latest):
         say_if_too_many(studies, count, complain)
@@ -124,13 +124,13 @@ def pool_of(
     if zygote is not None and not zygote.ready(machine.device):
         zygote = None
     url = database.url.render_as_string(hide_password=False)
-    return Pool(worker_words(given, machine, limit), count, url, given[0].here, zygote)
+    return Pool(worker_words(given, machine, limit), count, url, given[0].here, zygote, machine.gpus)
 
 
-def usual_workers(device: str) -> int:
-    """Return the default number of workers on a device."""
+def usual_workers(machine: Machine) -> int:
+    """Return the default number of workers."""
     # A GPU's memory is shared by all workers on it.
-    return cores() if device == "cpu" else 1
+    return cores() if machine.device == "cpu" else max(1, len(machine.gpus))
 
 
 def say_if_too_many(studies: Sequence[StoredStudy], workers: int, complain: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from pairsearch.search.cli.messages import print_json, teller
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import shared_folder, usable_folder
+from pairsearch.search.common.gpus import variables
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.results.evaluations import By
@@ -57,13 +59,23 @@ def evaluate(
     data: options.DataKind = None,
     data_dir: options.DataDir = None,
     device: options.Device = "cpu",
+    gpus: options.Gpus = None,
+    per_gpu: options.PerGpu = None,
     checkpoints: options.Checkpoints = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """The trained models are kept too, one file for each round, if the problem returns weights."""
     by: tuple[By, ...] = ("paper",) if paper else ("search",)
-    here = options.machine(setting, data, data_dir, device=device, checkpoints=checkpoints)
+    here = options.machine(
+        setting,
+        data,
+        data_dir,
+        device=device,
+        checkpoints=checkpoints,
+        gpus=gpus,
+        per_gpu=per_gpu,
+    )
     run_evaluation(
         storage,
         study,
@@ -102,6 +114,9 @@ def run_evaluation(
         **choice: `top`, `limit` and `rounds` of `evaluating.evaluate`.
     """
     say = teller(error=as_json, quiet=quiet)
+    if machine.gpus:
+        # This process trains as well, on the first of them; CUDA looks when it starts.
+        os.environ.update(variables(machine.gpus[0]))
     folder = model_folder(named, no_models, say)
     loaded: dict[str, Loaded] = {}
     forking = zygote(loaded, machine.device)

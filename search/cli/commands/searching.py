@@ -65,6 +65,8 @@ def run(
     data_dir: options.DataDir = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
+    gpus: options.Gpus = None,
+    per_gpu: options.PerGpu = None,
     checkpoints: options.Checkpoints = None,
     models: options.LargeModels = None,
     lease: options.Lease = LEASE_SECONDS,
@@ -72,7 +74,15 @@ def run(
     as_json: options.AsJson = False,
 ) -> None:
     here = options.machine(
-        setting, data, data_dir, device=device, lease=lease, checkpoints=checkpoints, models=models
+        setting,
+        data,
+        data_dir,
+        device=device,
+        lease=lease,
+        checkpoints=checkpoints,
+        models=models,
+        gpus=gpus,
+        per_gpu=per_gpu,
     )
     database, studies = run_search(storage, study, here, workers, limit, quiet=quiet, as_json=as_json)
     screen = console()
