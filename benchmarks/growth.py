@@ -30,11 +30,10 @@ from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import OPEN_JOBS
 from pairsearch.search.ledger.claims import new_token
-from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.statements import taking
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.trials import complete, open_view
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 
 CALLS = 200  # A time is the median over so many calls.
 LOOKS = 1000  # The processor time of a look is the mean over so many; the system counts in steps of 10 ms.
@@ -105,7 +104,7 @@ def measure(url: str, configurations: int) -> dict[str, Any]:
 
 def at_the_start(database: Database, study: StoredStudy) -> dict[str, float]:
     """Measure the calls of a worker that trains."""
-    ledger = Ledger(database, study, view=open_view(database, study))
+    ledger = open_ledger(database, study)
     claims = []
 
     # Moments at which the rows were locked that others may wait for, until the commit.
@@ -149,7 +148,7 @@ def at_the_end(database: Database, study: StoredStudy, server: int) -> dict[str,
     Args:
         server: its main process.
     """
-    ledger = Ledger(database, study, view=open_view(database, study))
+    ledger = open_ledger(database, study)
 
     def look() -> None:
         assert ledger.claim("bench") is None  # noqa: S101 - all are held
@@ -160,8 +159,8 @@ def at_the_end(database: Database, study: StoredStudy, server: int) -> dict[str,
     before = server_seconds(server)
     times = {"look_ms": milliseconds(look, LOOKS)}
     times["look_server_ms"] = 1e3 * (server_seconds(server) - before) / LOOKS
-    assert complete(database, study) == 0  # noqa: S101 - else it is not the usual call that is measured
-    times["complete_ms"] = milliseconds(lambda: complete(database, study), 5)
+    assert ledger.view.complete() == 0  # noqa: S101 - else it is not the usual call that is measured
+    times["complete_ms"] = milliseconds(ledger.view.complete, 5)
     return times
 
 

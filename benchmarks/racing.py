@@ -5,7 +5,7 @@
 On the published tables, the best is that of all folds, and a run is a random order of configurations and of folds. On
 synthetic studies (`calibration.py`) it is the truly best, and a run is a study. The rules, at `--alpha`:
 
-    race        `search.workers.racing`: one configuration at a time, compared with those finished before
+    race        `studies.racing`: one configuration at a time, compared with those finished before
     rounds      the same test; all remaining configurations train fold by fold together, each compared with the others
     one look    the same after half of the folds only, at the whole of alpha
     F-race      Friedman's test after each fold from the third, then each against the best (Birattari et al. 2002)
@@ -32,7 +32,7 @@ from pairsearch.search.replay.searches import BoolArray, IntArray
 from pairsearch.search.results.study_table import StudyTable, read_table
 from pairsearch.search.setup.load import load
 from pairsearch.search.verdict.judging import judge
-from pairsearch.search.workers import racing
+from pairsearch.studies import racing
 from pairsearch.studies.intervals import FloatArray
 from pairsearch.studies.reproduction import study_names
 
@@ -76,7 +76,7 @@ def together(passes: Callable[[FloatArray, float], BoolArray], looks: Callable[[
 
 
 def softmin(values_CK: FloatArray, alpha: float) -> BoolArray:
-    """Whether each may be the best, by the test of `search.workers.racing` against all others."""
+    """Whether each may be the best, by the test of `studies.racing` against all others."""
     folds = values_CK.shape[1]
     others_CK = (values_CK.sum(axis=1, keepdims=True) - values_CK) / (folds - 1)
     scale = max(float(np.median(values_CK.std(axis=1, ddof=1))), 1e-300)

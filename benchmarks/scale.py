@@ -1,7 +1,7 @@
 """Measures what many workers cost one PostgreSQL.
 
 Simulated workers, each a thread with a connection of its own, claim jobs of one fold with the real ledger and Optuna's
-view, hold each for a while, renew its lease and ask for a stop as a heartbeat does, and store the fold. They run in
+view, hold each for a while, renew its lease as a heartbeat does, and store the fold. They run in
 several processes, because the threads of one share a core. With `--times 10` each thread does what ten workers do: it
 holds a job for a tenth of the time and renews ten times as often. The server is a temporary one with its usual
 settings, but for `max_connections` and a log of some of its statements, from which their times are taken. The section
@@ -39,11 +39,9 @@ from pairsearch.search.common.machine import LEASE_SECONDS, PATIENCE_SECONDS
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.database.retry import patiently
 from pairsearch.search.ledger.claims import Claim, new_token, worker_name
-from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import get_study
-from pairsearch.search.mirror.contents import report_steps
-from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.choosing import Choice
 from pairsearch.search.workers.faults import Faults
 
@@ -123,14 +121,14 @@ class Simulated:
         # Workers are processes of their own and build each statement once; those of a process here build it together.
         self._database.engine.update_execution_options(compiled_cache=compiled)
         study = get_study(self._database, plan.study)
-        self._ledger = Ledger(self._database, study, view=open_view(self._database, study))
+        self._ledger = open_ledger(self._database, study)
         self._ledger.reap()
         self._objective = InstantFold()
         faults = Faults(self._ledger, self._objective, lambda call: call())
         within = {"limit": None, "key": None, "kinds": ("fold", "round")}
         self._choice = Choice(self._ledger, worker_name(), faults, None, within)
         # Folds that train apart are reported by being stored.
-        self._reports = report_steps(study) if study.traits.together else ()
+        self._reports = study.report_steps if study.traits.together else ()
         self._epochs = study.definition.epochs
         self._beat = time.monotonic() + plan.beat
 
@@ -175,7 +173,6 @@ class Simulated:
                 if not self._tally.timed("renew", lambda: self._ledger.renew(claim)):
                     self._tally.counts["lost leases"] += 1
                     return False
-                self._tally.timed("stopped", self._ledger.stopped)
                 self._beat = time.monotonic() + self._plan.beat
             elif reports and now >= reports[0][0]:
                 self._tally.timed("report", partial(self._ledger.report, claim, reports.pop(0)[1], 0.5))

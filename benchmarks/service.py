@@ -35,7 +35,7 @@ from pairsearch.search.database import tables
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import JobState, State
 from pairsearch.search.ledger.outcome import Outcome, RunResult, mean_of
-from pairsearch.search.ledger.rows import provenance_id, run_row, write_figures, write_runs
+from pairsearch.search.ledger.rows import provenance_id, write_figures, write_runs
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers import program
@@ -249,8 +249,7 @@ def fill(database: Database, study: StoredStudy, epochs: int = EPOCHS) -> int:
             connection.execute(update(jobs).where(jobs.c.study_id == study.id).values(state=JobState.DONE))
             for key, outcome in made.items():
                 common = {"study_id": study.id, "worker": "bench", "facts": None, "provenance_id": origin}
-                rows = [run_row(key, "fold", fold) | common for fold in outcome.folds]
-                write_runs(connection, rows, outcome.folds)
+                write_runs(connection, key, "fold", outcome.folds, common)
     return len(points)
 
 

@@ -27,11 +27,10 @@ import torch
 from benchfile import describe_machine, say, write
 
 from pairsearch.models import batched, fused, single
-from pairsearch.models.compiled import Trainee, Workspace, trainees_of
-from pairsearch.models.losses import pair_losses
+from pairsearch.models.compiled import Trainee, trainees_of
 from pairsearch.models.nets import DIGITS, build_seeded, uses_aux_loss
 from pairsearch.models.optim import optimiser
-from pairsearch.models.trainer import Member, Pairs, TrainingJob
+from pairsearch.models.trainer import Member, Pairs, TrainingJob, pair_losses
 
 # Dense floating-point operations for one training pair, by model: forward pass and both gradients of every layer.
 FLOP_PER_PAIR = {"b1": 1.2e6, "b2": 1.2e6, "ws": 2.2e6, "wsal": 2.2e6}
@@ -123,7 +122,7 @@ def core_epoch(job: TrainingJob) -> Callable[[], None]:
     """Return one epoch of one model in the compiled kernels."""
     trainees = trainees_of(replace(job, members=job.members[:1]))
     trainee: Trainee = trainees[0]
-    workspace = Workspace(trainee.layout)
+    workspace = trainee.layout.workspace()
 
     def run() -> None:
         trainee.train_epoch(0, workspace)

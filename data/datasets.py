@@ -14,8 +14,7 @@ import shutil
 import socket
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -58,7 +57,6 @@ class File:
     extracted: int | None = None
 
     def path(self, folder: Path) -> Path:
-        """Return where the file is, or should be."""
         path = folder / self.name
         packed = path.with_name(f"{self.name}.gz")
         return packed if self.extracted is not None and packed.exists() and not path.exists() else path
@@ -81,7 +79,6 @@ class Dataset:
     upright: bool = True
 
     def folder(self, root: Path) -> Path:
-        """Return the folder of the files under a torchvision root."""
         return root / self.torchvision / "raw"
 
 
@@ -101,46 +98,25 @@ def _named_alike(*sums: str) -> tuple[File, ...]:
 
 DATASETS: dict[str, Dataset] = {
     "mnist": Dataset("MNIST", "MNIST", _MNIST),
-    "fashion-mnist": Dataset(
-        "Fashion-MNIST",
-        "FashionMNIST",
-        _named_alike(
-            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "25c81989df183df01b3e8a0aad5dffbe",
-            "bef4ecab320f06d8554ea6380940ec79",
-            "bb300cfdad3c16e7a12a480ee83cd310",
-        ),
-    ),
-    "kmnist": Dataset(
-        "KMNIST",
-        "KMNIST",
-        _named_alike(
-            "bdb82020997e1d708af4cf47b453dcf7",
-            "e144d726b3acfaa3e44228e80efcd344",
-            "5c965bf0a639b31b8f53240b1b52f4d7",
-            "7320c461ea6c1c855c0b718fb2a4b134",
-        ),
-    ),
-    "emnist-digits": Dataset(
-        "EMNIST digits",
-        "EMNIST",
-        tuple(
-            File(f"emnist-digits-{part}-ubyte.gz")
-            for part in ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
-        ),
-        upright=False,
-    ),
-    "qmnist": Dataset(
-        "QMNIST",
-        "QMNIST",
-        (
-            File("qmnist-train-images-idx3-ubyte.gz", "ed72d4157d28c017586c42bc6afe6370"),
-            File("qmnist-train-labels-idx2-int.gz", "0058f8dd561b90ffdd0f734c6a30e5e4"),
-            File("qmnist-test-images-idx3-ubyte.gz", "1394631089c404de565df7b7aeaf9412"),
-            File("qmnist-test-labels-idx2-int.gz", "5b5b05890a5e13444e108efe57b788aa"),
-        ),
-    ),
-}
+    "fashion-mnist": Dataset("Fashion-MNIST", "FashionMNIST", _named_alike(
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310",
+    )),
+    "kmnist": Dataset("KMNIST", "KMNIST", _named_alike(
+        "bdb82020997e1d708af4cf47b453dcf7", "e144d726b3acfaa3e44228e80efcd344",
+        "5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134",
+    )),
+    "emnist-digits": Dataset("EMNIST digits", "EMNIST", tuple(
+        File(f"emnist-digits-{part}-ubyte.gz")
+        for part in ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
+    ), upright=False),
+    "qmnist": Dataset("QMNIST", "QMNIST", (
+        File("qmnist-train-images-idx3-ubyte.gz", "ed72d4157d28c017586c42bc6afe6370"),
+        File("qmnist-train-labels-idx2-int.gz", "0058f8dd561b90ffdd0f734c6a30e5e4"),
+        File("qmnist-test-images-idx3-ubyte.gz", "1394631089c404de565df7b7aeaf9412"),
+        File("qmnist-test-labels-idx2-int.gz", "5b5b05890a5e13444e108efe57b788aa"),
+    )),
+}  # fmt: skip
 """The data sets by their names in `data.sources`; the MD5s of the relatives are torchvision's."""
 
 
@@ -155,7 +131,7 @@ def read(root: Path, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         CorruptDataError: a file is truncated, unreadable, or has a wrong checksum.
     """
     chosen = DATASETS[name]
-    train_images, train_labels, test_images, test_labels = _arrays(chosen, root)
+    arrays = _arrays(chosen, root)
     # PyTorch is slow to import: it comes after the verification, so that bad files are refused at once.
     import torch  # noqa: PLC0415
 
@@ -166,7 +142,7 @@ def read(root: Path, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # QMNIST has several labels for each image; the class is the first.
         return torch.from_numpy((array if array.ndim == 1 else array[:, 0]).astype(np.int64))
 
-    return images(train_images), labels(train_labels), images(test_images), labels(test_labels)
+    return images(arrays[0]), labels(arrays[1]), images(arrays[2]), labels(arrays[3])
 
 
 def missing(root: Path, name: str) -> list[str]:
@@ -187,7 +163,7 @@ def download(root: Path, name: str) -> bool:
     new folders behind.
 
     Returns:
-        whether this call downloaded: False where another process had done so before the lock was free.
+        False where another process had downloaded them before the lock was free.
 
     Raises:
         DownloadError: no mirror delivered, or `root` cannot be written.
@@ -226,27 +202,19 @@ def _stage(chosen: Dataset, root: Path, staging: Path, absent: list[str]) -> Non
     # The caller holds the lock, so what is in the staging folder was left by a process that was killed.
     shutil.rmtree(staging, ignore_errors=True)
     folder, staged = chosen.folder(root), chosen.folder(staging)
+    # torchvision gives its sockets no timeout, so the default has to change.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_SECONDS)
     try:
         staged.mkdir(parents=True)
-        with _stall_timeout(STALL_SECONDS):
-            _fetch(chosen, staging)
+        _fetch(chosen, staging)
         _arrays(chosen, staging)
         folder.mkdir(parents=True, exist_ok=True)
         for name in absent:
             (staged / name).replace(folder / name)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def _stall_timeout(seconds: float) -> Iterator[None]:
-    """Give sockets that are opened in the block a timeout: torchvision sets none, so the default has to change."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
         socket.setdefaulttimeout(before)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _fetch(chosen: Dataset, staging: Path) -> None:

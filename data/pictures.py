@@ -30,8 +30,6 @@ FAINT = 0.2
 # EPS is a program, which Pillow would let Ghostscript run.
 REFUSED_FORMATS = {"EPS"}
 
-Grey = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -109,7 +107,7 @@ def _grey(path: Path, image: Image.Image) -> Image.Image:
     return grey
 
 
-def _fit(path: Path, light: Grey, background: float) -> npt.NDArray[np.uint8]:
+def _fit(path: Path, light: npt.NDArray[np.float64], background: float) -> npt.NDArray[np.uint8]:
     """Return a light digit on a darker background with MNIST's size, place and contrast, as (28, 28) uint8."""
     contrast = float(light.max()) - background
     if contrast <= 0:
@@ -128,16 +126,13 @@ def _fit(path: Path, light: Grey, background: float) -> npt.NDArray[np.uint8]:
         raise DataError(f"image {path}: what is light in it is too small to see; expected one digit")
     small *= 255 / small.max()
     # In MNIST's files the centre of mass lies at pixel 14, counted from 0, within half a pixel.
+    centres = [
+        np.average(range(length), weights=small.sum(1 - axis)) for axis, length in enumerate(small.shape)
+    ]
     top, left = (
         int(np.clip(round(MNIST_SIDE / 2 - centre), 0, MNIST_SIDE - length))
-        for centre, length in zip(_centre(small), small.shape, strict=True)
+        for centre, length in zip(centres, small.shape, strict=True)
     )
     fitted = np.zeros((MNIST_SIDE, MNIST_SIDE), np.uint8)
     fitted[top : top + small.shape[0], left : left + small.shape[1]] = small.round()
     return fitted
-
-
-def _centre(ink: Grey) -> tuple[float, float]:
-    """Return row and column of the centre of mass, in pixels from 0."""
-    rows, columns = (np.arange(length) for length in ink.shape)
-    return float(ink.sum(1) @ rows / ink.sum()), float(ink.sum(0) @ columns / ink.sum())

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Split = Literal["train", "test"]
+ROLES = ("train_images", "train_labels", "test_images", "test_labels")
 
 KINDS = ("mnist", "digits", *(name for name in datasets.DATASETS if name != "mnist"))
 """The sources that have names, beside files of arrays."""
@@ -83,7 +82,7 @@ class Source:
         For a file of arrays its name is `npz`: where the file lies, and what it is called, does not count.
         """
         digest = hashlib.sha256(f"{'npz' if self.name.endswith(ARRAYS) else self.name}\n".encode())
-        for role in ("train_images", "train_labels", "test_images", "test_labels"):
+        for role in ROLES:
             tensor: Tensor = getattr(self, role)
             array = tensor.contiguous().numpy()
             little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
@@ -93,9 +92,7 @@ class Source:
 
     def pool(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return the images, (N, h, w) uint8, and the labels, (N,) int64, of one split."""
-        if split == "train":
-            return self.train_images, self.train_labels
-        return self.test_images, self.test_labels
+        return getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
 
 
 def _check(images: Tensor | Array, labels: Tensor | Array, prefix: str) -> None:
@@ -177,9 +174,8 @@ def _of_arrays(path: Path) -> Source:
         name: array.astype(np.int64) if name.endswith("labels") and array.dtype.kind in "iu" else array
         for name, array in _arrays(path).items()
     }
-    roles = ("train_images", "train_labels", "test_images", "test_labels")
     try:
-        if arrays.keys() >= {"images", "labels"} and not arrays.keys() & set(roles):
+        if arrays.keys() >= {"images", "labels"} and not arrays.keys() & set(ROLES):
             images, labels = arrays["images"], arrays["labels"]
             _check(images, labels, "")
             if len(images) < 2:
@@ -187,16 +183,16 @@ def _of_arrays(path: Path) -> Source:
                     f"images: {len(images)} given; expected at least 2, for training and for testing"
                 )
             train, test = hold_out(len(images), -(-len(images) // ARRAYS_TEST_SHARE), ARRAYS_SPLIT_SEED)
-            parts = [images[train], labels[train], images[test], labels[test]]
-        elif arrays.keys() >= set(roles):
-            parts = [arrays[role] for role in roles]
-            for number in (0, 2):
-                _check(parts[number], parts[number + 1], roles[number].removesuffix("images"))
-        else:
+            parts = images[train], labels[train], images[test], labels[test]
+            arrays = dict(zip(ROLES, parts, strict=True))
+        elif not arrays.keys() >= set(ROLES):
             raise DataError(
-                f"it has {', '.join(arrays) or 'no arrays'}; expected {', '.join(roles)}, or images and labels"
+                f"it has {', '.join(arrays) or 'no arrays'}; expected {', '.join(ROLES)}, or images and labels"
             )
-        one, two, three, four = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+        # PyTorch does not take every type.
+        for split in get_args(Split):
+            _check(arrays[f"{split}_images"], arrays[f"{split}_labels"], f"{split}_")
+        one, two, three, four = (torch.from_numpy(np.ascontiguousarray(arrays[role])) for role in ROLES)
         return Source(path.name, one, two, three, four, repeats=True)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
@@ -209,18 +205,9 @@ def _arrays(path: Path) -> dict[str, Array]:
         # Pickled objects could run any code.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise CorruptDataError(
-            f"{path}: no .npz file of plain arrays ({' '.join(str(error).split())})"
-        ) from None
+    except Exception as error:  # NumPy raises whatever its parsing runs into
+        reason = " ".join(str(error).split())
+        raise CorruptDataError(f"{path}: no .npz file of plain arrays ({reason})") from None
 
 
 def _digits() -> Source:
@@ -246,13 +233,8 @@ def resize_digits(images: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> np
 
     The weights are whole fourteenths, so the computation is in integers with one rounding (half up): the bytes, and so
     the fingerprint, are the same on every processor. Up to that rounding the result is that of
-    `torch.nn.functional.interpolate` with `mode="bilinear", align_corners=False`.
-
-    Args:
-        images: (N, 8, 8) int64, 0 to 16.
-
-    Returns:
-        (N, 14, 14) uint8, 0 to 255.
+    `torch.nn.functional.interpolate` with `mode="bilinear", align_corners=False`. Images are (N, 8, 8) int64, and the
+    result is (N, 14, 14) uint8.
     """
     small, large = 8, 14
     weights = np.zeros((large, small), dtype=np.int64)

@@ -19,24 +19,16 @@ def hold_out(count: int, held_out: int, seed: int) -> tuple[Index, Index]:
 
 
 def groups(count: int, folds: int, seed: int) -> list[Index]:
-    """Divide positions 0 to count − 1 into `folds` random groups of almost equal size, as a shuffled `KFold` does.
-
-    Returns:
-        the groups, each sorted.
-    """
+    """Divide positions 0 to count − 1 into sorted random groups of almost equal size, as a shuffled `KFold` does."""
     order = np.arange(count)
     random_state(seed).shuffle(order)
     return [np.sort(group) for group in np.array_split(order, folds)]
 
 
 def stratified_groups(target: Index, folds: int, seed: int) -> list[Index]:
-    """Divide positions into random groups with equal shares of each class, as a shuffled `StratifiedKFold` does.
+    """Divide positions into sorted random groups with equal shares of each class, as a shuffled `StratifiedKFold` does.
 
-    Args:
-        target: (N,) the class of each position; every class has at least `folds` positions.
-
-    Returns:
-        `folds` groups, each sorted.
+    `target`, (N,), is the class of each position; every class has at least `folds` positions.
     """
     random = random_state(seed)
     # Each class draws from the generator, so their order matters: it is that of their first appearance.

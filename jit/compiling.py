@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pairsearch.jit.cachefolder import trusted
-from pairsearch.jit.checkedcache import CheckedCache
+from pairsearch.jit.cache import CheckedCache, trusted
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -36,8 +35,7 @@ def compiled_and_cached(function: Function) -> Function:
     """Compile a function as `compiled` does, and cache it on disk: beside the source or, if read-only, for the user.
 
     `NUMBA_CACHE_DIR` names another folder. Every process compiles for itself where no folder can be written, and, with
-    a warning, where other users can write to it (`jit.cachefolder`). A damaged file is compiled anew
-    (`jit.checkedcache`).
+    a warning, where other users can write to it (`jit.cache`). A damaged file is compiled anew.
 
     Raises:
         RuntimeError: NUMBA_DISABLE_JIT is set; the kernels cannot run as plain Python.

@@ -21,8 +21,8 @@ _SUBNORMAL: float = struct.unpack("=d", struct.pack("=Q", 1))[0]
 def flushed() -> Iterator[None]:
     """Flush subnormals to zero, as operands and as results, in the calling thread until the end of the block.
 
-    The former mode is then put back, also after an exception; if only operands or only results were flushed before,
-    neither is afterwards. On a processor that cannot flush (`supported`) nothing changes.
+    The former mode is then put back; if only operands or only results were flushed before, neither is afterwards. On a
+    processor that cannot flush (`supported`) nothing changes.
     """
     before = flushing()
     torch.set_flush_denormal(True)

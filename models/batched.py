@@ -16,26 +16,26 @@ from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from pairsearch.models.arithmetic import fixed
-from pairsearch.models.losses import pair_losses, wrong_answers
 from pairsearch.models.nets import build_seeded, schedule, uses_aux_loss
-from pairsearch.models.optim import optimiser
-from pairsearch.models.recording import EpochResult, SetResult, record
+from pairsearch.models.optim import Rates, optimiser
 from pairsearch.models.trainer import (
     EVALUATION_BATCH,
     EpochCallback,
+    EpochResult,
     Pairs,
+    SetResult,
     StateDict,
     TrainingJob,
     batch_order,
+    pair_losses,
+    record,
+    wrong_answers,
 )
-
-# Sums over pairs for each model: main loss, total loss, wrong answers, each (K,) float64.
-Sums = tuple[Tensor, Tensor, Tensor]
 
 
 def _stacked(sets: Sequence[Pairs], device: torch.device) -> Pairs:
     """Return one set of pairs for each model, on the device: (K, N, 2, 14, 14), (K, N) and (K, N, 2)."""
-    return Pairs(*(torch.stack(values).to(device) for values in zip(*sets, strict=True)))
+    return Pairs(*map(torch.stack, zip(*sets, strict=True))).to(device)
 
 
 def stackable(job: TrainingJob) -> bool:
@@ -44,12 +44,10 @@ def stackable(job: TrainingJob) -> bool:
 
 
 class Stack:
-    """The models of a job, which train side by side."""
+    """The models of a job, which train side by side; the job has to be `stackable`."""
 
     def __init__(self, job: TrainingJob, device: torch.device) -> None:
         members = job.members
-        if not stackable(job):
-            raise ValueError("only registered architectures and optimisers are stacked: use models.single")
         self._rule = optimiser(str(job.optimiser))
         modules = [build_seeded(job.architecture, job.arguments, member.init_seed) for member in members]
         stacked, _ = stack_module_state(modules)
@@ -58,15 +56,15 @@ class Stack:
         }
         self._template = copy.deepcopy(modules[0]).to("meta")
         self._schedule = schedule(modules[0], job.epochs)
-        self._phase = self._schedule[0][0]
         self._state = {
             name: tuple(torch.zeros_like(value) for _ in range(self._rule.state_size))
             for name, value in self._parameters.items()
         }
         self._step = torch.zeros((), dtype=torch.float64, device=device)
-        self._learning_rate = self._per_model([member.learning_rate for member in members], device)
-        self._weight_decay = self._per_model([member.weight_decay for member in members], device)
-        self._weight = self._per_model([member.aux_loss_weight for member in members], device)
+        rates = [(each.learning_rate, each.weight_decay, each.aux_loss_weight) for each in members]
+        self._learning_rate, self._weight_decay, self._weight = (
+            torch.tensor(values, dtype=torch.float32, device=device) for values in zip(*rates, strict=True)
+        )
         self._orders = torch.stack([batch_order(member, job.epochs) for member in members]).to(device)
         self._train = _stacked([member.train for member in members], device)
         self._evaluation = {
@@ -74,22 +72,12 @@ class Stack:
             for name in members[0].evaluation
         }
         self._batch_size = job.batch_size
-        self._sums: Sums = tuple(  # type: ignore[assignment]
-            torch.zeros(len(members), dtype=torch.float64, device=device) for _ in range(3)
-        )
+        # Sums over pairs for each model: main loss, total loss, wrong answers, each (K,).
+        self._sums = [torch.zeros(len(members), dtype=torch.float64, device=device) for _ in range(3)]
         self._graphs: dict[int, Callable[[Tensor], None]] = {}
 
-    @staticmethod
-    def _per_model(values: list[float], device: torch.device) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=device)
-
     def _loss(
-        self,
-        parameters: dict[str, Tensor],
-        images: Tensor,
-        target: Tensor,
-        classes: Tensor,
-        weight: Tensor,
+        self, parameters: dict[str, Tensor], images: Tensor, target: Tensor, classes: Tensor, weight: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Return one model's mean total loss, and its sums over the batch of main loss, total loss, wrong answers."""
         output = functional_call(self._template, parameters, (images,))
@@ -116,13 +104,10 @@ class Stack:
         self._step.add_(1)
         with torch.no_grad():
             for name, parameter in self._parameters.items():
-                if not self._phase.trains(name):
-                    continue
-                ones = (-1,) + (1,) * (parameter.dim() - 1)
-                self._rule.update(
-                    parameter, gradients[name], self._state[name], self._step,
-                    self._learning_rate.view(ones), self._weight_decay.view(ones),
-                )  # fmt: skip
+                if self._phase.trains(name):
+                    ones = (-1,) + (1,) * (parameter.dim() - 1)
+                    rates = Rates(self._step, self._learning_rate.view(ones), self._weight_decay.view(ones))
+                    self._rule.update(parameter, gradients[name], self._state[name], rates)
 
     def _stepper(self, index_KB: Tensor) -> Callable[[Tensor], None]:
         """Return a function that makes a step on batches of this size: a captured graph on CUDA, else plain."""
@@ -133,12 +118,12 @@ class Stack:
             self._graphs[size] = self._capture(index_KB)
         return self._graphs[size]
 
+    def _states(self) -> list[Tensor]:
+        return [tensor for state in self._state.values() for tensor in state]
+
     def _capture(self, index_KB: Tensor) -> Callable[[Tensor], None]:
         """Capture a step as a CUDA graph, and undo the warm-up steps that capturing needs."""
-        kept = [
-            *self._parameters.values(), *(t for state in self._state.values() for t in state),
-            *self._sums, self._step,
-        ]  # fmt: skip
+        kept = [*self._parameters.values(), *self._states(), *self._sums, self._step]
         before = [tensor.clone() for tensor in kept]
         static_index = index_KB.clone()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -162,22 +147,17 @@ class Stack:
     def train_epoch(self, epoch: int) -> list[SetResult]:
         """Train epoch `epoch`, from 0, and return the running means of each model."""
         self._phase, before = self._schedule[epoch]
-        if epoch > 0 and before == 0:
-            self._start_phase()
+        if before == 0:
+            for tensor in (self._step, *self._states()):
+                tensor.zero_()
+            # They compute the loss of the phase before.
+            self._graphs.clear()
         order_KN = self._orders[:, epoch]
         for index_KB in torch.split(order_KN, self._batch_size, dim=1):
             self._stepper(index_KB)(index_KB)
         return self._results(order_KN.shape[1])
 
-    def _start_phase(self) -> None:
-        """Reset the optimiser's state, and drop the graphs, which compute the loss of the phase before."""
-        self._step.zero_()
-        for tensor in (t for state in self._state.values() for t in state):
-            tensor.zero_()
-        self._graphs.clear()
-
     def evaluate(self) -> dict[str, list[SetResult]]:
-        """Evaluate every set, and return the means of each model by set."""
         return {name: self._evaluate(pairs) for name, pairs in self._evaluation.items()}
 
     @torch.no_grad()
@@ -190,25 +170,21 @@ class Stack:
         return self._results(count)
 
     def _results(self, count: int) -> list[SetResult]:
-        """Return the sums as means over `count` pairs, and reset them."""
+        """Return the sums as means of each model over `count` pairs, and reset them."""
         means = (torch.stack(self._sums) / count).tolist()
         for kept in self._sums:
             kept.zero_()
         return [SetResult(*values) for values in zip(*means, strict=True)]
 
     def state_dict(self, model: int) -> dict[str, Tensor]:
-        """Return one model's parameters, copied to the CPU."""
         return {name: value[model].detach().cpu().clone() for name, value in self._parameters.items()}
 
 
 def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, device: str = "cpu") -> list[StateDict]:
-    """Train every member in batched PyTorch operations, all of them side by side.
+    """Train every member in batched PyTorch operations, all of them side by side, on a PyTorch device.
 
     PyTorch runs in one CPU thread that flushes subnormals (`models.arithmetic`), except in `on_epoch`. It picks its
     kernels by the size of the stack, so a model's bits may depend on how many models are beside it.
-
-    Args:
-        device: a PyTorch device; on CUDA a step is captured as a graph, one for each batch size.
     """
     stack = Stack(job, torch.device(device))
 

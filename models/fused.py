@@ -13,12 +13,9 @@ Backend = Literal["compiled", "torch"]
 
 
 def backend_of(architecture: str | Maker, rule: str | PlainOptimiser, device: str = "cpu") -> Backend:
-    """Return the backend that `train` uses for an architecture with an optimiser.
+    """Return the backend that `train` uses for an architecture with an optimiser; raises a ValueError for unknown ones.
 
     It is `compiled` (Numba kernels) on the CPU where the kernels know both, else `torch` (PyTorch's operations).
-
-    Raises:
-        ValueError: unknown architecture or optimiser.
     """
     if not (_on_cpu(device) and isinstance(architecture, str) and isinstance(rule, str)):
         return "torch"

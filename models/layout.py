@@ -5,6 +5,7 @@ A layout is derived from the `nn.Module`, so that each architecture is written o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,7 @@ class Block:
 
     def view(self, flat: Floats) -> Floats:
         """Return a view of the flat parameters that holds the tensor with its axes permuted."""
-        padded = flat[self.place : self.place + int(np.prod(self.shape))].reshape(self.shape)
+        padded = flat[self.place : self.place + math.prod(self.shape)].reshape(self.shape)
         return padded[tuple(slice(self.split[axis]) for axis in self.axes)]
 
 
@@ -71,16 +72,11 @@ class _Places:
         return place
 
 
-def padded(count: int) -> int:
-    """Round up to a whole number of units."""
-    return -(-count // UNIT) * UNIT
-
-
 class Layout:
     """The layout of a kind of model, for batches of up to `pairs` pairs."""
 
     def __init__(self, module: Joint | Shared, rule: Optimiser, pairs: int) -> None:
-        self.pairs = pairs
+        self.pairs, self._state_size = pairs, rule.state_size
         self.parameters, self.gradients, self.floats, self.integers = (_Places() for _ in range(4))
         self.blocks: dict[str, Block] = {}
         self.rows: list[list[int]] = []
@@ -89,8 +85,7 @@ class Layout:
         shared = isinstance(module, Shared)
         per_pair = 2 if shared else 1
         images = pairs * per_pair
-        clenet, head = module.clenet, module.head
-        channels, maps1, maps2, pixel = clenet.conv1.in_channels, conv.MAPS1, conv.MAPS2, conv.PIXEL
+        channels, maps1, maps2, pixel = module.clenet.conv1.in_channels, conv.MAPS1, conv.MAPS2, conv.PIXEL
         block, floats, integers = self._block, self.floats, self.integers
         convolutions = {
             "weights1": block(
@@ -104,13 +99,17 @@ class Layout:
         }
         convolved = self.parameters.size
         pooled2, pooled2_gradient = floats.take(images * conv.SIZE2), floats.take(images * conv.SIZE2)
-        self._first_layer("clenet.fc1", clenet.fc1, per_pair, pooled2, pooled2_gradient)
-        self._next_layer("clenet.fc2", clenet.fc2, per_pair, relu=True)
-        self._next_layer("clenet.fc3", clenet.fc3, per_pair, relu=False)
+        # The output of the second convolution has its channels last.
+        self._layer(
+            "clenet.fc1", module.clenet.fc1, per_pair, (pooled2, pooled2_gradient, True),
+            (conv.SIDE2, conv.SIDE2, maps2), (maps2, conv.SIDE2, conv.SIDE2), (2, 3, 1, 0), relu=True,
+        )  # fmt: skip
+        self._next_layer("clenet.fc2", module.clenet.fc2, per_pair, relu=True)
+        self._next_layer("clenet.fc3", module.clenet.fc3, per_pair, relu=False)
         self.digits = len(self.rows) - 1
-        if head is not None:
-            self._next_layer("head.fc1", head.fc1, 1, relu=True)
-            self._next_layer("head.fc2", head.fc2, 1, relu=False)
+        if module.head is not None:
+            self._next_layer("head.fc1", module.head.fc1, 1, relu=True)
+            self._next_layer("head.fc2", module.head.fc2, 1, relu=False)
         self.layers: Integers = np.array(self.rows, np.int64)
         outputs = int(self.layers[:, network.OUTPUTS].max())
         self.gradients.take(convolved + BLOCK * outputs)
@@ -140,20 +139,9 @@ class Layout:
         )
 
     def _block(self, name: str, shape: tuple[int, ...], split: tuple[int, ...], axes: tuple[int, ...]) -> int:
-        place = self.parameters.take(int(np.prod(shape)))
+        place = self.parameters.take(math.prod(shape))
         self.blocks[name] = Block(place, shape, split, axes)
         return place
-
-    def _first_layer(self, name: str, linear: nn.Linear, per_pair: int, source: int, gradient: int) -> None:
-        """Add the layer after the second convolution, whose output has its channels last."""
-        outputs, side, maps = padded(linear.out_features), conv.SIDE2, conv.MAPS2
-        weights = self._block(
-            f"{name}.weight",
-            (side, side, maps, outputs),
-            (linear.out_features, maps, side, side),
-            (2, 3, 1, 0),
-        )
-        self._row(name, linear, per_pair, weights, linear.in_features, source, gradient, True, True)
 
     def _next_layer(self, name: str, linear: nn.Linear, per_pair: int, *, relu: bool) -> None:
         """Add a layer that reads the output of the layer before it in place.
@@ -161,42 +149,40 @@ class Layout:
         Several rows of that output, with their padding, may form one row here: the two images of a pair.
         """
         before = self.rows[-1]
-        parts, outputs = before[network.ROWS_PER_PAIR] // per_pair, padded(linear.out_features)
-        width = before[network.OUTPUTS]
-        weights = self._block(
-            f"{name}.weight",
-            (parts, width, outputs),
-            (linear.out_features, parts, linear.in_features // parts),
-            (1, 2, 0),
+        parts = before[network.ROWS_PER_PAIR] // per_pair
+        source = (
+            before[network.OUTPUT],
+            before[network.OUTPUT_GRADIENT],
+            bool(before[network.OUTPUT_IS_RELU]),
         )
-        source, gradient = before[network.OUTPUT], before[network.OUTPUT_GRADIENT]
-        relu_before = bool(before[network.OUTPUT_IS_RELU])
-        self._row(name, linear, per_pair, weights, parts * width, source, gradient, relu_before, relu)
+        split = (parts, linear.in_features // parts)
+        self._layer(
+            name, linear, per_pair, source, (parts, before[network.OUTPUTS]), split, (1, 2, 0), relu=relu
+        )
 
-    def _row(
-        self,
-        name: str,
-        linear: nn.Linear,
-        per_pair: int,
-        weights: int,
-        inputs: int,
-        source: int,
-        gradient: int,
-        relu_before: bool,
-        relu: bool,
-    ) -> None:
-        outputs = padded(linear.out_features)
-        row = [0] * network.LAYER_FIELDS
+    def _layer(
+        self, name: str, linear: nn.Linear, per_pair: int, source: tuple[int, int, bool], inputs: tuple[int, ...],
+        split: tuple[int, ...], axes: tuple[int, ...], *, relu: bool,
+    ) -> None:  # fmt: skip
+        """Add a layer.
+
+        Args:
+            source: where the layer's input and its gradient lie, and whether the input is ReLU's output.
+            inputs: the padded shape of the input.
+            split: the shape of the input without padding, in the order of the module's weights.
+            axes: the axes of the module's weights, whose first one are the outputs, in the order of the layout.
+        """
+        outputs = -(-linear.out_features // UNIT) * UNIT
+        weights = self._block(f"{name}.weight", (*inputs, outputs), (linear.out_features, *split), axes)
+        bias = self._block(f"{name}.bias", (outputs,), (linear.out_features,), (0,))
+        place, gradient = (self.floats.take(self.pairs * per_pair * outputs) for _ in range(2))
+        before, before_gradient, relu_before = source
         self.linear.append(name)
-        row[network.ROWS_PER_PAIR] = per_pair
-        row[network.INPUTS], row[network.OUTPUTS] = inputs, outputs
-        row[network.WEIGHTS] = weights
-        row[network.BIAS] = self._block(f"{name}.bias", (outputs,), (linear.out_features,), (0,))
-        row[network.INPUT], row[network.INPUT_GRADIENT] = source, gradient
-        row[network.OUTPUT] = self.floats.take(self.pairs * per_pair * outputs)
-        row[network.OUTPUT_GRADIENT] = self.floats.take(self.pairs * per_pair * outputs)
-        row[network.INPUT_IS_RELU], row[network.OUTPUT_IS_RELU] = relu_before, relu
-        self.rows.append(row)
+        # In the order of the table's columns in `kernels.network`.
+        self.rows.append([
+            per_pair, math.prod(inputs), outputs, weights, bias, before, place, before_gradient, gradient,
+            relu_before, relu,
+        ])  # fmt: skip
 
     def phase(self, phase: Phase) -> tuple[network.Plan, Integers]:
         """Return the plan of a phase of the training, and the linear layers that it trains.
@@ -217,6 +203,19 @@ class Layout:
             rows[-1, network.OUTPUT_GRADIENT] = plan.digits_gradient
             plan = plan._replace(digits=self.digits, joined=-1)
         return plan, rows
+
+    def workspace(self) -> network.Workspace:
+        """Return a workspace of one thread."""
+        return network.Workspace(
+            float_zeros(self.gradients.size),
+            float_zeros(self.floats.size),
+            np.zeros(self.integers.size, np.int32),
+            float_zeros(updates.RATES),
+        )
+
+    def state(self) -> Floats:
+        """Return the optimiser's state before the first step."""
+        return float_zeros(max(self._state_size, 1) * self.parameters.size)
 
     def pack(self, module: nn.Module) -> Floats:
         """Return the module's parameters as one flat float32 array."""

@@ -56,17 +56,13 @@ def _initialise(layer: nn.Linear | nn.Conv2d) -> None:
 class Linear(nn.Linear):
     """`nn.Linear` whose initial weights are the same bits everywhere."""
 
-    def reset_parameters(self) -> None:
-        """Draw new weights and biases."""
-        _initialise(self)
+    reset_parameters = _initialise
 
 
 class Conv2d(nn.Conv2d):
     """`nn.Conv2d` whose initial weights are the same bits everywhere."""
 
-    def reset_parameters(self) -> None:
-        """Draw new weights and biases."""
-        _initialise(self)
+    reset_parameters = _initialise
 
 
 class CLeNet(nn.Module):
@@ -86,7 +82,6 @@ class CLeNet(nn.Module):
         self.fc3 = Linear(84, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, outputs) for images (B, channels, 14, 14)."""
         x = functional.max_pool2d(functional.relu(self.conv1(images)), 2)
         x = functional.max_pool2d(functional.relu(self.conv2(x)), 2)
         x = functional.relu(self.fc1(x.flatten(1)))
@@ -104,7 +99,6 @@ class MLP(nn.Module):
         self.fc2 = Linear(hidden_units, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return main logits (B, 2) for features (B, 20)."""
         logits: Tensor = self.fc2(functional.relu(self.fc1(x)))
         return logits
 
@@ -115,7 +109,7 @@ class Phase:
 
     Args:
         epochs: number of epochs, >= 1.
-        digits_only: whether the loss is aux(image 1) + aux(image 2) (`models.losses`), without the main loss.
+        digits_only: whether the loss is aux(image 1) + aux(image 2) (`models.trainer`), without the main loss.
         frozen: prefixes of the names of parameters that stay as they are, without steps and weight decay.
     """
 
@@ -124,7 +118,6 @@ class Phase:
     frozen: tuple[str, ...] = ()
 
     def trains(self, name: str) -> bool:
-        """Whether the phase trains the parameter with this name."""
         return not name.startswith(self.frozen)
 
 
@@ -152,7 +145,6 @@ class Joint(Architecture):
     head: MLP | None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return main logits (B, 2) for pairs (B, 2, 14, 14)."""
         logits: Tensor = self.clenet(images)
         return logits if self.head is None else self.head(logits)
 
@@ -164,7 +156,6 @@ class Shared(Architecture):
     head: MLP
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return main logits (B, 2) and digit logits (B, 2, 10) for pairs (B, 2, 14, 14)."""
         digits_BI = self.clenet(images.flatten(0, 1).unsqueeze(1)).unflatten(0, (-1, 2))
         return self.head(digits_BI.flatten(1)), digits_BI
 
@@ -235,20 +226,12 @@ class Pretrained(WS):
 
 # Keys are lower case; `architecture_class` looks names up in any case.
 ARCHITECTURES: Mapping[str, type[Architecture]] = {
-    "b1": B1,
-    "b2": B2,
-    "ws": WS,
-    "wsal": WSAL,
-    "pretrained": Pretrained,
-}
+    "b1": B1, "b2": B2, "ws": WS, "wsal": WSAL, "pretrained": Pretrained
+}  # fmt: skip
 
 
 def architecture_class(architecture: str) -> type[Architecture]:
-    """Return the class that is registered under a name, in any case.
-
-    Raises:
-        ValueError: unknown name; the message lists the known ones.
-    """
+    """Return the class that is registered under a name, in any case; raises a ValueError that lists the known ones."""
     found = ARCHITECTURES.get(architecture.lower())
     if found is None:
         raise ValueError(f"unknown architecture {architecture!r}: expected one of {', '.join(ARCHITECTURES)}")
@@ -264,12 +247,16 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
             default 50 for B2 and WS, 100 for WSAL and Pretrained), and its `choices`, which have defaults too.
 
     Raises:
-        ValueError: unknown architecture, hidden units below 1, an unknown choice, or arguments that the architecture
-            does not take.
+        ValueError: unknown architecture, or an argument that it does not take or that is out of range.
         Exception: what a user's class or function raises.
     """
     if not isinstance(architecture, str):
-        return _initialised(architecture(**arguments))
+        module = architecture(**arguments)
+        if any(nn.parameter.is_lazy(value) for value in (*module.parameters(), *module.buffers())):
+            # Lazy layers get their weights when they see images.
+            with torch.no_grad():
+                module(torch.zeros(2, *INPUT))
+        return module
     chosen = architecture_class(architecture)
     known: dict[str, int | str] = {name: texts[0] for name, texts in chosen.choices.items()}
     if chosen.default_hidden_units is not None:
@@ -291,14 +278,6 @@ def check_choice(name: str, value: object, texts: Sequence[str]) -> None:
     """Raise a ValueError that names a value which is not among an argument's texts, and the texts."""
     if value not in texts:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, texts))}, got {value!r}")
-
-
-def _initialised(module: nn.Module) -> nn.Module:
-    """Show a module with lazy layers images, so that its layers have weights, and return it."""
-    if any(nn.parameter.is_lazy(value) for value in (*module.parameters(), *module.buffers())):
-        with torch.no_grad():
-            module(torch.zeros(2, *INPUT))
-    return module
 
 
 class Draws:

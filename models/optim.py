@@ -8,17 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+State = tuple[Tensor, ...]
+Parameters = Iterable[nn.Parameter]
+
+
+class Rates(NamedTuple):
+    """What a step on K stacked parameters goes by.
+
+    Args:
+        step: 0-dimensional float64, the number of the step, from 1; a tensor, so that a captured CUDA graph reads its
+            current value.
+        learning_rate: (K, 1, ...) float32, shaped to broadcast.
+        weight_decay: (K, 1, ...) float32, shaped to broadcast.
+    """
+
+    step: Tensor
+    learning_rate: Tensor
+    weight_decay: Tensor
 
 
 class PlainOptimiser(Protocol):
     """An optimiser for one model."""
 
     def plain(
-        self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+        self, parameters: Parameters, learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
         """Make the PyTorch optimiser of a model's parameters."""
 
@@ -33,25 +51,10 @@ class Optimiser(PlainOptimiser, Protocol):
 
     state_size: int
 
-    def update(
-        self,
-        parameter_K: Tensor,
-        gradient_K: Tensor,
-        state: tuple[Tensor, ...],
-        step: Tensor,
-        learning_rate_K: Tensor,
-        weight_decay_K: Tensor,
-    ) -> None:
-        """Make a step on K stacked parameters in place, with the same arithmetic for each of them.
+    def update(self, parameter_K: Tensor, gradient_K: Tensor, state: State, rates: Rates) -> None:
+        """Make a step on K stacked parameters and their state in place, with the same arithmetic for each of them.
 
-        Args:
-            parameter_K: (K, ...) float32, updated in place.
-            gradient_K: (K, ...) float32, not changed.
-            state: `state_size` tensors like the parameter, updated in place.
-            step: 0-dimensional float64, the number of this step, from 1; a tensor, so that a captured CUDA graph reads
-                its current value.
-            learning_rate_K: (K, 1, ...) float32, shaped to broadcast.
-            weight_decay_K: (K, 1, ...) float32, shaped to broadcast.
+        Parameter and gradient are (K, ...) float32; the gradient is not changed.
         """
 
 
@@ -66,29 +69,21 @@ class Adam:
     beta1, beta2, eps = 0.9, 0.999, 1e-8
 
     def plain(
-        self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+        self, parameters: Parameters, learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
         return torch.optim.Adam(
             parameters, learning_rate, (self.beta1, self.beta2), self.eps, weight_decay, fused=True
         )
 
-    def update(
-        self,
-        parameter_K: Tensor,
-        gradient_K: Tensor,
-        state: tuple[Tensor, ...],
-        step: Tensor,
-        learning_rate_K: Tensor,
-        weight_decay_K: Tensor,
-    ) -> None:
+    def update(self, parameter_K: Tensor, gradient_K: Tensor, state: State, rates: Rates) -> None:
         mean, square = state
-        gradient = gradient_K + weight_decay_K * parameter_K
+        gradient = gradient_K + rates.weight_decay * parameter_K
         mean.lerp_(gradient, 1 - self.beta1)
         square.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
-        correction1 = 1 - self.beta1**step
-        correction2 = (1 - self.beta2**step).sqrt()
+        correction1 = 1 - self.beta1**rates.step
+        correction2 = (1 - self.beta2**rates.step).sqrt()
         denominator = (square.sqrt() / correction2).add_(self.eps)
-        parameter_K.sub_(learning_rate_K / correction1 * (mean / denominator))
+        parameter_K.sub_(rates.learning_rate / correction1 * (mean / denominator))
 
 
 class SGD:
@@ -98,35 +93,24 @@ class SGD:
     momentum = 0.9
 
     def plain(
-        self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+        self, parameters: Parameters, learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             parameters, learning_rate, self.momentum, weight_decay=weight_decay, fused=True
         )
 
-    def update(
-        self,
-        parameter_K: Tensor,
-        gradient_K: Tensor,
-        state: tuple[Tensor, ...],
-        step: Tensor,
-        learning_rate_K: Tensor,
-        weight_decay_K: Tensor,
-    ) -> None:
+    def update(self, parameter_K: Tensor, gradient_K: Tensor, state: State, rates: Rates) -> None:
         # torch.optim.SGD starts its buffer with the first gradient, which equals a step from a buffer of zeros.
         (velocity,) = state
-        velocity.mul_(self.momentum).add_(gradient_K + weight_decay_K * parameter_K)
-        parameter_K.sub_(learning_rate_K * velocity)
+        velocity.mul_(self.momentum).add_(gradient_K + rates.weight_decay * parameter_K)
+        parameter_K.sub_(rates.learning_rate * velocity)
 
 
 @dataclass(frozen=True)
 class Plain:
     """Any class of `torch.optim.Optimizer`, for one model at a time.
 
-    Args:
-        made: the class, called with the parameters, `lr`, `weight_decay` if it takes one, and the arguments.
-        arguments: further arguments by name.
-        decays: whether the class takes `weight_decay`.
+    It is called with the parameters, `lr`, `weight_decay` where it `decays`, and the arguments.
     """
 
     made: Callable[..., torch.optim.Optimizer]
@@ -134,7 +118,7 @@ class Plain:
     decays: bool = True
 
     def plain(
-        self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+        self, parameters: Parameters, learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
         decay = {"weight_decay": weight_decay} if self.decays else {}
         return self.made(parameters, lr=learning_rate, **decay, **self.arguments)
@@ -149,11 +133,7 @@ def plain_optimiser(given: str | PlainOptimiser) -> PlainOptimiser:
 
 
 def optimiser(name: str) -> Optimiser:
-    """Return the optimiser that is registered under a name, in any case.
-
-    Raises:
-        ValueError: unknown name; the message lists the known ones.
-    """
+    """Return the optimiser that is registered under a name, in any case; raises a ValueError that lists the known."""
     found = OPTIMISERS.get(name.lower())
     if found is None:
         raise ValueError(f"unknown optimiser {name!r}: expected one of {', '.join(OPTIMISERS)}")

@@ -16,18 +16,21 @@ from torch import Tensor, nn
 from torch.backends import mkldnn
 
 from pairsearch.models.arithmetic import fixed
-from pairsearch.models.losses import pair_losses, wrong_answers
-from pairsearch.models.nets import Draws, Phase, build, schedule, trained, uses_aux_loss
+from pairsearch.models.nets import Draws, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
-from pairsearch.models.recording import EpochResult, SetResult, record
 from pairsearch.models.trainer import (
     EVALUATION_BATCH,
     EpochCallback,
+    EpochResult,
     Member,
     Pairs,
+    SetResult,
     StateDict,
     TrainingJob,
     batch_order,
+    pair_losses,
+    record,
+    wrong_answers,
 )
 
 # Up to this batch size PyTorch's own convolutions are used, which take one image at a time; above it oneDNN's, which
@@ -36,17 +39,13 @@ from pairsearch.models.trainer import (
 SMALL_BATCH = 5
 
 
-def _moved(pairs: Pairs, device: torch.device) -> Pairs:
-    return Pairs(*(values.to(device) for values in pairs))
-
-
 class SingleModel:
     """A member of a job that is being trained."""
 
     def __init__(self, job: TrainingJob, member: Member, device: str = "cpu") -> None:
         on = torch.device(device)
-        self._train = _moved(member.train, on)
-        self._evaluation = {name: _moved(pairs, on) for name, pairs in member.evaluation.items()}
+        self._train = member.train.to(on)
+        self._evaluation = {name: pairs.to(on) for name, pairs in member.evaluation.items()}
         self._small = job.batch_size <= SMALL_BATCH
         self._batch_size = job.batch_size
         self._orders = batch_order(member, job.epochs).to(on)
@@ -59,34 +58,25 @@ class SingleModel:
         self._parameters = list(self._net.parameters())
         self._member, self._rule = member, plain_optimiser(job.optimiser)
         self._schedule = schedule(net, job.epochs)
-        self._plain = self._optimiser(self._schedule[0][0])
         self._weight = member.aux_loss_weight if uses_aux_loss(net) else None
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """Train epoch `epoch`, from 0, and return the running means of the main and the total loss."""
         phase, before = self._schedule[epoch]
-        if epoch > 0 and before == 0:
-            self._plain = self._optimiser(phase)
+        if before == 0:
+            parameters = trained(self._net, phase)
+            self._plain = self._rule.plain(parameters, self._member.learning_rate, self._member.weight_decay)
         self._net.train()
-        with self._draws.resumed():
-            return self._epoch(epoch, digits_only=phase.digits_only)
-
-    def _optimiser(self, phase: Phase) -> torch.optim.Optimizer:
-        parameters = trained(self._net, phase)
-        return self._rule.plain(parameters, self._member.learning_rate, self._member.weight_decay)
-
-    def _epoch(self, epoch: int, *, digits_only: bool) -> tuple[float, float]:
-        order, train = self._orders[epoch], self._train
-        images = train.images[order].contiguous(memory_format=self._format)
-        inputs = (images, train.target[order], train.classes[order])
+        images, target, classes = (values[self._orders[epoch]] for values in self._train)
+        inputs = (images.contiguous(memory_format=self._format), target, classes)
         batches = zip(*(torch.split(values, self._batch_size) for values in inputs), strict=True)
         losses = []
-        with _onednn(enabled=not self._small):
+        with self._draws.resumed(), _onednn(enabled=not self._small):
             for images_B, target_B, classes_B in batches:
                 for parameter in self._parameters:
                     parameter.grad = None
                 main_B, total_B = pair_losses(
-                    self._net(images_B), target_B, classes_B, self._weight, digits_only=digits_only
+                    self._net(images_B), target_B, classes_B, self._weight, digits_only=phase.digits_only
                 )
                 # This is the gradient of the mean, which need not be computed for it.
                 total_B.backward(torch.full_like(total_B, 1 / len(total_B)))  # type: ignore[no-untyped-call]
@@ -96,7 +86,6 @@ class SingleModel:
         return main, total
 
     def evaluate(self) -> Mapping[str, SetResult]:
-        """Evaluate every set."""
         with self._draws.resumed():
             return {
                 name: evaluate(self._net, pairs, self._weight) for name, pairs in self._evaluation.items()

@@ -1,4 +1,4 @@
-"""What a trainer is given, a `TrainingJob`, and what it reports after each epoch.
+"""What a trainer is given, a `TrainingJob`, what it reports after each epoch, and what all trainers share.
 
 A trainer is a function `train(job, on_epoch=...)`, which returns the final state dict of each model: CPU tensors,
 float32 in registered architectures, which `models.nets.build(architecture, **arguments)` can load. The same job gives
@@ -11,7 +11,7 @@ C channels, H hidden units, P parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from pairsearch.models.nets import INPUT, Arguments, Maker
+from pairsearch.models.nets import DIGITS, INPUT, Arguments, Logits, Maker, split_logits
 from pairsearch.models.optim import PlainOptimiser
 
 # Raise this by one whenever the figures of a job would change (arithmetic, order of draws, initialisation). A study
@@ -45,6 +46,9 @@ class Pairs(NamedTuple):
     images: Tensor
     target: Tensor
     classes: Tensor
+
+    def to(self, device: torch.device) -> Pairs:
+        return Pairs(*(values.to(device) for values in self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +151,83 @@ def batch_order(member: Member, epochs: int) -> Tensor:
     generator = torch.Generator().manual_seed(member.order_seed)
     count = member.train.images.shape[0]
     return torch.stack([torch.randperm(count, generator=generator) for _ in range(epochs)])
+
+
+@dataclass(slots=True)
+class SetResult:
+    """A model's means over a set: main loss, total loss (with the auxiliary term), error in [0, 1]."""
+
+    main: float
+    total: float
+    error: float
+
+
+EpochResult = tuple[tuple[float, float], Mapping[str, SetResult]]
+"""The running means of a model's main and total loss over an epoch, and its means over each evaluation set after it."""
+
+
+def record(
+    job: TrainingJob,
+    on_epoch: EpochCallback | None,
+    train_epoch: Callable[[int, Sequence[int]], Iterable[EpochResult]],
+    parameters: Callable[[int], StateDict],
+) -> list[StateDict]:
+    """Train a job and return the final state dict of each model.
+
+    Args:
+        train_epoch: trains an epoch, counted from 0, of the models with the given numbers, and returns a result for
+            each of them. Models that diverged are not among them.
+        parameters: returns the state dict of a model; of one that diverged it is taken at the end of that epoch.
+    """
+    count, names = len(job.members), job.members[0].evaluation
+    final: dict[int, StateDict] = {}
+    for epoch in range(job.epochs):
+        alive = [model for model in range(count) if model not in final]
+        train_loss = np.full(count, np.nan)
+        loss, error = ({name: np.full(count, np.nan) for name in names} for _ in range(2))
+        for model, (running, evaluated) in zip(alive, train_epoch(epoch, alive), strict=True):
+            train_loss[model] = running[0]
+            losses = [*running]
+            for name, result in evaluated.items():
+                loss[name][model], error[name][model] = result.main, result.error
+                losses += [result.main, result.total]
+            if not np.isfinite(losses).all():
+                final[model] = parameters(model)
+        if on_epoch is not None:
+            diverged = tuple(model for model in alive if model in final)
+            on_epoch(EpochReport(epoch + 1, train_loss, loss, error, diverged))
+    return [final[k] if k in final else parameters(k) for k in range(count)]
+
+
+def pair_losses(
+    output: Logits,
+    target_B: Tensor,
+    classes_BI: Tensor,
+    aux_loss_weight: Tensor | float | None,
+    *,
+    digits_only: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return the main loss and the total loss of every pair, both (B,).
+
+    total = main + w · (aux(image 1) + aux(image 2)), where all terms are cross entropies (paper, section 2.3). Their
+    means over a batch are the paper's losses, because each term is a mean over the same pairs.
+
+    Args:
+        aux_loss_weight: w, or None to leave the auxiliary losses out; the total is then the main loss.
+        digits_only: whether the total is aux(image 1) + aux(image 2) alone, for a module with digit logits.
+    """
+    main_logits_BO, digits_BID = split_logits(output)
+    main_B = functional.cross_entropy(main_logits_BO, target_B, reduction="none")
+    if digits_BID is None or (aux_loss_weight is None and not digits_only):
+        return main_B, main_B
+    aux_B2 = functional.cross_entropy(
+        digits_BID.reshape(-1, DIGITS), classes_BI.reshape(-1), reduction="none"
+    ).reshape(-1, 2)
+    aux_B = aux_B2.sum(1)
+    return main_B, aux_B if digits_only or aux_loss_weight is None else main_B + aux_loss_weight * aux_B
+
+
+def wrong_answers(output: Logits, target_B: Tensor) -> Tensor:
+    """Count the pairs whose larger main logit is not the target's; a tie answers 0, NaN counts as largest."""
+    main_logits_BO, _ = split_logits(output)
+    return (main_logits_BO.argmax(-1) != target_B).sum(-1)

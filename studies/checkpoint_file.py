@@ -31,28 +31,23 @@ DTYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 1
 
 
 def pack(state: State) -> bytes:
-    """Return a state as the content of a file; equal states give the same bytes.
-
-    Raises:
-        ReportError: it holds something that cannot be stored.
-    """
+    """Return a state as a file's content, equal for equal states; raises a ReportError where it cannot be stored."""
     arrays: dict[str, Any] = {}
     tensors: dict[str, Any] = {}
-    structure = json.dumps(_described(state, "state", arrays, tensors))
+    contents = {
+        "structure.json": json.dumps(_described(state, "state", arrays, tensors)).encode(),
+        "arrays.safetensors": arrays_format.save(arrays),
+    }
+    if tensors:
+        from safetensors import torch as tensors_format  # noqa: PLC0415 - only who uses PyTorch has tensors
+
+        contents["tensors.safetensors"] = tensors_format.save(tensors)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as parts:
-        _put(parts, "structure.json", structure.encode())
-        _put(parts, "arrays.safetensors", arrays_format.save(arrays))
-        if tensors:
-            from safetensors import torch as tensors_format  # noqa: PLC0415 - only who uses PyTorch has tensors
-
-            _put(parts, "tensors.safetensors", tensors_format.save(tensors))
+        for name, content in contents.items():
+            # Without the time of day, which would make equal states differ.
+            parts.writestr(zipfile.ZipInfo(name), content)
     return file.getvalue()
-
-
-def _put(parts: zipfile.ZipFile, name: str, content: bytes) -> None:
-    # Without the time of day, which would make equal states differ.
-    parts.writestr(zipfile.ZipInfo(name), content)
 
 
 def unpack(content: bytes) -> Any:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -102,26 +102,39 @@ class Evidence(Part):
                 yield study
 
 
-def _each(studies: Studies, *choices: Choice) -> Iterator[tuple[str, ...]]:
-    """Yield the study of each choice, once for each of `studies` where there are some."""
-    for study in studies or ("",):
-        yield tuple(choice.study or study for choice in choices)
+class Within(Evidence):
+    """Evidence about configurations that each name their study, or are chosen in each of some studies."""
+
+    studies: Studies = ()
+    """Studies in each of which the claim is made. Without them every configuration names its study."""
+    configurations: ClassVar[tuple[str, ...]] = ("configuration",)
+
+    @model_validator(mode="after")
+    def _studies_fit(self) -> Self:
+        if any((choice.study is None) != bool(self.studies) for choice in self._chosen()):
+            raise ValueError("expected either studies, or a study in each configuration")
+        return self
+
+    def _chosen(self) -> list[Choice]:
+        return [getattr(self, name) for name in self.configurations]
+
+    def each(self) -> list[tuple[str, ...]]:
+        """Return the study of each configuration, once for each of `studies` where there are some."""
+        return [tuple(choice.study or study for choice in self._chosen()) for study in self.studies or ("",)]
+
+    def choices(self) -> Iterator[tuple[str, Choice]]:
+        for studies in self.each():
+            yield from zip(studies, self._chosen(), strict=True)
 
 
-def _check_studies(studies: Studies, *choices: Choice) -> None:
-    if any((choice.study is None) != bool(studies) for choice in choices):
-        raise ValueError("expected either studies, or a study in each configuration")
-
-
-class Compare(Evidence):
+class Compare(Within):
     """A comparison of two configurations by their rounds of the final evaluation, paired by the round's number."""
 
+    configurations = ("first", "second")
     kind: Literal["compare"]
     """Always `compare`: it tells this kind of evidence from the others."""
     figure: Identifier
     """The figure that is compared, one that rounds report, such as `test_error`."""
-    studies: Studies = ()
-    """Studies within each of which the comparison is made. Without them `first` and `second` each name their study."""
     first: Choice
     """The configuration that is claimed to be better, or no worse."""
     second: Choice
@@ -135,20 +148,9 @@ class Compare(Evidence):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        _check_studies(self.studies, self.first, self.second)
         if self.pooled and len(self.studies) < 2:
             raise ValueError("pooled: expected several studies")
         return self
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """Return the studies of `first` and `second` for each comparison."""
-        return [(first, second) for first, second in _each(self.studies, self.first, self.second)]
-
-    def choices(self) -> Iterator[tuple[str, Choice]]:
-        """Yield the first and the second of each comparison."""
-        for first, second in self.pairs():
-            yield first, self.first
-            yield second, self.second
 
 
 class Effect(Evidence):
@@ -197,23 +199,19 @@ class Effect(Evidence):
         ]
 
     def choices(self) -> Iterator[tuple[str, Choice]]:
-        """Yield the configuration with each of the values."""
         return ((self.studies[0], choice) for choice in self.at_each())
 
     def grids(self) -> Iterator[str]:
-        """Yield all studies where the whole grid is asked about."""
         return iter(self.studies if self.at is None else ())
 
 
-class Reaches(Evidence):
+class Reaches(Within):
     """The share of a configuration's final rounds whose figure reaches a bound; a round that diverged does not."""
 
     kind: Literal["reaches"]
     """Always `reaches`: it tells this kind of evidence from the others."""
     figure: Identifier
     """The figure, one that rounds report, such as `train_error`."""
-    studies: Studies = ()
-    """Studies in each of which the claim is made. Without them `configuration` names its study."""
     configuration: Choice
     """The configuration whose rounds are counted."""
     bound: Number
@@ -221,38 +219,21 @@ class Reaches(Evidence):
     share: Annotated[Number, Field(gt=0, lt=1)] = 0.8
     """The claim is that at least this share of the rounds reaches the bound."""
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        _check_studies(self.studies, self.configuration)
-        return self
 
-    def choices(self) -> Iterator[tuple[str, Choice]]:
-        """Yield the configuration of each study."""
-        return ((study, self.configuration) for (study,) in _each(self.studies, self.configuration))
-
-
-class InSet(Evidence):
+class InSet(Within):
     """Whether a configuration may be the best of the complete grid: whether it is in the verdict's set."""
 
     kind: Literal["in_set"]
     """Always `in_set`: it tells this kind of evidence from the others."""
-    studies: Studies = ()
-    """Studies in each of which the claim is made. Without them `configuration` names its study."""
     configuration: Choice
     """The configuration that is claimed to be in the set, a finished one of the grid."""
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        _check_studies(self.studies, self.configuration)
-        return self
-
-    def each(self) -> list[str]:
-        """Return the studies in each of which the claim is made."""
-        return [study for (study,) in _each(self.studies, self.configuration)]
+    def choices(self) -> Iterator[tuple[str, Choice]]:
+        # Folds are its evidence, and no rounds.
+        return iter(())
 
     def grids(self) -> Iterator[str]:
-        """Yield all studies."""
-        return iter(self.each())
+        return (study for (study,) in self.each())
 
 
 AnyEvidence = Annotated[Compare | Effect | Reaches | InSet, Field(discriminator="kind")]
@@ -297,22 +278,17 @@ class Claims(Part):
 
     def studies(self) -> list[str]:
         """Return the studies by the names that the file gives them, in the order of their first use."""
-        evidence = [one for claim in self.claim for one in claim.evidence]
-        named = (
-            study for one in evidence for study in (*one.grids(), *(study for study, _ in one.choices()))
-        )
-        return list(dict.fromkeys(named))
+        named: dict[str, None] = {}
+        for one in (one for claim in self.claim for one in claim.evidence):
+            named |= dict.fromkeys((*one.grids(), *(study for study, _ in one.choices())))
+        return list(named)
 
     def grids(self) -> set[str]:
         """Return the studies whose search has to be complete, by the names that the file gives them."""
         return {study for claim in self.claim for one in claim.evidence for study in one.grids()}
 
     def only(self, number: int) -> Claims:
-        """Return the file with one of its claims alone, by its number from 1.
-
-        Raises:
-            DefinitionError: the file has fewer claims.
-        """
+        """Return the file with one of its claims alone, by number from 1; raises a DefinitionError if it has fewer."""
         if number > len(self.claim):
             raise DefinitionError(f"there is no claim {number}: the file has {len(self.claim)}")
         return self.model_copy(update={"claim": self.claim[number - 1 : number]})
@@ -329,20 +305,12 @@ def resolve(study: str, file: Path) -> str:
 
 
 def read(path: Path) -> Claims:
-    """Read the claims in a TOML file.
-
-    Raises:
-        DefinitionError: the file cannot be read, is not UTF-8 TOML, or does not hold valid claims.
-    """
+    """Read the claims in a TOML file; raises a DefinitionError where it cannot be read or is not valid."""
     return parse(read_toml(path), str(path))
 
 
 def parse(raw: Any, origin: str) -> Claims:
-    """Validate claims from parsed TOML or JSON.
-
-    Raises:
-        DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
-    """
+    """Validate parsed claims; raises a DefinitionError that names `origin` and the first wrong field."""
     return read_fields(Claims, raw, origin, _EXPECTED, _place)
 
 

@@ -68,22 +68,14 @@ class ModelCard(BaseModel):
 
 
 def as_bytes(weights: Weights, card: ModelCard) -> bytes:
-    """Return the content of a model's file; equal models give equal bytes.
-
-    Raises:
-        ProblemError: the weights hold something else.
-    """
+    """Return the content of a model's file, equal for equal models; raises as `as_tensors`."""
     from safetensors.torch import save  # noqa: PLC0415 - slow to import
 
     return save(as_tensors(weights), {ENTRY: card.model_dump_json()})
 
 
 def as_tensors(weights: Weights) -> dict[str, Any]:
-    """Return weights as contiguous PyTorch tensors on the CPU, which a file can hold.
-
-    Raises:
-        ProblemError: the weights hold something that is neither an array nor a tensor.
-    """
+    """Return weights as contiguous tensors on the CPU; raises a ProblemError for what is neither array nor tensor."""
     import torch  # noqa: PLC0415 - slow to import
 
     if not isinstance(weights, Mapping):
@@ -139,29 +131,25 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def card_of(path: Path, file: Any) -> ModelCard:
-    """Read the card of an opened file.
-
-    Raises:
-        ProblemError: the metadata have no card, or one that is not valid.
-    """
+    """Read the card of an opened file; raises a ProblemError where there is none, or one that is not valid."""
     text = (file.metadata() or {}).get(ENTRY)
     if text is None:
         raise ProblemError(f"{path} is not a model of pairsearch: its metadata have no entry {ENTRY!r}")
     try:
         return ModelCard.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "metadata"
-        raise ProblemError(
-            f"{path}: its metadata are not those of a model: {field}: {first['msg']}"
-        ) from None
+        raise not_valid(path, error) from None
+
+
+def not_valid(path: Path, error: ValidationError, entry: str = "") -> ProblemError:
+    """Return the error for metadata of a file, or for an entry of theirs, that Pydantic refuses."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = entry or ".".join(map(str, first["loc"])) or "metadata"
+    return ProblemError(f"{path}: its metadata are not those of a model: {field}: {first['msg']}")
 
 
 def tensors_of(path: Path, file: Any, shapes: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Read the tensors of an opened file as float32 copies.
-
-    Args:
-        shapes: the shapes that they must have, by name.
+    """Read the tensors of an opened file, which must have these shapes, as float32 copies.
 
     Raises:
         ProblemError: the file has other tensors, or one with a value that is NaN or infinite.

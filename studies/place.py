@@ -39,8 +39,7 @@ class Place:
     def file(self, name: str) -> Path:
         """Return the path of a file that the definition names, relative to the definition's folder.
 
-        Raises:
-            ProblemError: the definition comes from a database, and the name is relative.
+        A relative name in a definition from a database raises a ProblemError.
         """
         path = Path(name).expanduser()
         if not path.is_absolute() and self.folder is None:
@@ -50,9 +49,9 @@ class Place:
         return path if self.folder is None else self.folder / path
 
     def file_of(self, setting: str, name: str) -> Path:
-        """Return the path of a file that a setting names; raises as `file`.
+        """Return the path of a file that a setting names, relative to the definition if that has the setting.
 
-        It is relative to the definition that has the setting, else to the working directory.
+        Else it is relative to the working directory. Raises as `file`.
         """
         return Path(name).expanduser().absolute() if setting in self.beside else self.file(name)
 
@@ -68,12 +67,9 @@ class Place:
         module_name, colon, attribute = name.partition(":")
         if not colon:
             module_name, _, attribute = name.rpartition(".")
-        dotted = (
-            colon
-            and not module_name.endswith(".py")
-            and not all(map(str.isidentifier, module_name.split(".")))
-        )
-        if not module_name or not attribute or dotted or (module_name.endswith(".py") and not colon):
+        is_file = module_name.endswith(".py")
+        valid = colon if is_file else not colon or all(map(str.isidentifier, module_name.split(".")))
+        if not (module_name and attribute and valid):
             raise ProblemError(f"{name!a}: expected FILE.py:NAME or MODULE:NAME")
         ours = trusted is not None and (module_name == trusted or module_name.startswith(f"{trusted}."))
         if self.folder is None and not ours:
@@ -81,7 +77,7 @@ class Place:
                 "it is code of yours, which is not run because a database names it: name the definition's .toml file "
                 "instead of the study"
             )
-        module = self._file(module_name) if module_name.endswith(".py") else self._module(module_name)
+        module = self._file(module_name) if is_file else self._module(module_name)
         found = module
         for part in attribute.split("."):
             if not hasattr(found, part):
@@ -99,12 +95,7 @@ class Place:
         return module
 
     def _take(self, path: Path, root: Path, module_name: str) -> None:
-        """Record a user's file and the files that it imports.
-
-        Raises:
-            ProblemError: this process has imported another file under the same module name, or a file that has changed
-                since.
-        """
+        """Record a user's file and its imports; raises a ProblemError if one has changed or its name is taken."""
         found = digests(path, root)
         for name, digest in found.items():
             file = root / name

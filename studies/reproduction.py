@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # With `--quick`, only the first configurations of each study's order are searched, which contain the paper's
-# (`search.ledger.studies.layout_order`). With this number, search and evaluation take about five minutes on two cores.
+# (`studies.seeds.layout_order`). With this number, search and evaluation take about five minutes on two cores.
 QUICK_LIMIT = 8
 
 

@@ -14,6 +14,9 @@ from enum import IntEnum
 
 import numpy as np
 
+from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.definition import Definition
+
 
 class Stream(IntEnum):
     """The use of a stream. The numbers enter the seeds: never change or reuse one."""
@@ -64,3 +67,17 @@ def global_generators(seed: int, device: str) -> Iterator[None]:
         np.random.set_state(before[1])
         if generator is not None:
             generator.set_state(before[2])
+
+
+def layout_order(definition: Definition) -> list[Configuration]:
+    """Return the grid in the order of claims: the paper's configuration, then the others shuffled by the study's seed.
+
+    The first N configurations are thus a random subset of the grid that contains the paper's.
+    """
+    points = definition.grid.configurations()
+    order = np.random.default_rng(derive(definition.seed, Stream.LAYOUT)).permutation(len(points))
+    shuffled = [points[index] for index in order]
+    if definition.paper is not None and definition.paper.configuration in shuffled:
+        shuffled.remove(definition.paper.configuration)
+        shuffled.insert(0, definition.paper.configuration)
+    return shuffled

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from pairsearch.models.arithmetic import fixed
-from pairsearch.models.losses import pair_losses
 from pairsearch.models.nets import Draws, build, schedule, trained, uses_aux_loss
 from pairsearch.models.optim import plain_optimiser
-from pairsearch.models.recording import EpochResult, record
 from pairsearch.models.single import evaluate
 from pairsearch.models.trainer import (
     EpochCallback,
+    EpochResult,
     Member,
     StateDict,
     TrainingJob,
     batch_order,
+    pair_losses,
+    record,
 )
 
 

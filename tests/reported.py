@@ -14,7 +14,7 @@ from pairsearch.search.database.states import JobState, State
 from pairsearch.search.database.tables import configurations, jobs
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
-from pairsearch.search.ledger.rows import provenance_id, run_row, write_runs
+from pairsearch.search.ledger.rows import provenance_id, write_runs
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.report.content import Document, Figure, Table
 from pairsearch.search.report.reading import Reading, read_all
@@ -108,7 +108,7 @@ def finish(database: Database, study: StoredStudy, count: int | None = None, hos
         claim = ledger.claim("worker")
         if claim is None:
             return
-        assert ledger.finish(claim, outcome(claim.configuration, host))
+        assert tiny.finish(ledger, claim, outcome(claim.configuration, host))
         count = None if count is None else count - 1
 
 
@@ -155,15 +155,15 @@ def store_round(
     facts: dict[str, str],
 ) -> None:
     """Store a finished round with what the problem says of its configuration."""
-    row = run_row(configuration.key, "round", result) | {
+    about = {
         "study_id": study.id,
         "seconds": 0.5,
         "worker": "worker",
         "facts": json.dumps(facts),
     }
     with database.write() as connection:
-        row["provenance_id"] = provenance_id(connection, {"host": "there"})
-        write_runs(connection, [row], [result])
+        about["provenance_id"] = provenance_id(connection, {"host": "there"})
+        write_runs(connection, configuration.key, "round", [result], about)
 
 
 def figure(report: Document, name: str) -> Figure:

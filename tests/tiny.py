@@ -16,6 +16,8 @@ from sqlalchemy import text
 from pairsearch.data.sources import Source, resolve
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
+from pairsearch.search.ledger.claims import Claim
+from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult, mean_of
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.studies import loading
@@ -264,3 +266,8 @@ def let_leases_run_out(database: Database) -> None:
     """What time does to a worker that fell silent."""
     with database.write() as connection:
         connection.execute(text("update pairsearch_jobs set lease_expires = 0 where state = 'running'"))
+
+
+def finish(ledger: Ledger, claim: Claim, outcome: Outcome) -> Finish:
+    """Store the outcome of a job, and claim nothing with it."""
+    return ledger.finish_and_claim(claim, outcome, None)[0]

@@ -16,6 +16,7 @@ Channels come last, so that vectors run over them. The layouts of one image, fla
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from pairsearch.models.kernels.emit import LANES, UNIT, WIDE, Emitter, chunks
@@ -39,8 +40,8 @@ SCRATCH_WEIGHTS = 9 * UNIT * WIDE  # the scratch of `winograd_weights`
 CHUNK2 = 7  # images whose surviving maxima are marked in one word: 63 of its 64 bits
 
 # The 4×4 pixels that a pooling window sees, and its four places, each of which reads 3×3 of them.
-_PIXELS = [(row, column) for row in range(4) for column in range(4)]
-_WINDOW = [(row, column) for row in range(2) for column in range(2)]
+_PIXELS = list(product(range(4), range(4)))
+_WINDOW = list(product(range(2), range(2)))
 # Offsets of the patches of a window's four places in the second convolution, from the first place's patch.
 _PATCHES = [row * ROW1 + column * PIXEL for row, column in _WINDOW]
 
@@ -61,26 +62,25 @@ def _window(e: Emitter, n: Any, image: Any) -> tuple[Any, Any]:
     return e.at(image, row, e.mul(n, 2)), e.mul(n, PIXEL)
 
 
-def _forward1(channels: int) -> Any:
-    @vector_kernel
-    def forward1(
-        e: Emitter, image: Address, windows: Count, weights: Address, bias: Address, output: Address,
-        positions: Address,
-    ) -> None:  # fmt: skip
-        """First convolution, ReLU and pooling of one image; the border of the output is not written."""
-        inside = e.at(output, ROW1 + PIXEL)
+@vector_kernel
+def forward1(
+    e: Emitter, channels: Count, image: Address, windows: Count, weights: Address, bias: Address, output: Address,
+    positions: Address,
+) -> None:  # fmt: skip
+    """First convolution, ReLU and pooling of an image of one or two channels; the output's border is not written."""
+    inside = e.at(output, ROW1 + PIXEL)
+    for count in e.cases(channels, (1, 2)):
         for first, lanes in chunks(PIXEL):
             start = e.load(e.at(bias, first), lanes)
             # Weights are read once and stay in registers.
-            taps = [e.load(e.at(weights, tap * PIXEL + first), lanes) for tap in range(9 * channels)]
+            taps = [e.load(e.at(weights, tap * PIXEL + first), lanes) for tap in range(9 * count)]
             with e.loop_over_bits(windows) as n:
                 corner, at = _window(e, n, image)
                 sums = [start] * len(_WINDOW)
-                for channel in range(channels):
-                    for row, column in _PIXELS:
-                        pixel = e.broadcast(e.at(corner, (channel * IMAGE + row) * IMAGE + column), lanes)
-                        for place, tap in _meetings(row, column):
-                            sums[place] = e.fma(pixel, taps[9 * channel + tap], sums[place])
+                for channel, (row, column) in product(range(count), _PIXELS):
+                    pixel = e.broadcast(e.at(corner, (channel * IMAGE + row) * IMAGE + column), lanes)
+                    for place, tap in _meetings(row, column):
+                        sums[place] = e.fma(pixel, taps[9 * channel + tap], sums[place])
                 best, position = e.first_maximum(sums, range(4))
                 e.store(e.relu(best), e.at(inside, first, at))
                 e.store(position, e.at(positions, first, at))
@@ -89,50 +89,38 @@ def _forward1(channels: int) -> Any:
                 e.store(e.relu(start), e.at(inside, first, at))
                 e.store(e.integers(0, lanes), e.at(positions, first, at))
 
-    return forward1
 
-
-def _backward1(channels: int) -> Any:
-    @vector_kernel
-    def backward1(
-        e: Emitter, image: Address, windows: Count, output: Address, positions: Address, gradient: Address,
-        weights: Address, bias: Address,
-    ) -> None:  # fmt: skip
-        """Add an image's gradients of the first weights and bias, from the gradient of the pooled output."""
-        for first, lanes in chunks(PIXEL):
-
-            def alive(at: Any, first: int = first, lanes: int = lanes) -> Any:
-                """Return the gradient where ReLU passed it, else zeros."""
-                here, there = (e.at(base, ROW1 + PIXEL + first, at) for base in (gradient, output))
-                return e.select(e.positive(e.load(there, lanes)), e.load(here, lanes), e.zeros(lanes))
-
-            for channel in range(channels):
-                taps = [e.at(weights, (9 * channel + tap) * PIXEL + first) for tap in range(9)]
-                sums = [e.variable(e.load(tap, lanes)) for tap in taps]
-                total = e.variable(e.load(e.at(bias, first), lanes))
-                with e.loop_over_bits(windows) as n:
-                    corner, at = _window(e, n, e.at(image, channel * IMAGE * IMAGE))
-                    position = e.load(e.at(positions, first, at), lanes)
-                    passed = alive(at)
-                    places = [e.select(e.equal(position, n), passed, e.zeros(lanes)) for n in range(4)]
-                    if channel == 0:
-                        e.set(total, e.add(e.get(total), passed))
-                    for row, column in _PIXELS:
-                        pixel = e.broadcast(e.at(corner, row * IMAGE + column), lanes)
-                        for place, tap in _meetings(row, column):
-                            e.set(sums[tap], e.fma(pixel, places[place], e.get(sums[tap])))
-                for place, tap_at in zip(sums, taps, strict=True):
-                    e.store(e.get(place), tap_at)
+@vector_kernel
+def backward1(
+    e: Emitter, channels: Count, image: Address, windows: Count, output: Address, positions: Address,
+    gradient: Address, weights: Address, bias: Address,
+) -> None:  # fmt: skip
+    """Add an image's gradients of the first weights and bias, from the gradient of the pooled output."""
+    output, gradient = (e.at(base, ROW1 + PIXEL) for base in (output, gradient))
+    for count in e.cases(channels, (1, 2)):
+        for (first, lanes), channel in product(chunks(PIXEL), range(count)):
+            taps = [e.at(weights, (9 * channel + tap) * PIXEL + first) for tap in range(9)]
+            sums = [e.variable(e.load(tap, lanes)) for tap in taps]
+            total = e.variable(e.load(e.at(bias, first), lanes))
+            with e.loop_over_bits(windows) as n:
+                corner, at = _window(e, n, e.at(image, channel * IMAGE * IMAGE))
+                position = e.load(e.at(positions, first, at), lanes)
+                passed = e.passed(e.at(output, first, at), e.at(gradient, first, at), lanes)
+                places = [e.select(e.equal(position, n), passed, e.zeros(lanes)) for n in range(4)]
                 if channel == 0:
-                    with e.loop_over_bits(e.missing(windows, WINDOWS1)) as n:
-                        e.set(total, e.add(e.get(total), alive(e.mul(n, PIXEL))))
-                    e.store(e.get(total), e.at(bias, first))
-
-    return backward1
-
-
-forward1_single, forward1_pair = _forward1(1), _forward1(2)
-backward1_single, backward1_pair = _backward1(1), _backward1(2)
+                    e.set(total, e.add(e.get(total), passed))
+                for row, column in _PIXELS:
+                    pixel = e.broadcast(e.at(corner, row * IMAGE + column), lanes)
+                    for place, tap in _meetings(row, column):
+                        e.set(sums[tap], e.fma(pixel, places[place], e.get(sums[tap])))
+            for place, tap_at in zip(sums, taps, strict=True):
+                e.store(e.get(place), tap_at)
+            if channel == 0:
+                with e.loop_over_bits(e.missing(windows, WINDOWS1)) as n:
+                    at = e.mul(n, PIXEL)
+                    passed = e.passed(e.at(output, first, at), e.at(gradient, first, at), lanes)
+                    e.set(total, e.add(e.get(total), passed))
+                e.store(e.get(total), e.at(bias, first))
 
 
 # Winograd's minimal filtering F(2×2, 3×3) computes the four places of a pooling window, each a sum over a 3×3 patch,
@@ -256,17 +244,12 @@ def forward2(
             e.store(e.plus(patch, e.sum(image, e.mul(y, 2 * ROW1))), e.at(positions, here))
 
 
-def _pieces() -> list[tuple[int, int, int]]:
-    """Return the nine taps of a map as vectors: offset in the inputs, offset in the weights, lanes.
-
-    The three taps of a row are contiguous. They make nine vectors of sixteen lanes, or fifteen of eight and four, which
-    with one factor fill the registers.
-    """
-    run = 3 * PIXEL
-    return [(row * ROW1 + at, row * run + at, lanes) for row in range(3) for at, lanes in chunks(run)]
-
-
-_PIECES = _pieces()
+# The nine taps of a map as vectors: offset in the inputs, offset in the weights, lanes. The three taps of a row are
+# contiguous. They make nine vectors of sixteen lanes, or fifteen of eight and four, which with one factor fill the
+# registers.
+_PIECES = [
+    (row * ROW1 + at, row * 3 * PIXEL + at, lanes) for row in range(3) for at, lanes in chunks(3 * PIXEL)
+]
 
 
 @vector_kernel
@@ -280,18 +263,18 @@ def weight_gradient2(
     not cut it off. These maxima are marked by bits in one word for each output map, so that the map's gradient stays in
     registers over all of them.
     """
-    words = [e.variable(e.integers(0, MAPS2)) for _ in range(2)]
+    halves = [survivors, e.at(survivors, MAPS2)]
+    words = [e.variable(e.integers(0, MAPS2)) for _ in halves]
     with e.loop(e.mul(images, CELLS2)) as cell:
         alive = e.nonzero(e.load(e.at(gradient, e.mul(cell, MAPS2)), MAPS2))
         for place, word in zip(words, e.with_bit([e.get(word) for word in words], alive, cell), strict=True):
             e.set(place, word)
-    lower, upper = survivors, e.at(survivors, MAPS2)
-    e.store(e.get(words[0]), lower)
-    e.store(e.get(words[1]), upper)
+    for place, half in zip(words, halves, strict=True):
+        e.store(e.get(place), half)
     with e.loop(MAPS2) as m:
         taps = e.at(weight_gradient, e.mul(m, TAPS2))
         sums = [e.variable(e.load(e.at(taps, tap), lanes)) for _, tap, lanes in _PIECES]
-        with e.loop_over_bits(e.scalar_word(e.at(lower, m), e.at(upper, m))) as cell:
+        with e.loop_over_bits(e.scalar_word(*(e.at(half, m) for half in halves))) as cell:
             patch = e.at(source, e.scalar_index(e.at(positions, e.mul(cell, MAPS2), m)))
             value = e.get(e.at(gradient, e.mul(cell, MAPS2), m))
             for place, (at, _, lanes) in zip(sums, _PIECES, strict=True):
@@ -302,13 +285,8 @@ def weight_gradient2(
 
 @vector_kernel
 def source_gradient2(
-    e: Emitter,
-    gradient: Address,
-    positions: Address,
-    image: Count,
-    weights: Address,
-    source_gradient: Address,
-) -> None:
+    e: Emitter, gradient: Address, positions: Address, image: Count, weights: Address, source_gradient: Address
+) -> None:  # fmt: skip
     """Compute the gradient of an image's first pooled output from that of the second; its border is written too.
 
     `image` is the offset of that output in the first outputs of the batch.
@@ -323,16 +301,12 @@ def source_gradient2(
             corner = e.at(source_gradient, first, offset)
             patch = e.sum(e.sum(image, first), offset)
             # A bit for each output map whose maximum lies at this place and passes a gradient on.
-            bits = e.bits(
-                [
-                    e.both(
-                        e.equal(e.load(e.at(held, m), lanes), patch), e.nonzero(e.load(e.at(cell, m), lanes))
-                    )
-                    for m, lanes in chunks(MAPS2)
-                ]
-            )
+            masks = [
+                e.both(e.equal(e.load(e.at(held, m), lanes), patch), e.nonzero(e.load(e.at(cell, m), lanes)))
+                for m, lanes in chunks(MAPS2)
+            ]
             sums = [e.variable(e.zeros(lanes)) for _, _, lanes in _PIECES]
-            with e.loop_over_bits(bits) as m:
+            with e.loop_over_bits(e.bits(masks)) as m:
                 value = e.get(e.at(cell, m))
                 taps = e.at(weights, e.mul(m, TAPS2))
                 for place, (_, tap, lanes) in zip(sums, _PIECES, strict=True):

@@ -9,7 +9,7 @@ fused (`llvm.fma`), and never left to the compiler (`llvm.fmuladd`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,26 +66,18 @@ class Emitter:
         self.when = builder.if_then
 
     def index(self, value: Index) -> Value:
-        """Make a run-time index of an integer."""
         return ir.Constant(_INDEX, value) if isinstance(value, int) else value
 
     def at(self, base: Value, *terms: Index) -> Value:
         """The address `base` plus the sum of terms, in elements."""
         for term in terms:
-            if not (isinstance(term, int) and term == 0):
-                base = self._b.gep(base, [self.index(term)])
+            base = self._b.gep(base, [self.index(term)])
         return base
 
-    def mul(self, a: Index, b: Index) -> Index:
-        """Product of two indices."""
-        if isinstance(a, int) and isinstance(b, int):
-            return a * b
+    def mul(self, a: Index, b: Index) -> Value:
         return self._b.mul(self.index(a), self.index(b))
 
-    def sum(self, a: Index, b: Index) -> Index:
-        """Sum of two indices."""
-        if isinstance(a, int) and isinstance(b, int):
-            return a + b
+    def sum(self, a: Index, b: Index) -> Value:
         return self._b.add(self.index(a), self.index(b))
 
     def load(self, address: Value, lanes: int = LANES) -> Value:
@@ -117,44 +109,40 @@ class Emitter:
         return self._b.sext(self.get(address), _INDEX)
 
     def spread(self, scalar: Value, lanes: int = LANES) -> Value:
-        """A scalar in every lane."""
         vector = ir.VectorType(scalar.type, lanes)
         single = self._b.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_INT32, 0))
         zeros = ir.Constant(ir.VectorType(_INT32, lanes), [0] * lanes)
         return self._b.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
 
     def zeros(self, lanes: int = LANES) -> Value:
-        """Float zeros."""
-        return ir.Constant(ir.VectorType(_FLOAT, lanes), [0.0] * lanes)
+        return self.constant(0.0, lanes)
 
     def constant(self, value: float, lanes: int = LANES) -> Value:
-        """A number in every lane."""
         return ir.Constant(ir.VectorType(_FLOAT, lanes), [float(np.float32(value))] * lanes)
 
     def integers(self, value: int, lanes: int = LANES) -> Value:
-        """One 32-bit integer constant in every lane."""
         return ir.Constant(ir.VectorType(_INT32, lanes), [value] * lanes)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a · b + c, rounded once."""
         return self._call(f"llvm.fma.v{a.type.count}f32", a.type, a, b, c)
 
-    def positive(self, a: Value) -> Value:
-        """Lanes above zero, as a mask; NaN is not above."""
-        return self._b.fcmp_ordered(">", a, self.zeros(a.type.count))
+    def passed(self, output: Value, gradient: Value, lanes: int) -> Value:
+        """Read a gradient where ReLU's output is above zero, else zeros; NaN is not above."""
+        zeros = self.zeros(lanes)
+        above = self._b.fcmp_ordered(">", self.load(output, lanes), zeros)
+        return self._b.select(above, self.load(gradient, lanes), zeros)
 
     def relu(self, a: Value) -> Value:
         """max(a, 0), where NaN stays NaN as in PyTorch."""
-        return self._b.select(
-            self._b.fcmp_ordered("<=", a, self.zeros(a.type.count)), self.zeros(a.type.count), a
-        )
+        zeros = self.zeros(a.type.count)
+        return self._b.select(self._b.fcmp_ordered("<=", a, zeros), zeros, a)
 
     def equal(self, a: Value, number: Index) -> Value:
         """Lanes of 32-bit integers equal to a number, as a mask."""
         return self._b.icmp_signed("==", a, self._spread_index(number, a.type.count))
 
     def plus(self, a: Value, number: Index) -> Value:
-        """32-bit integers plus a number."""
         return self._b.add(a, self._spread_index(number, a.type.count))
 
     def with_bit(self, words: Sequence[Value], mask: Value, number: Index) -> list[Value]:
@@ -251,10 +239,6 @@ class Emitter:
             level = result
         return level
 
-    def widened(self, a: Value) -> Value:
-        """A vector followed by as many zeros."""
-        return self.joined(a, self.zeros(a.type.count))
-
     def joined(self, a: Value, b: Value) -> Value:
         """The lanes of `a`, then those of `b`."""
         return self._shuffle(a, b, list(range(2 * a.type.count)))
@@ -341,7 +325,6 @@ class Emitter:
             yield loop.index
 
     def is_equal(self, a: Value, number: int) -> Value:
-        """Whether an index equals a number."""
         return self._b.icmp_signed("==", a, self.index(number))
 
     def divided(self, a: Value, number: int) -> tuple[Value, Value]:
@@ -349,15 +332,20 @@ class Emitter:
         quotient = self._b.udiv(a, self.index(number))
         return quotient, self._b.sub(a, self._b.mul(quotient, self.index(number)))
 
-    def rounded_down(self, a: Value, power: int) -> Value:
-        """Round a non-negative index down to a multiple of a power of two."""
-        return self._b.and_(a, self.index(-power))
+    def cases(self, index: Value, numbers: Iterable[int]) -> Iterator[int]:
+        """Generate the body of a `for` for each number that a run-time index may be; the right one will run."""
+        for number in numbers:
+            with self.when(self.is_equal(index, number)):
+                yield number
 
-    def over_units(self, units: Value, body: Callable[[Value, int], None]) -> None:
-        """Run `body(offset, lanes)` over a run-time number of units: whole vectors, then the rest."""
-        wholes, left = self.divided(units, LANES // UNIT)
+    def over_units(self, units: Value, wide: int = LANES) -> Iterator[tuple[Value, int]]:
+        """Generate the body of a `for`, with offset and lanes, for a loop over a run-time number of units.
+
+        It is generated twice: for vectors of `wide` lanes, which is one or two units, and for a last unit.
+        """
+        wholes, left = self.divided(units, wide // UNIT)
         with self.loop(wholes) as vector:
-            body(self.mul(vector, LANES), LANES)
-        if LANES > UNIT:
+            yield self.mul(vector, wide), wide
+        if wide > UNIT:
             with self.when(self.is_equal(left, 1)):
-                body(self.mul(wholes, LANES), UNIT)
+                yield self.mul(wholes, wide), UNIT

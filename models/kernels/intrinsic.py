@@ -27,42 +27,35 @@ def vector_kernel(generate: Callable[..., None]) -> Any:
     nothing and checks no bounds.
     """
     operands = [p.annotation for p in inspect.signature(generate).parameters.values()][1:]
-    kinds = [operand if isinstance(operand, str) else operand.__name__ for operand in operands]
-    wide = sum(2 if kind == "Address" else 1 for kind in kinds)
+    addresses = [operand in ("Address", Address) for operand in operands]
 
     def typed(typing_context: Any, *arguments: Any) -> Any:
-        if len(arguments) != wide:
-            raise TypeError(f"{generate.__name__}: expected {wide} arguments, got {len(arguments)}")
-        casts = []
-        position = 0
-        for kind in kinds:
-            if kind == "Address":
-                casts.append(arguments[position])
-                position += 1
+        given = iter(arguments)
+        casts: list[Any] = []
+        for is_address in addresses:
+            casts += [next(given)] if is_address else []
+            next(given)
             casts.append(types.intp)
-            position += 1
 
         def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            given: list[Any] = []
-            position = 0
-            for kind in kinds:
-                if kind == "Address":
-                    array = context.make_array(signature.args[position])(context, builder, values[position])
-                    given.append(builder.gep(array.data, [values[position + 1]]))
-                    position += 2
-                else:
-                    given.append(values[position])
-                    position += 1
-            generate(Emitter(builder), *given)
+            given = zip(signature.args, values, strict=True)
+            operands = []
+            for is_address in addresses:
+                kind, value = next(given)
+                if is_address:
+                    array = context.make_array(kind)(context, builder, value)
+                    _, offset = next(given)
+                    value = builder.gep(array.data, [offset])
+                operands.append(value)
+            generate(Emitter(builder), *operands)
             return context.get_dummy_value()
 
         return types.void(*casts), code
 
     # Numba matches arguments by name, so the signature must not have *arguments.
-    names = ["typing_context", *(f"operand{number}" for number in range(wide))]
-    kind_of = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature([inspect.Parameter(name, kind_of) for name in names])
-    typed.__signature__ = signature  # type: ignore[attr-defined]
+    names = ["typing_context", *(f"operand{number}" for number in range(len(addresses) + sum(addresses)))]
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     typed.__name__ = generate.__name__
     typed.__doc__ = generate.__doc__
     return intrinsic(typed)

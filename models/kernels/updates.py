@@ -53,94 +53,118 @@ def _sgd_step(
     e.store(e.fma(size, velocity, parameter), parameters)
 
 
-def _kernels_of(step: Callable[..., None]) -> tuple[Any, Any, Any]:  # noqa: PLR0915 - three kernels
-    """Make an optimiser's kernels: for stored gradients, and for a linear layer in a batch of one row or of two."""
+# By the number of the rule.
+_STEPS: tuple[Callable[..., None], ...] = (_adam_step, _sgd_step)
 
-    @vector_kernel
-    def by_gradients(
-        e: Emitter, parameters: Address, gradients: Address, first: Address, second: Address, rates: Address,
-        units: Count,
-    ) -> None:  # fmt: skip
+
+@vector_kernel
+def _update(
+    e: Emitter, rule: Count, parameters: Address, gradients: Address, first: Address, second: Address,
+    rates: Address, units: Count,
+) -> None:  # fmt: skip
+    for number in e.cases(rule, range(len(_STEPS))):
         numbers = [e.get(e.at(rates, n)) for n in range(RATES)]
-
-        def one(at: Any, lanes: int) -> None:
-            gradient = e.load(e.at(gradients, at), lanes)
-            step(e, e.at(parameters, at), e.at(first, at), e.at(second, at), numbers, gradient, lanes)
-
-        e.over_units(units, one)
-
-    def by_rows(rows: int) -> Any:
-        @vector_kernel
-        def kernel(
-            e: Emitter, parameters: Address, x: Address, inputs: Count, dy: Address, columns: Count, dx: Address,
-            first: Address, second: Address, rates: Address,
-        ) -> None:  # fmt: skip
-            numbers = [e.get(e.at(rates, n)) for n in range(RATES)]
-            row_of_dy = e.mul(columns, 2)
-            wides, half = e.divided(columns, WIDE)
-
-            def read(base: Any, at: Any, lanes: int) -> Any:
-                vector = e.load(e.at(base, at), lanes)
-                return vector if lanes == WIDE else e.widened(vector)
-
-            def input_gradient(i: Any) -> None:
-                sums = [e.variable(e.zeros(WIDE)) for _ in range(rows)]
-                weights = e.at(parameters, e.mul(i, columns))
-
-                def add(at: Any, lanes: int) -> None:
-                    weight = read(weights, at, lanes)
-                    for row, place in enumerate(sums):
-                        dy_here = read(dy, e.sum(e.mul(row_of_dy, row), at), lanes)
-                        e.set(place, e.fma(dy_here, weight, e.get(place)))
-
-                with e.loop(wides) as vector:
-                    add(e.mul(vector, WIDE), WIDE)
-                with e.when(e.is_equal(half, UNIT)):
-                    add(e.mul(wides, WIDE), UNIT)
-                for row, place in enumerate(sums):
-                    e.set(e.at(dx, e.mul(inputs, row), i), e.total(e.get(place)))
-
-            def one(i: Any, at: Any, factors: list[Any]) -> None:
-                gradient = e.zeros()
-                for row, factor in enumerate(factors):
-                    gradient = e.fma(factor, e.load(e.at(dy, e.mul(row_of_dy, row), at)), gradient)
-                weights = e.mul(i, columns)
-                places = [e.at(base, weights, at) for base in (parameters, first, second)]
-                for place in places:
-                    e.prefetch(e.at(place, AHEAD))
-                step(e, *places, numbers, gradient, LANES)
-
-            def factors_of(i: Any) -> list[Any]:
-                return [e.broadcast(e.at(x, e.mul(inputs, row), i)) for row in range(rows)]
-
-            wholes, left = e.divided(columns, LANES)
-            with e.when(e.is_equal(left, 0)), e.loop(inputs) as i:
-                input_gradient(i)
-                factors = factors_of(i)
-                with e.loop(wholes) as vector:
-                    one(i, e.mul(vector, LANES), factors)
-            if LANES > UNIT:
-                # Two rows of weights make whole vectors: the middle one has the end of the first and the start of the
-                # second.
-                with e.when(e.is_equal(left, UNIT)), e.loop(e.quotient(inputs, 2)) as two:
-                    i = e.mul(two, 2)
-                    input_gradient(i)
-                    input_gradient(e.sum(i, 1))
-                    low, high = factors_of(i), factors_of(e.sum(i, 1))
-                    with e.loop(wholes) as vector:
-                        one(i, e.mul(vector, LANES), low)
-                    middle = e.mul(wholes, LANES)
-                    one(i, middle, [e.halves(a, b) for a, b in zip(low, high, strict=True)])
-                    with e.loop(wholes) as vector:
-                        one(i, e.sum(e.sum(middle, LANES), e.mul(vector, LANES)), high)
-
-        return kernel
-
-    return by_gradients, by_rows(1), by_rows(2)
+        for at, lanes in e.over_units(units):
+            places = [e.at(base, at) for base in (parameters, first, second)]
+            _STEPS[number](e, *places, numbers, e.load(e.at(gradients, at), lanes), lanes)
 
 
-_adam, _adam_one_row, _adam_two_rows = _kernels_of(_adam_step)
-_sgd, _sgd_one_row, _sgd_two_rows = _kernels_of(_sgd_step)
+@compiled
+def update(
+    rule: int, parameters: Floats, place: int, gradients: Floats, gradient: int, state: Floats, rates: Floats,
+    count: int,
+) -> None:  # fmt: skip
+    """Make an optimiser's step on parameters[place : place + count]; count is a multiple of 8.
+
+    Their gradients begin at `gradient`. `state` holds the optimiser's tensors one after the other, each as long as all
+    parameters.
+    """
+    second = place + (len(parameters) if rule == ADAM else 0)
+    _update(
+        rule, parameters, place, gradients, gradient, state, place, state, second, rates, 0, count // UNIT
+    )
+
+
+@vector_kernel
+def _step_rows(
+    e: Emitter, rule: Count, rows: Count, parameters: Address, x: Address, inputs: Count, dy: Address, columns: Count,
+    dx: Address, first: Address, second: Address, rates: Address,
+) -> None:  # fmt: skip
+    for number in e.cases(rule, range(len(_STEPS))):
+        for height in e.cases(rows, (1, 2)):
+            _pass(e, _STEPS[number], height, parameters, x, inputs, dy, columns, dx, first, second, rates)
+
+
+def _pass(
+    e: Emitter, step: Callable[..., None], rows: int, parameters: Any, x: Any, inputs: Any, dy: Any, columns: Any,
+    dx: Any, first: Any, second: Any, rates: Any,
+) -> None:  # fmt: skip
+    numbers = [e.get(e.at(rates, n)) for n in range(RATES)]
+    row_of_dy = e.mul(columns, 2)
+
+    def read(address: Any, lanes: int) -> Any:
+        vector = e.load(address, lanes)
+        return vector if lanes == WIDE else e.joined(vector, e.zeros(lanes))
+
+    def input_gradient(i: Any) -> None:
+        sums = [e.variable(e.zeros(WIDE)) for _ in range(rows)]
+        for at, lanes in e.over_units(e.quotient(columns, UNIT), WIDE):
+            weight = read(e.at(parameters, e.mul(i, columns), at), lanes)
+            for row, place in enumerate(sums):
+                dy_here = read(e.at(dy, e.mul(row_of_dy, row), at), lanes)
+                e.set(place, e.fma(dy_here, weight, e.get(place)))
+        for row, place in enumerate(sums):
+            e.set(e.at(dx, e.mul(inputs, row), i), e.total(e.get(place)))
+
+    def one(i: Any, at: Any, factors: list[Any]) -> None:
+        gradient = e.zeros()
+        for row, factor in enumerate(factors):
+            gradient = e.fma(factor, e.load(e.at(dy, e.mul(row_of_dy, row), at)), gradient)
+        weights = e.mul(i, columns)
+        places = [e.at(base, weights, at) for base in (parameters, first, second)]
+        for place in places:
+            e.prefetch(e.at(place, AHEAD))
+        step(e, *places, numbers, gradient, LANES)
+
+    def factors_of(i: Any) -> list[Any]:
+        return [e.broadcast(e.at(x, e.mul(inputs, row), i)) for row in range(rows)]
+
+    wholes, left = e.divided(columns, LANES)
+    with e.when(e.is_equal(left, 0)), e.loop(inputs) as i:
+        input_gradient(i)
+        factors = factors_of(i)
+        with e.loop(wholes) as vector:
+            one(i, e.mul(vector, LANES), factors)
+    if LANES > UNIT:
+        # Two rows of weights make whole vectors: the middle one has the end of the first and the start of the
+        # second.
+        with e.when(e.is_equal(left, UNIT)), e.loop(e.quotient(inputs, 2)) as two:
+            i = e.mul(two, 2)
+            input_gradient(i)
+            input_gradient(e.sum(i, 1))
+            low, high = factors_of(i), factors_of(e.sum(i, 1))
+            with e.loop(wholes) as vector:
+                one(i, e.mul(vector, LANES), low)
+            middle = e.mul(wholes, LANES)
+            one(i, middle, [e.halves(a, b) for a, b in zip(low, high, strict=True)])
+            with e.loop(wholes) as vector:
+                one(i, e.sum(e.sum(middle, LANES), e.mul(vector, LANES)), high)
+
+
+@compiled
+def step_rows(
+    rule: int, parameters: Floats, place: int, floats: Floats, x: int, dy: int, dx: int, rows: int, inputs: int,
+    columns: int, state: Floats, rates: Floats,
+) -> None:  # fmt: skip
+    """Compute dx = dy · w transposed for a linear layer with one or two rows, and update w by x transposed · dy.
+
+    x is (rows, inputs), with an even number of inputs; dy is (rows, 2, columns), with every row twice side by side; w
+    is (inputs, columns), at `place`. There is a single pass over weights and state, which is bound by moving them; the
+    gradient is never stored. An input's gradient is summed in sixteen parts.
+    """
+    second = place + (len(parameters) if rule == ADAM else 0)
+    _step_rows(rule, rows, parameters, place, floats, x, inputs, floats, dy, columns, floats, dx,
+               state, place, state, second, rates, 0)  # fmt: skip
 
 
 @compiled
@@ -169,52 +193,3 @@ def set_rates(rule: int, rates: Floats, step: int, learning_rate: float, weight_
     else:
         rates[1] = -learning_rate
         rates[2] = _MOMENTUM
-
-
-@compiled
-def update(
-    rule: int,
-    parameters: Floats,
-    place: int,
-    gradients: Floats,
-    gradient: int,
-    state: Floats,
-    rates: Floats,
-    count: int,
-) -> None:
-    """Make an optimiser's step on parameters[place : place + count]; count is a multiple of 8.
-
-    Their gradients begin at `gradient`. `state` holds the optimiser's tensors one after the other, each as long as all
-    parameters.
-    """
-    second = place + (len(parameters) if rule == ADAM else 0)
-    if rule == ADAM:
-        _adam(parameters, place, gradients, gradient, state, place, state, second, rates, 0, count // UNIT)
-    else:
-        _sgd(parameters, place, gradients, gradient, state, place, state, second, rates, 0, count // UNIT)
-
-
-@compiled
-def step_rows(
-    rule: int, parameters: Floats, place: int, floats: Floats, x: int, dy: int, dx: int, rows: int, inputs: int,
-    columns: int, state: Floats, rates: Floats,
-) -> None:  # fmt: skip
-    """Compute dx = dy · w transposed for a linear layer with one or two rows, and update w by x transposed · dy.
-
-    x is (rows, inputs), with an even number of inputs; dy is (rows, 2, columns), with every row twice side by side; w
-    is (inputs, columns), at `place`. There is a single pass over weights and state, which is bound by moving them; the
-    gradient is never stored. An input's gradient is summed in sixteen parts.
-    """
-    second = place + (len(parameters) if rule == ADAM else 0)
-    if rule == ADAM and rows == 1:
-        _adam_one_row(parameters, place, floats, x, inputs, floats, dy, columns, floats, dx,
-                      state, place, state, second, rates, 0)  # fmt: skip
-    elif rule == ADAM:
-        _adam_two_rows(parameters, place, floats, x, inputs, floats, dy, columns, floats, dx,
-                       state, place, state, second, rates, 0)  # fmt: skip
-    elif rows == 1:
-        _sgd_one_row(parameters, place, floats, x, inputs, floats, dy, columns, floats, dx,
-                     state, place, state, second, rates, 0)  # fmt: skip
-    else:
-        _sgd_two_rows(parameters, place, floats, x, inputs, floats, dy, columns, floats, dx,
-                      state, place, state, second, rates, 0)  # fmt: skip

@@ -121,7 +121,7 @@ class Side:
 def _compare(evidence: Compare, material: Material, rounds: int, level: float) -> Weighed:
     """Compare two configurations; in several studies, within each, and if `pooled` in the mean over them too."""
     findings, sides, differences = [], [], []
-    for one, other in evidence.pairs():
+    for one, other in evidence.each():
         try:
             first = Side.of(material, one, evidence.first, rounds)
             second = Side.of(material, other, evidence.second, rounds)
@@ -297,7 +297,7 @@ def _means(evidence: Effect, metric: Metric, rows_by_value: Sequence[Mapping[str
 def _in_set(evidence: InSet, material: Material, level: float) -> Weighed:
     """Find for each study whether a configuration is in the verdict's set at the level."""
     findings, remarks = [], []
-    for study in evidence.each():
+    for (study,) in evidence.each():
         try:
             table, configuration = material.grid(study), material.choose(study, evidence.configuration)
         except LackingError as lacking:

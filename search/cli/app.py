@@ -12,7 +12,6 @@ import typer
 
 from pairsearch.search.cli import streams
 from pairsearch.search.cli.group import Boundary
-from pairsearch.search.cli.messages import say, say_error
 from pairsearch.search.common import redaction, threads
 from pairsearch.search.common.errors import ExitCode
 from pairsearch.search.common.provenance import package_version
@@ -33,7 +32,7 @@ app = typer.Typer(
 def version(wanted: bool) -> None:
     """Print name and version, and exit."""
     if wanted:
-        say(f"pairsearch {package_version('pairsearch')}")
+        streams.say(f"pairsearch {package_version('pairsearch')}")
         raise typer.Exit
 
 
@@ -63,7 +62,7 @@ def obey(words: Sequence[str]) -> None:
     try:
         app(words, prog_name="pairsearch")
     except streams.OutputError as error:  # from printing help, which happens outside of `Boundary.invoke`
-        say_error(str(error))
+        streams.say_error(str(error))
         raise SystemExit(error.exit_code) from None
     except Exception as error:
         redaction.report(error)

@@ -1,28 +1,82 @@
 """The group of all commands. A module of commands is imported when one of them is called, so that others start quickly.
 
-What the program's help shows of each command stands here, as it must be known without that.
+What the program's help shows of each command stands here, as it must be known without that. Help writes types and
+bounds as plain words (`N`, `FOLDER`, `at least 1`), whichever Typer is installed.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from pairsearch.search.cli import commands
-from pairsearch.search.cli.messages import say_error
-from pairsearch.search.cli.pipes import ends_with_its_reader
-from pairsearch.search.cli.plain_help import Command
+from pairsearch.search.cli import commands, streams
+from pairsearch.search.cli.options import LARGEST
 from pairsearch.search.common.errors import ExitCode, PairsearchError
 from pairsearch.search.common.redaction import conceal, presentable, printable
 from pairsearch.studies.errors import CodeError, DefinitionError
 
 # Click's class: releases of Typer differ in whether they depend on Click or contain it.
 UsageError: Any = typer.BadParameter.__base__
+WORDS = {
+    r"<(?:int|integer)(?: range)?>": "N",
+    r"<float(?: range)?>": "NUMBER",
+    r"<(?:str|text)>": "TEXT",
+    r"<(?:path|file|directory)>": "PATH",
+    r"<([^<>]*)>": r"\1",
+    r"\bINTEGER(?: RANGE)?\b": "N",
+    r"\bFLOAT(?: RANGE)?\b": "NUMBER",
+}
+"""Placeholders of values, by Typer's names of types."""
+BOUNDS = {
+    rf"(\d+)(?:\.0)?<=x<={LARGEST}": r"at least \1",
+    r"(\d+)(?:\.0)?<=x<=(\d+)(?:\.0)?": r"\1 to \2",
+    r"x>=(\d+)(?:\.0)?": r"at least \1",
+}
+
+
+class Command(TyperCommand):
+    """A command whose help uses plain words."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        shown: Any
+        for shown in self.params:
+            is_argument = isinstance(shown, TyperArgument)
+            shown.get_help_record = partial(_record, shown.get_help_record, is_argument)
+            if is_argument:
+                shown.get_usage_pieces = partial(_usage, shown.get_usage_pieces)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Help and usage are printed by now, so standard output is the command's own."""
+        streams.reserve()
+        return super().invoke(ctx)
+
+
+def _record(original: Callable[[Any], Any], is_argument: bool, ctx: Any) -> tuple[str, str] | None:
+    shown = original(ctx)
+    if shown is None:
+        return None
+    # An argument is shown by its name alone.
+    name = shown[0].split(" ")[0] if is_argument else _replaced(shown[0], WORDS)
+    return name, _replaced(shown[1], BOUNDS)
+
+
+def _usage(original: Callable[[Any], Any], ctx: Any) -> list[str]:
+    return [re.sub(r"[{}]", "", piece) for piece in original(ctx)]
+
+
+def _replaced(text: str, words: dict[str, str]) -> str:
+    for pattern, word in words.items():
+        text = re.sub(pattern, word, text)
+    return text
 
 
 class Entry(NamedTuple):
@@ -32,9 +86,9 @@ class Entry(NamedTuple):
     """Of the command, and of its function."""
     module: str
     """The module of `search.cli.commands` that has the function."""
+    example: str
     does: str
     """What it does, in a line. The function's docstring has what its own help says beyond that."""
-    example: str
 
     def load(self) -> Any:
         """Import the module, and return the command."""
@@ -46,142 +100,56 @@ class Entry(NamedTuple):
 
 
 COMMANDS = (
-    Entry(
-        "studies",
-        "looking",
-        "List the shipped definitions, and the studies in the database with their progress.",
-        "pairsearch studies",
-    ),
-    Entry(
-        "check",
-        "checking",
-        "Train a few points for two epochs: do they give the same bits wherever they train, what does the whole grid "
-        "cost?",
-        "pairsearch check wsal --workers 4",
-    ),
-    Entry(
-        "create",
-        "searching",
-        "Create studies and insert their grids; run again, it changes nothing more.",
-        "pairsearch create b1 b2 ws wsal",
-    ),
-    Entry(
-        "worker",
-        "working",
-        "Be one worker: claim configurations until none is left. SIGTERM hands the current one back and exits 0.",
-        "pairsearch worker b1 --max-trials 10",
-    ),
-    Entry(
-        "run",
-        "searching",
-        "Create studies, run worker processes over them with live progress, and print the best.",
-        "pairsearch run b1 ws --workers 2 --limit 20",
-    ),
-    Entry(
-        "stop",
-        "searching",
-        "Tell all workers of studies, wherever they are, to hand back what they hold and to end.",
-        "pairsearch stop wsal",
-    ),
-    Entry(
-        "status",
-        "looking",
-        "Show the progress of studies; also free the configurations of silent workers, and close their trials.",
-        "pairsearch status b1 --json",
-    ),
-    Entry(
-        "retry",
-        "searching",
-        "Try failed configurations again, as if for the first time.",
-        "pairsearch retry wsal",
-    ),
-    Entry(
-        "best",
-        "looking",
-        "Show the best configurations of a study, and how far its folds can tell which is the best.",
-        "pairsearch best wsal --top 5",
-    ),
-    Entry(
-        "evaluate",
-        "evaluating",
-        "Train the best configurations afresh, ten rounds each, and print a table of them; finished rounds are kept.",
-        "pairsearch evaluate b1 b2 ws wsal --paper",
-    ),
-    Entry(
-        "claims",
-        "claiming",
-        "Decide claims about studies: each holds, does not hold, or is undecided, by the interval of its effect.",
-        "pairsearch claims paper --stored",
-    ),
-    Entry(
-        "models",
-        "modelling",
-        "Write the trained models of final rounds that the database has as files.",
-        "pairsearch models b1 wsal --out models",
-    ),
-    Entry(
-        "predict",
-        "predicting",
-        "Ask a trained model about files.",
-        "pairsearch predict MODEL.safetensors first.png second.png",
-    ),
-    Entry(
-        "reproduce",
-        "searching",
-        "The main job: search the paper's four studies, evaluate the best of each and the paper's own, print Table 1.",
-        "pairsearch reproduce --quick",
-    ),
-    Entry(
-        "replay",
-        "replaying",
-        "Search a finished study again without training: how much of the grid does a search have to see?",
-        "pairsearch replay wsal --sampler random",
-    ),
-    Entry(
-        "report",
-        "reporting",
-        "Write tables, figures and provenance of studies as one HTML page that works offline.",
-        "pairsearch report b1 b2 ws wsal",
-    ),
-    Entry(
-        "upgrade",
-        "upgrading",
-        "Take a database of an older pairsearch to this one, with all its results; stop its workers first.",
-        "pairsearch upgrade",
-    ),
-    Entry(
-        "export",
-        "exporting",
-        "Write studies as a folder of Parquet tables, from which `pairsearch load` makes them again.",
-        "pairsearch export wsal --out wsal-tables",
-    ),
-    Entry(
-        "load",
-        "loading",
-        "Load results into the database, each exactly once; run again, it changes nothing more.",
-        "pairsearch load paper",
-    ),
-    Entry(
-        "dashboard",
-        "serving",
-        "Serve optuna-dashboard on the same database, on this machine only.",
-        "pairsearch dashboard --port 8080",
-    ),
-    Entry(
-        "deploy",
-        "deploying",
-        "Write the files that run this version elsewhere: Docker Compose, Kubernetes, Slurm, and the program as a "
-        "wheel.",
-        "pairsearch deploy --out pairsearch-deploy",
-    ),
-    Entry(
-        "doctor",
-        "examining",
-        "Check versions, database, memory and threads, and what the problems of studies need; exits 1 if it is "
-        "missing.",
-        "pairsearch doctor",
-    ),
-)
+    Entry("studies", "looking", "pairsearch studies",
+          "List the shipped definitions, and the studies in the database with their progress."),
+    Entry("check", "checking", "pairsearch check wsal --workers 4",
+          "Train a few points for two epochs: do they give the same bits wherever they train, what does the whole "
+          "grid cost?"),
+    Entry("create", "searching", "pairsearch create b1 b2 ws wsal",
+          "Create studies and insert their grids; run again, it changes nothing more."),
+    Entry("worker", "working", "pairsearch worker b1 --max-trials 10",
+          "Be one worker: claim configurations until none is left. SIGTERM hands the current one back and exits 0."),
+    Entry("run", "searching", "pairsearch run b1 ws --workers 2 --limit 20",
+          "Create studies, run worker processes over them with live progress, and print the best."),
+    Entry("stop", "searching", "pairsearch stop wsal",
+          "Tell all workers of studies, wherever they are, to hand back what they hold and to end."),
+    Entry("status", "looking", "pairsearch status b1 --json",
+          "Show the progress of studies; also free the configurations of silent workers, and close their trials."),
+    Entry("retry", "searching", "pairsearch retry wsal",
+          "Try failed configurations again, as if for the first time."),
+    Entry("best", "looking", "pairsearch best wsal --top 5",
+          "Show the best configurations of a study, and how far its folds can tell which is the best."),
+    Entry("evaluate", "evaluating", "pairsearch evaluate b1 b2 ws wsal --paper",
+          "Train the best configurations afresh, ten rounds each, and print a table of them; finished rounds are "
+          "kept."),
+    Entry("claims", "claiming", "pairsearch claims paper --stored",
+          "Decide claims about studies: each holds, does not hold, or is undecided, by the interval of its effect."),
+    Entry("models", "exporting", "pairsearch models b1 wsal --out models",
+          "Write the trained models of final rounds that the database has as files."),
+    Entry("predict", "predicting", "pairsearch predict MODEL.safetensors first.png second.png",
+          "Ask a trained model about files."),
+    Entry("reproduce", "searching", "pairsearch reproduce --quick",
+          "The main job: search the paper's four studies, evaluate the best of each and the paper's own, print "
+          "Table 1."),
+    Entry("replay", "replaying", "pairsearch replay wsal --sampler random",
+          "Search a finished study again without training: how much of the grid does a search have to see?"),
+    Entry("report", "reporting", "pairsearch report b1 b2 ws wsal",
+          "Write tables, figures and provenance of studies as one HTML page that works offline."),
+    Entry("upgrade", "upgrading", "pairsearch upgrade",
+          "Take a database of an older pairsearch to this one, with all its results; stop its workers first."),
+    Entry("export", "exporting", "pairsearch export wsal --out wsal-tables",
+          "Write studies as a folder of Parquet tables, from which `pairsearch load` makes them again."),
+    Entry("load", "loading", "pairsearch load paper",
+          "Load results into the database, each exactly once; run again, it changes nothing more."),
+    Entry("dashboard", "serving", "pairsearch dashboard --port 8080",
+          "Serve optuna-dashboard on the same database, on this machine only."),
+    Entry("deploy", "deploying", "pairsearch deploy --out pairsearch-deploy",
+          "Write the files that run this version elsewhere: Docker Compose, Kubernetes, Slurm, and the program as a "
+          "wheel."),
+    Entry("doctor", "examining", "pairsearch doctor",
+          "Check versions, database, memory and threads, and what the problems of studies need; exits 1 if it is "
+          "missing."),
+)  # fmt: skip
 """All commands in the order of the help."""
 
 
@@ -200,24 +168,24 @@ class Boundary(TyperGroup):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the arguments, and print help if it is asked for."""
-        with ends_with_its_reader():
+        with streams.ends_with_its_reader():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            with ends_with_its_reader():
+            with streams.ends_with_its_reader():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            say_error("interrupted: what was finished is stored, run the command again to go on")
+            streams.say_error("interrupted: what was finished is stored, run the command again to go on")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except PairsearchError as error:
-            say_error(str(error))
+            streams.say_error(str(error))
             raise typer.Exit(error.exit_code) from None
         except DefinitionError as error:
             if isinstance(error, CodeError):
                 sys.stderr.write(presentable(error.traceback))
-            say_error(str(error))
+            streams.say_error(str(error))
             raise typer.Exit(ExitCode.BAD_INPUT) from None
         except UsageError as error:
             # The message repeats the arguments, among which may be a URL in the wrong place.

@@ -35,14 +35,9 @@ def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value
     """Return the database URL of a command (Typer's callback of `--storage`).
 
     The option takes precedence over the environment. An empty variable counts as unset.
-
-    Raises:
-        StorageError: both variables are set, or the file cannot be used.
     """
     source = context.get_parameter_source(parameter.name or "")
-    source_name = "" if source is None else source.name
-    file = os.environ.get(FILE_VARIABLE)
-    if source_name == "COMMANDLINE":
+    if source is not None and source.name == "COMMANDLINE":
         if conceal_places(value) != value:
             typer.echo(
                 f"warning: other people can read the password of --storage in the process list: give the URL by "
@@ -50,19 +45,27 @@ def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value
                 err=True,
             )
         return value
-    return storage_url.environment_storage() if file else value
+    return storage_url.environment_storage() if os.environ.get(FILE_VARIABLE) else value
+
+
+def count(*names: str, help: str, default: bool | str = True, least: int = 1) -> Any:
+    """Return an option that is a number of something, up to what a column of the database holds."""
+    return typer.Option(*names, min=least, max=LARGEST, help=help, show_default=default)
+
+
+def folder(name: str, *, help: str, default: bool | str = True, shared: bool = False) -> Any:
+    """Return an option that names a folder; `shared`, one that workers share."""
+    callback = shared_folder if shared else None
+    return typer.Option(name, metavar="FOLDER", callback=callback, help=help, show_default=default)
 
 
 STUDIES_VARIABLE = "PAIRSEARCH_STUDIES"
 """Studies, separated by spaces, of `create`, `worker`, `run`, `retry` and `evaluate` if they are given none."""
-Studies = Annotated[
-    list[str],
-    typer.Argument(
-        envvar=STUDIES_VARIABLE,
-        metavar="STUDY",
-        help="A shipped study, one in the database, or a .toml file.",
-    ),
-]
+ANY_STUDY = "A shipped study, one in the database, or a .toml file."
+Study = Annotated[str, typer.Argument(metavar="STUDY", help=ANY_STUDY)]
+Studies = Annotated[list[str], typer.Argument(envvar=STUDIES_VARIABLE, metavar="STUDY", help=ANY_STUDY)]
+StoredStudy = Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")]
+StoredStudies = Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies in the database.")]
 SomeStudies = Annotated[
     list[str] | None, typer.Argument(metavar="STUDY", help="All in the database if left out.")
 ]
@@ -98,11 +101,10 @@ DataKind = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option(
+    folder(
         "--data-dir",
-        metavar="FOLDER",
         help="Short for --set data_dir=FOLDER: where the problem looks for them.",
-        show_default="the problem's own default",
+        default="the problem's own default",
     ),
 ]
 Device = Annotated[
@@ -122,14 +124,7 @@ PerGpu = Annotated[
     typer.Option("--per-gpu", min=1, max=LARGEST, help="Workers that share a GPU.", show_default="1"),
 ]
 Limit = Annotated[
-    int | None,
-    typer.Option(
-        "--limit",
-        min=1,
-        max=LARGEST,
-        help="Only the first N configurations of each study's order.",
-        show_default="all",
-    ),
+    int | None, count("--limit", help="Only the first N configurations of each study's order.", default="all")
 ]
 Lease = Annotated[
     float,
@@ -144,51 +139,44 @@ Lease = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        min=1,
-        max=LARGEST,
+    count(
         help="Worker processes; each computes on one core.",
-        show_default="the cores that this process may use; one for each GPU",
+        default="the cores that this process may use; one for each GPU",
     ),
 ]
 RoundWorkers = Annotated[
     int | None,
-    typer.Option(
+    count(
         "--workers",
-        min=1,
-        max=LARGEST,
         help="Processes that train rounds, this one among them.",
-        show_default="the cores that this process may use where training takes longer than starting them",
+        default="the cores that this process may use where training takes longer than starting them",
     ),
 ]
 Models = Annotated[
     Path | None,
-    typer.Option(
+    folder(
         "--models",
-        metavar="FOLDER",
         help="Folder for the trained models of the rounds. If it is given, stored rounds without a file are trained "
         "again.",
-        show_default=str(DEFAULT_MODELS),
+        default=str(DEFAULT_MODELS),
     ),
 ]
 LargeModels = Annotated[
     Path | None,
-    typer.Option(
+    folder(
         "--models",
-        metavar="FOLDER",
-        callback=shared_folder,
         help="Folder that workers share, for models of rounds that are too large for the database; made at need.",
-        show_default="they are not kept",
+        default="they are not kept",
+        shared=True,
     ),
 ]
 Checkpoints = Annotated[
     Path | None,
-    typer.Option(
+    folder(
         "--checkpoints",
-        metavar="FOLDER",
-        callback=shared_folder,
         help="Folder that workers share, for checkpoints above 1 MB; made at need.",
-        show_default="the database, up to 64 MB each",
+        default="the database, up to 64 MB each",
+        shared=True,
     ),
 ]
 NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]
@@ -211,7 +199,6 @@ def machine(
     The short forms are for settings that any problem may have. A problem without them refuses them.
 
     Raises:
-        typer.BadParameter: a text is not NAME=VALUE, or a setting has two values.
         InputError: see `places`.
     """
     settings: dict[str, str] = {}

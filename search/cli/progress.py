@@ -1,10 +1,14 @@
-"""Shows live progress: a table that updates in place on a terminal, plain lines in a log."""
+"""Shows what a command is doing: in place on a terminal, as plain lines in a log.
+
+Which of the two it is, the console's `is_interactive` says; it is false for a log, a pipe and a dumb terminal.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
@@ -15,15 +19,12 @@ from pairsearch.search.results.progress import Progress
 
 # Seconds between two lines of progress in a log.
 LINE_SECONDS = 10.0
+# Seconds after which a terminal shows the current step of a command that only reads.
+SILENT_SECONDS = 2.0
 
 
 class SearchProgress:
-    """Shows the progress of studies, with the rate of this run and the time left at that rate.
-
-    Args:
-        console: where to print. Its `is_interactive`, false for a log, a pipe and a dumb terminal, decides the form.
-        clock: a monotonic clock in seconds.
-    """
+    """Shows the progress of studies, with the rate of this run and the time left at that rate."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
@@ -42,9 +43,7 @@ class SearchProgress:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -52,8 +51,7 @@ class SearchProgress:
         """Return configurations per second since the first update; None until one of this run, or a fold, is done."""
         ended = sum(progress.ended for progress in progresses)
         if self._ended_before is None:
-            self._ended_before = ended
-            self._start = self.clock()
+            self._ended_before, self._start = ended, self.clock()
         gained, elapsed = ended - self._ended_before, self.clock() - self._start
         return gained / elapsed if gained > 0 and elapsed > 0 else None
 
@@ -72,6 +70,32 @@ class SearchProgress:
             for progress, ahead in zip(progresses, ahead_of(progresses), strict=True)
         ]
         before = self._lines or [""] * len(lines)
-        changed = [line for line, other in zip(lines, before, strict=True) if line != other]
-        print_lines(self.console, changed)
+        print_lines(self.console, [line for line, other in zip(lines, before, strict=True) if line != other])
         self._lines = lines
+
+
+@contextmanager
+def steps(console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str], None]]:
+    """Yield what shows the current step of a command that only reads, once it takes longer than a moment."""
+    if not console.is_interactive:
+        printed = clock()
+
+        def tell(step: str) -> None:
+            nonlocal printed
+            if clock() - printed >= LINE_SECONDS:
+                printed = clock()
+                print_lines(console, [step])
+
+        yield tell
+        return
+    # A spinner of ASCII characters works on every terminal.
+    status = console.status("", spinner="line")
+    timer = threading.Timer(SILENT_SECONDS, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield status.update
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()

@@ -1,20 +1,28 @@
-"""Makes standard output and standard error work in any encoding, and when they are closed or full.
+"""Prints lines and JSON on standard output and standard error, in any encoding, and when they are closed or full.
 
 Characters that an encoding lacks are replaced by plain ones. If standard output cannot be written to, the command ends
-with an error of one line. If standard error cannot be written to, its messages are dropped. While a command runs,
-standard output is the command's own (`reserve`).
+with an error of one line; if its reader has closed it, as in `pairsearch best wsal | head -1`, silently. If standard
+error cannot be written to, its messages are dropped. While a command runs, standard output is the command's own
+(`reserve`). Tables and live progress, which need Rich, are printed by `search.cli.terminal`.
 """
 
 from __future__ import annotations
 
 import codecs
 import io
+import json
 import os
+import select
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from pairsearch.search.common.errors import WorkError
+import typer
+
+from pairsearch.search.common.errors import ExitCode, WorkError
+from pairsearch.search.common.redaction import conceal, printable
 
 HANDLER = "pairsearch.plain"
 PLAIN = {
@@ -25,6 +33,36 @@ PLAIN = {
 
 class OutputError(WorkError):
     """Standard output cannot be written to."""
+
+
+def print_json(value: Any) -> None:
+    """Print JSON for programs, in plain ASCII."""
+    _write(json.dumps(value, indent=2))
+
+
+def say(line: str) -> None:
+    """Print a line with control characters escaped."""
+    _write(printable(line))
+
+
+def teller(*, error: bool = False, quiet: bool = False) -> Callable[[str], None]:
+    """Return a function that prints lines of progress: to standard error if `error`, not at all if `quiet`."""
+
+    def tell(line: str) -> None:
+        if not quiet:
+            _write(printable(line), error=error)
+
+    return tell
+
+
+def say_error(line: str) -> None:
+    """Print an error as one line, with passwords masked and control characters escaped."""
+    _write(f"error: {printable(conceal(line))}", error=True)
+
+
+def _write(line: str, *, error: bool = False) -> None:
+    # Not `typer.echo`, which would write UTF-8 to a stream of another encoding.
+    print(line, file=sys.stderr if error else output(), flush=True)
 
 
 def plain(text: str, encoding: str) -> str:
@@ -65,13 +103,44 @@ class _Stream(io.TextIOWrapper):
     def _failed(self, error: OSError) -> None:
         if isinstance(error, BrokenPipeError):
             raise error
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.fileno())
-        os.close(nowhere)
+        _to_nowhere(self)
         if self is not sys.stderr:
             raise OutputError(
                 f"standard output cannot be written to ({error.strerror}): what it lacks is lost"
             )
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Drop what a stream still buffers, which Python would try to write again at its end, and all later output."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+@contextmanager
+def ends_with_its_reader() -> Iterator[None]:
+    """Translate a write to a closed pipe inside the block to its exit code.
+
+    Raises:
+        typer.Exit: standard output or standard error is closed; the exit code is OUTPUT_CLOSED.
+        BrokenPipeError: another pipe is closed.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        closed = [stream for stream in (output(), sys.stderr) if _has_no_reader(stream)]
+        if not closed:
+            raise
+        for stream in closed:
+            _to_nowhere(stream)
+        raise typer.Exit(ExitCode.OUTPUT_CLOSED) from None
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    # `poll` always reports errors and hang-ups, even if no event is registered.
+    return bool(poll.poll(0))
 
 
 _output: list[TextIO] = []
@@ -105,9 +174,7 @@ def reserve() -> None:
 def abandon() -> None:
     """Have a forked process not hold the standard output of the first one."""
     if _output:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _output[0].fileno())
-        os.close(nowhere)
+        _to_nowhere(_output[0])
 
 
 def install() -> None:

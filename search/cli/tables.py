@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
 from pairsearch.search.cli.sheet import Sheet
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.evaluations import Spread, TableRow
 from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import (
     DASH,
+    abbreviations,
+    compact,
     duration,
     figure,
+    headed,
+    legend,
+    spread,
     unit,
 )
 from pairsearch.search.results.progress import Progress
 from pairsearch.search.results.ranking import Ranked
 from pairsearch.studies.configuration import describe, shown
+from pairsearch.studies.definition import Stated
 from pairsearch.studies.problem import Metric
 
 
@@ -70,12 +78,10 @@ def progress_table(
     fields: list[Field[tuple[Progress, float]]] = [
         Field("study", lambda row: row[0].study, right=False),
         Field("done", lambda row: f"{row[0].covered}/{row[0].total}"),
-        *map(count, states),
     ]
     if any(progress.folds for progress in progresses):
-        fields.insert(
-            2, Field("folds", lambda row: DASH if row[0].folds is None else "{}/{}".format(*row[0].folds))
-        )
+        fields.append(Field("folds", lambda row: "{}/{}".format(*row[0].folds) if row[0].folds else DASH))
+    fields += map(count, states)
     if rate is not None:
         fields += [
             Field("a minute", lambda _: f"{60 * rate:.1f}"),
@@ -96,31 +102,25 @@ def _best(progress: Progress) -> str:
 
 def lines_below(progress: Progress) -> list[str]:
     """List what is left of the final evaluation, and the failures of a study and what to do about them."""
-    left = progress.rounds_left
-    lines = [f"{progress.study}: {left} rounds of the final evaluation are left"] if left else []
-    if not progress.failures:
-        return lines
-    return [
-        *lines,
-        f"{progress.study}: coverage {progress.covered}/{progress.total}, {len(progress.failures)} failed "
-        f"(`pairsearch retry {progress.study}` has them tried again):",
-        *(f"  {key}: {reason}" for key, reason in progress.failures.items()),
-    ]
+    lines = []
+    if left := progress.rounds_left:
+        lines.append(f"{progress.study}: {left} rounds of the final evaluation are left")
+    if progress.failures:
+        lines.append(
+            f"{progress.study}: coverage {progress.covered}/{progress.total}, {len(progress.failures)} failed "
+            f"(`pairsearch retry {progress.study}` has them tried again):"
+        )
+        lines += [f"  {key}: {reason}" for key, reason in progress.failures.items()]
+    return lines
 
 
 def progress_json(progress: Progress) -> dict[str, Any]:
     """Return the progress of a study as `status --json` prints it."""
+    folds = None if progress.folds is None else dict(zip(("ended", "total"), progress.folds, strict=True))
     return {
-        "study": progress.study,
-        "metric": progress.metric,
-        "total": progress.total,
-        "covered": progress.covered,
-        "counts": progress.counts,
-        "folds": None
-        if progress.folds is None
-        else dict(zip(("ended", "total"), progress.folds, strict=True)),
-        "rounds_left": progress.rounds_left,
-        "failures": progress.failures,
+        **picked(progress, "study", "metric", "total", "covered", "counts"),
+        "folds": folds,
+        **picked(progress, "rounds_left", "failures"),
         "finished_last_minute": progress.recent_per_minute,
         "best": None if progress.best is None else ranked_json(progress.best),
     }
@@ -152,10 +152,89 @@ def ranked_table(study: StoredStudy, ranked: Sequence[Ranked]) -> Sheet[Ranked]:
 
 def ranked_json(ranked: Ranked) -> dict[str, Any]:
     """Return a ranked configuration as `best --json` prints it, with figures as they are stored."""
-    return {
-        "rank": ranked.rank,
-        "params": ranked.params,
-        "value": ranked.value,
-        "figures": ranked.figures,
-        "seconds": ranked.seconds,
-    }
+    return picked(ranked, "rank", "params", "value", "figures", "seconds")
+
+
+def picked(item: object, *names: str) -> dict[str, Any]:
+    """Return some fields of an object by name, for JSON."""
+    return {name: getattr(item, name) for name in names}
+
+
+def tables_1(rows: Sequence[TableRow]) -> list[Sheet[_Line]]:
+    """Return the final evaluation in the form of the paper's Table 1, a table for each choice of configurations.
+
+    Below each row is one with the paper's configuration and figures, if the definition has them.
+    """
+    named = any(row.paper is not None for row in rows)
+    titles = {"search": "the best of the search", "paper": "the paper's configurations"}
+    chosen = {title: [row for row in rows if row.chosen_by == choice] for choice, title in titles.items()}
+    what = "Table 1" if named else "Final evaluation"
+    # Below a row stand the paper's figures, on the paper's data.
+    data = {f"{name} {value}": None for row in rows for name, value in row.study.traits.remember.items()}
+    about = f", {', '.join(data)}" if named and data else ""
+    return [
+        _table_1(f"{what}, {title}{about}", of_choice) for title, of_choice in chosen.items() if of_choice
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of Table 1: an evaluated configuration, or below it what the paper states."""
+
+    study: str
+    facts: Mapping[str, str]
+    configuration: str
+    count: str
+    figures: Mapping[str, Spread | Stated]
+
+
+def _lines(rows: Sequence[TableRow], short: Mapping[str, str]) -> Iterator[_Line]:
+    for row in rows:
+        own, paper = row.evaluated, row.paper
+        name, params = row.study.name.upper(), compact(row.params, short)
+        yield _Line(name, own.facts, params, own.count, own.figures)
+        if paper is not None:
+            theirs = paper.configuration.params
+            what = "as the paper states" if theirs == row.params else f"paper's: {compact(theirs, short)}"
+            yield _Line("", paper.facts, what, "", paper.figures)
+
+
+def _table_1(title: str, rows: Sequence[TableRow]) -> Sheet[_Line]:
+    short = abbreviations(name for row in rows for name in row.study.choices)
+    metrics = {name: row.study.traits.metrics[name] for row in rows for name in row.evaluated.figures}
+
+    def fact(name: str) -> Field[_Line]:
+        return Field(name, lambda line: line.facts.get(name, ""), right=False)
+
+    def over_rounds(name: str, metric: Metric) -> Field[_Line]:
+        return Field(headed(name, metric), lambda line: spread(metric, line.figures.get(name)))
+
+    return Sheet(
+        [
+            Field("study", lambda line: line.study, right=False),
+            *map(fact, dict.fromkeys(name for row in rows for name in row.evaluated.facts)),
+            Field("configuration", lambda line: line.configuration, right=False, prose=True),
+            Field("n", lambda line: line.count),
+            *(over_rounds(name, metric) for name, metric in metrics.items()),
+        ],
+        _lines(rows, short),
+        f"{title}: mean ± sample standard deviation over rounds",
+        legend(short) or None,
+    )
+
+
+def table_1_json(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
+    """Return the final evaluation as `evaluate --json` prints it, with figures as they are stored."""
+    return [
+        {
+            "study": row.study.name,
+            "chosen_by": row.chosen_by,
+            "facts": row.evaluated.facts,
+            "params": row.params,
+            **picked(row.evaluated, "rounds", "diverged"),
+            "figures": {name: asdict(value) for name, value in row.evaluated.figures.items()},
+            "seconds": row.evaluated.seconds,
+            "paper": None if row.paper is None else row.paper.model_dump(),
+        }
+        for row in rows
+    ]

@@ -12,22 +12,17 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from pairsearch.search.cli.messages import print_json
-from pairsearch.search.cli.streams import output, plain
+from pairsearch.search.cli.streams import output, plain, print_json
 from pairsearch.search.common.errors import ExitCode
 from pairsearch.search.common.redaction import printable
 from pairsearch.studies.checks import Check
 
 
 def console(*, error: bool = False, quiet: bool = False) -> Console:
-    """Return a console on standard output or standard error.
+    """Return a console on standard output, or on standard error because the former is for JSON.
 
     It prints texts from a database that others may write to: markup is not interpreted, and control characters are
     escaped.
-
-    Args:
-        error: whether to use standard error, because standard output is for JSON.
-        quiet: whether to print nothing.
     """
     stream = sys.stderr if error else output()
     encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -62,15 +57,10 @@ def print_lines(screen: Console, lines: Iterable[str]) -> None:
 
 
 def show_checks(checks: Iterable[Check], *, as_json: bool, wrong: str = "FAIL") -> None:
-    """Print each check as soon as it is done, or all of them as JSON.
+    """Print each check as soon as it is done, or all of them as JSON; exit with WORK_FAILED where one failed.
 
     Args:
-        checks: the checks.
-        as_json: whether to print JSON.
         wrong: the mark of a failed check.
-
-    Raises:
-        typer.Exit: a check failed; the exit code is WORK_FAILED.
     """
     marks = {None: "    ", True: "ok  ", False: wrong}
     shown = []

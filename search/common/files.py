@@ -58,11 +58,7 @@ def working_directory() -> Path:
 
 
 def usable_folder(path: Path) -> Path:
-    """Return `path` if it is a writable folder, or if `made_folder` can make it.
-
-    Raises:
-        InputError: it is neither.
-    """
+    """Return `path` if it is a writable folder, or if `made_folder` can make it; raises InputError else."""
     folder = path if path.exists() else path.absolute().parent
     if not folder.is_dir():
         what = "it is a file" if folder.exists() else "there is no such folder"
@@ -78,11 +74,7 @@ def shared_folder(path: str | Path | None) -> Path | None:
 
 
 def made_folder(path: Path) -> Path:
-    """Make the folder where it does not exist, and return it.
-
-    Raises:
-        InputError: it cannot be made.
-    """
+    """Make the folder where it does not exist, and return it; raises InputError where it cannot be made."""
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:

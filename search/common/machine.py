@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -89,11 +90,8 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _free(root: Path) -> int | None:
-    for line in _text(root / "proc/meminfo").splitlines():
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return int(value.split()[0]) * 1024
-    return None
+    found = re.search(r"^MemAvailable:\s*(\d+)", _text(root / "proc/meminfo"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
 
 
 def _headroom(root: Path) -> Iterator[int]:
@@ -109,9 +107,8 @@ def _headroom(root: Path) -> Iterator[int]:
 
 def _reclaimable(group: Path) -> int:
     """Return how many bytes of a control group's used memory are cached files, which the kernel frees at need."""
-    fields = dict(line.split(maxsplit=1) for line in _text(group / "memory.stat").splitlines() if " " in line)
-    value = fields.get("total_inactive_file", fields.get("inactive_file", "0"))
-    return int(value) if value.isdecimal() else 0
+    found: dict[str, str] = dict(re.findall(r"^(\w+) (\d+)$", _text(group / "memory.stat"), re.MULTILINE))
+    return int(found.get("total_inactive_file", found.get("inactive_file", "0")))
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

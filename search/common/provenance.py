@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import socket
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -27,12 +28,12 @@ def package_version(name: str) -> str:
 def processor() -> str:
     """Return the processor's name, a first clue where results differ that should be equal."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        found = re.search(
+            r"^model name.*?:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
+        )
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def git_commit() -> str:

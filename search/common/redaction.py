@@ -43,7 +43,6 @@ def learn(secrets: Iterable[str], shown: Iterable[str] = ()) -> None:
     """Register passwords, which `conceal` hides from now on in all their usual spellings.
 
     Args:
-        secrets: the passwords.
         shown: names that messages show anyway, such as the user's.
     """
     public = {"pairsearch", *shown}
@@ -87,12 +86,7 @@ def conceal(text: str) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Escape control characters, undecodable bytes and invisible codes, so that no terminal obeys them.
-
-    Args:
-        text: text from any source.
-        keep: control characters to leave as they are.
-    """
+    """Escape control characters but those to `keep`, undecodable bytes and invisible codes: no terminal obeys them."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)

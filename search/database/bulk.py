@@ -6,18 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import (
-    ARRAY,
-    Column,
-    Connection,
-    Insert,
-    Table,
-    bindparam,
-    column,
-    func,
-    insert,
-    select,
-)
+from sqlalchemy import ARRAY, Column, Connection, Insert, Table, bindparam, column, func, insert, select
 from sqlalchemy.sql.dml import ReturningInsert
 
 from pairsearch.search.database.clock import now
@@ -42,11 +31,7 @@ def insert_numbered(
     by: Column[Any],
     moment: Column[Any],
 ) -> dict[Any, int]:
-    """Insert rows as `insert_many` does, and return their ids by the value of a column that is unique in them.
-
-    Args:
-        moment: the column that gets the time.
-    """
+    """Insert rows as `insert_many` does, with the time as `moment`; return their ids by a column unique in them."""
     if connection.dialect.name == POSTGRESQL:
         statement = _insert_arrays(table, tuple(rows[0]), by, moment)
         return dict(connection.execute(statement, _arrays(rows)).all())

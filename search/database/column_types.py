@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -46,17 +46,12 @@ class WrongValueError(Exception):
 
     def __init__(self, table: str, column: str, wanted: str, value: object, where: str | None = None) -> None:
         super().__init__(table, column, wanted, value, where)
-        self.table = table
-        self.column = column
-        self.wanted = wanted
-        self.value = value
-        self.where = where
+        self.table, self.column, self.wanted, self.value, self.where = table, column, wanted, value, where
 
     def line(self, where: str) -> str:
         """Return the message for users."""
         shown = ascii(self.value)
-        if len(shown) > SHOWN:
-            shown = f"{shown[:SHOWN]}..."
+        shown = f"{shown[:SHOWN]}..." if len(shown) > SHOWN else shown
         instead = "" if self.value is None else f", but {shown}"
         return f"row {where} of table {self.table} has no {self.wanted} as its {self.column}{instead}"
 
@@ -73,20 +68,16 @@ def _json(value: object) -> object:
         return None
 
 
-def _is_figures(value: object) -> bool:
-    read = _json(value)
-    return isinstance(read, dict) and all(figure is None or _is_number(figure) for figure in read.values())
-
-
-def _is_curve(value: object) -> bool:
-    read = _json(value)
-    return isinstance(read, list) and all(point is None or _is_number(point) for point in read)
+def _are_numbers(values: Iterable[object]) -> bool:
+    return all(value is None or _is_number(value) for value in values)
 
 
 KINDS: dict[str, Callable[[object], bool]] = {
     "JSON object": lambda value: isinstance(_json(value), dict),
-    "JSON object of numbers": _is_figures,
-    "JSON array of numbers": _is_curve,
+    "JSON object of numbers": lambda value: (
+        isinstance(read := _json(value), dict) and _are_numbers(read.values())
+    ),
+    "JSON array of numbers": lambda value: isinstance(read := _json(value), list) and _are_numbers(read),
 }
 
 # Kinds of the columns whose text has a structure.
@@ -106,9 +97,7 @@ class Checked(TypeDecorator[Any]):
 
     def __init__(self, table: str, column: str, kind: str) -> None:
         super().__init__()
-        self.table = table
-        self.column = column
-        self.kind = kind
+        self.table, self.column, self.kind = table, column, kind
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         """Return the check. The drivers return Python's own texts, so there is nothing to convert."""

@@ -58,13 +58,11 @@ CREATION_LOCK = 0x7061697273
 
 
 class Database:
-    """One database with a small pool of connections; safe to use from several threads.
+    """One database, SQLite or PostgreSQL, with a small pool of connections; safe to use from several threads.
 
     Attributes:
         url: the URL with its password, and with the absolute path of SQLite's file; never print it.
         label: the URL for messages, as it was given, its password masked.
-        is_sqlite: whether it is a SQLite database; otherwise it is PostgreSQL.
-        engine: SQLAlchemy's engine.
     """
 
     def __init__(self, url: str | URL) -> None:
@@ -79,12 +77,8 @@ class Database:
             )
         self._inode: int | None = None
         self.engine: Engine = create_engine(self.url, **self.engine_options(overflow=0))
-        if self.is_sqlite:
-            event.listen(self.engine, "connect", prepare_sqlite)
-            event.listen(self.engine, "begin", begin_sqlite)
-        else:
-            event.listen(self.engine, "connect", prepare_postgresql)
-            event.listen(self.engine, "begin", begin_postgresql)
+        event.listen(self.engine, "connect", prepare_sqlite if self.is_sqlite else prepare_postgresql)
+        event.listen(self.engine, "begin", begin_sqlite if self.is_sqlite else begin_postgresql)
 
     def engine_options(self, overflow: int) -> dict[str, Any]:
         """Return the options of `create_engine` for one pooled connection, and `overflow` more when they are needed."""
@@ -114,16 +108,13 @@ class Database:
     @property
     def file(self) -> Path | None:
         """The file of a SQLite database, else None."""
-        if not self.is_sqlite:
-            return None
-        return Path((self.url.database or "").removeprefix("file:"))
+        return Path((self.url.database or "").removeprefix("file:")) if self.is_sqlite else None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that may write: it commits at the end of the block and rolls back on an exception.
 
-        Raises:
-            PairsearchError: see `translated`.
+        Raises what `translated` raises.
         """
         self._check_file()
         with self.translated(), self.engine.begin() as connection:
@@ -147,8 +138,7 @@ class Database:
     def _check_file(self, *, opened: bool = False) -> None:
         """Raise if SQLite's file was removed or replaced: writes would go to a deleted file.
 
-        Args:
-            opened: whether a connection is open, so that the file exists and its inode can be stored.
+        Once a connection is `opened` the file exists, and its inode can be stored.
         """
         file = self.file
         if file is None or not (opened or self._inode):
@@ -172,10 +162,7 @@ class Database:
         Errors that are bugs of this program (a missing column, a key that is there twice) pass as they are.
 
         Raises:
-            DatabaseAwayError: the database did not answer or closed the connection.
-            DiskFullError: the database's disk is full.
-            DamagedError: the database contains a value that pairsearch cannot have written.
-            StorageError: the database cannot be used.
+            DatabaseAwayError, DiskFullError, DamagedError, StorageError: what they say of themselves.
             InputError: the database cannot store a value, or refuses it.
             KeyboardInterrupt: Ctrl-C in the block, of which only the error of a driver that it broke off was left.
         """
@@ -188,15 +175,13 @@ class Database:
             if _interrupted(error, before):
                 raise KeyboardInterrupt from None
             raise translation(error, self.label) or error from None
-        except WrongValueError as error:
+        except (WrongValueError, UnicodeDecodeError) as error:
+            if isinstance(error, WrongValueError):
+                what = error.line(error.where or self._row(error))
+            else:
+                what = f"it holds text that is no UTF-8, {error.object[:40]!a}"
             raise DamagedError(
-                f"database {self.label} is damaged: {error.line(error.where or self._row(error))}: "
-                "restore it or use another database"
-            ) from None
-        except UnicodeDecodeError as error:
-            raise DamagedError(
-                f"database {self.label} is damaged: it holds text that is no UTF-8, {error.object[:40]!a}: "
-                "restore it or use another database"
+                f"database {self.label} is damaged: {what}: restore it or use another database"
             ) from None
 
     def _row(self, error: WrongValueError) -> str:
@@ -205,13 +190,10 @@ class Database:
         named = [column for column in table.columns if column.primary_key or column.name in ("key", "name")]
         # NullType reads them without checks, since they may be damaged too.
         plain = [type_coerce(column, NullType()) for column in named]
-        wrong = type_coerce(table.c[error.column], NullType()) == bindparam(
-            "wrong", error.value, type_=NullType()
-        )
+        value = bindparam("wrong", error.value, type_=NullType())
+        wrong = select(*plain).where(type_coerce(table.c[error.column], NullType()) == value)
         with self.engine.connect() as connection:
-            found = (
-                connection.execution_options(**{READING: True}).execute(select(*plain).where(wrong)).first()
-            )
+            found = connection.execution_options(**{READING: True}).execute(wrong).first()
         parts = zip(named, found or (), strict=False)
         return ", ".join(f"{column.name}={value!a}" for column, value in parts)
 
@@ -223,10 +205,7 @@ class Database:
             from filelock import FileLock  # noqa: PLC0415
 
             # FileLock would create the folder, even one whose name was mistyped.
-            if not file.parent.is_dir():
-                raise StorageError(
-                    f"database {self.label} cannot be opened: there is no folder {file.parent}"
-                )
+            self.check_folder()
             try:
                 with FileLock(f"{file}.lock"):
                     yield
@@ -253,6 +232,16 @@ class Database:
         finally:
             engine.dispose()
 
+    def check_folder(self, *, writable: bool = False) -> None:
+        """Check that the folder of a SQLite file exists, and is writable; raises StorageError."""
+        if self.file is None:
+            return
+        folder = self.file.parent
+        if not folder.is_dir():
+            raise StorageError(f"database {self.label} cannot be opened: there is no folder {folder}")
+        if writable and not os.access(folder, os.W_OK | os.X_OK):
+            raise StorageError(f"database {self.label} cannot be opened: {folder} is not writable")
+
     def schema_version(self) -> int | None:
         """Return the version of our tables in this database, None if there are none. Raises what `read` raises."""
         with self.read() as connection:
@@ -261,11 +250,7 @@ class Database:
             return connection.execute(select(schema.c.version)).scalar_one_or_none()
 
     def check_storable(self, *texts: str) -> None:
-        """Check that the database's encoding has all letters of some texts, before anything is written.
-
-        Raises:
-            InputError: it lacks a letter.
-        """
+        """Check that the database's encoding has all letters of some texts, before anything is written."""
         with self.read() as connection:
             for value in texts:
                 connection.execute(select(cast(bindparam("value", value), Text)))
@@ -302,15 +287,15 @@ def open_database(url: str | Database, *, create: bool = False, waiting: bool = 
 
     Raises:
         NoStudiesError: there is no database or it lacks our tables, and `create` is false.
-        StorageError: the URL is malformed, the database is unreachable, read-only where it has to be written, or of
-            another schema version.
-        DatabaseAwayError: the database is unreachable, and `waiting` is true.
+        StorageError: it cannot be used, is unreachable and `waiting` is false, or is of another schema version.
     """
     database = Database(url) if isinstance(url, str) else url
+    # Connecting to a missing SQLite file would create it.
+    is_there = database.file is None or database.file.exists()
     try:
-        if not create and not _there(database):
+        if not create and not is_there:
             raise NoStudiesError(f"no database at {database.file}: `pairsearch create` makes one")
-        version = database.schema_version() if not create or _there(database) else None
+        version = database.schema_version() if is_there else None
         if version is None and create:
             with database.creation_lock():
                 version = database.schema_version()
@@ -322,14 +307,9 @@ def open_database(url: str | Database, *, create: bool = False, waiting: bool = 
                 f"database {database.label} holds no studies yet: `pairsearch create` makes them"
             )
         if version != SCHEMA_VERSION:
-            age, advice = (
-                ("newer", "upgrade pairsearch")
-                if version > SCHEMA_VERSION
-                else (
-                    "older",
-                    "`pairsearch upgrade` takes it there with all its results",
-                )
-            )
+            age, advice = "older", "`pairsearch upgrade` takes it there with all its results"
+            if version > SCHEMA_VERSION:
+                age, advice = "newer", "upgrade pairsearch"
             raise StorageError(
                 f"database {database.label} has schema version {version}, {age} than this program's "
                 f"{SCHEMA_VERSION}: {advice}"
@@ -351,21 +331,3 @@ def find_database(url: str) -> Database | None:
         return open_database(url)
     except NoStudiesError:
         return None
-
-
-def check_creatable(database: Database) -> None:
-    """Check that the folder of a SQLite file exists and is writable.
-
-    Raises:
-        StorageError: it does not exist or is not writable.
-    """
-    file = database.file
-    if file is not None and not (folder := file.parent).is_dir():
-        raise StorageError(f"database {database.label} cannot be opened: there is no folder {folder}")
-    if file is not None and not os.access(folder, os.W_OK | os.X_OK):
-        raise StorageError(f"database {database.label} cannot be opened: {folder} is not writable")
-
-
-def _there(database: Database) -> bool:
-    """Whether a database may exist: connecting to a missing SQLite file would create it."""
-    return database.file is None or database.file.exists()

@@ -25,7 +25,7 @@ def patiently(
     call: Callable[[], Returned],
     seconds: float,
     stopping: threading.Event | None = None,
-    stopping_seconds: float | None = None,
+    stopping_seconds: float = STOPPING_SECONDS,
 ) -> Returned:
     """Call until the database answers, and return what the call returns.
 
@@ -33,20 +33,14 @@ def patiently(
     do not return at the same moment.
 
     Args:
-        call: reads or writes the database; it is repeated when it raises `DatabaseAwayError`.
-        seconds: how long to retry.
+        call: is repeated for so many `seconds` when it raises `DatabaseAwayError`, which then passes.
         stopping: once this event is set, `stopping_seconds` limit the time too.
-        stopping_seconds: None for `STOPPING_SECONDS`.
-
-    Raises:
-        DatabaseAwayError: the database did not answer in that time.
     """
     stop = stopping or threading.Event()
-    at_the_end = STOPPING_SECONDS if stopping_seconds is None else stopping_seconds
 
     def enough(state: RetryCallState) -> bool:
         waited = state.seconds_since_start or 0.0
-        return waited >= (min(seconds, at_the_end) if stop.is_set() else seconds)
+        return waited >= (min(seconds, stopping_seconds) if stop.is_set() else seconds)
 
     def rest(pause: float) -> None:
         # Once the event is set, waiting for it would return at once and calls would follow without a pause.

@@ -9,6 +9,9 @@ only read start a tenth of a second sooner.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from sqlalchemy import (
     CheckConstraint,
     Column,
@@ -33,6 +36,8 @@ SCHEMA_VERSION = 5
 metadata = MetaData(
     naming_convention={"ix": "ix_%(column_0_label)s", "ck": "%(table_name)s_%(constraint_name)s_check"}
 )
+# A column that every row has a value in.
+required = partial(Column[Any], nullable=False)
 # The kinds of runs that workers train.
 TRAINED = ("fold", "round")
 
@@ -40,7 +45,7 @@ schema = Table(
     "pairsearch_schema",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False, doc="Always 1."),
-    Column("version", Integer, nullable=False, doc="Version of these tables."),
+    required("version", Integer, doc="Version of these tables."),
     info={"about": "One row with the version of these tables in the database."},
 )
 
@@ -48,27 +53,20 @@ studies = Table(
     "pairsearch_studies",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", String(64), unique=True, nullable=False, doc="Name of the study, in Optuna too."),
-    Column(
-        "optuna_study_id",
-        Integer,
-        nullable=False,
-        doc="Optuna's id of the study; 0 where it has none.",
-    ),
-    Column("definition", Text, nullable=False, doc="JSON: the definition as it was last created."),
-    Column(
+    required("name", String(64), unique=True, doc="Name of the study, in Optuna too."),
+    required("optuna_study_id", Integer, doc="Optuna's id of the study; 0 where it has none."),
+    required("definition", Text, doc="JSON: the definition as it was last created."),
+    required(
         "choices",
         Text,
-        nullable=False,
         doc="JSON: the values of each parameter in the order of Optuna's distributions; it is only appended to.",
     ),
-    Column(
+    required(
         "problem",
         Text,
-        nullable=False,
         doc="JSON: the traits of the problem when the study was last created (`studies.problem.Traits`).",
     ),
-    Column("created_at", Double, nullable=False, doc="When the study was created."),
+    required("created_at", Double, doc="When the study was created."),
     Column(
         "stopped_at",
         Double,
@@ -81,8 +79,8 @@ provenances = Table(
     "pairsearch_provenances",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("digest", String(64), unique=True, nullable=False, doc="SHA-256 of the facts, in hexadecimal."),
-    Column("facts", Text, nullable=False, doc="JSON: versions, commit, host and processor."),
+    required("digest", String(64), unique=True, doc="SHA-256 of the facts, in hexadecimal."),
+    required("facts", Text, doc="JSON: versions, commit, host and processor."),
     info={"about": "A row is a program on a machine that computed results."},
 )
 
@@ -90,25 +88,21 @@ configurations = Table(
     "pairsearch_configurations",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("study_id", ForeignKey(studies.c.id), nullable=False, doc="Its study."),
-    Column("key", Text, nullable=False, doc="The parameters as one line of text; unique in its study."),
-    Column("rank", Integer, nullable=False, doc="Position in the order in which workers claim, from 0."),
-    Column("params", Text, nullable=False, doc="JSON: the value of each parameter."),
-    Column(
+    required("study_id", ForeignKey(studies.c.id), doc="Its study."),
+    required("key", Text, doc="The parameters as one line of text; unique in its study."),
+    required("rank", Integer, doc="Position in the order in which workers claim, from 0."),
+    required("params", Text, doc="JSON: the value of each parameter."),
+    required(
         "state",
         String(16),
-        nullable=False,
         info={"values": State},
         doc="`pending`, `running` (a worker holds a job of it), `finished`, `diverged`, `pruned` or `failed`.",
     ),
-    Column("errors", Integer, nullable=False, doc="How many attempts at its jobs ended in an exception."),
-    Column(
-        "lapses",
-        Integer,
-        nullable=False,
-        doc="How many attempts at its jobs lost their lease, mostly with their worker.",
+    required("errors", Integer, doc="How many attempts at its jobs ended in an exception."),
+    required(
+        "lapses", Integer, doc="How many attempts at its jobs lost their lease, mostly with their worker."
     ),
-    Column("claims", Integer, nullable=False, doc="How often a worker claimed one of its jobs."),
+    required("claims", Integer, doc="How often a worker claimed one of its jobs."),
     Column("worker", Text, doc="Who claimed one of its jobs last: host and process."),
     Column("started_at", Double, doc="When the last attempt began."),
     Column("finished_at", Double, doc="When the result was stored."),
@@ -138,39 +132,31 @@ jobs = Table(
     "pairsearch_jobs",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("study_id", ForeignKey(studies.c.id), nullable=False, doc="Its study."),
-    Column("key", Text, nullable=False, doc="Key of its configuration."),
-    Column("kind", String(8), nullable=False, info={"values": TRAINED}, doc="`fold` or `round`."),
-    Column("first", Integer, nullable=False, doc="Number of its first run, from 0."),
-    Column(
-        "count",
-        Integer,
-        nullable=False,
-        info={"least": 1},
-        doc="How many runs it has, one after the other or together.",
+    required("study_id", ForeignKey(studies.c.id), doc="Its study."),
+    required("key", Text, doc="Key of its configuration."),
+    required("kind", String(8), info={"values": TRAINED}, doc="`fold` or `round`."),
+    required("first", Integer, doc="Number of its first run, from 0."),
+    required(
+        "count", Integer, info={"least": 1}, doc="How many runs it has, one after the other or together."
     ),
-    Column(
+    required(
         "rank",
         Integer,
-        nullable=False,
         info={"least": -1},
         doc="Rank of its configuration; −1 for rounds, which workers claim before folds.",
     ),
     Column(
         "params", Text, doc="JSON: the value of each parameter; for rounds only, which may be of any point."
     ),
-    Column(
+    required(
         "state",
         String(16),
-        nullable=False,
         info={"values": JobState},
         doc="`pending`, `running`, `done`, `failed`, or `dropped`: its configuration ended without it.",
     ),
-    Column("errors", Integer, nullable=False, doc="How many attempts ended in an exception, and count."),
-    Column(
-        "lapses", Integer, nullable=False, doc="How many attempts lost their lease, mostly with their worker."
-    ),
-    Column("claims", Integer, nullable=False, doc="How often a worker claimed it."),
+    required("errors", Integer, doc="How many attempts ended in an exception, and count."),
+    required("lapses", Integer, doc="How many attempts lost their lease, mostly with their worker."),
+    required("claims", Integer, doc="How often a worker claimed it."),
     Column("claim", String(32), doc="Token of the last claim, until the next; a write counts only with it."),
     Column("worker", Text, doc="Who claimed it last: host and process."),
     Column("lease_expires", Double, doc="When the lease runs out unless it is renewed."),
@@ -183,19 +169,18 @@ failures = Table(
     "pairsearch_failures",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("job_id", ForeignKey(jobs.c.id), nullable=False, index=True, doc="The job."),
-    Column("claim", String(32), unique=True, nullable=False, doc="Token of the claim that failed."),
-    Column("worker", Text, nullable=False, doc="Who tried: host and process."),
-    Column("reason", Text, nullable=False, doc="What was raised, in one line; or that it took too long."),
+    required("job_id", ForeignKey(jobs.c.id), index=True, doc="The job."),
+    required("claim", String(32), unique=True, doc="Token of the claim that failed."),
+    required("worker", Text, doc="Who tried: host and process."),
+    required("reason", Text, doc="What was raised, in one line; or that it took too long."),
     Column("traceback", Text, doc="Traceback of the exception; none where a time limit ended the attempt."),
-    Column(
+    required(
         "counts",
         Integer,
-        nullable=False,
         info={"values": (0, 1)},
         doc="1 where the attempt counts; 0 where its worker was at fault.",
     ),
-    Column("failed_at", Double, nullable=False, doc="When it was reported."),
+    required("failed_at", Double, doc="When it was reported."),
     info={"about": "A row is an attempt at a job that ended in an exception or at a time limit."},
 )
 
@@ -203,21 +188,19 @@ runs = Table(
     "pairsearch_runs",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("study_id", ForeignKey(studies.c.id), nullable=False, doc="Its study."),
-    Column("key", Text, nullable=False, doc="Key of its configuration."),
-    Column(
+    required("study_id", ForeignKey(studies.c.id), doc="Its study."),
+    required("key", Text, doc="Key of its configuration."),
+    required(
         "kind",
         String(8),
-        nullable=False,
         info={"values": (*TRAINED, "mean")},
         doc="`fold`, `round`, or `mean` for the mean curves of folds that were loaded without theirs.",
     ),
-    Column("run", Integer, nullable=False, doc="Number of the fold or round, from 0; 0 for a mean."),
-    Column("epochs", Integer, nullable=False, doc="How many epochs have figures."),
-    Column(
+    required("run", Integer, doc="Number of the fold or round, from 0; 0 for a mean."),
+    required("epochs", Integer, doc="How many epochs have figures."),
+    required(
         "figures",
         Text,
-        nullable=False,
         doc="JSON: the value of each figure after the last epoch; empty where the run diverged.",
     ),
     Column("diverged_epoch", Integer, info={"least": 1}, doc="Epoch, from 1, in which the run diverged."),
@@ -249,7 +232,7 @@ curves = Table(
     # transaction anyway.
     Column("run_id", Integer, primary_key=True, autoincrement=False, doc="Id of the run."),
     Column("figure", String(64), primary_key=True, doc="Name of the figure."),
-    Column("points", Text, nullable=False, doc="JSON array: a number or null for each epoch."),
+    required("points", Text, doc="JSON array: a number or null for each epoch."),
     info={"about": "A row is one figure of a run over its epochs."},
 )
 
@@ -260,14 +243,14 @@ checkpoints = Table(
     Column("key", Text, primary_key=True, doc="Key of its configuration."),
     Column("kind", String(8), primary_key=True, info={"values": TRAINED}, doc="`fold` or `round`."),
     Column("run", Integer, primary_key=True, autoincrement=False, doc="Number of the fold or round, from 0."),
-    Column("epoch", Integer, nullable=False, doc="The epoch after which it was saved."),
-    Column("curves", Text, nullable=False, doc="JSON: the points of each figure up to that epoch, by name."),
-    Column("seconds", Double, nullable=False, doc="Time of the training up to there."),
+    required("epoch", Integer, doc="The epoch after which it was saved."),
+    required("curves", Text, doc="JSON: the points of each figure up to that epoch, by name."),
+    required("seconds", Double, doc="Time of the training up to there."),
     Column("content", LargeBinary, doc="The state (`studies.checkpoint_file`); none where a file has it."),
     Column(
         "file", Text, doc="Name of the file in the workers' `--checkpoints` folder that has a large state."
     ),
-    Column("saved_at", Double, nullable=False, doc="When it was saved."),
+    required("saved_at", Double, doc="When it was saved."),
     info={"about": "A row is what a run that is not stored yet needs to go on where it was."},
 )
 
@@ -275,7 +258,7 @@ models = Table(
     "pairsearch_models",
     metadata,
     Column("run_id", ForeignKey(runs.c.id), primary_key=True, autoincrement=False, doc="Id of the round."),
-    Column("content", LargeBinary, nullable=False, doc="The model as a file in safetensors format."),
+    required("content", LargeBinary, doc="The model as a file in safetensors format."),
     info={"about": "A row is the trained model of a round, up to the size that its definition allows."},
 )
 
@@ -283,13 +266,13 @@ superseded = Table(
     "pairsearch_superseded",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("job_id", ForeignKey(jobs.c.id), nullable=False, doc="Its job."),
-    Column("claim", String(32), nullable=False, doc="Token of the claim under which it was trained."),
-    Column("worker", Text, nullable=False, doc="Who trained it: host and process."),
+    required("job_id", ForeignKey(jobs.c.id), doc="Its job."),
+    required("claim", String(32), doc="Token of the claim under which it was trained."),
+    required("worker", Text, doc="Who trained it: host and process."),
     Column(
         "value", Double, info={"least": -LARGEST}, doc="The study's metric; null where training diverged."
     ),
-    Column("arrived_at", Double, nullable=False, doc="When it arrived."),
+    required("arrived_at", Double, doc="When it arrived."),
     info={"about": "A row is a result that arrived after its lease was lost; it is kept and counts nowhere."},
 )
 

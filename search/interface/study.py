@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
@@ -20,12 +19,13 @@ from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.page import write
 from pairsearch.search.results.evaluations import By, Evaluated
 from pairsearch.search.results.export import read_table
+from pairsearch.search.results.fold_figures import read_unjudged
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.results.ranking import Ranked, read_best
 from pairsearch.search.results.tables import CONFIGURATIONS, CURVES
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.storage_url import environment_storage
-from pairsearch.search.verdict.study_verdict import StudyVerdict, judge_study
+from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on
 from pairsearch.search.workers.evaluating import Evaluator, evaluate
 from pairsearch.search.workers.models import ModelFolder, write_stored
 from pairsearch.search.workers.searching import search
@@ -124,21 +124,16 @@ class Study:
     """
 
     def __init__(self, database: Database, given: StudyArgument, machine: Machine) -> None:
-        self._database = database
-        self._given = given
-        self._name = given.name
-        self._machine = machine
+        self._database, self._given, self._machine = database, given, machine
 
     def __repr__(self) -> str:
         """Show the study's name and its database, without the password."""
-        return f"<Study {self._name} in {self._database.label}>"
+        return f"<Study {self._given.name} in {self._database.label}>"
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -148,7 +143,7 @@ class Study:
     @property
     def name(self) -> str:
         """The name of the study in the database."""
-        return self._name
+        return self._given.name
 
     @property
     def definition(self) -> Definition:
@@ -222,7 +217,10 @@ class Study:
         Returns:
             The judgement; its `verdict` is None if no configuration is finished.
         """
-        return judge_study(self._database, self._stored(), alpha=alpha)
+        study = self._stored()
+        with self._database.snapshot() as connection:
+            unjudged = read_unjudged(connection, study)
+        return verdict_on(unjudged, alpha=alpha)
 
     def evaluate(
         self,
@@ -257,9 +255,12 @@ class Study:
                 from its `.toml` file.
             DefinitionError: the problem cannot be trained on this machine.
         """
-        folder = None if models is None else ModelFolder(Path(models))
-        here = self._here(device, checkpoints, models)
-        evaluator = Evaluator(here, models=folder, again=folder is not None, workers=workers)
+        evaluator = Evaluator(
+            self._here(device, checkpoints, models),
+            models=None if models is None else ModelFolder(Path(models)),
+            again=models is not None,
+            workers=workers,
+        )
         by: By = "paper" if paper else "search"
         rows = evaluate(self._database, [self._given], evaluator, by=[by], top=top, rounds=rounds)
         return [row.evaluated for row in rows]
@@ -316,20 +317,15 @@ class Study:
         return write(self._report(), Path(path))
 
     def _report(self) -> Document:
-
         return compose_stored(self._database, [self._stored()])
 
     def _here(self, device: str, checkpoints: str | Path | None, models: str | Path | None) -> Machine:
         """Return how this machine trains, with folders that workers share."""
-        return replace(
-            self._machine,
-            device=device,
-            checkpoints=shared_folder(checkpoints),
-            models=shared_folder(models),
-        )
+        shared = shared_folder(checkpoints), shared_folder(models)
+        return replace(self._machine, device=device, checkpoints=shared[0], models=shared[1])
 
     def _stored(self) -> StoredStudy:
-        return get_study(self._database, self._name)
+        return get_study(self._database, self._given.name)
 
 
 def machine_with(settings: Mapping[str, object], device: str = "cpu") -> Machine:

@@ -51,21 +51,11 @@ def find_checkpoint(connection: Connection, study_id: int, key: str, kind: str, 
 def put_checkpoint(connection: Connection, study_id: int, key: str, kind: str, run: int, kept: Kept) -> None:
     """Store the checkpoint of a run in place of an earlier one."""
     drop_checkpoints(connection, study_id, key, kind, [run])
+    of_run = {"study_id": study_id, "key": key, "kind": kind, "run": run}
     curves = {name: [finite(point) for point in curve] for name, curve in kept.curves.items()}
-    connection.execute(
-        insert(checkpoints).values(
-            study_id=study_id,
-            key=key,
-            kind=kind,
-            run=run,
-            epoch=kept.epoch,
-            curves=json.dumps(curves),
-            seconds=kept.seconds,
-            content=kept.content if kept.file is None else None,
-            file=kept.file,
-            saved_at=now(),
-        )
-    )
+    content = kept.content if kept.file is None else None
+    state = {"curves": json.dumps(curves), "seconds": kept.seconds, "content": content, "file": kept.file}
+    connection.execute(insert(checkpoints).values(**of_run, **state, epoch=kept.epoch, saved_at=now()))
 
 
 def drop_checkpoints(

@@ -15,10 +15,10 @@ import socket
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select, update
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, select, update
 
 from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.clock import now
@@ -28,10 +28,17 @@ from pairsearch.search.database.tables import configurations, jobs, studies
 from pairsearch.search.ledger.checkpoints import Kept, find_checkpoint, put_checkpoint
 from pairsearch.search.ledger.closing import Closing, shown
 from pairsearch.search.ledger.rows import read_configuration, stored_numbers
-from pairsearch.search.ledger.statements import BEGINNING, CLAIMED, RENEWING, of_job, taking
-from pairsearch.search.ledger.stored import StoredConfigurations, columns
+from pairsearch.search.ledger.statements import (
+    BEGINNING,
+    CLAIMED,
+    RENEWING,
+    columns,
+    jobs_of,
+    of_job,
+    taking,
+)
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.ledger.view import NoView, Shown, View
+from pairsearch.search.ledger.view import Shown, View
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Kind
 
@@ -75,6 +82,15 @@ class Claim:
         return tuple(run for run in self.numbers if run not in self.stored)
 
 
+class Renewal(IntEnum):
+    """What became of a claim whose lease was renewed; false where it was lost."""
+
+    LOST = 0
+    HELD = 1
+    TO_STOP = 2
+    """It is held, and the study's workers are to end."""
+
+
 def worker_name() -> str:
     """Return a unique name of a worker, which begins with its host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
@@ -85,8 +101,10 @@ def new_token() -> str:
     return uuid.uuid4().hex
 
 
-class Leases(StoredConfigurations):
-    """The claims of one study's jobs.
+class Leases:
+    """The claims of one study's jobs. Each method is one transaction, safe to call from any thread or process.
+
+    Every method raises what `search.database.connection.Database.write` raises.
 
     Args:
         lease_seconds: how long a claim lasts without renewal.
@@ -100,15 +118,15 @@ class Leases(StoredConfigurations):
         lease_seconds: float = LEASE_SECONDS,
         view: View | None = None,
     ) -> None:
-        super().__init__(database, study.id)
+        self.database = database
         self.study = study
+        self.study_id = study.id
         self.lease_seconds = lease_seconds
-        self.view = view or NoView()
+        self.view = view or View()
         self._closing = Closing(study, self.view)
         self._origins: dict[tuple[tuple[str, str], ...], int] = {}
         # The token of the claim under which a checkpoint was stored last.
         self._checkpoint_of: str | None = None
-        self._stop = select(studies.c.stopped_at).where(studies.c.id == study.id).scalar_subquery()
 
     def stop(self) -> None:
         """Tell all workers of the study to hand back what they hold, and to end."""
@@ -125,8 +143,8 @@ class Leases(StoredConfigurations):
 
     def stopped(self) -> bool:
         """Whether the workers of the study are to end."""
-        with self.database.read() as connection:
-            return connection.execute(select(self._stop)).scalar() is not None
+        mine = studies.c.id == self.study_id
+        return self._first(select(studies.c.id).where(mine, studies.c.stopped_at.is_not(None))) is not None
 
     def claim(
         self,
@@ -146,7 +164,6 @@ class Leases(StoredConfigurations):
         fault, they delay the rest as little as possible.
 
         Args:
-            worker: name of the worker, for display.
             limit: claim only folds of the first `limit` configurations of the study.
             key: claim only jobs of this configuration.
             token: the token of the claim; None for a new one. If the token already holds a job, use `held` instead.
@@ -160,15 +177,10 @@ class Leases(StoredConfigurations):
             The claim, or None if no such job is pending, or the study's workers are to stop.
         """
         kind = next(iter(kinds)) if len(kinds) == 1 else None
-        options: dict[str, object] = {
-            "of_limit": limit,
-            "of_key": key,
-            "of_but": list(but) or None,
-            "of_kind": kind,
-        }
-        given = {name: value for name, value in options.items() if value is not None}
+        options = {"of_limit": limit, "of_key": key, "of_but": list(but) or None, "of_kind": kind}
+        given: dict[str, object] = {name: value for name, value in options.items() if value is not None}
         with self.database.write() as connection:
-            return self._taken(connection, worker, token or new_token(), runs, given, begun=begun)
+            return self._taken(connection, worker, token or new_token(), runs, given, begun)
 
     def _taken(
         self,
@@ -177,7 +189,6 @@ class Leases(StoredConfigurations):
         token: str,
         runs: int,
         given: dict[str, object],
-        *,
         begun: bool = False,
     ) -> Claim | None:
         statement = taking(frozenset(given), begun)
@@ -198,25 +209,20 @@ class Leases(StoredConfigurations):
         """
         if not self.study.folds_apart:
             return None
-        given = {"of_key": row.key, "of_kind": "fold", "of_errors": 0, "of_lapses": 0}
-        # PostgreSQL goes through all pending jobs for the key, as long as it has no statistics of a new study.
-        given["of_rank"] = row.rank
+        # With the rank: PostgreSQL goes through all pending jobs for the key, as long as it has no statistics of a new
+        # study.
+        given = {"of_key": row.key, "of_rank": row.rank, "of_kind": "fold", "of_errors": 0, "of_lapses": 0}
         return self._taken(connection, worker, token, runs, given)
 
     def _merged(self, connection: Connection, row: Any, most: int) -> int:
         """Make the next jobs of a configuration, which nobody has tried, part of a job; return how many they were."""
         if row.kind == "round" or not self.study.folds_apart:
             return 0
-        untried = (of_job.claims == 0, of_job.errors == 0, of_job.lapses == 0)
         rows = connection.execute(
             select(of_job.id, of_job.first)
             .where(
-                of_job.study_id == self.study_id,
-                of_job.key == row.key,
-                of_job.kind == row.kind,
-                of_job.state == JobState.PENDING,
-                of_job.first > row.first,
-                *untried,
+                jobs_of(self.study_id, row.key, row.kind, JobState.PENDING),
+                *(of_job.first > row.first, of_job.claims == 0, of_job.errors == 0, of_job.lapses == 0),
             )
             .order_by(of_job.first)
             .limit(most)
@@ -239,24 +245,22 @@ class Leases(StoredConfigurations):
         if begun is None:
             return None
         of = shown(begun)
-        if of.trial_id is None:
-            trial_id = self.view.start(connection, of, worker)
-            if trial_id is not None:
-                connection.execute(
-                    update(configurations).where(columns.id == of.row_id).values(trial_id=trial_id)
-                )
-                of = replace(of, trial_id=trial_id)
+        if of.trial_id is None and (trial_id := self.view.start(connection, of, worker)) is not None:
+            connection.execute(
+                update(configurations).where(columns.id == of.row_id).values(trial_id=trial_id)
+            )
+            of = replace(of, trial_id=trial_id)
         return self._claim(connection, row, count, worker, token, of)
 
     def _claim(
         self, connection: Connection, row: Any, count: int, worker: str, token: str, of: Shown | None
     ) -> Claim:
+        again = row.claims > 1
         stored: tuple[int, ...] = ()
-        if row.claims > 1:
+        if again:
             numbers = range(row.first, row.first + count)
             stored = stored_numbers(connection, self.study_id, row.key, row.kind, numbers)
         configuration = read_configuration(row.key, row.params) if of is None else of.configuration
-        again = row.claims > 1
         return Claim(row.id, configuration, row.kind, row.first, count, token, worker, stored, again, of)
 
     def held(self, worker: str, token: str) -> Claim | None:
@@ -276,14 +280,11 @@ class Leases(StoredConfigurations):
         ).first()
         if row is None:
             return None
-        of = None
-        if row.kind == "fold":
-            mine = select(configurations).where(self._configuration(row.key))
-            of = shown(connection.execute(mine).one())
+        of = shown(self._closing.lock(connection, row.key)) if row.kind == "fold" else None
         return self._claim(connection, row, row.runs, worker, token, of)
 
-    def renew(self, claim: Claim) -> bool:
-        """Extend the lease of a claim; return False if the claim was lost."""
+    def renew(self, claim: Claim) -> Renewal:
+        """Extend the lease of a claim."""
         with self.database.write() as connection:
             return self._renewed(connection, claim)
 
@@ -301,9 +302,11 @@ class Leases(StoredConfigurations):
         with self.database.read() as connection:
             return find_checkpoint(connection, self.study_id, claim.configuration.key, claim.kind, run)
 
-    def _renewed(self, connection: Connection, claim: Claim) -> bool:
-        renewed = connection.execute(RENEWING, claim.held | {"lease": self.lease_seconds})
-        return renewed.rowcount == 1
+    def _renewed(self, connection: Connection, claim: Claim) -> Renewal:
+        renewed = connection.execute(RENEWING, claim.held | {"lease": self.lease_seconds}).first()
+        if renewed is None:
+            return Renewal.LOST
+        return Renewal.HELD if renewed.stopped is None else Renewal.TO_STOP
 
     def _goes_on(self, connection: Connection, claim: Claim) -> bool:
         """Renew a claim before something is stored; return False if it was lost, or its configuration has ended.
@@ -319,6 +322,11 @@ class Leases(StoredConfigurations):
             return True
         self._drop(connection, claim.job_id)
         return False
+
+    def _first(self, statement: Select[Any]) -> Any:
+        """Read the first row that a statement finds, None if there is none."""
+        with self.database.read() as connection:
+            return connection.execute(statement.limit(1)).first()
 
     def _configuration(self, key: str) -> ColumnElement[bool]:
         return and_(columns.study_id == self.study_id, columns.key == key)

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 
 from pairsearch.search.database.clock import now
-from pairsearch.search.database.states import OPEN, JobState, State
+from pairsearch.search.database.states import OPEN, OPEN_JOBS, JobState, State
 from pairsearch.search.database.tables import configurations, curves, jobs, runs
 from pairsearch.search.ledger.checkpoints import drop_checkpoints
-from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude
-from pairsearch.search.ledger.rows import (
-    read_configuration,
-    read_runs,
-    write_figures,
-)
-from pairsearch.search.ledger.statements import LEFT, LETTING_GO, LOCKING, of_job
-from pairsearch.search.ledger.stored import columns
+from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude, fold_reports
+from pairsearch.search.ledger.rows import read_configuration, read_runs, write_figures
+from pairsearch.search.ledger.statements import LEFT, LOCKING, columns, jobs_of, of_job
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.ledger.view import Shown, View
+
+_FREE: dict[str, object] = {"worker": None, "started_at": None, "trial_id": None}
 
 
 class Closing:
@@ -62,37 +59,28 @@ class Closing:
                 self.report(connection, shown(row), ended.folds)
                 return left
             ended = outcome
-        self._close(connection, row, worker, ended, origin)
-        return None
-
-    def let_go(self, connection: Connection, row: Any) -> None:
-        """Note that nobody holds a job of a configuration."""
-        connection.execute(LETTING_GO, {"of_id": row.id})
-
-    def _close(self, connection: Connection, row: Any, worker: str, outcome: Outcome, origin: int) -> None:
-        if outcome.state == State.DIVERGED:
-            self._drop(connection, row.key, 0)
+        if ended.state == State.DIVERGED:
+            self._drop(connection, row.key)
         self.forget(connection, row.key)
-        trial_id = self._view.finish(connection, shown(row), worker, outcome)
+        trial_id = self._view.finish(connection, shown(row), worker, ended)
         self._update(
             connection,
             row.id,
-            state=outcome.state,
-            value=outcome.value,
-            figures=write_figures(outcome.figures),
-            seconds=outcome.seconds,
-            reason=outcome.reason,
+            state=ended.state,
+            value=ended.value,
+            figures=write_figures(ended.figures),
+            seconds=ended.seconds,
+            reason=ended.reason,
             provenance_id=origin,
             finished_at=now(),
             trial_id=trial_id,
         )
+        return None
 
     def report(self, connection: Connection, of: Shown, folds: Sequence[RunResult]) -> None:
         """Show the metric of folds of a configuration that goes on, where folds are not trained together."""
-        metric = self._study.definition.metric
-        known = {fold.index + 1: value for fold in folds if (value := fold.last(metric)) is not None}
         if of.trial_id is not None and not self._study.traits.together and self._view.due():
-            self._view.report(connection, of, known)
+            self._view.report(connection, of, fold_reports(folds, self._study.definition.metric))
 
     def _left(self, connection: Connection, key: str) -> list[str]:
         """Return the states of the jobs that a configuration waits for, and drop those after a fold that diverged.
@@ -136,20 +124,12 @@ class Closing:
         connection.execute(delete(curves).where(curves.c.run_id.in_(late)))
         connection.execute(delete(runs).where(c.id.in_(late)))
 
-    def _drop(self, connection: Connection, key: str, first: int) -> None:
+    def _drop(self, connection: Connection, key: str, first: int = 0) -> None:
         """Drop the jobs whose first fold has at least this number; whoever trains one has lost it."""
-        mine = and_(
-            of_job.study_id == self._study.id,
-            of_job.key == key,
-            of_job.kind == "fold",
-            of_job.first >= first,
-            of_job.state.in_((JobState.PENDING, JobState.RUNNING)),
-        )
         # One that is locked is being claimed or ended; whoever does it waits for this configuration, and then looks.
-        free = select(of_job.id).where(mine).with_for_update(skip_locked=True)
-        connection.execute(
-            update(jobs).where(of_job.id.in_(free)).values(state=JobState.DROPPED, lease_expires=None)
-        )
+        left = select(of_job.id).where(self._jobs(key, *OPEN_JOBS), of_job.first >= first)
+        dropped = update(jobs).where(of_job.id.in_(left.with_for_update(skip_locked=True)))
+        connection.execute(dropped.values(state=JobState.DROPPED, lease_expires=None))
 
     def forget(self, connection: Connection, key: str) -> None:
         """Delete the checkpoints of the folds of a configuration."""
@@ -157,73 +137,60 @@ class Closing:
             folds = range(self._study.definition.folds)
             drop_checkpoints(connection, self._study.id, key, "fold", folds)
 
-    def give_up(self, connection: Connection, key: str, reason: str, *, failed: bool = False) -> None:
+    def give_up(
+        self, connection: Connection, key: str, why: str, *, failed: bool = False, **values: object
+    ) -> None:
         """Note on a configuration that an attempt at a job of it ended without a result.
 
         Args:
-            reason: why it ended.
             failed: whether the job, and with it the configuration, has failed.
+            values: columns of the configuration that change although another worker holds a job of it.
         """
         row = self.lock(connection, key)
         if row is None or row.state not in OPEN:
             return
+        held = False
         if failed:
-            self._drop(connection, key, 0)
-            self._update(
-                connection, row.id, state=State.FAILED, reason=reason[:1000], finished_at=now(), **_FREE
-            )
-        elif self._is_held(connection, key):
-            return
-        else:
-            self._update(connection, row.id, state=State.PENDING, **_FREE)
-        if row.trial_id is not None:
-            self._view.abandon(connection, shown(row), reason)
+            self._drop(connection, key)
+            values |= {"state": State.FAILED, "reason": why[:1000], "finished_at": now()} | _FREE
+        elif not (held := self._is_held(connection, key)):
+            values |= {"state": State.PENDING} | _FREE
+        if values:
+            self._update(connection, row.id, **values)
+        if row.trial_id is not None and not held:
+            self._view.abandon(connection, shown(row), why)
 
     def recount(self, connection: Connection, key: str) -> None:
         """Count the attempts at a configuration anew, after some were taken back; it may be tried again."""
         row = self.lock(connection, key)
         if row is None or row.state not in (*OPEN, State.FAILED):
             return
-        mine = and_(of_job.study_id == self._study.id, of_job.key == key, of_job.kind == "fold")
-        failed = connection.execute(select(of_job.id).where(mine, of_job.state == JobState.FAILED)).first()
-        if failed is None:
-            dropped = update(jobs).where(mine, of_job.state == JobState.DROPPED)
-            connection.execute(dropped.values(state=JobState.PENDING))
-        again: dict[str, object] = {"state": State.PENDING, "finished_at": None} | _FREE
-        if failed is not None:
+        failed = select(of_job.id).where(self._jobs(key, JobState.FAILED))
+        again: dict[str, object] = {"reason": None}
+        if connection.execute(failed).first() is not None:
             again = {"state": State.FAILED, "finished_at": now()}
-        elif self._is_held(connection, key):
-            again = {}
-        self._update(
-            connection,
-            row.id,
-            errors=select(func.sum(of_job.errors)).where(mine).scalar_subquery(),
-            lapses=select(func.sum(of_job.lapses)).where(mine).scalar_subquery(),
-            reason=None if failed is None else row.reason,
-            **again,
-        )
+        else:
+            dropped = update(jobs).where(self._jobs(key, JobState.DROPPED))
+            connection.execute(dropped.values(state=JobState.PENDING))
+            if not self._is_held(connection, key):
+                again |= {"state": State.PENDING, "finished_at": None} | _FREE
+        for count in (of_job.errors, of_job.lapses):
+            again[count.name] = select(func.sum(count)).where(self._jobs(key)).scalar_subquery()
+        self._update(connection, row.id, **again)
 
     def _is_held(self, connection: Connection, key: str) -> bool:
         """Whether a worker holds a job of a configuration."""
-        held = select(of_job.id).where(
-            of_job.study_id == self._study.id,
-            of_job.key == key,
-            of_job.kind == "fold",
-            of_job.state == JobState.RUNNING,
-        )
-        return connection.execute(held.limit(1)).first() is not None
+        held = select(of_job.id).where(self._jobs(key, JobState.RUNNING)).limit(1)
+        return connection.execute(held).first() is not None
+
+    def _jobs(self, key: str, *states: JobState) -> ColumnElement[bool]:
+        return jobs_of(self._study.id, key, "fold", *states)
 
     @staticmethod
     def _update(connection: Connection, row_id: int, /, **values: object) -> None:
         connection.execute(update(configurations).where(columns.id == row_id).values(**values))
 
-    def _is(self, key: str) -> Any:
-        return and_(columns.study_id == self._study.id, columns.key == key)
-
 
 def shown(row: Any) -> Shown:
     """Return what a row of configurations is shown as."""
     return Shown(row.id, read_configuration(row.key, row.params), row.trial_id)
-
-
-_FREE: dict[str, object] = {"worker": None, "started_at": None, "trial_id": None}

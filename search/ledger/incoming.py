@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,13 @@ from sqlalchemy import Connection, select, update
 
 from pairsearch.search.common.errors import StudyError
 from pairsearch.search.database.bulk import insert_many
-from pairsearch.search.database.states import COVERED, JobState, State
+from pairsearch.search.database.states import COVERED, JobState
 from pairsearch.search.database.tables import configurations, curves, jobs, runs
+from pairsearch.search.ledger.jobs import fold_jobs
 from pairsearch.search.ledger.rows import provenance_id, read_figures, write_figures
-from pairsearch.search.ledger.splitting import fold_jobs
+from pairsearch.search.ledger.statements import jobs_of
 from pairsearch.search.ledger.studies import Choices, StoredStudy, check_same
-from pairsearch.studies.configuration import Params, Value
-from pairsearch.studies.definition import LARGEST_VALUE, Definition
+from pairsearch.studies.definition import Definition
 from pairsearch.studies.problem import Traits
 
 LOADED = "loaded"
@@ -48,33 +47,6 @@ def run_columns(
     rest = dict.fromkeys(("diverged_epoch", "seconds", "worker", "finished_at", "facts", "provenance"))
     about = {"key": key, "kind": kind, "run": run, "epochs": epochs, "figures": write_figures(figures)}
     return about | rest
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A configuration that somebody trained.
-
-    Args:
-        folds: the figures of each fold, by name; as many folds for each name, and NaN where a fold has none.
-        seconds: time of the training; 0 if it is not known.
-        ended: its state, if it was ended before the last fold.
-    """
-
-    params: Params
-    folds: Mapping[str, Sequence[float]]
-    seconds: float = 0.0
-    ended: State | None = None
-
-
-def value_of(cell: Any) -> Value:
-    """Return a value as a definition may have it; a value of another type becomes its text."""
-    if type(cell) in (bool, str) or (type(cell) is int and abs(cell) <= LARGEST_VALUE):
-        found: Value = cell
-    elif type(cell) is float and math.isfinite(cell):
-        found = cell
-    else:
-        found = str(cell)
-    return repr(found) if isinstance(found, str) and not found.isprintable() else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +112,9 @@ def plan(connection: Connection, given: Incoming, study: StoredStudy | None) -> 
         return Plan(None, given.definition, list(given.configurations), [], list(given.runs))
     definition = _larger(study.definition, given.definition)
     check_same(study, definition, given.traits)
-    c = configurations.c
-    there = {
-        row.key: row
-        for row in connection.execute(
-            select(c.key, c.state, c.value, c.figures).where(c.study_id == study.id)
-        )
-    }
+    c, r = configurations.c, runs.c
+    of_study = select(c.key, c.state, c.value).where(c.study_id == study.id)
+    there = {row.key: row for row in connection.execute(of_study)}
     new = [key for key in given.configurations if key not in there]
     results = []
     for key, row in given.configurations.items():
@@ -155,22 +123,16 @@ def plan(connection: Connection, given: Incoming, study: StoredStudy | None) -> 
                 results.append(key)
             elif (there[key].state, there[key].value) != (row["state"], row["value"]):
                 raise _other(given, key, _result(there[key]._mapping), _result(row))
-    known = {
-        (row.key, row.kind, row.run): (read_figures(row.figures), row.diverged_epoch)
-        for row in connection.execute(
-            select(runs.c.key, runs.c.kind, runs.c.run, runs.c.figures, runs.c.diverged_epoch).where(
-                runs.c.study_id == study.id
-            )
-        )
-    }
+    of_runs = select(r.key, r.kind, r.run, r.figures, r.diverged_epoch).where(r.study_id == study.id)
+    known = {(row.key, row.kind, row.run): row for row in connection.execute(of_runs)}
     missing, gaining = [], {*new, *results}
     for place, run in given.runs.items():
         key, kind, number = place
         if place in known:
-            figures, diverged = known[place]
-            theirs = read_figures(run.row["figures"])
-            if (_finite(figures), diverged) != (_finite(theirs), run.row["diverged_epoch"]):
-                raise _other(given, f"{kind} {number} of {key}", figures, theirs)
+            ours, theirs = read_figures(known[place].figures), read_figures(run.row["figures"])
+            same = known[place].diverged_epoch == run.row["diverged_epoch"]
+            if not same or _finite(ours) != _finite(theirs):
+                raise _other(given, f"{kind} {number} of {key}", ours, theirs)
         elif kind == "round" or key in gaining:
             missing.append(place)
         elif kind == "fold":
@@ -205,44 +167,28 @@ def store(connection: Connection, given: Incoming, made: Plan, study: StoredStud
 
     A configuration that a worker trains at this moment gets its result too; the worker finds that it lost its claim.
     """
-    c = configurations.c
-    before = 0 if made.study is None else len(made.study.definition.grid)
+    c, before = configurations.c, 0 if made.study is None else len(made.study.definition.grid)
     rows = []
     for offset, key in enumerate(made.new):
-        row = dict(given.configurations[key])
-        rank = row["rank"] if made.study is None else before + offset
-        origin = _origin(connection, row.pop("provenance"))
-        rows.append(row | {"study_id": study.id, "key": key, "rank": rank, "provenance_id": origin})
+        row = _row(connection, study, given.configurations[key]) | {"key": key}
+        rows.append(row if made.study is None else row | {"rank": before + offset})
     if rows:
         insert_many(connection, configurations, rows)
     left = [job for row in rows if row["state"] not in COVERED for job in fold_jobs(study, row)]
     if left:
         insert_many(connection, jobs, left)
     for key in made.results:
-        row = dict(given.configurations[key]) | {"trial_id": None}
+        row = _row(connection, study, given.configurations[key]) | {"trial_id": None}
         del row["rank"]
-        row["provenance_id"] = _origin(connection, row.pop("provenance"))
-        connection.execute(
-            update(configurations)
-            .where(c.study_id == study.id, c.key == key, c.state.not_in(COVERED))
-            .values(**row)
-        )
-        connection.execute(
-            update(jobs)
-            .where(jobs.c.study_id == study.id, jobs.c.key == key, jobs.c.kind == "fold")
-            .values(state=JobState.DROPPED)
-        )
+        open_one = (c.study_id == study.id, c.key == key, c.state.not_in(COVERED))
+        connection.execute(update(configurations).where(*open_one).values(**row))
+        connection.execute(update(jobs).where(jobs_of(study.id, key, "fold")).values(state=JobState.DROPPED))
     if not made.runs:
         return
-    added = []
-    for place in made.runs:
-        row = dict(given.runs[place].row) | {"study_id": study.id}
-        added.append(row | {"provenance_id": _origin(connection, row.pop("provenance"))})
-    insert_many(connection, runs, added)
+    insert_many(connection, runs, [_row(connection, study, given.runs[place].row) for place in made.runs])
     with_curves = {place: of for place in made.runs if (of := given.runs[place].curves)}
-    found = connection.execute(
-        select(runs.c.id, runs.c.key, runs.c.kind, runs.c.run).where(runs.c.study_id == study.id)
-    )
+    r = runs.c
+    found = connection.execute(select(r.id, r.key, r.kind, r.run).where(r.study_id == study.id))
     points = [
         {"run_id": row.id, "figure": figure, "points": text}
         for row in found
@@ -252,6 +198,8 @@ def store(connection: Connection, given: Incoming, made: Plan, study: StoredStud
         insert_many(connection, curves, points)
 
 
-def _origin(connection: Connection, text: str | None) -> int | None:
-    """Return the id of a provenance."""
-    return None if text is None else provenance_id(connection, json.loads(text))
+def _row(connection: Connection, study: StoredStudy, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a row with the ids of its study and of its provenance."""
+    row = dict(given) | {"study_id": study.id}
+    facts = row.pop("provenance")
+    return row | {"provenance_id": None if facts is None else provenance_id(connection, json.loads(facts))}

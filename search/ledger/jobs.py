@@ -9,23 +9,31 @@ process may do, makes jobs pending again whose lease ran out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
+from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.states import OPEN, OPEN_JOBS, JobState, State
 from pairsearch.search.database.tables import configurations, failures, jobs, studies, superseded
 from pairsearch.search.ledger.checkpoints import drop_checkpoints
 from pairsearch.search.ledger.claims import Claim
-from pairsearch.search.ledger.outcome import Outcome, RunResult
-from pairsearch.search.ledger.rows import provenance_id, read_runs, run_row, stored_numbers, write_runs
-from pairsearch.search.ledger.splitting import blocks, fold_jobs
-from pairsearch.search.ledger.statements import DONE, of_job
-from pairsearch.search.ledger.stored import columns
+from pairsearch.search.ledger.outcome import Outcome, RunResult, fold_reports
+from pairsearch.search.ledger.rows import (
+    provenance_id,
+    read_configuration,
+    read_outcomes,
+    read_runs,
+    stored_numbers,
+    write_runs,
+)
+from pairsearch.search.ledger.statements import DONE, LETTING_GO, columns, jobs_of, of_job
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.ledger.unfinished import LOST, Unfinished
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.problem import Kind
 
 
 class Finish(IntEnum):
@@ -50,18 +58,10 @@ class Ledger(Unfinished):
         keys = set(connection.execute(select(columns.key).where(columns.study_id == self.study_id)).scalars())
         new = [configuration for configuration in grid if configuration.key not in keys]
         if new:
+            fresh = {"study_id": self.study_id, "state": State.PENDING, "errors": 0, "lapses": 0, "claims": 0}
             rows = [
-                {
-                    "study_id": self.study_id,
-                    "key": configuration.key,
-                    "params": configuration.text,
-                    "rank": len(keys) + offset,
-                    "state": State.PENDING,
-                    "errors": 0,
-                    "lapses": 0,
-                    "claims": 0,
-                }
-                for offset, configuration in enumerate(new)
+                {"key": configuration.key, "params": configuration.text, "rank": rank} | fresh
+                for rank, configuration in enumerate(new, len(keys))
             ]
             connection.execute(insert(configurations), rows)
             connection.execute(insert(jobs), [job for row in rows for job in fold_jobs(self.study, row)])
@@ -78,11 +78,7 @@ class Ledger(Unfinished):
         metric = self.study.definition.metric
         with self.database.read() as connection:
             known = read_runs(connection, self.study_id, claim.configuration.key, claim.kind)
-        return {
-            run.index + 1: value
-            for run in known
-            if run.index in claim.stored and (value := run.last(metric)) is not None
-        }
+        return fold_reports((run for run in known if run.index in claim.stored), metric)
 
     def store(self, claim: Claim, run: RunResult, provenance: Mapping[str, str]) -> bool:
         """Store a run that has ended while its job goes on; return False if the claim was lost."""
@@ -95,25 +91,20 @@ class Ledger(Unfinished):
                     self._closing.report(connection, claim.shown, [run])
             return held
 
-    def finish(self, claim: Claim, outcome: Outcome) -> Finish:
-        """Store the folds of a job that are not stored yet, and the result of its configuration if it has all folds.
-
-        Args:
-            outcome: what was trained under this claim.
-
-        Returns:
-            What became of it, also if an earlier call stored it and only the answer was lost.
-        """
-        return self.finish_and_claim(claim, outcome, None)[0]
-
     def finish_and_claim(
         self, claim: Claim, outcome: Outcome, token: str | None, runs: int = 1
     ) -> tuple[Finish, Claim | None]:
-        """Do what `finish` does, and claim the next fold of the configuration, all in one transaction.
+        """Store the folds of a job that are not stored yet, and the result of its configuration if it has all folds.
+
+        The next fold of the configuration is claimed in the same transaction.
 
         Args:
+            outcome: what was trained under this claim.
             token: of the next claim; None to make none.
             runs: take up to so many folds, as `claim` does.
+
+        Returns:
+            What became of it, also if an earlier call stored it and only the answer was lost; and the next claim.
         """
         origin, following = self._origin(outcome.provenance), None
         with self.database.write() as connection:
@@ -130,7 +121,7 @@ class Ledger(Unfinished):
             if left is not None:
                 following = self._next(connection, row, claim.worker, token, runs) if token else None
                 if following is None and JobState.RUNNING not in left:
-                    self._closing.let_go(connection, row)
+                    connection.execute(LETTING_GO, {"of_id": row.id})
         self.view.committed()
         return Finish.CLOSED if left is None else Finish.STORED, following
 
@@ -144,27 +135,17 @@ class Ledger(Unfinished):
             # Of two that ask at once, the second finds the jobs of the first.
             connection.execute(select(studies.c.id).where(studies.c.id == self.study_id).with_for_update())
             known = set(stored_numbers(connection, self.study_id, key, "round", range(wanted)))
-            mine = and_(of_job.study_id == self.study_id, of_job.key == key, of_job.kind == "round")
-            held = select(of_job.first, of_job.count).where(mine, of_job.state.in_(OPEN_JOBS))
+            held = select(of_job.first, of_job.count).where(jobs_of(self.study_id, key, "round", *OPEN_JOBS))
             for first, count in connection.execute(held).all():
                 known.update(range(first, first + count))
             missing = [number for number in range(wanted) if number not in known]
+            mine = {"study_id": self.study_id, "key": key, "kind": "round", "rank": -1}
             for first, count in blocks(missing, together=self.study.traits.together):
                 fresh = {"count": count, "state": JobState.PENDING, "errors": 0, "lapses": 0}
-                again = update(jobs).where(mine, of_job.first == first).values(**fresh)
-                if not connection.execute(again).rowcount:
-                    connection.execute(
-                        insert(jobs).values(
-                            study_id=self.study_id,
-                            key=key,
-                            kind="round",
-                            first=first,
-                            rank=-1,
-                            params=configuration.text,
-                            claims=0,
-                            **fresh,
-                        )
-                    )
+                failed = update(jobs).where(jobs_of(self.study_id, key, "round"), of_job.first == first)
+                if not connection.execute(failed.values(**fresh)).rowcount:
+                    new = mine | {"first": first, "params": configuration.text, "claims": 0}
+                    connection.execute(insert(jobs).values(new | fresh))
         return len(missing)
 
     def finish_rounds(
@@ -182,7 +163,7 @@ class Ledger(Unfinished):
             contents: the files of the models to store, by the number of the round.
 
         Returns:
-            What became of them, as for `finish`.
+            What became of them, as for `finish_and_claim`.
         """
         origin = self._origin(provenance)
         with self.database.write() as connection:
@@ -193,14 +174,12 @@ class Ledger(Unfinished):
 
     def failed_rounds(self, key: str) -> str | None:
         """Return why rounds of a configuration failed, None if none did."""
-        mine = (of_job.study_id == self.study_id, of_job.key == key, of_job.kind == "round")
-        with self.database.read() as connection:
-            row = connection.execute(
-                select(of_job.id, failures.c.reason)
-                .join(failures, failures.c.job_id == of_job.id, isouter=True)
-                .where(*mine, of_job.state == JobState.FAILED)
-                .order_by(of_job.first, failures.c.id.desc())
-            ).first()
+        row = self._first(
+            select(of_job.id, failures.c.reason)
+            .join(failures, failures.c.job_id == of_job.id, isouter=True)
+            .where(jobs_of(self.study_id, key, "round", JobState.FAILED))
+            .order_by(of_job.first, failures.c.id.desc())
+        )
         return None if row is None else row.reason or LOST
 
     def _done(self, connection: Connection, claim: Claim) -> bool:
@@ -214,15 +193,8 @@ class Ledger(Unfinished):
             return Finish.STORED if claim.kind == "fold" and state in OPEN else Finish.CLOSED
         known = select(superseded.c.id).where(superseded.c.claim == claim.token)
         if connection.execute(known).first() is None:
-            connection.execute(
-                insert(superseded).values(
-                    job_id=claim.job_id,
-                    claim=claim.token,
-                    worker=claim.worker,
-                    value=value,
-                    arrived_at=now(),
-                )
-            )
+            late = {"job_id": claim.job_id, "claim": claim.token, "worker": claim.worker, "value": value}
+            connection.execute(insert(superseded).values(**late, arrived_at=now()))
         return Finish.SUPERSEDED
 
     def _write(
@@ -240,13 +212,8 @@ class Ledger(Unfinished):
             stored.update(stored_numbers(connection, self.study_id, key, claim.kind, claim.numbers))
         new = [run for run in results if run.index not in stored]
         if new:
-            common = {
-                "study_id": self.study_id,
-                "worker": claim.worker,
-                "facts": facts,
-                "provenance_id": origin,
-            }
-            write_runs(connection, [run_row(key, claim.kind, run) | common for run in new], new, contents)
+            where = {"study_id": self.study_id, "worker": claim.worker, "provenance_id": origin}
+            write_runs(connection, key, claim.kind, new, where | {"facts": facts}, contents)
             if claim.again or self._checkpoint_of == claim.token:
                 drop_checkpoints(connection, self.study_id, key, claim.kind, [run.index for run in new])
 
@@ -258,3 +225,74 @@ class Ledger(Unfinished):
                 found = provenance_id(connection, provenance)
             self._origins[known] = found
         return self._origins[known]
+
+    def first_traceback(self) -> tuple[str, str] | None:
+        """Return key and traceback of the first job, by rank, that is not done and has failed with one."""
+        f = failures.c
+        row = self._first(
+            select(of_job.key, f.traceback)
+            .join(jobs, of_job.id == f.job_id)
+            .where(of_job.study_id == self.study_id, of_job.state != JobState.DONE, f.traceback.is_not(None))
+            .order_by(of_job.rank, f.id.desc())
+        )
+        return None if row is None else (row.key, row.traceback)
+
+    def one_finished(self) -> Configuration | None:
+        """Return a finished configuration, None if there is none yet."""
+        mine = (columns.study_id == self.study_id, columns.state == State.FINISHED)
+        row = self._first(select(columns.key, columns.params).where(*mine))
+        return None if row is None else read_configuration(row.key, row.params)
+
+    def outcome(self, key: str) -> Outcome | None:
+        """Return the stored result of a configuration, None if it has none."""
+        with self.database.read() as connection:
+            rows = connection.execute(select(configurations).where(self._configuration(key))).all()
+            return read_outcomes(connection, rows)[0] if rows else None
+
+    def count(self, *states: State, limit: int | None = None, but: Collection[str] = ()) -> int:
+        """Count the configurations in some states among the first `limit`, without those whose key is in `but`."""
+        return self._count(columns, columns.state.in_(states), limit, but)
+
+    def jobs_left(
+        self,
+        *states: JobState,
+        limit: int | None = None,
+        key: str | None = None,
+        but: Collection[str] = (),
+        kinds: Collection[Kind] = ("fold", "round"),
+    ) -> int:
+        """Count the jobs in some states, rounds and folds; the arguments select as those of `Ledger.claim` do."""
+        which = and_(of_job.state.in_(states), of_job.kind.in_(kinds))
+        return self._count(of_job, which if key is None else which & (of_job.key == key), limit, but)
+
+    def _count(self, c: Any, which: ColumnElement[bool], limit: int | None, but: Collection[str]) -> int:
+        statement = select(func.count()).where(c.study_id == self.study_id, which)
+        if but:
+            statement = statement.where(c.key.not_in(but))
+        if limit is not None:
+            statement = statement.where(c.rank < limit)
+        with self.database.read() as connection:
+            return connection.execute(statement).scalar_one()
+
+
+def fold_jobs(study: StoredStudy, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the jobs of a configuration's row: one for each fold, or one of all folds."""
+    folds = study.definition.folds
+    size = 1 if study.folds_apart else folds
+    of_row = {name: row[name] for name in ("study_id", "key", "rank", "errors", "lapses", "claims")}
+    state = JobState.FAILED if row["state"] == State.FAILED else JobState.PENDING
+    return [
+        of_row | {"kind": "fold", "first": first, "count": size, "state": state}
+        for first in range(0, folds, size)
+    ]
+
+
+def blocks(numbers: Sequence[int], *, together: bool) -> list[tuple[int, int]]:
+    """Return the first number and the length of each run of consecutive numbers, or of each number alone."""
+    blocks: list[tuple[int, int]] = []
+    for number in numbers:
+        if together and blocks and number == sum(blocks[-1]):
+            blocks[-1] = (blocks[-1][0], blocks[-1][1] + 1)
+        else:
+            blocks.append((number, 1))
+    return blocks

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import SupportsFloat
 
 from pairsearch.search.database.states import State
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.problem import Traits
 
@@ -94,7 +95,8 @@ def conclude(
     names = [
         name for name in traits.metrics if any(name in fold.curves or name in fold.final for fold in folds)
     ]
-    figures = {name: mean_of([_last(fold, name) for fold in folds]) for name in names}
+    finals = [fold.final for fold in folds]
+    figures = {name: mean_of([final.get(name) for final in finals]) for name in names}
     first = next((fold for fold in folds if fold.diverged is not None), None)
     state, reason = State.FINISHED, None
     if first is not None:
@@ -114,9 +116,24 @@ def conclude(
     )
 
 
-def _last(fold: RunResult, name: str) -> float:
-    value = fold.final.get(name)
-    return math.nan if value is None else value
+def reports_of(study: StoredStudy, outcome: Outcome) -> dict[int, float]:
+    """Return the finite values of the metric by step (`StoredStudy.report_steps`).
+
+    A value is the mean over folds after an epoch, or the figure of a fold if folds train one after the other.
+    """
+    metric = study.definition.metric
+    if not study.traits.together:
+        return fold_reports(outcome.folds, metric)
+    of_epochs = outcome.folds if outcome.mean is None else (outcome.mean,)
+    curves = [run.curves.get(metric, ()) for run in of_epochs]
+    steps = [step for step in study.report_steps if step <= min(map(len, curves))]
+    means = {step: mean_of([curve[step - 1] for curve in curves]) for step in steps}
+    return {step: mean for step, mean in means.items() if mean is not None}
+
+
+def fold_reports(folds: Iterable[RunResult], metric: str) -> dict[int, float]:
+    """Return the finite values of the metric of folds that train one after the other, by step."""
+    return {fold.index + 1: value for fold in folds if (value := fold.last(metric)) is not None}
 
 
 def finite(number: SupportsFloat) -> float | None:
@@ -125,9 +142,9 @@ def finite(number: SupportsFloat) -> float | None:
     return converted if math.isfinite(converted) else None
 
 
-def mean_of(numbers: Sequence[float]) -> float | None:
-    """Return the mean; None if there is no number or one is not finite."""
-    if not numbers:
+def mean_of(numbers: Sequence[float | None]) -> float | None:
+    """Return the mean; None if there is no number, or one is missing or not finite."""
+    if not numbers or None in numbers:
         return None
     # NumPy's order of summation: stored results depend on it in their last bits.
     import numpy as np  # noqa: PLC0415 - commands that only look at a database start faster without it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal
 
@@ -50,12 +50,6 @@ def write_figures(figures: Mapping[str, float | None]) -> str:
     return json.dumps(dict(figures), allow_nan=False)
 
 
-def read_outcome(connection: Connection, row: sa.Row[Any]) -> Outcome | None:
-    """Return the stored result of a configuration's row, None if it has none; raises what `read_outcomes` raises."""
-    (outcome,) = read_outcomes(connection, [row])
-    return outcome
-
-
 def read_outcomes(connection: Connection, rows: Sequence[Any]) -> list[Outcome | None]:
     """Return the stored results of rows of configurations of one study, None for each that has none.
 
@@ -66,7 +60,9 @@ def read_outcomes(connection: Connection, rows: Sequence[Any]) -> list[Outcome |
     if not covered:
         return [None for _ in rows]
     of = _runs_of(connection, rows[0].study_id, [row.key for row in covered], ("fold", MEAN))
-    facts = read_provenances(connection, {row.provenance_id for row in covered})
+    p = provenances.c
+    used = select(p.id, p.facts).where(p.id.in_({row.provenance_id for row in covered}))
+    facts = {row.id: json.loads(row.facts) for row in connection.execute(used)}
     return [_outcome(row, of, facts) if row.state in COVERED else None for row in rows]
 
 
@@ -141,41 +137,39 @@ def read_points(points: Sequence[float | None]) -> list[float]:
     return [math.nan if point is None else float(point) for point in points]
 
 
-def run_row(key: str, kind: Kind, run: RunResult) -> dict[str, object]:
-    """Return the row of a run, without its study and what is known where it was trained."""
-    return {
-        "key": key,
-        "kind": kind,
-        "run": run.index,
-        "epochs": run.epochs,
-        "figures": write_figures(run.final),
-        "diverged_epoch": run.diverged,
-        "seconds": run.seconds,
-    }
-
-
-def curve_rows(run_id: int, run: RunResult) -> list[dict[str, object]]:
-    """Return the rows of a run's curves."""
-    return [
-        {"run_id": run_id, "figure": name, "points": json.dumps([finite(point) for point in curve])}
-        for name, curve in run.curves.items()
-    ]
-
-
 def write_runs(
     connection: Connection,
-    rows: Sequence[Mapping[str, object]],
+    key: str,
+    kind: Kind,
     results: Sequence[RunResult],
+    about: Mapping[str, object],
     contents: Mapping[int, bytes] | None = None,
 ) -> None:
     """Insert runs of one configuration and kind, which end now, with their curves, in the caller's transaction.
 
     Args:
-        rows: the row of each run.
+        about: further columns, the same for each run: its study and what is known where it was trained.
         contents: files of trained models, by the number of the run.
     """
+    rows = [
+        {
+            "key": key,
+            "kind": kind,
+            "run": run.index,
+            "epochs": run.epochs,
+            "figures": write_figures(run.final),
+            "diverged_epoch": run.diverged,
+            "seconds": run.seconds,
+            **about,
+        }
+        for run in results
+    ]
     ids = insert_numbered(connection, runs, rows, runs.c.run, runs.c.finished_at)
-    points = [row for run in results for row in curve_rows(ids[run.index], run)]
+    points = [
+        {"run_id": ids[run.index], "figure": name, "points": json.dumps([finite(point) for point in curve])}
+        for run in results
+        for name, curve in run.curves.items()
+    ]
     if points:
         insert_many(connection, curves, points)
     if contents:
@@ -204,9 +198,3 @@ def provenance_id(connection: Connection, facts: Mapping[str, str]) -> int:
         connection.execute(new)
         found = connection.execute(known).scalar_one()
     return int(found)
-
-
-def read_provenances(connection: Connection, ids: Collection[int]) -> dict[int, dict[str, str]]:
-    """Return what computed results, by id."""
-    rows = connection.execute(select(provenances.c.id, provenances.c.facts).where(provenances.c.id.in_(ids)))
-    return {row.id: json.loads(row.facts) for row in rows}

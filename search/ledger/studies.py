@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -15,8 +16,9 @@ from pairsearch.search.common.files import working_directory
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import studies as study_rows
-from pairsearch.studies.configuration import Configuration, Value, describe, shown
+from pairsearch.studies.configuration import Value
 from pairsearch.studies.definition import NAME_PATTERN, Definition, parse, read, shipped
+from pairsearch.studies.differences import other_problem, other_results
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.problem import Metric, Traits
 
@@ -46,6 +48,16 @@ class StoredStudy:
     def folds_apart(self) -> bool:
         """Whether each fold is a job of its own: none train together, and no pruner looks at them in their order."""
         return not self.traits.together and self.definition.pruner == "none"
+
+    @property
+    def report_steps(self) -> tuple[int, ...]:
+        """The steps after which the metric is shown, and pruners are asked.
+
+        A step is an epoch if folds train together, and a fold, from 1, if they train one after the other.
+        """
+        if not self.traits.together:
+            return tuple(range(1, self.definition.folds + 1))
+        return self.definition.reported_epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +110,14 @@ def look_up(given: str, database: Database | None = None) -> StudyArgument:
 def read_choices(connection: Connection, study_id: int) -> Choices:
     """Read the values of each parameter of a study, in the order in which they were added to its grid."""
     stored = connection.execute(select(study_rows.c.choices).where(study_rows.c.id == study_id)).scalar_one()
-    return {parameter: tuple(values) for parameter, values in json.loads(stored).items()}
-
-
-def stored_study(database: Database, given: str) -> StoredStudy:
-    """Read the study in the database that a STUDY argument names; a `.toml` file stands for the name in it.
-
-    Raises:
-        StudyError: there is no such study in the database.
-        DefinitionError: the file is unreadable or invalid.
-    """
-    return get_study(database, read(Path(given)).name if given.endswith(".toml") else given)
+    return _choices(stored)
 
 
 def list_studies(database: Database) -> list[StoredStudy]:
     """Read all studies of a database, sorted by name."""
     with database.read() as connection:
         rows = connection.execute(select(study_rows).order_by(study_rows.c.name)).all()
-    return [_stored(row._asdict()) for row in rows]
+    return [_stored(row) for row in rows]
 
 
 def find_study(database: Database, name: str) -> StoredStudy | None:
@@ -157,60 +159,15 @@ def check_same(study: StoredStudy, definition: Definition, traits: Traits | None
     Raises:
         StudyError: they differ; the message names every difference with both values.
     """
-    stored, given = study.definition.results_depend_on, definition.results_depend_on
-    differences = (
-        [] if study.definition.grid == definition.grid else _lost_points(study.definition, definition)
-    )
-    differences += [
-        f"{name} is {stored.get(name)!r} there and {given.get(name)!r} here"
-        for name in sorted(stored.keys() | given.keys())
-        # Compared as JSON texts, in which 1, 1.0 and true differ.
-        if json.dumps(stored.get(name), sort_keys=True) != json.dumps(given.get(name), sort_keys=True)
-    ]
+    differences = [*other_results(study.definition, definition)]
     if traits is not None:
-        differences += _other_problem(study.traits, traits, changed_files=definition.allow_changed_files)
+        changed = definition.allow_changed_files
+        differences += other_problem(study.traits, traits, changed_files=changed)
     if differences:
         raise StudyError(
             f"study {study.name} in the database differs: {'; '.join(differences)}. "
             "Use what it was created with, another study name or another database"
         )
-
-
-def _lost_points(stored: Definition, given: Definition) -> list[str]:
-    """Say which values, or else which points, the given grid lacks."""
-    dropped = {
-        name: [value for value in values if repr(value) not in map(repr, given.grid.choices.get(name, ()))]
-        for name, values in stored.grid.choices.items()
-    }
-    lost = [
-        f"grid.{name} no longer has {', '.join(map(shown, values))} (a grid only grows)"
-        for name, values in dropped.items()
-        if values
-    ]
-    if lost:
-        return lost
-    points = set(given.grid.points())
-    left = [point for point in stored.grid.points() if point not in points]
-    if not left:
-        return []
-    return [
-        f"grid no longer has {len(left)} points, for example {describe(left[0].params)} (a grid only grows)"
-    ]
-
-
-def _other_problem(stored: Traits, given: Traits, *, changed_files: bool) -> Iterator[str]:
-    if stored.fingerprint != given.fingerprint:
-        yield f"its data are {stored.data} and those given are {given.data}"
-    if stored.version != given.version:
-        yield f"its problem's version is {stored.version}, that of the problem here {given.version}"
-    if not changed_files:
-        for name in sorted(stored.files.keys() | given.files.keys()):
-            there, here = stored.files.get(name, "absent"), given.files.get(name, "absent")
-            if there != here:
-                yield f"{name} is {there} there and {here} here (allow_changed_files = true lets results mix)"
-    for name in sorted(stored.metrics.keys() & given.metrics.keys()):
-        if stored.metrics[name].maximise != given.metrics[name].maximise:
-            yield f"{name} is {'maximised' if stored.metrics[name].maximise else 'minimised'} there"
 
 
 def merge_choices(stored: Mapping[str, Sequence[Value]], grid: Mapping[str, Sequence[Value]]) -> Choices:
@@ -221,40 +178,17 @@ def merge_choices(stored: Mapping[str, Sequence[Value]], grid: Mapping[str, Sequ
     }
 
 
-def layout_order(definition: Definition) -> list[Configuration]:
-    """Return the grid in the order of claims: the paper's configuration, then the others shuffled by the study's seed.
-
-    The first N configurations are thus a random subset of the grid that contains the paper's.
-    """
-    # NumPy would slow the start of commands that create nothing.
-    import numpy as np  # noqa: PLC0415
-
-    from pairsearch.studies.seeds import Stream, derive  # noqa: PLC0415
-
-    points = definition.grid.configurations()
-    order = np.random.default_rng(derive(definition.seed, Stream.LAYOUT)).permutation(len(points))
-    shuffled = [points[index] for index in order]
-    if definition.paper is not None and definition.paper.configuration in shuffled:
-        shuffled.remove(definition.paper.configuration)
-        shuffled.insert(0, definition.paper.configuration)
-    return shuffled
-
-
 def insert_study(connection: Connection, definition: Definition, traits: Traits) -> StoredStudy:
     """Insert the row of a new study, which Optuna does not have yet; the caller holds the creation lock."""
-    connection.execute(
-        insert(study_rows).values(
-            name=definition.name,
-            optuna_study_id=0,
-            definition=definition.model_dump_json(),
-            choices=json.dumps(merge_choices({}, definition.grid.choices)),
-            problem=json.dumps(traits.to_json()),
-            created_at=now(),
-        )
+    new = insert(study_rows).values(
+        name=definition.name,
+        optuna_study_id=0,
+        definition=definition.model_dump_json(),
+        choices=json.dumps(merge_choices({}, definition.grid.choices)),
+        problem=json.dumps(traits.to_json()),
+        created_at=now(),
     )
-    study = _find(connection, definition.name)
-    assert study is not None, "a row just inserted in this transaction"  # noqa: S101
-    return study
+    return _stored(connection.execute(new.returning(*study_rows.c)).one())
 
 
 def update_study(
@@ -281,24 +215,22 @@ def _find(connection: Connection, name: str) -> StoredStudy | None:
     if not valid_name(name):
         return None
     row = connection.execute(select(study_rows).where(study_rows.c.name == name)).first()
-    return None if row is None else _stored(row._asdict())
+    return None if row is None else _stored(row)
 
 
-def _stored(row: Mapping[str, object]) -> StoredStudy:
-    name = str(row["name"])
+def _stored(row: Any) -> StoredStudy:
     # Others may be able to write to the database, and the name is used in messages, commands and file names.
-    if not valid_name(name):
-        raise StudyError(f"the database has a study named {name!a}, which pairsearch cannot have written")
+    if not valid_name(row.name):
+        raise StudyError(f"the database has a study named {row.name!a}, which pairsearch cannot have written")
     try:
-        choices = json.loads(str(row["choices"]))
         study = StoredStudy(
-            id=int(str(row["id"])),
-            name=name,
-            optuna_study_id=int(str(row["optuna_study_id"])),
-            definition=parse(json.loads(str(row["definition"])), f"study {name} in the database"),
-            choices={parameter: tuple(values) for parameter, values in choices.items()},
-            traits=Traits.from_json(json.loads(str(row["problem"]))),
-            created_at=float(str(row["created_at"])),
+            id=row.id,
+            name=row.name,
+            optuna_study_id=row.optuna_study_id,
+            definition=parse(json.loads(row.definition), f"study {row.name} in the database"),
+            choices=_choices(row.choices),
+            traits=Traits.from_json(json.loads(row.problem)),
+            created_at=row.created_at,
         )
         if study.definition.metric not in study.traits.of_folds:
             raise ValueError("a metric that is not reported")
@@ -307,5 +239,9 @@ def _stored(row: Mapping[str, object]) -> StoredStudy:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StudyError(
-            f"study {name} in the database is damaged ({type(error).__name__}): restore it or use another database"
+            f"study {row.name} in the database is damaged ({type(error).__name__}): restore it or use another database"
         ) from None
+
+
+def _choices(text: str) -> Choices:
+    return {parameter: tuple(values) for parameter, values in json.loads(text).items()}

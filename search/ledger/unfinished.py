@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, exists, func, insert, or_, select, update
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from pairsearch.search.database.clock import now, up_since
-from pairsearch.search.database.states import OPEN, JobState, State
+from pairsearch.search.database.states import JobState, State
 from pairsearch.search.database.tables import configurations, failures, jobs
 from pairsearch.search.ledger.claims import Claim, Leases
-from pairsearch.search.ledger.statements import HELD, of_job
-from pairsearch.search.ledger.stored import columns
+from pairsearch.search.ledger.statements import HELD, columns, of_job
 
 # An exception may be the machine's fault (memory, disk), so a second worker tries before a job counts as failed, unless
 # the first one can tell that it is not at fault (`search.workers.worker`). A worker repeats its own failed attempt only
@@ -29,6 +40,7 @@ RETURN_SECONDS = 15.0
 # A worker may be killed for reasons that have nothing to do with its configuration. But a configuration that gets every
 # worker killed, for example by the kernel's out-of-memory killer, must not be tried for ever.
 MAX_LAPSES = 10
+WENT_BACK = "its worker ended or lost its lease: the configuration went back"
 LOST = f"lost with its worker {MAX_LAPSES} times: does it need more memory than the workers have?"
 
 
@@ -43,11 +55,9 @@ class Lapsed:
 class Unfinished(Leases):
     """The attempts at one study's jobs; the arguments are those of `Leases`."""
 
-    def expired(self) -> Sequence[Any]:
-        """Read id, key and worker of the jobs whose lease ran out."""
-        with self.database.read() as connection:
-            found = select(of_job.id, of_job.key, of_job.worker).where(*self._expired())
-            return connection.execute(found).all()
+    def expired(self) -> bool:
+        """Whether the lease of a job ran out."""
+        return self._first(select(of_job.id).where(*self._expired())) is not None
 
     def _expired(self) -> Iterable[ColumnElement[bool]]:
         return (
@@ -60,45 +70,29 @@ class Unfinished(Leases):
     def reap(self) -> list[Lapsed]:
         """Make jobs pending again whose lease ran out; a job fails when this happens `MAX_LAPSES` times."""
         # Reading first takes no write lock, and nearly always there is nothing to reap.
-        lapsed = self.expired()
-        if not lapsed:
+        if not self.expired():
             return []
-        spent = of_job.lapses + 1 >= MAX_LAPSES
-        some = (
-            select(of_job.id)
-            .where(*self._expired(), of_job.id.in_([row.id for row in lapsed]))
-            # Skip rows that another process is reaping or finishing at this moment.
-            .with_for_update(skip_locked=True)
-        )
+        # Skip rows that another process is reaping or finishing at this moment.
+        some = select(of_job.id).where(*self._expired()).with_for_update(skip_locked=True)
         statement = (
             update(jobs)
             .where(of_job.id.in_(some))
-            .values(
-                state=case((spent, JobState.FAILED), else_=JobState.PENDING),
-                lapses=of_job.lapses + 1,
-                claim=None,
-                lease_expires=None,
-            )
-            .returning(of_job.id, of_job.key, of_job.kind, of_job.state)
+            .values(**_counted(of_job.lapses, MAX_LAPSES), claim=None)
+            .returning(of_job.key, of_job.worker, of_job.kind, of_job.state)
         )
         with self.database.write() as connection:
-            reaped = connection.execute(statement).all()
-            folds = [row for row in reaped if row.kind == "fold"]
-            lost = "its worker ended or lost its lease: the configuration went back"
-            for row in sorted(folds, key=lambda row: row.key):
-                connection.execute(
-                    update(configurations)
-                    .where(self._configuration(row.key), columns.state.in_(OPEN))
-                    .values(lapses=columns.lapses + 1)
-                )
+            reaped = sorted(connection.execute(statement).all(), key=lambda row: row.key)
+            for row in reaped:
+                if row.kind == "round":
+                    continue
                 failed = row.state == JobState.FAILED
-                self._closing.give_up(connection, row.key, LOST if failed else lost, failed=failed)
-        ids = {row.id for row in reaped}
-        return [Lapsed(row.key, row.worker) for row in lapsed if row.id in ids]
+                why, lapses = LOST if failed else WENT_BACK, columns.lapses + 1
+                self._closing.give_up(connection, row.key, why, failed=failed, lapses=lapses)
+        return [Lapsed(row.key, row.worker) for row in reaped]
 
     def hand_back(self, claim: Claim) -> bool:
         """Make the job pending again without counting an attempt; return False if the claim was lost."""
-        free = update(jobs).where(*HELD).values(state=JobState.PENDING, lease_expires=None)
+        free = update(jobs).where(HELD).values(state=JobState.PENDING, lease_expires=None)
         with self.database.write() as connection:
             if connection.execute(free, claim.held).rowcount == 1:
                 if claim.kind == "fold":
@@ -119,44 +113,33 @@ class Unfinished(Leases):
         Returns:
             PENDING if the job may be tried again, FAILED if it was the last attempt, None if the claim was lost.
         """
-        spent = of_job.errors + 1 >= (1 if final else MAX_ERRORS)
-        statement = (
-            update(jobs)
-            .where(*HELD)
-            .values(
-                state=case((spent, JobState.FAILED), else_=JobState.PENDING),
-                errors=of_job.errors + 1,
-                lease_expires=None,
-            )
-            .returning(of_job.state)
-        )
+        counted = _counted(of_job.errors, 1 if final else MAX_ERRORS)
+        statement = update(jobs).where(HELD).values(**counted).returning(of_job.state)
         with self.database.write() as connection:
             state = connection.execute(statement, claim.held).scalar()
             if state is None:
                 mine = exists().where(failures.c.claim == claim.token)
                 known = select(of_job.state).where(of_job.id == claim.job_id, mine)
                 state = connection.execute(known).scalar()
-                return None if state is None else _as_state(state)
-            connection.execute(
-                insert(failures).values(
-                    job_id=claim.job_id,
-                    claim=claim.token,
-                    worker=claim.worker,
-                    reason=reason[:1000],
-                    traceback=None if traceback is None else traceback[-LONGEST_TRACEBACK:],
-                    counts=1,
-                    failed_at=now(),
-                )
-            )
-            key = claim.configuration.key
-            if claim.kind == "fold":
+            else:
                 connection.execute(
-                    update(configurations)
-                    .where(self._configuration(key), columns.state.in_(OPEN))
-                    .values(errors=columns.errors + 1, reason=reason[:1000])
+                    insert(failures).values(
+                        job_id=claim.job_id,
+                        claim=claim.token,
+                        worker=claim.worker,
+                        reason=reason[:1000],
+                        traceback=None if traceback is None else traceback[-LONGEST_TRACEBACK:],
+                        counts=1,
+                        failed_at=now(),
+                    )
                 )
-                self._closing.give_up(connection, key, reason, failed=state == JobState.FAILED)
-            return _as_state(state)
+                if claim.kind == "fold":
+                    noted = {"errors": columns.errors + 1, "reason": reason[:1000]}
+                    key, failed = claim.configuration.key, state == JobState.FAILED
+                    self._closing.give_up(connection, key, reason, failed=failed, **noted)
+        if state is None:
+            return None
+        return State.FAILED if state == JobState.FAILED else State.PENDING
 
     def forgive(self, claims: Collection[str], *, lost: bool) -> None:
         """Take back the failed attempts of a worker that turned out to be broken; a second call changes nothing.
@@ -219,29 +202,24 @@ class Unfinished(Leases):
         """Make failed configurations and rounds pending again, their attempts reset to zero; return their keys."""
         again = (JobState.FAILED, JobState.DROPPED)
         with self.database.write() as connection:
-            failed = set(
-                connection.execute(
-                    select(of_job.key).where(
-                        of_job.study_id == self.study_id, of_job.state == JobState.FAILED
-                    )
-                ).scalars()
+            failed = select(of_job.key).where(
+                of_job.study_id == self.study_id, of_job.state == JobState.FAILED
             )
-            for key in sorted(failed):
-                mine = (of_job.study_id == self.study_id, of_job.key == key, of_job.state.in_(again))
-                connection.execute(
-                    delete(failures).where(failures.c.job_id.in_(select(of_job.id).where(*mine)))
-                )
-                connection.execute(
-                    update(jobs).where(*mine).values(state=JobState.PENDING, errors=0, lapses=0)
-                )
+            keys = sorted(set(connection.execute(failed).scalars()))
+            fresh = {"state": State.PENDING, "errors": 0, "lapses": 0}
+            for key in keys:
+                mine = and_(of_job.study_id == self.study_id, of_job.key == key, of_job.state.in_(again))
+                of_them = failures.c.job_id.in_(select(of_job.id).where(mine))
+                connection.execute(delete(failures).where(of_them))
+                connection.execute(update(jobs).where(mine).values(fresh))
                 # What failed may have failed because of where it went on from.
                 self._closing.forget(connection, key)
                 connection.execute(
                     update(configurations)
                     .where(self._configuration(key), columns.state == State.FAILED)
-                    .values(state=State.PENDING, errors=0, lapses=0, reason=None, finished_at=None)
+                    .values(**fresh, reason=None, finished_at=None)
                 )
-        return sorted(failed)
+        return keys
 
     def _left_as(self, connection: Connection, claim: Claim) -> str | None:
         """The state in which an earlier call left the job of a claim, None if another claim came after it."""
@@ -249,5 +227,7 @@ class Unfinished(Leases):
         return connection.execute(mine).scalar()
 
 
-def _as_state(state: str) -> State:
-    return State.FAILED if state == JobState.FAILED else State.PENDING
+def _counted(count: Column[int], most: int) -> dict[str, Any]:
+    """Return the values of a job after an attempt without a result, by the column that counts such attempts."""
+    state = case((count + 1 >= most, JobState.FAILED), else_=JobState.PENDING)
+    return {"state": state, count.name: count + 1, "lease_expires": None}

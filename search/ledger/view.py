@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -26,28 +25,31 @@ class Shown:
     trial_id: int | None
 
 
-class View(Protocol):
-    """One trial for each configuration that is being trained or has ended.
+class View:
+    """Shows nothing. Others show one trial for each configuration that is being trained or has ended.
 
-    Every method works in the transaction of the change that it shows.
+    Every method with a connection works in the transaction of the change that it shows.
 
     Attributes:
         notice: a line for people about what is shown otherwise than usual; empty if nothing is.
     """
 
-    notice: str
+    notice = ""
 
     def start(self, connection: Connection, shown: Shown, worker: str) -> int | None:
         """Add the trial of a configuration that a worker begins; return its id, None if it gets one at the end."""
+        return None
 
     def due(self) -> bool:
         """Whether it is time for another report; a result shows all of them."""
+        return False
 
     def report(self, connection: Connection, shown: Shown, reports: Mapping[int, float]) -> None:
         """Show the metric after some steps of a configuration that is being trained."""
 
     def finish(self, connection: Connection, shown: Shown, worker: str, outcome: Outcome) -> int | None:
         """Show a result; return the id of its trial, which may be another if the trial was deleted."""
+        return None
 
     def abandon(self, connection: Connection, shown: Shown, reason: str) -> None:
         """Show that an attempt ended without a result."""
@@ -55,29 +57,6 @@ class View(Protocol):
     def committed(self) -> None:
         """Do what can only be done after the transaction of a result."""
 
-
-class NoView:
-    """Shows nothing."""
-
-    notice = ""
-
-    def start(self, connection: Connection, shown: Shown, worker: str) -> int | None:
-        """Show nothing."""
-        return None
-
-    def due(self) -> bool:
-        """It never is."""
-        return False
-
-    def report(self, connection: Connection, shown: Shown, reports: Mapping[int, float]) -> None:
-        """Show nothing."""
-
-    def finish(self, connection: Connection, shown: Shown, worker: str, outcome: Outcome) -> int | None:
-        """Show nothing."""
-        return None
-
-    def abandon(self, connection: Connection, shown: Shown, reason: str) -> None:
-        """Show nothing."""
-
-    def committed(self) -> None:
-        """Do nothing."""
+    def complete(self) -> int:
+        """Show again what somebody deleted; return how many trials it were."""
+        return 0

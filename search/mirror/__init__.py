@@ -1,1 +1,1 @@
-"""Mirrors the ledger in Optuna, for its dashboard, samplers and pruners; no other room imports Optuna."""
+"""Mirrors the ledger in Optuna's tables, for its dashboard and its tools."""

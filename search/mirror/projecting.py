@@ -1,17 +1,19 @@
-"""Makes Optuna's study of one of ours, and the trials that it lacks, from the ledger."""
+"""Makes Optuna's study of one of ours, and its trials, from the ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import optuna
 from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState, create_trial
-from sqlalchemy import Connection, Update, or_, select, update
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from pairsearch.search.common.errors import StudyError
 from pairsearch.search.database.connection import Database
@@ -19,37 +21,77 @@ from pairsearch.search.database.states import COVERED, OPEN, State
 from pairsearch.search.database.tables import configurations
 from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.search.ledger.closing import shown
-from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.rows import read_configuration, read_outcomes
+from pairsearch.search.ledger.outcome import Outcome, reports_of
+from pairsearch.search.ledger.rows import read_outcomes
 from pairsearch.search.ledger.studies import Choices, StoredStudy, read_choices
+from pairsearch.search.ledger.unfinished import WENT_BACK
 from pairsearch.search.ledger.view import Shown
 from pairsearch.search.mirror import tables
-from pairsearch.search.mirror.contents import FAILED_REASON, attributes_of, reports_of, state_of
-from pairsearch.search.mirror.description import describe_study, system_attributes, user_attributes
-from pairsearch.search.mirror.space import Space
-from pairsearch.search.mirror.tables import directions, notes, params, trials
+from pairsearch.search.mirror.description import system_attributes, user_attributes
+from pairsearch.search.mirror.tables import notes, trials
+from pairsearch.search.sampling.space import Space
+from pairsearch.studies.definition import Definition
+from pairsearch.studies.problem import Traits
 
+FAILED_REASON = "failed_reason"
 # Results read at a time.
 CHUNK = 200
 columns = configurations.c
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A trial to add.
+def make_trial(
+    state: TrialState,
+    attributes: dict[str, Any],
+    value: float | None = None,
+    reports: dict[int, float] | None = None,
+) -> FrozenTrial:
+    """Return a trial of this moment, without what it has of its configuration."""
+    trial = create_trial(state=state, value=value, user_attrs=attributes, intermediate_values=reports)
+    trial.datetime_start = tables.utc()
+    trial.datetime_complete = tables.utc() if state.is_finished() else None
+    return trial
 
-    Args:
-        of: its configuration.
-        notes: its user attributes.
-        outcome: the result; None for a configuration that failed.
-        started: seconds since 1970, None if that is not known; so is the next.
-    """
 
-    of: Shown
-    notes: dict[str, Any]
-    outcome: Outcome | None
-    started: float | None = None
-    finished: float | None = None
+def ended_trial(study: StoredStudy, worker: str | None, outcome: Outcome) -> FrozenTrial:
+    """Return the trial of a result; as an attribute, it has the figures of each fold, the time, and the reason."""
+    finals = [fold.final for fold in outcome.folds]
+    folds: dict[str, Any] = {name: [final.get(name) for final in finals] for name in outcome.figures}
+    folds["seconds"] = round(outcome.seconds, 3)
+    if outcome.reason:
+        folds["reason"] = outcome.reason
+    state = TrialState.COMPLETE if outcome.state == State.FINISHED else TrialState.PRUNED
+    about = {"worker": worker, "provenance": dict(outcome.provenance), "folds": folds}
+    return make_trial(state, about, outcome.value, reports_of(study, outcome))
+
+
+def _stored_trial(study: StoredStudy, row: Any, outcome: Outcome | None) -> FrozenTrial:
+    """Return the trial of a row that has ended, as its worker left it."""
+    if outcome is None:
+        trial = make_trial(TrialState.FAIL, {FAILED_REASON: row.reason})
+    else:
+        trial = ended_trial(study, row.worker, outcome)
+    trial.datetime_start = tables.utc(row.started_at or row.finished_at)
+    trial.datetime_complete = tables.utc(row.finished_at)
+    return trial
+
+
+def of_configuration(trial: FrozenTrial, of: Shown, space: Space) -> FrozenTrial:
+    """Add its parameters to a trial, and the attributes by which it is known."""
+    trial.params = space.categories(of.configuration.params)
+    trial.distributions = space.of(of.configuration.params)
+    trial.user_attrs = {"configuration": of.configuration.key, tables.ROW: of.row_id} | trial.user_attrs
+    return trial
+
+
+def add_trials(connection: Connection, study: StoredStudy, made: Mapping[Shown, FrozenTrial]) -> list[int]:
+    """Add trials to Optuna's study, which is made where it is missing; return their ids in the same order."""
+    study_id = tables.find_study(connection, study.name)
+    if study_id is None:
+        study_id = make_study(connection, study)
+    # The grid may have grown since the study was read; the lock keeps it from growing now.
+    space = Space(read_choices(connection, study.id))
+    whole = [of_configuration(trial, of, space) for of, trial in made.items()]
+    return tables.insert_trials(connection, study_id, whole)
 
 
 def make_study(connection: Connection, study: StoredStudy, *, new: bool = False) -> int:
@@ -61,27 +103,32 @@ def make_study(connection: Connection, study: StoredStudy, *, new: bool = False)
     Raises:
         StudyError: Optuna has a study of that name that pairsearch did not make.
     """
-    maximise = study.metric.maximise
-    study_id = tables.find_study(connection, study.name, lock=True)
+    wanted = StudyDirection.MAXIMIZE if study.metric.maximise else StudyDirection.MINIMIZE
+    study_id = tables.find_study(connection, study.name)
     if study_id is None:
-        study_id = tables.insert_study(connection, study.name, maximise=maximise)
+        study_id = tables.insert_study(connection, study.name, wanted)
     else:
-        _check_ours(connection, study_id, study.name, maximise=maximise, new=new)
+        own = select(trials.c.trial_id).where(trials.c.study_id == study_id).limit(1)
+        ours = own.join(notes, notes.c.trial_id == trials.c.trial_id).where(notes.c.key == "configuration")
+        stored = select(tables.directions.c.direction).where(tables.directions.c.study_id == study_id)
+        if [*connection.execute(stored).scalars()] != [wanted] or (
+            connection.execute(own).first() and (new or not connection.execute(ours).first())
+        ):
+            raise _not_ours(study.name)
     describe_study(connection, study_id, study.definition, study.traits)
     connection.execute(update(study_rows).where(study_rows.c.id == study.id).values(optuna_study_id=study_id))
     return study_id
 
 
-def _check_ours(connection: Connection, study_id: int, name: str, *, maximise: bool, new: bool) -> None:
-    own = select(trials.c.trial_id).where(trials.c.study_id == study_id)
-    of_ours = own.join(notes, notes.c.trial_id == trials.c.trial_id).where(notes.c.key == "configuration")
-    foreign = connection.execute(own.limit(1)).first() and (
-        new or not connection.execute(of_ours.limit(1)).first()
+def describe_study(connection: Connection, study_id: int, definition: Definition, traits: Traits) -> None:
+    """Write the attributes and the note of a study, or update them after the definition has changed."""
+    c = tables.study_system.c
+    rows = connection.execute(select(c.key, c.value_json).where(c.study_id == study_id))
+    known = {row.key: json.loads(row.value_json) for row in rows}
+    tables.write_notes(connection, tables.study_notes, study_id, user_attributes(definition, traits))
+    tables.write_notes(
+        connection, tables.study_system, study_id, system_attributes(known, definition, traits)
     )
-    stored = connection.execute(select(directions.c.direction).where(directions.c.study_id == study_id))
-    wanted = "MAXIMIZE" if maximise else "MINIMIZE"
-    if foreign or [direction.name for direction in stored.scalars()] != [wanted]:
-        raise _not_ours(name)
 
 
 def _not_ours(name: str) -> StudyError:
@@ -95,10 +142,7 @@ def project(connection: Connection, study: StoredStudy) -> int:
     """Make the study and the trials that Optuna lacks, close those that nobody trains, and return how many it were.
 
     The ledger does not store attempts without a result, so that of deleted failures only the reason of a failed
-    configuration is made again.
-
-    Raises:
-        StudyError: Optuna has a study of that name that pairsearch did not make.
+    configuration is made again. It raises what `make_study` does.
     """
     study_id = make_study(connection, study)
     known = connection.execute(
@@ -106,95 +150,42 @@ def project(connection: Connection, study: StoredStudy) -> int:
         .join(notes, notes.c.trial_id == trials.c.trial_id)
         .where(trials.c.study_id == study_id, notes.c.key == tables.ROW)
     ).all()
-    ended: dict[str, list[int]] = {}
-    for row in known:
-        if row.state in (TrialState.COMPLETE, TrialState.PRUNED):
-            ended.setdefault(row.value_json, []).append(row.trial_id)
-    failed = {row.value_json for row in known if row.state == TrialState.FAIL}
     rows = connection.execute(
         select(configurations)
-        .where(
-            columns.study_id == study.id,
-            or_(columns.state.in_((*COVERED, State.FAILED)), columns.trial_id.is_not(None)),
-        )
+        .where(columns.study_id == study.id, or_(columns.state.not_in(OPEN), columns.trial_id.is_not(None)))
         .order_by(columns.started_at, columns.id)
     ).all()
     alive = {row.trial_id for row in rows if row.state in OPEN}
     left = [row.trial_id for row in known if row.state == TrialState.RUNNING and row.trial_id not in alive]
-    for trial_id in left:
-        connection.execute(
-            update(trials)
-            .where(trials.c.trial_id == trial_id)
-            .values(state=TrialState.FAIL, datetime_complete=tables.utc())
-        )
-        reason = "its worker ended or lost its lease: the configuration went back"
-        tables.write_notes(connection, notes, trial_id, {FAILED_REASON: reason})
+    if left:
+        ended = {"state": TrialState.FAIL, "datetime_complete": tables.utc()}
+        closing = update(trials).where(trials.c.trial_id == bindparam("of")).values(**ended)
+        connection.execute(closing, [{"of": trial_id} for trial_id in left])
+        failed = make_trial(TrialState.FAIL, {FAILED_REASON: WENT_BACK})
+        tables.write_trials(connection, dict.fromkeys(left, failed))
+    ended_as: dict[tuple[str, bool], list[int]] = defaultdict(list)
+    for row in known:
+        if row.state.is_finished():
+            ended_as[row.value_json, row.state == TrialState.FAIL].append(row.trial_id)
+    with_trial = update(configurations).where(columns.id == bindparam("of"))
     lost = []
     for row in rows:
-        of_row = ended.get(str(row.id), [])
-        if row.state in COVERED and of_row and row.trial_id not in of_row:
-            # A copy of the study was put back under its name.
-            connection.execute(_with_trial(row.id, of_row[0]))
-        elif (row.state in COVERED and not of_row) or (
-            row.state == State.FAILED and str(row.id) not in failed
-        ):
+        own = ended_as[str(row.id), row.state == State.FAILED]
+        if row.state in OPEN:
+            continue
+        if not own:
             lost.append(row)
+        elif row.state in COVERED and row.trial_id not in own:
+            # A copy of the study was put back under its name.
+            connection.execute(with_trial, {"of": row.id, "trial_id": own[0]})
     for start in range(0, len(lost), CHUNK):
         chunk = lost[start : start + CHUNK]
-        made = [_ended(*of) for of in zip(chunk, read_outcomes(connection, chunk), strict=True)]
-        for row, trial_id in zip(chunk, add_ended(connection, study, made), strict=True):
+        outcomes = read_outcomes(connection, chunk)
+        made = {shown(row): _stored_trial(study, row, of) for row, of in zip(chunk, outcomes, strict=True)}
+        for row, trial_id in zip(chunk, add_trials(connection, study, made), strict=True):
             if row.state in COVERED:
-                connection.execute(_with_trial(row.id, trial_id))
+                connection.execute(with_trial, {"of": row.id, "trial_id": trial_id})
     return len(left) + len(lost)
-
-
-def _with_trial(row_id: int, trial_id: int) -> Update:
-    return update(configurations).where(columns.id == row_id).values(trial_id=trial_id)
-
-
-def _ended(row: Any, outcome: Outcome | None) -> Ended:
-    if outcome is None:
-        return Ended(shown(row), {FAILED_REASON: row.reason}, None, row.started_at, row.finished_at)
-    return ended_trial(shown(row), row.worker, outcome, row.started_at, row.finished_at)
-
-
-def ended_trial(
-    of: Shown,
-    worker: str | None,
-    outcome: Outcome,
-    started: float | None = None,
-    finished: float | None = None,
-) -> Ended:
-    """Return the trial of a result."""
-    about = {"worker": worker, "provenance": dict(outcome.provenance)} | attributes_of(outcome)
-    return Ended(of, about, outcome, started or finished, finished)
-
-
-def add_ended(connection: Connection, study: StoredStudy, ended: Sequence[Ended]) -> list[int]:
-    """Add trials as their workers would have left them, and return their ids in the same order."""
-    study_id = tables.find_study(connection, study.name, lock=True)
-    if study_id is None:
-        study_id = make_study(connection, study)
-    rows = [
-        {
-            "state": TrialState.FAIL if one.outcome is None else state_of(one.outcome),
-            "datetime_start": tables.utc(one.started),
-            "datetime_complete": tables.utc(one.finished),
-        }
-        for one in ended
-    ]
-    ids = tables.insert_trials(connection, study_id, rows)
-    space = Space(study.choices)
-    for trial_id, one in zip(ids, ended, strict=True):
-        point = one.of.configuration
-        tables.write_params(connection, trial_id, space.categories(point.params), space.of(point.params))
-        about = {"configuration": point.key, tables.ROW: one.of.row_id} | one.notes
-        tables.write_notes(connection, notes, trial_id, about)
-        if one.outcome is not None:
-            if one.outcome.value is not None:
-                tables.write_value(connection, trial_id, one.outcome.value)
-            tables.write_reports(connection, trial_id, reports_of(study, one.outcome))
-    return ids
 
 
 def extend_choices(connection: Connection, study: StoredStudy, choices: Choices) -> None:
@@ -204,17 +195,38 @@ def extend_choices(connection: Connection, study: StoredStudy, choices: Choices)
     and new values are only ever appended, so that stored values keep their meaning. Optuna has no public function for
     this, so that its table is updated directly.
     """
-    # `Trials.start` takes the same lock before it reads the choices.
-    study_id = tables.find_study(connection, study.name, lock=True)
+    # `add_trials` takes the same lock before it reads the choices.
+    study_id = tables.find_study(connection, study.name)
     mine = select(trials.c.trial_id).where(trials.c.study_id == study_id)
     before, after = (Space(grown).distributions for grown in (study.choices, choices))
     for name, distribution in after.items():
         if name in before and distribution != before[name]:
             connection.execute(
-                update(params)
-                .where(params.c.param_name == name, params.c.trial_id.in_(mine))
+                update(tables.params)
+                .where(tables.params.c.param_name == name, tables.params.c.trial_id.in_(mine))
                 .values(distribution_json=distribution_to_json(distribution))
             )
+
+
+def add_by_optuna(database: Database, study: StoredStudy) -> int:
+    """Add the trials of results that have none through Optuna's public functions; return how many.
+
+    This is for tables of a later Optuna, which we do not know. The caller holds the creation lock. It raises what
+    `make_study` does.
+    """
+    with tables.optuna_storage(database) as storage:
+        with database.read() as connection:
+            space = Space(read_choices(connection, study.id))  # the grid may have grown
+        theirs = _made_by_optuna(storage, study, space)
+        known = {trial.user_attrs.get(tables.ROW) for trial in theirs.get_trials(deepcopy=False)}
+        with database.read() as connection:
+            covered = (columns.study_id == study.id, columns.state.in_(COVERED))
+            rows = connection.execute(select(configurations).where(*covered).order_by(columns.id)).all()
+            lost = [row for row in rows if row.id not in known]
+            outcomes = read_outcomes(connection, lost)
+        for row, outcome in zip(lost, outcomes, strict=True):
+            theirs.add_trial(of_configuration(_stored_trial(study, row, outcome), shown(row), space))
+        return len(lost)
 
 
 def _made_by_optuna(storage: RDBStorage, study: StoredStudy, space: Space) -> optuna.Study:
@@ -234,70 +246,17 @@ def _made_by_optuna(storage: RDBStorage, study: StoredStudy, space: Space) -> op
     added = theirs.get_trials(deepcopy=False)
     if added and not any(tables.ROW in trial.user_attrs for trial in added):
         raise _not_ours(study.name)
-    kept = storage.get_study_system_attrs(storage.get_study_id_from_name(study.name))
-    if any(
-        space.distributions.get(name) != known
-        for trial in added
-        for name, known in trial.distributions.items()
-    ):
+    kept = storage.get_study_system_attrs(theirs._study_id)
+    if any(space.distributions.get(name) != one for of in added for name, one in of.distributions.items()):
         optuna.delete_study(study_name=study.name, storage=storage)
         theirs = make()
-    _describe(storage, study, kept)
+    study_id = theirs._study_id
+    wanted = kept | system_attributes(kept, study.definition, study.traits)
+    for known, of, write in (
+        (storage.get_study_system_attrs(study_id), wanted, storage.set_study_system_attr),
+        (theirs.user_attrs, user_attributes(study.definition, study.traits), storage.set_study_user_attr),
+    ):
+        for key, value in of.items():
+            if known.get(key) != value:
+                write(study_id, key, value)
     return theirs
-
-
-def _describe(storage: RDBStorage, study: StoredStudy, kept: Mapping[str, Any]) -> None:
-    """Do what `describe_study` does through Optuna's storage, for what has changed.
-
-    Args:
-        kept: system attributes that the study has, or had before it was made anew.
-    """
-    study_id = storage.get_study_id_from_name(study.name)
-    user, system = storage.get_study_user_attrs(study_id), storage.get_study_system_attrs(study_id)
-    for key, value in user_attributes(study.definition, study.traits).items():
-        if user.get(key) != value:
-            storage.set_study_user_attr(study_id, key, value)
-    wanted = {**kept, **system_attributes(kept, study.definition, study.traits)}
-    for key, value in wanted.items():
-        if system.get(key) != value:
-            storage.set_study_system_attr(study_id, key, value)
-
-
-def add_by_optuna(database: Database, study: StoredStudy) -> int:
-    """Add the trials of results that have none through Optuna's public functions; return how many.
-
-    This is for tables of a later Optuna, which we do not know. The caller holds the creation lock.
-
-    Raises:
-        StudyError: Optuna has a study of that name that pairsearch did not make.
-    """
-    storage = tables.open_optuna(database)
-    try:
-        with database.read() as connection:
-            # The grid may have grown since this worker started.
-            space = Space(read_choices(connection, study.id))
-        theirs = _made_by_optuna(storage, study, space)
-        known = {trial.user_attrs.get(tables.ROW) for trial in theirs.get_trials(deepcopy=False)}
-        with database.read() as connection:
-            covered = (columns.study_id == study.id, columns.state.in_(COVERED))
-            rows = connection.execute(select(configurations).where(*covered).order_by(columns.id)).all()
-            lost = [row for row in rows if row.id not in known]
-            outcomes = read_outcomes(connection, lost) if lost else []
-        for row, outcome in zip(lost, outcomes, strict=True):
-            assert outcome is not None  # noqa: S101 - it is covered
-            params = read_configuration(row.key, row.params).params
-            about = {"configuration": row.key, tables.ROW: row.id, "worker": row.worker}
-            theirs.add_trial(
-                create_trial(
-                    state=state_of(outcome),
-                    value=outcome.value,
-                    params=space.categories(params),
-                    distributions=space.of(params),
-                    user_attrs=about | {"provenance": dict(outcome.provenance)} | attributes_of(outcome),
-                    intermediate_values=reports_of(study, outcome),
-                )
-            )
-        return len(lost)
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()

@@ -7,30 +7,20 @@ the same rows are written with a few Core statements, in the transaction of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, distribution_to_json
+import sqlalchemy as sa
+from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Insert,
-    Table,
-    and_,
-    bindparam,
-    exists,
-    insert,
-    inspect,
-    select,
-    text,
-)
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Table, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pairsearch.search.common.errors import StorageError
@@ -50,47 +40,23 @@ reports: Table = models.TrialIntermediateValueModel.__table__
 # The user attribute by which a trial is known: the id of its configuration's row.
 ROW = "row"
 
-# The version and the columns of the tables of Optuna 5.0. A new column might need a value.
+# The version of the tables of Optuna 5.0. Those of another one may have columns that need a value.
 VERSION = "v3.2.0.a"
-KNOWN: Mapping[Table, frozenset[str]] = {
-    studies: frozenset({"study_id", "study_name"}),
-    directions: frozenset({"study_direction_id", "direction", "study_id", "objective"}),
-    study_notes: frozenset({"study_user_attribute_id", "study_id", "key", "value_json"}),
-    study_system: frozenset({"study_system_attribute_id", "study_id", "key", "value_json"}),
-    trials: frozenset({"trial_id", "number", "study_id", "state", "datetime_start", "datetime_complete"}),
-    params: frozenset({"param_id", "trial_id", "param_name", "param_value", "distribution_json"}),
-    notes: frozenset({"trial_user_attribute_id", "trial_id", "key", "value_json"}),
-    values: frozenset({"trial_value_id", "trial_id", "objective", "value", "value_type"}),
-    reports: frozenset(
-        {
-            "trial_intermediate_value_id",
-            "trial_id",
-            "step",
-            "intermediate_value",
-            "intermediate_value_type",
-        }
-    ),
-}
 
 
-def make_tables(database: Database) -> None:
-    """Create Optuna's tables where they are missing, by Optuna; the caller holds the creation lock.
+def make_tables(database: Database) -> bool:
+    """Create Optuna's tables where they are missing, by Optuna; return what `known_here` does, and raise what it does.
 
-    Raises:
-        StorageError: they are of another version than the installed Optuna expects.
+    The caller holds the creation lock.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with database.read() as connection:
-        found = set(inspect(connection).get_table_names())
-    if {table.name for table in models.BaseModel.metadata.tables.values()} | {"alembic_version"} <= found:
-        return
-    with database.translated():
+        found = set(sa.inspect(connection).get_table_names())
+    if not {*models.BaseModel.metadata.tables, "alembic_version"} <= found:
         # Creating the tables takes a second connection. Optuna's check of their version would take one too.
-        storage = open_optuna(database)
-        try:
+        with database.translated(), optuna_storage(database) as storage:
             models.BaseModel.metadata.create_all(storage.engine)
-        finally:
-            storage.engine.dispose()
+    return known_here(database)
 
 
 def open_optuna(database: Database) -> RDBStorage:
@@ -99,22 +65,29 @@ def open_optuna(database: Database) -> RDBStorage:
     return RDBStorage(url, engine_kwargs=database.engine_options(overflow=1), skip_compatibility_check=True)
 
 
+@contextmanager
+def optuna_storage(database: Database) -> Iterator[RDBStorage]:
+    """Open the database with Optuna's own storage for a `with` statement."""
+    storage = open_optuna(database)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
 def known_here(database: Database) -> bool:
-    """Whether the tables in the database, and those of the installed Optuna, are the ones that we know.
+    """Whether the tables in the database are the ones that we know.
 
     Raises:
         StorageError: the installed Optuna does not know those in the database.
     """
     with database.read() as connection:
-        current = connection.execute(text("select version_num from alembic_version")).scalar_one()
-    ours = all({column.name for column in table.columns} == names for table, names in KNOWN.items())
-    if current == VERSION and ours:
+        current = connection.execute(sa.text("select version_num from alembic_version")).scalar_one()
+    if current == VERSION:
         return True
-    storage = open_optuna(database)
-    try:
+    with optuna_storage(database) as storage:
         expected = storage.get_head_version()
-    finally:
-        storage.engine.dispose()
     if current != expected:
         raise StorageError(
             f"database {database.label} has Optuna tables of version {current}, where Optuna {optuna.__version__} has "
@@ -123,39 +96,89 @@ def known_here(database: Database) -> bool:
     return False
 
 
-def find_study(connection: Connection, name: str, *, lock: bool = False) -> int | None:
+def find_study(connection: Connection, name: str) -> int | None:
     """Return the id of Optuna's study of a name, None if there is none.
 
-    Args:
-        lock: whether nobody else may add trials to it until the end of the transaction, since their numbers count up.
+    Nobody else adds trials to it until the end of the transaction, since their numbers count up.
     """
-    statement = select(studies.c.study_id).where(studies.c.study_name == name)
-    return connection.execute(statement.with_for_update() if lock else statement).scalar()
+    own = select(studies.c.study_id).where(studies.c.study_name == name)
+    return connection.execute(own.with_for_update()).scalar()
 
 
-def insert_study(connection: Connection, name: str, *, maximise: bool) -> int:
+def insert_study(connection: Connection, name: str, direction: StudyDirection) -> int:
     """Insert a study and return its id."""
-    study_id = connection.execute(
-        insert(studies).values(study_name=name).returning(studies.c.study_id)
-    ).scalar_one()
-    direction = StudyDirection.MAXIMIZE if maximise else StudyDirection.MINIMIZE
+    made = insert(studies).values(study_name=name).returning(studies.c.study_id)
+    study_id = int(connection.execute(made).scalar_one())
     connection.execute(insert(directions).values(study_id=study_id, direction=direction, objective=0))
-    return int(study_id)
+    return study_id
 
 
-def insert_trials(connection: Connection, study_id: int, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Insert trials and return their ids in the same order; the caller has locked the study.
-
-    Args:
-        rows: `state`, `datetime_start` and `datetime_complete` of each.
-    """
+def insert_trials(connection: Connection, study_id: int, made: Sequence[FrozenTrial]) -> list[int]:
+    """Insert trials with all that they have; return their ids in the same order. The caller has found the study."""
     # SQLite gives ids of deleted trials again, and the last trial has the highest number.
     last = select(trials.c.number).where(trials.c.study_id == study_id).order_by(trials.c.trial_id.desc())
     before = connection.execute(last.limit(1)).scalar()
-    first = 0 if before is None else before + 1
+    rows = [
+        {
+            "study_id": study_id,
+            "number": number,
+            "state": trial.state,
+            "datetime_start": trial.datetime_start,
+            "datetime_complete": trial.datetime_complete,
+        }
+        for number, trial in enumerate(made, 0 if before is None else before + 1)
+    ]
     added = insert(trials).returning(trials.c.trial_id, sort_by_parameter_order=True)
-    numbered = [{**row, "study_id": study_id, "number": first + place} for place, row in enumerate(rows)]
-    return list(connection.execute(added, numbered).scalars())
+    ids = list(connection.execute(added, rows).scalars())
+    write_trials(connection, dict(zip(ids, made, strict=True)))
+    return ids
+
+
+def write_trials(connection: Connection, by_id: Mapping[int, FrozenTrial]) -> None:
+    """Write parameters, value, attributes and reports of trials, each in place of the one of the same name or step."""
+    rows: dict[Table, list[dict[str, Any]]] = {params: [], values: [], notes: [], reports: []}
+    for trial_id, trial in by_id.items():
+        of = {"trial_id": trial_id}
+        for name, category in trial.params.items():
+            distribution = trial.distributions[name]
+            internal = distribution.to_internal_repr(category)
+            text = distribution_to_json(distribution)
+            rows[params].append(of | {"param_name": name, "param_value": internal, "distribution_json": text})
+        if trial.value is not None:
+            value, kind = models.TrialValueModel.value_to_stored_repr(trial.value)
+            rows[values].append(of | {"objective": 0, "value": value, "value_type": kind})
+        rows[notes] += _attributes(of, trial.user_attrs)
+        for step, report in trial.intermediate_values.items():
+            stored, sort = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(report)
+            rows[reports].append(
+                of | {"step": step, "intermediate_value": stored, "intermediate_value_type": sort}
+            )
+    for table, of_table in rows.items():
+        _write(connection, table, of_table)
+
+
+def write_notes(connection: Connection, table: Table, study_id: int, attributes: Mapping[str, Any]) -> None:
+    """Write attributes of a study in `study_notes` or `study_system`, in place of those of the same keys."""
+    _write(connection, table, _attributes({"study_id": study_id}, attributes))
+
+
+def _attributes(of: Mapping[str, int], attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{**of, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+
+
+def _write(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        connection.execute(_upsert(connection.dialect.name, table, tuple(rows[0])), rows)
+
+
+@cache
+def _upsert(dialect: str, table: Table, columns: Sequence[str]) -> sa.Insert:
+    """Return the statement that inserts a row, in place of the one that is the same under the table's constraint."""
+    (unique,) = (rule for rule in table.constraints if isinstance(rule, sa.UniqueConstraint))
+    keys = unique.columns.keys()
+    new = sqlite.insert(table) if dialect == SQLITE else postgresql.insert(table)
+    changed = {name: new.excluded[name] for name in columns if name not in keys}
+    return new.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def utc(seconds: float | None = None) -> datetime:
@@ -164,92 +187,15 @@ def utc(seconds: float | None = None) -> datetime:
     return moment.replace(tzinfo=None)
 
 
-def write_params(
-    connection: Connection,
-    trial_id: int,
-    categories: Mapping[str, Any],
-    distributions: Mapping[str, BaseDistribution],
-) -> None:
-    """Insert the parameters of a trial."""
-    rows = [
-        {
-            "trial_id": trial_id,
-            "param_name": name,
-            "param_value": distributions[name].to_internal_repr(category),
-            "distribution_json": distribution_to_json(distributions[name]),
-        }
-        for name, category in categories.items()
-    ]
-    if rows:
-        connection.execute(insert(params), rows)
-
-
-def write_value(connection: Connection, trial_id: int, value: float) -> None:
-    """Insert the value of a trial."""
-    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-    connection.execute(insert(values).values(trial_id=trial_id, objective=0, value=stored, value_type=kind))
-
-
-def write_notes(connection: Connection, table: Table, row_id: int, attributes: Mapping[str, Any]) -> None:
-    """Write attributes of a study or a trial, as JSON, in place of those of the same keys.
-
-    Args:
-        table: `notes` of trials, `study_notes` or `study_system`.
-    """
-    rows = [{"of": row_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
-    if rows:
-        connection.execute(_noting(connection.dialect.name, table), rows)
-
-
-@cache
-def _noting(dialect: str, table: Table) -> Insert:
-    owner = "trial_id" if table is notes else "study_id"
-    statement = _upsert(dialect, table)
-    return statement.values({owner: bindparam("of")}).on_conflict_do_update(
-        index_elements=[owner, "key"], set_={"value_json": statement.excluded.value_json}
-    )
-
-
-def write_reports(connection: Connection, trial_id: int, by_step: Mapping[int, float]) -> None:
-    """Write intermediate values of a trial, in place of those of the same steps."""
-    kinds = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
-    rows = []
-    for step, report in by_step.items():
-        stored, kind = kinds(report)
-        rows.append(
-            {
-                "trial_id": trial_id,
-                "step": step,
-                "intermediate_value": stored,
-                "intermediate_value_type": kind,
-            }
-        )
-    if rows:
-        connection.execute(_reporting(connection.dialect.name), rows)
-
-
-@cache
-def _reporting(dialect: str) -> Insert:
-    statement = _upsert(dialect, reports)
-    names = ("intermediate_value", "intermediate_value_type")
-    return statement.on_conflict_do_update(
-        index_elements=["trial_id", "step"], set_={name: statement.excluded[name] for name in names}
-    )
-
-
-def running_trial(trial_id: int, study: str, row_id: int) -> ColumnElement[bool]:
+def running_trial(trial_id: int, study: str, row_id: int) -> sa.ColumnElement[bool]:
     """Return the condition that a row of `trials` is the running trial of a row of configurations.
 
     SQLite gives the ids of deleted trials to others.
     """
     own = select(studies.c.study_id).where(studies.c.study_name == study).scalar_subquery()
-    noted = exists().where(
+    noted = sa.exists().where(
         notes.c.trial_id == trials.c.trial_id, notes.c.key == ROW, notes.c.value_json == str(row_id)
     )
-    return and_(
+    return sa.and_(
         trials.c.trial_id == trial_id, trials.c.study_id == own, trials.c.state == TrialState.RUNNING, noted
     )
-
-
-def _upsert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
-    return sqlite.insert(table) if dialect == SQLITE else postgresql.insert(table)

@@ -14,9 +14,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies.intervals import FloatArray
+from pairsearch.studies.seeds import layout_order
 
 IntArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]

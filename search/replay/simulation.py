@@ -20,7 +20,7 @@ from pairsearch.search.replay.searches import (
 )
 from pairsearch.search.replay.stopping import RULES, Reports, reports_of, searched
 from pairsearch.search.results.study_table import StudyTable
-from pairsearch.search.workers import racing
+from pairsearch.studies import racing
 from pairsearch.studies.intervals import FloatArray, share_interval
 
 Tell = Callable[[str], None]
@@ -119,7 +119,7 @@ def replay(
 def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: int, tell: Tell) -> Searches:
     """Simulate searches whose configurations are proposed by one of Optuna's samplers."""
     # Optuna takes a second to import.
-    from pairsearch.search.mirror.table_search import search_table  # noqa: PLC0415
+    from pairsearch.search.sampling.table_search import search_table  # noqa: PLC0415
 
     reports, keys = reports_of(table), [one.key for one in table.configurations]
     places = {key: place for place, key in enumerate(keys)}
@@ -136,7 +136,7 @@ def _asked(table: StudyTable, sampler: str, pruner: str, searches: int, trials: 
             by_key,
             order,
             sampler=sampler,
-            pruner="none" if pruner == "race" else pruner,
+            pruner=pruner,
             seed=seed,
             stopped_after=_race(reports, places) if pruner == "race" else None,
         )

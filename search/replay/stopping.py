@@ -2,7 +2,7 @@
 
 The rules of Optuna's pruners stand here again, for tables: a report and `pairsearch replay` try each rule in some
 hundred orders. For one order of the 960 configurations of `wsal`, Optuna's own pruners take 0.5 s (median), 1.2 s
-(hyperband) and 2.5 s (Wilcoxon) on an in-memory study, these rules 2, 6 and 20 ms. `search.mirror.table_search` runs
+(hyperband) and 2.5 s (Wilcoxon) on an in-memory study, these rules 2, 6 and 20 ms. `search.sampling.table_search` runs
 Optuna's where Optuna's samplers search, and tests hold the two against each other. Configurations come one at a time,
 and the finished ones before it decide whether a configuration is stopped.
 """
@@ -20,7 +20,7 @@ import numpy as np
 
 from pairsearch.search.replay.searches import IntArray, Searches
 from pairsearch.search.results.study_table import StudyTable
-from pairsearch.search.workers import racing
+from pairsearch.studies import racing
 from pairsearch.studies.intervals import FloatArray
 
 
@@ -228,7 +228,7 @@ AHEAD = 8
 
 
 def race(alpha: float = racing.ALPHA) -> Rule:
-    """Stop configurations by `search.workers.racing`."""
+    """Stop configurations by `studies.racing`."""
 
     def rule(reports: Reports, order_T: IntArray) -> IntArray:
         folds = reports.folds.shape[1]

@@ -27,9 +27,10 @@ from pairsearch.search.ledger.rows import MEAN, read_figures, read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.report.parameters import Parameter, Places, parameters_of, places_of
 from pairsearch.search.results.evaluations import Round, rounds_within
+from pairsearch.search.results.fold_figures import Unjudged, read_unjudged
 from pairsearch.search.results.progress import Ended, folds_ended
 from pairsearch.search.results.study_table import StudyTable, table_within
-from pairsearch.search.verdict.study_verdict import StudyVerdict, Unjudged, read_unjudged, verdict_on
+from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
 

@@ -15,7 +15,7 @@ from pairsearch.search.database.tables import provenances, runs
 from pairsearch.search.ledger.rows import read_figures
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.studies.configuration import Configuration, Params
-from pairsearch.studies.definition import Definition, Paper
+from pairsearch.studies.definition import Paper
 
 By = Literal["search", "paper"]
 """Who chose a configuration to evaluate: the search, among its best, or the paper."""
@@ -41,7 +41,6 @@ class Round:
 
     id: int
     key: str
-    """Key of the configuration."""
     index: int
     """Number of the round, from 0."""
     figures: Mapping[str, float | None]
@@ -50,7 +49,6 @@ class Round:
     """The epoch, from 1, in which the round diverged, or None."""
     seconds: float
     facts: Mapping[str, str]
-    """Facts about the configuration."""
     provenance: Mapping[str, str]
 
 
@@ -84,20 +82,14 @@ class TableRow:
     """One row of Table 1: an evaluated configuration beside the paper's figures for the model."""
 
     chosen_by: By
-    """Whether the configuration is among the best of the search, or the paper's."""
     study: StoredStudy
     evaluated: Evaluated
     params: Params
 
     @property
-    def definition(self) -> Definition:
-        """The definition of the study."""
-        return self.study.definition
-
-    @property
     def paper(self) -> Paper | None:
         """The paper's row, None if the definition has no `[paper]` table."""
-        return self.definition.paper
+        return self.study.definition.paper
 
 
 def rounds_within(connection: Connection, study: StoredStudy, key: str | None = None) -> list[Round]:

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy import Connection, Select, and_, case, func, select
+from pyarrow import csv, parquet
+from sqlalchemy import Connection, select
 
 from pairsearch.search.common.errors import InputError
-from pairsearch.search.common.files import made_folder, usable_folder
+from pairsearch.search.common.files import made_folder, usable_folder, whole_file
+from pairsearch.search.common.provenance import package_version
 from pairsearch.search.common.redaction import conceal
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations, curves, provenances, runs, studies
+from pairsearch.search.database.tables import configurations, provenances, runs, studies
 from pairsearch.search.ledger.incoming import LOADED
 from pairsearch.search.ledger.outcome import finite
-from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve, read_figures
+from pairsearch.search.ledger.rows import MEAN, read_configuration, read_figures
 from pairsearch.search.ledger.studies import StoredStudy, merge_choices, seen_by
-from pairsearch.search.results.study_table import mean_curve
+from pairsearch.search.results.fold_figures import CHUNK, stream
+from pairsearch.search.results.study_table import IN_ORDER, OF_RUNS, Curves, mean_curves, read_curves
 from pairsearch.search.results.tables import (
     ALL_CURVES,
     CONFIGURATIONS,
@@ -41,9 +43,81 @@ from pairsearch.search.results.tables import (
     Columns,
     Table,
 )
-from pairsearch.search.results.writers import CHUNK, WRITERS, Row, batches, schema, write
-from pairsearch.studies.definition import LARGEST
 from pairsearch.studies.problem import Metric
+
+TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
+
+Row = dict[str, Any]
+"""The cells of a row by column; cells that are left out are empty."""
+
+
+class Exported(NamedTuple):
+    """A table that was written."""
+
+    table: str
+    path: Path
+    rows: int
+
+
+class JsonWriter:
+    """Writes a JSON array with one object per line.
+
+    A missing value is null; a float has as many digits as are needed to read the same bits back.
+    """
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._file = file
+        self._between = b"[\n"
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        for row in batch.to_pylist():
+            self._file.write(self._between + json.dumps(row, ensure_ascii=False, allow_nan=False).encode())
+            self._between = b",\n"
+
+    def close(self) -> None:
+        self._file.write(b"[]\n" if self._between == b"[\n" else b"\n]\n")
+
+
+WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], Any]] = {
+    "csv": csv.CSVWriter,
+    "parquet": partial(
+        parquet.ParquetWriter, compression="zstd", compression_level=9, write_statistics=False
+    ),
+    "json": JsonWriter,
+}
+
+
+def schema(columns: Columns, **facts: str) -> pa.Schema:
+    """Return the Arrow schema of a table, with units and meanings of its columns, and facts about it, as metadata."""
+    table = columns.table
+    fields = [
+        pa.field(
+            column.name, TYPES[column.kind], metadata={"unit": column.unit, "description": column.meaning}
+        )
+        for column in table.columns
+    ]
+    program = f"pairsearch {package_version('pairsearch')}"
+    return pa.schema(fields, metadata={"row": table.row, "program": program} | facts)
+
+
+def write(
+    files: ExitStack, path: Path, table: Table, rows: Iterable[Row], described: pa.Schema, kind: str
+) -> Exported:
+    """Write the rows of a table into a file, which is whole when `files` closes."""
+    # Writers are closed also where an error ends the block, while their files are still open.
+    writer = files.enter_context(closing(WRITERS[kind](files.enter_context(whole_file(path)), described)))
+    count = 0
+    for batch in batches(rows, described):
+        writer.write_batch(batch)
+        count += batch.num_rows
+    return Exported(table.name, path, count)
+
+
+def batches(rows: Iterable[Row], described: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield rows as batches of `CHUNK` rows, some ten megabytes; each becomes a row group of Parquet's."""
+    left = iter(rows)
+    while chunk := list(itertools.islice(left, CHUNK)):
+        yield pa.RecordBatch.from_pylist(chunk, schema=described)
 
 
 class WhichCurves(StrEnum):
@@ -54,21 +128,13 @@ class WhichCurves(StrEnum):
     """Of each configuration the mean over its folds alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    table: str
-    path: Path
-    rows: int
-
-
 def layout(table: Table, of: Iterable[StoredStudy]) -> Columns:
     """Return a table with the columns of some studies; a name that several have is described as in the first."""
     choices: Choices = {}
     metrics: dict[str, Metric] = {}
-    folds_only = table not in (ROUNDS, ALL_CURVES)
     for study in of:
         choices = merge_choices(choices, study.choices)
-        of_study = study.traits.of_folds if folds_only else study.traits.metrics
+        of_study = study.traits.metrics if table in (ROUNDS, ALL_CURVES) else study.traits.of_folds
         metrics |= {name: metric for name, metric in of_study.items() if name not in metrics}
     return Columns.of(table, choices, metrics)
 
@@ -78,22 +144,17 @@ def export(database: Database, study: StoredStudy, kind: str, folder: Path) -> l
 
     Args:
         kind: the format, a key of `WRITERS`; also the ending of the files.
-        folder: where to write; files of these names are replaced.
-
-    Raises:
-        InputError: the format is unknown, or the folder is not writable and cannot be made.
-        WorkError: writing failed.
+        folder: made at need; files of these names in it are replaced.
     """
     if kind not in WRITERS:
         raise InputError(f"unknown format {kind!a}: expected one of {', '.join(WRITERS)}")
     usable_folder(folder)
-    written = []
     with database.snapshot() as connection, ExitStack() as files:
-        for table in SHORT:
-            path = made_folder(folder) / f"{study.name}-{table.name}.{kind}"
-            count = write(files, path, *_short(connection, study, table), kind)
-            written.append(Exported(table.name, path, count))
-    return written
+        paths = {table: made_folder(folder) / f"{study.name}-{table.name}.{kind}" for table in SHORT}
+        return [
+            write(files, path, table, *_short(connection, study, table), kind)
+            for table, path in paths.items()
+        ]
 
 
 def read_table(database: Database, study: StoredStudy, table: Table) -> pa.Table:
@@ -113,7 +174,7 @@ def _short(connection: Connection, study: StoredStudy, table: Table) -> tuple[It
     )
     if table is CONFIGURATIONS:
         return _configurations(connection, study, columns), described
-    return _curve_points(_curves(connection, study, ("fold",)), study, columns), described
+    return _curve_points(read_curves(connection, study, ("fold",)), study, columns), described
 
 
 def export_folder(
@@ -125,12 +186,7 @@ def export_folder(
     pending there.
 
     Args:
-        folder: where to write; tables in it are replaced.
-        which: the curves to write: `all` that are stored, or for each configuration the `mean` over its folds.
-
-    Raises:
-        InputError: the folder is not writable and cannot be made.
-        WorkError: writing failed.
+        folder: made at need; tables in it are replaced.
     """
     usable_folder(folder)
     written = []
@@ -140,7 +196,6 @@ def export_folder(
         of = [seen_by(connection, study) for study in given]
         for table in FOLDER:
             columns = layout(table, of)
-            path = made_folder(folder) / f"{table.name}.parquet"
             rows: Iterable[Row]
             if table is PROVENANCE:
                 rows = ({"provenance": number, "facts": text} for text, number in origins.items())
@@ -148,9 +203,9 @@ def export_folder(
                 rows = itertools.chain.from_iterable(
                     _folder_rows(connection, study, columns, origins, which, counts) for study in of
                 )
-            counted = _counted(rows, counts[table.name])
-            count = write(files, path, counted, schema(columns, format=FORMAT), "parquet")
-            written.append(Exported(table.name, path, count))
+            path, counted = made_folder(folder) / f"{table.name}.parquet", _counted(rows, counts[table.name])
+            described = schema(columns, format=FORMAT)
+            written.append(write(files, path, table, counted, described, "parquet"))
     return written
 
 
@@ -182,11 +237,11 @@ def _folder_rows(
 ) -> Iterable[Row]:
     name = columns.table.name
     if name == CONFIGURATIONS.name:
-        return _settled(_configurations(connection, study, columns), origins)
+        return _configurations(connection, study, columns, origins)
     if name == ALL_CURVES.name:
         if which == WhichCurves.ALL:
-            return _curve_points(_curves(connection, study, ("fold", "round", MEAN)), study, columns)
-        return _curve_points(_mean_curves(_curves(connection, study, ("fold", MEAN))), study, columns)
+            return _curve_points(read_curves(connection, study, ("fold", "round", MEAN)), study, columns)
+        return _curve_points(mean_curves(read_curves(connection, study, ("fold", MEAN))), study, columns)
     if name == STUDIES.name:
         row = connection.execute(select(studies).where(studies.c.id == study.id)).one()
         texts = {column: getattr(row, column) for column in ("definition", "choices", "problem")}
@@ -194,28 +249,21 @@ def _folder_rows(
     return _runs(connection, study, columns, origins)
 
 
-def _stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
-    # `yield_per` opens a server-side cursor on PostgreSQL; SQLite returns rows one by one anyway.
-    with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
-        yield from streamed
-
-
 NAMED = {"configuration": "key", "position": "rank", "fold": "run", "round": "run"}
 """Columns that are called otherwise in the database."""
 
 
 def _copied(table: Table, there: sa.Table) -> dict[str, sa.Column[Any]]:
-    """Return the columns of the database that columns of a table are copied from, by the name of the latter.
-
-    Args:
-        there: the table of the database; its rows are joined with their provenance.
-    """
+    """Return the columns of a table of the database, with its provenance, by the columns that are copied from them."""
     names = {column.name: NAMED.get(column.name, column.name) for column in table.columns}
     found = {name: there.c[of] for name, of in names.items() if of in there.c}
     return found | ({"provenance": provenances.c.facts} if "provenance" in names else {})
 
 
-def _configurations(connection: Connection, study: StoredStudy, columns: Columns) -> Iterator[Row]:
+def _configurations(
+    connection: Connection, study: StoredStudy, columns: Columns, origins: dict[str, int] | None = None
+) -> Iterator[Row]:
+    """Yield the rows of configurations; of a folder, whose `origins` are numbered, none that workers hold."""
     stored = _copied(CONFIGURATIONS, configurations)
     statement = (
         select(*stored.values(), configurations.c.params, configurations.c.figures)
@@ -223,35 +271,17 @@ def _configurations(connection: Connection, study: StoredStudy, columns: Columns
         .where(configurations.c.study_id == study.id)
         .order_by(configurations.c.rank, configurations.c.id)
     )
-    for row in _stream(connection, statement):
+    for row in stream(connection, statement):
         *cells, params, figures = row
         found = dict(zip(stored, cells, strict=True))
         if found["reason"] is not None:
             found["reason"] = conceal(found["reason"])
+        if origins is not None:
+            found["provenance"] = _origin(found["provenance"], origins)
+            if found["state"] == State.RUNNING:
+                found |= {"state": State.PENDING.value, "worker": None, "started_at": None}
         params = read_configuration(found["configuration"], params).params
         yield {"study": study.name} | found | columns.point(params) | columns.values(read_figures(figures))
-
-
-def _settled(rows: Iterable[Row], origins: dict[str, int]) -> Iterator[Row]:
-    """Give back what workers hold, which says something about this moment only; number the provenance."""
-    for row in rows:
-        held = row["state"] == State.RUNNING
-        free = {"state": State.PENDING.value, "worker": None, "started_at": None} if held else {}
-        yield row | free | {"provenance": _origin(row["provenance"], origins)}
-
-
-# Rounds may be of configurations beyond the grid, which come last, as they came into the database.
-_OF_RUNS = runs.join(
-    configurations,
-    and_(configurations.c.study_id == runs.c.study_id, configurations.c.key == runs.c.key),
-    isouter=True,
-)
-_ORDER = (
-    func.coalesce(configurations.c.rank, LARGEST),
-    case((configurations.c.id.is_(None), runs.c.id), else_=configurations.c.id),
-    runs.c.kind,
-    runs.c.run,
-)
 
 
 def _runs(
@@ -260,53 +290,16 @@ def _runs(
     stored = _copied(columns.table, runs)
     statement = (
         select(*stored.values(), runs.c.figures)
-        .select_from(_OF_RUNS.join(provenances, provenances.c.id == runs.c.provenance_id, isouter=True))
+        .select_from(OF_RUNS.join(provenances, provenances.c.id == runs.c.provenance_id, isouter=True))
         .where(runs.c.study_id == study.id, runs.c.kind == columns.table.name.removesuffix("s"))
-        .order_by(*_ORDER)
+        .order_by(*IN_ORDER)
     )
-    for row in _stream(connection, statement):
+    for row in stream(connection, statement):
         *cells, figures = row
         found = {"study": study.name} | dict(zip(stored, cells, strict=True))
         if "provenance" in found:
             found["provenance"] = _origin(found["provenance"], origins)
         yield found | columns.values(read_figures(figures))
-
-
-Curves = tuple[str, str, int, Mapping[str, Sequence[float]]]
-"""Key of a configuration, kind and number of a run, and its figures by epoch, by name; NaN where one was not finite."""
-
-
-def _curves(connection: Connection, study: StoredStudy, kinds: Sequence[str]) -> Iterator[Curves]:
-    c = runs.c
-    statement = (
-        select(c.id, c.key, c.kind, c.run, c.epochs, curves.c.figure, curves.c.points)
-        .select_from(_OF_RUNS.join(curves, curves.c.run_id == c.id))
-        .where(c.study_id == study.id, c.kind.in_(kinds))
-        .order_by(*_ORDER, c.id)
-    )
-    for _, rows in itertools.groupby(_stream(connection, statement), key=lambda row: row.id):
-        read = {}
-        for row in rows:
-            read[row.figure] = read_curve(row.id, row.points, row.epochs)
-        yield row.key, row.kind, row.run, read
-
-
-def _mean_curves(of_runs: Iterable[Curves]) -> Iterator[Curves]:
-    """Reduce the curves of folds to their means; those that are means already stay as they are."""
-    for key, group in itertools.groupby(of_runs, key=lambda one: one[0]):
-        several = list(group)
-        if stored := [one for one in several if one[1] == MEAN]:
-            yield stored[0]
-            continue
-        of_folds = [read for *_, read in several]
-        names = dict.fromkeys(name for read in of_folds for name in read)
-        means = {name: mean_curve([read.get(name, ()) for read in of_folds]) for name in names}
-        yield (
-            key,
-            MEAN,
-            0,
-            {name: [math.nan if one is None else one for one in mean] for name, mean in means.items()},
-        )
 
 
 def _curve_points(of_runs: Iterable[Curves], study: StoredStudy, columns: Columns) -> Iterator[Row]:

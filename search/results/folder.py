@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import ArrowException, compute, parquet
@@ -19,7 +20,7 @@ from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.ledger.incoming import LOADED, Incoming, IncomingRun, RunKey, run_columns
 from pairsearch.search.ledger.rows import MEAN, write_figures
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.export import layout
+from pairsearch.search.results.export import TYPES, Row, layout
 from pairsearch.search.results.tables import (
     ALL_CURVES,
     CONFIGURATIONS,
@@ -32,7 +33,6 @@ from pairsearch.search.results.tables import (
     Columns,
     Table,
 )
-from pairsearch.search.results.writers import TYPES, Row
 from pairsearch.studies.definition import FOLDER as DEFINITIONS
 from pairsearch.studies.definition import parse
 from pairsearch.studies.errors import DefinitionError
@@ -49,15 +49,11 @@ class DamagedTableError(Exception):
 
 
 def read_folder(folder: Path, source: str, names: Sequence[str] = ()) -> list[Incoming]:
-    """Read the studies of a folder of tables.
+    """Read the studies of a folder of tables. Where one is missing, damaged or cut, the InputError names the file.
 
     Args:
         source: what the folder is called in the provenance of its results.
         names: the studies to read; all if there are none.
-
-    Raises:
-        InputError: a table is missing, damaged, cut or of another format, or there is no such study. The message names
-            the file and what is wrong.
     """
     if not folder.is_dir():
         raise InputError(
@@ -85,19 +81,14 @@ def read_folder(folder: Path, source: str, names: Sequence[str] = ()) -> list[In
             row["provenance"]: json.dumps({**json.loads(row["facts"]), LOADED: f"{source}, SHA-256 {digest}"})
             for row in tables[PROVENANCE.name].to_pylist()
         }
-
-    def of_study(name: str) -> dict[str, pa.Table]:
-        return {
-            table: rows.filter(compute.equal(rows.column("study"), name))
-            for table, rows in tables.items()
-            if table != PROVENANCE.name
+    del tables[PROVENANCE.name]
+    found = []
+    for name in (name for name in known if not names or name in names):
+        own = {
+            table: rows.filter(compute.equal(rows.column("study"), name)) for table, rows in tables.items()
         }
-
-    return [
-        _Study(folder, study, columns, of_study(name), origins).read()
-        for name, study in known.items()
-        if not names or name in names
-    ]
+        found.append(_Study(folder, known[name], columns, own, origins).read())
+    return found
 
 
 def _path(folder: Path, table: Table) -> Path:
@@ -179,13 +170,7 @@ def _study(row: Row, folder: Path) -> StoredStudy:
 
 @dataclass(frozen=True, slots=True)
 class _Study:
-    """One study in a folder, as it is to be stored.
-
-    Args:
-        columns: the columns of each table, by name.
-        tables: the study's rows of each table, by name.
-        origins: the provenance to store by its number.
-    """
+    """One study in a folder, with the columns and its rows of each table by name, and provenance by its number."""
 
     folder: Path
     study: StoredStudy
@@ -209,14 +194,10 @@ class _Study:
                     raise DamagedTableError(f"it has a curve of {kind} {run} of {key!a}, which is not there")
                 if key not in configurations or configurations[key]["state"] not in COVERED or run:
                     raise DamagedTableError(f"it has a mean of {key!a}, which has no result")
-                row = run_columns(
-                    key, MEAN, 0, epochs, {name: json.loads(text)[-1] for name, text in texts.items()}
-                )
-                runs[key, MEAN, 0] = IncomingRun(row, texts)
-        study = self.study
-        return Incoming(
-            study.definition, study.traits, study.choices, configurations, runs, source=str(self.folder)
-        )
+                final = {name: json.loads(text)[-1] for name, text in texts.items()}
+                runs[key, MEAN, 0] = IncomingRun(run_columns(key, MEAN, 0, epochs, final), texts)
+        of = self.study
+        return Incoming(of.definition, of.traits, of.choices, configurations, runs, str(self.folder))
 
     def _figures(self, table: Table) -> dict[str, str]:
         """Return the columns of the figures that a row of the study has, by name."""
@@ -252,7 +233,7 @@ class _Study:
                 raise DamagedTableError(f"configuration {key!a} has state {state!a}")
             covered = state in COVERED
             if (
-                (covered and (row["seconds"] is None or row["provenance"] is None))
+                (covered and None in (row["seconds"], row["provenance"]))
                 or ((row["value"] is None) == (state == State.FINISHED))
                 or row["position"] != place
             ):
@@ -270,14 +251,13 @@ class _Study:
 
     def _curves(self) -> dict[RunKey, tuple[int, dict[str, str]]]:
         """Return how many epochs each run has, and the points of each of its figures as JSON."""
-        table = self.tables[ALL_CURVES.name]
-        places = zip(
-            *(table.column(name).to_pylist() for name in ("configuration", "kind", "run")), strict=True
-        )
-        epochs = table.column("epoch").to_pylist()
-        figures = {
-            name: table.column(column).to_pylist() for name, column in self._figures(ALL_CURVES).items()
-        }
+
+        def cells(column: str) -> list[Any]:
+            return list(self.tables[ALL_CURVES.name].column(column).to_pylist())
+
+        places = zip(cells("configuration"), cells("kind"), cells("run"), strict=True)
+        epochs = cells("epoch")
+        figures = {name: cells(column) for name, column in self._figures(ALL_CURVES).items()}
         found: dict[RunKey, tuple[int, dict[str, str]]] = {}
         start = 0
         for of, group in itertools.groupby(places):
@@ -286,9 +266,7 @@ class _Study:
             if of in found or epochs[start:end] != list(range(1, count + 1)):
                 raise DamagedTableError(f"the epochs of {of[1]} {of[2]} of {of[0]!a} are not 1, 2, ...")
             curves = {name: points[start:end] for name, points in figures.items()}
-            known = {
-                name: points for name, points in curves.items() if any(one is not None for one in points)
-            }
+            known = {name: points for name, points in curves.items() if points.count(None) < count}
             # A run of which nothing was finite has the metric's curve all the same.
             texts = known or {self.study.definition.metric: [None] * count}
             found[of] = (count, {name: json.dumps(points) for name, points in texts.items()})
@@ -310,12 +288,12 @@ class _Study:
             final = {} if diverged is not None else {name: row[column] for name, column in figures.items()}
             made = run_columns(*place, epochs, final) | {"diverged_epoch": diverged}
             if kind == "round":
-                if not isinstance(json.loads(row["facts"]), dict) or self._origin(row) is None:
+                made["provenance"] = self._origin(row)
+                if not isinstance(json.loads(row["facts"]), dict) or made["provenance"] is None:
                     raise DamagedTableError(
                         f"round {row[kind]} of {place[0]!a} has no facts or no provenance"
                     )
                 made |= {name: row[name] for name in ("seconds", "worker", "finished_at", "facts")}
-                made["provenance"] = self._origin(row)
             found[place] = IncomingRun(made, texts)
         return found
 

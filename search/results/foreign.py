@@ -19,17 +19,15 @@ from pairsearch.search.ledger.incoming import (
     LOADED,
     Incoming,
     IncomingRun,
-    Judged,
     RunKey,
     run_columns,
-    value_of,
 )
 from pairsearch.search.ledger.outcome import finite, mean_of
 from pairsearch.search.ledger.rows import write_figures
 from pairsearch.search.ledger.studies import merge_choices, valid_name
 from pairsearch.studies import loading
 from pairsearch.studies.configuration import Configuration, Params, Value
-from pairsearch.studies.definition import parse
+from pairsearch.studies.definition import LARGEST_VALUE, parse
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.problem import Metric, Traits
 
@@ -69,8 +67,35 @@ class Told:
 NOTHING = Told()
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A configuration that somebody trained.
+
+    Args:
+        folds: the figures of each fold, by name; as many folds for each name, and NaN where a fold has none.
+        seconds: time of the training; 0 if it is not known.
+        ended: its state, if it was ended before the last fold.
+    """
+
+    params: Params
+    folds: Mapping[str, Sequence[float]]
+    seconds: float = 0.0
+    ended: State | None = None
+
+
+def value_of(cell: Any) -> Value:
+    """Return a value as a definition may have it; a value of another type becomes its text."""
+    if type(cell) in (bool, str) or (type(cell) is int and abs(cell) <= LARGEST_VALUE):
+        found: Value = cell
+    elif type(cell) is float and math.isfinite(cell):
+        found = cell
+    else:
+        found = str(cell)
+    return repr(found) if isinstance(found, str) and not found.isprintable() else found
+
+
 def read_file(path: Path) -> dict[str, list[Any]]:
-    """Read the columns of a CSV or Parquet file; raises InputError where it cannot be read."""
+    """Read the columns of a CSV or Parquet file."""
     try:
         with path.open("rb") as file:
             found = csv.read_csv(file) if path.suffix == ".csv" else parquet.read_table(file)
@@ -81,11 +106,7 @@ def read_file(path: Path) -> dict[str, list[Any]]:
 
 
 def cells_of(given: Any) -> dict[str, list[Any]]:
-    """Return the columns of a mapping or a data frame; None where a cell is masked or NaN.
-
-    Raises:
-        InputError: it is neither, or its columns differ in length.
-    """
+    """Return the columns of a mapping or a data frame; None where a cell is masked or NaN."""
     try:
         columns = {str(name): [_cell(str(name), cell) for cell in given[name]] for name in given}
     except TypeError:
@@ -111,7 +132,7 @@ def _cell(column: str, cell: Any) -> Any:
 
 
 def incoming_table(cells: Cells, told: Told) -> Incoming:
-    """Make a study of a table, which has the columns of `cv_results_` or is a plain one; raises InputError else."""
+    """Make a study of a table, which has the columns of `cv_results_` or is a plain one."""
     scored = any(SPLIT.fullmatch(name) for name in cells)
     metric, judged = _scored(cells, told) if scored else _plain(cells, told)
     return incoming(judged, metric, told)
@@ -129,22 +150,9 @@ def _scored(cells: Cells, told: Told) -> tuple[str, list[Judged]]:
             f"{told.source} has several scores: name one of {', '.join(sorted(splits))} as the metric (--metric)"
         )
     folds = {names[scorer]: _in_turn(of, told) for scorer, of in splits.items()}
-    times = [cells[name] for name in ("mean_fit_time", "mean_score_time") if name in cells]
-    count = len(folds[metric])
-    return metric, [
-        Judged(
-            _params(
-                {
-                    name.removeprefix(PARAMETER): cells[name][row]
-                    for name in cells
-                    if name.startswith(PARAMETER)
-                }
-            ),
-            {figure: [_number(cells[name][row], name, told) for name in of] for figure, of in folds.items()},
-            count * sum(_number(of[row], "time", told) for of in times) if times else 0.0,
-        )
-        for row in range(len(cells[folds[metric][0]]))
-    ]
+    times = [name for name in ("mean_fit_time", "mean_score_time") if name in cells]
+    params = {name.removeprefix(PARAMETER): name for name in cells if name.startswith(PARAMETER)}
+    return metric, _judged(cells, told, params, folds, times, each=len(folds[metric]))
 
 
 def _plain(cells: Cells, told: Told) -> tuple[str, list[Judged]]:
@@ -158,14 +166,36 @@ def _plain(cells: Cells, told: Told) -> tuple[str, list[Judged]]:
         )
     folds, metric = _in_turn(numbered, told), told.metric or SCORE
     # pandas writes its index as a column without a name.
-    others = [name for name in cells if name not in folds and name not in ("", SECONDS)]
-    return metric, [
+    params = {name: name for name in cells if name not in (*folds, "", SECONDS)}
+    return metric, _judged(cells, told, params, {metric: folds}, [SECONDS] if SECONDS in cells else [])
+
+
+def _judged(
+    cells: Cells,
+    told: Told,
+    params: Mapping[str, str],
+    folds: Mapping[str, Sequence[str]],
+    times: Sequence[str],
+    each: int = 1,
+) -> list[Judged]:
+    """Return the rows of a table, by the columns of parameters, of the folds of figures, and of times.
+
+    Args:
+        each: how often a row took its times.
+    """
+    rows = len(next(iter(cells.values())))
+    return [
         Judged(
-            _params({name: cells[name][row] for name in others}),
-            {metric: [_number(cells[name][row], name, told) for name in folds]},
-            _number(cells[SECONDS][row], SECONDS, told) if SECONDS in cells else 0.0,
+            # An empty cell is a parameter that the configuration does not have.
+            {
+                name: value_of(cell)
+                for name, column in params.items()
+                if (cell := cells[column][row]) is not None
+            },
+            {figure: [_number(cells[name][row], name, told) for name in of] for figure, of in folds.items()},
+            each * sum((_number(cells[name][row], name, told) for name in times), 0.0),
         )
-        for row in range(len(cells[folds[0]]))
+        for row in range(rows)
     ]
 
 
@@ -187,17 +217,8 @@ def _number(cell: Any, column: str, told: Told) -> float:
     return float(cell)
 
 
-def _params(cells: Mapping[str, Any]) -> dict[str, Value]:
-    """Return the parameters of a row; an empty cell is one that the configuration does not have."""
-    return {name: value_of(cell) for name, cell in cells.items() if cell is not None}
-
-
 def incoming(judged: Sequence[Judged], metric: str, told: Told) -> Incoming:
-    """Make a study of configurations that somebody trained on the same folds.
-
-    Raises:
-        InputError: the name cannot be that of a study, or two configurations have the same parameters.
-    """
+    """Make a study of configurations that somebody trained on the same folds."""
     if not valid_name(told.name or ""):
         raise InputError(
             f"{told.name!a} cannot be the name of a study: expected lower-case letters, digits, - and _ (--name NAME)"
@@ -228,18 +249,14 @@ def incoming(judged: Sequence[Judged], metric: str, told: Told) -> Incoming:
     traits = Traits(1, "", metrics, overlap=1.0 / (folds - 1), together=False)
     text = json.dumps([[dict(one.params), one.folds, one.seconds, one.ended] for one in judged])
     origin = json.dumps({LOADED: f"{told.source}, SHA-256 {hashlib.sha256(text.encode()).hexdigest()}"})
-    configurations: dict[str, dict[str, Any]] = {}
-    runs: dict[RunKey, IncomingRun] = {}
-    for rank, (key, one) in enumerate(points.items()):
-        runs |= _runs(key, one.folds)
-        configurations[key] = _row(one, metric) | {
-            "params": Configuration(one.params).text,
-            "rank": rank,
-            "provenance": origin,
-        }
-    return Incoming(
-        definition, traits, merge_choices({}, definition.grid.choices), configurations, runs, told.source
-    )
+    runs = dict(run for key, one in points.items() for run in _runs(key, one.folds))
+    configurations = {
+        key: _row(one, metric)
+        | {"params": Configuration(one.params).text, "rank": rank, "provenance": origin}
+        for rank, (key, one) in enumerate(points.items())
+    }
+    choices = merge_choices({}, definition.grid.choices)
+    return Incoming(definition, traits, choices, configurations, runs, told.source)
 
 
 def _grid(points: Sequence[Params]) -> list[dict[str, list[Value]]]:

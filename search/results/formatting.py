@@ -12,17 +12,12 @@ from pairsearch.studies.problem import Metric
 DASH = "–"
 
 
-def per_cent(fraction: float | None) -> str:
-    """Format a fraction in per cent, without the sign: 0.0606 as `6.06`."""
-    return DASH if fraction is None else f"{100 * fraction:.2f}"
-
-
 def figure(metric: Metric, value: float | None) -> str:
-    """Format a figure: in per cent without the sign if its metric says so, else with four decimals, fewer if large."""
+    """Format a figure: in per cent without the sign, 0.0606 as `6.06`, or with four decimals, fewer if large."""
     if value is None:
         return DASH
     if metric.percent:
-        return per_cent(value)
+        return f"{100 * value:.2f}"
     return f"{value:.4f}" if abs(value) < 10_000 else f"{value:.6g}"
 
 

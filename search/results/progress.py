@@ -11,12 +11,13 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from pairsearch.search.common.redaction import conceal
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import COVERED, OPEN_JOBS, State
+from pairsearch.search.database.states import COVERED, OPEN, OPEN_JOBS, State
 from pairsearch.search.database.tables import configurations, jobs
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.ranking import Ranked, ranked_within
 
 columns = configurations.c
+ENDED_BADLY = (State.DIVERGED, State.PRUNED, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,12 @@ class Progress:
     @property
     def open(self) -> int:
         """Number of configurations still to be trained: pending or running."""
-        return self.count(State.PENDING, State.RUNNING)
+        return self.count(*OPEN)
 
     @property
     def ended(self) -> float:
         """Number of configurations that have ended, with shares of those of which some folds have."""
-        if self.folds is None:
-            return self.covered
-        done, every = self.folds
-        return self.total * done / every
+        return self.covered if self.folds is None else self.total * self.folds[0] / self.folds[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +68,15 @@ class Ended:
     """How the configurations of a study ended, where none is finished."""
 
     counts: Mapping[str, int]
-    """Number of configurations in each state."""
     example: str | None
     """Key and reason of the first configuration that diverged, was pruned or failed."""
 
     def __str__(self) -> str:
         """Return a clause for a message."""
-        over = {
-            state.value: self.counts.get(state, 0) for state in (State.DIVERGED, State.PRUNED, State.FAILED)
-        }
-        left = self.counts.get(State.PENDING, 0) + self.counts.get(State.RUNNING, 0)
-        if not any(over.values()):
+        said = [f"{self.counts[state]} {state}" for state in ENDED_BADLY if self.counts.get(state)]
+        if not said:
             return "no configuration is finished yet"
-        said = [f"{count} {state}" for state, count in over.items() if count]
-        if left:
+        if left := sum(self.counts.get(state, 0) for state in OPEN):
             said.append(f"{left} still to be trained")
         example = "" if self.example is None else f" (for example {conceal(self.example)})"
         return f"no configuration is finished: {', '.join(said)}{example}"
@@ -97,24 +90,16 @@ def read_progress(database: Database, study: StoredStudy, limit: int | None = No
 
 def progress_within(connection: Connection, study: StoredStudy, limit: int | None = None) -> Progress:
     """Read the progress as `read_progress` does, in the caller's transaction."""
-    within = [columns.study_id == study.id]
-    if limit is not None:
-        within.append(columns.rank < limit)
-    states = connection.execute(
-        select(columns.state, func.count()).where(*within).group_by(columns.state)
-    ).all()
-    failed = connection.execute(
-        select(columns.key, columns.reason)
-        .where(*within, columns.state == State.FAILED)
-        .order_by(columns.rank)
-    ).all()
+    within = _within(study, limit)
+    counts = _counts(connection, within)
+    why = select(columns.key, columns.reason).where(*within, columns.state == State.FAILED)
+    failed = connection.execute(why.order_by(columns.rank)).all()
     # A scalar subquery: otherwise SQLite computes the time for every row.
     minute_ago = select(now() - 60.0).scalar_subquery()
     recent = connection.execute(
         select(func.count()).where(*within, columns.state.in_(COVERED), columns.finished_at > minute_ago)
     ).scalar_one()
     top = ranked_within(connection, study, 1, limit)
-    counts: Counter[str] = Counter(dict(states))
     total = sum(counts.values())
     return Progress(
         study=study.name,
@@ -132,10 +117,9 @@ def progress_within(connection: Connection, study: StoredStudy, limit: int | Non
 def folds_ended(
     connection: Connection, study: StoredStudy, total: int, limit: int | None = None
 ) -> tuple[int, int] | None:
-    """Count the folds that have ended, and all folds, where workers take them one by one; else return None.
+    """Count the folds that ended, and all of `total` configurations, where workers take them one by one; else None.
 
     Args:
-        total: the number of configurations.
         limit: look only at the first `limit` configurations of the study's order.
     """
     every = total * study.definition.folds
@@ -155,15 +139,17 @@ def _runs_left(connection: Connection, study: StoredStudy, *which: ColumnElement
 
 def ended_without(connection: Connection, study: StoredStudy, limit: int | None = None) -> Ended:
     """Read how the configurations of a study ended, where none is finished."""
-    within = [columns.study_id == study.id]
-    if limit is not None:
-        within.append(columns.rank < limit)
-    states = connection.execute(select(columns.state, func.count()).where(*within).group_by(columns.state))
-    first = connection.execute(
-        select(columns.key, columns.reason)
-        .where(*within, columns.state.in_((State.DIVERGED, State.PRUNED, State.FAILED)))
-        .order_by(columns.rank)
-        .limit(1)
-    ).first()
-    counts = {state: count for state, count in states}  # noqa: C416 - rows are no pairs to a checker
-    return Ended(counts, None if first is None else f"{first.key}: {first.reason}")
+    within = _within(study, limit)
+    why = select(columns.key, columns.reason).where(*within, columns.state.in_(ENDED_BADLY))
+    first = connection.execute(why.order_by(columns.rank).limit(1)).first()
+    return Ended(_counts(connection, within), None if first is None else f"{first.key}: {first.reason}")
+
+
+def _within(study: StoredStudy, limit: int | None) -> list[ColumnElement[bool]]:
+    """Return the conditions for the first `limit` configurations of a study's order, or for all."""
+    return [columns.study_id == study.id, *([] if limit is None else [columns.rank < limit])]
+
+
+def _counts(connection: Connection, within: list[ColumnElement[bool]]) -> Counter[str]:
+    by_state = select(columns.state, func.count()).where(*within).group_by(columns.state)
+    return Counter(dict(connection.execute(by_state).all()))

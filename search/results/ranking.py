@@ -39,21 +39,16 @@ def best_first(study: StoredStudy) -> ColumnElement[float]:
     return columns.value.desc() if study.metric.maximise else columns.value.asc()
 
 
-def read_best(database: Database, study: StoredStudy, top: int, limit: int | None = None) -> list[Ranked]:
-    """Read the best finished configurations by the study's metric, the best first, ties in the order of the grid.
-
-    Args:
-        top: how many to read.
-        limit: read only among the first `limit` configurations of the study's order.
-    """
+def read_best(database: Database, study: StoredStudy, top: int) -> list[Ranked]:
+    """Read the `top` best finished configurations, the best first, ties in the order of the grid."""
     with database.read() as connection:
-        return ranked_within(connection, study, top, limit)
+        return ranked_within(connection, study, top)
 
 
 def ranked_within(
     connection: Connection, study: StoredStudy, top: int, limit: int | None = None
 ) -> list[Ranked]:
-    """Read the best configurations as `read_best` does, in the caller's transaction."""
+    """Read the best as `read_best` does, in the caller's transaction, among the first `limit` of the study's order."""
     statement = (
         select(configurations)
         .where(columns.study_id == study.id, columns.state == State.FINISHED)
@@ -65,11 +60,7 @@ def ranked_within(
     rows = connection.execute(statement).all()
     return [
         Ranked(
-            place,
-            read_configuration(row.key, row.params),
-            row.value,
-            read_figures(row.figures),
-            row.seconds,
+            place, read_configuration(row.key, row.params), row.value, read_figures(row.figures), row.seconds
         )
         for place, row in enumerate(rows, start=1)
     ]

@@ -9,17 +9,17 @@ from itertools import groupby, zip_longest
 from statistics import fmean
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, runs
-from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve
+from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve, read_points
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.results.evaluations import Round, rounds_within
-from pairsearch.search.results.fold_figures import CHUNK, FoldFigure, fold_figures
+from pairsearch.search.results.fold_figures import FoldFigure, fold_figures, stream
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.definition import Definition
+from pairsearch.studies.definition import LARGEST, Definition
 from pairsearch.studies.intervals import FloatArray
 from pairsearch.studies.problem import Metric, Traits
 
@@ -90,32 +90,37 @@ def table_within(
         folds: figures of the folds where they were read before; those of others are NaN.
         rounds: the finished rounds where they were read before.
     """
-    columns = configurations.c
-    rows = connection.execute(
-        select(columns.key, columns.params, columns.state, columns.seconds).where(
-            columns.study_id == study.id, columns.state.in_([*COVERED, State.FAILED])
-        )
-    ).all()
-    places = {one.key: place for place, one in enumerate(study.definition.grid.configurations())}
-    rows = sorted(rows, key=lambda row: places[row.key])
-    finished = {row.key: row for row in rows if row.state == State.FINISHED}
-    figures_of: dict[str, dict[int, Mapping[str, float | None]]] = {}
-    for one in rounds_within(connection, study) if rounds is None else rounds:
-        figures_of.setdefault(one.key, {})[one.index] = one.figures
-    return _table(
-        study.definition,
-        study.traits,
-        [read_configuration(row.key, row.params) for row in finished.values()],
-        len(rows) - len(finished),
-        {key: row.seconds for key, row in finished.items()},
-        fold_figures(connection, study) if folds is None else folds,
-        _stored_curves(connection, study, curves_of),
-        figures_of,
+    c, definition, figures = configurations.c, study.definition, study.traits.of_folds
+    ended = select(c.key, c.params, c.state, c.seconds).where(
+        c.study_id == study.id, c.state.in_([*COVERED, State.FAILED])
     )
-
-
-Curve = tuple[str, str, Sequence[float | None]]
-"""Key of a configuration, name of a figure, its mean over folds for each epoch."""
+    order = {one.key: place for place, one in enumerate(definition.grid.configurations())}
+    rows = sorted(connection.execute(ended), key=lambda row: order[row.key])
+    finished = [row for row in rows if row.state == State.FINISHED]
+    places = {row.key: place for place, row in enumerate(finished)}
+    values = {name: np.full((len(places), definition.folds), np.nan) for name in figures}
+    means = {name: np.full((len(places), definition.epochs), np.nan) for name in figures}
+    for key, name, fold, value in fold_figures(connection, study) if folds is None else folds:
+        if key in places and name in values and value is not None:
+            values[name][places[key], fold] = value
+    for key, _, _, read in mean_curves(read_curves(connection, study, ("fold", MEAN), curves_of)):
+        for name in read.keys() & means.keys() if key in places else ():
+            known = read[name][: definition.epochs]
+            means[name][places[key], : len(known)] = known
+    rounds_of: dict[str, dict[int, Mapping[str, float | None]]] = {}
+    for one in rounds_within(connection, study) if rounds is None else rounds:
+        rounds_of.setdefault(one.key, {})[one.index] = one.figures
+    return StudyTable(
+        name=definition.name,
+        definition=definition,
+        traits=study.traits,
+        configurations=tuple(read_configuration(row.key, row.params) for row in finished),
+        excluded=len(rows) - len(finished),
+        values=values,
+        curves=means,
+        seconds=np.array([row.seconds for row in finished], dtype=np.float64),
+        rounds=rounds_of,
+    )
 
 
 def finished_folds(
@@ -141,56 +146,54 @@ def finished_folds(
     return folds_of
 
 
-def _stored_curves(
-    connection: Connection, study: StoredStudy, figures: Collection[str] | None
-) -> Iterator[Curve]:
-    """Yield the mean curves of the configurations that have a curve for every fold, or were loaded with mean curves."""
+# Rounds may be of configurations beyond the grid, which come last, as they came into the database.
+OF_RUNS = runs.join(
+    configurations,
+    and_(configurations.c.study_id == runs.c.study_id, configurations.c.key == runs.c.key),
+    isouter=True,
+)
+IN_ORDER = (
+    func.coalesce(configurations.c.rank, LARGEST),
+    case((configurations.c.id.is_(None), runs.c.id), else_=configurations.c.id),
+    runs.c.kind,
+    runs.c.run,
+)
+
+
+Curves = tuple[str, str, int, Mapping[str, Sequence[float]]]
+"""Key of a configuration, kind and number of a run, and its figures by epoch, by name; NaN where one was not finite."""
+
+
+def read_curves(
+    connection: Connection,
+    study: StoredStudy,
+    kinds: Sequence[str],
+    figures: Collection[str] | None = None,
+) -> Iterator[Curves]:
+    """Yield the curves of runs in the order of the search; those of some figures, None for all."""
+    c = runs.c
     statement = (
-        select(runs.c.id, runs.c.key, runs.c.kind, curves.c.figure, runs.c.epochs, curves.c.points)
-        .join(curves, curves.c.run_id == runs.c.id)
-        .where(runs.c.study_id == study.id, runs.c.kind.in_(("fold", MEAN)))
-        .order_by(runs.c.key, curves.c.figure, runs.c.kind, runs.c.run)
+        select(c.id, c.key, c.kind, c.run, c.epochs, curves.c.figure, curves.c.points)
+        .select_from(OF_RUNS.join(curves, curves.c.run_id == c.id))
+        .where(c.study_id == study.id, c.kind.in_(kinds))
+        .order_by(*IN_ORDER, c.id)
     )
     if figures is not None:
         statement = statement.where(curves.c.figure.in_(figures))
-    with connection.execute(statement, execution_options={"yield_per": CHUNK}) as streamed:
-        for (key, figure), group in groupby(streamed, key=lambda row: (row.key, row.figure)):
-            rows = list(group)
-            read = [read_curve(row.id, row.points, row.epochs) for row in rows]
-            if rows[0].kind == MEAN:
-                yield key, figure, read[0]
-            elif len(read) == study.definition.folds:
-                yield key, figure, mean_curve(read)
+    for _, rows in groupby(stream(connection, statement), key=lambda row: row.id):
+        of_run = list(rows)
+        read = {row.figure: read_curve(row.id, row.points, row.epochs) for row in of_run}
+        yield of_run[0].key, of_run[0].kind, of_run[0].run, read
 
 
-def _table(
-    definition: Definition,
-    traits: Traits,
-    finished: Sequence[Configuration],
-    excluded: int,
-    seconds: Mapping[str, float],
-    cells: Iterable[FoldFigure],
-    means: Iterable[Curve],
-    rounds: Rounds,
-) -> StudyTable:
-    place = {one.key: index for index, one in enumerate(finished)}
-    values = {figure: np.full((len(place), definition.folds), np.nan) for figure in traits.of_folds}
-    curves_of = {figure: np.full((len(place), definition.epochs), np.nan) for figure in traits.of_folds}
-    for key, figure, fold, value in cells:
-        if key in place and figure in values and value is not None:
-            values[figure][place[key], fold] = value
-    for key, figure, points in means:
-        if key in place and figure in curves_of:
-            known = np.array(points[: definition.epochs], dtype=np.float64)
-            curves_of[figure][place[key], : len(known)] = known
-    return StudyTable(
-        name=definition.name,
-        definition=definition,
-        traits=traits,
-        configurations=tuple(finished),
-        excluded=excluded,
-        values=values,
-        curves=curves_of,
-        seconds=np.array([seconds[one.key] for one in finished], dtype=np.float64),
-        rounds=rounds,
-    )
+def mean_curves(of_runs: Iterable[Curves]) -> Iterator[Curves]:
+    """Reduce the curves of folds to their means; those that are means already stay as they are."""
+    for key, group in groupby(of_runs, key=lambda one: one[0]):
+        several = list(group)
+        if stored := [one for one in several if one[1] == MEAN]:
+            yield stored[0]
+            continue
+        of_folds = [read for *_, read in several]
+        names = dict.fromkeys(name for read in of_folds for name in read)
+        means = {name: read_points(mean_curve([read.get(name, ()) for read in of_folds])) for name in names}
+        yield key, MEAN, 0, means

@@ -24,10 +24,10 @@ Choices = Mapping[str, Sequence[Value]]
 
 def kind_of(values: Sequence[Value]) -> Kind:
     """Return the kind of a parameter's column from the parameter's values."""
+    if mixed(values):
+        return "text"
     types = set(map(type, values))
-    if len(types) == 1:
-        return KINDS[types.pop()]
-    return "text" if mixed(values) else "number"
+    return KINDS[types.pop()] if len(types) == 1 else "number"
 
 
 def mixed(values: Sequence[Value]) -> bool:
@@ -180,13 +180,11 @@ FOLDER = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A table with columns for the parameters and figures of some studies.
+    """A table with columns for the parameters and figures of some studies in place of its placeholders.
 
     Args:
-        table: the table, with columns in place of its placeholders.
         choices: the values of each parameter.
-        parameters: the name of the column of each parameter.
-        figures: the name of the column of each figure.
+        parameters: the name of the column of each parameter; `figures` likewise.
     """
 
     table: Table

@@ -13,17 +13,16 @@ from pairsearch.search.ledger.studies import (
     check_same,
     find_study,
     insert_study,
-    layout_order,
     merge_choices,
     seen_by,
     update_study,
 )
-from pairsearch.search.mirror import presence
-from pairsearch.search.mirror.description import note
 from pairsearch.search.mirror.projecting import extend_choices, make_study
-from pairsearch.search.mirror.tables import known_here, make_tables
-from pairsearch.search.mirror.trials import complete_locked
+from pairsearch.search.mirror.tables import make_tables
+from pairsearch.search.mirror.trials import complete
 from pairsearch.studies.loading import Loaded, check_trainable
+from pairsearch.studies.note import note
+from pairsearch.studies.seeds import layout_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,6 @@ class Creation:
 
     study: StoredStudy
     created: bool
-    """Whether the study is new."""
     inserted: int
     """Number of configurations added to the ledger."""
     restored: int = 0
@@ -43,24 +41,16 @@ def create_study(database: Database, loaded: Loaded) -> Creation:
     """Create a study, or complete it: insert new points of its grid and restore what was deleted in Optuna's tables.
 
     A second call changes nothing. While a study has no results, the files of its problem may change.
-
-    Raises:
-        StudyError: results of this definition, problem or data would not belong to the study in the database.
-        DefinitionError: the definition cannot be trained with these data.
     """
-    definition = loaded.definition
-    known = find_study(database, definition.name)
+    known, restored = find_study(database, loaded.definition.name), 0
     if known is not None:
         _check_same(database, known, loaded)
-        if (
-            known.definition == definition
-            and known.traits == loaded.traits
-            and presence.shown(database, known)
-        ):
-            return Creation(known, created=False, inserted=0)
+        restored = complete(database, known)
+        if known.definition == loaded.definition and known.traits == loaded.traits:
+            return Creation(known, False, 0, restored)
     check_trainable(loaded)
     with database.creation_lock():
-        return _create(database, loaded)
+        return _create(database, loaded, restored)
 
 
 def _check_same(database: Database, known: StoredStudy, loaded: Loaded) -> None:
@@ -70,30 +60,24 @@ def _check_same(database: Database, known: StoredStudy, loaded: Loaded) -> None:
     check_same(known, loaded.definition, traits)
 
 
-def _create(database: Database, loaded: Loaded) -> Creation:
+def _create(database: Database, loaded: Loaded, restored: int) -> Creation:
     definition, traits = loaded.definition, loaded.traits
     # Optuna's study gets the note, so its text is checked too.
     database.check_storable(note(definition, traits), definition.model_dump_json())
-    make_tables(database)
-    shown = known_here(database)
+    shown = make_tables(database)
     known = find_study(database, definition.name)
     if known is not None:
         _check_same(database, known, loaded)
-    restored = 0
-    if known is not None and not presence.shown(database, known):
-        restored = complete_locked(database, known)
     with database.write() as connection:
         if known is None:
             study = insert_study(connection, definition, traits)
+        else:
+            choices = merge_choices(known.choices, definition.grid.choices)
+            update_study(connection, known, definition, traits, choices)
+            study = seen_by(connection, known)
             if shown:
-                make_study(connection, study, new=True)
-            added = Ledger(database, study).insert(connection, layout_order(definition))
-            return Creation(seen_by(connection, study), created=True, inserted=added)
-        choices = merge_choices(known.choices, definition.grid.choices)
-        update_study(connection, known, definition, traits, choices)
-        grown = seen_by(connection, known)
+                extend_choices(connection, known, choices)
         if shown:
-            extend_choices(connection, known, choices)
-            make_study(connection, grown)
-        added = Ledger(database, grown).insert(connection, layout_order(definition))
-        return Creation(seen_by(connection, grown), False, added, restored)
+            make_study(connection, study, new=known is None)
+        added = Ledger(database, study).insert(connection, layout_order(definition))
+        return Creation(seen_by(connection, study), known is None, added, restored)

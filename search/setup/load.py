@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from pairsearch.search.common.errors import InputError
-from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
+from pairsearch.search.database.connection import Database, find_database, open_database
 from pairsearch.search.database.states import COVERED
 from pairsearch.search.ledger.incoming import Incoming, Plan, plan, store
 from pairsearch.search.ledger.studies import (
@@ -22,12 +22,12 @@ from pairsearch.search.ledger.studies import (
     seen_by,
     update_study,
 )
-from pairsearch.search.mirror.finished import read_finished
 from pairsearch.search.mirror.projecting import add_by_optuna, extend_choices, project
-from pairsearch.search.mirror.tables import known_here, make_tables
+from pairsearch.search.mirror.tables import make_tables
 from pairsearch.search.results import foreign
 from pairsearch.search.results.folder import SHIPPED, read_folder
 from pairsearch.search.results.foreign import NOTHING, Told
+from pairsearch.search.results.optuna_study import read_finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,10 @@ def load(storage: str, source: Any, names: Sequence[str] = (), told: Told = NOTH
             `.parquet` file, the URL of a database of Optuna's, or columns by name.
         names: the studies to load; all of the source if there are none.
         told: what a source of another program does not say.
-
-    Raises:
-        InputError: the source is damaged or has no such study, or the database has other results; nothing was written.
-        StorageError: a database cannot be opened or created.
     """
     given = _read(source, names, told)
     database = find_database(storage) or Database(storage)
-    check_creatable(database)
+    database.check_folder(writable=True)
     try:
         return load_into(open_database(database, create=True), given)
     finally:
@@ -92,12 +88,10 @@ def _read(source: Any, names: Sequence[str], told: Told) -> list[Incoming]:
 def load_into(database: Database, given: Sequence[Incoming]) -> list[LoadedStudy]:
     """Store studies in an opened database, and show them to Optuna; a second call changes nothing.
 
-    Raises:
-        StudyError: a study there has another definition, problem or data, or other results; nothing was written.
+    Nothing is written either where a study there has another definition, problem or data, or other results (`plan`).
     """
     with database.creation_lock():
-        make_tables(database)
-        shown = known_here(database)
+        shown = make_tables(database)
         known = [find_study(database, one.name) for one in given]
         with database.read() as connection:
             for one, study in zip(given, known, strict=True):
@@ -114,7 +108,15 @@ def load_into(database: Database, given: Sequence[Incoming]) -> list[LoadedStudy
         if not shown:
             for one in given:
                 add_by_optuna(database, get_study(database, one.name))
-        return [_loaded(one, made) for one, made in zip(given, plans, strict=True)]
+    return [
+        LoadedStudy(
+            one.name,
+            made.study is None,
+            sum(one.configurations[key]["state"] in COVERED for key in (*made.new, *made.results)),
+            made.rounds,
+        )
+        for one, made in zip(given, plans, strict=True)
+    ]
 
 
 def _study(connection: Connection, given: Incoming, made: Plan, *, shown: bool) -> StoredStudy:
@@ -130,8 +132,3 @@ def _study(connection: Connection, given: Incoming, made: Plan, *, shown: bool) 
         return study
     update_study(connection, study, made.definition, given.traits, choices)
     return replace(study, choices=choices)
-
-
-def _loaded(given: Incoming, made: Plan) -> LoadedStudy:
-    results = [key for key in (*made.new, *made.results) if given.configurations[key]["state"] in COVERED]
-    return LoadedStudy(given.name, made.study is None, len(results), made.rounds)

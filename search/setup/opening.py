@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairsearch.search.common.errors import InputError, StudyError
 from pairsearch.search.common.files import working_directory
-from pairsearch.search.common.machine import Machine
-from pairsearch.search.database.connection import Database, check_creatable, find_database, open_database
+from pairsearch.search.common.machine import LEASE_SECONDS, Machine
+from pairsearch.search.database.connection import Database, find_database, open_database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import (
     StoredStudy,
@@ -26,9 +27,10 @@ from pairsearch.search.ledger.studies import (
     get_study,
     list_studies,
     look_up,
-    stored_study,
 )
+from pairsearch.search.mirror import presence
 from pairsearch.studies import loading
+from pairsearch.studies.definition import read
 from pairsearch.studies.loading import Loaded, check_trainable
 
 if TYPE_CHECKING:
@@ -36,30 +38,21 @@ if TYPE_CHECKING:
 
 
 def open_stored(storage: str, texts: Sequence[str] = ()) -> tuple[Database, list[StoredStudy]]:
-    """Open a database, and read studies in it, each once: those of STUDY arguments, or all if there are none.
-
-    Raises:
-        StorageError: there is no such database, or it cannot be opened.
-        StudyError: a study is not in it.
-        DefinitionError: a file is unreadable or invalid.
-    """
+    """Open a database, and read studies in it, each once: those of STUDY arguments, or all if there are none."""
     database = open_database(storage)
     try:
         if not texts:
             return database, list_studies(database)
-        return database, [stored_study(database, text) for text in dict.fromkeys(texts)]
+        # A file stands for the name in it.
+        names = [read(Path(text)).name if text.endswith(".toml") else text for text in texts]
+        return database, [get_study(database, name) for name in dict.fromkeys(names)]
     except BaseException:
         database.close()
         raise
 
 
 def look_all_up(database: Database | None, texts: Sequence[str]) -> list[StudyArgument]:
-    """Find the definitions of STUDY arguments, each once.
-
-    Raises:
-        StudyError: a study is unknown, or two different definitions have the same name.
-        DefinitionError: a file is unreadable or invalid.
-    """
+    """Find the definitions of STUDY arguments, each once; raises StudyError where two different ones share a name."""
     by_name: dict[str, StudyArgument] = {}
     for text in texts:
         given = look_up(text, database)
@@ -69,12 +62,7 @@ def look_all_up(database: Database | None, texts: Sequence[str]) -> list[StudyAr
 
 
 def look_stored_up(database: Database, texts: Sequence[str]) -> list[StudyArgument]:
-    """Find the definitions of STUDY arguments as `look_all_up` does, and check that the studies are in the database.
-
-    Raises:
-        StudyError: see `look_all_up`; or a study was not created, or was created with another definition.
-        DefinitionError: a file is unreadable or invalid.
-    """
+    """Find the definitions of STUDY arguments as `look_all_up` does, and check that they are those in the database."""
     studies = look_all_up(database, texts)
     for given in studies:
         check_same(get_study(database, given.name), given.definition)
@@ -105,10 +93,6 @@ def load(
         database: where the study may be; None if there is no database yet.
         machine: its settings are those of the problem, and its device has to exist.
         say: called with each note of the problem, for example which data it chose.
-
-    Raises:
-        InputError: PyTorch cannot compute on the device.
-        ProblemError: the problem cannot be loaded with these settings.
     """
     check_device(machine.device)
     if (kept := _kept.pop(given.name, None)) is not None and kept.definition == given.definition:
@@ -134,11 +118,9 @@ class Created:
 
     database: Database
     given: list[StudyArgument]
-    """The STUDY arguments, each once."""
     loaded: dict[str, Loaded]
     """Definitions and problems by the name of the study."""
     creations: list[Creation]
-    """What was done for each study."""
 
 
 def create(
@@ -147,12 +129,6 @@ def create(
     """Create studies, or complete those that exist (`create_study`); the database is created if it does not exist.
 
     All arguments are checked before anything is written.
-
-    Raises:
-        InputError: PyTorch cannot compute on the device.
-        StorageError: the database cannot be opened or created.
-        StudyError: a study is unknown, or differs from the one in the database.
-        DefinitionError: a definition or its problem cannot be used.
     """
     found = find_database(storage)
     # A problem may change the working directory, so the path of a new file is settled before it is loaded.
@@ -161,7 +137,7 @@ def create(
         studies = look_all_up(found, texts)
         # Loading a problem may download its data, so that it comes last.
         if found is None:
-            check_creatable(database)
+            database.check_folder(writable=True)
         else:
             for given in studies:
                 if (known := find_study(found, given.name)) is not None:
@@ -188,11 +164,7 @@ DEVICES = (
 
 
 def check_device(name: str) -> None:
-    """Check that PyTorch can compute on a device of this machine.
-
-    Raises:
-        InputError: it cannot; the message says why.
-    """
+    """Check that PyTorch can compute on a device of this machine; raises InputError, which says why it cannot."""
     if name == "cpu":
         return
     try:
@@ -212,31 +184,46 @@ def check_device(name: str) -> None:
 def open_to_work(
     database: Database, texts: Sequence[str], machine: Machine, say: Callable[[str], None]
 ) -> deque[tuple[StoredStudy, Loaded]]:
-    """Load the studies of a worker with their problems.
-
-    Raises:
-        StudyError: a study is not in the database, or differs from its definition, problem or data there.
-        DefinitionError: a definition or its problem cannot be used.
-    """
-    studies = look_stored_up(database, texts)
-    loaded = [load(database, given, machine, say) for given in studies]
+    """Load the studies of a worker with their problems, as they have to be in the database."""
+    loaded = [load(database, given, machine, say) for given in look_stored_up(database, texts)]
     return deque((existing(database, one), one) for one in loaded)
 
 
 def existing(database: Database, loaded: Loaded) -> StoredStudy:
-    """Read a study from the database, and check that results of this problem belong to it.
-
-    Raises:
-        StudyError: it is not in the database, or differs from this definition, problem or data.
-    """
+    """Read a study from the database, and check that results of this problem belong to it (`check_same`)."""
     study = get_study(database, loaded.definition.name)
     check_same(study, loaded.definition, loaded.traits)
     return study
 
 
-def reconcile(database: Database, studies: Sequence[StoredStudy]) -> None:
-    """Reap leases that ran out, and make what Optuna's tables lack."""
+def open_ledger(database: Database, study: StoredStudy, lease: float = LEASE_SECONDS) -> Ledger:
+    """Return the ledger of a study with its view in Optuna's tables, after what they lacked was made.
+
+    Raises:
+        StorageError: the installed Optuna does not know the tables in the database.
+    """
     from pairsearch.search.mirror.trials import open_view  # noqa: PLC0415
 
-    for study in studies:
-        Ledger(database, study, view=open_view(database, study)).reap()
+    return Ledger(database, study, lease, open_view(database, study))
+
+
+def reconcile(database: Database, studies: Sequence[StoredStudy]) -> bool:
+    """Reap leases that ran out, and make what Optuna's tables lack; return whether they lacked something."""
+    whole = [presence.shown(database, study) for study in studies]
+    for study, shown in zip(studies, whole, strict=True):
+        if not shown or Ledger(database, study).expired():
+            open_ledger(database, study).reap()
+    return not all(whole)
+
+
+def open_optuna(storage: str) -> object:
+    """Open a database as Optuna's own storage, for its dashboard.
+
+    Raises:
+        StorageError: there is no such database, or the installed Optuna does not know its tables.
+    """
+    from pairsearch.search.mirror import tables  # noqa: PLC0415
+
+    database = open_database(storage)
+    tables.known_here(database)
+    return tables.open_optuna(database)

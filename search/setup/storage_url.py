@@ -18,11 +18,7 @@ LARGEST_FILE = 8192
 
 
 def environment_storage() -> str:
-    """Return the database URL of the environment, by default a SQLite file in the working directory.
-
-    Raises:
-        StorageError: both variables are set, or the file cannot be used.
-    """
+    """Return the database URL of the environment, by default a SQLite file in the working directory."""
     value, file = os.environ.get(VARIABLE), os.environ.get(FILE_VARIABLE)
     if value and file:
         raise StorageError(f"{VARIABLE} and {FILE_VARIABLE} are both set: expected one of them")
@@ -32,26 +28,27 @@ def environment_storage() -> str:
 def read_storage_file(path: Path) -> str:
     """Read the database URL from a file, which may end in a newline.
 
-    Raises:
-        StorageError: the file is unreadable, empty, too large, not UTF-8, or has more than one line. The message does
-            not repeat its content, which may be secret.
+    No message repeats its content, which may be secret.
     """
-    what = f"{FILE_VARIABLE} names {str(path)!r}"
-    expected = "expected one line with a database URL"
+
+    def refused(why: str) -> StorageError:
+        return StorageError(
+            f"{FILE_VARIABLE} names {str(path)!r}, which {why}: expected one line with a database URL"
+        )
+
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise StorageError(f"{what}, which cannot be read ({reason or error}): {expected}") from None
-    if len(content) > LARGEST_FILE:
-        raise StorageError(f"{what}, which is larger than {LARGEST_FILE} bytes: {expected}")
-    try:
+        if len(content) > LARGEST_FILE:
+            raise refused(f"is larger than {LARGEST_FILE} bytes")
         text = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise StorageError(f"{what}, which is not UTF-8 text: {expected}") from None
+        raise refused("is not UTF-8 text") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise refused(f"cannot be read ({reason or error})") from None
     if not text.strip():
-        raise StorageError(f"{what}, which is empty: {expected}")
+        raise refused("is empty")
     if not text.isprintable():
-        raise StorageError(f"{what}, which has several lines or control characters: {expected}")
+        raise refused("has several lines or control characters")
     return text

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
-
-from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations
-from pairsearch.search.ledger.rows import read_configuration, read_figures
-from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.fold_figures import FoldFigure, fold_figures
-from pairsearch.search.results.ranking import best_first
+from pairsearch.search.results.fold_figures import Unjudged
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
 
 if TYPE_CHECKING:  # NumPy is imported only if there is something to judge
     from pairsearch.search.verdict.judging import Verdict
-    from pairsearch.studies.intervals import FloatArray
 
 # A row of `configurations`; releases of SQLAlchemy differ in the type parameters of `Row`.
 Row = Any
@@ -69,36 +60,6 @@ class StudyVerdict:
         return self.open > 0
 
 
-@dataclass(frozen=True, slots=True)
-class Unjudged:
-    """What a verdict is about, from one snapshot of the database."""
-
-    study: StoredStudy
-    rows: Sequence[Row]
-    """Rows of the configurations in any state, ordered by value, then by claim."""
-    configurations: Mapping[str, Configuration]
-    """The configurations of the rows, by key."""
-    values: FloatArray | None
-    """(configurations, folds) of the study's metric, NaN where there is none; None if nothing is finished. Lower is
-    better: a metric that is maximised has its sign changed."""
-
-    @property
-    def folds(self) -> Iterator[FoldFigure]:
-        """The study's metric in each fold, as it is stored."""
-        if self.values is not None:
-            metric, sign = self.study.definition.metric, self.study.metric.sign
-            for row, values in zip(self.rows, (sign * self.values).tolist(), strict=True):
-                for fold, value in enumerate(values):
-                    yield row.key, metric, fold, value
-
-
-def judge_study(database: Database, study: StoredStudy, *, alpha: float = 0.05) -> StudyVerdict:
-    """Read and judge what a study has so far."""
-    with database.snapshot() as connection:
-        unjudged = read_unjudged(connection, study)
-    return verdict_on(unjudged, alpha=alpha)
-
-
 def verdict_on(
     unjudged: Unjudged, *, alpha: float = 0.05, tell: Callable[[str], None] = lambda _: None
 ) -> StudyVerdict:
@@ -109,57 +70,31 @@ def verdict_on(
     """
     study = unjudged.study
     step = f"judging the {len(unjudged.rows):,} configurations of {study.name}"
-    ended = [row.state not in (State.PENDING, State.RUNNING) for row in unjudged.rows]
-    finished = [row for row in unjudged.rows if row.state == State.FINISHED]
+    finished = [row for row, _ in unjudged.finished]
     return StudyVerdict(
         study=study.name,
         metric=study.definition.metric,
         metrics=study.traits.of_folds,
         overlap=study.traits.overlap,
-        verdict=_judge(unjudged, ended, alpha, lambda share: tell(f"{step}: {share:.0%}")),
+        verdict=_judge(unjudged, alpha, lambda share: tell(f"{step}: {share:.0%}")),
         configurations={row.key: unjudged.configurations[row.key] for row in finished},
         seconds={row.key: row.seconds for row in finished},
-        winners=_winners(unjudged, finished),
-        open=ended.count(False),
+        winners=_winners(unjudged),
+        open=unjudged.ended.count(False),
     )
 
 
-def read_unjudged(connection: Connection, study: StoredStudy) -> Unjudged:
-    c = configurations.c
-    names = ("id", "key", "params", "state", "value", "figures", "seconds")
-    rows = connection.execute(
-        select(*(c[name] for name in names)).where(c.study_id == study.id).order_by(best_first(study), c.id)
-    ).all()
-    finished = [row for row in rows if row.state == State.FINISHED]
-    points = {row.key: read_configuration(row.key, row.params) for row in rows}
-    if not finished:
-        return Unjudged(study, rows, points, None)
-    import numpy as np  # noqa: PLC0415
-
-    metric, sign = study.definition.metric, study.metric.sign
-    values = np.full((len(rows), study.definition.folds), np.nan)
-    # A pruned configuration has figures too, but of an earlier epoch.
-    places = {row.key: place for place, row in enumerate(rows) if row.state == State.FINISHED}
-    for key, name, fold, value in fold_figures(connection, study):
-        place = places.get(key)
-        if place is not None and name == metric and value is not None:
-            values[place, fold] = sign * value
-    return Unjudged(study, rows, points, values)
-
-
-def _judge(
-    unjudged: Unjudged, ended: Sequence[bool], alpha: float, progress: Callable[[float], None]
-) -> Verdict | None:
+def _judge(unjudged: Unjudged, alpha: float, progress: Callable[[float], None]) -> Verdict | None:
     if unjudged.values is None:
         return None
     import numpy as np  # noqa: PLC0415
 
     from pairsearch.search.verdict.judging import judge  # noqa: PLC0415
 
-    values = unjudged.values[np.array(ended)]
+    values = unjudged.values[np.array(unjudged.ended)]
     if not np.isfinite(values).all(axis=1).any():
         return None
-    rows = [row for row, over in zip(unjudged.rows, ended, strict=True) if over]
+    rows = [row for row, over in zip(unjudged.rows, unjudged.ended, strict=True) if over]
     study = unjudged.study
     verdict = judge(
         values,
@@ -180,14 +115,13 @@ def _judge(
     return verdict
 
 
-def _winners(unjudged: Unjudged, finished: Sequence[Row]) -> dict[str, Winner]:
-    means = [(row, read_figures(row.figures)) for row in finished]
+def _winners(unjudged: Unjudged) -> dict[str, Winner]:
     winners = {}
     for name, metric in unjudged.study.traits.of_folds.items():
         # Rounded as in `search.verdict.judging.judge`: the last bits of a mean break no tie.
         known = [
             (round(metric.sign * value, 12), row, of_row)
-            for row, of_row in means
+            for row, of_row in unjudged.finished
             if (value := of_row.get(name)) is not None
         ]
         if known:

@@ -7,7 +7,8 @@ from typing import Any
 from pairsearch.search.database.states import OPEN_JOBS, JobState
 from pairsearch.search.ledger.claims import Claim, new_token
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.mirror.asking import PROPOSALS, Adviser
+from pairsearch.search.sampling.in_memory import PROPOSALS
+from pairsearch.search.workers.advising import Adviser
 from pairsearch.search.workers.faults import Faults
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pairsearch.search.ledger.claims import Claim
+from pairsearch.search.ledger.claims import Claim, Renewal
 from pairsearch.search.ledger.jobs import Ledger
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,10 @@ class Heartbeat:
             try:
                 if claim is None or lost.is_set():
                     continue
-                if not self._ledger.renew(claim):
+                renewal = self._ledger.renew(claim)
+                if renewal == Renewal.LOST:
                     lost.set()
-                elif self._ledger.stopped():
+                elif renewal == Renewal.TO_STOP:
                     self._stopping.set()
             except Exception as error:
                 log.warning("heartbeat missed: %s", error)

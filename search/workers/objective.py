@@ -19,7 +19,7 @@ class Step:
     """The progress of a configuration.
 
     Args:
-        number: the step in Optuna's terms (`search.mirror.contents.report_steps`); None between two steps.
+        number: the step in Optuna's terms (`search.ledger.studies.StoredStudy.report_steps`); None between two steps.
         value: the metric after the step; None if there is none or it is not finite.
         ended: the fold that has just ended, if they train one after the other.
     """

@@ -21,7 +21,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StudyArgument, layout_order, look_up
+from pairsearch.search.ledger.studies import StudyArgument, look_up
 from pairsearch.search.setup.opening import load
 from pairsearch.search.workers import contract, program
 from pairsearch.search.workers.contract import digest
@@ -35,6 +35,7 @@ from pairsearch.studies.checks import Check
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.intervals import Interval, total_interval
 from pairsearch.studies.loading import Loaded, check_trainable
+from pairsearch.studies.seeds import layout_order
 
 EPOCHS = 2
 PATIENCE_SECONDS = 600.0

@@ -20,16 +20,14 @@ from pairsearch.search.ledger.claims import Claim, new_token, worker_name
 from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.asking import Adviser
-from pairsearch.search.mirror.contents import report_steps
-from pairsearch.search.mirror.trials import complete, open_view
+from pairsearch.search.setup.opening import open_ledger
+from pairsearch.search.workers.advising import Adviser, Racer
 from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, handed_back_on_error, runs_of
 from pairsearch.search.workers.choosing import Choice
 from pairsearch.search.workers.failure import failure, traceback_of
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
 from pairsearch.search.workers.objective import Step
-from pairsearch.search.workers.racing import Racer
 from pairsearch.search.workers.recorder import Recorder, TimeLimitError
 from pairsearch.search.workers.rounds import NewRounds, Rounds
 from pairsearch.search.workers.run_files import RunFiles
@@ -86,7 +84,7 @@ class Worker:
         complain: Callable[[str], None] | None = None,
     ) -> None:
         self.database = database
-        self.ledger = ledger or Ledger(database, study, view=open_view(database, study))
+        self.ledger = ledger or open_ledger(database, study)
         definition = study.definition
         sampled, pruned = definition.sampler != "grid", definition.pruner not in ("none", "race")
         adviser = Adviser(database, study) if sampled or pruned else None
@@ -155,7 +153,7 @@ class Worker:
     def _mend(self) -> None:
         self._reap()
         # It looks at every result, so it is nothing for the many workers that wait for the last jobs of a large study.
-        complete(self.database, self.study)
+        self.ledger.view.complete()
 
     def _reap(self) -> int:
         lapsed = self.ledger.reap()
@@ -198,7 +196,7 @@ class Worker:
 
     def _attempt(self, claim: Claim) -> Attempt:
         """Train the runs of a job once."""
-        steps = report_steps(self.study)
+        steps = self.study.report_steps
         reports = self._patiently(lambda: self.ledger.reports_before(claim)) if claim.stored else {}
 
         def progress(step: Step) -> State | None:
@@ -279,7 +277,7 @@ class Worker:
                 return False
             self._checkpoints.clear(claim, [step.ended.index])
             return True
-        if step.number in report_steps(self.study) and step.value is not None:
+        if step.number in self.study.report_steps and step.value is not None:
             self.ledger.report(claim, step.number, step.value)
         return True
 
@@ -354,5 +352,5 @@ class Worker:
         except DBAPIError as error:
             if not deleted_meanwhile(error):
                 raise
-            complete(self.database, self.study)
+            self.ledger.view.complete()
             return call()

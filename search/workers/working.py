@@ -13,8 +13,8 @@ from pairsearch.search.common.machine import Machine
 from pairsearch.search.common.provenance import provenance
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import patiently
-from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.tally import Tally, total
 from pairsearch.studies.loading import SHIPPED, Loaded
 
@@ -77,20 +77,18 @@ def work(
         WorkError: this process cannot train.
         DatabaseAwayError: the database did not answer for longer than `machine.patience`.
     """
-    from pairsearch.search.mirror.trials import open_view  # noqa: PLC0415
     from pairsearch.search.workers.isolation import isolated  # noqa: PLC0415
     from pairsearch.search.workers.objective import CrossValidation  # noqa: PLC0415
     from pairsearch.search.workers.rounds import Rounds  # noqa: PLC0415
     from pairsearch.search.workers.worker import Worker  # noqa: PLC0415
 
     def make(study: StoredStudy, objective: CrossValidation, rounds: Rounds) -> Worker:
-        ledger = Ledger(database, study, machine.lease, open_view(database, study))
         return Worker(
             database,
             study,
             objective,
             stopping=stopping,
-            ledger=ledger,
+            ledger=open_ledger(database, study, machine.lease),
             rounds=rounds,
             limit=limit,
             patience=machine.patience,

@@ -15,6 +15,8 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 from sklearn import datasets
 
+from pairsearch.studies.estimator.settings import Settings
+
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
 """Data sets that come with scikit-learn. It would download others, which may change from day to day."""
 SUFFIXES = (".csv", ".parquet", ".npz")
@@ -40,60 +42,45 @@ class Examples:
     groups: np.ndarray[Any, Any] | None = None
     columns: tuple[str, ...] = ()
 
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        return len(self.y)
-
     def fingerprint(self) -> str:
         """Return the SHA-256 (hexadecimal) over all values, their types and the names of the columns."""
         found = hashlib.sha256(json.dumps(self.columns).encode())
         for array in (self.X, self.y, self.groups):
             if array is None:
                 continue
-            found.update(f"{array.dtype.str} {array.shape}".encode())
             text = array.dtype == object
-            found.update(
-                json.dumps(array.tolist()).encode() if text else np.ascontiguousarray(array).tobytes()
-            )
+            found.update(f"{array.dtype.str} {array.shape}".encode())
+            found.update(json.dumps(array.tolist()).encode() if text else array.tobytes())
         return found.hexdigest()
 
 
-def read(
-    data: str,
-    file: Callable[[str], Path],
-    features: str | Sequence[str] | None,
-    target: str | None,
-    groups: str | None,
-) -> Examples:
+def read(settings: Settings, file: Callable[[str], Path]) -> Examples:
     """Read a data set of scikit-learn's, or a CSV, Parquet or .npz file, of which columns or arrays are named.
 
-    Raises:
-        ValueError: a column or an array is absent or cannot be learnt from; the message names the setting.
+    A ValueError names the setting whose column or array is absent or cannot be learnt from.
     """
-    suffix = Path(data).suffix.lower()
+    suffix = Path(settings.data).suffix.lower()
     if suffix not in SUFFIXES:
-        return _bundled(data, features, target, groups)
-    path = file(data)
+        return _bundled(settings)
+    path = file(settings.data)
     try:
-        if suffix == ".npz":
-            found = _arrays(path, features, target, groups)
-        else:
-            found = _columns(_table(path, suffix), features, target, groups)
+        found = _arrays(path, settings) if suffix == ".npz" else _columns(_table(path, suffix), settings)
     except (OSError, pa.ArrowException) as error:
         lines = str(getattr(error, "strerror", None) or error).splitlines() or [type(error).__name__]
         raise ValueError(f"settings.data: {path} cannot be read ({lines[0]})") from None
-    if not len(found):
+    if not len(found.y):
         raise ValueError(f"settings.data: {path} holds no examples")
     return found
 
 
-def _bundled(name: str, *columns: object) -> Examples:
+def _bundled(settings: Settings) -> Examples:
+    name = settings.data
     if name not in BUNDLED:
         raise ValueError(
             f"settings.data: expected one of scikit-learn's data sets ({', '.join(BUNDLED)}) or a file "
             f"({', '.join(SUFFIXES)}), got {name!r}"
         )
-    if any(column is not None for column in columns):
+    if any(column is not None for column in (settings.features, settings.target, settings.groups)):
         raise ValueError(
             f"settings.data: {name} has its own features and target: leave out features, target, groups"
         )
@@ -101,35 +88,33 @@ def _bundled(name: str, *columns: object) -> Examples:
     return Examples(bunch.data, bunch.target, columns=tuple(bunch.feature_names))
 
 
-def _arrays(
-    path: Path, features: str | Sequence[str] | None, target: str | None, groups: str | None
-) -> Examples:
+def _arrays(path: Path, settings: Settings) -> Examples:
+    features = settings.features
     if not isinstance(features, str | None):
         raise ValueError(
             f"settings.features: expected the name of one array of {path.name}, got {features!r}"
         )
-    wanted = {"features": features or "X", "target": target or "y", "groups": groups}
+    wanted = {"features": features or "X", "target": settings.target or "y", "groups": settings.groups}
     found: dict[str, Any] = {}
     try:
         # Arrays of objects are pickles, which can run any code.
         with np.load(path, allow_pickle=False) as archive:
-            for setting, name in wanted.items():
-                if name is not None and name not in archive.files:
-                    raise _absent(setting, name, path.name, archive.files)
-                found[setting] = None if name is None else archive[name]
+            names = archive.files
+            found = {setting: archive[name] for setting, name in wanted.items() if name in names}
     except OSError:
         raise
     except Exception as error:
-        if str(error).startswith("settings."):
-            raise
         raise ValueError(
             f"settings.data: {path} is no .npz file of numbers and texts as numpy.savez writes it ({error})"
         ) from None
-    X, y, of_groups = found["features"], found["target"], found["groups"]
+    for setting, name in wanted.items():
+        if name is not None and setting not in found:
+            raise _absent(setting, name, path.name, names)
+    X, y, of_groups = found["features"], found["target"], found.get("groups")
     if X.ndim == 0 or any(
         array is not None and len(array) != len(X) for array in (np.atleast_1d(y), of_groups)
     ):
-        shapes = ", ".join(f"{name} {found[key].shape}" for key, name in wanted.items() if name is not None)
+        shapes = ", ".join(f"{wanted[setting]} {array.shape}" for setting, array in found.items())
         raise ValueError(f"settings.data: {path.name}: expected as many targets as examples, got {shapes}")
     return Examples(np.ascontiguousarray(X), _complete("target", y), of_groups)
 
@@ -144,9 +129,8 @@ def _table(path: Path, suffix: str) -> pa.Table:
     return table.select([name for name in table.column_names if not INDEX.fullmatch(name)])
 
 
-def _columns(
-    table: pa.Table, features: str | Sequence[str] | None, target: str | None, groups: str | None
-) -> Examples:
+def _columns(table: pa.Table, settings: Settings) -> Examples:
+    features, target, groups = settings.features, settings.target, settings.groups
     names = table.column_names
     if target is None:
         raise ValueError(
@@ -154,25 +138,23 @@ def _columns(
         )
     others = [name for name in names if name not in (target, groups)]
     chosen = [features] if isinstance(features, str) else others if features is None else list(features)
-    for setting, wanted in (
-        ("target", [target]),
-        ("groups", [groups] if groups else []),
-        ("features", chosen),
-    ):
-        for name in wanted:
-            if names.count(name) != 1:
-                raise _absent(setting, name, "the table", names)
+    wanted = [
+        ("target", target),
+        *([("groups", groups)] if groups else []),
+        *(("features", name) for name in chosen),
+    ]
+    for setting, name in wanted:
+        if names.count(name) != 1:
+            raise _absent(setting, name, "the table", names)
     if not chosen or not set(chosen) <= set(others):
         raise ValueError(
             f"settings.features: expected some of {', '.join(others)}, got {', '.join(chosen) or 'none'}"
         )
     values = [_values(table, name) for name in chosen]
     # A text vectoriser takes a one-dimensional array.
-    X = values[0] if isinstance(features, str) else np.column_stack(values)
+    X = np.ascontiguousarray(values[0] if isinstance(features, str) else np.column_stack(values))
     of_groups = _complete("groups", _labels(table, groups)) if groups else None
-    return Examples(
-        np.ascontiguousarray(X), _complete("target", _labels(table, target)), of_groups, tuple(chosen)
-    )
+    return Examples(X, _complete("target", _labels(table, target)), of_groups, tuple(chosen))
 
 
 def _absent(setting: str, name: str, where: str, known: Sequence[str]) -> ValueError:

@@ -6,6 +6,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,19 +64,16 @@ class Estimator(OneByOne):
         self._base = clone(self._assembled(chosen.estimator))
         self._set(self._base, chosen.arguments, "settings.arguments")
         file = partial(self._place.file_of, "data")
-        self.examples = read(chosen.data, file, chosen.features, chosen.target, chosen.groups)
+        self.examples = read(chosen, file)
         self.remember = {"data": chosen.data if chosen.data in BUNDLED else str(file(chosen.data))}
         # GridSearchCV takes these where it is given a number.
         self.splitter_name: str = chosen.splitter or ("StratifiedKFold" if self._classifies() else "KFold")
-        scores = {name: Metric(percent=name in PERCENT, maximise=True) for name in chosen.scoring}
-        training = {
-            f"train_{name}": Metric(percent=m.percent, maximise=True, training=True)
-            for name, m in scores.items()
-        }
-        self.metrics = scores | (training if chosen.train_scores else {})
+        self.metrics = {name: Metric(percent=name in PERCENT, maximise=True) for name in chosen.scoring}
+        if chosen.train_scores:
+            self.metrics |= {f"train_{name}": replace(m, training=True) for name, m in self.metrics.items()}
         self._cuts: dict[tuple[int, int], list[tuple[Any, Any]]] = {}
         self._parts: dict[int, tuple[Any, list[Any]]] = {}
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     def fingerprint(self) -> str:
         """Return the SHA-256 over the examples."""
@@ -159,19 +157,13 @@ class Estimator(OneByOne):
                     "larger parts)"
                 ) from error
         self._say(caught)
-        report(
-            1,
-            **{
-                name: found[name if name.startswith("train_") else f"test_{name}"][0] for name in self.metrics
-            },
-        )
+        figures = {
+            name: found[name if name.startswith("train_") else f"test_{name}"][0] for name in self.metrics
+        }
+        report(1, **figures)
 
     def model(self, params: Params) -> Any:
-        """Make the estimator of a configuration, without fitting it.
-
-        Raises:
-            ValueError: the estimator does not have one of the parameters.
-        """
+        """Make the estimator of a configuration, unfitted; raises a ValueError for parameters that it lacks."""
         model = clone(self._base)
         self._set(model, params, "grid")
         return model
@@ -187,45 +179,41 @@ class Estimator(OneByOne):
         """
         if seed not in self._parts:
             share, count = self.settings.final_share, self.settings.final_parts
-            y, groups = self.examples.y, self.examples.groups
-            rows, state = np.arange(len(y)), seed % STATES
-            if not share:
-                self._parts[seed] = rows, []
-                return self._parts[seed]
+            size = len(self.examples.y)
             try:
-                if groups is not None:
-                    once = model_selection.GroupShuffleSplit(1, test_size=share, random_state=state)
-                    search, kept = next(once.split(rows, y, groups))
-                else:
-                    stratified = "Stratified" in self.splitter_name
-                    search, kept = model_selection.train_test_split(
-                        rows, test_size=share, stratify=y if stratified else None, random_state=state
-                    )
-                # Many scorers refuse a part in which a class is absent, so parts are stratified for classifiers.
-                kinds = {
-                    (False, False): model_selection.KFold,
-                    (False, True): model_selection.StratifiedKFold,
-                    (True, False): model_selection.GroupKFold,
-                    (True, True): model_selection.StratifiedGroupKFold,
-                }
-                kind = kinds[groups is not None, self._classifies()]
-                parts = [kept[test] for _, test in self._cut(kind(count), kept)] if count > 1 else [kept]
-                self._parts[seed] = search, parts
+                self._parts[seed] = (
+                    self._kept(share, count, seed % STATES) if share else (np.arange(size), [])
+                )
             except ValueError as error:
                 raise ValueError(
-                    f"settings.final_share: {share} of {len(y)} examples cannot be kept in {count} parts "
+                    f"settings.final_share: {share} of {size} examples cannot be kept in {count} parts "
                     f"(final_parts): {error}"
                 ) from None
         return self._parts[seed]
 
+    def _kept(self, share: float, count: int, state: int) -> tuple[Any, list[Any]]:
+        y, groups = self.examples.y, self.examples.groups
+        rows = np.arange(len(y))
+        if groups is not None:
+            once = model_selection.GroupShuffleSplit(1, test_size=share, random_state=state)
+            search, kept = next(once.split(rows, y, groups))
+        else:
+            stratify = y if "Stratified" in self.splitter_name else None
+            search, kept = model_selection.train_test_split(
+                rows, test_size=share, stratify=stratify, random_state=state
+            )
+        if count == 1:
+            return search, [kept]
+        # Many scorers refuse a part in which a class is absent, so parts are stratified for classifiers.
+        name = f"{'Stratified' * self._classifies()}{'Group' * (groups is not None)}KFold"
+        splitter = getattr(model_selection, name)(count)
+        return search, [kept[test] for _, test in self._cut(splitter, kept)]
+
     def splits(self, count: int, seed: int = 0) -> list[tuple[Any, Any]]:
-        """Make the folds of a study, or return those that were made before.
+        """Make the folds of a study, or return those that were made before; raises a ValueError for too few examples.
 
         Returns:
             for each fold the training and the test examples, as positions among the examples of the search.
-
-        Raises:
-            ValueError: there are too few examples.
         """
         if (count, seed) not in self._cuts:
             search, _ = self.parts(seed)
@@ -247,11 +235,7 @@ class Estimator(OneByOne):
         return self._cuts[count, seed]
 
     def splitter(self, count: int, seed: int = 0) -> Any:
-        """Make the splitter of the folds, which GridSearchCV takes as `cv`.
-
-        Raises:
-            ValueError: it cannot make so many folds.
-        """
+        """Make the splitter of the folds, GridSearchCV's `cv`; raises a ValueError if it cannot make so many."""
         kind, chosen, state = getattr(model_selection, self.splitter_name), self.settings, seed % STATES
         if chosen.test_size is not None:
             return kind(count, test_size=chosen.test_size, random_state=state)
@@ -337,8 +321,8 @@ class Estimator(OneByOne):
         """Log the first warning of each kind only, as a grid would repeat it thousands of times."""
         for one in caught:
             kind = one.category.__name__
-            if kind not in self._said:
-                self._said.add(kind)
+            if kind not in self._warned:
+                self._warned.add(kind)
                 line = (str(one.message).strip().splitlines() or ["no reason given"])[0]
                 log.warning("%s: %s (further ones of this kind are not shown)", kind, line)
 

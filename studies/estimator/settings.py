@@ -14,25 +14,17 @@ from pairsearch.studies.definition import Count
 REPEATED = ("RepeatedKFold", "RepeatedStratifiedKFold")
 SHUFFLED = ("ShuffleSplit", "StratifiedShuffleSplit", "GroupShuffleSplit")
 Splitter = Literal[
-    "KFold",
-    "StratifiedKFold",
-    "GroupKFold",
-    "StratifiedGroupKFold",
-    "RepeatedKFold",
-    "RepeatedStratifiedKFold",
-    "ShuffleSplit",
-    "StratifiedShuffleSplit",
-    "GroupShuffleSplit",
-]
+    "KFold", "StratifiedKFold", "GroupKFold", "StratifiedGroupKFold", "RepeatedKFold", "RepeatedStratifiedKFold",
+    "ShuffleSplit", "StratifiedShuffleSplit", "GroupShuffleSplit",
+]  # fmt: skip
 
 
 def _estimator(given: Any) -> Any:
     if isinstance(given, str):
         return given
     if isinstance(given, list) and given:
-        if all(isinstance(step, str) for step in given):
-            return given
-        if all(isinstance(step, list) and [*map(type, step)] == [str, str] for step in given):
+        named = all(isinstance(step, list) and [*map(type, step)] == [str, str] for step in given)
+        if named or all(isinstance(step, str) for step in given):
             return given
     raise ValueError(
         'expected a dotted name such as "sklearn.svm.SVC", a list of them, which is a pipeline, or a list of '
@@ -118,11 +110,10 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _splitter_fits(self) -> Self:
         name = self.splitter or "the splitter"
-        given: list[tuple[str, float | None, tuple[str, ...], str]] = [
+        for setting, value, kinds, example in (
             ("repeats", self.repeats, REPEATED, "2"),
             ("test_size", self.test_size, SHUFFLED, "0.2"),
-        ]
-        for setting, value, kinds, example in given:
+        ):
             if value is None and self.splitter in kinds:
                 raise ValueError(f"settings.{setting}: {name} needs it, for example {example}")
             if value is not None and self.splitter not in kinds:

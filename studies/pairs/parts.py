@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from pairsearch.models import nets, optim
+from pairsearch.models import fused, nets, optim
+from pairsearch.models.trainer import Member, TrainingJob
 from pairsearch.studies.configuration import Configuration, Params, Value, describe
+from pairsearch.studies.definition import LARGEST
+from pairsearch.studies.pairs.settings import Settings, own
 from pairsearch.studies.place import Place
 
 LOOKED_AT = 3
@@ -27,7 +30,6 @@ class Names:
     """The arguments that a class or a function takes by name.
 
     Args:
-        known: names of all parameters.
         needed: names of those without a default.
         others: whether it takes any other name too, by `**arguments`.
     """
@@ -38,12 +40,7 @@ class Names:
 
     @classmethod
     def of(cls, made: Callable[..., Any], given: int = 0, ours: Collection[str] = ()) -> Names:
-        """Read the names from the signature of a class or a function.
-
-        Args:
-            given: how many arguments it gets by position.
-            ours: names that are left out.
-        """
+        """Read them from a signature, but for the first `given` parameters and for some names that are `ours`."""
         # The constructor of `nn.Module` has **arguments in its signature, but takes none.
         if isinstance(made, type) and inspect.getattr_static(made, "__init__") is nn.Module.__init__:
             return cls((), ())
@@ -65,11 +62,6 @@ class Names:
         )
 
 
-def own(name: str) -> bool:
-    """Whether a name is that of a user's code, FILE.py:NAME or MODULE:NAME."""
-    return ":" in name
-
-
 def _found(setting: str, name: str, place: Place, trusted: str | None = None) -> Callable[..., Any]:
     try:
         found = place.find(name, trusted=trusted)
@@ -84,10 +76,7 @@ def _found(setting: str, name: str, place: Place, trusted: str | None = None) ->
 
 
 class Architecture:
-    """The architecture that a study's settings name.
-
-    Args:
-        name: a registered name, or that of a user's class of modules or function that makes one.
+    """The architecture that a study's settings name: a registered one, or a user's that makes modules.
 
     Raises:
         ValueError: there is no such architecture, or it needs an argument that has the name of a parameter of the
@@ -112,15 +101,10 @@ class Architecture:
         self.uses_aux_loss = nets.uses_aux_loss(made)
         self._shapes: dict[str, list[torch.Size]] = {}
 
-    def parameters(self, arguments: Mapping[str, Value]) -> int:
-        """Count the numbers that are trained."""
-        return sum(map(math.prod, self.shapes(arguments)))
-
     def shapes(self, arguments: Mapping[str, Value]) -> list[torch.Size]:
         """Return the shapes of the module's parameters; the module is made once and tried on images.
 
-        Raises:
-            ValueError: the arguments make no module that maps pairs of images to logits.
+        A ValueError says why the arguments make no module that maps pairs of images to logits.
         """
         key = Configuration(arguments).key
         if key not in self._shapes:
@@ -155,16 +139,14 @@ class Architecture:
         if not any(value.requires_grad for value in module.parameters()):
             return "the module has no parameters to train"
         main, digits = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
-        expected: dict[str, tuple[Any, tuple[int, ...]]] = {"logits": (main, (LOOKED_AT, 2))}
+        expected: list[tuple[str, Any, tuple[int, ...]]] = [("logits", main, (LOOKED_AT, 2))]
         if digits is not None or self.uses_aux_loss:
-            expected["digit logits"] = (digits, (LOOKED_AT, 2, nets.DIGITS))
-        for what, (found, shape) in expected.items():
+            expected.append(("digit logits", digits, (LOOKED_AT, 2, nets.DIGITS)))
+        for what, found, shape in expected:
+            got = type(found).__name__
+            if isinstance(found, torch.Tensor):
+                got = f"{found.dtype} {tuple(found.shape)}"
             if not isinstance(found, torch.Tensor) or found.shape != shape or not found.is_floating_point():
-                got = (
-                    f"{found.dtype} {tuple(found.shape)}"
-                    if isinstance(found, torch.Tensor)
-                    else type(found).__name__
-                )
                 return (
                     f"forward: expected {what} {shape} of images {(LOOKED_AT, *nets.INPUT)}, as floats, got {got}; it "
                     f"returns (B, 2), or a tuple of (B, 2) and (B, 2, {nets.DIGITS})"
@@ -177,10 +159,7 @@ class Architecture:
 
 
 class Optimiser:
-    """The optimiser that a study's settings name.
-
-    Args:
-        name: a registered name, or that of a class of `torch.optim.Optimizer`, PyTorch's or a user's.
+    """The optimiser that a study's settings name: a registered one, or a class of `torch.optim.Optimizer`.
 
     Raises:
         ValueError: there is no such optimiser, or it takes no `lr`.
@@ -216,23 +195,14 @@ class Optimiser:
         weight_decay: float,
         shapes: list[torch.Size],
     ) -> None:
-        """Make the optimiser for parameters of some shapes, and let it make a step.
-
-        Raises:
-            ValueError: it cannot be made with the arguments, is not an `Optimizer`, or fails at the step.
-        """
+        """Make the optimiser for parameters of some shapes, and let it make a step; a ValueError says what failed."""
         rule = self.rule(arguments)
-        if isinstance(rule, str):
-            return
         key = repr((sorted(arguments.items()), learning_rate, weight_decay, shapes))
-        if key in self._checked:
+        if isinstance(rule, str) or key in self._checked:
             return
         try:
-            rule.plain(
-                [nn.Parameter(torch.empty(shape, device="meta")) for shape in shapes],
-                learning_rate,
-                weight_decay,
-            )
+            parameters = [nn.Parameter(torch.empty(shape, device="meta")) for shape in shapes]
+            rule.plain(parameters, learning_rate, weight_decay)
             parameter = nn.Parameter(torch.zeros(2, 2))
             made = rule.plain([parameter], learning_rate, weight_decay)
             if not isinstance(made, torch.optim.Optimizer):
@@ -245,54 +215,108 @@ class Optimiser:
         self._checked.add(key)
 
 
-def of_training(architecture: Architecture, optimiser: Optimiser) -> list[str]:
-    """Return the names of the parameters that the training itself takes."""
-    names = ["batch_size", "learning_rate"]
-    names += ["weight_decay"] if optimiser.decays else []
-    return names + (["aux_loss_weight"] if architecture.uses_aux_loss else [])
+class Parts:
+    """The architecture and the optimiser of a study, which share the parameters of a configuration."""
 
+    def __init__(self, settings: Settings, place: Place) -> None:
+        self.architecture = Architecture(settings.architecture, place)
+        self.optimiser = Optimiser(settings.optimiser, place)
+        self._rates = ["learning_rate"]
+        self._rates += ["weight_decay"] if self.optimiser.decays else []
+        self._rates += ["aux_loss_weight"] if self.architecture.uses_aux_loss else []
 
-def divided(
-    architecture: Architecture, optimiser: Optimiser, further: Params
-) -> tuple[dict[str, Value], dict[str, Value]]:
-    """Divide parameters beyond those of the training into arguments of the architecture and of the optimiser.
-
-    Raises:
-        ValueError: neither takes a parameter, both do, or one that is needed is missing.
-    """
-    of_architecture: dict[str, Value] = {}
-    of_optimiser: dict[str, Value] = {}
-    for name, value in further.items():
-        takers = [part for part in (architecture, optimiser) if name in part.takes.known] or [
-            part for part in (architecture, optimiser) if part.takes.others
-        ][:1]
-        if not takers:
-            raise ValueError(f"grid.{name}: {_nobody(architecture, optimiser)}")
-        if len(takers) > 1:
-            raise ValueError(
-                f"grid.{name}: architecture {architecture.name!r} and optimiser {optimiser.name!r} both take it: "
-                "rename the architecture's"
+    def check(self, params: Params) -> None:
+        """Refuse what `Pairs.check` refuses."""
+        architecture, optimiser = self.architecture, self.optimiser
+        of_architecture, of_optimiser = self._divided(params)
+        for name in self._of_training():
+            if name not in params:
+                raise ValueError(f"grid.{name}: architecture {architecture.name!r} needs it")
+        for name in (*self._of_training(), *(() if own(architecture.name) else of_architecture)):
+            value = params[name]
+            if name in architecture.choices:
+                nets.check_choice(f"grid.{name}", value, architecture.choices[name])
+                continue
+            whole = name in ("batch_size", "hidden_units")
+            if whole and not (type(value) is int and 1 <= value <= LARGEST):
+                raise ValueError(f"grid.{name}: expected an integer >= 1, got {value!r}")
+            if not whole and (not isinstance(value, int | float) or isinstance(value, bool)):
+                raise ValueError(f"grid.{name}: expected a number, got {value!r}")
+            if name == "learning_rate" and not value > 0:  # type: ignore[operator] # a number by now
+                raise ValueError(f"grid.{name}: expected a number > 0, got {value!r}")
+            if not whole and value < 0:  # type: ignore[operator]
+                raise ValueError(f"grid.{name}: expected a number >= 0, got {value!r}")
+        if own(architecture.name):
+            architecture.shapes(of_architecture)
+        if own(optimiser.name):
+            rates = self.rates(params)
+            optimiser.check(
+                of_optimiser,
+                rates["learning_rate"],
+                rates.get("weight_decay", 0.0),
+                architecture.shapes(of_architecture),
             )
-        (of_architecture if takers[0] is architecture else of_optimiser)[name] = value
-    for what, part, given in (
-        ("architecture", architecture, of_architecture),
-        ("optimiser", optimiser, of_optimiser),
-    ):
-        for name in part.takes.needed:
-            if name not in given:
-                raise ValueError(f"grid.{name}: {what} {part.name!r} needs it")
-    return of_architecture, of_optimiser
 
+    def rates(self, params: Params) -> dict[str, float]:
+        """Return the parameters of the training that `Member` takes, by name."""
+        return {name: float(params[name]) for name in self._rates}
 
-def _nobody(architecture: Architecture, optimiser: Optimiser) -> str:
-    known = [*of_training(architecture, optimiser), *architecture.takes.known]
-    if not own(optimiser.name):
-        return f"architecture {architecture.name!r} has none: leave it out; it takes {', '.join(known)}"
-    known += optimiser.takes.known
-    return (
-        f"neither architecture {architecture.name!r} nor optimiser {optimiser.name!r} takes it: leave it out; they "
-        f"take {', '.join(known)}"
-    )
+    def parameters(self, params: Params) -> int:
+        """Count the numbers that are trained."""
+        of_architecture, _ = self._divided(params)
+        return sum(map(math.prod, self.architecture.shapes(of_architecture)))
+
+    def backend(self, device: str) -> str:
+        """Return `compiled` or `torch`."""
+        return fused.backend_of(self.architecture.maker, self.optimiser.rule({}), device)
+
+    def job(self, params: Params, epochs: int, members: Iterable[Member]) -> TrainingJob:
+        """Make the training job of a configuration."""
+        of_architecture, of_optimiser = self._divided(params)
+        rule = self.optimiser.rule(of_optimiser)
+        return TrainingJob(
+            self.architecture.maker, tuple(members), int(params["batch_size"]), epochs, of_architecture, rule
+        )
+
+    def _of_training(self) -> list[str]:
+        """Return the names of the parameters that the training itself takes."""
+        return ["batch_size", *self._rates]
+
+    def _divided(self, params: Params) -> tuple[dict[str, Value], dict[str, Value]]:
+        """Divide parameters beyond those of the training into arguments of the architecture and of the optimiser.
+
+        A ValueError names one that neither takes or both do, or one that is needed and missing.
+        """
+        architecture, optimiser = self.architecture, self.optimiser
+        parts: tuple[Architecture | Optimiser, ...] = (architecture, optimiser)
+        arguments: tuple[dict[str, Value], dict[str, Value]] = ({}, {})
+        for name in (name for name in params if name not in self._of_training()):
+            takers = [at for at, part in enumerate(parts) if name in part.takes.known] or [
+                at for at, part in enumerate(parts) if part.takes.others
+            ][:1]
+            if not takers:
+                raise ValueError(f"grid.{name}: {self._nobody()}")
+            if len(takers) > 1:
+                raise ValueError(
+                    f"grid.{name}: architecture {architecture.name!r} and optimiser {optimiser.name!r} both take it: "
+                    "rename the architecture's"
+                )
+            arguments[takers[0]][name] = params[name]
+        for what, part, given in zip(("architecture", "optimiser"), parts, arguments, strict=True):
+            for name in part.takes.needed:
+                if name not in given:
+                    raise ValueError(f"grid.{name}: {what} {part.name!r} needs it")
+        return arguments
+
+    def _nobody(self) -> str:
+        architecture, optimiser = self.architecture, self.optimiser
+        known = ", ".join([*self._of_training(), *architecture.takes.known, *optimiser.takes.known])
+        if not own(optimiser.name):
+            return f"architecture {architecture.name!r} has none: leave it out; it takes {known}"
+        return (
+            f"neither architecture {architecture.name!r} nor optimiser {optimiser.name!r} takes it: leave it out; they "
+            f"take {known}"
+        )
 
 
 def in_one_line(error: BaseException) -> str:

@@ -13,16 +13,9 @@ from torch import nn
 
 from pairsearch.data.pairs import Scale
 from pairsearch.data.pictures import Picture, read_picture
-from pairsearch.models.nets import (
-    ARCHITECTURES,
-    Pretrained,
-    architecture_class,
-    build,
-    split_logits,
-    uses_aux_loss,
-)
+from pairsearch.models import nets
 from pairsearch.studies.errors import ProblemError
-from pairsearch.studies.model_card import ModelCard, card_of, opened, tensors_of
+from pairsearch.studies.model_card import ModelCard, card_of, not_valid, opened, tensors_of
 
 LARGEST_WIDTH = 10**6
 
@@ -55,10 +48,9 @@ class Answer:
 
 
 def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
-    """Ask a model about two image files, and return its answer as lines for people and as JSON.
+    """Ask a model about two image files of one digit each, and return its answer as lines for people and as JSON.
 
     Args:
-        files: two images of one digit each.
         invert: whether the digits are dark on light; None to decide it for each by its edge.
 
     Raises:
@@ -99,9 +91,7 @@ def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[li
 def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
     """Read a model's file, and rebuild the plain module with its weights in evaluation mode.
 
-    Raises:
-        ProblemError: the file is not a model; its card is missing, malformed or names an unknown architecture; or its
-            tensors are not those of the architecture, or not finite.
+    A ProblemError says what is wrong with the file, its card or its tensors.
     """
     with opened(path) as file:
         card = card_of(path, file)
@@ -109,7 +99,8 @@ def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
         if ":" in architecture:
             raise ProblemError(
                 f"{path} is a model of {architecture!a}, which is code of its author's: only models of "
-                f"{', '.join(ARCHITECTURES)} are asked here; build yours and load the file's tensors with safetensors"
+                f"{', '.join(nets.ARCHITECTURES)} are asked here; build yours and load the file's tensors with "
+                "safetensors"
             )
         units = card.params.get("hidden_units")
         if units is not None and not (type(units) is int and 1 <= units <= LARGEST_WIDTH):
@@ -117,12 +108,11 @@ def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
                 f"{path}: hidden_units: expected an integer of 1 to {LARGEST_WIDTH}, got {units!a}"
             )
         try:
-            known = {"hidden_units", *architecture_class(architecture).choices}
+            known = {"hidden_units", *nets.architecture_class(architecture).choices}
             # A card may claim any width: on the device `meta` a module has shapes but needs no memory.
+            arguments = {name: card.params[name] for name in known & card.params.keys()}
             with torch.device("meta"):
-                module = build(
-                    architecture, **{name: card.params[name] for name in known & card.params.keys()}
-                )
+                module = nets.build(architecture, **arguments)
         except ValueError as error:
             raise ProblemError(f"{path}: {error}") from None
         shapes = {name: list(value.shape) for name, value in module.state_dict().items()}
@@ -133,51 +123,33 @@ def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
 
 
 def standardisation_of(path: Path, card: ModelCard) -> Scale | None:
-    """Return how the model's study standardised images, or None if it did not.
-
-    Raises:
-        ProblemError: the card's entry is not valid.
-    """
+    """Return how the model's study standardised images, None if it did not; raises a ProblemError for a wrong entry."""
     stated = card.about.get("standardisation")
     if stated is None:
         return None
     try:
         return Scale.model_validate(stated)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ProblemError(
-            f"{path}: its metadata are not those of a model: standardisation: {first['msg']}"
-        ) from None
+        raise not_valid(path, error, "standardisation") from None
 
 
 @torch.no_grad()
 def ask(path: Path, card: ModelCard, module: nn.Module, first: Picture, second: Picture) -> Answer:
-    """Ask a model about two pictures.
-
-    Args:
-        path: the model's file, for messages.
-        module: its module, in evaluation mode.
-
-    Raises:
-        ProblemError: the logits are not finite.
-    """
+    """Ask a model about two pictures; a ProblemError names its file where the logits are not finite."""
     pixels = torch.stack([first.pixels, second.pixels])
     scale = standardisation_of(path, card)
     images = pixels if scale is None else scale.apply(pixels)
-    main, digits = split_logits(module(images[None]))
+    main, digits = nets.split_logits(module(images[None]))
     if not bool(main.isfinite().all()):
         raise ProblemError(f"{path}: its weights give no finite answer")
     target = int(main[0].argmax())
-    taught = uses_aux_loss(module) and bool(card.params.get("aux_loss_weight"))
+    taught = nets.uses_aux_loss(module) and bool(card.params.get("aux_loss_weight"))
     # A training of a single epoch has no pre-training.
-    taught |= isinstance(module, Pretrained) and module.frozen == "all" and card.epochs > 1
+    taught |= isinstance(module, nets.Pretrained) and module.frozen == "all" and card.epochs > 1
     seen = None
     if digits is not None and taught:
         best = digits[0].double().softmax(-1).max(-1)
-        one, two = (
-            Seen(digit, probability)
-            for digit, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        )
+        one, two = map(Seen, best.indices.tolist(), best.values.tolist())
         seen = (one, two)
     larger, at_most = main[0].tolist()
     return Answer(target == 1, float(main[0].double().softmax(-1)[target]), (larger, at_most), seen)

@@ -5,28 +5,27 @@ PyTorch takes seconds to import: functions import it when they need it, so that 
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from pairsearch.data.errors import DataError
 from pairsearch.data.sources import ARRAYS, Source, resolve
-from pairsearch.studies.configuration import Params, Value
-from pairsearch.studies.definition import LARGEST
+from pairsearch.studies.configuration import Params
 from pairsearch.studies.loading import BY_THE_DATA
-from pairsearch.studies.pairs import installation
-from pairsearch.studies.pairs.settings import Settings
+from pairsearch.studies.pairs.settings import Settings, own
 from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Figures, Metric, Problem, Report, Run, Weights
 from pairsearch.studies.seeds import Stream, derive
 from pairsearch.studies.validation import read_settings
 
 if TYPE_CHECKING:
-    from pairsearch.data.folds import Fold
-    from pairsearch.data.pairs import PairSet
-    from pairsearch.models import trainer
+    from pairsearch.data.pairs import Fold, PairSet
     from pairsearch.models.trainer import EpochReport, TrainingJob
 
 DATA_VARIABLE = "PAIRSEARCH_DATA"
@@ -89,12 +88,10 @@ class Pairs(Problem):
         self._data = str(place.file_of("data", data)) if data.endswith(ARRAYS) else data
         source, self._reason = _load(self._data, self._folder)
         from pairsearch.models.trainer import TRAINING_VERSION  # noqa: PLC0415
-        from pairsearch.studies.pairs.parts import Architecture, Optimiser, of_training  # noqa: PLC0415
+        from pairsearch.studies.pairs.parts import Parts  # noqa: PLC0415
 
         self.version = TRAINING_VERSION
-        self._architecture = Architecture(self.settings.architecture, place)
-        self._optimiser = Optimiser(self.settings.optimiser, place)
-        self._needed = of_training(self._architecture, self._optimiser)
+        self._parts = Parts(self.settings, place)
         if data == BY_THE_DATA:
             self._data = source.name
         self._source: Source | None = source
@@ -105,11 +102,7 @@ class Pairs(Problem):
 
     @property
     def source(self) -> Source:
-        """The images, which are read again after `train` has released them.
-
-        Raises:
-            DataError: they have changed, or cannot be read.
-        """
+        """The images, read again after `train` has released them; raises a DataError where they have changed."""
         if self._source is None:
             source, _ = _load(self._data, self._folder)
             if source.fingerprint != self._fingerprint:
@@ -127,49 +120,7 @@ class Pairs(Problem):
 
     def check(self, params: Params) -> None:
         """Refuse missing or unknown parameters, values out of range, and modules with outputs of a wrong shape."""
-        from pairsearch.models.nets import check_choice  # noqa: PLC0415
-        from pairsearch.studies.pairs.parts import own  # noqa: PLC0415
-
-        of_architecture, of_optimiser = self._divided(params)
-        for name in self._needed:
-            if name not in params:
-                raise ValueError(f"grid.{name}: architecture {self.settings.architecture!r} needs it")
-        shipped = () if own(self.settings.architecture) else tuple(of_architecture)
-        for name in (*self._needed, *shipped):
-            value = params[name]
-            if name in self._architecture.choices:
-                check_choice(f"grid.{name}", value, self._architecture.choices[name])
-                continue
-            whole = name in ("batch_size", "hidden_units")
-            if whole and not (type(value) is int and 1 <= value <= LARGEST):
-                raise ValueError(f"grid.{name}: expected an integer >= 1, got {value!r}")
-            if not whole and (not isinstance(value, int | float) or isinstance(value, bool)):
-                raise ValueError(f"grid.{name}: expected a number, got {value!r}")
-            if name == "learning_rate" and not value > 0:  # type: ignore[operator] # a number by now
-                raise ValueError(f"grid.{name}: expected a number > 0, got {value!r}")
-            if not whole and value < 0:  # type: ignore[operator]
-                raise ValueError(f"grid.{name}: expected a number >= 0, got {value!r}")
-        if own(self.settings.architecture):
-            self._architecture.shapes(of_architecture)
-        if own(self.settings.optimiser):
-            rates = self._rates(params)
-            self._optimiser.check(
-                of_optimiser,
-                rates["learning_rate"],
-                rates.get("weight_decay", 0.0),
-                self._architecture.shapes(of_architecture),
-            )
-
-    def _divided(self, params: Params) -> tuple[dict[str, Value], dict[str, Value]]:
-        """Divide the further parameters into arguments of the architecture and of the optimiser."""
-        from pairsearch.studies.pairs.parts import divided  # noqa: PLC0415
-
-        further = {name: value for name, value in params.items() if name not in self._needed}
-        return divided(self._architecture, self._optimiser, further)
-
-    def _rates(self, params: Params) -> dict[str, float]:
-        """Return the parameters of the training that `Member` takes, by name."""
-        return {name: float(params[name]) for name in self._needed if name != "batch_size"}
+        self._parts.check(params)
 
     def prepare(self, runs: Sequence[Run]) -> None:
         """Refuse folds and rounds for which there are too few images."""
@@ -178,29 +129,15 @@ class Pairs(Problem):
 
     def describe(self, params: Params) -> Mapping[str, str]:
         """Return how many parameters the network has."""
-        of_architecture, _ = self._divided(params)
-        return {"parameters": f"{self._architecture.parameters(of_architecture):,}"}
+        return {"parameters": f"{self._parts.parameters(params):,}"}
 
     def backend(self, device: str) -> str:
         """Return `compiled` or `torch`."""
-        from pairsearch.models import fused  # noqa: PLC0415
-
-        return fused.backend_of(self._architecture.maker, self._optimiser.rule({}), device)
+        return self._parts.backend(device)
 
     def prove(self, device: str) -> None:
-        """Train a model for an epoch on two pairs.
-
-        If architecture or optimiser is a user's own, B1 is trained by Adam, as their arguments differ between points.
-        """
-        self._train_a_little(device)
-
-    def _train_a_little(self, device: str) -> str:
-        from pairsearch.models import nets  # noqa: PLC0415
-        from pairsearch.studies.pairs.parts import own  # noqa: PLC0415
-
-        if own(self.settings.architecture) or own(self.settings.optimiser):
-            return installation.train_a_little(nets.B1, device=device)
-        return installation.train_a_little(self.settings.architecture, self.settings.optimiser, device)
+        """Train a model for an epoch on two pairs."""
+        train_a_little(self.settings, device)
 
     def examine(self) -> Mapping[str, Callable[[], str]]:
         """Return checks of the images, of subnormal numbers and of the compiled kernels."""
@@ -209,8 +146,8 @@ class Pairs(Problem):
                 f"{self._reason}; {len(self.source.train_images):,} training and "
                 f"{len(self.source.test_images):,} test images"
             ),
-            "subnormals": installation.subnormals,
-            "kernels": lambda: installation.kernels(lambda: self._train_a_little("cpu")),
+            "subnormals": _subnormals,
+            "kernels": lambda: _kernels(self.settings),
         }
 
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
@@ -233,7 +170,7 @@ class Pairs(Problem):
             return {}
         from pairsearch.data.pairs import scale_of  # noqa: PLC0415
 
-        train, _ = self.round_pairs(run, standardised=False)
+        train, _ = self.round_pairs(run, raw=True)
         return {"standardisation": scale_of(train).model_dump()}
 
     @classmethod
@@ -247,24 +184,16 @@ class Pairs(Problem):
 
     def job(self, params: Params, runs: Sequence[Run]) -> TrainingJob:
         """Make the training job of a configuration, with a model for each run."""
-        from pairsearch.models.trainer import Member, TrainingJob  # noqa: PLC0415
+        from pairsearch.models.trainer import Member, Pairs  # noqa: PLC0415
 
-        rates = self._rates(params)
-        of_architecture, of_optimiser = self._divided(params)
         members = []
         for run in runs:
             weights, order = (derive(run.seed, stream, run.index) for stream in STREAMS[run.kind])
             train, evaluation = self._sets(run)
-            given = {name: _read(pairs) for name, pairs in evaluation.items()}
-            members.append(Member(_read(train), given, weights, order, **rates))
-        return TrainingJob(
-            architecture=self._architecture.maker,
-            arguments=of_architecture,
-            batch_size=int(params["batch_size"]),
-            epochs=runs[0].epochs,
-            optimiser=self._optimiser.rule(of_optimiser),
-            members=tuple(members),
-        )
+            read = {name: Pairs(each.images, each.target, each.classes) for name, each in evaluation.items()}
+            pairs = Pairs(train.images, train.target, train.classes)
+            members.append(Member(pairs, read, weights, order, **self._parts.rates(params)))
+        return self._parts.job(params, runs[0].epochs, members)
 
     def _sets(self, run: Run) -> tuple[PairSet, dict[str, PairSet]]:
         """Return the pairs that a run trains on, and the sets on which it is evaluated."""
@@ -275,47 +204,40 @@ class Pairs(Problem):
         return train, {"train": train, "test": test}
 
     def folds(self, count: int, seed: int = 0) -> list[Fold]:
-        """Make the folds of a study, or return those that were made before.
+        """Make the folds of a study, or return those that were made before; raises a DataError for too few images.
 
         They depend on the study's seed, settings and data, and never on a configuration.
-
-        Raises:
-            DataError: there are too few images.
         """
         if (count, seed) not in self._folds:
-            from pairsearch.data.folds import make_folds  # noqa: PLC0415
+            from pairsearch.data.pairs import Fold, make_folds, standardise  # noqa: PLC0415
 
             chosen = self.settings
-            self._folds[count, seed] = make_folds(
+            made = make_folds(
                 self.source,
                 folds=count,
                 sample_size=chosen.sample_size,
                 validation_size=chosen.validation_size,
                 sample_seeds=[derive(seed, Stream.SAMPLE, fold) for fold in range(count)],
                 split_seeds=[derive(seed, Stream.SPLIT, fold) for fold in range(count)],
-                standardised=chosen.standardise,
             )
+            if chosen.standardise:
+                made = [Fold(*standardise(fold.train, fold.validation)) for fold in made]
+            self._folds[count, seed] = made
         return self._folds[count, seed]
 
-    def round_pairs(self, run: Run, *, standardised: bool | None = None) -> tuple[PairSet, PairSet]:
-        """Draw the training and the test pairs of a round.
+    def round_pairs(self, run: Run, *, raw: bool = False) -> tuple[PairSet, PairSet]:
+        """Draw the training pairs of a round from the training images, and its test pairs from the test images.
 
-        Args:
-            standardised: whether to standardise them; None for what the settings say.
-
-        Raises:
-            DataError: there are too few images.
+        Intensities stay `raw` also where the settings standardise them. Too few images raise a DataError.
         """
-        from pairsearch.data.folds import evaluation_sets  # noqa: PLC0415
+        from pairsearch.data.pairs import draw, standardise  # noqa: PLC0415
 
-        return evaluation_sets(
-            self.source,
-            train_pairs=self.settings.train_pairs,
-            test_pairs=self.settings.test_pairs,
-            train_seed=derive(run.seed, Stream.EVALUATION_TRAIN, run.index),
-            test_seed=derive(run.seed, Stream.EVALUATION_TEST, run.index),
-            standardised=self.settings.standardise if standardised is None else standardised,
-        )
+        chosen = self.settings
+        train_seed = derive(run.seed, Stream.EVALUATION_TRAIN, run.index)
+        test_seed = derive(run.seed, Stream.EVALUATION_TEST, run.index)
+        train = draw(self.source, "train", chosen.train_pairs, train_seed, "train_pairs")
+        test = draw(self.source, "test", chosen.test_pairs, test_seed, "test_pairs")
+        return standardise(train, test) if chosen.standardise and not raw else (train, test)
 
 
 _SOURCES: WeakValueDictionary[tuple[str, Path | None], Source] = WeakValueDictionary()
@@ -333,13 +255,6 @@ def _load(data: str, folder: Path | None) -> tuple[Source, str]:
     return source, reason
 
 
-def _read(pairs: PairSet) -> trainer.Pairs:
-    """Return a set of pairs as trainers read it."""
-    from pairsearch.models import trainer  # noqa: PLC0415
-
-    return trainer.Pairs(pairs.images, pairs.target, pairs.classes)
-
-
 def _figures(epoch: EpochReport, running: str) -> list[Figures]:
     """Return the figures of each run after an epoch; the running training loss gets the name `running`."""
     columns = {running: epoch.train_loss}
@@ -348,3 +263,52 @@ def _figures(epoch: EpochReport, running: str) -> list[Figures]:
         columns |= {f"{short}_loss": loss, f"{short}_error": epoch.error[name]}
     by_run = zip(*(column.tolist() for column in columns.values()), strict=True)
     return [dict(zip(columns, values, strict=True)) for values in by_run]
+
+
+def train_a_little(settings: Settings, device: str = "cpu") -> str:
+    """Train a model with default arguments for an epoch on two pairs, and return the backend; raises whatever fails.
+
+    If architecture or optimiser is a user's own, B1 is trained by Adam, as their arguments differ between points.
+    """
+    import torch  # noqa: PLC0415 - slow to import, and may be broken
+
+    from pairsearch.models import fused, nets  # noqa: PLC0415
+    from pairsearch.models.trainer import Member, Pairs, TrainingJob  # noqa: PLC0415
+
+    architecture: str | nets.Maker = settings.architecture
+    optimiser = settings.optimiser
+    if own(settings.architecture) or own(optimiser):
+        architecture, optimiser = nets.B1, "adam"
+    pairs = Pairs(
+        torch.zeros(2, 2, 14, 14), torch.zeros(2, dtype=torch.int64), torch.zeros(2, 2, dtype=torch.int64)
+    )
+    member = Member(pairs, {"validation": pairs}, init_seed=0, order_seed=0, learning_rate=1e-3)
+    fused.train(TrainingJob(architecture, (member,), 1, 1, optimiser=optimiser), device=device)
+    return fused.backend_of(architecture, optimiser, device)
+
+
+def _subnormals() -> str:
+    """Return what becomes of subnormal numbers.
+
+    Raises:
+        OSError: they stay, and may slow the training.
+    """
+    from pairsearch.models.arithmetic import supported  # noqa: PLC0415
+
+    if not supported():
+        raise OSError("PyTorch cannot flush them on this processor; training with weight decay may be slow")
+    return "flushed to zero while training"
+
+
+def _kernels(settings: Settings) -> str:
+    """Train a little; return the backend, how long it took, and what the kernels' cache said."""
+    start, said = time.perf_counter(), BufferingHandler(1000)
+    log = logging.getLogger("pairsearch.jit")
+    log.addHandler(said)
+    try:
+        backend = train_a_little(settings)
+    finally:
+        log.removeHandler(said)
+    seconds = time.perf_counter() - start
+    notes = "".join(f"; {line}" for line in dict.fromkeys(record.getMessage() for record in said.buffer))
+    return f"{backend}: loaded and run in {seconds:.1f} s (compiled where not cached){notes}"

@@ -9,6 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pairsearch.studies.definition import LARGEST, Count
 
 
+def own(name: str) -> bool:
+    """Whether a name is that of a user's code, FILE.py:NAME or MODULE:NAME."""
+    return ":" in name
+
+
 class Settings(BaseModel):
     """The settings of `problem = "pairs"`, the digit pairs of Poulsen & Chambras, in a definition's `[settings]`.
 

@@ -17,9 +17,9 @@ from availability import needed
 
 from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Worker
+from pairsearch.studies.seeds import layout_order
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -10,8 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pairsearch.data.errors import DataError
-from pairsearch.data.folds import Fold, evaluation_sets, make_folds
-from pairsearch.data.pairs import PairSet, standardise
+from pairsearch.data.pairs import Fold, PairSet, draw, make_folds
 from pairsearch.data.sources import Source
 
 SEEDS = st.integers(0, 2**63 - 1)
@@ -155,46 +154,18 @@ class TrainingOnly(Source):
 
 
 @settings(deadline=None, max_examples=15)
-@given(
-    protocol=st.sampled_from(PROTOCOLS),
-    sample_size=st.sampled_from([60, 900]),
-    standardised=st.booleans(),
-    seed=SEEDS,
-)
-def test_test_images_never_enter_a_search(source, protocol, sample_size, standardised, seed):
+@given(protocol=st.sampled_from(PROTOCOLS), sample_size=st.sampled_from([60, 900]), seed=SEEDS)
+def test_test_images_never_enter_a_search(source, protocol, sample_size, seed):
     values = {field.name: getattr(source, field.name) for field in dataclasses.fields(Source)}
     sealed = TrainingOnly(**values)
     object.__setattr__(sealed, "sealed", True)
     with pytest.raises(AssertionError, match="a search read test_images"):
-        evaluation_sets(sealed, train_pairs=1, test_pairs=1, train_seed=0, test_seed=0)
-    arguments = plan(
-        protocol, folds=2, sample_size=sample_size, sample_seeds=[seed, 1], standardised=standardised
-    )
-    made = make_folds(sealed, **arguments)
-    if not standardised:
-        for fold in made:
-            for pairs in (fold.train, fold.validation):
-                assert torch.equal(pairs.classes, source.train_labels[pairs.indices])
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_standardised_folds_are_scaled_by_their_own_training_pairs(source, protocol):
-    raw = make_folds(source, **plan(protocol))
-    standard = make_folds(source, **plan(protocol, standardised=True))
-    assert same(standard, [Fold(*standardise(fold.train, fold.validation)) for fold in raw])
-    assert not same(standard, raw)
-
-
-def test_evaluation_draws_training_from_training_and_test_from_test_images(source):
-    train, test = evaluation_sets(source, train_pairs=1_000, test_pairs=500, train_seed=5, test_seed=6)
-    assert (len(train), len(test)) == (1_000, 500)
-    assert torch.equal(train.classes, source.train_labels[train.indices])
-    assert torch.equal(test.classes, source.test_labels[test.indices])
-    scaled = evaluation_sets(
-        source, train_pairs=1_000, test_pairs=500, train_seed=5, test_seed=6, standardised=True
-    )
-    for one, other in zip(scaled, standardise(train, test), strict=True):
-        assert torch.equal(one.images, other.images)
+        draw(sealed, "test", 1, 0)
+    for fold in make_folds(
+        sealed, **plan(protocol, folds=2, sample_size=sample_size, sample_seeds=[seed, 1])
+    ):
+        for pairs in (fold.train, fold.validation):
+            assert torch.equal(pairs.classes, source.train_labels[pairs.indices])
 
 
 @pytest.mark.parametrize(
@@ -214,13 +185,6 @@ def test_a_bad_value_is_refused_with_the_field_named(digits_source, protocol, ch
 def test_a_sample_larger_than_mnist_is_refused(mnist_source, protocol):
     with pytest.raises(DataError, match=r"30001 pairs need 60002 distinct images.*lower sample_size"):
         make_folds(mnist_source, **plan(protocol, sample_size=30_001))
-
-
-@pytest.mark.parametrize(("field", "count"), [("train_pairs", 30_001), ("test_pairs", 5_001)])
-def test_an_evaluation_larger_than_mnist_names_its_own_field(mnist_source, field, count):
-    sizes = {"train_pairs": 10, "test_pairs": 10, field: count}
-    with pytest.raises(DataError, match=f"lower {field}$"):
-        evaluation_sets(mnist_source, **sizes, train_seed=0, test_seed=0)
 
 
 def test_a_handful_of_repeating_images_still_gives_folds_or_a_clear_refusal(digits_source):

@@ -140,4 +140,4 @@ def test_images_all_alike_cannot_be_standardised(digits_source):
     pairs = draw(digits_source, "train", 3, 0)
     flat = dataclasses.replace(pairs, images=torch.full_like(pairs.images, 7.0))
     with pytest.raises(DataError, match="every training pixel is 7"):
-        standardise(flat)
+        standardise(flat, flat)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numba
 import pytest
 
-from pairsearch.jit import cachefolder
-from pairsearch.jit.cachefolder import trusted
+from pairsearch.jit import cache as cache_of_numba
+from pairsearch.jit.cache import trusted
 from pairsearch.jit.compiling import compiled_and_cached
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
@@ -72,7 +72,7 @@ def test_another_user_s_folder_or_file_is_not_trusted(
 ) -> None:
     mine = cache.stat().st_uid
     # Pretend that the test runs as another user: only an administrator could give a file to another owner.
-    monkeypatch.setattr(cachefolder.os, "getuid", lambda: mine + 1)
+    monkeypatch.setattr(cache_of_numba.os, "getuid", lambda: mine + 1)
     assert trusted(cache, source) is (mine == 0), "the administrator's folders are trusted"
     if mine == 0:
         os.chown(cache / "a.nbi", 12345, -1)
@@ -84,7 +84,7 @@ def test_a_group_may_write_where_it_is_the_user_s_own(
     cache: Path, source: Path, monkeypatch: pytest.MonkeyPatch, private: bool, expected: bool
 ) -> None:
     cache.chmod(0o770)
-    monkeypatch.setattr(cachefolder, "_private", lambda group: private and group == cache.stat().st_gid)
+    monkeypatch.setattr(cache_of_numba, "_private", lambda group: private and group == cache.stat().st_gid)
     assert trusted(cache, source) is expected
 
 

@@ -38,8 +38,8 @@ def test_stacked_updates_follow_torch_optim(name: str) -> None:
     state = tuple(torch.zeros_like(got) for _ in range(rule.state_size))
     for step, gradient in enumerate(gradients, 1):
         rule.update(
-            got, gradient, state, torch.tensor(step, dtype=torch.float64),
-            torch.tensor(LEARNING_RATES).view(-1, 1, 1), torch.tensor(WEIGHT_DECAYS).view(-1, 1, 1),
+            got, gradient, state, optim.Rates(torch.tensor(step, dtype=torch.float64),
+            torch.tensor(LEARNING_RATES).view(-1, 1, 1), torch.tensor(WEIGHT_DECAYS).view(-1, 1, 1)),
         )  # fmt: skip
     for k in range(3):
         expected = plain_run(rule, start[k], [g[k] for g in gradients], LEARNING_RATES[k], WEIGHT_DECAYS[k])
@@ -86,16 +86,8 @@ class SignDescent:
 
         return Plain(parameters, {})
 
-    def update(
-        self,
-        parameter_K: Tensor,
-        gradient_K: Tensor,
-        state: tuple[Tensor, ...],
-        step: Tensor,
-        learning_rate_K: Tensor,
-        weight_decay_K: Tensor,
-    ) -> None:
-        parameter_K.sub_(learning_rate_K * gradient_K.sign())
+    def update(self, parameter_K: Tensor, gradient_K: Tensor, state: optim.State, rates: optim.Rates) -> None:
+        parameter_K.sub_(rates.learning_rate * gradient_K.sign())
 
 
 class OneLayer(nets.Architecture):

@@ -14,8 +14,7 @@ from jobs import make_job, make_member
 
 from pairsearch.models import compiled
 from pairsearch.models.arithmetic import flushed, flushing, supported
-from pairsearch.models.recording import SetResult
-from pairsearch.models.trainer import EpochReport, Pairs, TrainingJob
+from pairsearch.models.trainer import EpochReport, Pairs, SetResult, TrainingJob
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor cannot flush subnormals")
 
@@ -113,7 +112,7 @@ def test_those_of_shared_layers_too() -> None:
 def test_the_state_of_the_compiled_optimiser_ends_as_zeros_too() -> None:
     job = collapsing("b1", 0.01)
     (trainee,) = compiled.trainees_of(job)
-    space = compiled.Workspace(trainee.layout)
+    space = trainee.layout.workspace()
     for epoch in range(job.epochs):
         trainee.train_epoch(epoch, space)
     assert count_subnormals(torch.from_numpy(trainee.parameters)) == 0

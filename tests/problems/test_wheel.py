@@ -32,7 +32,7 @@ OURS = {module.OWNER for module in (data, models, search, studies, random_helper
 def fit(params, run, report):
     from studies import late
     assert OURS == {late.OWNER} == {"user"}
-    import pairsearch.data.folds, pairsearch.models.losses, pairsearch.search.common.errors, pairsearch.studies.problem
+    import pairsearch.data.pairs, pairsearch.models.trainer, pairsearch.search.common.errors, pairsearch.studies.problem
     report(1, loss=float(params["x"]))
 """
 DEFINITION = """

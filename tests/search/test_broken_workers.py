@@ -19,13 +19,14 @@ from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import jobs
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.ledger.unfinished import MAX_LAPSES
 from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.faults import MOST_UNKNOWN
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.seeds import layout_order
 
 # Where the kind of database makes no difference.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -230,8 +231,8 @@ def test_what_failed_here_is_left_to_a_worker_that_is_at_work(
     programs.wait_for(lambda: objective.asked[bad.key] == 1, "the first attempt")
     taken = other.claim("healthy", key=bad.key)
     assert taken is not None, "it waits for whom it has not failed with"
-    assert other.finish(taken, tiny.outcome(bad))
-    assert other.finish(held, tiny.outcome(held.configuration))
+    assert tiny.finish(other, taken, tiny.outcome(bad))
+    assert tiny.finish(other, held, tiny.outcome(held.configuration))
     worker.join(programs.PATIENCE)
     assert not worker.is_alive()
     assert objective.asked[bad.key] == 1
@@ -281,7 +282,7 @@ def test_forgiven_attempts_count_no_more_whatever_became_of_the_configuration(
     ledger.fail_attempt(taken(ledger, late), "longer than the time limit", final=True)
     held = taken(ledger, running)
     done = taken(ledger, finished)
-    ledger.finish(done, tiny.outcome(done.configuration))
+    tiny.finish(ledger, done, tiny.outcome(done.configuration))
     before = tiny.rows(database, "configurations", rest="where state = 'finished'")
     # As `retry` does of what has failed.
     tiny.execute(
@@ -300,7 +301,7 @@ def test_forgiven_attempts_count_no_more_whatever_became_of_the_configuration(
         (2, 0, "failed"),
     ]
     assert tiny.rows(database, "configurations", rest="where state = 'finished'") == before
-    assert ledger.finish(held, tiny.outcome(held.configuration)), "its worker still holds it"
+    assert tiny.finish(ledger, held, tiny.outcome(held.configuration)), "its worker still holds it"
 
 
 def test_what_was_lost_with_its_worker_too_often_stays_failed(
@@ -336,7 +337,7 @@ def test_what_failed_by_the_time_limit_is_nobody_s_to_forgive(
 def test_any_finished_configuration_serves_as_a_control(study: StoredStudy, ledger: Ledger) -> None:
     assert ledger.one_finished() is None
     claim = taken(ledger)
-    ledger.finish(claim, tiny.outcome(claim.configuration))
+    tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     assert ledger.one_finished() == claim.configuration
 
 

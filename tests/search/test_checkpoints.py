@@ -204,7 +204,7 @@ def test_a_run_goes_on_after_the_last_checkpoint_with_the_bits_of_an_undisturbed
     outcome = attempt(ledger, loaded, again, folder=folder)
     assert outcome is not None
     assert trained(loaded) == [("fold", 0, epoch) for epoch in range(1, EPOCHS + 1)]
-    assert ledger.finish(again, outcome)
+    assert tiny.finish(ledger, again, outcome)
     assert kept(database) == []
     alone = CrossValidation(loaded)(again.configuration)
     assert alone is not None
@@ -352,7 +352,7 @@ def test_nobody_goes_on_from_a_state_after_a_divergence(database: Database, tmp_
     again = attempt(ledger, loaded, claim)
     assert again is not None
     assert repr([fold.curves for fold in again.folds]) == repr([fold.curves for fold in outcome.folds])
-    assert ledger.finish(claim, outcome)
+    assert tiny.finish(ledger, claim, outcome)
     assert kept(database) == []
 
 

@@ -12,7 +12,8 @@ import tiny
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, get_study, layout_order
+from pairsearch.search.ledger.studies import StoredStudy, get_study
+from pairsearch.studies.seeds import layout_order
 
 GRID = {
     "batch_size": list(range(1, 41)),
@@ -63,6 +64,6 @@ def test_only_one_of_many_finishes_the_same_claim_stores(database: Database, led
     assert claim is not None
     outcome = tiny.outcome(claim.configuration)
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: ledger.finish(claim, outcome), range(8)))
+        answers = list(pool.map(lambda _: tiny.finish(ledger, claim, outcome), range(8)))
     assert answers == [True] * 8
     assert len(tiny.rows(database, "runs")) == 2

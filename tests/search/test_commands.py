@@ -13,10 +13,10 @@ import programs
 import pytest
 import tiny
 
-from pairsearch.search.cli import doctor
+from pairsearch.search.cli.commands import examining
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import open_database
-from pairsearch.studies.pairs import installation
+from pairsearch.studies.pairs import problem
 from pairsearch.studies.pairs.problem import Pairs
 
 DIGITS = ("--data", "digits")
@@ -179,8 +179,8 @@ def test_doctor_checks_the_studies_that_it_is_given(searched: Path, tmp_path: Pa
 
 
 def test_doctor_finds_memory_short(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "available_memory", lambda: Pairs.worker_bytes - 1)
-    *_, last = doctor.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
+    monkeypatch.setattr(examining, "available_memory", lambda: Pairs.worker_bytes - 1)
+    *_, last = examining.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
     assert (last.name, last.good) == ("b1", False)
     assert last.finding.endswith("memory for some 0 workers")
 
@@ -225,11 +225,11 @@ def test_doctor_says_that_kernels_were_damaged(sqlite_url: str, monkeypatch: pyt
     """What the cache of the kernels warns of (tests/models/test_checkedcache.py) is part of the finding."""
 
     def train_a_little(*_: object) -> str:
-        logging.getLogger("pairsearch.jit.checkedcache").warning("the compiled kernels are damaged")
+        logging.getLogger("pairsearch.jit.cache").warning("the compiled kernels are damaged")
         return "compiled"
 
-    monkeypatch.setattr(installation, "train_a_little", train_a_little)
-    checks = doctor.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
+    monkeypatch.setattr(problem, "train_a_little", train_a_little)
+    checks = examining.examine(sqlite_url, ["b1"], Machine(settings={"data": "digits"}))
     (kernels,) = [check for check in checks if check.name == "b1 kernels"]
     assert kernels.good
     assert kernels.finding.startswith("compiled: loaded")

@@ -16,15 +16,16 @@ from pairsearch.data.sources import Source
 from pairsearch.search.common.errors import StorageError, StudyError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study, layout_order, list_studies
-from pairsearch.search.mirror.space import Space
+from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study, list_studies
 from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.results.ranking import read_best
+from pairsearch.search.sampling.space import Space
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError, ProblemError
+from pairsearch.studies.seeds import layout_order
 
 # Where the kind of database makes no difference.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -14,8 +14,10 @@ from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.mirror.description import PIECE_LENGTH, describe_study, escaped, note, stored_note
+from pairsearch.search.mirror.description import PIECE_LENGTH, stored_note
+from pairsearch.search.mirror.projecting import describe_study
 from pairsearch.search.mirror.trials import open_view
+from pairsearch.studies.note import escaped, note
 from pairsearch.studies.problem import Metric, Traits
 
 GRID = tiny.RAW["grid"]
@@ -73,7 +75,7 @@ def test_a_larger_grid_brings_the_note_up_to_date_unless_a_person_has_changed_it
     assert "| 5, 10, 25 |" in shown(storage, study)
     claim = ledger.claim("ann")
     assert claim is not None
-    ledger.finish(claim, tiny.outcome(claim.configuration))
+    tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     dashboard.save_note(optuna.load_study(study_name="mine", storage=storage), "mine")
     larger = make_study(name="mine", grid=GRID | {"batch_size": [1, 5, 10, 25]})
     open_view(database, larger)

@@ -25,7 +25,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.rows import read_runs
-from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.evaluations import read_evaluation, rounds_within
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.evaluating import (
@@ -48,6 +48,7 @@ from pairsearch.studies.loading import Loaded, load
 from pairsearch.studies.model_card import read_card
 from pairsearch.studies.pairs.problem import Pairs
 from pairsearch.studies.problem import Run
+from pairsearch.studies.seeds import layout_order
 
 # Where the kind of database makes no difference.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -22,9 +22,8 @@ from pairsearch.search.database.states import State
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.export import export, layout, read_table
+from pairsearch.search.results.export import CHUNK, TYPES, WRITERS, export, layout, read_table
 from pairsearch.search.results.tables import CONFIGURATIONS, CURVES, SHORT
-from pairsearch.search.results.writers import CHUNK, TYPES, WRITERS
 from pairsearch.search.setup.creation import create_study
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Traits
@@ -228,7 +227,7 @@ def test_a_figure_that_was_not_reported_in_an_epoch_is_missing(database: Databas
     ledger = Ledger(database, study)
     claim = ledger.claim("ann")
     assert claim is not None
-    assert ledger.finish(claim, dataclasses.replace(whole, folds=folds))
+    assert tiny.finish(ledger, claim, dataclasses.replace(whole, folds=folds))
     rows = read_table(database, study, CURVES).to_pylist()
     assert [
         tuple(row[name] for name in ("fold", "epoch", "train_loss", "val_loss", "val_error")) for row in rows
@@ -253,7 +252,7 @@ def test_chunks_do_not_show(
     database: Database, searched: StoredStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = [file.path.read_bytes() for file in export(database, searched, "csv", tmp_path)]
-    monkeypatch.setattr("pairsearch.search.results.writers.CHUNK", 3)
+    monkeypatch.setattr("pairsearch.search.results.export.CHUNK", 3)
     assert CHUNK > len(stored(database, searched, CURVES)) > 3
     assert [file.path.read_bytes() for file in export(database, searched, "csv", tmp_path)] == whole
 

@@ -68,7 +68,7 @@ def end(ledger: Ledger, loaded: Loaded, claim: Claim) -> Finish:
     """Train a job and store it."""
     outcome = CrossValidation(loaded).on(claim.left)(claim.configuration)
     assert outcome is not None
-    return ledger.finish(claim, outcome)
+    return tiny.finish(ledger, claim, outcome)
 
 
 def claims(ledger: Ledger, number: int) -> list[Claim]:
@@ -380,7 +380,7 @@ def test_a_pruned_configuration_has_no_folds_of_an_earlier_attempt_behind_its_la
     assert ledger.store(claim, every.folds[2], every.provenance)
     pruned = CrossValidation(loaded)(claim.configuration, lambda step: State.PRUNED if step.ended else None)
     assert pruned is not None
-    assert ledger.finish(claim, pruned) == Finish.CLOSED
+    assert tiny.finish(ledger, claim, pruned) == Finish.CLOSED
     stored = ledger.outcome(claim.configuration.key)
     assert stored is not None
     assert (stored.folds, stored.reason) == (pruned.folds, pruned.reason)
@@ -463,7 +463,7 @@ def test_a_run_is_stored_only_under_a_held_claim_and_once(database: Database, tm
     tiny.let_leases_run_out(database)
     ledger.reap()
     assert not ledger.store(claim, outcome.folds[2], {"host": "here"})
-    assert not ledger.finish(claim, outcome)
+    assert not tiny.finish(ledger, claim, outcome)
     assert tiny.rows(database, "runs", "run", "order by run") == [(0,), (1,)]
 
 

@@ -20,10 +20,11 @@ from pairsearch.search.database.states import OPEN, State
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.fold_figures import read_unjudged
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.verdict.judging import judge
 from pairsearch.search.verdict.sentences import verdict_json, verdict_lines
-from pairsearch.search.verdict.study_verdict import StudyVerdict, judge_study
+from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.intervals import FloatArray
 
@@ -64,7 +65,13 @@ def fill(
     for _ in range(count or ledger.count(*OPEN)):
         claim = ledger.claim("ann")
         assert claim is not None
-        assert ledger.finish(claim, outcome(claim.configuration, losses(claim.configuration), metric))
+        assert tiny.finish(ledger, claim, outcome(claim.configuration, losses(claim.configuration), metric))
+
+
+def judge_study(database: Database, study: StoredStudy) -> StudyVerdict:
+    """The verdict on what the study has so far."""
+    with database.snapshot() as connection:
+        return verdict_on(read_unjudged(connection, study))
 
 
 def change(database: Database, statement: str) -> None:

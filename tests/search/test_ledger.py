@@ -14,8 +14,9 @@ from pairsearch.search.database.states import COVERED, OPEN, State
 from pairsearch.search.database.tables import jobs
 from pairsearch.search.ledger.claims import Claim, new_token
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.ledger.unfinished import LONGEST_TRACEBACK
+from pairsearch.studies.seeds import layout_order
 
 OTHER = tiny.point(batch_size=99, learning_rate=0.5, weight_decay=0.0)
 
@@ -112,7 +113,7 @@ def test_what_is_handed_back_is_claimed_again_by_whoever_comes(ledger: Ledger) -
 def test_a_finished_configuration_is_never_claimed_again(ledger: Ledger) -> None:
     for _ in range(8):
         claim = taken(ledger)
-        assert ledger.finish(claim, tiny.outcome(claim.configuration))
+        assert tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     assert ledger.claim("ann") is None
     assert ledger.count(*OPEN) == 0
 
@@ -121,9 +122,9 @@ def test_finishing_twice_stores_once(database: Database, ledger: Ledger) -> None
     """As a worker does whose database went away between the commit and its answer."""
     claim = taken(ledger)
     outcome = tiny.outcome(claim.configuration)
-    assert ledger.finish(claim, outcome)
+    assert tiny.finish(ledger, claim, outcome)
     stored = [tiny.rows(database, table) for table in ("configurations", "runs", "curves")]
-    assert ledger.finish(claim, outcome)
+    assert tiny.finish(ledger, claim, outcome)
     assert [tiny.rows(database, table) for table in ("configurations", "runs", "curves")] == stored
     assert tiny.rows(database, "superseded") == []
 
@@ -133,7 +134,7 @@ def test_a_claim_that_ended_changes_nothing_more(database: Database, ledger: Led
     """Every change that ends an attempt knows its own repetition, where only the answer was lost, and no other."""
     claim = taken(ledger)
     ends: dict[str, Callable[[], object]] = {
-        "finish": lambda: ledger.finish(claim, tiny.outcome(claim.configuration)),
+        "finish": lambda: tiny.finish(ledger, claim, tiny.outcome(claim.configuration)),
         "hand_back": lambda: ledger.hand_back(claim),
         "fail_attempt": lambda: ledger.fail_attempt(claim, "no luck"),
     }
@@ -238,7 +239,7 @@ def test_what_failed_is_laid_out_again_only_when_asked_for(database: Database, l
     first = taken(ledger)
     ledger.fail_attempt(first, "out of memory", final=True)
     second = taken(ledger)
-    ledger.finish(second, tiny.outcome(second.configuration))
+    tiny.finish(ledger, second, tiny.outcome(second.configuration))
     assert ledger.count(State.PENDING) == 6
     assert ledger.retry() == [first.configuration.key]
     assert tiny.rows(database, "configurations", "state, errors, reason, finished_at", "where rank = 0") == [
@@ -294,7 +295,7 @@ def test_a_configuration_that_is_free_again_keeps_nothing_of_its_claim(
 
 def test_what_ended_has_its_time_and_no_lease(database: Database, ledger: Ledger) -> None:
     claim = taken(ledger)
-    ledger.finish(claim, tiny.outcome(claim.configuration))
+    tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     ledger.fail_attempt(taken(ledger), "out of memory", final=True)
     rows = tiny.rows(
         database,
@@ -326,7 +327,7 @@ def test_of_a_long_reason_the_beginning_is_kept_and_of_a_long_traceback_the_end(
     assert long.startswith(reason)
     assert long.endswith(kept)
     claim = taken(ledger, key=claim.configuration.key)
-    ledger.finish(claim, tiny.outcome(claim.configuration))
+    tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     assert tiny.rows(database, "configurations", "reason", "where rank = 0") == [(None,)]
     assert ledger.first_traceback() is None
 
@@ -355,7 +356,7 @@ def test_counts_are_of_the_study_its_limit_and_its_states(ledger: Ledger, make_s
     for _ in range(3):
         claim = taken(ledger)
     taken(other)
-    ledger.finish(claim, tiny.outcome(claim.configuration))
+    tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     ledger.fail_attempt(taken(ledger), "too long", final=True)
     assert (ledger.count(State.RUNNING), ledger.count(State.PENDING), ledger.count(*OPEN)) == (2, 4, 6)
     assert (

@@ -34,7 +34,7 @@ def test_a_lease_that_ran_out_frees_its_configuration(database: Database, ledger
 
 def test_a_worker_that_was_only_slow_keeps_what_nobody_reaped(database: Database, ledger: Ledger) -> None:
     claim = lapsed(database, ledger)
-    assert ledger.finish(claim, tiny.outcome(claim.configuration))
+    assert tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     assert ledger.reap() == []
     assert tiny.rows(database, "superseded") == []
 
@@ -57,10 +57,10 @@ def test_a_result_after_the_other_s_is_recorded_as_superseded(database: Database
     held = ledger.claim("bob", key=lost.configuration.key)
     assert held is not None
     result = tiny.outcome(held.configuration)
-    assert ledger.finish(held, result)
+    assert tiny.finish(ledger, held, result)
     stored = [tiny.rows(database, table) for table in ("configurations", "runs", "curves")]
     for _ in ("the answer to the first call was lost", "so it is called again"):
-        assert not ledger.finish(lost, result)
+        assert not tiny.finish(ledger, lost, result)
     assert [tiny.rows(database, table) for table in ("configurations", "runs", "curves")] == stored
     assert tiny.rows(database, "superseded", "claim, worker, value") == [(lost.token, "ann", result.value)]
 
@@ -70,10 +70,10 @@ def test_a_result_before_the_other_s_does_not_take_its_place(database: Database,
     ledger.reap()
     held = ledger.claim("bob", key=lost.configuration.key)
     assert held is not None
-    assert not ledger.finish(lost, tiny.outcome(lost.configuration))
+    assert not tiny.finish(ledger, lost, tiny.outcome(lost.configuration))
     assert tiny.rows(database, "runs") == []
     assert tiny.states(database) == {"pending": 7, "running": 1}
-    assert ledger.finish(held, tiny.outcome(held.configuration))
+    assert tiny.finish(ledger, held, tiny.outcome(held.configuration))
     assert len(tiny.rows(database, "superseded")) == 1
 
 
@@ -82,7 +82,7 @@ def test_a_result_after_reaping_waits_for_nobody_and_does_not_count(
 ) -> None:
     lost = lapsed(database, ledger)
     ledger.reap()
-    assert not ledger.finish(lost, tiny.outcome(lost.configuration))
+    assert not tiny.finish(ledger, lost, tiny.outcome(lost.configuration))
     assert tiny.states(database) == {"pending": 8}
 
 

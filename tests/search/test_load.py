@@ -21,7 +21,7 @@ from pairsearch.search.common.errors import InputError, StudyError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult
-from pairsearch.search.ledger.rows import provenance_id, run_row, write_runs
+from pairsearch.search.ledger.rows import provenance_id, write_runs
 from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study
 from pairsearch.search.mirror import presence
 from pairsearch.search.mirror.tables import open_optuna
@@ -65,15 +65,15 @@ def add_rounds(database: Database, study: StoredStudy, configuration: Configurat
         result = RunResult(index, curves)
         if index == diverged:
             result = RunResult(index, {"train_loss": [math.nan]}, 1)
-        row = run_row(configuration.key, "round", result) | {
+        about = {
             "study_id": study.id,
             "seconds": 0.1 + index,
             "worker": "ann",
             "facts": json.dumps({"parameters": "7"}),
         }
         with database.write() as connection:
-            row["provenance_id"] = provenance_id(connection, {"host": f"round {index}"})
-            write_runs(connection, [row], [result])
+            about["provenance_id"] = provenance_id(connection, {"host": f"round {index}"})
+            write_runs(connection, configuration.key, "round", [result], about)
 
 
 @pytest.fixture

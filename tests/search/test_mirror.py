@@ -22,12 +22,12 @@ from pairsearch.search.common.errors import StorageError, StudyError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.outcome import Outcome
+from pairsearch.search.ledger.outcome import Outcome, reports_of
 from pairsearch.search.ledger.studies import Choices, StoredStudy
 from pairsearch.search.mirror import tables
-from pairsearch.search.mirror.contents import report_steps, reports_of
-from pairsearch.search.mirror.space import Space
+from pairsearch.search.mirror.projecting import make_trial
 from pairsearch.search.mirror.trials import AddedTrials, complete, open_view
+from pairsearch.search.sampling.space import Space
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
@@ -74,7 +74,7 @@ def test_a_result_gives_a_complete_trial_with_its_mean_curve(ledger: Ledger, tri
     curve = mean_curve(outcome)
     ledger.report(claim, 1, curve[1])
     assert trials()[0].intermediate_values == {1: curve[1]}
-    ledger.finish(claim, outcome)
+    tiny.finish(ledger, claim, outcome)
     [found] = trials()
     assert (found.state, found.value) == (TrialState.COMPLETE, outcome.value)
     assert found.intermediate_values == pytest.approx(curve)
@@ -86,7 +86,7 @@ def test_a_result_gives_a_complete_trial_with_its_mean_curve(ledger: Ledger, tri
 def test_a_diverged_result_gives_a_pruned_trial_with_the_reason(ledger: Ledger, trials) -> None:
     claim = taken(ledger)
     outcome = tiny.diverged(claim.configuration)
-    ledger.finish(claim, outcome)
+    tiny.finish(ledger, claim, outcome)
     [found] = trials()
     assert found.state == TrialState.PRUNED
     assert found.user_attrs["folds"]["reason"] == outcome.reason
@@ -124,7 +124,7 @@ def test_a_late_worker_changes_no_trial(ledger: Ledger, trials, database: Databa
     taken(ledger, "bob")
     before = trials()
     ledger.report(lost, 2, 0.5)
-    assert not ledger.finish(lost, tiny.outcome(lost.configuration))
+    assert not tiny.finish(ledger, lost, tiny.outcome(lost.configuration))
     assert trials() == before
 
 
@@ -144,7 +144,7 @@ def test_a_mean_that_is_not_finite_is_not_reported(ledger: Ledger, trials) -> No
 def test_about_ten_epochs_are_reported_and_the_last_is_one(
     study: StoredStudy, epochs: int, reports: tuple[int, ...]
 ) -> None:
-    assert report_steps(dataclasses.replace(study, definition=tiny.definition(epochs=epochs))) == reports
+    assert dataclasses.replace(study, definition=tiny.definition(epochs=epochs)).report_steps == reports
 
 
 def in_turn(study: StoredStudy) -> StoredStudy:
@@ -155,7 +155,7 @@ def in_turn(study: StoredStudy) -> StoredStudy:
 @ON_SQLITE
 def test_where_folds_train_in_turn_a_step_is_a_fold(study: StoredStudy) -> None:
     outcome = tiny.outcome(tiny.point(10, 1e-4, 0.0))
-    assert report_steps(in_turn(study)) == (1, 2)
+    assert in_turn(study).report_steps == (1, 2)
     finals = {fold.index + 1: fold.curves["val_loss"][-1] for fold in outcome.folds}
     assert reports_of(in_turn(study), outcome) == finals
     first = dataclasses.replace(outcome, folds=outcome.folds[:1])
@@ -193,7 +193,7 @@ def test_a_trial_of_mixed_types_keeps_them_in_the_database(database: Database, s
 
 def test_a_study_reads_as_optuna_s_own(ledger: Ledger, storage: RDBStorage) -> None:
     claim = taken(ledger)
-    ledger.finish(claim, tiny.outcome(claim.configuration))
+    tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     loaded = optuna.load_study(study_name="tiny", storage=storage)
     assert loaded.best_params == claim.configuration.params
     assert loaded.user_attrs["problem"] == "pairs"
@@ -204,32 +204,41 @@ NOTES: dict[str, Any] = {"provenance": {"host": "ann’s", "versions": None}, "n
 REPORTS = {1: 0.5, 2: 0.1 + 0.2, 4: 0.25}
 
 
+WRITTEN = (
+    *(tables.studies, tables.directions, tables.trials),
+    *(tables.params, tables.notes, tables.values, tables.reports),
+)
+
+
 def test_rows_are_those_that_optuna_itself_would_write(database: Database, storage: RDBStorage) -> None:
     """The same trials by Optuna's own storage and by ours, table by table."""
     theirs, values = storage.create_new_study([StudyDirection.MAXIMIZE], "theirs"), [0.1 + 0.2, None, None]
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     template = {"params": {"rate": 0.1}, "distributions": {"rate": RATES}, "user_attrs": NOTES}
-    for state, value in zip(states, values, strict=True):
-        reports = REPORTS if state != TrialState.FAIL else {}
-        made = create_trial(state=state, value=value, intermediate_values=reports, **template)
-        storage.create_new_trial(theirs, made)
+    made = [
+        create_trial(
+            state=state,
+            value=value,
+            intermediate_values=REPORTS if state != TrialState.FAIL else {},
+            **template,
+        )
+        for state, value in zip(states, values, strict=True)
+    ]
+    for trial in made:
+        storage.create_new_trial(theirs, trial)
     with database.write() as connection:
-        ours = tables.insert_study(connection, "ours", maximise=True)
-        rows = [
-            {"state": state, "datetime_start": tables.utc(), "datetime_complete": tables.utc()}
-            for state in states
+        ours = tables.insert_study(connection, "ours", StudyDirection.MAXIMIZE)
+        replaced = [
+            create_trial(
+                state=state,
+                value=None if value is None else 0.0,
+                intermediate_values={} if state == TrialState.FAIL else dict.fromkeys(REPORTS, math.inf),
+                **template | {"user_attrs": NOTES | {"numbers": "replaced"}},
+            )
+            for state, value in zip(states, values, strict=True)
         ]
-        for trial_id, row, value in zip(
-            tables.insert_trials(connection, ours, rows), rows, values, strict=True
-        ):
-            tables.write_params(connection, trial_id, template["params"], template["distributions"])
-            tables.write_notes(connection, tables.notes, trial_id, NOTES | {"numbers": "replaced"})
-            tables.write_notes(connection, tables.notes, trial_id, NOTES)
-            if value is not None:
-                tables.write_value(connection, trial_id, value)
-            if row["state"] != TrialState.FAIL:
-                tables.write_reports(connection, trial_id, dict.fromkeys(REPORTS, math.inf))
-                tables.write_reports(connection, trial_id, REPORTS)
+        ids = tables.insert_trials(connection, ours, replaced)
+        tables.write_trials(connection, dict(zip(ids, made, strict=True)))
 
     def written(study_id: int) -> dict[str, list[dict[str, Any]]]:
         found = {}
@@ -242,7 +251,7 @@ def test_rows_are_those_that_optuna_itself_would_write(database: Database, stora
                     .order_by(tables.trials.c.number)
                 )
             ]
-            for table in tables.KNOWN:
+            for table in WRITTEN:
                 own, *_ = (column.name for column in table.primary_key)
                 column, ids = (
                     (table.c.trial_id, trials) if "trial_id" in table.c else (table.c.study_id, [study_id])
@@ -264,12 +273,12 @@ def test_rows_are_those_that_optuna_itself_would_write(database: Database, stora
 
 def add_some(url: str) -> None:
     database = open_database(url)
-    row = {"state": TrialState.RUNNING, "datetime_start": tables.utc(), "datetime_complete": None}
+    running = make_trial(TrialState.RUNNING, {})
     for _ in range(20):
         with database.write() as connection:
-            study_id = tables.find_study(connection, "tiny", lock=True)
+            study_id = tables.find_study(connection, "tiny")
             assert study_id is not None
-            tables.insert_trials(connection, study_id, [row] * 2)
+            tables.insert_trials(connection, study_id, [running] * 2)
     database.close()
 
 
@@ -291,7 +300,7 @@ def test_where_optuna_s_tables_are_not_known_trials_are_added_by_optuna_when_the
     ledger.report(claim, 1, 0.5)
     assert trials() == []
     outcome = tiny.outcome(claim.configuration)
-    ledger.finish(claim, outcome)
+    tiny.finish(ledger, claim, outcome)
     [found] = trials()
     assert (found.state, found.value) == (TrialState.COMPLETE, outcome.value)
     assert found.intermediate_values == pytest.approx(mean_curve(outcome))

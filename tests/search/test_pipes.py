@@ -11,7 +11,7 @@ import programs
 import pytest
 import reported
 
-from pairsearch.search.cli.pipes import ends_with_its_reader
+from pairsearch.search.cli.streams import ends_with_its_reader
 from pairsearch.search.common.errors import ExitCode
 from pairsearch.search.database.connection import open_database
 

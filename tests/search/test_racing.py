@@ -12,7 +12,8 @@ from racing import rules
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.setup.creation import create_study
-from pairsearch.search.workers import racing
+from pairsearch.search.workers.advising import Racer
+from pairsearch.studies import racing
 
 
 @pytest.mark.parametrize("noise", ["normal", "right", "left", "shared"])
@@ -89,7 +90,7 @@ def test_a_worker_races_against_the_finished_configurations_of_all(
     changes = {"folds": folds, "pruner": "race", "metrics": {"val_loss": {"maximise": sign < 0}}}
     grid = {"x": list(range(12))}
     study = create_study(database, tiny.anything(grid=grid, **changes)).study
-    ledger, race, racer = Ledger(database, study), racing.Race(folds), racing.Racer(database, study)
+    ledger, race, racer = Ledger(database, study), racing.Race(folds), Racer(database, study)
     decided = []
     for number in range(12):
         values = 1.0 + 0.1 * random.standard_normal(folds)
@@ -101,6 +102,6 @@ def test_a_worker_races_against_the_finished_configurations_of_all(
         assert claim is not None
         column = (sign * values)[:, None]
         outcome = tiny.outcome_of(column, column, column, value=float(column.mean()))
-        assert ledger.finish(claim, outcome)
+        assert tiny.finish(ledger, claim, outcome)
         race.add(values)
     assert 3 < sum(decided) < len(decided) / 2

@@ -13,12 +13,13 @@ from optuna.trial import TrialState
 from scipy import stats
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.studies import get_study, layout_order
-from pairsearch.search.mirror.table_search import search_table
+from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.replay import searches, stopping
 from pairsearch.search.replay.simulation import measure_stopping, replay
 from pairsearch.search.replay.targets import replay_json, usual_regrets
 from pairsearch.search.results.study_table import StudyTable, read_table
+from pairsearch.search.sampling.table_search import search_table
+from pairsearch.studies.seeds import layout_order
 
 
 @pytest.fixture

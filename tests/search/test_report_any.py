@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+import tiny
 from reported import figure, read, table
 
 from pairsearch.search.common.machine import ONE_CORE
@@ -74,7 +75,7 @@ def finished(database: Database, folder: Path, grid: Any, **changes: Any) -> Sto
     while (claim := ledger.claim("worker")) is not None:
         outcome = objective.on(claim.left)(claim.configuration)
         assert outcome is not None
-        assert ledger.finish(claim, outcome)
+        assert tiny.finish(ledger, claim, outcome)
     evaluate_best(database, study, loaded)
     return study
 

@@ -17,7 +17,6 @@ from reported import figure, read, table
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import layout_order
 from pairsearch.search.report import document
 from pairsearch.search.report.content import Document, Notice
 from pairsearch.search.report.drawing import briefly
@@ -28,6 +27,7 @@ from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.formatting import duration
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.problem import Metric
+from pairsearch.studies.seeds import layout_order
 
 LOSS, ERROR = Metric(), Metric(percent=True)
 GRID = reported.RAW["grid"]
@@ -67,7 +67,7 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Reading:
     study = reported.create(database)
     ledger = Ledger(database, study)
     while (claim := ledger.claim("worker")) is not None:
-        assert ledger.finish(claim, outcome(claim.configuration))
+        assert tiny.finish(ledger, claim, outcome(claim.configuration))
     best = min(study.definition.grid.configurations(), key=value_of)
     assert study.definition.paper is not None
     reported.evaluate(database, study, best, TEST_ERRORS["best"])

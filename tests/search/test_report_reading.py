@@ -105,7 +105,7 @@ def test_attempts_late_results_and_times_are_counted(database: Database) -> None
             claim = ledger.claim("ann")
             assert claim is not None
             ledger.fail_attempt(claim, "out of memory")
-            assert not ledger.finish(claim, reported.outcome(claim.configuration)), "it comes too late"
+            assert not tiny.finish(ledger, claim, reported.outcome(claim.configuration)), "it comes too late"
         reported.finish(database, one, 2)
     with database.write() as connection:
         for place, (row,) in enumerate(

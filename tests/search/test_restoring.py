@@ -22,11 +22,11 @@ from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy, find_study, get_study
 from pairsearch.search.mirror import presence
-from pairsearch.search.mirror.asking import Adviser
-from pairsearch.search.mirror.contents import FAILED_REASON
+from pairsearch.search.mirror.projecting import FAILED_REASON
 from pairsearch.search.mirror.tables import make_tables
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.advising import Adviser
 from pairsearch.search.workers.objective import Progress
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
@@ -350,7 +350,7 @@ def test_a_trial_that_starts_when_the_study_was_deleted_begins_it_anew(
     opening.reconcile(database, [done])
     storage.remove_session()
     assert len(facts(storage)) == 8
-    assert ledger.finish(claim, tiny.outcome(claim.configuration))
+    assert tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     storage.remove_session()
     assert {found["state"] for found in facts(storage).values()} == {TrialState.COMPLETE, TrialState.PRUNED}
 
@@ -373,7 +373,7 @@ def test_a_lost_trial_is_no_reason_to_lose_a_result(
     assert claim is not None
     delete_study(database, storage)
     ledger.report(claim, 1, 0.5)
-    assert ledger.finish(claim, tiny.outcome(claim.configuration))
+    assert tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     storage.remove_session()
     [found] = facts(storage).values()
     assert found["state"] == TrialState.COMPLETE

@@ -18,7 +18,7 @@ from pairsearch.search.ledger.outcome import Outcome, RunResult
 def stored(ledger: Ledger, result: Outcome) -> Outcome:
     claim = ledger.claim("ann")
     assert claim is not None
-    assert ledger.finish(claim, result)
+    assert tiny.finish(ledger, claim, result)
     found = ledger.outcome(claim.configuration.key)
     assert found is not None
     return found

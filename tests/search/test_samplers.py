@@ -17,13 +17,13 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import layout_order
-from pairsearch.search.mirror.asking import Adviser
-from pairsearch.search.mirror.space import Space
 from pairsearch.search.mirror.trials import open_view
+from pairsearch.search.sampling.space import Space
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.workers.advising import Adviser
 from pairsearch.search.workers.worker import Tally
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.seeds import layout_order
 
 # What a sampler proposes has nothing to do with the kind of database, so each test has one of the two.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -119,7 +119,7 @@ def test_a_sampler_knows_what_others_have_found_and_train(
     make_worker(tiny.Answering(), study).run(3)
     assert Ledger(database, study).claim("bob") is not None
     adviser.propose()
-    trials = adviser.trials()
+    trials = adviser.memory.trials()
     assert Counter(trial.state for trial in trials)[TrialState.RUNNING] == 1
     values = {trial.value for trial in trials if trial.state == TrialState.COMPLETE}
     stored = {value for (value,) in tiny.rows(database, "configurations", "value", "where value is not null")}

@@ -11,6 +11,7 @@ import tiny
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
+from pairsearch.search.ledger.claims import Renewal
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
@@ -23,14 +24,20 @@ def test_a_study_that_is_stopped_gives_no_claim_until_it_goes_on(
     database: Database, ledger: Ledger, make_study
 ) -> None:
     other = Ledger(database, make_study(name="other"))
+    held, of_other = ledger.claim("bob"), other.claim("bob")
+    assert held is not None
+    assert of_other is not None
     assert not ledger.stopped()
+    assert ledger.renew(held) == Renewal.HELD
     ledger.stop()
     ledger.stop()
     assert ledger.stopped()
+    assert (ledger.renew(held), other.renew(of_other)) == (Renewal.TO_STOP, Renewal.HELD)
     assert ledger.claim("ann") is None
     assert other.claim("ann") is not None
     ledger.go_on()
     assert not ledger.stopped()
+    assert ledger.renew(held) == Renewal.HELD
     assert ledger.claim("ann") is not None
 
 

@@ -15,7 +15,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StoredStudy, layout_order
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import read_best
@@ -23,6 +23,7 @@ from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.recorder import TimeLimitError
 from pairsearch.search.workers.tally import Tally, total
 from pairsearch.studies.configuration import Configuration
+from pairsearch.studies.seeds import layout_order
 
 # Where the kind of database makes no difference.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -197,7 +198,7 @@ def test_a_result_whose_lease_was_lost_is_superseded_and_the_worker_goes_on(
             ledger.reap()
             claim = ledger.claim("bob", key=configuration.key)
             assert claim is not None
-            ledger.finish(claim, outcome)
+            tiny.finish(ledger, claim, outcome)
         return outcome
 
     assert make_worker(tiny.Answering(answer)).run() == Tally(finished=7, superseded=1)

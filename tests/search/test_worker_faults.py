@@ -21,7 +21,7 @@ from sqlalchemy.engine import Engine
 from pairsearch.search.common.errors import DatabaseAwayError, DiskFullError
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.claims import Claim
+from pairsearch.search.ledger.claims import Claim, Renewal
 from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.mirror.trials import open_view
@@ -171,7 +171,7 @@ def test_a_heartbeat_outlives_writes_that_fail(
     class Faltering(Ledger):
         failures = 2
 
-        def renew(self, claim: Claim) -> bool:
+        def renew(self, claim: Claim) -> Renewal:
             if self.failures:
                 self.failures -= 1
                 raise DatabaseAwayError("gone for a moment")

@@ -8,18 +8,15 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.messages import print_json
+from pairsearch.search.cli.streams import print_json
 from pairsearch.search.cli.terminal import show_checks
 from pairsearch.search.database.connection import find_database
 from pairsearch.search.workers.rehearsal import measure_here, rehearse
 
 
 def check(
-    study: Annotated[
-        str,
-        typer.Argument(metavar="STUDY", help="A shipped study, one in the database, or a .toml file."),
-    ],
-    points: Annotated[int, typer.Option(min=1, max=options.LARGEST, help="How many points are trained.")] = 8,
+    study: options.Study,
+    points: Annotated[int, options.count(help="How many points are trained.")] = 8,
     workers: options.Workers = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     setting: options.Set = None,

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import Annotated, Any
 
 import typer
 
+from pairsearch.search.claims import sentences
+from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.material import wanted_rounds
-from pairsearch.search.claims.sentences import claim_json
 from pairsearch.search.claims.training import Sources, find_sources, train_missing
-from pairsearch.search.cli import claim_tables, options
-from pairsearch.search.cli.evaluation import evaluator_on
-from pairsearch.search.cli.forked import zygote
-from pairsearch.search.cli.messages import print_json, teller
+from pairsearch.search.cli import options
+from pairsearch.search.cli.commands.evaluating import Training
+from pairsearch.search.cli.sheet import Sheet
+from pairsearch.search.cli.streams import print_json
 from pairsearch.search.cli.terminal import console, print_lines
-from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database, find_database
+from pairsearch.search.results.fields import Field
 from pairsearch.search.setup import opening
-from pairsearch.studies.loading import Loaded
 
 
 def claims(
@@ -26,13 +28,7 @@ def claims(
         typer.Argument(metavar="FILE", help="A .toml file of claims, or `paper`, those that are shipped."),
     ] = "paper",
     only: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=options.LARGEST,
-            help="One claim by its number, with its sentences.",
-            show_default="all",
-        ),
+        int | None, options.count(help="One claim by its number, with its sentences.", default="all")
     ] = None,
     stored: Annotated[
         bool,
@@ -54,26 +50,53 @@ def claims(
         sources.check_complete(database)
         here = options.machine(setting, data, data_dir, device=device)
         if sources.missing(database):
-            database = _train(storage, sources, here, quiet=quiet, as_json=as_json)
+            database = _train(Training(storage, here, quiet=quiet, as_json=as_json), sources)
     decided = sources.decide(database)
     if as_json:
-        print_json([claim_json(one) for one in decided])
+        print_json([sentences.claim_json(one) for one in decided])
     else:
         screen = console()
-        for sheet in claim_tables.sheets(sources.claims.title, decided):
+        for sheet in _sheets(sources.claims.title, decided):
             screen.print(sheet)
-        print_lines(screen, claim_tables.lines(decided, in_full=only is not None))
+        print_lines(screen, _lines(decided, in_full=only is not None))
 
 
-def _train(storage: str, sources: Sources, machine: Machine, *, quiet: bool, as_json: bool) -> Database:
+def _train(training: Training, sources: Sources) -> Database:
     """Create missing studies, and train missing rounds; return the database."""
-    say = teller(error=as_json, quiet=quiet)
-    texts = [given.text for given in sources.given.values()]
-    loaded: dict[str, Loaded] = {}
-    forking = zygote(loaded, machine.device)
-    made = opening.create(storage, texts, machine, say)
-    loaded.update(made.loaded)
-    wanted = wanted_rounds(sources.claims, sources.material(made.database))
-    with evaluator_on(machine, console(error=as_json, quiet=quiet), zygote=forking) as evaluator:
-        train_missing(made.database, sources, loaded, wanted, evaluator)
-    return made.database
+    database = training.create([given.text for given in sources.given.values()]).database
+    wanted = wanted_rounds(sources.claims, sources.material(database))
+    with training.evaluator() as evaluator:
+        train_missing(database, sources, training.loaded, wanted, evaluator)
+    return database
+
+
+def _sheets(title: str, decided: Sequence[Decided]) -> list[Sheet[Any]]:
+    """Return a table of comparisons and a table of claims."""
+    claims: list[Field[Decided]] = [
+        Field("claim", lambda one: str(one.number)),
+        Field("statement", lambda one: one.claim.statement, right=False, prose=True),
+        Field("decision", sentences.status, right=False, prose=True),
+    ]
+    comparisons = [
+        Field("claim", itemgetter(0)),
+        *(
+            Field(name, itemgetter(place), right=False, prose=place == 1)
+            for place, name in enumerate(sentences.HEADER, 1)
+        ),
+    ]
+    rows = [(str(one.number), *sentences.row(finding)) for one in decided for finding in one.findings]
+    return [Sheet(comparisons, rows, "evidence"), Sheet(claims, decided, title)]
+
+
+def _lines(decided: Sequence[Decided], *, in_full: bool) -> Iterator[str]:
+    """Yield what is missing for claims; `in_full`, after all evidence in sentences and the rules of the decisions."""
+    if in_full:
+        for one in decided:
+            yield from sentences.lines_of(one)
+        yield sentences.RULES
+    missing: dict[str, list[str]] = {}
+    for one in decided:
+        for reason in one.missing:
+            missing.setdefault(reason, []).append(str(one.number))
+    for reason, numbers in missing.items():
+        yield f"missing for claim {', '.join(numbers)}: {reason}"

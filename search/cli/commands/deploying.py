@@ -12,9 +12,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from pairsearch.search.cli.messages import say
+from pairsearch.search.cli import options
+from pairsearch.search.cli.streams import say
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import made_folder, usable_folder, whole_file
 
@@ -26,10 +25,7 @@ NOT_SOURCE = {".pyc", ".nbi", ".nbc"}
 
 
 def deploy(
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="FOLDER", help="Folder to write to; made at need.", show_default=False),
-    ],
+    out: Annotated[Path, options.folder("--out", help="Folder to write to; made at need.", default=False)],
 ) -> None:
     """If the folder has a file of the same name with other content, nothing is written."""
     usable_folder(out)
@@ -63,11 +59,7 @@ def deploy_files() -> dict[Path, bytes]:
 
 
 def refuse_others(out: Path, files: dict[Path, bytes]) -> None:
-    """Check that no file in the folder would be overwritten with other content.
-
-    Raises:
-        InputError: files differ; the message names them.
-    """
+    """Check that no file in the folder would be overwritten with other content; raises InputError, which names them."""
     try:
         differing = [
             name
@@ -85,11 +77,7 @@ def refuse_others(out: Path, files: dict[Path, bytes]) -> None:
 
 
 def wheel() -> tuple[str, bytes]:
-    """Return name and content of a wheel of the installed program, to build the image without a checkout.
-
-    Raises:
-        InputError: the program is not installed.
-    """
+    """Return name and content of a wheel of the installed program, to build the image without a checkout."""
     installed = next((one for one in distributions(name="pairsearch") if one.read_text("METADATA")), None)
     if installed is None:
         raise InputError("pairsearch is not installed: `pip install .` in its checkout does that")

@@ -1,20 +1,23 @@
-"""The command `evaluate`, which runs the final evaluation."""
+"""The command `evaluate`, which runs the final evaluation, and what commands that train share."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.evaluation import evaluator_on, table_1_json, tables_1
-from pairsearch.search.cli.forked import zygote
-from pairsearch.search.cli.messages import print_json, teller
-from pairsearch.search.cli.terminal import console
+from pairsearch.search.cli.app import obey
+from pairsearch.search.cli.streams import abandon, print_json, teller
+from pairsearch.search.cli.tables import table_1_json, tables_1
+from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import shared_folder, usable_folder
 from pairsearch.search.common.gpus import variables
@@ -23,23 +26,19 @@ from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.results.evaluations import By
 from pairsearch.search.setup import opening
 from pairsearch.search.workers import evaluating
+from pairsearch.search.workers.evaluating import Evaluator
+from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.models import ModelFolder
+from pairsearch.search.workers.signals import interrupted_by_signals, signals
+from pairsearch.search.workers.working import warm
 from pairsearch.studies.loading import Loaded
 
 
 def evaluate(
     study: options.Studies,
-    top: Annotated[
-        int, typer.Option(min=1, max=options.LARGEST, help="How many of the best of each study.")
-    ] = 1,
+    top: Annotated[int, options.count(help="How many of the best of each study.")] = 1,
     rounds: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=options.LARGEST,
-            help="Rounds for each configuration.",
-            show_default="the definition's, 10",
-        ),
+        int | None, options.count(help="Rounds for each configuration.", default="the definition's, 10")
     ] = None,
     paper: Annotated[
         bool,
@@ -66,7 +65,6 @@ def evaluate(
     as_json: options.AsJson = False,
 ) -> None:
     """The trained models are kept too, one file for each round, if the problem returns weights."""
-    by: tuple[By, ...] = ("paper",) if paper else ("search",)
     here = options.machine(
         setting,
         data,
@@ -76,66 +74,48 @@ def evaluate(
         gpus=gpus,
         per_gpu=per_gpu,
     )
-    run_evaluation(
-        storage,
-        study,
-        here,
-        models,
-        no_models,
-        quiet=quiet,
-        as_json=as_json,
-        by=by,
-        wait=not no_wait,
-        workers=workers,
-        top=top,
-        rounds=rounds,
-    )
+    by: By = "paper" if paper else "search"
+    training = Training(storage, here, quiet=quiet, as_json=as_json)
+    wait = not no_wait
+    run_evaluation(training, study, [by], workers, models, no_models, wait=wait, top=top, rounds=rounds)
 
 
 def run_evaluation(
-    storage: str,
+    training: Training,
     given: list[str],
-    machine: Machine,
-    named: Path | None,
+    by: Sequence[By],
+    workers: int | None,
+    models: Path | None,
     no_models: bool,
     *,
-    quiet: bool,
-    as_json: bool,
-    by: Sequence[By],
     wait: bool = True,
-    workers: int | None = None,
     **choice: Any,
 ) -> None:
     """Evaluate studies and print Table 1, or leave the rounds to other workers.
 
     Args:
-        named: the folder for models that was named, or None.
         by: who chooses the configurations; studies that the paper's alone are evaluated of are created.
+        models: the folder for them that was named, or None.
         **choice: `top`, `limit` and `rounds` of `evaluating.evaluate`.
     """
-    say = teller(error=as_json, quiet=quiet)
-    if machine.gpus:
+    if training.machine.gpus:
         # This process trains as well, on the first of them; CUDA looks when it starts.
-        os.environ.update(variables(machine.gpus[0]))
-    folder = model_folder(named, no_models, say)
-    loaded: dict[str, Loaded] = {}
-    forking = zygote(loaded, machine.device)
+        os.environ.update(variables(training.machine.gpus[0]))
+    folder = model_folder(models, no_models, training.say)
     if "search" in by:
-        database = open_database(storage)
+        database = open_database(training.storage)
         known = opening.look_stored_up(database, given)
     else:
-        for looked_up in opening.look_all_up(find_database(storage), given):
+        for looked_up in opening.look_all_up(find_database(training.storage), given):
             evaluating.paper_configuration(looked_up.definition)
-        made = opening.create(storage, given, machine, say)
+        made = training.create(given)
         database, known = made.database, made.given
-        loaded.update(made.loaded)
-    models = None if folder is None else ModelFolder(folder)
-    machine = replace(machine, models=shared_folder(folder))
-    keep = {"models": models, "again": named is not None, "wait": wait}
-    train = {"workers": workers, "zygote": forking}
-    with evaluator_on(machine, console(error=as_json, quiet=quiet), **keep, **train) as evaluator:
+    keep = None if folder is None else ModelFolder(folder)
+    training.machine = replace(training.machine, models=shared_folder(folder))
+    loaded, say = training.loaded, training.say
+    with training.evaluator(models=keep, again=models is not None, wait=wait, workers=workers) as evaluator:
         rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
-    if as_json:
+    if training.as_json:
         print_json(table_1_json(rows))
     elif wait:
         for table in tables_1(rows):
@@ -143,11 +123,7 @@ def run_evaluation(
 
 
 def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> Path | None:
-    """Return the folder for models: the one that was named, else the default if it is writable.
-
-    Raises:
-        InputError: the named folder cannot be used, or both options were given.
-    """
+    """Return the folder for models: the one that was named, else the default if it is writable."""
     if none:
         if given is not None:
             raise InputError("--models and --no-models: give one of them")
@@ -160,3 +136,52 @@ def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> 
         # The evaluation goes on without models: the working directory of a container may be read-only.
         say(f"trained models are not kept: {error}; name a folder by --models")
         return None
+
+
+class Training:
+    """What a command trains with: a database, this machine, problems that are loaded, and where it tells its progress.
+
+    It is made before problems are loaded, as workers are forked from this process.
+    """
+
+    def __init__(self, storage: str, machine: Machine, *, quiet: bool, as_json: bool) -> None:
+        self.storage, self.machine, self.as_json = storage, machine, as_json
+        self.say = teller(error=as_json, quiet=quiet)
+        self.console = console(error=as_json, quiet=quiet)
+        self.loaded = loaded = dict[str, Loaded]()
+        """Problems by the name of their study, which may be added until the first worker is forked."""
+
+        # It does not refer to `self`: what refers to itself would never be freed, as a zygote freezes it.
+        def forked(words: Sequence[str]) -> None:
+            abandon()
+            opening.keep(loaded)
+            obey(words)
+
+        self.zygote = Zygote(forked, lambda: warm(list(loaded.values()), machine.device))
+
+    def create(self, texts: Sequence[str]) -> opening.Created:
+        """Create studies, or complete them, and keep their problems."""
+        made = opening.create(self.storage, texts, self.machine, self.say)
+        self.loaded.update(made.loaded)
+        return made
+
+    @contextmanager
+    def evaluator(self, **options: Any) -> Iterator[Evaluator]:
+        """Yield what trains rounds and shows them, in place on a terminal; signals stop it inside the block.
+
+        Args:
+            options: further fields of `Evaluator`.
+        """
+        stopping = threading.Event()
+
+        @contextmanager
+        def watch(label: str) -> Iterator[Callable[[str], None]]:
+            # Both have threads, with which no worker can be forked from this process.
+            with signals(stopping), self.console.status(Text(f"{label}: starting")) as status:
+                yield lambda line: status.update(Text(line))
+
+        def show(line: str) -> None:
+            print_lines(self.console, [line])
+
+        with interrupted_by_signals():
+            yield Evaluator(self.machine, stopping, watch, show, zygote=self.zygote, **options)

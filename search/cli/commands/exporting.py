@@ -1,4 +1,4 @@
-"""The command `export`, by which results go out."""
+"""The commands `export` and `models`, by which results and trained models go out."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.messages import print_json, teller
+from pairsearch.search.cli.streams import print_json, teller
 from pairsearch.search.results.export import WhichCurves, export_folder
 from pairsearch.search.results.export import export as export_short
 from pairsearch.search.results.tables import FOLDER, SHORT, described
 from pairsearch.search.setup.opening import open_stored
+from pairsearch.search.workers.models import ModelFolder, write_stored
 
 TABLES = Path("pairsearch-export")
 
 
 def export(
-    study: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies in the database.")],
+    study: options.StoredStudies,
     out: Annotated[
         Path | None,
-        typer.Option(
+        options.folder(
             "--out",
-            metavar="FOLDER",
             help="Folder to write to; made at need.",
-            show_default=f"{TABLES}; with --format the working directory",
+            default=f"{TABLES}; with --format the working directory",
         ),
     ] = None,
     curves: Annotated[
@@ -72,3 +72,32 @@ export.__doc__ = (
     "Files appear whole or not at all. A missing value is empty in CSV, null elsewhere. Numbers keep every bit. In "
     "Parquet the columns carry their units and meanings."
 )
+
+
+def models(
+    study: options.StoredStudies,
+    out: Annotated[
+        Path, options.folder("--out", help="Folder to write to; made at need.")
+    ] = options.DEFAULT_MODELS,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """A round has none in the database if it diverged, if its problem returned no weights, or if its model is larger
+    than `evaluation.model_megabytes`: such models are in the folder that workers were given by --models.
+    """
+    database, stored = open_stored(storage, study)
+    folder = ModelFolder(out)
+    written = {one.name: write_stored(database, one, folder) for one in stored}
+    if as_json:
+        print_json(
+            [
+                {"study": name, "files": [str(file) for file in one.files], "without": one.without}
+                for name, one in written.items()
+            ]
+        )
+        return
+    say = teller(quiet=quiet)
+    for name, one in written.items():
+        without = f"; {one.without} rounds have none in the database" if one.without else ""
+        say(f"{name}: {len(one.files)} models in {out}{without}")

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.messages import print_json, teller
-from pairsearch.search.cli.steps import Steps
+from pairsearch.search.cli.progress import steps
+from pairsearch.search.cli.streams import print_json, teller
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.common.redaction import conceal
 from pairsearch.search.results.foreign import Told
@@ -70,7 +70,7 @@ def load(
     fold (fold0, fold1, ...; seconds if they are known), or an Optuna study with one intermediate value per fold.
     """
     names = [*(study or []), *([] if of_optuna is None else [of_optuna])]
-    with Steps(console(error=True, quiet=quiet)) as tell:
+    with steps(console(error=True, quiet=quiet)) as tell:
         tell(f"loading {conceal(source)}")
         loaded = read_in(storage, source, names, Told(name, metric, minimise, folds))
     if as_json:

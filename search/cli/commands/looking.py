@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from pairsearch.search.cli import options, tables
-from pairsearch.search.cli.messages import print_json, say, teller
+from pairsearch.search.cli.progress import steps
 from pairsearch.search.cli.sheet import Sheet
-from pairsearch.search.cli.steps import Steps
+from pairsearch.search.cli.streams import print_json, say, teller
 from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.common.errors import StorageError, StudyError
 from pairsearch.search.database.connection import find_database
-from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import list_studies, seen_by
-from pairsearch.search.mirror import presence
 from pairsearch.search.results.fields import Field
+from pairsearch.search.results.fold_figures import read_unjudged
 from pairsearch.search.results.progress import ended_without, read_progress
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup import opening
 from pairsearch.search.verdict import sentences
-from pairsearch.search.verdict.study_verdict import read_unjudged, verdict_on
+from pairsearch.search.verdict.study_verdict import verdict_on
 from pairsearch.studies.definition import Definition, read, shipped
 
 RESTORED = "Optuna's study or some of its trials had been deleted: they are restored from the ledger"
@@ -57,10 +54,7 @@ def status(
     database, chosen = opening.open_stored(storage, study or ())
     for stored in chosen:
         try:
-            whole = presence.shown(database, stored)
-            if not whole or Ledger(database, stored).expired():
-                opening.reconcile(database, [stored])
-            if not whole:
+            if opening.reconcile(database, [stored]):
                 teller(error=True)(f"note: {stored.name}: {RESTORED}")
         except StudyError as error:
             teller(error=True)(f"note: {error}")
@@ -79,13 +73,13 @@ def status(
 
 
 def best(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
-    top: Annotated[int, typer.Option(min=1, max=options.LARGEST, help="How many.")] = 10,
+    study: options.StoredStudy,
+    top: Annotated[int, options.count(help="How many.")] = 10,
     storage: options.Storage = options.DEFAULT_STORAGE,
     as_json: options.AsJson = False,
 ) -> None:
     database, (stored,) = opening.open_stored(storage, [study])
-    with Steps(console(error=True)) as tell:
+    with steps(console(error=True)) as tell:
         tell(f"reading {stored.name}")
         with database.snapshot() as connection:
             stored = seen_by(connection, stored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.messages import print_json, say
+from pairsearch.search.cli.streams import print_json, say
 from pairsearch.search.common.errors import InputError
 from pairsearch.studies.definition import NAME_PATTERN
 from pairsearch.studies.loading import predict as ask
@@ -30,14 +30,7 @@ def predict(
         typer.Argument(metavar="FILE", help="What it is asked about; for the paper's models two images."),
     ],
     number: Annotated[
-        int,
-        typer.Option(
-            "--round",
-            metavar="N",
-            min=0,
-            max=options.LARGEST,
-            help="Of a study: the round that trained the model.",
-        ),
+        int, options.count("--round", help="Of a study: the round that trained the model.", least=0)
     ] = 0,
     invert: Annotated[
         bool | None,
@@ -66,11 +59,7 @@ def predict(
 
 @contextmanager
 def _file(model: Path, storage: str, number: int) -> Iterator[Path]:
-    """Yield the path of the file of a model, which is a temporary one for a model in the database.
-
-    Raises:
-        InputError: the model names neither a file nor a study in the database, or the study has no such model.
-    """
+    """Yield the path of the file of a model, which is a temporary one for a model in the database."""
     # A study may have a folder of its name.
     if not re.fullmatch(NAME_PATTERN, str(model)) or (model.exists() and not model.is_dir()):
         yield model
@@ -83,10 +72,8 @@ def _file(model: Path, storage: str, number: int) -> Iterator[Path]:
         database, [study] = open_stored(storage, [str(model)])
     except InputError as error:
         raise InputError(f"model {model}: there is no such file; {error}") from None
-    try:
+    with closing(database):
         name, content = best_model(database, study, number)
-    finally:
-        database.close()
     with TemporaryDirectory() as folder:
         file = Path(folder, name)
         file.write_bytes(content)

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import typer
 
-from pairsearch.search.cli import options, replay_tables
-from pairsearch.search.cli.messages import print_json
-from pairsearch.search.cli.steps import Steps
+from pairsearch.search.cli import options
+from pairsearch.search.cli.progress import steps
+from pairsearch.search.cli.sheet import Sheet
+from pairsearch.search.cli.streams import print_json
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.common.errors import StudyError
 from pairsearch.search.replay import targets
-from pairsearch.search.replay.simulation import Pruner, Sampler, check_searchable, measure_stopping
+from pairsearch.search.replay.searches import losses, quantiles, test_figure
+from pairsearch.search.replay.simulation import (
+    Pruner,
+    Replay,
+    Sampler,
+    Stopping,
+    check_searchable,
+    measure_stopping,
+)
 from pairsearch.search.replay.simulation import replay as search
+from pairsearch.search.replay.stopping import RULES
+from pairsearch.search.replay.targets import SHARES, Needed, needed
+from pairsearch.search.results.fields import Field
+from pairsearch.search.results.formatting import DASH, duration, figure, headed
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.study_table import StudyTable, read_table
 from pairsearch.search.setup.opening import open_stored
+from pairsearch.studies.intervals import FloatArray
 
+BY: tuple[Field[Any], ...] = (
+    Field("sampler", lambda one: one.replay.sampler, right=False),
+    Field("pruner", lambda one: one.replay.pruner, right=False, constant_below=True),
+)
+"""Columns that say what searched."""
 # More would not fit into memory on large grids.
 MOST_SEARCHES = 100_000
 
@@ -31,7 +52,7 @@ def all_finite(values: list[float] | None) -> list[float] | None:
 
 
 def replay(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study in the database.")],
+    study: options.StoredStudy,
     sampler: Annotated[
         list[Sampler] | None,
         typer.Option(help="What proposes configurations. Repeat it for several.", show_default="all"),
@@ -79,7 +100,7 @@ def replay(
     """Configurations come in the order of each sampler, each at most once, with their results from the study's table.
     Those that diverged, failed or were pruned are left out. Equal arguments give equal results.
     """
-    with Steps(console(error=True, quiet=quiet)) as tell:
+    with steps(console(error=True, quiet=quiet)) as tell:
         tell(f"reading {study}")
         table = _table(study, storage)
         check_searchable(table)
@@ -101,10 +122,10 @@ def replay(
         )
         return
     screen = console()
-    screen.print(replay_tables.needed_table(table, replays, regrets))
-    screen.print(replay_tables.after_table(table, replays))
+    screen.print(needed_table(table, replays, regrets))
+    screen.print(after_table(table, replays))
     if stopped:
-        screen.print(replay_tables.stopping_table(table, stopped))
+        screen.print(stopping_table(table, stopped))
 
 
 def _table(study: str, storage: str) -> StudyTable:
@@ -115,3 +136,118 @@ def _table(study: str, storage: str) -> StudyTable:
             f"`pairsearch run {found.name}` trains them"
         )
     return read_table(database, found)
+
+
+def _regret(table: StudyTable, regret: float) -> str:
+    return figure(table.metric, regret) if math.isfinite(regret) else DASH
+
+
+def _title(table: StudyTable) -> str:
+    return headed(table.definition.metric, table.metric)
+
+
+def needed_table(table: StudyTable, replays: Sequence[Replay], regrets: Sequence[float]) -> Sheet[Needed]:
+    """Return a table of the trials and the time that searches needed to reach regrets."""
+    every = len(table.configurations)
+
+    def trials(name: str, place: int) -> Field[Needed]:
+        return Field(
+            name,
+            lambda one: (
+                f"{one.trials[place]:.0f}" if math.isfinite(one.trials[place]) else f"> {one.replay.trials}"
+            ),
+        )
+
+    def seconds(name: str, place: int) -> Field[Needed]:
+        return Field(
+            name, lambda one: duration(one.seconds[place]) if math.isfinite(one.seconds[place]) else DASH
+        )
+
+    return Sheet(
+        [
+            *BY,
+            Field("searches", lambda one: str(one.replay.searches)),
+            Field("regret at most", lambda one: _regret(table, one.regret)),
+            trials("trials, half of the searches", 1),
+            trials("trials, 95 % of them", 2),
+            Field(
+                "half: % of the grid",
+                lambda one: f"{100 * one.trials[1] / every:.1f}" if math.isfinite(one.trials[1]) else DASH,
+            ),
+            seconds("training, half", 1),
+            seconds("training, 95 %", 2),
+        ],
+        needed(replays, regrets),
+        f"{table.name}: trials until the choice is so close to the best of {every} configurations, by {_title(table)}",
+        f"{DASH}: not reached, > N: not within the N trials of a search. Training is one core's time, as stored.",
+    )
+
+
+class _After(NamedTuple):
+    """The choices of searches after some of their trials."""
+
+    replay: Replay
+    trials: int
+    regret: FloatArray
+    """(3,) quantiles over searches."""
+    known: FloatArray
+    """(searches that chose an evaluated configuration,) regret on the final figure."""
+
+
+def _after(table: StudyTable, replays: Sequence[Replay]) -> Iterator[_After]:
+    for replay in replays:
+        for trials in dict.fromkeys(max(1, round(share * len(table.configurations))) for share in SHARES):
+            if trials <= replay.trials:
+                test = replay.course.test[:, trials - 1]
+                regret = quantiles(replay.course.regret[:, trials - 1])
+                yield _After(replay, trials, regret, test[np.isfinite(test)])
+
+
+def after_table(table: StudyTable, replays: Sequence[Replay]) -> Sheet[_After]:
+    """Return a table of the regrets after some of the trials, on the folds and on the final figure."""
+    name, caption = test_figure(table), None
+    fields: list[Field[_After]] = [
+        *BY,
+        Field("after trials", lambda one: str(one.trials)),
+        Field("regret, median", lambda one: _regret(table, one.regret[1])),
+        Field(
+            "regret, 90 % band",
+            lambda one: f"{_regret(table, one.regret[0])} to {_regret(table, one.regret[2])}",
+        ),
+    ]
+    if name is not None:
+        test = table.traits.metrics[name]
+        fields += [
+            Field(
+                f"{headed(name, test)}: regret, median",
+                lambda one: figure(test, quantiles(one.known)[1]) if len(one.known) else DASH,
+            ),
+            Field(
+                "known for % of the choices", lambda one: f"{100 * len(one.known) / one.replay.searches:.0f}"
+            ),
+        ]
+        caption = (
+            f"Rounds of the final evaluation exist for {losses(table).evaluated} configurations; the regret there is "
+            "over the lowest of these."
+        )
+    title = f"{table.name}: how much worse than the best the choice is, by {_title(table)}"
+    return Sheet(fields, _after(table, replays), title, caption)
+
+
+def stopping_table(table: StudyTable, stoppings: Sequence[Stopping]) -> Sheet[Stopping]:
+    """Return a table of what early stopping saves and loses, for at least one rule."""
+    return Sheet(
+        [
+            Field("pruner", lambda one: one.pruner, right=False),
+            Field("setting", lambda one: f"{RULES[one.pruner].what} {one.setting:g}", right=False),
+            Field("training saved, %", lambda one: f"{100 * one.saved:.1f}"),
+            Field("best lost, %", lambda one: f"{100 * one.lost:.1f}"),
+            Field("its 95 % interval", lambda one: " to ".join(f"{100 * end:.1f}" for end in one.interval)),
+            Field("regret, median", lambda one: _regret(table, quantiles(one.regret)[1])),
+            Field("regret, 95 %", lambda one: _regret(table, quantiles(one.regret)[2])),
+        ],
+        stoppings,
+        f"{table.name}: the whole grid with early stopping, {stoppings[0].searches} random orders of configurations "
+        "and folds",
+        "Best lost: share of the searches that stopped the best of the table.",
+    )

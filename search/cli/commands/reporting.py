@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.messages import say
-from pairsearch.search.cli.steps import Steps
+from pairsearch.search.cli.progress import steps
+from pairsearch.search.cli.streams import say
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.common.files import made_folder, usable_folder
 from pairsearch.search.report import page
@@ -25,12 +25,10 @@ IMAGES = "pairsearch-report-images"
 
 
 def report(
-    study: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies in the database.")],
+    study: options.StoredStudies,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="FOLDER", help="Folder to write to; made at need.", show_default="the working directory"
-        ),
+        options.folder("--out", help="Folder to write to; made at need.", default="the working directory"),
     ] = Path(),
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     images: Annotated[
@@ -50,7 +48,7 @@ def report(
     if images:
         check_renderer()
     database, stored = open_stored(storage, study)
-    with Steps(console(error=True)) as tell, closing(database):
+    with steps(console(error=True)) as tell, closing(database):
         composed = compose_stored(database, stored, tell, claims)
         tell("writing the page")
         path = page.write(composed, made_folder(out) / PAGE).absolute()

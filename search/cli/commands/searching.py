@@ -7,24 +7,21 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options, tables
-from pairsearch.search.cli.commands.evaluating import run_evaluation
-from pairsearch.search.cli.forked import zygote
-from pairsearch.search.cli.messages import print_json, say, teller
+from pairsearch.search.cli.commands.evaluating import Training, run_evaluation
 from pairsearch.search.cli.progress import SearchProgress
+from pairsearch.search.cli.streams import print_json, say, teller
 from pairsearch.search.cli.terminal import console
-from pairsearch.search.common.machine import LEASE_SECONDS, Machine
+from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.evaluations import By
 from pairsearch.search.results.progress import ended_without, progress_within
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup import opening
 from pairsearch.search.workers.searching import search
 from pairsearch.search.workers.signals import interrupted_by_signals
 from pairsearch.studies import reproduction as main_job
-from pairsearch.studies.loading import Loaded
 
 
 def create(
@@ -45,12 +42,7 @@ def create(
     if as_json:
         print_json(
             [
-                {
-                    "study": made.study.name,
-                    "created": made.created,
-                    "inserted": made.inserted,
-                    "restored": made.restored,
-                }
+                {"study": made.study.name} | tables.picked(made, "created", "inserted", "restored")
                 for made in creations
             ]
         )
@@ -84,7 +76,8 @@ def run(
         gpus=gpus,
         per_gpu=per_gpu,
     )
-    database, studies = run_search(storage, study, here, workers, limit, quiet=quiet, as_json=as_json)
+    training = Training(storage, here, quiet=quiet, as_json=as_json)
+    database, studies = run_search(training, study, workers, limit)
     screen = console()
     summaries = []
     for stored in studies:
@@ -139,58 +132,36 @@ def reproduce(
     limit = main_job.QUICK_LIMIT if quick else None
     names = main_job.study_names()
     here = options.machine(None, data, data_dir, device=device)
-    database, _ = run_search(storage, names, here, workers, limit, quiet=quiet, as_json=as_json)
+    training = Training(storage, here, quiet=quiet, as_json=as_json)
+    database, _ = run_search(training, names, workers, limit)
     database.close()  # workers of the evaluation are forked too
     if quick:
-        tell = teller(error=as_json, quiet=quiet)
-        tell(
+        training.say(
             f"searched a slice: {main_job.QUICK_LIMIT} configurations of each study, the paper's own among them"
         )
     # `data` is left out, because the studies are bound to their data by now.
     here = options.machine(None, None, data_dir, device=device)
-    by: tuple[By, ...] = ("search", "paper")
-    run_evaluation(
-        storage,
-        names,
-        here,
-        models,
-        no_models,
-        quiet=quiet,
-        as_json=as_json,
-        by=by,
-        workers=workers,
-        limit=limit,
-    )
+    training = Training(storage, here, quiet=quiet, as_json=as_json)
+    run_evaluation(training, names, ("search", "paper"), workers, models, no_models, limit=limit)
 
 
 def run_search(
-    storage: str,
-    given: list[str],
-    machine: Machine,
-    workers: int | None,
-    limit: int | None,
-    *,
-    quiet: bool,
-    as_json: bool,
+    training: Training, given: list[str], workers: int | None, limit: int | None
 ) -> tuple[Database, list[StoredStudy]]:
     """Create the studies and run workers over them; return the database and the studies."""
-
-    loaded: dict[str, Loaded] = {}
-    forking = zygote(loaded, machine.device)
-    made = opening.create(storage, given, machine, teller(error=as_json, quiet=quiet))
-    loaded.update(made.loaded)
+    made = training.create(given)
     stored = [creation.study for creation in made.creations]
-    shown = SearchProgress(console(error=as_json, quiet=quiet))
+    shown = SearchProgress(training.console)
     with interrupted_by_signals(), shown:
         search(
             made.database,
             stored,
             made.given,
-            machine,
+            training.machine,
             workers,
             limit=limit,
             on_progress=shown.update,
             complain=teller(error=True),
-            zygote=forking,
+            zygote=training.zygote,
         )
     return made.database, stored

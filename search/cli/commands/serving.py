@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.messages import say
+from pairsearch.search.cli.streams import say
 from pairsearch.search.common.errors import InputError
-from pairsearch.search.database.connection import open_database
-from pairsearch.search.mirror.tables import known_here, open_optuna
+from pairsearch.search.setup import opening
 
 
 def dashboard(
@@ -27,11 +26,10 @@ def dashboard(
         from optuna_dashboard import run_server  # noqa: PLC0415 - an extra, which may not be installed
     except ImportError:
         raise InputError("optuna-dashboard is not installed: pip install 'pairsearch[dashboard]'") from None
-    database = open_database(storage)
-    known_here(database)
+    opened = opening.open_optuna(storage)
     say(f"optuna-dashboard on http://{host}:{port}/ (Ctrl-C ends it)")
     try:
-        run_server(open_optuna(database), host=host, port=port)
+        run_server(opened, host=host, port=port)
     except OSError as error:
         raise InputError(
             f"cannot listen on {host}:{port} ({error.strerror or error}): name another --port"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.messages import say
+from pairsearch.search.cli.streams import say
 from pairsearch.search.database.tables import SCHEMA_VERSION
 from pairsearch.search.setup import upgrading
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.messages import teller
+from pairsearch.search.cli.streams import teller
 from pairsearch.search.common.errors import DatabaseAwayError, ExitCode
 from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import open_database
@@ -31,8 +31,7 @@ def worker(
     data: options.DataKind = None,
     data_dir: options.DataDir = None,
     max_trials: Annotated[
-        int | None,
-        typer.Option(min=1, max=options.LARGEST, help="End after N configurations.", show_default="no end"),
+        int | None, options.count(help="End after N configurations.", default="no end")
     ] = None,
     limit: options.Limit = None,
     rounds: Annotated[bool, typer.Option("--rounds", help="Only rounds that `evaluate` asked for.")] = False,

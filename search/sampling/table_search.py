@@ -9,8 +9,8 @@ from typing import Any
 
 import optuna
 
-from pairsearch.search.mirror.asking import PROPOSALS, SAMPLERS, draw_table, make_pruner
-from pairsearch.search.mirror.space import Space
+from pairsearch.search.sampling.in_memory import PROPOSALS, SAMPLERS, draw_table, make_pruner
+from pairsearch.search.sampling.space import Space
 from pairsearch.studies.configuration import Configuration, Params
 from pairsearch.studies.definition import Definition
 
@@ -36,7 +36,7 @@ def search_table(
             trained.
         reports: intermediate values for the pruner, by key and step; a key may have none.
         order: the keys of all values, in the order of claims.
-        sampler: a key of `search.mirror.asking.SAMPLERS`; None to follow `order` only.
+        sampler: a key of `search.sampling.in_memory.SAMPLERS`; None to follow `order` only.
         pruner: name of Optuna's pruner in a definition.
         stopped_after: replaces the pruner: returns the step after which the configuration of a key is stopped, 0 if it
             is not. It is called once for each configuration, in the order of training.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from pairsearch.search.ledger.studies import Choices
 from pairsearch.studies.configuration import Params, Value
 
 
@@ -15,7 +16,7 @@ class Space:
     they differ.
     """
 
-    def __init__(self, choices: Choices) -> None:
+    def __init__(self, choices: Mapping[str, Sequence[Value]]) -> None:
         self.choices = choices
         self._as_text = {name for name, values in choices.items() if len(set(values)) < len(values)}
         self.distributions: dict[str, BaseDistribution] = {

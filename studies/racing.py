@@ -16,15 +16,11 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 
-from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.study_table import finished_folds
 from pairsearch.studies.intervals import FloatArray, quantile
 
 ALPHA = 0.05
@@ -155,32 +151,3 @@ class Race:
         if not after:
             self.add(values_K)
         return int(after)
-
-
-class Racer:
-    """The race of a stored study, for a worker. It compares with the finished configurations of all workers."""
-
-    def __init__(self, database: Database, study: StoredStudy) -> None:
-        self._database = database
-        self._study = study
-        self._sign = study.metric.sign
-        self._race = Race(study.definition.folds, overlap=study.traits.overlap)
-        self._known: set[str] = set()
-
-    def should_stop(self, values: Sequence[float]) -> bool:
-        """Whether a configuration is stopped after its first folds.
-
-        Args:
-            values: the study's metric in these folds, in their order.
-
-        Raises:
-            DatabaseAwayError: see `Database.read`.
-        """
-        if len(values) not in looks(self._study.definition.folds):
-            return False
-        with self._database.read() as connection:
-            for key, values_K in finished_folds(connection, self._study, self._known).items():
-                self._known.add(key)
-                if np.isfinite(values_K).all():
-                    self._race.add(self._sign * values_K)
-        return self._race.stops(self._sign * np.array(values, dtype=np.float64))

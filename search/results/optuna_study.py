@@ -14,7 +14,7 @@ from sqlalchemy import inspect
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
-from pairsearch.search.ledger.incoming import Judged, value_of
+from pairsearch.search.results.foreign import Judged, value_of
 from pairsearch.studies.configuration import Configuration
 
 

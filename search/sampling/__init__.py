@@ -1,0 +1,1 @@
+"""Asks Optuna's samplers and pruners, on studies in memory; it knows no database."""
