@@ -41,11 +41,11 @@ Kept = tuple[BoolArray, float]
 Rule = Callable[[FloatArray, IntArray, float], Kept]
 
 
-def one_at_a_time(rule: Callable[[float], stopping.Rule]) -> Rule:
+def one_at_a_time(rule: stopping.Rule) -> Rule:
     """Adapt a rule of `search.replay.stopping`."""
 
     def kept(values_CK: FloatArray, order: IntArray, alpha: float) -> Kept:
-        after = rule(alpha)(stopping.Reports("", values_CK, (1,), values_CK[:, :0]), order)
+        after = rule(stopping.Reports("", values_CK, (1,), values_CK[:, :0]), order, alpha)
         whole = np.zeros(len(order), dtype=np.bool_)
         whole[order] = after == 0
         return whole, 1.0 - float(np.where(after > 0, after / values_CK.shape[1], 1.0).mean())
@@ -136,7 +136,7 @@ def rules(span: float) -> dict[str, Rule]:
         "one look": together(softmin, lambda folds: [folds // 2]),
         "F-race": together(friedman, racing.looks),
         "Hoeffding": together(hoeffding(span), racing.looks),
-        "wilcoxon": one_at_a_time(lambda _: stopping.wilcoxon()),
+        "wilcoxon": one_at_a_time(lambda reports, order, _: stopping.wilcoxon(reports, order, 0.1)),
     }
 
 

@@ -16,6 +16,7 @@ from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.findings import Finding
 from pairsearch.search.replay.searches import quantiles
 from pairsearch.search.replay.simulation import replay
+from pairsearch.search.report import drawing
 from pairsearch.search.report.claims import effects
 from pairsearch.search.report.content import Spec
 from pairsearch.search.report.drawing import (
@@ -23,23 +24,12 @@ from pairsearch.search.report.drawing import (
     GREEN,
     ORANGE,
     PURPLE,
-    SCALE,
     SKY,
     VERMILLION,
     Shade,
-    axis,
-    boxes,
-    briefly,
-    categories,
-    chart,
-    note,
     plain,
     scaled,
-    shortened,
-    spans,
-    stated_figures,
-    suffix,
-    thinned,
+    scatter,
 )
 from pairsearch.search.report.parameters import Parameter, parameters_of, places_of
 from pairsearch.search.results.formatting import headed
@@ -52,10 +42,12 @@ GREY, LINES, CLEAR = "#80868d", "rgba(128,134,141,0.3)", "rgba(0,0,0,0)"
 MODELS = {"b1": BLUE, "b2": GREEN, "ws": ORANGE, "wsal": VERMILLION}
 POINTS = 200
 """The most points that a line is drawn by."""
+TALL = {"l": 56, "r": 12, "t": 72, "b": 48}
+"""Margins with room for a legend of two rows."""
 
 
 def _axis(title: str = "", **more: object) -> Spec:
-    return _quiet(axis(title, **more))
+    return _quiet(drawing.axis(title, **more))
 
 
 def _quiet(drawn: Spec) -> Spec:
@@ -73,7 +65,7 @@ def _figure(data: Sequence[Spec], height: int, **more: object) -> go.Figure:
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": GREY},
         "margin": {"l": 56, "r": 12, "t": 48, "b": 48},
     }
-    return go.Figure(chart(data, **(common | more)))
+    return go.Figure(drawing.chart(data, **(common | more)))
 
 
 def _stated(table: StudyTable) -> Configuration:
@@ -87,76 +79,70 @@ def _best(table: StudyTable, figure: str) -> Configuration:
     return table.configurations[int(np.round(table.values[figure].mean(axis=1), 12).argmin())]
 
 
+Cell = tuple[int, int, int]
+"""Indices of a batch size, a learning rate and a weight decay."""
+
+
 def wsal_grid() -> go.Figure:
     """WSAL's complete grid: loss above, error below, a facet for each batch size."""
     table = shipped.table("wsal")
-    parameters = parameters_of(table.definition.grid.choices, table.configurations)
-    named = {parameter.name: number for number, parameter in enumerate(parameters)}
-    places = [found for found in places_of(parameters, table.configurations) if found is not None]
-    x, y, facet = (named[name] for name in ("learning_rate", "weight_decay", "batch_size"))
-    sizes = len(parameters[facet].levels)
-    across, down = spans(sizes, 0.02), [[0.56, 0.96], [0.0, 0.4]]
+    parameters = {one.name: one for one in parameters_of(table.definition.grid.choices, table.configurations)}
+    size, rate, decay = (parameters[name] for name in ("batch_size", "learning_rate", "weight_decay"))
+    places: list[Cell] = [
+        (found[0], found[1], found[2])
+        for found in places_of((size, rate, decay), table.configurations)
+        if found is not None
+    ]
+    sizes = len(size.levels)
+    across, down = drawing.spans(sizes, 0.02), [[0.56, 0.96], [0.0, 0.4]]
     data: list[Spec] = []
     notes: list[Spec] = []
     axes: Spec = {}
-    marks: dict[str, list[tuple[int, int, int]]] = {}
+    marked = {
+        "the best by the loss": _best(table, "val_loss"),
+        "the best by the error": _best(table, "val_error"),
+        "the paper’s": _stated(table),
+    }
     for row, figure in enumerate(("val_loss", "val_error")):
         metric, means = table.traits.metrics[figure], table.values[figure].mean(axis=1)
         # The best over the parameters that have no direction of their own.
-        cells: dict[tuple[int, int, int], int] = {}
+        cells: dict[Cell, int] = {}
         for number, place in enumerate(places):
-            cell = (place[facet], place[x], place[y])
-            if cell not in cells or means[number] < means[cells[cell]]:
-                cells[cell] = number
+            if place not in cells or means[number] < means[cells[place]]:
+                cells[place] = number
         shade = Shade.over([float(means[number]) for number in cells.values()], metric)
-        marked = {"the best by the loss": _best(table, "val_loss"), "the paper’s": _stated(table)}
-        marked["the best by the error"] = _best(table, "val_error")
-        for column in range(sizes):
-            index, end = sizes * row + column, suffix(sizes * row + column)
-            data.append(_heat(table, figure, cells, column, (x, y), parameters, shade) | _on(index))
-            axes[f"xaxis{end}"] = _level_axis(parameters[x], row == 1 and column == 0) | {
-                "domain": across[column],
-                "anchor": f"y{end}",
-                "tickangle": -60,
-                "showticklabels": row == 1,
-            }
-            axes[f"yaxis{end}"] = _level_axis(parameters[y], column == 0) | {
-                "domain": down[row],
-                "anchor": f"x{end}",
-                "showticklabels": column == 0,
-            }
-            title = f"batch size {parameters[facet].texts[column]}"
-            notes.append(_note(title, sum(across[column]) / 2, down[row][1], xanchor="center", size=12))
-        for name, configuration in marked.items():
-            place = places[table.configurations.index(configuration)]
-            marks.setdefault(name, []).append((sizes * row + place[facet], place[x], place[y]))
-        what = f"mean {headed(figure, metric)}"
-        notes.append(_note(what, 0, down[row][1] + 0.05, xanchor="left", size=13))
-    data += _ringed(marks)
+        for column, text in enumerate(size.texts):
+            index = sizes * row + column
+            numbers = [
+                [cells[column, x, y] for x in range(len(rate.levels))] for y in range(len(decay.levels))
+            ]
+            data.append(_heat(table, figure, numbers, shade) | drawing.on(index))
+            x = _level_axis(rate, row == 1 and column == 0)
+            x |= {"domain": across[column], "tickangle": -60, "showticklabels": row == 1}
+            y = _level_axis(decay, column == 0) | {"domain": down[row], "showticklabels": column == 0}
+            axes |= drawing.panel(index, x, y)
+            middle = sum(across[column]) / 2
+            notes.append(_note(f"batch size {text}", middle, down[row][1], xanchor="center", size=12))
+        notes.append(_note(f"mean {headed(figure, metric)}", 0, down[row][1] + 0.05, xanchor="left", size=13))
+    at = {name: places[table.configurations.index(one)] for name, one in marked.items()}
+    data += _ringed(
+        {name: [(sizes * row + place[0], *place[1:]) for row in (0, 1)] for name, place in at.items()}
+    )
     legend = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"}
     margin = {"l": 56, "r": 4, "t": 48, "b": 60}
     return _figure(data, 580, annotations=notes, legend=legend, margin=margin, **axes)
 
 
-def _heat(
-    table: StudyTable,
-    figure: str,
-    cells: dict[tuple[int, int, int], int],
-    column: int,
-    directions: tuple[int, int],
-    parameters: Sequence[Parameter],
-    shade: Shade,
-) -> Spec:
-    metric, means = table.traits.metrics[figure], table.values[figure].mean(axis=1)
-    across, down = (range(len(parameters[direction].levels)) for direction in directions)
-    found = [[cells[column, x, y] for x in across] for y in down]
-    shades = [[shade.of(float(means[number])) for number in row] for row in found]
-    texts = [[briefly(metric, float(means[number])) for number in row] for row in found]
-    if metric.percent:
-        texts = [[f"{100 * float(means[number]):.1f}" for number in row] for row in found]
+def _heat(table: StudyTable, figure: str, numbers: list[list[int]], shade: Shade) -> Spec:
+    """Draw a facet; `numbers` are the indices of its configurations, by weight decay and learning rate."""
+    metric, means = table.traits.metrics[figure], table.values[figure].mean(axis=1).tolist()
+    texts = [
+        [f"{100 * means[one]:.1f}" if metric.percent else drawing.briefly(metric, means[one]) for one in row]
+        for row in numbers
+    ]
     return {
         "type": "heatmap",
-        "z": shades,
+        "z": [[shade.of(means[one]) for one in row] for row in numbers],
         "zmin": 0,
         "zmax": 1,
         "text": texts,
@@ -164,56 +150,46 @@ def _heat(
         "textfont": {"size": 10},
         "hovertext": [
             [
-                f"{plain(describe(table.configurations[number].params))}<br>{texts[y][x]}"
-                for x, number in enumerate(row)
+                f"{plain(describe(table.configurations[one].params))}<br>{text}"
+                for one, text in zip(*row, strict=True)
             ]
-            for y, row in enumerate(found)
+            for row in zip(numbers, texts, strict=True)
         ],
         "hoverinfo": "text",
-        "colorscale": SCALE,
+        "colorscale": drawing.SCALE,
         "showscale": False,
         "xgap": 1,
         "ygap": 1,
     }
 
 
-def _on(index: int) -> Spec:
-    return {"xaxis": f"x{suffix(index)}", "yaxis": f"y{suffix(index)}"}
-
-
 def _level_axis(parameter: Parameter, titled: bool) -> Spec:
-    return _quiet(categories(parameter.texts, parameter.label if titled else ""))
+    return _quiet(drawing.categories(parameter.texts, parameter.label if titled else ""))
 
 
 def _note(text: str, x: float, y: float, size: int, xanchor: str) -> Spec:
-    return note(text, x, y, xanchor=xanchor, yanchor="bottom", font={"size": size, "color": GREY})
+    return drawing.note(text, x, y, xanchor=xanchor, yanchor="bottom", font={"size": size, "color": GREY})
 
 
-def _ringed(marks: dict[str, list[tuple[int, int, int]]]) -> list[Spec]:
-    """Marks of cells, one legend entry for each kind."""
+def _ringed(marks: dict[str, list[Cell]]) -> list[Spec]:
+    """Marks of cells, each by the index of its facet and its place there; one legend entry for each kind."""
     symbols = {
         "the best by the loss": ("circle-open", 30, VERMILLION),
         "the best by the error": ("diamond-open", 34, PURPLE),
         "the paper’s": ("square-open", 30, SKY),
     }
     return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": name,
-            "legendgroup": name,
-            "showlegend": number == 0,
-            "x": [x],
-            "y": [y],
-            "hoverinfo": "skip",
-            "marker": {
-                "symbol": symbol,
-                "size": size,
-                "color": colour,
-                "line": {"width": 2.5, "color": colour},
-            },
-        }
-        | _on(index)
+        scatter(
+            "markers",
+            [x],
+            [y],
+            name=name,
+            legendgroup=name,
+            showlegend=number == 0,
+            hoverinfo="skip",
+            marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 2.5, "color": colour}},
+        )
+        | drawing.on(index)
         for name, (symbol, size, colour) in symbols.items()
         for number, (index, x, y) in enumerate(marks[name])
     ]
@@ -228,70 +204,61 @@ def learning_curves() -> go.Figure:
     data: list[Spec] = []
     axes: Spec = {}
     for panel, figure in enumerate(("val_loss", "val_error")):
-        domain, end = spans(2, 0.12)[panel], suffix(panel)
         for study, colour in MODELS.items():
             table = shipped.table(study)
             metric = table.traits.metrics[figure]
             for configuration, dash in ((_best(table, "val_loss"), "solid"), (_stated(table), "dot")):
                 points = table.curves[figure][table.configurations.index(configuration)]
-                data.append(
-                    {
-                        "type": "scatter",
-                        "mode": "lines",
-                        "name": study.upper(),
-                        "legendgroup": study,
-                        "showlegend": panel == 0 and dash == "solid",
-                        "x": list(range(1, len(points) + 1)),
-                        "y": [scaled(metric, float(point)) for point in points],
-                        "line": {"color": colour, "width": 2, "dash": dash},
-                        "hovertemplate": f"{study.upper()}, epoch %{{x}}: %{{y:.4g}}<extra>"
-                        f"{plain(describe(configuration.params))}</extra>",
-                    }
-                    | _on(panel)
+                line = scatter(
+                    "lines",
+                    list(range(1, len(points) + 1)),
+                    [scaled(metric, float(point)) for point in points],
+                    name=study.upper(),
+                    legendgroup=study,
+                    showlegend=panel == 0 and dash == "solid",
+                    line={"color": colour, "width": 2, "dash": dash},
+                    hovertemplate=f"{study.upper()}, epoch %{{x}}: %{{y:.4g}}<extra>"
+                    f"{plain(describe(configuration.params))}</extra>",
                 )
+                data.append(line | drawing.on(panel))
         of = shipped.table("wsal").traits.metrics[figure]
-        axes[f"xaxis{end}"] = _axis("epoch", domain=domain, anchor=f"y{end}", rangemode="tozero")
+        epochs = _axis("epoch", domain=drawing.spans(2, 0.12)[panel], rangemode="tozero")
         kind = {"rangemode": "tozero"} if of.percent else LOSSES
-        axes[f"yaxis{end}"] = _axis(headed(figure, of), anchor=f"x{end}", **kind)
+        axes |= drawing.panel(panel, epochs, _axis(headed(figure, of), **kind))
     data += _keys((("the search’s best, by the loss", "solid"), ("the paper’s", "dot")))
-    return _figure(data, 400, margin={"l": 56, "r": 12, "t": 72, "b": 48}, **axes)
+    return _figure(data, 400, margin=TALL, **axes)
 
 
 def _keys(names: Sequence[tuple[str, str]]) -> list[Spec]:
     """Entries of the legend that say what a dash means."""
     return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": name,
-            "x": [None],
-            "y": [None],
-            "line": {"color": GREY, "width": 2, "dash": dash},
-        }
+        scatter("lines", [None], [None], name=name, line={"color": GREY, "width": 2, "dash": dash})
         for name, dash in names
     ]
 
 
 def test_error() -> go.Figure:
     """The test error of the ten final rounds of each model, beside what the paper states."""
-    metric = shipped.table("wsal").traits.metrics["test_error"]
+    tables = [shipped.table(study) for study in MODELS]
+    metric = tables[0].traits.metrics["test_error"]
     data: list[Spec] = []
-    roles = (("the search’s best, by the loss", BLUE, -0.2), ("the paper’s configuration", VERMILLION, 0.16))
-    for role, colour, offset in roles:
-        xs: list[float] = []
-        ys: list[float] = []
-        for place, study in enumerate(MODELS):
-            table = shipped.table(study)
-            chosen = _best(table, "val_loss") if colour == BLUE else _stated(table)
-            rounds = table.rounds[chosen.key].values()
-            found = [value for figures in rounds if (value := figures["test_error"]) is not None]
-            xs += [place + offset] * len(found)
-            ys += [scaled(metric, value) for value in found]
-        data.append(boxes(role, xs, ys, colour) | {"hovertemplate": "%{y:.4g} %<extra></extra>"})
-    papers = [paper for study in MODELS if (paper := shipped.table(study).definition.paper) is not None]
-    stated = [paper.figures["test_error"] for paper in papers]
-    data.append(stated_figures([place + 0.4 for place in range(len(stated))], metric, stated, GREY))
-    xaxis = _quiet(categories([study.upper() for study in MODELS])) | {"range": [-0.5, 3.6]}
+    for role, colour, offset, choose in (
+        ("the search’s best, by the loss", BLUE, -0.2, lambda table: _best(table, "val_loss")),
+        ("the paper’s configuration", VERMILLION, 0.16, _stated),
+    ):
+        points = [
+            (place + offset, scaled(metric, value))
+            for place, table in enumerate(tables)
+            for figures in table.rounds[choose(table).key].values()
+            if (value := figures["test_error"]) is not None
+        ]
+        xs, ys = map(list, zip(*points, strict=True))
+        data.append(drawing.boxes(role, xs, ys, colour, hovertemplate="%{y:.4g} %<extra></extra>"))
+    papers = [table.definition.paper for table in tables]
+    stated = [paper.figures["test_error"] for paper in papers if paper is not None]
+    places = [place + 0.4 for place in range(len(stated))]
+    data.append(drawing.stated_figures(places, metric, stated, GREY))
+    xaxis = _quiet(drawing.categories([study.upper() for study in MODELS])) | {"range": [-0.5, 3.6]}
     yaxis = _axis(headed("test_error", metric), rangemode="tozero")
     return _figure(data, 400, xaxis=xaxis, yaxis=yaxis)
 
@@ -321,42 +288,22 @@ def claim_effects() -> go.Figure:
             rows += [(f"<b>{_heading(decided)}</b>", None), *found]
     drawn = {place: finding for place, (_, finding) in enumerate(rows) if finding is not None}
     data = effects(drawn, undecided=GREY, bounds=GREY)
+    hidden: Spec = dict.fromkeys(("showgrid", "showticklabels", "showline"), False)
     # What is written over the lines of a claim and beside its points.
-    notes = [
-        {
-            "text": text,
-            "x": 0,
-            "y": place,
-            "xref": "paper",
-            "xanchor": "left",
-            "xshift": -236,
-            "showarrow": False,
-            "align": "left",
-            "font": {"size": 12, "color": GREY},
-        }
-        for place, (text, _) in enumerate(rows)
-    ]
-    yaxis = _axis(
-        showgrid=False,
-        showticklabels=False,
-        ticks="",
-        range=[len(rows) - 0.4, -0.6],
-        automargin=False,
-        showline=False,
-    )
-    xaxis = _axis("better by, points of error, %", zeroline=True, zerolinecolor=GREY)
+    common: Spec = {"x": 0, "xref": "paper", "xanchor": "left", "xshift": -236, "align": "left"}
+    common |= {"showarrow": False, "font": {"size": 12, "color": GREY}}
     return _figure(
         data,
         110 + 22 * len(rows),
-        annotations=notes,
-        xaxis=xaxis,
-        yaxis=yaxis,
+        annotations=[common | {"text": text, "y": place} for place, (text, _) in enumerate(rows)],
+        xaxis=_axis("better by, points of error, %", zeroline=True, zerolinecolor=GREY),
+        yaxis=_axis(range=[len(rows) - 0.4, -0.6], ticks="", automargin=False, **hidden),
         margin={"l": 244, "r": 12, "t": 48, "b": 48},
     )
 
 
 def _heading(decided: Decided) -> str:
-    short = HEADINGS.get(decided.number, shortened(decided.claim.statement, 32))
+    short = HEADINGS.get(decided.number, drawing.shortened(decided.claim.statement, 32))
     return plain(f"{decided.number}. {short}")
 
 
@@ -387,49 +334,34 @@ def auxiliary_weight() -> go.Figure:
     """WSAL's mean validation error by the weight of the auxiliary loss, for each learning rate and over all."""
     table = shipped.table("wsal")
     metric, means = table.traits.metrics["val_error"], table.values["val_error"].mean(axis=1)
-    weights = sorted({float(str(one.params["aux_loss_weight"])) for one in table.configurations})
-    rates = sorted({float(str(one.params["learning_rate"])) for one in table.configurations})
-    lines: list[tuple[str, str, float | None]] = [
-        (f"learning rate {rate:g}", colour, rate)
-        for rate, colour in zip(rates, (SKY, BLUE, VERMILLION, ORANGE), strict=True)
-    ]
-    data: list[Spec] = []
-    for name, colour, rate in [*lines, ("all learning rates", GREY, None)]:
-        ys = [
-            scaled(
-                metric,
-                float(
-                    np.mean(
-                        [
-                            mean
-                            for one, mean in zip(table.configurations, means, strict=True)
-                            if one.params["aux_loss_weight"] == weight
-                            and rate in (None, one.params["learning_rate"])
-                        ]
-                    )
-                ),
-            )
-            for weight in weights
-        ]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": list(range(len(weights))),
-                "y": ys,
-                "line": {"color": colour, "width": 2.5, "dash": "solid" if rate else "dash"},
-                "marker": {"size": 7},
-                "hovertemplate": f"{name}: %{{y:.2f}} %<extra></extra>",
-            }
-        )
-    return _figure(
-        data,
-        380,
-        xaxis=_quiet(categories([f"{weight:g}" for weight in weights], "weight of the auxiliary loss")),
-        yaxis=_axis(f"mean {headed('val_error', metric)}", rangemode="tozero"),
-        margin={"l": 56, "r": 12, "t": 72, "b": 48},
+    params = [one.params for one in table.configurations]
+    weights, rates = (
+        sorted({float(str(one[name])) for one in params}) for name in ("aux_loss_weight", "learning_rate")
     )
+    colours = dict(zip(rates, (SKY, BLUE, VERMILLION, ORANGE), strict=True))
+    data = []
+    for rate in (*rates, None):
+        name = "all learning rates" if rate is None else f"learning rate {rate:g}"
+        chosen = [rate in (None, one["learning_rate"]) for one in params]
+        of_weights = [[one["aux_loss_weight"] == weight for one in params] for weight in weights]
+        data.append(
+            scatter(
+                "lines+markers",
+                list(range(len(weights))),
+                [scaled(metric, float(means[np.logical_and(chosen, of)].mean())) for of in of_weights],
+                name=name,
+                line={
+                    "color": GREY if rate is None else colours[rate],
+                    "width": 2.5,
+                    "dash": "dash" if rate is None else "solid",
+                },
+                marker={"size": 7},
+                hovertemplate=f"{name}: %{{y:.2f}} %<extra></extra>",
+            )
+        )
+    along = drawing.categories([f"{weight:g}" for weight in weights], "weight of the auxiliary loss")
+    errors = _axis(f"mean {headed('val_error', metric)}", rangemode="tozero")
+    return _figure(data, 380, xaxis=_quiet(along), yaxis=errors, margin=TALL)
 
 
 def wsal_verdict() -> go.Figure:
@@ -437,70 +369,53 @@ def wsal_verdict() -> go.Figure:
     table = shipped.table("wsal")
     values, keys = table.values["val_loss"], [one.key for one in table.configurations]
     found = judge(values, keys, table.seconds)
-    order = np.argsort(values.mean(axis=1), kind="stable")
+    means = values.mean(axis=1)
+    order = np.argsort(means, kind="stable").tolist()
     members = {member.key for member in found.members}
-    points: dict[bool, list[tuple[int, float, str]]] = {True: [], False: []}
-    for rank, number in enumerate(order, start=1):
-        entry = (rank, float(f"{values[number].mean():.5g}"), describe(table.configurations[number].params))
-        points[keys[number] in members].append(entry)
-    data: list[Spec] = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": name,
-            "x": [rank for rank, *_ in points[inside]],
-            "y": [mean for _, mean, _ in points[inside]],
-            "text": [plain(text) for *_, text in points[inside]],
-            "marker": {"color": colour, "size": size},
-            "hovertemplate": "rank %{x}: %{y:.4g}<br>%{text}<extra></extra>",
-        }
-        for inside, name, colour, size in (
-            (False, f"{len(keys) - len(members)} that are worse", GREY, 4),
-            (True, f"{len(members)} that may be the best", BLUE, 7),
+    data: list[Spec] = []
+    for inside, name, colour, size in (
+        (False, f"{len(keys) - len(members)} that are worse", GREY, 4),
+        (True, f"{len(members)} that may be the best", BLUE, 7),
+    ):
+        ranks = {rank: one for rank, one in enumerate(order, start=1) if (keys[one] in members) == inside}
+        data.append(
+            scatter(
+                "markers",
+                list(ranks),
+                [float(f"{means[one]:.5g}") for one in ranks.values()],
+                name=name,
+                text=[plain(describe(table.configurations[one].params)) for one in ranks.values()],
+                marker={"color": colour, "size": size},
+                hovertemplate="rank %{x}: %{y:.4g}<br>%{text}<extra></extra>",
+            )
         )
-    ]
     assert found.interval is not None  # noqa: S101 - ten folds have both
     assert found.optimism is not None  # noqa: S101
-    expected = found.mean + found.optimism
-    data.append(
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "the best on fresh folds, with its 95 % interval",
-            "x": [0.8],
-            "y": [expected],
-            "error_y": {
-                "type": "data",
-                "symmetric": False,
-                "array": [found.interval[1] - expected],
-                "arrayminus": [expected - found.interval[0]],
-                "color": VERMILLION,
-                "thickness": 2,
-            },
-            "marker": {"color": VERMILLION, "size": 9, "symbol": "diamond"},
-            "hovertemplate": "expected on fresh folds: %{y:.4g}<extra></extra>",
-        }
-    )
-    paper = _stated(table)
-    place = table.configurations.index(paper)
-    data.append(
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "the paper’s",
-            "x": [int(np.flatnonzero(order == place)[0]) + 1],
-            "y": [float(values[place].mean())],
-            "marker": {"color": ORANGE, "size": 13, "symbol": "square-open", "line": {"width": 3}},
-            "hoverinfo": "skip",
-        }
-    )
-    return _figure(
-        data,
-        400,
-        xaxis=_axis("rank by mean validation loss", type="log", dtick=1),
-        yaxis=_axis(headed("val_loss", table.metric) + ", nats", rangemode="tozero"),
-        margin={"l": 56, "r": 12, "t": 72, "b": 48},
-    )
+    low, expected, high = found.interval[0], found.mean + found.optimism, found.interval[1]
+    reach = drawing.whiskers([high - expected], [expected - low], color=VERMILLION, thickness=2)
+    paper = table.configurations.index(_stated(table))
+    data += [
+        scatter(
+            "markers",
+            [0.8],
+            [expected],
+            name="the best on fresh folds, with its 95 % interval",
+            error_y=reach,
+            marker={"color": VERMILLION, "size": 9, "symbol": "diamond"},
+            hovertemplate="expected on fresh folds: %{y:.4g}<extra></extra>",
+        ),
+        scatter(
+            "markers",
+            [order.index(paper) + 1],
+            [float(means[paper])],
+            name="the paper’s",
+            marker={"color": ORANGE, "size": 13, "symbol": "square-open", "line": {"width": 3}},
+            hoverinfo="skip",
+        ),
+    ]
+    ranked = _axis("rank by mean validation loss", type="log", dtick=1)
+    losses = _axis(headed("val_loss", table.metric) + ", nats", rangemode="tozero")
+    return _figure(data, 400, xaxis=ranked, yaxis=losses, margin=TALL)
 
 
 def random_search() -> go.Figure:
@@ -510,30 +425,26 @@ def random_search() -> go.Figure:
         table = shipped.table(study)
         course = replay(table, "random").course
         _, middle, high = quantiles(course.regret)
-        places = thinned(range(course.regret.shape[1]), POINTS)
+        places = drawing.thinned(range(course.regret.shape[1]), POINTS)
         shares = [float(f"{100 * (place + 1) / course.regret.shape[1]:.4g}") for place in places]
-        for values, dash, share in ((middle, "solid", "half"), (high, "dot", "95 %")):
-            data.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines",
-                    "name": study.upper(),
-                    "legendgroup": study,
-                    "showlegend": dash == "solid",
-                    "x": shares,
-                    "y": [float(f"{values[place]:.5g}") for place in places],
-                    "line": {"color": colour, "width": 2, "dash": dash},
-                    "hovertemplate": f"{study.upper()}, {share} of the searches: at most %{{y:.3g}} after %{{x}} %"
-                    "<extra></extra>",
-                }
+        data += [
+            scatter(
+                "lines",
+                shares,
+                [float(f"{values[place]:.5g}") for place in places],
+                name=study.upper(),
+                legendgroup=study,
+                showlegend=dash == "solid",
+                line={"color": colour, "width": 2, "dash": dash},
+                hovertemplate=f"{study.upper()}, {share} of the searches: at most %{{y:.3g}} after %{{x}} %"
+                "<extra></extra>",
             )
+            for values, dash, share in ((middle, "solid", "half"), (high, "dot", "95 %"))
+        ]
     data += _keys((("half of the searches", "solid"), ("95 %", "dot")))
-    return _figure(
-        data,
-        380,
-        xaxis=_axis("configurations trained, % of the grid", range=[0, 100]),
-        yaxis=_axis("regret, nats of validation loss", range=[0, 0.2]),
-    )
+    trained = _axis("configurations trained, % of the grid", range=[0, 100])
+    regrets = _axis("regret, nats of validation loss", range=[0, 0.2])
+    return _figure(data, 380, xaxis=trained, yaxis=regrets)
 
 
 FIGURES: dict[str, Callable[[], go.Figure]] = {

@@ -7,19 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from pairsearch.search.claims import sentences
 from pairsearch.search.claims.deciding import Decided
-from pairsearch.search.claims.sentences import (
-    HEADER,
-    OVERVIEW,
-    RULES,
-    SIGNS,
-    groups,
-    opening,
-    overview,
-    row,
-    sentences,
-    status,
-)
 from pairsearch.search.claims.training import find_sources
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.results.study_table import StudyTable, read_table
@@ -58,8 +47,11 @@ def decided() -> tuple[Decided, ...]:
 def comparisons() -> str:
     """Every comparison behind the claims, in Markdown."""
     parts = [
-        markdown(OVERVIEW, [(*cells, f"**{decision}**") for *cells, decision in map(overview, decided())]),
-        f"{RULES} {SIGNS}",
+        markdown(
+            sentences.OVERVIEW,
+            [(*cells, f"**{decision}**") for *cells, decision in map(sentences.overview, decided())],
+        ),
+        f"{sentences.RULES} {sentences.SIGNS}",
         *(part for one in decided() for part in _claim(one)),
     ]
     return "\n\n".join(parts)
@@ -67,11 +59,11 @@ def comparisons() -> str:
 
 def _claim(one: Decided) -> Iterator[str]:
     yield f"## {one.number}. {one.claim.statement}"
-    yield f"**{status(one).capitalize()}.** {opening(one)}"
-    yield markdown(HEADER, [row(finding) for finding in one.findings])
-    for group in groups(one):
+    yield f"**{sentences.status(one).capitalize()}.** {sentences.opening(one)}"
+    yield markdown(sentences.HEADER, [sentences.row(finding) for finding in one.findings])
+    for group in sentences.groups(one):
         yield from filter(None, [group.about])
-        yield "\n".join(f"* {sentence}" for sentence in sentences(group))
+        yield "\n".join(f"* {sentence}" for sentence in sentences.sentences(group))
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

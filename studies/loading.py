@@ -320,18 +320,19 @@ def _check(definition: Definition, traits: Traits) -> None:
 
 
 def check_points(loaded: Loaded) -> None:
-    """Let the problem check every point of the grid.
-
-    Raises:
-        ProblemError: the problem refuses a point; the message names the first one and the reason.
-    """
-    where = f"study {loaded.definition.name}"
+    """Let the problem check every point of the grid; raises what `check_point` raises for the first that is refused."""
     for point in loaded.definition.grid.points():
-        with own_code(f"{where}: check of {describe(point.params)}"):
-            try:
-                loaded.restored().check(dict(point.params))
-            except ValueError as error:
-                raise ProblemError(f"{where}: {error} ({describe(point.params)})") from error
+        check_point(loaded, point.params)
+
+
+def check_point(loaded: Loaded, params: Params) -> None:
+    """Let the problem check a point; raises ProblemError with the point and the reason if it is refused."""
+    where = f"study {loaded.definition.name}"
+    with own_code(f"{where}: check of {describe(params)}"):
+        try:
+            loaded.restored().check(dict(params))
+        except ValueError as error:
+            raise ProblemError(f"{where}: {error} ({describe(params)})") from error
 
 
 def check_trainable(loaded: Loaded) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pairsearch.search.claims.decisions import Decision, combined, corrected_level
-from pairsearch.search.claims.findings import Finding, Weighed
+from pairsearch.search.claims.findings import Decision, Finding, Weighed
 from pairsearch.search.claims.material import Material
 from pairsearch.search.claims.weighing import weigh
 from pairsearch.search.common.errors import StudyError
 from pairsearch.studies.claims_file import Claim, Claims
+from pairsearch.studies.intervals import LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +40,39 @@ class Decided:
         return any(one.missing for one in self.findings if one.decides)
 
 
-def decide(claims: Claims, material: Material, first: int = 1) -> list[Decided]:
-    """Decide each claim by the results that exist.
+def combined(decisions: Sequence[Decision], corrected: Sequence[Decision]) -> Decision:
+    """Combine the decisions about pieces of evidence for a claim that holds only if all of them do.
 
-    Args:
-        first: the number of the first claim.
-
-    Raises:
-        StudyError: a claim names a configuration or a figure that does not exist.
+    Deciding that all hold needs no correction for their number: where one part of the claim is false, the error rate is
+    at most that of this part (intersection-union test: Berger, Technometrics 24, 1982). A single failure decides
+    against the claim, so that there the level is corrected for their number (Bonferroni): `decisions` are made at
+    `LEVEL`, `corrected` ones at `corrected_level`.
     """
-    return [
-        _decide(number, claim, material, claims.rounds_of(claim))
-        for number, claim in enumerate(claims.claim, start=first)
-    ]
+    if Decision.FAILS in corrected:
+        return Decision.FAILS
+    holds = all(decision is Decision.HOLDS for decision in decisions)
+    return Decision.HOLDS if holds else Decision.UNDECIDED
 
 
-def _decide(number: int, claim: Claim, material: Material, rounds: int) -> Decided:
-    try:
-        weighed = [weigh(one, material, rounds) for one in claim.evidence]
-        decisions = _decisions(weighed)
-        level = corrected_level(len(decisions))
-        corrected = _decisions([weigh(one, material, rounds, level) for one in claim.evidence])
-    except StudyError as error:
-        raise StudyError(f"claim {number}: {error}") from None
-    return Decided(number, claim, rounds, tuple(weighed), combined(decisions, corrected))
+def corrected_level(pieces: int) -> float:
+    """Return the level at which one of `pieces` pieces of evidence decides against a claim."""
+    return 1 - (1 - LEVEL) / max(1, pieces)
+
+
+def decide(claims: Claims, material: Material, first: int = 1) -> list[Decided]:
+    """Decide each claim by the results that exist, numbered from `first`; raises what `weigh` raises."""
+    decided = []
+    for number, claim in enumerate(claims.claim, start=first):
+        rounds = claims.rounds_of(claim)
+        try:
+            weighed = tuple(weigh(one, material, rounds) for one in claim.evidence)
+            decisions = _decisions(weighed)
+            level = corrected_level(len(decisions))
+            corrected = _decisions([weigh(one, material, rounds, level) for one in claim.evidence])
+        except StudyError as error:
+            raise StudyError(f"claim {number}: {error}") from None
+        decided.append(Decided(number, claim, rounds, weighed, combined(decisions, corrected)))
+    return decided
 
 
 def _decisions(weighed: Sequence[Weighed]) -> list[Decision]:

@@ -6,20 +6,43 @@ effect is how much better the first is.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 
-from pairsearch.search.claims.decisions import Decision, decide_by, values_for_width
-from pairsearch.search.claims.words import better_or_worse
-from pairsearch.search.results.formatting import label, words
+from pairsearch.search.results.formatting import figure, label, words
 from pairsearch.studies.claims_file import AnyEvidence, Compare, Effect
-from pairsearch.studies.configuration import Value, shown
+from pairsearch.studies.configuration import Configuration, Params, Value, shown
 from pairsearch.studies.intervals import Interval, mean_interval
 from pairsearch.studies.problem import Metric
 
 MOST = 10_000
 """If more rounds would be needed, messages do not say how many."""
+
+
+class Decision(StrEnum):
+    """The decision about a claim, or about one piece of its evidence."""
+
+    HOLDS = "holds"
+    FAILS = "does not hold"
+    UNDECIDED = "undecided"
+
+
+def decide_by(effect: Interval | None, threshold: float, *, strict: bool) -> Decision:
+    """Decide whether the true value is above the threshold (`strict`), or at least the threshold.
+
+    An interval without width, as of two configurations that are the same, decides too.
+    """
+    if effect is None:
+        return Decision.UNDECIDED
+    if effect.low > threshold or (effect.low == threshold and not strict):
+        return Decision.HOLDS
+    if effect.high < threshold or (effect.high == threshold and strict):
+        return Decision.FAILS
+    return Decision.UNDECIDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +71,6 @@ class Finding:
     sentence: str = ""
     missing: tuple[str, ...] = ()
 
-    @property
-    def relation(self) -> str:
-        return ">" if self.strict else "≥"
-
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
@@ -61,16 +80,16 @@ class Weighed:
     findings: tuple[Finding, ...]
     remarks: tuple[str, ...] = ()
 
+    @property
+    def about(self) -> str:
+        return self.evidence.about or ""
+
 
 def nothing(evidence: AnyEvidence, what: str, *missing: str) -> Finding:
     """Make a finding without effect, for results that are missing."""
+    name = getattr(evidence, "figure", "")
     return Finding(
-        what=what,
-        name=getattr(evidence, "figure", ""),
-        metric=Metric(),
-        unit="rounds",
-        decides=evidence.decides,
-        missing=missing,
+        what=what, name=name, metric=Metric(), unit="rounds", decides=evidence.decides, missing=missing
     )
 
 
@@ -89,11 +108,8 @@ def judged(
     decision = decide_by(effect, threshold, strict=better)
     if effect is not None:
         sentence = better_or_worse(metric, effect, level)
-        # There are no further folds.
-        wanted = values_for_width(differences) if overlap is None else None
-        if decision is Decision.UNDECIDED and wanted is not None and wanted > len(differences):
-            count = f"some {wanted:,}" if wanted <= MOST else f"more than {MOST:,}"
-            sentence += f"; {count} rounds would make the interval as narrow as the effect"
+        if decision is Decision.UNDECIDED and overlap is None:
+            sentence += _rounds_wanted(differences)
     return Finding(
         what=what,
         name=evidence.figure,
@@ -107,6 +123,19 @@ def judged(
         decides=evidence.decides,
         sentence=sentence,
     )
+
+
+def _rounds_wanted(differences: Sequence[float]) -> str:
+    """Say how many rounds of this spread would make the interval of the mean as narrow as the mean is far from 0.
+
+    By the normal distribution this is n = (2 · 1.96 · s / mean)². It is empty if the mean is 0, or there are as many.
+    """
+    mean = statistics.fmean(differences)
+    wanted = math.ceil((2 * 1.96 * statistics.stdev(differences) / mean) ** 2) if mean else 0
+    if wanted <= len(differences):
+        return ""
+    count = f"some {wanted:,}" if wanted <= MOST else f"more than {MOST:,}"
+    return f"; {count} rounds would make the interval as narrow as the effect"
 
 
 def step(effect: Effect, old: Value, new: Value) -> str:
@@ -129,10 +158,32 @@ def better_and_worse_steps(effect: Effect, findings: Sequence[Finding]) -> list[
         for values, one in zip(pairwise(effect.values), findings, strict=True)
         if one.effect is not None
     ]
-    better = [name for name, interval in known if interval.low > 0]
-    worse = [name for name, interval in known if interval.high < 0]
-    if not known:
-        return []
-    return [
-        f"Told apart: better at {', '.join(better) or 'no step'}, worse at {', '.join(worse) or 'no step'}."
-    ]
+    better = ", ".join(name for name, interval in known if interval.low > 0) or "no step"
+    worse = ", ".join(name for name, interval in known if interval.high < 0) or "no step"
+    return [f"Told apart: better at {better}, worse at {worse}."] if known else []
+
+
+def listed(params: Params) -> list[str]:
+    return [f"{words(name)} {shown(value)}" for name, value in params.items()]
+
+
+def in_words(configuration: Configuration) -> str:
+    """Return the parameters of a configuration in words: `batch size 10, learning rate 0.001`."""
+    return ", ".join(listed(configuration.params))
+
+
+def interval_text(metric: Metric, estimated: Interval, level: float, percent: str = "%") -> str:
+    """Format an interval of a figure: `93.33 % (95 % interval 77.93 to 99.18)`."""
+    estimate, low, high = (
+        figure(metric, value) for value in (estimated.estimate, estimated.low, estimated.high)
+    )
+    unit = percent if metric.percent else metric.unit
+    return f"{estimate}{unit and ' '}{unit} ({100 * level:.4g} % interval {low} to {high})"
+
+
+def better_or_worse(metric: Metric, effect: Interval, level: float) -> str:
+    """Format an effect: `better by 5.31 points (95 % interval 4.75 to 5.87)`; negative effects as `worse by`."""
+    if effect.estimate < 0:
+        turned = Interval(-effect.estimate, -effect.high, -effect.low)
+        return f"worse by {interval_text(metric, turned, level, 'points')}"
+    return f"better by {interval_text(metric, effect, level, 'points')}"

@@ -21,27 +21,17 @@ class LackingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The results of the studies of a claims file.
-
-    Args:
-        tables: tables by the name of the study in the file.
-        lacking: why a study has no table or an incomplete one, by the name of the study in the file.
-    """
+    """The results of the studies of a claims file, by the names that it gives them."""
 
     tables: Mapping[str, StudyTable]
     lacking: Mapping[str, str] = field(default_factory=dict)
+    """Why a study has no table or an incomplete one."""
 
-    def table(self, study: str) -> StudyTable:
-        """Return the table of a study, which may be incomplete; raises LackingError where there is none."""
-        if study not in self.tables:
+    def table(self, study: str, *, whole: bool = False) -> StudyTable:
+        """Return a study's table; raises LackingError where there is none, or where it is to be `whole` and is not."""
+        if study not in self.tables or (whole and study in self.lacking):
             raise LackingError(self.lacking[study])
         return self.tables[study]
-
-    def grid(self, study: str) -> StudyTable:
-        """Return the table of a study; raises LackingError where its search is not complete."""
-        if study in self.lacking:
-            raise LackingError(self.lacking[study])
-        return self.table(study)
 
     def choose(self, study: str, choice: Choice) -> Configuration:
         """Return the configuration that a choice names.
@@ -54,7 +44,7 @@ class Material:
         if choice.params:
             return Configuration(choice.params)
         if choice.best is not None:
-            return best(self.grid(study), choice.best, choice.where)
+            return best(self.table(study, whole=True), choice.best, choice.where)
         paper = table.definition.paper
         if paper is None:
             raise StudyError(
@@ -67,10 +57,8 @@ class Material:
 def best(table: StudyTable, figure: str, where: Params) -> Configuration:
     """Return the finished configuration with the best mean of a figure over folds, among those with some values.
 
-    Means are rounded, so that their last bits break no tie (as in `search.verdict.study_verdict`); grid order does.
-
-    Raises:
-        StudyError: there is no such configuration, or no such figure or parameter.
+    Means are rounded, so that their last bits break no tie (as in `search.verdict.study_verdict`); grid order does. It
+    raises StudyError where there is no such configuration, figure or parameter.
     """
     check_names(table, where)
     means = signed(table, figure).mean(axis=1)
@@ -90,18 +78,15 @@ def best(table: StudyTable, figure: str, where: Params) -> Configuration:
 
 def known_values(table: StudyTable, names: Collection[str]) -> str:
     """Return which values some parameters have, for a message: 0 and 0.0 look alike in tables, and differ."""
-    listed = []
-    for name in names:
-        values = dict.fromkeys(repr(one.params[name]) for one in table.configurations if name in one.params)
-        listed.append(f"; there {name} is {', '.join(values)}")
-    return "".join(listed)
+    params = [one.params for one in table.configurations]
+    values = {name: dict.fromkeys(repr(one[name]) for one in params if name in one) for name in names}
+    return "".join(f"; there {name} is {', '.join(known)}" for name, known in values.items())
 
 
 def signed(table: StudyTable, figure: str) -> FloatArray:
     """Return a figure of folds, (configurations, folds), with its sign changed if it is maximised: lower is better.
 
-    Raises:
-        StudyError: folds report no such figure.
+    It raises StudyError where folds report no such figure.
     """
     _check_known(table, "folds report", figure, table.values)
     return table.traits.metrics[figure].sign * table.values[figure]
@@ -137,11 +122,9 @@ def share_random_numbers(first: StudyTable, second: StudyTable) -> bool:
 
     Streams depend on the study's seed and on the number of the fold or round only (`studies.problem.Run.stream`).
     """
-    return (first.definition.problem, first.definition.seed, first.traits.fingerprint) == (
-        second.definition.problem,
-        second.definition.seed,
-        second.traits.fingerprint,
-    )
+    one, other = first.definition, second.definition
+    same = (one.problem, one.seed) == (other.problem, other.seed)
+    return same and first.traits.fingerprint == second.traits.fingerprint
 
 
 Wanted = dict[tuple[str, Configuration], int]
@@ -149,11 +132,7 @@ Wanted = dict[tuple[str, Configuration], int]
 
 
 def wanted_rounds(claims: Claims, material: Material) -> Wanted:
-    """Return the rounds that claims compare, without those of missing studies.
-
-    Raises:
-        StudyError: a claim names a configuration or a figure that does not exist.
-    """
+    """Return the rounds that claims compare, without those of missing studies; raises StudyError as `weigh` does."""
     wanted: Wanted = {}
     for number, claim in enumerate(claims.claim, start=1):
         for evidence in claim.evidence:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pairsearch.search.claims.deciding import Decided
-from pairsearch.search.claims.findings import Finding
+from pairsearch.search.claims.findings import Finding, Weighed
 from pairsearch.search.results.formatting import DASH, figure, headed
 from pairsearch.studies.intervals import LEVEL, Interval
 from pairsearch.studies.problem import Metric
@@ -51,7 +50,7 @@ def claimed(finding: Finding) -> str:
     """Return what is claimed of a comparison: a relation to a threshold, or to be in the verdict's set."""
     if finding.threshold is None:
         return "in the set" if finding.n else DASH
-    return f"{finding.relation} {figure(finding.metric, finding.threshold)}"
+    return f"{'>' if finding.strict else '≥'} {figure(finding.metric, finding.threshold)}"
 
 
 def status(decided: Decided) -> str:
@@ -64,15 +63,6 @@ def overview(decided: Decided) -> tuple[str, ...]:
     return str(decided.number), decided.claim.statement, decided.claim.source, status(decided)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Evidence under one heading: a piece with a text `about` it, and the following pieces without one."""
-
-    about: str
-    findings: list[Finding]
-    remarks: list[str]
-
-
 def opening(decided: Decided) -> str:
     """Return the source of the claim, followed by the claims file's advice for this decision."""
     source, advice = decided.claim.source, decided.claim.advice.get(decided.decision.value)
@@ -80,16 +70,17 @@ def opening(decided: Decided) -> str:
     return line if advice is None else f"{line} {advice}"
 
 
-def groups(decided: Decided) -> list[Group]:
-    """Return the evidence of a claim under its headings, in the order of the claims file."""
-    collected: list[Group] = []
-    for weighed in decided.weighed:
-        if weighed.evidence.about is not None or not collected:
-            collected.append(Group(weighed.evidence.about or "", [], []))
-        group = collected[-1]
-        group.findings.extend(weighed.findings)
+def groups(decided: Decided) -> list[Weighed]:
+    """Return the evidence of a claim under its headings: pieces without a text `about` go with the one before."""
+    collected: list[Weighed] = []
+    for one in decided.weighed:
+        if one.evidence.about is not None or not collected:
+            collected.append(one)
+            continue
+        last = collected[-1]
         # A remark about several pieces appears once, after the last of them.
-        group.remarks[:] = [*(one for one in group.remarks if one not in weighed.remarks), *weighed.remarks]
+        remarks = (*(remark for remark in last.remarks if remark not in one.remarks), *one.remarks)
+        collected[-1] = Weighed(last.evidence, (*last.findings, *one.findings), remarks)
     return collected
 
 
@@ -98,7 +89,7 @@ def outcome(finding: Finding) -> str:
     return finding.sentence or "; ".join(finding.missing)
 
 
-def sentences(group: Group) -> list[str]:
+def sentences(group: Weighed) -> list[str]:
     """Return a sentence for each finding of a group, and its remarks."""
     return [*(f"{one.what}: {outcome(one)}." for one in group.findings), *group.remarks]
 

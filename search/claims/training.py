@@ -20,38 +20,24 @@ from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.evaluating import Chosen, Evaluator
 from pairsearch.studies import claims_file
 from pairsearch.studies.claims_file import Claims
-from pairsearch.studies.configuration import Configuration, describe
+from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import shipped
-from pairsearch.studies.errors import ProblemError, own_code
-from pairsearch.studies.loading import Loaded
+from pairsearch.studies.loading import Loaded, check_point
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The studies of a claims file.
-
-    Args:
-        given: definitions by the name of the study in the file.
-        first: the number of the first claim.
-    """
+    """The claims of a file, numbered from `first`, and their studies by the names that it gives them."""
 
     claims: Claims
     given: Mapping[str, StudyArgument]
     first: int = 1
 
-    def lacking(self, database: Database | None) -> dict[str, str]:
-        """Return why grids are missing or incomplete, and what to run, by the name of the study in the file."""
-        reasons = {study: _lacking(database, given) for study, given in self.given.items()}
-        return {study: reason for study, reason in reasons.items() if reason}
-
     def check_complete(self, database: Database | None) -> None:
-        """Check that the grids that the claims need are complete.
-
-        Raises:
-            StudyError: some are not; the message names them, and what to run.
-        """
-        lacking, grids = self.lacking(database), self.claims.grids()
-        incomplete = [given for study, given in self.given.items() if study in lacking and study in grids]
+        """Raise StudyError where grids that the claims need are missing or incomplete; it says what to run."""
+        grids = self.claims.grids()
+        needed = [given for study, given in self.given.items() if study in grids]
+        incomplete = [given for given in needed if _lacking(database, given)]
         if incomplete:
             ours = all(given.name in shipped() for given in incomplete)
             others = "; `pairsearch load paper` takes it from the shipped results" if ours else ""
@@ -68,7 +54,8 @@ class Sources:
             if database is not None and stored is not None:
                 check_same(stored, given.definition)
                 tables[study] = read_table(database, stored)
-        return Material(tables, self.lacking(database))
+        reasons = {study: _lacking(database, given) for study, given in self.given.items()}
+        return Material(tables, {study: reason for study, reason in reasons.items() if reason})
 
     def decide(self, database: Database | None) -> list[Decided]:
         """Decide the claims by the results that exist now; raises what `material` and `deciding.decide` raise."""
@@ -76,8 +63,6 @@ class Sources:
 
     def missing(self, database: Database | None) -> bool:
         """Whether studies or rounds that the claims compare are not in the database."""
-        if database is None:
-            return True
         material = self.material(database)
         if material.tables.keys() != self.given.keys():
             return True
@@ -88,12 +73,7 @@ class Sources:
 
 
 def find_sources(file: str, database: Database | None, only: int | None = None) -> Sources:
-    """Read a claims file, and find its studies.
-
-    Args:
-        file: the path, or the name of the shipped one.
-        database: where studies may be; None if there is no database.
-        only: the number of one claim; None for all.
+    """Read a claims file, or the shipped one by its name, and find its studies; `only` leaves the claim of a number.
 
     Raises:
         StudyError: a study is unknown, or two different definitions have the same name.
@@ -115,41 +95,26 @@ def _lacking(database: Database | None, given: StudyArgument) -> str:
     """Return why the grid of a study is missing or incomplete; empty if it is complete."""
     # A database's name does not suffice to run code of the user's.
     own = given.folder is None and not given.definition.problem.isidentifier()
-    named = "FILE.toml" if own else given.text
-    advice = f"`pairsearch run {named}` trains it"
+    advice = f"`pairsearch run {'FILE.toml' if own else given.text}` trains it"
     known = None if database is None else find_study(database, given.name)
     if database is None or known is None:
         return f"study {given.name} is not there: {advice}"
     progress = read_progress(database, known)
-    if progress.open:
-        left = f"{progress.open} of {progress.total} configurations are left"
-        return f"study {given.name} is not complete, {left}: {advice}"
-    return ""
+    left = f"{progress.open} of {progress.total} configurations are left"
+    return f"study {given.name} is not complete, {left}: {advice}" if progress.open else ""
 
 
 def train_missing(
-    database: Database,
-    sources: Sources,
-    loaded: Mapping[str, Loaded],
-    wanted: Wanted,
-    evaluator: Evaluator,
+    database: Database, sources: Sources, loaded: Mapping[str, Loaded], wanted: Wanted, evaluator: Evaluator
 ) -> None:
     """Train the missing rounds, configuration by configuration; finished rounds are kept.
-
-    Args:
-        loaded: definitions and problems by the study's name.
 
     Raises:
         ProblemError: a problem refuses a configuration; nothing was trained.
         WorkError: this process cannot train, or a problem raised an exception.
     """
     for study, configuration in wanted:
-        name = sources.given[study].name
-        with own_code(f"study {name}: check of {describe(configuration.params)}"):
-            try:
-                loaded[name].restored().check(dict(configuration.params))
-            except ValueError as error:
-                raise ProblemError(f"study {name}: {error} ({describe(configuration.params)})") from error
+        check_point(loaded[sources.given[study].name], configuration.params)
     # Grouped by study and number of rounds, so that a process tests only once for each that it can train.
     together: dict[tuple[int, str], list[Configuration]] = {}
     for (study, configuration), rounds in wanted.items():

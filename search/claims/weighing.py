@@ -15,14 +15,18 @@ from itertools import pairwise
 
 import numpy as np
 
-from pairsearch.search.claims import words
-from pairsearch.search.claims.decisions import Decision, decide_by
 from pairsearch.search.claims.findings import (
+    Decision,
     Finding,
     Weighed,
     better_and_worse_steps,
+    better_or_worse,
     by_value,
+    decide_by,
+    in_words,
+    interval_text,
     judged,
+    listed,
     nothing,
     step,
 )
@@ -37,9 +41,8 @@ from pairsearch.search.claims.material import (
     signed,
 )
 from pairsearch.search.common.errors import StudyError
-from pairsearch.search.results import formatting
 from pairsearch.search.results.evaluations import Spread
-from pairsearch.search.results.formatting import figure, headed, label, spread, with_unit
+from pairsearch.search.results.formatting import figure, headed, label, spread, with_unit, words
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.search.verdict.judging import judge
 from pairsearch.studies.claims_file import AnyEvidence, Choice, Compare, Effect, InSet, Reaches
@@ -54,28 +57,33 @@ ByRest = dict[str, FloatArray]
 
 
 def weigh(evidence: AnyEvidence, material: Material, rounds: int, level: float = LEVEL) -> Weighed:
-    """Weigh a piece of evidence by the results that exist.
+    """Weigh a piece of evidence by the results that exist, of which the first `rounds` rounds count.
 
-    Args:
-        rounds: the number of rounds of each configuration; further rounds do not count.
-
-    Raises:
-        StudyError: the evidence names a configuration or a figure that does not exist.
+    It raises StudyError where the evidence names a configuration or a figure that does not exist.
     """
     try:
         if isinstance(evidence, Compare):
             return _compare(evidence, material, rounds, level)
-        if isinstance(evidence, Reaches):
-            return _reaches(evidence, material, rounds, level)
         if not isinstance(evidence, Effect):
-            return _in_set(evidence, material, level)
+            return _each(evidence, material, rounds, level)
         if evidence.at is not None:
             return _effect_at(evidence, material, rounds, level)
         return _effect_on_grid(evidence, material, level)
     except LackingError as lacking:
         studies = dict.fromkeys([*evidence.grids(), *(study for study, _ in evidence.choices())])
-        what = f"{formatting.words(getattr(evidence, 'parameter', evidence.kind))}: {', '.join(studies)}"
+        what = f"{words(getattr(evidence, 'parameter', evidence.kind))}: {', '.join(studies)}"
         return Weighed(evidence, (nothing(evidence, what, str(lacking)),))
+
+
+def _named(table: StudyTable, choice: Choice) -> str:
+    """Name a configuration by how it was chosen: `WS (paper)`, `B1 (best validation loss, batch size 25)`."""
+    how, values = ["paper"], choice.changed
+    if choice.params:
+        how, values = [], choice.params
+    elif choice.best is not None:
+        metric = table.traits.metrics.get(choice.best, Metric())
+        how, values = [f"best {label(choice.best, metric)}"], choice.where
+    return f"{table.name.upper()} ({', '.join([*how, *listed(values)])})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ class Side:
     def of(cls, material: Material, study: str, choice: Choice, rounds: int) -> Side:
         """Make the side of a choice; raises what `Material.choose` raises."""
         configuration, table = material.choose(study, choice), material.table(study)
-        return cls(words.choice(table, choice), table, configuration, rounds)
+        return cls(_named(table, choice), table, configuration, rounds)
 
     @property
     def stored(self) -> dict[int, Mapping[str, float | None]]:
@@ -115,7 +123,7 @@ class Side:
 
     @property
     def params(self) -> str:
-        return f"{self.name}: {words.params(self.configuration)}."
+        return f"{self.name}: {in_words(self.configuration)}."
 
 
 def _compare(evidence: Compare, material: Material, rounds: int, level: float) -> Weighed:
@@ -135,13 +143,12 @@ def _compare(evidence: Compare, material: Material, rounds: int, level: float) -
         findings = [replace(one, decides=False) for one in findings]
         what = f"mean over {', '.join(evidence.studies)}"
         missing = tuple(dict.fromkeys(reason for one in findings for reason in one.missing))
-        if len(differences) < len(evidence.studies):
-            findings.append(nothing(evidence, what, *missing))
-        else:
+        pooled = nothing(evidence, what)
+        if len(differences) == len(evidence.studies):
             shared = sorted(set.intersection(*map(set, differences)))
-            pooled = [statistics.fmean(one[index] for one in differences) for index in shared]
-            metric = round_metric(sides[0].table, evidence.figure)
-            findings.append(replace(judged(evidence, what, metric, pooled, level), missing=missing))
+            means = [statistics.fmean(one[index] for one in differences) for index in shared]
+            pooled = judged(evidence, what, round_metric(sides[0].table, evidence.figure), means, level)
+        findings.append(replace(pooled, missing=missing))
     return Weighed(evidence, tuple(findings), _remarks(sides))
 
 
@@ -159,9 +166,8 @@ def _between(evidence: Compare | Effect, first: Side, second: Side, level: float
     finding = judged(evidence, f"{first.name} – {second.name}", metric, list(differences.values()), level)
     parts = [finding.sentence] if finding.sentence else []
     if first.stored or second.stored:
-        parts.insert(
-            0, f"{headed(name, metric)}: {first.spread(name, metric)} and {second.spread(name, metric)}"
-        )
+        spreads = f"{first.spread(name, metric)} and {second.spread(name, metric)}"
+        parts.insert(0, f"{headed(name, metric)}: {spreads}")
     if (first.table.name, first.configuration) == (second.table.name, second.configuration):
         parts.append("both are the same configuration")
     if left_out := len(first.stored.keys() & second.stored.keys()) - len(differences):
@@ -188,28 +194,33 @@ def _effect_at(evidence: Effect, material: Material, rounds: int, level: float) 
     study, name, at = evidence.studies[0], evidence.figure, evidence.at
     sides = [Side.of(material, study, choice, rounds) for choice in evidence.at_each()]
     metric = round_metric(sides[0].table, name)
-    where = words.choice(sides[0].table, at) if at is not None else ""
+    where = _named(sides[0].table, at) if at is not None else ""
     findings = [
         replace(_between(evidence, new, old, level), what=f"{where}: {step(evidence, *values)}")
         for (old, new), values in zip(pairwise(sides), pairwise(evidence.values), strict=True)
     ]
     spreads = [side.spread(name, metric) for side in sides]
     means = by_value(evidence, metric, f"up to {rounds} rounds", spreads)
-    return Weighed(
-        evidence, tuple(findings), (means, *better_and_worse_steps(evidence, findings), sides[0].params)
-    )
+    steps = better_and_worse_steps(evidence, findings)
+    return Weighed(evidence, tuple(findings), (means, *steps, sides[0].params))
 
 
-def _reaches(evidence: Reaches, material: Material, rounds: int, level: float) -> Weighed:
-    """Count the rounds of configurations that reach a bound."""
+def _each(evidence: Reaches | InSet, material: Material, rounds: int, level: float) -> Weighed:
+    """Count for each study the rounds that reach a bound, or find whether a configuration is in the verdict's set."""
     findings, sides = [], []
-    for study, choice in evidence.choices():
+    for (study,) in evidence.each():
         try:
-            sides.append(Side.of(material, study, choice, rounds))
+            if isinstance(evidence, InSet):
+                material.table(study, whole=True)
+            side = Side.of(material, study, evidence.configuration, rounds)
         except LackingError as lacking:
             findings.append(nothing(evidence, study, str(lacking)))
+            continue
+        sides.append(side)
+        if isinstance(evidence, InSet):
+            findings.append(_membership(evidence, side, level))
         else:
-            findings.append(_reaching(evidence, sides[-1], level))
+            findings.append(_reaching(evidence, side, level))
     return Weighed(evidence, tuple(findings), tuple(dict.fromkeys(side.params for side in sides)))
 
 
@@ -221,7 +232,7 @@ def _reaching(evidence: Reaches, side: Side, level: float) -> Finding:
     bound = f"{'least' if metric.maximise else 'most'} {with_unit(metric, evidence.bound)}"
     parts = [f"{label(evidence.figure, metric)} at {bound} in {reached} of {count} rounds"]
     if effect is not None:
-        parts[0] += f", {words.interval(SHARE, effect, level)}"
+        parts[0] += f", {interval_text(SHARE, effect, level)}"
     if values:
         worst = max(values, key=lambda value: sign * value)
         parts.append(f"mean {side.spread(evidence.figure, metric)}, at worst {figure(metric, worst)}")
@@ -245,12 +256,14 @@ def _reaching(evidence: Reaches, side: Side, level: float) -> Finding:
 
 def _effect_on_grid(evidence: Effect, material: Material, level: float) -> Weighed:
     """Compare each value of a parameter with the one before, by the mean over pairs that differ in nothing else."""
-    tables = [material.grid(study) for study in evidence.studies]
+    tables = [material.table(study, whole=True) for study in evidence.studies]
     if len({table.definition.folds for table in tables}) > 1:
         raise StudyError(f"studies {', '.join(evidence.studies)} have not as many folds as each other")
     rows_by_value = _by_value(evidence, tables)
     traits = tables[0].traits
     metric, findings = traits.metrics[evidence.figure], []
+    names = ", ".join(table.name.upper() for table in tables)
+    grid = f"{names} ({', '.join(['grid', *listed(evidence.where)])})"
     for (before, after), values in zip(pairwise(rows_by_value), pairwise(evidence.values), strict=True):
         what, shared = step(evidence, *values), sorted(before.keys() & after.keys())
         if not shared:
@@ -259,15 +272,11 @@ def _effect_on_grid(evidence: Effect, material: Material, level: float) -> Weigh
                 f"{known_values(tables[0], [evidence.parameter])}"
             )
         differences = np.mean([before[rest] - after[rest] for rest in shared], axis=0).tolist()
-        where = f"{words.grid(tables, evidence.where)}: {what}"
-        found = judged(evidence, where, metric, differences, level, traits.overlap)
+        found = judged(evidence, f"{grid}: {what}", metric, differences, level, traits.overlap)
         over = f"over {len(shared)} settings of the other parameters"
         findings.append(replace(found, sentence=": ".join(filter(None, [over, found.sentence]))))
-    return Weighed(
-        evidence,
-        tuple(findings),
-        (*_means(evidence, metric, rows_by_value), *better_and_worse_steps(evidence, findings)),
-    )
+    remarks = (*_means(evidence, metric, rows_by_value), *better_and_worse_steps(evidence, findings))
+    return Weighed(evidence, tuple(findings), remarks)
 
 
 def _by_value(evidence: Effect, tables: Sequence[StudyTable]) -> list[ByRest]:
@@ -294,24 +303,9 @@ def _means(evidence: Effect, metric: Metric, rows_by_value: Sequence[Mapping[str
     return [by_value(evidence, metric, over, [figure(metric, metric.sign * mean) for mean in means])]
 
 
-def _in_set(evidence: InSet, material: Material, level: float) -> Weighed:
-    """Find for each study whether a configuration is in the verdict's set at the level."""
-    findings, remarks = [], []
-    for (study,) in evidence.each():
-        try:
-            table, configuration = material.grid(study), material.choose(study, evidence.configuration)
-        except LackingError as lacking:
-            findings.append(nothing(evidence, study, str(lacking)))
-            continue
-        name = words.choice(table, evidence.configuration)
-        findings.append(_membership(evidence, table, configuration, name, level))
-        remarks.append(f"{name}: {words.params(configuration)}.")
-    return Weighed(evidence, tuple(findings), tuple(remarks))
-
-
-def _membership(
-    evidence: InSet, table: StudyTable, configuration: Configuration, name: str, level: float
-) -> Finding:
+def _membership(evidence: InSet, side: Side, level: float) -> Finding:
+    """Find whether a configuration is in the verdict's set at the level."""
+    table, configuration = side.table, side.configuration
     metric, values = table.metric, signed(table, table.definition.metric)
     places = {one.key: place for place, one in enumerate(table.configurations)}
     if configuration.key not in places:
@@ -341,11 +335,11 @@ def _membership(
     if effect is not None and configuration.key != verdict.winner:
         best = Configuration(table.configurations[places[verdict.winner]].params)
         parts.append(
-            f"{words.better_or_worse(metric, effect, level)} than the best mean, which flatters, as it was chosen: "
-            f"{words.params(best)}"
+            f"{better_or_worse(metric, effect, level)} than the best mean, which flatters, as it was chosen: "
+            f"{in_words(best)}"
         )
     return Finding(
-        what=name,
+        what=side.name,
         name=table.definition.metric,
         metric=metric,
         effect=effect,

@@ -69,12 +69,6 @@ class Losses:
         return int(np.isfinite(self.test).sum())
 
 
-def losses(table: StudyTable) -> Losses:
-    return Losses(
-        table.metric.sign * table.values[table.definition.metric].mean(axis=1), _test(table), table.seconds
-    )
-
-
 def test_figure(table: StudyTable) -> str | None:
     """Return the name of the most important figure of rounds (the last of `studies.problem.Problem.evaluated`).
 
@@ -86,17 +80,15 @@ def test_figure(table: StudyTable) -> str | None:
     return next((name for name in reversed(wanted) if name in reported), None)
 
 
-def _test(table: StudyTable) -> FloatArray:
-    figure = test_figure(table)
-    means = np.full(len(table.configurations), np.nan)
-    if figure is not None:
-        sign = table.traits.metrics[figure].sign
+def losses(table: StudyTable) -> Losses:
+    name, test = test_figure(table), np.full(len(table.configurations), np.nan)
+    if name is not None:
         for place, one in enumerate(table.configurations):
-            of_rounds = [figures.get(figure) for figures in table.rounds.get(one.key, {}).values()]
-            known = [value for value in of_rounds if value is not None]
-            if known:
-                means[place] = sign * float(np.mean(known))
-    return means
+            of_rounds = [figures.get(name) for figures in table.rounds.get(one.key, {}).values()]
+            if known := [value for value in of_rounds if value is not None]:
+                test[place] = table.traits.metrics[name].sign * float(np.mean(known))
+    mean = table.metric.sign * table.values[table.definition.metric].mean(axis=1)
+    return Losses(mean, test, table.seconds)
 
 
 def random_orders(table: StudyTable, searches: int, trials: int | None = None) -> IntArray:

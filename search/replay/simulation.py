@@ -10,14 +10,7 @@ from itertools import islice
 import numpy as np
 
 from pairsearch.search.common.errors import StudyError
-from pairsearch.search.replay.searches import (
-    Course,
-    Searches,
-    course,
-    grid_order,
-    losses,
-    random_orders,
-)
+from pairsearch.search.replay.searches import Course, Searches, course, grid_order, losses, random_orders
 from pairsearch.search.replay.stopping import RULES, Reports, reports_of, searched
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.studies import racing
@@ -186,16 +179,11 @@ class Stopping:
 
 
 def measure_stopping(
-    table: StudyTable,
-    searches: int,
-    *,
-    every: bool = True,
-    tell: Tell = lambda _: None,
+    table: StudyTable, searches: int, *, every: bool = True, tell: Tell = lambda _: None
 ) -> Iterator[Stopping]:
-    """Measure what each rule would have saved and lost; rules that cannot stop anything in this study are left out.
+    """Measure what each rule would have saved and lost, with every setting or its default alone.
 
-    Args:
-        every: whether to use every setting, or only the default of each rule.
+    Rules that cannot stop anything in this study are left out.
     """
     known_losses, of_table = losses(table), reports_of(table)
     random = np.random.default_rng(0)

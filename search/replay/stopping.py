@@ -71,55 +71,34 @@ def reports_of(table: StudyTable) -> Reports:
     )
 
 
-Rule = Callable[[Reports, IntArray], IntArray]
-"""Simulates one search, given the order (trials,) of configurations: returns the step after which it stopped each, 0
-where it did not: (trials,)."""
-
-
-def _by_epoch(
-    reports: Reports, order_T: IntArray, stopped_after: Callable[[int, Mapping[int, float]], int]
-) -> IntArray:
-    """Simulate a search by a rule that looks at mean curves.
-
-    Args:
-        order_T: (trials,) configurations in their order.
-        stopped_after: called for each trial with its number and its values by epoch; returns the epoch after which it
-            stops the trial, 0 if it does not.
-    """
-    curves = reports.by_step(by_fold=False)
-    after = [stopped_after(trial, curves[configuration]) for trial, configuration in enumerate(order_T)]
-    return np.array(after, dtype=np.intp)
-
+Rule = Callable[[Reports, IntArray, Any], IntArray]
+"""Simulates one search, given the order (trials,) of configurations and the setting of the rule: returns the step after
+which it stopped each, 0 where it did not: (trials,)."""
 
 STARTUP = 5
 """Finished configurations before `median` stops any, as in Optuna."""
 
 
-def median(percentile: float = 50.0) -> Rule:
+def median(reports: Reports, order_T: IntArray, percentile: float) -> IntArray:
     """Stop a configuration whose best report is worse than a percentile of finished ones at the same epoch.
 
     This is Optuna's `MedianPruner`.
     """
-
-    def rule(reports: Reports, order_T: IntArray) -> IntArray:
-        known: dict[int, list[float]] = {epoch: [] for epoch in reports.epochs}
-        finished = 0
-
-        def stopped_after(_: int, curve: Mapping[int, float]) -> int:
-            nonlocal finished
-            best = math.inf
-            for epoch, value in curve.items():
-                best = min(best, value)
-                if finished >= STARTUP and known[epoch] and best > _quantile(known[epoch], percentile):
-                    return epoch
+    known: dict[int, list[float]] = {epoch: [] for epoch in reports.epochs}
+    curves, finished = reports.by_step(by_fold=False), 0
+    after_T = np.zeros(len(order_T), dtype=np.intp)
+    for trial, configuration in enumerate(order_T):
+        curve, best = curves[configuration], math.inf
+        for epoch, value in curve.items():
+            best = min(best, value)
+            if finished >= STARTUP and known[epoch] and best > _quantile(known[epoch], percentile):
+                after_T[trial] = epoch
+                break
+        else:
             finished += 1
             for epoch, value in curve.items():
                 insort(known[epoch], value)
-            return 0
-
-        return _by_epoch(reports, order_T, stopped_after)
-
-    return rule
+    return after_T
 
 
 def _quantile(ordered: Sequence[float], percentile: float) -> float:
@@ -130,54 +109,48 @@ def _quantile(ordered: Sequence[float], percentile: float) -> float:
     return low + (high - low) * part if part < 0.5 else high - (high - low) * (1.0 - part)
 
 
-def hyperband(factor: int = 3) -> Rule:
+def hyperband(reports: Reports, order_T: IntArray, factor: int) -> IntArray:
     """Let one in `factor` of each rung go on, in brackets that differ in when they begin to stop.
 
     This is Optuna's `HyperbandPruner`.
     """
+    count = math.floor(math.log(reports.epochs[-1], factor)) + 1
+    sizes = [math.ceil(count * factor ** (count - 1 - one) / (count - one)) for one in range(count)]
+    ends = np.cumsum(sizes)
+    rungs: dict[tuple[int, int], list[float]] = {}
 
-    def rule(reports: Reports, order_T: IntArray) -> IntArray:
-        count = math.floor(math.log(reports.epochs[-1], factor)) + 1
-        sizes = [math.ceil(count * factor ** (count - 1 - one) / (count - one)) for one in range(count)]
-        ends = np.cumsum(sizes)
-        rungs: dict[tuple[int, int], list[float]] = {}
+    def stopped_after(trial: int, curve: Mapping[int, float]) -> int:
+        drawn = binascii.crc32(f"{reports.name}_{trial}".encode()) % ends[-1]
+        bracket, rung = int(np.searchsorted(ends, drawn, side="right")), 0
+        for epoch, value in curve.items():
+            while epoch >= factor ** (bracket + rung):
+                reached = rungs.setdefault((bracket, rung), [])
+                insort(reached, value)
+                if value > reached[max(len(reached) // factor - 1, 0)]:
+                    return epoch
+                rung += 1
+        return 0
 
-        def stopped_after(trial: int, curve: Mapping[int, float]) -> int:
-            drawn = binascii.crc32(f"{reports.name}_{trial}".encode()) % ends[-1]
-            bracket, rung = int(np.searchsorted(ends, drawn, side="right")), 0
-            for epoch, value in curve.items():
-                while epoch >= factor ** (bracket + rung):
-                    reached = rungs.setdefault((bracket, rung), [])
-                    insort(reached, value)
-                    if value > reached[max(len(reached) // factor - 1, 0)]:
-                        return epoch
-                    rung += 1
-            return 0
-
-        return _by_epoch(reports, order_T, stopped_after)
-
-    return rule
+    curves = reports.by_step(by_fold=False)
+    after = [stopped_after(trial, curves[configuration]) for trial, configuration in enumerate(order_T)]
+    return np.array(after, dtype=np.intp)
 
 
-def wilcoxon(threshold: float = 0.1) -> Rule:
+def wilcoxon(reports: Reports, order_T: IntArray, threshold: float) -> IntArray:
     """Stop a configuration after a fold if the best finished one is better by a signed-rank test.
 
     This is Optuna's `WilcoxonPruner`.
     """
-
-    def rule(reports: Reports, order_T: IntArray) -> IntArray:
-        mean_C, best = reports.folds.mean(axis=1), -1
-        after_T, stopped_C = np.zeros(len(order_T), dtype=np.intp), np.zeros(len(mean_C), dtype=np.intp)
-        for trial, configuration in enumerate(order_T):
-            after_T[trial] = stopped_C[configuration]
-            if not after_T[trial] and (best < 0 or mean_C[configuration] < mean_C[best]):
-                best = int(configuration)
-                left = order_T[trial + 1 :]
-                stopped_C[:] = 0
-                stopped_C[left] = _stopped_by(reports.folds[left], reports.folds[best], threshold)
-        return after_T
-
-    return rule
+    mean_C, best = reports.folds.mean(axis=1), -1
+    after_T, stopped_C = np.zeros(len(order_T), dtype=np.intp), np.zeros(len(mean_C), dtype=np.intp)
+    for trial, configuration in enumerate(order_T):
+        after_T[trial] = stopped_C[configuration]
+        if not after_T[trial] and (best < 0 or mean_C[configuration] < mean_C[best]):
+            best = int(configuration)
+            left = order_T[trial + 1 :]
+            stopped_C[:] = 0
+            stopped_C[left] = _stopped_by(reports.folds[left], reports.folds[best], threshold)
+    return after_T
 
 
 def _stopped_by(folds_CK: FloatArray, best_K: FloatArray, threshold: float) -> IntArray:
@@ -227,28 +200,24 @@ AHEAD = 8
 """Configurations that a race tests together: until one of them is finished, all are compared with the same others."""
 
 
-def race(alpha: float = racing.ALPHA) -> Rule:
+def race(reports: Reports, order_T: IntArray, alpha: float) -> IntArray:
     """Stop configurations by `studies.racing`."""
-
-    def rule(reports: Reports, order_T: IntArray) -> IntArray:
-        folds = reports.folds.shape[1]
-        after_T = np.zeros(len(order_T), dtype=np.intp)
-        if not racing.looks(folds):
-            return after_T
-        running = racing.Race(folds, alpha, reports.overlap)
-        trial = 0
-        while trial < len(order_T):
-            stopped_C = running.stopped_after(reports.folds[order_T[trial : trial + AHEAD]])
-            whole = np.flatnonzero(stopped_C == 0)
-            count = int(whole[0]) if len(whole) else len(stopped_C)
-            after_T[trial : trial + count] = stopped_C[:count]
-            trial += count
-            if len(whole):
-                running.add(reports.folds[order_T[trial]])
-                trial += 1
+    folds = reports.folds.shape[1]
+    after_T = np.zeros(len(order_T), dtype=np.intp)
+    if not racing.looks(folds):
         return after_T
-
-    return rule
+    running = racing.Race(folds, alpha, reports.overlap)
+    trial = 0
+    while trial < len(order_T):
+        stopped_C = running.stopped_after(reports.folds[order_T[trial : trial + AHEAD]])
+        whole = np.flatnonzero(stopped_C == 0)
+        count = int(whole[0]) if len(whole) else len(stopped_C)
+        after_T[trial : trial + count] = stopped_C[:count]
+        trial += count
+        if len(whole):
+            running.add(reports.folds[order_T[trial]])
+            trial += 1
+    return after_T
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +231,7 @@ class Known:
         by_fold: whether the rule looks at folds one after the other; otherwise at mean curves by epoch.
     """
 
-    rule: Callable[[Any], Rule]
+    rule: Rule
     what: str
     settings: Sequence[float]
     setting: float
@@ -298,9 +267,11 @@ def searched(
         setting: the setting of the rule; None for its default.
         fold_orders_SK: (searches, folds) the order of folds in each search; None for their own.
     """
-    rule = known.rule(known.setting if setting is None else setting)
+    chosen = known.setting if setting is None else setting
     each = [reports] * len(orders_ST)
     if fold_orders_SK is not None:
         each = [replace(reports, folds=reports.folds[:, folds_K]) for folds_K in fold_orders_SK]
-    after_ST = np.array([rule(one, order_T) for one, order_T in zip(each, orders_ST, strict=True)])
+    after_ST = np.array(
+        [known.rule(one, order_T, chosen) for one, order_T in zip(each, orders_ST, strict=True)]
+    )
     return Searches.stopped(orders_ST, after_ST, reports.steps(known.by_fold)[-1])

@@ -7,7 +7,7 @@ which Plotly reads as a subset of HTML: they are escaped by `search.report.drawi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pairsearch.search.results.fields import Field, Item
@@ -103,14 +103,9 @@ class Part:
 class Document:
     title: str
     facts: tuple[str, ...]
-    parts: tuple[Part, ...] = field(default=())
+    parts: tuple[Part, ...]
 
     @property
     def figures(self) -> list[Figure]:
-        return [
-            block
-            for part in self.parts
-            for section in part.sections
-            for block in section.blocks
-            if isinstance(block, Figure)
-        ]
+        sections = [section for part in self.parts for section in part.sections]
+        return [block for section in sections for block in section.blocks if isinstance(block, Figure)]

@@ -16,14 +16,12 @@ from pairsearch.studies.configuration import Value
 
 def section(reading: Reading) -> Section:
     blocks: list[Block] = [_counts(reading)]
-    if reading.counts[State.PENDING] or reading.counts[State.RUNNING]:
-        left = reading.counts[State.PENDING] + reading.counts[State.RUNNING]
-        name = reading.study.name
+    if left := reading.counts[State.PENDING] + reading.counts[State.RUNNING]:
         folds = "" if reading.folds is None else ", {} of {} folds are trained".format(*reading.folds)
         blocks.append(
             Notice(
                 f"The study is unfinished: {left} of {len(reading.points)} configurations have no result yet{folds}; "
-                f"`pairsearch worker {name}` goes on. What is shown is about the others."
+                f"`pairsearch worker {reading.study.name}` goes on. What is shown is about the others."
             )
         )
     if reading.remarks:
@@ -32,46 +30,47 @@ def section(reading: Reading) -> Section:
 
 
 def _counts(reading: Reading) -> Table:
-    # Results that were trained elsewhere and loaded do not say how often they were claimed.
-    attempts = (
-        f" They were claimed {reading.claims} times, {reading.errors} attempts ended in an exception, and "
-        f"{reading.superseded} results came after their lease was lost and count nowhere."
-        if reading.claims
-        else ""
-    )
     every = len(reading.points)
-    counts = [("configurations", str(every)), *((state.value, str(reading.counts[state])) for state in State)]
-    share = f"{100 * reading.covered / every:.1f} %" if every else DASH
-    header, cells = zip(*counts, ("covered", share), strict=True)
-    caption = f"Configurations by state; the ledger holds each of the {every} once.{attempts}"
-    return Table(caption, header, (cells,), labels=0)
+    counts = {state.value: str(count) for state, count in reading.counts.items()}
+    cells = (
+        {"configurations": str(every)}
+        | counts
+        | {"covered": f"{100 * reading.covered / every:.1f} %" if every else DASH}
+    )
+    caption = f"Configurations by state; the ledger holds each of the {every} once."
+    # Results that were trained elsewhere and loaded do not say how often they were claimed.
+    if reading.claims:
+        caption += (
+            f" They were claimed {reading.claims} times, {reading.errors} attempts ended in an exception, and "
+            f"{reading.superseded} results came after their lease was lost and count nowhere."
+        )
+    return Table(caption, tuple(cells), (tuple(cells.values()),), labels=0)
 
 
 def _remarks(reading: Reading) -> Table:
-    more = [
-        f"{left} more {state.value}"
-        for state in (State.FAILED, State.DIVERGED, State.PRUNED)
-        if (
-            left := reading.counts[state] - sum(r.configurations for r in reading.remarks if r.state == state)
-        )
+    more = dict(reading.counts)
+    for remark in reading.remarks:
+        more[remark.state] -= remark.configurations
+    unsaid = [
+        f"{more[one]} more {one.value}" for one in (State.FAILED, State.DIVERGED, State.PRUNED) if more[one]
     ]
+    rarer = f"; {', '.join(unsaid)} for rarer reasons." if unsaid else "."
     fields: list[Field[Remark]] = [
         Field("state", lambda one: one.state.value, right=False),
         Field("reason", lambda one: one.reason, right=False),
         Field("for example", lambda one: one.example, right=False),
         Field("configurations", lambda one: str(one.configurations)),
     ]
-    rarer = f"; {', '.join(more)} for rarer reasons." if more else "."
     return Table.of(f"Why configurations failed, diverged or were pruned{rarer}", fields, reading.remarks)
 
 
 def provenance(reading: Reading) -> Section:
     study, definition = reading.study, reading.study.definition
-    traits, tables = study.traits, definition.grid.root
+    traits, tables, settings = study.traits, definition.grid.root, definition.settings.items()
     facts = (
         ("title", definition.title),
         ("problem", f"{definition.problem}, version {traits.version}"),
-        *((words(name), _text(value)) for name, value in definition.settings.items()),
+        *((words(name), value if isinstance(value, str) else json.dumps(value)) for name, value in settings),
         ("protocol", f"{definition.protocol}, seed {definition.seed}"),
         (
             "metric",
@@ -98,10 +97,6 @@ def _grid(table: Mapping[str, Sequence[Value]]) -> str:
     return "; ".join(f"{words(name)} {', '.join(map(number, values))}" for name, values in table.items())
 
 
-def _text(setting: object) -> str:
-    return setting if isinstance(setting, str) else json.dumps(setting)
-
-
 def _origins(reading: Reading) -> Table:
     names = dict.fromkeys(name for origin in reading.origins for name in origin.facts)
 
@@ -114,6 +109,5 @@ def _origins(reading: Reading) -> Table:
         Field("results", lambda one: str(one.results)),
         Field("time", lambda one: duration(one.seconds)),
     ]
-    return Table.of(
-        "What computed the results; a line for each program and machine.", fields, reading.origins
-    )
+    caption = "What computed the results; a line for each program and machine."
+    return Table.of(caption, fields, reading.origins)

@@ -12,31 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pairsearch.search.ledger.outcome import RunResult
+from pairsearch.search.report import drawing
 from pairsearch.search.report.content import Figure, Section, Spec, View
-from pairsearch.search.report.drawing import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    axis,
-    chart,
-    faded,
-    from_zero,
-    joined,
-    logarithmic,
-    plain,
-    scaled,
-    scatter,
-    spans,
-    suffix,
-)
 from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.formatting import abbreviations, compact, figure, label
 from pairsearch.studies.problem import Metric
 
-TRAINING, OTHERS = (BLUE, SKY), (VERMILLION, GREEN, PURPLE, ORANGE)
+TRAINING = (drawing.BLUE, drawing.SKY)
+OTHERS = (drawing.VERMILLION, drawing.GREEN, drawing.PURPLE, drawing.ORANGE)
 """Colours of the figures of a panel: those of training examples, and others."""
 
 
@@ -50,14 +33,10 @@ class Lines:
     curves: Sequence[Sequence[float | None]]
     """The curve of each run; None where the figure was not finite."""
 
-    def mean(self) -> list[float | None]:
-        return [statistics.fmean(known) if known else None for known in self.by_epoch()]
-
     def by_epoch(self) -> list[list[float]]:
         """Return the finite figures of each epoch."""
         return [
-            [value for curve in self.curves if epoch < len(curve) and (value := curve[epoch]) is not None]
-            for epoch in range(max(map(len, self.curves), default=0))
+            [value for value in values if value is not None] for values in itertools.zip_longest(*self.curves)
         ]
 
 
@@ -68,45 +47,37 @@ def several_epochs(runs: Iterable[RunResult]) -> bool:
 def panels(
     runs: Sequence[RunResult], metrics: Mapping[str, Metric], draw: Callable[[Lines], list[Spec]]
 ) -> Spec:
-    """Draw line charts of figures by epoch.
-
-    Args:
-        metrics: the figures to draw, as far as the runs have them.
-        draw: returns the traces of a figure, without their axes.
-    """
+    """Draw line charts by epoch of those figures that the runs have; `draw` returns traces without their axes."""
     reported = {name for run in runs for name in run.curves}
-    known = {name: metric for name, metric in metrics.items() if name in reported}
-    by_scale = [
-        {name: metric for name, metric in known.items() if metric.percent == percent}
-        for percent in (False, True)
-    ]
-    drawn = [_coloured(runs, group) for group in by_scale if group]
+    by_scale: dict[bool, dict[str, Metric]] = {False: {}, True: {}}
+    for name, metric in metrics.items():
+        if name in reported:
+            by_scale[metric.percent][name] = metric
+    drawn = [_coloured(runs, group) for group in by_scale.values() if group]
     data: list[Spec] = []
     axes: Spec = {}
-    for place, lines in enumerate(drawn):
-        end, domain = suffix(place), spans(len(drawn), 0.12)[place]
-        for line in lines:
-            data += [trace | {"xaxis": f"x{end}", "yaxis": f"y{end}"} for trace in draw(line)]
+    for index, lines in enumerate(drawn):
+        data += [trace | drawing.on(index) for line in lines for trace in draw(line)]
         values = [value for line in lines for curve in line.curves for value in curve if value is not None]
-        losses = all(logarithmic(line.metric, values) for line in lines)
-        kind = {"type": "log"} if losses else from_zero(lines[0].metric)
-        axes[f"xaxis{end}"] = axis("epoch", domain=domain, anchor=f"y{end}", rangemode="tozero")
-        axes[f"yaxis{end}"] = axis(_title(lines), anchor=f"x{end}", **kind)
-    return chart(data, **axes)
+        losses = all(drawing.logarithmic(line.metric, values) for line in lines)
+        kind = {"type": "log"} if losses else drawing.from_zero(lines[0].metric)
+        epochs = drawing.axis("epoch", domain=drawing.spans(len(drawn), 0.12)[index], rangemode="tozero")
+        axes |= drawing.panel(index, epochs, drawing.axis(_title(lines), **kind))
+    return drawing.chart(data, **axes)
 
 
 def _coloured(runs: Sequence[RunResult], metrics: Mapping[str, Metric]) -> list[Lines]:
-    counts = {True: 0, False: 0}
+    colours = {True: itertools.cycle(TRAINING), False: itertools.cycle(OTHERS)}
     lines = []
     for name, metric in metrics.items():
-        colours = TRAINING if metric.training else OTHERS
-        colour = colours[counts[metric.training] % len(colours)]
-        counts[metric.training] += 1
         curves = [
-            [scaled(metric, value) if math.isfinite(value) else None for value in run.curves.get(name, ())]
+            [
+                drawing.scaled(metric, value) if math.isfinite(value) else None
+                for value in run.curves.get(name, ())
+            ]
             for run in runs
         ]
-        lines.append(Lines(label(name, metric), metric, colour, curves))
+        lines.append(Lines(label(name, metric), metric, next(colours[metric.training]), curves))
     return lines
 
 
@@ -120,11 +91,7 @@ def _title(lines: Sequence[Lines]) -> str:
 
 def section(reading: Reading) -> Section | None:
     """Compose the section; None while nothing is finished, and if folds report one epoch only."""
-    top = [
-        (point, runs)
-        for point, runs in zip(reading.finished, reading.top, strict=False)
-        if several_epochs(runs)
-    ]
+    top = [pair for pair in zip(reading.finished, reading.top, strict=False) if several_epochs(pair[1])]
     if not top:
         return None
     study, metric = reading.study, reading.study.definition.metric
@@ -137,19 +104,19 @@ def section(reading: Reading) -> Section | None:
         )
         for rank, (point, runs) in enumerate(top, start=1)
     )
-    folds, axes = study.definition.folds, "Losses above 0 have a logarithmic axis."
+    folds = study.definition.folds
     if reading.of_mean:
-        title = "Learning curves of the best configurations, means over folds"
+        kind = "means over folds"
         lines = f"Lines are means over {folds} folds; the results were loaded without curves of single folds."
         shown = f"the means over {folds} folds by epoch"
     else:
-        title = "Learning curves of the best configurations, fold by fold"
+        kind = "fold by fold"
         lines = f"Thin lines are the {folds} folds, thick ones their means after each epoch."
         shown = f"the figures of folds by epoch, a line for each of {folds} folds"
     drawn = Figure(
         f"{study.name}-learning-curves",
-        title,
-        f"{lines} {axes}",
+        f"Learning curves of the best configurations, {kind}",
+        f"{lines} Losses above 0 have a logarithmic axis.",
         f"Line charts of {shown}. " + "; ".join(view.label for view in views),
         views,
         height=440,
@@ -160,16 +127,12 @@ def section(reading: Reading) -> Section | None:
 
 
 def _traces(lines: Lines) -> list[Spec]:
-    name, means = plain(lines.label), lines.mean()
+    name = drawing.plain(lines.label)
+    means = [statistics.fmean(known) if known else None for known in lines.by_epoch()]
+    thin = {"color": drawing.faded(lines.colour, 0.3), "width": 1}
     return [
-        joined(
-            lines.curves,
-            first=1,
-            name=f"{name}, folds",
-            showlegend=False,
-            line={"color": faded(lines.colour, 0.3), "width": 1},
-        ),
-        scatter(
+        drawing.joined(lines.curves, first=1, name=f"{name}, folds", showlegend=False, line=thin),
+        drawing.scatter(
             "lines",
             list(range(1, len(means) + 1)),
             [None if mean is None else float(f"{mean:.5g}") for mean in means],

@@ -9,18 +9,9 @@ from datetime import UTC, datetime
 from pairsearch.search.common.provenance import package_version
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.report import (
-    cost,
-    coverage,
-    curves,
-    effects,
-    evaluation,
-    grid,
-    judgement,
-    searched_again,
-)
+from pairsearch.search.report import coverage, curves, effects, evaluation, grid, judgement, searched_again
 from pairsearch.search.report.claims import decided_part
-from pairsearch.search.report.content import Block, Document, Figure, Part, view_names
+from pairsearch.search.report.content import Block, Document, Figure, Part, Section, view_names
 from pairsearch.search.report.reading import Reading, read_all
 
 
@@ -31,26 +22,16 @@ def compose(
     tell: Callable[[str], None] = lambda _: None,
     claims: Part | None = None,
 ) -> Document:
-    """Compose a report on studies.
-
-    Args:
-        label: the database's URL, its password masked.
-        moment: when the studies were read, with a time zone.
-    """
+    """Compose a report on studies that were read at a moment, with a time zone, from a database with a label."""
     names = ", ".join(reading.study.name for reading in readings)
-    return Document(
-        title=f"pairsearch report: {names}",
-        facts=(
-            f"read {moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-            f"from {label}",
-            f"pairsearch {package_version('pairsearch')}",
-        ),
-        parts=_named_apart(
-            Part("Results", "All studies side by side.", (evaluation.section(readings),)),
-            *([] if claims is None else [claims]),
-            *(_study(reading, tell) for reading in readings),
-        ),
+    read, version = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC", package_version("pairsearch")
+    parts = _named_apart(
+        Part("Results", "All studies side by side.", (evaluation.section(readings),)),
+        *([] if claims is None else [claims]),
+        *(_study(reading, tell) for reading in readings),
     )
+    facts = (f"read {read}", f"from {label}", f"pairsearch {version}")
+    return Document(f"pairsearch report: {names}", facts, parts)
 
 
 def _named_apart(*parts: Part) -> tuple[Part, ...]:
@@ -67,15 +48,11 @@ def _named_apart(*parts: Part) -> tuple[Part, ...]:
         taken.update({named.name, *view_names(named)})
         return named
 
-    return tuple(
-        replace(
-            part,
-            sections=tuple(
-                replace(section, blocks=tuple(map(apart, section.blocks))) for section in part.sections
-            ),
-        )
-        for part in parts
-    )
+    def of(part: Part) -> Part:
+        sections = (Section(one.title, tuple(map(apart, one.blocks))) for one in part.sections)
+        return replace(part, sections=tuple(sections))
+
+    return tuple(map(of, parts))
 
 
 def compose_stored(
@@ -86,8 +63,7 @@ def compose_stored(
 ) -> Document:
     """Read studies from one snapshot of the database, and compose a report on them; the database is not changed.
 
-    Args:
-        claims: a file of claims to decide by what is there, or None.
+    The claims of a file are decided by what is there.
     """
     decided = None if claims is None else decided_part(database, claims, tell)
     moment = datetime.now(UTC)
@@ -100,7 +76,7 @@ def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
         effects.section(reading),
         curves.section(reading),
         evaluation.others(reading),
-        cost.section(reading),
+        effects.time_section(reading),
         searched_again.section(reading),
     )
     sections = (

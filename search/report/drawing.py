@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pairsearch.search.report.content import Spec
-from pairsearch.search.report.parameters import Parameter
 from pairsearch.search.results.formatting import unit
 from pairsearch.studies.definition import Stated
 from pairsearch.studies.problem import Metric
@@ -45,10 +45,9 @@ def plain(text: str) -> str:
     Plotly reads texts as a subset of HTML with links, breaks and entities (plotly.js, `svg_text_utils`). Control
     characters, which it cannot show, become spaces.
     """
-    shown = text
     if not text.isprintable():
-        shown = "".join(character if character.isprintable() else " " for character in text)
-    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        text = "".join(character if character.isprintable() else " " for character in text)
+    return html.escape(text, quote=False)
 
 
 def faded(colour: str, opacity: float) -> str:
@@ -88,17 +87,10 @@ def chart(data: Sequence[Spec], **more: object) -> Spec:
 
 
 def axis(title: str = "", **more: object) -> Spec:
-    common: Spec = {
-        "gridcolor": RULE,
-        "linecolor": MUTED,
-        "zeroline": False,
-        "automargin": True,
-        "ticks": "outside",
-        "tickcolor": RULE,
-    }
-    if title:
-        common["title"] = {"text": plain(title), "standoff": 10}
-    return common | more
+    common: Spec = {"gridcolor": RULE, "linecolor": MUTED, "tickcolor": RULE, "ticks": "outside"}
+    common |= {"zeroline": False, "automargin": True}
+    titled = {"title": {"text": plain(title), "standoff": 10}} if title else {}
+    return common | titled | more
 
 
 def labelled(texts: Sequence[str], step: int = 1) -> Spec:
@@ -160,14 +152,9 @@ def whiskers(above: Sequence[float], below: Sequence[float], **more: object) -> 
 
 
 def box(name: str, x: Sequence[float], colour: str, **more: object) -> Spec:
-    common: Spec = {
-        "type": "box",
-        "name": name,
-        "x": x,
-        "line": {"color": colour, "width": 1.5},
-        "fillcolor": faded(colour, 0.12),
-    }
-    return common | more
+    common: Spec = {"type": "box", "name": name, "x": x}
+    style = {"line": {"color": colour, "width": 1.5}, "fillcolor": faded(colour, 0.12)}
+    return common | style | more
 
 
 def boxes(name: str, x: Sequence[float], y: Sequence[float], colour: str, **more: object) -> Spec:
@@ -196,9 +183,20 @@ def note(text: str, x: float, y: float, **more: object) -> Spec:
     return common | more
 
 
-def suffix(index: int) -> str:
+def _suffix(index: int) -> str:
     """Return Plotly's suffix of an axis by its index: empty for 0, then 2, 3, …"""
     return "" if index == 0 else str(index + 1)
+
+
+def on(index: int) -> Spec:
+    """Return what puts a trace into the panel of an index."""
+    return {"xaxis": f"x{_suffix(index)}", "yaxis": f"y{_suffix(index)}"}
+
+
+def panel(index: int, x: Spec, y: Spec) -> Spec:
+    """Return what makes two axes those of the panel of an index."""
+    end = _suffix(index)
+    return {f"xaxis{end}": x | {"anchor": f"y{end}"}, f"yaxis{end}": y | {"anchor": f"x{end}"}}
 
 
 def spans(count: int, gap: float) -> list[list[float]]:
@@ -253,7 +251,3 @@ class Shade:
         # 20 to 200 multiples of a power of ten.
         step = 10.0 ** math.floor(math.log10((high - low) / 20))
         return [place * step for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def along(parameter: Parameter) -> Spec:
-    return categories(parameter.texts, parameter.label)

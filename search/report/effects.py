@@ -1,84 +1,85 @@
-"""The section on the effect of each parameter: figures by its values, over all configurations and matched ones."""
+"""The sections by the value of each parameter: its effect on figures, and on the time of training."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from pairsearch.search.report import drawing
 from pairsearch.search.report.content import Block, Figure, Notice, Section, Spec, Table, View
-from pairsearch.search.report.drawing import (
-    BLUE,
-    VERMILLION,
-    along,
-    axis,
-    box,
-    chart,
-    from_zero,
-    logarithmic,
-    scaled,
-    scatter,
-)
 from pairsearch.search.report.parameters import Parameter, Places
-from pairsearch.search.report.reading import Point, Reading, by_level
+from pairsearch.search.report.reading import Point, Reading
 from pairsearch.search.results.fields import Field
-from pairsearch.search.results.formatting import DASH, figure, headed, label
+from pairsearch.search.results.formatting import DASH, duration, figure, headed, label
+from pairsearch.studies.configuration import describe
 from pairsearch.studies.problem import Metric
 
-Groups = list[list[Point]]
-"""Finished configurations by the level of a parameter."""
+POINTS = 300
+"""The largest number of configurations whose time is drawn, for each value."""
+
+Groups = dict[str, list[Point]]
+"""Configurations by the value of a parameter, as a text; some values may have none."""
+
+
+def by_value(reading: Reading, points: Iterable[Point]) -> dict[int, Groups]:
+    """Group points by the values of each parameter, which is named by its index."""
+    levels: dict[int, list[list[Point]]] = {
+        place: [[] for _ in one.levels] for place, one in enumerate(reading.parameters)
+    }
+    for point in points:
+        for place, level in enumerate(point.places):
+            levels[place][level].append(point)
+    return {
+        place: dict(zip(reading.parameters[place].texts, of, strict=True)) for place, of in levels.items()
+    }
 
 
 def section(reading: Reading) -> Section | None:
     """Compose the section; None while nothing is finished, and for a grid in which nothing varies."""
-    points = reading.finished
-    varying = [place for place, parameter in enumerate(reading.parameters) if parameter.varies]
-    if not points or not varying:
+    if not reading.finished or not any(parameter.varies for parameter in reading.parameters):
         return None
-    groups = {place: by_level(points, reading.parameters, place) for place in varying}
-    comparable = {place: levels for place, levels in groups.items() if sum(map(bool, levels)) > 1}
-    if not comparable:
+    every = by_value(reading, reading.finished)
+    groups = {place: of for place, of in every.items() if sum(map(bool, of.values())) > 1}
+    if not groups:
         notice = Notice("No parameter has finished configurations with two of its values yet.")
         return Section("Effect of each parameter", (notice,))
-    shown = _figures(reading)
-    tables: list[Block] = [_table(reading, comparable, name, metric) for name, metric in shown.items()]
-    return Section("Effect of each parameter", (_figure(reading, comparable, shown), *tables))
+    # The study's metric and one other figure.
+    metric, compared = reading.study.definition.metric, reading.compared
+    names = [metric, *[name for name in compared if name != metric][:1]]
+    shown = {name: compared[name] for name in names}
+    tables: list[Block] = [_table(reading, groups, name, metric) for name, metric in shown.items()]
+    return Section("Effect of each parameter", (_figure(reading, groups, shown), *tables))
 
 
 def matched(groups: Groups, place: int) -> Groups:
-    """Keep only configurations whose other parameters occur with every level that has finished ones."""
-    others = [{_others(point.places, place): point for point in points} for points in groups if points]
-    shared = set.intersection(*map(set, others))
-    kept = iter([[by_others[key] for key in sorted(shared)] for by_others in others])
-    return [next(kept) if points else [] for points in groups]
+    """Keep only configurations whose other parameters occur with every value that has finished ones."""
+    others = {text: {_others(one.places, place): one for one in points} for text, points in groups.items()}
+    shared = sorted(set.intersection(*(set(by_others) for by_others in others.values() if by_others)))
+    return {text: [known[key] for key in shared] if known else [] for text, known in others.items()}
 
 
 def _others(places: Places, place: int) -> Places:
     return places[:place] + places[place + 1 :]
 
 
-def _figures(reading: Reading) -> dict[str, Metric]:
-    """Choose the study's metric and one other figure."""
-    metric, compared = reading.study.definition.metric, reading.compared
-    names = [metric, *[name for name in compared if name != metric][:1]]
-    return {name: compared[name] for name in names}
-
-
-def _values(points: Sequence[Point], name: str) -> list[float]:
+def _values(points: Iterable[Point], name: str) -> list[float]:
     return [value for point in points if (value := point.figure(name)) is not None]
 
 
 def _figure(reading: Reading, groups: dict[int, Groups], metrics: dict[str, Metric]) -> Figure:
     views, spoken = [], []
-    for place, found in groups.items():
+    first, first_metric = next(iter(metrics.items()))
+    for place, of in groups.items():
         parameter = reading.parameters[place]
         for name, metric in metrics.items():
             what = f": {label(name, metric)}" if len(metrics) > 1 else ""
-            views.append(View(f"{parameter.label}{what}", _boxes(parameter, found, name, metric)))
-        name, metric = next(iter(metrics.items()))
+            views.append(View(f"{parameter.label}{what}", _boxes(parameter, of, name, metric)))
         bests = [
-            f"{text} {figure(metric, _best(metric, _values(points, name)))}"
-            for text, points in zip(parameter.texts, found, strict=True)
+            f"{text} {figure(first_metric, _best(first_metric, _values(points, first)))}"
+            for text, points in of.items()
             if points
         ]
         spoken.append(f"{parameter.label}: {', '.join(bests)}")
@@ -87,8 +88,7 @@ def _figure(reading: Reading, groups: dict[int, Groups], metrics: dict[str, Metr
         "Figures by the value of each parameter",
         "Boxes span the quartiles over the finished configurations with that value, whiskers reach the lowest and the "
         "highest; the line joins the best of each.",
-        f"Box plots by the value of each parameter; the best {headed(*next(iter(metrics.items())))} of "
-        f"{'; '.join(spoken)}.",
+        f"Box plots by the value of each parameter; the best {headed(first, first_metric)} of {'; '.join(spoken)}.",
         tuple(views),
         choice="Parameter",
     )
@@ -99,41 +99,28 @@ def _best(metric: Metric, values: Sequence[float]) -> float | None:
 
 
 def _boxes(parameter: Parameter, groups: Groups, name: str, metric: Metric) -> Spec:
-    found = {
-        place: values for place, points in enumerate(groups) if (values := sorted(_values(points, name)))
-    }
-    quartiles = {
-        place: statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-        for place, values in found.items()
-    }
-
-    def each(values: Sequence[float]) -> list[float]:
-        return [scaled(metric, value) for value in values]
-
-    bests = each([values[-1 if metric.maximise else 0] for values in found.values()])
-    spread = box(
-        "all finished configurations",
-        list(found),
-        BLUE,
-        lowerfence=each([values[0] for values in found.values()]),
-        q1=each([three[0] for three in quartiles.values()]),
-        median=each([three[1] for three in quartiles.values()]),
-        q3=each([three[2] for three in quartiles.values()]),
-        upperfence=each([values[-1] for values in found.values()]),
-        width=0.5,
-    )
-    best = scatter(
+    every = [_values(points, name) for points in groups.values()]
+    places = [place for place, values in enumerate(every) if values]
+    fives = [np.quantile(every[place], (0, 0.25, 0.5, 0.75, 1)) for place in places]
+    columns = np.array(fives).reshape(-1, 5).T.tolist()
+    low, q1, median, q3, high = ([drawing.scaled(metric, value) for value in column] for column in columns)
+    spread = drawing.box("all finished configurations", places, drawing.BLUE, width=0.5)
+    spread |= {"lowerfence": low, "q1": q1, "median": median, "q3": q3, "upperfence": high}
+    best = drawing.scatter(
         "lines+markers",
-        list(found),
-        bests,
+        places,
+        high if metric.maximise else low,
         name="best",
-        line={"color": VERMILLION, "width": 2},
+        line={"color": drawing.VERMILLION, "width": 2},
         marker={"size": 8},
         hovertemplate="best %{y:.4g}<extra></extra>",
     )
-    least = [values[0] for values in found.values()]
-    kind = {"type": "log"} if logarithmic(metric, least) else from_zero(metric)
-    return chart([spread, best], xaxis=along(parameter), yaxis=axis(headed(name, metric), **kind))
+    kind = {"type": "log"} if drawing.logarithmic(metric, columns[0]) else drawing.from_zero(metric)
+    return drawing.chart(
+        [spread, best],
+        xaxis=drawing.categories(parameter.texts, parameter.label),
+        yaxis=drawing.axis(headed(name, metric), **kind),
+    )
 
 
 class _Row(NamedTuple):
@@ -146,12 +133,13 @@ class _Row(NamedTuple):
 
 
 def _table(reading: Reading, groups: dict[int, Groups], name: str, metric: Metric) -> Table:
-    rows = [
-        _Row(parameter.label, text, len(points), _values(points, name), _values(alike, name))
-        for place, found in groups.items()
-        for parameter in [reading.parameters[place]]
-        for text, points, alike in zip(parameter.texts, found, matched(found, place), strict=True)
-    ]
+    rows = []
+    for place, of in groups.items():
+        parameter, alike = reading.parameters[place].label, matched(of, place)
+        rows += [
+            _Row(parameter, text, len(points), _values(points, name), _values(alike[text], name))
+            for text, points in of.items()
+        ]
     fields: list[Field[_Row]] = [
         Field("parameter", lambda row: row.parameter, right=False),
         Field("value", lambda row: row.text, right=False),
@@ -170,4 +158,92 @@ def _table(reading: Reading, groups: dict[int, Groups], name: str, metric: Metri
         "that has a finished configuration.",
         fields,
         rows,
+    )
+
+
+def time_section(reading: Reading) -> Section | None:
+    """Compose the section on training times, by the parameter that matters most for them; None while there are none.
+
+    Results of other programs that were loaded without times have 0 seconds.
+    """
+    timed = [point for point in reading.points if point.seconds]
+    if not timed:
+        return None
+    place, groups = max(by_value(reading, timed).items(), key=lambda entry: _ratio(entry[1]))
+    parameter = reading.parameters[place]
+    return Section(
+        "Time and cost", (_times(reading, parameter, groups), _time_boxes(reading, parameter, groups))
+    )
+
+
+def _ratio(groups: Groups) -> float:
+    """Return the ratio of the longest to the shortest median time."""
+    medians = [statistics.median(_seconds(points)) for points in groups.values() if points]
+    return max(medians) / max(min(medians), 1e-6)
+
+
+def _seconds(points: Iterable[Point]) -> list[float]:
+    return [point.seconds or 0.0 for point in points]
+
+
+def _times(reading: Reading, parameter: Parameter, groups: Groups) -> Table:
+    times = {text: _seconds(points) for text, points in groups.items() if points}
+    rows = [*times.items(), ("all", [seconds for of_value in times.values() for seconds in of_value])]
+    fields: list[Field[tuple[str, list[float]]]] = [
+        Field(parameter.label, lambda row: row[0], right=False),
+        Field("with a result", lambda row: str(len(row[1]))),
+        Field("median, s", lambda row: f"{statistics.median(row[1]):.1f}"),
+        Field("shortest, s", lambda row: f"{min(row[1]):.1f}"),
+        Field("longest, s", lambda row: f"{max(row[1]):.1f}"),
+        Field("sum", lambda row: duration(sum(row[1]))),
+    ]
+    caption = (
+        f"Seconds of training by configuration, its folds added up, by {parameter.label}, the parameter between whose "
+        "values medians differ most."
+    )
+    if reading.first_result is not None and reading.last_result is not None:
+        span = duration(reading.last_result - reading.first_result)
+        caption += f" From the first result to the last, {span} (hours:minutes:seconds) went by."
+    if rounds := [entry.seconds for entries in reading.evaluated.values() for entry in entries]:
+        caption += f" The {len(rounds)} rounds of the evaluation took {duration(sum(rounds))}."
+    return Table.of(caption, fields, rows)
+
+
+def _time_boxes(reading: Reading, parameter: Parameter, groups: Groups) -> Figure:
+    drawn = [
+        (place, point)
+        for place, points in enumerate(groups.values())
+        for point in drawing.thinned(sorted(points, key=lambda one: one.seconds or 0.0), POINTS)
+    ]
+    boxes = drawing.boxes(
+        "configurations",
+        [place for place, _ in drawn],
+        [round(point.seconds or 0.0, 3) for _, point in drawn],
+        drawing.BLUE,
+        text=[drawing.plain(describe(point.configuration.params)) for _, point in drawn],
+        jitter=0.6,
+        width=0.5,
+        marker={"color": drawing.BLUE, "size": 4, "opacity": 0.5},
+        hovertemplate="%{y:.1f} s: %{text}<extra></extra>",
+    )
+    spec = drawing.chart(
+        [boxes],
+        xaxis=drawing.categories(parameter.texts, parameter.label),
+        yaxis=drawing.axis("seconds a configuration", rangemode="tozero"),
+        showlegend=False,
+    )
+    left_out = drawing.thinned_note(len(drawn), sum(map(len, groups.values())), POINTS, "a value")
+    medians = [
+        f"{text} median {statistics.median(_seconds(points)):.1f} s"
+        for text, points in groups.items()
+        if points
+    ]
+    return Figure(
+        f"{reading.study.name}-seconds",
+        f"Training time by {parameter.label}",
+        "Each point is a configuration with a result, trained on all its folds."
+        + (f"{left_out}, boxes too." if left_out else ""),
+        f"Box plot of the seconds that configurations took, by {parameter.label}: {'; '.join(medians)}",
+        (View("", spec),),
+        height=360,
     )

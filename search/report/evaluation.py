@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from pairsearch.search.report.content import Block, Notice, Section, Table
-from pairsearch.search.report.evaluation_figures import box_plot, by_epoch
-from pairsearch.search.report.reading import Reading
-from pairsearch.search.report.rounds import (
+from pairsearch.search.report.evaluation_figures import (
     PAPERS,
-    WHICH,
     Candidate,
+    box_plot,
+    by_epoch,
     candidates,
     evaluated_figures,
-    shown_interval,
 )
+from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.evaluations import Evaluated, Round, evaluated, values_of
 from pairsearch.search.results.formatting import (
     DASH,
     abbreviations,
     compact,
+    figure,
     headed,
     label,
     legend,
     spread,
 )
+from pairsearch.studies.intervals import mean_interval
 from pairsearch.studies.problem import Metric
 
 
 def section(readings: Sequence[Reading]) -> Section:
-    figures = [box_plot(readings), *(by_epoch(reading) for reading in readings)]
-    blocks: list[Block] = [table_1(readings), *_missing(readings)]
-    return Section("Final evaluation", (*blocks, *(figure for figure in figures if figure is not None)))
+    figures = [box_plot(readings), *map(by_epoch, readings)]
+    drawn = [figure for figure in figures if figure is not None]
+    return Section("Final evaluation", (table_1(readings), *_missing(readings), *drawn))
 
 
 def table_1(readings: Sequence[Reading]) -> Table:
@@ -42,64 +43,54 @@ def table_1(readings: Sequence[Reading]) -> Table:
     facts = list(dict.fromkeys(name for reading, candidate in shown for name in _facts(reading, candidate)))
     # Columns are identified by their header, since different problems may have different figures of the same name.
     figures = [
-        {headed(name, metric): name for name, metric in evaluated_figures(reading).items()}
+        {headed(name, metric): (name, metric) for name, metric in evaluated_figures(reading).items()}
         for reading in readings
     ]
-    headers = list(dict.fromkeys(header for names in figures for header in names))
+    headers = list(dict.fromkeys(header for known in figures for header in known))
     stated = list(dict.fromkeys(header for reading in readings for header in _stated(reading)))
-    last = {list(names)[-1] for names in figures if names}
+    last = {list(known)[-1] for known in figures if known}
     rows = []
-    for reading, names in zip(readings, figures, strict=True):
-        study, metrics = reading.study, reading.study.traits.metrics
+    for reading, known in zip(readings, figures, strict=True):
+        study, theirs = reading.study.name.upper(), _stated(reading)
         of_study = candidates(reading)
         if not of_study:
-            rows.append((study.name.upper(), *[DASH] * (4 + len(facts) + len(headers)), *[""] * len(stated)))
+            rows.append((study, *[DASH] * (4 + len(facts) + len(headers)), *[""] * len(stated)))
         for place, candidate in enumerate(of_study):
-            own, theirs = _facts(reading, candidate), _stated(reading)
-            known = {header: candidate.evaluated.figures.get(name) for header, name in names.items()}
+            own, of_rounds = _facts(reading, candidate), candidate.evaluated.figures
+            cells = [
+                spread(known[header][1], of_rounds.get(known[header][0])) if header in known else DASH
+                for header in headers
+            ]
             rows.append(
                 (
-                    study.name.upper() if place == 0 else "",
+                    study if place == 0 else "",
                     candidate.role,
                     compact(candidate.configuration.params, short),
                     *(own.get(name, DASH) for name in facts),
                     candidate.evaluated.count,
-                    *(
-                        spread(metrics[names[header]], known[header]) if header in names else DASH
-                        for header in headers
-                    ),
-                    _interval(evaluated_figures(reading), candidate.rounds),
+                    *cells,
+                    _interval(reading, candidate.rounds),
                     *(theirs.get(header, DASH) if candidate.papers else "" for header in stated),
                 )
             )
     meant = legend(short)
-    return Table(
-        caption=(
-            "Table 1. Mean ± sample standard deviation over n rounds, each on fresh data, as far as the problem has "
-            "them, with fresh weights"
-            + ("; beside it what the paper states for its own configuration" if stated else "")
-            + ". The interval is the 95 % t interval of the mean of the last figure over the rounds."
-            + (f" {meant}." if meant else "")
-        ),
-        header=(
-            "study",
-            "configuration",
-            "hyperparameters",
-            *facts,
-            "n",
-            *headers,
-            f"95 % interval, {last.pop()}" if len(last) == 1 else "95 % interval",
-            *(f"paper: {header}" for header in stated),
-        ),
-        rows=tuple(rows),
-        labels=3,
+    caption = (
+        "Table 1. Mean ± sample standard deviation over n rounds, each on fresh data, as far as the problem has "
+        "them, with fresh weights"
+        + ("; beside it what the paper states for its own configuration" if stated else "")
+        + ". The interval is the 95 % t interval of the mean of the last figure over the rounds."
+        + (f" {meant}." if meant else "")
     )
+    interval = f"95 % interval, {last.pop()}" if len(last) == 1 else "95 % interval"
+    before = ("study", "configuration", "hyperparameters", *facts, "n")
+    papers = (f"paper: {header}" for header in stated)
+    return Table(caption, (*before, *headers, interval, *papers), tuple(rows), labels=3)
 
 
 def _facts(reading: Reading, candidate: Candidate) -> dict[str, str]:
     """Return facts about a configuration: those stored with its rounds, and those of the paper if it is the paper's."""
     paper = reading.study.definition.paper
-    stated = {} if paper is None or not candidate.papers else paper.facts
+    stated = paper.facts if paper is not None and candidate.papers else {}
     return {str(name): str(value) for name, value in {**stated, **candidate.evaluated.facts}.items()}
 
 
@@ -112,36 +103,39 @@ def _stated(reading: Reading) -> dict[str, str]:
     }
 
 
-def _interval(figures: Mapping[str, Metric], rounds: Sequence[Round]) -> str:
+def _interval(reading: Reading, rounds: Sequence[Round]) -> str:
+    """Format the interval of the most important figure."""
+    figures = list(evaluated_figures(reading).items())
     if not figures:
         return DASH
-    name, metric = list(figures.items())[-1]
+    name, metric = figures[-1]
     return shown_interval(metric, values_of(rounds, name))
 
 
-def _missing(readings: Sequence[Reading]) -> list[Block]:
-    blocks: list[Block] = []
+def shown_interval(metric: Metric, values: Sequence[float]) -> str:
+    """Format the 95 % interval of the mean as `5.14 to 6.98`; that of fractions is clipped to [0, 1]."""
+    interval = mean_interval(values)
+    if interval is None:
+        return DASH
+    low, high = interval.low, interval.high
+    if metric.percent and min(values) >= 0 and max(values) <= 1:
+        low, high = max(0.0, low), min(1.0, high)
+    return f"{figure(metric, low)} to {figure(metric, high)}"
+
+
+def _missing(readings: Sequence[Reading]) -> Iterator[Block]:
     for reading in readings:
-        name = reading.study.name
+        name, wanted = reading.study.name, reading.study.definition.evaluation.rounds
         if reading.best is None:
-            blocks.append(
-                Notice(
-                    f"{name}: {reading.ended}"
-                    + (f"; `pairsearch worker {name}` trains them." if reading.judged.provisional else ".")
-                )
-            )
+            trains = f"; `pairsearch worker {name}` trains them" if reading.judged.provisional else ""
+            yield Notice(f"{name}: {reading.ended}{trains}.")
         for candidate in candidates(reading):
-            wanted = reading.study.definition.evaluation.rounds
             option = " --paper" if candidate.role == PAPERS else ""
             if len(candidate.rounds) < wanted:
-                which = WHICH[candidate.role]
-                blocks.append(
-                    Notice(
-                        f"{name}: {len(candidate.rounds)} of {wanted} rounds of {which} configuration are done; "
-                        f"`pairsearch evaluate {name}{option}` trains the others."
-                    )
+                yield Notice(
+                    f"{name}: {len(candidate.rounds)} of {wanted} rounds of {candidate.which} configuration are done; "
+                    f"`pairsearch evaluate {name}{option}` trains the others."
                 )
-    return blocks
 
 
 def others(reading: Reading) -> Section | None:
@@ -157,24 +151,20 @@ def others(reading: Reading) -> Section | None:
         known = row[0].figures.get(last)
         return math.inf if known is None else counts.sign * known.mean
 
-    rows = [
+    rows = tuple(
         (
             one.key,
             one.count,
             *(spread(metric, one.figures.get(name)) for name, metric in figures.items()),
-            _interval(figures, rounds),
+            _interval(reading, rounds),
         )
         for one, rounds in sorted(every, key=worst_last)
-    ]
+    )
+    headers = [headed(name, metric) for name, metric in figures.items()]
     table = Table(
         f"Every evaluated configuration, the best mean {label(last, counts)} first. Choosing among them by it would "
         "be choosing on data that are there to judge the choice: the order is for reading only.",
-        (
-            "configuration",
-            "n",
-            *(headed(name, metric) for name, metric in figures.items()),
-            f"95 % interval, {headed(last, counts)}",
-        ),
-        tuple(rows),
+        ("configuration", "n", *headers, f"95 % interval, {headers[-1]}"),
+        rows,
     )
     return Section("Evaluated configurations", (table,))

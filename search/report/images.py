@@ -82,10 +82,7 @@ def write(figures: Sequence[Figure], folder: Path, kind: ImageFormat) -> list[Pa
             text = " ".join(str(error).split()) or type(error).__name__
             raise WorkError(f"the figures could not be drawn: {text}") from None
         made_folder(folder)
-        written = []
         for name in jobs:
-            path = folder / name
-            with whole_file(path) as file:
+            with whole_file(folder / name) as file:
                 file.write((Path(draft) / name).read_bytes())
-            written.append(path)
-    return written
+    return [folder / name for name in jobs]

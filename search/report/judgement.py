@@ -60,12 +60,7 @@ def _table(reading: Reading, verdict: Verdict) -> Table:
 def _remark(verdict: Verdict, key: str) -> str:
     if len(verdict.members) == 1:
         return ""
-    remarks = [
-        text
-        for text, of in (
-            ("the cheapest", verdict.cheapest),
-            ("the cheapest within one standard error", verdict.cheapest_within_one_error),
-        )
-        if of == key
-    ]
-    return f" ({', '.join(remarks)})" if remarks else ""
+    error = "the cheapest within one standard error"
+    cheapest = (("the cheapest", verdict.cheapest), (error, verdict.cheapest_within_one_error))
+    remarks = ", ".join(text for text, of in cheapest if of == key)
+    return f" ({remarks})" if remarks else ""

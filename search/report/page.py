@@ -13,32 +13,32 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pairsearch.search.common.files import whole_file
 from pairsearch.search.report.content import Document
 
-TEMPLATES = "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(report: Document) -> str:
     from plotly.offline import get_plotlyjs  # noqa: PLC0415 - 5 MB
 
     environment = Environment(
-        loader=PackageLoader("pairsearch.search.report", TEMPLATES),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    scripts = [get_plotlyjs(), _source(environment, "report.js")]
+    scripts = [get_plotlyjs(), (TEMPLATES / "report.js").read_text(encoding="utf-8")]
     return environment.get_template("report.html").render(
         report=report,
         policy=content_security_policy(scripts),
         # Scripts and styles are ours and contain no data, so they are not escaped.
         scripts=[Markup(script) for script in scripts],  # noqa: S704
-        style=Markup(_source(environment, "report.css")),  # noqa: S704
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
         # Elements are identified by number: a name may contain characters that an identifier must not.
         numbers={figure.name: number for number, figure in enumerate(report.figures, start=1)},
         data={
@@ -59,7 +59,10 @@ def write(report: Document, path: Path) -> Path:
 
 def content_security_policy(scripts: list[str]) -> str:
     """Return the policy: nothing is loaded, only these scripts run, and images are only those that Plotly creates."""
-    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    # Browsers hash the parsed text, in which a carriage return has become a line feed.
+    parsed = [script.replace("\r\n", "\n").replace("\r", "\n").encode() for script in scripts]
+    digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in parsed]
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "connect-src 'none'; base-uri 'none'; form-action 'none'"
@@ -69,21 +72,9 @@ def content_security_policy(scripts: list[str]) -> str:
 def inline_json(value: Any) -> str:
     """Return JSON that cannot leave a `script` element: characters that HTML or JavaScript reads become `\\u....`.
 
-    Raises:
-        ValueError: a number is NaN or infinite.
+    It raises ValueError where a number is NaN or infinite.
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&'\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
-
-
-def _hash(script: str) -> str:
-    # Browsers hash the parsed text, in which a carriage return has become a line feed.
-    normal = script.replace("\r\n", "\n").replace("\r", "\n")
-    return base64.b64encode(hashlib.sha256(normal.encode()).digest()).decode()
-
-
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None  # noqa: S101 - given above
-    return environment.loader.get_source(environment, name)[0]

@@ -8,25 +8,9 @@ from __future__ import annotations
 
 import math
 
+from pairsearch.search.report import drawing
 from pairsearch.search.report.content import Figure, Spec, View
-from pairsearch.search.report.drawing import (
-    BLUE,
-    LEGEND,
-    MUTED,
-    RULE,
-    SKY,
-    VERMILLION,
-    Shade,
-    briefly,
-    chart,
-    faded,
-    joined,
-    labelled,
-    note,
-    shortened,
-    thinned,
-    thinned_note,
-)
+from pairsearch.search.report.drawing import BLUE, MUTED, SKY, VERMILLION, Shade
 from pairsearch.search.report.reading import Point, Reading
 from pairsearch.search.results.formatting import headed
 from pairsearch.studies.configuration import describe
@@ -47,39 +31,34 @@ LABELLED = 12
 
 def parallel_coordinates(reading: Reading) -> Figure:
     """Draw the figure of a study with at least one finished configuration."""
-    points = reading.finished
+    points, parameters = reading.finished, reading.parameters
     metric = headed(reading.study.definition.metric, reading.study.metric)
-    parameters = reading.parameters
     shade = Shade.over([point.known for point in points], reading.study.metric)
     lines = [_line(reading, point, rank / len(points), shade) for rank, point in enumerate(points)]
     data: list[Spec] = []
     start, drawn = 0, 0
     for share, label, colour, opacity, width in GROUPS:
-        end = max(math.ceil(share * len(points)), start)
-        if end > start:
-            data.append(_group(lines[start:end], label, faded(colour, opacity), width))
-            drawn += min(LINES, end - start)
-        start = end
-    names = labelled([*(one.label for one in parameters), metric])
-    spec = chart(
+        group = lines[start : math.ceil(share * len(points))]
+        if group:
+            shown = drawing.thinned(group, LINES)
+            style = {"color": drawing.faded(colour, opacity), "width": width}
+            data.append(drawing.joined(shown, name=f"{label} ({len(group)})", line=style))
+            drawn += len(shown)
+        start += len(group)
+    names = drawing.labelled([*(one.label for one in parameters), metric])
+    names |= {"range": [-0.12, len(parameters) + 0.12], "side": "bottom", "fixedrange": True}
+    names |= {"showgrid": True, "gridcolor": MUTED, "zeroline": False}
+    spec = drawing.chart(
         # The best are drawn last, on top of the others, and come first in the legend.
         data[::-1],
-        xaxis=names
-        | {
-            "range": [-0.12, len(parameters) + 0.12],
-            "side": "bottom",
-            "showgrid": True,
-            "gridcolor": MUTED,
-            "zeroline": False,
-            "fixedrange": True,
-        },
+        xaxis=names,
         yaxis={"range": [-0.02, 1.04], "visible": False, "fixedrange": True},
         # Room for the label of the last axis: Plotly drops a label that does not fit.
         margin={"l": 64, "r": 72, "t": 48, "b": 40},
         annotations=_labels(reading, shade),
-        legend=LEGEND | {"traceorder": "reversed"},
+        legend=drawing.LEGEND | {"traceorder": "reversed"},
     )
-    left_out = thinned_note(drawn, len(points), LINES, "each group")
+    left_out = drawing.thinned_note(drawn, len(points), LINES, "each group")
     best = describe(points[0].configuration.params)
     return Figure(
         f"{reading.study.name}-parallel",
@@ -100,40 +79,23 @@ def _line(reading: Reading, point: Point, rank: float, shade: Shade) -> list[flo
         (place + 0.15 + 0.7 * rank) / len(parameter.levels)
         for place, parameter in zip(point.places, reading.parameters, strict=True)
     ]
-    return [*heights, shade.of(point.known)]
-
-
-def _group(lines: list[list[float]], label: str, colour: str, width: float) -> Spec:
-    heights = [[round(height, 4) for height in line] for line in thinned(lines, LINES)]
-    return joined(heights, name=f"{label} ({len(lines)})", line={"color": colour, "width": width})
+    return [round(height, 4) for height in (*heights, shade.of(point.known))]
 
 
 def _labels(reading: Reading, shade: Shade) -> list[Spec]:
     """Return the labels of values beside their bands, and of figures beside the last axis."""
-    common: Spec = {
-        "xref": "x",
-        "yref": "y",
-        "xanchor": "left",
-        "xshift": 4,
-        "bgcolor": "rgba(255,255,255,0.85)",
-        "bordercolor": RULE,
-        "font": {"size": 12},
-    }
-    labels = []
-    for place, parameter in enumerate(reading.parameters):
-        texts = parameter.texts
-        labels += [
-            note(shortened(text), place, (band + 0.5) / len(texts), **common)
-            for band, text in thinned(list(enumerate(texts)), LABELLED)
-        ]
-    end = len(reading.parameters)
-    labels += [
-        note(
-            briefly(reading.study.metric, tick),
-            end,
-            shade.of(tick),
-            **(common | {"xanchor": "right", "xshift": -4}),
-        )
+    places = [
+        (drawing.shortened(text), place, (band + 0.5) / len(parameter.texts), "left", 4)
+        for place, parameter in enumerate(reading.parameters)
+        for band, text in drawing.thinned(list(enumerate(parameter.texts)), LABELLED)
+    ]
+    places += [
+        (drawing.briefly(reading.study.metric, tick), len(reading.parameters), shade.of(tick), "right", -4)
         for tick in shade.ticks()
     ]
-    return labels
+    common: Spec = {"xref": "x", "yref": "y", "font": {"size": 12}}
+    common |= {"bgcolor": "rgba(255,255,255,0.85)", "bordercolor": drawing.RULE}
+    return [
+        drawing.note(text, x, y, **common, xanchor=anchor, xshift=shift)
+        for text, x, y, anchor, shift in places
+    ]

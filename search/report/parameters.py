@@ -11,7 +11,6 @@ from pairsearch.studies.configuration import Configuration, Value
 
 Level = Value | None
 """A value of a parameter; None for points without the parameter."""
-ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Parameter:
 def number(level: Level) -> str:
     """Format a level: `0.001` as `1e-3`, `0.01` as it is."""
     if level is None:
-        return ABSENT
+        return "absent"
     if isinstance(level, bool | str):
         return str(level)
     text = f"{level:g}"

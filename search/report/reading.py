@@ -66,14 +66,6 @@ class Point:
         return self.figures.get(name) if self.state is State.FINISHED else None
 
 
-def by_level(points: Sequence[Point], parameters: Sequence[Parameter], place: int) -> list[list[Point]]:
-    """Group points by the level of the parameter at index `place`, with a group for each level."""
-    groups: list[list[Point]] = [[] for _ in parameters[place].levels]
-    for point in points:
-        groups[point.places[place]].append(point)
-    return groups
-
-
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The number of results that one program on one machine computed."""
@@ -177,12 +169,7 @@ class Reading:
 def read_all(
     database: Database, studies: Sequence[StoredStudy], tell: Callable[[str], None] = lambda _: None
 ) -> list[Reading]:
-    """Read studies from one snapshot of the database, and judge them.
-
-    Raises:
-        StudyError: a study was deleted.
-        PairsearchError: see `Database.read`.
-    """
+    """Read studies from one snapshot of the database, and judge them; raises StudyError where one was deleted."""
     read_studies = []
     with database.snapshot() as connection:
         for study in studies:
@@ -195,7 +182,7 @@ def read_all(
 def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading], Unjudged]:
     """Read a study; return the reading without its verdict, and what to judge."""
     mine = columns.study_id == study.id
-    totals = connection.execute(
+    errors, claims, first, last = connection.execute(
         select(
             func.coalesce(func.sum(columns.errors), 0),
             func.coalesce(func.sum(columns.claims), 0),
@@ -222,6 +209,10 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         for key, of in zip(best, folds, strict=True)
     ]
 
+    of_rounds = select(runs.c.provenance_id, runs.c.seconds).where(
+        runs.c.study_id == study.id, runs.c.kind == "round"
+    )
+    metric, searched = study.definition.metric, len(points) <= SEARCHED
     reading = partial(
         Reading,
         study=study,
@@ -237,24 +228,16 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         of_mean=any(means),
         origins=(
             *_origins(connection, *_of_search(study)),
-            *_origins(
-                connection,
-                "evaluation",
-                select(runs.c.provenance_id, runs.c.seconds).where(
-                    runs.c.study_id == study.id, runs.c.kind == "round"
-                ),
-            ),
+            *_origins(connection, "evaluation", of_rounds),
         ),
         remarks=_remarks(connection, mine),
         superseded=late,
-        errors=int(totals[0]),
-        claims=int(totals[1]),
+        errors=int(errors),
+        claims=int(claims),
         folds=folds_ended(connection, study, len(points)),
-        first_result=totals[2],
-        last_result=totals[3],
-        table=table_within(connection, study, [study.definition.metric], unjudged.folds, rounds)
-        if len(unjudged.rows) <= SEARCHED
-        else None,
+        first_result=first,
+        last_result=last,
+        table=table_within(connection, study, [metric], unjudged.folds, rounds) if searched else None,
     )
     return reading, unjudged
 
@@ -262,13 +245,11 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
 def _points(unjudged: Unjudged, parameters: Sequence[Parameter]) -> tuple[Point, ...]:
     every = [unjudged.configurations[row.key] for row in unjudged.rows]
     points = []
-    for row, configuration, places in zip(unjudged.rows, every, places_of(parameters, every), strict=True):
+    for row, one, places in zip(unjudged.rows, every, places_of(parameters, every), strict=True):
         if places is None:
             wanted = "values of the study's grid"
             raise WrongValueError(configurations.name, "params", wanted, row.params, f"key={row.key!a}")
-        points.append(
-            Point(configuration, places, State(row.state), row.value, read_figures(row.figures), row.seconds)
-        )
+        points.append(Point(one, places, State(row.state), row.value, read_figures(row.figures), row.seconds))
     return tuple(points)
 
 
@@ -292,12 +273,10 @@ def _origins(connection: Connection, work: str, results: Select[int, float]) -> 
         .group_by(origin.facts)
         .order_by(func.count().desc(), origin.facts)
     ).all()
-    return [Origin(work, count, float(seconds or 0), _facts(text)) for text, count, seconds in rows]
-
-
-def _facts(text: str) -> dict[str, str]:
-    parsed = json.loads(text)
-    return {str(name): str(value) for name, value in parsed.items()} if isinstance(parsed, dict) else {}
+    return [
+        Origin(work, count, float(seconds or 0), {name: str(fact) for name, fact in json.loads(text).items()})
+        for text, count, seconds in rows
+    ]
 
 
 def _remarks(connection: Connection, mine: ColumnElement[bool]) -> tuple[Remark, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,21 +11,9 @@ from pairsearch.search.replay.searches import quantiles
 from pairsearch.search.replay.simulation import LEAST, Replay, Stopping, measure_stopping, replay
 from pairsearch.search.replay.stopping import RULES
 from pairsearch.search.replay.targets import Needed, needed, usual_regrets
+from pairsearch.search.report import drawing
 from pairsearch.search.report.content import Figure, Notice, Section, Spec, Table, View
-from pairsearch.search.report.drawing import (
-    BLUE,
-    GREEN,
-    PURPLE,
-    VERMILLION,
-    axis,
-    chart,
-    faded,
-    plain,
-    scaled,
-    scatter,
-    thinned,
-    whiskers,
-)
+from pairsearch.search.report.drawing import BLUE, GREEN, PURPLE, VERMILLION
 from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.fields import Field
 from pairsearch.search.results.formatting import DASH, figure, headed
@@ -55,26 +44,24 @@ def section(reading: Reading) -> Section | None:
 
 
 def _regret(table: StudyTable, replays: list[Replay]) -> Figure:
-    random, grid = replays
-    trials = np.arange(1.0, random.trials + 1)
-    budgets = np.linspace(0.0, float(random.course.seconds.max()), POINTS + 1)[1:]
+    random, grid = (one.course for one in replays)
+    searches, trials = random.regret.shape
+    budgets = np.linspace(0.0, float(random.seconds.max()), POINTS + 1)[1:]
+    by_trials = np.vstack([quantiles(random.regret), grid.regret])
+    by_seconds = np.vstack([quantiles(random.at_seconds(budgets)), grid.at_seconds(budgets)])
     views = (
-        _view("trials", "trials", table, trials, quantiles(random.course.regret), grid.course.regret[0]),
-        _view(
+        View("trials", _lines(table, "trials", np.arange(1.0, trials + 1), by_trials)),
+        View(
             "seconds of training",
-            "seconds of training, one after the other",
-            table,
-            budgets,
-            quantiles(random.course.at_seconds(budgets)),
-            grid.course.at_seconds(budgets)[0],
+            _lines(table, "seconds of training, one after the other", budgets, by_seconds),
         ),
     )
     return Figure(
         f"{table.name}-regret",
         "How far off the choice is, after so much of the grid",
         f"Regret: how much worse than the best of all {len(table.configurations)} finished configurations the chosen "
-        f"one is, by its mean over folds. The line is the median of {random.searches} searches in random order, the "
-        "band holds 90 % of them. Nothing was trained for it: the answers are those of the table. "
+        f"one is, by its mean over folds. The line is the median of {searches} searches in random order, the band "
+        "holds 90 % of them. Nothing was trained for it: the answers are those of the table. "
         f"`pairsearch replay {table.name}` has Optuna's samplers too.",
         "Line chart of the regret by trials or by seconds of training.",
         views,
@@ -82,44 +69,30 @@ def _regret(table: StudyTable, replays: list[Replay]) -> Figure:
     )
 
 
-def _view(
-    label: str,
-    title: str,
-    table: StudyTable,
-    along: FloatArray,
-    bands_QB: FloatArray,
-    grid_B: FloatArray,
-) -> View:
-    places = thinned(range(len(along)), POINTS)
+def _lines(table: StudyTable, title: str, along: FloatArray, regrets_4B: FloatArray) -> Spec:
+    """Draw the three quantiles of searches in random order, and the search in the study's own."""
+    places = drawing.thinned(range(len(along)), POINTS)
     x = [float(f"{along[place]:.5g}") for place in places]
-    low, middle, high, grid = (_ys(table, row, places) for row in (*bands_QB, grid_B))
+    low, middle, high, grid = (
+        [drawing.scaled(table.metric, float(row[one])) if np.isfinite(row[one]) else None for one in places]
+        for row in regrets_4B
+    )
 
-    def line(y: Sequence[float | None], width: float, colour: str | None = None, **more: object) -> Spec:
-        coloured = {} if colour is None else {"color": colour}
-        return scatter("lines", x, y, line={"width": width, "shape": "hv"} | coloured, **more)
+    def line(y: Sequence[float | None], width: float, **more: Any) -> Spec:
+        style = {"width": width, "shape": "hv"} | more.pop("line", {})
+        return drawing.scatter("lines", x, y, line=style, **more)
 
-    spec = chart(
+    band: Spec = {"fill": "tonexty", "fillcolor": drawing.faded(BLUE, 0.2), "hoverinfo": "skip"}
+    return drawing.chart(
         [
             line(low, 0, showlegend=False, hoverinfo="skip"),
-            line(
-                high,
-                0,
-                name="random order, 90 %",
-                fill="tonexty",
-                fillcolor=faded(BLUE, 0.2),
-                hoverinfo="skip",
-            ),
-            line(middle, 2.5, BLUE, name="random order, median"),
-            line(grid, 1.5, VERMILLION, name="the study's own order"),
+            line(high, 0, name="random order, 90 %", **band),
+            line(middle, 2.5, name="random order, median", line={"color": BLUE}),
+            line(grid, 1.5, name="the study's own order", line={"color": VERMILLION}),
         ],
-        xaxis=axis(title),
-        yaxis=axis(f"regret, {headed(table.definition.metric, table.metric)}", rangemode="tozero"),
+        xaxis=drawing.axis(title),
+        yaxis=drawing.axis(f"regret, {headed(table.definition.metric, table.metric)}", rangemode="tozero"),
     )
-    return View(label, spec)
-
-
-def _ys(table: StudyTable, row: FloatArray, places: Sequence[int]) -> list[float | None]:
-    return [scaled(table.metric, float(row[place])) if np.isfinite(row[place]) else None for place in places]
 
 
 def _needed(table: StudyTable, replays: list[Replay]) -> Table:
@@ -142,24 +115,24 @@ def _needed(table: StudyTable, replays: list[Replay]) -> Table:
 
 def _stopping(table: StudyTable, stoppings: list[Stopping]) -> Figure:
     colours = dict(zip(RULES, (VERMILLION, PURPLE, GREEN, BLUE), strict=True))
-    spec = chart(
-        [
-            scatter(
-                "markers",
-                [round(100 * one.saved, 2)],
-                [round(100 * one.lost, 2)],
-                name=plain(f"{one.pruner} ({RULES[one.pruner].what} {one.setting:g})"),
-                error_y=whiskers(
-                    [round(100 * (one.interval[1] - one.lost), 2)],
-                    [round(100 * (one.lost - one.interval[0]), 2)],
-                ),
-                marker={"color": colours[one.pruner], "size": 10},
-                hovertemplate=f"{one.pruner}: %{{x}} % saved, best lost in %{{y}} %<extra></extra>",
-            )
-            for one in stoppings
-        ],
-        xaxis=axis("training saved, %", range=[0, 100]),
-        yaxis=axis("best lost, %", range=[-4, 104]),
+    points = [
+        drawing.scatter(
+            "markers",
+            [round(100 * one.saved, 2)],
+            [round(100 * one.lost, 2)],
+            name=drawing.plain(f"{one.pruner} ({RULES[one.pruner].what} {one.setting:g})"),
+            error_y=drawing.whiskers(
+                [round(100 * (one.interval[1] - one.lost), 2)], [round(100 * (one.lost - one.interval[0]), 2)]
+            ),
+            marker={"color": colours[one.pruner], "size": 10},
+            hovertemplate=f"{one.pruner}: %{{x}} % saved, best lost in %{{y}} %<extra></extra>",
+        )
+        for one in stoppings
+    ]
+    spec = drawing.chart(
+        points,
+        xaxis=drawing.axis("training saved, %", range=[0, 100]),
+        yaxis=drawing.axis("best lost, %", range=[-4, 104]),
     )
     return Figure(
         f"{table.name}-stopping",

@@ -135,46 +135,41 @@ def judge(
         raise ValueError(f"expected a configuration with a value in every fold, got none in {count}")
     # The squares of larger values would not be finite, and configurations with such values are hopeless anyway.
     values_CK = np.clip(values[kept], -LARGE, LARGE)
-    means = values_CK.mean(axis=1)
     # The last bits of a mean depend on the order of summation.
-    order = np.argsort(np.round(means, 12), kind="stable")
-    kept, means, values_CK = kept[order], means[order], values_CK[order]
+    order = np.argsort(values_CK.mean(axis=1).round(12), kind="stable")
+    kept, values_CK = kept[order], values_CK[order]
+    means_C = values_CK.mean(axis=1)
+    names = [keys[index] for index in kept.tolist()]
+    times: list[float] = seconds[kept].tolist()
     compared = _compared(values_CK, overlap, alpha, progress)
     inside, outside = np.flatnonzero(compared.p > alpha), np.flatnonzero(compared.p <= alpha)
 
     def cheapest(among: Sequence[int]) -> str:
-        return keys[int(kept[min(among, key=lambda index: (float(seconds[kept[index]]), index))])]
+        return names[min(among, key=lambda index: (times[index], index))]
 
     # The standard error of the winner's mean; a single fold has none.
     error = float(values_CK[0].std(ddof=1) * np.sqrt(1.0 / folds + overlap)) if folds > 1 else 0.0
+    worse_C = means_C - means_C[0]
+    others = None
+    if len(outside):
+        medians = (float(np.median(of_each[outside])) for of_each in (worse_C, compared.at_least))
+        others = Others(len(outside), *medians)
     return Verdict(
-        winner=keys[kept[0]],
-        mean=float(means[0]),
+        winner=names[0],
+        mean=float(means_C[0]),
         interval=compared.interval,
-        optimism=None if folds == 1 else expected_optimism(_widened(values_CK, means, overlap), seed),
+        optimism=None if folds == 1 else expected_optimism(_widened(values_CK, means_C, overlap), seed),
         regret=compared.regret,
         test=_test_name(folds, overlap),
         alpha=alpha,
         folds=folds,
         members=tuple(
-            Member(
-                keys[kept[i]],
-                float(means[i]),
-                float(means[i] - means[0]),
-                float(compared.p[i]),
-                float(seconds[kept[i]]),
-            )
+            Member(names[i], float(means_C[i]), float(worse_C[i]), float(compared.p[i]), times[i])
             for i in inside
         ),
-        others=Others(
-            len(outside),
-            float(np.median(means[outside] - means[0])),
-            float(np.median(compared.at_least[outside])),
-        )
-        if len(outside)
-        else None,
+        others=others,
         cheapest=cheapest(inside.tolist()),
-        cheapest_within_one_error=cheapest(np.flatnonzero(means <= means[0] + error).tolist()),
+        cheapest_within_one_error=cheapest(np.flatnonzero(means_C <= means_C[0] + error).tolist()),
         considered=len(kept),
         excluded=count - len(kept),
     )
@@ -215,14 +210,14 @@ def _compared(
     if folds < FEWEST_FOLDS:
         progress(1.0)
         return _Compared(np.ones(count), np.zeros(count), None, None)
-    # Corrected like the p-values, for few folds of skewed noise.
-    critical = quantile(alpha / rivals.correction(overlap), folds - 1)
-    error = np.sqrt(1.0 / folds + overlap)  # of a mean, in standard deviations of a fold
+    # Corrected like the p-values, for few folds of skewed noise; of a mean, in standard deviations of a fold.
+    error = quantile(alpha / rivals.correction(overlap), folds - 1) * np.sqrt(1.0 / folds + overlap)
     own_K = values_CK[0]
+    mean = float(own_K.mean())
     if count == 1:
         progress(1.0)
-        reach = critical * own_K.std(ddof=1) * error
-        return _Compared(np.ones(1), np.zeros(1), _around(own_K, reach, reach), 0.0)
+        reach = float(error * own_K.std(ddof=1))
+        return _Compared(np.ones(1), np.zeros(1), (mean - reach, mean + reach), 0.0)
     tested = rivals.Test.of(values_CK, overlap, alpha, progress)
     p = tested.p
     p[0] = 1.0
@@ -230,27 +225,17 @@ def _compared(
     group = Group.of(values_CK, inside) if inside.sum() > 1 else tested.leaders
     # The winner's mean has two parts: that of the set, whose error the folds show, and the rest, which was selected for
     # being low.
-    luck = max(critical * error, group.chance(values_CK, overlap, alpha / 2) / np.sqrt(folds))
+    luck = max(error, group.chance(values_CK, overlap, alpha / 2) / np.sqrt(folds))
     chosen = max((own_K - group.mean).std(ddof=1), group.spread)
     shared = group.mean.std(ddof=1)
-    below = critical * error * np.hypot(chosen, shared)
-    above = np.hypot(luck * chosen, critical * error * shared)
+    below = float(error * np.hypot(chosen, shared))
+    above = float(np.hypot(luck * chosen, error * shared))
     from_others_CK = own_K - values_CK[inside]
     spread_C = np.maximum(from_others_CK.std(axis=1, ddof=1), group.spread)
     # With overlapping folds, their common noise may have selected the winner, which only the bound `luck` covers.
-    reach = luck if overlap else critical * error
-    regrets_C = from_others_CK.mean(axis=1) + reach * spread_C
+    regrets_C = from_others_CK.mean(axis=1) + (luck if overlap else error) * spread_C
     regret = float(regrets_C[1:].max(initial=0.0))
-    return _Compared(
-        p,
-        tested.at_least,
-        _around(own_K, below, above),
-        regret,
-    )
-
-
-def _around(values_K: FloatArray, below: float, above: float) -> tuple[float, float]:
-    return float(values_K.mean() - below), float(values_K.mean() + above)
+    return _Compared(p, tested.at_least, (mean - below, mean + above), regret)
 
 
 def expected_optimism(values_CK: FloatArray, seed: int = 0) -> float:
@@ -260,9 +245,6 @@ def expected_optimism(values_CK: FloatArray, seed: int = 0) -> float:
     2018): each bootstrap sample of folds selects its own winner, which is then judged on the folds outside the sample,
     here by its difference from the winner of all folds. Tibshirani & Tibshirani's estimate (Annals of Applied
     Statistics 3, 2009) uses the winners of single folds, whose bias is larger than that of the winner of all folds.
-
-    Args:
-        values_CK: (configurations, folds), the lowest mean first.
     """
     folds = values_CK.shape[1]
     random = np.random.default_rng(seed)

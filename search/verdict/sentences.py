@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pairsearch.search.results.formatting import with_unit
-from pairsearch.search.verdict.study_verdict import StudyVerdict, Winner
+from pairsearch.search.verdict.study_verdict import StudyVerdict
 from pairsearch.studies.configuration import Params, describe
 
 if TYPE_CHECKING:  # it would import NumPy
@@ -25,9 +25,8 @@ def verdict_lines(found: StudyVerdict) -> list[str]:
     lines += _mean_lines(found, verdict)
     lines += _winners_line(found)
     if verdict.excluded:
-        lines.append(
-            f"Left out: {verdict.excluded} without a figure in every fold (diverged, pruned or failed)."
-        )
+        why = "without a figure in every fold (diverged, pruned or failed)"
+        lines.append(f"Left out: {verdict.excluded} {why}.")
     if found.provisional:
         are = "configuration is" if found.open == 1 else "configurations are"
         lines.append(f"Provisional: {found.open} {are} still to be trained.")
@@ -46,9 +45,10 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
     def params(key: str) -> Params:
         return found.configurations[key].params
 
-    def winner_json(winner: Winner) -> dict[str, Any]:
-        return {"params": winner.configuration.params, "figures": winner.figures}
-
+    winners = {
+        name: {"params": winner.configuration.params, "figures": winner.figures}
+        for name, winner in found.winners.items()
+    }
     return {
         "metric": found.metric,
         "overlap": found.overlap,
@@ -71,7 +71,7 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
         ],
         "cheapest": params(verdict.cheapest),
         "cheapest_within_one_error": params(verdict.cheapest_within_one_error),
-        "winners": {name: winner_json(winner) for name, winner in found.winners.items()},
+        "winners": winners,
     }
 
 
@@ -134,15 +134,9 @@ def _winners_line(found: StudyVerdict) -> list[str]:
     best = found.winners.get(found.metric)
     lines = []
     for name, winner in found.winners.items():
-        if (
-            best is not None
-            and winner.configuration != best.configuration
-            and not found.metrics[name].training
-        ):
-            shown = ", ".join(
-                f"{label} {with_unit(found.metrics[label], value)}"
-                for label, value in winner.figures.items()
-                if value is not None
-            )
-            lines.append(f"By {name} another is best: {describe(winner.configuration.params)} ({shown}).")
+        configuration, training = winner.configuration, found.metrics[name].training
+        if best is not None and configuration != best.configuration and not training:
+            known = {label: value for label, value in winner.figures.items() if value is not None}
+            shown = (f"{label} {with_unit(found.metrics[label], value)}" for label, value in known.items())
+            lines.append(f"By {name} another is best: {describe(configuration.params)} ({', '.join(shown)}).")
     return lines

@@ -56,7 +56,6 @@ class StudyVerdict:
 
     @property
     def provisional(self) -> bool:
-        """Whether configurations are still to be trained."""
         return self.open > 0
 
 
@@ -105,12 +104,11 @@ def _judge(unjudged: Unjudged, alpha: float, progress: Callable[[float], None]) 
         seed=study.definition.seed,
         progress=progress,
     )
-    metric = study.traits.metrics[study.definition.metric]
+    metric = study.metric
     known = metric.sign * values[np.isfinite(values)]
     if verdict.interval is not None and metric.percent and ((known >= 0) & (known <= 1)).all():
         # A share, such as an accuracy: its mean is one too, which a t interval does not know.
-        least, most = sorted((0.0, metric.sign))
-        low, high = (min(max(bound, least), most) for bound in verdict.interval)
+        low, high = np.clip(np.array(verdict.interval), min(0.0, metric.sign), max(0.0, metric.sign)).tolist()
         verdict = replace(verdict, interval=(low, high))
     return verdict
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pairsearch.search.claims.deciding import Decided, decide
-from pairsearch.search.claims.decisions import Decision, combined, corrected_level
+from pairsearch.search.claims.deciding import Decided, combined, corrected_level, decide
+from pairsearch.search.claims.findings import Decision
 from pairsearch.search.claims.material import Material, wanted_rounds
 from pairsearch.search.claims.sentences import claim_json, lines_of, row, status
 from pairsearch.search.common.errors import StudyError

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pairsearch.search.claims.deciding import Decided
-from pairsearch.search.claims.decisions import Decision
-from pairsearch.search.claims.findings import Finding, Weighed
+from pairsearch.search.claims.findings import Decision, Finding, Weighed
 from pairsearch.search.claims.sentences import opening, row, status
 from pairsearch.search.report.claims import part, section
 from pairsearch.search.report.content import Figure, Notice, Paragraph, Table

@@ -21,7 +21,7 @@ from pairsearch.search.report import document
 from pairsearch.search.report.content import Document, Notice
 from pairsearch.search.report.drawing import briefly
 from pairsearch.search.report.evaluation import others
-from pairsearch.search.report.importance import decompose, section_blocks
+from pairsearch.search.report.importance import decompose, importance
 from pairsearch.search.report.parameters import number
 from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.formatting import duration
@@ -416,12 +416,12 @@ def test_without_a_complete_part_of_the_grid_there_is_no_importance(reading: Rea
     # Each configuration differs in two parameters from every other, so that no two by two are finished.
     points = [point for point in reading.points if sum(point.places) % 2 == 0]
     assert len(points) == 16
-    (said,) = section_blocks(replace(reading, points=tuple(points)))
+    said = importance(replace(reading, points=tuple(points)))
     assert isinstance(said, Notice)
     assert said.text == (
         "Importance: the analysis of variance needs a complete grid of two or more parameters, and none is finished."
     )
-    (few,) = section_blocks(replace(reading, points=tuple(reading.points[:7])))
+    few = importance(replace(reading, points=tuple(reading.points[:7])))
     assert isinstance(few, Notice)
     assert few.text.startswith(
         "Importance: 7 finished configurations over 5 varying parameters; it is shown from 8"

@@ -23,9 +23,9 @@ from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.report import document, judgement
 from pairsearch.search.report.content import Document, Notice, Paragraph, Table
 from pairsearch.search.report.drawing import Shade, briefly, plain, spans
+from pairsearch.search.report.evaluation import shown_interval
 from pairsearch.search.report.page import inline_json, render
 from pairsearch.search.report.parameters import Parameter, number
-from pairsearch.search.report.rounds import shown_interval
 from pairsearch.search.results.evaluations import Spread
 from pairsearch.search.results.formatting import spread
 from pairsearch.search.verdict.sentences import verdict_lines
