@@ -124,7 +124,7 @@ class Simulated:
         self._ledger = open_ledger(self._database, study)
         self._ledger.reap()
         self._objective = InstantFold()
-        faults = Faults(plan.study, self._ledger, self._objective, lambda call: call())
+        faults = Faults(self._ledger, self._objective, lambda call: call())
         within = {"limit": None, "key": None, "kinds": ("fold", "round")}
         self._choice = Choice(self._ledger, worker_name(), faults, None, within)
         # Folds that train apart are reported by being stored.

@@ -138,7 +138,7 @@ class Instant:
         self.began.append(time.perf_counter())
         if progress is not None:
             for epoch in range(1, EPOCHS + 1):
-                progress(Step(epoch, 0.5, epoch, EPOCHS, "epochs"))
+                progress(Step(epoch, 0.5))
         return self._outcome
 
 
@@ -158,8 +158,8 @@ class InstantFold(Instant):
         for fold in self._outcome.folds:
             if progress is not None:
                 for _ in range(EPOCHS):
-                    progress(Step(None, None, fold.index, FOLDS, "folds"))
-                progress(Step(fold.index + 1, 0.5, fold.index + 1, FOLDS, "folds", fold))
+                    progress(Step(None, None))
+                progress(Step(fold.index + 1, 0.5, fold))
         return self._outcome
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,7 +18,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.grid import IDENTIFIER_PATTERN, AnyValue, Exact, Grid, Identifier
-from pairsearch.studies.problem import Metric
+from pairsearch.studies.problem import Kind, Metric, Run
 from pairsearch.studies.validation import Location, read_fields
 
 FOLDER = Path(__file__).parent
@@ -135,7 +136,12 @@ class Definition(Part):
     fold, and need a problem that trains folds in turn."""
     time_limit: Annotated[Number, Field(gt=0)] | None = None
     """Seconds that the training of a fold or a round may take, or of all of them where they train together. After that
-    the configuration ends as failed. It is checked when the problem reports; without it there is no limit."""
+    the configuration ends as failed. Runs that have processes of their own (`isolate`) are ended to the second, others
+    when they report next; without it there is no limit."""
+    isolate: Annotated[bool, Field(strict=True)] | None = None
+    """Whether each run trains in a process of its own, which takes with it what it has leaked or left running, and
+    which may crash without harm to the worker. By default it does where there is a `time_limit`, or as the
+    problem says (`Problem.isolated`). Figures are the same either way."""
     allow_changed_files: Annotated[bool, Field(strict=True)] = False
     """Whether results of different versions of your problem's files may mix in the study. By default workers are
     refused when a file, or one beside it that it imports, changes after the first result."""
@@ -185,6 +191,30 @@ class Definition(Part):
     def evaluation_epochs(self) -> int:
         """Epochs that a round trains for."""
         return self.evaluation.epochs or self.epochs
+
+    def runs(
+        self,
+        kind: Kind,
+        numbers: Iterable[int] | None = None,
+        epochs: int | None = None,
+        device: str = "cpu",
+        threads: int = 1,
+    ) -> list[Run]:
+        """Return folds or rounds of this study to train.
+
+        Args:
+            numbers: which ones; None for all that the definition has.
+            epochs: a smaller number than the definition's, for a rehearsal; None for the definition's.
+        """
+        count, usual = self.folds, self.epochs
+        if kind == "round":
+            count, usual = self.evaluation.rounds, self.evaluation_epochs
+        wanted = range(count) if numbers is None else list(numbers)
+        count = max(count, *(number + 1 for number in wanted)) if wanted else count
+        return [
+            Run(kind, number, count, min(usual, epochs or usual), self.seed, device, threads)
+            for number in wanted
+        ]
 
     @property
     def results_depend_on(self) -> dict[str, Any]:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
 from pairsearch.studies.configuration import Params, describe
-from pairsearch.studies.definition import Definition
+from pairsearch.studies.definition import Definition, parse
 from pairsearch.studies.errors import CodeError, DefinitionError, ProblemError, own_code
 from pairsearch.studies.grid import IDENTIFIER_PATTERN
 from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Report, Run, RunReport, Traits, Weights
+from pairsearch.studies.seeds import global_generators
 from pairsearch.studies.trial_function import TrialFunction, check_guarded, takes_trial
 from pairsearch.studies.validation import first_error
 
@@ -50,6 +52,16 @@ def _containers(value: object) -> Iterator[Container]:
             yield from _containers(inner)
 
 
+class Trainer(Protocol):
+    """Trains a problem in other processes."""
+
+    def __call__(self, params: Params, runs: Sequence[Run], report: Any) -> Sequence[Any]:
+        """Train as `Problem.train`; weights that cannot be kept are the error that says why."""
+
+    def describe(self, params: Params) -> Mapping[str, str]:
+        """Return the facts about a configuration that `Problem.describe` gives where it was trained last."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
     """A definition with its problem and traits, ready for training."""
@@ -59,6 +71,18 @@ class Loaded:
     traits: Traits
     containers: tuple[tuple[Container, Container], ...] = ()
     """Each list and dictionary of the settings that the problem was given, and a copy of what it contained then."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """What another process needs to load the same (`load_source`), as JSON."""
+    trainer: Trainer | None = None
+    """What trains in the problem's place."""
+
+    @property
+    def isolated(self) -> bool:
+        """Whether each call of `train` is to have a process of its own."""
+        for asked in (self.definition.isolate, self.problem.isolated):
+            if asked is not None:
+                return asked
+        return self.definition.time_limit is not None
 
     def restored(self) -> Problem:
         """Return the problem, after undoing what an earlier training has changed inside of its settings."""
@@ -70,9 +94,16 @@ class Loaded:
                 container.extend(before)
         return self.problem
 
+    def describe(self, params: Params) -> Mapping[str, str]:
+        """Return facts about a configuration."""
+        return (self.trainer or self.restored()).describe(dict(params))
+
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
-        """Call the problem's `train`, for which no earlier training has changed parameters or settings."""
-        return self.restored().train(dict(params), list(runs), report)
+        """Call the problem's `train`, for which no earlier training has changed parameters, settings or generators."""
+        if self.trainer is not None:
+            return self.trainer(params, runs, report)
+        with global_generators(runs[0].stream("global generators"), runs[0].device):
+            return self.restored().train(dict(params), list(runs), report)
 
 
 class Function(OneByOne):
@@ -104,7 +135,7 @@ def load(
         ProblemError: there is no such problem, it refuses its settings or the data, or the definition does not fit it.
         CodeError: a user's own code raised another exception.
     """
-    where = f"study {definition.name}"
+    where, here = f"study {definition.name}", os.path.realpath(".")
     options, remembered = dict(options or {}), dict(remembered or {})
     for name, value in list(options.items()):
         if name in definition.settings:
@@ -133,7 +164,21 @@ def load(
         raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
     _check(definition, problem, traits)
     containers = tuple((one, copy.copy(one)) for value in settings.values() for one in _containers(value))
-    return Loaded(definition, problem, traits, containers)
+    source = {
+        "definition": definition.model_dump(mode="json", exclude_none=True),
+        "folder": None if folder is None else str(folder.absolute()),
+        "options": options,
+        "remembered": remembered,
+        "here": str(here),
+    }
+    return Loaded(definition, problem, traits, containers, source)
+
+
+def load_source(source: Mapping[str, Any]) -> Loaded:
+    """Load the problem that another process has loaded, from its `Loaded.source`; raises what `load` raises."""
+    folder = source["folder"]
+    definition = parse(source["definition"], "the study")
+    return load(definition, None if folder is None else Path(folder), source["options"], source["remembered"])
 
 
 def _files(*values: str) -> bool:
@@ -341,14 +386,8 @@ def check_trainable(loaded: Loaded) -> None:
     """
     definition, problem = loaded.definition, loaded.problem
     check_points(loaded)
-    evaluation = definition.evaluation
-    folds = [
-        Run("fold", fold, definition.folds, definition.epochs, definition.seed)
-        for fold in range(definition.folds)
-    ]
-    rounds = [Run("round", 0, evaluation.rounds, definition.evaluation_epochs, definition.seed)]
     try:
-        for runs in (folds, rounds):
+        for runs in (definition.runs("fold"), definition.runs("round", [0])):
             problem.prepare(runs)
     except DefinitionError:
         raise

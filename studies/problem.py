@@ -84,7 +84,11 @@ class Run:
 
         It differs for each name, kind and index, and is the same for every configuration and on every worker: all
         configurations meet the same folds, weights and orders (common random numbers), so their figures can be
-        compared fold by fold. Use no other randomness.
+        compared fold by fold.
+
+        The global generators of Python, NumPy and PyTorch (if the problem's file imports it) are seeded by such a
+        stream before each training, for code that draws from them. What they give depends on all that draws from them
+        before, so that generators of your own are better. Use no other randomness.
         """
         text = f"{self.seed} {self.kind} {self.index} {name}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
@@ -178,6 +182,9 @@ class Problem:
     """Whether `train` gets all folds, or rounds, in one call. Otherwise it is called for each of them in turn."""
     gives_weights: ClassVar[bool] = True
     """Whether `train` may return weights. If not, no files of models are written or missed."""
+    isolated: ClassVar[bool | None] = None
+    """Whether each call of `train` has a process of its own, unless the definition's `isolate` says otherwise; None for
+    where there is a time limit."""
     worker_bytes: int = 0
     """Bytes of memory that a worker takes for itself, roughly; 0 where that is not known. `run` warns where memory may
     not hold its workers."""

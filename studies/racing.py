@@ -123,11 +123,7 @@ class Race:
         Args:
             values_CK: (configurations, folds so far); lower is better.
         """
-        if not self._finished:
-            return np.zeros(len(values_CK), dtype=np.intp)
-        # The weights of each fold were computed from the other folds.
-        folds, mean_K = values_CK.shape[1], self._sums_K / self._weights_K
-        over_CK = statistics(values_CK - mean_K[:folds], self._overlap) > self._limits_K[:folds]
+        over_CK = self._over(values_CK)
         return np.where(over_CK.any(axis=1), over_CK.argmax(axis=1) + 1, 0)
 
     def stops(self, values_K: FloatArray) -> bool:
@@ -136,11 +132,18 @@ class Race:
         Args:
             values_K: (folds so far,); lower is better.
         """
+        return bool(self._over(values_K[None])[0, -1])
+
+    def _over(self, values_CK: FloatArray) -> npt.NDArray[np.bool_]:
+        """Return after which folds the test stops each configuration: (configurations, folds so far)."""
         if not self._finished:
-            return False
-        folds = len(values_K)
-        mean_K = (self._sums_K / self._weights_K)[:folds]
-        return bool(statistics((values_K - mean_K)[None], self._overlap)[0, -1] > self._limits_K[folds - 1])
+            return np.zeros(values_CK.shape, dtype=np.bool_)
+        # The weights of each fold were computed from the other folds.
+        folds, mean_K = values_CK.shape[1], self._sums_K / self._weights_K
+        over_CK: npt.NDArray[np.bool_] = (
+            statistics(values_CK - mean_K[:folds], self._overlap) > self._limits_K[:folds]
+        )
+        return over_CK
 
     def __call__(self, values_K: FloatArray) -> int:
         """Return `stopped_after` for one configuration on all folds (folds,), and add it if it is not stopped."""

@@ -6,6 +6,10 @@ All configurations of a study meet the same folds (common random numbers), and s
 
 from __future__ import annotations
 
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 import numpy as np
@@ -37,6 +41,32 @@ def derive(seed: int, stream: Stream, index: int = 0) -> int:
     """
     sequence = np.random.SeedSequence(entropy=seed, spawn_key=(int(stream), index))
     return int(sequence.generate_state(1, np.uint64)[0]) >> 1
+
+
+@contextmanager
+def global_generators(seed: int, device: str) -> Iterator[None]:
+    """Seed the global generators of Python, NumPy and, if it is imported, PyTorch, and put them back after the block.
+
+    The service draws from Python's too: pauses that all workers made alike would bring them back at the same moment.
+
+    Args:
+        device: on which PyTorch computes, whose generator is seeded too.
+    """
+    torch = sys.modules.get("torch")
+    generator = getattr(torch, "default_generator", None)
+    before = random.getstate(), np.random.get_state(), None if generator is None else generator.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    if torch is not None and generator is not None:
+        # For all devices, where another one is used; that counts the calls until the device is.
+        generator.manual_seed(seed) if device == "cpu" else torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        if generator is not None:
+            generator.set_state(before[2])
 
 
 def layout_order(definition: Definition) -> list[Configuration]:

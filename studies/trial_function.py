@@ -11,8 +11,6 @@ import hashlib
 import inspect
 import logging
 import math
-import random
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -68,7 +66,6 @@ class TrialFunction(OneByOne):
 
     def fit(self, params: Params, run: Run, report: RunReport) -> None:
         """Call the objective once."""
-        _seed(run)
         trial = Trial(params, run, self._metric, report, rehearsed=run.epochs < self._epochs[run.kind])
         returned: dict[str, Any] = {}
         try:
@@ -287,15 +284,6 @@ def _between(low: float, high: float, step: float | None) -> str:
 
 def _text(value: Any) -> str:
     return shown(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-
-
-def _seed(run: Run) -> None:
-    """Seed the global generators from the run's streams: an objective knows no others."""
-    random.seed(run.stream("random"))
-    if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed(run.stream("numpy"))
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.manual_seed(run.stream("torch"))
 
 
 def takes_trial(function: Callable[..., Any], settings: Mapping[str, Any]) -> bool:

@@ -234,9 +234,9 @@ class Answering:
         epochs = full.folds[0].epochs
         for epoch in range(1, epochs + 1):
             mean = mean_of([fold.curves["val_loss"][epoch - 1] for fold in full.folds])
-            step = Step(epoch, mean, epoch, epochs, "epochs")
+            step = Step(epoch, mean)
             ended = progress(step) if progress is not None and mean is not None else None
-            if ended in (State.PENDING, State.FAILED):
+            if ended == State.PENDING:
                 return None
             if ended is not None:
                 return cut(full, epoch, state=ended, value=None, reason=f"pruned after epoch {epoch}")

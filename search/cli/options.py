@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pairsearch.search.common.files import shared_folder
+from pairsearch.search.common.gpus import places
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.common.redaction import conceal_places
 from pairsearch.search.setup import storage_url
@@ -109,6 +110,19 @@ DataDir = Annotated[
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="PyTorch device to train on: cpu, cuda, cuda:1 ...")
 ]
+Gpus = Annotated[
+    str | None,
+    typer.Option(
+        "--gpus",
+        metavar="GPU,...",
+        help="GPUs that workers have to themselves: numbers, UUIDs or names of MIG devices.",
+        show_default="with --device cuda, all that are visible",
+    ),
+]
+PerGpu = Annotated[
+    int | None,
+    typer.Option("--per-gpu", min=1, max=LARGEST, help="Workers that share a GPU.", show_default="1"),
+]
 Limit = Annotated[
     int | None, count("--limit", help="Only the first N configurations of each study's order.", default="all")
 ]
@@ -127,7 +141,7 @@ Workers = Annotated[
     int | None,
     count(
         help="Worker processes; each computes on one core.",
-        default="the cores that this process may use; 1 on another device than the CPU",
+        default="the cores that this process may use; one for each GPU",
     ),
 ]
 RoundWorkers = Annotated[
@@ -170,10 +184,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only, no progress.")]
 
 
-def machine(texts: list[str] | None, data: str | None, data_dir: Path | None, **options: Any) -> Machine:
+def machine(
+    texts: list[str] | None,
+    data: str | None,
+    data_dir: Path | None,
+    *,
+    device: str = "cpu",
+    gpus: str | None = None,
+    per_gpu: int | None = None,
+    **options: Any,
+) -> Machine:
     """Return how this machine trains, from `--set`, its short forms, and options by the fields of `Machine`.
 
     The short forms are for settings that any problem may have. A problem without them refuses them.
+
+    Raises:
+        InputError: see `places`.
     """
     settings: dict[str, str] = {}
     short = {"data": data, "data_dir": None if data_dir is None else str(data_dir)}
@@ -184,4 +210,5 @@ def machine(texts: list[str] | None, data: str | None, data_dir: Path | None, **
             raise typer.BadParameter(f"--set {name}: expected NAME=VALUE")
         if settings.setdefault(name, value) != value:
             raise typer.BadParameter(f"--set {name}: {settings[name]} and {value} given; expected one")
-    return Machine(settings=settings, **options)
+    named = None if gpus is None else [one.strip() for one in gpus.split(",")]
+    return Machine(device, settings, gpus=places(device, named, per_gpu), **options)

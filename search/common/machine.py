@@ -48,6 +48,7 @@ class Machine:
         checkpoints: folder for large checkpoints, which workers share; None for none. It is absolute, as `models` is:
             problems may change the working directory.
         models: folder for models that are too large for the database, likewise.
+        gpus: the GPU of each worker that is started here (`search.common.gpus`); empty where all see the same.
     """
 
     device: str = "cpu"
@@ -57,6 +58,7 @@ class Machine:
     threads: int = field(default_factory=cores)
     checkpoints: Path | None = None
     models: Path | None = None
+    gpus: tuple[str, ...] = ()
 
     @property
     def words(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""An attempt of a worker at a job: the checkpoints of its runs, its time limit, how it ended."""
+"""An attempt of a worker at a job: the checkpoints of its runs, and how it ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.workers.new_rounds import NewRounds
+from pairsearch.search.workers.rounds import NewRounds
 from pairsearch.search.workers.run_files import RunFiles, remove
 from pairsearch.studies.errors import ReportError
 
@@ -115,13 +115,6 @@ class ClaimKeeper:
             return True
         remove(before if held else new)
         return held
-
-
-def too_long(limit: float | None, seconds: float, done: int, of: int, unit: str) -> str | None:
-    """Return a line that a run takes longer than the time limit of its study, None if it does not."""
-    if limit is None or seconds <= limit:
-        return None
-    return f"longer than the time limit of {limit:g} s, after {done} of {of} {unit}"
 
 
 @contextmanager

@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import struct
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +21,7 @@ from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.model_card import as_tensors
-from pairsearch.studies.problem import Run, Stopped
+from pairsearch.studies.problem import Figures, Run, Stopped
 
 COST = (
     "results will depend on which worker computes them, and a configuration that is trained again may get "
@@ -39,22 +35,11 @@ def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) 
     Args:
         elsewhere: `digest` of the point's outcome in a new process.
     """
-    with _global_seeds(1):
-        here = _outcome(objective, point)
-    with _global_seeds(2):
-        again = _outcome(objective, point)
-    with _global_seeds(2):
-        alone = _outcome(objective.on([0]), point)
+    here, again = _outcome(objective, point), _outcome(objective, point)
+    alone = _outcome(objective.on([0]), point)
     differing = []
     if found := _difference(here.folds, again.folds):
-        with _global_seeds(1):
-            seeded = digest(_outcome(objective, point)) == digest(here)
         differing.append(f"trained twice in one process ({found})")
-        if seeded:
-            differing[-1] += (
-                ", as it draws from the global random numbers of Python, NumPy or PyTorch: seed generators of its own "
-                "by run.stream(NAME)"
-            )
     if found := _difference(again.folds[:1], alone.folds):
         differing.append(f"its first fold beside the others and alone ({found})")
     if digest(here) != elsewhere:
@@ -92,16 +77,9 @@ def resumed(objective: CrossValidation, point: Configuration, epoch: int, keeper
 def broken_promises(loaded: Loaded, point: Configuration, device: str, epochs: int) -> list[str]:
     """List what a problem does against the contract, one line each; `same_bits` checks its figures."""
     definition = loaded.definition
-    folds = [
-        Run("fold", fold, definition.folds, epochs, definition.seed, device)
-        for fold in range(definition.folds)
-    ]
-    rounds = [
-        Run("round", index, 2, min(epochs, definition.evaluation_epochs), definition.seed, device)
-        for index in range(2)
-    ]
-    if not loaded.traits.together:
-        folds, rounds = folds[:1], rounds[:1]
+    together = loaded.traits.together
+    folds = definition.runs("fold", None if together else [0], epochs, device)
+    rounds = definition.runs("round", range(2) if together else [0], epochs, device)
     return [*_stopping(loaded, point, folds), *_round(loaded, point, rounds), *_words(loaded, point)]
 
 
@@ -147,28 +125,32 @@ def _difference(one: Sequence[RunResult], other: Sequence[RunResult]) -> str:
     return ""
 
 
+class _Counting(Recorder):
+    """A recorder that counts its calls."""
+
+    calls = 0
+
+    def __call__(self, epoch: int, figures: Sequence[Figures], diverged: Sequence[int] = ()) -> None:
+        self.calls += 1
+        super().__call__(epoch, figures, diverged)
+
+
 def _stopping(loaded: Loaded, point: Configuration, runs: list[Run]) -> Iterator[str]:
     """Check that training ends at once when `report` raises `Stopped`."""
     definition = loaded.definition
-    recorder = Recorder(runs, list(loaded.traits.of_folds), definition.metric, lambda _: False)
-    calls = 0
-
-    def report(*arguments: Any, **options: Any) -> None:
-        nonlocal calls
-        calls += 1
-        recorder(*arguments, **options)
-
+    recorder = _Counting(runs, list(loaded.traits.of_folds), definition.metric, lambda _: False)
     try:
-        loaded.train(point.params, runs, report)
+        loaded.train(point.params, runs, recorder)
     except Stopped:
         pass
     except Exception as error:
         yield f"stopped by `report`, it raises {failure(error)}: let Stopped pass"
         return
-    if calls > 1:
+    if recorder.calls > 1:
         yield (
-            f"it goes on after `report` raised Stopped ({calls - 1} more reports): let Stopped pass, or pruning, time "
-            "limits and SIGTERM end nothing: no bare `except:`, no `except BaseException:` without `raise`"
+            f"it goes on after `report` raised Stopped ({recorder.calls - 1} more reports): let Stopped pass, or "
+            "pruning, time limits and SIGTERM end nothing: no bare `except:`, no `except BaseException:` without "
+            "`raise`"
         )
 
 
@@ -212,21 +194,3 @@ def _words(loaded: Loaded, point: Configuration) -> Iterator[str]:
             yield f"describe gives {facts!r}: expected texts by name"
     if (now := loaded.problem.fingerprint()) != loaded.traits.fingerprint:
         yield f"fingerprint gives {loaded.traits.fingerprint!r} and then {now!r}: expected the same for the same data"
-
-
-@contextmanager
-def _global_seeds(number: int) -> Iterator[None]:
-    """Seed the global random numbers of Python, NumPy and PyTorch inside the block."""
-    torch = sys.modules.get("torch")
-    before = random.getstate(), np.random.get_state(), None if torch is None else torch.get_rng_state()
-    random.seed(number)
-    np.random.seed(number)
-    if torch is not None:
-        torch.manual_seed(number)
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        if torch is not None and before[2] is not None:
-            torch.set_rng_state(before[2])

@@ -23,6 +23,7 @@ from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup.opening import check_device, existing, load
 from pairsearch.search.workers.forking import Zygote
+from pairsearch.search.workers.isolation import isolated
 from pairsearch.search.workers.models import (
     ModelFolder,
     rounds_without_model,
@@ -31,10 +32,10 @@ from pairsearch.search.workers.models import (
     train_again,
 )
 from pairsearch.search.workers.objective import CrossValidation
-from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.recorder import Recorder
 from pairsearch.search.workers.rounds import Rounds
 from pairsearch.search.workers.searching import pool_of, say_if_too_many, usual_workers
+from pairsearch.search.workers.working import prove
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.loading import Loaded
@@ -122,14 +123,16 @@ class Evaluator:
         Raises:
             WorkError: this machine cannot start so many.
         """
-        count = self.workers or (usual_workers(self.machine.device) if seconds > WORTH_SECONDS else 1)
+        count = self.workers or (usual_workers(self.machine) if seconds > WORTH_SECONDS else 1)
         jobs = sum(Ledger(database, study).jobs_left(JobState.PENDING, limit=0) for study in studies)
         others = min(count, jobs) - 1 if given else 0
         if others <= 0:
             yield self
             return
         say_if_too_many(studies, others + 1, self.say)
-        with pool_of(database, given, self.machine, others, self.zygote, 0) as pool:
+        # The first GPU is this process's own (`pairsearch evaluate`).
+        theirs = replace(self.machine, gpus=self.machine.gpus[1:] or self.machine.gpus)
+        with pool_of(database, given, theirs, others, self.zygote, 0) as pool:
             yield replace(self, machine=replace(self.machine, threads=max(1, cores() - others)))
             for complaint in pool.complaints():
                 self.say(complaint)
@@ -206,7 +209,8 @@ class Evaluator:
         """Write the models that the folder lacks, and say so."""
         absent = rounds_without_model(database, study, configuration, wanted, folder)
         known = stored_models(database, study, configuration, absent)
-        folder.keep(study, configuration, known)
+        for number, content in known.items():
+            folder.write(study, configuration.key, number, content)
         said = [f"models in {folder.path}"] if known else []
         left = tuple(number for number in absent if number not in known)
         if left and self.again:
@@ -340,9 +344,10 @@ def evaluate_studies(
     with evaluator.with_others(database, [choice.study for choice in chosen], given, sum(seconds)) as each:
         for choice in chosen:
             study = choice.study
-            for configuration in choice.configurations:
-                each.rounds(database, study, loaded[study.name], configuration, wanted[study.name])
-                rows.append(table_row(database, choice, configuration))
+            with isolated(loaded[study.name], database, evaluator.stopping) as trained:
+                for configuration in choice.configurations:
+                    each.rounds(database, study, trained, configuration, wanted[study.name])
+                    rows.append(table_row(database, choice, configuration))
     return rows
 
 

@@ -1,16 +1,44 @@
-"""Describes an exception of a problem in one line."""
+"""Describes an exception of a problem in one line, wherever it was raised."""
 
 from __future__ import annotations
 
 import traceback
 from pathlib import Path
 
+from pairsearch.search.common.redaction import conceal
+from pairsearch.studies.problem import Impossible
+
 # The folder of this package; files elsewhere are the user's or a library's.
 OURS = Path(__file__).parents[2]
 
 
-def failure(error: Exception) -> str:
+class RunError(Exception):
+    """A run failed in a process of its own. The message is the line that describes it.
+
+    Args:
+        traceback: the text of the exception's traceback; None where the process died.
+    """
+
+    def __init__(self, message: str, traceback: str | None) -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class ImpossibleRunError(RunError, Impossible):
+    """A run that its problem has found impossible, in a process of its own."""
+
+
+def traceback_of(error: Exception) -> str | None:
+    """Return the traceback of an exception as text, None where there is none."""
+    if isinstance(error, RunError):
+        return error.traceback
+    return conceal("".join(traceback.format_exception(error)))
+
+
+def failure(error: BaseException) -> str:
     """Describe an exception in one line, with the last line of the user's own file that led to it."""
+    if isinstance(error, RunError):
+        return str(error)
     lines = str(error).strip().splitlines() or ["no reason given"]
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     # If a library raised it, the user's last line before the library is the one to show.

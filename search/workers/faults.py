@@ -30,7 +30,7 @@ class Objective(Protocol):
     """Trains a configuration; `search.workers.objective.CrossValidation` is the one that the service uses."""
 
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
-        """Train and return the outcome, or None if `progress` returned PENDING or FAILED."""
+        """Train and return the outcome, or None if `progress` returned PENDING."""
 
     def on(self, folds: Iterable[int], keeper: Keeper | None = None) -> Objective:
         """Return an objective that trains on some folds only, and keeps their checkpoints."""
@@ -47,14 +47,10 @@ class Faults:
     """
 
     def __init__(
-        self,
-        study: str,
-        ledger: Ledger,
-        objective: Objective,
-        patiently: Callable[[Callable[[], Any]], Any],
+        self, ledger: Ledger, objective: Objective, patiently: Callable[[Callable[[], Any]], Any]
     ) -> None:
         self.failures: set[str] = set()
-        self._study = study
+        self._study = ledger.study.name
         self._ledger = ledger
         self._objective = objective
         self._patiently = patiently

@@ -14,12 +14,11 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import TimeoutExpired
 from time import monotonic, sleep
-from typing import IO
 
 from pairsearch.search.common.errors import ExitCode
 from pairsearch.search.common.redaction import report
@@ -63,40 +62,40 @@ class Zygote:
             return False
         # A thread that was joined is there for a moment longer as the system counts.
         end = monotonic() + JOINED_SECONDS
-        while threading.active_count() == 1 < _threads() and monotonic() < end:
+        while threading.active_count() == 1 < threads() and monotonic() < end:
             sleep(POLL_SECONDS)
-        return _threads() == 1 and not _has_children() and _descriptors() <= self._descriptors
+        return threads() == 1 and not _has_children() and _descriptors() <= self._descriptors
 
-    def fork(self, words: Sequence[str], into: Surroundings) -> Forked:
+    def fork(self, words: Sequence[str], enter: Callable[[], None]) -> Forked:
         """Fork a worker.
 
         Args:
             words: the command line that it obeys.
-            into: its streams, environment and working directory.
+            enter: called first in the forked process, for its streams, environment and working directory.
 
         Raises:
             OSError: the system allows no further process.
         """
-        _flush()
+        flush()
         # The worker must not see a signal before it can end by one.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             pid = os.fork()
             if pid == 0:
                 try:
-                    self._live(words, into, before)
+                    self._live(words, enter, before)
                 finally:  # whatever comes in between, a worker must not go on as this process
                     os._exit(ExitCode.WORK_FAILED)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return Forked(pid)
 
-    def _live(self, words: Sequence[str], into: Surroundings, mask: Iterable[int]) -> None:
+    def _live(self, words: Sequence[str], enter: Callable[[], None], mask: Iterable[int]) -> None:
         """Be a worker, and end."""
         code: object = ExitCode.WORK_FAILED
         try:
-            _begin()
-            into.enter()
+            begin()
+            enter()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self._obey(words)
             code = ExitCode.DONE
@@ -107,44 +106,7 @@ class Zygote:
         except BaseException as error:
             report(error)
         finally:
-            _end(code if isinstance(code, int) else ExitCode.DONE if code is None else ExitCode.WORK_FAILED)
-
-
-class Surroundings:
-    """What a worker is forked into.
-
-    Args:
-        parent: a pipe's end for reading, its standard input.
-        closed: the pipe's other end, which the first process alone holds.
-        log: the file for all that it prints.
-        environment: its environment variables.
-        folder: its working directory; None for that of this process.
-    """
-
-    def __init__(
-        self,
-        parent: IO[bytes],
-        closed: IO[bytes],
-        log: IO[bytes],
-        environment: Mapping[str, str],
-        folder: Path | None,
-    ) -> None:
-        self._parent, self._closed, self._log = parent, closed, log
-        self._environment, self._folder = environment, folder
-
-    def enter(self) -> None:
-        """Enter it, in the forked process."""
-        self._closed.close()
-        os.dup2(self._parent.fileno(), 0)
-        for descriptor in (1, 2):
-            os.dup2(self._log.fileno(), descriptor)
-        # A terminal's live table may have taken the places of the streams.
-        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        for name in os.environ.keys() - self._environment.keys():
-            del os.environ[name]
-        os.environ.update(self._environment)
-        if self._folder is not None:
-            os.chdir(self._folder)
+            end(code if isinstance(code, int) else ExitCode.DONE if code is None else ExitCode.WORK_FAILED)
 
 
 class Forked:
@@ -189,7 +151,7 @@ class Forked:
             os.kill(self.pid, number)
 
 
-def _begin() -> None:
+def begin() -> None:
     """Forget in a forked process what belongs to the first one: handlers of signals, and duties at its end."""
     signal.set_wakeup_fd(-1)
     for number in ENDING:
@@ -204,22 +166,19 @@ def _begin() -> None:
         processes._finalizer_registry.clear()
         processes._run_after_forkers()
         atexit.register(processes._exit_function)
-    # Python's own random numbers are new in a forked process already.
-    if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed()
 
 
-def _end(code: int) -> None:
+def end(code: int) -> None:
     """End a forked process as Python ends others."""
     try:
         threading._shutdown()  # type: ignore[attr-defined] # waits for threads that are no daemons
         atexit._run_exitfuncs()
-        _flush()
+        flush()
     finally:
         os._exit(code)
 
 
-def _flush() -> None:
+def flush() -> None:
     """Write what Python and C libraries hold in buffers, or a forked process would write it again."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -235,7 +194,7 @@ def _descriptors() -> frozenset[str]:
     return frozenset(found)
 
 
-def _threads() -> int:
+def threads() -> int:
     """Count the threads of this process, those of C libraries too; 0 where the system does not say."""
     return len(_listed("task"))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from pairsearch.search.common.errors import StudyError, WorkError
 from pairsearch.search.common.files import made_folder, usable_folder, whole_file
@@ -19,23 +18,10 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.ranking import best_first
 from pairsearch.search.workers.rounds import ORIGIN, OnEpoch, Rounds, model_content, model_identity
+from pairsearch.search.workers.run_files import file_name
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.model_card import ModelCard, read_card
-
-LONGEST_NAME = 200
-
-
-def file_name(study: StoredStudy, key: str, index: int) -> str:
-    """Return a unique file name for the model of a round, of letters, digits and `-_=.+` only.
-
-    Args:
-        key: of the round's configuration.
-    """
-    key = key.replace(" ", "-")
-    if not re.fullmatch(r"[\w=.+-]+", key, re.ASCII) or len(key) > LONGEST_NAME:
-        key = hashlib.sha256(key.encode()).hexdigest()[:32]
-    return f"{study.name}-{key}-round={index}.safetensors"
 
 
 class ModelFolder:
@@ -63,21 +49,14 @@ class ModelFolder:
         like = card.model_dump() | model_identity(study, configuration, index)
         return card == ModelCard.model_validate(like)
 
-    def keep(self, study: StoredStudy, configuration: Configuration, contents: Mapping[int, bytes]) -> None:
-        """Write the models of rounds; existing files are replaced.
-
-        Args:
-            contents: the files by the number of the round.
+    def write(self, study: StoredStudy, key: str, index: int, content: bytes) -> Path:
+        """Write the model of a round of a configuration, and return its path; an existing file is replaced.
 
         Raises:
             InputError: the folder cannot be created or is not writable.
             WorkError: writing failed.
         """
-        for index, content in contents.items():
-            self.write(file_name(study, configuration.key, index), content)
-
-    def write(self, name: str, content: bytes) -> Path:
-        """Write a model to a file of this name, and return its path; raises what `keep` raises."""
+        name = file_name(study, key, index)
         path = made_folder(self._folder) / name
         with whole_file(path) as file:
             file.write(content)
@@ -88,14 +67,17 @@ def stored_models(
     database: Database, study: StoredStudy, configuration: Configuration, rounds: Collection[int]
 ) -> dict[int, bytes]:
     """Read the models of rounds that the database has, by the number of the round."""
-    mine = (runs.c.study_id == study.id, runs.c.key == configuration.key, runs.c.kind == "round")
+    wanted = _with_models(study, runs.c.run, models.c.content).where(
+        runs.c.key == configuration.key, runs.c.run.in_(rounds)
+    )
     with database.read() as connection:
-        rows = connection.execute(
-            select(runs.c.run, models.c.content)
-            .join(models, models.c.run_id == runs.c.id)
-            .where(*mine, runs.c.run.in_(rounds))
-        )
-        return {row.run: bytes(row.content) for row in rows}
+        return {row.run: bytes(row.content) for row in connection.execute(wanted)}
+
+
+def _with_models(study: StoredStudy, *columns: Any, every: bool = False) -> Select[Any]:
+    """Select columns of a study's rounds and their models: of rounds with a model, or of every round."""
+    mine = (runs.c.study_id == study.id, runs.c.kind == "round")
+    return select(*columns).join(models, models.c.run_id == runs.c.id, isouter=every).where(*mine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +101,7 @@ def write_stored(database: Database, study: StoredStudy, folder: ModelFolder) ->
         WorkError: writing failed.
     """
     of = runs.c
-    found = (
-        select(of.key, of.run, models.c.run_id)
-        .join(models, models.c.run_id == of.id, isouter=True)
-        .where(of.study_id == study.id, of.kind == "round")
-        .order_by(of.key, of.run)
-    )
+    found = _with_models(study, of.key, of.run, models.c.run_id, every=True).order_by(of.key, of.run)
     with database.read() as connection:
         rows = connection.execute(found).all()
     files = []
@@ -135,7 +112,7 @@ def write_stored(database: Database, study: StoredStudy, folder: ModelFolder) ->
                 content = connection.execute(
                     select(models.c.content).where(models.c.run_id == row.run_id)
                 ).scalar_one()
-            files.append(folder.write(file_name(study, row.key, row.run), bytes(content)))
+            files.append(folder.write(study, row.key, row.run, bytes(content)))
     return Written(files, len(rows) - len(files))
 
 
@@ -149,11 +126,7 @@ def best_model(database: Database, study: StoredStudy, number: int) -> tuple[str
         StudyError: there is none.
     """
     c, of = configurations.c, runs.c
-    with_model = (
-        select(of.key)
-        .join(models, models.c.run_id == of.id)
-        .where(of.study_id == study.id, of.kind == "round")
-    )
+    with_model = _with_models(study, of.key)
     best = (
         select(c.key)
         .where(c.study_id == study.id, c.state == State.FINISHED, c.key.in_(with_model))
@@ -165,9 +138,7 @@ def best_model(database: Database, study: StoredStudy, number: int) -> tuple[str
         known = connection.execute(with_model.where(of.key == key).add_columns(of.run).order_by(of.run)).all()
         numbers = [row.run for row in known]
         content = connection.execute(
-            select(models.c.content)
-            .join(runs, models.c.run_id == of.id)
-            .where(of.study_id == study.id, of.kind == "round", of.key == key, of.run == number)
+            _with_models(study, models.c.content).where(of.key == key, of.run == number)
         ).scalar()
     if key is None:
         raise StudyError(
@@ -239,6 +210,7 @@ def train_again(
                 "should not happen; no model was written"
             )
     contents = {one.index: model_content(study, configuration, one) for one in trained}
-    known = {index: content for index, content in contents.items() if content is not None}
-    folder.keep(study, configuration, known)
+    for index, content in contents.items():
+        if content is not None:
+            folder.write(study, configuration.key, index, content)
     return len(others)

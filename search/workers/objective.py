@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pairsearch.search.common.provenance import provenance
 from pairsearch.search.database.states import State
@@ -12,7 +12,6 @@ from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude, mean_
 from pairsearch.search.workers.recorder import Keeper, Recorder, train
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
-from pairsearch.studies.problem import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +21,18 @@ class Step:
     Args:
         number: the step in Optuna's terms (`search.ledger.studies.StoredStudy.report_steps`); None between two steps.
         value: the metric after the step; None if there is none or it is not finite.
-        done: how many epochs are done, or folds if they train one after the other.
-        of: how many there are.
-        unit: `epochs` or `folds`.
         ended: the fold that has just ended, if they train one after the other.
-        seconds: how long the fold has been trained, or all folds if they train together.
         polled: whether nothing was reported: the problem asks between two reports whether the training has to end.
     """
 
     number: int | None
     value: float | None
-    done: int
-    of: int
-    unit: str
     ended: RunResult | None = None
-    seconds: float = field(default=0.0, compare=False)
     polled: bool = False
 
 
 Progress = Callable[[Step], State | None]
-"""Returns the state in which to end the training, or None to go on. PENDING and FAILED end it without a result."""
+"""Returns the state in which to end the training, or None to go on. PENDING ends it without a result."""
 
 
 class CrossValidation:
@@ -55,13 +46,9 @@ class CrossValidation:
     def __init__(
         self, loaded: Loaded, device: str = "cpu", *, threads: int = 1, epochs: int | None = None
     ) -> None:
-        definition = loaded.definition
         self.loaded = loaded
         self.device = device
-        self.runs = [
-            Run("fold", fold, definition.folds, epochs or definition.epochs, definition.seed, device, threads)
-            for fold in range(definition.folds)
-        ]
+        self.runs = loaded.definition.runs("fold", None, epochs, device, threads)
         self.keeper: Keeper | None = None
         self._provenance: dict[str, str] | None = None
 
@@ -88,6 +75,7 @@ class CrossValidation:
             The outcome; None if `progress` ended the training without a result.
 
         Raises:
+            TimeLimitError: it takes longer than the study's time limit.
             Exception: whatever the problem raises.
         """
         metric = self.loaded.definition.metric
@@ -101,26 +89,21 @@ class CrossValidation:
 
         def on_epoch(recorder: Recorder) -> bool:
             nonlocal ended
-            epoch, first = recorder.epoch, recorder.runs[0]
             if any(diverged is not None for diverged in recorder.diverged):
                 ended = State.DIVERGED
                 return False
-            folds = self.loaded.definition.folds
-            place = (epoch, first.epochs, "epochs") if of_epochs else (first.index, folds, "folds")
             reported = of_epochs and not recorder.polled
-            number, value = (epoch, mean_of(recorder.latest(metric))) if reported else (None, None)
-            going = go_on(Step(number, value, *place, seconds=recorder.seconds, polled=recorder.polled))
+            number, value = (recorder.epoch, mean_of(recorder.latest(metric))) if reported else (None, None)
+            going = go_on(Step(number, value, polled=recorder.polled))
             recorder.may_go_on = ended == State.PENDING
             return going
 
         def on_run(fold: RunResult) -> bool:
-            step, every = fold.index + 1, self.loaded.definition.folds
-            number = None if of_epochs else step
-            return go_on(Step(number, fold.last(metric), step, every, "folds", fold))
+            return go_on(Step(None if of_epochs else fold.index + 1, fold.last(metric), fold))
 
         trained = train(self.loaded, configuration.params, self.runs, on_epoch, on_run, self.keeper)
         # Training that ends by nobody's word here ends because a checkpoint found the claim lost.
-        if ended in (State.PENDING, State.FAILED) or (trained.stopped and ended is None):
+        if ended == State.PENDING or (trained.stopped and ended is None):
             return None
         return conclude(
             self.loaded.definition,

@@ -1,29 +1,40 @@
-"""Starts and watches worker processes on this machine, for `pairsearch run`."""
+"""Starts and watches worker processes on this machine, and replaces those that die, for `pairsearch run`."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from pairsearch.search.common import threads
+from sqlalchemy import select
+
+from pairsearch.search.common import gpus, threads
 from pairsearch.search.common.errors import ExitCode, WorkError
 from pairsearch.search.common.machine import Machine
-from pairsearch.search.ledger.studies import StudyArgument
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import State
+from pairsearch.search.database.tables import configurations
+from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.results.progress import Progress
 from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE
 from pairsearch.search.workers import program
-from pairsearch.search.workers.forking import Forked, Surroundings, Zygote
+from pairsearch.search.workers.forking import Forked, Zygote
 
 # Longer than any epoch should take: a worker notices at the end of an epoch that it has to stop.
 STOP_SECONDS = 60.0
 # How often logs are cut and ends of workers are noticed.
 LOOK_SECONDS = 0.05
+# Those by which somebody asks a worker to end.
+ASKED = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 # Bytes after which a worker's log is cut to its end: a problem may print without an end, and that goes to the log.
 LONGEST_LOG = 1024 * 1024
 
@@ -44,12 +55,16 @@ class PoolWorker:
     Attributes:
         process: it, forked or started.
         log: the file to which it prints.
+        gpu: the GPU that it has, as CUDA names it; None for whatever it finds.
         told: whether its end was told to the user.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes] | Forked, log: IO[bytes]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes] | Forked, log: IO[bytes], gpu: str | None = None
+    ) -> None:
         self.process = process
         self.log = log
+        self.gpu = gpu
         self.told = False
 
     @property
@@ -76,6 +91,7 @@ class Pool:
         folder: the working directory of the workers; None for that of this process.
         zygote: what workers are forked from; None to start each anew. Nothing of a database may be open in this
             process when a worker is forked.
+        places: the GPU of each worker, from the first one again where there are more workers; empty for none.
     """
 
     def __init__(
@@ -85,13 +101,14 @@ class Pool:
         storage: str,
         folder: Path | None = None,
         zygote: Zygote | None = None,
+        places: Sequence[str] = (),
     ) -> None:
         environment = {name: value for name, value in program.environment().items() if name != FILE_VARIABLE}
         environment |= {VARIABLE: storage} | dict.fromkeys(threads.VARIABLES, "1")
         self._environment: Mapping[str, str] = environment
         self._words = ("worker", "--attached", *arguments)
         self._folder = folder
-        self._count = workers
+        self._gpus = [places[number % len(places)] if places else None for number in range(workers)]
         self._zygote = zygote
         # Of the pipe whose end forked workers notice: they share it.
         reading, writing = os.pipe()
@@ -105,18 +122,21 @@ class Pool:
             WorkError: this machine cannot start so many.
         """
         try:
-            for _ in range(self._count):
-                self.start()
+            for gpu in self._gpus:
+                self.start(gpu)
         except BaseException as error:
             self.__exit__(None, None, None)
             if isinstance(error, OSError):
                 reason = error.strerror or str(error)
-                raise WorkError(f"cannot start {self._count} workers: {reason}: ask for fewer") from None
+                raise WorkError(f"cannot start {len(self._gpus)} workers: {reason}: ask for fewer") from None
             raise
         return self
 
-    def start(self) -> None:
+    def start(self, gpu: str | None = None) -> None:
         """Start one more worker.
+
+        Args:
+            gpu: see `PoolWorker`.
 
         Raises:
             OSError: the system allows no further process or file.
@@ -125,23 +145,37 @@ class Pool:
         try:
             # The worker shares the position in the file, which reading changes: what it writes has to go to the end.
             fcntl.fcntl(log, fcntl.F_SETFL, fcntl.fcntl(log, fcntl.F_GETFL) | os.O_APPEND)
-            self.workers.append(PoolWorker(self._process(log), log))
+            self.workers.append(PoolWorker(self._process(log, gpu), log, gpu))
         except BaseException:
             log.close()
             raise
 
-    def _process(self, log: IO[bytes]) -> subprocess.Popen[bytes] | Forked:
+    def _process(self, log: IO[bytes], gpu: str | None) -> subprocess.Popen[bytes] | Forked:
+        environment = self._environment if gpu is None else {**self._environment, **gpus.variables(gpu)}
         if self._zygote is not None:
-            into = Surroundings(self._reading, self._writing, log, self._environment, self._folder)
-            return self._zygote.fork(self._words, into)
+            return self._zygote.fork(self._words, lambda: self._enter(log, environment))
         return subprocess.Popen(  # noqa: S603 - our own program, with validated study names
             program.command(*self._words),
-            env=self._environment,
+            env=environment,
             cwd=self._folder,
             stdin=self._reading,
             stdout=subprocess.DEVNULL,
             stderr=log,
         )
+
+    def _enter(self, log: IO[bytes], environment: Mapping[str, str]) -> None:
+        """Give a forked worker its streams, environment and working directory."""
+        self._writing.close()
+        os.dup2(self._reading.fileno(), 0)
+        for descriptor in (1, 2):
+            os.dup2(log.fileno(), descriptor)
+        # A terminal's live table may have taken the places of the streams.
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+        if self._folder is not None:
+            os.chdir(self._folder)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -180,6 +214,89 @@ class Pool:
     def complaints(self) -> list[str]:
         """Describe each worker that ended with an error, unless it was told before."""
         return [worker.ending() for worker in self.workers if worker.failed and not worker.told]
+
+
+class Watch:
+    """Looks after the workers of a pool.
+
+    A worker died if a signal killed it, or if it ended without handing its configuration back, as where a problem calls
+    `os._exit`. One that ends by itself hands back what it holds, and says why it ends.
+
+    Args:
+        most: how many workers are replaced: what kills one may kill each.
+        complain: called with a line for each worker that died.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        studies: Sequence[StoredStudy],
+        pool: Pool,
+        most: int,
+        complain: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self._studies = studies
+        self._pool = pool
+        self._left = most
+        self._complain = complain
+        self._seen: set[int] = set()
+
+    def replace(self, progresses: Sequence[Progress]) -> bool:
+        """Start a worker for each that died since the last call, while work is left; return whether one was started.
+
+        Args:
+            progresses: the latest progress of each study.
+
+        Raises:
+            DatabaseAwayError: the database does not answer; the next call looks at the same workers again.
+        """
+        started = False
+        for place, worker in enumerate(self._pool.workers):
+            code = worker.process.poll()
+            if code is None or place in self._seen:
+                continue
+            held = self._held(worker)
+            self._seen.add(place)
+            if not held and (code >= 0 or code in ASKED):
+                continue
+            worker.told = True
+            what = f"{worker.ending()}; it held {', '.join(held) or 'no configuration'}"
+            if not any(progress.open for progress in progresses):
+                self._complain(what)
+            elif self._left == 0:
+                self._complain(f"{what}; it is not replaced, as so many have died already")
+            else:
+                self._left -= 1
+                started |= self._start(what, worker)
+        return started
+
+    def _start(self, what: str, died: PoolWorker) -> bool:
+        self._database.close()  # a connection must not be forked
+        try:
+            self._pool.start(died.gpu)
+        except OSError as error:
+            self._complain(f"{what}; it cannot be replaced: {error.strerror or error}")
+            return False
+        self._complain(f"{what}; another takes its place")
+        return True
+
+    def _held(self, worker: PoolWorker) -> list[str]:
+        """Return the configurations that a worker has not handed back, as the ledger knows them."""
+        columns = configurations.c
+        name = f"{socket.gethostname()}:{worker.process.pid}:"
+        with self._database.read() as connection:
+            return [
+                f"{key} of study {study.name}"
+                for study in self._studies
+                for key in connection.execute(
+                    select(columns.key).where(
+                        columns.study_id == study.id,
+                        columns.state == State.RUNNING,
+                        columns.worker.startswith(name, autoescape=True),
+                    )
+                ).scalars()
+            ]
 
 
 def _trim(log: IO[bytes]) -> None:

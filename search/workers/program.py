@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import IO
 
+MAIN = str(Path(__file__).parents[2] / "__main__.py")
+"""What runs this program; it loads the package that it belongs to."""
 # Bytes at the end of what a process has printed that are read.
 TAIL_BYTES = 64 * 1024
 # Characters of its last line that a message shows.
@@ -20,7 +22,7 @@ def command(*arguments: str) -> list[str]:
     `models.py`. `-P` prevents that, and the package's `__main__.py` loads the package that it belongs to.
     """
     safe = "-I" if sys.flags.isolated else "-P"
-    return [sys.executable, safe, str(Path(__file__).parents[2] / "__main__.py"), *arguments]
+    return [sys.executable, safe, MAIN, *arguments]
 
 
 def environment() -> dict[str, str]:

@@ -21,6 +21,10 @@ from pairsearch.studies.problem import Figures, Run, Stopped, Weights
 log = logging.getLogger(__name__)
 
 
+class TimeLimitError(Exception):
+    """A run takes longer than the time limit of its study. The message is one line."""
+
+
 class Recorder:
     """The `report` argument of a problem (`studies.problem.Report`), which records figures.
 
@@ -30,6 +34,7 @@ class Recorder:
         required: name of the figure that each report must have, or None.
         on_epoch: called after each report, and while the problem asks between two of them (`polled`); it stops the
             training by returning False.
+        limit: seconds that the training may take; it stops with the first report after that, but for the last epoch's.
     """
 
     def __init__(
@@ -38,12 +43,14 @@ class Recorder:
         known: Sequence[str],
         required: str | None,
         on_epoch: Callable[[Recorder], bool],
+        limit: float | None = None,
     ) -> None:
         self.runs = runs
         self.epoch = 0
         self.diverged: list[int | None] = [None] * len(runs)
         self.stopped = False
         self.polled = False
+        self.late = False
         self.checkpoint: RunCheckpoint | None = None
         self.ending = False
         # Whether an end that the worker asks for may wait for the next checkpoint.
@@ -53,6 +60,7 @@ class Recorder:
         self._known = known
         self._required = required
         self._on_epoch = on_epoch
+        self._limit = limit
         self._curves: list[dict[str, list[float]]] = [{} for _ in runs]
 
     def __call__(self, epoch: int, figures: Sequence[Figures], diverged: Sequence[int] = ()) -> None:
@@ -64,7 +72,7 @@ class Recorder:
         self._check(epoch, figures)
         for place, given in enumerate(figures):
             if self.diverged[place] is None:
-                numbers = {name: _number(name, value) for name, value in given.items()}
+                numbers = {name: number_of(name, value) for name, value in given.items()}
                 self._append(self._curves[place], epoch, numbers)
                 if place in diverged or not all(map(math.isfinite, numbers.values())):
                     self.diverged[place] = epoch
@@ -72,6 +80,7 @@ class Recorder:
         # The problem has saved nothing since it was asked to.
         if self.ending or not (self._on_epoch(self) or self._saves_first()):
             self.end()
+        self._end_if_late()
 
     def poll(self) -> None:
         """End the training between two reports, where it has to end."""
@@ -84,11 +93,26 @@ class Recorder:
                 self.end()
         finally:
             self.polled = False
+        self._end_if_late()
+
+    def _end_if_late(self) -> None:
+        if self.epoch < self.runs[0].epochs and (self.left or 0.0) < 0.0:
+            self.late = True
+            self.end()
 
     @property
     def seconds(self) -> float:
         """How long the runs have been trained, together and with what was before a checkpoint."""
         return self._seconds_before + time.perf_counter() - self._began
+
+    @property
+    def left(self) -> float | None:
+        """How many seconds of the time limit are left; None if there is none."""
+        return None if self._limit is None else self._limit - self.seconds
+
+    def begin(self) -> None:
+        """Count the time from now: the process that trains was not ready before."""
+        self._began = time.perf_counter()
 
     def _saves_first(self) -> bool:
         """Whether the training goes on to its next checkpoint, and ends there."""
@@ -149,9 +173,7 @@ class Recorder:
 
     def _check(self, epoch: int, figures: Sequence[Figures]) -> None:
         if type(epoch) is not int or epoch <= self.epoch:
-            raise ReportError(
-                f"report: expected an epoch as an integer above {self.epoch}, got {epoch!r}: epochs count from 1"
-            )
+            raise not_an_epoch(epoch, self.epoch)
         if epoch > self.runs[0].epochs:
             raise ReportError(
                 f"report: expected an epoch of at most {self.runs[0].epochs}, got {epoch}: the definition's `epochs` "
@@ -217,6 +239,11 @@ class RunCheckpoint(Checkpoint):
 
     def load(self) -> tuple[int, Any] | None:
         """Return the epoch and the state that were saved last, None if nothing was."""
+        found = self.find()
+        return None if found is None else (found[0].epoch, found[1])
+
+    def find(self) -> tuple[Kept, Any] | None:
+        """Return the checkpoint that was saved last with its state, None if there is none; reports go on from it."""
         from pairsearch.studies.checkpoint_file import unpack  # noqa: PLC0415 - few problems have checkpoints
 
         self.used = True
@@ -229,14 +256,18 @@ class RunCheckpoint(Checkpoint):
             log.warning("%s: the run begins again", error)
             return None
         self._recorder.restore(kept)
-        return kept.epoch, state
+        return kept, state
 
     def save(self, epoch: int, state: State) -> None:
         """Store a state with all that was reported up to an epoch."""
         from pairsearch.studies.checkpoint_file import pack  # noqa: PLC0415
 
+        self.store(epoch, pack(state))
+
+    def store(self, epoch: int, content: bytes) -> None:
+        """Do what `save` does with a state that is packed already."""
         self.used = True
-        kept = self._recorder.kept(epoch, pack(state))
+        kept = self._recorder.kept(epoch, content)
         # Nobody goes on from a state that is worth nothing: where one is kept, it is of before the divergence.
         held = self._recorder.diverged[0] is not None or self._keeper.keep(self._run, kept)
         if not held or self._recorder.ending:
@@ -276,34 +307,43 @@ def train(
         keeper: keeps checkpoints of runs that train one after the other; None to keep none.
 
     Raises:
+        TimeLimitError: they take longer than the study's time limit.
         ReportError: the problem reported something that it must not.
         Exception: whatever the problem raises.
     """
+    limit, together = loaded.definition.time_limit, loaded.traits.together
     folds = runs[0].kind == "fold"
     known = list(loaded.traits.of_folds if folds else loaded.traits.metrics)
     required = loaded.definition.metric if folds else None
     started = time.perf_counter()
-    groups = [runs] if loaded.traits.together else [[run] for run in runs]
+    groups = [runs] if together else [[run] for run in runs]
     results: list[RunResult] = []
     weights: list[Weights | None] = []
     stopped = False
     for group in groups:
-        recorder = Recorder(group, known, required, on_epoch)
-        if keeper is not None and not loaded.traits.together:
+        recorder = Recorder(group, known, required, on_epoch, limit)
+        if keeper is not None and not together:
             recorder.checkpoint = RunCheckpoint(recorder, keeper)
             recorder.runs = [replace(group[0], checkpoint=recorder.checkpoint)]
         try:
             with exits_are_errors(), signals.in_training():
                 given = of_each(loaded.train(params, recorder.runs, recorder), len(group))
         except Stopped:
-            if recorder.stopped and not recorder.epoch:
-                stopped = True
-                break
             given = [None] * len(group)
+        if recorder.late:
+            first = group[0]
+            done, of, unit = recorder.epoch, first.epochs, "epochs"
+            if folds and not together:
+                done, of, unit = first.index, first.count, "folds"
+            raise TimeLimitError(f"longer than the time limit of {limit:g} s, after {done} of {of} {unit}")
+        if recorder.stopped and not recorder.epoch:
+            # It was ended before it reported anything.
+            stopped = True
+            break
         each = recorder.seconds / len(group)
         results += [replace(result, seconds=each) for result in recorder.results()]
         weights += given
-        stopped = recorder.stopped or (not loaded.traits.together and not on_run(results[-1]))
+        stopped = recorder.stopped or (not together and not on_run(results[-1]))
         if stopped:
             break
     return Trained(tuple(results), tuple(weights), time.perf_counter() - started, stopped)
@@ -325,7 +365,19 @@ def of_each(weights: object, runs: int) -> list[Weights | None]:
     return list(weights)
 
 
-def _number(name: str, value: object) -> float:
+def not_an_epoch(epoch: object, last: int) -> ReportError:
+    """Return the error of a report of something else than an epoch after the last one."""
+    return ReportError(
+        f"report: expected an epoch as an integer above {last}, got {epoch!r}: epochs count from 1"
+    )
+
+
+def number_of(name: str, value: object) -> float:
+    """Return a figure as a number.
+
+    Raises:
+        ReportError: it is none.
+    """
     try:
         if isinstance(value, bool | str | bytes):
             raise TypeError

@@ -26,6 +26,7 @@ from pairsearch.search.setup.opening import load
 from pairsearch.search.workers import contract, program
 from pairsearch.search.workers.contract import digest
 from pairsearch.search.workers.failure import failure
+from pairsearch.search.workers.isolation import Isolation, isolated
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.recorder import Keeper
 from pairsearch.search.workers.searching import usual_workers
@@ -138,10 +139,14 @@ class Rehearsal:
         peak = max(
             resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         )
+        memory = peak if sys.platform == "darwin" else peak * 1024
+        if isinstance(self._loaded.trainer, Isolation):
+            # What a run's process shares with this one is counted in both.
+            memory = max(memory, self._loaded.trainer.memory)
         return Measured(
             digest(outcomes[first]),
             [outcome.seconds for outcome in outcomes.values()],
-            peak if sys.platform == "darwin" else peak * 1024,
+            memory,
             self._interrupted(self.points[first]) if held.used else None,
             first,
             impossible,
@@ -238,7 +243,8 @@ def _unit(seconds: float) -> tuple[str, int]:
 def measure_here(database: Database | None, text: str, machine: Machine, points: int) -> Measured:
     """Measure points of a study in this process, which is new; arguments and errors are those of `rehearse`."""
     loaded = load(database, look_up(text, database), machine)
-    return Rehearsal(loaded, points, machine.device).measure()
+    with isolated(loaded, database) as trained:
+        return Rehearsal(trained, points, machine.device).measure()
 
 
 def measure_elsewhere(given: StudyArgument, machine: Machine, points: int) -> Measured:
@@ -297,12 +303,13 @@ def rehearse(
     data = f", data {loaded.traits.data}" if loaded.traits.data else ""
     yield Check("definition", True, f"{len(definition.grid):,} configurations, {definition.protocol}{data}")
     yield from _constraints(definition.grid)
-    rehearsed = Rehearsal(loaded, points, machine.device)
-    settings = dict(machine.settings) | dict(loaded.traits.remember)
-    elsewhere = measure_elsewhere(given, replace(machine, settings=settings), points)
-    epochs = "" if definition.epochs == 1 else f", {rehearsed.epochs} epochs each"
-    trained = f"{len(elsewhere.seconds)} points{epochs}"
-    if elsewhere.impossible:
-        trained += f"; {len(elsewhere.impossible)} are impossible, for example {elsewhere.impossible[0]}"
-    yield Check("training", True, trained)
-    yield from rehearsed.checks(elsewhere, workers or usual_workers(machine.device))
+    with isolated(loaded, database) as trained:
+        rehearsed = Rehearsal(trained, points, machine.device)
+        settings = dict(machine.settings) | dict(loaded.traits.remember)
+        elsewhere = measure_elsewhere(given, replace(machine, settings=settings), points)
+        epochs = "" if definition.epochs == 1 else f", {rehearsed.epochs} epochs each"
+        found = f"{len(elsewhere.seconds)} points{epochs}"
+        if elsewhere.impossible:
+            found += f"; {len(elsewhere.impossible)} are impossible, for example {elsewhere.impossible[0]}"
+        yield Check("training", True, found)
+        yield from rehearsed.checks(elsewhere, workers or usual_workers(machine))

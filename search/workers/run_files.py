@@ -20,8 +20,21 @@ from pairsearch.search.ledger.studies import StoredStudy
 
 log = logging.getLogger(__name__)
 
+LONGEST_NAME = 200
 OURS = re.compile(r"\.*([0-9a-f]{32})-")
 CHECKPOINT = re.compile(r"([0-9a-f]{32})-[0-9]+-[0-9a-f]{16}\.checkpoint")
+
+
+def file_name(study: StoredStudy, key: str, index: int) -> str:
+    """Return a unique file name for the model of a round, of letters, digits and `-_=.+` only.
+
+    Args:
+        key: of the round's configuration.
+    """
+    key = key.replace(" ", "-")
+    if not re.fullmatch(r"[\w=.+-]+", key, re.ASCII) or len(key) > LONGEST_NAME:
+        key = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return f"{study.name}-{key}-round={index}.safetensors"
 
 
 class RunFiles:

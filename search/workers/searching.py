@@ -12,8 +12,7 @@ from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
 from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.setup.opening import check_device, reconcile
 from pairsearch.search.workers.forking import Zygote
-from pairsearch.search.workers.pool import Pool, worker_words
-from pairsearch.search.workers.replacing import Watch
+from pairsearch.search.workers.pool import Pool, Watch, worker_words
 
 POLL_SECONDS = 0.5
 
@@ -58,7 +57,7 @@ def search(
 
     for study in studies:
         Ledger(database, study).go_on()
-    count = workers or usual_workers(machine.device)
+    count = workers or usual_workers(machine)
     latest = look()
     if any(progress.open for progress in latest):
         say_if_too_many(studies, count, complain)
@@ -125,13 +124,13 @@ def pool_of(
     if zygote is not None and not zygote.ready(machine.device):
         zygote = None
     url = database.url.render_as_string(hide_password=False)
-    return Pool(worker_words(given, machine, limit), count, url, given[0].here, zygote)
+    return Pool(worker_words(given, machine, limit), count, url, given[0].here, zygote, machine.gpus)
 
 
-def usual_workers(device: str) -> int:
-    """Return the default number of workers on a device."""
+def usual_workers(machine: Machine) -> int:
+    """Return the default number of workers."""
     # A GPU's memory is shared by all workers on it.
-    return cores() if device == "cpu" else 1
+    return cores() if machine.device == "cpu" else max(1, len(machine.gpus))
 
 
 def say_if_too_many(studies: Sequence[StoredStudy], workers: int, complain: Callable[[str], None]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 
 from pairsearch.search.common.errors import DatabaseAwayError, DiskFullError, WorkError
 from pairsearch.search.common.machine import PATIENCE_SECONDS
-from pairsearch.search.common.redaction import conceal
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.driver_errors import deleted_meanwhile
 from pairsearch.search.database.retry import Returned, patiently
@@ -24,15 +22,14 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.advising import Adviser, Racer
-from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, handed_back_on_error, runs_of, too_long
+from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, handed_back_on_error, runs_of
 from pairsearch.search.workers.choosing import Choice
-from pairsearch.search.workers.failure import failure
+from pairsearch.search.workers.failure import failure, traceback_of
 from pairsearch.search.workers.faults import Faults, Objective
 from pairsearch.search.workers.heartbeat import Heartbeat
-from pairsearch.search.workers.new_rounds import NewRounds
 from pairsearch.search.workers.objective import Step
-from pairsearch.search.workers.recorder import Recorder
-from pairsearch.search.workers.rounds import Rounds
+from pairsearch.search.workers.recorder import Recorder, TimeLimitError
+from pairsearch.search.workers.rounds import NewRounds, Rounds
 from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.errors import ProblemError
@@ -99,7 +96,6 @@ class Worker:
         self.rounds = rounds
         self.on_epoch = on_epoch
         self.patience = patience
-        self._limit = definition.time_limit
         self._checkpoints, self._models = RunFiles(checkpoints, study), RunFiles(models, study)
         self.name = name or worker_name()
         self.say = say
@@ -107,7 +103,7 @@ class Worker:
         self.tally = Tally()
         self.unkept: list[ProblemError | WorkError] = []
         self._heartbeat = Heartbeat(self.ledger, stopping)
-        self._faults = Faults(study.name, self.ledger, objective, self._patiently)
+        self._faults = Faults(self.ledger, objective, self._patiently)
         kinds: tuple[Kind, ...] = ("fold",) if rounds is None else ("fold", "round")
         within = {"limit": limit, "key": key, "kinds": kinds}
         sampler = adviser if sampled else None
@@ -201,17 +197,11 @@ class Worker:
     def _attempt(self, claim: Claim) -> Attempt:
         """Train the runs of a job once."""
         steps = self.study.report_steps
-        over: str | None = None
         reports = self._patiently(lambda: self.ledger.reports_before(claim)) if claim.stored else {}
 
         def progress(step: Step) -> State | None:
-            nonlocal over
             if self._is_to_end():
                 return State.PENDING
-            if step.ended is None and step.done < step.of:
-                over = too_long(self._limit, step.seconds, step.done, step.of, step.unit)
-                if over is not None:
-                    return State.FAILED
             try:
                 if not self._mended(lambda: self._noted(claim, step)):
                     return State.PENDING
@@ -226,29 +216,23 @@ class Worker:
         objective = self.objective
         if not self.study.traits.together:
             objective = objective.on(claim.left, self._keeper(claim))
-        return self._tried(claim, lambda: Attempt(objective(claim.configuration, progress), over=over))
+        return self._tried(claim, lambda: Attempt(objective(claim.configuration, progress)))
 
     def _attempt_rounds(self, claim: Claim) -> Attempt:
         """Train the rounds of a job once."""
         assert self.rounds is not None  # noqa: S101 - it claims none without
-        over: str | None = None
 
         def on_epoch(recorder: Recorder) -> bool:
-            nonlocal over
             self.on_epoch(recorder)
-            if recorder.epoch < recorder.runs[0].epochs:
-                over = too_long(
-                    self._limit, recorder.seconds, recorder.epoch, recorder.runs[0].epochs, "epochs"
-                )
-            recorder.may_go_on = over is None and not self._heartbeat.lost.is_set()
-            return over is None and not self._is_to_end()
+            recorder.may_go_on = not self._heartbeat.lost.is_set()
+            return not self._is_to_end()
 
         train, keeper = self.rounds, self._keeper(claim)
 
         def ended() -> Attempt:
             trained = train(claim.configuration, claim.left, on_epoch, keeper)
             # Under the lease, for large models take time to write.
-            return Attempt(rounds=NewRounds(self.ledger, claim, trained, self._models), over=over)
+            return Attempt(rounds=NewRounds(self.ledger, claim, trained, self._models))
 
         return self._tried(claim, ended)
 
@@ -260,6 +244,8 @@ class Worker:
             return train()
         except Impossible as error:
             return Attempt(over=failure(error))
+        except TimeLimitError as error:
+            return Attempt(over=str(error))
         except Exception as error:
             return Attempt(error=error)
         except KeyboardInterrupt:  # raised by the problem itself, or by a second Ctrl-C
@@ -332,9 +318,7 @@ class Worker:
             reason: one line that says why.
             final: whether the configuration is at fault; otherwise it is tried again, here or elsewhere.
         """
-        trace = None
-        if raised is not None:
-            trace = conceal("".join(traceback.format_exception(raised)))
+        trace = None if raised is None else traceback_of(raised)
         state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, final=final, traceback=trace))
         self.tally.failed += state == State.FAILED
         after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]

@@ -15,7 +15,6 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.retry import patiently
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.setup.opening import open_ledger
-from pairsearch.search.workers.proof import prove
 from pairsearch.search.workers.tally import Tally, total
 from pairsearch.studies.loading import SHIPPED, Loaded
 
@@ -34,6 +33,22 @@ def warm(loaded: Sequence[Loaded], device: str) -> None:
             # Workers find out for themselves that it cannot train here, and say so.
             with suppress(WorkError):
                 prove(one, device)
+
+
+def prove(loaded: Loaded, device: str) -> None:
+    """Let the problem test that it can train in this process, before anything is claimed.
+
+    Raises:
+        WorkError: it cannot; the message says why.
+    """
+    try:
+        loaded.problem.prove(device)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or ["no reason given"]
+        raise WorkError(
+            f"this machine cannot train study {loaded.definition.name} on {device} ({type(error).__name__}: "
+            f"{lines[0]}): nothing was taken; `pairsearch doctor STUDY` checks what it needs"
+        ) from None
 
 
 def work(
@@ -62,6 +77,7 @@ def work(
         WorkError: this process cannot train.
         DatabaseAwayError: the database did not answer for longer than `machine.patience`.
     """
+    from pairsearch.search.workers.isolation import isolated  # noqa: PLC0415
     from pairsearch.search.workers.objective import CrossValidation  # noqa: PLC0415
     from pairsearch.search.workers.rounds import Rounds  # noqa: PLC0415
     from pairsearch.search.workers.worker import Worker  # noqa: PLC0415
@@ -86,12 +102,12 @@ def work(
         study, loaded = studies.popleft()
         if not stopping.is_set():
             prove(loaded, machine.device)
-        objective, rounds = CrossValidation(loaded, machine.device), Rounds(loaded, machine)
-        del loaded
-        worker = patiently(partial(make, study, objective, rounds), machine.patience, stopping)
-        done = sum(tally.finished + tally.failed for tally in tallies)
-        left = None if max_trials is None else max_trials - done
-        if stopping.is_set() or left == 0:
-            break
-        tallies.append(worker.run(left))
+        with isolated(loaded, database, stopping) as trained:
+            objective, rounds = CrossValidation(trained, machine.device), Rounds(trained, machine)
+            worker = patiently(partial(make, study, objective, rounds), machine.patience, stopping)
+            done = sum(tally.finished + tally.failed for tally in tallies)
+            left = None if max_trials is None else max_trials - done
+            if stopping.is_set() or left == 0:
+                break
+            tallies.append(worker.run(left))
     return total(tallies)

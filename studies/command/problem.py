@@ -41,6 +41,8 @@ class Command(OneByOne):
     """
 
     gives_weights = False
+    # The program is a process of its own, which is looked after between its reports.
+    isolated = False
 
     def __init__(self, *, place: Place, definition: Definition, **settings: Any) -> None:
         if place.folder is None:

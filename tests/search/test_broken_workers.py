@@ -388,7 +388,7 @@ def test_states_of_the_control_are_not_stored(database: Database, make_worker) -
     class Watching(Broken):
         def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
             if self.asked.total() == 2 and progress is not None:
-                told.append(progress(Step(1, 0.5, 1, 2, "epochs")))
+                told.append(progress(Step(1, 0.5)))
             return super().__call__(configuration, progress)
 
     with pytest.raises(WorkError):

@@ -7,6 +7,7 @@ import math
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.attempts import ClaimKeeper
 from pairsearch.search.workers.objective import CrossValidation, Progress
+from pairsearch.search.workers.recorder import TimeLimitError
 from pairsearch.search.workers.rounds import Rounds
 from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.worker import Worker
@@ -146,10 +148,10 @@ def at_once(call: Callable[[], Any]) -> Any:
     return call()
 
 
-def until(epoch: int, state: State = State.PENDING) -> Callable[[Any], State | None]:
+def until(epoch: int) -> Callable[[Any], State | None]:
     """Ask for the end after so many reports, as a worker does on SIGTERM."""
     reports = iter(range(1, 100))
-    return lambda _: None if next(reports) < epoch else state
+    return lambda _: None if next(reports) < epoch else State.PENDING
 
 
 def attempt(
@@ -247,7 +249,9 @@ def test_an_end_that_was_asked_for_waits_for_the_next_checkpoint_or_the_next_rep
     assert trained(loaded)[3:] == [("fold", 0, 4), ("fold", 0, 5)]
     assert kept(database) == [("fold", 0, 3)]
     # A time limit waits for nothing.
-    assert attempt(ledger, loaded, claim, until(1, State.FAILED)) is None
+    hasty = replace(loaded, definition=loaded.definition.model_copy(update={"time_limit": 1e-9}))
+    with pytest.raises(TimeLimitError, match="longer than the time limit of 1e-09 s, after 0 of 2 folds"):
+        attempt(ledger, hasty, claim)
     assert trained(loaded)[5:] == [("fold", 0, 4)]
 
 

@@ -35,12 +35,11 @@ from pairsearch.search.workers.evaluating import (
     configurations_to_evaluate,
     evaluate_studies,
 )
-from pairsearch.search.workers.models import file_name, stored_models
-from pairsearch.search.workers.new_rounds import NewRounds
+from pairsearch.search.workers.models import stored_models
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.recorder import Recorder
-from pairsearch.search.workers.rounds import Rounds, model_content
-from pairsearch.search.workers.run_files import RunFiles
+from pairsearch.search.workers.rounds import NewRounds, Rounds, model_content
+from pairsearch.search.workers.run_files import RunFiles, file_name
 from pairsearch.search.workers.tally import Tally
 from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.configuration import Configuration

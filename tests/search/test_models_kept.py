@@ -31,9 +31,10 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.workers.evaluating import Evaluator
-from pairsearch.search.workers.models import ModelFolder, file_name, rounds_without_model, train_again
+from pairsearch.search.workers.models import ModelFolder, rounds_without_model, train_again
 from pairsearch.search.workers.objective import origin
 from pairsearch.search.workers.rounds import Rounds
+from pairsearch.search.workers.run_files import file_name
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.model_card import read_card

@@ -34,6 +34,17 @@ def test_figures_are_kept_by_epoch_and_what_was_not_reported_is_no_number() -> N
     assert second.curves["loss"] == pytest.approx([0.6, math.nan, 0.4], nan_ok=True)
 
 
+def test_a_time_limit_stops_at_a_report_and_lets_a_run_that_has_reported_its_last_epoch_count() -> None:
+    report = Recorder(RUNS, ["loss"], "loss", lambda _: True, limit=0.0)
+    with pytest.raises(Stopped):
+        report(3, [{"loss": 0.5}] * 2)
+    assert (report.late, report.stopped) == (True, True)
+    last = Recorder(RUNS, ["loss"], "loss", lambda _: True, limit=0.0)
+    last(4, [{"loss": 0.5}] * 2)
+    assert (last.late, last.stopped) == (False, False)
+    assert recorder().left is None
+
+
 @pytest.mark.parametrize(("value", "named"), [(math.inf, ()), (math.nan, ()), (0.9, (1,))])
 def test_a_run_that_diverged_ends_with_the_epoch_in_which_it_did(
     value: float, named: tuple[int, ...]

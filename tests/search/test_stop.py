@@ -54,7 +54,7 @@ class Long(tiny.Answering):
             told: list[State] = []
 
             def is_told() -> bool:
-                told.extend(filter(None, [progress(Step(1, 0.5, 1, 2, "epochs"))]))
+                told.extend(filter(None, [progress(Step(1, 0.5))]))
                 return bool(told)
 
             programs.wait_for(is_told, "the heartbeat to hear it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import replace
 
 import programs
 import pytest
@@ -21,6 +20,7 @@ from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.workers.objective import Progress, Step
+from pairsearch.search.workers.recorder import TimeLimitError
 from pairsearch.search.workers.tally import Tally, total
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.seeds import layout_order
@@ -166,17 +166,15 @@ def test_a_diverged_configuration_is_pruned_with_its_reason_and_never_tried_agai
 def test_a_configuration_that_trains_for_too_long_fails_at_once(
     database: Database, storage: RDBStorage, make_study, make_worker
 ) -> None:
-    study = make_study(time_limit=10.0)
+    study = make_study()
     slow = layout_order(study.definition)[2]
 
     class Slow(tiny.Answering):
         def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
-            def timed(step: Step) -> State | None:
-                # All but one are in time after the first epoch; after the second, when it is done, none is.
-                seconds = 99.0 if step.done == step.of else 10.1 if configuration == slow else 10.0
-                return progress(replace(step, seconds=seconds)) if progress is not None else None
-
-            return super().__call__(configuration, timed)
+            found = super().__call__(configuration, progress)
+            if configuration == slow:
+                raise TimeLimitError("longer than the time limit of 10 s, after 1 of 2 epochs")
+            return found
 
     objective = Slow()
     worker = make_worker(objective, study)
@@ -228,7 +226,7 @@ class NoticesItsLoss(tiny.Answering):
         return super().__call__(configuration, progress)
 
     def is_told(self, progress: Progress) -> bool:
-        self.told = progress(Step(1, 0.5, 1, 2, "epochs"))
+        self.told = progress(Step(1, 0.5))
         return self.told is not None
 
 

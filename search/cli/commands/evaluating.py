@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from pairsearch.search.cli.tables import table_1_json, tables_1
 from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import shared_folder, usable_folder
+from pairsearch.search.common.gpus import variables
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.results.evaluations import By
@@ -56,12 +58,22 @@ def evaluate(
     data: options.DataKind = None,
     data_dir: options.DataDir = None,
     device: options.Device = "cpu",
+    gpus: options.Gpus = None,
+    per_gpu: options.PerGpu = None,
     checkpoints: options.Checkpoints = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """The trained models are kept too, one file for each round, if the problem returns weights."""
-    here = options.machine(setting, data, data_dir, device=device, checkpoints=checkpoints)
+    here = options.machine(
+        setting,
+        data,
+        data_dir,
+        device=device,
+        checkpoints=checkpoints,
+        gpus=gpus,
+        per_gpu=per_gpu,
+    )
     by: By = "paper" if paper else "search"
     training = Training(storage, here, quiet=quiet, as_json=as_json)
     wait = not no_wait
@@ -86,6 +98,9 @@ def run_evaluation(
         models: the folder for them that was named, or None.
         **choice: `top`, `limit` and `rounds` of `evaluating.evaluate`.
     """
+    if training.machine.gpus:
+        # This process trains as well, on the first of them; CUDA looks when it starts.
+        os.environ.update(variables(training.machine.gpus[0]))
     folder = model_folder(models, no_models, training.say)
     if "search" in by:
         database = open_database(training.storage)

@@ -57,6 +57,8 @@ def run(
     data_dir: options.DataDir = None,
     limit: options.Limit = None,
     device: options.Device = "cpu",
+    gpus: options.Gpus = None,
+    per_gpu: options.PerGpu = None,
     checkpoints: options.Checkpoints = None,
     models: options.LargeModels = None,
     lease: options.Lease = LEASE_SECONDS,
@@ -64,7 +66,15 @@ def run(
     as_json: options.AsJson = False,
 ) -> None:
     here = options.machine(
-        setting, data, data_dir, device=device, lease=lease, checkpoints=checkpoints, models=models
+        setting,
+        data,
+        data_dir,
+        device=device,
+        lease=lease,
+        checkpoints=checkpoints,
+        models=models,
+        gpus=gpus,
+        per_gpu=per_gpu,
     )
     training = Training(storage, here, quiet=quiet, as_json=as_json)
     database, studies = run_search(training, study, workers, limit)

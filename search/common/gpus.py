@@ -1,0 +1,54 @@
+"""Which GPU each worker of this machine has to itself, or shares, by the variable that CUDA reads when it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from pairsearch.search.common.errors import InputError
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+# Numbers are those that `nvidia-smi` shows.
+ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+def places(device: str, given: Sequence[str] | None, per_gpu: int | None) -> tuple[str, ...]:
+    """Return the GPU of each worker that there is room for, each GPU in turn; none on another device than `cuda`.
+
+    Args:
+        given: numbers, UUIDs or names of MIG devices; None for all that are visible to this process.
+        per_gpu: how many workers share a GPU; None for one.
+
+    Raises:
+        InputError: a GPU does not exist or is named twice, or the device is another one.
+    """
+    if device != "cuda":
+        if given is not None or per_gpu is not None:
+            raise InputError(f"--gpus and --per-gpu: the device is {device}: give --device cuda")
+        return ()
+    visible = _visible()
+    wanted = visible if given is None else list(given)
+    for one in wanted:
+        if one.isdecimal() and one not in visible:
+            some = f"expected some of {', '.join(visible)}, or UUIDs" if visible else "CUDA finds none"
+            raise InputError(f"--gpus {one}: there is no such GPU here: {some}")
+        if not one or wanted.count(one) > 1:
+            raise InputError(
+                f"--gpus {','.join(wanted)}: expected each GPU once; --per-gpu N has N workers share it"
+            )
+    return (*wanted,) * (per_gpu or 1)
+
+
+def variables(gpu: str) -> dict[str, str]:
+    """Return the environment variables of a worker that has a GPU."""
+    return {name: os.environ.get(name, value) for name, value in ORDER.items()} | {VARIABLE: gpu}
+
+
+def _visible() -> list[str]:
+    """Return the GPUs that this process may use, by their numbers or as the environment names them."""
+    if (named := os.environ.get(VARIABLE)) is not None:
+        return [one.strip() for one in named.split(",") if one.strip() not in ("", "-1")]
+    import torch  # noqa: PLC0415 - slow to import
+
+    # It asks the driver, and does not start CUDA.
+    return [str(number) for number in range(torch.cuda.device_count())]

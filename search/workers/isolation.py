@@ -1,0 +1,316 @@
+"""Trains each run in a process of its own, where its study asks for that; this is the worker's side.
+
+The worker keeps ledger, lease, heartbeat and recorder. The run's process has the problem alone, and no database.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from pairsearch.search.common.errors import WorkError
+from pairsearch.search.common.redaction import conceal
+from pairsearch.search.database.connection import Database
+from pairsearch.search.workers import nursery, program
+from pairsearch.search.workers.failure import ImpossibleRunError, RunError
+from pairsearch.search.workers.forking import Forked
+from pairsearch.search.workers.nursery import ENDED, OUT_OF_TIME, receive, send
+from pairsearch.search.workers.recorder import Recorder, RunCheckpoint
+from pairsearch.studies.checkpoint_file import unpack
+from pairsearch.studies.configuration import Params
+from pairsearch.studies.errors import ProblemError, ReportError
+from pairsearch.studies.loading import Loaded
+from pairsearch.studies.problem import Run, Stopped
+
+# How often a worker that waits for a run looks whether it was told to stop.
+LOOK_SECONDS = 0.2
+# How long a run may take to end once it was stopped, or has ended its training: less than the workers of a pool may.
+END_SECONDS = 30.0
+# The same at its time limit, which is kept to the second.
+LATE_SECONDS = 0.5
+STARTED = (
+    "import runpy, sys; __file__ = sys.argv[1]; runpy.run_path(__file__, run_name='pairsearch.__main__'); "
+    "from pairsearch.search.workers.nursery import main; main(int(sys.argv[2]), 'lazy' in sys.argv)"
+)
+"""A nursery as a program. Processes that a problem starts run `__file__` first, to know the package."""
+
+
+@contextmanager
+def isolated(
+    loaded: Loaded, database: Database | None = None, stopping: threading.Event | None = None
+) -> Iterator[Loaded]:
+    """Yield a problem that trains each run in a process of its own, if its study wants that; else the problem itself.
+
+    Args:
+        database: its connections are closed, as they must not be forked.
+        stopping: is set when this process is told to stop; a run ends then that saves no checkpoints.
+    """
+    if not loaded.isolated:
+        yield loaded
+        return
+    if database is not None:
+        database.close()
+    isolation = Isolation(loaded, stopping or threading.Event())
+    try:
+        yield replace(loaded, trainer=isolation)
+    finally:
+        isolation.close()
+
+
+class Isolation:
+    """Trains runs of a problem, each in a process of its own (`studies.loading.Trainer`).
+
+    Their processes are forked from a nursery. It is forked from this process itself, which shares with it what it has
+    loaded, or started as a program where that is not safe.
+
+    Attributes:
+        memory: peak memory of any run's process so far, in bytes.
+        facts: parameters that were trained last, and what their process said of them.
+    """
+
+    def __init__(self, loaded: Loaded, stopping: threading.Event) -> None:
+        self.memory = 0
+        self.facts: tuple[Params, Mapping[str, str]] = {}, {}
+        self._loaded = loaded
+        self._stopping = stopping
+        self._process: Forked | subprocess.Popen[bytes] | None = None
+        if nursery.forkable():
+            pid, self._control = nursery.fork(loaded)
+            self._process = Forked(pid)
+
+    def __call__(self, params: Params, runs: Sequence[Run], report: Recorder) -> Sequence[Any]:
+        """Train as `Problem.train`; weights that cannot be kept are the `ProblemError` that says why.
+
+        Raises:
+            Stopped: the training was ended.
+            RunError: the problem raised an exception, or the process of the run died.
+            WorkError: no process can be started.
+        """
+        attempt = _Attempt(self, runs, report, self._stopping, self._begin())
+        try:
+            return attempt.train(params)
+        finally:
+            attempt.close()
+
+    def describe(self, params: Params) -> Mapping[str, str]:
+        """Return the facts about a configuration (`studies.loading.Trainer`)."""
+        trained, facts = self.facts
+        return facts if trained == params else self._loaded.restored().describe(params)
+
+    def _begin(self) -> tuple[Connection, socket.socket]:
+        """Have the nursery fork a run; return the pipe to it, and the socket to the nursery."""
+        ours, theirs = Pipe()
+        try:
+            if self._process is None:
+                self._start()
+            socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
+        except OSError as error:
+            ours.close()
+            self.close()
+            raise WorkError(
+                f"cannot start a process for the runs of study {self._loaded.definition.name}: "
+                f"{error.strerror or error}"
+            ) from None
+        finally:
+            theirs.close()
+        return ours, self._control
+
+    def _start(self) -> None:
+        """Start a nursery as a program."""
+        self._control, theirs = socket.socketpair()
+        source = self._loaded.source
+        with tempfile.TemporaryFile() as file, theirs:
+            file.write(json.dumps(source).encode())
+            file.flush()
+            safe = "-I" if sys.flags.isolated else "-P"
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, safe, "-c", STARTED, program.MAIN, str(theirs.fileno())],
+                env=program.environment(),
+                cwd=source["here"] if Path(source["here"]).is_dir() else None,
+                stdin=file,
+                pass_fds=[theirs.fileno()],
+                # Ctrl-C is this process's.
+                start_new_session=True,
+            )
+
+    def close(self) -> None:
+        """End the nursery, and a run that it may have."""
+        if self._process is not None:
+            self._control.close()
+            self._process.wait()
+            self._process = None
+
+
+class _Attempt:
+    """One call of a problem's `train` in a process of its own."""
+
+    def __init__(
+        self,
+        isolation: Isolation,
+        runs: Sequence[Run],
+        report: Recorder,
+        stopping: threading.Event,
+        pipes: tuple[Connection, socket.socket],
+    ) -> None:
+        self._isolation = isolation
+        self._runs = runs
+        self._report = report
+        self._stopping = stopping
+        self._pipe, self._control = pipes
+        kept = runs[0].checkpoint
+        self._checkpoint = kept if isinstance(kept, RunCheckpoint) else None
+        # Whether the process trains: it may have to load the problem before.
+        self._began = False
+        # Whether it was asked to end because the worker is to end.
+        self._asked = False
+        # When it is killed, once it was asked to end.
+        self._kill_at: float | None = None
+        # The exit code of the process, once it has ended; None with `_over` where the nursery is gone too.
+        self._code: int | None = None
+        self._over = False
+
+    def train(self, params: Params) -> Sequence[Any]:
+        """Send the runs, serve their process until it has ended, and return the weights."""
+        names = [field.name for field in fields(Run) if field.name != "checkpoint"]
+        runs = [{name: getattr(run, name) for name in names} for run in self._runs]
+        with suppress(OSError):  # it has ended already
+            send(self._pipe, params=dict(params), runs=runs, kept=self._checkpoint is not None)
+        last: dict[str, Any] = {}
+        content = b""
+        while (message := self._next()) is not None:
+            answer, more = message
+            if "began" in answer:
+                self._began = True
+                self._report.begin()
+            elif answer.keys() & {"done", "stopped", "raised"}:
+                last, content = message
+                self._kill_at = monotonic() + END_SECONDS
+            else:
+                self._serve(answer, more)
+        self._report.stopped |= "stopped" in last or (self._asked and not last)
+        if self._report.stopped:
+            raise Stopped
+        if "raised" in last:
+            kind = ImpossibleRunError if last["impossible"] else RunError
+            raise kind(last["raised"], conceal(last["traceback"]))
+        if not last:
+            raise RunError(f"the process of the run {self._ending()}", None)
+        self._isolation.facts = dict(params), last.get("facts", {})
+        weights: list[Any] = unpack(content)["weights"] if content else [None] * len(self._runs)
+        for place, reason in last.get("unkept", {}).items():
+            weights[int(place)] = ProblemError(reason)
+        return weights
+
+    def _next(self) -> tuple[dict[str, Any], bytes] | None:
+        """Return the next message of the process; None once there is none, and it has ended."""
+        while True:
+            if not self._pipe.closed and self._pipe.poll():
+                try:
+                    return receive(self._pipe)
+                except EOFError:
+                    self._pipe.close()
+            elif self._over:
+                return None
+            else:
+                self._wait()
+
+    def _wait(self) -> None:
+        """Wait for a message or the end of the process, and see to it that it ends where it has to."""
+        now, left = monotonic(), self._report.left if self._began else None
+        if self._kill_at is None:
+            saves = self._checkpoint is not None and self._checkpoint.used
+            if left is not None and left <= 0.0:
+                self._report.late = self._report.stopped = True
+                self._end(OUT_OF_TIME, now + LATE_SECONDS)
+            elif self._stopping.is_set() and not saves:
+                self._asked = True
+                self._end(signal.SIGTERM, now + END_SECONDS)
+        elif now > self._kill_at:
+            self._end(signal.SIGKILL, now + END_SECONDS)
+        pauses = [LOOK_SECONDS, *([] if left is None or left <= 0.0 else [left])]
+        pauses += [] if self._kill_at is None else [max(0.0, self._kill_at - now) + 0.001]
+        waited: list[Any] = [self._control, *([] if self._pipe.closed else [self._pipe])]
+        if self._control in wait(waited, min(pauses)):
+            self._ended()
+
+    def _ended(self) -> None:
+        """Read what the nursery says of the end of the process."""
+        self._over = True
+        said = b""
+        with suppress(OSError):
+            said = self._control.recv(ENDED.size, socket.MSG_WAITALL)
+        if len(said) == ENDED.size:
+            self._code, memory = ENDED.unpack(said)
+            self._isolation.memory = max(self._isolation.memory, memory)
+        else:
+            # The nursery has died; the next run has another.
+            self._isolation.close()
+
+    def _end(self, number: signal.Signals, kill_at: float) -> None:
+        """Send the process a signal, and say when it is killed."""
+        self._kill_at = kill_at
+        with suppress(OSError):  # the nursery is gone
+            self._control.sendall(bytes([number]))
+
+    def _serve(self, asked: dict[str, Any], content: bytes) -> None:
+        """Answer a request of the process."""
+        found = b""
+        answer: dict[str, Any] = {}
+        try:
+            if "report" in asked:
+                self._report(asked["report"], asked["figures"], asked["diverged"])
+            elif self._report.stopped:
+                raise Stopped
+            elif "poll" in asked:
+                self._report.poll()
+            elif self._checkpoint is None:
+                raise ReportError("checkpoint: this run keeps none")
+            elif "load" in asked:
+                if (known := self._checkpoint.find()) is not None:
+                    answer["epoch"], found = known[0].epoch, known[0].content
+            else:
+                self._checkpoint.store(asked["save"], content)
+        except Stopped:
+            answer = {"stop": True}
+            self._kill_at = self._kill_at or monotonic() + END_SECONDS
+        except ReportError as error:
+            answer = {"refused": str(error)}
+        else:
+            answer["ending"] = self._report.ending
+        with suppress(OSError):  # it has ended
+            send(self._pipe, found, **answer)
+
+    def _ending(self) -> str:
+        """Describe how the process has ended."""
+        if self._code is None:
+            return "was killed with the one that watches it"
+        if self._code < 0:
+            try:
+                name = signal.Signals(-self._code).name
+            except ValueError:
+                name = f"signal {-self._code}"
+            memory = " (memory may have run out)" if -self._code == signal.SIGKILL else ""
+            return f"was killed by {name}{memory}"
+        return f"ended with exit code {self._code} before the training did"
+
+    def close(self) -> None:
+        """Kill the process if it has not ended, and wait for its end."""
+        if not self._over:
+            self._end(signal.SIGKILL, 0.0)
+            while not self._over:
+                wait([self._control])
+                self._ended()
+        self._pipe.close()

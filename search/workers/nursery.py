@@ -1,0 +1,368 @@
+"""The process from which a worker's runs are forked, and such a run: each of them trains in a process of its own.
+
+The nursery holds the problem, trains nothing, and knows no database. It adopts whatever processes a run leaves, and
+ends them with the run, or as soon as the worker is gone. A run speaks with its worker by a pipe of its own, in messages
+of JSON and bytes, never by pickles (`search.workers.isolation` is the worker's side).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from time import sleep
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from pairsearch.search.workers import forking
+from pairsearch.search.workers.failure import failure
+from pairsearch.search.workers.recorder import not_an_epoch, number_of, of_each
+from pairsearch.studies.checkpoint import Checkpoint, State
+from pairsearch.studies.checkpoint_file import DTYPES, pack, unpack
+from pairsearch.studies.errors import ProblemError, ReportError, exits_are_errors
+from pairsearch.studies.loading import Loaded, load_source
+from pairsearch.studies.problem import Figures, Impossible, Run, Stopped, Weights
+
+OUT_OF_TIME = signal.SIGXCPU
+"""Ends a run at the time limit of its study; SIGTERM lets one that saves checkpoints go on to the next."""
+ENDED = struct.Struct("<iq")
+"""What the nursery says of a run that has ended: its exit code, negative for a signal, and peak memory in bytes."""
+# Threads of a worker, of which a forked process needs none.
+OURS = {"signals", "parent", "heartbeat"}
+# Seconds in which processes that a run has left disappear once they are killed.
+SWEEP_SECONDS = 5.0
+# Linux: the numbers of prctl(2).
+PARENT_DEATH_SIGNAL, CHILD_SUBREAPER = 1, 36
+# By how much a run is preferred to its worker when memory runs out.
+FIRST_TO_DIE = "500"
+LENGTH = struct.Struct("<I")
+
+
+def send(connection: Connection, content: bytes = b"", **fields: Any) -> None:
+    """Send a message: fields that JSON holds, NaN and infinity included, and bytes."""
+    header = json.dumps(fields).encode()
+    connection.send_bytes(LENGTH.pack(len(header)) + header + content)
+
+
+def receive(connection: Connection) -> tuple[dict[str, Any], bytes]:
+    """Receive a message.
+
+    Raises:
+        EOFError: the other side is gone.
+    """
+    try:
+        message = connection.recv_bytes()
+    except OSError as error:
+        raise EOFError from error
+    start = LENGTH.size + LENGTH.unpack_from(message)[0]
+    return json.loads(message[LENGTH.size : start]), message[start:]
+
+
+def forkable() -> bool:
+    """Whether a forked process can go on with what this one has loaded.
+
+    It has none of the threads, which problems and libraries may wait for, and cannot use CUDA where this process does.
+    """
+    torch = sys.modules.get("torch")
+    mine = {
+        thread for thread in threading.enumerate() if thread is threading.main_thread() or thread.name in OURS
+    }
+    return (
+        sys.platform == "linux"
+        and threading.current_thread() is threading.main_thread()
+        and not (torch is not None and torch.cuda.is_initialized())
+        and forking.threads() <= len(mine)
+    )
+
+
+def fork(loaded: Loaded) -> tuple[int, socket.socket]:
+    """Fork a nursery from this process, which has loaded the problem; return its id, and the socket to its `serve`.
+
+    Raises:
+        OSError: the system allows no further process.
+    """
+    ours, theirs = socket.socketpair()
+    forking.flush()
+    # It must not see a signal before it ignores it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, forking.ENDING)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ours.close()
+                forking.begin()
+                _serve(theirs, lambda: loaded, before)
+            finally:  # whatever comes in between, it must not go on as this process
+                os._exit(1)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+    return pid, ours
+
+
+def main(descriptor: int, lazy: bool) -> None:
+    """Be a nursery that was started as a program, with the source of the problem on standard input.
+
+    Args:
+        descriptor: its end of the socket.
+        lazy: whether each run loads the problem for itself, since a forked process could not go on with it.
+    """
+    os.lseek(0, 0, os.SEEK_SET)
+    source = json.loads(os.read(0, os.fstat(0).st_size))
+    loaded = None if lazy else load_source(source)
+    if loaded is not None and not forkable():
+        os.set_inheritable(descriptor, True)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "lazy"])  # noqa: S606 - our own program
+    with socket.socket(fileno=descriptor) as control:
+        _serve(control, lambda: loaded or load_source(source), ())
+
+
+def _serve(control: socket.socket, load: Callable[[], Loaded], mask: Sequence[int] | set[int]) -> None:
+    """Fork a process for each run whose pipe comes by the socket, until the worker is gone.
+
+    Bytes that come while a run lives are numbers of signals for it.
+    """
+    # Ctrl-C is the worker's, which says what becomes of the run, and so is its standard input.
+    with suppress(OSError):  # it may lead a session already
+        os.setsid()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    for number in forking.ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    _prctl(CHILD_SUBREAPER, 1)
+    # Collecting garbage writes to every object, and would have each run copy all of them.
+    gc.freeze()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    here = os.getpid()
+    while True:
+        byte, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not byte:
+            return
+        if not descriptors:
+            continue  # a signal for a run that had ended
+        forking.flush()
+        if (pid := os.fork()) == 0:
+            try:
+                control.close()
+                _begin_run(here)
+                _train(Connection(descriptors[0]), load)
+                forking.end(0)
+            finally:
+                os._exit(1)
+        os.close(descriptors[0])
+        with suppress(OSError):  # it may have done so itself, and may have ended
+            os.setpgid(pid, pid)
+        gone = False
+        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and not gone:
+            ready = wait([control, reading])
+            if reading in ready:
+                os.read(reading, 1024)
+            if control in ready:
+                asked = b""
+                with suppress(OSError):
+                    asked = control.recv(16)
+                gone = not asked
+                for one in asked:
+                    os.kill(pid, one)
+        code = _sweep(pid)
+        if gone:
+            return
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        control.sendall(ENDED.pack(code, memory if sys.platform == "darwin" else memory * 1024))
+
+
+def _sweep(pid: int) -> int:
+    """Kill a run and all processes that it has left, also those that have left its group; return its exit code."""
+    with suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+    with suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    with suppress(ChildProcessError, FileNotFoundError):
+        for _ in range(int(SWEEP_SECONDS / forking.POLL_SECONDS)):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            for child in children.read_text(encoding="ascii").split():
+                os.kill(int(child), signal.SIGKILL)
+            sleep(forking.POLL_SECONDS)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _begin_run(nursery: int) -> None:
+    """Become the process of a run: one that does not outlive the nursery, and ends where it is asked to."""
+    os.setpgid(0, 0)
+    _prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != nursery:
+        os._exit(1)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_DIE, encoding="ascii")
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for one in (signal.SIGCHLD, signal.SIGHUP):
+        signal.signal(one, signal.SIG_DFL)
+
+
+class RemoteCheckpoint(Checkpoint):
+    """The checkpoint of a run in its own process; the worker keeps it."""
+
+    def __init__(self, worker: _Worker) -> None:
+        self.used = False
+        self._worker = worker
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the training ends with the next checkpoint."""
+        return self._worker.ending
+
+    def poll(self) -> None:
+        """End the training between two reports, where it has to end."""
+        self._worker.ask(poll=True)
+
+    def load(self) -> tuple[int, Any] | None:
+        """Return the epoch and the state that were saved last, None if nothing was."""
+        self.used = True
+        answer, content = self._worker.ask(load=True)
+        if "epoch" not in answer:
+            return None
+        self._worker.epoch = answer["epoch"]
+        return answer["epoch"], unpack(content)
+
+    def save(self, epoch: int, state: State) -> None:
+        """Store a state with all that was reported up to an epoch."""
+        self.used = True
+        self._worker.ask(pack(state), save=epoch)
+
+
+class _Worker:
+    """The worker as a run sees it: it takes reports and checkpoints, and says when to end."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.epoch = 0
+        self.ending = False
+        self.checkpoint = RemoteCheckpoint(self)
+        self._lock = threading.Lock()
+        self._asking = self.stopped = False
+
+    def stop(self) -> None:
+        """End the training: now, or once the worker has answered, as half a message would be the last one."""
+        self.stopped = True
+        if not self._asking:
+            raise Stopped
+
+    def report(self, epoch: int, figures: Sequence[Figures], diverged: Sequence[int] = ()) -> None:
+        """Report the figures of all runs after an epoch (`studies.problem.Report`)."""
+        if type(epoch) is not int:
+            raise not_an_epoch(epoch, self.epoch)
+        numbers = [{name: number_of(name, value) for name, value in given.items()} for given in figures]
+        self.ask(report=epoch, figures=numbers, diverged=list(map(int, diverged)))
+        self.epoch = epoch
+
+    def ask(self, content: bytes = b"", **fields: Any) -> tuple[dict[str, Any], bytes]:
+        """Send a request, and return the answer.
+
+        Raises:
+            Stopped: the training has to end.
+            ReportError: the worker refuses it.
+        """
+        with self._lock:
+            self._asking = True
+            try:
+                send(self.connection, content, **fields)
+                answer, found = receive(self.connection)
+            finally:
+                self._asking = False
+        self.stopped |= "stop" in answer
+        if self.stopped:
+            raise Stopped
+        if "refused" in answer:
+            raise ReportError(answer["refused"])
+        self.ending = answer.get("ending", self.ending)
+        return answer, found
+
+
+def _train(connection: Connection, load: Callable[[], Loaded]) -> None:
+    """Train the runs that the worker sends, and send what becomes of them."""
+    worker, me = _Worker(connection), os.getpid()
+    training = True
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if training and (number == OUT_OF_TIME or not worker.checkpoint.used):
+            worker.stop()
+
+    for number in (signal.SIGTERM, OUT_OF_TIME):
+        signal.signal(number, stop)
+    job, _ = receive(connection)
+    runs = [Run(**fields) for fields in job["runs"]]
+    if job["kept"]:
+        runs = [replace(run, checkpoint=worker.checkpoint) for run in runs]
+    content = b""
+    ended: dict[str, Any] = {}
+    try:
+        with exits_are_errors():
+            loaded = load()
+            send(connection, began=True)
+            weights = of_each(loaded.train(job["params"], runs, worker.report), len(runs))
+        # Nobody keeps those of folds.
+        if runs[0].kind == "round":
+            content, ended = _packed(weights)
+            ended["facts"] = dict(loaded.describe(job["params"]))
+        ended["done"] = True
+    except Stopped:
+        ended = {"stopped": True} if worker.stopped else {"done": True}
+    except BaseException as error:
+        text = "".join(traceback.format_exception(error))
+        ended = {"raised": failure(error), "traceback": text, "impossible": isinstance(error, Impossible)}
+    training = False
+    if os.getpid() != me:  # the problem has forked it, and let it go on
+        os._exit(1)
+    send(connection, content, **ended)
+
+
+def _packed(weights: Sequence[Weights | None]) -> tuple[bytes, dict[str, Any]]:
+    """Return the weights of runs as bytes, and by the place of a run why its weights cannot be kept."""
+    found: list[Mapping[str, Any] | None] = [None] * len(weights)
+    unkept = {}
+    for place, one in enumerate(weights):
+        try:
+            found[place] = None if one is None else _arrays(one)
+        except ProblemError as error:
+            unkept[place] = str(error)
+    return pack({"weights": found}), {"unkept": unkept}
+
+
+def _arrays(weights: Weights) -> Mapping[str, Any]:
+    if isinstance(weights, Mapping) and all(
+        type(name) is str and isinstance(value, np.ndarray) and value.dtype.name in DTYPES
+        for name, value in weights.items()
+    ):
+        return weights
+    from pairsearch.studies.model_card import as_tensors  # noqa: PLC0415 - it imports PyTorch
+
+    return as_tensors(weights)

@@ -1,0 +1,111 @@
+"""Each worker gets a GPU of its own by the variable that CUDA reads; no GPU is needed to see that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import programs
+import pytest
+import tiny
+import torch
+from project import Project, values
+
+from pairsearch.search.common import gpus
+from pairsearch.search.common.errors import InputError
+from pairsearch.search.common.machine import Machine
+from pairsearch.search.setup.opening import create
+from pairsearch.search.workers.searching import search, usual_workers
+
+
+@pytest.fixture(autouse=True)
+def three(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has three GPUs."""
+    monkeypatch.delenv(gpus.VARIABLE, raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+
+def test_each_visible_gpu_has_one_worker_unless_others_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gpus.places("cuda", None, None) == ("0", "1", "2")
+    assert gpus.places("cuda", ["2", "0"], 2) == ("2", "0", "2", "0")
+    assert gpus.places("cuda", ["GPU-8932f937", "MIG-22f"], None) == ("GPU-8932f937", "MIG-22f")
+    monkeypatch.setenv(gpus.VARIABLE, "5, GPU-1,-1")
+    assert gpus.places("cuda", None, None) == ("5", "GPU-1")
+    assert gpus.places("cuda", ["5"], None) == ("5",)
+    assert gpus.places("cpu", None, None) == gpus.places("cuda:1", None, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "per_gpu", "message"),
+    [
+        ("cuda", ["0", "3"], None, "--gpus 3: there is no such GPU here: expected some of 0, 1, 2, or UUIDs"),
+        ("cuda", ["1", "1"], None, "--gpus 1,1: expected each GPU once; --per-gpu N has N workers share it"),
+        ("cuda", ["0", ""], None, "--gpus 0,: expected each GPU once"),
+        ("cpu", ["0"], None, "the device is cpu: give --device cuda"),
+        ("cuda:1", None, 2, "the device is cuda:1: give --device cuda"),
+    ],
+)
+def test_what_does_not_exist_or_cannot_be_meant_is_refused(
+    device: str, given: list[str] | None, per_gpu: int | None, message: str
+) -> None:
+    with pytest.raises(InputError) as raised:
+        gpus.places(device, given, per_gpu)
+    assert message in str(raised.value)
+
+
+def test_where_there_is_none_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert gpus.places("cuda", None, None) == ()
+    with pytest.raises(InputError, match="CUDA finds none"):
+        gpus.places("cuda", ["0"], None)
+
+
+def test_there_are_as_many_workers_as_places() -> None:
+    assert usual_workers(Machine("cuda", gpus=("0", "1", "0", "1"))) == 4
+    assert usual_workers(Machine("cuda")) == 1
+
+
+def test_the_command_refuses_before_anything_starts(tmp_path: Path) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml")
+    ended = programs.run(tmp_path, "run", "tiny.toml", "--gpus", "0")
+    assert ended.complaint == "error: --gpus and --per-gpu: the device is cpu: give --device cuda"
+    ended = programs.run(
+        tmp_path, "run", "tiny.toml", "--device", "cuda", "--gpus", "7", CUDA_VISIBLE_DEVICES="0,1"
+    )
+    assert ended.complaint == "error: --gpus 7: there is no such GPU here: expected some of 0, 1, or UUIDs"
+    assert not (tmp_path / "pairsearch.db").exists()
+
+
+SEES = """
+import os, signal, time
+from pathlib import Path
+
+def fit(params, run, report):
+    gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+    if gpu == "GPU-b" and not Path("died").exists():
+        Path("died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path(f"{gpu}.{os.getpid()}").touch()
+    while len(list(Path().glob("GPU-*.*"))) < 3:
+        time.sleep(0.01)
+    report(1, loss=1.0, order=float(os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"))
+"""
+
+
+def test_each_worker_sees_its_gpu_and_a_successor_that_of_the_dead(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their device is the CPU, on which workers are placed in the same way."""
+    monkeypatch.chdir(project.folder)
+    toml = project.write(SEES, epochs=1, folds=1, grid={"x": [*range(6)]}, metrics={"loss": {}, "order": {}})
+    machine = Machine(gpus=("GPU-a", "GPU-b", "GPU-a"), lease=2.0)
+    made = create(project.url, [str(toml)], machine)
+    said: list[str] = []
+    [progress] = search(
+        made.database, [made.creations[0].study], made.given, machine, 3, complain=said.append
+    )
+    made.database.close()
+    assert progress.open == 0
+    assert [line.rpartition("; ")[2] for line in said] == ["another takes its place"]
+    seen = [file.name.partition(".")[0] for file in project.folder.glob("GPU-*.*")]
+    assert sorted(seen) == ["GPU-a", "GPU-a", "GPU-b"]
+    assert set(values(project.rows("configurations", "value"))) == {1.0}

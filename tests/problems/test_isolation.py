@@ -1,0 +1,485 @@
+"""Each run in a process of its own: what it breaks, leaks, holds or leaves does not reach the worker or other runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import programs
+import pytest
+import tiny
+from project import FIT, Project, values
+
+from pairsearch.search.workers import isolation
+from pairsearch.search.workers.failure import RunError
+from pairsearch.search.workers.isolation import Isolation, isolated
+from pairsearch.search.workers.recorder import TimeLimitError, Trained, train
+from pairsearch.studies.definition import Definition, parse
+from pairsearch.studies.loading import Loaded, load
+
+BREAKS = """
+import ctypes, os, signal, subprocess, sys, time
+
+def fit(params, run, report):
+    what = params["what"]
+    report(1, loss=1.0)
+    if what == "hangs":
+        time.sleep(1000)
+    if what == "ignores":
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGXCPU):
+            signal.signal(number, signal.SIG_IGN)
+        while True:
+            pass
+    if what == "segfault":
+        ctypes.string_at(0)
+    if what == "exits":
+        os._exit(3)
+    if what == "sys.exit":
+        sys.exit(3)
+    if what == "raises":
+        raise KeyError("no such image")
+    if what == "goes on twice":
+        os.fork()
+    report(2, loss=0.5)
+"""
+REASONS = {
+    "hangs": "longer than the time limit of 2 s, after 0 of 1 folds",
+    "ignores": "longer than the time limit of 2 s, after 0 of 1 folds",
+    "segfault": "the process of the run was killed by SIGSEGV",
+    "exits": "the process of the run ended with exit code 3 before the training did",
+    "sys.exit": "RuntimeError: sys.exit(3) was called (mine.py, line 19)",
+    "raises": "KeyError: 'no such image' (mine.py, line 21)",
+    "goes on twice": None,
+    "good": None,
+}
+
+
+def test_what_breaks_or_hangs_is_a_failed_run_and_never_a_dead_worker(project: Project) -> None:
+    project.write(BREAKS, folds=1, time_limit=2, grid={"what": [*REASONS]})
+    ended = project.run("run", "mine.toml", "--workers", "1")
+    assert ended.code == 1, ended.err
+    assert "another takes its place" not in ended.err
+    found = project.rows("configurations", "params, reason")
+    assert {tiny.json.loads(params)["what"]: reason for params, reason in found} == REASONS
+    took = values(project.rows("failures", "job_id", "where reason like 'longer%'"))
+    assert len(took) == 2, "a time limit is not tried again"
+
+
+LEAKS = """
+import locale, os, random, signal, threading, time
+
+LEAKED = []
+descriptors = len(os.listdir("/proc/self/fd"))
+
+def dirt():
+    return [
+        len(LEAKED),
+        os.getcwd() == "/",
+        threading.active_count() - 1,
+        signal.getsignal(signal.SIGUSR1) != signal.SIG_DFL,
+        "LEAKED" in os.environ,
+        locale.setlocale(locale.LC_NUMERIC) == "C.UTF-8",
+        max(0, len(os.listdir("/proc/self/fd")) - descriptors - 20),
+    ]
+
+def fit(params, run, report):
+    before = dirt()
+    LEAKED.append(bytearray(10**7))
+    os.chdir("/")
+    threading.Thread(target=time.sleep, args=[1000], daemon=True).start()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    os.environ["LEAKED"] = "1"
+    locale.setlocale(locale.LC_NUMERIC, "C.UTF-8")
+    for _ in range(100):
+        os.dup(0)
+    after = dirt()
+    report(1, loss=float(sum(map(bool, before))), left=float(sum(map(bool, after))))
+"""
+
+
+def test_nothing_that_a_run_leaves_in_its_process_reaches_the_next(project: Project) -> None:
+    project.write(LEAKS, epochs=1, isolate=True, metrics={"loss": {}, "left": {}})
+    assert project.search().finished == 2
+    figures = [tiny.json.loads(text) for text in values(project.rows("runs", "figures"))]
+    assert figures == [{"loss": 0.0, "left": 7.0}] * 6
+
+
+PROCESSES = """
+import os, subprocess, sys, time
+from pathlib import Path
+
+def note(pid):
+    with Path(__file__).with_name("pids").open("a") as file:
+        file.write(f"{pid}\\n")
+
+def fit(params, run, report):
+    note(os.getpid())
+    note(os.getppid())
+    note(subprocess.Popen(["sleep", "1000"]).pid)
+    note(subprocess.Popen(["sleep", "1000"], start_new_session=True).pid)
+    if (child := os.fork()) == 0:
+        time.sleep(1000)
+    note(child)
+    note("all")
+    if params["x"] == 1:
+        time.sleep(1000)
+    report(1, loss=1.0)
+"""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has waited for does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def noted(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return (folder / "pids").read_text().split()
+    return []
+
+
+def hanging(project: Project, **changes: object) -> Any:
+    """Start a worker, and return it once its run hangs with children of its own."""
+    project.write(PROCESSES, epochs=1, folds=1, isolate=True, grid={"x": [1]}, **changes)
+    project.create()
+    process = programs.start_forked(
+        project.folder, "worker", "mine.toml", "--lease", "2", PAIRSEARCH_STORAGE=project.url
+    )
+    programs.wait_for(lambda: "all" in noted(project.folder), "the run")
+    return process
+
+
+def test_processes_that_a_run_leaves_end_with_it(on_sqlite: Project) -> None:
+    on_sqlite.write(PROCESSES, epochs=1, folds=1, isolate=True, grid={"x": [2, 3]})
+    assert on_sqlite.search().finished == 2
+    pids = [int(one) for one in noted(on_sqlite.folder) if one != "all"]
+    assert len(pids) == 10
+    assert not any(map(alive, pids))
+
+
+def test_a_killed_worker_leaves_no_process_and_the_next_one_trains_the_run(project: Project) -> None:
+    worker = hanging(project)
+    pids = [int(one) for one in noted(project.folder) if one != "all"]
+    assert all(map(alive, pids))
+    worker.kill()
+    worker.join()
+    programs.wait_for(lambda: not any(map(alive, pids)), "the end of all processes")
+    project.write(FIT, folds=1, epochs=1, isolate=True, grid={"x": [1]}, allow_changed_files=True)
+    ended = project.run("run", "mine.toml", "--workers", "1")
+    assert ended.code == 0, ended.err
+    assert project.states() == {"finished": 1}
+    assert len(project.rows("runs", "key")) == 1
+
+
+def test_a_worker_that_is_told_to_end_does_not_wait_for_a_run_that_never_reports(project: Project) -> None:
+    worker = hanging(project)
+    worker.terminate()
+    ended = programs.ended(worker, project.folder, patience=20.0)
+    assert (ended.code, project.states()) == (0, {"pending": 1}), ended.err
+    assert "1 handed back" in ended.out
+    assert not any(alive(int(one)) for one in noted(project.folder) if one != "all")
+
+
+def test_a_run_whose_watcher_is_killed_dies_with_it_and_is_tried_again(on_sqlite: Project) -> None:
+    worker = hanging(on_sqlite, time_limit=10)
+    run, nursery, *_ = map(int, noted(on_sqlite.folder)[:2])
+    os.kill(nursery, signal.SIGKILL)
+    programs.wait_for(lambda: not alive(run), "the end of the run")
+    ended = programs.ended(worker, on_sqlite.folder)
+    assert ended.code == 1
+    assert "the process of the run was killed with the one that watches it (to be tried again)" in ended.out
+    assert values(on_sqlite.rows("configurations", "reason")) == [
+        "longer than the time limit of 10 s, after 0 of 1 folds"
+    ]
+
+
+SAVES = """
+import random
+import numpy as np
+import time
+from pairsearch import OneByOne
+
+class Saves(OneByOne):
+    def fit(self, params, run, report):
+        found = run.checkpoint.load()
+        done, state = found or (0, {"sum": np.zeros(2)})
+        total = state["sum"]
+        for epoch in range(done + 1, run.epochs + 1):
+            time.sleep(params["pause"])
+            total = total + [run.stream(str(epoch)) / 2**32, 1.0]
+            report(epoch, loss=total[0])
+            if run.checkpoint.wanted or epoch % 50 == 0:
+                run.checkpoint.save(epoch, {"sum": total})
+        return {"sum": total}
+"""
+
+
+def test_checkpoints_go_through_the_worker_and_the_run_goes_on_elsewhere(project: Project) -> None:
+    changes: dict[str, Any] = {"problem": "mine.py:Saves", "folds": 1, "epochs": 60}
+    project.write(SAVES, isolate=True, grid={"pause": [0.05]}, **changes)
+    project.create()
+    worker = programs.start_forked(project.folder, "worker", "mine.toml", PAIRSEARCH_STORAGE=project.url)
+    programs.wait_for(lambda: "running" in project.states(), "a claim")
+    time.sleep(0.5)
+    worker.terminate()
+    ended = programs.ended(worker, project.folder)
+    assert (ended.code, project.states()) == (0, {"pending": 1}), ended.err
+    ((epoch,),) = project.rows("checkpoints", "epoch")
+    assert 0 < epoch < 50
+    ended = project.run("run", "mine.toml", "--workers", "1")
+    assert ended.code == 0, ended.err
+    loaded = project_problem(project, grid={"pause": [0.0]}, **changes)
+    [whole] = train(loaded, {"pause": 0.0}, loaded.definition.runs("fold"), lambda _: True).runs
+    ((figures,),) = project.rows("runs", "figures")
+    assert tiny.json.loads(figures)["loss"] == whole.curves["loss"][-1]
+
+
+def project_problem(project: Project, **changes: Any) -> Loaded:
+    """Load the problem of the folder, in this process."""
+    fields = {"name": "alone", "metric": "loss", "problem": "mine.py:fit", "grid": {"x": [1]}, **changes}
+    return load(parse(fields, "alone"), project.folder)
+
+
+@pytest.fixture(params=["forked", "started"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs are forked from what this process has loaded, or from a program that is started for them."""
+    # Threads of the tests' own processes wait for nothing that a run needs.
+    monkeypatch.setattr("pairsearch.search.workers.nursery.forkable", lambda: request.param == "forked")
+    return str(request.param)
+
+
+def both(given: Definition, folder: Path, kind: Any, params: dict[str, Any]) -> Sequence[Trained]:
+    """Train runs of a study in processes of their own, and in this one."""
+    found = []
+    for isolate in (True, False):
+        loaded = load(given.model_copy(update={"isolate": isolate}), folder)
+        with isolated(loaded) as trained:
+            assert (trained.trainer is not None) == isolate
+            found.append(train(trained, params, given.runs(kind), lambda _: True))
+    return found
+
+
+DRAWS = """
+import random
+import numpy as np
+import torch
+from pairsearch import Metric, OneByOne
+
+class Draws(OneByOne):
+    metrics = {"loss": Metric(), "other": Metric()}
+    def fit(self, params, run, report):
+        weight = torch.rand(3, dtype=torch.float32)
+        for epoch in range(1, run.epochs + 1):
+            report(epoch, loss=random.random() + np.random.rand(), other=torch.rand(1) if epoch > 1 else float("nan"))
+        return {"weight": weight, "shared": weight[:2]} if run.index else {"array": np.arange(3.0), "more": np.ones(())}
+"""
+
+
+@pytest.mark.parametrize("kind", ["fold", "round"])
+def test_figures_and_weights_are_the_same_bits_either_way(
+    on_sqlite: Project, either_way: str, kind: Any
+) -> None:
+    on_sqlite.write(DRAWS)
+    given = project_problem(on_sqlite, problem="mine.py:Draws", metric="loss", folds=2, epochs=3).definition
+    given = given.model_copy(update={"evaluation": given.evaluation.model_copy(update={"rounds": 2})})
+    apart, here = both(given, on_sqlite.folder, kind, {"x": 1})
+    # NaN equals itself there.
+    assert [repr(run.curves) for run in apart.runs] == [repr(run.curves) for run in here.runs]
+    if kind == "round":
+        for one, other in zip(apart.weights, here.weights, strict=True):
+            assert one is not None
+            assert other is not None
+            assert one.keys() == other.keys()
+            for name, value in one.items():
+                assert (value.dtype, value.shape) == (other[name].dtype, other[name].shape)
+                assert value.tolist() == other[name].tolist()
+
+
+def test_shipped_problems_give_the_same_bits_too(tmp_path: Path, either_way: str) -> None:
+    given = tiny.definition(folds=2, epochs=2, data="digits")
+    params = dict(given.grid.configurations()[0].params)
+    apart, here = both(given, tmp_path, "fold", params)
+    assert apart.runs == here.runs
+
+
+def isolation_of(project: Project, code: str, **changes: Any) -> Loaded:
+    project.write(code)
+    return project_problem(project, isolate=True, **{"epochs": 2, "folds": 1} | changes)
+
+
+def attempt(loaded: Loaded, stopping: threading.Event | None = None, **params: Any) -> Trained:
+    with isolated(loaded, stopping=stopping) as trained:
+        return train(trained, params, loaded.definition.runs("fold"), lambda _: True)
+
+
+STUBBORN = """
+import time
+from pathlib import Path
+
+def fit(params, run, report):
+    while True:
+        try:
+            Path(__file__).with_name("begun").touch()
+            time.sleep(1000)
+        except BaseException:
+            Path(__file__).with_name("asked").touch()
+"""
+
+
+def test_a_run_that_does_not_end_when_it_is_asked_to_is_killed(
+    on_sqlite: Project, either_way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "END_SECONDS", 0.5)
+    loaded, stopping = isolation_of(on_sqlite, STUBBORN), threading.Event()
+
+    def stop() -> None:
+        programs.wait_for((on_sqlite.folder / "begun").exists, "the run")
+        stopping.set()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    found = attempt(loaded, stopping, x=1)
+    thread.join()
+    assert (found.stopped, found.runs) == (True, ())
+    assert (on_sqlite.folder / "asked").exists()
+
+
+def test_a_time_limit_is_kept_to_the_second(on_sqlite: Project, either_way: str) -> None:
+    loaded = isolation_of(on_sqlite, STUBBORN, time_limit=1.5)
+    with isolated(loaded) as trained:
+        for _ in range(2):  # the first waits for its program to start, where it is started
+            began = time.monotonic()
+            with pytest.raises(
+                TimeLimitError, match=r"longer than the time limit of 1\.5 s, after 0 of 1 folds"
+            ):
+                train(trained, {"x": 1}, loaded.definition.runs("fold"), lambda _: True)
+            assert 1.5 <= time.monotonic() - began < 5.0
+
+
+def test_an_exception_keeps_its_line_and_its_traceback(on_sqlite: Project, either_way: str) -> None:
+    loaded = isolation_of(on_sqlite, "def fit(params, run, report):\n    report(1, loss=1 / 0)\n")
+    with pytest.raises(RunError, match=r"ZeroDivisionError: division by zero \(mine\.py, line 2\)") as raised:
+        attempt(loaded, x=1)
+    assert raised.value.traceback is not None
+    assert "report(1, loss=1 / 0)" in raised.value.traceback
+
+
+REPORTS = """
+import numpy as np
+
+def fit(params, run, report):
+    refused = []
+    for epoch, figures in [(np.int64(1), {"loss": 1.0}), (1, {"los": 1.0}), (1, {"loss": "a"}), (3, {"loss": 1.0})]:
+        try:
+            report(epoch, **figures)
+        except ValueError as error:
+            refused.append(str(error))
+    assert len(refused) == 4, refused
+    report(1, loss=np.float32(0.1))
+    raise RuntimeError(" / ".join(refused))
+"""
+
+
+def test_a_report_that_cannot_be_meant_is_refused_in_the_run(on_sqlite: Project) -> None:
+    loaded = isolation_of(on_sqlite, REPORTS)
+    with pytest.raises(RunError) as raised:
+        attempt(loaded, x=1)
+    for part in (
+        "expected an epoch as an integer",
+        "figure 'los' is not one of",
+        "figure 'loss' is no number",
+        "at most 2",
+    ):
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "attribute", "expected"),
+    [
+        ({}, False, False),
+        ({"time_limit": 5}, False, True),
+        ({"time_limit": 5, "isolate": False}, False, False),
+        ({"isolate": True}, False, True),
+        ({}, True, True),
+        ({"isolate": False}, True, False),
+    ],
+)
+def test_a_definition_says_which_runs_have_processes_of_their_own(
+    on_sqlite: Project, changes: dict[str, Any], attribute: bool, expected: bool
+) -> None:
+    on_sqlite.write(
+        f"""
+        from pairsearch import OneByOne
+        class Mine(OneByOne):
+            isolated = {attribute}
+            def fit(self, params, run, report):
+                report(1, loss=1.0)
+        """
+    )
+    loaded = project_problem(on_sqlite, problem="mine.py:Mine", **changes)
+    assert loaded.isolated == expected
+    assert loaded.definition.results_depend_on.keys().isdisjoint({"isolate"})
+
+
+CONSTRUCTED = """
+import threading, time
+from pairsearch import OneByOne
+
+class Mine(OneByOne):
+    def __init__(self, factor=1.0):
+        self.factor = factor
+        self.queue = []
+        threading.Thread(target=self.feed, name="feeder", daemon=True).start()
+
+    def feed(self):
+        while True:
+            self.queue.append(self.factor)
+            time.sleep(0.01)
+
+    def fit(self, params, run, report):
+        while not self.queue:
+            time.sleep(0.01)
+        seen = len(self.queue)
+        while len(self.queue) == seen:
+            time.sleep(0.01)
+        report(1, loss=self.queue[-1])
+"""
+
+
+def test_a_problem_with_threads_of_its_own_is_loaded_in_each_run(on_sqlite: Project) -> None:
+    """A forked process has none of them, and would wait for ever."""
+    on_sqlite.write(CONSTRUCTED, problem="mine.py:Mine", epochs=1, isolate=True, settings={"factor": 3.0})
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1")
+    assert ended.code == 0, ended.err
+    assert set(values(on_sqlite.rows("configurations", "value"))) == {3.0}
+
+
+def test_check_and_evaluate_train_in_processes_of_their_own(on_sqlite: Project) -> None:
+    code = FIT.replace("    for", "    import os\n    assert os.getsid(0) == os.getppid()\n    for", 1)
+    on_sqlite.write(code, isolate=True)
+    checked = on_sqlite.run("check", "mine.toml", "--points", "1")
+    assert checked.code == 0, checked.out + checked.err
+    assert on_sqlite.run("run", "mine.toml", "--workers", "2").code == 0
+    ended = on_sqlite.run("evaluate", "mine.toml", "--workers", "1")
+    assert ended.code == 0, ended.err
+    assert len(on_sqlite.rows("runs", "key")) == 8
+    on_sqlite.write(code, isolate=False)
+    assert "AssertionError" in on_sqlite.run("check", "mine.toml", "--points", "1").err
+
+
+def test_peak_memory_of_a_run_is_the_worker_s_to_know(on_sqlite: Project) -> None:
+    loaded = isolation_of(
+        on_sqlite, "def fit(params, run, report):\n    held = bytearray(3 * 10**8)\n    report(1, loss=1.0)\n"
+    )
+    with isolated(loaded) as trained:
+        train(trained, {"x": 1}, loaded.definition.runs("fold"), lambda _: True)
+        assert isinstance(trained.trainer, Isolation)
+        assert trained.trainer.memory > 3 * 10**8
