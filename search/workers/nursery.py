@@ -264,6 +264,7 @@ class _Worker:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._process = os.getpid()
         self.epoch = 0
         self.ending = False
         self.checkpoint = RemoteCheckpoint(self)
@@ -291,6 +292,11 @@ class _Worker:
             Stopped: the training has to end.
             ReportError: the worker refuses it.
         """
+        # One that the problem has forked would take answers that are not its own.
+        if os.getpid() != self._process:
+            raise ReportError(
+                "expected reports and checkpoints from the process that trains, got one from its child"
+            )
         with self._lock:
             self._asking = True
             try:

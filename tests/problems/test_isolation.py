@@ -20,6 +20,8 @@ from pairsearch.search.workers import isolation
 from pairsearch.search.workers.failure import RunError
 from pairsearch.search.workers.isolation import Isolation, isolated
 from pairsearch.search.workers.recorder import TimeLimitError, Trained, train
+from pairsearch.search.workers.rehearsal import Held
+from pairsearch.search.workers.rounds import Rounds
 from pairsearch.studies.definition import Definition, parse
 from pairsearch.studies.loading import Loaded, load
 
@@ -483,3 +485,61 @@ def test_peak_memory_of_a_run_is_the_worker_s_to_know(on_sqlite: Project) -> Non
         train(trained, {"x": 1}, loaded.definition.runs("fold"), lambda _: True)
         assert isinstance(trained.trainer, Isolation)
         assert trained.trainer.memory > 3 * 10**8
+
+
+POLLS = """
+import time
+
+def fit(params, run, report):
+    while True:
+        time.sleep(0.01)
+        run.poll()
+"""
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_a_run_that_asks_between_reports_is_ended_there(on_sqlite: Project, isolate: bool) -> None:
+    on_sqlite.write(POLLS)
+    loaded = project_problem(on_sqlite, isolate=isolate)
+    with isolated(loaded) as trained:
+        ended = train(
+            trained, {"x": 1}, loaded.definition.runs("fold", [0]), lambda one: not one.polled, keeper=Held()
+        )
+    assert ended.stopped
+    assert ended.runs == ()
+
+
+def test_a_time_limit_ends_a_run_that_asks_between_reports(on_sqlite: Project) -> None:
+    on_sqlite.write(POLLS)
+    loaded = project_problem(on_sqlite, isolate=False, time_limit=0.2)
+    with pytest.raises(TimeLimitError, match=r"longer than the time limit of 0\.2 s, after 0 of 10 folds"):
+        train(loaded, {"x": 1}, loaded.definition.runs("fold", [0]), lambda _: True, keeper=Held())
+
+
+def test_what_is_impossible_is_told_through_the_worker(on_sqlite: Project) -> None:
+    code = """
+    from pairsearch import Impossible
+
+    def fit(params, run, report):
+        raise Impossible("no such model")
+    """
+    on_sqlite.write(code, isolate=True)
+    assert on_sqlite.search().failed == 2
+    assert (
+        values(on_sqlite.rows("configurations", "reason"))
+        == ["Impossible: no such model (mine.py, line 5)"] * 2
+    )
+    assert values(on_sqlite.rows("failures", "error")) == []
+
+
+def test_facts_that_a_round_has_found_are_told_through_the_worker(on_sqlite: Project) -> None:
+    on_sqlite.write("""
+    def objective(trial):
+        trial.set_user_attr("weights", 42)
+        return trial.suggest_float("x", 0, 9)
+    """)
+    loaded = project_problem(on_sqlite, problem="mine.py:objective", isolate=True)
+    with isolated(loaded) as trained:
+        [found] = Rounds(trained)(loaded.definition.grid.configurations()[0], [0])
+        assert found.facts == {"weights": "42"}
+        assert trained.describe({"x": 2}) == {}
