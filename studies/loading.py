@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import FunctionType
 from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -23,7 +22,8 @@ from pairsearch.studies.grid import IDENTIFIER_PATTERN
 from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Report, Run, RunReport, Traits, Weights
 from pairsearch.studies.seeds import global_generators
-from pairsearch.studies.trial_function import TrialFunction, check_guarded, takes_trial
+from pairsearch.studies.signatures import check_arguments, check_taken, takes_trial
+from pairsearch.studies.trial_function import TrialFunction, check_guarded
 from pairsearch.studies.validation import first_error
 
 SHIPPED = {
@@ -214,7 +214,7 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
     elif found.train is Problem.train or (issubclass(found, OneByOne) and found.fit is OneByOne.fit):
         raise ProblemError("the class has no method fit(params, run, report)")
     problem: Problem = _constructed(found, settings)
-    _check_taken(problem.fit if isinstance(problem, OneByOne) else problem.train)
+    check_taken(problem.fit if isinstance(problem, OneByOne) else problem.train)
     return problem
 
 
@@ -223,11 +223,11 @@ def _of_function(
 ) -> Problem:
     """Make the problem of a function, which is an objective of Optuna's where it takes a trial alone."""
     if takes_trial(function, settings):
-        _check_arguments(function, (None,), settings)
+        check_arguments(function, (None,), settings)
         epochs = {"fold": definition.epochs, "round": definition.evaluation_epochs}
         return TrialFunction(function, settings, definition.metric, definition.values, epochs)
-    _check_taken(function)
-    _check_arguments(function, (None, None, None), settings)
+    check_taken(function)
+    check_arguments(function, (None, None, None), settings)
     return Function(function, settings)
 
 
@@ -292,44 +292,11 @@ def _declared(definition: Definition, problem: Problem, files: Mapping[str, str]
 def _constructed(made: Callable[..., Made], settings: Mapping[str, Any], **ours: Any) -> Made:
     if both := sorted(settings.keys() & ours.keys()):
         raise ProblemError(f"settings.{both[0]}: unknown setting: remove it or mend its spelling")
-    _check_arguments(made, (), {**settings, **ours})
+    check_arguments(made, (), {**settings, **ours})
     try:
         return made(**settings, **ours)
     except ValueError as error:
         raise ProblemError(str(error)) from error
-
-
-def _check_arguments(
-    function: Callable[..., Any], positional: tuple[Any, ...], settings: Mapping[str, Any]
-) -> None:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some compiled functions have no signature
-        return
-    try:
-        signature.bind(*positional, **settings)
-    except TypeError as error:
-        raise ProblemError(f"its [settings] and --set do not fit its arguments: {error}") from None
-
-
-def _check_taken(method: Callable[..., Any]) -> None:
-    """Refuse a `fit` or `train` that does not take three positional arguments."""
-    try:
-        signature = inspect.signature(method)
-    except ValueError:  # some compiled functions have no signature
-        return
-    given = signature.parameters.values()
-    several = any(one.kind == one.VAR_POSITIONAL for one in given)
-    places = [one for one in given if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    too_few = len(places) < 3 and not several
-    # A plain function takes the settings as further arguments.
-    too_many = sum(one.default is one.empty for one in places) > 3 and not isinstance(method, FunctionType)
-    if too_few or too_many:
-        name = getattr(method, "__name__", "")
-        runs = "runs" if name == "train" else "run"
-        raise ProblemError(
-            f"{name}{signature}: expected {name}(params, {runs}, report), or an objective of Optuna's of one argument"
-        )
 
 
 LEAST_FOLDS_OF_A_RACE = 4

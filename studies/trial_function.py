@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import inspect
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -284,22 +283,6 @@ def _between(low: float, high: float, step: float | None) -> str:
 
 def _text(value: Any) -> str:
     return shown(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-
-
-def takes_trial(function: Callable[..., Any], settings: Mapping[str, Any]) -> bool:
-    """Whether a function takes one positional argument, apart from the settings, and is therefore an objective."""
-    try:
-        given = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some compiled functions have no signature
-        return False
-    places = [
-        one
-        for one in given
-        if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.name not in settings
-    ]
-    required = [one for one in places if one.default is one.empty]
-    several = any(one.kind == one.VAR_POSITIONAL for one in given)
-    return len(required) == 1 and len(places) < 3 and not several
 
 
 def check_guarded(problem: str, place: Place) -> None:
