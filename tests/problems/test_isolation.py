@@ -529,7 +529,6 @@ def test_what_is_impossible_is_told_through_the_worker(on_sqlite: Project) -> No
         values(on_sqlite.rows("configurations", "reason"))
         == ["Impossible: no such model (mine.py, line 5)"] * 2
     )
-    assert values(on_sqlite.rows("failures", "error")) == []
 
 
 def test_facts_that_a_round_has_found_are_told_through_the_worker(on_sqlite: Project) -> None:
