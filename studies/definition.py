@@ -13,7 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError
@@ -152,6 +159,13 @@ class Definition(Part):
     """The final evaluation of the best configurations: how many rounds, and how long each trains."""
     paper: Paper | None = None
     """What a paper states about this study, to be shown beside the results."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out fields that are younger than stored definitions, where they say nothing."""
+        dumped: dict[str, Any] = handler(self)
+        said = {"values": bool(self.values), "isolate": self.isolate is not None}
+        return {name: value for name, value in dumped.items() if said.get(name, True)}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -11,20 +10,12 @@ from pathlib import Path
 
 import programs
 import pytest
-from pages import Reader, blocks, write
+from pages import Reader, blocks, copy_database, load_by_copying, write
 
 from pairsearch.docs import shipped
 
 WRITE = "WRITE_OUTPUTS"
 """An environment variable: what a page says otherwise than its commands is written into it."""
-
-
-def _copy(paper: str, url: str, _: str) -> None:
-    shutil.copyfile(*(one.removeprefix("sqlite:///") for one in (paper, url)))
-
-
-def _copy_paper(paper: str) -> None:
-    shipped.load = partial(_copy, paper)
 
 
 @pytest.fixture
@@ -33,8 +24,8 @@ def copied_paper(paper_url: str, monkeypatch: pytest.MonkeyPatch) -> programs.Pr
 
     A program does it too when this prepares it.
     """
-    monkeypatch.setattr(shipped, "load", partial(_copy, paper_url))
-    return partial(_copy_paper, paper_url)
+    monkeypatch.setattr(shipped, "load", partial(copy_database, paper_url))
+    return partial(load_by_copying, paper_url)
 
 
 @pytest.fixture

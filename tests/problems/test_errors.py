@@ -229,7 +229,7 @@ def test_a_problem_that_cannot_be_used_is_one_line_and_makes_nothing(
         ({"problem": "mine.py"}, "FILE.py:NAME or MODULE:NAME"),
         ({"problem": "mine.py:"}, "expected FILE.py:NAME or MODULE:NAME"),
         ({"problem": "absent_module_of_nobody:fit"}, "there is no module absent_module_of_nobody"),
-        ({"problem": "mine"}, "expected pairs, estimator, FILE.py:NAME or MODULE:NAME"),
+        ({"problem": "mine"}, "expected pairs, estimator, command, FILE.py:NAME or MODULE:NAME"),
         ({"problem": ".mine:fit"}, "mine"),
     ],
 )

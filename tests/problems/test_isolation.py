@@ -406,16 +406,17 @@ def test_a_report_that_cannot_be_meant_is_refused_in_the_run(on_sqlite: Project)
 @pytest.mark.parametrize(
     ("changes", "attribute", "expected"),
     [
-        ({}, False, False),
-        ({"time_limit": 5}, False, True),
-        ({"time_limit": 5, "isolate": False}, False, False),
-        ({"isolate": True}, False, True),
+        ({}, None, False),
+        ({"time_limit": 5}, None, True),
+        ({"time_limit": 5, "isolate": False}, None, False),
+        ({"isolate": True}, None, True),
         ({}, True, True),
+        ({"time_limit": 5}, False, False),
         ({"isolate": False}, True, False),
     ],
 )
 def test_a_definition_says_which_runs_have_processes_of_their_own(
-    on_sqlite: Project, changes: dict[str, Any], attribute: bool, expected: bool
+    on_sqlite: Project, changes: dict[str, Any], attribute: bool | None, expected: bool
 ) -> None:
     on_sqlite.write(
         f"""

@@ -67,7 +67,7 @@ def test_an_unknown_study_is_named(folder: Path, command: str) -> None:
     [
         (
             {"problem": "pear"},
-            "problem pear: unknown: expected pairs, estimator, FILE.py:NAME or MODULE:NAME",
+            "problem pear: unknown: expected pairs, estimator, command, FILE.py:NAME or MODULE:NAME",
         ),
         ({"architecture": "b9"}, "b9"),
         ({"optimiser": "adamant"}, "adamant"),
