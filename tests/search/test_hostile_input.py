@@ -281,7 +281,7 @@ def test_the_scan_finds_what_it_looks_for(text: str) -> None:
 
 def test_every_piece_of_sql_in_words_is_a_constant() -> None:
     for file, tree in trees():
-        if file.name in ("upgrading.py", "schema_5.py"):
+        if file.parent.name == "setup" and file.name in ("upgrading.py", "schema_5.py"):
             # Their statements pass through one function; they are texts, with names of texts in them.
             calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
             given = [
