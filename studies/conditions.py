@@ -112,6 +112,13 @@ def _expression(text: str) -> ast.Expression:
         raise ValueError("nested too deeply") from None
 
 
+def _written(node: ast.expr) -> str:
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 class _Parser:
     """Makes functions of the nodes of an expression."""
 
@@ -153,11 +160,11 @@ class _Parser:
                 if len(node.args) < 2 if name != "abs" else len(node.args) != 1:
                     raise ValueError(f"{name} takes {'a number' if name == 'abs' else 'two numbers or more'}")
                 return _arithmetic(_FUNCTIONS[name], *inner(*node.args))
-        raise ValueError(f"{ast.unparse(node)!r} is not allowed: expected {KNOWN}")
+        raise ValueError(f"{_written(node)!r} is not allowed: expected {KNOWN}")
 
     def _named(self, node: ast.expr) -> _Evaluate:
         # Parameters may have dots in their names.
-        name = ast.unparse(node)
+        name = _written(node)
         if name in self._names:
             return lambda params: params[name]
         if name in _TOML:

@@ -24,7 +24,7 @@ from pydantic import (
 
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError
-from pairsearch.studies.grid import IDENTIFIER_PATTERN, AnyValue, Exact, Grid, Identifier
+from pairsearch.studies.grid import IDENTIFIER_PATTERN, STORED, AnyValue, Exact, Grid, Identifier
 from pairsearch.studies.problem import Kind, Metric, Run
 from pairsearch.studies.validation import Location, read_fields
 
@@ -268,13 +268,17 @@ def _place(location: Location, raw: dict[str, Any]) -> str:
     return f"{field}: " if field else ""
 
 
-def parse(raw: dict[str, Any], origin: str) -> Definition:
+def parse(raw: dict[str, Any], origin: str, *, stored: bool = False) -> Definition:
     """Validate a definition from parsed TOML or JSON.
+
+    Args:
+        stored: whether it is one as it was stored, where `where` with a list is a parameter.
 
     Raises:
         DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
     """
-    return read_fields(Definition, raw, origin, _EXPECTED, lambda location: _place(location, raw))
+    context = STORED if stored else None
+    return read_fields(Definition, raw, origin, _EXPECTED, lambda location: _place(location, raw), context)
 
 
 def read(path: Path) -> Definition:

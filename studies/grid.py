@@ -22,6 +22,7 @@ from pydantic import (
     RootModel,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
@@ -37,6 +38,8 @@ LARGEST_VALUE = 2**63 - 1
 """The largest whole number that a parameter may be, which a column of an export holds."""
 WHERE = "where"
 """The key of the conditions in a table of a grid."""
+STORED = "all"
+"""Beneath it, the key of the list of conditions in a stored definition, and the context of reading one."""
 
 
 def _value(given: Any) -> Value:
@@ -121,13 +124,20 @@ class Table(Exact, RootModel[dict[Identifier, Values]]):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _conditions_apart(cls, raw: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _conditions_apart(
+        cls, raw: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
         if not isinstance(raw, dict) or WHERE not in raw:
             return handler(raw)
         given = raw[WHERE]
-        with _at_where(given):
-            if not are_conditions(given):
-                return handler(raw)
+        if isinstance(given, dict) and given.keys() == {STORED}:
+            given = [str(text) for text in given[STORED]]
+        elif info.context == STORED:
+            return handler(raw)
+        else:
+            with _at_where(given):
+                if not are_conditions(given):
+                    return handler(raw)
         table = handler({name: values for name, values in raw.items() if name != WHERE})
         texts = [given] if isinstance(given, str) else given
         with _at_where(given):
@@ -137,8 +147,8 @@ class Table(Exact, RootModel[dict[Identifier, Values]]):
     @model_serializer(mode="wrap")
     def _with_conditions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         dumped: dict[str, Any] = handler(self)
-        # A single one is no list, which could be the values of a parameter called `where`.
-        return dumped | ({WHERE: self.where[0] if len(self.where) == 1 else self.where} if self.where else {})
+        # A list would be that of a parameter called `where`, which studies had before there were conditions.
+        return dumped | ({WHERE: {STORED: list(self.where)}} if self.where else {})
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Show the conditions too."""

@@ -177,7 +177,7 @@ def load(
 def load_source(source: Mapping[str, Any]) -> Loaded:
     """Load the problem that another process has loaded, from its `Loaded.source`; raises what `load` raises."""
     folder = source["folder"]
-    definition = parse(source["definition"], "the study")
+    definition = parse(source["definition"], "the study", stored=True)
     return load(definition, None if folder is None else Path(folder), source["options"], source["remembered"])
 
 

@@ -45,7 +45,7 @@ def check_taken(method: Callable[..., Any]) -> None:
 
 
 def takes_trial(function: Callable[..., Any], settings: Mapping[str, Any]) -> bool:
-    """Whether a function takes one positional argument, apart from the settings, and is therefore an objective."""
+    """Whether a function is an objective: its first argument is called `trial`, or it takes one beside the settings."""
     try:
         given = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some compiled functions have no signature
@@ -55,6 +55,8 @@ def takes_trial(function: Callable[..., Any], settings: Mapping[str, Any]) -> bo
         for one in given
         if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.name not in settings
     ]
+    if places and places[0].name == "trial":
+        return True
     required = [one for one in places if one.default is one.empty]
     several = any(one.kind == one.VAR_POSITIONAL for one in given)
     return len(required) == 1 and len(places) < 3 and not several

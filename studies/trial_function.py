@@ -140,7 +140,8 @@ class Trial:
         self.cut_short = False
         self.refused: Impossible | None = None
         identity = f"{Configuration(params).key} {run.kind} {run.index}"
-        self.number = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:6], "big")
+        # It may serve as a seed, which is below 2**31 for some.
+        self.number = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big") >> 1
         self._values = params
         self._metric = metric
         self._report = report

@@ -31,7 +31,12 @@ def first_error(error: ValidationError, expected: Mapping[str, str]) -> tuple[Lo
 
 
 def read_fields(
-    model: type[Model], raw: Any, origin: str, expected: Mapping[str, str], place: Callable[[Location], str]
+    model: type[Model],
+    raw: Any,
+    origin: str,
+    expected: Mapping[str, str],
+    place: Callable[[Location], str],
+    context: str | None = None,
 ) -> Model:
     """Validate what a TOML file holds and return it as the model.
 
@@ -39,12 +44,13 @@ def read_fields(
         origin: the file, for the message.
         expected: as for `first_error`.
         place: says where a field stands in the file, `name: `, or nothing for the whole of it.
+        context: what validators are told (Pydantic's context).
 
     Raises:
         DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
     """
     try:
-        return model.model_validate(raw)
+        return model.model_validate(raw, context=context)
     except ValidationError as error:
         location, message = first_error(error, expected)
         # Where an element of a list is invalid, Pydantic may report the list as empty too: that is no further error.

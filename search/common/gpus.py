@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pairsearch.search.common.errors import InputError
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+# How UUIDs and names of MIG devices begin, of which CUDA alone knows whether they exist.
+NAMED = ("GPU-", "MIG-")
 # Numbers are those that `nvidia-smi` shows.
 ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
@@ -29,7 +31,7 @@ def places(device: str, given: Sequence[str] | None, per_gpu: int | None) -> tup
     visible = _visible()
     wanted = visible if given is None else list(given)
     for one in wanted:
-        if one.isdecimal() and one not in visible:
+        if one and one not in visible and not one.startswith(NAMED):
             some = f"expected some of {', '.join(visible)}, or UUIDs" if visible else "CUDA finds none"
             raise InputError(f"--gpus {one}: there is no such GPU here: {some}")
         if not one or wanted.count(one) > 1:

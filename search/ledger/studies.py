@@ -227,7 +227,7 @@ def _stored(row: Any) -> StoredStudy:
             id=row.id,
             name=row.name,
             optuna_study_id=row.optuna_study_id,
-            definition=parse(json.loads(row.definition), f"study {row.name} in the database"),
+            definition=parse(json.loads(row.definition), f"study {row.name} in the database", stored=True),
             choices=_choices(row.choices),
             traits=Traits.from_json(json.loads(row.problem)),
             created_at=row.created_at,

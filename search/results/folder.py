@@ -152,7 +152,7 @@ def _check_counts(found: pa.Table, wanted: Counter[str]) -> None:
 def _study(row: Row, folder: Path) -> StoredStudy:
     """Return a study as if it were in a database."""
     try:
-        definition = parse(json.loads(row["definition"]), f"study {row['study']!a} in {folder}")
+        definition = parse(json.loads(row["definition"]), f"study {row['study']!a} in {folder}", stored=True)
     except DefinitionError as error:
         raise DamagedTableError(str(error)) from None
     choices = {name: tuple(values) for name, values in json.loads(row["choices"]).items()}

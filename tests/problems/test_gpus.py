@@ -38,6 +38,8 @@ def test_each_visible_gpu_has_one_worker_unless_others_are_named(monkeypatch: py
     ("device", "given", "per_gpu", "message"),
     [
         ("cuda", ["0", "3"], None, "--gpus 3: there is no such GPU here: expected some of 0, 1, 2, or UUIDs"),
+        ("cuda", ["-1"], None, "--gpus -1: there is no such GPU here"),
+        ("cuda", ["cuda:0"], None, "--gpus cuda:0: there is no such GPU here"),
         ("cuda", ["1", "1"], None, "--gpus 1,1: expected each GPU once; --per-gpu N has N workers share it"),
         ("cuda", ["0", ""], None, "--gpus 0,: expected each GPU once"),
         ("cpu", ["0"], None, "the device is cpu: give --device cuda"),

@@ -156,6 +156,7 @@ def test_the_number_belongs_to_the_point_and_the_run_alone() -> None:
     ]
     assert numbers[::2] == numbers[1::2]
     assert len(set(numbers)) == 8
+    assert all(number < 2**31 for number in numbers), "it may be a seed"
 
 
 def of_steps(first: int, last: int, every: int = 1) -> Callable[[Trial], float]:
@@ -330,6 +331,8 @@ def test_a_rehearsal_ends_after_its_fewer_epochs(
         ("trial, *, scale", {"scale": 2.0}, True),
         ("trial, a, b, c", {"a": 1, "b": 2, "c": 3}, True),
         ("trial, **settings", {"scale": 2.0}, True),
+        ("trial, folds=3, scale=2.0", {}, True),
+        ("trial, *arguments", {}, True),
         ("params, run, report", {}, False),
         ("params, run=None, report=None", {}, False),
         ("params, run, report, scale", {"scale": 2.0}, False),
@@ -353,6 +356,11 @@ def test_an_objective_is_told_by_its_signature(
         ),
         ("def objective(): pass", {}, r"objective\(\): expected objective\(params, run, report\), or"),
         ("def objective(trial): pass", {"scale": 2}, "its .settings. and --set do not fit its arguments"),
+        (
+            "def objective(trial, x, y): pass",
+            {},
+            "its .settings. and --set do not fit its arguments: missing a required argument: 'x'",
+        ),
         (
             "def objective(trial, *, scale): pass",
             {},

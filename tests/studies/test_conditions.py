@@ -165,11 +165,27 @@ def test_each_table_of_a_union_has_conditions_of_its_own() -> None:
 @pytest.mark.parametrize("where", ["bias", ["width < 64"], ["width < 64", "depth in (2, 4)"]])
 def test_conditions_are_stored_and_read_back(where: object) -> None:
     one = definition(GRID | {"where": where})
-    again = parse(json.loads(one.model_dump_json()), "stored")
+    again = parse(json.loads(one.model_dump_json()), "stored", stored=True)
     assert (again, repr(again), again.grid.configurations()) == (one, repr(one), one.grid.configurations())
     assert again.grid.root[0].where == ((where,) if isinstance(where, str) else tuple(where))  # type: ignore[arg-type]
     assert pickle.loads(pickle.dumps(one)) == one  # noqa: S301 - made here
     assert one != definition(GRID)
+
+
+@pytest.mark.parametrize("values", [["encoder", "encoder and decoder"], ["width > 1", "width < 3"]])
+def test_a_study_that_has_a_parameter_called_where_keeps_it(values: list[str]) -> None:
+    """Studies were stored with one before there were conditions."""
+    raw = definition(GRID).model_dump(mode="json")
+    raw["grid"][0]["where"] = values
+    found = parse(raw, "stored", stored=True)
+    assert (found.grid.choices["where"], found.grid.root[0].where) == (tuple(values), ())
+    assert parse(json.loads(found.model_dump_json()), "stored", stored=True) == found
+
+
+@pytest.mark.parametrize("where", ["a" + ".a" * 490 + " > 1", "a" + "()" * 450, "a" + "[0]" * 330])
+def test_what_is_nested_without_an_end_is_a_line(where: str) -> None:
+    with pytest.raises(DefinitionError, match=r"nested too deeply|not allowed|unknown name"):
+        grid(where)
 
 
 def test_conditions_are_part_of_the_fingerprint_through_the_points_only() -> None:
