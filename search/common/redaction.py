@@ -32,7 +32,7 @@ SHORTEST = 4
 _IN_URL = re.compile(r"(://[^\s/:@?]*:)(?!PASSWORD@)(?:(?!\w://)[^\n])*(?=@)")
 # password=..., sslpassword='...', "password": "...": in a query, a connection string, a printed dictionary.
 _NAMED = re.compile(
-    r"""(?ix) ( \w*pass(?:word|wd|phrase)? ['"]? (?: \s*=\s* | (?<=['"])\s*:\s* ) )
+    r"""(?ix) ( pass(?:word|wd|phrase)? ['"]? (?: \s*=\s* | (?<=['"])\s*:\s* ) )
     (?: '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*" | [^\s&'",;)}\]]+ )"""
 )
 

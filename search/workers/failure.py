@@ -31,22 +31,30 @@ class ImpossibleRunError(RunError, Impossible):
 def traceback_of(error: Exception) -> str | None:
     """Return the traceback of an exception as text, None where there is none."""
     if isinstance(error, RunError):
-        return error.traceback
-    return conceal("".join(traceback.format_exception(error)))
+        return None if error.traceback is None else _storable(error.traceback)
+    return conceal(_storable("".join(traceback.format_exception(error))))
 
 
 def failure(error: BaseException) -> str:
     """Describe an exception in one line, with the last line of the user's own file that led to it."""
     if isinstance(error, RunError):
         return str(error)
-    lines = str(error).strip().splitlines() or ["no reason given"]
+    try:
+        lines = str(error).strip().splitlines() or ["no reason given"]
+    except Exception:
+        lines = ["its message cannot be made"]
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     # If a library raised it, the user's last line before the library is the one to show.
     own = [
         frame for frame in frames if not {"site-packages", "dist-packages"} & set(Path(frame.filename).parts)
     ]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {lines[0]}{where}"
+    return _storable(f"{type(error).__name__}: {lines[0]}{where}")
+
+
+def _storable(text: str) -> str:
+    """Return a text that UTF-8 can hold: names of files may have come as bytes that are none."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_ours(file: str) -> bool:

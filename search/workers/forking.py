@@ -168,10 +168,11 @@ def begin() -> None:
         atexit.register(processes._exit_function)
 
 
-def end(code: int) -> None:
-    """End a forked process as Python ends others."""
+def end(code: int, *, threads: bool = True) -> None:
+    """End a forked process as Python ends others, which wait for `threads` that are no daemons."""
     try:
-        threading._shutdown()  # type: ignore[attr-defined] # waits for threads that are no daemons
+        if threads:
+            threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         flush()
     finally:

@@ -41,6 +41,8 @@ LOOK_SECONDS = 0.2
 END_SECONDS = 30.0
 # The same at its time limit, which is kept to the second.
 LATE_SECONDS = 0.5
+# How long after its run a worker may learn that both are to end.
+TOLD_SECONDS = 1.0
 STARTED = (
     "import runpy, sys; __file__ = sys.argv[1]; runpy.run_path(__file__, run_name='pairsearch.__main__'); "
     "from pairsearch.search.workers.nursery import main; main(int(sys.argv[2]), 'lazy' in sys.argv)"
@@ -200,6 +202,10 @@ class _Attempt:
                 self._kill_at = monotonic() + END_SECONDS
             else:
                 self._serve(answer, more)
+        told = self._asked or self._report.stopped
+        # A scheduler tells all processes of a job, and this one may learn it a moment later.
+        if "stopped" in last and not told and not self._stopping.wait(TOLD_SECONDS):
+            raise RunError("the process of the run was told to end (SIGTERM), and not by its worker", None)
         self._report.stopped |= "stopped" in last or (self._asked and not last)
         if self._report.stopped:
             raise Stopped

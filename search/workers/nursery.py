@@ -166,7 +166,8 @@ def _serve(control: socket.socket, load: Callable[[], Loaded], mask: Sequence[in
                 control.close()
                 _begin_run(here)
                 _train(Connection(descriptors[0]), load)
-                forking.end(0)
+                # Threads that the training has left end with it.
+                forking.end(0, threads=False)
             finally:
                 os._exit(1)
         os.close(descriptors[0])

@@ -22,7 +22,8 @@ LONGEST_LINE = 2**20
 
 def of_json(line: str) -> Found | None:
     """Return what a line says that is a JSON object, else None."""
-    text = line.strip()
+    # A progress bar may have written over itself before, and some programs begin with a byte order mark.
+    text = line.strip().rpartition("\r")[2].lstrip("\ufeff")
     if not (text.startswith("{") and text.endswith("}")):
         return None
     for attempt in (text, BARE.sub(lambda one: ":NaN" if one[2] else f":{one[1].strip('+')}Infinity", text)):

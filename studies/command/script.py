@@ -104,7 +104,7 @@ class Script:
                 pass_on(lines)
                 # A progress bar writes over itself.
                 parts = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in lines)
-                self._tail += filter(None, parts)
+                self._tail += (part[:SHOWN] for part in parts if part)
 
     def ask_to_end(self) -> None:
         """Have it end by SIGTERM, or be killed when its grace is over."""
@@ -127,7 +127,7 @@ class Script:
 
     def failed(self, what: str) -> ScriptError:
         """Return the error that says what happened."""
-        error = ScriptError(f"{what}: {self._tail[-1][:SHOWN]}" if self._tail else what)
+        error = ScriptError(f"{what}: {self._tail[-1]}" if self._tail else what)
         if self._tail:
             error.add_note("\n".join(["Its last lines on standard error:", *self._tail]))
         return error

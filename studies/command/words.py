@@ -75,7 +75,7 @@ class Words:
             ValueError: one does not exist, or means two things.
         """
         for name in sorted(self.names):
-            if name in params and name in OF_RUN:
+            if name in params and name in {*OF_RUN, *OF_ALL}:
                 raise ValueError(
                     f"settings.{self._setting}: {{{name}}} is something of the run, and a parameter of the grid too: "
                     "give the parameter another name"

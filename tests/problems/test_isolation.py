@@ -543,3 +543,63 @@ def test_facts_that_a_round_has_found_are_told_through_the_worker(on_sqlite: Pro
         [found] = Rounds(trained)(loaded.definition.grid.configurations()[0], [0])
         assert found.facts == {"weights": "42"}
         assert trained.describe({"x": 2}) == {}
+
+
+def test_a_run_that_somebody_else_ends_is_a_failed_attempt(on_sqlite: Project) -> None:
+    on_sqlite.write(
+        """
+    import os, signal
+
+    def fit(params, run, report):
+        os.kill(os.getpid(), signal.SIGTERM)
+        report(1, loss=1.0)
+    """,
+        isolate=True,
+        folds=1,
+        grid={"x": [1]},
+    )
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1")
+    assert ended.code == 1
+    assert "told to end (SIGTERM), and not by its worker" in ended.err
+
+
+def test_threads_that_a_run_leaves_end_with_it(on_sqlite: Project) -> None:
+    on_sqlite.write(
+        """
+    import threading, time
+
+    def fit(params, run, report):
+        threading.Thread(target=time.sleep, args=[1000]).start()
+        report(1, loss=1.0)
+    """,
+        isolate=True,
+        epochs=1,
+    )
+    began = time.monotonic()
+    assert on_sqlite.search().finished == 2
+    assert time.monotonic() - began < isolation.END_SECONDS
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_an_exception_whose_text_is_no_utf_8_is_a_failed_attempt(on_sqlite: Project, isolate: bool) -> None:
+    on_sqlite.write(
+        """
+    class Odd(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def fit(params, run, report):
+        if params["x"] == 1:
+            raise ValueError("no file \\udcff")
+        raise Odd
+    """,
+        isolate=isolate,
+        folds=1,
+        grid={"x": [1, 2]},
+    )
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1")
+    assert ended.code == 1
+    assert sorted(values(on_sqlite.rows("configurations", "reason"))) == [
+        "Odd: its message cannot be made (mine.py, line 9)",
+        "ValueError: no file \\udcff (mine.py, line 8)",
+    ]

@@ -343,3 +343,8 @@ def test_a_password_on_the_command_line_is_warned_of_once(tmp_path: Path) -> Non
         assert "sesame" not in ended.err
     for url in ("postgresql://ann@127.0.0.1:1/db", "sqlite:///a.db"):
         assert "warning" not in programs.run(tmp_path, "status", "--storage", url).err
+
+
+def test_a_text_of_any_length_is_looked_through() -> None:
+    long = "x" * 5_000_000
+    assert conceal(f"{long} sslpassword=secret") == f"{long} sslpassword=***"
