@@ -54,7 +54,7 @@ class Training:
 
     def _watch(self, last: int | None) -> None:
         curve, script = self.curve, self.script
-        looked, before = time.monotonic(), curve.reported
+        looked, before = time.monotonic(), curve.now
         while not script.ended:
             self._take()
             if last is not None and curve.now > last:
@@ -73,7 +73,7 @@ class Training:
         self._report()
         if not curve.reported:
             raise script.failed(f"ended without a figure {curve.metric!r}")
-        if curve.resumed and curve.reported == before < self.run.epochs:
+        if curve.resumed and curve.now == before < self.run.epochs:
             # Its files were of an epoch whose figures it had not printed when it was interrupted.
             raise script.failed(
                 f"went on after epoch {before} and ended without a figure: print the figures of an epoch before its "

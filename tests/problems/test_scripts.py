@@ -407,6 +407,38 @@ def test_a_program_goes_on_from_its_checkpoint(
     assert on_sqlite.rows("checkpoints", "epoch") == []
 
 
+SAVES_FIRST = """
+    import json, os, sys, time
+
+    state, epochs = sys.argv[1] + "/done", int(sys.argv[2])
+    done = int(open(state).read()) if os.path.exists(state) else 0
+    for epoch in range(done + 1, epochs + 1):
+        with open(state, "w") as file:
+            file.write(str(epoch))
+        if epoch == epochs:
+            time.sleep(600)
+        print(json.dumps({"epoch": epoch, "loss": 1 / epoch}))
+"""
+
+
+def test_a_program_that_saves_an_epoch_before_it_prints_it_is_no_result_without_it(
+    on_sqlite: Project, left: Callable[[], list[psutil.Process]]
+) -> None:
+    write(on_sqlite, SAVES_FIRST, **WALKING)
+    assert on_sqlite.run("create", "mine.toml").code == 0
+    variables = {"PAIRSEARCH_STORAGE": on_sqlite.url, "TMPDIR": str(on_sqlite.folder / "tmp")}
+    worker = programs.start_forked(on_sqlite.folder, "worker", "mine.toml", **variables)
+    programs.wait_for(lambda: bool(on_sqlite.rows("checkpoints", "epoch", "where epoch = 6")), "a checkpoint")
+    worker.terminate()
+    worker.join(programs.PATIENCE)
+    ended = on_sqlite.run("worker", "mine.toml", TMPDIR=variables["TMPDIR"])
+    assert ended.code == 1
+    assert values(on_sqlite.rows("configurations", "reason")) == [
+        "ScriptError: went on after epoch 7 and ended without a figure: print the figures of an epoch before its files "
+        "are saved"
+    ]
+
+
 def test_check_holds_a_resumed_program_to_the_same_bits(on_sqlite: Project) -> None:
     write(on_sqlite, WALK, **WALKING)
     checked = on_sqlite.run("check", "mine.toml", "--points", "1")
