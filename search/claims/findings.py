@@ -164,6 +164,7 @@ def better_and_worse_steps(effect: Effect, findings: Sequence[Finding]) -> list[
 
 
 def listed(params: Params) -> list[str]:
+    """Return each parameter with its value, in words."""
     return [f"{words(name)} {shown(value)}" for name, value in params.items()]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import programs
 import psutil
 import pytest
+from availability import unavailable
 from project import Project, values
 
 PYTHON = ["python", "train.py", "{x}", "{fold}", "{epochs}"]
@@ -174,8 +175,9 @@ def test_nan_diverges_as_c_prints_it(on_sqlite: Project) -> None:
     assert values(on_sqlite.rows("runs", "diverged_epoch")) == [2]
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js on this machine")
 def test_a_program_for_node_whose_nan_is_null(on_sqlite: Project) -> None:
+    if shutil.which("node") is None:
+        unavailable("Node.js is not installed")
     write(on_sqlite, NODE, "train.js", ["node", "train.js", "{params}"], settings={"first_epoch": 0})
     ended = work(on_sqlite)
     assert on_sqlite.states() == {"finished": 1, "diverged": 1}, ended.err
