@@ -14,9 +14,10 @@ run: venv ## the main job, a quick slice of it: search, evaluate, print Table 1
 	$(BIN)/pairsearch reproduce --quick --data auto
 
 # Many tests wait for leases or servers and leave a core idle, so there are more processes than cores. Files are taken in
-# their order: pages that are typed, and faults, take longest and come early.
+# their order: pages that are typed, and faults, take longest and come early. What is compiled is kept, wherever that is
+# forbidden too: else each process compiles all tests again.
 test: venv ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder
 
 soak: venv ## the promise under many faults, crowds of workers, and what make run prints; some 14 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -s tests/faults tests/docs

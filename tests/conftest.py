@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import programs
 import pytest
 from availability import unavailable
 from filelock import FileLock
@@ -35,10 +36,18 @@ def show(record_property: Callable[[str, object], None]) -> Callable[[str], None
     return partial(record_property, "figures")
 
 
-def pytest_configure() -> None:
-    """Let the programs of the tests hear Ctrl-C: what a script starts in the background is told to ignore it."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the programs of the tests hear signals, and have all test processes fork them from one process.
+
+    What a script starts in the background is told to ignore Ctrl-C, and under `nohup` that the terminal is gone. A
+    program begins with the default where its starter has a handler.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
+    if config.getoption("numprocesses", None) and not config.option.collectonly:
+        programs.share_forks()
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

@@ -6,14 +6,13 @@ import ctypes
 import multiprocessing
 import os
 import runpy
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 import pytest
@@ -50,10 +49,29 @@ PRELOADED = (
 )
 
 
+SHARED = "PAIRSEARCH_TESTS_FORKS"
+"""An environment variable: the address and the key of the process that several test processes fork programs from."""
+
+
+def share_forks() -> None:
+    """Start the process that programs are forked from, for all test processes that this one is going to start."""
+    _forks()
+    server = forkserver._forkserver
+    key = getattr(server, "_forkserver_authkey", None) or b""  # since Python 3.14
+    os.environ[SHARED] = f"{key.hex()} {server._forkserver_address}"
+
+
 @cache
 def _forks() -> multiprocessing.context.ForkServerContext:
-    """Makes processes by forking one that has imported what programs need; it is started by the first call."""
+    """Makes processes by forking one that has imported what programs need: the shared one, or one of its own."""
     context = multiprocessing.get_context("forkserver")
+    if SHARED in os.environ:
+        server = forkserver._forkserver
+        key, _, server._forkserver_address = os.environ[SHARED].partition(" ")
+        server._forkserver_authkey = bytes.fromhex(key)
+        _, server._forkserver_alive_fd = os.pipe()  # programs get it, as from a server of our own
+        server.ensure_running = resource_tracker.ensure_running
+        return context
     context.set_forkserver_preload([*PRELOADED])
     # It takes the modules of this folder from nowhere else: Python 3.11 does not hand it the path of this process.
     with pytest.MonkeyPatch.context() as patched:
@@ -112,8 +130,6 @@ def _program(
     sys.stderr = os.fdopen(2, "w", buffering=1, encoding=encoding, errors="backslashreplace")
     # It may have children, unlike other processes that end with the tests.
     multiprocessing.current_process()._config["daemon"] = False
-    # Under `nohup` the tests would hand down that it is ignored.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     from pairsearch.search.cli.app import main  # noqa: PLC0415
 
     if prepare is not None:
