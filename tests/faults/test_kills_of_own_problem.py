@@ -53,6 +53,9 @@ def test_the_promise_is_kept_for_a_problem_of_a_user_s_own(
     database.close()
 
 
+@pytest.mark.parametrize(
+    "database_url", [pytest.param("sqlite", marks=pytest.mark.soak), "postgresql"], indirect=True
+)
 def test_long_runs_go_on_from_their_checkpoints_whoever_is_killed(
     database_url: str, tmp_path: Path, show: Callable[[str], None]
 ) -> None:
@@ -76,6 +79,9 @@ def test_long_runs_go_on_from_their_checkpoints_whoever_is_killed(
     database.close()
 
 
+@pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)], indirect=True
+)
 def test_programs_go_on_from_their_checkpoints_and_none_outlives_its_worker(
     database_url: str, tmp_path: Path, show: Callable[[str], None]
 ) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import breaking
 import programs
 import promise
-import pytest
 import tiny
 from server import Server
 
@@ -50,12 +49,12 @@ def test_results_in_hand_come_before_the_leases_that_ran_out_while_the_server_wa
 ) -> None:
     """Whoever looks first after the start would take what the waiting worker is about to store."""
     database, file = hardy
-    lease = ("--lease", "5")
+    lease = ("--lease", "2")
     worker = promise.start(tmp_path / "worker", server_url, file, *lease, prepare=STOPPED)
     promise.wait_until_stopped(worker)
     server.stop()
     # Out by the database's clock when it is back.
-    time.sleep(5.5)
+    time.sleep(2.5)
     server.start()
     assert Ledger(database, list_studies(database)[0]).reap() == []
     promise.go_on(worker)
@@ -125,19 +124,25 @@ def test_a_worker_that_was_told_its_patience_waits_for_a_server_that_is_not_ther
     promise.assert_kept(database)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_worker_that_waits_at_the_start_ends_when_it_is_told_to(
-    server: Server, server_url: str, hardy: Hardy, tmp_path: Path, number: int, code: int
+def test_workers_that_wait_at_the_start_end_when_they_are_told_to(
+    server: Server, server_url: str, hardy: Hardy, tmp_path: Path
 ) -> None:
     _, file = hardy
+    codes = {signal.SIGTERM: 0, signal.SIGINT: 130}
     server.stop()
     try:
-        worker = promise.start(tmp_path / "worker", server_url, file, "--patience", "60")
-        # Past its first call, that is, when it pauses.
-        worker.join(2.0)
-        promise.send(worker, number)
-        ended = programs.ended(worker, tmp_path / "worker")
+        workers = {
+            number: promise.start(tmp_path / number.name, server_url, file, "--patience", "60")
+            for number in codes
+        }
+        # Past their first calls, that is, when they pause.
+        time.sleep(2.0)
+        for number, worker in workers.items():
+            promise.send(worker, number)
+        ends = {number: programs.ended(worker, tmp_path / number.name) for number, worker in workers.items()}
     finally:
         server.start()
-    assert (ended.code, ended.err) == (code, "")
-    assert "worker ends: 0 finished" in ended.out
+    assert {number: (ended.code, ended.err) for number, ended in ends.items()} == {
+        number: (code, "") for number, code in codes.items()
+    }
+    assert all("worker ends: 0 finished" in ended.out for ended in ends.values())

@@ -94,13 +94,15 @@ def fit(params, run, report):
 
 
 def test_each_worker_sees_its_gpu_and_a_successor_that_of_the_dead(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    on_sqlite: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their device is the CPU, on which workers are placed in the same way."""
-    monkeypatch.chdir(project.folder)
-    toml = project.write(SEES, epochs=1, folds=1, grid={"x": [*range(6)]}, metrics={"loss": {}, "order": {}})
+    monkeypatch.chdir(on_sqlite.folder)
+    toml = on_sqlite.write(
+        SEES, epochs=1, folds=1, grid={"x": [*range(6)]}, metrics={"loss": {}, "order": {}}
+    )
     machine = Machine(gpus=("GPU-a", "GPU-b", "GPU-a"), lease=2.0)
-    made = create(project.url, [str(toml)], machine)
+    made = create(on_sqlite.url, [str(toml)], machine)
     said: list[str] = []
     [progress] = search(
         made.database, [made.creations[0].study], made.given, machine, 3, complain=said.append
@@ -108,6 +110,6 @@ def test_each_worker_sees_its_gpu_and_a_successor_that_of_the_dead(
     made.database.close()
     assert progress.open == 0
     assert [line.rpartition("; ")[2] for line in said] == ["another takes its place"]
-    seen = [file.name.partition(".")[0] for file in project.folder.glob("GPU-*.*")]
+    seen = [file.name.partition(".")[0] for file in on_sqlite.folder.glob("GPU-*.*")]
     assert sorted(seen) == ["GPU-a", "GPU-a", "GPU-b"]
-    assert set(values(project.rows("configurations", "value"))) == {1.0}
+    assert set(values(on_sqlite.rows("configurations", "value"))) == {1.0}

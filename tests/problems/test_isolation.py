@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,14 +62,14 @@ REASONS = {
 }
 
 
-def test_what_breaks_or_hangs_is_a_failed_run_and_never_a_dead_worker(project: Project) -> None:
-    project.write(BREAKS, folds=1, time_limit=2, grid={"what": [*REASONS]})
-    ended = project.run("run", "mine.toml", "--workers", "1")
+def test_what_breaks_or_hangs_is_a_failed_run_and_never_a_dead_worker(on_sqlite: Project) -> None:
+    on_sqlite.write(BREAKS, folds=1, time_limit=2, grid={"what": [*REASONS]})
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1")
     assert ended.code == 1, ended.err
     assert "another takes its place" not in ended.err
-    found = project.rows("configurations", "params, reason")
+    found = on_sqlite.rows("configurations", "params, reason")
     assert {tiny.json.loads(params)["what"]: reason for params, reason in found} == REASONS
-    took = values(project.rows("failures", "job_id", "where reason like 'longer%'"))
+    took = values(on_sqlite.rows("failures", "job_id", "where reason like 'longer%'"))
     assert len(took) == 2, "a time limit is not tried again"
 
 
@@ -105,10 +105,10 @@ def fit(params, run, report):
 """
 
 
-def test_nothing_that_a_run_leaves_in_its_process_reaches_the_next(project: Project) -> None:
-    project.write(LEAKS, epochs=1, isolate=True, metrics={"loss": {}, "left": {}})
-    assert project.search().finished == 2
-    figures = [tiny.json.loads(text) for text in values(project.rows("runs", "figures"))]
+def test_nothing_that_a_run_leaves_in_its_process_reaches_the_next(on_sqlite: Project) -> None:
+    on_sqlite.write(LEAKS, epochs=1, isolate=True, metrics={"loss": {}, "left": {}})
+    assert on_sqlite.search().finished == 2
+    figures = [tiny.json.loads(text) for text in values(on_sqlite.rows("runs", "figures"))]
     assert figures == [{"loss": 0.0, "left": 7.0}] * 6
 
 
@@ -167,27 +167,27 @@ def test_processes_that_a_run_leaves_end_with_it(on_sqlite: Project) -> None:
     assert not any(map(alive, pids))
 
 
-def test_a_killed_worker_leaves_no_process_and_the_next_one_trains_the_run(project: Project) -> None:
-    worker = hanging(project)
-    pids = [int(one) for one in noted(project.folder) if one != "all"]
+def test_a_killed_worker_leaves_no_process_and_the_next_one_trains_the_run(on_sqlite: Project) -> None:
+    worker = hanging(on_sqlite)
+    pids = [int(one) for one in noted(on_sqlite.folder) if one != "all"]
     assert all(map(alive, pids))
     worker.kill()
     worker.join()
     programs.wait_for(lambda: not any(map(alive, pids)), "the end of all processes")
-    project.write(FIT, folds=1, epochs=1, isolate=True, grid={"x": [1]}, allow_changed_files=True)
-    ended = project.run("run", "mine.toml", "--workers", "1")
+    on_sqlite.write(FIT, folds=1, epochs=1, isolate=True, grid={"x": [1]}, allow_changed_files=True)
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1")
     assert ended.code == 0, ended.err
-    assert project.states() == {"finished": 1}
-    assert len(project.rows("runs", "key")) == 1
+    assert on_sqlite.states() == {"finished": 1}
+    assert len(on_sqlite.rows("runs", "key")) == 1
 
 
-def test_a_worker_that_is_told_to_end_does_not_wait_for_a_run_that_never_reports(project: Project) -> None:
-    worker = hanging(project)
+def test_a_worker_that_is_told_to_end_does_not_wait_for_a_run_that_never_reports(on_sqlite: Project) -> None:
+    worker = hanging(on_sqlite)
     worker.terminate()
-    ended = programs.ended(worker, project.folder, patience=20.0)
-    assert (ended.code, project.states()) == (0, {"pending": 1}), ended.err
+    ended = programs.ended(worker, on_sqlite.folder, patience=20.0)
+    assert (ended.code, on_sqlite.states()) == (0, {"pending": 1}), ended.err
     assert "1 handed back" in ended.out
-    assert not any(alive(int(one)) for one in noted(project.folder) if one != "all")
+    assert not any(alive(int(one)) for one in noted(on_sqlite.folder) if one != "all")
 
 
 def test_a_run_whose_watcher_is_killed_dies_with_it_and_is_tried_again(on_sqlite: Project) -> None:
@@ -258,15 +258,15 @@ def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     return str(request.param)
 
 
-def both(given: Definition, folder: Path, kind: Any, params: dict[str, Any]) -> Sequence[Trained]:
-    """Train runs of a study in processes of their own, and in this one."""
+def both(given: Definition, folder: Path, params: dict[str, Any], *kinds: Any) -> Iterator[Sequence[Trained]]:
+    """Of each kind, train the runs of a study in processes of their own, and in this one."""
     found = []
     for isolate in (True, False):
         loaded = load(given.model_copy(update={"isolate": isolate}), folder)
         with isolated(loaded) as trained:
             assert (trained.trainer is not None) == isolate
-            found.append(train(trained, params, given.runs(kind), lambda _: True))
-    return found
+            found.append([train(trained, params, given.runs(kind), lambda _: True) for kind in kinds])
+    return zip(*found, strict=True)
 
 
 DRAWS = """
@@ -285,30 +285,27 @@ class Draws(OneByOne):
 """
 
 
-@pytest.mark.parametrize("kind", ["fold", "round"])
-def test_figures_and_weights_are_the_same_bits_either_way(
-    on_sqlite: Project, either_way: str, kind: Any
-) -> None:
+def test_figures_and_weights_are_the_same_bits_either_way(on_sqlite: Project, either_way: str) -> None:
     on_sqlite.write(DRAWS)
     given = project_problem(on_sqlite, problem="mine.py:Draws", metric="loss", folds=2, epochs=3).definition
     given = given.model_copy(update={"evaluation": given.evaluation.model_copy(update={"rounds": 2})})
-    apart, here = both(given, on_sqlite.folder, kind, {"x": 1})
-    # NaN equals itself there.
-    assert [repr(run.curves) for run in apart.runs] == [repr(run.curves) for run in here.runs]
-    if kind == "round":
-        for one, other in zip(apart.weights, here.weights, strict=True):
-            assert one is not None
-            assert other is not None
-            assert one.keys() == other.keys()
-            for name, value in one.items():
-                assert (value.dtype, value.shape) == (other[name].dtype, other[name].shape)
-                assert value.tolist() == other[name].tolist()
+    folds, rounds = both(given, on_sqlite.folder, {"x": 1}, "fold", "round")
+    for apart, here in (folds, rounds):
+        # NaN equals itself there.
+        assert [repr(run.curves) for run in apart.runs] == [repr(run.curves) for run in here.runs]
+    for one, other in zip(*(trained.weights for trained in rounds), strict=True):
+        assert one is not None
+        assert other is not None
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert (value.dtype, value.shape) == (other[name].dtype, other[name].shape)
+            assert value.tolist() == other[name].tolist()
 
 
 def test_shipped_problems_give_the_same_bits_too(tmp_path: Path, either_way: str) -> None:
     given = tiny.definition(folds=2, epochs=2, data="digits")
     params = dict(given.grid.configurations()[0].params)
-    apart, here = both(given, tmp_path, "fold", params)
+    [(apart, here)] = both(given, tmp_path, params, "fold")
     assert apart.runs == here.runs
 
 

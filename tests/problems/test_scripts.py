@@ -314,8 +314,9 @@ def test_nothing_outlives_a_worker_whatever_ends_it(
     assert on_sqlite.run("create", "mine.toml").code == 0
     variables = {"PAIRSEARCH_STORAGE": on_sqlite.url, "TMPDIR": str(on_sqlite.folder / "tmp")}
     worker = programs.start_forked(on_sqlite.folder, "worker", "mine.toml", **variables)
-    programs.wait_for((on_sqlite.folder / "ready").exists, "the program")
-    assert len(left()) >= 8
+    programs.wait_for(
+        lambda: (on_sqlite.folder / "ready").exists() and len(left()) >= 8, "the program and its children"
+    )
     os.kill(worker.pid or 0, number)
     if number == signal.SIGTERM:
         ended = programs.ended(worker, on_sqlite.folder)
