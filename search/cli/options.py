@@ -81,6 +81,15 @@ Storage = Annotated[
         "put a password into the environment variable, or into a file that PAIRSEARCH_STORAGE_FILE names.",
     ),
 ]
+Trade = Annotated[
+    str | None,
+    typer.Option(
+        "--trade",
+        metavar="FIGURE,FIGURE,...",
+        help="Show the Pareto front over these figures too: of the folds, `seconds`, and facts that are numbers. Less "
+        "is better, unless the problem says otherwise of a figure, or `NAME:max` does here.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -75,9 +75,15 @@ def status(
 def best(
     study: options.StoredStudy,
     top: Annotated[int, options.count(help="How many.")] = 10,
+    trade: options.Trade = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     as_json: options.AsJson = False,
 ) -> None:
+    # NumPy, which `status` does without.
+    from pairsearch.search.results.chosen_figures import choice, read_chosen  # noqa: PLC0415
+    from pairsearch.search.verdict.study_trade import trade_on  # noqa: PLC0415
+
+    traded = None if trade is None else choice(trade)
     database, (stored,) = opening.open_stored(storage, [study])
     with steps(console(error=True)) as tell:
         tell(f"reading {stored.name}")
@@ -86,13 +92,21 @@ def best(
             ranked = ranked_within(connection, stored, top)
             unjudged = read_unjudged(connection, stored)
             ended = None if ranked else ended_without(connection, stored)
+            chosen = None if traded is None else read_chosen(connection, stored, traded)
         judged = verdict_on(unjudged, tell=tell)
+        front = None if chosen is None else trade_on(chosen, judged)
     if as_json:
-        verdict = sentences.verdict_json(judged)
-        print_json({"ranked": [tables.ranked_json(entry) for entry in ranked], "verdict": verdict})
+        told = {
+            "ranked": [tables.ranked_json(entry) for entry in ranked],
+            "verdict": sentences.verdict_json(judged),
+        }
+        print_json(told if trade is None else told | {"trade": None if front is None else front.to_json()})
     elif ended is None:
         screen = console()
         screen.print(tables.ranked_table(stored, ranked))
         print_lines(screen, sentences.verdict_lines(judged))
+        if front is not None:
+            screen.print(Sheet(front.fields(), front.shown, front.title))
+            print_lines(screen, front.lines())
     else:
         say(f"{stored.name}: {ended}")
