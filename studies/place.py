@@ -35,6 +35,8 @@ class Place:
         self.folder = None if folder is None else folder.resolve()
         self.files: dict[str, str] = {}
         """SHA-256 (hexadecimal) of the user's files that were imported, by name."""
+        self.paths: set[Path] = set()
+        """Where these files are."""
 
     def file(self, name: str) -> Path:
         """Return the path of a file that the definition names, relative to the definition's folder.
@@ -112,6 +114,7 @@ class Place:
             if before != digest:
                 raise ProblemError(f"{file} was changed after this process imported it: start Python anew")
         self.files |= found
+        self.paths |= {root / name for name in found}
 
     def _module(self, name: str) -> ModuleType:
         if self.folder is None:

@@ -32,8 +32,8 @@ class Order:
         words: what follows `pairsearch` on their command line.
         environment: the variables that they need beside those of their machine.
         folder: their working directory, for engines whose workers see the files of this machine.
-        files: contents of the files that `words` name, by relative path with slashes, for other engines: the working
-            directory of their workers is to have them.
+        files: contents of the definitions that `words` name and of the files of their problems, by path relative to
+            `folder` with slashes, for other engines: the working directory of their workers is to have them.
         name: a name for the work of up to 40 letters, digits and hyphens.
     """
 
@@ -68,8 +68,6 @@ class Engine(ABC):
     """
 
     name: ClassVar[str]
-    sees_files: ClassVar[bool] = False
-    """Whether its workers see the files of this machine at the same paths, as on a cluster's shared file system."""
     lasting: ClassVar[bool] = True
     """Whether its workers go on when this process ends, so that ids are worth storing."""
 

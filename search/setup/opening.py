@@ -124,11 +124,18 @@ class Created:
 
 
 def create(
-    storage: str, texts: Sequence[str], machine: Machine, say: Callable[[str], None] | None = None
+    storage: str,
+    texts: Sequence[str],
+    machine: Machine,
+    say: Callable[[str], None] | None = None,
+    check: Callable[[Database, list[StudyArgument], dict[str, Loaded]], None] = lambda *_: None,
 ) -> Created:
     """Create studies, or complete those that exist (`create_study`); the database is created if it does not exist.
 
     All arguments are checked before anything is written.
+
+    Args:
+        check: called with what is to be created before anything is; it raises what speaks against it.
     """
     found = find_database(storage)
     # A problem may change the working directory, so the path of a new file is settled before it is loaded.
@@ -143,6 +150,7 @@ def create(
                 if (known := find_study(found, given.name)) is not None:
                     check_same(known, given.definition)
         loaded = {given.name: load(found, given, machine, say) for given in studies}
+        check(database, studies, loaded)
         if found is None:
             for one in loaded.values():
                 check_trainable(one)
