@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 from pairsearch.search.cli import options, tables
@@ -11,6 +12,7 @@ from pairsearch.search.cli.streams import print_json, say, teller
 from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.common.errors import StorageError, StudyError
 from pairsearch.search.database.connection import find_database
+from pairsearch.search.engines.standing import standings
 from pairsearch.search.ledger.studies import list_studies, seen_by
 from pairsearch.search.results.fields import Field
 from pairsearch.search.results.fold_figures import read_unjudged
@@ -63,13 +65,20 @@ def status(
             teller(error=True)(f"note: what dead workers left is not put back: {error}")
             break
     progresses = [read_progress(database, stored) for stored in chosen]
+    standing = {one.name: standings(database, [one]) for one in chosen}
     if as_json:
-        print_json([tables.progress_json(progress) for progress in progresses])
+        print_json(
+            [
+                tables.progress_json(one) | {"engines": [asdict(engine) for engine in standing[one.study]]}
+                for one in progresses
+            ]
+        )
         return
     screen = console()
     screen.print(tables.progress_table(progresses))
     for progress in progresses:
         print_lines(screen, tables.lines_below(progress))
+        print_lines(screen, [f"{progress.study}: {engine}" for engine in standing[progress.study]])
 
 
 def best(
