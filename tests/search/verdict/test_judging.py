@@ -339,7 +339,7 @@ def test_a_verdict_covers_what_was_not_pruned_unless_the_race_stopped_it(
 
 
 def test_what_is_said_of_pruners_is_what_the_page_on_early_stopping_measured() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "explanation" / "early-stopping.md").read_text()
+    page = (programs.ROOT / "docs" / "explanation" / "early-stopping.md").read_text()
     table = re.findall(r"^\| (?:B1|B2|WS|WSAL) \|(.*, .*)\|$", page, re.MULTILINE)[-4:]
     for place, pruner in enumerate(("median", "hyperband", "wilcoxon")):
         lost = sorted(int(re.findall(r"(\d+) %", row.split("|")[place])[1]) for row in table)
