@@ -8,11 +8,13 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import platformdirs
 import programs
 import pytest
 from availability import unavailable
@@ -46,6 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)
+    with warnings.catch_warnings(), suppress(OSError):
+        warnings.simplefilter("ignore")
+        # PostgreSQL's package locks a file in this folder, or, where it is missing, one for all users of the machine.
+        platformdirs.user_runtime_path("python_PostgresServer").mkdir(parents=True, exist_ok=True)
     if config.getoption("numprocesses", None) and not config.option.collectonly:
         programs.share_forks()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import tempfile
 import threading
 from functools import cache
@@ -64,8 +65,9 @@ def use_large_pages() -> None:
 # Alembic executes all revisions of Optuna's tables whenever a storage is opened, the same ones each time.
 pyfiles.load_module_py = cache(pyfiles.load_module_py)
 
-# In a fresh clone the kernels are compiled here: by one of the test processes, for all of them.
-with FileLock(Path(tempfile.gettempdir()) / "pairsearch-tests-kernels.lock"):
+# In a fresh clone the kernels are compiled here: by one of the test processes, for all of them. Of other users of this
+# machine nobody can lock the file.
+with FileLock(Path(tempfile.gettempdir()) / f"pairsearch-tests-kernels-{os.getuid()}.lock"):
     warm()
 gc.collect()
 gc.freeze()

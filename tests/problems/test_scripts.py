@@ -218,8 +218,8 @@ def test_half_a_line_counts_if_it_is_whole(on_sqlite: Project) -> None:
 def test_a_million_lines(on_sqlite: Project) -> None:
     code = """
         import sys
-        line = '{"epoch": 1, "loss": 1}\\n' if sys.argv[1] == "1" else "line\\n"
-        for _ in range(1000):
+        line, thousands = ('{"epoch": 1, "loss": 1}\\n', 100) if sys.argv[1] == "1" else ("line\\n", 1000)
+        for _ in range(thousands):
             sys.stdout.write(line * 1000)
         print('{"epoch": 2, "loss": 3}')
     """
