@@ -55,10 +55,13 @@ def search(
     def look() -> list[Progress]:
         return [read_progress(database, study, limit) for study in studies]
 
+    def stopped() -> bool:
+        return any(Ledger(database, study).stopped() for study in studies)
+
     for study in studies:
         Ledger(database, study).go_on()
     count = workers or usual_workers(machine)
-    latest = look()
+    latest, was_stopped = look(), False
     if any(progress.open for progress in latest):
         say_if_too_many(studies, count, complain)
         try:
@@ -71,10 +74,13 @@ def search(
                     running = pool.alive() > 0
                     try:
                         latest = look()
+                        # Another `run` may begin before the workers of this one have ended.
+                        was_stopped = was_stopped or stopped()
                         running |= watch.replace(latest)
                     except DatabaseAwayError:
                         continue  # the workers retry as well, and give up after their patience
                     on_progress(latest, False)
+                    watch.pass_on()
                 latest = look()
                 on_progress(latest, True)
                 complaints = pool.complaints()
@@ -89,13 +95,13 @@ def search(
         for complaint in complaints:
             complain(complaint)
         latest = look()
-    _check_ended(database, studies, latest)
+    _check_ended(latest, was_stopped)
     return latest
 
 
-def _check_ended(database: Database, studies: Sequence[StoredStudy], latest: Sequence[Progress]) -> None:
+def _check_ended(latest: Sequence[Progress], stopped: bool) -> None:
     left = [f"{progress.study} {progress.open}" for progress in latest if progress.open]
-    if left and any(Ledger(database, study).stopped() for study in studies):
+    if left and stopped:
         raise WorkError(f"stopped by `pairsearch stop` ({', '.join(left)} left): run it again to go on")
     if left:
         raise WorkError(f"workers ended with configurations left ({', '.join(left)}): run it again to go on")
