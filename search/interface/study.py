@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from pairsearch.search.common.files import shared_folder
+from pairsearch.search.common.gpus import places
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up
@@ -156,6 +157,8 @@ class Study:
         *,
         limit: int | None = None,
         device: str = "cpu",
+        gpus: Sequence[int | str] | None = None,
+        per_gpu: int | None = None,
         checkpoints: str | Path | None = None,
         models: str | Path | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
@@ -166,9 +169,12 @@ class Study:
         where a worker ends with an error, or where memory may not suffice for so many.
 
         Args:
-            workers: the number of processes; None for one per core that this process may use.
+            workers: the number of processes; None for one per core that this process may use, or one for each GPU.
             limit: train only the first `limit` configurations of the study's order.
             device: the device to train on, as PyTorch names it.
+            gpus: GPUs that workers have to themselves where the device is `cuda`: numbers, UUIDs or names of MIG
+                devices; None for all that are visible.
+            per_gpu: how many workers share a GPU; None for one.
             checkpoints: folder for checkpoints above 1 MB, which all workers of the study share; None to have them in
                 the database, up to 64 MB each.
             models: folder for models of rounds that are too large for the database, likewise; None to keep none.
@@ -178,13 +184,15 @@ class Study:
             The progress at the end.
 
         Raises:
-            Error: configurations failed, or are left although no worker is.
+            Error: configurations failed, or are left although no worker is; or a GPU does not exist.
         """
+        named = None if gpus is None else [str(gpu) for gpu in gpus]
+        machine = replace(self._here(device, checkpoints, models), gpus=places(device, named, per_gpu))
         (progress,) = search(
             self._database,
             [self._stored()],
             [self._given],
-            self._here(device, checkpoints, models),
+            machine,
             workers,
             limit=limit,
             on_progress=lambda progresses, _: on_progress(progresses[0]),
