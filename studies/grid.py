@@ -232,9 +232,10 @@ class Grid(Exact, RootModel[tuple[Table, ...]]):
     are rounded to the shortest decimals that are exact to a thousandth of a step, of six digits or more.
 
     `where = "width * depth <= 512 and optimiser != 'sgd'"` keeps those points only that fulfil a condition, which may
-    take several lines; a list of such texts keeps those that fulfil all. It may have the parameters of its table, numbers, texts, `true` and `false`,
-    `+ - * / // % **`, comparisons, `and`, `or`, `not`, `in`, `min`, `max`, `abs`, and lists in brackets. A list of
-    texts that compare nothing, or of other values, is that of a parameter called `where`.
+    take several lines; a list of such texts keeps those that fulfil all. It may have the parameters of its table,
+    numbers, texts, `true` and `false`, `+ - * / // % **`, comparisons, `and`, `or`, `not`, `in`, `min`, `max`, `abs`,
+    and lists in brackets. A list of texts that compare nothing, or of other values, is that of a parameter called
+    `where`.
 
     `[[grid]]`, written several times, is a union of grids for conditional spaces: a point has the parameters of its
     own table only, and one that two tables have counts once.
