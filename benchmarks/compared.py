@@ -55,7 +55,8 @@ class Log:
     """
 
     def __init__(self, path: Path) -> None:
-        rows = [line.split() for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+        text = path.read_text("utf-8") if path.exists() else ""
+        rows = [line.split() for line in text.splitlines()]
         self.begun, self.ended = (
             [(float(at), int(pid), (int(x), int(y))) for kind, at, pid, x, y in rows if kind == what]
             for what in ("begin", "end")

@@ -179,7 +179,8 @@ def search(system: System, folder: Path, url: str, kills: Sequence[float]) -> di
             now = time.monotonic()
             if now - began > PATIENCE:
                 raise SystemExit(f"{system.title} did not end: {output.read_text('utf-8')[-2000:]}")
-            if left and log.exists() and now >= compared.Log(log).begun[0][0] + left[0]:
+            begun = compared.Log(log).begun if left else []
+            if begun and now >= begun[0][0] + left[0]:
                 if len(left) == 1:
                     running.kill_all()
                     left.clear()
@@ -264,11 +265,12 @@ def tables(section: dict[str, Any]) -> str:
         + ", ".join(f"{name} {number}" for name, number in section["versions"].items())
         + f". {points} points of {section['point_seconds']} s, medians of {section['repeats']} searches:",
         "",
-        "| | search, s | overhead a point, ms | of it while points are trained, ms |",
-        "|---|---|---|---|",
+        "| | search, s | overhead a point, ms | of it while points are trained, ms | trained twice, in all |",
+        "|---|---|---|---|---|",
         *(
             f"| {title} | {found['seconds']:.1f} | {1e3 * found['overhead']:.0f} "
-            f"| {1e3 * found['overhead_between']:.0f} |"
+            f"| {1e3 * found['overhead_between']:.0f} "
+            f"| {sum(one['trained_twice'] for one in found['undisturbed'])} |"
             for title, found in named.items()
             if found["undisturbed"]
         ),
