@@ -74,7 +74,7 @@ class Loaded:
     source: Mapping[str, Any] = field(default_factory=dict)
     """What another process needs to load the same (`load_source`), as JSON."""
     files: frozenset[Path] = frozenset()
-    """The user's files of which the problem consists."""
+    """The user's files of which the problem consists, and those that its definition names."""
     trainer: Trainer | None = None
     """What trains in the problem's place."""
 

@@ -74,8 +74,9 @@ class Fleet:
             return
         ids = self._engine.submit(self._order, count)
         address = self._engine.address or ""
+        ours = frozenset(study.id for study in self._studies)
         self._own += [
-            Submission(self._engine.name, address, native, number) for native, number in ids.items()
+            Submission(self._engine.name, address, native, many, ours) for native, many in ids.items()
         ]
         if self._engine.lasting:
             submissions.record(self._database, self._studies, self._engine.name, address, ids)
@@ -87,8 +88,8 @@ class Fleet:
         if not self._engine.lasting:
             return self._own
         here = self._engine.name, self._engine.address or ""
-        stored = submissions.open_submissions(self._database, self._studies)
-        return [one for one in stored if (one.engine, one.address) == here]
+        stored = submissions.submissions_to(self._database, self._studies)
+        return [one for one in stored if (one.engine, one.address) == here and not one.ended]
 
     def alive(self) -> int:
         """Count the workers that wait or run."""
@@ -124,7 +125,7 @@ class Fleet:
                 on_progress(latest, False)
                 if time.monotonic() - asked > ASK_SECONDS:
                     with suppress(DatabaseAwayError):
-                        if not self._keep_up(left(latest)):
+                        if not self._keep_up(lambda: left(look())):
                             break
                     asked = time.monotonic()
                 time.sleep(LOOK_SECONDS)
@@ -144,10 +145,11 @@ class Fleet:
         on_progress(latest, True)
         return latest
 
-    def _keep_up(self, left: int) -> bool:
+    def _keep_up(self, left: Callable[[], int]) -> bool:
         """Submit workers in place of those that died; return whether any is there, or may be.
 
-        A worker ends by itself only when nothing is left, or when it was told to.
+        A worker ends by itself only when nothing is left, or when it was told to; so what is left is counted after the
+        workers.
         """
         try:
             alive = self.alive()
@@ -157,19 +159,21 @@ class Fleet:
                 self._complain(f"{self._engine.name} does not answer, the ledger goes on: {error}")
             self._silent = True
             return True
-        missing = min(self._workers, left) - alive
+        missing = min(self._workers, left()) - alive
         if missing <= 0:
             return True
-        if any(Ledger(self._database, study).stopped() for study in self._studies):
-            return alive > 0
         again = min(missing, self._spare)
-        if again:
-            self._complain(
-                f"{self._engine.name}: {missing} workers have ended with work left{self._last_line()}"
-            )
-            self._spare -= again
+        if not again or any(Ledger(self._database, study).stopped() for study in self._studies):
+            return alive > 0
+        self._complain(f"{self._engine.name}: {missing} workers have ended with work left{self._last_line()}")
+        self._spare -= again
+        try:
             self._submit(again)
-        return alive + again > 0
+        except EngineError as error:
+            self._complain(f"{self._engine.name} takes no more: {error}")
+            self._spare = 0
+            return alive > 0
+        return True
 
     def _last_line(self) -> str:
         with suppress(EngineError):
@@ -178,13 +182,17 @@ class Fleet:
         return ""
 
     def _end(self) -> None:
-        """Wait until workers that find nothing more have ended, and end those that still wait for their place."""
-        end = time.monotonic() + GRACE_SECONDS
+        """Wait until workers that find nothing more have ended, and end those that still wait for their place.
+
+        Workers that were submitted to other studies too are left to them.
+        """
+        end, ours = time.monotonic() + GRACE_SECONDS, {study.id for study in self._studies}
         with suppress(EngineError, DatabaseAwayError):
             while any(count.running for count in self._counts().values()) and time.monotonic() < end:
                 time.sleep(LOOK_SECONDS)
-            if left := [one.native_id for one, count in self._counts().items() if count.alive]:
-                self._engine.stop(left)
+            left = [one for one, count in self._counts().items() if count.alive and one.study_ids <= ours]
+            if left:
+                self._engine.stop([one.native_id for one in left])
 
     def stop(self) -> None:
         """Tell the workers to end by the ledger, and then by the engine."""

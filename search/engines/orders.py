@@ -24,6 +24,8 @@ LOOPBACK = ("localhost", "::1")
 PATIENCE = "600"
 """Seconds for which a worker waits for the database, at its start too."""
 DATA = "PAIRSEARCH_DATA"
+# Bytes; larger files do not travel, as engines keep each in memory: workers have to see them at the same path.
+LARGEST_FILE = 2**26
 
 
 def order_for(
@@ -65,7 +67,11 @@ def order_for(
     if data := os.environ.get(DATA):
         environment[DATA] = str(here / data)
     try:
-        contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(files)}
+        contents = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(files)
+            if path.stat().st_size <= LARGEST_FILE
+        }
     except OSError as error:
         raise InputError(f"cannot read {error.filename}, which workers need: {error.strerror}") from None
     names = "-".join(one.name for one in given)

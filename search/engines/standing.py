@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from pairsearch.search.common.errors import PairsearchError
+from pairsearch.search.common.errors import PairsearchError, StorageError
 from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
-from pairsearch.search.engines.contract import engine_named
+from pairsearch.search.engines.contract import Count, engine_named
 from pairsearch.search.engines.fleet import LOOK_SECONDS, counted
 from pairsearch.search.ledger import submissions
 from pairsearch.search.ledger.jobs import Ledger
@@ -20,9 +21,9 @@ from pairsearch.search.setup.opening import reconcile
 
 
 def by_engine(database: Database, studies: Sequence[StoredStudy]) -> dict[tuple[str, str], list[Submission]]:
-    """Return the submissions to studies that nobody has seen ended, by engine and address."""
+    """Return the submissions to studies, by engine and address."""
     found: dict[tuple[str, str], list[Submission]] = {}
-    for one in submissions.open_submissions(database, studies):
+    for one in submissions.submissions_to(database, studies):
         found.setdefault((one.engine, one.address), []).append(one)
     return found
 
@@ -33,7 +34,9 @@ def stop_all(database: Database, studies: Sequence[StoredStudy], say: Callable[[
     Raises:
         EngineError: an engine does not answer; its workers end by the ledger.
     """
-    found = by_engine(database, studies)
+    found = {
+        key: open_ones for key, every in by_engine(database, studies).items() if (open_ones := _open(every))
+    }
     for (name, address), mine in found.items():
         engine = engine_named(name, address or None)
         before = sum(count.alive for count in counted(engine, mine).values())
@@ -62,7 +65,7 @@ class Standing:
     """The workers of studies on an engine.
 
     Args:
-        ended: how many of those that nobody had seen ended before.
+        ended: how many were submitted and are no more.
         error: why the engine does not answer; None if it does.
     """
 
@@ -82,15 +85,24 @@ class Standing:
 
 
 def standings(database: Database, studies: Sequence[StoredStudy]) -> list[Standing]:
-    """Ask every engine that has workers of the studies how many wait and run."""
+    """Ask every engine that had workers of the studies how many wait and run, and note those that have ended."""
     found = []
-    for (name, address), mine in by_engine(database, studies).items():
+    for (name, address), every in by_engine(database, studies).items():
+        mine, workers = _open(every), sum(one.workers for one in every)
+        counts: dict[Submission, Count] = {}
         try:
-            counts = counted(engine_named(name, address or None), mine).values()
+            if mine:
+                counts = counted(engine_named(name, address or None), mine)
         except PairsearchError as error:
             found.append(Standing(name, address, error=str(error)))
             continue
-        pending, running = (sum(numbers) for numbers in zip(*counts, strict=True))
-        ended = sum(one.workers for one in mine) - pending - running
-        found.append(Standing(name, address, pending, running, max(0, ended)))
+        with suppress(StorageError):  # the database may be read-only
+            submissions.close(database, [one for one, count in counts.items() if not count.alive])
+        pending = sum(count.pending for count in counts.values())
+        running = sum(count.running for count in counts.values())
+        found.append(Standing(name, address, pending, running, max(0, workers - pending - running)))
     return found
+
+
+def _open(every: Sequence[Submission]) -> list[Submission]:
+    return [one for one in every if not one.ended]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import insert, select, update
 
@@ -24,12 +25,16 @@ class Submission:
         address: where it is; empty for its usual place.
         native_id: what the engine calls them.
         workers: how many they are.
+        study_ids: of all studies that they work on.
+        ended: whether all of them were seen to have ended.
     """
 
     engine: str
     address: str
     native_id: str
     workers: int
+    study_ids: frozenset[int]
+    ended: bool = False
 
 
 def record(
@@ -46,18 +51,23 @@ def record(
         for native, workers in ids.items()
     ]
     with database.write() as connection:
-        connection.execute(insert(submissions), [row | {"submitted_at": now()} for row in rows])
+        connection.execute(insert(submissions).values(submitted_at=now()), rows)
 
 
-def open_submissions(database: Database, studies: Sequence[StoredStudy]) -> list[Submission]:
-    """Read the submissions to any of these studies that nobody has seen ended, in their order."""
-    statement = (
-        select(columns.engine, columns.address, columns.native_id, columns.workers)
-        .where(columns.study_id.in_([study.id for study in studies]), columns.ended_at.is_(None))
-        .order_by(columns.id)
-    )
+def submissions_to(database: Database, studies: Sequence[StoredStudy]) -> list[Submission]:
+    """Read the submissions to any of these studies, in their order."""
     with database.read() as connection:
-        return list(dict.fromkeys(Submission(*row) for row in connection.execute(statement).all()))
+        rows = connection.execute(select(submissions).order_by(columns.id)).all()
+    found: dict[tuple[str, str, str], list[Any]] = {}
+    for row in rows:
+        found.setdefault((row.engine, row.address, row.native_id), []).append(row)
+    read = [
+        Submission(
+            *key, same[0].workers, frozenset(row.study_id for row in same), same[0].ended_at is not None
+        )
+        for key, same in found.items()
+    ]
+    return [one for one in read if one.study_ids & {study.id for study in studies}]
 
 
 def close(database: Database, ended: Collection[Submission]) -> None:
