@@ -263,7 +263,7 @@ def tables(section: dict[str, Any]) -> str:
     lines = [
         f"{section['hardware']['processor']}, {WORKERS} cores; "
         + ", ".join(f"{name} {number}" for name, number in section["versions"].items())
-        + f". {points} points of {section['point_seconds']} s, medians of {section['repeats']} searches:",
+        + f". {points} points of {section['point_seconds']} s, medians; searches by each: {section['repeats']}.",
         "",
         "| | search, s | overhead a point, ms | of it while points are trained, ms | trained twice, in all |",
         "|---|---|---|---|---|",
@@ -275,8 +275,8 @@ def tables(section: dict[str, Any]) -> str:
             if found["undisturbed"]
         ),
         "",
-        f"With processes killed, sums over searches of {points} points each, {section['killed_repeats']} of them; "
-        "seconds are their median:",
+        f"With processes killed, sums over so many searches of {points} points each: {section['killed_repeats']}. "
+        "Seconds are their median:",
         "",
         "| | points lost | trained twice | cut and begun again | left RUNNING | started again | search, s |",
         "|---|---|---|---|---|---|---|",
