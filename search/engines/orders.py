@@ -90,14 +90,14 @@ def storage_for(engine: Engine, url: URL) -> dict[str, str]:
     Raises:
         InputError: its URL has a password and no file that only its owner can read, or the workers would not reach it.
     """
+    if not engine.local and url.get_backend_name() == "sqlite":
+        raise InputError(
+            f"--on {engine.name}: workers on other machines cannot share {mask(url)}: give the URL of a "
+            "PostgreSQL server that they reach"
+        )
     if engine.storage_file is not None:
         return {FILE_VARIABLE: engine.storage_file}
     if not engine.local:
-        if url.get_backend_name() == "sqlite":
-            raise InputError(
-                f"--on {engine.name}: workers on other machines cannot share {mask(url)}: give the URL of a "
-                "PostgreSQL server that they reach"
-            )
         host = url.host or str(url.query.get("host", ""))
         if not host or host in LOOPBACK or host.startswith(("127.", "/")):
             raise InputError(
