@@ -48,7 +48,7 @@ class ChosenFigure:
         """The header of its column."""
         return headed(self.name, self.metric)
 
-    def text(self, value: float) -> str:
+    def written(self, value: float) -> str:
         """Format a value."""
         if self.declared:
             return figure(self.metric, value)

@@ -72,9 +72,9 @@ class StudyTrade:
             one = self.chosen.figures[place]
 
             def cell(member: Member) -> str:
-                mean, interval = one.text(member.means[place]), member.intervals[place]
+                mean, interval = one.written(member.means[place]), member.intervals[place]
                 return mean + (
-                    f" ({one.text(interval.low)} to {one.text(interval.high)})" if interval else ""
+                    f" ({one.written(interval.low)} to {one.written(interval.high)})" if interval else ""
                 )
 
             return Field(one.header, cell)

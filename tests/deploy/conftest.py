@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,9 @@ def stack(
     script = scratch / "roles.sql"
     text = (ROOT / mount.split(":")[0]).read_text(encoding="utf-8")
     assert "/run/secrets/" in text
-    script.write_text(text.replace("/run/secrets/", f"{scratch}/secrets/"), encoding="utf-8")
+    script.write_text(
+        text.replace("/run/secrets/", f"{shlex.quote(str(scratch))}/secrets/"), encoding="utf-8"
+    )
     admin = postgresql_server.get_uri()
     subprocess.run(
         [postgresql_server.bin_path / "psql", "--no-psqlrc", "--quiet", admin, "--file", script],
