@@ -48,7 +48,7 @@ def stack(
     study = scratch / "tiny.toml"
     study.write_text(TINY, encoding="utf-8")
     write_secrets(scratch / "secrets")
-    compose = resolved(parsed(compose_text), {"STUDIES": str(study)})
+    compose = resolved(parsed(compose_text), {"STUDIES": study.name})
     mount = next(v for v in compose["services"]["postgres"]["volumes"] if "docker-entrypoint-initdb.d" in v)
     script = scratch / "roles.sql"
     text = (ROOT / mount.split(":")[0]).read_text(encoding="utf-8")

@@ -165,7 +165,7 @@ class Stack:
         words = shlex.split(command or self.compose["services"][service]["command"])
         return subprocess.Popen(
             [sys.executable, "-m", "pairsearch", *words, *more],
-            cwd=ROOT,
+            cwd=self.scratch,
             env=self.environment(service) | changed,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

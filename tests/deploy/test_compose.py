@@ -229,7 +229,7 @@ def made(tmp_path: Path) -> Path:
     for _ in range(2):
         done = subprocess.run(
             ["sh", script],
-            env=os.environ | {"CADDY": str(stand_in)},
+            env=os.environ | {"CADDY": f"./{stand_in.name}"},
             capture_output=True,
             text=True,
             check=True,

@@ -98,7 +98,7 @@ def proxy(caddy: str, dashboard: int, tmp_path_factory: pytest.TempPathFactory) 
         env=os.environ
         | {
             "DASHBOARD_SITE": f"http://127.0.0.1:{port}",
-            "DASHBOARD_USERS": str(users),
+            "DASHBOARD_USERS": f'"{users}"',
             "DASHBOARD_UPSTREAM": f"127.0.0.1:{dashboard}",
             "HOME": str(folder),
             "XDG_DATA_HOME": str(folder),

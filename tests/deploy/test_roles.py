@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,7 @@ def healthy(stack: Stack, server: PostgresServer) -> bool:
     kind, command = stack.compose["services"]["postgres"]["healthcheck"]["test"]
     assert kind == "CMD-SHELL"
     here = command.replace("--host=127.0.0.1", f"--host={stack.socket_folder}")
-    here = here.replace("/run/secrets/", f"{stack.scratch}/secrets/")
+    here = here.replace("/run/secrets/", f"{shlex.quote(str(stack.scratch))}/secrets/")
     path = f"{server.bin_path}:{os.environ['PATH']}"
     done = subprocess.run(
         ["sh", "-c", here], env={"PATH": path}, capture_output=True, timeout=60, check=False
