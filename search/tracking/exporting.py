@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from pairsearch.search.common.errors import InputError, WorkError
 from pairsearch.search.common.files import usable_folder
@@ -68,7 +68,7 @@ class Target:
         if find_spec(name) is None:
             raise InputError(f"--to {name}: its client is missing: pip install 'pairsearch[{name}]'")
         if name == "mlflow":
-            learn(filter(None, [urlsplit(place).password]))
+            learn(re.findall("://[^:@/]*:(.+)@", unquote(place)))
         else:
             # A problem may change the working directory.
             place = str(usable_folder(Path(place)).absolute())

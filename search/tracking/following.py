@@ -19,9 +19,50 @@ from pairsearch.search.workers import program
 
 PAUSE_SECONDS = 5.0
 """Seconds between two looks for new results; four times as long as the last export, where that is longer."""
-LAST_SECONDS = 30.0
-"""Seconds that a search waits at its end for the export of what came last."""
+LAST_SECONDS, AWAY_SECONDS = 30.0, 3.0
+"""Seconds that a search waits at its end for what came last; and for a tracker that did not answer before."""
 FAILED = "error: "
+
+Show = Callable[[Sequence[Progress], bool], None]
+
+
+class Exporter:
+    """A process that exports studies to a tracker until this one has it end, or is gone."""
+
+    def __init__(self, database: Database, studies: Sequence[str], target: Target) -> None:
+        self._log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in `end`
+        self._missing = f"not all runs are in {target.label}: {again(studies, [target])} exports them"
+        variables = {name: text for name, text in program.environment().items() if name != FILE_VARIABLE}
+        to = f"{target.name}={target.place}"
+        self._process = subprocess.Popen(  # noqa: S603 - our own program, with validated study names
+            program.command("export", *studies, "--to", to, "--attached", "--quiet"),
+            env=variables | {VARIABLE: database.url.render_as_string(hide_password=False)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C is for this process
+        )
+
+    def end(self, seconds: float) -> str | None:
+        """Have it export what came last, for some seconds at most; return what it leaves undone, None for nothing."""
+        try:
+            if self._failed():
+                seconds = min(seconds, AWAY_SECONDS)
+            self._process.communicate(timeout=seconds)
+            return self._failed()
+        except subprocess.TimeoutExpired:
+            return self._missing
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._log.close()
+
+    def _failed(self) -> str | None:
+        """Return what it said last if that is an error, or if it ended otherwise than it should."""
+        said = program.last_line(self._log)
+        if said.startswith(FAILED):
+            return said.removeprefix(FAILED)
+        return self._missing if self._process.poll() else None
 
 
 @contextmanager
@@ -29,74 +70,41 @@ def followed(
     targets: Sequence[Target],
     database: Database,
     studies: Sequence[StoredStudy],
-    show: Callable[[Sequence[Progress], bool], None],
+    show: Show,
     complain: Callable[[str], None],
-) -> Iterator[Callable[[Sequence[Progress], bool], None]]:
-    """Export studies to trackers in the background of the block, from the first progress that is shown in it.
+) -> Iterator[Show]:
+    """Export studies to trackers in the background of the block, from the first progress in it, or else at its end.
 
-    It is a process of its own: workers are forked from this one, which therefore has no threads. Where the tracker is
-    away at the end, or the block was interrupted, nothing is waited for.
+    Each tracker has a process of its own: workers are forked from this one, which therefore has no threads. Where the
+    block was interrupted nothing is waited for.
 
     Args:
-        show: what is to be called with each progress.
-        complain: called with a line that says what was not exported, and which command does it.
-
-    Yields:
-        what calls `show`.
+        show: what is to be called with each progress; so is what is yielded.
+        complain: called with a line for each tracker that lacks something: how much, and which command exports it.
     """
-    names = [study.name for study in studies]
-    words = [word for target in targets for word in ("--to", f"{target.name}={target.place}")]
-    variables = {name: text for name, text in program.environment().items() if name != FILE_VARIABLE}
-    started: list[subprocess.Popen[bytes]] = []
-    with tempfile.TemporaryFile(buffering=0) as log:
+    started: list[Exporter] = []
 
-        def start() -> None:
-            if not targets or started:
-                return
-            exporter = subprocess.Popen(  # noqa: S603 - our own program, with validated study names
-                program.command("export", *names, *words, "--attached", "--quiet"),
-                env=variables | {VARIABLE: database.url.render_as_string(hide_password=False)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for this process
+    def start() -> None:
+        if not started:
+            started.extend(
+                Exporter(database, [study.name for study in studies], target) for target in targets
             )
-            started.append(exporter)
 
-        def follow(progresses: Sequence[Progress], last: bool) -> None:
-            start()
-            show(progresses, last)
+    def follow(progresses: Sequence[Progress], last: bool) -> None:
+        start()
+        show(progresses, last)
 
-        seconds = LAST_SECONDS
-        try:
-            yield follow
-        except KeyboardInterrupt:
-            seconds = 0.0
-            raise
-        finally:
-            if seconds:
-                start()
-            for exporter in started:
-                said = _ended(exporter, seconds, lambda: program.last_line(log))
-                if said is not None:
-                    complain(said or f"not all runs are exported: {again(names, targets)} does it")
-
-
-def _ended(process: subprocess.Popen[bytes], seconds: float, last: Callable[[], str]) -> str | None:
-    """Bring an exporter to its end; return None if all is exported, else what it has said about that, or nothing."""
-    if process.stdin is not None:
-        process.stdin.close()
-    away = last().startswith(FAILED)
+    seconds = LAST_SECONDS
     try:
-        if process.wait(0.0 if away else seconds) == 0:
-            return None
-    except subprocess.TimeoutExpired:
-        pass
+        yield follow
+        start()
+    except KeyboardInterrupt:
+        seconds = 0.0
+        raise
     finally:
-        process.kill()
-        process.wait()
-    said = last()
-    return said.removeprefix(FAILED) if said.startswith(FAILED) else ""
+        for exporter in started:
+            if (left := exporter.end(seconds)) is not None:
+                complain(left)
 
 
 def keep_exporting(

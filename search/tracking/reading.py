@@ -83,46 +83,35 @@ def read_runs(connection: Connection, study: StoredStudy, keys: Sequence[str]) -
         parents = [run_id(study, "study"), run_id(study, "configuration", key)]
         about = {"study": study.name, "key": key}
         of_key = partial(Run, study=study.name, group=group, params=params)
-        as_configuration = partial(
-            of_key, parents[1], kind="configuration", name=name[:LONGEST_NAME], parents=parents[:1]
-        )
-        if point is None:
-            yield as_configuration(state=EVALUATED, tags=about | {"state": EVALUATED})
-        else:
-            place = {"state": point.state, "position": str(point.rank)}
-            said = _said("worker", point.worker) | _said("reason", point.reason)
-            yield as_configuration(
-                state=point.state,
-                tags=_facts(point.origin) | about | place | said,
-                curves=means.get(key, {}) if point.state in COVERED else {},
-                **_ending(point, study),
-            )
+        state, tags, more = EVALUATED, about, {}
+        if point is not None:
+            state, more = point.state, _ending(point, study)
+            tags = _said(point) | about | {"position": str(point.rank)}
+            if state in COVERED:
+                more["curves"] = means.get(key, {})
+        yield of_key(
+            parents[1], kind="configuration", name=name[:LONGEST_NAME], state=state, parents=parents[:1],
+            tags=tags | {"state": state}, **more,
+        )  # fmt: skip
         for one in rows.get(key, ()):
-            place = {"state": _state(one.diverged_epoch), one.kind: str(one.run)}
+            state, number = _state(one.diverged_epoch), str(one.run)
             yield of_key(
-                run_id(study, one.kind, key, one.run),
-                kind=one.kind,
-                name=f"{one.kind} {one.run}",
-                state=place["state"],
-                parents=parents,
-                tags=_facts(one.facts) | _facts(one.origin) | about | place | _said("worker", one.worker),
-                curves=of_each.get((key, one.kind, one.run), {}),
-                **_ending(one, study),
-            )
+                run_id(study, one.kind, key, one.run), kind=one.kind, name=f"{one.kind} {number}", state=state,
+                parents=parents, tags=_said(one) | about | {"state": state, one.kind: number},
+                curves=of_each.get((key, one.kind, one.run), {}), **_ending(one, study),
+            )  # fmt: skip
 
 
 def _ending(row: Any, study: StoredStudy) -> dict[str, Any]:
-    """Return a run's last figures, and its times; of results without any the time is that of the study."""
-    return {
-        "figures": {"seconds": row.seconds} | read_figures(row.figures),
-        "ended": row.finished_at or study.created_at,
-        "seconds": row.seconds or 0.0,
-    }
+    """Return a run's last figures, and its times; of results that were loaded without any, the study's time."""
+    figures = {"seconds": row.seconds} | read_figures(row.figures)
+    return {"figures": figures, "ended": row.finished_at or study.created_at, "seconds": row.seconds or 0.0}
 
 
-def _facts(text: str | None) -> dict[str, str]:
-    return {name: str(fact) for name, fact in json.loads(text or "{}").items()}
-
-
-def _said(name: str, text: str | None) -> dict[str, str]:
-    return {} if text is None else {name: conceal(text)}
+def _said(row: Any) -> dict[str, str]:
+    """Return what is known of a run beside its figures: facts, provenance, who trained it, why it ended."""
+    found: dict[str, Any] = {}
+    for column in ("facts", "origin"):
+        found |= json.loads(getattr(row, column, None) or "{}")
+    found |= {name: text for name in ("worker", "reason") if (text := getattr(row, name, None)) is not None}
+    return {name: conceal(str(fact)) for name, fact in found.items()}

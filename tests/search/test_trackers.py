@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,13 +19,15 @@ import tiny
 import trackers
 from availability import needed
 
+from pairsearch.search.common.errors import InputError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.rows import provenance_id, write_runs
 from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.setup.creation import create_study
-from pairsearch.search.tracking.exporting import Target, export
+from pairsearch.search.tracking import exporting, following
+from pairsearch.search.tracking.exporting import Target, TrackerError, export
 from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.configuration import Configuration
 
@@ -189,6 +193,13 @@ def export_and_die(url: str, study: str, target: str, writes: int) -> None:
     export(database, get_study(database, study), chosen)
 
 
+def export_again(url: str, study: str, target: str) -> None:
+    """Export with another at the same time, which may be in the way."""
+    database = open_database(url)
+    with contextlib.suppress(TrackerError):
+        export(database, get_study(database, study), Target.of(target))
+
+
 @TRACKER
 def test_an_export_that_was_killed_goes_on(
     name: str, place: str, searched: tuple[Database, StoredStudy]
@@ -196,6 +207,71 @@ def test_an_export_that_was_killed_goes_on(
     database, study = searched
     url, target = database.url.render_as_string(), f"{name}={place}"
     assert programs.together(export_and_die, 1, url, study.name, target, 6) == [-signal.SIGKILL]
+    # Two go on at the same time, and one after them finds whatever they did twice.
+    (other,) = programs.start_together(export_again, 1, url, study.name, target)
+    export_again(url, study.name, target)
+    other.join(programs.PATIENCE)
+    assert other.exitcode == 0
     done = export(database, study, Target.of(target))
     assert done.there > 0
     assert_all_there(database, study, READERS[name](place, study.name))
+
+
+@pytest.mark.parametrize("name", ["tensorboard"])
+def test_what_has_ended_is_exported_while_others_are_searched(
+    place: str, searched: tuple[Database, StoredStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, study = searched
+    monkeypatch.setattr(following, "PAUSE_SECONDS", 0.01)
+    stopping, said, results = threading.Event(), list[str](), list[bool]()
+    targets = [Target.of(f"tensorboard={place}"), Target.of("mlflow=http://127.0.0.1:9")]
+    arguments = (database, [study], targets, stopping, said.append)
+    thread = threading.Thread(target=lambda: results.append(following.keep_exporting(*arguments)))
+    thread.start()
+    runs = Path(place) / study.name
+    programs.wait_for(lambda: len([*runs.rglob("*tfevents*")]) == 9 + 18, "runs that have ended")
+    Ledger(database, study).retry()
+    search(database, study, tiny.outcome)
+    programs.wait_for(lambda: len([*runs.rglob("*tfevents*")]) == 9 + 20, "the last folds")
+    assert not [*runs.glob("report-*")]  # it takes seconds, and is out of date at once
+    stopping.set()
+    thread.join()
+    assert_all_there(database, study, trackers.in_tensorboard(place, study.name))
+    assert [*runs.glob("report-*.html")]
+    assert results == [False]
+    assert said[-1] == (
+        f"error: 29 runs of study {study.name} are not in mlflow=http://127.0.0.1:9: Connection refused: "
+        f"`pairsearch export {study.name} --to mlflow=http://127.0.0.1:9` exports them"
+    )
+
+
+def test_a_search_waits_for_no_tracker_that_is_away(tmp_path: Path) -> None:
+    tiny.write_toml(tmp_path / "tiny.toml", data="digits")
+    away = f"mlflow=http://me:{SECRET}@127.0.0.1:9"
+    options = ("--to", "tensorboard=logs", "--to", away)
+    ended = programs.run(tmp_path, "run", "tiny.toml", "--workers", "1", "--quiet", *options)
+    assert ended.code == 0
+    left = (
+        "24 runs of study tiny are not in mlflow=http://me:***@127.0.0.1:9: Connection refused: "
+        "`pairsearch export tiny --to mlflow=http://me:***@127.0.0.1:9` exports them"
+    )
+    warning = "warning: other people can read the password of --to in the process list"
+    assert [line.partition(": give")[0] for line in ended.err.splitlines()] == [warning, left]
+    assert len(trackers.in_tensorboard(str(tmp_path / "logs"), "tiny")) == 25
+    refused = programs.run(tmp_path, "export", "tiny", "--to", away)
+    assert (refused.code, refused.err.splitlines()[1:]) == (1, [f"error: {left}"])
+
+
+def test_what_cannot_be_a_tracker_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    for text, words in {
+        "aim=here": "--to aim=here: expected mlflow=URI, tensorboard=FOLDER or wandb=FOLDER",
+        "wandb": "--to wandb: expected mlflow=URI",
+        f"wandb={tmp_path}/file": "it is a file",
+        f"tensorboard={tmp_path}/no/folder": "there is no such folder",
+    }.items():
+        with pytest.raises(InputError, match=re.escape(words)):
+            Target.of(text)
+    monkeypatch.setattr(exporting, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=re.escape("pip install 'pairsearch[mlflow]'")):
+        Target.of("mlflow=http://here")
