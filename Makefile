@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak mutants venv lint docs format audit bench clean
+.PHONY: help run test soak mutants venv lint docs format audit dist bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -54,10 +54,16 @@ format: venv ## let ruff format and mend what it can
 audit: venv ## known weaknesses of what is installed, by pip-audit; needs the network
 	$(BIN)/python .ci/audit.py
 
+dist: venv ## the wheel and the source archive, into dist/, checked
+	rm -rf build dist
+	$(BIN)/python -m build --quiet --outdir dist .
+	rm -rf build
+	$(BIN)/twine check --strict dist/*
+
 bench: venv ## measure the training core, whole trials and the service; writes bench.json
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/core_hours.py
 	$(BIN)/python benchmarks/service.py
 
 clean: ## remove the environment and what tools left
-	rm -rf $(VENV) build docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

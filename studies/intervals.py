@@ -63,7 +63,9 @@ class Interval:
         return cls(estimate, estimate - half, estimate + half)
 
 
-def mean_interval(values: Sequence[float], level: float = LEVEL, overlap: float = 0.0) -> Interval | None:
+def mean_interval(
+    values: Sequence[float], level: float = LEVEL, overlap: float = 0.0, *, shares: bool = False
+) -> Interval | None:
     """Return the t interval of a mean (Student 1908), None for fewer than two values.
 
     It is mean ± t(n − 1) · s · √(1/n + overlap), for values that are about normal.
@@ -72,12 +74,16 @@ def mean_interval(values: Sequence[float], level: float = LEVEL, overlap: float 
         values: the values, independent if `overlap` is 0.
         overlap: validation over training examples, if the values are of folds that share one sample (Nadeau & Bengio,
             Machine Learning 52, 2003).
+        shares: whether they are fractions: where all are in [0, 1], the interval is clipped to it.
     """
     n = len(values)
     if n < 2:
         return None
     error = statistics.stdev(values) * math.sqrt(1 / n + overlap)
-    return Interval.around(statistics.fmean(values), quantile((1 - level) / 2, n - 1) * error)
+    found = Interval.around(statistics.fmean(values), quantile((1 - level) / 2, n - 1) * error)
+    if shares and min(values) >= 0 and max(values) <= 1:
+        return Interval(found.estimate, max(0.0, found.low), min(1.0, found.high))
+    return found
 
 
 def share_interval(count: int, of: int, level: float = LEVEL) -> Interval | None:

@@ -73,6 +73,8 @@ class Loaded:
     """Each list and dictionary of the settings that the problem was given, and a copy of what it contained then."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """What another process needs to load the same (`load_source`), as JSON."""
+    files: frozenset[Path] = frozenset()
+    """The user's files of which the problem consists, and those that its definition names."""
     trainer: Trainer | None = None
     """What trains in the problem's place."""
 
@@ -171,7 +173,7 @@ def load(
         "remembered": remembered,
         "here": str(here),
     }
-    return Loaded(definition, problem, traits, containers, source)
+    return Loaded(definition, problem, traits, containers, source, frozenset(place.paths))
 
 
 def load_source(source: Mapping[str, Any]) -> Loaded:

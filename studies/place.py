@@ -35,6 +35,8 @@ class Place:
         self.folder = None if folder is None else folder.resolve()
         self.files: dict[str, str] = {}
         """SHA-256 (hexadecimal) of the user's files that were imported, by name."""
+        self.paths: set[Path] = set()
+        """Where these files are, and others that the definition names relative to its folder."""
 
     def file(self, name: str) -> Path:
         """Return the path of a file that the definition names, relative to the definition's folder.
@@ -46,7 +48,11 @@ class Place:
             raise ProblemError(
                 f"{name} lies beside the study's definition: name the definition's .toml file instead of the study"
             )
-        return path if self.folder is None else self.folder / path
+        if self.folder is None:
+            return path
+        if not path.is_absolute() and (self.folder / path).is_file():
+            self.paths.add(self.folder / path)
+        return self.folder / path
 
     def file_of(self, setting: str, name: str) -> Path:
         """Return the path of a file that a setting names, relative to the definition if that has the setting.
@@ -112,6 +118,7 @@ class Place:
             if before != digest:
                 raise ProblemError(f"{file} was changed after this process imported it: start Python anew")
         self.files |= found
+        self.paths |= {root / name for name in found}
 
     def _module(self, name: str) -> ModuleType:
         if self.folder is None:

@@ -92,6 +92,15 @@ Storage = Annotated[
         "put a password into the environment variable, or into a file that PAIRSEARCH_STORAGE_FILE names.",
     ),
 ]
+Trade = Annotated[
+    str | None,
+    typer.Option(
+        "--trade",
+        metavar="FIGURE,FIGURE,...",
+        help="Show the Pareto front over these figures too: of the folds, `seconds`, and facts that are numbers. Less "
+        "is better, unless the problem says otherwise of a figure, or `NAME:max` does here.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -190,6 +199,29 @@ Checkpoints = Annotated[
         shared=True,
     ),
 ]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="ENGINE",
+        help="Have workers on a cluster instead of here: slurm, ray, dask or k8s, or an engine of another package.",
+        show_default="this machine",
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="ADDRESS", help="Where the engine is.", show_default="its usual place"),
+]
+EngineOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="An option of the engine, as its how-to page names them, or files=FILE,... for further files that travel "
+        "with a study. Repeat it for several.",
+    ),
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Return as soon as the engine has the workers.")]
 NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]
 To = Annotated[
     list[str] | None,

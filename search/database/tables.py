@@ -31,7 +31,7 @@ from pairsearch.search.database.column_types import LARGEST, constrain
 from pairsearch.search.database.states import JobState, State
 
 # Every change of the tables adds one; a database of another version is refused.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(column_0_label)s", "ck": "%(table_name)s_%(constraint_name)s_check"}
@@ -274,6 +274,20 @@ superseded = Table(
     ),
     required("arrived_at", Double, doc="When it arrived."),
     info={"about": "A row is a result that arrived after its lease was lost; it is kept and counts nowhere."},
+)
+
+submissions = Table(
+    "pairsearch_submissions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    required("study_id", ForeignKey(studies.c.id), index=True, doc="Its study."),
+    required("engine", String(64), doc="The engine, as `run --on` names it."),
+    required("address", Text, doc="Where it is, as `--at` gave it; empty for its usual place."),
+    required("native_id", Text, doc="What the engine calls these workers."),
+    required("workers", Integer, info={"least": 1}, doc="How many workers they are."),
+    required("submitted_at", Double, doc="When they were submitted."),
+    Column("ended_at", Double, doc="When all of them were seen to have ended."),
+    info={"about": "A row is workers of a study that a cluster's engine starts, counts and ends."},
 )
 
 constrain(metadata)

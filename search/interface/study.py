@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
+from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import shared_folder
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
+from pairsearch.search.engines.contract import engine_named
+from pairsearch.search.engines.executor import Executed
+from pairsearch.search.engines.fleet import Cluster, search_on
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up
 from pairsearch.search.report.content import Document, view_names
 from pairsearch.search.report.document import compose_stored
@@ -159,12 +164,18 @@ class Study:
         device: str = "cpu",
         checkpoints: str | Path | None = None,
         models: str | Path | None = None,
+        on: str | None = None,
+        at: str | None = None,
+        options: Mapping[str, str] | None = None,
+        executor: Executor | None = None,
+        files: Sequence[str] = (),
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
-        """Train the pending configurations with worker processes on this machine, until none is left.
+        """Train the pending configurations with worker processes on this machine or a cluster, until none is left.
 
-        Ctrl-C stops the workers, which hand their configurations back; call `run` again to go on. A warning is issued
-        where a worker ends with an error, or where memory may not suffice for so many.
+        Ctrl-C stops the workers, which hand their configurations back; call `run` again to go on. Those on a cluster's
+        engine go on by themselves. A warning is issued where a worker ends with an error, or where memory may not
+        suffice for so many.
 
         Args:
             workers: the number of processes; None for one per core that this process may use.
@@ -173,6 +184,11 @@ class Study:
             checkpoints: folder for checkpoints above 1 MB, which all workers of the study share; None to have them in
                 the database, up to 64 MB each.
             models: folder for models of rounds that are too large for the database, likewise; None to keep none.
+            on: the engine that starts the workers, as `run --on` takes it; None for this machine, or the executor.
+            at: the engine's address; None for its usual place.
+            options: options of the engine.
+            executor: what starts the workers instead, each by a call of one function; they end with this process.
+            files: further files that travel with the study to an engine or executor, relative to the working directory.
             on_progress: called twice a second with the study's progress.
 
         Returns:
@@ -181,17 +197,22 @@ class Study:
         Raises:
             Error: configurations failed, or are left although no worker is.
         """
-        (progress,) = search(
-            self._database,
-            [self._stored()],
-            [self._given],
-            self._here(device, checkpoints, models),
-            workers,
-            limit=limit,
-            on_progress=lambda progresses, _: on_progress(progresses[0]),
-            complain=lambda line: warnings.warn(line, stacklevel=3),
-        )
-        return progress
+        machine, stored = self._here(device, checkpoints, models), [self._stored()]
+        shown: dict[str, Any] = {
+            "limit": limit,
+            "on_progress": lambda progresses, _: on_progress(progresses[0]),
+            "complain": lambda line: warnings.warn(line, stacklevel=3),
+        }
+        if on is None and executor is None:
+            return search(self._database, stored, [self._given], machine, workers, **shown)[0]
+        if workers is None or (on is not None and executor is not None):
+            raise InputError("run: expected workers=N and one of on= and executor=")
+        engine = Executed(executor) if executor is not None else engine_named(on or "", at, options)
+        cluster = Cluster(engine, workers, tuple(files))
+        # This machine may lack the workers' device.
+        loaded = {self.name: opening.load(self._database, self._given, self._machine)}
+        order = cluster.order(self._database.url, [self._given], loaded, machine, limit)
+        return search_on(cluster, order, self._database, stored, **shown)[0]
 
     def progress(self, limit: int | None = None) -> Progress:
         """Count the configurations by state, and read the best so far.

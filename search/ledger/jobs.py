@@ -172,12 +172,15 @@ class Ledger(Unfinished):
             self._write(connection, claim, results, origin, json.dumps(dict(facts)), contents)
             return Finish.CLOSED
 
-    def failed_rounds(self, key: str) -> str | None:
-        """Return why rounds of a configuration failed, None if none did."""
+    def failed_rounds(self, key: str | None = None) -> str | None:
+        """Return why rounds of a configuration, or of any, failed; None if none did."""
+        which = and_(
+            of_job.study_id == self.study_id, of_job.kind == "round", of_job.state == JobState.FAILED
+        )
         row = self._first(
             select(of_job.id, failures.c.reason)
             .join(failures, failures.c.job_id == of_job.id, isouter=True)
-            .where(jobs_of(self.study_id, key, "round", JobState.FAILED))
+            .where(which if key is None else which & (of_job.key == key))
             .order_by(of_job.first, failures.c.id.desc())
         )
         return None if row is None else row.reason or LOST

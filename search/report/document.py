@@ -9,10 +9,20 @@ from datetime import UTC, datetime
 from pairsearch.search.common.provenance import package_version
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.report import coverage, curves, effects, evaluation, grid, judgement, searched_again
+from pairsearch.search.report import (
+    coverage,
+    curves,
+    effects,
+    evaluation,
+    grid,
+    judgement,
+    searched_again,
+    trade_off,
+)
 from pairsearch.search.report.claims import decided_part
 from pairsearch.search.report.content import Block, Document, Figure, Part, Section, view_names
 from pairsearch.search.report.reading import Reading, read_all
+from pairsearch.search.results.chosen_figures import Choice
 
 
 def compose(
@@ -60,14 +70,16 @@ def compose_stored(
     studies: Sequence[StoredStudy],
     tell: Callable[[str], None] = lambda _: None,
     claims: str | None = None,
+    trade: Choice | None = None,
 ) -> Document:
     """Read studies from one snapshot of the database, and compose a report on them; the database is not changed.
 
-    The claims of a file are decided by what is there.
+    The claims of a file are decided by what is there. A trade-off between the figures of `trade` has a section in each
+    study; there is none without.
     """
     decided = None if claims is None else decided_part(database, claims, tell)
     moment = datetime.now(UTC)
-    return compose(read_all(database, studies, tell), database.label, moment, tell, decided)
+    return compose(read_all(database, studies, tell, trade), database.label, moment, tell, decided)
 
 
 def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
@@ -81,6 +93,7 @@ def _study(reading: Reading, tell: Callable[[str], None]) -> Part:
     )
     sections = (
         judgement.section(reading),
+        *trade_off.sections(reading),
         coverage.section(reading),
         grid.section(reading),
         *(section for section in optional if section is not None),

@@ -114,13 +114,10 @@ def _interval(reading: Reading, rounds: Sequence[Round]) -> str:
 
 def shown_interval(metric: Metric, values: Sequence[float]) -> str:
     """Format the 95 % interval of the mean as `5.14 to 6.98`; that of fractions is clipped to [0, 1]."""
-    interval = mean_interval(values)
+    interval = mean_interval(values, shares=metric.percent)
     if interval is None:
         return DASH
-    low, high = interval.low, interval.high
-    if metric.percent and min(values) >= 0 and max(values) <= 1:
-        low, high = max(0.0, low), min(1.0, high)
-    return f"{figure(metric, low)} to {figure(metric, high)}"
+    return f"{figure(metric, interval.low)} to {figure(metric, interval.high)}"
 
 
 def _missing(readings: Sequence[Reading]) -> Iterator[Block]:

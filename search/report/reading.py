@@ -26,10 +26,12 @@ from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.rows import MEAN, read_figures, read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.report.parameters import Parameter, Places, parameters_of, places_of
+from pairsearch.search.results.chosen_figures import Choice, read_chosen
 from pairsearch.search.results.evaluations import Round, rounds_within
 from pairsearch.search.results.fold_figures import Unjudged, read_unjudged
 from pairsearch.search.results.progress import Ended, folds_ended
 from pairsearch.search.results.study_table import StudyTable, table_within
+from pairsearch.search.verdict.study_trade import StudyTrade, trade_on
 from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
@@ -122,6 +124,8 @@ class Reading:
     table: StudyTable | None = field(compare=False)
     """The table for searching again; None if the study is too large."""
     judged: StudyVerdict
+    trade: StudyTrade | None = None
+    """The trade-off that was asked for; None where none was, or no configuration has all its figures."""
 
     @cached_property
     def counts(self) -> dict[State, int]:
@@ -167,16 +171,29 @@ class Reading:
 
 
 def read_all(
-    database: Database, studies: Sequence[StoredStudy], tell: Callable[[str], None] = lambda _: None
+    database: Database,
+    studies: Sequence[StoredStudy],
+    tell: Callable[[str], None] = lambda _: None,
+    trade: Choice | None = None,
 ) -> list[Reading]:
-    """Read studies from one snapshot of the database, and judge them; raises StudyError where one was deleted."""
+    """Read studies from one snapshot of the database, and judge them, by chosen figures too.
+
+    Raises:
+        StudyError: a study was deleted, or lacks a chosen figure.
+    """
     read_studies = []
     with database.snapshot() as connection:
         for study in studies:
             tell(f"reading {study.name}")
-            read_studies.append(_read(connection, seen_by(connection, study)))
+            seen = seen_by(connection, study)
+            chosen = None if trade is None else read_chosen(connection, seen, trade)
+            read_studies.append((*_read(connection, seen), chosen))
     # Judging may take a while, so it comes after the transaction.
-    return [reading(judged=verdict_on(unjudged, tell=tell)) for reading, unjudged in read_studies]
+    readings = []
+    for reading, unjudged, chosen in read_studies:
+        judged = verdict_on(unjudged, tell=tell)
+        readings.append(reading(judged=judged, trade=None if chosen is None else trade_on(chosen, judged)))
+    return readings
 
 
 def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading], Unjudged]:

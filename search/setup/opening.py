@@ -123,12 +123,27 @@ class Created:
     creations: list[Creation]
 
 
+Check = Callable[[Database, list[StudyArgument], dict[str, Loaded]], None]
+"""Takes the database of studies that are to be created, and them with their problems; raises what speaks against it."""
+
+
+def unchecked(*_: object) -> None:
+    """Let everything be created: the default `Check`."""
+
+
 def create(
-    storage: str, texts: Sequence[str], machine: Machine, say: Callable[[str], None] | None = None
+    storage: str,
+    texts: Sequence[str],
+    machine: Machine,
+    say: Callable[[str], None] | None = None,
+    check: Check = unchecked,
 ) -> Created:
     """Create studies, or complete those that exist (`create_study`); the database is created if it does not exist.
 
     All arguments are checked before anything is written.
+
+    Args:
+        check: called before anything is created.
     """
     found = find_database(storage)
     # A problem may change the working directory, so the path of a new file is settled before it is loaded.
@@ -143,6 +158,7 @@ def create(
                 if (known := find_study(found, given.name)) is not None:
                     check_same(known, given.definition)
         loaded = {given.name: load(found, given, machine, say) for given in studies}
+        check(database, studies, loaded)
         if found is None:
             for one in loaded.values():
                 check_trainable(one)

@@ -52,11 +52,11 @@ alter table pairsearch_runs drop column provenance
 """
 
 
-def run(connection: Connection, script: str) -> None:
-    """Run statements, with the database's own names of types."""
+def run(connection: Connection, script: str, **words: str) -> None:
+    """Run statements, with the database's own names of types, and further words of the script's."""
     is_postgresql = connection.dialect.name == POSTGRESQL
     serial, content = ("serial", "bytea") if is_postgresql else ("integer", "blob")
-    for statement in script.format(serial=serial, bytes=content).split(";"):
+    for statement in script.format(serial=serial, bytes=content, **words).split(";"):
         connection.exec_driver_sql(statement)
 
 

@@ -22,9 +22,23 @@ from sqlalchemy import Connection, event
 from pairsearch.search.common.errors import InputError, NoStudiesError, StorageError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.tables import SCHEMA_VERSION
+from pairsearch.search.database.urls import POSTGRESQL
 from pairsearch.search.ledger.studies import list_studies
 from pairsearch.search.mirror.trials import complete
 from pairsearch.search.setup import schema_5
+
+LARGEST = "1.7976931348623157e+308"
+SUBMISSIONS = f"""
+create table pairsearch_submissions (
+    id {{serial}} not null primary key, study_id integer not null references pairsearch_studies (id),
+    engine {{name}} not null, address text not null, native_id text not null,
+    workers integer not null, submitted_at {{double}} not null, ended_at {{double}},
+    constraint pairsearch_submissions_workers_check check (workers >= 1),
+    constraint pairsearch_submissions_submitted_at_check check (submitted_at BETWEEN 0 AND {LARGEST}),
+    constraint pairsearch_submissions_ended_at_check check (ended_at BETWEEN 0 AND {LARGEST})) {{strict}};
+create index ix_pairsearch_submissions_study_id on pairsearch_submissions (study_id)
+"""
+"""What schema 6 adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,5 +227,13 @@ def _run(connection: Connection, statement: str, **values: object) -> sa.CursorR
     return connection.execute(sa.text(statement), values)
 
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {4: _to_5}
+def _to_6(connection: Connection) -> None:
+    """Submissions to clusters' engines come in."""
+    types = {"name": "text", "double": "real", "strict": "strict"}
+    if connection.dialect.name == POSTGRESQL:
+        types = {"name": "varchar(64)", "double": "double precision", "strict": ""}
+    schema_5.run(connection, SUBMISSIONS, **types)
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {4: _to_5, 5: _to_6}
 """The step from each version to the next."""

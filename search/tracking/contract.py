@@ -82,12 +82,10 @@ class Tracker(ABC):
 
     @abstractmethod
     def write(self, run: Run) -> None:
-        """Write a run whose parents are there, in the place of one with its id. Until it is whole it is not known."""
+        """Write a run in the place of one with its id. Until it is whole it is not known.
 
-    def write_all(self, runs: Sequence[Run]) -> None:
-        """Write runs, each after those that it is nested in, but for the study's, which comes when they are there."""
-        for run in runs:
-            self.write(run)
+        A configuration comes before its folds and rounds, the study when all of them are there.
+        """
 
     def close(self) -> None:  # noqa: B027 - most need nothing
         """Finish what is open; the tracker is used no more."""

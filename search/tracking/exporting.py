@@ -126,10 +126,10 @@ def export(
                 with database.snapshot() as connection:
                     runs = list(read_runs(connection, study, lacks[start : start + CHUNK]))
                 # What has come since is for the next export.
-                new = [run for run in runs if run.id in every and known.get(run.id) != run.state]
-                tell(f"{study.name}: {left} runs to write to {target.label}")
-                tracker.write_all(new)
-                written, left = written + len(new), left - len(new)
+                for run in [run for run in runs if run.id in every and known.get(run.id) != run.state]:
+                    tell(f"{study.name}: {left} runs to write to {target.label}")
+                    tracker.write(run)
+                    written, left = written + 1, left - 1
             whole = _study_run(study, states)
             if report and known.get(whole.id) != whole.state:
                 # It takes half a second to import.

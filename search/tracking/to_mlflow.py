@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any
 
 # The client prints nothing, and gives up soon; what the user has set stays.
@@ -26,7 +25,6 @@ from pairsearch.search.tracking.contract import Run, Tracker  # noqa: E402
 ID, PARENT_ID, STATE = "pairsearch.id", "pairsearch.parent", "pairsearch.state"
 """Tags: our ids of a run and of the one that it is nested in, as MLflow chooses its own; and what is written last."""
 PARENT = "mlflow.parentRunId"
-AT_ONCE = 4
 # What MLflow takes: runs, metrics and parameters in a call, characters of a parameter's value and a tag's.
 PAGE, METRICS, PARAMS, LONGEST_PARAM, LONGEST_TAG = 1000, 800, 100, 6000, 8000
 
@@ -69,14 +67,6 @@ class MLflow(Tracker):
             page = self._client.search_runs([self._experiment], max_results=PAGE, page_token=token)
             yield from (run for run in page if ID in run.data.tags)
             token = page.token or ""
-
-    def write_all(self, runs: Sequence[Run]) -> None:
-        for run in runs:
-            if not run.nested:
-                self.write(run)
-        # A server far away has others to answer while one waits.
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(self.write, (run for run in runs if run.nested)))
 
     def write(self, run: Run) -> None:
         run_id = self._ids.pop(run.id, None)

@@ -158,7 +158,7 @@ def judge(
         winner=names[0],
         mean=float(means_C[0]),
         interval=compared.interval,
-        optimism=None if folds == 1 else expected_optimism(_widened(values_CK, means_C, overlap), seed),
+        optimism=None if folds == 1 else expected_optimism(widened(values_CK, means_C, overlap), seed),
         regret=compared.regret,
         test=_test_name(folds, overlap),
         alpha=alpha,
@@ -182,7 +182,7 @@ def _test_name(folds: int, overlap: float) -> str:
     return f"paired t on {folds} folds against the leaders on the other folds{corrected}"
 
 
-def _widened(values_CK: FloatArray, means_C: FloatArray, overlap: float) -> FloatArray:
+def widened(values_CK: FloatArray, means_C: FloatArray, overlap: float) -> FloatArray:
     """Widen the deviations so that their s²/n is the variance corrected for overlap: (configurations, folds).
 
     A bootstrap may then treat the folds as independent.

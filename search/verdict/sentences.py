@@ -12,13 +12,20 @@ from pairsearch.studies.configuration import Params, describe
 if TYPE_CHECKING:  # it would import NumPy
     from pairsearch.search.verdict.judging import Verdict
 
+LOST = {
+    "median": "88 to 96 % of orders on three of the paper's four studies",
+    "hyperband": "76 to 85 % of orders on three of the paper's four studies",
+    "wilcoxon": "15 % of orders on one of the paper's four studies",
+}
+"""How often a pruner lost the best, in the words of the table in docs/explanation/early-stopping.md."""
+
 
 def verdict_lines(found: StudyVerdict) -> list[str]:
     """Put the verdict into sentences; an empty list while nothing is finished."""
     verdict = found.verdict
     if verdict is None:
         return []
-    lines = [_set_line(found, verdict)]
+    lines = [_set_line(found, verdict), *_uncovered_line(found)]
     # Results of other programs may have been loaded without times.
     if len(verdict.members) > 1 and any(found.seconds.values()):
         lines.append(_cheapest_line(found, verdict))
@@ -54,6 +61,8 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
         "overlap": found.overlap,
         "provisional": found.provisional,
         "open": found.open,
+        "pruner": found.pruner,
+        "uncovered": found.uncovered,
         "decisive": verdict.decisive,
         **asdict(verdict),
         "winner": params(verdict.winner),
@@ -77,12 +86,13 @@ def verdict_json(found: StudyVerdict) -> dict[str, Any] | None:
 
 def _set_line(found: StudyVerdict, verdict: Verdict) -> str:
     level = f"at the {100 * verdict.alpha:g} % level"
+    among = " among those that were not pruned" if found.uncovered else ""
     if verdict.considered == 1:
-        return "Verdict: there is one configuration to judge, and nothing to compare it with."
+        return f"Verdict{among}: there is one configuration to judge, and nothing to compare it with."
     if not verdict.decisive:
         plural = "" if verdict.folds == 1 else "s"
         return (
-            f"Verdict: {verdict.folds} fold{plural} can tell nothing {level}; all {verdict.considered} "
+            f"Verdict{among}: {verdict.folds} fold{plural} can tell nothing {level}; all {verdict.considered} "
             "configurations may be the best."
         )
     if verdict.others is None:
@@ -94,7 +104,17 @@ def _set_line(found: StudyVerdict, verdict: Verdict) -> str:
         members = len(verdict.members)
         best = "the first is" if members == 1 else f"{members} of {verdict.considered} may be"
         said = f"{best} the best; {others} {worse} {level}"
-    return f"Verdict by {found.metric}: {said}. Test: {verdict.test}."
+    return f"Verdict by {found.metric}{among}: {said}. Test: {verdict.test}."
+
+
+def _uncovered_line(found: StudyVerdict) -> list[str]:
+    """Say that the verdict is not about what was pruned, and how often such a pruner loses the best."""
+    if not found.uncovered:
+        return []
+    known = LOST.get(found.pruner)
+    were = "configuration that was" if found.uncovered == 1 else "configurations that were"
+    lost = "" if known is None else f" Pruner {found.pruner} lost the best in {known}."
+    return [f"It does not cover the {found.uncovered} {were} pruned, among which the best may be.{lost}"]
 
 
 def _cheapest_line(found: StudyVerdict, verdict: Verdict) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pairsearch.search.database.states import State
 from pairsearch.search.results.fold_figures import Unjudged
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
@@ -49,6 +50,10 @@ class StudyVerdict:
     """The best finished configuration by each figure."""
     open: int
     """Number of configurations still to be trained. While there are any, the verdict is provisional."""
+    pruner: str
+    """The pruner of the definition; `none` where another program pruned."""
+    uncovered: int
+    """Number of configurations that were pruned by anything but the race, whose error rate the verdict's own bounds."""
 
     def value(self, judged: float) -> float:
         """Convert a value of the verdict to the figure's own sign."""
@@ -70,6 +75,7 @@ def verdict_on(
     study = unjudged.study
     step = f"judging the {len(unjudged.rows):,} configurations of {study.name}"
     finished = [row for row, _ in unjudged.finished]
+    pruner = study.definition.pruner
     return StudyVerdict(
         study=study.name,
         metric=study.definition.metric,
@@ -80,6 +86,8 @@ def verdict_on(
         seconds={row.key: row.seconds for row in finished},
         winners=_winners(unjudged),
         open=unjudged.ended.count(False),
+        pruner=pruner,
+        uncovered=0 if pruner == "race" else sum(row.state == State.PRUNED for row in unjudged.rows),
     )
 
 

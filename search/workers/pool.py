@@ -23,7 +23,7 @@ from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.progress import Progress
 from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE
 from pairsearch.search.workers import program
@@ -39,13 +39,14 @@ ASKED = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 LONGEST_LOG = 1024 * 1024
 
 
-def worker_words(given: Sequence[StudyArgument], machine: Machine, limit: int | None) -> list[str]:
+def worker_words(studies: Sequence[str], machine: Machine, limit: int | None) -> list[str]:
     """Return the words that follow `pairsearch worker`.
 
     Args:
+        studies: the STUDY arguments.
         limit: work on the first `limit` configurations of each study only, and on rounds alone if it is 0.
     """
-    words = [*(study.text for study in given), "--lease", str(machine.lease), "--quiet", *machine.words]
+    words = [*studies, "--lease", str(machine.lease), "--quiet", *machine.words]
     return words if limit is None else [*words, *(["--limit", str(limit)] if limit else ["--rounds"])]
 
 

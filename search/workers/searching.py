@@ -80,15 +80,34 @@ def search(
                 complaints = pool.complaints()
         finally:
             reconcile(database, studies)
-        for study in studies:
-            # One full traceback for each study; those of other failures are mostly the same.
-            if (raised := Ledger(database, study).first_traceback()) is not None:
-                key, traceback = raised
-                for line in (f"{study.name}: {key} raised an exception:", *traceback.splitlines()):
-                    complain(line)
-        for complaint in complaints:
-            complain(complaint)
-        latest = look()
+        return conclude(database, studies, look(), complaints, complain)
+    return conclude(database, studies, latest)
+
+
+def conclude(
+    database: Database,
+    studies: Sequence[StoredStudy],
+    latest: list[Progress],
+    complaints: Sequence[str] = (),
+    complain: Callable[[str], None] = lambda _: None,
+) -> list[Progress]:
+    """Tell why configurations failed and workers ended, and return the final progress of each study.
+
+    Args:
+        complaints: lines about workers that ended.
+        complain: called with each line.
+
+    Raises:
+        WorkError: configurations failed, or are left although no worker is.
+    """
+    for study in studies:
+        # One full traceback for each study; those of other failures are mostly the same.
+        if (raised := Ledger(database, study).first_traceback()) is not None:
+            key, traceback = raised
+            for line in (f"{study.name}: {key} raised an exception:", *traceback.splitlines()):
+                complain(line)
+    for complaint in complaints:
+        complain(complaint)
     _check_ended(database, studies, latest)
     return latest
 
@@ -124,7 +143,14 @@ def pool_of(
     if zygote is not None and not zygote.ready(machine.device):
         zygote = None
     url = database.url.render_as_string(hide_password=False)
-    return Pool(worker_words(given, machine, limit), count, url, given[0].here, zygote, machine.gpus)
+    return Pool(
+        worker_words([study.text for study in given], machine, limit),
+        count,
+        url,
+        given[0].here,
+        zygote,
+        machine.gpus,
+    )
 
 
 def usual_workers(machine: Machine) -> int:

@@ -59,6 +59,7 @@ class Command(OneByOne):
         self._files = self._digested()
         self._stamped = self._stamp()
         place.files |= self._files
+        place.paths |= {self._folder / name for name in self._files}
         self.notes = [*self._unsaid()]
 
     def check(self, params: Params) -> None:

@@ -131,7 +131,10 @@ def test_a_pod_that_fails_is_replaced_but_not_one_with_bad_input(
     assert "completions" not in spec, "the first worker that ends well says that nothing is left"
     assert spec["backoffLimit"] > spec["parallelism"]
     disruption, bad_input = spec["podFailurePolicy"]["rules"]
-    assert disruption == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    assert disruption == {
+        "action": "Ignore",
+        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+    }
     assert bad_input["action"] == "FailJob"
     assert bad_input["onExitCodes"] == {
         "containerName": container["name"], "operator": "In", "values": [ExitCode.BAD_INPUT],

@@ -45,7 +45,7 @@ def broken(toml: Path) -> list[str]:
 
 
 def test_good_problems_keep_the_contract(on_sqlite: Project) -> None:
-    """The paper's problem: `tests/search/test_check.py`; a class that trains with PyTorch: the tutorial's."""
+    """The paper's problem: `tests/search/workers/test_check.py`; a class that trains with PyTorch: the tutorial's."""
     pairsearch.check_contract(on_sqlite.write(FIT))
     assert broken_here(iris(on_sqlite.folder)) == []
 

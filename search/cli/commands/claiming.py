@@ -13,10 +13,10 @@ from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.material import wanted_rounds
 from pairsearch.search.claims.training import Sources, find_sources, train_missing
 from pairsearch.search.cli import options
-from pairsearch.search.cli.commands.evaluating import Training
 from pairsearch.search.cli.sheet import Sheet
 from pairsearch.search.cli.streams import print_json
 from pairsearch.search.cli.terminal import console, print_lines
+from pairsearch.search.cli.training import Training
 from pairsearch.search.database.connection import Database, find_database
 from pairsearch.search.results.fields import Field
 from pairsearch.search.setup import opening

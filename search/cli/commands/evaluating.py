@@ -1,37 +1,30 @@
-"""The command `evaluate`, which runs the final evaluation, and what commands that train share."""
+"""The command `evaluate`, which runs the final evaluation."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.app import obey
-from pairsearch.search.cli.streams import abandon, print_json, teller
+from pairsearch.search.cli.clusters import evaluate_there, named
+from pairsearch.search.cli.streams import print_json
 from pairsearch.search.cli.tables import table_1_json, tables_1
-from pairsearch.search.cli.terminal import console, print_lines
+from pairsearch.search.cli.terminal import console
+from pairsearch.search.cli.training import Training
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import shared_folder, usable_folder
 from pairsearch.search.common.gpus import variables
-from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import find_database, open_database
-from pairsearch.search.results.evaluations import By
+from pairsearch.search.engines.fleet import Cluster
+from pairsearch.search.results.evaluations import By, TableRow
 from pairsearch.search.setup import opening
 from pairsearch.search.workers import evaluating
-from pairsearch.search.workers.evaluating import Evaluator
-from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.models import ModelFolder
-from pairsearch.search.workers.signals import interrupted_by_signals, signals
-from pairsearch.search.workers.working import warm
-from pairsearch.studies.loading import Loaded
 
 
 def evaluate(
@@ -61,6 +54,10 @@ def evaluate(
     gpus: options.Gpus = None,
     per_gpu: options.PerGpu = None,
     checkpoints: options.Checkpoints = None,
+    on: options.On = None,
+    at: options.At = None,
+    option: options.EngineOption = None,
+    detach: options.Detach = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -76,8 +73,10 @@ def evaluate(
     )
     by: By = "paper" if paper else "search"
     training = Training(storage, here, quiet=quiet, as_json=as_json)
-    wait = not no_wait
-    run_evaluation(training, study, [by], workers, models, no_models, wait=wait, top=top, rounds=rounds)
+    wait, there = not no_wait, named(on, at, option, workers, detach=detach, gpus=bool(gpus or per_gpu))
+    run_evaluation(
+        training, study, [by], workers, models, no_models, there, wait=wait, top=top, rounds=rounds
+    )
 
 
 def run_evaluation(
@@ -87,6 +86,7 @@ def run_evaluation(
     workers: int | None,
     models: Path | None,
     no_models: bool,
+    there: Cluster | None = None,
     *,
     wait: bool = True,
     **choice: Any,
@@ -111,10 +111,22 @@ def run_evaluation(
         made = training.create(given)
         database, known = made.database, made.given
     keep = None if folder is None else ModelFolder(folder)
-    training.machine = replace(training.machine, models=shared_folder(folder))
+    # Workers elsewhere may not see the default folder.
+    training.machine = replace(training.machine, models=shared_folder(folder if there is None else models))
     loaded, say = training.loaded, training.say
-    with training.evaluator(models=keep, again=models is not None, wait=wait, workers=workers) as evaluator:
-        rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
+
+    def evaluated(*, wait: bool, workers: int | None = 1) -> list[TableRow]:
+        with training.evaluator(
+            models=keep, again=models is not None, wait=wait, workers=workers
+        ) as evaluator:
+            return evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
+
+    if there is None:
+        rows = evaluated(wait=wait, workers=workers)
+    else:
+        evaluate_there(training, there, database, known, lambda: evaluated(wait=False))
+        wait = not there.detach
+        rows = evaluated(wait=True) if wait else []
     if training.as_json:
         print_json(table_1_json(rows))
     elif wait:
@@ -136,52 +148,3 @@ def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> 
         # The evaluation goes on without models: the working directory of a container may be read-only.
         say(f"trained models are not kept: {error}; name a folder by --models")
         return None
-
-
-class Training:
-    """What a command trains with: a database, this machine, problems that are loaded, and where it tells its progress.
-
-    It is made before problems are loaded, as workers are forked from this process.
-    """
-
-    def __init__(self, storage: str, machine: Machine, *, quiet: bool, as_json: bool) -> None:
-        self.storage, self.machine, self.as_json = storage, machine, as_json
-        self.say = teller(error=as_json, quiet=quiet)
-        self.console = console(error=as_json, quiet=quiet)
-        self.loaded = loaded = dict[str, Loaded]()
-        """Problems by the name of their study, which may be added until the first worker is forked."""
-
-        # It does not refer to `self`: what refers to itself would never be freed, as a zygote freezes it.
-        def forked(words: Sequence[str]) -> None:
-            abandon()
-            opening.keep(loaded)
-            obey(words)
-
-        self.zygote = Zygote(forked, lambda: warm(list(loaded.values()), machine.device))
-
-    def create(self, texts: Sequence[str]) -> opening.Created:
-        """Create studies, or complete them, and keep their problems."""
-        made = opening.create(self.storage, texts, self.machine, self.say)
-        self.loaded.update(made.loaded)
-        return made
-
-    @contextmanager
-    def evaluator(self, **options: Any) -> Iterator[Evaluator]:
-        """Yield what trains rounds and shows them, in place on a terminal; signals stop it inside the block.
-
-        Args:
-            options: further fields of `Evaluator`.
-        """
-        stopping = threading.Event()
-
-        @contextmanager
-        def watch(label: str) -> Iterator[Callable[[str], None]]:
-            # Both have threads, with which no worker can be forked from this process.
-            with signals(stopping), self.console.status(Text(f"{label}: starting")) as status:
-                yield lambda line: status.update(Text(line))
-
-        def show(line: str) -> None:
-            print_lines(self.console, [line])
-
-        with interrupted_by_signals():
-            yield Evaluator(self.machine, stopping, watch, show, zygote=self.zygote, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 from pairsearch.search.cli import options, tables
@@ -11,6 +12,7 @@ from pairsearch.search.cli.streams import print_json, say, teller
 from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.common.errors import StorageError, StudyError
 from pairsearch.search.database.connection import find_database
+from pairsearch.search.engines.standing import standings
 from pairsearch.search.ledger.studies import list_studies, seen_by
 from pairsearch.search.results.fields import Field
 from pairsearch.search.results.fold_figures import read_unjudged
@@ -63,21 +65,34 @@ def status(
             teller(error=True)(f"note: what dead workers left is not put back: {error}")
             break
     progresses = [read_progress(database, stored) for stored in chosen]
+    standing = {one.name: standings(database, [one]) for one in chosen}
     if as_json:
-        print_json([tables.progress_json(progress) for progress in progresses])
+        print_json(
+            [
+                tables.progress_json(one) | {"engines": [asdict(engine) for engine in standing[one.study]]}
+                for one in progresses
+            ]
+        )
         return
     screen = console()
     screen.print(tables.progress_table(progresses))
     for progress in progresses:
         print_lines(screen, tables.lines_below(progress))
+        print_lines(screen, [f"{progress.study}: {engine}" for engine in standing[progress.study]])
 
 
 def best(
     study: options.StoredStudy,
     top: Annotated[int, options.count(help="How many.")] = 10,
+    trade: options.Trade = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     as_json: options.AsJson = False,
 ) -> None:
+    # NumPy, which `status` does without.
+    from pairsearch.search.results.chosen_figures import choice, read_chosen  # noqa: PLC0415
+    from pairsearch.search.verdict.study_trade import trade_on  # noqa: PLC0415
+
+    traded = None if trade is None else choice(trade)
     database, (stored,) = opening.open_stored(storage, [study])
     with steps(console(error=True)) as tell:
         tell(f"reading {stored.name}")
@@ -86,13 +101,21 @@ def best(
             ranked = ranked_within(connection, stored, top)
             unjudged = read_unjudged(connection, stored)
             ended = None if ranked else ended_without(connection, stored)
+            chosen = None if traded is None else read_chosen(connection, stored, traded)
         judged = verdict_on(unjudged, tell=tell)
+        front = None if chosen is None else trade_on(chosen, judged)
     if as_json:
-        verdict = sentences.verdict_json(judged)
-        print_json({"ranked": [tables.ranked_json(entry) for entry in ranked], "verdict": verdict})
+        told = {
+            "ranked": [tables.ranked_json(entry) for entry in ranked],
+            "verdict": sentences.verdict_json(judged),
+        }
+        print_json(told if trade is None else told | {"trade": None if front is None else front.to_json()})
     elif ended is None:
         screen = console()
         screen.print(tables.ranked_table(stored, ranked))
         print_lines(screen, sentences.verdict_lines(judged))
+        if front is not None:
+            screen.print(Sheet(front.fields(), front.shown, front.title))
+            print_lines(screen, front.lines())
     else:
         say(f"{stored.name}: {ended}")

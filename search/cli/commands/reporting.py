@@ -18,6 +18,7 @@ from pairsearch.search.report import page
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.images import ImageFormat, check_renderer
 from pairsearch.search.report.images import write as write_images
+from pairsearch.search.results.chosen_figures import choice
 from pairsearch.search.setup.opening import open_stored
 
 PAGE = "pairsearch-report.html"
@@ -42,14 +43,16 @@ def report(
             help="Claims to decide by what is there, as `pairsearch claims` does: a file, or `paper`.",
         ),
     ] = None,
+    trade: options.Trade = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
 ) -> None:
+    traded = None if trade is None else choice(trade)
     usable_folder(out)
     if images:
         check_renderer()
     database, stored = open_stored(storage, study)
     with steps(console(error=True)) as tell, closing(database):
-        composed = compose_stored(database, stored, tell, claims)
+        composed = compose_stored(database, stored, tell, claims, traded)
         tell("writing the page")
         path = page.write(composed, made_folder(out) / PAGE).absolute()
         if images:

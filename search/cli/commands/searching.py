@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from pairsearch.search.cli import options, tables
-from pairsearch.search.cli.commands.evaluating import Training, run_evaluation
+from pairsearch.search.cli.clusters import named, search_there
+from pairsearch.search.cli.commands.evaluating import run_evaluation
 from pairsearch.search.cli.progress import SearchProgress
 from pairsearch.search.cli.streams import print_json, say, teller
 from pairsearch.search.cli.terminal import console
+from pairsearch.search.cli.training import Training
 from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
+from pairsearch.search.engines.standing import stop_all
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.progress import ended_without, progress_within
@@ -66,9 +69,14 @@ def run(
     models: options.LargeModels = None,
     lease: options.Lease = LEASE_SECONDS,
     to: options.To = None,
+    on: options.On = None,
+    at: options.At = None,
+    option: options.EngineOption = None,
+    detach: options.Detach = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
+    there = named(on, at, option, workers, detach=detach, gpus=bool(gpus or per_gpu))
     here = options.machine(
         setting,
         data,
@@ -81,7 +89,13 @@ def run(
         per_gpu=per_gpu,
     )
     training = Training(storage, here, quiet=quiet, as_json=as_json)
-    database, studies = run_search(training, study, workers, limit, [Target.of(text) for text in to or []])
+    targets = [Target.of(text) for text in to or []]
+    if there is None:
+        database, studies = run_search(training, study, workers, limit, targets)
+    else:
+        database, studies = search_there(training, there, study, limit, targets)
+        if detach:
+            return
     screen = console()
     summaries = []
     for stored in studies:
@@ -103,13 +117,15 @@ def run(
 
 def stop(study: options.Studies, storage: options.Storage = options.DEFAULT_STORAGE) -> None:
     """A worker reads it when it renews a lease, four times in its length, and ends when its problem reports next. It
-    works where signals do not. `run`, `worker` and `evaluate` begin again.
+    works where signals do not. Workers that `--on` submitted are then ended by their engine too, and the command waits
+    until they have. `run`, `worker` and `evaluate` begin again.
     """
     database, stored = opening.open_stored(storage, study)
     for found in stored:
         ledger = Ledger(database, found)
         ledger.stop()
         say(f"{found.name}: told to stop; {ledger.jobs_left(JobState.RUNNING)} jobs are in hand")
+    stop_all(database, stored, say)
 
 
 def retry(study: options.Studies, storage: options.Storage = options.DEFAULT_STORAGE) -> None:

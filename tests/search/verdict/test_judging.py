@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.fold_figures import read_unjudged
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.verdict.judging import judge
-from pairsearch.search.verdict.sentences import verdict_json, verdict_lines
+from pairsearch.search.verdict.sentences import LOST, verdict_json, verdict_lines
 from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.intervals import FloatArray
@@ -302,6 +303,52 @@ def test_equal_figures_rank_and_win_in_the_same_order(
     assert verdict_lines(found)[0].startswith(
         "Verdict by val_loss: each of the 8 configurations may be the best"
     )
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("pruner", ["median", "race"])
+def test_a_verdict_covers_what_was_not_pruned_unless_the_race_stopped_it(
+    database: Database, make_study: MakeStudy, pruner: str
+) -> None:
+    study = make_study(folds=FOLDS, pruner="median")
+    fill(database, study, count=7)
+    ledger = Ledger(database, study)
+    claim = ledger.claim("ann")
+    whole = outcome(claim.configuration, decay_hurts(claim.configuration))
+    assert tiny.finish(ledger, claim, replace(whole, state=State.PRUNED, value=None, reason="pruned"))
+    # The race takes folds in turn, and this study's train together: what is there is read as its own.
+    race = study.definition.model_copy(update={"pruner": pruner})
+    found = judge_study(database, replace(study, definition=race))
+    first, second, *_ = verdict_lines(found)
+    told = verdict_json(found)
+    assert told["excluded"] == 1
+    if pruner == "race":
+        assert first.startswith("Verdict by val_loss: 3 of 7 may be")
+        assert (told["uncovered"], "cover" in second) == (0, False)
+        return
+    assert first.startswith("Verdict by val_loss among those that were not pruned: 3 of 7 may be the best")
+    assert second == (
+        "It does not cover the 1 configuration that was pruned, among which the best may be. Pruner median lost the "
+        "best in 88 to 96 % of orders on three of the paper's four studies."
+    )
+    assert (told["uncovered"], told["pruner"]) == (1, "median")
+    unknown = replace(found, pruner="none", uncovered=2)
+    assert verdict_lines(unknown)[1] == (
+        "It does not cover the 2 configurations that were pruned, among which the best may be."
+    )
+
+
+def test_what_is_said_of_pruners_is_what_the_page_on_early_stopping_measured() -> None:
+    page = (programs.ROOT / "docs" / "explanation" / "early-stopping.md").read_text()
+    table = re.findall(r"^\| (?:B1|B2|WS|WSAL) \|(.*, .*)\|$", page, re.MULTILINE)[-4:]
+    for place, pruner in enumerate(("median", "hyperband", "wilcoxon")):
+        lost = sorted(int(re.findall(r"(\d+) %", row.split("|")[place])[1]) for row in table)
+        # Those that are far above the others' rate.
+        often = [share for share in lost if share > max(lost) / 2]
+        low, high = min(often), max(often)
+        share = f"{low} %" if low == high else f"{low} to {high} %"
+        count = {1: "one", 3: "three"}[len(often)]
+        assert LOST[pruner] == f"{share} of orders on {count} of the paper's four studies"
 
 
 @ON_SQLITE

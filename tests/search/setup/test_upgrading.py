@@ -135,7 +135,7 @@ def test_a_sqlite_file_is_copied_first(tmp_path: Path) -> None:
         dumped = list(connection.iterdump())
     ended = run(tmp_path, "upgrade", "--storage", f"sqlite:///{file}")
     assert ended.code == 0, ended.err
-    assert "from schema 4 to 5" in ended.out
+    assert "from schema 4 to 6" in ended.out
     assert "old.db.schema-4" in ended.out
     with closing(sqlite3.connect(tmp_path / "old.db.schema-4")) as connection:
         assert list(connection.iterdump()) == dumped
@@ -200,5 +200,5 @@ def test_what_cannot_be_upgraded_is_refused(tmp_path: Path) -> None:
         database = open_database(f"sqlite:///{file}", create=True)
         tiny.execute(database, f"update pairsearch_schema set version = {version}")  # noqa: S608 - our own
         database.close()
-        with pytest.raises(StorageError, match="upgrades from 4 to 5"):
+        with pytest.raises(StorageError, match="upgrades from 4 to 6"):
             upgrade(f"sqlite:///{file}")

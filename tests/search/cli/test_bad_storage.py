@@ -26,7 +26,7 @@ def complaints(folder: Path, storage: str) -> list[str]:
             ended = programs.run(folder, command, *study, *data, PAIRSEARCH_STORAGE=storage)
         else:
             ended = programs.run(folder, command, *study, *data, "--storage", storage)
-        # tests/search/test_concealment.py holds the warning about passwords on the command line.
+        # tests/search/common/test_concealment.py holds the warning about passwords on the command line.
         lines = [
             line for line in ended.err.splitlines(keepends=True) if not line.startswith("warning: other")
         ]

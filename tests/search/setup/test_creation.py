@@ -72,7 +72,7 @@ def test_tables_of_another_optuna_are_refused(database: Database, study: StoredS
         open_view(database, study)
 
 
-# Trials that Optuna adds to PostgreSQL by itself: tests/search/test_mirror.py.
+# Trials that Optuna adds to PostgreSQL by itself: tests/search/mirror/test_mirror.py.
 @pytest.mark.usefixtures("either_optuna")
 @pytest.mark.parametrize(
     ("either_optuna", "database_url"),

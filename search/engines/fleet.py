@@ -1,0 +1,335 @@
+"""Has workers on a cluster work on studies, and follows them by the ledger to their end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sqlalchemy.engine import URL
+
+from pairsearch.search.common.errors import DatabaseAwayError, WorkError
+from pairsearch.search.common.machine import Machine
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import JobState
+from pairsearch.search.engines.contract import Count, Engine, EngineError, Order
+from pairsearch.search.engines.orders import order_for
+from pairsearch.search.ledger import submissions
+from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.ledger.submissions import Submission
+from pairsearch.search.results.progress import Progress, read_progress
+from pairsearch.search.setup.opening import reconcile
+from pairsearch.search.workers.searching import conclude
+from pairsearch.studies.loading import Loaded
+
+# Seconds between two looks at the ledger, and between two questions to an engine, which may serve many.
+LOOK_SECONDS = 1.0
+ASK_SECONDS = 5.0
+# Seconds after the last result in which workers end by themselves, and after which those that are left are ended.
+GRACE_SECONDS = 10.0
+
+
+class Fleet:
+    """Workers of studies on an engine.
+
+    Args:
+        workers: how many there are to be; as many are submitted again in all, in place of those that died.
+        say: called with a line about what was done.
+        complain: called with a line about what went wrong.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        studies: Sequence[StoredStudy],
+        engine: Engine,
+        order: Order,
+        workers: int,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        complain: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._database, self._studies = database, studies
+        self._engine, self._order, self._workers = engine, order, workers
+        self._say, self._complain = say, complain
+        self._spare = workers
+        self._own: list[Submission] = []
+        self._silent = False
+
+    def begin(self) -> None:
+        """Submit the workers that are missing.
+
+        Raises:
+            EngineError: the engine refused; nothing was stored.
+        """
+        alive = self.alive()
+        if alive:
+            self._say(f"{self._engine.name}: {alive} workers are there already")
+        self._submit(self._workers - alive)
+
+    def _submit(self, count: int) -> None:
+        if count <= 0:
+            return
+        ids = self._engine.submit(self._order, count)
+        address = self._engine.address or ""
+        ours = frozenset(study.id for study in self._studies)
+        self._own += [
+            Submission(self._engine.name, address, native, many, ours) for native, many in ids.items()
+        ]
+        if self._engine.lasting:
+            submissions.record(self._database, self._studies, self._engine.name, address, ids)
+        self._say(
+            f"{self._engine.name}: {count} workers submitted ({', '.join(list(ids)[:3])}{' ...' * (len(ids) > 3)})"
+        )
+
+    def _mine(self) -> list[Submission]:
+        if not self._engine.lasting:
+            return self._own
+        here = self._engine.name, self._engine.address or ""
+        stored = submissions.submissions_to(self._database, self._studies)
+        return [one for one in stored if (one.engine, one.address) == here and not one.ended]
+
+    def alive(self) -> int:
+        """Count the workers that wait or run."""
+        return sum(count.alive for count in self._counts().values())
+
+    def _counts(self) -> Mapping[Submission, Count]:
+        mine = self._mine()
+        counts = counted(self._engine, mine)
+        ended = [one for one in mine if not counts[one].alive]
+        if self._engine.lasting:
+            submissions.close(self._database, ended)
+        return counts
+
+    def follow(
+        self,
+        look: Callable[[], list[Progress]],
+        left: Callable[[Sequence[Progress]], int],
+        on_progress: Callable[[Sequence[Progress], bool], None],
+    ) -> list[Progress]:
+        """Follow the ledger until nothing is left, or no worker is; return the latest progress.
+
+        Args:
+            look: reads the progress of each study.
+            left: counts what is left to be trained.
+            on_progress: called with the progress of each study, and with whether this is the last call.
+
+        Raises:
+            KeyboardInterrupt: somebody interrupts it; workers of a lasting engine go on.
+        """
+        latest, asked = look(), float("-inf")
+        try:
+            while left(latest):
+                on_progress(latest, False)
+                if time.monotonic() - asked > ASK_SECONDS:
+                    with suppress(DatabaseAwayError):
+                        if not self._keep_up(lambda: left(look())):
+                            break
+                    asked = time.monotonic()
+                time.sleep(LOOK_SECONDS)
+                with suppress(DatabaseAwayError):
+                    latest = look()
+            self._end()
+        except KeyboardInterrupt:
+            if self._engine.lasting:
+                self._complain(
+                    f"detached: workers on {self._engine.name} go on; the same command follows them again, and "
+                    "`pairsearch stop` ends them"
+                )
+            else:
+                self.stop()
+            raise
+        latest = look()
+        on_progress(latest, True)
+        return latest
+
+    def _keep_up(self, left: Callable[[], int]) -> bool:
+        """Submit workers in place of those that died; return whether any is there, or may be.
+
+        A worker ends by itself only when nothing is left, or when it was told to; so what is left is counted after the
+        workers.
+        """
+        try:
+            alive = self.alive()
+            self._silent = False
+        except EngineError as error:
+            if not self._silent:
+                self._complain(f"{self._engine.name} does not answer, the ledger goes on: {error}")
+            self._silent = True
+            return True
+        missing = min(self._workers, left()) - alive
+        if missing <= 0:
+            return True
+        again = min(missing, self._spare)
+        if not again or any(Ledger(self._database, study).stopped() for study in self._studies):
+            return alive > 0
+        self._complain(f"{self._engine.name}: {missing} workers have ended with work left{self._last_line()}")
+        self._spare -= again
+        try:
+            self._submit(again)
+        except EngineError as error:
+            self._complain(f"{self._engine.name} takes no more: {error}")
+            self._spare = 0
+            return alive > 0
+        return True
+
+    def _last_line(self) -> str:
+        with suppress(EngineError):
+            if line := self._engine.last_line([one.native_id for one in self._own]):
+                return f": {line}"
+        return ""
+
+    def _end(self) -> None:
+        """Wait until workers that find nothing more have ended, and end those that still wait for their place.
+
+        Workers that were submitted to other studies too are left to them.
+        """
+        end, ours = time.monotonic() + GRACE_SECONDS, {study.id for study in self._studies}
+        with suppress(EngineError, DatabaseAwayError):
+            while any(count.running for count in self._counts().values()) and time.monotonic() < end:
+                time.sleep(LOOK_SECONDS)
+            left = [one for one, count in self._counts().items() if count.alive and one.study_ids <= ours]
+            if left:
+                self._engine.stop([one.native_id for one in left])
+
+    def stop(self) -> None:
+        """Tell the workers to end by the ledger, and then by the engine."""
+        for study in self._studies:
+            Ledger(self._database, study).stop()
+        with suppress(EngineError):
+            self._engine.stop([one.native_id for one in self._mine()])
+
+    def complaints(self) -> list[str]:
+        """Return a line about workers that ended, where the engine knows one."""
+        line = self._last_line()
+        return [f"{self._engine.name}: a worker ended{line}"] if line else []
+
+
+def counted(engine: Engine, mine: Sequence[Submission]) -> dict[Submission, Count]:
+    """Count the workers of submissions to an engine."""
+    counts = engine.count([one.native_id for one in mine])
+    return {one: counts.get(one.native_id, Count(0, 0)) for one in mine}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """An engine, and how many workers are to be on it.
+
+    Args:
+        also: further files that travel with the studies, relative to the working directory.
+        detach: whether commands return as soon as the workers are submitted.
+    """
+
+    engine: Engine
+    workers: int
+    also: tuple[str, ...] = ()
+    detach: bool = False
+
+    def order(
+        self,
+        url: URL,
+        given: Sequence[StudyArgument],
+        loaded: Mapping[str, Loaded],
+        machine: Machine,
+        limit: int | None,
+    ) -> Order:
+        """Return the order for workers of studies (`order_for`), after asking whether the engine would take it.
+
+        Raises:
+            InputError: see `order_for`.
+            EngineError: the engine would refuse it, or does not answer.
+        """
+        order = order_for(self.engine, url, given, loaded, machine, limit, self.also)
+        self.engine.check(order, self.workers)
+        return order
+
+
+def search_on(
+    cluster: Cluster,
+    order: Order,
+    database: Database,
+    studies: Sequence[StoredStudy],
+    *,
+    limit: int | None = None,
+    on_progress: Callable[[Sequence[Progress], bool], None] = lambda *_: None,
+    say: Callable[[str], None] = lambda _: None,
+    complain: Callable[[str], None] = lambda _: None,
+) -> list[Progress]:
+    """Search studies by workers on a cluster, as `workers.searching.search` does by those of this machine.
+
+    Raises:
+        EngineError: the engine refused.
+        WorkError: configurations failed, or are left although no worker is.
+    """
+
+    def look() -> list[Progress]:
+        return [read_progress(database, study, limit) for study in studies]
+
+    def left(found: Sequence[Progress]) -> int:
+        return sum(progress.open for progress in found)
+
+    for study in studies:
+        Ledger(database, study).go_on()
+    latest = look()
+    if not left(latest):
+        return conclude(database, studies, latest)
+    fleet = Fleet(database, studies, cluster.engine, order, cluster.workers, say=say, complain=complain)
+    fleet.begin()
+    if cluster.detach:
+        return latest
+    try:
+        fleet.follow(look, left, on_progress)
+    finally:
+        reconcile(database, studies)
+    return conclude(database, studies, look(), fleet.complaints(), complain)
+
+
+def evaluate_on(
+    cluster: Cluster,
+    order: Order,
+    database: Database,
+    studies: Sequence[StoredStudy],
+    *,
+    on_progress: Callable[[int], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Have the rounds that were asked for trained by workers on a cluster.
+
+    Args:
+        on_progress: called with the number of rounds that are left.
+
+    Raises:
+        EngineError: the engine refused.
+        WorkError: rounds failed, or are left although no worker is.
+    """
+    ledgers = [Ledger(database, study) for study in studies]
+
+    def look() -> list[Progress]:
+        return [read_progress(database, study) for study in studies]
+
+    def left(found: Sequence[Progress]) -> int:
+        return sum(progress.rounds_left for progress in found)
+
+    def failed() -> int:
+        return sum(ledger.jobs_left(JobState.FAILED, kinds=["round"]) for ledger in ledgers)
+
+    for ledger in ledgers:
+        ledger.go_on()
+    if not left(look()):
+        return
+    before = failed()
+    fleet = Fleet(database, studies, cluster.engine, order, cluster.workers, say=say, complain=say)
+    fleet.begin()
+    if cluster.detach:
+        return
+    latest = fleet.follow(look, left, lambda found, _: on_progress(left(found)))
+    why = "; ".join(fleet.complaints())
+    if count := left(latest):
+        raise WorkError(
+            f"workers ended with {count} rounds left: run it again to go on{f' ({why})' * bool(why)}"
+        )
+    if failed() > before:
+        reasons = filter(None, (ledger.failed_rounds() for ledger in ledgers))
+        raise WorkError(f"rounds failed: {next(reasons)}: finished rounds are kept")

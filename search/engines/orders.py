@@ -1,0 +1,129 @@
+"""Makes the order for workers on an engine: their words, files and environment, none of which has a secret."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from pairsearch.search.common import threads
+from pairsearch.search.common.errors import InputError
+from pairsearch.search.common.machine import Machine
+from pairsearch.search.database.urls import mask
+from pairsearch.search.engines.contract import Engine, Order
+from pairsearch.search.ledger.studies import StudyArgument
+from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE, read_storage_file
+from pairsearch.search.workers.pool import worker_words
+from pairsearch.studies.loading import Loaded
+
+LOOPBACK = ("localhost", "::1")
+PATIENCE = "600"
+"""Seconds for which a worker waits for the database, at its start too."""
+DATA = "PAIRSEARCH_DATA"
+# Bytes; larger files do not travel, as engines keep each in memory: workers have to see them at the same path.
+LARGEST_FILE = 2**26
+
+
+def order_for(
+    engine: Engine,
+    url: URL,
+    given: Sequence[StudyArgument],
+    loaded: Mapping[str, Loaded],
+    machine: Machine,
+    limit: int | None,
+    also: Sequence[str] = (),
+) -> Order:
+    """Return what workers of studies need on an engine.
+
+    Args:
+        loaded: the problems by the name of their study.
+        limit: see `worker_words`.
+        also: further files that travel with the studies, relative to the working directory.
+
+    Raises:
+        InputError: the engine would show a password, its workers would not reach the database, or a file is missing.
+    """
+    storage = storage_for(engine, url)
+    here = given[0].here
+    files = {here / name for name in also}
+    for one in given:
+        files |= loaded[one.name].files
+        if one.text.endswith(".toml"):
+            files.add(here / one.text)
+    files = {path.resolve() for path in files}
+    folder = Path(os.path.commonpath([here.resolve(), *(path.parent for path in files)]))
+
+    def named(one: StudyArgument) -> str:
+        is_file = one.text.endswith(".toml")
+        return (here / one.text).resolve().relative_to(folder).as_posix() if is_file else one.text
+
+    settings = {name: _absolute(here, value) for name, value in machine.settings.items()}
+    words = worker_words([named(one) for one in given], replace(machine, settings=settings), limit)
+    environment = dict.fromkeys(threads.VARIABLES, "1") | storage
+    if data := os.environ.get(DATA):
+        environment[DATA] = str(here / data)
+    try:
+        contents = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(files)
+            if path.stat().st_size <= LARGEST_FILE
+        }
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}, which workers need: {error.strerror}") from None
+    names = "-".join(one.name for one in given)
+    return Order(
+        words=("worker", *words, "--patience", PATIENCE),
+        environment=environment,
+        folder=folder,
+        files=contents,
+        name=f"pairsearch-{names}"[:40].rstrip("-_."),
+    )
+
+
+def storage_for(engine: Engine, url: URL) -> dict[str, str]:
+    """Return the variable that tells an engine's workers where the database is.
+
+    Raises:
+        InputError: its URL has a password and no file that only its owner can read, or the workers would not reach it.
+    """
+    if not engine.local and url.get_backend_name() == "sqlite":
+        raise InputError(
+            f"--on {engine.name}: workers on other machines cannot share {mask(url)}: give the URL of a "
+            "PostgreSQL server that they reach"
+        )
+    if engine.storage_file is not None:
+        return {FILE_VARIABLE: engine.storage_file}
+    if not engine.local:
+        host = url.host or str(url.query.get("host", ""))
+        if not host or host in LOOPBACK or host.startswith(("127.", "/")):
+            raise InputError(
+                f"--on {engine.name}: workers on other machines do not reach {mask(url)}: name the server's host as "
+                "they know it"
+            )
+    text = url.render_as_string(hide_password=False)
+    if (name := os.environ.get(FILE_VARIABLE)) and read_storage_file(Path(name)) in _spellings(text):
+        if stat.S_IMODE(Path(name).stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
+            raise InputError(
+                f"{FILE_VARIABLE} names {name}, which others can read: `chmod 600 {name}` before --on {engine.name}"
+            )
+        return {FILE_VARIABLE: str(Path(name).absolute())}
+    if mask(url) != text:
+        raise InputError(
+            f"--on {engine.name} would show the password of {mask(url)}: write the URL into a file with mode 0600 that "
+            f"workers see, named by {FILE_VARIABLE}, or leave the password out of the URL and put it into ~/.pgpass"
+        )
+    return {VARIABLE: text}
+
+
+def _spellings(text: str) -> tuple[str, str]:
+    """Return a URL with and without the name of its driver, which `parse_url` adds."""
+    return text, text.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def _absolute(here: Path, value: str) -> str:
+    """Return a setting that names a file or folder of this machine by its absolute path."""
+    return str((here / value).resolve()) if (here / value).exists() else value

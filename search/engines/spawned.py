@@ -1,0 +1,62 @@
+"""Runs one worker in a process of its own, for engines that call a Python function on another machine."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pairsearch.search.workers import program
+
+
+def run_worker(
+    words: tuple[str, ...], environment: Mapping[str, str], files: Mapping[str, bytes], folder: str
+) -> str:
+    """Run a worker to its end, and return the last line that it printed.
+
+    The worker's standard input is a pipe of this process: where this process dies, it hands back and ends. Everything
+    that the function takes and returns can be pickled by any executor.
+
+    Args:
+        words: what follows `pairsearch`, `worker` first.
+        environment: variables beside those of this process.
+        files: contents by path relative to the working directory.
+        folder: the working directory if this machine sees it, with the same files in it; else one is made of the files.
+
+    Raises:
+        RuntimeError: it ended with an error; the message has its last line.
+    """
+    with tempfile.TemporaryDirectory(prefix="pairsearch-") as made, tempfile.TemporaryFile() as log:
+        here = folder if _has(Path(folder), files) else made
+        if here == made:
+            for name, content in files.items():
+                path = Path(made, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            program.command(*words, "--attached"),
+            env=program.environment() | dict(environment),
+            cwd=here,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+        try:
+            code = process.wait()
+        finally:
+            assert process.stdin is not None  # noqa: S101 - it was asked for
+            process.stdin.close()
+            process.wait()
+        line = program.last_line(log)
+    if code:
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        raise RuntimeError(f"worker ended ({how}){f': {line}' if line else ''}")
+    return line
+
+
+def _has(folder: Path, files: Mapping[str, bytes]) -> bool:
+    try:
+        return folder.is_dir() and all((folder / name).read_bytes() == files[name] for name in files)
+    except OSError:
+        return False

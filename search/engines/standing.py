@@ -1,0 +1,108 @@
+"""Counts and ends the workers that engines have of studies, whoever submitted them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pairsearch.search.common.errors import PairsearchError, StorageError
+from pairsearch.search.common.machine import LEASE_SECONDS
+from pairsearch.search.database.connection import Database
+from pairsearch.search.database.states import JobState
+from pairsearch.search.engines.contract import Count, engine_named
+from pairsearch.search.engines.fleet import LOOK_SECONDS, counted
+from pairsearch.search.ledger import submissions
+from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.ledger.submissions import Submission
+from pairsearch.search.setup.opening import reconcile
+
+
+def by_engine(database: Database, studies: Sequence[StoredStudy]) -> dict[tuple[str, str], list[Submission]]:
+    """Return the submissions to studies, by engine and address."""
+    found: dict[tuple[str, str], list[Submission]] = {}
+    for one in submissions.submissions_to(database, studies):
+        found.setdefault((one.engine, one.address), []).append(one)
+    return found
+
+
+def stop_all(database: Database, studies: Sequence[StoredStudy], say: Callable[[str], None]) -> None:
+    """End the workers of studies that engines have, after the ledger told them to, and wait until leases are closed.
+
+    Raises:
+        EngineError: an engine does not answer; its workers end by the ledger.
+    """
+    found = {
+        key: open_ones for key, every in by_engine(database, studies).items() if (open_ones := _open(every))
+    }
+    for (name, address), mine in found.items():
+        engine = engine_named(name, address or None)
+        before = sum(count.alive for count in counted(engine, mine).values())
+        engine.stop([one.native_id for one in mine])
+        end = time.monotonic() + 2 * LEASE_SECONDS
+        while (
+            left := sum(count.alive for count in counted(engine, mine).values())
+        ) and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+        submissions.close(database, [one for one, count in counted(engine, mine).items() if not count.alive])
+        say(
+            f"{name}: {before} workers ended"
+            if not left
+            else f"{name}: {left} of {before} workers have not ended"
+        )
+    end = time.monotonic() + 2 * LEASE_SECONDS
+    while found and time.monotonic() < end:
+        reconcile(database, studies)
+        if not any(Ledger(database, study).jobs_left(JobState.RUNNING) for study in studies):
+            break
+        time.sleep(LOOK_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The workers of studies on an engine.
+
+    Args:
+        ended: how many were submitted and are no more.
+        error: why the engine does not answer; None if it does.
+    """
+
+    engine: str
+    address: str
+    pending: int = 0
+    running: int = 0
+    ended: int = 0
+    error: str | None = None
+
+    def __str__(self) -> str:
+        """Return a line."""
+        where = f"{self.engine} at {self.address}" if self.address else self.engine
+        if self.error is not None:
+            return f"{where} does not answer: {self.error}"
+        return f"{where}: {self.pending} workers pending, {self.running} running, {self.ended} ended"
+
+
+def standings(database: Database, studies: Sequence[StoredStudy]) -> list[Standing]:
+    """Ask every engine that had workers of the studies how many wait and run, and note those that have ended."""
+    found = []
+    for (name, address), every in by_engine(database, studies).items():
+        mine, workers = _open(every), sum(one.workers for one in every)
+        counts: dict[Submission, Count] = {}
+        try:
+            if mine:
+                counts = counted(engine_named(name, address or None), mine)
+        except PairsearchError as error:
+            found.append(Standing(name, address, error=str(error)))
+            continue
+        with suppress(StorageError):  # the database may be read-only
+            submissions.close(database, [one for one, count in counts.items() if not count.alive])
+        pending = sum(count.pending for count in counts.values())
+        running = sum(count.running for count in counts.values())
+        found.append(Standing(name, address, pending, running, max(0, workers - pending - running)))
+    return found
+
+
+def _open(every: Sequence[Submission]) -> list[Submission]:
+    return [one for one in every if not one.ended]
