@@ -61,6 +61,10 @@ def _expanded(given: Any) -> Any:
     return values_of(given) if isinstance(given, dict) else given
 
 
+def _in_a_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.strip().splitlines())
+
+
 def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
     if not values:
         raise ValueError("expected at least one value, got an empty list")
@@ -141,7 +145,7 @@ class Table(Exact, RootModel[dict[Identifier, Values]]):
         table = handler({name: values for name, values in raw.items() if name != WHERE})
         texts = [given] if isinstance(given, str) else given
         with _at_where(given):
-            table._conditions = tuple(Condition(text.strip(), tuple(table.root)) for text in texts)
+            table._conditions = tuple(Condition(_in_a_line(text), tuple(table.root)) for text in texts)
         return table
 
     @model_serializer(mode="wrap")
@@ -227,10 +231,11 @@ class Grid(Exact, RootModel[tuple[Table, ...]]):
     `{ linear = [0, 1], count = 5 }` or `{ integers = [1, 9], step = 2 }`. Both ends belong to it; numbers between them
     are rounded to the shortest decimals that are exact to a thousandth of a step, of six digits or more.
 
-    `where = "width * depth <= 512 and optimiser != 'sgd'"` keeps those points only that fulfil a condition; a list of
-    such texts keeps those that fulfil all. It may have the parameters of its table, numbers, texts, `true` and `false`,
-    `+ - * / // % **`, comparisons, `and`, `or`, `not`, `in`, `min`, `max`, `abs`, and lists in brackets. A list of
-    texts that compare nothing, or of other values, is that of a parameter called `where`.
+    `where = "width * depth <= 512 and optimiser != 'sgd'"` keeps those points only that fulfil a condition, which may
+    take several lines; a list of such texts keeps those that fulfil all. It may have the parameters of its table,
+    numbers, texts, `true` and `false`, `+ - * / // % **`, comparisons, `and`, `or`, `not`, `in`, `min`, `max`, `abs`,
+    and lists in brackets. A list of texts that compare nothing, or of other values, is that of a parameter called
+    `where`.
 
     `[[grid]]`, written several times, is a union of grids for conditional spaces: a point has the parameters of its
     own table only, and one that two tables have counts once.

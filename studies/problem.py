@@ -185,6 +185,9 @@ class Problem:
     isolated: ClassVar[bool | None] = None
     """Whether each call of `train` has a process of its own, unless the definition's `isolate` says otherwise; None for
     where there is a time limit."""
+    ends_by_itself: bool = False
+    """Whether it trains for as long as code that is not told `run.epochs` does. `pairsearch check` trains it once to
+    the end, to see that the definition has as many epochs."""
     worker_bytes: int = 0
     """Bytes of memory that a worker takes for itself, roughly; 0 where that is not known. `run` warns where memory may
     not hold its workers."""

@@ -40,6 +40,7 @@ class TrialFunction(OneByOne):
 
     # What an objective keeps is its own business.
     gives_weights = False
+    ends_by_itself = True
 
     def __init__(
         self,
@@ -101,11 +102,10 @@ class TrialFunction(OneByOne):
                 f"the objective returned {len(values)} values, expected {len(self._values)} "
                 f"({', '.join(self._values)}): `values` in the definition names them in their order"
             )
-        figures = dict(zip(self._values, values, strict=True))
-        for name, value in figures.items():
+        for name, value in zip(self._values, values, strict=True):
             if value is None:
                 raise ReportError(f"the objective returned None, expected a number for {name}")
-        return figures
+        return dict(zip(self._values, map(_as_float, values), strict=True))
 
     def _say_unused(self, params: Params, trial: Trial) -> None:
         for name in params.keys() - trial.params.keys() - self._unused if not trial.stopped else ():
@@ -157,6 +157,16 @@ class Trial:
             f"trial.{name}: a trial has suggest_categorical, suggest_float, suggest_int, report, should_prune, "
             "set_user_attr, user_attrs, params, number and run here"
         )
+
+    def suggest_uniform(self, name: str, low: float, high: float) -> float:
+        """Do what `suggest_float` does."""
+        return self.suggest_float(name, low, high)
+
+    suggest_loguniform = suggest_uniform
+
+    def suggest_discrete_uniform(self, name: str, low: float, high: float, q: float) -> float:
+        """Do what `suggest_float` does with steps of `q`."""
+        return self.suggest_float(name, low, high, step=q)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Return the choice that the point has. A text of the grid stands for None, True or others of that text too.
@@ -219,7 +229,7 @@ class Trial:
         if epoch < self._epoch:
             raise ReportError(f"report: expected a step above that of the last report, got {step}")
         self._flush()
-        self._epoch, self._pending = epoch, {self._metric: value}
+        self._epoch, self._pending = epoch, {self._metric: _as_float(value)}
         if self._rehearsed and epoch >= self.run.epochs:
             self.cut_short = True
             raise Stopped
@@ -271,6 +281,16 @@ class Trial:
     def _number(self, name: str) -> int | float | None:
         value = self._value(name)
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _as_float(value: Any) -> Any:
+    """Return what `float` makes of a value, as Optuna does, or of an array's only item; other values as they are."""
+    if getattr(value, "size", None) == 1 and hasattr(value, "item"):
+        value = value.item()
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return value
 
 
 def _is_multiple(value: float, low: float, step: float) -> bool:

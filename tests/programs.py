@@ -9,6 +9,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,6 +103,8 @@ def _program(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
+    # The process that this one is forked from may have looked for it already.
+    tempfile.tempdir = None
     for number, name in ((1, "out"), (2, "out" if together else "err")):
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         os.dup2(descriptor, number)

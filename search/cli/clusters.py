@@ -71,7 +71,9 @@ def search_there(
         InputError: there are trackers to follow, and nobody follows a cluster that is detached from.
     """
     if targets and cluster.detach:
-        raise InputError("--to and --detach: nobody exports while nobody follows: use `pairsearch export STUDY --to` later")
+        raise InputError(
+            "--to and --detach: nobody exports while nobody follows: use `pairsearch export STUDY --to` later"
+        )
     theirs = _leave_device(training)
     orders: list[Order] = []
 

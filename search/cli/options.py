@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pairsearch.search.common.files import shared_folder
+from pairsearch.search.common.errors import InputError
+from pairsearch.search.common.files import a_folder, shared_folder
 from pairsearch.search.common.gpus import places
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.common.redaction import conceal_places
@@ -66,8 +67,14 @@ def count(*names: str, help: str, default: bool | str = True, least: int = 1) ->
 
 def folder(name: str, *, help: str, default: bool | str = True, shared: bool = False) -> Any:
     """Return an option that names a folder; `shared`, one that workers share."""
-    callback = shared_folder if shared else None
-    return typer.Option(name, metavar="FOLDER", callback=callback, help=help, show_default=default)
+
+    def parsed(text: str) -> Path | None:
+        try:
+            return shared_folder(text) if shared else a_folder(text)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+
+    return typer.Option(name, metavar="FOLDER", parser=parsed, help=help, show_default=default)
 
 
 STUDIES_VARIABLE = "PAIRSEARCH_STUDIES"

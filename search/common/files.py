@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,19 +59,34 @@ def working_directory() -> Path:
 
 
 def usable_folder(path: Path) -> Path:
-    """Return `path` if it is a writable folder, or if `made_folder` can make it; raises InputError else."""
+    """Return `path` if a file can be written there, or if `made_folder` can make it; raises InputError else."""
     folder = path if path.exists() else path.absolute().parent
     if not folder.is_dir():
         what = "it is a file" if folder.exists() else "there is no such folder"
         raise InputError(f"cannot write to {folder}: {what}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to folder {folder}: permission denied")
+    try:
+        # Permissions do not tell: a file system may be full or read-only, or a folder be no place for files.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+    except OSError as error:
+        raise InputError(f"cannot write to folder {folder}: {_reason(error)}") from None
     return path
 
 
 def shared_folder(path: str | Path | None) -> Path | None:
-    """Return the absolute path of a folder that workers share, None for None; raises what `usable_folder` raises."""
-    return None if path is None else usable_folder(Path(path)).absolute()
+    """Return the absolute path of a folder that workers share, None for None.
+
+    Raises:
+        InputError: see `a_folder` and `usable_folder`.
+    """
+    return None if path is None else usable_folder(a_folder(path)).absolute()
+
+
+def a_folder(path: str | Path) -> Path:
+    """Return a path that names a folder; raises InputError where it is empty, as that of a variable that is not set."""
+    if path == "":
+        raise InputError("expected a folder, got an empty path: give . for the working directory")
+    return Path(path)
 
 
 def made_folder(path: Path) -> Path:

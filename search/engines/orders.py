@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from pairsearch.search.common import threads
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.machine import Machine
-from pairsearch.search.database.urls import mask
+from pairsearch.search.database.urls import mask, parse_url
 from pairsearch.search.engines.contract import Engine, Order
 from pairsearch.search.ledger.studies import StudyArgument
 from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE, read_storage_file
@@ -105,7 +105,7 @@ def storage_for(engine: Engine, url: URL) -> dict[str, str]:
                 "they know it"
             )
     text = url.render_as_string(hide_password=False)
-    if (name := os.environ.get(FILE_VARIABLE)) and read_storage_file(Path(name)) in _spellings(text):
+    if (name := os.environ.get(FILE_VARIABLE)) and parse_url(read_storage_file(Path(name))) == url:
         if stat.S_IMODE(Path(name).stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
             raise InputError(
                 f"{FILE_VARIABLE} names {name}, which others can read: `chmod 600 {name}` before --on {engine.name}"
@@ -117,11 +117,6 @@ def storage_for(engine: Engine, url: URL) -> dict[str, str]:
             f"workers see, named by {FILE_VARIABLE}, or leave the password out of the URL and put it into ~/.pgpass"
         )
     return {VARIABLE: text}
-
-
-def _spellings(text: str) -> tuple[str, str]:
-    """Return a URL with and without the name of its driver, which `parse_url` adds."""
-    return text, text.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
 def _absolute(here: Path, value: str) -> str:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import shared_folder
+from pairsearch.search.common.gpus import places
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.engines.contract import engine_named
@@ -162,6 +163,8 @@ class Study:
         *,
         limit: int | None = None,
         device: str = "cpu",
+        gpus: Sequence[int | str] | None = None,
+        per_gpu: int | None = None,
         checkpoints: str | Path | None = None,
         models: str | Path | None = None,
         on: str | None = None,
@@ -178,9 +181,12 @@ class Study:
         suffice for so many.
 
         Args:
-            workers: the number of processes; None for one per core that this process may use.
+            workers: the number of processes; None for one per core that this process may use, or one for each GPU.
             limit: train only the first `limit` configurations of the study's order.
             device: the device to train on, as PyTorch names it.
+            gpus: GPUs that workers have to themselves where the device is `cuda`: numbers, UUIDs or names of MIG
+                devices; None for all that are visible.
+            per_gpu: how many workers share a GPU; None for one.
             checkpoints: folder for checkpoints above 1 MB, which all workers of the study share; None to have them in
                 the database, up to 64 MB each.
             models: folder for models of rounds that are too large for the database, likewise; None to keep none.
@@ -195,9 +201,11 @@ class Study:
             The progress at the end.
 
         Raises:
-            Error: configurations failed, or are left although no worker is.
+            Error: configurations failed, or are left although no worker is; or a GPU does not exist.
         """
-        machine, stored = self._here(device, checkpoints, models), [self._stored()]
+        named = None if gpus is None else [str(gpu) for gpu in gpus]
+        machine = replace(self._here(device, checkpoints, models), gpus=places(device, named, per_gpu))
+        stored = [self._stored()]
         shown: dict[str, Any] = {
             "limit": limit,
             "on_progress": lambda progresses, _: on_progress(progresses[0]),

@@ -7,7 +7,6 @@ of JSON and bytes, never by pickles (`search.workers.isolation` is the worker's 
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -37,6 +36,7 @@ from pairsearch.studies.checkpoint_file import DTYPES, pack, unpack
 from pairsearch.studies.errors import ProblemError, ReportError, exits_are_errors
 from pairsearch.studies.loading import Loaded, load_source
 from pairsearch.studies.problem import Figures, Impossible, Run, Stopped, Weights
+from pairsearch.studies.supervisor import SET_CHILD_SUBREAPER, SET_PDEATHSIG, children, prctl
 
 OUT_OF_TIME = signal.SIGXCPU
 """Ends a run at the time limit of its study; SIGTERM lets one that saves checkpoints go on to the next."""
@@ -46,8 +46,6 @@ ENDED = struct.Struct("<iq")
 OURS = {"signals", "parent", "heartbeat"}
 # Seconds in which processes that a run has left disappear once they are killed.
 SWEEP_SECONDS = 5.0
-# Linux: the numbers of prctl(2).
-PARENT_DEATH_SIGNAL, CHILD_SUBREAPER = 1, 36
 # By how much a run is preferred to its worker when memory runs out.
 FIRST_TO_DIE = "500"
 LENGTH = struct.Struct("<I")
@@ -146,7 +144,7 @@ def _serve(control: socket.socket, load: Callable[[], Loaded], mask: Sequence[in
     for number in forking.ENDING:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    _prctl(CHILD_SUBREAPER, 1)
+    prctl(SET_CHILD_SUBREAPER, 1)
     # Collecting garbage writes to every object, and would have each run copy all of them.
     gc.freeze()
     reading, writing = os.pipe()
@@ -199,26 +197,20 @@ def _sweep(pid: int) -> int:
     with suppress(OSError):
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    with suppress(ChildProcessError, FileNotFoundError):
+    with suppress(ChildProcessError):
         for _ in range(int(SWEEP_SECONDS / forking.POLL_SECONDS)):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-            for child in children.read_text(encoding="ascii").split():
-                os.kill(int(child), signal.SIGKILL)
+            for child in children():
+                os.kill(child, signal.SIGKILL)
             sleep(forking.POLL_SECONDS)
     return os.waitstatus_to_exitcode(status)
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def _begin_run(nursery: int) -> None:
     """Become the process of a run: one that does not outlive the nursery, and ends where it is asked to."""
     os.setpgid(0, 0)
-    _prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    prctl(SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != nursery:
         os._exit(1)
     with suppress(OSError):

@@ -37,6 +37,10 @@ LOOK_SECONDS = 0.05
 ASKED = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 # Bytes after which a worker's log is cut to its end: a problem may print without an end, and that goes to the log.
 LONGEST_LOG = 1024 * 1024
+# How the logs of workers begin a line that warns.
+WARNS = "WARNING: "
+# How many different ones are passed on: a problem may warn without an end.
+MOST_WARNINGS = 5
 
 
 def worker_words(studies: Sequence[str], machine: Machine, limit: int | None) -> list[str]:
@@ -72,6 +76,11 @@ class PoolWorker:
     def failed(self) -> bool:
         """Whether it has ended with an error."""
         return self.process.poll() not in (None, ExitCode.DONE)
+
+    def warnings(self) -> list[str]:
+        """Return what it warns of at the end of its log, without double ones."""
+        lines = program.tail(self.log).decode("utf-8", "replace").splitlines()
+        return [*dict.fromkeys(line.removeprefix(WARNS) for line in lines if line.startswith(WARNS))]
 
     def ending(self) -> str:
         """Describe how it ended, by its exit code and the last line that it printed."""
@@ -242,6 +251,7 @@ class Watch:
         self._left = most
         self._complain = complain
         self._seen: set[int] = set()
+        self._warned: set[str] = set()
 
     def replace(self, progresses: Sequence[Progress]) -> bool:
         """Start a worker for each that died since the last call, while work is left; return whether one was started.
@@ -271,6 +281,14 @@ class Watch:
                 self._left -= 1
                 started |= self._start(what, worker)
         return started
+
+    def pass_on(self) -> None:
+        """Say what workers warn of, each thing once, up to `MOST_WARNINGS` of them."""
+        for worker in self._pool.workers:
+            for line in worker.warnings():
+                if line not in self._warned and len(self._warned) < MOST_WARNINGS:
+                    self._warned.add(line)
+                    self._complain(f"warning: {line[: program.SHOWN]}")
 
     def _start(self, what: str, died: PoolWorker) -> bool:
         self._database.close()  # a connection must not be forked

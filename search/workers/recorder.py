@@ -177,7 +177,7 @@ class Recorder:
         if epoch > self.runs[0].epochs:
             raise ReportError(
                 f"report: expected an epoch of at most {self.runs[0].epochs}, got {epoch}: the definition's `epochs` "
-                "says how many there are"
+                "says how many there are, and run.epochs how many in a check"
             )
         if len(figures) != len(self.runs):
             raise ReportError(f"report: expected the figures of {len(self.runs)} runs, got {len(figures)}")

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
+from time import monotonic
 
 from pairsearch.search.common.errors import WorkError
 from pairsearch.search.common.machine import Machine, available_memory
@@ -28,7 +29,7 @@ from pairsearch.search.workers.contract import digest
 from pairsearch.search.workers.failure import failure
 from pairsearch.search.workers.isolation import Isolation, isolated
 from pairsearch.search.workers.objective import CrossValidation
-from pairsearch.search.workers.recorder import Keeper
+from pairsearch.search.workers.recorder import Keeper, train
 from pairsearch.search.workers.searching import usual_workers
 from pairsearch.studies.checkpoint_file import pack, unpack
 from pairsearch.studies.checks import Check
@@ -36,11 +37,13 @@ from pairsearch.studies.configuration import Configuration, describe, shown
 from pairsearch.studies.grid import WHERE, Grid
 from pairsearch.studies.intervals import Interval, total_interval
 from pairsearch.studies.loading import Loaded, check_trainable
-from pairsearch.studies.problem import Impossible
+from pairsearch.studies.problem import Impossible, Kind
 from pairsearch.studies.seeds import layout_order
 
 EPOCHS = 2
 PATIENCE_SECONDS = 600.0
+WHOLE_SECONDS = 30.0
+"""How long one run may train that shows how many epochs a problem has."""
 UNITS = {"hours": 3600, "minutes": 60}
 """Units of time with their seconds; shorter times are given in seconds."""
 # Measured on the SQLite file of the paper's grid.
@@ -187,6 +190,23 @@ class Rehearsal:
         if resumed is not None:
             yield resumed
         yield from contract.contract(self._loaded, first, self._device, self.epochs)
+        if self._loaded.problem.ends_by_itself and self.epochs < self.definition.epochs:
+            yield self._whole(first)
+
+    def _whole(self, point: Configuration) -> Check:
+        """Train one run to its end, if that takes not long: a fold, or a round where those have fewer epochs."""
+        definition, end = self.definition, monotonic() + WHOLE_SECONDS
+        kind: Kind = "round" if definition.evaluation_epochs < definition.epochs else "fold"
+        runs = definition.runs(kind, [0], None, self._device)
+        try:
+            trained = train(self._loaded, point.params, runs, lambda _: monotonic() < end)
+        except Exception as error:
+            return Check("epochs", False, f"{describe(point.params)}: {failure(error)}")
+        if trained.stopped:
+            return Check(
+                "epochs", None, f"a {kind} takes more than {WHOLE_SECONDS:g} s: not trained to its end"
+            )
+        return Check("epochs", True, f"a {kind}, trained to its end, has no more than {runs[0].epochs}")
 
     def costs(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
         """Estimate time, memory and storage of the whole study."""

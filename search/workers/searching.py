@@ -55,10 +55,13 @@ def search(
     def look() -> list[Progress]:
         return [read_progress(database, study, limit) for study in studies]
 
+    def stopped() -> bool:
+        return any(Ledger(database, study).stopped() for study in studies)
+
     for study in studies:
         Ledger(database, study).go_on()
     count = workers or usual_workers(machine)
-    latest = look()
+    latest, was_stopped = look(), False
     if any(progress.open for progress in latest):
         say_if_too_many(studies, count, complain)
         try:
@@ -71,16 +74,19 @@ def search(
                     running = pool.alive() > 0
                     try:
                         latest = look()
+                        # Another `run` may begin before the workers of this one have ended.
+                        was_stopped = was_stopped or stopped()
                         running |= watch.replace(latest)
                     except DatabaseAwayError:
                         continue  # the workers retry as well, and give up after their patience
                     on_progress(latest, False)
+                    watch.pass_on()
                 latest = look()
                 on_progress(latest, True)
                 complaints = pool.complaints()
         finally:
             reconcile(database, studies)
-        return conclude(database, studies, look(), complaints, complain)
+        return conclude(database, studies, look(), complaints, complain, stopped=was_stopped)
     return conclude(database, studies, latest)
 
 
@@ -90,12 +96,15 @@ def conclude(
     latest: list[Progress],
     complaints: Sequence[str] = (),
     complain: Callable[[str], None] = lambda _: None,
+    *,
+    stopped: bool = False,
 ) -> list[Progress]:
     """Tell why configurations failed and workers ended, and return the final progress of each study.
 
     Args:
         complaints: lines about workers that ended.
         complain: called with each line.
+        stopped: whether the workers were told to stop, also if others have begun again since.
 
     Raises:
         WorkError: configurations failed, or are left although no worker is.
@@ -108,13 +117,14 @@ def conclude(
                 complain(line)
     for complaint in complaints:
         complain(complaint)
-    _check_ended(database, studies, latest)
+    stopped = stopped or any(Ledger(database, study).stopped() for study in studies)
+    _check_ended(latest, stopped)
     return latest
 
 
-def _check_ended(database: Database, studies: Sequence[StoredStudy], latest: Sequence[Progress]) -> None:
+def _check_ended(latest: Sequence[Progress], stopped: bool) -> None:
     left = [f"{progress.study} {progress.open}" for progress in latest if progress.open]
-    if left and any(Ledger(database, study).stopped() for study in studies):
+    if left and stopped:
         raise WorkError(f"stopped by `pairsearch stop` ({', '.join(left)} left): run it again to go on")
     if left:
         raise WorkError(f"workers ended with configurations left ({', '.join(left)}): run it again to go on")

@@ -87,6 +87,10 @@ class Followed:
         return dict(zip(self._columns, cells, strict=False))
 
 
+class SkippedError(Exception):
+    """A program that went on from a checkpoint left epochs out. The message is one line."""
+
+
 class Curve:
     """Gathers figures into one report for each epoch, made once the next epoch begins or the program has ended.
 
@@ -108,6 +112,7 @@ class Curve:
         pending: figures of epochs that are not reported yet.
         known: up to this epoch the program may repeat what was reported: it goes on from a checkpoint, or writes its
             file anew.
+        stride: the most by which an epoch lay after the one before.
         resumed: whether the program was given a checkpoint, so that it has to state its epochs.
     """
 
@@ -125,6 +130,7 @@ class Curve:
         self.reported = 0
         self.pending: dict[int, dict[str, float]] = {}
         self.known = 0
+        self.stride = 0
         self.resumed = False
         self.metric = metric
         self._report, self._names, self._required = report, names, required
@@ -132,9 +138,9 @@ class Curve:
         self._stated = False
         self._seen: set[str] = set()
 
-    def restore(self, reported: int, pending: Mapping[int, dict[str, float]]) -> None:
+    def restore(self, reported: int, pending: Mapping[int, dict[str, float]], stride: int) -> None:
         """Go on from a checkpoint."""
-        self.reported, self.pending, self.resumed = reported, dict(pending), True
+        self.reported, self.pending, self.stride, self.resumed = reported, dict(pending), stride, True
         self.now = self.known = max([reported, *pending])
 
     def take(self, found: Found) -> bool:
@@ -142,6 +148,7 @@ class Curve:
 
         Raises:
             ValueError: an epoch or a figure is no number, or an epoch comes after a later one.
+            SkippedError: the checkpoint was of an epoch whose figures the program had not printed.
         """
         given = {
             name: number
@@ -164,6 +171,9 @@ class Curve:
             epoch = self.now + (not self.now or not self._seen.isdisjoint(given))
         if self.known < epoch < self.now:
             raise ValueError(f"epoch {epoch} came after epoch {self.now}: each epoch counts once")
+        if self.resumed and self.now == self.known and epoch - self.now > self.stride:
+            raise self.skipped(f"with epoch {epoch}")
+        self.stride = max(self.stride, epoch - self.now)
         self._seen = {*given} if epoch != self.now else self._seen | {*given}
         self.now = max(epoch, self.now)
         if epoch > self.reported:
@@ -185,8 +195,15 @@ class Curve:
         return True
 
     def begin_again(self) -> None:
-        """Let the program repeat what it has said, as it writes its file anew."""
+        """Let the program repeat what it has said, as it writes its file anew, or has no checkpoint any more."""
         self.known, self.now = max(self.known, self.now), 0
+
+    def skipped(self, how: str) -> SkippedError:
+        """Return the error of a program that went on in a way that leaves epochs out."""
+        return SkippedError(
+            f"the program went on after epoch {self.known} {how}: print the figures of an epoch before its files are "
+            "saved"
+        )
 
     def _number(self, name: str, value: Any) -> float | None:
         # JavaScript writes null for NaN.

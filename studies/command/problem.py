@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pairsearch.studies.command.figures import Curve, Followed, reader
+from pairsearch.studies.command.figures import Curve, Followed, SkippedError, reader
 from pairsearch.studies.command.kept import Kept
 from pairsearch.studies.command.script import Script, ScriptError
 from pairsearch.studies.command.settings import Settings
@@ -25,6 +26,8 @@ from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Metric, OneByOne, Run, RunReport
 from pairsearch.studies.user_files import digests
 from pairsearch.studies.validation import read_settings
+
+log = logging.getLogger(__name__)
 
 PYTHONS = ("python", "python3")
 SEEDS = 2**31
@@ -54,6 +57,7 @@ class Command(OneByOne):
         self._folder, self._definition = place.folder, definition
         self._names = [*({definition.metric: Metric()} | definition.metrics)]
         self._words = Words(self.settings.command)
+        self.ends_by_itself = "epochs" not in self._words.names
         self._read_line = reader(self.settings.figures, self._names)
         self._file = Words([self.settings.figures or ""], "figures") if self._read_line is None else None
         self._files = self._digested()
@@ -103,10 +107,23 @@ class Command(OneByOne):
         required = run.kind == "fold"
         curve = Curve(report, self._names, metric, chosen.epoch, chosen.first_epoch, epochs == 1, required)
         # `check` trains for fewer epochs, of which a program that is not told how many knows nothing.
-        last = run.epochs if run.epochs < epochs and "epochs" not in self._words.names else None
+        last = run.epochs if run.epochs < epochs and self.ends_by_itself else None
+        files = self._restored(run, curve)
+        while True:
+            try:
+                return self._train(params, run, curve, files, last)
+            except SkippedError as error:
+                log.warning("%s: the run begins again", error)
+            curve.resumed, files = False, {}
+            curve.begin_again()
+
+    def _train(
+        self, params: Params, run: Run, curve: Curve, files: Mapping[str, bytes], last: int | None
+    ) -> None:
+        """Run the program once, with the files of its checkpoint."""
         with tempfile.TemporaryDirectory(prefix="pairsearch-", ignore_cleanup_errors=True) as name:
             own = Path(name)
-            kept = self._checkpoint(run, curve, own / "checkpoint")
+            kept = Kept(own / "checkpoint", files) if "checkpoint" in self._words.names else None
             texts = self._texts(params, run, own)
             file = None if self._file is None else self._folder / self._file.filled(params, texts)[0]
             followed = None if file is None else Followed(file, curve.begin_again)
@@ -131,16 +148,16 @@ class Command(OneByOne):
             texts["checkpoint"] = own / "checkpoint"
         return {name: str(value) for name, value in texts.items()}
 
-    def _checkpoint(self, run: Run, curve: Curve, folder: Path) -> Kept | None:
-        """Make the folder of the checkpoint with what was kept; None where the program is given none."""
-        if "checkpoint" not in self._words.names:
-            return None
-        found = run.checkpoint.load()
+    def _restored(self, run: Run, curve: Curve) -> Mapping[str, bytes]:
+        """Return the files of the checkpoint, none where there is none, and let the curve go on from it."""
+        found = run.checkpoint.load() if "checkpoint" in self._words.names else None
         if found is None:
-            return Kept(folder, {})
+            return {}
         epoch, state = found
-        curve.restore(epoch, state["figures"])
-        return Kept(folder, state["files"])
+        # Those of earlier versions do not say how far epochs lay apart.
+        curve.restore(epoch, state["figures"], state.get("stride", run.epochs))
+        files: Mapping[str, bytes] = state["files"]
+        return files
 
     def _start(self, params: Params, texts: Mapping[str, str], own: Path) -> Script:
         words = self._words.filled(params, texts)

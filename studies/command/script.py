@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
+SUPERVISOR = Path(__file__).parents[1] / "supervisor.py"
 CHUNK = 2**16
 LONGEST_LINE = 2**20
 """Characters after which a line without an end is taken as one."""
@@ -108,10 +108,10 @@ class Script:
 
     def ask_to_end(self) -> None:
         """Have it end by SIGTERM, or be killed when its grace is over."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            with suppress(OSError):  # it has ended
-                self._process.stdin.write(b".")
-            self._process.stdin.close()
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        # It stays open: its end tells that this process is gone.
+        with suppress(OSError):  # it has ended
+            self._process.stdin.write(b".")
 
     def end(self) -> None:
         """Have it end, and wait for that."""

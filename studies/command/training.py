@@ -41,6 +41,7 @@ class Training:
 
         Raises:
             ScriptError: the program failed.
+            SkippedError: it left epochs out.
             Stopped: the training has to end.
             ValueError: an epoch or a figure is no number.
         """
@@ -71,14 +72,11 @@ class Training:
             how = f"with exit code {script.code}" if script.code > 0 else f"by {_name(-script.code)}"
             raise script.failed(f"ended {how}")
         self._report()
-        if not curve.reported:
+        if not curve.reported or not curve.now:
             raise script.failed(f"ended without a figure {curve.metric!r}")
         if curve.resumed and curve.now == before < self.run.epochs:
             # Its files were of an epoch whose figures it had not printed when it was interrupted.
-            raise script.failed(
-                f"went on after epoch {before} and ended without a figure: print the figures of an epoch before its "
-                "files are saved"
-            )
+            raise curve.skipped("and ended without a figure")
 
     def _report(self, before: float = math.inf) -> None:
         """Report the epochs before one; any of the reports may ask for a last checkpoint."""
@@ -115,7 +113,7 @@ class Training:
         elif not self.kept.changed():
             return
         began = time.monotonic()
-        state = {"files": self.kept.files, "figures": self.curve.pending}
+        state = {"files": self.kept.files, "figures": self.curve.pending, "stride": self.curve.stride}
         self.run.checkpoint.save(self.curve.reported, state)
         self.kept.took(time.monotonic() - began)
 

@@ -153,8 +153,8 @@ def options() -> dict[str, str]:
 def test_a_slurm_task_is_one_core_that_is_told_before_its_time_is_over() -> None:
     found = options()
     assert (found["ntasks"], found["cpus-per-task"]) == ("1", "1")
-    assert re.fullmatch(r"1-\d+%\d+", found["array"]), "more tasks than run at a time"
-    assert found["signal"] == "B:TERM@120"
+    assert re.fullmatch(r"1-\d+", found["array"])
+    assert found["signal"] == "B:USR1@120"
     assert "requeue" in found
     lines = SCRIPT.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "#!/bin/bash"
@@ -181,6 +181,9 @@ def node(tmp_path: Path) -> dict[str, str]:
         f'#!/bin/sh\necho "threads: $OMP_NUM_THREADS"\nexec {sys.executable} -m pairsearch "$@"\n'
     )
     program.chmod(0o755)
+    scontrol = folder / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
     (tmp_path / "storage").write_text(f"sqlite:///{tmp_path}/pairsearch.db\n")
     shutil.copy(OWN / "climb.py", tmp_path)
     (tmp_path / "climb.toml").write_text(
@@ -195,8 +198,13 @@ def node(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_a_slurm_task_near_its_time_limit_hands_its_configuration_back(
-    tmp_path: Path, node: dict[str, str]
+@pytest.mark.parametrize(
+    ("number", "asked"),
+    [(signal.SIGUSR1, "requeue 4711\n"), (signal.SIGTERM, "")],
+    ids=["limit", "cancelled"],
+)
+def test_a_slurm_task_hands_its_configuration_back_and_is_queued_again_at_its_time_limit_alone(
+    tmp_path: Path, node: dict[str, str], number: signal.Signals, asked: str
 ) -> None:
     assert programs.run(tmp_path, "create", "climb.toml").code == 0
     # Slurm runs a copy of the script, and signals that process alone.
@@ -215,12 +223,14 @@ def test_a_slurm_task_near_its_time_limit_hands_its_configuration_back(
         assert task.poll() is None, task.communicate()
         assert time.monotonic() < end, "no configuration was claimed"
         time.sleep(0.05)
-    task.send_signal(signal.SIGTERM)
+    task.send_signal(number)
     out, err = task.communicate(timeout=120)
     assert (task.returncode, err) == (0, "")
     assert "threads: 1" in out
     assert "worker ends: 0 finished, 1 handed back" in out
     assert states() == {"pending"}
+    (tmp_path / "asked").touch()
+    assert (tmp_path / "asked").read_text() == asked
     connection.close()
 
 

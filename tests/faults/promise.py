@@ -14,6 +14,7 @@ from typing import Any
 import programs
 import psutil
 import tiny
+import walking
 from optuna.trial import FrozenTrial, TrialState
 
 from pairsearch.search.database.connection import Database, open_database
@@ -64,28 +65,6 @@ class Walk(OneByOne):
 """
 """A problem whose runs are long, with a checkpoint after each epoch."""
 
-SCRIPT = """
-import json, os, random, subprocess, sys, time
-
-folder, x, epochs, rest = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-state = folder + "/state.json"
-chance = random.Random(int(os.environ["PAIRSEARCH_SEED"]))
-place, done = 0.0, 0
-if os.path.exists(state):
-    place, done, (version, numbers, gauss) = json.load(open(state))
-    chance.setstate((version, tuple(numbers), gauss))
-helper = subprocess.Popen(["sleep", "600"], start_new_session=True)
-for epoch in range(done + 1, epochs + 1):
-    place += x * chance.gauss(0.0, 1.0)
-    time.sleep(rest)
-    with open("epochs", "a") as file:
-        file.write(f"{epoch}\\n")
-    if epoch % 10 == 0:
-        json.dump([place, epoch, chance.getstate()], open(state, "w"))
-    print(json.dumps({"epoch": epoch, "place": place}))
-"""
-"""A program like it, which saves after each tenth epoch, and leaves a process."""
-
 POINTS = 24
 OWN_POINTS = 48
 LONG_POINTS = 4
@@ -101,17 +80,17 @@ def create(
     return _created(folder, url, file, "--data", data, *where)
 
 
-def create_own(folder: Path, url: str, *, rest: float = 0.02) -> Path:
+def create_own(folder: Path, url: str, *, rest: float = 0.02, problem: str = "Climb") -> Path:
     """Create the study of a user's own problem; its file.
 
     Args:
+        problem: `Climb` or `objective`.
         rest: seconds that it sleeps after an epoch.
     """
     shutil.copytree(OWN, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / "climb.toml"
-    file.write_text(
-        file.read_text(encoding="utf-8").replace("rest = 0.02", f"rest = {rest}"), encoding="utf-8"
-    )
+    text = file.read_text(encoding="utf-8").replace("rest = 0.02", f"rest = {rest}")
+    file.write_text(text.replace("py:Climb", f"py:{problem}"), encoding="utf-8")
     return _created(folder, url, file)
 
 
@@ -129,11 +108,11 @@ def create_long(folder: Path, url: str, *, rest: float = 0.02) -> Path:
 def create_script(folder: Path, url: str, *, rest: float = 0.05) -> Path:
     """Create a study of a program whose runs have forty epochs."""
     folder.mkdir(exist_ok=True)
-    (folder / "walk.py").write_text(SCRIPT, encoding="utf-8")
-    fields = {"name": "walk", "problem": "command", "metric": "place", "epochs": 40, "folds": 2}
+    (folder / "walk.py").write_text(walking.SCRIPT, encoding="utf-8")
+    fields = {"name": "walk", "problem": "command", "metric": "loss", "epochs": 40, "folds": 2}
     file = folder / "walk.toml"
-    command = ["python", "walk.py", "{checkpoint}", "{x}", "{epochs}", str(rest)]
-    tables = {"settings": {"command": command}, "grid": {"x": [1.0, 2.0, 3.0, 4.0]}}
+    settings = {"command": walking.command("walk.py", every=10, rest=rest)}
+    tables = {"settings": settings, "grid": {"x": [1.0, 2.0, 3.0, 4.0]}}
     file.write_text(tiny.as_toml(fields | tables), encoding="utf-8")
     return _created(folder, url, file)
 

@@ -17,17 +17,26 @@ from chaos import Chaos, Plan
 from pairsearch.search.database.connection import open_database
 
 PLAN = Plan(kills=12, early_kills=2, pause=0.0)
+SHORT_PLAN = Plan(kills=5, early_kills=1, pause=0.0)
 LONG_PLAN = Plan(kills=45, early_kills=5, pause=0.0)
 
 
 @pytest.mark.parametrize(
-    ("database_url", "plan"),
+    ("database_url", "plan", "problem"),
     [
-        ("sqlite", PLAN),
-        pytest.param("sqlite", LONG_PLAN, marks=pytest.mark.soak),
-        pytest.param("postgresql", LONG_PLAN, marks=pytest.mark.soak),
+        ("sqlite", PLAN, "Climb"),
+        ("sqlite", SHORT_PLAN, "objective"),
+        pytest.param("sqlite", LONG_PLAN, "Climb", marks=pytest.mark.soak),
+        pytest.param("postgresql", LONG_PLAN, "Climb", marks=pytest.mark.soak),
+        pytest.param("postgresql", LONG_PLAN, "objective", marks=pytest.mark.soak),
     ],
-    ids=["sqlite", "sqlite, 50 kills", "postgresql, 50 kills"],
+    ids=[
+        "sqlite",
+        "sqlite, Optuna",
+        "sqlite, 50 kills",
+        "postgresql, 50 kills",
+        "postgresql, Optuna, 50 kills",
+    ],
     indirect=["database_url"],
 )
 def test_the_promise_is_kept_for_a_problem_of_a_user_s_own(
@@ -36,15 +45,19 @@ def test_the_promise_is_kept_for_a_problem_of_a_user_s_own(
     show: Callable[[str], None],
     at_leisure: list[tuple[object, ...]],
     plan: Plan,
+    problem: str,
 ) -> None:
     """`test_chaos` kills workers on PostgreSQL."""
-    study = promise.create_own(tmp_path / "study", database_url)
+    expected = at_leisure
+    if problem != "Climb":
+        expected = promise.undisturbed(tmp_path / "alone", promise.create_own, rest=0, problem=problem)
+    study = promise.create_own(tmp_path / "study", database_url, problem=problem)
     database = open_database(database_url)
     seed = random.SystemRandom().randrange(1_000_000)
     show(f"kills over a user's own problem: seed {seed}")
     chaos = Chaos(None, database, study, tmp_path, workers=3, lease=1.0, seed=seed)
     damage = chaos.run(plan)
-    promise.assert_kept(database, at_leisure, promise.OWN_POINTS)
+    promise.assert_kept(database, expected, promise.OWN_POINTS)
     assert damage.codes[-9] == plan.kills + plan.early_kills
     assert set(damage.codes) == {0, -9}, "\n".join(damage.complaints)
     assert damage.holding >= plan.kills / 2

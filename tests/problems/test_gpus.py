@@ -10,6 +10,7 @@ import tiny
 import torch
 from project import Project, values
 
+import pairsearch
 from pairsearch.search.common import gpus
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.machine import Machine
@@ -74,7 +75,21 @@ def test_the_command_refuses_before_anything_starts(tmp_path: Path) -> None:
         tmp_path, "run", "tiny.toml", "--device", "cuda", "--gpus", "7", CUDA_VISIBLE_DEVICES="0,1"
     )
     assert ended.complaint == "error: --gpus 7: there is no such GPU here: expected some of 0, 1, or UUIDs"
+    ended = programs.run(tmp_path, "run", "tiny.toml", "--checkpoints", "")
+    assert ended.complaint.startswith(
+        "error: --checkpoints: expected a folder, got an empty path: give . for"
+    )
     assert not (tmp_path / "pairsearch.db").exists()
+
+
+def test_python_refuses_the_same(project: Project) -> None:
+    with pairsearch.create(project.write(), storage=project.url) as study:
+        with pytest.raises(InputError, match="--gpus 3: there is no such GPU here"):
+            study.run(device="cuda", gpus=[0, 3])
+        with pytest.raises(InputError, match="the device is cpu: give --device cuda"):
+            study.run(per_gpu=2)
+        with pytest.raises(InputError, match="expected a folder, got an empty path"):
+            study.run(checkpoints="")
 
 
 SEES = """

@@ -16,6 +16,7 @@ from typing import Any
 import programs
 import psutil
 import pytest
+import walking
 from availability import unavailable
 from project import Project, values
 
@@ -241,7 +242,7 @@ def test_a_million_lines(on_sqlite: Project) -> None:
         ('print(\'{"epoch": 1, "accuracy": 1}\')', "ScriptError: ended without a figure 'loss'"),
         ('print(\'{"epoch": 1, "loss": "low"}\')', "ValueError: figure 'loss' is no number: got 'low'"),
         ('print(\'{"epoch": 3, "loss": 1}\')', "ReportError: report: expected an epoch of at most 2, got 3: the "
-         "definition's `epochs` says how many there are"),
+         "definition's `epochs` says how many there are, and run.epochs how many in a check"),
     ],
 )  # fmt: skip
 def test_a_failure_has_the_last_line_of_standard_error_as_its_reason(
@@ -301,14 +302,22 @@ def test_children_that_a_program_leaves_are_ended(
 HANGING = """
     import signal, sys, time
     if sys.argv[1] == "ignores":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: open("told", "w").close())
 """
 
 
-@pytest.mark.parametrize("manner", ["ends", "ignores"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("manner", "numbers"),
+    [
+        ("ends", [signal.SIGTERM]),
+        ("ends", [signal.SIGKILL]),
+        ("ignores", [signal.SIGTERM]),
+        ("ignores", [signal.SIGKILL]),
+        ("ignores", [signal.SIGTERM, signal.SIGKILL]),
+    ],
+)
 def test_nothing_outlives_a_worker_whatever_ends_it(
-    on_sqlite: Project, left: Callable[[], list[psutil.Process]], manner: str, number: int
+    on_sqlite: Project, left: Callable[[], list[psutil.Process]], manner: str, numbers: list[int]
 ) -> None:
     write(on_sqlite, HANGING + FORKING + "    time.sleep(600)", settings={"grace": 0.5}, grid={"x": [manner]})
     assert on_sqlite.run("create", "mine.toml").code == 0
@@ -316,8 +325,11 @@ def test_nothing_outlives_a_worker_whatever_ends_it(
     worker = programs.start_forked(on_sqlite.folder, "worker", "mine.toml", **variables)
     programs.wait_for((on_sqlite.folder / "ready").exists, "the program")
     assert len(left()) >= 8
-    os.kill(worker.pid or 0, number)
-    if number == signal.SIGTERM:
+    for number in numbers:
+        os.kill(worker.pid or 0, number)
+        if number == signal.SIGTERM and manner == "ignores":
+            programs.wait_for((on_sqlite.folder / "told").exists, "the program to be told")
+    if numbers == [signal.SIGTERM]:
         ended = programs.ended(worker, on_sqlite.folder)
         assert (ended.code, on_sqlite.states()) == (0, {"pending": 1})
         assert values(on_sqlite.rows("configurations", "errors")) == [0]
@@ -350,36 +362,8 @@ def test_a_diverged_run_ends_its_program(
     assert left() == []
 
 
-WALK = """
-    import json, os, random, signal, sys, time
-
-    folder, epochs, x, waits = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), os.path.exists("wait")
-    state = folder + "/state.json"
-    chance = random.Random(int(os.environ["PAIRSEARCH_SEED"]))
-    place, done = 0.0, 0
-    if os.path.exists(state):
-        place, done, (version, numbers, gauss) = json.load(open(state))
-        chance.setstate((version, tuple(numbers), gauss))
-    print("begins after", done, file=sys.stderr)
-
-    def save(*_):
-        with open(state + ".new", "w") as file:
-            json.dump([place, epoch, chance.getstate()], file)
-        os.replace(state + ".new", state)
-        if _:
-            sys.exit(143)
-
-    if not os.path.exists("never-at-the-end"):
-        signal.signal(signal.SIGTERM, save)
-    for epoch in range(done + 1, epochs + 1):
-        place += x * chance.gauss(0, 1)
-        print(json.dumps({"epoch": epoch, "loss": place}))
-        save()
-        if waits and epoch == 5 and done == 0:
-            time.sleep(600)
-"""
 WALKING = {
-    "command": ["python", "train.py", "{checkpoint}", "{epochs}", "{x}"],
+    "command": walking.command("train.py"),
     "epochs": 8,
     "grid": {"x": [1]},
 }
@@ -389,7 +373,7 @@ WALKING = {
 def test_a_program_goes_on_from_its_checkpoint(
     on_sqlite: Project, left: Callable[[], list[psutil.Process]], number: int
 ) -> None:
-    write(on_sqlite, WALK, **WALKING)
+    write(on_sqlite, walking.SCRIPT, **WALKING)
     assert work(on_sqlite).code == 0
     (undisturbed,) = curves(on_sqlite)
     (on_sqlite.folder / "wait").touch()
@@ -414,35 +398,39 @@ SAVES_FIRST = """
 
     state, epochs = sys.argv[1] + "/done", int(sys.argv[2])
     done = int(open(state).read()) if os.path.exists(state) else 0
+    waits = int(open("wait").read()) if os.path.exists("wait") and done == 0 else 0
     for epoch in range(done + 1, epochs + 1):
         with open(state, "w") as file:
             file.write(str(epoch))
-        if epoch == epochs:
+        if epoch == waits:
+            os.remove("wait")
             time.sleep(600)
         print(json.dumps({"epoch": epoch, "loss": 1 / epoch}))
 """
 
 
-def test_a_program_that_saves_an_epoch_before_it_prints_it_is_no_result_without_it(
-    on_sqlite: Project, left: Callable[[], list[psutil.Process]]
+@pytest.mark.parametrize(("at", "how"), [(7, "with epoch 8"), (8, "and ended without a figure")])
+def test_a_program_that_saves_an_epoch_before_it_prints_it_begins_again_without_it(
+    on_sqlite: Project, left: Callable[[], list[psutil.Process]], at: int, how: str
 ) -> None:
     write(on_sqlite, SAVES_FIRST, **WALKING)
+    (on_sqlite.folder / "wait").write_text(str(at))
     assert on_sqlite.run("create", "mine.toml").code == 0
     variables = {"PAIRSEARCH_STORAGE": on_sqlite.url, "TMPDIR": str(on_sqlite.folder / "tmp")}
     worker = programs.start_forked(on_sqlite.folder, "worker", "mine.toml", **variables)
-    programs.wait_for(lambda: bool(on_sqlite.rows("checkpoints", "epoch", "where epoch = 6")), "a checkpoint")
+    programs.wait_for(lambda: bool(on_sqlite.rows("checkpoints", "epoch")), "a checkpoint")
     worker.terminate()
     worker.join(programs.PATIENCE)
-    ended = on_sqlite.run("worker", "mine.toml", TMPDIR=variables["TMPDIR"])
-    assert ended.code == 1
-    assert values(on_sqlite.rows("configurations", "reason")) == [
-        "ScriptError: went on after epoch 7 and ended without a figure: print the figures of an epoch before its files "
-        "are saved"
-    ]
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet", TMPDIR=variables["TMPDIR"])
+    assert curves(on_sqlite) == [[1 / epoch for epoch in range(1, 9)]], ended.err
+    assert ended.err == (
+        f"warning: the program went on after epoch {at - 1} {how}: print the figures of an epoch before its files are "
+        "saved: the run begins again\n"
+    )
 
 
 def test_check_holds_a_resumed_program_to_the_same_bits(on_sqlite: Project) -> None:
-    write(on_sqlite, WALK, **WALKING)
+    write(on_sqlite, walking.SCRIPT, **WALKING)
     checked = on_sqlite.run("check", "mine.toml", "--points", "1")
     assert checked.code == 0, checked.out + checked.err
     assert "and resumed in another process, a fold has the same bits" in checked.out

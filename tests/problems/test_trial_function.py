@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+import torch
 from project import Project, values
 
 from pairsearch.search.mirror.tables import open_optuna
@@ -96,6 +98,8 @@ def test_suggestions_are_the_values_of_the_point_in_the_objective_s_types() -> N
     assert one.suggest_categorical("none", ["x", None]) is None
     assert one.suggest_categorical("none", [None, "None"]) == "None"
     assert one.params == {"x": 0.5, "n": 3.0, "big": 1000000, "kind": "a", "on": True, "none": "None"}
+    of_old = [one.suggest_uniform("x", 0, 1), one.suggest_loguniform("x", 0.1, 1)]
+    assert [*of_old, one.suggest_discrete_uniform("x", 0.1, 1.0, 0.1)] == [0.5] * 3
 
 
 @pytest.mark.parametrize(
@@ -202,6 +206,18 @@ def test_a_step_that_is_reported_again_is_left_out_and_a_lower_one_refused() -> 
     assert fit(again) == [(1, {"loss": 1.0}), (4, {"loss": 3.0})]
     with pytest.raises(ReportError, match="expected a step above that of the last report, got 1"):
         fit(back)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.float32(0.5), np.array(0.5), np.array([[0.5]]), torch.tensor(0.5), torch.tensor([0.5]), "0.5"],
+)
+def test_a_value_is_what_float_makes_of_it(value: Any) -> None:
+    def objective(trial: Trial) -> Any:
+        trial.report(value, 1)
+        return value
+
+    assert fit(objective) == [(1, {"loss": 0.5}), (4, {"loss": 0.5})]
 
 
 def test_several_values_have_their_names_in_order() -> None:
@@ -466,6 +482,17 @@ def test_a_parameter_that_is_never_suggested_is_named_once(
     ]
 
 
+def test_a_run_shows_what_its_workers_warn_of_once(on_sqlite: Project) -> None:
+    on_sqlite.write(
+        "def objective(trial):\n    return trial.suggest_float('x', 0, 9)\n",
+        problem="mine.py:objective",
+        grid={"x": [1, 2, 3], "y": [2]},
+    )
+    ended = on_sqlite.run("run", "mine.toml", "--workers", "2", "--quiet")
+    assert (ended.code, ended.err.count("\n")) == (0, 1)
+    assert ended.err.startswith("warning: the objective does not suggest y at every point: ")
+
+
 def test_optuna_s_own_example_is_searched_and_evaluated(project: Project) -> None:
     changes: dict[str, Any] = {"problem": "mine.py:objective", "epochs": 4, "grid": {"x": [1, 2.5]}}
     toml = project.write(PRUNING, **changes)
@@ -535,12 +562,14 @@ def test_an_objective_whose_grid_lacks_a_name_fails_at_once_and_says_it(on_sqlit
 
 def test_more_steps_than_epochs_are_refused(on_sqlite: Project) -> None:
     toml = on_sqlite.write(PRUNING, problem="mine.py:objective", epochs=3, grid={"x": [1, 2]})
+    said = "expected an epoch of at most 3, got 4: the definition's `epochs` says how many there are"
     ended = on_sqlite.run("run", str(toml), "--workers", "1")
     assert ended.code == 1
-    assert (
-        "expected an epoch of at most 3, got 4: the definition's `epochs` says how many there are"
-        in ended.err
-    )
+    assert said in ended.err
+    ended = on_sqlite.run("check", str(toml))
+    assert ended.code == 1
+    [line] = [line for line in ended.out.splitlines() if "epochs:" in line]
+    assert said in line
 
 
 def test_a_time_limit_ends_an_objective(on_sqlite: Project) -> None:

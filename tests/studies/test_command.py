@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pairsearch.studies import loading
-from pairsearch.studies.command.figures import Curve, Followed, of_json, reader
+from pairsearch.studies.command.figures import Curve, Followed, SkippedError, of_json, reader
 from pairsearch.studies.command.kept import Kept
 from pairsearch.studies.command.words import Words, as_text
 from pairsearch.studies.definition import parse
@@ -293,13 +293,29 @@ def test_what_is_no_figure_is_an_error(lines: list[dict[str, Any]], message: str
 
 def test_after_a_checkpoint_epochs_may_be_repeated_and_have_to_be_stated() -> None:
     gathered = Gathered()
-    gathered.curve.restore(2, {3: {"loss": 3.0}})
+    gathered.curve.restore(2, {3: {"loss": 3.0}}, 1)
     gathered.take({"epoch": 2, "loss": 9}, {"epoch": 3, "accuracy": 0.5}, {"epoch": 4, "loss": 4})
     assert gathered.report() == [(3, {"loss": 3.0, "accuracy": 0.5}), (4, {"loss": 4.0})]
     again = Gathered()
-    again.curve.restore(2, {})
+    again.curve.restore(2, {}, 1)
     with pytest.raises(ValueError, match=r"a program with \{checkpoint\} states its epochs"):
         again.take({"loss": 1})
+
+
+def test_after_a_checkpoint_epochs_lie_no_further_apart_than_before() -> None:
+    first = Gathered().take(*({"epoch": epoch, "loss": epoch} for epoch in (1, 4, 6)))
+    for begins, skips in ((7, False), (9, False), (10, True)):
+        gathered = Gathered()
+        gathered.curve.restore(first.curve.reported, first.curve.pending, first.curve.stride)
+        # It may repeat an epoch of which it was not known that it was complete.
+        gathered.take({"epoch": 6, "loss": 6})
+        if not skips:
+            gathered.take({"epoch": begins, "loss": 1}, {"epoch": begins + 10, "loss": 2})
+            continue
+        with pytest.raises(
+            SkippedError, match=r"^the program went on after epoch 6 with epoch 10: print the"
+        ):
+            gathered.take({"epoch": begins, "loss": 1})
 
 
 def test_a_pattern_takes_named_groups_wherever_they_stand() -> None:

@@ -32,6 +32,14 @@ def grid(where: object, **tables: Any) -> Grid:
     return definition((tables or GRID) | {"where": where}).grid
 
 
+def test_a_condition_may_stand_on_several_lines() -> None:
+    found = grid("""
+        width * depth <= 64
+        and optimiser != 'sgd'
+    """)
+    assert found == grid("width * depth <= 64 and optimiser != 'sgd'")
+
+
 @pytest.mark.parametrize(
     ("text", "holds"),
     [

@@ -1,9 +1,11 @@
-"""A user's own problem: a search for the highest place of a hilly line, by steps in the fog. It needs Python alone."""
+"""A user's own problem: a search for the highest place of a hilly line, by steps in the fog; also as an objective."""
 
 import math
 import random
 import time
 from collections.abc import Iterator
+
+import optuna
 
 from pairsearch import Metric, OneByOne, Run
 
@@ -43,6 +45,27 @@ class Climb(OneByOne):
             if self.rest:
                 time.sleep(self.rest)
             report(epoch, height=best, way=way)
+
+
+def objective(trial, rest: float = 0.0) -> float:
+    """Climb as an objective of Optuna's, by the global generator."""
+    method = trial.suggest_categorical("method", METHODS)
+    mirrored = trial.suggest_categorical("mirrored", [True, False])
+    pace = {"half_life": trial.suggest_int("half_life", 1, 128, log=True)} if method == "cooling" else None
+    lengths = strides(pace or {"stride": trial.suggest_float("stride", 0.0, 2.0)})
+    place = random.uniform(-5.0, 5.0)  # noqa: S311 - a climber's steps are no secret
+    best = height(place, mirrored=mirrored)
+    for step in range(4):
+        there = place + next(lengths) * random.gauss(0.0, 1.0)
+        found = height(there, mirrored=mirrored)
+        if method == "random" or found > best:
+            place, best = there, max(best, found)
+        time.sleep(rest)
+        trial.report(best, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    trial.set_user_attr("place", place)
+    return best
 
 
 def strides(params) -> Iterator[float]:

@@ -39,10 +39,10 @@ def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(
     assert (tmp_path / "page").read_text() == "an earlier one"
 
 
-def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(InputError, match="permission denied"):
-        usable_folder(tmp_path)
+@pytest.mark.parametrize("name", ["/proc", "/proc/new"])
+def test_a_folder_where_no_file_can_be_written_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"^cannot write to folder /proc: "):
+        usable_folder(Path(name))
 
 
 def test_a_folder_is_made_once_and_not_below_what_is_not_there(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import programs
@@ -14,7 +15,7 @@ from pairsearch.search.database.states import State
 from pairsearch.search.ledger.claims import Renewal
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.configuration import Configuration
@@ -80,6 +81,7 @@ def test_a_worker_hands_back_what_it_trains_and_ends(
 
 PROBLEM = """
 import signal, time
+from pathlib import Path
 from pairsearch.studies.problem import Metric, OneByOne
 
 class Mine(OneByOne):
@@ -89,6 +91,8 @@ class Mine(OneByOne):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for epoch in range(1, run.epochs + 1):
             time.sleep(0.05)
+            while Path(__file__).with_name("hold").exists():
+                time.sleep(0.05)
             report(epoch, loss=params["x"] / epoch)
 """
 
@@ -113,10 +117,15 @@ def test_workers_of_a_run_end_where_their_problem_takes_signals_for_itself(
     programs.wait_for(
         lambda: len(tiny.rows(database, "jobs", "id", holding)) == 2, "both workers to hold a fold"
     )
+    (tmp_path / "hold").touch()
     folder = tmp_path / "other"
     folder.mkdir()
     told = programs.run(folder, "stop", "mine", **variables)
     assert told.out == "mine: told to stop; 2 jobs are in hand\n"
+    time.sleep(1.0)  # until all have heard it
+    # As another `run` does, which begins before this one has ended.
+    Ledger(database, get_study(database, "mine")).go_on()
+    (tmp_path / "hold").unlink()
     ended = programs.ended(run, tmp_path)
     assert ended.code == 1
     assert "stopped by `pairsearch stop` (mine 3 left): run it again to go on" in ended.err

@@ -3,8 +3,8 @@
 It is a program too, `python supervisor.py GRACE FOLDER WORD...`, and imports nothing of pairsearch, to start in
 milliseconds. Standard input is a pipe whose other end the asking process holds. A byte, or the end of that process, by
 which the pipe ends, has the program get SIGTERM, and SIGKILL after GRACE seconds. On Linux, processes that leave the
-program's process group are found too. Where the pipe ends without a byte, FOLDER is removed. The exit status is the
-program's.
+program's process group are found too. Where the pipe has ended when all is over, FOLDER is removed. The exit status is
+the program's.
 """
 
 from __future__ import annotations
@@ -53,12 +53,10 @@ class Program:
 
     Attributes:
         status: as `waitpid` gives it; None while it runs.
-        asked: whether the asking process wants it to end, and lives.
     """
 
     def __init__(self, words: list[str]) -> None:
         self.status: int | None = None
-        self.asked = False
         prctl(SET_CHILD_SUBREAPER, 1)
         # What is sent to the program before it can take a signal waits until then.
         signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
@@ -129,10 +127,17 @@ def watch(program: Program, grace: float, ends: int) -> None:
             os.read(ends, 4096)
         if 0 in ready:
             waited.remove(0)
-            program.asked = bool(os.read(0, 1))
             deadline = time.monotonic() + grace
             program.signal(signal.SIGTERM)
         program.reap()
+
+
+def deserted() -> bool:
+    """Whether the asking process is gone, and its pipe with it."""
+    while select.select([0], [], [], 0)[0]:
+        if not os.read(0, 4096):
+            return True
+    return False
 
 
 def main(words: list[str]) -> None:
@@ -151,7 +156,7 @@ def main(words: list[str]) -> None:
     if program.status is None:
         program.signal(signal.SIGKILL)
     program.end_others()
-    if not program.asked and select.select([0], [], [], 0)[0] and not os.read(0, 1):
+    if deserted():
         import shutil  # noqa: PLC0415 - it is seldom needed
 
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,23 @@
+"""Which engines there are tests of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pairsearch.search.engines.contract import Engine
+
+MakeEngine = Callable[..., Engine]
+Started = Callable[[str], MakeEngine]
+BEHIND = {
+    "slurm": "slurm_cluster",
+    "ray": "ray_head",
+    "dask": "dask_scheduler",
+    "k8s": "kubernetes_api",
+}
+"""The module beside this one that starts what is behind an engine, by `engine(folder)`: a context manager that yields
+what makes an `Engine` of options. It may have `REFUSED`: options that the engine refuses, and words of its refusal."""
+PASSWORD = "open-sesame"  # noqa: S105 - one that no server asks for
+"""The password in the URL of `postgresql_url`."""
+EXECUTORS = ("threads", "processes")
+THERE = tuple(name for name, module in BEHIND.items() if (Path(__file__).parent / f"{module}.py").exists())
