@@ -19,6 +19,8 @@ from pairsearch.search.engines.contract import Order, engine_named
 from pairsearch.search.engines.fleet import Cluster, evaluate_on, search_on
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study
 from pairsearch.search.setup import opening
+from pairsearch.search.tracking.exporting import Target
+from pairsearch.search.tracking.following import followed
 from pairsearch.search.workers.signals import interrupted_by_signals
 from pairsearch.studies.loading import Loaded
 
@@ -61,9 +63,17 @@ def named(
 
 
 def search_there(
-    training: Training, cluster: Cluster, given: list[str], limit: int | None
+    training: Training, cluster: Cluster, given: list[str], limit: int | None, targets: Sequence[Target] = ()
 ) -> tuple[Database, list[StoredStudy]]:
-    """Create the studies and have them searched on a cluster; return the database and the studies."""
+    """Create the studies and have them searched on a cluster; return the database and the studies.
+
+    Raises:
+        InputError: there are trackers to follow, and nobody follows a cluster that is detached from.
+    """
+    if targets and cluster.detach:
+        raise InputError(
+            "--to and --detach: nobody exports while nobody follows: use `pairsearch export STUDY --to` later"
+        )
     theirs = _leave_device(training)
     orders: list[Order] = []
 
@@ -73,16 +83,18 @@ def search_there(
     made = training.create(given, check)
     stored = [creation.study for creation in made.creations]
     shown = SearchProgress(training.console)
-    with interrupted_by_signals(), nullcontext() if cluster.detach else shown:
+    complain = teller(error=True)
+    following = followed(targets, made.database, stored, shown.update, complain)
+    with interrupted_by_signals(), following as update, nullcontext() if cluster.detach else shown:
         search_on(
             cluster,
             orders[0],
             made.database,
             stored,
             limit=limit,
-            on_progress=shown.update,
+            on_progress=update,
             say=training.say,
-            complain=teller(error=True),
+            complain=complain,
         )
     return made.database, stored
 

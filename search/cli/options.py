@@ -49,6 +49,17 @@ def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value
     return storage_url.environment_storage() if os.environ.get(FILE_VARIABLE) else value
 
 
+def not_secret(values: list[str] | None) -> list[str] | None:
+    """Warn of passwords in URIs of trackers (Typer's callback of `--to`)."""
+    if any(conceal_places(value) != value for value in values or []):
+        typer.echo(
+            "warning: other people can read the password of --to in the process list: give it by the variables "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            err=True,
+        )
+    return values
+
+
 def count(*names: str, help: str, default: bool | str = True, least: int = 1) -> Any:
     """Return an option that is a number of something, up to what a column of the database holds."""
     return typer.Option(*names, min=least, max=LARGEST, help=help, show_default=default)
@@ -219,6 +230,15 @@ EngineOption = Annotated[
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Return as soon as the engine has the workers.")]
 NoModels = Annotated[bool, typer.Option("--no-models", help="Keep no trained models.")]
+To = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--to",
+        metavar="TRACKER=PLACE",
+        callback=not_secret,
+        help="A tracker to export to: mlflow=URI, tensorboard=FOLDER or wandb=FOLDER. Repeat it for several.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only, no progress.")]
 

@@ -31,6 +31,7 @@ from pairsearch.search.results.ranking import Ranked, read_best
 from pairsearch.search.results.tables import CONFIGURATIONS, CURVES
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.storage_url import environment_storage
+from pairsearch.search.tracking.exporting import Exported, Target, export
 from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on
 from pairsearch.search.workers.evaluating import Evaluator, evaluate
 from pairsearch.search.workers.models import ModelFolder, write_stored
@@ -344,6 +345,20 @@ class Study:
             Error: the file cannot be written.
         """
         return write(self._report(), Path(path))
+
+    def export(self, *, to: str) -> Exported:
+        """Write the runs of configurations that have ended to a tracker, each exactly once.
+
+        Args:
+            to: `mlflow=URI`, `tensorboard=FOLDER` or `wandb=FOLDER`.
+
+        Returns:
+            How many runs were written, and how many were there before.
+
+        Raises:
+            Error: the tracker's client is not installed, or the tracker is away or cannot be written to.
+        """
+        return export(self._database, self._stored(), Target.of(to))
 
     def _report(self) -> Document:
         return compose_stored(self._database, [self._stored()])

@@ -169,8 +169,14 @@ def read_curves(
     study: StoredStudy,
     kinds: Sequence[str],
     figures: Collection[str] | None = None,
+    within: Collection[str] | None = None,
 ) -> Iterator[Curves]:
-    """Yield the curves of runs in the order of the search; those of some figures, None for all."""
+    """Yield the curves of runs in the order of the search.
+
+    Args:
+        figures: those that are read, None for all.
+        within: keys of the configurations whose runs they are, None for all.
+    """
     c = runs.c
     statement = (
         select(c.id, c.key, c.kind, c.run, c.epochs, curves.c.figure, curves.c.points)
@@ -180,6 +186,8 @@ def read_curves(
     )
     if figures is not None:
         statement = statement.where(curves.c.figure.in_(figures))
+    if within is not None:
+        statement = statement.where(c.key.in_(within))
     for _, rows in groupby(stream(connection, statement), key=lambda row: row.id):
         of_run = list(rows)
         read = {row.figure: read_curve(row.id, row.points, row.epochs) for row in of_run}

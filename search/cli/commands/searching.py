@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -22,6 +23,8 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.progress import ended_without, progress_within
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup import opening
+from pairsearch.search.tracking.exporting import Target
+from pairsearch.search.tracking.following import followed
 from pairsearch.search.workers.searching import search
 from pairsearch.search.workers.signals import interrupted_by_signals
 from pairsearch.studies import reproduction as main_job
@@ -65,6 +68,7 @@ def run(
     checkpoints: options.Checkpoints = None,
     models: options.LargeModels = None,
     lease: options.Lease = LEASE_SECONDS,
+    to: options.To = None,
     on: options.On = None,
     at: options.At = None,
     option: options.EngineOption = None,
@@ -85,10 +89,11 @@ def run(
         per_gpu=per_gpu,
     )
     training = Training(storage, here, quiet=quiet, as_json=as_json)
+    targets = [Target.of(text) for text in to or []]
     if there is None:
-        database, studies = run_search(training, study, workers, limit)
+        database, studies = run_search(training, study, workers, limit, targets)
     else:
-        database, studies = search_there(training, there, study, limit)
+        database, studies = search_there(training, there, study, limit, targets)
         if detach:
             return
     screen = console()
@@ -161,13 +166,19 @@ def reproduce(
 
 
 def run_search(
-    training: Training, given: list[str], workers: int | None, limit: int | None
+    training: Training,
+    given: list[str],
+    workers: int | None,
+    limit: int | None,
+    targets: Sequence[Target] = (),
 ) -> tuple[Database, list[StoredStudy]]:
-    """Create the studies and run workers over them; return the database and the studies."""
+    """Create the studies and run workers over them, exporting to trackers; return the database and the studies."""
     made = training.create(given)
     stored = [creation.study for creation in made.creations]
     shown = SearchProgress(training.console)
-    with interrupted_by_signals(), shown:
+    complain = teller(error=True)
+    following = followed(targets, made.database, stored, shown.update, complain)
+    with interrupted_by_signals(), following as update, shown:
         search(
             made.database,
             stored,
@@ -175,8 +186,8 @@ def run_search(
             training.machine,
             workers,
             limit=limit,
-            on_progress=shown.update,
-            complain=teller(error=True),
+            on_progress=update,
+            complain=complain,
             zygote=training.zygote,
         )
     return made.database, stored
