@@ -1,7 +1,7 @@
 """What an engine is: the scheduler of a cluster, which starts workers, counts them and ends them.
 
-An engine knows no study and no database. `search.engines.fleet` asks it; the suite `tests/engines/test_contract.py`
-holds every engine to what stands here. Another package brings its own by an entry point of the group
+An engine knows no study and no database. `search.engines.fleet` asks it; `tests/engines/test_engine_contract.py` holds
+every engine to what stands here. Another package brings its own by an entry point of the group
 `pairsearch.engines`, whose name is what `--on` takes.
 """
 
