@@ -63,7 +63,10 @@ def order_for(
 
     settings = {name: _absolute(here, value) for name, value in machine.settings.items()}
     words = worker_words([named(one) for one in given], replace(machine, settings=settings), limit)
-    environment = dict.fromkeys(threads.VARIABLES, "1") | storage
+    # An empty one counts as none: of the other variable, which a cluster's machine may have.
+    environment = (
+        dict.fromkeys(threads.VARIABLES, "1") | dict.fromkeys((VARIABLE, FILE_VARIABLE), "") | storage
+    )
     if data := os.environ.get(DATA):
         environment[DATA] = str(here / data)
     try:
@@ -76,7 +79,7 @@ def order_for(
         raise InputError(f"cannot read {error.filename}, which workers need: {error.strerror}") from None
     names = "-".join(one.name for one in given)
     return Order(
-        words=("worker", *words, "--patience", PATIENCE),
+        words=("worker", *words, "--submitted", "--patience", PATIENCE),
         environment=environment,
         folder=folder,
         files=contents,
