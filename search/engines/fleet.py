@@ -66,7 +66,7 @@ class Fleet:
         """
         alive = self.alive()
         if alive:
-            self._say(f"{self._engine.name}: {alive} workers are there already")
+            self._say(f"{self._engine.name}: {workers(alive)} there already")
         self._submit(self._workers - alive)
 
     def _submit(self, count: int) -> None:
@@ -165,7 +165,7 @@ class Fleet:
         again = min(missing, self._spare)
         if not again or any(Ledger(self._database, study).stopped() for study in self._studies):
             return alive > 0
-        self._complain(f"{self._engine.name}: {missing} workers have ended with work left{self._last_line()}")
+        self._complain(f"{self._engine.name}: {workers(missing)} ended with work left{self._last_line()}")
         self._spare -= again
         try:
             self._submit(again)
@@ -205,6 +205,11 @@ class Fleet:
         """Return a line about workers that ended, where the engine knows one."""
         line = self._last_line()
         return [f"{self._engine.name}: a worker ended{line}"] if line else []
+
+
+def workers(count: int) -> str:
+    """Return a number of workers in words."""
+    return f"{count} worker{'' if count == 1 else 's'}"
 
 
 def counted(engine: Engine, mine: Sequence[Submission]) -> dict[Submission, Count]:

@@ -54,15 +54,23 @@ def order_for(
         files |= loaded[one.name].files
         if one.text.endswith(".toml"):
             files.add(here / one.text)
+    given_files = [here / value for value in machine.settings.values() if not Path(value).is_absolute()]
+    # Those of `os.path` take a text that is too long for a name as one that does not exist.
+    files |= set(filter(os.path.isfile, given_files))
     files = {path.resolve() for path in files}
     folder = Path(os.path.commonpath([here.resolve(), *(path.parent for path in files)]))
 
-    def named(one: StudyArgument) -> str:
-        is_file = one.text.endswith(".toml")
-        return (here / one.text).resolve().relative_to(folder).as_posix() if is_file else one.text
+    def inside(text: str) -> str:
+        """Return a name of a file or folder, relative to the workers' folder if it travels, else absolute."""
+        path = (here / text).resolve()
+        return path.relative_to(folder).as_posix() if path in files else str(path)
 
-    settings = {name: _absolute(here, value) for name, value in machine.settings.items()}
-    words = worker_words([named(one) for one in given], replace(machine, settings=settings), limit)
+    settings = {
+        name: inside(value) if os.path.exists(here / value) else value  # noqa: PTH110
+        for name, value in machine.settings.items()
+    }
+    studies = [inside(one.text) if one.text.endswith(".toml") else one.text for one in given]
+    words = worker_words(studies, replace(machine, settings=settings), limit)
     # An empty one counts as none: of the other variable, which a cluster's machine may have.
     environment = (
         dict.fromkeys(threads.VARIABLES, "1") | dict.fromkeys((VARIABLE, FILE_VARIABLE), "") | storage
@@ -120,8 +128,3 @@ def storage_for(engine: Engine, url: URL) -> dict[str, str]:
             f"workers see, named by {FILE_VARIABLE}, or leave the password out of the URL and put it into ~/.pgpass"
         )
     return {VARIABLE: text}
-
-
-def _absolute(here: Path, value: str) -> str:
-    """Return a setting that names a file or folder of this machine by its absolute path."""
-    return str((here / value).resolve()) if (here / value).exists() else value

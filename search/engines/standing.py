@@ -12,7 +12,7 @@ from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
 from pairsearch.search.engines.contract import Count, engine_named
-from pairsearch.search.engines.fleet import LOOK_SECONDS, counted
+from pairsearch.search.engines.fleet import LOOK_SECONDS, counted, workers
 from pairsearch.search.ledger import submissions
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
@@ -48,7 +48,7 @@ def stop_all(database: Database, studies: Sequence[StoredStudy], say: Callable[[
             time.sleep(LOOK_SECONDS)
         submissions.close(database, [one for one, count in counted(engine, mine).items() if not count.alive])
         say(
-            f"{name}: {before} workers ended"
+            f"{name}: {workers(before)} ended"
             if not left
             else f"{name}: {left} of {before} workers have not ended"
         )
@@ -81,14 +81,14 @@ class Standing:
         where = f"{self.engine} at {self.address}" if self.address else self.engine
         if self.error is not None:
             return f"{where} does not answer: {self.error}"
-        return f"{where}: {self.pending} workers pending, {self.running} running, {self.ended} ended"
+        return f"{where}: {workers(self.pending)} pending, {self.running} running, {self.ended} ended"
 
 
 def standings(database: Database, studies: Sequence[StoredStudy]) -> list[Standing]:
     """Ask every engine that had workers of the studies how many wait and run, and note those that have ended."""
     found = []
     for (name, address), every in by_engine(database, studies).items():
-        mine, workers = _open(every), sum(one.workers for one in every)
+        mine, submitted = _open(every), sum(one.workers for one in every)
         counts: dict[Submission, Count] = {}
         try:
             if mine:
@@ -100,7 +100,7 @@ def standings(database: Database, studies: Sequence[StoredStudy]) -> list[Standi
             submissions.close(database, [one for one, count in counts.items() if not count.alive])
         pending = sum(count.pending for count in counts.values())
         running = sum(count.running for count in counts.values())
-        found.append(Standing(name, address, pending, running, max(0, workers - pending - running)))
+        found.append(Standing(name, address, pending, running, max(0, submitted - pending - running)))
     return found
 
 

@@ -127,21 +127,22 @@ def test_the_files_of_a_study_travel_and_settings_become_absolute(
     (here / "code/mine.py").write_text(PROBLEM)
     (here / "code/helper.py").write_text("")
     (here / "table.csv").write_text("1\n")
+    (here / "more.csv").write_text("1\n")
     monkeypatch.chdir(here)
     given = look_up("mine.toml")
     loaded = {"mine": opening.load(None, given, Machine())}
     url, machine = (
         parse_url("postgresql://u@db.example.org/d"),
-        Machine(settings={"folder": "code", "n": "3"}),
+        Machine(settings={"folder": "code", "n": "3", "more": "more.csv"}),
     )
     order = order_for(Elsewhere(None, {}), url, [given], loaded, machine, None, ["table.csv"])
-    assert sorted(order.files) == ["code/helper.py", "code/mine.py", "mine.toml", "table.csv"]
+    assert sorted(order.files) == ["code/helper.py", "code/mine.py", "mine.toml", "more.csv", "table.csv"]
     assert order.folder == here
     assert order.words[:2] == ("worker", "mine.toml")
     assert "--submitted" in order.words
     assert order.environment["PAIRSEARCH_STORAGE_FILE"] == ""
     assert f"folder={here / 'code'}" in order.words
-    assert "n=3" in order.words
+    assert {"n=3", "more=more.csv"} <= set(order.words)
     assert order.name == "pairsearch-mine"
     with pytest.raises(InputError, match=r"cannot read .*none\.csv"):
         order_for(Elsewhere(None, {}), url, [given], loaded, machine, None, ["none.csv"])

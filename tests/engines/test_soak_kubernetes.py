@@ -46,9 +46,7 @@ def test_runs_end_once_whatever_happens_to_pods_and_launcher(
         os.kill(alive()[0].process.pid, signal.SIGKILL)
         programs.wait_for(lambda: len(stub.pods) == 5, "a successor")
         again = programs.start_forked(file.parent, "run", *where, "--lease", "5", **told)
-        programs.wait_for(
-            lambda: "4 workers are there already" in (file.parent / "out").read_text(), "the next"
-        )
+        programs.wait_for(lambda: "4 workers there already" in (file.parent / "out").read_text(), "the next")
         programs.wait_for(lambda: running() == 4, "four jobs that run", 120)
         assert len(alive()) == 4
 
