@@ -7,6 +7,7 @@ every engine to what stands here. Another package brings its own by an entry poi
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -154,3 +155,33 @@ def take(options: Mapping[str, str], *known: str, engine: str) -> dict[str, str]
             f"--option {others[0]}: {engine} has no such option: expected one of {', '.join(known)}"
         )
     return dict(options)
+
+
+def amounts(options: Mapping[str, str], name: str) -> dict[str, float]:
+    """Return an option NAME:AMOUNT,...; raises InputError for an amount that is none."""
+    found = {}
+    for text in filter(None, options.get(name, "").split(",")):
+        what, _, amount = text.rpartition(":")
+        found[what] = number(f"{name}={options[name]}", amount)
+    return found
+
+
+def number(option: str, text: str) -> float:
+    """Return a number that is not negative; raises InputError for anything else, naming the option."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise InputError(f"--option {option}: {text!a} is no amount")
+    return found
+
+
+def is_here(host: str) -> bool:
+    """Tell whether a host's address is one of this machine's: only to those can a socket be bound."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True

@@ -48,8 +48,14 @@ class Executed(Engine):
         return dict.fromkeys(made, 1)
 
     def count(self, ids: Collection[str]) -> dict[str, Count]:
-        """Count futures. Many executors do not tell a waiting one from one that runs: those count as running."""
-        return {one: Count(0, int(not self._futures[one].done())) for one in ids}
+        """Count futures. Those of executors that do not tell which of them run count as waiting."""
+        return {one: self._count(self._futures[one]) for one in ids}
+
+    @staticmethod
+    def _count(future: Future[str]) -> Count:
+        if future.done():
+            return Count(0, 0)
+        return Count(0, 1) if future.running() else Count(1, 0)
 
     def stop(self, ids: Collection[str]) -> None:
         """Cancel the futures that wait."""

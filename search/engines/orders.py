@@ -71,7 +71,10 @@ def order_for(
     }
     studies = [inside(one.text) if one.text.endswith(".toml") else one.text for one in given]
     words = worker_words(studies, replace(machine, settings=settings), limit)
-    environment = dict.fromkeys(threads.VARIABLES, "1") | storage
+    # An empty one counts as none: of the other variable, which a cluster's machine may have.
+    environment = (
+        dict.fromkeys(threads.VARIABLES, "1") | dict.fromkeys((VARIABLE, FILE_VARIABLE), "") | storage
+    )
     if data := os.environ.get(DATA):
         environment[DATA] = str(here / data)
     try:
@@ -84,7 +87,7 @@ def order_for(
         raise InputError(f"cannot read {error.filename}, which workers need: {error.strerror}") from None
     names = "-".join(one.name for one in given)
     return Order(
-        words=("worker", *words, "--patience", PATIENCE),
+        words=("worker", *words, "--submitted", "--patience", PATIENCE),
         environment=environment,
         folder=folder,
         files=contents,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pairsearch.search.workers import program
 
 
 def run_worker(
-    words: tuple[str, ...], environment: Mapping[str, str], files: Mapping[str, bytes], folder: str
+    words: tuple[str, ...],
+    environment: Mapping[str, str],
+    files: Mapping[str, bytes],
+    folder: str,
+    begin: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
 ) -> str:
     """Run a worker to its end, and return the last line that it printed.
 
@@ -23,6 +27,7 @@ def run_worker(
         environment: variables beside those of this process.
         files: contents by path relative to the working directory.
         folder: the working directory if this machine sees it, with the same files in it; else one is made of the files.
+        begin: called with the process, which ends as soon as its standard input is closed.
 
     Raises:
         RuntimeError: it ended with an error; the message has its last line.
@@ -43,6 +48,7 @@ def run_worker(
             stderr=log,
         )
         try:
+            begin(process)
             code = process.wait()
         finally:
             assert process.stdin is not None  # noqa: S101 - it was asked for

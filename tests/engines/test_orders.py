@@ -11,7 +11,7 @@ import pytest
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.urls import parse_url
-from pairsearch.search.engines.contract import Count, Engine, Order
+from pairsearch.search.engines.contract import Count, Engine, Order, is_here
 from pairsearch.search.engines.executor import Executed
 from pairsearch.search.engines.orders import order_for, storage_for
 from pairsearch.search.ledger.studies import look_up
@@ -95,6 +95,9 @@ def test_a_url_without_a_password_is_told_and_a_file_with_one_is_named(
         storage_for(there, parse_url(URL))
     file.chmod(0o600)
     assert storage_for(there, parse_url(URL)) == {"PAIRSEARCH_STORAGE_FILE": str(file)}
+    # However it is written.
+    file.write_text(URL + "?host=/run/x")
+    assert storage_for(there, parse_url(URL + "?host=/run/x")) == {"PAIRSEARCH_STORAGE_FILE": str(file)}
     # A URL that was given beside the file is another one.
     with pytest.raises(InputError, match="would show the password"):
         storage_for(there, parse_url(URL.replace("runs", "others")))
@@ -136,6 +139,8 @@ def test_the_files_of_a_study_travel_and_settings_become_absolute(
     assert sorted(order.files) == ["code/helper.py", "code/mine.py", "mine.toml", "more.csv", "table.csv"]
     assert order.folder == here
     assert order.words[:2] == ("worker", "mine.toml")
+    assert "--submitted" in order.words
+    assert order.environment["PAIRSEARCH_STORAGE_FILE"] == ""
     assert f"folder={here / 'code'}" in order.words
     assert {"n=3", "more=more.csv"} <= set(order.words)
     assert order.name == "pairsearch-mine"
@@ -149,3 +154,12 @@ def test_the_files_of_a_study_travel_and_settings_become_absolute(
     assert order.folder == tmp_path
     assert order.words[1] == "here/mine.toml"
     assert "here/code/mine.py" in order.files
+
+
+def test_only_addresses_of_this_machine_are_here() -> None:
+    assert [is_here(host) for host in ("127.0.0.1", "::1", "198.51.100.7", "no-such-host.invalid")] == [
+        True,
+        True,
+        False,
+        False,
+    ]

@@ -55,6 +55,14 @@ def worker(
             "--attached", hidden=True, help="End when standard input does, as the workers of `run` do."
         ),
     ] = False,
+    submitted: Annotated[
+        bool,
+        typer.Option(
+            "--submitted",
+            hidden=True,
+            help="End where the study was stopped, as the workers of `run --on` do.",
+        ),
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     here = options.machine(
@@ -81,7 +89,7 @@ def worker(
             if not stopping.is_set():
                 raise
         else:
-            if not attached:
+            if not (attached or submitted):
                 for stored, _ in queue:
                     begin(Ledger(database, stored).go_on)
             first = 0 if rounds else limit

@@ -131,4 +131,9 @@ def test_workers_of_a_run_end_where_their_problem_takes_signals_for_itself(
     assert "stopped by `pairsearch stop` (mine 3 left): run it again to go on" in ended.err
     assert tiny.rows(database, "jobs", "id", holding) == []
     assert tiny.rows(database, "configurations", "sum(lapses), sum(errors)") == [(0, 0)]
+    # One that a cluster's engine starts only now leaves the stop standing.
+    ledger = Ledger(database, get_study(database, "mine"))
+    ledger.stop()
+    assert programs.run(tmp_path, "worker", "mine.toml", "--submitted", **variables).code == 0
+    assert ledger.stopped()
     database.close()
