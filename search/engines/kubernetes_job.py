@@ -100,14 +100,18 @@ class KubernetesJob(Engine):
     def last_line(self, ids: Collection[str]) -> str:
         """Return the last line in the log of the pod that failed last."""
         failed = [pod for pod in self._pods(ids) if pod.status.phase == "Failed"]
-        if not failed:
-            return ""
-        name = max(failed, key=lambda pod: pod.metadata.creation_timestamp).metadata.name
-        # What the client makes of a log depends on whether it looks like JSON.
-        log = self._cluster.ask(
-            self._cluster.core.read_namespaced_pod_log, name, tail_lines=1, _preload_content=False
-        )
-        return str(log.data.decode("utf-8", "replace").strip())
+        # One that its Job has ended after others has mostly printed nothing.
+        for pod in sorted(failed, key=lambda pod: pod.metadata.creation_timestamp, reverse=True):
+            # What the client makes of a log depends on whether it looks like JSON.
+            log = self._cluster.ask(
+                self._cluster.core.read_namespaced_pod_log,
+                pod.metadata.name,
+                tail_lines=1,
+                _preload_content=False,
+            )
+            if line := str(log.data.decode("utf-8", "replace").strip()):
+                return line
+        return ""
 
     def _pods(self, ids: Collection[str]) -> list[Any]:
         if not ids:

@@ -70,3 +70,9 @@ def database(storage: Path) -> Iterator[Database]:
     opened = open_database(storage.read_text(encoding="utf-8"), create=True)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def postgresql_url(postgresql_url: str) -> str:
+    """The URL with a password that is in no other test process."""
+    return postgresql_url.replace("open-sesame", PASSWORD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ BEHIND = {
 }
 """The module beside this one that starts what is behind an engine, by `engine(folder)`: a context manager that yields
 what makes an `Engine` of options. It may have `REFUSED`: options that the engine refuses, and words of its refusal."""
-PASSWORD = "open-sesame"  # noqa: S105 - one that no server asks for
-"""The password in the URL of `postgresql_url`."""
+PASSWORD = f"sesame-{uuid.uuid4().hex}"
+"""The password in the URL of `postgresql_url`, of this test process alone: others run beside it, and show theirs."""
 EXECUTORS = ("threads", "processes")
 THERE = tuple(name for name, module in BEHIND.items() if (Path(__file__).parent / f"{module}.py").exists())

@@ -18,6 +18,7 @@ import programs
 import promise
 import pytest
 import yaml
+from gathered import PASSWORD
 from kubernetes_api import IMAGE, Stub, made
 
 from pairsearch.search.common.errors import InputError
@@ -257,5 +258,5 @@ def test_a_study_is_searched_and_evaluated_on_kubernetes(
     database = open_database(postgresql_url)
     promise.assert_kept(database, points=promise.OWN_POINTS)
     database.close()
-    assert "open-sesame" in postgresql_url
-    assert "open-sesame" not in "".join([*said, *stub.requests, *(pod.log() for pod in stub.pods)])
+    assert PASSWORD in postgresql_url
+    assert PASSWORD not in "".join([*said, *stub.requests, *(pod.log() for pod in stub.pods)])
