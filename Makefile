@@ -17,10 +17,10 @@ run: venv ## the main job, a quick slice of it: search, evaluate, print Table 1
 # their order: pages that are typed, and faults, take longest and come early. What is compiled is kept, wherever that is
 # forbidden too: else each process compiles all tests again.
 test: venv ## the whole test suite
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 soak: venv ## the promise under many faults, crowds of workers, clusters, and what make run prints; some 25 minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -s tests/faults tests/engines tests/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -s tests/faults tests/engines tests/docs tests/search tests/benchmarks
 
 SAMPLE ?= 200
 SEED ?= 1

@@ -35,6 +35,7 @@ def test_points_are_counted_by_what_they_wrote(tmp_path: Path) -> None:
     assert Log(tmp_path / "absent").begun == []
 
 
+@pytest.mark.soak
 def test_a_small_comparison_kills_counts_and_rewrites_its_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

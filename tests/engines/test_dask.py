@@ -52,6 +52,7 @@ def test_a_task_without_a_place_waits_and_can_be_taken_back(started: Started) ->
     assert [count.alive for count in engine.count(ids).values()] == [0, 0]
 
 
+@pytest.mark.soak
 def test_a_study_is_searched_and_evaluated_and_its_password_shown_nowhere(
     started: Started, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, postgresql_url: str
 ) -> None:

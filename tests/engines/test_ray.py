@@ -46,6 +46,7 @@ def test_a_cluster_that_does_not_answer_is_told_once_and_nothing_is_stored(tmp_p
     assert "expected the address of Ray's dashboard, http://HOST:8265" in refused.complaint
 
 
+@pytest.mark.soak
 def test_a_study_is_searched_and_evaluated_and_its_password_shown_nowhere(
     started: Started, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, postgresql_url: str
 ) -> None:
