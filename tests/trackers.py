@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -131,7 +130,7 @@ def in_wandb(folder: str, study: str) -> dict[str, Seen]:
     found = {}
     for file in sorted(Path(folder, "wandb").glob("offline-run-*/run-*.wandb")):
         points: dict[str, dict[int, float]] = {}
-        for content in _records(file.read_bytes()):
+        for content in needed("pairsearch.search.tracking.to_wandb").records(file.read_bytes()):
             record = internal.Record.FromString(content)
             kind = record.WhichOneof("record_type")
             if kind == "run":
@@ -153,18 +152,3 @@ def in_wandb(folder: str, study: str) -> dict[str, Seen]:
         assert run.run_id not in found, "two folders of a run"
         found[run.run_id] = Seen(tags | {"group": run.run_group, "type": run.job_type}, config, points)
     return found
-
-
-def _records(log: bytes) -> Iterator[bytes]:
-    """The records of a file of W&B's, whose client reads it in Go alone: LevelDB's format of logs, after 7 bytes."""
-    block, place, parts = 32768, 7, b""
-    while place + 7 <= len(log):
-        if block - place % block < 7:
-            place += block - place % block
-            continue
-        _, length, kind = struct.unpack_from("<IHB", log, place)
-        parts += log[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield parts
-            parts = b""

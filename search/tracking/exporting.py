@@ -74,6 +74,11 @@ class Target:
             place = str(usable_folder(Path(place)).absolute())
         return cls(name, place)
 
+    @classmethod
+    def all_of(cls, texts: Sequence[str]) -> list[Target]:
+        """Read several; one that is named twice counts once, since two exports to it would write runs twice."""
+        return list(dict.fromkeys(map(cls.of, texts)))
+
     @property
     def label(self) -> str:
         """It as an option's value, without a password."""

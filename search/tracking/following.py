@@ -43,19 +43,25 @@ class Exporter:
             start_new_session=True,  # Ctrl-C is for this process
         )
 
-    def end(self, seconds: float) -> str | None:
-        """Have it export what came last, for some seconds at most; return what it leaves undone, None for nothing."""
+    def finish(self, seconds: float) -> float:
+        """Have it export what came last and end; return the seconds, at most those given, that it may take."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        return min(seconds, AWAY_SECONDS) if self._failed() else seconds
+
+    def end(self, until: float) -> str | None:
+        """Wait for its end, at most to a moment of the monotonic clock; return what it leaves undone, or None."""
         try:
-            if self._failed():
-                seconds = min(seconds, AWAY_SECONDS)
-            self._process.communicate(timeout=seconds)
+            self._process.wait(until - time.monotonic())
             return self._failed()
         except subprocess.TimeoutExpired:
             return self._missing
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._log.close()
+
+    def kill(self) -> None:
+        """End it as it is."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
 
     def _failed(self) -> str | None:
         """Return what it said last if that is an error, or if it ended otherwise than it should."""
@@ -102,9 +108,16 @@ def followed(
         seconds = 0.0
         raise
     finally:
-        for exporter in started:
-            if (left := exporter.end(seconds)) is not None:
-                complain(left)
+        try:
+            # All at the same time, so that several take no longer than one.
+            now = time.monotonic()
+            ends = [now + exporter.finish(seconds) for exporter in started]
+            for exporter, until in zip(started, ends, strict=True):
+                if (left := exporter.end(until)) is not None:
+                    complain(left)
+        finally:
+            for exporter in started:
+                exporter.kill()
 
 
 def keep_exporting(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,8 +27,10 @@ from pairsearch.search.tracking.contract import Run, Tracker  # noqa: E402
 ID, PARENT_ID, STATE = "pairsearch.id", "pairsearch.parent", "pairsearch.state"
 """Tags: our ids of a run and of the one that it is nested in, as MLflow chooses its own; and what is written last."""
 PARENT = "mlflow.parentRunId"
-# What MLflow takes: runs, metrics and parameters in a call, characters of a parameter's value and a tag's.
-PAGE, METRICS, PARAMS, LONGEST_PARAM, LONGEST_TAG = 1000, 800, 100, 6000, 8000
+# What MLflow takes: runs, metrics and parameters in a call, characters of a parameter's value, a tag's and its name.
+PAGE, METRICS, PARAMS, LONGEST_PARAM, LONGEST_TAG, LONGEST_TAG_NAME = 1000, 800, 100, 6000, 8000, 250
+OURS = ("mlflow.", "pairsearch.")
+"""Tags that mean something to MLflow, or here."""
 
 
 class MLflow(Tracker):
@@ -69,13 +73,14 @@ class MLflow(Tracker):
             token = page.token or ""
 
     def write(self, run: Run) -> None:
+        said = {_taken(name): text[:LONGEST_TAG] for name, text in run.tags.items()}
         run_id = self._ids.pop(run.id, None)
         if run_id is not None and run.nested:
             self._client.delete_run(run_id)
         elif run_id is not None:  # others are nested in it
             self._client.update_run(run_id, status="RUNNING")
-            for name in self._client.get_run(run_id).data.tags.keys() - run.tags.keys():
-                if not name.startswith(("mlflow.", "pairsearch.")):
+            for name in self._client.get_run(run_id).data.tags.keys() - said.keys():
+                if not name.startswith(OURS):
                     self._client.delete_tag(run_id, name)
         if run_id is None or run.nested:
             run_id = self._create(run)
@@ -87,7 +92,7 @@ class MLflow(Tracker):
             Metric(name, value, ended, step) for step, of in run.points.items() for name, value in of.items()
         ]
         params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in run.params.items()]
-        tags = [RunTag(name, text[:LONGEST_TAG]) for name, text in {**run.tags, STATE: run.state}.items()]
+        tags = [RunTag(name, text) for name, text in {**said, STATE: run.state}.items()]
         while metrics[METRICS:] or params[PARAMS:]:
             self._client.log_batch(run_id, metrics[:METRICS], params[:PARAMS])
             metrics, params = metrics[METRICS:], params[PARAMS:]
@@ -103,3 +108,11 @@ class MLflow(Tracker):
                 self._ids[parent] = made.info.run_id
             tags |= {PARENT_ID: parent, PARENT: self._ids[parent]}
         return str(self._client.create_run(self._experiment, began, tags, run.name).info.run_id)
+
+
+def _taken(name: str) -> str:
+    """Return the name of a tag as MLflow takes it: facts have any names, which it may refuse, or take for paths."""
+    taken = re.sub(r"[^\w/. :-]", "_", name)[:LONGEST_TAG_NAME]
+    if posixpath.normpath(taken) == taken and not taken.startswith(("/", ".", *OURS)):
+        return taken
+    return re.sub("[/.]", "_", taken) or "_"

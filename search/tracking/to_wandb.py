@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import shutil
+import struct
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import wandb
+from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined] # its stub is incomplete
 
 from pairsearch.search.common.files import made_folder
 from pairsearch.search.ledger.studies import StoredStudy
@@ -15,8 +23,12 @@ from pairsearch.search.tracking.contract import Run, Tracker
 
 STATE = "pairsearch-state"
 """The file in the folder of a run that has its state."""
+PARTS = ".pairsearch-"
+"""Begins the name of the folder in which an export writes runs until they are whole."""
 LONGEST_TAG = 64
 LONGEST_GROUP = 128
+LONGEST_SECONDS = 5.0
+"""Seconds that the client may take for a run's last records."""
 
 
 class Wandb(Tracker):
@@ -26,9 +38,17 @@ class Wandb(Tracker):
 
     def __init__(self, place: str) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")
+        # Its log is not kept. Where it cannot be written, each line of it would be a traceback on standard error.
+        logging.getLogger("wandb").setLevel(logging.CRITICAL)
         self._runs = made_folder(made_folder(Path(place)) / "wandb")
+        for old in Path(place).glob(f"{PARTS}*"):
+            with suppress(OSError), _lock(old):  # else it is another's, who works in it
+                shutil.rmtree(old)
         # On the same file system; `wandb sync` reads nothing there.
-        self._parts = Path(tempfile.mkdtemp(prefix=".pairsearch-", dir=place))
+        self._parts = Path(tempfile.mkdtemp(prefix=PARTS, dir=place))
+        self._lock: IO[bytes] | None = None
+        with suppress(OSError):  # not all file systems have locks
+            self._lock = _lock(self._parts)
 
     def known(self, study: StoredStudy) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -61,6 +81,12 @@ class Wandb(Tracker):
             open_run.log({"report": wandb.Html(str(run.report))})
         open_run.finish()
         (made,) = (self._parts / "wandb").glob(f"offline-run-*-{run.id}")
+        # The client writes the last records in the background, and on a full disk never, of which it says nothing.
+        until = time.monotonic() + LONGEST_SECONDS
+        while not _has_ended((made / f"run-{run.id}.wandb").read_bytes()):
+            if time.monotonic() > until:
+                raise OSError("the client wrote a run in part: is there room on the disk?")
+            time.sleep(0.005)
         for name in ("logs", "tmp"):
             shutil.rmtree(made / name, ignore_errors=True)
         (made / STATE).write_text(run.state, encoding="utf-8")
@@ -71,3 +97,39 @@ class Wandb(Tracker):
     def close(self) -> None:
         wandb.teardown()
         shutil.rmtree(self._parts, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Lock a folder of parts as long as the returned file is open, and its process lives: else it is nobody's.
+
+    Raises:
+        OSError: another process has locked it.
+    """
+    file = (folder / "lock").open("wb")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def _has_ended(log: bytes) -> bool:
+    """Whether a run's file has the record of its end, which is the last."""
+    *_, last = (b"", *records(log))
+    return bool(Record.FromString(last).HasField("exit"))
+
+
+def records(log: bytes) -> Iterator[bytes]:
+    """Yield the records of a run's file, LevelDB's format of logs after 7 bytes; the client has no reader of it."""
+    block, place, parts = 32768, 7, b""
+    while place + 7 <= len(log):
+        if block - place % block < 7:
+            place += block - place % block
+            continue
+        _, length, kind = struct.unpack_from("<IHB", log, place)
+        place += 7 + length
+        if place > len(log):
+            return
+        parts += log[place - length : place]
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""

@@ -86,7 +86,7 @@ def export_to(
     to: list[str], storage: str, study: list[str], attached: bool, quiet: bool, as_json: bool
 ) -> None:
     """Export studies to trackers: once, or until standard input ends."""
-    targets = [Target.of(text) for text in to]
+    targets = Target.all_of(to)
     database, stored = open_stored(storage, study)
     if attached:
         stopping = threading.Event()

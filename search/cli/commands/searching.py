@@ -89,7 +89,7 @@ def run(
         per_gpu=per_gpu,
     )
     training = Training(storage, here, quiet=quiet, as_json=as_json)
-    targets = [Target.of(text) for text in to or []]
+    targets = Target.all_of(to or [])
     if there is None:
         database, studies = run_search(training, study, workers, limit, targets)
     else:

@@ -33,6 +33,8 @@ from pairsearch.studies.configuration import Configuration
 
 SECRET = "open-sesame"  # noqa: S105
 DIVERGED, FAILED = tiny.point(10, 1e-4, 0.1), tiny.point(25, 1e-4, 0.0)
+ODD = "größe=@5 %"
+"""The name of a fact; some trackers refuse such names."""
 BEYOND = tiny.point(99, 1e-4, 0.0)
 READERS: dict[str, Callable[[str, str], dict[str, trackers.Seen]]] = {
     "tensorboard": trackers.in_tensorboard,
@@ -82,7 +84,7 @@ def searched(tmp_path: Path, name: str) -> Iterator[tuple[Database, StoredStudy]
         origin = provenance_id(connection, {"host": "there"})
         about = {
             "study_id": study.id,
-            "facts": json.dumps({"parameters": "7"}),
+            "facts": json.dumps({"parameters": "7", ODD: "odd", "": "odd", f"mlflow.{'x' * 300}/": "odd"}),
             "provenance_id": origin,
             "seconds": 2.0,
         }
@@ -155,6 +157,7 @@ def assert_all_there(database: Database, study: StoredStudy, seen: dict[str, tra
         assert {figure: one.points.get(figure, {}) for figure in curves} == curves
         assert one.tags["host"] == ("there" if of_run[1] == "round" else "here")
         assert one.parent in (None, keyed[of_run[0], "", ""][0])
+        assert [*one.tags.values()].count("odd") == (3 if of_run[1] == "round" else 0)
     for key, state in [*states.items(), (BEYOND.key, "evaluated")]:
         run, one = keyed[key, "", ""]
         assert (one.tags["study"], one.tags["state"]) == (study.name, state)
@@ -215,6 +218,25 @@ def test_an_export_that_was_killed_goes_on(
     done = export(database, study, Target.of(target))
     assert done.there > 0
     assert_all_there(database, study, READERS[name](place, study.name))
+    assert not [*Path(place).glob(".pairsearch-*")]
+
+
+@pytest.mark.parametrize("name", ["wandb"])
+def test_a_run_that_was_written_in_part_is_not_there(
+    name: str, place: str, searched: tuple[Database, StoredStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, study = searched
+    client = needed("pairsearch.search.tracking.to_wandb")
+    seen: list[bytes] = []
+    with monkeypatch.context() as full:
+        full.setattr(client, "LONGEST_SECONDS", 0.0)
+        full.setattr(client, "_has_ended", seen.append)  # as on a full disk
+        with pytest.raises(TrackerError, match=r"27 runs of .* wrote a run in part: is there room"):
+            export(database, study, Target.of(f"{name}={place}"))
+    assert not [*Path(place, "wandb").iterdir()]
+    assert export(database, study, Target.of(f"{name}={place}")).there == 0
+    log = next(Path(place, "wandb").glob("*/*.wandb")).read_bytes()
+    assert [client._has_ended(part) for part in (b"", log[:-1], log)] == [False, False, True]
 
 
 @pytest.mark.parametrize("name", ["tensorboard"])
@@ -248,7 +270,7 @@ def test_what_has_ended_is_exported_while_others_are_searched(
 def test_a_search_waits_for_no_tracker_that_is_away(tmp_path: Path) -> None:
     tiny.write_toml(tmp_path / "tiny.toml", data="digits")
     away = f"mlflow=http://me:{SECRET}@127.0.0.1:9"
-    options = ("--to", "tensorboard=logs", "--to", away)
+    options = ("--to", "tensorboard=logs", "--to", away, "--to", "tensorboard=logs", "--to", away)
     ended = programs.run(tmp_path, "run", "tiny.toml", "--workers", "1", "--quiet", *options)
     assert ended.code == 0
     left = (
