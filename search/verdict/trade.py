@@ -47,8 +47,8 @@ def find_front(figures: Sequence[FloatArray], overlap: float = 0.0, seed: int = 
     values_FCK = np.stack(
         [np.broadcast_to(values_CK, (len(values_CK), folds)) for values_CK in figures]
     ).clip(-LARGE, LARGE)
-    # The last bits of a mean depend on the order of summation.
-    means_FC = values_FCK.mean(axis=2).round(12)
+    largest_FC = np.abs(values_FCK).max(axis=2)
+    means_FC = _rounded(values_FCK.mean(axis=2), largest_FC)
     places = on_front(means_FC)
     places = places[np.lexsort(means_FC[::-1, places])]
     values_FCK = np.stack([widened(*one, overlap) for one in zip(values_FCK, means_FC, strict=True)])
@@ -59,11 +59,18 @@ def find_front(figures: Sequence[FloatArray], overlap: float = 0.0, seed: int = 
     stayed_C = np.zeros(means_FC.shape[1])
     weights_BK = np.random.default_rng(seed).multinomial(folds, np.full(folds, 1 / folds), size=draws) / folds
     values_FCK, means_FC = np.ascontiguousarray(values_FCK[:, rivals]), means_FC[:, rivals]
+    largest_FC = largest_FC[:, rivals]
     varies = np.array([[values_CK.shape[1] > 1] for values_CK in figures])
     for weights_K in weights_BK:
-        drawn_FC = np.where(varies, (values_FCK @ weights_K).round(12), means_FC)
+        drawn_FC = np.where(varies, _rounded(values_FCK @ weights_K, largest_FC), means_FC)
         stayed_C[rivals[on_front(drawn_FC)]] += 1
     return Front(places.tolist(), (stayed_C[places] / draws).tolist(), draws)
+
+
+def _rounded(means_FC: FloatArray, largest_FC: FloatArray) -> FloatArray:
+    """Round means of any size to 12 digits, as their last bits depend on the order of summation; next to none is 0."""
+    digits_FC, exponents_FC = np.frexp(np.where(np.abs(means_FC) < 1e-15 * largest_FC, 0.0, means_FC))
+    return np.ldexp(digits_FC.round(12), exponents_FC)
 
 
 def _rivals(values_FCK: FloatArray, places: Places) -> Places:

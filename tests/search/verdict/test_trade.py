@@ -57,6 +57,16 @@ def test_the_front_is_that_of_plain_loops_with_equals_and_ties(figures: int) -> 
         assert set(on_front(points).tolist()) == by_loops(points.T.tolist())
 
 
+@pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
+def test_the_front_of_means_has_equals_and_ties_at_any_scale(scale: float) -> None:
+    random = np.random.default_rng(4)
+    for folds, levels in product((1, 3, 4), (3, 1000)):
+        whole = random.integers(-levels, levels, size=(2, 40, folds))
+        found = find_front([one * scale for one in whole])
+        assert set(found.members) == by_loops(whole.sum(axis=2).T.tolist())
+        assert not found.draws or all(found.stays)
+
+
 @pytest.mark.parametrize("overlap", [0.0, 0.2])
 def test_how_often_a_member_stays_is_that_of_plain_loops(overlap: float) -> None:
     random = np.random.default_rng(3)
