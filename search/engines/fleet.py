@@ -190,12 +190,15 @@ class Fleet:
             if not self._silent:
                 self._complain(f"{self._engine.name} does not answer, the ledger goes on: {error}")
             self._silent = True
-            return True
+            # Those that were told to end have ended, as far as the ledger knows.
+            return not self._stopped() or any(
+                Ledger(self._database, study).jobs_left(JobState.RUNNING) for study in self._studies
+            )
         missing = min(self._workers, left()) - alive
         if missing <= 0:
             return True
         again = min(missing, self._spare)
-        if not again or any(Ledger(self._database, study).stopped() for study in self._studies):
+        if not again or self._stopped():
             return alive > 0
         self._complain(f"{self._engine.name}: {workers(missing)} ended with work left{self._last_line()}")
         self._spare -= again
@@ -206,6 +209,9 @@ class Fleet:
             self._spare = 0
             return alive > 0
         return True
+
+    def _stopped(self) -> bool:
+        return any(Ledger(self._database, study).stopped() for study in self._studies)
 
     def _last_line(self) -> str:
         with suppress(EngineError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 from pairsearch.search.workers import program
@@ -32,11 +33,14 @@ def run_worker(
     Raises:
         RuntimeError: it ended with an error; the message has its last line.
     """
-    with tempfile.TemporaryDirectory(prefix="pairsearch-") as made, tempfile.TemporaryFile() as log:
-        here = folder if _has(Path(folder), files) else made
-        if here == made:
+    there = _has(Path(folder), files)
+    with (
+        nullcontext(folder) if there else tempfile.TemporaryDirectory(prefix="pairsearch-") as here,
+        tempfile.TemporaryFile() as log,
+    ):
+        if not there:
             for name, content in files.items():
-                path = Path(made, name)
+                path = Path(here, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
         process = subprocess.Popen(  # noqa: S603 - our own program
