@@ -328,6 +328,8 @@ def search_on(
         Ledger(database, study).go_on()
     latest = look()
     if not left(latest):
+        if cluster.detach:
+            say("nothing is left to be trained")
         return conclude(database, studies, latest)
     fleet = Fleet(database, studies, cluster.engine, order, cluster.workers, say=say, complain=complain)
     fleet.begin()

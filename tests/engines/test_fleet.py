@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from pairsearch.search.common.errors import DatabaseAwayError, InputError
+from pairsearch.search.common.errors import DatabaseAwayError, InputError, WorkError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.engines import fleet, standing
 from pairsearch.search.engines.contract import Count, Engine, EngineError, Order
@@ -131,7 +131,7 @@ def test_who_follows_says_once_that_the_database_is_away_and_ends_after_a_stop_w
             Ledger(database, study).stop()
 
     monkeypatch.setattr(fleet, "read_progress", flaky)
-    with pytest.raises(Exception, match="stopped by `pairsearch stop`"):
+    with pytest.raises(WorkError, match="stopped by `pairsearch stop`"):
         search_on(Cluster(engine, 2), ORDER, database, [study], on_progress=shown, complain=said.append)
     assert sum("away" in line for line in said) == 1
     assert any("does not answer" in line for line in said)
