@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from pairsearch.studies.configuration import Configuration, Params, Value, shown
+from pairsearch.studies.configuration import Configuration, Params, Value
 from pairsearch.studies.errors import ProblemError, ReportError
 from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Impossible, Metric, OneByOne, Run, RunReport, Stopped
@@ -89,7 +89,7 @@ class TrialFunction(OneByOne):
                 returned = self._returned(given)
         self._facts = (
             Configuration(params).key,
-            {name: _text(value) for name, value in trial.user_attrs.items()},
+            {name: str(value) for name, value in trial.user_attrs.items()},
         )
         self._say_unused(params, trial)
         trial.end(returned)
@@ -208,7 +208,7 @@ class Trial:
         return int(value)
 
     def set_user_attr(self, key: str, value: Any) -> None:
-        """Keep a fact about the point, which the tables of final rounds show."""
+        """Keep a fact about the point, which tables show and trade-offs count."""
         self.user_attrs[key] = value
 
     def report(self, value: Any, step: int) -> None:
@@ -300,10 +300,6 @@ def _is_multiple(value: float, low: float, step: float) -> bool:
 
 def _between(low: float, high: float, step: float | None) -> str:
     return f"from {low!r} to {high!r}" + ("" if step is None else f" in steps of {step!r}")
-
-
-def _text(value: Any) -> str:
-    return shown(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def check_guarded(problem: str, place: Place) -> None:

@@ -212,7 +212,9 @@ runs = Table(
     Column("worker", Text, doc="Who trained it: host and process."),
     Column("finished_at", Double, doc="When it was stored."),
     Column(
-        "facts", Text, doc="JSON: facts of the problem about the configuration, as texts; for rounds only."
+        "facts",
+        Text,
+        doc="JSON: facts of the problem about the configuration, as texts. Loaded folds have none.",
     ),
     Column("provenance_id", ForeignKey(provenances.c.id), doc="What computed it."),
     UniqueConstraint("study_id", "key", "kind", "run"),

@@ -8,7 +8,6 @@ process may do, makes jobs pending again whose lease ran out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
@@ -153,13 +152,11 @@ class Ledger(Unfinished):
         claim: Claim,
         results: Sequence[RunResult],
         provenance: Mapping[str, str],
-        facts: Mapping[str, str],
         contents: Mapping[int, bytes],
     ) -> Finish:
         """Store the rounds of a job with their models, in one transaction.
 
         Args:
-            facts: of the problem about the configuration.
             contents: the files of the models to store, by the number of the round.
 
         Returns:
@@ -169,7 +166,7 @@ class Ledger(Unfinished):
         with self.database.write() as connection:
             if not self._done(connection, claim):
                 return self._superseded(connection, claim, None)
-            self._write(connection, claim, results, origin, json.dumps(dict(facts)), contents)
+            self._write(connection, claim, results, origin, contents)
             return Finish.CLOSED
 
     def failed_rounds(self, key: str | None = None) -> str | None:
@@ -206,7 +203,6 @@ class Ledger(Unfinished):
         claim: Claim,
         results: Sequence[RunResult],
         origin: int,
-        facts: str | None = None,
         contents: Mapping[int, bytes] | None = None,
     ) -> None:
         """Insert the runs of a claim that are not stored yet."""
@@ -216,7 +212,7 @@ class Ledger(Unfinished):
         new = [run for run in results if run.index not in stored]
         if new:
             where = {"study_id": self.study_id, "worker": claim.worker, "provenance_id": origin}
-            write_runs(connection, key, claim.kind, new, where | {"facts": facts}, contents)
+            write_runs(connection, key, claim.kind, new, where, contents)
             if claim.again or self._checkpoint_of == claim.token:
                 drop_checkpoints(connection, self.study_id, key, claim.kind, [run.index for run in new])
 

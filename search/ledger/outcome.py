@@ -24,6 +24,7 @@ class RunResult:
         diverged: the epoch, from 1, in which the run diverged, or None.
         known: the figures after the last epoch of a run that was read without its curves; None where it has curves.
         seconds: its training time, a share of it where runs train together; None if that is not known.
+        facts: of the problem about the configuration, where it was just trained.
     """
 
     index: int
@@ -31,6 +32,7 @@ class RunResult:
     diverged: int | None = None
     known: Mapping[str, float | None] | None = None
     seconds: float | None = field(default=None, compare=False)
+    facts: Mapping[str, str] | None = field(default=None, compare=False)
 
     @property
     def epochs(self) -> int:

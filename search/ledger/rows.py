@@ -160,6 +160,7 @@ def write_runs(
             "figures": write_figures(run.final),
             "diverged_epoch": run.diverged,
             "seconds": run.seconds,
+            "facts": None if run.facts is None else json.dumps(dict(run.facts)),
             **about,
         }
         for run in results

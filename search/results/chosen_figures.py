@@ -109,8 +109,8 @@ def read_chosen(connection: Connection, study: StoredStudy, chosen: Choice) -> C
     if rows and (unknown := [name for name in chosen if name not in values]):
         raise StudyError(
             f"{study.name} has no figure {unknown[0]!r} to trade: expected some of "
-            f"{', '.join(dict.fromkeys([*of_folds, *others]))}; a fact counts where it is a number and "
-            "`pairsearch evaluate` has stored it, a figure of training examples does not"
+            f"{', '.join(dict.fromkeys([*of_folds, *others]))}; a fact counts where it is a "
+            "number that is stored, a figure of training examples does not"
         )
     figures = []
     for name, more in chosen.items() if rows else ():

@@ -340,8 +340,8 @@ def train(
             # It was ended before it reported anything.
             stopped = True
             break
-        each = recorder.seconds / len(group)
-        results += [replace(result, seconds=each) for result in recorder.results()]
+        each, facts = recorder.seconds / len(group), dict(loaded.describe(params))
+        results += [replace(result, seconds=each, facts=facts) for result in recorder.results()]
         weights += given
         stopped = recorder.stopped or (not together and not on_run(results[-1]))
         if stopped:

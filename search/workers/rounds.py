@@ -39,14 +39,12 @@ class TrainedRound:
     Args:
         weights: the weights of the trained model, None if there are none to keep.
         about: the problem's description of the weights (`studies.problem.Problem.card`).
-        facts: facts about the configuration (`studies.problem.Problem.describe`).
         provenance: program and machine that trained it.
     """
 
     result: RunResult
     weights: Weights | ProblemError | None
     about: Mapping[str, object]
-    facts: Mapping[str, str]
     provenance: Mapping[str, str]
 
     @property
@@ -82,14 +80,12 @@ class Rounds:
         trained = train(loaded, params, runs, on_epoch, keeper=keeper)
         if trained.stopped:
             return []
-        facts = dict(loaded.describe(params))
         provenance = origin(loaded, machine.device)
         return [
             TrainedRound(
                 result=result,
                 weights=weights,
                 about={} if weights is None else loaded.restored().card(dict(params), run),
-                facts=facts,
                 provenance=provenance,
             )
             for result, weights, run in zip(trained.runs, trained.weights, runs, strict=True)
@@ -191,9 +187,7 @@ class NewRounds:
         counted: Finish = Finish.SUPERSEDED
         try:
             counted = patiently(
-                lambda: self._ledger.finish_rounds(
-                    self._claim, results, first.provenance, first.facts, self._contents
-                )
+                lambda: self._ledger.finish_rounds(self._claim, results, first.provenance, self._contents)
             )
         finally:
             if counted:

@@ -538,7 +538,7 @@ def test_facts_that_a_round_has_found_are_told_through_the_worker(on_sqlite: Pro
     loaded = project_problem(on_sqlite, problem="mine.py:objective", isolate=True)
     with isolated(loaded) as trained:
         [found] = Rounds(trained)(loaded.definition.grid.configurations()[0], [0])
-        assert found.facts == {"weights": "42"}
+        assert found.result.facts == {"weights": "42"}
         assert trained.describe({"x": 2}) == {}
 
 

@@ -463,7 +463,10 @@ def objective(trial):
     one = loaded(tmp_path, code, grid={"x": [1.0, 2.0]})
     first, second = one.definition.grid.configurations()
     [trained] = Rounds(one)(first, [0])
-    assert trained.facts == {"weights": "1.23457e+06", "best": "round"}
+    assert trained.result.facts == {"weights": "1234567", "best": "round"}
+    outcome = CrossValidation(one)(first)
+    assert outcome is not None
+    assert {fold.facts["best"] for fold in outcome.folds if fold.facts} == {"fold"}
     assert one.problem.describe(second.params) == {}
 
 

@@ -192,7 +192,7 @@ def test_rounds_of_a_worker_that_died_are_trained_by_another(
     assert lost is not None
     tiny.let_leases_run_out(database)
     assert work(database, study, loaded) == Tally(rounds=2)
-    assert not ledger.finish_rounds(lost, [], {}, {}, {})
+    assert not ledger.finish_rounds(lost, [], {}, {})
     assert tiny.rows(database, "runs", "run, worker", ROUNDS) == [(0, "ann"), (1, "ann")]
     assert tiny.rows(database, "jobs", "lapses, claims", "where kind = 'round'") == [(1, 2)]
 
@@ -281,7 +281,7 @@ def test_a_round_is_stored_with_its_curves_its_model_and_where_it_comes_from(
     for worker, finished_at in tiny.rows(database, "runs", "worker, finished_at", "where kind = 'round'"):
         assert (worker, finished_at) == ("ann", pytest.approx(time.time(), abs=60))
     for found, one in zip(rounds, trained, strict=True):
-        assert (found.facts, found.provenance) == (one.facts, one.provenance)
+        assert (found.facts, found.provenance) == (one.result.facts, one.provenance)
         # Two rounds trained together share their time.
         assert 0 < found.seconds == rounds[0].seconds < 60
     assert read_evaluation(database, study, SOME).seconds == pytest.approx(2 * rounds[0].seconds)
