@@ -132,10 +132,15 @@ def work(
     """Run a worker by `run_worker`, in a task of Dask; leave what went wrong where the scheduler keeps it."""
     if key in _ended:
         return ""
+
+    def begin(process: Popen[bytes]) -> None:
+        _running[key] = process
+        # It may have been ended between the look above and this one.
+        if key in _ended and process.stdin is not None:
+            process.stdin.close()
+
     try:
-        return run_worker(
-            words, environment, files, folder, begin=lambda process: _running.__setitem__(key, process)
-        )
+        return run_worker(words, environment, files, folder, begin)
     except RuntimeError as error:
         get_worker().log_event(key, str(error))
         raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from sqlalchemy.engine import URL
@@ -56,7 +56,7 @@ class Fleet:
         self._say, self._complain = say, complain
         self._spare = workers
         self._own: list[Submission] = []
-        self._silent = False
+        self._silent = self._away = False
 
     def begin(self) -> None:
         """Submit the workers that are missing.
@@ -79,10 +79,31 @@ class Fleet:
             Submission(self._engine.name, address, native, many, ours) for native, many in ids.items()
         ]
         if self._engine.lasting:
-            submissions.record(self._database, self._studies, self._engine.name, address, ids)
+            try:
+                submissions.record(self._database, self._studies, self._engine.name, address, ids)
+            except BaseException:
+                # Nobody could count or end what is not stored.
+                with suppress(EngineError):
+                    self._engine.stop(ids)
+                raise
         self._say(
-            f"{self._engine.name}: {count} workers submitted ({', '.join(list(ids)[:3])}{' ...' * (len(ids) > 3)})"
+            f"{self._engine.name}: {workers(count)} submitted ({', '.join(list(ids)[:3])}{' ...' * (len(ids) > 3)})"
         )
+        if self._engine.lasting:
+            with suppress(EngineError, DatabaseAwayError):
+                self._withdraw()
+
+    def _withdraw(self) -> None:
+        """End those of ours that are too many, as another command submitted workers at the same time, and before."""
+        alive, ours, surplus = 0, {one.native_id for one in self._own}, []
+        for one, count in self._counts().items():  # in the order in which they were stored
+            if alive >= self._workers and count.alive and one.native_id in ours:
+                surplus.append(one.native_id)
+            else:
+                alive += count.alive
+        if surplus:
+            self._engine.stop(surplus)
+            self._say(f"{self._engine.name}: ended again, as another command submitted as many meanwhile")
 
     def _mine(self) -> list[Submission]:
         if not self._engine.lasting:
@@ -124,26 +145,37 @@ class Fleet:
             while left(latest):
                 on_progress(latest, False)
                 if time.monotonic() - asked > ASK_SECONDS:
-                    with suppress(DatabaseAwayError):
+                    with self._patience():
                         if not self._keep_up(lambda: left(look())):
                             break
                     asked = time.monotonic()
                 time.sleep(LOOK_SECONDS)
-                with suppress(DatabaseAwayError):
+                with self._patience():
                     latest = look()
             self._end()
-        except KeyboardInterrupt:
-            if self._engine.lasting:
+        except BaseException as error:
+            if not self._engine.lasting:
+                self.stop()
+            elif isinstance(error, KeyboardInterrupt):
                 self._complain(
                     f"detached: workers on {self._engine.name} go on; the same command follows them again, and "
                     "`pairsearch stop` ends them"
                 )
-            else:
-                self.stop()
             raise
         latest = look()
         on_progress(latest, True)
         return latest
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Say once that the database is away, which workers wait for as well, and go on."""
+        try:
+            yield
+            self._away = False
+        except DatabaseAwayError as error:
+            if not self._away:
+                self._complain(f"{error}: its workers wait for it, and so does this command")
+            self._away = True
 
     def _keep_up(self, left: Callable[[], int]) -> bool:
         """Submit workers in place of those that died; return whether any is there, or may be.
@@ -158,12 +190,15 @@ class Fleet:
             if not self._silent:
                 self._complain(f"{self._engine.name} does not answer, the ledger goes on: {error}")
             self._silent = True
-            return True
+            # Those that were told to end have ended, as far as the ledger knows.
+            return not self._stopped() or any(
+                Ledger(self._database, study).jobs_left(JobState.RUNNING) for study in self._studies
+            )
         missing = min(self._workers, left()) - alive
         if missing <= 0:
             return True
         again = min(missing, self._spare)
-        if not again or any(Ledger(self._database, study).stopped() for study in self._studies):
+        if not again or self._stopped():
             return alive > 0
         self._complain(f"{self._engine.name}: {workers(missing)} ended with work left{self._last_line()}")
         self._spare -= again
@@ -175,6 +210,9 @@ class Fleet:
             return alive > 0
         return True
 
+    def _stopped(self) -> bool:
+        return any(Ledger(self._database, study).stopped() for study in self._studies)
+
     def _last_line(self) -> str:
         with suppress(EngineError):
             if line := self._engine.last_line([one.native_id for one in self._own]):
@@ -184,21 +222,32 @@ class Fleet:
     def _end(self) -> None:
         """Wait until workers that find nothing more have ended, and end those that still wait for their place.
 
-        Workers that were submitted to other studies too are left to them.
+        Workers that were submitted to other studies too, or for which another command has left something, are left to
+        them.
         """
         end, ours = time.monotonic() + GRACE_SECONDS, {study.id for study in self._studies}
         with suppress(EngineError, DatabaseAwayError):
             while any(count.running for count in self._counts().values()) and time.monotonic() < end:
                 time.sleep(LOOK_SECONDS)
-            left = [one for one, count in self._counts().items() if count.alive and one.study_ids <= ours]
+            whole = [read_progress(self._database, study) for study in self._studies]
+            busy = any(progress.open or progress.rounds_left for progress in whole)
+            own = {one.native_id for one in self._own}
+            left = [
+                one.native_id
+                for one, count in self._counts().items()
+                if count.alive
+                and one.study_ids <= ours
+                and not (busy and (count.running or one.native_id not in own))
+            ]
             if left:
-                self._engine.stop([one.native_id for one in left])
+                self._engine.stop(left)
 
     def stop(self) -> None:
         """Tell the workers to end by the ledger, and then by the engine."""
-        for study in self._studies:
-            Ledger(self._database, study).stop()
-        with suppress(EngineError):
+        with suppress(DatabaseAwayError):
+            for study in self._studies:
+                Ledger(self._database, study).stop()
+        with suppress(EngineError, DatabaseAwayError):
             self._engine.stop([one.native_id for one in self._mine()])
 
     def complaints(self) -> list[str]:
@@ -279,6 +328,8 @@ def search_on(
         Ledger(database, study).go_on()
     latest = look()
     if not left(latest):
+        if cluster.detach:
+            say("nothing is left to be trained")
         return conclude(database, studies, latest)
     fleet = Fleet(database, studies, cluster.engine, order, cluster.workers, say=say, complain=complain)
     fleet.begin()

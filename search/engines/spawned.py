@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 from pairsearch.search.workers import program
+
+LOOK_SECONDS = 1.0
 
 
 def run_worker(
@@ -19,8 +24,8 @@ def run_worker(
 ) -> str:
     """Run a worker to its end, and return the last line that it printed.
 
-    The worker's standard input is a pipe of this process: where this process dies, it hands back and ends. Everything
-    that the function takes and returns can be pickled by any executor.
+    The worker's standard input is a pipe of this process: where this process dies, or the one that has it in a pool, it
+    hands back and ends. Everything that the function takes and returns can be pickled by any executor.
 
     Args:
         words: what follows `pairsearch`, `worker` first.
@@ -32,11 +37,14 @@ def run_worker(
     Raises:
         RuntimeError: it ended with an error; the message has its last line.
     """
-    with tempfile.TemporaryDirectory(prefix="pairsearch-") as made, tempfile.TemporaryFile() as log:
-        here = folder if _has(Path(folder), files) else made
-        if here == made:
+    there = _has(Path(folder), files)
+    with (
+        nullcontext(folder) if there else tempfile.TemporaryDirectory(prefix="pairsearch-") as here,
+        tempfile.TemporaryFile() as log,
+    ):
+        if not there:
             for name, content in files.items():
-                path = Path(made, name)
+                path = Path(here, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
         process = subprocess.Popen(  # noqa: S603 - our own program
@@ -49,7 +57,7 @@ def run_worker(
         )
         try:
             begin(process)
-            code = process.wait()
+            code = _wait(process)
         finally:
             assert process.stdin is not None  # noqa: S101 - it was asked for
             process.stdin.close()
@@ -59,6 +67,20 @@ def run_worker(
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         raise RuntimeError(f"worker ended ({how}){f': {line}' if line else ''}")
     return line
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a worker, which follows when the process dies that has this one in a pool."""
+    # A process of a pool does not notice it in the middle of a call. Where it was forked, siblings keep open what
+    # `is_alive` looks at; where a server forks, its parent is that.
+    pool, parent = multiprocessing.parent_process(), os.getppid()
+    while True:
+        try:
+            return process.wait(LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            orphaned = pool is not None and (os.getppid() != parent or not pool.is_alive())
+            if orphaned and process.stdin is not None:
+                process.stdin.close()
 
 
 def _has(folder: Path, files: Mapping[str, bytes]) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pairsearch.search.common.errors import PairsearchError, StorageError
+from pairsearch.search.common.errors import InputError, PairsearchError, StorageError
 from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
-from pairsearch.search.engines.contract import Count, engine_named
+from pairsearch.search.engines.contract import Count, Engine, EngineError, engine_named
 from pairsearch.search.engines.fleet import LOOK_SECONDS, counted, workers
 from pairsearch.search.ledger import submissions
 from pairsearch.search.ledger.jobs import Ledger
@@ -32,32 +32,40 @@ def stop_all(database: Database, studies: Sequence[StoredStudy], say: Callable[[
     """End the workers of studies that engines have, after the ledger told them to, and wait until leases are closed.
 
     Raises:
-        EngineError: an engine does not answer; its workers end by the ledger.
+        EngineError: engines do not answer; their workers end by the ledger.
     """
+    silent = []
     found = {
         key: open_ones for key, every in by_engine(database, studies).items() if (open_ones := _open(every))
     }
     for (name, address), mine in found.items():
-        engine = engine_named(name, address or None)
-        before = sum(count.alive for count in counted(engine, mine).values())
-        engine.stop([one.native_id for one in mine])
-        end = time.monotonic() + 2 * LEASE_SECONDS
-        while (
-            left := sum(count.alive for count in counted(engine, mine).values())
-        ) and time.monotonic() < end:
-            time.sleep(LOOK_SECONDS)
-        submissions.close(database, [one for one, count in counted(engine, mine).items() if not count.alive])
-        say(
-            f"{name}: {workers(before)} ended"
-            if not left
-            else f"{name}: {left} of {before} workers have not ended"
-        )
+        try:
+            say(_stop(database, engine_named(name, address or None), mine))
+        except (EngineError, InputError) as error:
+            silent.append(f"{name} does not end its workers, the ledger does: {error}")
     end = time.monotonic() + 2 * LEASE_SECONDS
     while found and time.monotonic() < end:
         reconcile(database, studies)
         if not any(Ledger(database, study).jobs_left(JobState.RUNNING) for study in studies):
             break
         time.sleep(LOOK_SECONDS)
+    if silent:
+        raise EngineError("; ".join(silent))
+
+
+def _stop(database: Database, engine: Engine, mine: Sequence[Submission]) -> str:
+    """End workers, wait until they have ended, and return a line about it."""
+    before = sum(count.alive for count in counted(engine, mine).values())
+    engine.stop([one.native_id for one in mine])
+    end = time.monotonic() + 2 * LEASE_SECONDS
+    while (
+        left := sum((counts := counted(engine, mine))[one].alive for one in mine)
+    ) and time.monotonic() < end:
+        time.sleep(LOOK_SECONDS)
+    submissions.close(database, [one for one, count in counts.items() if not count.alive])
+    if left:
+        return f"{engine.name}: {left} of {before} workers have not ended"
+    return f"{engine.name}: {workers(before)} ended"
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,8 +213,8 @@ class Study:
         }
         if on is None and executor is None:
             return search(self._database, stored, [self._given], machine, workers, **shown)[0]
-        if workers is None or (on is not None and executor is not None):
-            raise InputError("run: expected workers=N and one of on= and executor=")
+        if not workers or workers < 1 or (on is not None and executor is not None):
+            raise InputError("run: expected workers=N, at least 1, and one of on= and executor=")
         engine = Executed(executor) if executor is not None else engine_named(on or "", at, options)
         cluster = Cluster(engine, workers, tuple(files))
         # This machine may lack the workers' device.

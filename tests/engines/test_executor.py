@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import programs
 import promise
+import psutil
 import pytest
 import tiny
 from gathered import Started
@@ -18,6 +22,22 @@ import pairsearch
 from pairsearch.search.engines.contract import Order
 from pairsearch.search.engines.executor import Executed
 
+POOL = """
+import multiprocessing, subprocess, sys, time
+from pairsearch.search.engines import spawned
+
+def hold():
+    process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    print(process.pid, flush=True)
+    spawned.LOOK_SECONDS = 0.1
+    spawned._wait(process)
+
+if __name__ == "__main__":
+    started = [multiprocessing.get_context(sys.argv[1]).Process(target=hold) for _ in range(2)]
+    for one in started:
+        one.start()
+    time.sleep(60)
+"""
 ORDER = Order(words=("worker",), environment={}, folder=Path("/"))
 
 
@@ -71,6 +91,21 @@ def test_processes(method: str, tmp_path: Path, expected: list[tuple[object, ...
         with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as executor:
             study.run(executor=executor, workers=2)
         assert_kept(study, expected)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_workers_of_a_pool_end_where_its_own_process_is_killed(method: str, tmp_path: Path) -> None:
+    file = tmp_path / "pool.py"
+    file.write_text(POOL)
+    command = [sys.executable, "-P", str(file), method]
+    with subprocess.Popen(command, env=programs.environment(), stdout=subprocess.PIPE, text=True) as pool:
+        assert pool.stdout is not None
+        held = [psutil.Process(int(pool.stdout.readline())) for _ in range(2)]
+        pool.kill()
+        _, left = psutil.wait_procs(held, timeout=programs.PATIENCE)
+        for process in left:
+            process.kill()
+    assert not left
 
 
 @pytest.mark.soak

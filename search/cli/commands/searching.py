@@ -94,7 +94,7 @@ def run(
         database, studies = run_search(training, study, workers, limit, targets)
     else:
         database, studies = search_there(training, there, study, limit, targets)
-        if detach:
+        if detach and not as_json:
             return
     screen = console()
     summaries = []
