@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -99,27 +99,31 @@ def search_there(
     return made.database, stored
 
 
-def evaluate_there(
-    training: Training, cluster: Cluster, database: Database, known: Sequence[StudyArgument], ask: Any
-) -> None:
-    """Have the rounds of studies trained on a cluster.
+def trained_there(
+    training: Training, cluster: Cluster, database: Database, known: Sequence[StudyArgument]
+) -> Callable[[], bool]:
+    """Ask whether a cluster would take workers for rounds of studies, before any is asked for.
 
-    Args:
-        ask: called to insert their jobs.
+    Returns:
+        What has the rounds trained there that were asked for meanwhile, and says whether it waited for them.
     """
     theirs = _leave_device(training)
     for one in known:
         if one.name not in training.loaded:
             training.loaded[one.name] = opening.load(database, one, training.machine, training.say)
     order = cluster.order(database.url, known, training.loaded, theirs, 0)
-    ask()
-    stored = [get_study(database, one.name) for one in known]
-    with interrupted_by_signals(), training.console.status(Text("")) as status:
 
-        def show(left: int) -> None:
-            status.update(Text(f"{left} rounds are left"))
+    def trained() -> bool:
+        stored = [get_study(database, one.name) for one in known]
+        with training.console.status(Text("")) as status:
 
-        evaluate_on(cluster, order, database, stored, on_progress=show, say=training.say)
+            def show(left: int) -> None:
+                status.update(Text(f"{left} rounds are left"))
+
+            evaluate_on(cluster, order, database, stored, on_progress=show, say=training.say)
+        return not cluster.detach
+
+    return trained
 
 
 def _leave_device(training: Training) -> Any:

@@ -94,6 +94,8 @@ class Evaluator:
         workers: how many processes train, this one among them; None for as many as `usual_workers` where that is worth
             their start.
         zygote: what the others are forked from where it can be; None to start each as a process of its own.
+        elsewhere: has the rounds that were asked for trained by others, and says whether they were; None to train them
+            here.
     """
 
     machine: Machine
@@ -105,6 +107,7 @@ class Evaluator:
     wait: bool = True
     workers: int | None = None
     zygote: Zygote | None = None
+    elsewhere: Callable[[], bool] | None = None
 
     @contextmanager
     def with_others(
@@ -152,7 +155,8 @@ class Evaluator:
         """
         ledger, label = Ledger(database, study, self.machine.lease), _label(study, configuration, wanted)
         before, started = stored_rounds(database, study, configuration), time.monotonic()
-        rounds, said = Rounds(loaded, self.machine), ["all stored before"]
+        rounds = Rounds(loaded, self.machine)
+        said = ["all stored before" if self.elsewhere is None else "all stored"]
         if not before.keys() >= set(range(wanted)):
             self._work(ledger, rounds, configuration, label)
             if left := ledger.jobs_left(*OPEN_JOBS, key=configuration.key, limit=0):
@@ -329,7 +333,7 @@ def evaluate_studies(
         WorkError: this process cannot train, or a problem raised an exception.
     """
     for choice in chosen:
-        if evaluator.wait:
+        if evaluator.wait and evaluator.elsewhere is None:
             prove(loaded[choice.study.name], evaluator.machine.device)
     # All of them first, so that other workers can take some.
     wanted = {choice.study.name: rounds or choice.study.definition.evaluation.rounds for choice in chosen}
@@ -338,7 +342,7 @@ def evaluate_studies(
         for choice in chosen
         for configuration in choice.configurations
     ]
-    if not evaluator.wait:
+    if not evaluator.wait or (evaluator.elsewhere is not None and not evaluator.elsewhere()):
         return []
     rows = []
     with evaluator.with_others(database, [choice.study for choice in chosen], given, sum(seconds)) as each:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import programs
@@ -111,6 +112,15 @@ def test_a_machine_without_slurm_says_so(tmp_path: Path, monkeypatch: pytest.Mon
         Slurm(None, {}).check(Order(("--version",), {}, tmp_path), 1)
 
 
+def workers_in(folder: Path) -> int:
+    """How many processes of Python's work in a folder, which the scripts start after they have set their traps."""
+    found = 0
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            found += process.cwd() == str(folder) and Path(process.exe()).name.startswith("python")
+    return found
+
+
 def test_a_stopped_array_does_not_come_back(tmp_path: Path, configuration: Path) -> None:
     """A task that is being queued again at its time limit is no exception."""
     url = f"postgresql://nobody@127.0.0.1:{slurm_cluster.free_ports(1)[0]}/nowhere"
@@ -119,7 +129,7 @@ def test_a_stopped_array_does_not_come_back(tmp_path: Path, configuration: Path)
     [native] = engine.submit(order, 2)
     programs.wait_for(lambda: engine.count([native])[native] == (0, 2), "two tasks that run")
     signal = ("scancel", "--batch", "--signal=USR1", f"{native}_1")
-    programs.wait_for(lambda: len(list(tmp_path.glob("*.log"))) == 2, "scripts that run")
+    programs.wait_for(lambda: workers_in(tmp_path) == 2, "scripts that have set their traps")
     environment = os.environ | {"SLURM_CONF": str(configuration)}
     subprocess.run(signal, env=environment, check=True)
     programs.wait_for(lambda: engine.count([native])[native] == (1, 1), "a task that is queued again")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.clusters import evaluate_there, named
+from pairsearch.search.cli.clusters import named, trained_there
 from pairsearch.search.cli.streams import print_json
 from pairsearch.search.cli.tables import table_1_json, tables_1
 from pairsearch.search.cli.terminal import console
@@ -21,7 +21,7 @@ from pairsearch.search.common.files import shared_folder, usable_folder
 from pairsearch.search.common.gpus import variables
 from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.engines.fleet import Cluster
-from pairsearch.search.results.evaluations import By, TableRow
+from pairsearch.search.results.evaluations import By
 from pairsearch.search.setup import opening
 from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.models import ModelFolder
@@ -73,9 +73,13 @@ def evaluate(
     )
     by: By = "paper" if paper else "search"
     training = Training(storage, here, quiet=quiet, as_json=as_json)
-    wait, there = not no_wait, named(on, at, option, workers, detach=detach, gpus=bool(gpus or per_gpu))
+    there = named(on, at, option, workers, detach=detach, gpus=bool(gpus or per_gpu))
+    if no_wait and there is not None:
+        raise InputError(
+            "--no-wait leaves rounds to workers that run, and --on submits some: give one of them"
+        )
     run_evaluation(
-        training, study, [by], workers, models, no_models, there, wait=wait, top=top, rounds=rounds
+        training, study, [by], workers, models, no_models, there, wait=not no_wait, top=top, rounds=rounds
     )
 
 
@@ -113,20 +117,17 @@ def run_evaluation(
     keep = None if folder is None else ModelFolder(folder)
     # Workers elsewhere may not see the default folder.
     training.machine = replace(training.machine, models=shared_folder(folder if there is None else models))
+    elsewhere = None if there is None else trained_there(training, there, database, known)
     loaded, say = training.loaded, training.say
-
-    def evaluated(*, wait: bool, workers: int | None = 1) -> list[TableRow]:
-        with training.evaluator(
-            models=keep, again=models is not None, wait=wait, workers=workers
-        ) as evaluator:
-            return evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
-
-    if there is None:
-        rows = evaluated(wait=wait, workers=workers)
-    else:
-        evaluate_there(training, there, database, known, lambda: evaluated(wait=False))
-        wait = not there.detach
-        rows = evaluated(wait=True) if wait else []
+    with training.evaluator(
+        models=keep,
+        again=models is not None,
+        wait=wait,
+        workers=workers if there is None else 1,
+        elsewhere=elsewhere,
+    ) as evaluator:
+        rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
+    wait = wait and not (there is not None and there.detach)
     if training.as_json:
         print_json(table_1_json(rows))
     elif wait:
