@@ -340,13 +340,23 @@ def train(
             # It was ended before it reported anything.
             stopped = True
             break
-        each, facts = recorder.seconds / len(group), dict(loaded.describe(params))
+        each, facts = recorder.seconds / len(group), _facts(loaded, params, needed=not folds)
         results += [replace(result, seconds=each, facts=facts) for result in recorder.results()]
         weights += given
         stopped = recorder.stopped or (not together and not on_run(results[-1]))
         if stopped:
             break
     return Trained(tuple(results), tuple(weights), time.perf_counter() - started, stopped)
+
+
+def _facts(loaded: Loaded, params: Params, *, needed: bool) -> Mapping[str, str] | None:
+    """Return the problem's facts about a configuration; None where they are not needed and it cannot tell them."""
+    try:
+        return dict(loaded.describe(params))
+    except Exception:
+        if needed:
+            raise
+        return None
 
 
 def of_each(weights: object, runs: int) -> list[Weights | None]:
