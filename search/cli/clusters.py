@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
 
 import typer
 from rich.text import Text
@@ -14,6 +13,7 @@ from pairsearch.search.cli.progress import SearchProgress
 from pairsearch.search.cli.streams import teller
 from pairsearch.search.cli.training import Training
 from pairsearch.search.common.errors import InputError
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.engines.contract import Order, engine_named
 from pairsearch.search.engines.fleet import Cluster, evaluate_on, search_on
@@ -126,7 +126,7 @@ def trained_there(
     return trained
 
 
-def _leave_device(training: Training) -> Any:
+def _leave_device(training: Training) -> Machine:
     """Have this process use the CPU, as the machine that submits may lack the workers' device; return theirs."""
     theirs = training.machine
     training.machine = replace(theirs, device="cpu", gpus=())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from distributed import Client, Scheduler
 from gathered import PASSWORD, Started
-from whole import ROUNDS, Whole, in_peace
+from whole import Whole, in_peace
 
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.engines import dask_futures
@@ -58,11 +58,7 @@ def test_a_study_is_searched_and_evaluated_and_its_password_shown_nowhere(
 ) -> None:
     engine = started("dask")()
     whole = Whole(tmp_path, postgresql_url, engine)
-    said = whole.call(*whole.on(2, "run"))
-    assert "dask: 2 workers submitted (pairsearch-walk-" in said.out
-    assert said.err == ""
-    whole.call(*whole.on(2, "evaluate"), *ROUNDS)
-    whole.assert_hidden([tmp_path_factory.getbasetemp() / "dask0", tmp_path])
+    whole.search_and_evaluate([tmp_path_factory.getbasetemp() / "dask0", tmp_path])
 
     def all_of(dask_scheduler: Scheduler) -> str:
         tasks = [vars(task.run_spec) for task in dask_scheduler.tasks.values()]

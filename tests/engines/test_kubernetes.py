@@ -70,9 +70,9 @@ def test_bodies_keep_to_every_published_schema() -> None:
 def test_a_job_is_the_shipped_one_with_an_order_in_it() -> None:
     shipped = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     environment = {
-        "PAIRSEARCH_STORAGE_FILE": "/home/me/storage",
+        "PAIRSEARCH_STORAGE_FILE": "/srv/storage",
         "PAIRSEARCH_STORAGE": "postgresql://me:open-sesame@here/db",
-        "PAIRSEARCH_DATA": "/home/me/data",
+        "PAIRSEARCH_DATA": "/srv/data",
         "MKL_NUM_THREADS": "1",
     }
     order = ordered(

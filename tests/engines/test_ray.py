@@ -9,7 +9,7 @@ import programs
 import pytest
 import tiny
 from gathered import PASSWORD, Started
-from whole import ROUNDS, Whole, in_peace
+from whole import Whole, in_peace
 
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.engines.contract import engine_named
@@ -52,12 +52,8 @@ def test_a_study_is_searched_and_evaluated_and_its_password_shown_nowhere(
 ) -> None:
     engine = started("ray")()
     whole = Whole(tmp_path, postgresql_url, engine)
-    said = whole.call(*whole.on(2, "run"))
-    assert "ray: 2 workers submitted (pairsearch-walk-" in said.out
-    assert said.err == ""
-    whole.call(*whole.on(2, "evaluate"), *ROUNDS)
     home = tmp_path_factory.getbasetemp() / "ray0"
-    whole.assert_hidden([home, home / "ray", tmp_path])
+    whole.search_and_evaluate([home, home / "ray", tmp_path])
     with urlopen(f"{engine.address}/api/jobs/") as answer:  # noqa: S310
         shown = answer.read().decode()
     assert "PAIRSEARCH_STORAGE_FILE" in shown

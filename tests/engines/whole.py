@@ -112,6 +112,14 @@ class Whole:
             assert tiny.rows(database, "jobs", "count(*)", RUNNING) == [(0,)]
         programs.wait_for(lambda: not self.workers() and not self.alive(), "the workers' end", PATIENCE)
 
+    def search_and_evaluate(self, folders: Sequence[Path]) -> None:
+        """Have two workers search and evaluate it in peace; the password is in none of the folders."""
+        said = self.call(*self.on(2, "run"))
+        assert f"{self.engine.name}: 2 workers submitted (pairsearch-walk-" in said.out
+        assert said.err == ""
+        self.call(*self.on(2, "evaluate"), *ROUNDS)
+        self.assert_hidden(folders)
+
     def assert_hidden(self, folders: Sequence[Path]) -> None:
         """The password is in no arguments or environment of a process, and no file of folders that others can read."""
         secret = PASSWORD.encode()
