@@ -114,11 +114,10 @@ def _boxes(parameter: Parameter, groups: Groups, name: str, metric: Metric) -> S
         marker={"size": 8},
         hovertemplate="best %{y:.4g}<extra></extra>",
     )
-    kind = {"type": "log"} if drawing.logarithmic(metric, columns[0]) else drawing.from_zero(metric)
     return drawing.chart(
         [spread, best],
         xaxis=drawing.categories(parameter.texts, parameter.label),
-        yaxis=drawing.axis(headed(name, metric), **kind),
+        yaxis=drawing.axis(headed(name, metric), **drawing.ranging(metric, columns[0])),
     )
 
 
