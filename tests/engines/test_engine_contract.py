@@ -150,7 +150,9 @@ def test_an_engine_of_another_package_that_cannot_be_imported_is_one_line(
     (about / "entry_points.txt").write_text(f"[{GROUP}]\ncloud = broken_engine:Cloud\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_engine", raising=False)
-    with pytest.raises(InputError, match=f"^--on cloud cannot be imported {words}.*: install what ") as refused:
+    with pytest.raises(
+        InputError, match=f"^--on cloud cannot be imported {words}.*: install what "
+    ) as refused:
         engine_named("cloud")
     assert refused.value.exit_code is ExitCode.BAD_INPUT
     assert "\n" not in str(refused.value)
