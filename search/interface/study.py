@@ -23,6 +23,7 @@ from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_stu
 from pairsearch.search.report.content import Document, view_names
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.page import write
+from pairsearch.search.results.chosen_figures import Choice, choice
 from pairsearch.search.results.evaluations import By, Evaluated
 from pairsearch.search.results.export import read_table
 from pairsearch.search.results.fold_figures import read_unjudged
@@ -332,19 +333,17 @@ class Study:
             for name, view in zip(view_names(figure), figure.views, strict=True)
         }
 
-    def report(self, path: str | Path) -> Path:
-        """Write tables, figures and provenance as one HTML page that works offline.
+    def report(self, path: str | Path, *, trade: str | None = None) -> Path:
+        """Write tables, figures and provenance as one HTML page that works offline, and return its path.
 
         Args:
             path: the file to write; an existing file is replaced.
-
-        Returns:
-            The path.
+            trade: figures whose trade-off is shown too, as `report --trade` takes them: `"error,seconds"`.
 
         Raises:
-            Error: the file cannot be written.
+            Error: the file cannot be written, or the study has no such figures.
         """
-        return write(self._report(), Path(path))
+        return write(self._report(None if trade is None else choice(trade)), Path(path))
 
     def export(self, *, to: str) -> Exported:
         """Write the runs of configurations that have ended to a tracker, each exactly once.
@@ -360,8 +359,8 @@ class Study:
         """
         return export(self._database, self._stored(), Target.of(to))
 
-    def _report(self) -> Document:
-        return compose_stored(self._database, [self._stored()])
+    def _report(self, trade: Choice | None = None) -> Document:
+        return compose_stored(self._database, [self._stored()], trade=trade)
 
     def _here(self, device: str, checkpoints: str | Path | None, models: str | Path | None) -> Machine:
         """Return how this machine trains, with folders that workers share."""
