@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import shared_folder
-from pairsearch.search.common.gpus import places
+from pairsearch.search.common.gpus import places, take_first
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.engines.contract import engine_named
@@ -34,10 +34,11 @@ from pairsearch.search.setup import opening
 from pairsearch.search.setup.storage_url import environment_storage
 from pairsearch.search.tracking.exporting import Exported, Target, export
 from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on
-from pairsearch.search.workers.evaluating import Evaluator, evaluate
+from pairsearch.search.workers.evaluating import Evaluator, choose, evaluate
 from pairsearch.search.workers.models import ModelFolder, write_stored
 from pairsearch.search.workers.searching import search
 from pairsearch.studies.definition import Definition
+from pairsearch.studies.loading import Loaded
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -204,8 +205,7 @@ class Study:
         Raises:
             Error: configurations failed, or are left although no worker is; or a GPU does not exist.
         """
-        named = None if gpus is None else [str(gpu) for gpu in gpus]
-        machine = replace(self._here(device, checkpoints, models), gpus=places(device, named, per_gpu))
+        machine = self._here(device, checkpoints, models, gpus, per_gpu)
         stored = [self._stored()]
         shown: dict[str, Any] = {
             "limit": limit,
@@ -261,6 +261,8 @@ class Study:
         rounds: int | None = None,
         workers: int | None = None,
         device: str = "cpu",
+        gpus: Sequence[int | str] | None = None,
+        per_gpu: int | None = None,
         checkpoints: str | Path | None = None,
         models: str | Path | None = None,
     ) -> list[Evaluated]:
@@ -275,6 +277,8 @@ class Study:
             workers: the number of processes, this one among them; None for one per core that this process may use,
                 where training takes longer than starting them.
             device: the device to train on, as PyTorch names it.
+            gpus: GPUs, as for `run`. This process has the first of them from then on.
+            per_gpu: how many workers share a GPU; None for one.
             checkpoints: folder for large checkpoints, as for `run`.
             models: the folder for trained models; None to keep none.
 
@@ -286,14 +290,15 @@ class Study:
                 from its `.toml` file.
             DefinitionError: the problem cannot be trained on this machine.
         """
-        evaluator = Evaluator(
-            self._here(device, checkpoints, models),
-            models=None if models is None else ModelFolder(Path(models)),
-            again=models is not None,
-            workers=workers,
-        )
+        machine = self._here(device, checkpoints, models, gpus, per_gpu)
+        if gpus is not None:
+            take_first(machine.gpus)
+        given, loaded = [self._given], dict[str, Loaded]()
         by: By = "paper" if paper else "search"
-        rows = evaluate(self._database, [self._given], evaluator, by=[by], top=top, rounds=rounds)
+        chosen = choose(self._database, given, machine, loaded, by=[by], top=top)
+        keep = None if models is None else ModelFolder(Path(models))
+        evaluator = Evaluator(machine, models=keep, again=models is not None, workers=workers)
+        rows = evaluate(self._database, chosen, given, loaded, evaluator, rounds)
         return [row.evaluated for row in rows]
 
     def models(self, folder: str | Path) -> list[Path]:
@@ -362,10 +367,19 @@ class Study:
     def _report(self, trade: Choice | None = None) -> Document:
         return compose_stored(self._database, [self._stored()], trade=trade)
 
-    def _here(self, device: str, checkpoints: str | Path | None, models: str | Path | None) -> Machine:
+    def _here(
+        self,
+        device: str,
+        checkpoints: str | Path | None,
+        models: str | Path | None,
+        gpus: Sequence[int | str] | None,
+        per_gpu: int | None,
+    ) -> Machine:
         """Return how this machine trains, with folders that workers share."""
         shared = shared_folder(checkpoints), shared_folder(models)
-        return replace(self._machine, device=device, checkpoints=shared[0], models=shared[1])
+        named = None if gpus is None else [str(gpu) for gpu in gpus]
+        placed = places(device, named, per_gpu)
+        return replace(self._machine, device=device, checkpoints=shared[0], models=shared[1], gpus=placed)
 
     def _stored(self) -> StoredStudy:
         return get_study(self._database, self._given.name)
