@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import typer
 from rich.text import Text
 
+from pairsearch.search.cli import options
 from pairsearch.search.cli.app import obey
 from pairsearch.search.cli.streams import abandon, teller
 from pairsearch.search.cli.terminal import console, print_lines
@@ -68,11 +68,11 @@ class Training:
         return made
 
     @contextmanager
-    def evaluator(self, **options: Any) -> Iterator[Evaluator]:
+    def evaluator(self, **fields: Any) -> Iterator[Evaluator]:
         """Yield what trains rounds and shows them, in place on a terminal; signals stop it inside the block.
 
         Args:
-            options: further fields of `Evaluator`.
+            fields: further ones of `Evaluator`.
         """
         stopping = threading.Event()
 
@@ -86,7 +86,7 @@ class Training:
             print_lines(self.console, [line])
 
         with interrupted_by_signals():
-            yield Evaluator(self.machine, stopping, watch, show, zygote=self.zygote, **options)
+            yield Evaluator(self.machine, stopping, watch, show, zygote=self.zygote, **fields)
 
 
 def cluster_named(
@@ -116,11 +116,6 @@ def cluster_named(
         raise InputError(
             f"--on {on}: --gpus and --per-gpu are for this machine; an engine places its own workers"
         )
-    pairs: dict[str, str] = {}
-    for text in texts or ():
-        name, _, value = text.partition("=")
-        if not name or not value:
-            raise typer.BadParameter(f"--option {text}: expected NAME=VALUE")
-        pairs[name] = value
-    also = tuple(filter(None, pairs.pop("files", "").split(",")))
-    return Cluster(engine_named(on, at, pairs), workers, also, detach)
+    given = dict(options.pairs("--option", texts))
+    also = tuple(filter(None, given.pop("files", "").split(",")))
+    return Cluster(engine_named(on, at, given), workers, also, detach)

@@ -16,7 +16,7 @@ from pairsearch.search.cli.tables import table_1_json, tables_1
 from pairsearch.search.cli.terminal import console
 from pairsearch.search.cli.training import Training, cluster_named
 from pairsearch.search.common.errors import InputError
-from pairsearch.search.common.files import shared_folder, usable_folder
+from pairsearch.search.common.files import shared_folder
 from pairsearch.search.common.gpus import take_first
 from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.engines.fleet import evaluate_on
@@ -102,7 +102,7 @@ def run_evaluation(
         **choice: `top` and `limit` of `evaluating.choose`.
     """
     take_first(training.machine.gpus)
-    folder = model_folder(models, no_models, training.say)
+    keep = model_folder(models, no_models, training.say)
     if "search" in by:
         database = open_database(training.storage)
         known = opening.look_stored_up(database, given)
@@ -111,15 +111,14 @@ def run_evaluation(
             evaluating.paper_configuration(looked_up.definition)
         made = training.create(given)
         database, known = made.database, made.given
-    keep = None if folder is None else ModelFolder(folder)
-    # Workers elsewhere may not see the default folder.
-    large = shared_folder(folder if training.cluster is None else models)
-    training.machine = replace(training.machine, models=large)
-    training.theirs = replace(training.theirs, models=large)
-    loaded, say = training.loaded, training.say
+    training.machine = replace(training.machine, models=None if keep is None else keep.absolute)
+    cluster, loaded, say = training.cluster, training.loaded, training.say
     chosen = evaluating.choose(database, known, training.machine, loaded, by=by, say=say, **choice)
-    cluster, rows = training.cluster, list[TableRow]()
-    order = None if cluster is None else cluster.order(database.url, known, loaded, training.theirs, 0)
+    rows, order = list[TableRow](), None
+    if cluster is not None:
+        # Workers elsewhere may not see the default folder.
+        theirs = replace(training.theirs, models=shared_folder(models))
+        order = cluster.order(database.url, known, loaded, theirs, 0)
     with training.evaluator(models=keep, again=models is not None, workers=workers) as evaluator:
         if cluster is not None and order is not None:
             evaluating.ask(database, chosen, rounds)
@@ -144,14 +143,14 @@ def run_evaluation(
         console().print(table)
 
 
-def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> Path | None:
+def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> ModelFolder | None:
     """Return the folder for models: the one that was named, else the default if it is writable."""
     if none:
         if given is not None:
             raise InputError("--models and --no-models: give one of them")
         return None
     try:
-        return usable_folder(given or options.DEFAULT_MODELS)
+        return ModelFolder(given or options.DEFAULT_MODELS)
     except InputError as error:
         if given is not None:
             raise
