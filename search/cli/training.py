@@ -61,11 +61,11 @@ class Training:
         """Whether nobody waits for the workers, which are on a cluster."""
         return self.cluster is not None and self.cluster.detach
 
-    def create(self, texts: Sequence[str], check: opening.Check = opening.unchecked) -> opening.Created:
-        """Create studies, or complete them, and keep their problems."""
-        made = opening.create(self.storage, texts, self.machine, self.say, check)
-        self.loaded.update(made.loaded)
-        return made
+    def check(self, texts: Sequence[str]) -> opening.Checked:
+        """Check that studies can be created or completed, and keep their problems."""
+        checked = opening.check(self.storage, texts, self.machine, self.say)
+        self.loaded.update(checked.loaded)
+        return checked
 
     @contextmanager
     def evaluator(self, **fields: Any) -> Iterator[Evaluator]:

@@ -109,7 +109,7 @@ def run_evaluation(
     else:
         for looked_up in opening.look_all_up(find_database(training.storage), given):
             evaluating.paper_configuration(looked_up.definition)
-        made = training.create(given)
+        made = training.check(given).create()
         database, known = made.database, made.given
     training.machine = replace(training.machine, models=None if keep is None else keep.absolute)
     cluster, loaded, say = training.cluster, training.loaded, training.say

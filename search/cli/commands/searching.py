@@ -18,11 +18,10 @@ from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
-from pairsearch.search.engines.contract import Order
 from pairsearch.search.engines.fleet import search_on
 from pairsearch.search.engines.standing import stop_all
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.progress import ended_without, progress_within
 from pairsearch.search.results.ranking import ranked_within
 from pairsearch.search.setup import opening
@@ -31,7 +30,6 @@ from pairsearch.search.tracking.following import followed
 from pairsearch.search.workers.searching import search
 from pairsearch.search.workers.signals import interrupted_by_signals
 from pairsearch.studies import reproduction as main_job
-from pairsearch.studies.loading import Loaded
 
 
 def create(
@@ -177,25 +175,24 @@ def run_search(
     Raises:
         InputError: there are trackers to follow, and nobody follows a cluster that is detached from.
     """
-    cluster, orders = training.cluster, list[Order]()
+    cluster, order = training.cluster, None
     if targets and training.detached:
         raise InputError(
             "--to and --detach: nobody exports while nobody follows: use `pairsearch export STUDY --to` later"
         )
 
-    def check(database: Database, studies: list[StudyArgument], loaded: dict[str, Loaded]) -> None:
-        if cluster is not None:
-            orders.append(cluster.order(database.url, studies, loaded, training.theirs, limit))
-
-    made = training.create(given, check)
-    database, stored = made.database, [creation.study for creation in made.creations]
+    checked = training.check(given)
+    database = checked.database
+    if cluster is not None:
+        order = cluster.order(database.url, checked.given, checked.loaded, training.theirs, limit)
+    stored = [creation.study for creation in checked.create().creations]
     shown, complain = SearchProgress(training.console), teller(error=True)
     following = followed(targets, database, stored, shown.update, complain)
     with interrupted_by_signals(), following as update, nullcontext() if training.detached else shown:
         told: dict[str, Any] = {"limit": limit, "on_progress": update, "complain": complain}
-        if cluster is not None:
-            search_on(cluster, orders[0], database, stored, say=training.say, **told)
+        if cluster is not None and order is not None:
+            search_on(cluster, order, database, stored, say=training.say, **told)
         else:
             zygote = training.zygote
-            search(database, stored, made.given, training.machine, workers, zygote=zygote, **told)
+            search(database, stored, checked.given, training.machine, workers, zygote=zygote, **told)
     return database, stored
