@@ -82,9 +82,6 @@ def open(study: str | Path, *, storage: str | None = None, **settings: object) -
         storage: the database URL, as for `create`.
         **settings: settings of this machine for the problem, as for `create`.
 
-    Returns:
-        The study. Use it in a `with` statement, or call `close` at the end.
-
     Raises:
         Error: there is no such database, or no such study in it.
         DefinitionError: the `.toml` file is unreadable or invalid.
@@ -103,17 +100,7 @@ def open(study: str | Path, *, storage: str | None = None, **settings: object) -
 
 
 def list_studies(*, storage: str | None = None) -> list[str]:
-    """List the names of the studies in a database.
-
-    Args:
-        storage: the database URL, as for `create`.
-
-    Returns:
-        The names, sorted.
-
-    Raises:
-        Error: there is no such database.
-    """
+    """List the names of the studies in a database (see `create`), sorted; raises Error if there is none."""
     database, studies = opening.open_stored(storage or environment_storage())
     database.close()
     return [study.name for study in studies]
@@ -224,29 +211,17 @@ class Study:
         return search_on(cluster, order, self._database, stored, **shown)[0]
 
     def progress(self, limit: int | None = None) -> Progress:
-        """Count the configurations by state, and read the best so far.
-
-        Args:
-            limit: look only at the first `limit` configurations of the study's order.
-        """
+        """Count the (first `limit`) configurations by state, and read the best so far."""
         return read_progress(self._database, self._stored(), limit)
 
     def best(self, top: int = 10) -> list[Ranked]:
-        """Read the best finished configurations, the best first.
-
-        Args:
-            top: how many to read.
-        """
+        """Read the `top` best finished configurations, the best first."""
         return read_best(self._database, self._stored(), top)
 
     def verdict(self, alpha: float = 0.05) -> StudyVerdict:
-        """Judge from the folds which configurations can be the best, and which are excluded.
+        """Judge from the folds which configurations can be the best, and which are excluded by tests of level `alpha`.
 
-        Args:
-            alpha: the level of the test that excludes a configuration.
-
-        Returns:
-            The judgement; its `verdict` is None if no configuration is finished.
+        The `verdict` of the judgement is None if no configuration is finished.
         """
         study = self._stored()
         with self._database.snapshot() as connection:
@@ -304,15 +279,9 @@ class Study:
     def models(self, folder: str | Path) -> list[Path]:
         """Write the trained models of final rounds that the database has as files; existing files are replaced.
 
-        Args:
-            folder: where to write them; made at need.
-
         Returns:
             Their paths, ordered by configuration and round. `pairsearch.read_card` says which is which. A round has
             none if it diverged, if the problem returned no weights, or if its model was too large for the database.
-
-        Raises:
-            Error: the folder cannot be written to.
         """
         return list(write_stored(self._database, self._stored(), ModelFolder(Path(folder))).files)
 
@@ -342,7 +311,6 @@ class Study:
         """Write tables, figures and provenance as one HTML page that works offline, and return its path.
 
         Args:
-            path: the file to write; an existing file is replaced.
             trade: figures whose trade-off is shown too, as `report --trade` takes them: `"error,seconds"`.
 
         Raises:
@@ -351,13 +319,10 @@ class Study:
         return write(self._report(None if trade is None else choice(trade)), Path(path))
 
     def export(self, *, to: str) -> Exported:
-        """Write the runs of configurations that have ended to a tracker, each exactly once.
+        """Write the runs of configurations that have ended to a tracker, each exactly once, and count them.
 
         Args:
             to: `mlflow=URI`, `tensorboard=FOLDER` or `wandb=FOLDER`.
-
-        Returns:
-            How many runs were written, and how many were there before.
 
         Raises:
             Error: the tracker's client is not installed, or the tracker is away or cannot be written to.
