@@ -113,14 +113,13 @@ def run_evaluation(
         database, known = made.database, made.given
     training.machine = replace(training.machine, models=None if keep is None else keep.absolute)
     cluster, loaded, say = training.cluster, training.loaded, training.say
-    chosen = evaluating.choose(database, known, training.machine, loaded, by=by, say=say, **choice)
-    rows, order = list[TableRow](), None
-    if cluster is not None:
-        # Workers elsewhere may not see the default folder.
-        theirs = replace(training.theirs, models=shared_folder(models))
-        order = cluster.order(database.url, known, loaded, theirs, 0)
+    rows: list[TableRow] = []
     with training.evaluator(models=keep, again=models is not None, workers=workers) as evaluator:
-        if cluster is not None and order is not None:
+        chosen = evaluating.choose(database, known, training.machine, loaded, by=by, say=say, **choice)
+        if cluster is not None:
+            # Workers elsewhere may not see the default folder.
+            theirs = replace(training.theirs, models=shared_folder(models))
+            order = cluster.order(database.url, known, loaded, theirs, 0)
             evaluating.ask(database, chosen, rounds)
             with training.console.status(Text("")) as status:
 

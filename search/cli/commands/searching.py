@@ -180,7 +180,6 @@ def run_search(
         raise InputError(
             "--to and --detach: nobody exports while nobody follows: use `pairsearch export STUDY --to` later"
         )
-
     checked = training.check(given)
     database = checked.database
     if cluster is not None:
