@@ -35,31 +35,23 @@ __all__ = [
     "read_card",
 ]
 
-_PLACES = {
-    "DefinitionError": ("pairsearch.studies.errors", "DefinitionError"),
-    "Error": ("pairsearch.search.common.errors", "PairsearchError"),
-    "Study": ("pairsearch.search.interface.study", "Study"),
-    "Impossible": ("pairsearch.studies.problem", "Impossible"),
-    "Metric": ("pairsearch.studies.problem", "Metric"),
-    "OneByOne": ("pairsearch.studies.problem", "OneByOne"),
-    "Problem": ("pairsearch.studies.problem", "Problem"),
-    "Run": ("pairsearch.studies.problem", "Run"),
-    "Stopped": ("pairsearch.studies.problem", "Stopped"),
-    "check": ("pairsearch.search.interface.checks", "check"),
-    "check_contract": ("pairsearch.search.interface.checks", "check_contract"),
-    "create": ("pairsearch.search.interface.study", "create"),
-    "list_studies": ("pairsearch.search.interface.study", "list_studies"),
-    "load": ("pairsearch.search.interface.loading", "load"),
-    "open": ("pairsearch.search.interface.study", "open"),
-    "read_card": ("pairsearch.studies.model_card", "read_card"),
+_NAMES = {
+    "search.common.errors": "PairsearchError",
+    "search.interface.checks": "check check_contract",
+    "search.interface.loading": "load",
+    "search.interface.study": "Study create list_studies open",
+    "studies.errors": "DefinitionError",
+    "studies.model_card": "read_card",
+    "studies.problem": "Impossible Metric OneByOne Problem Run Stopped",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _PLACES[name]
-    return getattr(import_module(module), attribute)
+    wanted = "PairsearchError" if name == "Error" else name
+    for module, names in _NAMES.items():
+        if name in __all__ and wanted in names.split():
+            return getattr(import_module(f"{__name__}.{module}"), wanted)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

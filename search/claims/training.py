@@ -122,4 +122,4 @@ def train_missing(
     for (rounds, study), configurations in together.items():
         given = sources.given[study]
         chosen = Chosen("search", get_study(database, given.name), configurations)
-        evaluating.evaluate_studies(database, [chosen], [given], loaded, evaluator, rounds)
+        evaluating.evaluate(database, [chosen], [given], loaded, evaluator, rounds)

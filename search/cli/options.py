@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,25 +40,33 @@ def choose_storage(context: typer.Context, parameter: typer.CallbackParam, value
     """
     source = context.get_parameter_source(parameter.name or "")
     if source is not None and source.name == "COMMANDLINE":
-        if conceal_places(value) != value:
-            typer.echo(
-                f"warning: other people can read the password of --storage in the process list: give the URL by "
-                f"{VARIABLE} or {FILE_VARIABLE}",
-                err=True,
-            )
+        _warn_of_passwords("--storage", [value], f"the URL by {VARIABLE} or {FILE_VARIABLE}")
         return value
     return storage_url.environment_storage() if os.environ.get(FILE_VARIABLE) else value
 
 
 def not_secret(values: list[str] | None) -> list[str] | None:
     """Warn of passwords in URIs of trackers (Typer's callback of `--to`)."""
-    if any(conceal_places(value) != value for value in values or []):
+    variables = "it by the variables MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    _warn_of_passwords("--to", values or [], variables)
+    return values
+
+
+def _warn_of_passwords(option: str, values: Sequence[str], otherwise: str) -> None:
+    if any(conceal_places(value) != value for value in values):
         typer.echo(
-            "warning: other people can read the password of --to in the process list: give it by the variables "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            f"warning: other people can read the password of {option} in the process list: give {otherwise}",
             err=True,
         )
-    return values
+
+
+def pairs(option: str, texts: Sequence[str] | None) -> list[tuple[str, str]]:
+    """Split values NAME=VALUE of an option."""
+    split = [(name, value) for name, _, value in (text.partition("=") for text in texts or ())]
+    for text, (name, value) in zip(texts or (), split, strict=True):
+        if not name or not value:
+            raise typer.BadParameter(f"{option} {text}: expected NAME=VALUE")
+    return split
 
 
 def count(*names: str, help: str, default: bool | str = True, least: int = 1) -> Any:
@@ -262,12 +271,8 @@ def machine(
     """
     settings: dict[str, str] = {}
     short = {"data": data, "data_dir": None if data_dir is None else str(data_dir)}
-    pairs = [text.partition("=")[::2] for text in texts or []]
-    pairs += [(name, value) for name, value in short.items() if value is not None]
-    for name, value in pairs:
-        if not name.isidentifier() or not value:
-            raise typer.BadParameter(f"--set {name}: expected NAME=VALUE")
-        if settings.setdefault(name, value) != value:
+    for name, value in (*pairs("--set", texts), *short.items()):
+        if value is not None and settings.setdefault(name, value) != value:
             raise typer.BadParameter(f"--set {name}: {settings[name]} and {value} given; expected one")
     named = None if gpus is None else [one.strip() for one in gpus.split(",")]
     return Machine(device, settings, gpus=places(device, named, per_gpu), **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from pairsearch.search.common.errors import InputError
@@ -46,8 +47,31 @@ def variables(gpu: str) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in ORDER.items()} | {VARIABLE: gpu}
 
 
+_before: list[str] = []
+"""The GPUs that were visible before this process took one of them."""
+
+
+def take_first(gpus: Sequence[str]) -> None:
+    """Have this process use the first of some GPUs, if there are any, from now on: CUDA looks once, when it starts.
+
+    Raises:
+        InputError: CUDA has started in this process, with other GPUs.
+    """
+    if not gpus or os.environ.get(VARIABLE) == gpus[0]:
+        return
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        raise InputError(
+            f"--gpus {gpus[0]}: CUDA has started in this process with other GPUs: do this first, or in a new process"
+        )
+    _before[:] = _visible()
+    os.environ.update(variables(gpus[0]))
+
+
 def _visible() -> list[str]:
-    """Return the GPUs that this process may use, by their numbers or as the environment names them."""
+    """Return the GPUs that this process could use at first, by their numbers or as the environment names them."""
+    if _before:
+        return _before
     if (named := os.environ.get(VARIABLE)) is not None:
         return [one.strip() for one in named.split(",") if one.strip() not in ("", "-1")]
     import torch  # noqa: PLC0415 - slow to import

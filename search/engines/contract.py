@@ -132,19 +132,20 @@ def engine_named(name: str, address: str | None = None, options: Mapping[str, st
     """Return the engine of a name.
 
     Raises:
-        InputError: there is none, its packages are missing, or it refuses its options.
+        InputError: there is none, it or what it needs is not installed, or it refuses its options.
     """
     known = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in known:
         raise InputError(f"--on {name!a}: no such engine: expected one of {', '.join(sorted(known))}")
     try:
         made: type[Engine] = known[name].load()
-    except ModuleNotFoundError as error:
-        if known[name].value.startswith("pairsearch."):
-            raise InputError(
-                f"--on {name} needs the package {error.name}: `pip install 'pairsearch[{name}]'` brings it"
-            ) from None
-        raise
+    except (ImportError, AttributeError) as error:
+        ours = known[name].value.startswith("pairsearch.") and isinstance(error, ModuleNotFoundError)
+        if ours and error.name:
+            advice = f"needs the package {error.name}: `pip install 'pairsearch[{name}]'` brings it"
+        else:
+            advice = f"cannot be imported ({error}): install what {known[name].value} needs"
+        raise InputError(f"--on {name} {advice}") from None
     return made(address, options or {})
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import shared_folder
-from pairsearch.search.common.gpus import places
+from pairsearch.search.common.gpus import places, take_first
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.engines.contract import engine_named
@@ -23,6 +23,7 @@ from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_stu
 from pairsearch.search.report.content import Document, view_names
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.page import write
+from pairsearch.search.results.chosen_figures import Choice, choice
 from pairsearch.search.results.evaluations import By, Evaluated
 from pairsearch.search.results.export import read_table
 from pairsearch.search.results.fold_figures import read_unjudged
@@ -33,10 +34,11 @@ from pairsearch.search.setup import opening
 from pairsearch.search.setup.storage_url import environment_storage
 from pairsearch.search.tracking.exporting import Exported, Target, export
 from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on
-from pairsearch.search.workers.evaluating import Evaluator, evaluate
+from pairsearch.search.workers.evaluating import Evaluator, choose, evaluate
 from pairsearch.search.workers.models import ModelFolder, write_stored
 from pairsearch.search.workers.searching import search
 from pairsearch.studies.definition import Definition
+from pairsearch.studies.loading import Loaded
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -80,9 +82,6 @@ def open(study: str | Path, *, storage: str | None = None, **settings: object) -
         storage: the database URL, as for `create`.
         **settings: settings of this machine for the problem, as for `create`.
 
-    Returns:
-        The study. Use it in a `with` statement, or call `close` at the end.
-
     Raises:
         Error: there is no such database, or no such study in it.
         DefinitionError: the `.toml` file is unreadable or invalid.
@@ -101,17 +100,7 @@ def open(study: str | Path, *, storage: str | None = None, **settings: object) -
 
 
 def list_studies(*, storage: str | None = None) -> list[str]:
-    """List the names of the studies in a database.
-
-    Args:
-        storage: the database URL, as for `create`.
-
-    Returns:
-        The names, sorted.
-
-    Raises:
-        Error: there is no such database.
-    """
+    """List the names of the studies in a database (see `create`), sorted; raises Error if there is none."""
     database, studies = opening.open_stored(storage or environment_storage())
     database.close()
     return [study.name for study in studies]
@@ -203,8 +192,7 @@ class Study:
         Raises:
             Error: configurations failed, or are left although no worker is; or a GPU does not exist.
         """
-        named = None if gpus is None else [str(gpu) for gpu in gpus]
-        machine = replace(self._here(device, checkpoints, models), gpus=places(device, named, per_gpu))
+        machine = self._here(device, checkpoints, models, gpus, per_gpu)
         stored = [self._stored()]
         shown: dict[str, Any] = {
             "limit": limit,
@@ -223,29 +211,17 @@ class Study:
         return search_on(cluster, order, self._database, stored, **shown)[0]
 
     def progress(self, limit: int | None = None) -> Progress:
-        """Count the configurations by state, and read the best so far.
-
-        Args:
-            limit: look only at the first `limit` configurations of the study's order.
-        """
+        """Count the (first `limit`) configurations by state, and read the best so far."""
         return read_progress(self._database, self._stored(), limit)
 
     def best(self, top: int = 10) -> list[Ranked]:
-        """Read the best finished configurations, the best first.
-
-        Args:
-            top: how many to read.
-        """
+        """Read the `top` best finished configurations, the best first."""
         return read_best(self._database, self._stored(), top)
 
     def verdict(self, alpha: float = 0.05) -> StudyVerdict:
-        """Judge from the folds which configurations can be the best, and which are excluded.
+        """Judge from the folds which configurations can be the best, and which are excluded by tests of level `alpha`.
 
-        Args:
-            alpha: the level of the test that excludes a configuration.
-
-        Returns:
-            The judgement; its `verdict` is None if no configuration is finished.
+        The `verdict` of the judgement is None if no configuration is finished.
         """
         study = self._stored()
         with self._database.snapshot() as connection:
@@ -260,6 +236,8 @@ class Study:
         rounds: int | None = None,
         workers: int | None = None,
         device: str = "cpu",
+        gpus: Sequence[int | str] | None = None,
+        per_gpu: int | None = None,
         checkpoints: str | Path | None = None,
         models: str | Path | None = None,
     ) -> list[Evaluated]:
@@ -274,6 +252,8 @@ class Study:
             workers: the number of processes, this one among them; None for one per core that this process may use,
                 where training takes longer than starting them.
             device: the device to train on, as PyTorch names it.
+            gpus: GPUs, as for `run`. This process has the first of them from then on.
+            per_gpu: how many workers share a GPU; None for one.
             checkpoints: folder for large checkpoints, as for `run`.
             models: the folder for trained models; None to keep none.
 
@@ -285,28 +265,23 @@ class Study:
                 from its `.toml` file.
             DefinitionError: the problem cannot be trained on this machine.
         """
-        evaluator = Evaluator(
-            self._here(device, checkpoints, models),
-            models=None if models is None else ModelFolder(Path(models)),
-            again=models is not None,
-            workers=workers,
-        )
+        machine = self._here(device, checkpoints, models, gpus, per_gpu)
+        if gpus is not None:
+            take_first(machine.gpus)
+        given, loaded = [self._given], dict[str, Loaded]()
         by: By = "paper" if paper else "search"
-        rows = evaluate(self._database, [self._given], evaluator, by=[by], top=top, rounds=rounds)
+        chosen = choose(self._database, given, machine, loaded, by=[by], top=top)
+        keep = None if models is None else ModelFolder(Path(models))
+        evaluator = Evaluator(machine, models=keep, again=models is not None, workers=workers)
+        rows = evaluate(self._database, chosen, given, loaded, evaluator, rounds)
         return [row.evaluated for row in rows]
 
     def models(self, folder: str | Path) -> list[Path]:
         """Write the trained models of final rounds that the database has as files; existing files are replaced.
 
-        Args:
-            folder: where to write them; made at need.
-
         Returns:
             Their paths, ordered by configuration and round. `pairsearch.read_card` says which is which. A round has
             none if it diverged, if the problem returned no weights, or if its model was too large for the database.
-
-        Raises:
-            Error: the folder cannot be written to.
         """
         return list(write_stored(self._database, self._stored(), ModelFolder(Path(folder))).files)
 
@@ -332,41 +307,44 @@ class Study:
             for name, view in zip(view_names(figure), figure.views, strict=True)
         }
 
-    def report(self, path: str | Path) -> Path:
-        """Write tables, figures and provenance as one HTML page that works offline.
+    def report(self, path: str | Path, *, trade: str | None = None) -> Path:
+        """Write tables, figures and provenance as one HTML page that works offline, and return its path.
 
         Args:
-            path: the file to write; an existing file is replaced.
-
-        Returns:
-            The path.
+            trade: figures whose trade-off is shown too, as `report --trade` takes them: `"error,seconds"`.
 
         Raises:
-            Error: the file cannot be written.
+            Error: the file cannot be written, or the study has no such figures.
         """
-        return write(self._report(), Path(path))
+        return write(self._report(None if trade is None else choice(trade)), Path(path))
 
     def export(self, *, to: str) -> Exported:
-        """Write the runs of configurations that have ended to a tracker, each exactly once.
+        """Write the runs of configurations that have ended to a tracker, each exactly once, and count them.
 
         Args:
             to: `mlflow=URI`, `tensorboard=FOLDER` or `wandb=FOLDER`.
-
-        Returns:
-            How many runs were written, and how many were there before.
 
         Raises:
             Error: the tracker's client is not installed, or the tracker is away or cannot be written to.
         """
         return export(self._database, self._stored(), Target.of(to))
 
-    def _report(self) -> Document:
-        return compose_stored(self._database, [self._stored()])
+    def _report(self, trade: Choice | None = None) -> Document:
+        return compose_stored(self._database, [self._stored()], trade=trade)
 
-    def _here(self, device: str, checkpoints: str | Path | None, models: str | Path | None) -> Machine:
+    def _here(
+        self,
+        device: str,
+        checkpoints: str | Path | None,
+        models: str | Path | None,
+        gpus: Sequence[int | str] | None,
+        per_gpu: int | None,
+    ) -> Machine:
         """Return how this machine trains, with folders that workers share."""
         shared = shared_folder(checkpoints), shared_folder(models)
-        return replace(self._machine, device=device, checkpoints=shared[0], models=shared[1])
+        named = None if gpus is None else [str(gpu) for gpu in gpus]
+        placed = places(device, named, per_gpu)
+        return replace(self._machine, device=device, checkpoints=shared[0], models=shared[1], gpus=placed)
 
     def _stored(self) -> StoredStudy:
         return get_study(self._database, self._given.name)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -40,15 +41,12 @@ if TYPE_CHECKING:
 def open_stored(storage: str, texts: Sequence[str] = ()) -> tuple[Database, list[StoredStudy]]:
     """Open a database, and read studies in it, each once: those of STUDY arguments, or all if there are none."""
     database = open_database(storage)
-    try:
+    with _closed_on_error(database):
         if not texts:
             return database, list_studies(database)
         # A file stands for the name in it.
         names = [read(Path(text)).name if text.endswith(".toml") else text for text in texts]
         return database, [get_study(database, name) for name in dict.fromkeys(names)]
-    except BaseException:
-        database.close()
-        raise
 
 
 def look_all_up(database: Database | None, texts: Sequence[str]) -> list[StudyArgument]:
@@ -123,32 +121,45 @@ class Created:
     creations: list[Creation]
 
 
-Check = Callable[[Database, list[StudyArgument], dict[str, Loaded]], None]
-"""Takes the database of studies that are to be created, and them with their problems; raises what speaks against it."""
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Studies that can be created, and their database, which may not exist yet (`check`)."""
+
+    database: Database
+    given: list[StudyArgument]
+    loaded: dict[str, Loaded]
+    is_new: bool
+
+    def create(self) -> Created:
+        """Create the studies, or complete those that exist (`create_study`), and the database at need."""
+        from pairsearch.search.setup.creation import create_study  # noqa: PLC0415
+
+        with _closed_on_error(self.database):
+            if self.is_new:
+                for one in self.loaded.values():
+                    check_trainable(one)
+                open_database(self.database, create=True)
+            creations = [create_study(self.database, one) for one in self.loaded.values()]
+        return Created(self.database, self.given, self.loaded, creations)
 
 
-def unchecked(*_: object) -> None:
-    """Let everything be created: the default `Check`."""
+@contextmanager
+def _closed_on_error(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        database.close()
+        raise
 
 
-def create(
-    storage: str,
-    texts: Sequence[str],
-    machine: Machine,
-    say: Callable[[str], None] | None = None,
-    check: Check = unchecked,
-) -> Created:
-    """Create studies, or complete those that exist (`create_study`); the database is created if it does not exist.
-
-    All arguments are checked before anything is written.
-
-    Args:
-        check: called before anything is created.
-    """
+def check(
+    storage: str, texts: Sequence[str], machine: Machine, say: Callable[[str], None] | None = None
+) -> Checked:
+    """Check that studies can be created or completed, and load their problems; nothing is written."""
     found = find_database(storage)
     # A problem may change the working directory, so the path of a new file is settled before it is loaded.
     database = found or Database(storage)
-    try:
+    with _closed_on_error(database):
         studies = look_all_up(found, texts)
         # Loading a problem may download its data, so that it comes last.
         if found is None:
@@ -158,18 +169,14 @@ def create(
                 if (known := find_study(found, given.name)) is not None:
                     check_same(known, given.definition)
         loaded = {given.name: load(found, given, machine, say) for given in studies}
-        check(database, studies, loaded)
-        if found is None:
-            for one in loaded.values():
-                check_trainable(one)
-            open_database(database, create=True)
-        from pairsearch.search.setup.creation import create_study  # noqa: PLC0415
+    return Checked(database, studies, loaded, found is None)
 
-        creations = [create_study(database, one) for one in loaded.values()]
-        return Created(database, studies, loaded, creations)
-    except BaseException:
-        database.close()
-        raise
+
+def create(
+    storage: str, texts: Sequence[str], machine: Machine, say: Callable[[str], None] | None = None
+) -> Created:
+    """Create studies, or complete those that exist, after all of them were checked."""
+    return check(storage, texts, machine, say).create()
 
 
 # The beginnings of PyTorch's device names, by which other names are refused before PyTorch is imported.

@@ -69,6 +69,7 @@ class Target:
             raise InputError(f"--to {name}: its client is missing: pip install 'pairsearch[{name}]'")
         if name == "mlflow":
             learn(re.findall("://[^:@/]*:(.+)@", unquote(place)))
+            place = _settled(place)
         else:
             # A problem may change the working directory.
             place = str(usable_folder(Path(place)).absolute())
@@ -88,6 +89,16 @@ class Target:
         """Import what opens it."""
         found: type[Tracker] = getattr(import_module(f"{__package__}.to_{self.name}"), CLASSES[self.name])
         return found
+
+
+def _settled(uri: str) -> str:
+    """Return a URI of MLflow's with the absolute path of a file or a folder: it is opened later, maybe elsewhere."""
+    scheme, colon, path = uri.rpartition("file:")
+    if uri.startswith("sqlite:///") and not uri.endswith(":memory:"):
+        scheme, colon, path = uri.partition(":///")
+    if scheme in ("", "sqlite") and not path.startswith("/") and ":" not in path and path != "databricks":
+        return f"{scheme}{colon}{Path(path).absolute()}"
+    return uri
 
 
 States = dict[str, dict[str, str]]

@@ -90,12 +90,10 @@ class Evaluator:
         stopping: set from outside to stop; unfinished rounds are lost.
         watch: shows the progress of training.
         again: whether stored rounds without a model are trained again for it.
-        wait: whether rounds are trained here; otherwise their jobs are left to workers that run elsewhere.
         workers: how many processes train, this one among them; None for as many as `usual_workers` where that is worth
             their start.
         zygote: what the others are forked from where it can be; None to start each as a process of its own.
-        elsewhere: has the rounds that were asked for trained by others, and says whether they were; None to train them
-            here.
+        stored: what is said of rounds that nobody has to train.
     """
 
     machine: Machine
@@ -104,10 +102,9 @@ class Evaluator:
     say: Callable[[str], None] = lambda _: None
     models: ModelFolder | None = None
     again: bool = False
-    wait: bool = True
     workers: int | None = None
     zygote: Zygote | None = None
-    elsewhere: Callable[[], bool] | None = None
+    stored: str = "all stored before"
 
     @contextmanager
     def with_others(
@@ -156,7 +153,7 @@ class Evaluator:
         ledger, label = Ledger(database, study, self.machine.lease), _label(study, configuration, wanted)
         before, started = stored_rounds(database, study, configuration), time.monotonic()
         rounds = Rounds(loaded, self.machine)
-        said = ["all stored before" if self.elsewhere is None else "all stored"]
+        said = [self.stored]
         if not before.keys() >= set(range(wanted)):
             self._work(ledger, rounds, configuration, label)
             if left := ledger.jobs_left(*OPEN_JOBS, key=configuration.key, limit=0):
@@ -263,38 +260,33 @@ class Chosen:
     configurations: Sequence[Configuration]
 
 
-def evaluate(
+def choose(
     database: Database,
     given: Sequence[StudyArgument],
-    evaluator: Evaluator,
+    machine: Machine,
+    loaded: dict[str, Loaded],
     *,
     by: Sequence[By] = ("search",),
     top: int = 1,
     limit: int | None = None,
-    rounds: int | None = None,
-    loaded: dict[str, Loaded] | None = None,
     say: Callable[[str], None] | None = None,
-) -> list[TableRow]:
-    """Choose configurations of studies, train their missing rounds, and return a row of Table 1 for each.
+) -> list[Chosen]:
+    """Choose configurations of studies, and load their problems; nothing is written.
 
     Args:
-        database: the database of the studies.
         given: the STUDY arguments.
-        evaluator: trains the rounds.
+        loaded: definitions and problems by the name of the study that are loaded already; the others are added.
         by: who chooses, one after the other: the search its best, or the paper its own.
         top: how many of the best the search chooses of each study.
         limit: the search chooses among the first `limit` configurations of each study's order.
-        rounds: the number of rounds for each configuration; None for the number in each definition.
-        loaded: definitions and problems by the name of the study that are loaded already; the others are added.
         say: called with each note of a problem.
 
     Raises:
         InputError: PyTorch cannot compute on the device.
         StudyError: nothing is finished, there is no paper's configuration, or a study differs from its definition.
-        WorkError: this process cannot train, or a problem raised an exception.
     """
     # Everything is checked that can be before data are loaded, or even downloaded.
-    check_device(evaluator.machine.device)
+    check_device(machine.device)
     stored = [get_study(database, one.name) for one in given]
     chosen = [
         Chosen(
@@ -305,22 +297,21 @@ def evaluate(
         for one in by
         for study in stored
     ]
-    loaded = {} if loaded is None else loaded
     for one in given:
         if one.name not in loaded:
-            loaded[one.name] = load(database, one, evaluator.machine, say)
+            loaded[one.name] = load(database, one, machine, say)
     for problem in loaded.values():
         existing(database, problem)
-    return evaluate_studies(database, chosen, given, loaded, evaluator, rounds)
+    return chosen
 
 
-def evaluate_studies(
+def evaluate(
     database: Database,
     chosen: Sequence[Chosen],
     given: Sequence[StudyArgument],
     loaded: Mapping[str, Loaded],
     evaluator: Evaluator,
-    rounds: int | None,
+    rounds: int | None = None,
 ) -> list[TableRow]:
     """Train the missing rounds, and return a row of Table 1 for each configuration.
 
@@ -333,32 +324,62 @@ def evaluate_studies(
         WorkError: this process cannot train, or a problem raised an exception.
     """
     for choice in chosen:
-        if evaluator.wait and evaluator.elsewhere is None:
-            prove(loaded[choice.study.name], evaluator.machine.device)
+        prove(loaded[choice.study.name], evaluator.machine.device)
     # All of them first, so that other workers can take some.
-    wanted = {choice.study.name: rounds or choice.study.definition.evaluation.rounds for choice in chosen}
-    seconds = [
-        ask_for_rounds(database, choice.study, configuration, wanted[choice.study.name], evaluator)
+    seconds = ask(database, chosen, rounds)
+    return complete(database, chosen, given, loaded, evaluator, rounds, seconds)
+
+
+def ask(
+    database: Database,
+    chosen: Sequence[Chosen],
+    rounds: int | None,
+    leave: Callable[[str], None] | None = None,
+) -> float:
+    """Insert jobs for the missing rounds of configurations; arguments and result are those of `ask_for_rounds`."""
+    return sum(
+        ask_for_rounds(database, choice.study, configuration, _wanted(choice.study, rounds), leave)
         for choice in chosen
         for configuration in choice.configurations
-    ]
-    if not evaluator.wait or (evaluator.elsewhere is not None and not evaluator.elsewhere()):
-        return []
+    )
+
+
+def complete(
+    database: Database,
+    chosen: Sequence[Chosen],
+    given: Sequence[StudyArgument],
+    loaded: Mapping[str, Loaded],
+    evaluator: Evaluator,
+    rounds: int | None,
+    seconds: float = 0.0,
+) -> list[TableRow]:
+    """Train the rounds that were asked for, as far as nobody has, keep their models, and return the rows of `evaluate`.
+
+    Args:
+        seconds: how long one process would train.
+    """
     rows = []
-    with evaluator.with_others(database, [choice.study for choice in chosen], given, sum(seconds)) as each:
+    with evaluator.with_others(database, [choice.study for choice in chosen], given, seconds) as each:
         for choice in chosen:
             study = choice.study
             with isolated(loaded[study.name], database, evaluator.stopping) as trained:
                 for configuration in choice.configurations:
-                    each.rounds(database, study, trained, configuration, wanted[study.name])
+                    each.rounds(database, study, trained, configuration, _wanted(study, rounds))
                     rows.append(table_row(database, choice, configuration))
     return rows
 
 
 def ask_for_rounds(
-    database: Database, study: StoredStudy, configuration: Configuration, wanted: int, evaluator: Evaluator
+    database: Database,
+    study: StoredStudy,
+    configuration: Configuration,
+    wanted: int,
+    leave: Callable[[str], None] | None = None,
 ) -> float:
-    """Insert jobs for the missing rounds of a configuration, and say if they are left to workers elsewhere.
+    """Insert jobs for the missing rounds of a configuration.
+
+    Args:
+        leave: called with a line about them if they are left to workers that run elsewhere; None for those to come.
 
     Returns:
         How many seconds of training they are by the time of the configuration's folds; infinity if that is not known.
@@ -366,11 +387,11 @@ def ask_for_rounds(
     ledger = Ledger(database, study)
     ledger.insert_rounds(configuration, wanted)
     left = len(set(range(wanted)) - stored_rounds(database, study, configuration).keys())
-    if evaluator.wait and left:
-        ledger.go_on()
-    elif not evaluator.wait:
+    if leave is not None:
         said = f"{left} of them are for `pairsearch worker {study.name}` to train"
-        evaluator.say(f"{_label(study, configuration, wanted)}: {said if left else 'all stored before'}")
+        leave(f"{_label(study, configuration, wanted)}: {said if left else 'all stored before'}")
+    elif left:
+        ledger.go_on()
     if not left:
         return 0.0
     outcome = ledger.outcome(configuration.key)
@@ -387,3 +408,7 @@ def table_row(database: Database, choice: Chosen, configuration: Configuration) 
         evaluated=read_evaluation(database, choice.study, configuration),
         params=dict(configuration.params),
     )
+
+
+def _wanted(study: StoredStudy, rounds: int | None) -> int:
+    return rounds or study.definition.evaluation.rounds

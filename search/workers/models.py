@@ -34,11 +34,11 @@ class ModelFolder:
     def __init__(self, path: Path) -> None:
         self.path = usable_folder(path)
         # A problem may change the working directory.
-        self._folder = path.absolute()
+        self.absolute = path.absolute()
 
     def file(self, study: StoredStudy, configuration: Configuration, index: int) -> Path:
         """Return the path of the model of a round, which need not exist."""
-        return self._folder / file_name(study, configuration.key, index)
+        return self.absolute / file_name(study, configuration.key, index)
 
     def holds(self, study: StoredStudy, configuration: Configuration, index: int) -> bool:
         """Whether the folder has the model of a round: a complete file from this study, definition and data."""
@@ -57,7 +57,7 @@ class ModelFolder:
             WorkError: writing failed.
         """
         name = file_name(study, key, index)
-        path = made_folder(self._folder) / name
+        path = made_folder(self.absolute) / name
         with whole_file(path) as file:
             file.write(content)
         return path

@@ -186,8 +186,8 @@ def too_many(workers: int, each: int, available: int | None) -> str | None:
     """
     if available is None or workers * each <= available:
         return None
-    room = max(1, available // each)
+    room = available // each
     return (
-        f"note: memory may not hold {workers} workers: {available / 2**30:.1f} GiB are free and each takes some "
-        f"{each / 2**30:.1f} GiB: --workers {room} would fit"
+        f"note: memory may not hold {workers} worker{'s' * (workers > 1)}: {available / 2**30:.1f} GiB are free and "
+        f"each takes some {each / 2**30:.1f} GiB{f': --workers {room} would fit' if room else ''}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import socket
+import sys
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +15,8 @@ import psutil
 import pytest
 from gathered import BEHIND, THERE, MakeEngine, Started
 
-from pairsearch.search.engines.contract import Engine, EngineError, Order, engine_named
+from pairsearch.search.common.errors import ExitCode, InputError
+from pairsearch.search.engines.contract import GROUP, Engine, EngineError, Order, engine_named
 from pairsearch.search.engines.executor import Executed
 from pairsearch.search.workers.program import MAIN
 
@@ -128,3 +130,31 @@ def test_an_executor_that_is_shut_down_refuses(order: Order) -> None:
         engine = Executed(pool)
     with pytest.raises(EngineError, match="takes no more work: cannot schedule new futures"):
         engine.submit(order, 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import no_such_module_of_anyone", r"\(No module named 'no_such_module_of_anyone'\)"),
+        ("from os import no_such_name", r"\(cannot import name 'no_such_name' from 'os' "),
+        ("", r"\(module 'broken_engine' has no attribute 'Cloud'\)"),
+    ],
+)
+def test_an_engine_of_another_package_that_cannot_be_imported_is_one_line(
+    code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_engine.py").write_text(code)
+    about = tmp_path / "broken_engine-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-engine\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[{GROUP}]\ncloud = broken_engine:Cloud\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_engine", raising=False)
+    with pytest.raises(
+        InputError, match=f"^--on cloud cannot be imported {words}.*: install what "
+    ) as refused:
+        engine_named("cloud")
+    assert refused.value.exit_code is ExitCode.BAD_INPUT
+    assert "\n" not in str(refused.value)
+    with pytest.raises(InputError, match="expected one of cloud, dask, k8s, ray, slurm"):
+        engine_named("clouds")

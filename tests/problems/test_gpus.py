@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import programs
@@ -14,6 +15,7 @@ import pairsearch
 from pairsearch.search.common import gpus
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.machine import Machine
+from pairsearch.search.interface import study as study_module
 from pairsearch.search.setup.opening import create
 from pairsearch.search.workers.searching import search, usual_workers
 
@@ -88,8 +90,45 @@ def test_python_refuses_the_same(project: Project) -> None:
             study.run(device="cuda", gpus=[0, 3])
         with pytest.raises(InputError, match="the device is cpu: give --device cuda"):
             study.run(per_gpu=2)
+        with pytest.raises(InputError, match="--gpus 3: there is no such GPU here"):
+            study.evaluate(device="cuda", gpus=[0, 3])
+        with pytest.raises(InputError, match="the device is cpu: give --device cuda"):
+            study.evaluate(per_gpu=2)
         with pytest.raises(InputError, match="expected a folder, got an empty path"):
             study.run(checkpoints="")
+
+
+def test_this_process_takes_the_first_until_cuda_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (gpus.VARIABLE, *gpus.ORDER):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(gpus, "_before", [])
+    gpus.take_first(())
+    assert gpus.VARIABLE not in os.environ
+    gpus.take_first(("1", "2"))
+    assert (os.environ[gpus.VARIABLE], os.environ["CUDA_DEVICE_ORDER"]) == ("1", "PCI_BUS_ID")
+    assert gpus.places("cuda", ["0", "2"], None) == ("0", "2"), "workers may have the others"
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    gpus.take_first(("1",))
+    with pytest.raises(InputError, match="--gpus 2: CUDA has started in this process with other GPUs"):
+        gpus.take_first(("2", "1"))
+    assert os.environ[gpus.VARIABLE] == "1"
+
+
+def test_python_evaluates_on_the_named_gpus(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        study_module, "choose", lambda _, __, machine, *___, **____: seen.append(machine.gpus)
+    )
+    monkeypatch.setattr(study_module, "evaluate", lambda *_: [])
+    monkeypatch.setattr(study_module, "take_first", seen.append)
+    with pairsearch.create(project.write(), storage=project.url) as study:
+        study.evaluate(device="cuda", gpus=[2, 0], per_gpu=2)
+        assert seen == [("2", "0", "2", "0")] * 2
+        study.evaluate(device="cuda")
+        assert seen[2:] == [("0", "1", "2")], "where none is named, this process uses those that it sees"
+        study.evaluate()
+        assert seen[3:] == [()]
 
 
 SEES = """

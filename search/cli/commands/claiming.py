@@ -63,7 +63,7 @@ def claims(
 
 def _train(training: Training, sources: Sources) -> Database:
     """Create missing studies, and train missing rounds; return the database."""
-    database = training.create([given.text for given in sources.given.values()]).database
+    database = training.check([given.text for given in sources.given.values()]).create().database
     wanted = wanted_rounds(sources.claims, sources.material(database))
     with training.evaluator() as evaluator:
         train_missing(database, sources, training.loaded, wanted, evaluator)

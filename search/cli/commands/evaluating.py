@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from pairsearch.search.cli import options
-from pairsearch.search.cli.clusters import named, trained_there
 from pairsearch.search.cli.streams import print_json
 from pairsearch.search.cli.tables import table_1_json, tables_1
 from pairsearch.search.cli.terminal import console
-from pairsearch.search.cli.training import Training
+from pairsearch.search.cli.training import Training, cluster_named
 from pairsearch.search.common.errors import InputError
-from pairsearch.search.common.files import shared_folder, usable_folder
-from pairsearch.search.common.gpus import variables
+from pairsearch.search.common.files import shared_folder
+from pairsearch.search.common.gpus import take_first
 from pairsearch.search.database.connection import find_database, open_database
-from pairsearch.search.engines.fleet import Cluster
-from pairsearch.search.results.evaluations import By
+from pairsearch.search.engines.fleet import evaluate_on
+from pairsearch.search.results.evaluations import By, TableRow
 from pairsearch.search.setup import opening
 from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.models import ModelFolder
@@ -71,15 +70,15 @@ def evaluate(
         gpus=gpus,
         per_gpu=per_gpu,
     )
-    by: By = "paper" if paper else "search"
-    training = Training(storage, here, quiet=quiet, as_json=as_json)
-    there = named(on, at, option, workers, detach=detach, gpus=bool(gpus or per_gpu))
-    if no_wait and there is not None:
+    cluster = cluster_named(on, at, option, workers, detach=detach, gpus=bool(gpus or per_gpu))
+    if no_wait and cluster is not None:
         raise InputError(
             "--no-wait leaves rounds to workers that run, and --on submits some: give one of them"
         )
+    training = Training(storage, here, cluster, quiet=quiet, as_json=as_json)
+    by: By = "paper" if paper else "search"
     run_evaluation(
-        training, study, [by], workers, models, no_models, there, wait=not no_wait, top=top, rounds=rounds
+        training, study, [by], workers, models, no_models, wait=not no_wait, rounds=rounds, top=top
     )
 
 
@@ -90,9 +89,9 @@ def run_evaluation(
     workers: int | None,
     models: Path | None,
     no_models: bool,
-    there: Cluster | None = None,
     *,
     wait: bool = True,
+    rounds: int | None = None,
     **choice: Any,
 ) -> None:
     """Evaluate studies and print Table 1, or leave the rounds to other workers.
@@ -100,49 +99,57 @@ def run_evaluation(
     Args:
         by: who chooses the configurations; studies that the paper's alone are evaluated of are created.
         models: the folder for them that was named, or None.
-        **choice: `top`, `limit` and `rounds` of `evaluating.evaluate`.
+        **choice: `top` and `limit` of `evaluating.choose`.
     """
-    if training.machine.gpus:
-        # This process trains as well, on the first of them; CUDA looks when it starts.
-        os.environ.update(variables(training.machine.gpus[0]))
-    folder = model_folder(models, no_models, training.say)
+    take_first(training.machine.gpus)
+    keep = model_folder(models, no_models, training.say)
     if "search" in by:
         database = open_database(training.storage)
         known = opening.look_stored_up(database, given)
     else:
         for looked_up in opening.look_all_up(find_database(training.storage), given):
             evaluating.paper_configuration(looked_up.definition)
-        made = training.create(given)
+        made = training.check(given).create()
         database, known = made.database, made.given
-    keep = None if folder is None else ModelFolder(folder)
-    # Workers elsewhere may not see the default folder.
-    training.machine = replace(training.machine, models=shared_folder(folder if there is None else models))
-    elsewhere = None if there is None else trained_there(training, there, database, known)
-    loaded, say = training.loaded, training.say
-    with training.evaluator(
-        models=keep,
-        again=models is not None,
-        wait=wait,
-        workers=workers if there is None else 1,
-        elsewhere=elsewhere,
-    ) as evaluator:
-        rows = evaluating.evaluate(database, known, evaluator, by=by, loaded=loaded, say=say, **choice)
-    wait = wait and not (there is not None and there.detach)
+    training.machine = replace(training.machine, models=None if keep is None else keep.absolute)
+    cluster, loaded, say = training.cluster, training.loaded, training.say
+    rows: list[TableRow] = []
+    with training.evaluator(models=keep, again=models is not None, workers=workers) as evaluator:
+        chosen = evaluating.choose(database, known, training.machine, loaded, by=by, say=say, **choice)
+        if cluster is not None:
+            # Workers elsewhere may not see the default folder.
+            theirs = replace(training.theirs, models=shared_folder(models))
+            order = cluster.order(database.url, known, loaded, theirs, 0)
+            evaluating.ask(database, chosen, rounds)
+            with training.console.status(Text("")) as status:
+
+                def show(left: int) -> None:
+                    status.update(Text(f"{left} rounds are left"))
+
+                studies = [choice.study for choice in chosen]
+                evaluate_on(cluster, order, database, studies, on_progress=show, say=say)
+            if not cluster.detach:
+                # Nobody else has to train here.
+                there = replace(evaluator, stored="all stored")
+                rows = evaluating.complete(database, chosen, (), loaded, there, rounds)
+        elif wait:
+            rows = evaluating.evaluate(database, chosen, known, loaded, evaluator, rounds)
+        else:
+            evaluating.ask(database, chosen, rounds, leave=say)
     if training.as_json:
         print_json(table_1_json(rows))
-    elif wait:
-        for table in tables_1(rows):
-            console().print(table)
+    for table in () if training.as_json else tables_1(rows):
+        console().print(table)
 
 
-def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> Path | None:
+def model_folder(given: Path | None, none: bool, say: Callable[[str], None]) -> ModelFolder | None:
     """Return the folder for models: the one that was named, else the default if it is writable."""
     if none:
         if given is not None:
             raise InputError("--models and --no-models: give one of them")
         return None
     try:
-        return usable_folder(given or options.DEFAULT_MODELS)
+        return ModelFolder(given or options.DEFAULT_MODELS)
     except InputError as error:
         if given is not None:
             raise

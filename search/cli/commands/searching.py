@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from contextlib import nullcontext
+from typing import Annotated, Any
 
 import typer
 
 from pairsearch.search.cli import options, tables
-from pairsearch.search.cli.clusters import named, search_there
 from pairsearch.search.cli.commands.evaluating import run_evaluation
 from pairsearch.search.cli.progress import SearchProgress
 from pairsearch.search.cli.streams import print_json, say, teller
 from pairsearch.search.cli.terminal import console
-from pairsearch.search.cli.training import Training
+from pairsearch.search.cli.training import Training, cluster_named
+from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
+from pairsearch.search.engines.fleet import search_on
 from pairsearch.search.engines.standing import stop_all
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
@@ -76,7 +78,7 @@ def run(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    there = named(on, at, option, workers, detach=detach, gpus=bool(gpus or per_gpu))
+    cluster = cluster_named(on, at, option, workers, detach=detach, gpus=bool(gpus or per_gpu))
     here = options.machine(
         setting,
         data,
@@ -88,14 +90,10 @@ def run(
         gpus=gpus,
         per_gpu=per_gpu,
     )
-    training = Training(storage, here, quiet=quiet, as_json=as_json)
-    targets = Target.all_of(to or [])
-    if there is None:
-        database, studies = run_search(training, study, workers, limit, targets)
-    else:
-        database, studies = search_there(training, there, study, limit, targets)
-        if detach and not as_json:
-            return
+    training = Training(storage, here, cluster, quiet=quiet, as_json=as_json)
+    database, studies = run_search(training, study, workers, limit, Target.all_of(to or []))
+    if training.detached and not as_json:
+        return
     screen = console()
     summaries = []
     for stored in studies:
@@ -172,22 +170,28 @@ def run_search(
     limit: int | None,
     targets: Sequence[Target] = (),
 ) -> tuple[Database, list[StoredStudy]]:
-    """Create the studies and run workers over them, exporting to trackers; return the database and the studies."""
-    made = training.create(given)
-    stored = [creation.study for creation in made.creations]
-    shown = SearchProgress(training.console)
-    complain = teller(error=True)
-    following = followed(targets, made.database, stored, shown.update, complain)
-    with interrupted_by_signals(), following as update, shown:
-        search(
-            made.database,
-            stored,
-            made.given,
-            training.machine,
-            workers,
-            limit=limit,
-            on_progress=update,
-            complain=complain,
-            zygote=training.zygote,
+    """Create the studies and have workers search them, exporting to trackers; return the database and the studies.
+
+    Raises:
+        InputError: there are trackers to follow, and nobody follows a cluster that is detached from.
+    """
+    cluster, order = training.cluster, None
+    if targets and training.detached:
+        raise InputError(
+            "--to and --detach: nobody exports while nobody follows: use `pairsearch export STUDY --to` later"
         )
-    return made.database, stored
+    checked = training.check(given)
+    database = checked.database
+    if cluster is not None:
+        order = cluster.order(database.url, checked.given, checked.loaded, training.theirs, limit)
+    stored = [creation.study for creation in checked.create().creations]
+    shown, complain = SearchProgress(training.console), teller(error=True)
+    following = followed(targets, database, stored, shown.update, complain)
+    with interrupted_by_signals(), following as update, nullcontext() if training.detached else shown:
+        told: dict[str, Any] = {"limit": limit, "on_progress": update, "complain": complain}
+        if cluster is not None and order is not None:
+            search_on(cluster, order, database, stored, say=training.say, **told)
+        else:
+            zygote = training.zygote
+            search(database, stored, checked.given, training.machine, workers, zygote=zygote, **told)
+    return database, stored

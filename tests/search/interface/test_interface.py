@@ -81,6 +81,12 @@ def test_figures_are_plotly_s_and_the_report_is_a_page(study: pairsearch.Study, 
     assert all(isinstance(figure, go.Figure) for figure in figures.values())
     page = study.report(tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
+    assert "Trade-offs" not in page
+    traded = study.report(tmp_path / "page.html", trade="val_error,seconds")
+    assert "Trade-off between val_error and seconds" in traded.read_text(encoding="utf-8")
+    with pytest.raises(pairsearch.Error, match="tiny has no figure 'speed' to trade"):
+        study.report(tmp_path / "other.html", trade="val_error,speed")
+    assert not (tmp_path / "other.html").exists()
     with pytest.raises(pairsearch.Error, match="cannot write to folder"):
         study.report(tmp_path / "absent" / "page.html")
 

@@ -14,6 +14,7 @@ import pytest
 import reported
 from availability import unavailable
 
+import pairsearch
 from pairsearch.search.cli.commands.reporting import PAGE, report
 from pairsearch.search.common.errors import InputError, WorkError
 from pairsearch.search.database.connection import open_database
@@ -66,6 +67,24 @@ def test_an_unknown_study_is_refused(folder: Path, tmp_path: Path) -> None:
     complaint = programs.run(folder, "report", "pairs", "nobody", "--out", str(tmp_path)).complaint
     assert "study nobody is not in" in complaint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_lacks_a_traded_figure_is_named(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'pairsearch.db'}"
+    table = {"x": [1, 2, 3], "fold0": [0.1, 0.2, 0.3], "fold1": [0.2, 0.1, 0.4]}
+    pairsearch.load({**table, "seconds": [3.0, 2.0, 1.0]}, name="timed", storage=storage)
+    pairsearch.load(table, name="untimed", storage=storage)
+    pairsearch.load(table, name="other", metric="accuracy", storage=storage)
+    for studies, words in {
+        (
+            "timed",
+            "untimed",
+        ): "untimed: no finished configuration has all of score, seconds: choose other figures",
+        ("timed", "other"): "other has no figure 'score' to trade: expected some of accuracy, seconds; ",
+    }.items():
+        ended = programs.run(tmp_path, "report", *studies, "--trade", "score,seconds")
+        assert ended.complaint.startswith(f"error: {words}")
+    assert not (tmp_path / PAGE).exists()
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -297,3 +297,29 @@ def test_what_cannot_be_a_tracker_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(exporting, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=re.escape("pip install 'pairsearch[mlflow]'")):
         Target.of("mlflow=http://here")
+
+
+def test_a_relative_place_is_settled_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(exporting, "find_spec", lambda _: True)
+    for given, settled in {
+        "mlflow=sqlite:///runs/x.db": f"sqlite:///{tmp_path}/runs/x.db",
+        "mlflow=sqlite:///x.db?timeout=5": f"sqlite:///{tmp_path}/x.db?timeout=5",
+        "mlflow=runs": f"{tmp_path}/runs",
+        "mlflow=file:runs": f"file:{tmp_path}/runs",
+        "wandb=runs": f"{tmp_path}/runs",
+    }.items():
+        assert Target.of(given).place == settled
+    for whole in (
+        f"sqlite:///{tmp_path}/x.db",
+        "sqlite:///:memory:",
+        "/runs",
+        "file:///runs",
+        "http://here:5000",
+        "postgresql://me:word@here/runs",
+        "databricks",
+        "databricks://mine",
+    ):
+        assert Target.of(f"mlflow={whole}").place == whole

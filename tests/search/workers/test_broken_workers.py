@@ -414,7 +414,7 @@ def test_an_evaluation_that_cannot_train_says_why(
     with pytest.raises(
         WorkError, match=r"this machine cannot train study tiny on cpu \(MemoryError: no reason given\)"
     ):
-        evaluating.evaluate_studies(database, chosen, [], loaded, evaluator, None)
+        evaluating.evaluate(database, chosen, [], loaded, evaluator, None)
 
 
 @ON_SQLITE

@@ -22,7 +22,15 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
 from pairsearch.search.workers import evaluating, worker
-from pairsearch.search.workers.evaluating import Chosen, Evaluator, ask_for_rounds, evaluate, evaluate_studies
+from pairsearch.search.workers.evaluating import (
+    Chosen,
+    Evaluator,
+    ask,
+    ask_for_rounds,
+    choose,
+    complete,
+    evaluate,
+)
 from pairsearch.search.workers.rounds import Rounds
 from pairsearch.search.workers.tally import Tally
 from pairsearch.search.workers.working import work
@@ -116,12 +124,11 @@ def test_the_time_that_rounds_take_is_told_by_the_folds(
     ledger = Ledger(database, study)
     claim = ledger.claim("ann")
     assert claim is not None
-    evaluator = Evaluator(ONE_CORE)
-    assert ask_for_rounds(database, study, claim.configuration, 0, evaluator) == 0.0
-    assert ask_for_rounds(database, study, claim.configuration, 2, evaluator) == math.inf
+    assert ask_for_rounds(database, study, claim.configuration, 0) == 0.0
+    assert ask_for_rounds(database, study, claim.configuration, 2) == math.inf
     # Two folds of two epochs each.
     tiny.finish(ledger, claim, replace(tiny.outcome(claim.configuration), seconds=10.0))
-    assert ask_for_rounds(database, study, claim.configuration, 3, evaluator) == 3 * 6 * 10.0 / 4
+    assert ask_for_rounds(database, study, claim.configuration, 3) == 3 * 6 * 10.0 / 4
     assert tiny.rows(database, "jobs", "first, count", "where kind = 'round' order by first") == [
         (0, 2),
         (2, 1),
@@ -138,24 +145,22 @@ def test_rounds_that_others_train_need_no_training_here(
     monkeypatch.setattr(fused, "train", lambda *_, **__: 1 / 0)
     ledger = Ledger(database, study)
     ledger.stop()
-    left = Evaluator(ONE_CORE, wait=False, say=said.append)
-    assert evaluate_studies(database, chosen, GIVEN, {"tiny": loaded}, left, None) == []
+    assert ask(database, chosen, None, said.append) == math.inf
     assert said == [f"tiny: 2 rounds of {some.key}: 2 of them are for `pairsearch worker tiny` to train"]
     assert ledger.stopped()
-    answers = iter([False, True])
-    elsewhere = Evaluator(ONE_CORE, elsewhere=lambda: next(answers), say=said.append)
-    assert evaluate_studies(database, chosen, [], {"tiny": loaded}, elsewhere, None) == []
+    assert ask(database, chosen, None) == math.inf
     assert not ledger.stopped()
     with pytest.raises(WorkError, match="this machine cannot train"):
-        evaluate_studies(database, chosen, [], {"tiny": loaded}, Evaluator(ONE_CORE), None)
+        evaluate(database, chosen, [], {"tiny": loaded}, Evaluator(ONE_CORE))
     monkeypatch.setattr(fused, "train", train)
     Evaluator(ONE_CORE).rounds(database, study, loaded, some, 2)
     # Rounds alone: the search goes on as it was.
     assert tiny.states(database) == {"pending": 8}
-    [row] = evaluate_studies(database, chosen, [], {"tiny": loaded}, elsewhere, None)
+    there = Evaluator(ONE_CORE, say=said.append, stored="all stored")
+    [row] = complete(database, chosen, [], {"tiny": loaded}, there, None)
     assert row.evaluated.rounds == 2
     assert said[1:] == [f"tiny: 2 rounds of {some.key}: all stored"]
-    assert evaluate_studies(database, chosen, [], {"tiny": loaded}, left, None) == []
+    assert ask(database, chosen, None, said.append) == 0.0
     assert said[2:] == [f"tiny: 2 rounds of {some.key}: all stored before"]
 
 
@@ -164,30 +169,24 @@ def test_an_evaluation_checks_everything_before_it_loads_data(
 ) -> None:
     asked: list[object] = []
     with pytest.raises(InputError, match="cuda:77"):
-        evaluate(database, GIVEN, Evaluator(Machine(device="cuda:77")))
+        choose(database, GIVEN, Machine(device="cuda:77"), {})
     with pytest.raises(StudyError, match="no finished trial"):
-        evaluate(database, GIVEN, Evaluator(ONE_CORE))
+        choose(database, GIVEN, ONE_CORE, {})
     make_worker(tiny.Answering()).run()
-    other = {"tiny": tiny.loaded(seed=8)}
     with pytest.raises(StudyError, match="seed"):
-        evaluate(database, GIVEN, Evaluator(ONE_CORE), loaded=other)
+        choose(database, GIVEN, ONE_CORE, {"tiny": tiny.loaded(seed=8)})
     monkeypatch.setattr(evaluating, "load", lambda *words: asked.append(words) or tiny.loaded())
     found: dict[str, Loaded] = {}
-    monkeypatch.setattr(evaluating, "evaluate_studies", lambda *words: words)
     say = asked.append
-    words: Any = evaluate(
-        database, GIVEN, Evaluator(ONE_CORE), top=3, limit=5, rounds=9, loaded=found, say=say
-    )
-    assert asked == [(database, GIVEN[0], ONE_CORE, say)]
-    assert (found.keys(), words[0], *words[2:4], words[5]) == ({"tiny"}, database, GIVEN, found, 9)
     best = sorted(layout_order(study.definition)[:5], key=tiny.value_of)[:3]
-    assert words[1] == [Chosen("search", study, best)]
-    words = evaluate(database, GIVEN, Evaluator(ONE_CORE), loaded=found)
-    assert (words[1], words[5], len(asked)) == (
-        [Chosen("search", study, sorted(study.definition.grid.configurations(), key=tiny.value_of)[:1])],
-        None,
-        1,
-    )
+    assert choose(database, GIVEN, ONE_CORE, found, top=3, limit=5, say=say) == [
+        Chosen("search", study, best)
+    ]
+    assert asked == [(database, GIVEN[0], ONE_CORE, say)]
+    assert found.keys() == {"tiny"}
+    best = sorted(study.definition.grid.configurations(), key=tiny.value_of)[:1]
+    assert choose(database, GIVEN, ONE_CORE, found) == [Chosen("search", study, best)]
+    assert len(asked) == 1
 
 
 def test_workers_train_as_the_machine_is(

@@ -33,7 +33,7 @@ from pairsearch.search.workers.evaluating import (
     Evaluator,
     ask_for_rounds,
     configurations_to_evaluate,
-    evaluate_studies,
+    evaluate,
 )
 from pairsearch.search.workers.models import stored_models
 from pairsearch.search.workers.objective import CrossValidation
@@ -90,7 +90,7 @@ def train(
 def evaluated(
     evaluator: Evaluator, database: Database, study: StoredStudy, loaded: Loaded, wanted: int
 ) -> None:
-    ask_for_rounds(database, study, SOME, wanted, evaluator)
+    ask_for_rounds(database, study, SOME, wanted)
     evaluator.rounds(database, study, loaded, SOME, wanted)
 
 
@@ -410,7 +410,7 @@ def test_studies_are_evaluated_with_the_rounds_of_their_definition_unless_told_o
 ) -> None:
     chosen = [Chosen("search", study, [SOME]), Chosen("paper", study, [OTHER])]
     for rounds, expected in ((1, 1), (None, 2)):
-        rows = evaluate_studies(database, chosen, [], {"tiny": loaded}, Evaluator(ONE_CORE), rounds)
+        rows = evaluate(database, chosen, [], {"tiny": loaded}, Evaluator(ONE_CORE), rounds)
         assert [(row.chosen_by, row.study, row.params, row.evaluated.rounds) for row in rows] == [
             ("search", study, SOME.params, expected),
             ("paper", study, OTHER.params, expected),
@@ -435,12 +435,12 @@ def test_what_a_problem_raises_while_it_is_evaluated_is_said_without_passwords(
     with pytest.raises(
         WorkError, match=r"study tiny: batch_size 10.*MemoryError.*: finished rounds are kept"
     ):
-        evaluate_studies(database, chosen, [], {"tiny": loaded}, evaluator, 1)
+        evaluate(database, chosen, [], {"tiny": loaded}, evaluator, 1)
     assert said[0] == "Traceback (most recent call last):"
     assert "MemoryError: no room at postgresql://ann:***@host/db" in said
     assert tiny.rows(database, "jobs", "state, errors", "where kind = 'round'") == [("failed", 2)]
     monkeypatch.undo()
-    evaluate_studies(database, chosen, [], {"tiny": loaded}, evaluator, 1)
+    evaluate(database, chosen, [], {"tiny": loaded}, evaluator, 1)
     assert stored(database, study) == [0]
 
 

@@ -177,7 +177,10 @@ def test_more_workers_than_memory_holds_are_told_of_in_one_line() -> None:
     assert line == (
         "note: memory may not hold 64 workers: 2.3 GiB are free and each takes some 0.5 GiB: --workers 5 would fit"
     )
-    assert (too_many(2, each, 0) or "").endswith("--workers 1 would fit")
+    one = too_many(1, each, each - 1)
+    assert one == "note: memory may not hold 1 worker: 0.5 GiB are free and each takes some 0.5 GiB", (
+        "nor one"
+    )
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says what a process has for itself")
