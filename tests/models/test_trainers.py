@@ -300,7 +300,7 @@ def test_a_bad_evaluation_set_counts_as_diverged(trainer: Trainer) -> None:
         ({"optimiser": "lion"}, r"^unknown optimiser 'lion': expected one of adam, sgd$"),
         (
             {"architecture": "b1", "arguments": {"hidden_units": 50}},
-            r"^architecture 'b1' has no hidden units",
+            r"^architecture 'b1' takes no hidden_units",
         ),
     ],
 )

@@ -235,7 +235,10 @@ def test_a_function_may_make_the_module_and_take_any_name(folder: Path) -> None:
         ),
         ({"grid": GRID | {"aux_loss_weight": [1.0]}}, "grid.aux_loss_weight: architecture 'mynets.py:Perc"),
         ({"grid": GRID | {"batch_size": [0]}}, "grid.batch_size: expected an integer >= 1, got 0"),
-        ({"grid": GRID | {"learning_rate": ["much"]}}, "grid.learning_rate: expected a number, got 'much'"),
+        (
+            {"grid": GRID | {"learning_rate": ["much"]}},
+            "grid.learning_rate: expected a number > 0, got 'much'",
+        ),
         (
             {"grid": GRID | {"activation": ["Relu"]}},
             "architecture 'mynets.py:Perceptron' of width 4, activation Relu, dropout 0.5: AttributeError: module "
