@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, TypeAdapter, ValidationError
 
 from pairsearch.studies.errors import DefinitionError
 
@@ -27,7 +27,21 @@ def first_error(error: ValidationError, expected: Mapping[str, str]) -> tuple[Lo
     message = first["msg"].removeprefix("Value error, ")
     for name in (first["type"], first.get("ctx", {}).get("pattern", "")):
         message = expected.get(name, message)
-    return first["loc"], message if first["type"] in COMPLETE else f"{message}, got {first['input']!r}"
+    location = tuple(part for part in first["loc"] if part != "[key]")
+    return location, message if first["type"] in COMPLETE else f"{message}, got {first['input']!r}"
+
+
+def demands(kind: Any, expected: str) -> PlainValidator:
+    """Return a validator for values of a type, which says of others in words what was expected."""
+    adapter = TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+    def check(given: Any) -> Any:
+        try:
+            return adapter.validate_python(given)
+        except ValidationError:
+            raise ValueError(f"expected {expected}, got {given!r}") from None
+
+    return PlainValidator(check)
 
 
 def read_fields(
@@ -54,7 +68,8 @@ def read_fields(
     except ValidationError as error:
         location, message = first_error(error, expected)
         # Where an element of a list is invalid, Pydantic may report the list as empty too: that is no further error.
-        further = sum(location[: len(other["loc"])] != other["loc"] for other in error.errors())
+        first, *others = (one["loc"] for one in error.errors())
+        further = sum(first[: len(other)] != other for other in others)
     more = f" (and {further} more)" if further else ""
     raise DefinitionError(f"{origin}: {place(location)}{message}{more}")
 
