@@ -249,8 +249,8 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
             `LARGEST_WIDTH`, and its `choices`; both have defaults.
 
     Raises:
-        ValueError: unknown architecture, or an argument that it does not take or that is out of range.
-        Exception: what a user's class or function raises.
+        ValueError: unknown architecture, or an argument that it does not take or that is out of range. A user's class
+            or function may raise anything.
     """
     if not isinstance(architecture, str):
         module = architecture(**arguments)

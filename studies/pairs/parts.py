@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from pairsearch.models import fused, nets, optim
 from pairsearch.models.trainer import Member, TrainingJob
 from pairsearch.studies.configuration import Configuration, Params, Value, describe
 from pairsearch.studies.definition import LARGEST
+from pairsearch.studies.errors import in_one_line
 from pairsearch.studies.pairs.settings import Settings, own
 from pairsearch.studies.place import Place
 from pairsearch.studies.signatures import signature_of
@@ -34,16 +33,13 @@ NOT_NEGATIVE: Range = ("a number >= 0", (int, float), lambda value: value >= 0)
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The arguments that a class or a function takes by name.
-
-    Args:
-        needed: names of those without a default.
-        others: whether it takes any other name too, by `**arguments`.
-    """
+    """The arguments that a class or a function takes by name."""
 
     known: tuple[str, ...]
     needed: tuple[str, ...]
+    """Those without a default."""
     others: bool = False
+    """Whether it takes any other name too, by `**arguments`."""
 
     @classmethod
     def of(cls, made: Callable[..., Any], given: int = 0, ours: Collection[str] = ()) -> Names:
@@ -83,12 +79,7 @@ def _found(setting: str, name: str, place: Place, trusted: str | None = None) ->
 
 
 class Architecture:
-    """The architecture that a study's settings name: a registered one, or a user's that makes modules.
-
-    Raises:
-        ValueError: there is no such architecture, or it needs an argument that has the name of a parameter of the
-            training.
-    """
+    """The architecture that a study's settings name: a registered one, or a user's that makes modules."""
 
     def __init__(self, name: str, place: Place) -> None:
         self.name = name
@@ -148,11 +139,7 @@ class Architecture:
 
 
 class Optimiser:
-    """The optimiser that a study's settings name: a registered one, or a class of `torch.optim.Optimizer`.
-
-    Raises:
-        ValueError: there is no such optimiser, or it takes no `lr`.
-    """
+    """The optimiser that a study's settings name: a registered one, or a class of `torch.optim.Optimizer`."""
 
     def __init__(self, name: str, place: Place) -> None:
         self.name = name
@@ -238,12 +225,12 @@ class Parts:
         """Return `compiled` or `torch`."""
         return fused.backend_of(self.architecture.maker, self.optimiser.rule({}), device)
 
-    def job(self, params: Params, epochs: int, members: Iterable[Member]) -> TrainingJob:
+    def job(self, params: Params, epochs: int, members: Iterable[Member], running: str) -> TrainingJob:
         """Make the training job of a configuration."""
         of_architecture, of_optimiser = self._divided(params)
-        rule = self.optimiser.rule(of_optimiser)
+        batch_size, rule = int(params["batch_size"]), self.optimiser.rule(of_optimiser)
         return TrainingJob(
-            self.architecture.maker, tuple(members), int(params["batch_size"]), epochs, of_architecture, rule
+            self.architecture.maker, tuple(members), batch_size, epochs, of_architecture, rule, running
         )
 
     def _of_training(self) -> list[str]:
@@ -283,15 +270,3 @@ class Parts:
             nobody = f"neither architecture {self.architecture.name!r} nor optimiser {self.optimiser.name!r} takes it"
             they = "they take"
         return f"{nobody}: leave it out; {they} {known}"
-
-
-def in_one_line(error: BaseException) -> str:
-    """Describe an error in one line, with file and line in the user's code."""
-    lines = str(error).split("\n")
-    said = f"{type(error).__name__}: {' '.join(lines[0].split())}" if lines[0] else type(error).__name__
-    ours = Path(nets.__file__).parents[1]
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if path.is_file() and not path.is_relative_to(ours) and "site-packages" not in path.parts:
-            return f"{said} ({path.name}, line {frame.lineno})"
-    return said

@@ -46,10 +46,7 @@ class Answer:
 
 
 def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
-    """Ask a model about two image files of one digit each, and return its answer as lines for people and as JSON.
-
-    Args:
-        invert: whether the digits are dark on light; None to decide it for each by its edge.
+    """Ask a model about two image files of one digit each, as `Problem.answer`.
 
     Raises:
         ProblemError: the model cannot be used, or there are not two files.

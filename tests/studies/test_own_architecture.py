@@ -180,10 +180,10 @@ def test_dropout_rests_while_a_model_is_evaluated(folder: Path) -> None:
         history = history_of(trainer, job)
         module = given_module(folder, width=4, activation="Tanh", dropout=0.9).eval()
         module.load_state_dict(dict(history.parameters[0]))
-        pairs = job.members[0].evaluation["validation"]
+        pairs = job.members[0].evaluation["val"]
         with torch.no_grad():
             loss = nn.functional.cross_entropy(module(pairs.images), pairs.target)
-        assert history.evaluation["validation"].loss[0, -1] == pytest.approx(float(loss), rel=1e-4)
+        assert history.evaluation["val"].loss[0, -1] == pytest.approx(float(loss), rel=1e-4)
 
 
 def test_what_dropout_draws_depends_on_the_model_alone(folder: Path) -> None:
