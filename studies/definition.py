@@ -184,9 +184,6 @@ class Definition(Part):
         """Whether what pruners look at are epochs, of all folds together, and not the figures of folds in turn.
 
         A single fold that trains by itself is all folds together.
-
-        Args:
-            together: whether the problem trains folds together.
         """
         return together or (self.folds == 1 and self.pruner in ("median", "hyperband"))
 
@@ -257,24 +254,16 @@ def _place(location: Location, raw: dict[str, Any]) -> str:
 
 
 def parse(raw: dict[str, Any], origin: str, *, stored: bool = False) -> Definition:
-    """Validate a definition from parsed TOML or JSON.
+    """Validate a definition from parsed TOML or JSON; a DefinitionError names `origin` and the first wrong field.
 
-    Args:
-        stored: whether it is one as it was stored, where `where` with a list is a parameter.
-
-    Raises:
-        DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
+    In one that was stored, `where` with a list is a parameter.
     """
     context = STORED if stored else None
     return read_fields(Definition, raw, origin, EXPECTED, lambda location: _place(location, raw), context)
 
 
 def read(path: Path) -> Definition:
-    """Read the definition in a TOML file.
-
-    Raises:
-        DefinitionError: the file cannot be read, is not UTF-8 TOML, or does not hold a valid definition.
-    """
+    """Read the definition in a TOML file; raises a DefinitionError if there is none that is valid."""
     definition = parse(read_toml(path), str(path))
     # What a database has was laid out before.
     try:

@@ -30,12 +30,8 @@ STEP_TOLERANCE = 1e-8
 class TrialFunction(OneByOne):
     """A problem that calls an objective of Optuna's for each run.
 
-    Args:
-        function: takes a trial and the settings, and returns the metric, or all of `values`.
-        settings: its further arguments.
-        metric: the figure that it returns.
-        values: the figures that it returns, where they are several.
-        epochs: for how many epochs a fold and a round train, by the definition. Only a rehearsal has fewer.
+    The function takes a trial and the settings, and returns the metric, or all of `values`. `epochs` says for how many
+    epochs a fold and a round train; only a rehearsal has fewer.
     """
 
     # What an objective keeps is its own business.
@@ -166,8 +162,7 @@ class Trial:
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Return the choice that the point has. A text of the grid stands for None, True or others of that text too.
 
-        Raises:
-            Impossible: the grid lacks the name, or the point has another value.
+        It raises `Impossible` where the grid lacks the name, or the point has another value.
         """
         value = self._value(name)
         same = (one for one in choices if isinstance(one, bool) == isinstance(value, bool) and one == value)
@@ -222,11 +217,7 @@ class Trial:
         return self.stopped
 
     def end(self, returned: Mapping[str, Any]) -> None:
-        """Report what the objective returned, after the last epoch.
-
-        Raises:
-            Stopped: the training had to end before.
-        """
+        """Report what the objective returned, after the last epoch; raises `Stopped` where it had to end before."""
         if self.stopped:
             raise Stopped
         if self._epoch < self.run.epochs:
@@ -286,8 +277,7 @@ def _as_float(value: Any) -> Any:
 def check_guarded(problem: str, place: Place) -> None:
     """Refuse a problem's file that searches by Optuna when it is imported, which each worker would do.
 
-    Raises:
-        ProblemError: a statement outside of functions and of `if __name__ == "__main__":` calls `.optimize(...)`.
+    So no statement outside of functions and of `if __name__ == "__main__":` may call `.optimize(...)`.
     """
     file, _, _ = problem.partition(":")
     if not file.endswith(".py") or place.folder is None:

@@ -19,9 +19,8 @@ COMPLETE = ("missing", "extra_forbidden", "unexpected_keyword_argument", "value_
 def first_error(error: ValidationError, expected: Mapping[str, str]) -> tuple[Location, str]:
     """Return where the first error lies, and its message.
 
-    Args:
-        expected: what to say instead of Pydantic's message, by the kind of the error, or by the pattern that a text
-            does not match.
+    `expected` has what to say instead of Pydantic's message, by the kind of the error, or by the pattern that a text
+    does not match.
     """
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
@@ -54,14 +53,8 @@ def read_fields(
 ) -> Model:
     """Validate what a TOML file holds and return it as the model.
 
-    Args:
-        origin: the file, for the message.
-        expected: as for `first_error`.
-        place: says where a field stands in the file, `name: `, or nothing for the whole of it.
-        context: what validators are told (Pydantic's context).
-
-    Raises:
-        DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
+    A DefinitionError names the file, `origin`, the first wrong field, what was given and what was expected
+    (`first_error`). `place` says where a field stands in the file: `name: `, or nothing for the whole of it.
     """
     try:
         return model.model_validate(raw, context=context)
@@ -75,13 +68,9 @@ def read_fields(
 
 
 def read_settings(model: type[Model], given: Mapping[str, Any], beside: Sequence[str] = ()) -> Model:
-    """Validate the [settings] of a problem and return them as the model.
+    """Validate the [settings] of a problem and return them as the model; raises a ValueError for the first wrong one.
 
-    Args:
-        beside: names of further settings that the problem takes, for the message about an unknown one.
-
-    Raises:
-        ValueError: naming the first wrong setting, what was given and what was expected.
+    `beside` are names of further settings that the problem takes, for the message about an unknown one.
     """
     unknown = f"unknown setting: expected one of {', '.join((*model.model_fields, *beside))}"
     try:
