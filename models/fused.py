@@ -46,8 +46,8 @@ def train(
 
         return compiled.train(job, on_epoch=on_epoch, threads=threads)
     registered = isinstance(job.architecture, str) and isinstance(job.optimiser, str)
-    trainer = batched if registered and not _on_cpu(device) else single
-    return trainer.train(job, on_epoch=on_epoch, device=device)
+    train_in_torch = batched.train if registered and not _on_cpu(device) else single.train
+    return train_in_torch(job, on_epoch=on_epoch, device=device)
 
 
 def _on_cpu(device: str) -> bool:

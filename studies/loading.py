@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -50,16 +50,6 @@ def _containers(value: object) -> Iterator[Container]:
             yield from _containers(inner)
 
 
-class Trainer(Protocol):
-    """Trains a problem in other processes."""
-
-    def __call__(self, params: Params, runs: Sequence[Run], report: Any) -> Sequence[Any]:
-        """Train as `Problem.train`; weights that cannot be kept are the error that says why."""
-
-    def describe(self, params: Params) -> Mapping[str, str]:
-        """Return the facts about a configuration that `Problem.describe` gives where it was trained last."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
     """A definition with its problem and traits, ready for training."""
@@ -73,8 +63,9 @@ class Loaded:
     """What another process needs to load the same (`load_source`), as JSON."""
     files: frozenset[Path] = frozenset()
     """The user's files of which the problem consists, and those that its definition names."""
-    trainer: Trainer | None = None
-    """What trains in the problem's place."""
+    trainer: Any = None
+    """What trains and describes in the problem's place, in other processes (`search.workers.isolation`); None for the
+    problem itself."""
 
     @property
     def isolated(self) -> bool:
@@ -96,12 +87,13 @@ class Loaded:
 
     def describe(self, params: Params) -> Mapping[str, str]:
         """Return facts about a configuration."""
-        return (self.trainer or self.restored()).describe(dict(params))
+        facts: Mapping[str, str] = (self.trainer or self.restored()).describe(dict(params))
+        return facts
 
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
         """Call the problem's `train`, for which no earlier training has changed parameters, settings or generators."""
         if self.trainer is not None:
-            return self.trainer(params, runs, report)
+            return self.trainer(params, runs, report)  # type: ignore[no-any-return]
         with global_generators(runs[0].stream("global generators"), runs[0].device):
             return self.restored().train(dict(params), list(runs), report)
 
@@ -334,11 +326,7 @@ def check_point(loaded: Loaded, params: Params) -> None:
 
 
 def check_trainable(loaded: Loaded) -> None:
-    """Check that a definition can be trained, before anything is written.
-
-    Raises:
-        DefinitionError: it cannot be trained with these data.
-    """
+    """Check that a definition can be trained, before anything is written; raises a DefinitionError if it cannot."""
     definition, problem = loaded.definition, loaded.problem
     check_points(loaded)
     try:
@@ -351,14 +339,7 @@ def check_trainable(loaded: Loaded) -> None:
 
 
 def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
-    """Ask a kept model about files, and return its answer as lines for people and as JSON.
-
-    Args:
-        invert: whether images are dark on light, None to decide by their edges.
-
-    Raises:
-        ProblemError: models of this problem answer no questions, or the model or a file cannot be used.
-    """
+    """Ask a kept model about files, as `Problem.answer`; raises a ProblemError for what cannot be asked."""
     from pairsearch.studies.model_card import read_card  # noqa: PLC0415
 
     card = read_card(model)
