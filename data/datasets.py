@@ -14,7 +14,6 @@ import shutil
 import socket
 import zipfile
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -48,18 +47,18 @@ class File:
     Args:
         name: its name in the data set's folder.
         md5: its MD5 in hexadecimal; empty where none is published.
-        extracted: its size in bytes if it is kept extracted, else None. One that was fetched by hand may then be there
-            compressed, with `.gz` after its name.
+        extracted: whether it is kept extracted, and the MD5 is that of the extracted file. One that was fetched by hand
+            may then be there compressed, with `.gz` after its name.
     """
 
     name: str
     md5: str = ""
-    extracted: int | None = None
+    extracted: bool = False
 
     def path(self, folder: Path) -> Path:
         path = folder / self.name
         packed = path.with_name(f"{self.name}.gz")
-        return packed if self.extracted is not None and packed.exists() and not path.exists() else path
+        return packed if self.extracted and packed.exists() and not path.exists() else path
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +83,10 @@ class Dataset:
 
 # torchvision's own table has the MD5s of MNIST's compressed files; these are of the extracted ones.
 _MNIST = (
-    File("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", 47_040_016),
-    File("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", 60_008),
-    File("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea", 7_840_016),
-    File("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", 10_008),
+    File("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", extracted=True),
+    File("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", extracted=True),
+    File("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea", extracted=True),
+    File("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", extracted=True),
 )
 
 
@@ -159,8 +158,7 @@ def download(root: Path, name: str) -> bool:
 
     The data set is fetched into a staging folder, with torchvision's progress bar on standard error. When all of its
     files are verified there, the missing ones are renamed into place, so that a file in place is always whole; files
-    that were there stay. A lock in `root` makes other processes wait. A download that fails leaves neither the lock nor
-    new folders behind.
+    that were there stay. A lock in `root` makes other processes wait.
 
     Returns:
         False where another process had downloaded them before the lock was free.
@@ -169,21 +167,13 @@ def download(root: Path, name: str) -> bool:
         DownloadError: no mirror delivered, or `root` cannot be written.
     """
     chosen = DATASETS[name]
-    made = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = root / f".{name}.lock"
-        with FileLock(lock):
-            try:
-                absent = missing(root, name)
-                if absent:
-                    _stage(chosen, root, root / f".{name}-download", absent)
-                return bool(absent)
-            except BaseException:
-                # Remove the lock while it is held: a process that waits for it notices and makes a new one.
-                with suppress(OSError):
-                    lock.unlink()
-                raise
+        with FileLock(root / f".{name}.lock"):
+            absent = missing(root, name)
+            if absent:
+                _stage(chosen, root, root / f".{name}-download", absent)
+            return bool(absent)
     except (CorruptDataError, MissingDataError, HTTPException, RuntimeError, *FAULTS) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         files = ", ".join(file.name for file in chosen.files)
@@ -191,11 +181,6 @@ def download(root: Path, name: str) -> bool:
             f"{chosen.title} could not be downloaded to {root} ({reason}); check the network and the folder, or put "
             f"{files} into {chosen.folder(root)}, or use the digits source"
         ) from error
-    finally:
-        # `rmdir` removes only those that are still empty.
-        for path in made:
-            with suppress(OSError):
-                path.rmdir()
 
 
 def _stage(chosen: Dataset, root: Path, staging: Path, absent: list[str]) -> None:
@@ -256,18 +241,17 @@ def _array(chosen: Dataset, file: File, path: Path, dimensions: tuple[int, ...])
         ) from None
     except OSError as error:
         raise CorruptDataError(f"{path}: unreadable ({error.strerror or error})") from error
-    if file.extracted is None:
-        _check_md5(chosen, file, path, content)
+    published = content
     if path.suffix == ".gz":
         try:
             content = np.frombuffer(bytearray(gzip.decompress(content.data)), np.uint8)
         except (EOFError, OSError, zlib.error) as error:
             raise CorruptDataError(f"{path}: damaged ({error}); {AGAIN}") from error
-    if file.extracted is not None:
-        if len(content) != file.extracted:
-            fault = "truncated" if len(content) < file.extracted else "too long"
-            raise CorruptDataError(f"{path}: {fault}, {len(content)} of {file.extracted} bytes; {AGAIN}")
-        _check_md5(chosen, file, path, content)
+    md5 = hashlib.md5((content if file.extracted else published).data, usedforsecurity=False).hexdigest()
+    if file.md5 and md5 != file.md5:
+        raise CorruptDataError(
+            f"{path}: wrong checksum, MD5 {md5} of {len(content)} bytes where {chosen.title}'s is {file.md5}; {AGAIN}"
+        )
     try:
         # The format: two zero bytes, the type, the number of dimensions, the length of each dimension, the values.
         values = 4 + 4 * int(content[3])
@@ -278,11 +262,3 @@ def _array(chosen: Dataset, file: File, path: Path, dimensions: tuple[int, ...])
     if array.ndim not in dimensions or not array.size:
         raise CorruptDataError(f"{path}: not a file of {chosen.title}, in the IDX format; {AGAIN}")
     return array
-
-
-def _check_md5(chosen: Dataset, file: File, path: Path, content: npt.NDArray[np.uint8]) -> None:
-    md5 = hashlib.md5(content.data, usedforsecurity=False).hexdigest()
-    if file.md5 and md5 != file.md5:
-        raise CorruptDataError(
-            f"{path}: wrong checksum, MD5 {md5} where {chosen.title}'s is {file.md5}; {AGAIN}"
-        )

@@ -53,8 +53,7 @@ class Source:
         test_labels: (M,) int64, 0 to 9.
         repeats: whether a sample that needs more images than there are may use an image in several pairs.
 
-    Raises:
-        DataError: on construction, naming the field whose shape, type or value is wrong.
+    A DataError names a field whose shape, type or value is wrong.
     """
 
     name: str
@@ -134,7 +133,7 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
     Raises:
         DataError: an unknown kind, or a file without the right arrays.
         MissingDataError: a file is missing and `download` is False, or downloading it failed (`DownloadError`).
-        CorruptDataError: a file is truncated, unreadable, or has a wrong checksum; it is not replaced.
+        CorruptDataError: a file is unreadable or has a wrong checksum; it is not replaced.
     """
     if kind.endswith(ARRAYS):
         return _of_arrays(Path(kind)), f"{kind}: asked for"

@@ -38,13 +38,8 @@ def _stacked(sets: Sequence[Pairs], device: torch.device) -> Pairs:
     return Pairs(*map(torch.stack, zip(*sets, strict=True))).to(device)
 
 
-def stackable(job: TrainingJob) -> bool:
-    """Whether the models of a job can be stacked: architecture and optimiser have to be registered ones."""
-    return isinstance(job.architecture, str) and isinstance(job.optimiser, str)
-
-
 class Stack:
-    """The models of a job, which train side by side; the job has to be `stackable`."""
+    """The models of a job, which train side by side; architecture and optimiser have to be registered ones."""
 
     def __init__(self, job: TrainingJob, device: torch.device) -> None:
         members = job.members

@@ -118,11 +118,7 @@ def train(job: TrainingJob, *, on_epoch: EpochCallback | None = None, threads: i
 
 
 def trainees_of(job: TrainingJob) -> list[Trainee]:
-    """Prepare every member of a job for its first epoch; all share one layout.
-
-    Raises:
-        ValueError: unknown architecture or optimiser, or one that the kernels have no plan for.
-    """
+    """Prepare every member of a job for its first epoch; all share one layout."""
     rule = plain_optimiser(job.optimiser)
     modules = [build_seeded(job.architecture, job.arguments, member.init_seed) for member in job.members]
     first = modules[0]

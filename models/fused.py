@@ -41,13 +41,13 @@ def train(
     Raises:
         ValueError: unknown architecture or optimiser, or a combination that cannot run.
     """
-    if backend_of(job.architecture, job.optimiser, device) == "torch":
-        if _on_cpu(device) or not batched.stackable(job):
-            return single.train(job, on_epoch=on_epoch, device=device)
-        return batched.train(job, on_epoch=on_epoch, device=device)
-    from pairsearch.models import compiled  # noqa: PLC0415
+    if backend_of(job.architecture, job.optimiser, device) == "compiled":
+        from pairsearch.models import compiled  # noqa: PLC0415
 
-    return compiled.train(job, on_epoch=on_epoch, threads=threads)
+        return compiled.train(job, on_epoch=on_epoch, threads=threads)
+    registered = isinstance(job.architecture, str) and isinstance(job.optimiser, str)
+    train_in_torch = batched.train if registered and not _on_cpu(device) else single.train
+    return train_in_torch(job, on_epoch=on_epoch, device=device)
 
 
 def _on_cpu(device: str) -> bool:

@@ -185,11 +185,7 @@ class Layout:
         ])  # fmt: skip
 
     def phase(self, phase: Phase) -> tuple[network.Plan, Integers]:
-        """Return the plan of a phase of the training, and the linear layers that it trains.
-
-        Raises:
-            ValueError: the trained layers are not all from some first one, or from the convolutions, up to the loss.
-        """
+        """Return the plan of a phase, and the linear layers that it trains: all from some first one up to the loss."""
         layers = ("clenet.conv1", "clenet.conv2", *self.linear)
         end = 2 + (self.digits + 1 if phase.digits_only else len(self.linear))
         trained = [n for n, name in enumerate(layers) if phase.trains(name)]

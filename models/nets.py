@@ -9,7 +9,7 @@ a class or a function of a user's: it makes a module that takes images (B, 2, 14
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 DIGITS = 10
+LARGEST_WIDTH = 10**6
+"""The most hidden units: the file of a kept model, from anybody, may claim any number."""
 INPUT = (2, 14, 14)
 """The shape of a pair of images."""
 
@@ -243,12 +245,12 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
 
     Args:
         architecture: a key of `ARCHITECTURES`, in any case, or a class or function that makes a module.
-        arguments: for a registered architecture with an MLP `hidden_units`, the width of its hidden layer, >= 1 (by
-            default 50 for B2 and WS, 100 for WSAL and Pretrained), and its `choices`, which have defaults too.
+        arguments: for a registered architecture with an MLP `hidden_units`, the width of its hidden layer, 1 to
+            `LARGEST_WIDTH`, and its `choices`; both have defaults.
 
     Raises:
-        ValueError: unknown architecture, or an argument that it does not take or that is out of range.
-        Exception: what a user's class or function raises.
+        ValueError: unknown architecture, or an argument that it does not take or that is out of range. A user's class
+            or function may raise anything.
     """
     if not isinstance(architecture, str):
         module = architecture(**arguments)
@@ -261,23 +263,16 @@ def build(architecture: str | Maker, **arguments: int | float | str | bool) -> n
     known: dict[str, int | str] = {name: texts[0] for name, texts in chosen.choices.items()}
     if chosen.default_hidden_units is not None:
         known["hidden_units"] = chosen.default_hidden_units
-    elif given := arguments.get("hidden_units"):
-        raise ValueError(f"architecture {architecture!r} has no hidden units: leave them out, got {given}")
     if others := arguments.keys() - known.keys():
         raise ValueError(f"architecture {architecture!r} takes no {', '.join(sorted(others))}")
     made_of = known | arguments
     for name, texts in chosen.choices.items():
-        check_choice(name, made_of[name], texts)
+        if made_of[name] not in texts:
+            raise ValueError(f"{name}: expected {' or '.join(map(repr, texts))}, got {made_of[name]!r}")
     hidden_units = made_of.get("hidden_units", 1)
-    if type(hidden_units) is not int or hidden_units < 1:
-        raise ValueError(f"hidden_units: expected an integer >= 1, got {hidden_units}")
+    if type(hidden_units) is not int or not 1 <= hidden_units <= LARGEST_WIDTH:
+        raise ValueError(f"hidden_units: expected an integer of 1 to {LARGEST_WIDTH}, got {hidden_units!r}")
     return chosen(**made_of)
-
-
-def check_choice(name: str, value: object, texts: Sequence[str]) -> None:
-    """Raise a ValueError that names a value which is not among an argument's texts, and the texts."""
-    if value not in texts:
-        raise ValueError(f"{name}: expected {' or '.join(map(repr, texts))}, got {value!r}")
 
 
 class Draws:

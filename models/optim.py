@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 State = tuple[Tensor, ...]
 Parameters = Iterable[nn.Parameter]
@@ -35,9 +34,7 @@ class Rates(NamedTuple):
 class PlainOptimiser(Protocol):
     """An optimiser for one model."""
 
-    def plain(
-        self, parameters: Parameters, learning_rate: float, weight_decay: float
-    ) -> torch.optim.Optimizer:
+    def plain(self, parameters: Parameters, learning_rate: float, weight_decay: float) -> optim.Optimizer:
         """Make the PyTorch optimiser of a model's parameters."""
 
 
@@ -68,12 +65,9 @@ class Adam:
     state_size = 2
     beta1, beta2, eps = 0.9, 0.999, 1e-8
 
-    def plain(
-        self, parameters: Parameters, learning_rate: float, weight_decay: float
-    ) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
-            parameters, learning_rate, (self.beta1, self.beta2), self.eps, weight_decay, fused=True
-        )
+    def plain(self, parameters: Parameters, learning_rate: float, weight_decay: float) -> optim.Optimizer:
+        betas = (self.beta1, self.beta2)
+        return optim.Adam(parameters, learning_rate, betas, self.eps, weight_decay, fused=True)
 
     def update(self, parameter_K: Tensor, gradient_K: Tensor, state: State, rates: Rates) -> None:
         mean, square = state
@@ -92,12 +86,8 @@ class SGD:
     state_size = 1
     momentum = 0.9
 
-    def plain(
-        self, parameters: Parameters, learning_rate: float, weight_decay: float
-    ) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
-            parameters, learning_rate, self.momentum, weight_decay=weight_decay, fused=True
-        )
+    def plain(self, parameters: Parameters, learning_rate: float, weight_decay: float) -> optim.Optimizer:
+        return optim.SGD(parameters, learning_rate, self.momentum, weight_decay=weight_decay, fused=True)
 
     def update(self, parameter_K: Tensor, gradient_K: Tensor, state: State, rates: Rates) -> None:
         # torch.optim.SGD starts its buffer with the first gradient, which equals a step from a buffer of zeros.
@@ -113,13 +103,11 @@ class Plain:
     It is called with the parameters, `lr`, `weight_decay` where it `decays`, and the arguments.
     """
 
-    made: Callable[..., torch.optim.Optimizer]
+    made: Callable[..., optim.Optimizer]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     decays: bool = True
 
-    def plain(
-        self, parameters: Parameters, learning_rate: float, weight_decay: float
-    ) -> torch.optim.Optimizer:
+    def plain(self, parameters: Parameters, learning_rate: float, weight_decay: float) -> optim.Optimizer:
         decay = {"weight_decay": weight_decay} if self.decays else {}
         return self.made(parameters, lr=learning_rate, **decay, **self.arguments)
 

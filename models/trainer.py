@@ -11,12 +11,11 @@ C channels, H hidden units, P parameters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -30,8 +29,6 @@ TRAINING_VERSION = 2
 
 # Pairs of a model that PyTorch evaluates at once, to bound memory. It changes no mean: sums are in float64.
 EVALUATION_BATCH = 500
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class Pairs(NamedTuple):
@@ -57,8 +54,8 @@ class Member:
 
     Args:
         train: the pairs that the model is trained on.
-        evaluation: the sets that are evaluated after every epoch, by name, for example `{"validation": pairs}`. All
-            members of a job have the same names.
+        evaluation: the sets that are evaluated after every epoch, by name, for example `{"val": pairs}`. All members of
+            a job have the same names.
         init_seed: seed of the initial weights, and of what layers draw while they train (`nets.Draws`), 0 to 2**63 - 1.
         order_seed: seed of the generator that draws one permutation of the training pairs per epoch.
         learning_rate: step size, > 0.
@@ -85,6 +82,7 @@ class TrainingJob:
         epochs: number of epochs, >= 1.
         arguments: arguments of the architecture by name, such as `hidden_units`.
         optimiser: a registered name (`optim.OPTIMISERS`), or an optimiser in the plain form.
+        running: the name under which the running mean of the main loss is reported.
 
     Raises:
         ValueError: on construction, where a set is empty, or has another type or shape than that of the first member.
@@ -96,6 +94,7 @@ class TrainingJob:
     epochs: int
     arguments: Arguments = field(default_factory=dict)
     optimiser: str | PlainOptimiser = "adam"
+    running: str = "train_loss"
 
     def __post_init__(self) -> None:
         first = self.members[0]
@@ -117,28 +116,16 @@ def _check_pairs(what: str, pairs: Pairs, like: Pairs) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class EpochReport:
-    """The figures of an epoch; all arrays are (K,) float64, and NaN for a model that diverged in an earlier epoch.
+EpochCallback = Callable[[int, list[dict[str, float]], list[int]], None]
+"""Called after every epoch with its number, from 1, the figures of each model by name, and the models that diverged in
+it. An exception that it raises ends the whole job.
 
-    Args:
-        epoch: number of the epoch, from 1.
-        train_loss: running mean of the main loss: each pair counts with its loss before the step of its batch.
-        loss: mean main cross entropy over a set, without the auxiliary term, by evaluation set.
-        error: the fraction of wrong answers in [0, 1], by evaluation set.
-        diverged: the models of which a training or evaluation loss (with the auxiliary term) became NaN or infinite in
-            this epoch. They are not trained further, and their parameters stay as they are at its end.
-    """
-
-    epoch: int
-    train_loss: FloatArray
-    loss: Mapping[str, FloatArray]
-    error: Mapping[str, FloatArray]
-    diverged: tuple[int, ...]
-
-
-# Called after every epoch; an exception that it raises ends the whole job.
-EpochCallback = Callable[[EpochReport], None]
+The figures are `running`, the running mean of the main loss, in which each pair counts with its loss before the step of
+its batch; `NAME_loss`, the mean main cross entropy over an evaluation set, without the auxiliary term; and
+`NAME_error`, the fraction of wrong answers in [0, 1]. A model has diverged once a training or evaluation loss, with the
+auxiliary term, becomes NaN or infinite: it is not trained further, its parameters stay as they are at the end of that
+epoch, and its figures are NaN from then on.
+"""
 StateDict = Mapping[str, Tensor]
 
 
@@ -172,30 +159,29 @@ def record(
     train_epoch: Callable[[int, Sequence[int]], Iterable[EpochResult]],
     parameters: Callable[[int], StateDict],
 ) -> list[StateDict]:
-    """Train a job and return the final state dict of each model.
+    """Train a job by `train_epoch` and return the final state dict of each model, by `parameters`.
 
-    Args:
-        train_epoch: trains an epoch, counted from 0, of the models with the given numbers, and returns a result for
-            each of them. Models that diverged are not among them.
-        parameters: returns the state dict of a model; of one that diverged it is taken at the end of that epoch.
+    `train_epoch` trains an epoch, counted from 0, of the models with the given numbers, which are those that have not
+    diverged, and returns a result for each of them.
     """
     count, names = len(job.members), job.members[0].evaluation
+    nothing = dict.fromkeys(
+        [job.running, *(f"{name}_{of}" for name in names for of in ("loss", "error"))], math.nan
+    )
     final: dict[int, StateDict] = {}
     for epoch in range(job.epochs):
         alive = [model for model in range(count) if model not in final]
-        train_loss = np.full(count, np.nan)
-        loss, error = ({name: np.full(count, np.nan) for name in names} for _ in range(2))
+        figures = [nothing] * count
         for model, (running, evaluated) in zip(alive, train_epoch(epoch, alive), strict=True):
-            train_loss[model] = running[0]
-            losses = [*running]
+            found, losses = {job.running: float(running[0])}, [*running]
             for name, result in evaluated.items():
-                loss[name][model], error[name][model] = result.main, result.error
+                found |= {f"{name}_loss": float(result.main), f"{name}_error": float(result.error)}
                 losses += [result.main, result.total]
-            if not np.isfinite(losses).all():
+            figures[model] = found
+            if not all(map(math.isfinite, losses)):
                 final[model] = parameters(model)
         if on_epoch is not None:
-            diverged = tuple(model for model in alive if model in final)
-            on_epoch(EpochReport(epoch + 1, train_loss, loss, error, diverged))
+            on_epoch(epoch + 1, figures, [model for model in alive if model in final])
     return [final[k] if k in final else parameters(k) for k in range(count)]
 
 

@@ -51,11 +51,7 @@ def pack(state: State) -> bytes:
 
 
 def unpack(content: bytes) -> Any:
-    """Return the state of a content that `pack` made.
-
-    Raises:
-        ReportError: it is damaged.
-    """
+    """Return the state of a content that `pack` made; raises a ReportError where that is damaged."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as parts:
             structure = json.loads(parts.read("structure.json"))

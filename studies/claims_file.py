@@ -321,6 +321,5 @@ def _place(location: Location) -> str:
         numbered.append(f"{found[0]} {found[1] + 1}")
         # Pydantic puts the kind of evidence after its number; the file has no such level.
         found = found[3:] if found[0] == "evidence" else found[2:]
-    field = ".".join(str(part) for part in found if part != "[key]")
-    parts = [", ".join(numbered), field]
+    parts = [", ".join(numbered), ".".join(map(str, found))]
     return "".join(f"{part}: " for part in parts if part)

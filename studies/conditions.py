@@ -8,6 +8,7 @@ beyond `MOST_BITS`, and texts not at all.
 from __future__ import annotations
 
 import ast
+import itertools
 import operator
 import re
 import warnings
@@ -51,21 +52,24 @@ class Condition:
         try:
             if len(self.text) > MOST_CHARACTERS or not self.text.isprintable():
                 raise ValueError(f"expected a line of at most {MOST_CHARACTERS} printable characters")
-            parsed = _truth(_Parser(self.names).read(_expression(self.text).body, 0))
+            with warnings.catch_warnings():
+                # About a backslash in a text.
+                warnings.simplefilter("ignore")
+                expression = ast.parse(self.text.strip(), mode="eval")
+            object.__setattr__(self, "_holds", _truth(_Parser(self.names).read(expression.body, 0)))
+        except SyntaxError as error:
+            raise ValueError(f"{self._shown}: not a condition ({error.msg}): expected {KNOWN}") from None
+        except (MemoryError, RecursionError):
+            raise ValueError(f"{self._shown}: nested too deeply") from None
         except ValueError as error:
             raise ValueError(f"{self._shown}: {error}") from None
-        object.__setattr__(self, "_holds", parsed)
 
     def __reduce__(self) -> tuple[type[Condition], tuple[str, tuple[str, ...]]]:
         """Pickle the text, since functions that are made here cannot be pickled."""
         return Condition, (self.text, self.names)
 
     def holds(self, params: Params) -> bool:
-        """Whether a point fulfils it.
-
-        Raises:
-            ValueError: it cannot be computed for this point; the message says why.
-        """
+        """Whether a point fulfils it; raises a ValueError that says why it cannot be computed."""
         try:
             holds: bool = self._holds(params)
         except OverflowError:
@@ -100,25 +104,6 @@ def are_conditions(given: Any) -> bool:
     return not others
 
 
-def _expression(text: str) -> ast.Expression:
-    try:
-        with warnings.catch_warnings():
-            # About a backslash in a text.
-            warnings.simplefilter("ignore")
-            return ast.parse(text.strip(), mode="eval")
-    except SyntaxError as error:
-        raise ValueError(f"not a condition ({error.msg}): expected {KNOWN}") from None
-    except (MemoryError, RecursionError):
-        raise ValueError("nested too deeply") from None
-
-
-def _written(node: ast.expr) -> str:
-    try:
-        return ast.unparse(node)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 class _Parser:
     """Makes functions of the nodes of an expression."""
 
@@ -141,15 +126,15 @@ class _Parser:
             case ast.UnaryOp(op=ast.Not()):
                 (operand,) = map(_truth, inner(node.operand))
                 return lambda params: not operand(params)
-            case ast.UnaryOp() if type(node.op) in _SIGNS:
-                return _arithmetic(_SIGNS[type(node.op)], *inner(node.operand))
+            case ast.UnaryOp() if type(node.op) in _OPERATORS:
+                return _arithmetic(_OPERATORS[type(node.op)], *inner(node.operand))
             case ast.BinOp() if type(node.op) in _OPERATORS:
                 return _arithmetic(_OPERATORS[type(node.op)], *inner(node.left, node.right))
             case ast.BoolOp():
-                operands = [_truth(one) for one in inner(*node.values)]
+                operands, decide = [_truth(one) for one in inner(*node.values)], any
                 if isinstance(node.op, ast.And):
-                    return lambda params: all(one(params) for one in operands)
-                return lambda params: any(one(params) for one in operands)
+                    decide = all
+                return lambda params: decide(one(params) for one in operands)
             case ast.Compare() if all(type(one) in _COMPARISONS for one in node.ops):
                 signs = [_COMPARISONS[type(one)] for one in node.ops]
                 return _compared(signs, inner(node.left, *node.comparators))
@@ -160,11 +145,11 @@ class _Parser:
                 if len(node.args) < 2 if name != "abs" else len(node.args) != 1:
                     raise ValueError(f"{name} takes {'a number' if name == 'abs' else 'two numbers or more'}")
                 return _arithmetic(_FUNCTIONS[name], *inner(*node.args))
-        raise ValueError(f"{_written(node)!r} is not allowed: expected {KNOWN}")
+        raise ValueError(f"{ast.unparse(node)!r} is not allowed: expected {KNOWN}")
 
     def _named(self, node: ast.expr) -> _Evaluate:
         # Parameters may have dots in their names.
-        name = _written(node)
+        name = ast.unparse(node)
         if name in self._names:
             return lambda params: params[name]
         if name in _TOML:
@@ -212,19 +197,15 @@ def _compared(signs: list[Callable[[Any, Any], bool]], operands: list[_Evaluate]
     """Make a function that compares each operand with the next, such as `1 < width <= depth`."""
 
     def compare(params: Params) -> bool:
-        left = operands[0](params)
-        for sign, operand in zip(signs, operands[1:], strict=True):
-            right = operand(params)
-            if not sign(left, right):
-                return False
-            left = right
-        return True
+        values = (one(params) for one in operands)
+        return all(sign(*pair) for sign, pair in zip(signs, itertools.pairwise(values), strict=True))
 
     return compare
 
 
-_SIGNS: Mapping[type[ast.unaryop], Callable[..., Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
-_OPERATORS: Mapping[type[ast.operator], Callable[..., Any]] = {
+_OPERATORS: Mapping[type[ast.operator | ast.unaryop], Callable[..., Any]] = {
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,

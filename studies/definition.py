@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -26,7 +26,7 @@ from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.grid import IDENTIFIER_PATTERN, STORED, AnyValue, Exact, Grid, Identifier
 from pairsearch.studies.problem import Kind, Metric, Run
-from pairsearch.studies.validation import Location, read_fields
+from pairsearch.studies.validation import Location, demands, read_fields
 
 FOLDER = Path(__file__).parent
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -37,20 +37,9 @@ LARGEST = 2**31 - 1
 REPORTS = 10
 
 
-def _setting(given: Any) -> Any:
-    """Refuse a setting that JSON cannot hold."""
-    try:
-        json.dumps(given, allow_nan=False)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"expected texts, finite numbers, booleans, lists or tables, got {given!r}"
-        ) from None
-    return given
-
-
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
-Setting = Annotated[Any, BeforeValidator(_setting)]
+Setting = Annotated[Any, demands(JsonValue, "texts, finite numbers, booleans, lists or tables")]
 
 
 class Part(Exact):
@@ -195,9 +184,6 @@ class Definition(Part):
         """Whether what pruners look at are epochs, of all folds together, and not the figures of folds in turn.
 
         A single fold that trains by itself is all folds together.
-
-        Args:
-            together: whether the problem trains folds together.
         """
         return together or (self.folds == 1 and self.pruner in ("median", "hyperband"))
 
@@ -251,7 +237,7 @@ class Definition(Part):
 
 
 _UNKNOWN = "unknown key: remove it or mend its spelling; what the problem takes stands under [settings]"
-_EXPECTED = {
+EXPECTED = {
     "extra_forbidden": _UNKNOWN,
     "unexpected_keyword_argument": _UNKNOWN,
     "tuple_type": "expected a list",
@@ -264,29 +250,20 @@ def _place(location: Location, raw: dict[str, Any]) -> str:
     """Where a field stands in the file, without the parts of Pydantic's location that the file does not have."""
     if location[:2] == ("grid", 0) and not isinstance(raw["grid"], list):
         location = ("grid", *location[2:])
-    field = ".".join(str(part) for part in location if part != "[key]")
-    return f"{field}: " if field else ""
+    return f"{'.'.join(map(str, location))}: " if location else ""
 
 
 def parse(raw: dict[str, Any], origin: str, *, stored: bool = False) -> Definition:
-    """Validate a definition from parsed TOML or JSON.
+    """Validate a definition from parsed TOML or JSON; a DefinitionError names `origin` and the first wrong field.
 
-    Args:
-        stored: whether it is one as it was stored, where `where` with a list is a parameter.
-
-    Raises:
-        DefinitionError: naming `origin`, the first offending field, what was given and what was expected.
+    In one that was stored, `where` with a list is a parameter.
     """
     context = STORED if stored else None
-    return read_fields(Definition, raw, origin, _EXPECTED, lambda location: _place(location, raw), context)
+    return read_fields(Definition, raw, origin, EXPECTED, lambda location: _place(location, raw), context)
 
 
 def read(path: Path) -> Definition:
-    """Read the definition in a TOML file.
-
-    Raises:
-        DefinitionError: the file cannot be read, is not UTF-8 TOML, or does not hold a valid definition.
-    """
+    """Read the definition in a TOML file; raises a DefinitionError if there is none that is valid."""
     definition = parse(read_toml(path), str(path))
     # What a database has was laid out before.
     try:
@@ -297,11 +274,7 @@ def read(path: Path) -> Definition:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        DefinitionError: the file cannot be read, or is not UTF-8 TOML.
-    """
+    """Read a TOML file; raises a DefinitionError where the file cannot be read, or is not UTF-8 TOML."""
     try:
         # Some editors on Windows begin a file with a byte order mark.
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))

@@ -32,23 +32,15 @@ def _lost_points(stored: Definition, given: Definition) -> list[str]:
         for name, values in dropped.items()
         if values
     ]
-    if lost:
-        return lost
     points = set(given.grid.points())
-    left = [point for point in stored.grid.points() if point not in points]
-    if not left:
-        return []
-    return [
-        f"grid no longer has {len(left)} points, for example {describe(left[0].params)} (a grid only grows)"
-    ]
+    if not lost and (left := [point for point in stored.grid.points() if point not in points]):
+        example = describe(left[0].params)
+        return [f"grid no longer has {len(left)} points, for example {example} (a grid only grows)"]
+    return lost
 
 
 def other_problem(stored: Traits, given: Traits, *, changed_files: bool) -> Iterator[str]:
-    """Say how the data or the problem differ.
-
-    Args:
-        changed_files: whether the files that the problem consists of may differ.
-    """
+    """Say how the data or the problem differ, whose files may differ if `changed_files`."""
     if stored.fingerprint != given.fingerprint:
         yield f"its data are {stored.data} and those given are {given.data}"
     if stored.version != given.version:

@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -57,14 +56,6 @@ def _value(given: Any) -> Value:
     )
 
 
-def _expanded(given: Any) -> Any:
-    return values_of(given) if isinstance(given, dict) else given
-
-
-def _in_a_line(text: str) -> str:
-    return " ".join(line.strip() for line in text.strip().splitlines())
-
-
 def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
     if not values:
         raise ValueError("expected at least one value, got an empty list")
@@ -78,7 +69,11 @@ def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
 
 Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
 AnyValue = Annotated[Any, PlainValidator(_value)]
-Values = Annotated[tuple[AnyValue, ...], BeforeValidator(_expanded), AfterValidator(_distinct)]
+Values = Annotated[
+    tuple[AnyValue, ...],
+    BeforeValidator(lambda given: values_of(given) if isinstance(given, dict) else given),
+    AfterValidator(_distinct),
+]
 
 
 class Exact(BaseModel):
@@ -95,20 +90,6 @@ class Exact(BaseModel):
     @property
     def _canonical(self) -> str:
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
-
-
-@contextmanager
-def _at_where(given: Any) -> Iterator[None]:
-    """Give a `ValueError` the place of the conditions."""
-    try:
-        yield
-    except ValidationError:
-        raise
-    except ValueError as error:
-        wrong = PydanticCustomError("value_error", "{reason}", {"reason": str(error)})
-        raise ValidationError.from_exception_data(
-            "Table", [InitErrorDetails(type=wrong, loc=(WHERE,), input=given)]
-        ) from None
 
 
 class Dropped(NamedTuple):
@@ -134,19 +115,23 @@ class Table(Exact, RootModel[dict[Identifier, Values]]):
         if not isinstance(raw, dict) or WHERE not in raw:
             return handler(raw)
         given = raw[WHERE]
-        if isinstance(given, dict) and given.keys() == {STORED}:
-            given = [str(text) for text in given[STORED]]
-        elif info.context == STORED:
-            return handler(raw)
-        else:
-            with _at_where(given):
-                if not are_conditions(given):
-                    return handler(raw)
-        table = handler({name: values for name, values in raw.items() if name != WHERE})
-        texts = [given] if isinstance(given, str) else given
-        with _at_where(given):
-            table._conditions = tuple(Condition(_in_a_line(text), tuple(table.root)) for text in texts)
-        return table
+        try:
+            if isinstance(given, dict) and given.keys() == {STORED}:
+                given = given[STORED]
+            elif info.context == STORED or not are_conditions(given):
+                return handler(raw)
+            table = handler({name: values for name, values in raw.items() if name != WHERE})
+            names, texts = tuple(table.root), [given] if isinstance(given, str) else given
+            lines = (" ".join(map(str.strip, str(text).strip().splitlines())) for text in texts)
+            table._conditions = tuple(Condition(line, names) for line in lines)
+            return table
+        except ValidationError:
+            raise
+        except ValueError as error:
+            wrong = PydanticCustomError("value_error", "{reason}", {"reason": str(error)})
+            raise ValidationError.from_exception_data(
+                "Table", [InitErrorDetails(type=wrong, loc=(WHERE,), input=given)]
+            ) from None
 
     @model_serializer(mode="wrap")
     def _with_conditions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -6,19 +6,17 @@ import copy
 import importlib
 import inspect
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from pairsearch.studies.configuration import Params, describe
-from pairsearch.studies.definition import Definition, parse
+from pairsearch.studies.definition import EXPECTED, Definition, parse
 from pairsearch.studies.errors import CodeError, DefinitionError, ProblemError, own_code
-from pairsearch.studies.grid import IDENTIFIER_PATTERN
 from pairsearch.studies.place import Place
 from pairsearch.studies.problem import Metric, OneByOne, Problem, Report, Run, RunReport, Traits, Weights
 from pairsearch.studies.seeds import global_generators
@@ -52,16 +50,6 @@ def _containers(value: object) -> Iterator[Container]:
             yield from _containers(inner)
 
 
-class Trainer(Protocol):
-    """Trains a problem in other processes."""
-
-    def __call__(self, params: Params, runs: Sequence[Run], report: Any) -> Sequence[Any]:
-        """Train as `Problem.train`; weights that cannot be kept are the error that says why."""
-
-    def describe(self, params: Params) -> Mapping[str, str]:
-        """Return the facts about a configuration that `Problem.describe` gives where it was trained last."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
     """A definition with its problem and traits, ready for training."""
@@ -75,8 +63,9 @@ class Loaded:
     """What another process needs to load the same (`load_source`), as JSON."""
     files: frozenset[Path] = frozenset()
     """The user's files of which the problem consists, and those that its definition names."""
-    trainer: Trainer | None = None
-    """What trains in the problem's place."""
+    trainer: Any = None
+    """What trains and describes in the problem's place, in other processes (`search.workers.isolation`); None for the
+    problem itself."""
 
     @property
     def isolated(self) -> bool:
@@ -98,12 +87,13 @@ class Loaded:
 
     def describe(self, params: Params) -> Mapping[str, str]:
         """Return facts about a configuration."""
-        return (self.trainer or self.restored()).describe(dict(params))
+        facts: Mapping[str, str] = (self.trainer or self.restored()).describe(dict(params))
+        return facts
 
     def train(self, params: Params, runs: Sequence[Run], report: Report) -> Sequence[Weights | None]:
         """Call the problem's `train`, for which no earlier training has changed parameters, settings or generators."""
         if self.trainer is not None:
-            return self.trainer(params, runs, report)
+            return self.trainer(params, runs, report)  # type: ignore[no-any-return]
         with global_generators(runs[0].stream("global generators"), runs[0].device):
             return self.restored().train(dict(params), list(runs), report)
 
@@ -164,7 +154,8 @@ def load(
         raise
     except ProblemError as error:
         raise ProblemError(f"{where}: problem {definition.problem}: {error}") from None
-    _check(definition, problem, traits)
+    for fault in _misfits(definition, problem, traits):
+        raise ProblemError(f"{where}: {fault}")
     containers = tuple((one, copy.copy(one)) for value in settings.values() for one in _containers(value))
     source = {
         "definition": definition.model_dump(mode="json", exclude_none=True),
@@ -207,13 +198,11 @@ def _made(definition: Definition, place: Place, settings: Mapping[str, Any]) -> 
             raise ProblemError(f"expected a class or a function, got {type(found).__name__}")
         return _of_function(definition, found, settings)
     if not issubclass(found, Problem):
-        if not callable(getattr(found, "fit", None)):
-            if "__call__" in dir(found):
-                objective: Any = _constructed(found, settings)
-                return _of_function(definition, objective, {})
-            raise ProblemError("the class has no method fit(params, run, report)")
+        if not hasattr(found, "fit") and "__call__" in dir(found):
+            objective: Any = _constructed(found, settings)
+            return _of_function(definition, objective, {})
         found = _one_by_one(found)  # type: ignore[arg-type] # every class is hashable
-    elif found.train is Problem.train or (issubclass(found, OneByOne) and found.fit is OneByOne.fit):
+    if found.train is Problem.train or (issubclass(found, OneByOne) and found.fit is OneByOne.fit):
         raise ProblemError("the class has no method fit(params, run, report)")
     problem: Problem = _constructed(found, settings)
     check_taken(problem.fit if isinstance(problem, OneByOne) else problem.train)
@@ -256,21 +245,11 @@ def _bare(own: type) -> Problem:
 
 
 def _declared(definition: Definition, problem: Problem, files: Mapping[str, str]) -> Traits:
-    """Return what a problem declares.
-
-    Raises:
-        ProblemError: a declaration breaks the contract.
-    """
-
+    """Return what a problem declares; raises a ProblemError where a declaration breaks the contract."""
     given = problem.metrics
     if not isinstance(given, Mapping):
         raise ProblemError(f"metrics: expected pairsearch.Metric by name of the figure, got {given!r}")
     metrics = (dict(given) or {definition.metric: Metric()}) | definition.metrics
-    for name in metrics:
-        if not (isinstance(name, str) and re.fullmatch(IDENTIFIER_PATTERN, name)):
-            raise ProblemError(
-                f"metrics: expected names of letters, digits, _, . and - that begin with a letter, got {name!r}"
-            )
     try:
         return Traits(
             version=problem.version,
@@ -287,7 +266,7 @@ def _declared(definition: Definition, problem: Problem, files: Mapping[str, str]
             worker_bytes=problem.worker_bytes,
         )
     except ValidationError as error:
-        location, message = first_error(error, {})
+        location, message = first_error(error, EXPECTED)
         raise ProblemError(": ".join([*map(str, location), message])) from None
 
 
@@ -305,30 +284,29 @@ LEAST_FOLDS_OF_A_RACE = 4
 """With fewer folds a race could stop nothing before the last one."""
 
 
-def _check(definition: Definition, problem: Problem, traits: Traits) -> None:
-    where = f"study {definition.name}"
+def _misfits(definition: Definition, problem: Problem, traits: Traits) -> Iterator[str]:
+    """Say where a definition does not fit its problem."""
+    name, pruner = definition.problem, definition.pruner
     if definition.values and not isinstance(problem, TrialFunction):
-        raise ProblemError(
-            f"{where}: values: problem {definition.problem} reports its figures by name: only what an objective of "
-            "Optuna's returns needs names"
+        yield (
+            f"values: problem {name} reports its figures by name: only what an objective of Optuna's returns needs "
+            "names"
         )
     if definition.metric not in traits.of_folds:
-        raise ProblemError(
-            f"{where}: metric: problem {definition.problem} reports no {definition.metric!r}: expected one of "
-            f"{', '.join(traits.of_folds)}"
+        known = ", ".join(traits.of_folds)
+        yield f"metric: problem {name} reports no {definition.metric!r}: expected one of {known}"
+    if pruner in ("wilcoxon", "race") and traits.together:
+        yield (
+            f"pruner: {pruner} compares folds that are trained in turn, and problem {name} trains them together: "
+            "expected none, median or hyperband"
         )
-    if definition.pruner in ("wilcoxon", "race") and traits.together:
-        raise ProblemError(
-            f"{where}: pruner: {definition.pruner} compares folds that are trained in turn, and problem "
-            f"{definition.problem} trains them together: expected none, median or hyperband"
-        )
-    if definition.pruner == "race" and definition.folds < LEAST_FOLDS_OF_A_RACE:
-        raise ProblemError(
-            f"{where}: pruner: race first compares after three folds: expected at least {LEAST_FOLDS_OF_A_RACE} folds, "
-            f"got {definition.folds}"
+    if pruner == "race" and definition.folds < LEAST_FOLDS_OF_A_RACE:
+        yield (
+            f"pruner: race first compares after three folds: expected at least {LEAST_FOLDS_OF_A_RACE} folds, got "
+            f"{definition.folds}"
         )
     if definition.paper is not None and (others := definition.paper.figures.keys() - traits.metrics.keys()):
-        raise ProblemError(f"{where}: paper.figures: the problem reports no {', '.join(sorted(others))}")
+        yield f"paper.figures: the problem reports no {', '.join(sorted(others))}"
 
 
 def check_points(loaded: Loaded) -> None:
@@ -348,11 +326,7 @@ def check_point(loaded: Loaded, params: Params) -> None:
 
 
 def check_trainable(loaded: Loaded) -> None:
-    """Check that a definition can be trained, before anything is written.
-
-    Raises:
-        DefinitionError: it cannot be trained with these data.
-    """
+    """Check that a definition can be trained, before anything is written; raises a DefinitionError if it cannot."""
     definition, problem = loaded.definition, loaded.problem
     check_points(loaded)
     try:
@@ -365,14 +339,7 @@ def check_trainable(loaded: Loaded) -> None:
 
 
 def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
-    """Ask a kept model about files, and return its answer as lines for people and as JSON.
-
-    Args:
-        invert: whether images are dark on light, None to decide by their edges.
-
-    Raises:
-        ProblemError: models of this problem answer no questions, or the model or a file cannot be used.
-    """
+    """Ask a kept model about files, as `Problem.answer`; raises a ProblemError for what cannot be asked."""
     from pairsearch.studies.model_card import read_card  # noqa: PLC0415
 
     card = read_card(model)

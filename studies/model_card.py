@@ -100,11 +100,7 @@ def as_tensors(weights: Weights) -> dict[str, Any]:
 def read_card(path: Path | str) -> ModelCard:
     """Read the card of a kept model: which study, configuration and round it comes from, and its figures.
 
-    Args:
-        path: a file that `pairsearch evaluate` wrote.
-
-    Raises:
-        ProblemError: the file is missing, larger than 1 GiB, or not a model of pairsearch.
+    A ProblemError says that the file is missing, larger than 1 GiB, or not a model of pairsearch.
     """
     path = Path(path)
     with opened(path) as file:
@@ -150,11 +146,7 @@ def not_valid(path: Path, error: ValidationError, entry: str = "") -> ProblemErr
 
 
 def tensors_of(path: Path, file: Any, shapes: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Read the tensors of an opened file, which must have these shapes, as float32 copies.
-
-    Raises:
-        ProblemError: the file has other tensors, or one with a value that is NaN or infinite.
-    """
+    """Read the tensors of an opened file, which must be finite and have these shapes, as float32 copies."""
     found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     if {name: value.get_shape() for name, value in found.items()} != dict(shapes) or {
         value.get_dtype() for value in found.values()

@@ -23,11 +23,9 @@ _IMPORTED: dict[str, tuple[Path, str]] = {}
 class Place:
     """Where a definition comes from, and what may be imported for it.
 
-    Args:
-        folder: the folder of the definition's file; None for a definition from a database, for which no user's code is
-            imported.
-        beside: names of the settings that were not in the definition but given by `--set` or remembered. Files that
-            they name are relative to the working directory.
+    `folder` is that of the definition's file; None for a definition from a database, for which no user's code is
+    imported. `beside` are the settings that are not in the definition but given by `--set` or remembered: files that
+    they name are relative to the working directory.
     """
 
     def __init__(self, folder: Path | None, beside: Collection[str] = ()) -> None:
@@ -44,13 +42,13 @@ class Place:
         A relative name in a definition from a database raises a ProblemError.
         """
         path = Path(name).expanduser()
-        if not path.is_absolute() and self.folder is None:
+        if path.is_absolute():
+            return path
+        if self.folder is None:
             raise ProblemError(
                 f"{name} lies beside the study's definition: name the definition's .toml file instead of the study"
             )
-        if self.folder is None:
-            return path
-        if not path.is_absolute() and (self.folder / path).is_file():
+        if (self.folder / path).is_file():
             self.paths.add(self.folder / path)
         return self.folder / path
 
@@ -64,11 +62,8 @@ class Place:
     def find(self, name: str, *, trusted: str | None = None) -> Any:
         """Import and return the object that `FILE.py:NAME`, `MODULE:NAME` or `MODULE.NAME` names.
 
-        Args:
-            trusted: a package whose modules are imported even for a definition from a database.
-
-        Raises:
-            ProblemError: there is no such file, module or object, or it must not be imported.
+        Modules of a `trusted` package are imported even for a definition from a database. What is not there, or must
+        not be imported, raises a ProblemError.
         """
         module_name, colon, attribute = name.partition(":")
         if not colon:

@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from pairsearch.studies.checkpoint import Checkpoint
 from pairsearch.studies.configuration import Params
+from pairsearch.studies.grid import Identifier
 
 Figures = Mapping[str, float]
 """Figures of one run by name."""
@@ -357,7 +358,7 @@ class Traits:
 
     version: int
     fingerprint: Digest
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[Identifier, Metric]
     files: Mapping[str, str] = field(default_factory=dict)
     validated: Names = ()
     evaluated: Names = ()

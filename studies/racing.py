@@ -51,13 +51,10 @@ def thresholds(folds: int, alpha: float = ALPHA) -> FloatArray:
 
 
 def statistics(differences_CK: FloatArray, overlap: float = 0.0) -> FloatArray:
-    """Return the t statistics of the first one, two, ... differences: (configurations, folds).
+    """Return the t statistics of the first one, two, ... differences, both (configurations, folds).
 
-    Where the differences do not vary, the statistic is NaN or infinite.
-
-    Args:
-        differences_CK: (configurations, folds).
-        overlap: validation over training examples, if folds share one sample (Nadeau & Bengio 2003).
+    Where the differences do not vary, the statistic is NaN or infinite. `overlap` is that of validation with training
+    examples, if folds share one sample (Nadeau & Bengio 2003).
     """
     count_K = np.arange(1, differences_CK.shape[1] + 1)
     mean_CK = differences_CK.cumsum(axis=1) / count_K
@@ -95,10 +92,9 @@ class Race:
         self._lowest_K = self._weights_K = self._sums_K = np.zeros(folds)
 
     def add(self, values_K: FloatArray) -> None:
-        """Add a finished configuration; lower is better. All weights are computed anew if λ changes by a tenth.
+        """Add the figures of a finished configuration, (folds,); lower is better.
 
-        Args:
-            values_K: (folds,) its figures.
+        All weights are computed anew if λ changes by a tenth.
         """
         self._finished.append(values_K)
         insort(self._deviations, float(values_K.std(ddof=1)))
@@ -118,20 +114,12 @@ class Race:
             self._weights_K, self._sums_K = weights_CK.sum(axis=0), (weights_CK * finished_CK).sum(axis=0)
 
     def stopped_after(self, values_CK: FloatArray) -> npt.NDArray[np.intp]:
-        """Return after how many folds each configuration is stopped, 0 if it is not: (configurations,).
-
-        Args:
-            values_CK: (configurations, folds so far); lower is better.
-        """
+        """Return after how many folds each configuration is stopped, 0 if it is not: (configurations,)."""
         over_CK = self._over(values_CK)
         return np.where(over_CK.any(axis=1), over_CK.argmax(axis=1) + 1, 0)
 
     def stops(self, values_K: FloatArray) -> bool:
-        """Whether a configuration is stopped after its latest fold, whatever the tests of earlier folds said.
-
-        Args:
-            values_K: (folds so far,); lower is better.
-        """
+        """Whether a configuration is stopped after its latest fold, whatever the tests of earlier folds said."""
         return bool(self._over(values_K[None])[0, -1])
 
     def _over(self, values_CK: FloatArray) -> npt.NDArray[np.bool_]:

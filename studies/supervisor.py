@@ -48,26 +48,32 @@ def become(words: list[str]) -> None:
         os.write(2, f"{words[0]}: {error.strerror}\n".encode())
 
 
-class Program:
-    """The program, with all processes that come from it.
+def start(words: list[str]) -> Group:
+    """Start the program."""
+    prctl(SET_CHILD_SUBREAPER, 1)
+    # What is sent to the program before it can take a signal waits until then.
+    signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            become(words)
+        finally:
+            os._exit(127)
+    return Group(pid)
+
+
+class Group:
+    """A process that this one has forked, in a process group of its own, with all processes that come from it.
 
     Attributes:
         status: as `waitpid` gives it; None while it runs.
     """
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
         self.status: int | None = None
-        prctl(SET_CHILD_SUBREAPER, 1)
-        # What is sent to the program before it can take a signal waits until then.
-        signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                become(words)
-            finally:
-                os._exit(127)
         with suppress(OSError):  # it may have done so itself, and have ended since
-            os.setpgid(self.pid, self.pid)
+            os.setpgid(pid, pid)
 
     def reap(self) -> bool:
         """Take notice of ends; return whether a process is left."""
@@ -87,17 +93,17 @@ class Program:
         with suppress(OSError):
             os.killpg(self.pid, number)
         for pid in children():
-            if pid != self.pid:
-                with suppress(OSError):
+            with suppress(OSError):
+                if os.getpgid(pid) != self.pid:
                     os.kill(pid, number)
 
-    def end_others(self) -> None:
-        """End what the program has left behind."""
-        if self.reap():
+    def end_others(self, grace: float) -> None:
+        """End what the process has left behind, which has some seconds after SIGTERM, where it has any."""
+        if grace and self.reap():
             self.signal(signal.SIGTERM)
-        start = time.monotonic()
-        while self.reap() and (passed := time.monotonic() - start) < LEFT_SECONDS + KILLED_SECONDS:
-            if passed > LEFT_SECONDS:
+        began = time.monotonic()
+        while self.reap() and (passed := time.monotonic() - began) < grace + KILLED_SECONDS:
+            if passed >= grace:
                 # Again and again: children of one that ends become children of this process.
                 self.signal(signal.SIGKILL)
             time.sleep(POLL_SECONDS)
@@ -114,7 +120,16 @@ def children() -> list[int]:
     return found
 
 
-def watch(program: Program, grace: float, ends: int) -> None:
+def wake_up() -> int:
+    """Return a descriptor that becomes readable when a process ends."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    return reading
+
+
+def watch(program: Group, grace: float, ends: int) -> None:
     """Wait until the program ends by itself, or its time is up after it was asked to end.
 
     Args:
@@ -145,17 +160,14 @@ def main(words: list[str]) -> None:
     grace, folder, command = float(words[0]), words[1], words[2:]
     for number in TAKEN:
         signal.signal(number, signal.SIG_IGN)
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    program = Program(command)
+    ends = wake_up()
+    program = start(command)
     # Standard error stays open until this process ends, by which its reader notices that at once.
     os.close(1)
-    watch(program, grace, reading)
+    watch(program, grace, ends)
     if program.status is None:
         program.signal(signal.SIGKILL)
-    program.end_others()
+    program.end_others(LEFT_SECONDS)
     if deserted():
         import shutil  # noqa: PLC0415 - it is seldom needed
 

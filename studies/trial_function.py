@@ -30,12 +30,8 @@ STEP_TOLERANCE = 1e-8
 class TrialFunction(OneByOne):
     """A problem that calls an objective of Optuna's for each run.
 
-    Args:
-        function: takes a trial and the settings, and returns the metric, or all of `values`.
-        settings: its further arguments.
-        metric: the figure that it returns.
-        values: the figures that it returns, where they are several.
-        epochs: for how many epochs a fold and a round train, by the definition. Only a rehearsal has fewer.
+    The function takes a trial and the settings, and returns the metric, or all of `values`. `epochs` says for how many
+    epochs a fold and a round train; only a rehearsal has fewer.
     """
 
     # What an objective keeps is its own business.
@@ -57,12 +53,14 @@ class TrialFunction(OneByOne):
         self._values = tuple(values) or (metric,)
         self._epochs = epochs
         self._unused: set[str] = set()
-        self._facts: tuple[str, dict[str, str]] = "", {}
+        self._described: Trial | None = None
 
     def describe(self, params: Params) -> Mapping[str, str]:
         """Return the user attributes that the point's last run has set, as texts."""
-        key, facts = self._facts
-        return facts if key == Configuration(params).key else {}
+        trial = self._described
+        if trial is None or trial.key != Configuration(params).key:
+            return {}
+        return {name: str(value) for name, value in trial.user_attrs.items()}
 
     def fit(self, params: Params, run: Run, report: RunReport) -> None:
         """Call the objective once."""
@@ -87,11 +85,14 @@ class TrialFunction(OneByOne):
                 raise trial.refused
             if not trial.stopped:
                 returned = self._returned(given)
-        self._facts = (
-            Configuration(params).key,
-            {name: str(value) for name, value in trial.user_attrs.items()},
-        )
-        self._say_unused(params, trial)
+        self._described = trial
+        for name in params.keys() - trial.params.keys() - self._unused if not trial.stopped else ():
+            self._unused.add(name)
+            log.warning(
+                "the objective does not suggest %s at every point: points that differ in nothing else are trained for "
+                "nothing; a [[grid]] of its own, or `where`, leaves them out",
+                name,
+            )
         trial.end(returned)
 
     def _returned(self, given: Any) -> dict[str, Any]:
@@ -102,19 +103,7 @@ class TrialFunction(OneByOne):
                 f"the objective returned {len(values)} values, expected {len(self._values)} "
                 f"({', '.join(self._values)}): `values` in the definition names them in their order"
             )
-        for name, value in zip(self._values, values, strict=True):
-            if value is None:
-                raise ReportError(f"the objective returned None, expected a number for {name}")
         return dict(zip(self._values, map(_as_float, values), strict=True))
-
-    def _say_unused(self, params: Params, trial: Trial) -> None:
-        for name in params.keys() - trial.params.keys() - self._unused if not trial.stopped else ():
-            self._unused.add(name)
-            log.warning(
-                "the objective does not suggest %s at every point: points that differ in nothing else are trained for "
-                "nothing; a [[grid]] of its own, or `where`, leaves them out",
-                name,
-            )
 
 
 class Trial:
@@ -122,6 +111,7 @@ class Trial:
 
     Attributes:
         run: which fold or round is trained (`pairsearch.Run`); Optuna's trials have none.
+        key: identifies the point.
         params: the values that were suggested so far, by name.
         user_attrs: what was set by `set_user_attr`.
         number: a number of this point's run alone, the same each time it is trained. It counts nothing.
@@ -139,7 +129,8 @@ class Trial:
         self.stopped = False
         self.cut_short = False
         self.refused: Impossible | None = None
-        identity = f"{Configuration(params).key} {run.kind} {run.index}"
+        self.key = Configuration(params).key
+        identity = f"{self.key} {run.kind} {run.index}"
         # It may serve as a seed, which is below 2**31 for some.
         self.number = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big") >> 1
         self._values = params
@@ -171,41 +162,25 @@ class Trial:
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Return the choice that the point has. A text of the grid stands for None, True or others of that text too.
 
-        Raises:
-            Impossible: the grid lacks the name, or the point has another value.
+        It raises `Impossible` where the grid lacks the name, or the point has another value.
         """
         value = self._value(name)
-        for choice in choices:
-            if isinstance(choice, bool) == isinstance(value, bool) and choice == value:
-                self.params[name] = choice
-                return choice
-        for choice in choices:
-            if not isinstance(choice, str) and str(choice) == value:
-                self.params[name] = choice
-                return choice
+        same = (one for one in choices if isinstance(one, bool) == isinstance(value, bool) and one == value)
+        meant = (one for one in choices if not isinstance(one, str) and str(one) == value)
+        for choice in (*same, *meant):
+            self.params[name] = choice
+            return choice
         raise self._outside(name, f"one of {', '.join(map(repr, choices))}")
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         """Return the number that the point has; raises as `suggest_categorical`."""
-        value = self._number(name)
-        if (
-            value is None
-            or not low <= value <= high
-            or (step is not None and not _is_multiple(value, low, step))
-        ):
-            raise self._outside(name, _between(low, high, step))
-        self.params[name] = float(value)
-        return float(value)
+        return float(self._number(name, float, low, high, step))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         """Return the integer that the point has; raises as `suggest_categorical`."""
-        value = self._number(name)
-        if value is None or value != int(value) or not low <= value <= high or (value - low) % step:
-            raise self._outside(name, f"an integer {_between(low, high, None if step == 1 else step)}")
-        self.params[name] = int(value)
-        return int(value)
+        return int(self._number(name, int, low, high, step))
 
     def set_user_attr(self, key: str, value: Any) -> None:
         """Keep a fact about the point, which tables show and trade-offs count."""
@@ -242,11 +217,7 @@ class Trial:
         return self.stopped
 
     def end(self, returned: Mapping[str, Any]) -> None:
-        """Report what the objective returned, after the last epoch.
-
-        Raises:
-            Stopped: the training had to end before.
-        """
+        """Report what the objective returned, after the last epoch; raises `Stopped` where it had to end before."""
         if self.stopped:
             raise Stopped
         if self._epoch < self.run.epochs:
@@ -278,9 +249,19 @@ class Trial:
         self.refused = Impossible(f"the grid has {name} = {value!r}, and the objective suggests {expected}")
         return self.refused
 
-    def _number(self, name: str) -> int | float | None:
+    def _number(self, name: str, kind: type, low: float, high: float, step: float | None) -> int | float:
+        """Return a number of the point in a range, by the type that was asked for."""
         value = self._value(name)
-        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+        steps = 0.0
+        good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        if good and step is not None:
+            steps = (value - low) / step  # type: ignore[operator] # it is a number
+        if not good or not math.isclose(steps, round(steps), rel_tol=0, abs_tol=STEP_TOLERANCE):
+            in_steps = "" if step is None or (kind is int and step == 1) else f" in steps of {step!r}"
+            whole = "an integer " if kind is int else ""
+            raise self._outside(name, f"{whole}from {low!r} to {high!r}{in_steps}")
+        self.params[name] = kind(value)
+        return self.params[name]  # type: ignore[no-any-return] # the type makes numbers
 
 
 def _as_float(value: Any) -> Any:
@@ -293,20 +274,10 @@ def _as_float(value: Any) -> Any:
         return value
 
 
-def _is_multiple(value: float, low: float, step: float) -> bool:
-    steps = (value - low) / step
-    return math.isclose(steps, round(steps), rel_tol=0, abs_tol=STEP_TOLERANCE)
-
-
-def _between(low: float, high: float, step: float | None) -> str:
-    return f"from {low!r} to {high!r}" + ("" if step is None else f" in steps of {step!r}")
-
-
 def check_guarded(problem: str, place: Place) -> None:
     """Refuse a problem's file that searches by Optuna when it is imported, which each worker would do.
 
-    Raises:
-        ProblemError: a statement outside of functions and of `if __name__ == "__main__":` calls `.optimize(...)`.
+    So no statement outside of functions and of `if __name__ == "__main__":` may call `.optimize(...)`.
     """
     file, _, _ = problem.partition(":")
     if not file.endswith(".py") or place.folder is None:

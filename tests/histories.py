@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from pairsearch.models.trainer import EpochCallback, EpochReport, FloatArray, StateDict, TrainingJob
+from pairsearch.models.trainer import EpochCallback, StateDict, TrainingJob
 
 # A trainer with its history: (job, on_epoch=...).
 Trainer = Callable[..., "History"]
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +49,23 @@ def history_of(
     **options: Any,
 ) -> History:
     """Train a job by a trainer of `models/`, and keep its history."""
-    reports: list[EpochReport] = []
+    reports: list[list[dict[str, float]]] = []
+    diverged: dict[int, int] = {}
 
-    def keep(report: EpochReport) -> None:
-        reports.append(report)
+    def keep(epoch: int, figures: list[dict[str, float]], ended: list[int]) -> None:
+        reports.append(figures)
+        diverged.update(dict.fromkeys(ended, epoch))
         if on_epoch is not None:
-            on_epoch(report)
+            on_epoch(epoch, figures, ended)
+
+    def curve(name: str) -> FloatArray:
+        return np.array([[of_model[name] for of_model in figures] for figures in reports]).T
 
     parameters = train(job, on_epoch=keep, **options)
-    diverged = {model: report.epoch for report in reports for model in report.diverged}
     return History(
-        train_loss=np.stack([report.train_loss for report in reports], axis=1),
+        train_loss=curve(job.running),
         evaluation={
-            name: Curves(
-                np.stack([report.loss[name] for report in reports], axis=1),
-                np.stack([report.error[name] for report in reports], axis=1),
-            )
-            for name in job.members[0].evaluation
+            name: Curves(curve(f"{name}_loss"), curve(f"{name}_error")) for name in job.members[0].evaluation
         },
         diverged=tuple(diverged.get(model) for model in range(len(job.members))),
         parameters=parameters,

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from pathlib import Path
 
 from pairsearch.search.common.redaction import conceal
+from pairsearch.studies.errors import in_one_line
 from pairsearch.studies.problem import Impossible
-
-# The folder of this package; files elsewhere are the user's or a library's.
-OURS = Path(__file__).parents[2]
 
 
 class RunError(Exception):
@@ -36,26 +33,10 @@ def traceback_of(error: Exception) -> str | None:
 
 
 def failure(error: BaseException) -> str:
-    """Describe an exception in one line, with the last line of the user's own file that led to it."""
-    if isinstance(error, RunError):
-        return str(error)
-    try:
-        lines = str(error).strip().splitlines() or ["no reason given"]
-    except Exception:
-        lines = ["its message cannot be made"]
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
-    # If a library raised it, the user's last line before the library is the one to show.
-    own = [
-        frame for frame in frames if not {"site-packages", "dist-packages"} & set(Path(frame.filename).parts)
-    ]
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return _storable(f"{type(error).__name__}: {lines[0]}{where}")
+    """Describe an exception in one line, wherever it was raised."""
+    return str(error) if isinstance(error, RunError) else _storable(in_one_line(error))
 
 
 def _storable(text: str) -> str:
     """Return a text that UTF-8 can hold: names of files may have come as bytes that are none."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _is_ours(file: str) -> bool:
-    return Path(file).is_relative_to(OURS)

@@ -72,7 +72,7 @@ def isolated(
 
 
 class Isolation:
-    """Trains runs of a problem, each in a process of its own (`studies.loading.Trainer`).
+    """Trains runs of a problem, each in a process of its own (`Loaded.trainer`).
 
     Their processes are forked from a nursery. It is forked from this process itself, which shares with it what it has
     loaded, or started as a program where that is not safe.
@@ -107,7 +107,7 @@ class Isolation:
             attempt.close()
 
     def describe(self, params: Params) -> Mapping[str, str]:
-        """Return the facts about a configuration (`studies.loading.Trainer`)."""
+        """Return the facts that the problem gave where a configuration was trained last."""
         trained, facts = self.facts
         return facts if trained == params else self._loaded.restored().describe(params)
 

@@ -22,7 +22,6 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from time import sleep
 from types import FrameType
 from typing import Any
 
@@ -36,7 +35,7 @@ from pairsearch.studies.checkpoint_file import DTYPES, pack, unpack
 from pairsearch.studies.errors import ProblemError, ReportError, exits_are_errors
 from pairsearch.studies.loading import Loaded, load_source
 from pairsearch.studies.problem import Figures, Impossible, Run, Stopped, Weights
-from pairsearch.studies.supervisor import SET_CHILD_SUBREAPER, SET_PDEATHSIG, children, prctl
+from pairsearch.studies.supervisor import SET_CHILD_SUBREAPER, SET_PDEATHSIG, Group, prctl, wake_up
 
 OUT_OF_TIME = signal.SIGXCPU
 """Ends a run at the time limit of its study; SIGTERM lets one that saves checkpoints go on to the next."""
@@ -44,8 +43,6 @@ ENDED = struct.Struct("<iq")
 """What the nursery says of a run that has ended: its exit code, negative for a signal, and peak memory in bytes."""
 # Threads of a worker, of which a forked process needs none.
 OURS = {"signals", "parent", "heartbeat"}
-# Seconds in which processes that a run has left disappear once they are killed.
-SWEEP_SECONDS = 5.0
 # By how much a run is preferred to its worker when memory runs out.
 FIRST_TO_DIE = b"500"
 LENGTH = struct.Struct("<I")
@@ -146,11 +143,7 @@ def _serve(control: socket.socket, load: Callable[[], Loaded], mask: Sequence[in
     prctl(SET_CHILD_SUBREAPER, 1)
     # Collecting garbage writes to every object, and would have each run copy all of them.
     gc.freeze()
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(writing)
-    here = os.getpid()
+    reading, here = wake_up(), os.getpid()
     while True:
         byte, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not byte:
@@ -168,7 +161,7 @@ def _serve(control: socket.socket, load: Callable[[], Loaded], mask: Sequence[in
             finally:
                 os._exit(1)
         os.close(descriptors[0])
-        gone = False
+        run, gone = Group(pid), False
         while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and not gone:
             ready = wait([control, reading])
             if reading in ready:
@@ -180,28 +173,12 @@ def _serve(control: socket.socket, load: Callable[[], Loaded], mask: Sequence[in
                 gone = not asked
                 for one in asked:
                     os.kill(pid, one)
-        code = _sweep(pid)
+        run.end_others(grace=0.0)
         if gone:
             return
+        code = -signal.SIGKILL if run.status is None else os.waitstatus_to_exitcode(run.status)
         memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         control.sendall(ENDED.pack(code, memory if sys.platform == "darwin" else memory * 1024))
-
-
-def _sweep(pid: int) -> int:
-    """Kill a run and all processes that it has left, also those that have left its group; return its exit code."""
-    with suppress(OSError):
-        os.killpg(pid, signal.SIGKILL)
-    # It may not have a group yet.
-    os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    with suppress(ChildProcessError):
-        for _ in range(int(SWEEP_SECONDS / forking.POLL_SECONDS)):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-            for child in children():
-                os.kill(child, signal.SIGKILL)
-            sleep(forking.POLL_SECONDS)
-    return os.waitstatus_to_exitcode(status)
 
 
 def _begin_run(nursery: int) -> None:

@@ -16,6 +16,7 @@ from pairsearch.search.database.retry import patiently
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.tally import Tally, total
+from pairsearch.studies.errors import first_line
 from pairsearch.studies.loading import SHIPPED, Loaded
 
 
@@ -44,10 +45,9 @@ def prove(loaded: Loaded, device: str) -> None:
     try:
         loaded.problem.prove(device)
     except Exception as error:
-        lines = str(error).strip().splitlines() or ["no reason given"]
         raise WorkError(
-            f"this machine cannot train study {loaded.definition.name} on {device} ({type(error).__name__}: "
-            f"{lines[0]}): nothing was taken; `pairsearch doctor STUDY` checks what it needs"
+            f"this machine cannot train study {loaded.definition.name} on {device} ({first_line(error)}): nothing was "
+            "taken; `pairsearch doctor STUDY` checks what it needs"
         ) from None
 
 

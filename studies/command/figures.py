@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,6 @@ def of_json(line: str) -> Found | None:
             continue
         return found if isinstance(found, dict) else None
     return None
-
-
-def of_pattern(pattern: re.Pattern[str], line: str) -> Found | None:
-    """Return the named groups of all that a regular expression matches in a line, None if it matches nothing."""
-    found: dict[str, str] = {}
-    for match in pattern.finditer(line):
-        found |= {name: text for name, text in match.groupdict().items() if text is not None}
-    return found or None
 
 
 class Followed:
@@ -91,52 +84,42 @@ class SkippedError(Exception):
     """A program that went on from a checkpoint left epochs out. The message is one line."""
 
 
+@dataclass(slots=True, eq=False)
 class Curve:
     """Gathers figures into one report for each epoch, made once the next epoch begins or the program has ended.
 
     A figure that an epoch has several times counts as it was last. Lines that state no epoch belong to the one that was
     stated last; where none is ever stated, an epoch begins with each figure that comes again, unless there is but one.
-
-    Args:
-        report: takes the figures of an epoch.
-        names: of the figures.
-        metric: the study's metric.
-        key: name of what holds the epoch.
-        first: number of the program's first epoch.
-        single: whether the definition has one epoch only.
-        required: whether only epochs with the metric are reported.
-
-    Attributes:
-        now: the epoch that the program is at.
-        reported: the epoch that was reported last.
-        pending: figures of epochs that are not reported yet.
-        known: up to this epoch the program may repeat what was reported: it goes on from a checkpoint, or writes its
-            file anew.
-        stride: the most by which an epoch lay after the one before.
-        resumed: whether the program was given a checkpoint, so that it has to state its epochs.
     """
 
-    def __init__(
-        self,
-        report: RunReport,
-        names: Collection[str],
-        metric: str,
-        key: str,
-        first: int,
-        single: bool,
-        required: bool,
-    ) -> None:
-        self.now = 0
-        self.reported = 0
-        self.pending: dict[int, dict[str, float]] = {}
-        self.known = 0
-        self.stride = 0
-        self.resumed = False
-        self.metric = metric
-        self._report, self._names, self._required = report, names, required
-        self._key, self._first, self._single = key, first, single
-        self._stated = False
-        self._seen: set[str] = set()
+    report: RunReport
+    """Takes the figures of an epoch."""
+    names: Collection[str]
+    """Names of the figures."""
+    metric: str
+    key: str
+    """Name of what holds the epoch."""
+    first: int
+    """Number of the program's first epoch."""
+    single: bool
+    """Whether the definition has one epoch only."""
+    required: bool
+    """Whether only epochs with the metric are reported."""
+    now: int = 0
+    """The epoch that the program is at."""
+    reported: int = 0
+    """The epoch that was reported last."""
+    pending: dict[int, dict[str, float]] = field(default_factory=dict)
+    """Figures of epochs that are not reported yet."""
+    known: int = 0
+    """Up to this epoch the program may repeat what was reported: it goes on from a checkpoint, or writes its file
+    anew."""
+    stride: int = 0
+    """The most by which an epoch lay after the one before."""
+    resumed: bool = False
+    """Whether the program was given a checkpoint, so that it has to state its epochs."""
+    _stated: bool = False
+    _seen: set[str] = field(default_factory=set)
 
     def restore(self, reported: int, pending: Mapping[int, dict[str, float]], stride: int) -> None:
         """Go on from a checkpoint."""
@@ -152,21 +135,21 @@ class Curve:
         """
         given = {
             name: number
-            for name in self._names
+            for name in self.names
             if name in found and (number := self._number(name, found[name])) is not None
         }
-        stated = self._epoch(found[self._key]) if found.get(self._key) not in (None, "") else None
+        stated = self._epoch(found[self.key]) if found.get(self.key) not in (None, "") else None
         if stated is None and not given:
             return False
         if stated is not None:
             self._stated = True
             epoch = stated
-        elif self._stated or self._single:
+        elif self._stated or self.single:
             epoch = max(self.now, 1)
         else:
             if self.resumed:
                 raise ValueError(
-                    f"a program with {{checkpoint}} states its epochs: no {self._key!r} is in its figures"
+                    f"a program with {{checkpoint}} states its epochs: no {self.key!r} is in its figures"
                 )
             epoch = self.now + (not self.now or not self._seen.isdisjoint(given))
         if self.known < epoch < self.now:
@@ -189,9 +172,9 @@ class Curve:
         if epoch is None or epoch >= before:
             return False
         figures = self.pending.pop(epoch)
-        if figures and (self.metric in figures or not self._required):
+        if figures and (self.metric in figures or not self.required):
             self.reported = epoch
-            self._report(epoch, **figures)
+            self.report(epoch, **figures)
         return True
 
     def begin_again(self) -> None:
@@ -225,14 +208,14 @@ class Curve:
                 raise ValueError
         except (TypeError, ValueError, OverflowError):
             raise ValueError(
-                f"{self._key!r} is no epoch: expected a whole number, got {str(value)[:60]!r}"
+                f"{self.key!r} is no epoch: expected a whole number, got {str(value)[:60]!r}"
             ) from None
-        epoch = int(number) + 1 - self._first
+        epoch = int(number) + 1 - self.first
         if epoch < 1:
             advice = (
-                ": write first_epoch = 0 under [settings] if the program counts from 0" if self._first else ""
+                ": write first_epoch = 0 under [settings] if the program counts from 0" if self.first else ""
             )
-            raise ValueError(f"{self._key!r} is {int(number)}, and the first is {self._first}{advice}")
+            raise ValueError(f"{self.key!r} is {int(number)}, and the first is {self.first}{advice}")
         return epoch
 
 
@@ -260,4 +243,10 @@ def reader(figures: str | None, names: Collection[str]) -> Callable[[str], Found
             f"settings.figures: expected a file .jsonl or .csv, or a regular expression with a named group for a "
             f"figure, such as (?P<{next(iter(names))}>\\S+), got {figures!r}"
         )
-    return lambda line: of_pattern(pattern, line)
+
+    def of_pattern(line: str) -> Found | None:
+        """Return the named groups of all that the expression matches, None if it matches nothing."""
+        groups = (group for match in pattern.finditer(line) for group in match.groupdict().items())
+        return {name: text for name, text in groups if text is not None} or None
+
+    return of_pattern

@@ -24,11 +24,7 @@ class Kept:
     """
 
     def __init__(self, folder: Path, files: Mapping[str, bytes]) -> None:
-        """Write the files of an earlier checkpoint.
-
-        Raises:
-            ValueError: a name leads out of the folder.
-        """
+        """Write the files of an earlier checkpoint; raises a ValueError where a name leads out of the folder."""
         self._folder = folder
         folder.mkdir()
         for name, content in files.items():

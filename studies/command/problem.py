@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,18 @@ log = logging.getLogger(__name__)
 PYTHONS = ("python", "python3")
 SEEDS = 2**31
 """Seeds are below this, so that every language takes them."""
+NO_FOLD = (
+    "command: neither {fold} nor {seed} stands in it: folds differ only where the program reads PAIRSEARCH_FOLD or "
+    "PAIRSEARCH_SEED"
+)
+NO_KIND = (
+    "command: {kind} does not stand in it: a round of the final evaluation looks like a fold to the program, unless it "
+    "reads PAIRSEARCH_KIND"
+)
 
 
 class Command(OneByOne):
-    """A program, started once for each fold and round.
-
-    Args:
-        place: where the definition comes from; the program is started in that folder.
-        definition: the study's.
-        settings: the fields of `Settings`.
-    """
+    """A program, started once for each fold and round, in the folder of the definition."""
 
     gives_weights = False
     # The program is a process of its own, which is looked after between its reports.
@@ -64,7 +66,11 @@ class Command(OneByOne):
         self._stamped = self._stamp()
         place.files |= self._files
         place.paths |= {self._folder / name for name in self._files}
-        self.notes = [*self._unsaid()]
+        named = self._words.names
+        self.notes = [
+            *([NO_FOLD] if named.isdisjoint(("fold", "seed")) else []),
+            *([NO_KIND] if "kind" not in named else []),
+        ]
 
     def check(self, params: Params) -> None:
         """Refuse placeholders that do not exist, and parameters that none uses."""
@@ -127,7 +133,14 @@ class Command(OneByOne):
             texts = self._texts(params, run, own)
             file = None if self._file is None else self._folder / self._file.filled(params, texts)[0]
             followed = None if file is None else Followed(file, curve.begin_again)
-            script = self._start(params, texts, own)
+            words = self._words.filled(params, texts)
+            if words[0] in PYTHONS:
+                words[0] = sys.executable
+            told = {**texts, "params": json.dumps(dict(params))}
+            variables = {f"PAIRSEARCH_{name.upper()}": text for name, text in told.items()}
+            # Without it Python would keep what it prints until there is much of it.
+            environment = {"PYTHONUNBUFFERED": "1"} | dict(os.environ) | variables
+            script = Script(words, self._folder, environment, self.settings.grace, own)
             Training(run, curve, script, self._read_line, followed, kept).train(last)
 
     def _texts(self, params: Params, run: Run, own: Path) -> dict[str, str]:
@@ -159,22 +172,8 @@ class Command(OneByOne):
         files: Mapping[str, bytes] = state["files"]
         return files
 
-    def _start(self, params: Params, texts: Mapping[str, str], own: Path) -> Script:
-        words = self._words.filled(params, texts)
-        if words[0] in PYTHONS:
-            words[0] = sys.executable
-        told = {**texts, "params": json.dumps(dict(params))}
-        variables = {f"PAIRSEARCH_{name.upper()}": text for name, text in told.items()}
-        # Without it Python would keep what it prints until there is much of it.
-        environment = {"PYTHONUNBUFFERED": "1"} | dict(os.environ) | variables
-        return Script(words, self._folder, environment, self.settings.grace, own)
-
     def _program(self) -> str:
-        """Return the path of the program.
-
-        Raises:
-            ValueError: there is none.
-        """
+        """Return the path of the program; raises a ValueError where there is none."""
         name: str = self.settings.command[0]
         if name in PYTHONS:
             return sys.executable
@@ -184,19 +183,6 @@ class Command(OneByOne):
                 f"settings.command: there is no program {name!r} on this machine that can be started"
             )
         return found
-
-    def _unsaid(self) -> Iterator[str]:
-        """Yield what the program has to find out by itself."""
-        if self._words.names.isdisjoint(("fold", "seed")):
-            yield (
-                "command: neither {fold} nor {seed} stands in it: folds differ only where the program reads "
-                "PAIRSEARCH_FOLD or PAIRSEARCH_SEED"
-            )
-        if "kind" not in self._words.names:
-            yield (
-                "command: {kind} does not stand in it: a round of the final evaluation looks like a fold to the "
-                "program, unless it reads PAIRSEARCH_KIND"
-            )
 
     def _digested(self) -> dict[str, str]:
         """Return the SHA-256 of the files that the command names, and that its Python files import, by name."""

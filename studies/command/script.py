@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 SUPERVISOR = Path(__file__).parents[1] / "supervisor.py"
 CHUNK = 2**16
@@ -45,11 +44,8 @@ class _Lines:
 class Script:
     """A program that runs, with all that it starts: nothing is left of it once it has ended, nor if this process dies.
 
-    Args:
-        words: the program and its arguments.
-        folder: its working directory.
-        grace: seconds that it has after SIGTERM.
-        own: a folder of its own, which is removed if this process dies.
+    It works in `folder`, has `grace` seconds after SIGTERM, and a folder of its `own` that is removed if this process
+    dies.
     """
 
     def __init__(
@@ -122,8 +118,8 @@ class Script:
     def close(self) -> None:
         """Close its streams, whatever it does."""
         self._streams.close()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            _close(stream)
+        for stream in filter(None, (self._process.stdin, self._process.stdout, self._process.stderr)):
+            stream.close()
 
     def failed(self, what: str) -> ScriptError:
         """Return the error that says what happened."""
@@ -138,8 +134,3 @@ def pass_on(lines: Sequence[str]) -> None:
     if lines:
         sys.stderr.write("".join(f"{line}\n" for line in lines))
         sys.stderr.flush()
-
-
-def _close(stream: IO[bytes] | None) -> None:
-    if stream is not None:
-        stream.close()

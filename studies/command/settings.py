@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field
 
+from pairsearch.studies.validation import demands
 
-def _command(given: Any) -> tuple[str, ...]:
-    if (
-        isinstance(given, list)
-        and given
-        and all(isinstance(word, str) and "\0" not in word for word in given)
-    ):
-        return tuple(given)
-    raise ValueError(
-        'expected a list of words, such as ["python", "train.py", "--lr", "{lr}"]: a shell reads none of them unless '
-        f'it is asked for by ["sh", "-c", "..."]; got {given!r}'
-    )
+Words = Annotated[list[Annotated[str, Field(pattern=r"^[^\x00]*$")]], Field(min_length=1)]
+EXPECTED = (
+    'a list of words, such as ["python", "train.py", "--lr", "{lr}"], of which a shell reads none unless it is asked '
+    'for by ["sh", "-c", "..."]'
+)
 
 
 class Settings(BaseModel):
@@ -25,7 +20,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    command: Annotated[Any, PlainValidator(_command)]
+    command: Annotated[Any, demands(Words, EXPECTED)]
     """The program and its arguments, a list of texts with placeholders. It is started in the definition's folder, once
     for each fold and round. `python` and `python3` as the first word mean the Python that runs pairsearch, so that it
     is the same on every worker, and the one whose versions are stored with the results; others are looked up as a shell

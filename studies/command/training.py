@@ -19,25 +19,19 @@ LOOK_SECONDS = 0.2
 
 @dataclass(slots=True, eq=False)
 class Training:
-    """The training of one model by a program that was started.
-
-    Args:
-        read_line: takes figures out of a line of standard output; None where a file has them, which is `followed`.
-        kept: the folder of the program's checkpoint; None where it has none.
-    """
+    """The training of one model by a program that was started."""
 
     run: Run
     curve: Curve
     script: Script
     read_line: Callable[[str], Found | None] | None
+    """Takes figures out of a line of standard output; None where a file has them, which is `followed`."""
     followed: Followed | None
     kept: Kept | None
+    """The folder of the program's checkpoint."""
 
     def train(self, last: int | None) -> None:
-        """Report what the program says, until it ends.
-
-        Args:
-            last: the epoch after which the program is ended; None to wait for its end.
+        """Report what the program says, until it ends, or is ended after a `last` epoch.
 
         Raises:
             ScriptError: the program failed.

@@ -27,11 +27,6 @@ def as_text(value: Value) -> str:
     return repr(value) if type(value) is float else str(value)
 
 
-def as_flag(name: str, value: Value) -> str:
-    """Write a parameter as `--name=value`."""
-    return f"--{name}={as_text(value)}"
-
-
 def as_override(name: str, value: Value) -> str:
     """Write a parameter as Hydra's `name=value`."""
     text = as_text(value)
@@ -69,29 +64,21 @@ class Words:
         self.names = frozenset(match[1] for _, match in found if match[1] is not None)
 
     def check(self, params: Params) -> None:
-        """Check that every placeholder means something for a configuration.
-
-        Raises:
-            ValueError: one does not exist, or means two things.
-        """
+        """Raise a ValueError where a placeholder means nothing for a configuration, or two things."""
+        known = dict.fromkeys([*params, *OF_RUN, *OF_ALL])
         for name in sorted(self.names):
             if name in params and name in {*OF_RUN, *OF_ALL}:
                 raise ValueError(
                     f"settings.{self._setting}: {{{name}}} is something of the run, and a parameter of the grid too: "
                     "give the parameter another name"
                 )
-            if name not in params and name not in {*OF_RUN, *OF_ALL}:
-                known = dict.fromkeys([*params, *OF_RUN, *OF_ALL])
+            if name not in known:
                 raise ValueError(
                     f"settings.{self._setting}: there is no {{{name}}} here: expected one of {', '.join(known)}"
                 )
 
     def check_used(self, params: Params) -> None:
-        """Check that every parameter of a configuration reaches the program.
-
-        Raises:
-            ValueError: no placeholder uses one.
-        """
+        """Raise a ValueError where no placeholder uses a parameter of a configuration."""
         if unused := [name for name in params if name not in self.names and not self.names & {*OF_ALL}]:
             raise ValueError(
                 f"grid.{unused[0]}: settings.command uses it nowhere: write {{{unused[0]}}} in one of its words, or "
@@ -99,17 +86,14 @@ class Words:
             )
 
     def filled(self, params: Params, of_run: Mapping[str, str]) -> list[str]:
-        """Return the words for one run; a value never becomes two of them.
-
-        Args:
-            of_run: texts for the placeholders of `OF_RUN`.
-        """
+        """Return the words for one run, with texts for `OF_RUN`; a value never becomes two of them."""
         texts = {name: as_text(value) for name, value in params.items()} | dict(of_run)
-        several = {"{flags}": as_flag, "{hydra}": as_override}
         found: list[str] = []
         for word in self.words:
-            if word in several:
-                found += [several[word](name, value) for name, value in params.items()]
+            if word == "{flags}":
+                found += [f"--{name}={as_text(value)}" for name, value in params.items()]
+            elif word == "{hydra}":
+                found += [as_override(name, value) for name, value in params.items()]
             else:
                 found.append(
                     PART.sub(lambda match: match[0][0] if match[1] is None else texts[match[1]], word)

@@ -138,23 +138,18 @@ def _columns(table: pa.Table, settings: Settings) -> Examples:
         )
     others = [name for name in names if name not in (target, groups)]
     chosen = [features] if isinstance(features, str) else others if features is None else list(features)
-    wanted = [
-        ("target", target),
-        *([("groups", groups)] if groups else []),
-        *(("features", name) for name in chosen),
-    ]
-    for setting, name in wanted:
-        if names.count(name) != 1:
+    for setting, name in (("target", target), ("groups", groups), *(("features", name) for name in chosen)):
+        if name is not None and names.count(name) != 1:
             raise _absent(setting, name, "the table", names)
     if not chosen or not set(chosen) <= set(others):
         raise ValueError(
             f"settings.features: expected some of {', '.join(others)}, got {', '.join(chosen) or 'none'}"
         )
-    values = [_values(table, name) for name in chosen]
+    values = [_column(table, name) for name in chosen]
     # A text vectoriser takes a one-dimensional array.
     X = np.ascontiguousarray(values[0] if isinstance(features, str) else np.column_stack(values))
-    of_groups = _complete("groups", _labels(table, groups)) if groups else None
-    return Examples(X, _complete("target", _labels(table, target)), of_groups, tuple(chosen))
+    of_groups = None if groups is None else _complete("groups", _column(table, groups, labels=True))
+    return Examples(X, _complete("target", _column(table, target, labels=True)), of_groups, tuple(chosen))
 
 
 def _absent(setting: str, name: str, where: str, known: Sequence[str]) -> ValueError:
@@ -162,23 +157,19 @@ def _absent(setting: str, name: str, where: str, known: Sequence[str]) -> ValueE
     return ValueError(f"settings.{setting}: {where} {problem}: it has {', '.join(known)}")
 
 
-def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+def _column(table: pa.Table, name: str, *, labels: bool = False) -> np.ndarray[Any, Any]:
+    """Return a column of features as floats with NaN, or as texts with None, for missing values.
+
+    Labels, which are targets or groups, keep their own type.
+    """
     column = table.column(name)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    return column
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _values(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
-    """Return a column of features as floats with NaN, or as texts with None, for missing values."""
-    column = _column(table, name)
     kind = column.type
-    if _is_text(kind):
-        return np.array(column.to_pylist(), dtype=object)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return np.array(column.to_pylist(), dtype=str if labels and not column.null_count else object)
+    if labels:
+        return np.asarray(column.to_numpy())
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
     elif not any(is_kind(kind) for is_kind in NUMBERS):
@@ -187,14 +178,6 @@ def _values(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
             "naming the others as features"
         )
     return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
-
-
-def _labels(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
-    """Return a column of targets or groups in its own type."""
-    column = _column(table, name)
-    if not column.null_count and _is_text(column.type):
-        return np.array(column.to_pylist(), dtype=str)
-    return np.asarray(column.to_numpy())
 
 
 def _complete(setting: str, labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 TRUSTED = "sklearn"
 """The package whose modules are imported even for a definition from a database."""
+EXPECTED = "expected an estimator, with methods fit and get_params"
 PERCENT = ("accuracy", "balanced_accuracy", "top_k_accuracy")
 STATES = 2**32
 """scikit-learn takes a `random_state` below this."""
@@ -50,11 +51,6 @@ class Estimator(OneByOne):
     given its training data. If rounds resampled the kept data instead, intervals would shrink with their number.
 
     Parameters called `random_state` that are not set get a seed from the run, the same for all configurations.
-
-    Args:
-        place: where files and classes of a user's are found.
-        definition: the study's, whose metric is the scorer by default.
-        settings: the fields of `Settings`.
     """
 
     # A fitted estimator can be saved only as a pickle, which could carry code.
@@ -197,11 +193,7 @@ class Estimator(OneByOne):
     def parts(self, seed: int = 0) -> tuple[Any, list[Any]]:
         """Divide the examples into those of the search and the parts that are kept for rounds of the final evaluation.
 
-        Returns:
-            the positions of the examples of the search, and those of each part.
-
-        Raises:
-            ValueError: there are too few examples.
+        It returns the positions of the examples of the search, and those of each part.
         """
         if seed not in self._parts:
             share, count = self.settings.final_share, self.settings.final_parts
@@ -238,8 +230,7 @@ class Estimator(OneByOne):
     def splits(self, count: int, seed: int = 0) -> list[tuple[Any, Any]]:
         """Make the folds of a study, or return those that were made before; raises a ValueError for too few examples.
 
-        Returns:
-            for each fold the training and the test examples, as positions among the examples of the search.
+        Each has its training and its test examples, as positions among the examples of the search.
         """
         if (count, seed) not in self._cuts:
             search, _ = self.parts(seed)
@@ -317,7 +308,7 @@ class Estimator(OneByOne):
             return found
         # A database may name objects of scikit-learn's: only estimators among them are called.
         if not callable(found) or ((is_class or name.startswith(TRUSTED)) and not _is_estimator(found)):
-            raise ValueError(f"{name}: expected an estimator, with methods fit and get_params")
+            raise ValueError(f"{name}: {EXPECTED}")
         try:
             inspect.signature(found).bind()
         except TypeError as error:
@@ -326,9 +317,7 @@ class Estimator(OneByOne):
             ) from None
         made = found()
         if not _is_estimator(made):
-            raise ValueError(
-                f"{name}: expected an estimator, with methods fit and get_params, got {type(made).__name__}"
-            )
+            raise ValueError(f"{name}: {EXPECTED}, got {type(made).__name__}")
         return made
 
     def _set(self, model: Any, params: Mapping[str, Any], where: str) -> None:
@@ -349,7 +338,7 @@ class Estimator(OneByOne):
             kind = one.category.__name__
             if kind not in self._warned:
                 self._warned.add(kind)
-                line = (str(one.message).strip().splitlines() or ["no reason given"])[0]
+                line = str(one.message).strip().partition("\n")[0]
                 log.warning("%s: %s (further ones of this kind are not shown)", kind, line)
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validat
 from sklearn.metrics import get_scorer_names
 
 from pairsearch.studies.definition import Count
+from pairsearch.studies.validation import demands
 
 REPEATED = ("RepeatedKFold", "RepeatedStratifiedKFold")
 SHUFFLED = ("ShuffleSplit", "StratifiedShuffleSplit", "GroupShuffleSplit")
@@ -19,17 +20,9 @@ Splitter = Literal[
 ]  # fmt: skip
 
 
-def _estimator(given: Any) -> Any:
-    if isinstance(given, str):
-        return given
-    if isinstance(given, list) and given:
-        named = all(isinstance(step, list) and [*map(type, step)] == [str, str] for step in given)
-        if named or all(isinstance(step, str) for step in given):
-            return given
-    raise ValueError(
-        'expected a dotted name such as "sklearn.svm.SVC", a list of them, which is a pipeline, or a list of '
-        f'["step", "dotted name"], got {given!r}'
-    )
+Names = Annotated[list[str], Field(min_length=1)]
+Steps = Annotated[list[Annotated[list[str], Field(min_length=2, max_length=2)]], Field(min_length=1)]
+ESTIMATOR = 'a dotted name such as "sklearn.svm.SVC", a list of them (a pipeline) or a list of ["step", "dotted name"]'
 
 
 def _scoring(given: Any) -> list[str]:
@@ -44,14 +37,6 @@ def _scoring(given: Any) -> list[str]:
     return names
 
 
-def _features(given: Any) -> str | list[str] | None:
-    if given is None or isinstance(given, str):
-        return given
-    if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
-        return given
-    raise ValueError(f"expected a list of columns, or one column or array by itself, got {given!r}")
-
-
 class Settings(BaseModel):
     """The settings of `problem = "estimator"`, any estimator of scikit-learn's, in a definition's `[settings]`.
 
@@ -61,7 +46,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    estimator: Annotated[Any, PlainValidator(_estimator)]
+    estimator: Annotated[Any, demands(str | Names | Steps, ESTIMATOR)]
     """The estimator: a dotted name (`sklearn.svm.SVC`); a list of them for a pipeline with `make_pipeline`'s names; a
     list of `["step", "dotted name"]` for one with names of yours; or `FILE.py:NAME` beside the definition: a class, a
     function without arguments that makes the estimator, or the estimator itself."""
@@ -72,7 +57,9 @@ class Settings(BaseModel):
     """The examples: a data set that comes with scikit-learn (`breast_cancer`, `diabetes`, `digits`, `iris`,
     `linnerud`, `wine`), or a `.csv`, `.parquet` or `.npz` file beside the definition. Leave it out where each machine
     names its file by `--set data=FILE`."""
-    features: Annotated[Any, PlainValidator(_features)] = None
+    features: Annotated[
+        Any, demands(str | Names | None, "a list of columns, or one column or array by itself")
+    ] = None
     """Columns of a table that are learnt from: a list, by default all but `target` and `groups`, or one name for that
     column by itself, as a text vectoriser needs it. Texts stay texts, and missing numbers are NaN. For an `.npz` file
     it is the name of an array, by default `X`."""

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,25 +15,31 @@ from pairsearch.models import fused, nets, optim
 from pairsearch.models.trainer import Member, TrainingJob
 from pairsearch.studies.configuration import Configuration, Params, Value, describe
 from pairsearch.studies.definition import LARGEST
+from pairsearch.studies.errors import in_one_line
 from pairsearch.studies.pairs.settings import Settings, own
 from pairsearch.studies.place import Place
+from pairsearch.studies.signatures import signature_of
 
 LOOKED_AT = 3
-"""Pairs of images on which a user's module is tried; the number differs from that of its outputs."""
+"""Pairs of images on which a module is tried; the number differs from that of its outputs."""
+Range = tuple[str, tuple[type, ...], Callable[[Any], bool]]
+RANGES: Mapping[str, Range] = {
+    "batch_size": ("an integer >= 1", (int,), lambda value: 1 <= value <= LARGEST),
+    "learning_rate": ("a number > 0", (int, float), lambda value: value > 0),
+}
+"""What parameters of the training may be: in words, their types, and a test."""
+NOT_NEGATIVE: Range = ("a number >= 0", (int, float), lambda value: value >= 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The arguments that a class or a function takes by name.
-
-    Args:
-        needed: names of those without a default.
-        others: whether it takes any other name too, by `**arguments`.
-    """
+    """The arguments that a class or a function takes by name."""
 
     known: tuple[str, ...]
     needed: tuple[str, ...]
+    """Those without a default."""
     others: bool = False
+    """Whether it takes any other name too, by `**arguments`."""
 
     @classmethod
     def of(cls, made: Callable[..., Any], given: int = 0, ours: Collection[str] = ()) -> Names:
@@ -44,10 +47,10 @@ class Names:
         # The constructor of `nn.Module` has **arguments in its signature, but takes none.
         if isinstance(made, type) and inspect.getattr_static(made, "__init__") is nn.Module.__init__:
             return cls((), ())
-        try:
-            parameters = list(inspect.signature(made).parameters.values())
-        except (TypeError, ValueError):  # some compiled functions have no signature
+        signature = signature_of(made)
+        if signature is None:
             return cls((), (), others=True)
+        parameters = signature.parameters.values()
         named = [
             one
             for place, one in enumerate(parameters)
@@ -76,23 +79,12 @@ def _found(setting: str, name: str, place: Place, trusted: str | None = None) ->
 
 
 class Architecture:
-    """The architecture that a study's settings name: a registered one, or a user's that makes modules.
-
-    Raises:
-        ValueError: there is no such architecture, or it needs an argument that has the name of a parameter of the
-            training.
-    """
+    """The architecture that a study's settings name: a registered one, or a user's that makes modules."""
 
     def __init__(self, name: str, place: Place) -> None:
         self.name = name
-        self.maker: str | nets.Maker = name
-        self.choices: Mapping[str, tuple[str, ...]] = {}
-        made: Callable[..., Any]
-        if own(name):
-            made = self.maker = _found("architecture", name, place)
-        else:
-            made = nets.architecture_class(name)
-            self.choices = made.choices
+        self.maker: str | nets.Maker = _found("architecture", name, place) if own(name) else name
+        made = nets.architecture_class(self.maker) if isinstance(self.maker, str) else self.maker
         self.takes = Names.of(made)
         if taken := {"batch_size", "learning_rate", "weight_decay"}.intersection(self.takes.needed):
             raise ValueError(
@@ -110,29 +102,17 @@ class Architecture:
         if key not in self._shapes:
             what = f"architecture {self.name!r}" + (f" of {describe(arguments)}" if arguments else "")
             try:
-                module, output = self._shown(arguments)
+                with nets.Draws(0).resumed(), torch.no_grad():
+                    module = nets.build(self.maker, **arguments)
+                    output = module.eval()(torch.zeros(LOOKED_AT, *nets.INPUT))
             except Exception as error:
+                if not own(self.name):
+                    raise ValueError(f"grid.{error}") from None
                 raise ValueError(f"{what}: {in_one_line(error)}") from error
             if fault := self._fault(module, output):
                 raise ValueError(f"{what}: {fault}")
             self._shapes[key] = [value.shape for value in module.parameters()]
         return self._shapes[key]
-
-    def _shown(self, arguments: Mapping[str, Value]) -> tuple[nn.Module, Any]:
-        """Make the module, and return it with its output for images of zeros."""
-
-        def answered() -> tuple[nn.Module, Any]:
-            module = nets.build(self.maker, **arguments)
-            return module, module.eval()(torch.zeros(LOOKED_AT, *nets.INPUT))
-
-        with nets.Draws(0).resumed(), torch.no_grad():
-            try:
-                # The device `meta` has shapes without memory, but makes PyTorch import for a second. Shipped
-                # architectures are small and do not need it.
-                with torch.device("meta") if own(self.name) else nullcontext():
-                    return answered()
-            except Exception:  # some modules need real numbers; a real error will be raised again
-                return answered()
 
     def _fault(self, module: nn.Module, output: Any) -> str:
         """Return what is wrong with a module or its output, or an empty text."""
@@ -159,11 +139,7 @@ class Architecture:
 
 
 class Optimiser:
-    """The optimiser that a study's settings name: a registered one, or a class of `torch.optim.Optimizer`.
-
-    Raises:
-        ValueError: there is no such optimiser, or it takes no `lr`.
-    """
+    """The optimiser that a study's settings name: a registered one, or a class of `torch.optim.Optimizer`."""
 
     def __init__(self, name: str, place: Place) -> None:
         self.name = name
@@ -172,7 +148,7 @@ class Optimiser:
         self._made: Callable[..., Any] | None = None
         self._checked: set[str] = set()
         if not own(name):
-            optim.optimiser(name)
+            optim.optimiser(name)  # refuses an unknown one
             return
         self._made = _found("optimiser", name, place, trusted="torch.optim")
         # Its first argument is the parameters of the model.
@@ -201,13 +177,12 @@ class Optimiser:
         if isinstance(rule, str) or key in self._checked:
             return
         try:
-            parameters = [nn.Parameter(torch.empty(shape, device="meta")) for shape in shapes]
-            rule.plain(parameters, learning_rate, weight_decay)
-            parameter = nn.Parameter(torch.zeros(2, 2))
-            made = rule.plain([parameter], learning_rate, weight_decay)
+            parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+            made = rule.plain(parameters, learning_rate, weight_decay)
             if not isinstance(made, torch.optim.Optimizer):
                 raise TypeError(f"expected a torch.optim.Optimizer, got {type(made).__name__}")
-            parameter.grad = torch.zeros_like(parameter)
+            for parameter in parameters:
+                parameter.grad = torch.zeros_like(parameter)
             made.step()
         except Exception as error:
             what = f" with {describe(arguments)}" if arguments else ""
@@ -227,35 +202,15 @@ class Parts:
 
     def check(self, params: Params) -> None:
         """Refuse what `Pairs.check` refuses."""
-        architecture, optimiser = self.architecture, self.optimiser
         of_architecture, of_optimiser = self._divided(params)
         for name in self._of_training():
             if name not in params:
-                raise ValueError(f"grid.{name}: architecture {architecture.name!r} needs it")
-        for name in (*self._of_training(), *(() if own(architecture.name) else of_architecture)):
-            value = params[name]
-            if name in architecture.choices:
-                nets.check_choice(f"grid.{name}", value, architecture.choices[name])
-                continue
-            whole = name in ("batch_size", "hidden_units")
-            if whole and not (type(value) is int and 1 <= value <= LARGEST):
-                raise ValueError(f"grid.{name}: expected an integer >= 1, got {value!r}")
-            if not whole and (not isinstance(value, int | float) or isinstance(value, bool)):
-                raise ValueError(f"grid.{name}: expected a number, got {value!r}")
-            if name == "learning_rate" and not value > 0:  # type: ignore[operator] # a number by now
-                raise ValueError(f"grid.{name}: expected a number > 0, got {value!r}")
-            if not whole and value < 0:  # type: ignore[operator]
-                raise ValueError(f"grid.{name}: expected a number >= 0, got {value!r}")
-        if own(architecture.name):
-            architecture.shapes(of_architecture)
-        if own(optimiser.name):
-            rates = self.rates(params)
-            optimiser.check(
-                of_optimiser,
-                rates["learning_rate"],
-                rates.get("weight_decay", 0.0),
-                architecture.shapes(of_architecture),
-            )
+                raise ValueError(f"grid.{name}: architecture {self.architecture.name!r} needs it")
+            expected, types, fits = RANGES.get(name, NOT_NEGATIVE)
+            if type(params[name]) not in types or not fits(params[name]):
+                raise ValueError(f"grid.{name}: expected {expected}, got {params[name]!r}")
+        rates, shapes = self.rates(params), self.architecture.shapes(of_architecture)
+        self.optimiser.check(of_optimiser, rates["learning_rate"], rates.get("weight_decay", 0.0), shapes)
 
     def rates(self, params: Params) -> dict[str, float]:
         """Return the parameters of the training that `Member` takes, by name."""
@@ -270,12 +225,12 @@ class Parts:
         """Return `compiled` or `torch`."""
         return fused.backend_of(self.architecture.maker, self.optimiser.rule({}), device)
 
-    def job(self, params: Params, epochs: int, members: Iterable[Member]) -> TrainingJob:
+    def job(self, params: Params, epochs: int, members: Iterable[Member], running: str) -> TrainingJob:
         """Make the training job of a configuration."""
         of_architecture, of_optimiser = self._divided(params)
-        rule = self.optimiser.rule(of_optimiser)
+        batch_size, rule = int(params["batch_size"]), self.optimiser.rule(of_optimiser)
         return TrainingJob(
-            self.architecture.maker, tuple(members), int(params["batch_size"]), epochs, of_architecture, rule
+            self.architecture.maker, tuple(members), batch_size, epochs, of_architecture, rule, running
         )
 
     def _of_training(self) -> list[str]:
@@ -309,23 +264,9 @@ class Parts:
         return arguments
 
     def _nobody(self) -> str:
-        architecture, optimiser = self.architecture, self.optimiser
-        known = ", ".join([*self._of_training(), *architecture.takes.known, *optimiser.takes.known])
-        if not own(optimiser.name):
-            return f"architecture {architecture.name!r} has none: leave it out; it takes {known}"
-        return (
-            f"neither architecture {architecture.name!r} nor optimiser {optimiser.name!r} takes it: leave it out; they "
-            f"take {known}"
-        )
-
-
-def in_one_line(error: BaseException) -> str:
-    """Describe an error in one line, with file and line in the user's code."""
-    lines = str(error).split("\n")
-    said = f"{type(error).__name__}: {' '.join(lines[0].split())}" if lines[0] else type(error).__name__
-    ours = Path(nets.__file__).parents[1]
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if path.is_file() and not path.is_relative_to(ours) and "site-packages" not in path.parts:
-            return f"{said} ({path.name}, line {frame.lineno})"
-    return said
+        known = ", ".join([*self._of_training(), *self.architecture.takes.known, *self.optimiser.takes.known])
+        nobody, they = f"architecture {self.architecture.name!r} has none", "it takes"
+        if own(self.optimiser.name):
+            nobody = f"neither architecture {self.architecture.name!r} nor optimiser {self.optimiser.name!r} takes it"
+            they = "they take"
+        return f"{nobody}: leave it out; {they} {known}"

@@ -17,8 +17,6 @@ from pairsearch.models import nets
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.model_card import ModelCard, card_of, not_valid, opened, tensors_of
 
-LARGEST_WIDTH = 10**6
-
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -48,10 +46,7 @@ class Answer:
 
 
 def predict(model: Path, files: Sequence[Path], invert: bool | None) -> tuple[list[str], dict[str, Any]]:
-    """Ask a model about two image files of one digit each, and return its answer as lines for people and as JSON.
-
-    Args:
-        invert: whether the digits are dark on light; None to decide it for each by its edge.
+    """Ask a model about two image files of one digit each, as `Problem.answer`.
 
     Raises:
         ProblemError: the model cannot be used, or there are not two files.
@@ -101,11 +96,6 @@ def read_model(path: Path) -> tuple[ModelCard, nn.Module]:
                 f"{path} is a model of {architecture!a}, which is code of its author's: only models of "
                 f"{', '.join(nets.ARCHITECTURES)} are asked here; build yours and load the file's tensors with "
                 "safetensors"
-            )
-        units = card.params.get("hidden_units")
-        if units is not None and not (type(units) is int and 1 <= units <= LARGEST_WIDTH):
-            raise ProblemError(
-                f"{path}: hidden_units: expected an integer of 1 to {LARGEST_WIDTH}, got {units!a}"
             )
         try:
             known = {"hidden_units", *nets.architecture_class(architecture).choices}

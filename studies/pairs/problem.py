@@ -21,13 +21,13 @@ from pairsearch.studies.definition import Definition
 from pairsearch.studies.loading import BY_THE_DATA
 from pairsearch.studies.pairs.settings import Settings, own
 from pairsearch.studies.place import Place
-from pairsearch.studies.problem import Figures, Metric, Problem, Report, Run, Weights
+from pairsearch.studies.problem import Metric, Problem, Report, Run, Weights
 from pairsearch.studies.seeds import Stream, derive
 from pairsearch.studies.validation import read_settings
 
 if TYPE_CHECKING:
     from pairsearch.data.pairs import Fold, PairSet
-    from pairsearch.models.trainer import EpochReport, TrainingJob
+    from pairsearch.models.trainer import TrainingJob
 
 DATA_VARIABLE = "PAIRSEARCH_DATA"
 """Folder of the images, a torchvision root that holds `MNIST/raw`, where `--data-dir` is not given. Without either, the
@@ -155,15 +155,10 @@ class Pairs(Problem):
         """Train a model for each run, all side by side."""
         from pairsearch.models import fused  # noqa: PLC0415
 
-        running = "train_loss" if runs[0].kind == "fold" else "running_loss"
         job = self.job(params, runs)
         # Folds are copies, so a worker can release the images.
         self._source = None
-
-        def on_epoch(epoch: EpochReport) -> None:
-            report(epoch.epoch, _figures(epoch, running), epoch.diverged)
-
-        return fused.train(job, on_epoch=on_epoch, device=runs[0].device, threads=runs[0].threads)
+        return fused.train(job, on_epoch=report, device=runs[0].device, threads=runs[0].threads)
 
     def card(self, params: Params, run: Run) -> Mapping[str, Any]:
         """Return the mean and deviation by which raw intensities were standardised, if they were."""
@@ -194,13 +189,14 @@ class Pairs(Problem):
             read = {name: Pairs(each.images, each.target, each.classes) for name, each in evaluation.items()}
             pairs = Pairs(train.images, train.target, train.classes)
             members.append(Member(pairs, read, weights, order, **self._parts.rates(params)))
-        return self._parts.job(params, runs[0].epochs, members)
+        running = "train_loss" if runs[0].kind == "fold" else "running_loss"
+        return self._parts.job(params, runs[0].epochs, members, running)
 
     def _sets(self, run: Run) -> tuple[PairSet, dict[str, PairSet]]:
         """Return the pairs that a run trains on, and the sets on which it is evaluated."""
         if run.kind == "fold":
             fold = self.folds(run.count, run.seed)[run.index]
-            return fold.train, {"validation": fold.validation}
+            return fold.train, {"val": fold.validation}
         train, test = self.round_pairs(run)
         return train, {"train": train, "test": test}
 
@@ -256,16 +252,6 @@ def _load(data: str, folder: Path | None) -> tuple[Source, str]:
     return source, reason
 
 
-def _figures(epoch: EpochReport, running: str) -> list[Figures]:
-    """Return the figures of each run after an epoch; the running training loss gets the name `running`."""
-    columns = {running: epoch.train_loss}
-    for name, loss in epoch.loss.items():
-        short = "val" if name == "validation" else name
-        columns |= {f"{short}_loss": loss, f"{short}_error": epoch.error[name]}
-    by_run = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [dict(zip(columns, values, strict=True)) for values in by_run]
-
-
 def train_a_little(settings: Settings, device: str = "cpu") -> str:
     """Train a model with default arguments for an epoch on two pairs, and return the backend; raises whatever fails.
 
@@ -283,17 +269,13 @@ def train_a_little(settings: Settings, device: str = "cpu") -> str:
     pairs = Pairs(
         torch.zeros(2, 2, 14, 14), torch.zeros(2, dtype=torch.int64), torch.zeros(2, 2, dtype=torch.int64)
     )
-    member = Member(pairs, {"validation": pairs}, init_seed=0, order_seed=0, learning_rate=1e-3)
+    member = Member(pairs, {"val": pairs}, init_seed=0, order_seed=0, learning_rate=1e-3)
     fused.train(TrainingJob(architecture, (member,), 1, 1, optimiser=optimiser), device=device)
     return fused.backend_of(architecture, optimiser, device)
 
 
 def _subnormals() -> str:
-    """Return what becomes of subnormal numbers.
-
-    Raises:
-        OSError: they stay, and may slow the training.
-    """
+    """Return what becomes of subnormal numbers; raises an OSError where they stay, and may slow the training."""
     from pairsearch.models.arithmetic import supported  # noqa: PLC0415
 
     if not supported():

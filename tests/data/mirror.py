@@ -60,7 +60,7 @@ def md5(content: bytes) -> str:
 def expect(patch: pytest.MonkeyPatch, files: dict[str, bytes]) -> dict[str, bytes]:
     """Make `files` count as MNIST, for torchvision and for pairsearch; returns what a mirror has to serve."""
     served = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in files.items()}
-    stated = tuple(File(name, md5(content), len(content)) for name, content in files.items())
+    stated = tuple(File(name, md5(content), extracted=True) for name, content in files.items())
     patch.setitem(DATASETS, "mnist", dataclasses.replace(MNIST, files=stated))
     resources = [(name, md5(content)) for name, content in served.items()]
     patch.setattr("torchvision.datasets.MNIST.resources", resources)

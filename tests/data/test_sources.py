@@ -155,7 +155,7 @@ def test_auto_takes_the_digits_where_the_download_fails(tmp_path, monkeypatch):
 def test_auto_does_not_hide_a_corrupt_file_behind_the_digits(tmp_path):
     files = mirror.raw_files()
     mirror.write(tmp_path, files)
-    with pytest.raises(CorruptDataError, match="train-images-idx3-ubyte: truncated"):
+    with pytest.raises(CorruptDataError, match="train-images-idx3-ubyte: wrong checksum"):
         resolve("auto", tmp_path)
 
 

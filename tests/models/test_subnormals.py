@@ -14,7 +14,7 @@ from jobs import make_job, make_member
 
 from pairsearch.models import compiled
 from pairsearch.models.arithmetic import flushed, flushing, supported
-from pairsearch.models.trainer import EpochReport, Pairs, SetResult, TrainingJob
+from pairsearch.models.trainer import Pairs, SetResult, TrainingJob
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor cannot flush subnormals")
 
@@ -56,7 +56,7 @@ def test_neither_training_nor_its_callback_leaves_the_mode_that_was_there(
 ) -> None:
     seen: list[bool] = []
 
-    def look(report: EpochReport) -> None:
+    def look(*_: object) -> None:
         seen.append(flushing())
 
     trainer(make_job("b1", epochs=2), on_epoch=look)
@@ -70,11 +70,8 @@ def test_training_that_raises_puts_it_back(
     def fail(*_: object) -> None:
         raise ArithmeticError
 
-    def fail_in_the_callback(report: EpochReport) -> None:
-        raise ArithmeticError
-
     with pytest.raises(ArithmeticError):
-        trainer(make_job("b1"), on_epoch=fail_in_the_callback)
+        trainer(make_job("b1"), on_epoch=fail)
     assert flushing() == mode
     monkeypatch.setattr(SetResult, "__init__", fail)
     with pytest.raises(ArithmeticError):

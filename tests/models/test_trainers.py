@@ -18,7 +18,7 @@ from torch import Tensor
 from pairsearch.models import compiled
 from pairsearch.models.nets import Phase, Pretrained, build, build_seeded, split_logits
 from pairsearch.models.single import evaluate
-from pairsearch.models.trainer import EpochReport, Pairs, TrainingJob
+from pairsearch.models.trainer import Pairs, TrainingJob
 
 # Two trainers add the same numbers in different orders, which moves a float32 sum by about 1e-7 of its size.
 # Adam divides a gradient by its own size, so that a gradient near zero may turn such a difference into a
@@ -229,9 +229,9 @@ def test_final_parameters_load_into_the_plain_module_and_give_its_last_evaluatio
 def test_a_callback_sees_every_epoch_and_ends_the_job_by_an_exception(trainer: Trainer) -> None:
     seen: list[int] = []
 
-    def end(report: EpochReport) -> None:
-        seen.append(report.epoch)
-        if report.epoch == 2:
+    def end(epoch: int, *_: object) -> None:
+        seen.append(epoch)
+        if epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -300,7 +300,7 @@ def test_a_bad_evaluation_set_counts_as_diverged(trainer: Trainer) -> None:
         ({"optimiser": "lion"}, r"^unknown optimiser 'lion': expected one of adam, sgd$"),
         (
             {"architecture": "b1", "arguments": {"hidden_units": 50}},
-            r"^architecture 'b1' has no hidden units",
+            r"^architecture 'b1' takes no hidden_units",
         ),
     ],
 )

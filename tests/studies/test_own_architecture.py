@@ -180,10 +180,10 @@ def test_dropout_rests_while_a_model_is_evaluated(folder: Path) -> None:
         history = history_of(trainer, job)
         module = given_module(folder, width=4, activation="Tanh", dropout=0.9).eval()
         module.load_state_dict(dict(history.parameters[0]))
-        pairs = job.members[0].evaluation["validation"]
+        pairs = job.members[0].evaluation["val"]
         with torch.no_grad():
             loss = nn.functional.cross_entropy(module(pairs.images), pairs.target)
-        assert history.evaluation["validation"].loss[0, -1] == pytest.approx(float(loss), rel=1e-4)
+        assert history.evaluation["val"].loss[0, -1] == pytest.approx(float(loss), rel=1e-4)
 
 
 def test_what_dropout_draws_depends_on_the_model_alone(folder: Path) -> None:
@@ -235,7 +235,10 @@ def test_a_function_may_make_the_module_and_take_any_name(folder: Path) -> None:
         ),
         ({"grid": GRID | {"aux_loss_weight": [1.0]}}, "grid.aux_loss_weight: architecture 'mynets.py:Perc"),
         ({"grid": GRID | {"batch_size": [0]}}, "grid.batch_size: expected an integer >= 1, got 0"),
-        ({"grid": GRID | {"learning_rate": ["much"]}}, "grid.learning_rate: expected a number, got 'much'"),
+        (
+            {"grid": GRID | {"learning_rate": ["much"]}},
+            "grid.learning_rate: expected a number > 0, got 'much'",
+        ),
         (
             {"grid": GRID | {"activation": ["Relu"]}},
             "architecture 'mynets.py:Perceptron' of width 4, activation Relu, dropout 0.5: AttributeError: module "

@@ -232,10 +232,10 @@ def test_what_an_architecture_needs_has_to_be_there() -> None:
         ({"batch_size": [3_000_000_000]}, "grid.batch_size: expected an integer .*got 3000000000"),
         ({"learning_rate": [-1e-3]}, "grid.learning_rate: expected a number > 0, got -0.001"),
         ({"learning_rate": [0.0]}, "grid.learning_rate: expected a number > 0, got 0.0"),
-        ({"learning_rate": ["0.1"]}, "grid.learning_rate: expected a number, got '0.1'"),
-        ({"learning_rate": [True]}, "grid.learning_rate: expected a number, got True"),
+        ({"learning_rate": ["0.1"]}, "grid.learning_rate: expected a number > 0, got '0.1'"),
+        ({"learning_rate": [True]}, "grid.learning_rate: expected a number > 0, got True"),
         ({"weight_decay": [-0.1]}, "grid.weight_decay: expected a number >= 0, got -0.1"),
-        ({"weight_decay": [0.0, False]}, "grid.weight_decay: expected a number, got False"),
+        ({"weight_decay": [0.0, False]}, "grid.weight_decay: expected a number >= 0, got False"),
     ],
     ids=str,
 )

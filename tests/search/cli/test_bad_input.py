@@ -171,7 +171,7 @@ def test_corrupt_data_are_named(folder: Path, mnist_root: Path) -> None:
     labels.write_bytes(content[:100])
     tiny.write_toml(folder / "new.toml", name="new")
     ended = programs.run(folder, "create", "new.toml", "--data", "mnist", "--data-dir", "root")
-    assert "t10k-labels-idx1-ubyte: truncated, 100 of 10008 bytes" in ended.complaint
+    assert "t10k-labels-idx1-ubyte: wrong checksum" in ended.complaint
 
 
 def test_data_that_cannot_be_had_are_an_error(folder: Path) -> None:

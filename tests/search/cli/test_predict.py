@@ -221,7 +221,7 @@ def of(architecture: str, **changes: Any) -> dict[str, str]:
         (entry(format=1), "format: Input should be 2"),
         (entry(study="\x1b[2J"), "study: String should match pattern"),
         (of("b9\x1b"), r"unknown architecture 'b9\\x1b'"),
-        (of("b1"), "architecture 'b1' has no hidden units"),
+        (of("b1"), "architecture 'b1' takes no hidden_units"),
         (of("ws", hidden_units=8), "not the float32 parameters"),
         (of("pretrained", frozen="some"), "frozen: expected 'convolutions' or 'all', got 'some'"),
         (of("wsal", hidden_units=10**6), "not the float32 parameters"),

@@ -29,7 +29,7 @@ def objective(digits_source: Source) -> CrossValidation:
 
 def same_data(member: Member, other: Member) -> bool:
     return torch.equal(member.train.images, other.train.images) and torch.equal(
-        member.evaluation["validation"].images, other.evaluation["validation"].images
+        member.evaluation["val"].images, other.evaluation["val"].images
     )
 
 
