@@ -81,16 +81,18 @@ class Isolation:
     Attributes:
         memory: peak memory of any run's process so far, in bytes.
         facts: parameters that were trained last, and what their process said of them.
+        control: the socket to the nursery.
+        stopping: is set when this process is told to stop.
     """
 
     def __init__(self, loaded: Loaded, stopping: threading.Event) -> None:
         self.memory = 0
         self.facts: tuple[Params, Mapping[str, str]] = {}, {}
+        self.stopping = stopping
         self._loaded = loaded
-        self._stopping = stopping
         self._process: Forked | subprocess.Popen[bytes] | None = None
         if nursery.forkable():
-            pid, self._control = nursery.fork(loaded)
+            pid, self.control = nursery.fork(loaded)
             self._process = Forked(pid)
 
     def __call__(self, params: Params, runs: Sequence[Run], report: Recorder) -> Sequence[Any]:
@@ -101,7 +103,7 @@ class Isolation:
             RunError: the problem raised an exception, or the process of the run died.
             WorkError: no process can be started.
         """
-        attempt = _Attempt(self, runs, report, self._stopping, self._begin())
+        attempt = _Attempt(self, runs, report, self._begin())
         try:
             return attempt.train(params)
         finally:
@@ -112,13 +114,13 @@ class Isolation:
         trained, facts = self.facts
         return facts if trained == params else self._loaded.restored().describe(params)
 
-    def _begin(self) -> tuple[Connection, socket.socket]:
-        """Have the nursery fork a run; return the pipe to it, and the socket to the nursery."""
+    def _begin(self) -> Connection:
+        """Have the nursery fork a run, and return the pipe to it."""
         ours, theirs = Pipe()
         try:
             if self._process is None:
                 self._start()
-            socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
+            socket.send_fds(self.control, [b"\0"], [theirs.fileno()])
         except OSError as error:
             ours.close()
             self.close()
@@ -128,11 +130,11 @@ class Isolation:
             ) from None
         finally:
             theirs.close()
-        return ours, self._control
+        return ours
 
     def _start(self) -> None:
         """Start a nursery as a program."""
-        self._control, theirs = socket.socketpair()
+        self.control, theirs = socket.socketpair()
         source = self._loaded.source
         with tempfile.TemporaryFile() as file, theirs:
             file.write(json.dumps(source).encode())
@@ -151,7 +153,7 @@ class Isolation:
     def close(self) -> None:
         """End the nursery, and a run that it may have."""
         if self._process is not None:
-            self._control.close()
+            self.control.close()
             self._process.wait()
             self._process = None
 
@@ -159,19 +161,10 @@ class Isolation:
 class _Attempt:
     """One call of a problem's `train` in a process of its own."""
 
-    def __init__(
-        self,
-        isolation: Isolation,
-        runs: Sequence[Run],
-        report: Recorder,
-        stopping: threading.Event,
-        pipes: tuple[Connection, socket.socket],
-    ) -> None:
-        self._isolation = isolation
-        self._runs = runs
-        self._report = report
-        self._stopping = stopping
-        self._pipe, self._control = pipes
+    def __init__(self, isolation: Isolation, runs: Sequence[Run], report: Recorder, pipe: Connection) -> None:
+        self._isolation, self._runs, self._report, self._pipe = isolation, runs, report, pipe
+        # The isolation may get another nursery, and this attempt ends with its own.
+        self._control = isolation.control
         kept = runs[0].checkpoint
         self._checkpoint = kept if isinstance(kept, RunCheckpoint) else None
         # Whether the process trains: it may have to load the problem before.
@@ -204,7 +197,7 @@ class _Attempt:
                 self._serve(answer, more)
         told = self._asked or self._report.stopped
         # A scheduler tells all processes of a job, and this one may learn it a moment later.
-        if "stopped" in last and not told and not self._stopping.wait(TOLD_SECONDS):
+        if "stopped" in last and not told and not self._isolation.stopping.wait(TOLD_SECONDS):
             raise RunError("the process of the run was told to end (SIGTERM), and not by its worker", None)
         self._report.stopped |= "stopped" in last or (self._asked and not last)
         if self._report.stopped:
@@ -241,7 +234,7 @@ class _Attempt:
             if left is not None and left <= 0.0:
                 self._report.late = self._report.stopped = True
                 self._end(OUT_OF_TIME, now + LATE_SECONDS)
-            elif self._stopping.is_set() and not saves:
+            elif self._isolation.stopping.is_set() and not saves:
                 self._asked = True
                 self._end(signal.SIGTERM, now + END_SECONDS)
         elif now > self._kill_at:
