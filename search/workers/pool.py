@@ -83,10 +83,8 @@ class PoolWorker:
         return [*dict.fromkeys(line.removeprefix(WARNS) for line in lines if line.startswith(WARNS))]
 
     def ending(self) -> str:
-        """Describe how it ended, by its exit code and the last line that it printed."""
-        code, line = self.process.poll() or 0, program.last_line(self.log)
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return f"worker {self.process.pid} ended ({how})" + (f": {line}" if line else "")
+        """Describe how it ended."""
+        return program.ending(f"worker {self.process.pid}", self.process.poll() or 0, self.log)
 
 
 class Pool:
