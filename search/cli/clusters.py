@@ -17,8 +17,9 @@ from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.engines.contract import Order, engine_named
 from pairsearch.search.engines.fleet import Cluster, evaluate_on, search_on
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study
+from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.setup import opening
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.tracking.exporting import Target
 from pairsearch.search.tracking.following import followed
 from pairsearch.search.workers.signals import interrupted_by_signals

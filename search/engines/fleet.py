@@ -17,9 +17,10 @@ from pairsearch.search.engines.contract import Count, Engine, EngineError, Order
 from pairsearch.search.engines.orders import order_for
 from pairsearch.search.ledger import submissions
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.ledger.submissions import Submission
 from pairsearch.search.results.progress import Progress, read_progress
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.setup.opening import reconcile
 from pairsearch.search.workers.searching import conclude
 from pairsearch.studies.loading import Loaded

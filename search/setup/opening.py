@@ -14,21 +14,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairsearch.search.common.errors import InputError, StudyError
+from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import working_directory
 from pairsearch.search.common.machine import LEASE_SECONDS, Machine
 from pairsearch.search.database.connection import Database, find_database, open_database
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import (
-    StoredStudy,
-    StudyArgument,
-    check_same,
-    find_study,
-    get_study,
-    list_studies,
-    look_up,
-)
+from pairsearch.search.ledger.studies import StoredStudy, check_same, find_study, get_study, list_studies
 from pairsearch.search.mirror import presence
+from pairsearch.search.setup.arguments import StudyArgument, look_all_up, look_stored_up
 from pairsearch.studies import loading
 from pairsearch.studies.definition import read
 from pairsearch.studies.loading import Loaded, check_trainable
@@ -49,24 +42,6 @@ def open_stored(storage: str, texts: Sequence[str] = ()) -> tuple[Database, list
     except BaseException:
         database.close()
         raise
-
-
-def look_all_up(database: Database | None, texts: Sequence[str]) -> list[StudyArgument]:
-    """Find the definitions of STUDY arguments, each once; raises StudyError where two different ones share a name."""
-    by_name: dict[str, StudyArgument] = {}
-    for text in texts:
-        given = look_up(text, database)
-        if by_name.setdefault(given.name, given).definition != given.definition:
-            raise StudyError(f"two different definitions are named {given.name!r}: rename one")
-    return list(by_name.values())
-
-
-def look_stored_up(database: Database, texts: Sequence[str]) -> list[StudyArgument]:
-    """Find the definitions of STUDY arguments as `look_all_up` does, and check that they are those in the database."""
-    studies = look_all_up(database, texts)
-    for given in studies:
-        check_same(get_study(database, given.name), given.definition)
-    return studies
 
 
 _kept: dict[str, Loaded] = {}

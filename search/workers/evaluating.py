@@ -15,12 +15,13 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import OPEN_JOBS, JobState
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import mean_of
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study
+from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.results.evaluations import By, TableRow, read_evaluation
 from pairsearch.search.results.formatting import figure
 from pairsearch.search.results.formatting import label as named
 from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.setup.opening import check_device, existing, load
 from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.isolation import isolated
@@ -351,7 +352,8 @@ def evaluate_studies(
             with isolated(loaded[study.name], database, evaluator.stopping) as trained:
                 for configuration in choice.configurations:
                     each.rounds(database, study, trained, configuration, wanted[study.name])
-                    rows.append(table_row(database, choice, configuration))
+                    found = read_evaluation(database, study, configuration)
+                    rows.append(TableRow(choice.by, study, found, dict(configuration.params)))
     return rows
 
 
@@ -376,13 +378,3 @@ def ask_for_rounds(
     if outcome is None or not epochs:
         return left * math.inf if left else 0.0
     return left * study.definition.evaluation_epochs * outcome.seconds / epochs
-
-
-def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:
-    """Return the row of Table 1 for a configuration, from its stored rounds."""
-    return TableRow(
-        chosen_by=choice.by,
-        study=choice.study,
-        evaluated=read_evaluation(database, choice.study, configuration),
-        params=dict(configuration.params),
-    )

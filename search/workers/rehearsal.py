@@ -22,7 +22,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StudyArgument, look_up
+from pairsearch.search.setup.arguments import StudyArgument, look_up
 from pairsearch.search.setup.opening import load
 from pairsearch.search.workers import contract, program
 from pairsearch.search.workers.contract import digest

@@ -8,8 +8,9 @@ from pairsearch.search.common.errors import DatabaseAwayError, WorkError
 from pairsearch.search.common.machine import Machine, available_memory, cores
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.progress import Progress, read_progress
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.setup.opening import check_device, reconcile
 from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.pool import Pool, Watch, worker_words

@@ -22,7 +22,7 @@ from pairsearch.search.common.gpus import variables
 from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.engines.fleet import Cluster
 from pairsearch.search.results.evaluations import By
-from pairsearch.search.setup import opening
+from pairsearch.search.setup.arguments import look_all_up, look_stored_up
 from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.models import ModelFolder
 
@@ -108,9 +108,9 @@ def run_evaluation(
     folder = model_folder(models, no_models, training.say)
     if "search" in by:
         database = open_database(training.storage)
-        known = opening.look_stored_up(database, given)
+        known = look_stored_up(database, given)
     else:
-        for looked_up in opening.look_all_up(find_database(training.storage), given):
+        for looked_up in look_all_up(find_database(training.storage), given):
             evaluating.paper_configuration(looked_up.definition)
         made = training.create(given)
         database, known = made.database, made.given
