@@ -279,14 +279,11 @@ def evaluate(
     """Choose configurations of studies, train their missing rounds, and return a row of Table 1 for each.
 
     Args:
-        database: the database of the studies.
-        given: the STUDY arguments.
-        evaluator: trains the rounds.
         by: who chooses, one after the other: the search its best, or the paper its own.
         top: how many of the best the search chooses of each study.
         limit: the search chooses among the first `limit` configurations of each study's order.
-        rounds: the number of rounds for each configuration; None for the number in each definition.
-        loaded: definitions and problems by the name of the study that are loaded already; the others are added.
+        rounds: for each configuration; None for the number in each definition.
+        loaded: problems by the name of the study that are loaded already; the others are added.
         say: called with each note of a problem.
 
     Raises:
@@ -327,8 +324,6 @@ def evaluate_studies(
 
     Args:
         given: the STUDY arguments, for further workers; none to have no others.
-        loaded: definitions and problems by the name of the study.
-        rounds: the number of rounds for each configuration; None for the number in each definition.
 
     Raises:
         WorkError: this process cannot train, or a problem raised an exception.

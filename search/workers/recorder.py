@@ -279,8 +279,7 @@ class Trained:
     """The result of training runs. If training was stopped, runs that had not started are missing.
 
     Args:
-        runs: the results in the order of the runs.
-        weights: the weights of each run, None where there are none to keep.
+        weights: of each run, None where there are none to keep.
         seconds: wall-clock time.
         stopped: whether a callback stopped the training.
     """
@@ -308,7 +307,6 @@ def train(
 
     Raises:
         TimeLimitError: they take longer than the study's time limit.
-        ReportError: the problem reported something that it must not.
         Exception: whatever the problem raises.
     """
     limit, together = loaded.definition.time_limit, loaded.traits.together

@@ -166,12 +166,7 @@ class Rehearsal:
         return None if held.kept is None else base64.b64encode(pack(asdict(held.kept))).decode()
 
     def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
-        """Yield the checks of `promises` and `costs`.
-
-        Args:
-            elsewhere: what a new process measured for the same points.
-            workers: the number of workers that share the work, each on its own core.
-        """
+        """Yield the checks of `promises` and `costs`, for workers that share the work, each on its own core."""
         yield from self.promises(elsewhere)
         yield from self.costs(elsewhere, workers)
 
@@ -311,8 +306,6 @@ def rehearse(
         workers: the number of workers that the estimate assumes; None for the default.
 
     Raises:
-        InputError: PyTorch cannot compute on the device.
-        StudyError: the study is unknown.
         WorkError: a point cannot be trained.
         DefinitionError: the definition cannot be trained.
     """

@@ -61,17 +61,13 @@ def work(
     limit: int | None = None,
     max_trials: int | None = None,
 ) -> Tally:
-    """Work on the studies in their order until nothing is left.
+    """Work on the studies in their order until nothing is left, and return what was done in all of them together.
 
     Args:
         studies: each study with its problem. They are removed one by one, so that the memory of a problem is freed.
-        machine: how to train, how long a claim lasts without renewal, and how long to wait for the database.
         stopping: set from outside to hand the current configuration back and end.
         limit: work on the first `limit` configurations of each study only.
         max_trials: stop after this many configurations.
-
-    Returns:
-        What the worker did in all studies together.
 
     Raises:
         WorkError: this process cannot train.
