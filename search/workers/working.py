@@ -78,29 +78,26 @@ def work(
     from pairsearch.search.workers.rounds import Rounds  # noqa: PLC0415
     from pairsearch.search.workers.worker import Worker  # noqa: PLC0415
 
-    def make(study: StoredStudy, objective: CrossValidation, rounds: Rounds) -> Worker:
-        return Worker(
-            database,
-            study,
-            objective,
-            stopping=stopping,
-            ledger=open_ledger(database, study, machine.lease),
-            rounds=rounds,
-            limit=limit,
-            patience=machine.patience,
-            checkpoints=machine.checkpoints,
-            models=machine.models,
-            say=say,
-        )
-
     tallies: list[Tally] = []
     while studies:
         study, loaded = studies.popleft()
         if not stopping.is_set():
             prove(loaded, machine.device)
         with isolated(loaded, database, stopping) as trained:
-            objective, rounds = CrossValidation(trained, machine.device), Rounds(trained, machine)
-            worker = patiently(partial(make, study, objective, rounds), machine.patience, stopping)
+            opened = partial(open_ledger, database, study, machine.lease)
+            worker = Worker(
+                database,
+                study,
+                CrossValidation(trained, machine.device),
+                stopping=stopping,
+                ledger=patiently(opened, machine.patience, stopping),
+                rounds=Rounds(trained, machine),
+                limit=limit,
+                patience=machine.patience,
+                checkpoints=machine.checkpoints,
+                models=machine.models,
+                say=say,
+            )
             done = sum(tally.finished + tally.failed for tally in tallies)
             left = None if max_trials is None else max_trials - done
             if stopping.is_set() or left == 0:
