@@ -133,13 +133,11 @@ class Fleet:
     ) -> list[Progress]:
         """Follow the ledger until nothing is left, or no worker is; return the latest progress.
 
+        Where somebody interrupts it, workers of a lasting engine go on.
+
         Args:
-            look: reads the progress of each study.
             left: counts what is left to be trained.
             on_progress: called with the progress of each study, and with whether this is the last call.
-
-        Raises:
-            KeyboardInterrupt: somebody interrupts it; workers of a lasting engine go on.
         """
         latest, asked = look(), float("-inf")
         try:
@@ -290,12 +288,7 @@ class Cluster:
         machine: Machine,
         limit: int | None,
     ) -> Order:
-        """Return the order for workers of studies (`order_for`), after asking whether the engine would take it.
-
-        Raises:
-            InputError: see `order_for`.
-            EngineError: the engine would refuse it, or does not answer.
-        """
+        """Return the order for workers of studies (`order_for`), after asking whether the engine would take it."""
         order = order_for(self.engine, url, given, loaded, machine, limit, self.also)
         self.engine.check(order, self.workers)
         return order
@@ -312,12 +305,7 @@ def search_on(
     say: Callable[[str], None] = lambda _: None,
     complain: Callable[[str], None] = lambda _: None,
 ) -> list[Progress]:
-    """Search studies by workers on a cluster, as `workers.searching.search` does by those of this machine.
-
-    Raises:
-        EngineError: the engine refused.
-        WorkError: configurations failed, or are left although no worker is.
-    """
+    """Search studies by workers on a cluster, as `workers.searching.search` does by those of this machine."""
 
     def look() -> list[Progress]:
         return [read_progress(database, study, limit) for study in studies]
@@ -358,8 +346,7 @@ def evaluate_on(
         on_progress: called with the number of rounds that are left.
 
     Raises:
-        EngineError: the engine refused.
-        WorkError: rounds failed, or are left although no worker is.
+        WorkError: the engine refused, rounds failed, or rounds are left although no worker is.
     """
     ledgers = [Ledger(database, study) for study in studies]
 

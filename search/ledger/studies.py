@@ -78,11 +78,7 @@ def find_study(database: Database, name: str) -> StoredStudy | None:
 
 
 def get_study(database: Database, name: str) -> StoredStudy:
-    """Read a study by its name.
-
-    Raises:
-        StudyError: there is none.
-    """
+    """Read a study by its name; raises StudyError where there is none."""
     study = find_study(database, name)
     if study is None:
         raise StudyError(f"study {name} is not in {database.label}: `pairsearch create {name}` makes it")
@@ -90,11 +86,7 @@ def get_study(database: Database, name: str) -> StoredStudy:
 
 
 def seen_by(connection: Connection, study: StoredStudy) -> StoredStudy:
-    """Read a study again in a transaction: its grid may have grown since it was first read.
-
-    Raises:
-        StudyError: the study was deleted.
-    """
+    """Read a study again in a transaction, as its grid may have grown; raises StudyError where it was deleted."""
     seen = _find(connection, study.name)
     if seen is None:
         raise StudyError(f"study {study.name} has been deleted from the database")
@@ -139,9 +131,6 @@ def put_study(
     """Insert a new study, which Optuna does not have yet, or store the latest definition of a known one.
 
     The caller holds the creation lock, and has called `check_same`.
-
-    Raises:
-        StudyError: the study was deleted.
     """
     row = {
         "definition": definition.model_dump_json(),

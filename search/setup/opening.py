@@ -66,7 +66,6 @@ def load(
 
     Args:
         database: where the study may be; None if there is no database yet.
-        machine: its settings are those of the problem, and its device has to exist.
         say: called with each note of the problem, for example which data it chose.
     """
     check_device(machine.device)
@@ -188,11 +187,7 @@ def existing(database: Database, loaded: Loaded) -> StoredStudy:
 
 
 def open_ledger(database: Database, study: StoredStudy, lease: float = LEASE_SECONDS) -> Ledger:
-    """Return the ledger of a study with its view in Optuna's tables, after what they lacked was made.
-
-    Raises:
-        StorageError: the installed Optuna does not know the tables in the database.
-    """
+    """Return the ledger of a study with its view in Optuna's tables (`open_view`)."""
     from pairsearch.search.mirror.trials import open_view  # noqa: PLC0415
 
     return Ledger(database, study, lease, open_view(database, study))
@@ -208,11 +203,7 @@ def reconcile(database: Database, studies: Sequence[StoredStudy]) -> bool:
 
 
 def open_optuna(storage: str) -> object:
-    """Open a database as Optuna's own storage, for its dashboard.
-
-    Raises:
-        StorageError: there is no such database, or the installed Optuna does not know its tables.
-    """
+    """Open a database as Optuna's own storage, for its dashboard; raises what `known_here` raises."""
     from pairsearch.search.mirror import tables  # noqa: PLC0415
 
     database = open_database(storage)
