@@ -1,6 +1,6 @@
 """Takes a database of an older schema to this program's, with all its results.
 
-Its rows are put aside in temporary tables, the tables are made anew (`search.database.tables`), and the rows come back.
+Its rows are put aside in other tables, the tables are made anew (`search.database.tables`), and the rows come back.
 What a version changed beside columns that came or went is a step on the rows that are aside, in the words of that
 version: later changes do not reach into it. Data definition is part of the transaction on both databases, so that all
 is done or nothing.
@@ -97,7 +97,7 @@ def _make_anew(connection: Connection, before: int) -> None:
     old.reflect(connection, only=lambda name, _: name.startswith("pairsearch_"))
     for name in old.tables:
         aside = _aside(name)
-        _run(connection, f"create temporary table {aside} as select * from {name}")  # noqa: S608 - names of tables
+        _run(connection, f"create table {aside} as select * from {name}")  # noqa: S608 - names of tables
     old.drop_all(connection)
     for version in range(before, SCHEMA_VERSION):
         if (step := STEPS.get(version)) is not None:
@@ -110,7 +110,7 @@ def _make_anew(connection: Connection, before: int) -> None:
 
 
 def _aside(table: str) -> str:
-    return table.replace("pairsearch_", "old_")
+    return table.replace("pairsearch_", "pairsearch_old_")
 
 
 def _bring_back(connection: Connection, table: sa.Table) -> None:
@@ -128,31 +128,31 @@ def _bring_back(connection: Connection, table: sa.Table) -> None:
 
 def _to_5(connection: Connection) -> None:
     """Jobs and failures come in beside configurations, and provenance in a table of its own."""
-    _run(connection, "create temporary table old_provenances (id integer, digest text, facts text)")
+    _run(connection, "create table pairsearch_old_provenances (id integer, digest text, facts text)")
     texts = (
-        "select provenance from old_configurations where provenance is not null "
-        "union select provenance from old_runs where provenance is not null order by provenance"
+        "select provenance from pairsearch_old_configurations where provenance is not null "
+        "union select provenance from pairsearch_old_runs where provenance is not null order by provenance"
     )
     for number, facts in enumerate(_run(connection, texts).scalars().all(), start=1):
         digest = hashlib.sha256(facts.encode()).hexdigest()
-        added = "insert into old_provenances values (:number, :digest, :facts)"
+        added = "insert into pairsearch_old_provenances values (:number, :digest, :facts)"
         _run(connection, added, number=number, digest=digest, facts=facts)
-    for table in ("old_configurations", "old_runs"):
+    for table in ("pairsearch_old_configurations", "pairsearch_old_runs"):
         _run(connection, f"alter table {table} add column provenance_id integer")
-        source = "(select id from old_provenances where facts = provenance)"
+        source = "(select id from pairsearch_old_provenances where facts = provenance)"
         _run(connection, f"update {table} set provenance_id = {source}")  # noqa: S608 - constants
     _add_jobs(connection)
-    _run(connection, "alter table old_superseded add column job_id integer")
+    _run(connection, "alter table pairsearch_old_superseded add column job_id integer")
     _run(
         connection,
-        "update old_superseded set job_id = (select j.id from old_jobs j "
-        "join old_configurations c on c.study_id = j.study_id and c.key = j.key "
+        "update pairsearch_old_superseded set job_id = (select j.id from pairsearch_old_jobs j "
+        "join pairsearch_old_configurations c on c.study_id = j.study_id and c.key = j.key "
         "where c.id = configuration_id and j.first = 0)",
     )
     _name_trials(connection)
     _run(
         connection,
-        "update old_configurations set state = 'pending', worker = null, started_at = null, "
+        "update pairsearch_old_configurations set state = 'pending', worker = null, started_at = null, "
         "trial_id = null where state in ('pending', 'running')",
     )
 
@@ -161,23 +161,23 @@ def _add_jobs(connection: Connection) -> None:
     """Add jobs for what is open or failed, and for what has late results."""
     _run(
         connection,
-        "create temporary table old_jobs (id integer, study_id integer, key text, kind text, first integer, "
+        "create table pairsearch_old_jobs (id integer, study_id integer, key text, kind text, first integer, "
         "count integer, rank integer, state text, errors integer, lapses integer, claims integer)",
     )
     _run(
         connection,
-        "create temporary table old_failures (id integer, job_id integer, claim text, worker text, reason text, "
+        "create table pairsearch_old_failures (id integer, job_id integer, claim text, worker text, reason text, "
         "traceback text, counts integer, failed_at double precision)",
     )
     of_study: dict[int, tuple[int, int]] = {}
-    for study in _run(connection, "select id, definition, problem from old_studies"):
+    for study in _run(connection, "select id, definition, problem from pairsearch_old_studies"):
         definition, problem = json.loads(study.definition), json.loads(study.problem)
         whole = problem["together"] or definition.get("pruner", "none") != "none"
         of_study[study.id] = (definition["folds"], definition["folds"] if whole else 1)
     rows = _run(
         connection,
-        "select c.* from old_configurations c where c.state in ('pending', 'running', 'failed') or "
-        "exists (select 1 from old_superseded s where s.configuration_id = c.id) order by c.rank",
+        "select c.* from pairsearch_old_configurations c where c.state in ('pending', 'running', 'failed') or "
+        "exists (select 1 from pairsearch_old_superseded s where s.configuration_id = c.id) order by c.rank",
     ).all()
     job_id = 0
     for row in rows:
@@ -191,7 +191,7 @@ def _add_jobs(connection: Connection) -> None:
             counted = size == folds or state == "failed"
             _run(
                 connection,
-                "insert into old_jobs values "
+                "insert into pairsearch_old_jobs values "
                 "(:id, :study, :key, 'fold', :first, :count, :rank, :state, :errors, :lapses, 0)",
                 id=job_id,
                 study=row.study_id,
@@ -206,7 +206,8 @@ def _add_jobs(connection: Connection) -> None:
             if row.traceback is not None and first == 0:
                 _run(
                     connection,
-                    "insert into old_failures values (:id, :job, :claim, 'unknown', :reason, :traceback, 1, :at)",
+                    "insert into pairsearch_old_failures values "
+                    "(:id, :job, :claim, 'unknown', :reason, :traceback, 1, :at)",
                     id=row.id,
                     job=job_id,
                     claim=f"schema-4-{row.id}",  # it kept no token of a failed attempt
@@ -220,12 +221,12 @@ def _name_trials(connection: Connection) -> None:
     """Give the trials of Optuna's the attribute by which they are known, the row of their configuration."""
     if not sa.inspect(connection).has_table("trial_user_attributes"):
         return
-    rows = _run(connection, "select id, study_id, key from old_configurations")
+    rows = _run(connection, "select id, study_id, key from pairsearch_old_configurations")
     ids = {(row.study_id, row.key): row.id for row in rows}
     trials = _run(
         connection,
         "select t.trial_id, a.value_json, p.id as study_id from trials t "
-        "join studies s on s.study_id = t.study_id join old_studies p on p.name = s.study_name "
+        "join studies s on s.study_id = t.study_id join pairsearch_old_studies p on p.name = s.study_name "
         "join trial_user_attributes a on a.trial_id = t.trial_id and a.key = 'configuration'",
     ).all()
     for trial in trials:
