@@ -60,11 +60,7 @@ class Fleet:
         self._silent = self._away = False
 
     def begin(self) -> None:
-        """Submit the workers that are missing.
-
-        Raises:
-            EngineError: the engine refused; nothing was stored.
-        """
+        """Submit the workers that are missing; where the engine refuses, nothing is stored."""
         alive = self.alive()
         if alive:
             self._say(f"{self._engine.name}: {workers(alive)} there already")

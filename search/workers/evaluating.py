@@ -54,11 +54,7 @@ def unwatched(_: str) -> AbstractContextManager[Callable[[str], None]]:
 
 
 def paper_configuration(definition: Definition) -> Configuration:
-    """Return the paper's configuration of a study.
-
-    Raises:
-        StudyError: the definition has no `[paper]` table.
-    """
+    """Return the paper's configuration of a study; raises StudyError where its definition has no `[paper]` table."""
     if definition.paper is None:
         raise StudyError(f"study {definition.name}: its definition has no [paper] table: leave out --paper")
     return definition.paper.configuration
@@ -149,11 +145,7 @@ class Evaluator:
         configuration: Configuration,
         wanted: int,
     ) -> None:
-        """Train the rounds of a configuration that there are jobs for, keep their models, and print what was done.
-
-        Raises:
-            KeyboardInterrupt: `stopping` was set.
-        """
+        """Train the rounds of a configuration that there are jobs for, keep their models, and say what was done."""
         ledger, label = Ledger(database, study, self.machine.lease), _label(study, configuration, wanted)
         before, started = stored_rounds(database, study, configuration), time.monotonic()
         rounds = Rounds(loaded, self.machine)

@@ -113,11 +113,7 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float = float("inf")) -> int:
-        """Wait for the end.
-
-        Raises:
-            TimeoutExpired: the process runs longer than `timeout` seconds.
-        """
+        """Wait for the end; raises TimeoutExpired where that takes longer than `timeout` seconds."""
         end = monotonic() + timeout
         while (code := self.poll()) is None:
             if monotonic() > end:

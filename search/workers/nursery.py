@@ -58,11 +58,7 @@ def send(connection: Connection, content: bytes = b"", **fields: Any) -> None:
 
 
 def receive(connection: Connection) -> tuple[dict[str, Any], bytes]:
-    """Receive a message.
-
-    Raises:
-        EOFError: the other side is gone.
-    """
+    """Receive a message; raises EOFError where the other side is gone."""
     try:
         message = connection.recv_bytes()
     except OSError as error:

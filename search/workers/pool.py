@@ -122,11 +122,7 @@ class Pool:
         self.workers: list[PoolWorker] = []
 
     def __enter__(self) -> Pool:
-        """Start all workers, or none.
-
-        Raises:
-            WorkError: this machine cannot start so many.
-        """
+        """Start all workers, or none; raises WorkError where this machine cannot start so many."""
         try:
             for gpu in self._gpus:
                 self.start(gpu)

@@ -263,11 +263,7 @@ def measure_here(database: Database | None, text: str, machine: Machine, points:
 
 
 def measure_elsewhere(given: StudyArgument, machine: Machine, points: int) -> Measured:
-    """Run `measure_here` in a new process.
-
-    Raises:
-        WorkError: it failed; the message has the last line that it printed.
-    """
+    """Run `measure_here` in a new process; raises WorkError with the last line that it printed where it failed."""
     words = ["check", given.text, "--points", str(points), "--measure", *machine.words]
     # What a problem prints may be long, so it goes to a file.
     with tempfile.TemporaryFile() as log:

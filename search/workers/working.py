@@ -36,11 +36,7 @@ def warm(loaded: Sequence[Loaded], device: str) -> None:
 
 
 def prove(loaded: Loaded, device: str) -> None:
-    """Let the problem test that it can train in this process, before anything is claimed.
-
-    Raises:
-        WorkError: it cannot; the message says why.
-    """
+    """Let the problem test that it can train in this process; raises WorkError, which says why it cannot."""
     try:
         loaded.problem.prove(device)
     except Exception as error:
