@@ -82,7 +82,7 @@ def loaded(given: Definition | None = None, source: Source | None = None, **chan
     return loading.load(given or definition(**changes), None, {"data": images.name})
 
 
-def anything(**changes: object) -> Loaded:
+def anything(*, together: bool = True, **changes: object) -> Loaded:
     """A study of a problem that takes any parameters and has the paper's figures; nobody can train it."""
     fields = {
         "name": "tiny",
@@ -94,7 +94,8 @@ def anything(**changes: object) -> Loaded:
     }
     given = parse(fields | changes, "tiny")
     metrics = dict(pairs.Pairs.metrics) | given.metrics
-    return Loaded(given, Problem(), Traits(1, "", metrics, validated=pairs.Pairs.validated))
+    traits = Traits(1, "", metrics, validated=pairs.Pairs.validated, together=together)
+    return Loaded(given, Problem(), traits)
 
 
 def without_an_image(source: Source) -> Source:

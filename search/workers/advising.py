@@ -83,8 +83,9 @@ class Adviser:
         keys = connection.execute(select(columns.key).where(*ended).order_by(columns.finished_at)).scalars()
         new = [key for key in keys if key not in self._known]
         for start in range(0, len(new), CHUNK):
-            some = select(configurations).where(self._mine, columns.key.in_(new[start : start + CHUNK]))
-            rows = connection.execute(some.order_by(columns.finished_at)).all()
+            some = new[start : start + CHUNK]
+            found = connection.execute(select(configurations).where(self._mine, columns.key.in_(some)))
+            rows = sorted(found, key=lambda row: some.index(row.key))
             for row, outcome in zip(rows, read_outcomes(connection, rows), strict=True):
                 if outcome is not None:
                     yield row, outcome
@@ -116,4 +117,4 @@ class Racer:
                 self._known.add(key)
                 if np.isfinite(values_K).all():
                     self._race.add(self._sign * values_K)
-        return self._race.stops(self._sign * np.array(values, dtype=np.float64))
+        return self._race.stops(self._sign * np.array(values))

@@ -94,7 +94,7 @@ class ClaimKeeper:
                 f"checkpoint: the state has {size} MB, expected at most {most}: give --checkpoints FOLDER, one that "
                 "all workers share, for larger ones"
             )
-        new: list[Path] = []
+        written: list[Path] = []
         try:
             # Listed before the ledger says that the claim is held: nobody who gets it later has written any of them.
             before = self._files.of(self._claim, [run])
@@ -102,14 +102,14 @@ class ClaimKeeper:
                 # While the database is away, files would pile up.
                 if not self._once(lambda: self._ledger.renew(self._claim)):
                     return False
-                new = [self._files.write_checkpoint(self._claim, run, kept.epoch, kept.content)]
-            named = replace(kept, file=new[0].name if new else None)
-            held: bool = self._once(lambda: self._ledger.save_checkpoint(self._claim, run, named))
+                file = self._files.write_checkpoint(self._claim, run, kept.epoch, kept.content)
+                written, kept = [file], replace(kept, file=file.name)
+            held: bool = self._once(lambda: self._ledger.save_checkpoint(self._claim, run, kept))
         except (WorkError, OSError) as error:
             # A new file stays: where only the answer was lost, the ledger names it.
             log.warning("checkpoint of epoch %d put off: %s", kept.epoch, error)
             return True
-        remove(before if held else new)
+        remove(before if held else written)
         return held
 
 

@@ -50,8 +50,7 @@ class Choice:
         if claim is None and self._faults.failures and self._left(JobState.RUNNING) == 0:
             # No other worker is active that could try what failed here.
             self._faults.before_trying_again()
-            self._token = new_token()
-            claim = self._ledger.claim(self._name, token=self._token, **self._within)
+            claim = self._claimed(again=True)
         self._token = None
         return claim
 
@@ -72,12 +71,13 @@ class Choice:
             claim = self._claimed(sampler.propose().key)
         return claim
 
-    def _claimed(self, key: str | None = None, *, begun: bool = False) -> Claim | None:
+    def _claimed(self, key: str | None = None, *, begun: bool = False, again: bool = False) -> Claim | None:
+        """Claim a job, also of what failed here if it may be tried `again`."""
         self._token = new_token()
         return self._ledger.claim(
             self._name,
             token=self._token,
-            but=self._faults.failures,
+            but=() if again else self._faults.failures,
             begun=begun,
             runs=self.runs,
             **(self._within if key is None else self._within | {"key": key}),

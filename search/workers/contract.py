@@ -85,10 +85,10 @@ def contract(loaded: Loaded, point: Configuration, device: str, epochs: int) -> 
         )
 
 
-def digest(outcome: Outcome, folds: int | None = None) -> str:
-    """Return the SHA-256 (hex) of the curves of the first `folds` folds, of all folds for None."""
+def digest(outcome: Outcome) -> str:
+    """Return the SHA-256 (hex) of the curves of all folds."""
     sha256 = hashlib.sha256()
-    for fold in outcome.folds[:folds]:
+    for fold in outcome.folds:
         for name, curve in sorted(fold.curves.items()):
             sha256.update(name.encode() + struct.pack(f"<{len(curve)}d", *curve))
     return sha256.hexdigest()

@@ -360,8 +360,9 @@ def ask_for_rounds(
     elif not evaluator.wait:
         said = f"{left} of them are for `pairsearch worker {study.name}` to train"
         evaluator.say(f"{_label(study, configuration, wanted)}: {said if left else 'all stored before'}")
+    if not left:
+        return 0.0
     outcome = ledger.outcome(configuration.key)
-    epochs = 0 if outcome is None else sum(fold.epochs for fold in outcome.folds)
-    if outcome is None or not epochs:
-        return left * math.inf if left else 0.0
+    if outcome is None or not (epochs := sum(fold.epochs for fold in outcome.folds)):
+        return math.inf
     return left * study.definition.evaluation_epochs * outcome.seconds / epochs

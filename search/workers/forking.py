@@ -22,6 +22,7 @@ from time import monotonic, sleep
 
 from pairsearch.search.common.errors import ExitCode
 from pairsearch.search.common.redaction import report
+from pairsearch.studies.supervisor import children
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.02
@@ -64,7 +65,7 @@ class Zygote:
         end = monotonic() + JOINED_SECONDS
         while threading.active_count() == 1 < threads() and monotonic() < end:
             sleep(POLL_SECONDS)
-        return threads() == 1 and not _has_children() and _descriptors() <= self._descriptors
+        return threads() == 1 and not children() and _descriptors() <= self._descriptors
 
     def fork(self, words: Sequence[str], enter: Callable[[], None]) -> Forked:
         """Fork a worker.
@@ -194,13 +195,13 @@ def flush() -> None:
     ctypes.CDLL(None).fflush(None)
 
 
-def _descriptors() -> frozenset[str]:
+def _descriptors() -> set[str]:
     """Return the open file descriptors of this process with what is open there."""
     found = set()
     for entry in _listed("fd"):
         with suppress(OSError):  # the descriptor of this folder, which is closed by now
             found.add(f"{entry.name} {entry.readlink()}")
-    return frozenset(found)
+    return found
 
 
 def threads() -> int:
@@ -214,11 +215,3 @@ def _listed(folder: str) -> list[Path]:
         return list(Path("/proc/self", folder).iterdir())
     except OSError:
         return []
-
-
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True

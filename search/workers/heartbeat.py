@@ -27,8 +27,8 @@ class Heartbeat:
         lost: set once the claim was lost.
     """
 
-    def __init__(self, ledger: Ledger, stopping: threading.Event | None = None) -> None:
-        self._stopping = stopping or threading.Event()
+    def __init__(self, ledger: Ledger, stopping: threading.Event) -> None:
+        self._stopping = stopping
         self.lost = threading.Event()
         self._ledger = ledger
         self._claim: Claim | None = None

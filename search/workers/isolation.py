@@ -9,7 +9,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,14 +27,14 @@ from pairsearch.search.workers import nursery, program
 from pairsearch.search.workers.failure import ImpossibleRunError, RunError
 from pairsearch.search.workers.forking import Forked
 from pairsearch.search.workers.nursery import ENDED, OUT_OF_TIME, receive, send
-from pairsearch.search.workers.recorder import Recorder, RunCheckpoint
+from pairsearch.search.workers.recorder import Recorder
 from pairsearch.studies.checkpoint_file import unpack
 from pairsearch.studies.configuration import Params
 from pairsearch.studies.errors import ProblemError, ReportError
 from pairsearch.studies.loading import Loaded
 from pairsearch.studies.problem import Run, Stopped
 
-# How often a worker that waits for a run looks whether it was told to stop.
+# How often a worker that waits for a run looks whether it was told to stop, or the time is up.
 LOOK_SECONDS = 0.2
 # How long a run may take to end once it was stopped, or has ended its training: less than the workers of a pool may.
 END_SECONDS = 30.0
@@ -81,18 +80,16 @@ class Isolation:
     Attributes:
         memory: peak memory of any run's process so far, in bytes.
         facts: parameters that were trained last, and what their process said of them.
-        control: the socket to the nursery.
-        stopping: is set when this process is told to stop.
     """
 
     def __init__(self, loaded: Loaded, stopping: threading.Event) -> None:
         self.memory = 0
         self.facts: tuple[Params, Mapping[str, str]] = {}, {}
-        self.stopping = stopping
         self._loaded = loaded
+        self._stopping = stopping
         self._process: Forked | subprocess.Popen[bytes] | None = None
         if nursery.forkable():
-            pid, self.control = nursery.fork(loaded)
+            pid, self._control = nursery.fork(loaded)
             self._process = Forked(pid)
 
     def __call__(self, params: Params, runs: Sequence[Run], report: Recorder) -> Sequence[Any]:
@@ -103,7 +100,7 @@ class Isolation:
             RunError: the problem raised an exception, or the process of the run died.
             WorkError: no process can be started.
         """
-        attempt = _Attempt(self, runs, report, self._begin())
+        attempt = _Attempt(self, runs, report, self._stopping, self._begin())
         try:
             return attempt.train(params)
         finally:
@@ -114,13 +111,13 @@ class Isolation:
         trained, facts = self.facts
         return facts if trained == params else self._loaded.restored().describe(params)
 
-    def _begin(self) -> Connection:
-        """Have the nursery fork a run, and return the pipe to it."""
+    def _begin(self) -> tuple[Connection, socket.socket]:
+        """Have the nursery fork a run; return the pipe to it, and the socket to the nursery."""
         ours, theirs = Pipe()
         try:
             if self._process is None:
                 self._start()
-            socket.send_fds(self.control, [b"\0"], [theirs.fileno()])
+            socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
         except OSError as error:
             ours.close()
             self.close()
@@ -130,30 +127,34 @@ class Isolation:
             ) from None
         finally:
             theirs.close()
-        return ours
+        return ours, self._control
 
     def _start(self) -> None:
         """Start a nursery as a program."""
-        self.control, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair()
         source = self._loaded.source
         with tempfile.TemporaryFile() as file, theirs:
             file.write(json.dumps(source).encode())
             file.flush()
-            safe = "-I" if sys.flags.isolated else "-P"
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, safe, "-c", STARTED, program.MAIN, str(theirs.fileno())],
-                env=program.environment(),
-                cwd=source["here"] if Path(source["here"]).is_dir() else None,
-                stdin=file,
-                pass_fds=[theirs.fileno()],
-                # Ctrl-C is this process's.
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own program
+                    [*program.python(), "-c", STARTED, program.MAIN, str(theirs.fileno())],
+                    env=program.environment(),
+                    cwd=source["here"] if Path(source["here"]).is_dir() else None,
+                    stdin=file,
+                    pass_fds=[theirs.fileno()],
+                    # Ctrl-C is this process's.
+                    start_new_session=True,
+                )
+            except OSError:
+                ours.close()
+                raise
+        self._control = ours
 
     def close(self) -> None:
         """End the nursery, and a run that it may have."""
         if self._process is not None:
-            self.control.close()
+            self._control.close()
             self._process.wait()
             self._process = None
 
@@ -161,12 +162,20 @@ class Isolation:
 class _Attempt:
     """One call of a problem's `train` in a process of its own."""
 
-    def __init__(self, isolation: Isolation, runs: Sequence[Run], report: Recorder, pipe: Connection) -> None:
-        self._isolation, self._runs, self._report, self._pipe = isolation, runs, report, pipe
-        # The isolation may get another nursery, and this attempt ends with its own.
-        self._control = isolation.control
-        kept = runs[0].checkpoint
-        self._checkpoint = kept if isinstance(kept, RunCheckpoint) else None
+    def __init__(
+        self,
+        isolation: Isolation,
+        runs: Sequence[Run],
+        report: Recorder,
+        stopping: threading.Event,
+        pipes: tuple[Connection, socket.socket],
+    ) -> None:
+        self._isolation = isolation
+        self._runs = runs
+        self._report = report
+        self._stopping = stopping
+        self._pipe, self._control = pipes
+        self._checkpoint = report.checkpoint
         # Whether the process trains: it may have to load the problem before.
         self._began = False
         # Whether it was asked to end because the worker is to end.
@@ -187,19 +196,19 @@ class _Attempt:
         content = b""
         while (message := self._next()) is not None:
             answer, more = message
-            if "began" in answer:
+            if answer.get("began"):
                 self._began = True
                 self._report.begin()
-            elif answer.keys() & {"done", "stopped", "raised"}:
+            elif any(map(answer.get, ("done", "stopped", "raised"))):
                 last, content = message
                 self._kill_at = monotonic() + END_SECONDS
             else:
                 self._serve(answer, more)
-        told = self._asked or self._report.stopped
+        stopped = last.get("stopped", False)
         # A scheduler tells all processes of a job, and this one may learn it a moment later.
-        if "stopped" in last and not told and not self._isolation.stopping.wait(TOLD_SECONDS):
+        if stopped and not self._report.stopped and not self._stopping.wait(TOLD_SECONDS):
             raise RunError("the process of the run was told to end (SIGTERM), and not by its worker", None)
-        self._report.stopped |= "stopped" in last or (self._asked and not last)
+        self._report.stopped |= stopped or (self._asked and not last)
         if self._report.stopped:
             raise Stopped
         if "raised" in last:
@@ -228,21 +237,19 @@ class _Attempt:
 
     def _wait(self) -> None:
         """Wait for a message or the end of the process, and see to it that it ends where it has to."""
-        now, left = monotonic(), self._report.left if self._began else None
+        left = self._report.left if self._began else None
         if self._kill_at is None:
             saves = self._checkpoint is not None and self._checkpoint.used
             if left is not None and left <= 0.0:
                 self._report.late = self._report.stopped = True
-                self._end(OUT_OF_TIME, now + LATE_SECONDS)
-            elif self._isolation.stopping.is_set() and not saves:
+                self._end(OUT_OF_TIME, LATE_SECONDS)
+            elif self._stopping.is_set() and not saves:
                 self._asked = True
-                self._end(signal.SIGTERM, now + END_SECONDS)
-        elif now > self._kill_at:
-            self._end(signal.SIGKILL, now + END_SECONDS)
-        pauses = [LOOK_SECONDS, *([] if left is None or left <= 0.0 else [left])]
-        pauses += [] if self._kill_at is None else [max(0.0, self._kill_at - now) + 0.001]
+                self._end(signal.SIGTERM, END_SECONDS)
+        elif monotonic() > self._kill_at:
+            self._send(signal.SIGKILL)
         waited: list[Any] = [self._control, *([] if self._pipe.closed else [self._pipe])]
-        if self._control in wait(waited, min(pauses)):
+        if self._control in wait(waited, LOOK_SECONDS):
             self._ended()
 
     def _ended(self) -> None:
@@ -258,9 +265,12 @@ class _Attempt:
             # The nursery has died; the next run has another.
             self._isolation.close()
 
-    def _end(self, number: signal.Signals, kill_at: float) -> None:
-        """Send the process a signal, and say when it is killed."""
-        self._kill_at = kill_at
+    def _end(self, number: signal.Signals, seconds: float) -> None:
+        """Send the process a signal; it is killed if it has not ended after so many seconds."""
+        self._kill_at = monotonic() + seconds
+        self._send(number)
+
+    def _send(self, number: signal.Signals) -> None:
         with suppress(OSError):  # the nursery is gone
             self._control.sendall(bytes([number]))
 
@@ -271,17 +281,10 @@ class _Attempt:
         try:
             if "report" in asked:
                 self._report(asked["report"], asked["figures"], asked["diverged"])
-            elif self._report.stopped:
-                raise Stopped
-            elif "poll" in asked:
+            elif asked.get("poll"):
                 self._report.poll()
-            elif self._checkpoint is None:
-                raise ReportError("checkpoint: this run keeps none")
-            elif "load" in asked:
-                if (known := self._checkpoint.find()) is not None:
-                    answer["epoch"], found = known[0].epoch, known[0].content
             else:
-                self._checkpoint.store(asked["save"], content)
+                answer, found = self._kept(asked, content)
         except Stopped:
             answer = {"stop": True}
             self._kill_at = self._kill_at or monotonic() + END_SECONDS
@@ -291,6 +294,16 @@ class _Attempt:
             answer["ending"] = self._report.ending
         with suppress(OSError):  # it has ended
             send(self._pipe, found, **answer)
+
+    def _kept(self, asked: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
+        """Find or store the checkpoint of the run, and return the answer."""
+        assert self._checkpoint is not None, "runs that keep none do not ask"  # noqa: S101
+        if not asked.get("load"):
+            self._checkpoint.store(asked["save"], content)
+        elif (known := self._checkpoint.find()) is not None:
+            kept, _ = known
+            return {"epoch": kept.epoch}, kept.content
+        return {}, b""
 
     def _ending(self) -> str:
         """Describe how the process has ended."""
@@ -308,8 +321,6 @@ class _Attempt:
     def close(self) -> None:
         """Kill the process if it has not ended, and wait for its end."""
         if not self._over:
-            self._end(signal.SIGKILL, 0.0)
-            while not self._over:
-                wait([self._control])
-                self._ended()
+            self._send(signal.SIGKILL)
+            self._ended()
         self._pipe.close()

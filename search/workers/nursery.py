@@ -47,7 +47,7 @@ OURS = {"signals", "parent", "heartbeat"}
 # Seconds in which processes that a run has left disappear once they are killed.
 SWEEP_SECONDS = 5.0
 # By how much a run is preferred to its worker when memory runs out.
-FIRST_TO_DIE = "500"
+FIRST_TO_DIE = b"500"
 LENGTH = struct.Struct("<I")
 
 
@@ -110,8 +110,7 @@ def main(descriptor: int, lazy: bool) -> None:
         descriptor: its end of the socket.
         lazy: whether each run loads the problem for itself, since a forked process could not go on with it.
     """
-    os.lseek(0, 0, os.SEEK_SET)
-    source = json.loads(os.read(0, os.fstat(0).st_size))
+    source = json.loads(os.pread(0, os.fstat(0).st_size, 0))
     loaded = None if lazy else load_source(source)
     if loaded is not None and not forkable():
         os.set_inheritable(descriptor, True)
@@ -140,7 +139,7 @@ def _serve(control: socket.socket, load: Callable[[], Loaded], mask: Iterable[in
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(writing)
     here = os.getpid()
     while True:
         byte, descriptors, _, _ = socket.recv_fds(control, 1, 1)
@@ -159,8 +158,6 @@ def _serve(control: socket.socket, load: Callable[[], Loaded], mask: Iterable[in
             finally:
                 os._exit(1)
         os.close(descriptors[0])
-        with suppress(OSError):  # it may have done so itself, and may have ended
-            os.setpgid(pid, pid)
         gone = False
         while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and not gone:
             ready = wait([control, reading])
@@ -184,8 +181,8 @@ def _sweep(pid: int) -> int:
     """Kill a run and all processes that it has left, also those that have left its group; return its exit code."""
     with suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
-    with suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
+    # It may not have a group yet.
+    os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     with suppress(ChildProcessError):
         for _ in range(int(SWEEP_SECONDS / forking.POLL_SECONDS)):
@@ -204,7 +201,7 @@ def _begin_run(nursery: int) -> None:
     if os.getppid() != nursery:
         os._exit(1)
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_DIE, encoding="ascii")
+        Path("/proc/self/oom_score_adj").write_bytes(FIRST_TO_DIE)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for one in (signal.SIGCHLD, signal.SIGHUP):
@@ -287,12 +284,12 @@ class _Worker:
                 answer, found = receive(self.connection)
             finally:
                 self._asking = False
-        self.stopped |= "stop" in answer
+        self.stopped |= answer.get("stop", False)
         if self.stopped:
             raise Stopped
         if "refused" in answer:
             raise ReportError(answer["refused"])
-        self.ending = answer.get("ending", self.ending)
+        self.ending = answer["ending"]
         return answer, found
 
 

@@ -15,14 +15,18 @@ TAIL_BYTES = 64 * 1024
 SHOWN = 1000
 
 
-def command(*arguments: str) -> list[str]:
-    """Return the command line of another process of this program.
+def python() -> list[str]:
+    """Return the words that start Python as it runs here.
 
-    `python -m` would look for modules in the working directory first, where the user may have a `random.py` or
-    `models.py`. `-P` prevents that, and the package's `__main__.py` loads the package that it belongs to.
+    It would look for modules in the working directory first, where the user may have a `random.py` or `models.py`. `-P`
+    prevents that.
     """
-    safe = "-I" if sys.flags.isolated else "-P"
-    return [sys.executable, safe, MAIN, *arguments]
+    return [sys.executable, "-I" if sys.flags.isolated else "-P"]
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line of another process of this program: `__main__.py` loads the package that it is in."""
+    return [*python(), MAIN, *arguments]
 
 
 def environment() -> dict[str, str]:

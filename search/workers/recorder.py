@@ -96,7 +96,7 @@ class Recorder:
         self._end_if_late()
 
     def _end_if_late(self) -> None:
-        if self.epoch < self.runs[0].epochs and (self.left or 0.0) < 0.0:
+        if self.epoch < self.runs[0].epochs and self.left is not None and self.left < 0.0:
             self.late = True
             self.end()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -272,6 +274,100 @@ def test_folds_that_depend_on_their_neighbours_and_rounds_that_fail_are_told(on_
         "its first fold beside the others and alone (loss of fold 0 after epoch 1: 3.0 and 1.0)" in lines[0]
     )
     assert "(run.kind 'round') raises RuntimeError: no data for rounds (mine.py, line 6)" in lines[1]
+
+
+TRAINED = """
+from pairsearch import Metric, OneByOne, Problem
+
+TRAINED = []
+
+class Mine(OneByOne):
+    metrics = {"loss": Metric()}
+    def fit(self, params, run, report):
+        TRAINED.append((params["x"], run.kind, run.index, run.epochs))
+        done, state = run.checkpoint.load() or (0, None)
+        for epoch in range(done + 1, run.epochs + 1):
+            report(epoch, loss=1.0 / epoch)
+            if run.checkpoint.wanted:
+                run.checkpoint.save(epoch, None)
+
+class Together(Problem):
+    metrics = {"loss": Metric()}
+    def train(self, params, runs, report):
+        TRAINED.append((params["x"], runs[0].kind, [run.index for run in runs], runs[0].epochs))
+        for epoch in range(1, runs[0].epochs + 1):
+            report(epoch, [{"loss": 1.0 / epoch}] * len(runs))
+"""
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_check_trains_a_few_epochs_of_a_few_points_and_no_more(on_sqlite: Project, together: bool) -> None:
+    name = "Together" if together else "Mine"
+    toml = on_sqlite.write(TRAINED, problem=f"mine.py:{name}", epochs=6, grid={"x": [1, 2, 3]})
+    rehearsed = Rehearsal(load(None, look_up(str(toml)), Machine()), points=2)
+    first, second = (point.params["x"] for point in rehearsed.points)
+    trained: list[Any] = sys.modules[type(rehearsed._loaded.problem).__module__].TRAINED  # type: ignore[attr-defined]
+
+    def folds(x: int, epochs: int = 2) -> list[Any]:
+        if together:
+            return [(x, "fold", [0, 1, 2], epochs)]
+        return [(x, "fold", fold, epochs) for fold in range(3)]
+
+    def only(kind: str, epochs: int = 2) -> tuple[Any, ...]:
+        return (first, kind, [0] if together else 0, epochs)
+
+    measured = rehearsed.measure()
+    warmed = [only("fold"), *folds(first), *folds(second)]
+    # In its middle a fold of four epochs is interrupted, where that can be resumed.
+    assert trained == (warmed if together else [*warmed, only("fold", 4)])
+    trained.clear()
+    assert all(check.good for check in rehearsed.promises(measured))
+    same = [*folds(first), *folds(first), only("fold")]
+    if together:
+        assert trained == [*same, *folds(first), (first, "round", [0, 1], 2)]
+    else:
+        assert trained == [*same, *[only("fold", 4)] * 2, only("fold"), only("round")]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rounds", "trained", "expected"),
+    [
+        (6, None, 6, (True, "a fold, trained to its end, has no more than 6")),
+        (6, 4, 4, (True, "a round, trained to its end, has no more than 4")),
+        (6, 9, 6, (True, "a fold, trained to its end, has no more than 6")),
+        (6, None, 7, (False, "x 1: ReportError: report: expected an epoch of at most 6, got 7: ")),
+        (2, None, 2, None),
+    ],
+)
+def test_a_problem_that_ends_by_itself_is_trained_to_its_end(
+    on_sqlite: Project, epochs: int, rounds: int | None, trained: int, expected: tuple[bool, str] | None
+) -> None:
+    evaluation = {"rounds": 2, "epochs": rounds} if rounds else {"rounds": 2}
+    toml = on_sqlite.write(
+        f"""
+        from pairsearch import Metric, OneByOne
+        class Mine(OneByOne):
+            metrics = {{"loss": Metric()}}
+            ends_by_itself = True
+            def fit(self, params, run, report):
+                for epoch in range(1, {trained} + 1 if run.epochs > 2 else run.epochs + 1):
+                    report(epoch, loss=1.0)
+        """,
+        problem="mine.py:Mine",
+        epochs=epochs,
+        grid={"x": [1]},
+        evaluation=evaluation,
+    )
+    rehearsed = Rehearsal(load(None, look_up(str(toml)), Machine()), points=1)
+    found = [
+        (check.good, check.finding)
+        for check in rehearsed.promises(rehearsed.measure())
+        if check.name == "epochs"
+    ]
+    assert len(found) == (expected is not None)
+    for (good, said), whole in zip(found, [expected], strict=False):
+        assert whole is not None
+        assert (good, said[: len(whole[1])]) == whole
 
 
 def test_check_says_the_same_and_exits_1(on_sqlite: Project) -> None:

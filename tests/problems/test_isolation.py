@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import programs
 import pytest
 import tiny
 from project import FIT, Project, values
 
+from pairsearch.search.common.errors import WorkError
+from pairsearch.search.database.connection import Database
 from pairsearch.search.workers import isolation
 from pairsearch.search.workers.failure import RunError
 from pairsearch.search.workers.isolation import Isolation, isolated
@@ -23,6 +29,7 @@ from pairsearch.search.workers.recorder import TimeLimitError, Trained, train
 from pairsearch.search.workers.rehearsal import Held
 from pairsearch.search.workers.rounds import Rounds
 from pairsearch.studies.definition import Definition, parse
+from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.loading import Loaded, load
 
 BREAKS = """
@@ -383,6 +390,10 @@ def fit(params, run, report):
             refused.append(str(error))
     assert len(refused) == 4, refused
     report(1, loss=np.float32(0.1))
+    try:
+        report(np.int64(2), loss=1.0)
+    except ValueError as error:
+        refused.append(str(error))
     raise RuntimeError(" / ".join(refused))
 """
 
@@ -392,7 +403,8 @@ def test_a_report_that_cannot_be_meant_is_refused_in_the_run(on_sqlite: Project)
     with pytest.raises(RunError) as raised:
         attempt(loaded, x=1)
     for part in (
-        "expected an epoch as an integer",
+        "expected an epoch as an integer above 0, got np.int64(1)",
+        "expected an epoch as an integer above 1, got np.int64(2)",
         "figure 'los' is not one of",
         "figure 'loss' is no number",
         "at most 2",
@@ -600,3 +612,262 @@ def test_an_exception_whose_text_is_no_utf_8_is_a_failed_attempt(on_sqlite: Proj
         "Odd: its message cannot be made (mine.py, line 9)",
         "ValueError: no file \\udcff (mine.py, line 8)",
     ]
+
+
+FINDS = """
+import gc, json, os, signal, threading
+from pathlib import Path
+
+with Path(__file__).with_name("loaded").open("a") as file:
+    file.write(f"{os.getsid(0) == os.getpid()} {os.getcwd()}\\n")
+
+def fit(params, run, report):
+    facts = {
+        "stdin": os.readlink("/proc/self/fd/0"),
+        "group": os.getpgid(0) == os.getpid(),
+        "session": os.getsid(0) == os.getppid(),
+        "preferred": Path("/proc/self/oom_score_adj").read_text().strip(),
+        "wakes": signal.set_wakeup_fd(-1),
+        "handlers": [str(signal.getsignal(one)) for one in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)],
+        "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        "frozen": gc.get_freeze_count() > 0,
+        "threads": threading.active_count(),
+        "wanted": run.checkpoint.wanted,
+    }
+    Path(__file__).with_name("facts").write_text(json.dumps([facts, os.getppid()]))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(os.getppid(), number)
+    report(1, loss=1.0)
+    report(2, loss=0.5)
+"""
+
+
+def test_a_run_has_a_process_like_one_that_was_started_for_it(
+    on_sqlite: Project, either_way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(on_sqlite.folder)
+    loaded = isolation_of(on_sqlite, FINDS)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    # The standard input of a worker is its own business.
+    (reading, writing), stdin = os.pipe(), os.dup(0)
+    os.dup2(reading, 0)
+    held = []
+    closed: list[None] = []
+    database = cast(Database, SimpleNamespace(close=lambda: closed.append(None)))
+    try:
+        with isolated(loaded, database) as trained:
+            # A connection must not be forked.
+            assert closed == [None]
+            for _ in range(3):
+                [run] = train(
+                    trained, {"x": 1}, loaded.definition.runs("fold"), lambda _: True, keeper=Held()
+                ).runs
+                assert run.curves == {"loss": [1.0, 0.5]}
+                facts, nursery = json.loads((on_sqlite.folder / "facts").read_text())
+                assert facts == {
+                    "stdin": os.devnull,
+                    "group": True,
+                    "session": True,
+                    "preferred": "500",
+                    "wakes": -1,
+                    "handlers": [
+                        "<built-in function default_int_handler>",
+                        "0",
+                        "0",
+                    ],
+                    "blocked": 0,
+                    "frozen": True,
+                    "threads": 1,
+                    "wanted": False,
+                }
+                held.append(len([*Path(f"/proc/{nursery}/fd").iterdir()]))
+                # A signal that comes too late for its run.
+                assert isinstance(trained.trainer, Isolation)
+                trained.trainer._control.sendall(bytes([signal.SIGTERM]))
+    finally:
+        os.dup2(stdin, 0)
+        for descriptor in (stdin, reading, writing):
+            os.close(descriptor)
+    assert len(set(held)) == 1, "nothing of a run stays open"
+    assert not Path(f"/proc/{nursery}").exists(), "it was waited for"
+    last = (on_sqlite.folder / "loaded").read_text().splitlines()[-1]
+    if either_way == "started":
+        # Ctrl-C does not reach it either while it loads the problem.
+        assert last == f"True {on_sqlite.folder}"
+
+
+TIDIES = """
+import time
+from pathlib import Path
+
+def fit(params, run, report):
+    run.checkpoint.load()
+    try:
+        report(1, loss=1.0)
+        Path(__file__).with_name("begun").touch()
+        time.sleep(1000)
+    finally:
+        time.sleep(0.5)
+        Path(__file__).with_name("tidied").touch()
+"""
+
+
+@pytest.mark.parametrize("why", ["late", "pruned"])
+def test_a_run_that_is_ended_has_time_to_tidy_up(
+    on_sqlite: Project, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr(isolation, "LATE_SECONDS", 30.0)
+    loaded = isolation_of(on_sqlite, TIDIES, time_limit=0.5 if why == "late" else None)
+    runs = loaded.definition.runs("fold")
+    with isolated(loaded) as trained:
+        if why == "late":
+            with pytest.raises(TimeLimitError):
+                train(trained, {"x": 1}, runs, lambda _: True, keeper=Held())
+        else:
+            assert train(trained, {"x": 1}, runs, lambda _: False, keeper=Held()).stopped
+    assert (on_sqlite.folder / "tidied").exists()
+
+
+ENDINGS = {
+    "atexit.register(lambda: (time.sleep(0.5), Path(__file__).with_name('tidied').touch()))": True,
+    "atexit.register(time.sleep, 1000)": False,
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_end_of_a_run_s_process_is_waited_for_but_not_for_ever(
+    on_sqlite: Project, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(isolation, "END_SECONDS", 30.0 if ENDINGS[ending] else 0.5)
+    code = f"import atexit, time\nfrom pathlib import Path\ndef fit(params, run, report):\n    {ending}\n"
+    began = time.monotonic()
+    [run] = attempt(isolation_of(on_sqlite, code + "    report(2, loss=1.0)\n"), x=1).runs
+    assert run.curves["loss"][-1] == 1.0
+    assert (on_sqlite.folder / "tidied").exists() == ENDINGS[ending]
+    assert time.monotonic() - began < 100.0
+
+
+def test_a_run_that_goes_on_after_it_was_ended_is_killed(
+    on_sqlite: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "END_SECONDS", 0.5)
+    loaded = isolation_of(
+        on_sqlite,
+        """
+        import time
+
+        def fit(params, run, report):
+            while True:
+                try:
+                    report(1, loss=1.0)
+                except BaseException:
+                    time.sleep(0.01)
+        """,
+    )
+    with isolated(loaded) as trained:
+        found = train(trained, {"x": 1}, loaded.definition.runs("fold"), lambda _: False)
+    assert (found.stopped, [run.epochs for run in found.runs]) == (True, [1])
+
+
+def test_the_time_limit_counts_from_when_a_run_trains(
+    on_sqlite: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairsearch.search.workers.nursery.forkable", lambda: False)
+    code = """
+    import time
+
+    time.sleep(2.0)
+
+    def fit(params, run, report):
+        report(1, loss=1.0)
+        report(2, loss=1.0)
+    """
+    found = attempt(isolation_of(on_sqlite, code, time_limit=1.9), x=1)
+    assert (found.stopped, [run.epochs for run in found.runs]) == (False, [2])
+
+
+@pytest.mark.parametrize(
+    ("death", "ending"),
+    [
+        ("os._exit(0)", "ended with exit code 0 before the training did"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL (memory may have run out)"),
+        ("os.kill(os.getpid(), signal.SIGUSR1)", "was killed by SIGUSR1"),
+        ("os.kill(os.getpid(), 40)", "was killed by signal 40"),
+    ],
+)
+def test_how_a_run_died_is_told(on_sqlite: Project, death: str, ending: str) -> None:
+    code = f"import os, signal\ndef fit(params, run, report):\n    report(1, loss=1.0)\n    {death}\n"
+    with pytest.raises(RunError) as raised:
+        attempt(isolation_of(on_sqlite, code), x=1)
+    assert str(raised.value) == f"the process of the run {ending}"
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_a_problem_that_ends_by_stopped_itself_has_trained(on_sqlite: Project, isolate: bool) -> None:
+    on_sqlite.write(
+        """
+        from pairsearch.studies.problem import Stopped
+
+        def fit(params, run, report):
+            report(1, loss=1.0)
+            raise Stopped
+        """
+    )
+    loaded = project_problem(on_sqlite, isolate=isolate, folds=1, epochs=2)
+    found = attempt(loaded, x=1)
+    assert (found.stopped, [run.epochs for run in found.runs]) == (False, [1])
+
+
+WEIGHTS = """
+import numpy as np
+import torch
+
+def fit(params, run, report):
+    report(1, loss=1.0)
+    return [
+        {"array": np.arange(3.0), "tensor": torch.ones(2)},
+        {"list": [1.0, 2.0]},
+        {1: np.ones(2)},
+        None,
+    ][run.index]
+"""
+
+
+def test_weights_that_cannot_be_kept_are_told_of_each_round(on_sqlite: Project) -> None:
+    loaded = isolation_of(on_sqlite, WEIGHTS, epochs=1, evaluation={"rounds": 4})
+    with isolated(loaded) as trained:
+        weights = train(trained, {"x": 1}, loaded.definition.runs("round"), lambda _: True).weights
+    first, *refused, last = weights
+    assert first is not None
+    assert last is None
+    assert {name: np.asarray(value).tolist() for name, value in first.items()} == {
+        "array": [0.0, 1.0, 2.0],
+        "tensor": [1.0, 1.0],
+    }
+    assert [type(one) for one in refused] == [ProblemError] * 2
+    assert ["got list for 'list'" in str(refused[0]), "got ndarray for 1" in str(refused[1])] == [True, True]
+
+
+def test_a_machine_that_cannot_start_a_process_for_runs_says_so(
+    on_sqlite: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairsearch.search.workers.nursery.forkable", lambda: False)
+    loaded = isolation_of(on_sqlite, "def fit(params, run, report):\n    report(2, loss=1.0)\n")
+    runs = loaded.definition.runs("fold")
+    with isolated(loaded) as trained:
+        for error, reason in (
+            (OSError(12, "Cannot allocate memory"), "Cannot allocate memory"),
+            (OSError("odd"), "odd"),
+        ):
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(subprocess, "Popen", cast(Any, lambda *_, error=error, **__: raise_(error)))
+                with pytest.raises(WorkError) as raised:
+                    train(trained, {"x": 1}, runs, lambda _: True)
+            assert str(raised.value) == f"cannot start a process for the runs of study alone: {reason}"
+        assert len(train(trained, {"x": 1}, runs, lambda _: True).runs) == 1
+
+
+def raise_(error: Exception) -> None:
+    raise error

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from multiprocessing.context import ForkServerProcess
@@ -21,7 +20,7 @@ from optuna.trial import TrialState
 
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.mirror.tables import open_optuna
-from pairsearch.search.workers.signals import put_back, signals
+from pairsearch.search.workers.signals import signals
 
 LONG = {"epochs": 100_000}
 INTERRUPTED = "error: interrupted: what was finished is stored, run the command again to go on\n"
@@ -207,18 +206,3 @@ def test_signals_are_taken_inside_the_block_alone() -> None:
         signal.set_wakeup_fd(descriptor)
         os.close(reading)
         os.close(writing)
-
-
-def test_what_a_problem_takes_is_put_back() -> None:
-    stopping = threading.Event()
-    with signals(stopping):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
-        with ThreadPoolExecutor() as pool:
-            pool.submit(put_back).result()  # only the main thread can
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-        put_back()
-        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stopping.wait(programs.PATIENCE)

@@ -197,6 +197,43 @@ def test_a_grid_that_is_too_small_for_a_streak_fails_at_last(
     study = make_study(name="small", grid=grid)
     assert make_worker(Broken(), study).run() == Tally(failed=2)
     assert tiny.states(database) == {"failed": 2}
+    larger = make_study(name="larger", grid=grid | {"learning_rate": [1e-4, 1e-3, 1e-2]})
+    with pytest.raises(WorkError, match="the first 3 configurations all failed here"):
+        make_worker(Broken(), larger).run()
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_worker_finds_out_about_earlier_failures_as_soon_as_another_has_finished_something(
+    database: Database, make_study, make_worker, broken: bool
+) -> None:
+    grid = {"batch_size": [10], "learning_rate": [1e-3, 1e-2], "weight_decay": [0.0]}
+    study = make_study(name="small", grid=grid)
+    first, second = layout_order(study.definition)
+    other = Ledger(database, study)
+    held = other.claim("healthy", key=second.key)
+    assert held is not None
+    objective = Broken() if broken else Choosy([first])
+    asked_at_look: list[int] = []
+
+    class Waits(threading.Event):
+        """The other one finishes while this worker waits for it."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            asked_at_look.append(objective.asked.total())
+            assert tiny.finish(other, held, tiny.outcome(second))
+            return False
+
+    worker = make_worker(objective, study, stopping=Waits())
+    if broken:
+        with pytest.raises(WorkError, match=rf"and so does {second.key}"):
+            worker.run()
+        assert objective.asked == {first.key: 1, second.key: 1}
+    else:
+        assert worker.run() == Tally(failed=1)
+        # The control once for what was before, and once more for the last attempts.
+        assert objective.asked == {first.key: 3, second.key: 2}
+    assert asked_at_look == [1]
 
 
 @ON_SQLITE

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import nextafter, sqrt
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
+from typing import cast
 
 import programs
 import pytest
@@ -15,13 +18,16 @@ import tiny
 from scipy import stats
 
 from pairsearch.search.common.errors import WorkError
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.workers import rehearsal
+from pairsearch.search.setup.arguments import StudyArgument
+from pairsearch.search.workers import program, rehearsal
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.rehearsal import Measured, Rehearsal, digest
 from pairsearch.studies.configuration import Configuration
 
 MIB = 2**20
+WORDS = ["check", "mine", "--points", "7", "--measure", "--device", "cuda", "--set", "data=digits"]
 
 
 @pytest.fixture
@@ -119,10 +125,78 @@ def test_training_that_raises_names_the_point_and_the_reason(
         rehearsed.measure()
 
 
-def test_a_digest_is_of_every_curve_of_the_folds_that_it_is_asked_for() -> None:
+def test_a_digest_is_of_every_curve_in_whatever_order_they_were_reported() -> None:
     outcome = tiny.outcome(tiny.point(10, 1e-3, 0.0))
     for name in ("train_loss", "val_loss", "val_error"):
         first, *others = outcome.folds[1].curves[name]
         other = with_curve(outcome, 1, name, [nextafter(first, 1), *others])
         assert digest(other) != digest(outcome), name
-        assert digest(other, folds=1) == digest(outcome, folds=1), name
+    reported = [replace(fold, curves=dict(reversed(fold.curves.items()))) for fold in outcome.folds]
+    assert digest(replace(outcome, folds=tuple(reported))) == digest(outcome)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shared"),
+    [
+        # Six of eight points at a third of the epochs; all of them take eight times three times as long.
+        (1.0, "3.00 s a configuration (3.00 to 3.00, a 95 % interval from 3 points and 2 of 6 epochs); all 8 by 2 "
+         "workers, a core each: 12.00 seconds (12.00 to 12.00)"),
+        (5.0, "1.00 minutes (1.00 to 1.00)"),
+        (4.99, "59.88 seconds"),
+        (300.0, "1.00 hours (1.00 to 1.00)"),
+        (299.9, "59.98 minutes"),
+    ],
+)  # fmt: skip
+def test_times_have_the_largest_unit_that_fits(rehearsed: Rehearsal, seconds: float, shared: str) -> None:
+    said = {check.name: check for check in rehearsed.costs(Measured("", [seconds] * 3, 2**20), 2)}
+    assert shared in said["time"].finding
+    assert said["time"].good is None
+
+
+def test_costs_know_what_is_impossible_a_single_point_and_the_room_in_the_database() -> None:
+    rehearsed = Rehearsal(tiny.loaded(epochs=1000, folds=50), points=1)
+    elsewhere = Measured("", [4.0], 2**20)
+    time, _, database = rehearsed.costs(elsewhere, 1)
+    assert time.finding.startswith(
+        "2000.00 s a configuration (2000.00 to 2000.00, a 95 % interval from 1 points"
+    )
+    # 4,000 bytes for a configuration, 400 for a run, 22 for each of three numbers an epoch.
+    assert (
+        database.finding == f"some {8 * (4000 + 50 * (400 + 3 * 1000 * 22)) / 1e6:,.1f} MB when all is done"
+    )
+    assert database.finding == "some 26.6 MB when all is done"
+    pair = Rehearsal(tiny.loaded(), points=2)
+    half = next(pair.costs(Measured("", [4.0], 2**20, impossible=["x: no"]), 1))
+    assert half.finding.startswith("2.00 s a configuration (0.00 to ")
+
+
+def test_a_fresh_process_that_fails_or_takes_too_long_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = cast(StudyArgument, SimpleNamespace(text="mine", here=tmp_path))
+    measured = Measured("ab", [1.0, 2.0], 5, "cd", 1, ["x: no"])
+    code = (
+        "import json, os, sys\nprint(os.getcwd(), file=sys.stderr)\n"
+        f"print({json.dumps(asdict(measured))!r}) if sys.argv[1:] == {WORDS} else print(sys.argv[1:])"
+    )
+
+    def runs(code: str) -> None:
+        monkeypatch.setattr(
+            program, "command", lambda *words: [sys.executable, "-I", "-S", "-c", code, *words]
+        )
+
+    runs(code)
+    machine = Machine(device="cuda", settings={"data": "digits"})
+    assert rehearsal.measure_elsewhere(given, machine, 7) == measured
+    for code, said in {
+        "import os, sys; print('error: ' + os.getcwd(), file=sys.stderr); sys.exit(1)": str(tmp_path),
+        "raise SystemExit(3)": "it ended with exit code 3",
+    }.items():
+        runs(code)
+        with pytest.raises(WorkError) as raised:
+            rehearsal.measure_elsewhere(given, machine, 7)
+        assert str(raised.value) == f"a fresh process cannot train it: {said}"
+    monkeypatch.setattr(rehearsal, "PATIENCE_SECONDS", 0.1)
+    runs("import time; time.sleep(100)")
+    with pytest.raises(WorkError, match=r"^7 points took more than 0 s: try fewer --points$"):
+        rehearsal.measure_elsewhere(given, machine, 7)

@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
+from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
@@ -402,6 +403,42 @@ def test_a_folder_that_cannot_be_written_to_costs_no_training(
     assert objective(claim.configuration) is not None
     assert "checkpoint of epoch 6 put off:" in caplog.text
     assert kept(database) == []
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("size", "folder", "kept_in"),
+    [
+        (1_000_000, True, "database"),
+        (1_000_001, True, "file"),
+        (1_000_001, False, "database"),
+        (64_000_000, False, "database"),
+        (64_000_001, True, "file"),
+        (
+            90_000_000,
+            False,
+            "checkpoint: the state has 90 MB, expected at most 64: give --checkpoints FOLDER",
+        ),
+    ],
+)
+def test_a_checkpoint_goes_where_there_is_room_for_it(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, folder: bool, kept_in: str
+) -> None:
+    _, _, ledger = make(database, tmp_path)
+    claim, saved = claimed(ledger), list[Kept]()
+    monkeypatch.setattr(ledger, "save_checkpoint", lambda _claim, _run, kept: saved.append(kept) or True)
+    shared = tmp_path / "shared" if folder else None
+    keeper = ClaimKeeper(ledger, claim, RunFiles(shared, ledger.study), at_once, at_once)
+    given = Kept(2, {"place": [1.0, 2.0]}, 3.0, bytes(size))
+    if kept_in.startswith("checkpoint"):
+        with pytest.raises(ReportError) as refused:
+            keeper.keep(0, given)
+        assert str(refused.value).startswith(kept_in)
+        return
+    assert keeper.keep(0, given)
+    files = [file.name for file in shared.iterdir()] if shared is not None and shared.exists() else []
+    assert saved == [given if kept_in == "database" else replace(given, file=files[0])]
+    assert len(files) == (kept_in == "file")
 
 
 @ON_SQLITE

@@ -399,6 +399,9 @@ def test_a_stopped_evaluator_raises_and_keeps_nothing_unfinished(
     assert stored(database, study) == [0]
     # There is nothing to stop, though others may still train the second.
     evaluated(evaluator, database, study, loaded, 1)
+    assert Ledger(database, study).stopped()
+    evaluated(evaluator, database, study, loaded, 2)
+    assert stored(database, study) == [0, 1]
 
 
 @ON_SQLITE

@@ -25,13 +25,20 @@ from pairsearch.data.sources import Source
 from pairsearch.models import fused, single
 from pairsearch.models.nets import build, split_logits
 from pairsearch.models.trainer import StateDict, TrainingJob
-from pairsearch.search.common.errors import InputError, WorkError
+from pairsearch.search.common.errors import InputError, StudyError, WorkError
 from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.workers.evaluating import Evaluator
-from pairsearch.search.workers.models import ModelFolder, rounds_without_model, train_again
+from pairsearch.search.workers.models import (
+    ModelFolder,
+    best_model,
+    rounds_without_model,
+    stored_models,
+    train_again,
+    write_stored,
+)
 from pairsearch.search.workers.objective import origin
 from pairsearch.search.workers.rounds import Rounds
 from pairsearch.search.workers.run_files import file_name
@@ -368,6 +375,55 @@ def test_models_in_the_database_become_files_and_answer(
         "model tino: there is no such file; study tino is not in"
         in program("predict", "tino", *asking).complaint
     )
+
+
+def test_models_in_the_database_are_found_by_study_configuration_and_round(
+    database: Database, study: StoredStudy, make_study: Any, loaded: Loaded, make_worker: Any, tmp_path: Path
+) -> None:
+    other, own = make_study(name="other", seed=8), tiny.loaded(name="other", seed=8)
+    (first, second, third, *_) = study.definition.grid.configurations()
+    kept, elsewhere = ModelFolder(tmp_path / "kept"), ModelFolder(tmp_path / "elsewhere")
+    for configuration in (second, first, third):
+        train(database, study, loaded, kept, configuration)
+    train(database, other, own, elsewhere, first)
+    names = [kept.file(study, one, index).name for one in (first, second, third) for index in range(2)]
+    contents = {file.name: file.read_bytes() for file in kept.path.iterdir()}
+    assert stored_models(database, study, first, [1]) == {1: contents[names[1]]}
+    assert stored_models(database, study, first, [0, 1]) == {0: contents[names[0]], 1: contents[names[1]]}
+    written = write_stored(database, study, ModelFolder(tmp_path / "written"))
+    assert ([file.name for file in written.files], written.without) == (sorted(names), 0)
+    assert {file.name: file.read_bytes() for file in written.files} == contents
+    tiny.execute(
+        database,
+        "delete from pairsearch_models where run_id in (select id from pairsearch_runs where run = 1)",
+    )
+    assert write_stored(database, study, ModelFolder(tmp_path / "written")).without == 3
+    empty = ModelFolder(tmp_path / "empty")
+    assert rounds_without_model(database, study, first, 1, empty) == (0,)
+    assert rounds_without_model(database, study, first, 2, empty) == (0, 1)
+    for some in (study, other):
+        make_worker(tiny.Answering(), some).run()
+
+    def best(values: dict[Configuration, float], state: str = "finished") -> str:
+        """The file of the best, where others of the study and of another one have other values."""
+        for configuration, value in values.items():
+            tiny.execute(
+                database,
+                f"update pairsearch_configurations set value = {value}, state = '{state}' "  # noqa: S608 - our own
+                f"where study_id = {study.id} and key = '{configuration.key}'",
+            )
+        return best_model(database, study, 0)[0]
+
+    tiny.execute(
+        database,
+        f"update pairsearch_configurations set value = 0.0 where study_id = {other.id} and key = '{third.key}'",  # noqa: S608
+    )
+    assert best({first: 0.4, second: 0.4, third: 0.5}) == names[0]
+    assert best({second: 0.3}) == names[2]
+    assert best_model(database, study, 0)[1] == contents[names[2]]
+    assert best({second: 0.3}, "pruned") == names[0]
+    with pytest.raises(StudyError, match=r"round 1 of .* expected one of 0$"):
+        best_model(database, study, 1)
 
 
 def test_a_default_folder_that_cannot_be_written_to_costs_no_figures(

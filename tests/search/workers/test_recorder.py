@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 import pytest
 
+from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.workers.recorder import Recorder, of_each
 from pairsearch.studies.errors import ReportError
 from pairsearch.studies.problem import Run, Stopped
@@ -43,6 +45,42 @@ def test_a_time_limit_stops_at_a_report_and_lets_a_run_that_has_reported_its_las
     last(4, [{"loss": 0.5}] * 2)
     assert (last.late, last.stopped) == (False, False)
     assert recorder().left is None
+
+
+def test_the_time_of_a_training_counts_from_its_begin_with_what_was_before_a_checkpoint() -> None:
+    report = Recorder(RUNS[:1], ["loss"], "loss", lambda _: True, limit=100.0)
+    time.sleep(0.2)
+    assert 0.2 <= report.seconds < 90.0
+    assert report.left == pytest.approx(100.0 - report.seconds, abs=5.0)
+    before = report.seconds
+    report.begin()
+    assert report.seconds < before
+    report.restore(Kept(1, {"loss": [0.5]}, 60.0, b""))
+    assert 60.0 <= report.seconds < 90.0
+    report(2, [{"loss": 0.4}])
+    report.poll()
+    kept = report.kept(2, b"state")
+    assert (kept.epoch, kept.curves, kept.content) == (2, {"loss": [0.5, 0.4]}, b"state")
+    assert 60.0 <= kept.seconds < 90.0
+    assert not report.late
+
+
+def test_what_asks_between_reports_goes_on_as_long_as_the_worker_says_so() -> None:
+    answers = iter([True, True, False, True])
+    polled: list[bool] = []
+
+    def on_epoch(recorder: Recorder) -> bool:
+        polled.append(recorder.polled)
+        return next(answers)
+
+    report = recorder(on_epoch)
+    report.poll()
+    report(1, [{"loss": 0.5}] * 2)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            report.poll()
+    assert polled == [True, False, True]
+    assert (report.stopped, report.late, report.polled) == (True, False, False)
 
 
 @pytest.mark.parametrize(("value", "named"), [(math.inf, ()), (math.nan, ()), (0.9, (1,))])
@@ -82,6 +120,9 @@ def test_a_report_after_the_stop_is_stopped_again_and_not_kept() -> None:
         (2, [{"loss": 0.1}, {}], "no 'loss' among nothing"),
         (2, [{"loss": 0.1}, {"loss": True}], "figure 'loss' is no number: got bool True"),
         (2, [{"loss": 0.1}, {"loss": "x" * 99}], f"got str '{'x' * 59}..."),
+        (2, [{"loss": 0.1}, {"loss": "x" * 58}], f"got str '{'x' * 58}'"),
+        (2, [{"loss": 0.1}, {"loss": "x" * 59}], f"got str '{'x' * 59}..."),
+        (2, [{"loss": 0.1}, {"loss": b"1"}], "got bytes b'1'"),
         (2, [{"loss": 0.1}, {"loss": None}], "got NoneType None"),
     ],
 )  # fmt: skip

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import programs
 import pytest
@@ -19,9 +23,11 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import read_best
+from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.recorder import TimeLimitError
 from pairsearch.search.workers.tally import Tally, total
+from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.seeds import layout_order
 
@@ -263,3 +269,80 @@ def test_a_worker_waits_for_what_another_holds_and_takes_it_when_the_lease_is_ov
     objective = tiny.Answering()
     assert make_worker(objective).run() == Tally(finished=8)
     assert objective.asked[claim.configuration.key] == 1
+
+
+@ON_SQLITE
+def test_a_worker_says_what_it_did_and_complains_of_what_failed_with_one_traceback(
+    database: Database, study: StoredStudy, ledger: Ledger, make_worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(ledger.view), "notice", "the view lags", raising=False)
+    good, *bad = layout_order(study.definition)[:3]
+
+    def answer(configuration: Configuration) -> Outcome:
+        if configuration in bad:
+            raise ValueError("no such number")
+        return tiny.outcome(configuration)
+
+    said: list[str] = []
+    complaints: list[str] = []
+    worker = make_worker(tiny.Answering(answer), ledger=ledger, say=said.append, complain=complaints.append)
+    assert worker.run(max_trials=3) == Tally(finished=1, failed=2)
+    assert said == [
+        "tiny: the view lags",
+        f"tiny: finished in 0.2 s, val_loss {tiny.value_of(good):.4f}: {good.key}",
+    ]
+    first, *_, error, told, told_too = complaints
+    assert (first, error) == ("Traceback (most recent call last):", "ValueError: no such number")
+    for line, one in zip((told, told_too), bad, strict=True):
+        assert line == f"tiny: ValueError: no such number (failed): {one.key}"
+    assert complaints.count(first) == 1
+
+
+class FoldByFold:
+    """Trains folds of a study one by one, each of which takes so many seconds as it says."""
+
+    def __init__(self, seconds: float | None, folds: tuple[int, ...] = ()) -> None:
+        self.seconds = seconds
+        self.folds = folds
+
+    def provenance(self) -> dict[str, str]:
+        return {"host": "here"}
+
+    def on(self, folds: Iterable[int], keeper: object = None) -> FoldByFold:
+        return FoldByFold(self.seconds, tuple(folds))
+
+    def __call__(self, configuration: Configuration, progress: Progress) -> Outcome:
+        full = tiny.outcome(configuration, folds=4)
+        trained = [replace(full.folds[fold], seconds=self.seconds) for fold in self.folds]
+        for fold in trained:
+            assert progress(Step(fold.index + 1, 0.5, fold)) is None
+        return replace(full, folds=tuple(trained))
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("seconds", "jobs", "stored"),
+    [(None, [1, 3], [1]), (0.09, [1, 3], [1]), (0.1, [1, 1, 1, 1], []), (0.15, [1, 1, 1, 1], [])],
+)
+def test_short_folds_are_taken_several_at_once_and_stored_together(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float | None,
+    jobs: list[int],
+    stored: list[int],
+) -> None:
+    grid = {"batch_size": [10], "learning_rate": [1e-3]}
+    study = create_study(database, tiny.anything(together=False, folds=4, grid=grid)).study
+    kept: list[int] = []
+    store = Ledger.store
+    monkeypatch.setattr(
+        Ledger,
+        "store",
+        lambda ledger, claim, run, facts: kept.append(run.index) or store(ledger, claim, run, facts),
+    )
+    worker = Worker(database, study, cast(Any, FoldByFold(seconds)), stopping=threading.Event(), patience=0.0)
+    monkeypatch.setattr("pairsearch.search.workers.worker.time", SimpleNamespace(monotonic=lambda: 100.0))
+    assert worker.run() == Tally(finished=1)
+    assert tiny.rows(database, "jobs", "count", "order by first") == [(count,) for count in jobs]
+    assert kept == stored
+    assert len(tiny.rows(database, "runs")) == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -182,7 +183,11 @@ def test_a_heartbeat_outlives_writes_that_fail(
     ledger = Faltering(database, study, lease_seconds=0.2)
     claim = ledger.claim("ann")
     assert claim is not None
-    with caplog.at_level(logging.WARNING), Heartbeat(ledger) as heartbeat, heartbeat.of(claim):
+    with (
+        caplog.at_level(logging.WARNING),
+        Heartbeat(ledger, threading.Event()) as heartbeat,
+        heartbeat.of(claim),
+    ):
         # A server that does not answer to a renewal must not keep the process alive.
         assert [one.daemon for one in threading.enumerate() if one.name == "heartbeat"] == [True]
         assert renewed.wait(30)
@@ -195,14 +200,58 @@ def test_a_heartbeat_tells_that_the_claim_was_lost(database: Database, study) ->
     claim = ledger.claim("ann")
     assert claim is not None
     ledger.hand_back(claim)
-    with Heartbeat(ledger) as heartbeat, heartbeat.of(claim):
+    with Heartbeat(ledger, threading.Event()) as heartbeat, heartbeat.of(claim):
         assert heartbeat.lost.wait(30)
+
+
+@ON_SQLITE
+def test_a_heart_beats_for_the_claim_that_is_held_and_not_after_it(
+    database: Database, study, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[Claim] = []
+    renewing, renewed = threading.Event(), threading.Event()
+
+    class Slow(Ledger):
+        def renew(self, claim: Claim) -> Renewal:
+            calls.append(claim)
+            renewing.set()
+            if claim == other:
+                time.sleep(0.3)
+                renewed.set()
+            return super().renew(claim)
+
+    ledger = Slow(database, study, lease_seconds=0.2)
+    claim, other = ledger.claim("ann"), ledger.claim("ann")
+    assert claim is not None
+    assert other is not None
+    with Heartbeat(ledger, threading.Event()) as heartbeat:
+        time.sleep(0.2)  # it has none yet
+        with heartbeat.of(claim):
+            assert renewing.wait(30)
+        time.sleep(0.1)  # one may have begun
+        before = [*calls]
+        time.sleep(0.3)
+        assert calls == before
+        renewing.clear()
+        with heartbeat.of(other):
+            assert renewing.wait(30)
+        # A renewal that has begun is waited for.
+    assert renewed.is_set()
+    assert {one.token for one in calls} == {claim.token, other.token}
+    assert not heartbeat.lost.is_set()
+    assert "heartbeat" not in {one.name for one in threading.enumerate()}
+    assert caplog.messages == []
 
 
 @ON_SQLITE
 def test_a_claim_whose_answer_was_lost_is_taken_up(database: Database, study, make_worker) -> None:
     class Silent(Ledger):
         silent = 2
+        asked = 0
+
+        def held(self, *given: Any) -> Claim | None:
+            self.asked += 1
+            return super().held(*given)
 
         def claim(self, *given: object, **named: object) -> Claim | None:  # type: ignore[override]
             claim = super().claim(*given, **named)  # type: ignore[arg-type]
@@ -211,8 +260,10 @@ def test_a_claim_whose_answer_was_lost_is_taken_up(database: Database, study, ma
                 raise DatabaseAwayError("gone before it answered")
             return claim
 
-    worker = make_worker(tiny.Answering(), ledger=Silent(database, study, 5.0), patience=60.0)
+    ledger = Silent(database, study, 5.0)
+    worker = make_worker(tiny.Answering(), ledger=ledger, patience=60.0)
     assert worker.run() == Tally(finished=8)
+    assert ledger.asked == 2, "what was answered is not asked for"
     assert tiny.rows(database, "configurations", "sum(claims), sum(lapses)") == [(8, 0)]
     assert re.fullmatch(r"\S+:\d+:[0-9a-f]{6}", worker.name)
 
