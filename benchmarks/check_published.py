@@ -28,9 +28,10 @@ from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StoredStudy, look_up
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.evaluations import rounds_within
 from pairsearch.search.results.study_table import mean_curve
+from pairsearch.search.setup.arguments import look_up
 from pairsearch.search.setup.load import load
 from pairsearch.search.setup.opening import existing
 from pairsearch.search.setup.opening import load as load_problem

@@ -13,9 +13,10 @@ from pairsearch.search.claims.deciding import Decided, decide
 from pairsearch.search.claims.material import Material, Wanted, wanted_rounds
 from pairsearch.search.common.errors import StudyError
 from pairsearch.search.database.connection import Database
-from pairsearch.search.ledger.studies import StudyArgument, check_same, find_study, get_study, look_up
+from pairsearch.search.ledger.studies import check_same, find_study, get_study
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.study_table import read_table
+from pairsearch.search.setup.arguments import StudyArgument, each_once, look_up
 from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.evaluating import Chosen, Evaluator
 from pairsearch.studies import claims_file
@@ -84,10 +85,7 @@ def find_sources(file: str, database: Database | None, only: int | None = None) 
     if only is not None:
         claims = claims.only(only)
     given = {study: look_up(claims_file.resolve(study, path), database) for study in claims.studies()}
-    by_name: dict[str, StudyArgument] = {}
-    for one in given.values():
-        if by_name.setdefault(one.name, one).definition != one.definition:
-            raise StudyError(f"two different definitions are named {one.name!r}: rename one")
+    each_once(given.values())
     return Sources(claims, given, only or 1)
 
 

@@ -112,10 +112,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open a transaction that may write: it commits at the end of the block and rolls back on an exception.
-
-        Raises what `translated` raises.
-        """
+        """Open a transaction that may write: it commits at the end of the block and rolls back on an exception."""
         self._check_file()
         with self.translated(), self.engine.begin() as connection:
             self._check_file(opened=True)
@@ -123,7 +120,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a transaction that only reads, and takes no write lock on SQLite. Raises what `write` raises."""
+        """Open a transaction that only reads, and takes no write lock on SQLite."""
         self._check_file()
         with self.translated(), self.engine.connect() as connection:
             yield connection.execution_options(**{READING: True})
@@ -243,7 +240,7 @@ class Database:
             raise StorageError(f"database {self.label} cannot be opened: {folder} is not writable")
 
     def schema_version(self) -> int | None:
-        """Return the version of our tables in this database, None if there are none. Raises what `read` raises."""
+        """Return the version of our tables in this database, None if there are none."""
         with self.read() as connection:
             if not inspect(connection).has_table(schema.name):
                 return None

@@ -40,30 +40,23 @@ def begin_postgresql(connection: Connection) -> None:
 
 
 def prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
-    """Prepare a new SQLite connection of ours (SQLAlchemy's `connect` event)."""
-    # `begin_sqlite` sends BEGIN. The driver would start a writing transaction as a reading one, which fails without
-    # waiting when another process has written in between.
-    connection.isolation_level = None
-    tune_sqlite(connection, record)
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def tune_sqlite(connection: sqlite3.Connection, record: object) -> None:
-    """Set the journal mode of a new SQLite connection (SQLAlchemy's `connect` event).
+    """Prepare a new SQLite connection of ours (SQLAlchemy's `connect` event).
 
     In WAL mode readers and the writer do not block each other, and `synchronous = NORMAL` cannot damage the database.
     A power cut may undo the last transactions; their configurations are then trained again.
     """
-    cursor = connection.cursor()
+    # `begin_sqlite` sends BEGIN. The driver would start a writing transaction as a reading one, which fails without
+    # waiting when another process has written in between.
+    connection.isolation_level = None
     try:
-        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            cursor.execute("PRAGMA journal_mode = WAL")
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError as error:
         # A read-only database keeps its mode.
         if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
             raise
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.close()
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
 
 
 def begin_sqlite(connection: Connection) -> None:

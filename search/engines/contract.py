@@ -129,11 +129,7 @@ class Engine(ABC):
 
 
 def engine_named(name: str, address: str | None = None, options: Mapping[str, str] | None = None) -> Engine:
-    """Return the engine of a name.
-
-    Raises:
-        InputError: there is none, it or what it needs is not installed, or it refuses its options.
-    """
+    """Return the engine of a name; raises InputError where it cannot be imported or refuses options."""
     known = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in known:
         raise InputError(f"--on {name!a}: no such engine: expected one of {', '.join(sorted(known))}")

@@ -17,9 +17,10 @@ from pairsearch.search.engines.contract import Count, Engine, EngineError, Order
 from pairsearch.search.engines.orders import order_for
 from pairsearch.search.ledger import submissions
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.ledger.submissions import Submission
 from pairsearch.search.results.progress import Progress, read_progress
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.setup.opening import reconcile
 from pairsearch.search.workers.searching import conclude
 from pairsearch.studies.loading import Loaded
@@ -59,11 +60,7 @@ class Fleet:
         self._silent = self._away = False
 
     def begin(self) -> None:
-        """Submit the workers that are missing.
-
-        Raises:
-            EngineError: the engine refused; nothing was stored.
-        """
+        """Submit the workers that are missing; where the engine refuses, nothing is stored."""
         alive = self.alive()
         if alive:
             self._say(f"{self._engine.name}: {workers(alive)} there already")
@@ -132,13 +129,11 @@ class Fleet:
     ) -> list[Progress]:
         """Follow the ledger until nothing is left, or no worker is; return the latest progress.
 
+        Where somebody interrupts it, workers of a lasting engine go on.
+
         Args:
-            look: reads the progress of each study.
             left: counts what is left to be trained.
             on_progress: called with the progress of each study, and with whether this is the last call.
-
-        Raises:
-            KeyboardInterrupt: somebody interrupts it; workers of a lasting engine go on.
         """
         latest, asked = look(), float("-inf")
         try:
@@ -289,12 +284,7 @@ class Cluster:
         machine: Machine,
         limit: int | None,
     ) -> Order:
-        """Return the order for workers of studies (`order_for`), after asking whether the engine would take it.
-
-        Raises:
-            InputError: see `order_for`.
-            EngineError: the engine would refuse it, or does not answer.
-        """
+        """Return the order for workers of studies (`order_for`), after asking whether the engine would take it."""
         order = order_for(self.engine, url, given, loaded, machine, limit, self.also)
         self.engine.check(order, self.workers)
         return order
@@ -311,12 +301,7 @@ def search_on(
     say: Callable[[str], None] = lambda _: None,
     complain: Callable[[str], None] = lambda _: None,
 ) -> list[Progress]:
-    """Search studies by workers on a cluster, as `workers.searching.search` does by those of this machine.
-
-    Raises:
-        EngineError: the engine refused.
-        WorkError: configurations failed, or are left although no worker is.
-    """
+    """Search studies by workers on a cluster, as `workers.searching.search` does by those of this machine."""
 
     def look() -> list[Progress]:
         return [read_progress(database, study, limit) for study in studies]
@@ -357,8 +342,7 @@ def evaluate_on(
         on_progress: called with the number of rounds that are left.
 
     Raises:
-        EngineError: the engine refused.
-        WorkError: rounds failed, or are left although no worker is.
+        WorkError: the engine refused, rounds failed, or rounds are left although no worker is.
     """
     ledgers = [Ledger(database, study) for study in studies]
 

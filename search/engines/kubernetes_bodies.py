@@ -63,11 +63,7 @@ class Manifest:
         return name, PurePosixPath(self.storage_file).name
 
     def job(self, order: Order, workers: int) -> dict[str, Any]:
-        """Return the Job of an order, by a name that no other has.
-
-        Raises:
-            InputError: its image is not known.
-        """
+        """Return the Job of an order, by a name that no other has; raises InputError where its image is not known."""
         options = self._options
         if not options.keys() & {"image", "template"}:
             raise InputError(
@@ -102,10 +98,9 @@ class Manifest:
 
 
 def config_map(order: Order, job: Any) -> dict[str, Any]:
-    """Return the config map of an order's files. It belongs to the created Job, and is deleted with it.
+    """Return the config map of an order's files; raises InputError where it would be too large.
 
-    Raises:
-        InputError: it would be too large.
+    It belongs to the created Job, and is deleted with it.
     """
     size = sum(map(len, order.files.values()))
     if size > LARGEST:

@@ -60,8 +60,7 @@ class Cluster:
 
         Raises:
             InputError: the client refused what it was to send, which a user's template had.
-            RefusedError: the API refused.
-            EngineError: it did not answer.
+            EngineError: the API refused (`RefusedError`), or did not answer.
         """
         try:
             return call(*name, namespace=self._namespace, _request_timeout=TIMEOUT, **more)

@@ -15,7 +15,7 @@ from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.urls import mask, parse_url
 from pairsearch.search.engines.contract import Engine, Order
-from pairsearch.search.ledger.studies import StudyArgument
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE, read_storage_file
 from pairsearch.search.workers.pool import worker_words
 from pairsearch.studies.loading import Loaded

@@ -62,11 +62,9 @@ def run_worker(
             assert process.stdin is not None  # noqa: S101 - it was asked for
             process.stdin.close()
             process.wait()
-        line = program.last_line(log)
-    if code:
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        raise RuntimeError(f"worker ended ({how}){f': {line}' if line else ''}")
-    return line
+        if code:
+            raise RuntimeError(program.ending("worker", code, log))
+        return program.last_line(log)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

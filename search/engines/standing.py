@@ -35,9 +35,7 @@ def stop_all(database: Database, studies: Sequence[StoredStudy], say: Callable[[
         EngineError: engines do not answer; their workers end by the ledger.
     """
     silent = []
-    found = {
-        key: open_ones for key, every in by_engine(database, studies).items() if (open_ones := _open(every))
-    }
+    found = {key: left for key, every in by_engine(database, studies).items() if (left := _open(every))}
     for (name, address), mine in found.items():
         try:
             say(_stop(database, engine_named(name, address or None), mine))

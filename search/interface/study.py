@@ -19,7 +19,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.engines.contract import engine_named
 from pairsearch.search.engines.executor import Executed
 from pairsearch.search.engines.fleet import Cluster, search_on
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study, look_up
+from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.report.content import Document, view_names
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.page import write
@@ -31,6 +31,7 @@ from pairsearch.search.results.progress import Progress, read_progress
 from pairsearch.search.results.ranking import Ranked, read_best
 from pairsearch.search.results.tables import CONFIGURATIONS, CURVES
 from pairsearch.search.setup import opening
+from pairsearch.search.setup.arguments import StudyArgument, look_up
 from pairsearch.search.setup.storage_url import environment_storage
 from pairsearch.search.tracking.exporting import Exported, Target, export
 from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on

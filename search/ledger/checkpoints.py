@@ -18,10 +18,9 @@ columns = checkpoints.c
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A checkpoint.
+    """A checkpoint, saved after an epoch.
 
     Args:
-        epoch: the epoch after which it was saved.
         curves: one number per epoch for each figure, up to that epoch; NaN where a figure was not reported.
         seconds: time of the training up to there.
         content: the state (`studies.checkpoint_file`); empty where a file has it.

@@ -48,9 +48,7 @@ class Claim:
     """A job that one worker holds.
 
     Args:
-        first: the number of its first run.
-        count: how many runs it has.
-        stored: numbers of those that are stored already.
+        stored: numbers of the runs that are stored already.
         again: whether it was claimed before, so that it may have runs and checkpoints.
         shown: the configuration as it is shown; None for rounds.
     """
@@ -108,7 +106,6 @@ class Leases:
 
     Args:
         lease_seconds: how long a claim lasts without renewal.
-        view: what shows the study to others.
     """
 
     def __init__(

@@ -21,11 +21,7 @@ _FREE: dict[str, object] = {"worker": None, "started_at": None, "trial_id": None
 
 
 class Closing:
-    """The configurations of one study; every method works in the caller's transaction.
-
-    Args:
-        view: what shows the study to others.
-    """
+    """The configurations of one study; every method works in the caller's transaction."""
 
     def __init__(self, study: StoredStudy, view: View) -> None:
         self._study = study

@@ -62,10 +62,9 @@ class Outcome:
         state: FINISHED, DIVERGED or PRUNED.
         value: the mean over folds of the study's metric after the last epoch, None unless FINISHED.
         figures: means over folds after the last epoch, by name; None if the figure of a fold is not finite.
-        folds: the results of the folds, ordered by index.
+        folds: ordered by index.
         seconds: wall-clock time of the training.
         reason: why the state is not FINISHED.
-        provenance: versions, git commit, host, processor.
         mean: the mean curves of folds that were loaded without curves of their own; None otherwise.
     """
 

@@ -28,11 +28,7 @@ have it where the curves of single folds were not published; those folds have 0 
 
 
 def read_configuration(key: str, params: str) -> Configuration:
-    """Return the configuration of a row from its columns `key` and `params`.
-
-    Raises:
-        WrongValueError: the key is not that of the parameters.
-    """
+    """Return the configuration of a row; raises WrongValueError where its key is not that of its parameters."""
     configuration = Configuration.of_text(params)
     if configuration.key != key:
         raise WrongValueError(configurations.name, "params", "parameters of its key", params, f"key={key!a}")
@@ -53,8 +49,7 @@ def write_figures(figures: Mapping[str, float | None]) -> str:
 def read_outcomes(connection: Connection, rows: Sequence[Any]) -> list[Outcome | None]:
     """Return the stored results of rows of configurations of one study, None for each that has none.
 
-    Raises:
-        WrongValueError: the folds of a result are incomplete.
+    It raises WrongValueError where the folds of a result are incomplete.
     """
     covered = [row for row in rows if row.state in COVERED]
     if not covered:
@@ -89,8 +84,7 @@ def read_runs(
 ) -> list[RunResult]:
     """Return the stored folds or rounds of a configuration, or the mean of its folds, ordered by their index.
 
-    Raises:
-        WrongValueError: a run has no curve, or a curve has not one point for each epoch.
+    It raises WrongValueError where a run has no curve, or a curve has not one point for each epoch.
     """
     return _runs_of(connection, study_id, [key], [kind]).get((key, kind), [])
 
@@ -121,11 +115,7 @@ def _runs_of(
 
 
 def read_curve(run_id: int, text: str, epochs: int) -> list[float]:
-    """Return the numbers of a curve; null becomes NaN.
-
-    Raises:
-        WrongValueError: there is not one number for each epoch.
-    """
+    """Return the numbers of a curve; raises WrongValueError where there is not one for each epoch."""
     points = read_points(json.loads(text))
     if len(points) != epochs:
         raise WrongValueError(curves.name, "points", f"array of {epochs} numbers", text, f"run_id={run_id}")

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from pairsearch.search.common.errors import StudyError
-from pairsearch.search.common.files import working_directory
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.tables import studies as study_rows
 from pairsearch.studies.configuration import Value
-from pairsearch.studies.definition import NAME_PATTERN, Definition, parse, read, shipped
+from pairsearch.studies.definition import NAME_PATTERN, Definition, parse
 from pairsearch.studies.differences import other_problem, other_results
 from pairsearch.studies.errors import DefinitionError
 from pairsearch.studies.problem import Metric, Traits
@@ -60,53 +58,6 @@ class StoredStudy:
         return self.definition.reported_epochs
 
 
-@dataclass(frozen=True, slots=True)
-class StudyArgument:
-    """A STUDY argument with the definition that it names.
-
-    Args:
-        folder: the folder of the definition's file; None for a definition from the database.
-        here: the working directory, to which the argument and settings of this machine are relative. A problem may
-            change it when it is loaded.
-    """
-
-    text: str
-    definition: Definition
-    folder: Path | None
-    here: Path = field(default_factory=working_directory)
-
-    @property
-    def name(self) -> str:
-        """The study's name."""
-        return self.definition.name
-
-
-def look_up(given: str, database: Database | None = None) -> StudyArgument:
-    """Find the definition that a STUDY argument names.
-
-    Args:
-        given: a path that ends in `.toml`, the name of a shipped definition, or that of a study in the database.
-        database: where to look for a study that is not shipped; None to look nowhere.
-
-    Raises:
-        StudyError: there is no such study.
-        DefinitionError: the file is unreadable or invalid.
-    """
-    known = shipped()
-    file = Path(given) if given.endswith(".toml") else known.get(given)
-    if file is not None:
-        return StudyArgument(given, read(file), file.absolute().parent)
-    stored: list[str] = []
-    if database is not None:
-        study = find_study(database, given)
-        if study is not None:
-            return StudyArgument(given, study.definition, None)
-        stored = [study.name for study in list_studies(database)]
-    names = ", ".join(dict.fromkeys([*known, *stored]))
-    # ascii() escapes control characters and undecodable bytes in a hostile name.
-    raise StudyError(f"unknown study {given!a}: expected one of {names}, or a path to a .toml definition")
-
-
 def read_choices(connection: Connection, study_id: int) -> Choices:
     """Read the values of each parameter of a study, in the order in which they were added to its grid."""
     stored = connection.execute(select(study_rows.c.choices).where(study_rows.c.id == study_id)).scalar_one()
@@ -127,11 +78,7 @@ def find_study(database: Database, name: str) -> StoredStudy | None:
 
 
 def get_study(database: Database, name: str) -> StoredStudy:
-    """Read a study by its name.
-
-    Raises:
-        StudyError: there is none.
-    """
+    """Read a study by its name; raises StudyError where there is none."""
     study = find_study(database, name)
     if study is None:
         raise StudyError(f"study {name} is not in {database.label}: `pairsearch create {name}` makes it")
@@ -139,11 +86,7 @@ def get_study(database: Database, name: str) -> StoredStudy:
 
 
 def seen_by(connection: Connection, study: StoredStudy) -> StoredStudy:
-    """Read a study again in a transaction: its grid may have grown since it was first read.
-
-    Raises:
-        StudyError: the study was deleted.
-    """
+    """Read a study again in a transaction, as its grid may have grown; raises StudyError where it was deleted."""
     seen = _find(connection, study.name)
     if seen is None:
         raise StudyError(f"study {study.name} has been deleted from the database")
@@ -178,32 +121,27 @@ def merge_choices(stored: Mapping[str, Sequence[Value]], grid: Mapping[str, Sequ
     }
 
 
-def insert_study(connection: Connection, definition: Definition, traits: Traits) -> StoredStudy:
-    """Insert the row of a new study, which Optuna does not have yet; the caller holds the creation lock."""
-    new = insert(study_rows).values(
-        name=definition.name,
-        optuna_study_id=0,
-        definition=definition.model_dump_json(),
-        choices=json.dumps(merge_choices({}, definition.grid.choices)),
-        problem=json.dumps(traits.to_json()),
-        created_at=now(),
-    )
-    return _stored(connection.execute(new.returning(*study_rows.c)).one())
+def put_study(
+    connection: Connection,
+    known: StoredStudy | None,
+    definition: Definition,
+    traits: Traits,
+    choices: Mapping[str, Sequence[Value]],
+) -> StoredStudy:
+    """Insert a new study, which Optuna does not have yet, or store the latest definition of a known one.
 
-
-def update_study(
-    connection: Connection, study: StoredStudy, definition: Definition, traits: Traits, choices: Choices
-) -> None:
-    """Store the latest definition, with its larger grid; the caller has called `check_same`."""
-    connection.execute(
-        update(study_rows)
-        .where(study_rows.c.id == study.id)
-        .values(
-            definition=definition.model_dump_json(),
-            problem=json.dumps(traits.to_json()),
-            choices=json.dumps(choices),
-        )
-    )
+    The caller holds the creation lock, and has called `check_same`.
+    """
+    row = {
+        "definition": definition.model_dump_json(),
+        "choices": json.dumps(choices),
+        "problem": json.dumps(traits.to_json()),
+    }
+    if known is None:
+        new = insert(study_rows).values(row | {"name": definition.name, "optuna_study_id": 0})
+        return _stored(connection.execute(new.values(created_at=now()).returning(*study_rows.c)).one())
+    connection.execute(update(study_rows).where(study_rows.c.id == known.id).values(row))
+    return seen_by(connection, known)
 
 
 def valid_name(name: str) -> bool:

@@ -18,13 +18,9 @@ columns = submissions.c
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """Workers that an engine got together.
+    """Workers that an engine got together; the columns of `submissions` say what the fields are.
 
     Args:
-        engine: its name, as `--on` takes it.
-        address: where it is; empty for its usual place.
-        native_id: what the engine calls them.
-        workers: how many they are.
         study_ids: of all studies that they work on.
         ended: whether all of them were seen to have ended.
     """

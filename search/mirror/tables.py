@@ -77,11 +77,7 @@ def optuna_storage(database: Database) -> Iterator[RDBStorage]:
 
 
 def known_here(database: Database) -> bool:
-    """Whether the tables in the database are the ones that we know.
-
-    Raises:
-        StorageError: the installed Optuna does not know those in the database.
-    """
+    """Whether we know the tables in the database; raises StorageError where the installed Optuna does not."""
     with database.read() as connection:
         current = connection.execute(sa.text("select version_num from alembic_version")).scalar_one()
     if current == VERSION:

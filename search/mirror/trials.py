@@ -33,11 +33,7 @@ REPORT_SECONDS = 1.0
 
 
 def open_view(database: Database, study: StoredStudy) -> View:
-    """Return what shows a study in Optuna's tables, after what they lacked was made.
-
-    Raises:
-        StorageError: the installed Optuna does not know the tables in the database.
-    """
+    """Return what shows a study in Optuna's tables, after what they lacked was made; raises as `known_here`."""
     complete(database, study)
     return (Trials if tables.known_here(database) else AddedTrials)(database, study)
 

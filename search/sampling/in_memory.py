@@ -27,11 +27,7 @@ SAMPLERS: dict[str, Callable[[int | None], optuna.samplers.BaseSampler]] = {
 
 
 def make_pruner(kind: str, last_step: int) -> optuna.pruners.BasePruner:
-    """Make Optuna's pruner by its name in a definition.
-
-    Args:
-        last_step: the last step that is reported.
-    """
+    """Make Optuna's pruner by its name in a definition; `last_step` is the last that is reported."""
     pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
         "none": optuna.pruners.NopPruner,
         # A race is run by `studies.racing`.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED
@@ -12,16 +15,18 @@ from pairsearch.search.ledger.studies import (
     StoredStudy,
     check_same,
     find_study,
-    insert_study,
     merge_choices,
+    put_study,
     seen_by,
-    update_study,
 )
 from pairsearch.search.mirror.projecting import extend_choices, make_study
 from pairsearch.search.mirror.tables import make_tables
 from pairsearch.search.mirror.trials import complete
+from pairsearch.studies.configuration import Value
+from pairsearch.studies.definition import Definition
 from pairsearch.studies.loading import Loaded, check_trainable
 from pairsearch.studies.note import note
+from pairsearch.studies.problem import Traits
 from pairsearch.studies.seeds import layout_order
 
 
@@ -69,15 +74,29 @@ def _create(database: Database, loaded: Loaded, restored: int) -> Creation:
     if known is not None:
         _check_same(database, known, loaded)
     with database.write() as connection:
-        if known is None:
-            study = insert_study(connection, definition, traits)
-        else:
-            choices = merge_choices(known.choices, definition.grid.choices)
-            update_study(connection, known, definition, traits, choices)
-            study = seen_by(connection, known)
-            if shown:
-                extend_choices(connection, known, choices)
+        study = write_study(connection, known, definition, traits, definition.grid.choices, shown=shown)
         if shown:
             make_study(connection, study, new=known is None)
         added = Ledger(database, study).insert(connection, layout_order(definition))
         return Creation(seen_by(connection, study), known is None, added, restored)
+
+
+def write_study(
+    connection: Connection,
+    known: StoredStudy | None,
+    definition: Definition,
+    traits: Traits,
+    choices: Mapping[str, Sequence[Value]],
+    *,
+    shown: bool,
+) -> StoredStudy:
+    """Write the row of a study, with further values of its parameters where it is known.
+
+    Args:
+        shown: whether Optuna's tables are those that we know.
+    """
+    every = merge_choices({} if known is None else known.choices, choices)
+    study = put_study(connection, known, definition, traits, every)
+    if known is not None and shown:
+        extend_choices(connection, known, every)
+    return study

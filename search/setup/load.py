@@ -7,27 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.database.connection import Database, find_database, open_database
 from pairsearch.search.database.states import COVERED
-from pairsearch.search.ledger.incoming import Incoming, Plan, plan, store
-from pairsearch.search.ledger.studies import (
-    StoredStudy,
-    find_study,
-    get_study,
-    insert_study,
-    merge_choices,
-    seen_by,
-    update_study,
-)
-from pairsearch.search.mirror.projecting import add_by_optuna, extend_choices, project
+from pairsearch.search.ledger.incoming import Incoming, plan, store
+from pairsearch.search.ledger.studies import find_study, get_study, seen_by
+from pairsearch.search.mirror.projecting import add_by_optuna, project
 from pairsearch.search.mirror.tables import make_tables
 from pairsearch.search.results import foreign
 from pairsearch.search.results.folder import SHIPPED, read_folder
 from pairsearch.search.results.foreign import NOTHING, Told
 from pairsearch.search.results.optuna_study import read_finished
+from pairsearch.search.setup.creation import write_study
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +92,11 @@ def load_into(database: Database, given: Sequence[Incoming]) -> list[LoadedStudy
         with database.write() as connection:
             plans = [plan(connection, one, study) for one, study in zip(given, known, strict=True)]
             for one, made in zip(given, plans, strict=True):
-                study = _study(connection, one, made, shown=shown)
+                study = made.study
+                if study is None or made.new:
+                    study = write_study(
+                        connection, study, made.definition, one.traits, one.choices, shown=shown
+                    )
                 store(connection, one, made, study)
                 if shown:
                     project(connection, seen_by(connection, study))
@@ -117,18 +112,3 @@ def load_into(database: Database, given: Sequence[Incoming]) -> list[LoadedStudy
         )
         for one, made in zip(given, plans, strict=True)
     ]
-
-
-def _study(connection: Connection, given: Incoming, made: Plan, *, shown: bool) -> StoredStudy:
-    """Write the row of the study, with the larger of the two grids."""
-    study, choices = made.study, given.choices
-    if study is None:
-        study = insert_study(connection, given.definition, given.traits)
-    elif made.new:
-        choices = merge_choices(study.choices, choices)
-        if shown:
-            extend_choices(connection, study, choices)
-    else:
-        return study
-    update_study(connection, study, made.definition, given.traits, choices)
-    return replace(study, choices=choices)

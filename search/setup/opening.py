@@ -15,21 +15,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairsearch.search.common.errors import InputError, StudyError
+from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.files import working_directory
 from pairsearch.search.common.machine import LEASE_SECONDS, Machine
 from pairsearch.search.database.connection import Database, find_database, open_database
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import (
-    StoredStudy,
-    StudyArgument,
-    check_same,
-    find_study,
-    get_study,
-    list_studies,
-    look_up,
-)
+from pairsearch.search.ledger.studies import StoredStudy, check_same, find_study, get_study, list_studies
 from pairsearch.search.mirror import presence
+from pairsearch.search.setup.arguments import StudyArgument, look_all_up, look_stored_up
 from pairsearch.studies import loading
 from pairsearch.studies.definition import read
 from pairsearch.studies.loading import Loaded, check_trainable
@@ -47,24 +40,6 @@ def open_stored(storage: str, texts: Sequence[str] = ()) -> tuple[Database, list
         # A file stands for the name in it.
         names = [read(Path(text)).name if text.endswith(".toml") else text for text in texts]
         return database, [get_study(database, name) for name in dict.fromkeys(names)]
-
-
-def look_all_up(database: Database | None, texts: Sequence[str]) -> list[StudyArgument]:
-    """Find the definitions of STUDY arguments, each once; raises StudyError where two different ones share a name."""
-    by_name: dict[str, StudyArgument] = {}
-    for text in texts:
-        given = look_up(text, database)
-        if by_name.setdefault(given.name, given).definition != given.definition:
-            raise StudyError(f"two different definitions are named {given.name!r}: rename one")
-    return list(by_name.values())
-
-
-def look_stored_up(database: Database, texts: Sequence[str]) -> list[StudyArgument]:
-    """Find the definitions of STUDY arguments as `look_all_up` does, and check that they are those in the database."""
-    studies = look_all_up(database, texts)
-    for given in studies:
-        check_same(get_study(database, given.name), given.definition)
-    return studies
 
 
 _kept: dict[str, Loaded] = {}
@@ -89,7 +64,6 @@ def load(
 
     Args:
         database: where the study may be; None if there is no database yet.
-        machine: its settings are those of the problem, and its device has to exist.
         say: called with each note of the problem, for example which data it chose.
     """
     check_device(machine.device)
@@ -220,11 +194,7 @@ def existing(database: Database, loaded: Loaded) -> StoredStudy:
 
 
 def open_ledger(database: Database, study: StoredStudy, lease: float = LEASE_SECONDS) -> Ledger:
-    """Return the ledger of a study with its view in Optuna's tables, after what they lacked was made.
-
-    Raises:
-        StorageError: the installed Optuna does not know the tables in the database.
-    """
+    """Return the ledger of a study with its view in Optuna's tables (`open_view`)."""
     from pairsearch.search.mirror.trials import open_view  # noqa: PLC0415
 
     return Ledger(database, study, lease, open_view(database, study))
@@ -240,11 +210,7 @@ def reconcile(database: Database, studies: Sequence[StoredStudy]) -> bool:
 
 
 def open_optuna(storage: str) -> object:
-    """Open a database as Optuna's own storage, for its dashboard.
-
-    Raises:
-        StorageError: there is no such database, or the installed Optuna does not know its tables.
-    """
+    """Open a database as Optuna's own storage, for its dashboard; raises what `known_here` raises."""
     from pairsearch.search.mirror import tables  # noqa: PLC0415
 
     database = open_database(storage)

@@ -1,8 +1,9 @@
 """Takes a database of an older schema to this program's, with all its results.
 
-Each step stands for itself, in the words of the schema that it begins with and not in those of `database.tables`, which
-go on changing. Data definition is part of the transaction on both databases, so that a step is done as a whole or not
-at all.
+Its rows are put aside in other tables, the tables are made anew (`search.database.tables`), and the rows come back.
+What a version changed beside columns that came or went is a step on the rows that are aside, in the words of that
+version: later changes do not reach into it. Data definition is part of the transaction on both databases, so that all
+is done or nothing.
 """
 
 from __future__ import annotations
@@ -17,28 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 
 from pairsearch.search.common.errors import InputError, NoStudiesError, StorageError
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.database.tables import SCHEMA_VERSION
+from pairsearch.search.database.tables import SCHEMA_VERSION, metadata
 from pairsearch.search.database.urls import POSTGRESQL
 from pairsearch.search.ledger.studies import list_studies
 from pairsearch.search.mirror.trials import complete
-from pairsearch.search.setup import schema_5
 
-LARGEST = "1.7976931348623157e+308"
-SUBMISSIONS = f"""
-create table pairsearch_submissions (
-    id {{serial}} not null primary key, study_id integer not null references pairsearch_studies (id),
-    engine {{name}} not null, address text not null, native_id text not null,
-    workers integer not null, submitted_at {{double}} not null, ended_at {{double}},
-    constraint pairsearch_submissions_workers_check check (workers >= 1),
-    constraint pairsearch_submissions_submitted_at_check check (submitted_at BETWEEN 0 AND {LARGEST}),
-    constraint pairsearch_submissions_ended_at_check check (ended_at BETWEEN 0 AND {LARGEST})) {{strict}};
-create index ix_pairsearch_submissions_study_id on pairsearch_submissions (study_id)
-"""
-"""What schema 6 adds."""
+OLDEST = 4
+"""The first version that can be upgraded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +59,15 @@ def upgrade(url: str) -> Upgraded:
                 )
             if before == SCHEMA_VERSION:
                 return Upgraded(before, None)
-            if before not in STEPS:
+            if not OLDEST <= before < SCHEMA_VERSION:
                 raise StorageError(
                     f"database {database.label} has schema version {before}: this program upgrades from "
-                    f"{min(STEPS)} to {SCHEMA_VERSION}; use the version of pairsearch that it is from"
+                    f"{OLDEST} to {SCHEMA_VERSION}; use the version of pairsearch that it is from"
                 )
             copy = None if database.file is None else _copied(database.file, before)
             try:
-                _stepped(url, before)
+                with database.write() as connection:
+                    _make_anew(connection, before)
             except InputError as error:
                 if copy is not None:
                     copy.unlink()
@@ -91,21 +82,6 @@ def upgrade(url: str) -> Upgraded:
         database.close()
 
 
-def _stepped(url: str, before: int) -> None:
-    """Take the steps from a version to this program's, in one transaction."""
-    database = Database(url)
-    if database.is_sqlite:
-        # A table that is made anew is dropped in between, and others refer to it.
-        event.listen(database.engine, "connect", lambda made, _: made.execute("PRAGMA foreign_keys = OFF"))
-    try:
-        with database.write() as connection:
-            for version in range(before, SCHEMA_VERSION):
-                STEPS[version](connection)
-            _run(connection, "update pairsearch_schema set version = :version", version=SCHEMA_VERSION)
-    finally:
-        database.close()
-
-
 def _copied(file: Path, version: int) -> Path:
     copy = file.with_name(f"{file.name}.schema-{version}")
     if copy.exists():
@@ -115,69 +91,109 @@ def _copied(file: Path, version: int) -> Path:
     return copy
 
 
+def _make_anew(connection: Connection, before: int) -> None:
+    """Make the tables anew, with the rows that they had."""
+    old = sa.MetaData()
+    old.reflect(connection, only=lambda name, _: name.startswith("pairsearch_"))
+    for name in old.tables:
+        aside = _aside(name)
+        _run(connection, f"create table {aside} as select * from {name}")  # noqa: S608 - names of tables
+    old.drop_all(connection)
+    for version in range(before, SCHEMA_VERSION):
+        if (step := STEPS.get(version)) is not None:
+            step(connection)
+    metadata.create_all(connection)
+    for table in metadata.sorted_tables:
+        if sa.inspect(connection).has_table(_aside(table.name)):
+            _bring_back(connection, table)
+    _run(connection, "update pairsearch_schema set version = :version", version=SCHEMA_VERSION)
+
+
+def _aside(table: str) -> str:
+    return table.replace("pairsearch_", "pairsearch_old_")
+
+
+def _bring_back(connection: Connection, table: sa.Table) -> None:
+    """Insert the rows of a table that are aside, and have PostgreSQL count on from their ids."""
+    name, aside = table.name, _aside(table.name)
+    kept = _run(connection, f"select * from {aside} limit 0").keys()  # noqa: S608 - names of tables and columns
+    columns = ", ".join(column.name for column in table.columns if column.name in kept)
+    _run(connection, f"insert into {name} ({columns}) select {columns} from {aside}")  # noqa: S608
+    _run(connection, f"drop table {aside}")
+    if connection.dialect.name == POSTGRESQL and table.autoincrement_column is not None:
+        last = f"select max(id) as id from {name}"  # noqa: S608
+        counted = f"pg_get_serial_sequence('{name}', 'id')"
+        _run(connection, f"select setval({counted}, id) from ({last}) as last where id is not null")  # noqa: S608
+
+
 def _to_5(connection: Connection) -> None:
     """Jobs and failures come in beside configurations, and provenance in a table of its own."""
-    schema_5.run(connection, schema_5.ADDED)
+    _run(connection, "create table pairsearch_old_provenances (id integer, digest text, facts text)")
     texts = (
-        "select provenance from pairsearch_configurations where provenance is not null "
-        "union select provenance from pairsearch_runs where provenance is not null order by provenance"
+        "select provenance from pairsearch_old_configurations where provenance is not null "
+        "union select provenance from pairsearch_old_runs where provenance is not null order by provenance"
     )
-    for facts in _run(connection, texts).scalars().all():
+    for number, facts in enumerate(_run(connection, texts).scalars().all(), start=1):
         digest = hashlib.sha256(facts.encode()).hexdigest()
-        added = "insert into pairsearch_provenances (digest, facts) values (:digest, :facts)"
-        _run(connection, added, digest=digest, facts=facts)
-    for table in ("pairsearch_configurations", "pairsearch_runs"):
-        source = "(select id from pairsearch_provenances where facts = provenance)"
+        added = "insert into pairsearch_old_provenances values (:number, :digest, :facts)"
+        _run(connection, added, number=number, digest=digest, facts=facts)
+    for table in ("pairsearch_old_configurations", "pairsearch_old_runs"):
+        _run(connection, f"alter table {table} add column provenance_id integer")
+        source = "(select id from pairsearch_old_provenances where facts = provenance)"
         _run(connection, f"update {table} set provenance_id = {source}")  # noqa: S608 - constants
-    of_key = _jobs_of_configurations(connection)
-    late = (
-        "select s.claim, s.worker, s.value, s.arrived_at, c.study_id, c.key from pairsearch_superseded s "
-        "join pairsearch_configurations c on c.id = s.configuration_id order by s.id"
+    _add_jobs(connection)
+    _run(connection, "alter table pairsearch_old_superseded add column job_id integer")
+    _run(
+        connection,
+        "update pairsearch_old_superseded set job_id = (select j.id from pairsearch_old_jobs j "
+        "join pairsearch_old_configurations c on c.study_id = j.study_id and c.key = j.key "
+        "where c.id = configuration_id and j.first = 0)",
     )
-    results = [dict(row) for row in _run(connection, late).mappings()]
-    schema_5.run(connection, schema_5.SUPERSEDED)
-    for row in results:
-        added = (
-            "insert into pairsearch_superseded (job_id, claim, worker, value, arrived_at) "
-            "values (:job, :claim, :worker, :value, :arrived_at)"
-        )
-        _run(connection, added, job=of_key[row["study_id"], row["key"]], **row)
     _name_trials(connection)
     _run(
         connection,
-        "update pairsearch_configurations set state = 'pending', worker = null, started_at = null, "
+        "update pairsearch_old_configurations set state = 'pending', worker = null, started_at = null, "
         "trial_id = null where state in ('pending', 'running')",
     )
-    schema_5.run(connection, schema_5.DROPPED)
-    schema_5.constrain(connection)
 
 
-def _jobs_of_configurations(connection: Connection) -> dict[tuple[int, str], int]:
-    """Insert jobs for what is open or failed, and for what has late results; return the first job of each."""
+def _add_jobs(connection: Connection) -> None:
+    """Add jobs for what is open or failed, and for what has late results."""
+    _run(
+        connection,
+        "create table pairsearch_old_jobs (id integer, study_id integer, key text, kind text, first integer, "
+        "count integer, rank integer, state text, errors integer, lapses integer, claims integer)",
+    )
+    _run(
+        connection,
+        "create table pairsearch_old_failures (id integer, job_id integer, claim text, worker text, reason text, "
+        "traceback text, counts integer, failed_at double precision)",
+    )
     of_study: dict[int, tuple[int, int]] = {}
-    for study in _run(connection, "select id, definition, problem from pairsearch_studies"):
+    for study in _run(connection, "select id, definition, problem from pairsearch_old_studies"):
         definition, problem = json.loads(study.definition), json.loads(study.problem)
         whole = problem["together"] or definition.get("pruner", "none") != "none"
         of_study[study.id] = (definition["folds"], definition["folds"] if whole else 1)
     rows = _run(
         connection,
-        "select c.* from pairsearch_configurations c where c.state in ('pending', 'running', 'failed') or "
-        "exists (select 1 from pairsearch_superseded s where s.configuration_id = c.id) order by c.rank",
+        "select c.* from pairsearch_old_configurations c where c.state in ('pending', 'running', 'failed') or "
+        "exists (select 1 from pairsearch_old_superseded s where s.configuration_id = c.id) order by c.rank",
     ).all()
-    found: dict[tuple[int, str], int] = {}
+    job_id = 0
     for row in rows:
         folds, size = of_study[row.study_id]
         for first in range(0, folds, size):
+            job_id += 1
             state = {"pending": "pending", "running": "pending"}.get(row.state, "done")
             if row.state == "failed":
                 state = "dropped" if first else "failed"
             # Errors that only one fold can have made must not count for all.
             counted = size == folds or state == "failed"
-            job_id = _run(
+            _run(
                 connection,
-                "insert into pairsearch_jobs "
-                "(study_id, key, kind, first, count, rank, state, errors, lapses, claims) "
-                "values (:study, :key, 'fold', :first, :count, :rank, :state, :errors, :lapses, 0) returning id",
+                "insert into pairsearch_old_jobs values "
+                "(:id, :study, :key, 'fold', :first, :count, :rank, :state, :errors, :lapses, 0)",
+                id=job_id,
                 study=row.study_id,
                 key=row.key,
                 first=first,
@@ -186,32 +202,31 @@ def _jobs_of_configurations(connection: Connection) -> dict[tuple[int, str], int
                 state=state,
                 errors=row.errors if counted else 0,
                 lapses=row.lapses if counted else 0,
-            ).scalar_one()
-            found.setdefault((row.study_id, row.key), job_id)
+            )
             if row.traceback is not None and first == 0:
                 _run(
                     connection,
-                    "insert into pairsearch_failures (job_id, claim, worker, reason, traceback, counts, failed_at) "
-                    "values (:job, :claim, 'unknown', :reason, :traceback, 1, :at)",
+                    "insert into pairsearch_old_failures values "
+                    "(:id, :job, :claim, 'unknown', :reason, :traceback, 1, :at)",
+                    id=row.id,
                     job=job_id,
                     claim=f"schema-4-{row.id}",  # it kept no token of a failed attempt
                     reason=row.reason or "",
                     traceback=row.traceback,
                     at=row.finished_at or 0.0,
                 )
-    return found
 
 
 def _name_trials(connection: Connection) -> None:
     """Give the trials of Optuna's the attribute by which they are known, the row of their configuration."""
     if not sa.inspect(connection).has_table("trial_user_attributes"):
         return
-    rows = _run(connection, "select id, study_id, key from pairsearch_configurations")
+    rows = _run(connection, "select id, study_id, key from pairsearch_old_configurations")
     ids = {(row.study_id, row.key): row.id for row in rows}
     trials = _run(
         connection,
         "select t.trial_id, a.value_json, p.id as study_id from trials t "
-        "join studies s on s.study_id = t.study_id join pairsearch_studies p on p.name = s.study_name "
+        "join studies s on s.study_id = t.study_id join pairsearch_old_studies p on p.name = s.study_name "
         "join trial_user_attributes a on a.trial_id = t.trial_id and a.key = 'configuration'",
     ).all()
     for trial in trials:
@@ -227,13 +242,5 @@ def _run(connection: Connection, statement: str, **values: object) -> sa.CursorR
     return connection.execute(sa.text(statement), values)
 
 
-def _to_6(connection: Connection) -> None:
-    """Submissions to clusters' engines come in."""
-    types = {"name": "text", "double": "real", "strict": "strict"}
-    if connection.dialect.name == POSTGRESQL:
-        types = {"name": "varchar(64)", "double": "double precision", "strict": ""}
-    schema_5.run(connection, SUBMISSIONS, **types)
-
-
-STEPS: Mapping[int, Callable[[Connection], None]] = {4: _to_5, 5: _to_6}
-"""The step from each version to the next."""
+STEPS: Mapping[int, Callable[[Connection], None]] = {4: _to_5}
+"""What the way from a version to the next one changes in the rows that are aside; nothing for most versions."""

@@ -86,11 +86,7 @@ class ClaimKeeper:
         return replace(found, content=content)
 
     def keep(self, run: int, kept: Kept) -> bool:
-        """Store a checkpoint, unless the database or the folder is away; return False if the claim was lost.
-
-        Raises:
-            ReportError: it is too large.
-        """
+        """Store a checkpoint as `Keeper.keep`, unless the database or the folder is away."""
         large = self._files.folder is not None and len(kept.content) > LARGE_CHECKPOINT
         if not large and len(kept.content) > LARGEST_CHECKPOINT:
             size, most = (round(size / 1e6) for size in (len(kept.content), LARGEST_CHECKPOINT))

@@ -54,13 +54,7 @@ def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) 
 
 
 def resumed(objective: CrossValidation, point: Configuration, epoch: int, keeper: Keeper) -> Check:
-    """Check that a fold that goes on from a checkpoint of another process has the figures of an uninterrupted one.
-
-    Args:
-        objective: trains that fold.
-        epoch: the epoch after which the checkpoint was saved.
-        keeper: has the checkpoint.
-    """
+    """Check that a fold that goes on from a checkpoint of another process has the figures of an uninterrupted one."""
     whole = _outcome(objective, point)
     found = _difference(_outcome(objective.on([0], keeper), point).folds, whole.folds)
     said = f"interrupted after epoch {epoch} and resumed in another process"
@@ -74,18 +68,13 @@ def resumed(objective: CrossValidation, point: Configuration, epoch: int, keeper
     )
 
 
-def broken_promises(loaded: Loaded, point: Configuration, device: str, epochs: int) -> list[str]:
-    """List what a problem does against the contract, one line each; `same_bits` checks its figures."""
+def contract(loaded: Loaded, point: Configuration, device: str, epochs: int) -> Iterator[Check]:
+    """Check all of the contract but what `same_bits` does: a failed check for each breach, or one good one."""
     definition = loaded.definition
     together = loaded.traits.together
     folds = definition.runs("fold", None if together else [0], epochs, device)
     rounds = definition.runs("round", range(2) if together else [0], epochs, device)
-    return [*_stopping(loaded, point, folds), *_round(loaded, point, rounds), *_words(loaded, point)]
-
-
-def contract(loaded: Loaded, point: Configuration, device: str, epochs: int) -> Iterator[Check]:
-    """Yield `broken_promises` as failed checks, or one good check if there are none."""
-    broken = broken_promises(loaded, point, device, epochs)
+    broken = [*_stopping(loaded, point, folds), *_round(loaded, point, rounds), *_words(loaded, point)]
     for line in broken:
         yield Check("contract", False, line)
     if not broken:

@@ -15,12 +15,13 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import OPEN_JOBS, JobState
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import mean_of
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument, get_study
+from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.results.evaluations import By, TableRow, read_evaluation
 from pairsearch.search.results.formatting import figure
 from pairsearch.search.results.formatting import label as named
 from pairsearch.search.results.progress import ended_without
 from pairsearch.search.results.ranking import ranked_within
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.setup.opening import check_device, existing, load
 from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.isolation import isolated
@@ -53,11 +54,7 @@ def unwatched(_: str) -> AbstractContextManager[Callable[[str], None]]:
 
 
 def paper_configuration(definition: Definition) -> Configuration:
-    """Return the paper's configuration of a study.
-
-    Raises:
-        StudyError: the definition has no `[paper]` table.
-    """
+    """Return the paper's configuration of a study; raises StudyError where its definition has no `[paper]` table."""
     if definition.paper is None:
         raise StudyError(f"study {definition.name}: its definition has no [paper] table: leave out --paper")
     return definition.paper.configuration
@@ -145,11 +142,7 @@ class Evaluator:
         configuration: Configuration,
         wanted: int,
     ) -> None:
-        """Train the rounds of a configuration that there are jobs for, keep their models, and print what was done.
-
-        Raises:
-            KeyboardInterrupt: `stopping` was set.
-        """
+        """Train the rounds of a configuration that there are jobs for, keep their models, and say what was done."""
         ledger, label = Ledger(database, study, self.machine.lease), _label(study, configuration, wanted)
         before, started = stored_rounds(database, study, configuration), time.monotonic()
         rounds = Rounds(loaded, self.machine)
@@ -317,8 +310,6 @@ def evaluate(
 
     Args:
         given: the STUDY arguments, for further workers; none to have no others.
-        loaded: definitions and problems by the name of the study.
-        rounds: the number of rounds for each configuration; None for the number in each definition.
 
     Raises:
         WorkError: this process cannot train, or a problem raised an exception.
@@ -365,7 +356,8 @@ def complete(
             with isolated(loaded[study.name], database, evaluator.stopping) as trained:
                 for configuration in choice.configurations:
                     each.rounds(database, study, trained, configuration, _wanted(study, rounds))
-                    rows.append(table_row(database, choice, configuration))
+                    found = read_evaluation(database, study, configuration)
+                    rows.append(TableRow(choice.by, study, found, dict(configuration.params)))
     return rows
 
 
@@ -398,16 +390,6 @@ def ask_for_rounds(
     if outcome is None or not (epochs := sum(fold.epochs for fold in outcome.folds)):
         return math.inf
     return left * study.definition.evaluation_epochs * outcome.seconds / epochs
-
-
-def table_row(database: Database, choice: Chosen, configuration: Configuration) -> TableRow:
-    """Return the row of Table 1 for a configuration, from its stored rounds."""
-    return TableRow(
-        chosen_by=choice.by,
-        study=choice.study,
-        evaluated=read_evaluation(database, choice.study, configuration),
-        params=dict(configuration.params),
-    )
 
 
 def _wanted(study: StoredStudy, rounds: int | None) -> int:

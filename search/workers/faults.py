@@ -78,8 +78,7 @@ class Faults:
     def look_again(self) -> None:
         """Find out whose fault the failures were, if another worker has finished a configuration since.
 
-        Raises:
-            WorkError: this worker's.
+        It raises what `trains_another` raises.
         """
         if self._unknown:
             self.trains_another(self._last_reason)

@@ -77,19 +77,7 @@ class Zygote:
         Raises:
             OSError: the system allows no further process.
         """
-        flush()
-        # The worker must not see a signal before it can end by one.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    self._live(words, enter, before)
-                finally:  # whatever comes in between, a worker must not go on as this process
-                    os._exit(ExitCode.WORK_FAILED)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return Forked(pid)
+        return Forked(fork(lambda mask: self._live(words, enter, mask)))
 
     def _live(self, words: Sequence[str], enter: Callable[[], None], mask: Iterable[int]) -> None:
         """Be a worker, and end."""
@@ -126,11 +114,7 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float = float("inf")) -> int:
-        """Wait for the end.
-
-        Raises:
-            TimeoutExpired: the process runs longer than `timeout` seconds.
-        """
+        """Wait for the end; raises TimeoutExpired where that takes longer than `timeout` seconds."""
         end = monotonic() + timeout
         while (code := self.poll()) is None:
             if monotonic() > end:
@@ -150,6 +134,30 @@ class Forked:
         # Another process may have the id of one that ended.
         if self.poll() is None:
             os.kill(self.pid, number)
+
+
+def fork(live: Callable[[Iterable[int]], None]) -> int:
+    """Fork a process for `live`, which ends it, and return its id.
+
+    Args:
+        live: called in the forked process with the mask of signals that this one has. Until it sets that, none of
+            `ENDING` comes, as it could not end by one.
+
+    Raises:
+        OSError: the system allows no further process.
+    """
+    flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                live(before)
+            finally:  # whatever comes in between, it must not go on as this process
+                os._exit(ExitCode.WORK_FAILED)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
 
 
 def begin() -> None:

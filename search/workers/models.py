@@ -52,12 +52,9 @@ class ModelFolder:
     def write(self, study: StoredStudy, key: str, index: int, content: bytes) -> Path:
         """Write the model of a round of a configuration, and return its path; an existing file is replaced.
 
-        Raises:
-            InputError: the folder cannot be created or is not writable.
-            WorkError: writing failed.
+        It raises what `made_folder` and `whole_file` do.
         """
-        name = file_name(study, key, index)
-        path = made_folder(self.absolute) / name
+        path = made_folder(self.absolute) / file_name(study, key, index)
         with whole_file(path) as file:
             file.write(content)
         return path
@@ -94,12 +91,7 @@ class Written:
 
 
 def write_stored(database: Database, study: StoredStudy, folder: ModelFolder) -> Written:
-    """Write the models of a study's rounds that the database has; existing files are replaced.
-
-    Raises:
-        InputError: the folder cannot be created or is not writable.
-        WorkError: writing failed.
-    """
+    """Write the models of a study's rounds that the database has; raises what `ModelFolder.write` raises."""
     of = runs.c
     found = _with_models(study, of.key, of.run, models.c.run_id, every=True).order_by(of.key, of.run)
     with database.read() as connection:
@@ -117,10 +109,7 @@ def write_stored(database: Database, study: StoredStudy, folder: ModelFolder) ->
 
 
 def best_model(database: Database, study: StoredStudy, number: int) -> tuple[str, bytes]:
-    """Read the model of a round of the best configuration of the search whose rounds have models in the database.
-
-    Returns:
-        Its file name, and its content.
+    """Return file name and content of the model of a round of the best configuration that has models in the database.
 
     Raises:
         StudyError: there is none.
@@ -183,10 +172,6 @@ def train_again(
     on_epoch: OnEpoch = lambda _: True,
 ) -> int | None:
     """Train stored rounds again for their models, and compare the figures; the database is not changed.
-
-    Args:
-        folder: where to write the models.
-        on_epoch: called after each epoch; it stops the training by returning False.
 
     Returns:
         The number of rounds whose figures differ from the stored ones because processor, device or versions differ;

@@ -17,7 +17,7 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -55,11 +55,7 @@ def send(connection: Connection, content: bytes = b"", **fields: Any) -> None:
 
 
 def receive(connection: Connection) -> tuple[dict[str, Any], bytes]:
-    """Receive a message.
-
-    Raises:
-        EOFError: the other side is gone.
-    """
+    """Receive a message; raises EOFError where the other side is gone."""
     try:
         message = connection.recv_bytes()
     except OSError as error:
@@ -92,22 +88,16 @@ def fork(loaded: Loaded) -> tuple[int, socket.socket]:
         OSError: the system allows no further process.
     """
     ours, theirs = socket.socketpair()
-    forking.flush()
-    # It must not see a signal before it ignores it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, forking.ENDING)
+
+    def live(mask: Iterable[int]) -> None:
+        ours.close()
+        forking.begin()
+        _serve(theirs, lambda: loaded, mask)
+
     try:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                ours.close()
-                forking.begin()
-                _serve(theirs, lambda: loaded, before)
-            finally:  # whatever comes in between, it must not go on as this process
-                os._exit(1)
+        return forking.fork(live), ours
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-    return pid, ours
 
 
 def main(descriptor: int, lazy: bool) -> None:
@@ -126,7 +116,7 @@ def main(descriptor: int, lazy: bool) -> None:
         _serve(control, lambda: loaded or load_source(source), ())
 
 
-def _serve(control: socket.socket, load: Callable[[], Loaded], mask: Sequence[int] | set[int]) -> None:
+def _serve(control: socket.socket, load: Callable[[], Loaded], mask: Iterable[int]) -> None:
     """Fork a process for each run whose pipe comes by the socket, until the worker is gone.
 
     Bytes that come while a run lives are numbers of signals for it.

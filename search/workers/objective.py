@@ -66,13 +66,7 @@ class CrossValidation:
         return self._provenance
 
     def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
-        """Train a configuration on every fold.
-
-        Args:
-            progress: called after each step; may end the training.
-
-        Returns:
-            The outcome; None if `progress` ended the training without a result.
+        """Train a configuration on every fold; return None if `progress` ended the training without a result.
 
         Raises:
             TimeLimitError: it takes longer than the study's time limit.

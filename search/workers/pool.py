@@ -47,7 +47,6 @@ def worker_words(studies: Sequence[str], machine: Machine, limit: int | None) ->
     """Return the words that follow `pairsearch worker`.
 
     Args:
-        studies: the STUDY arguments.
         limit: work on the first `limit` configurations of each study only, and on rounds alone if it is 0.
     """
     words = [*studies, "--lease", str(machine.lease), "--quiet", *machine.words]
@@ -58,7 +57,6 @@ class PoolWorker:
     """One worker process of a pool.
 
     Attributes:
-        process: it, forked or started.
         log: the file to which it prints.
         gpu: the GPU that it has, as CUDA names it; None for whatever it finds.
         told: whether its end was told to the user.
@@ -83,10 +81,8 @@ class PoolWorker:
         return [*dict.fromkeys(line.removeprefix(WARNS) for line in lines if line.startswith(WARNS))]
 
     def ending(self) -> str:
-        """Describe how it ended, by its exit code and the last line that it printed."""
-        code, line = self.process.poll() or 0, program.last_line(self.log)
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return f"worker {self.process.pid} ended ({how})" + (f": {line}" if line else "")
+        """Describe how it ended."""
+        return program.ending(f"worker {self.process.pid}", self.process.poll() or 0, self.log)
 
 
 class Pool:
@@ -126,11 +122,7 @@ class Pool:
         self.workers: list[PoolWorker] = []
 
     def __enter__(self) -> Pool:
-        """Start all workers, or none.
-
-        Raises:
-            WorkError: this machine cannot start so many.
-        """
+        """Start all workers, or none; raises WorkError where this machine cannot start so many."""
         try:
             for gpu in self._gpus:
                 self.start(gpu)
@@ -143,14 +135,7 @@ class Pool:
         return self
 
     def start(self, gpu: str | None = None) -> None:
-        """Start one more worker.
-
-        Args:
-            gpu: see `PoolWorker`.
-
-        Raises:
-            OSError: the system allows no further process or file.
-        """
+        """Start one more worker; raises OSError where the system allows no further process or file."""
         log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in __exit__
         try:
             # The worker shares the position in the file, which reading changes: what it writes has to go to the end.
@@ -256,11 +241,7 @@ class Watch:
     def replace(self, progresses: Sequence[Progress]) -> bool:
         """Start a worker for each that died since the last call, while work is left; return whether one was started.
 
-        Args:
-            progresses: the latest progress of each study.
-
-        Raises:
-            DatabaseAwayError: the database does not answer; the next call looks at the same workers again.
+        Where the database does not answer, it raises that, and the next call looks at the same workers again.
         """
         started = False
         for place, worker in enumerate(self._pool.workers):

@@ -62,3 +62,9 @@ def last_line(log: IO[bytes]) -> str:
     """Return the last line that a process has printed to a file, or its end; empty if there is none."""
     lines = tail(log).decode("utf-8", "replace").strip().splitlines()
     return lines[-1][-SHOWN:] if lines else ""
+
+
+def ending(who: str, code: int, log: IO[bytes]) -> str:
+    """Describe how a process ended, by its exit code, negative for a signal, and the last line that it printed."""
+    how, line = f"killed by signal {-code}" if code < 0 else f"exit code {code}", last_line(log)
+    return f"{who} ended ({how}){f': {line}' if line else ''}"

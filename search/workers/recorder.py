@@ -125,11 +125,7 @@ class Recorder:
         raise Stopped
 
     def restore(self, kept: Kept) -> None:
-        """Go on from a checkpoint.
-
-        Raises:
-            ReportError: something was reported already.
-        """
+        """Go on from a checkpoint; raises ReportError where something was reported already."""
         if self.epoch:
             raise ReportError(
                 f"checkpoint: it is loaded after epoch {self.epoch} was reported: load it before"
@@ -158,11 +154,7 @@ class Recorder:
         return list(dict.fromkeys(name for curves in self._curves for name in curves))
 
     def results(self) -> list[RunResult]:
-        """Return the result of each run.
-
-        Raises:
-            ReportError: a run reported nothing.
-        """
+        """Return the result of each run; raises ReportError where one reported nothing."""
         for run, curves in zip(self.runs, self._curves, strict=True):
             if not curves:
                 raise ReportError(
@@ -208,11 +200,7 @@ class Keeper(Protocol):
         """Return the checkpoint of a run, None if it has none."""
 
     def keep(self, run: int, kept: Kept) -> bool:
-        """Store a checkpoint; return False if the job was lost.
-
-        Raises:
-            ReportError: it is too large.
-        """
+        """Store a checkpoint, or raise ReportError as it is too large; return False if the job was lost."""
 
 
 class RunCheckpoint(Checkpoint):
@@ -279,8 +267,7 @@ class Trained:
     """The result of training runs. If training was stopped, runs that had not started are missing.
 
     Args:
-        runs: the results in the order of the runs.
-        weights: the weights of each run, None where there are none to keep.
+        weights: of each run, None where there are none to keep.
         seconds: wall-clock time.
         stopped: whether a callback stopped the training.
     """
@@ -308,7 +295,6 @@ def train(
 
     Raises:
         TimeLimitError: they take longer than the study's time limit.
-        ReportError: the problem reported something that it must not.
         Exception: whatever the problem raises.
     """
     limit, together = loaded.definition.time_limit, loaded.traits.together
@@ -383,11 +369,7 @@ def not_an_epoch(epoch: object, last: int) -> ReportError:
 
 
 def number_of(name: str, value: object) -> float:
-    """Return a figure as a number.
-
-    Raises:
-        ReportError: it is none.
-    """
+    """Return a figure as a number; raises ReportError where it is none."""
     try:
         if isinstance(value, bool | str | bytes):
             raise TypeError

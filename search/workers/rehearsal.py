@@ -22,7 +22,7 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StudyArgument, look_up
+from pairsearch.search.setup.arguments import StudyArgument, look_up
 from pairsearch.search.setup.opening import load
 from pairsearch.search.workers import contract, program
 from pairsearch.search.workers.contract import digest
@@ -166,12 +166,7 @@ class Rehearsal:
         return None if held.kept is None else base64.b64encode(pack(asdict(held.kept))).decode()
 
     def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
-        """Yield the checks of `promises` and `costs`.
-
-        Args:
-            elsewhere: what a new process measured for the same points.
-            workers: the number of workers that share the work, each on its own core.
-        """
+        """Yield the checks of `promises` and `costs`, for workers that share the work, each on its own core."""
         yield from self.promises(elsewhere)
         yield from self.costs(elsewhere, workers)
 
@@ -268,11 +263,7 @@ def measure_here(database: Database | None, text: str, machine: Machine, points:
 
 
 def measure_elsewhere(given: StudyArgument, machine: Machine, points: int) -> Measured:
-    """Run `measure_here` in a new process.
-
-    Raises:
-        WorkError: it failed; the message has the last line that it printed.
-    """
+    """Run `measure_here` in a new process; raises WorkError with the last line that it printed where it failed."""
     words = ["check", given.text, "--points", str(points), "--measure", *machine.words]
     # What a problem prints may be long, so it goes to a file.
     with tempfile.TemporaryFile() as log:
@@ -311,8 +302,6 @@ def rehearse(
         workers: the number of workers that the estimate assumes; None for the default.
 
     Raises:
-        InputError: PyTorch cannot compute on the device.
-        StudyError: the study is unknown.
         WorkError: a point cannot be trained.
         DefinitionError: the definition cannot be trained.
     """

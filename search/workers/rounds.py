@@ -37,9 +37,8 @@ class TrainedRound:
     """One trained round.
 
     Args:
-        weights: the weights of the trained model, None if there are none to keep.
+        weights: None if there are none to keep; the error that says why they cannot be kept.
         about: the problem's description of the weights (`studies.problem.Problem.card`).
-        provenance: program and machine that trained it.
     """
 
     result: RunResult
@@ -67,13 +66,9 @@ class Rounds:
         on_epoch: OnEpoch = lambda _: True,
         keeper: Keeper | None = None,
     ) -> list[TrainedRound]:
-        """Train rounds of a configuration. A round that diverged is a result too.
+        """Train rounds of a configuration, and return them; none if `on_epoch` stopped the training.
 
-        Returns:
-            The trained rounds; empty if `on_epoch` stopped the training.
-
-        Raises:
-            Exception: whatever the problem raises.
+        A round that diverged is a result too. It raises what the problem raises.
         """
         loaded, params, machine = self.loaded, configuration.params, self.machine
         runs = loaded.definition.runs("round", numbers, None, machine.device, machine.threads)
@@ -178,11 +173,7 @@ class NewRounds:
             self.too_large.append(one.index)
 
     def store(self, patiently: Callable[[Callable[[], Any]], Any]) -> Finish:
-        """Store the rounds, and settle what becomes of the files.
-
-        Args:
-            patiently: makes a call, and repeats it while the database is away.
-        """
+        """Store the rounds, and settle what becomes of the files."""
         results, first = [one.result for one in self._trained], self._trained[0]
         counted: Finish = Finish.SUPERSEDED
         try:

@@ -53,11 +53,7 @@ class RunFiles:
         self._study = study
 
     def of(self, claim: Claim, runs: Collection[int]) -> list[Path]:
-        """List the files of some runs of a claim's configuration.
-
-        Raises:
-            OSError: the folder cannot be read.
-        """
+        """List the files of some runs of a claim's configuration; raises OSError where the folder cannot be read."""
         if self.folder is None or not runs or not self.folder.exists():
             return []
         digests = {self._digest(claim, run) for run in runs}
@@ -100,11 +96,7 @@ class RunFiles:
         return self._write(f".{self._digest(claim, run)}-{secrets.token_hex(8)}.aside", content)
 
     def _write(self, name: str, content: bytes) -> Path:
-        """Write a new file.
-
-        Raises:
-            WorkError: the folder is not there and cannot be made, or writing failed.
-        """
+        """Write a new file; raises WorkError where the folder cannot be made, or writing failed."""
         assert self.folder is not None, "callers look"  # noqa: S101
         path = self.folder / name
         try:

@@ -8,8 +8,9 @@ from pairsearch.search.common.errors import DatabaseAwayError, WorkError
 from pairsearch.search.common.machine import Machine, available_memory, cores
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.progress import Progress, read_progress
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.setup.opening import check_device, reconcile
 from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.pool import Pool, Watch, worker_words
@@ -29,21 +30,17 @@ def search(
     complain: Callable[[str], None] = lambda _: None,
     zygote: Zygote | None = None,
 ) -> list[Progress]:
-    """Run worker processes over the studies until they end.
+    """Run worker processes over the studies until they end, and return the final progress of each study.
 
     On KeyboardInterrupt the workers hand their configurations back, and their leases and trials are closed.
 
     Args:
         given: the STUDY arguments, for the workers.
-        workers: the number of workers; None for one per core that this process may use on the CPU, for one worker on
-            another device.
+        workers: how many; None for `usual_workers`.
         limit: work on the first `limit` configurations of each study only.
         on_progress: called twice a second with the progress of each study, and with whether this is the last call.
         complain: called with a line if memory may not suffice, and for each worker that died or ended with an error.
         zygote: what workers are forked from where it can be; None to start each as a process of its own.
-
-    Returns:
-        The final progress of each study.
 
     Raises:
         InputError: PyTorch cannot compute on the device.
@@ -103,7 +100,6 @@ def conclude(
 
     Args:
         complaints: lines about workers that ended.
-        complain: called with each line.
         stopped: whether the workers were told to stop, also if others have begun again since.
 
     Raises:
@@ -180,9 +176,8 @@ def too_many(workers: int, each: int, available: int | None) -> str | None:
     """Return a warning if this machine's memory may not suffice for so many workers, else None.
 
     Args:
-        workers: the number of workers.
         each: bytes of memory that a worker takes; 0 if that is not known.
-        available: bytes of memory that they can use; None if that is not known.
+        available: bytes that they can use; None if that is not known.
     """
     if available is None or workers * each <= available:
         return None

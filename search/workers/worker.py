@@ -312,12 +312,7 @@ class Worker:
         )
 
     def _fail(self, claim: Claim, reason: str, *, final: bool, raised: Exception | None = None) -> None:
-        """Record a failed attempt.
-
-        Args:
-            reason: one line that says why.
-            final: whether the configuration is at fault; otherwise it is tried again, here or elsewhere.
-        """
+        """Record a failed attempt; where it is not `final`, the configuration is tried again, here or elsewhere."""
         trace = None if raised is None else traceback_of(raised)
         state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, final=final, traceback=trace))
         self.tally.failed += state == State.FAILED

@@ -37,11 +37,7 @@ def warm(loaded: Sequence[Loaded], device: str) -> None:
 
 
 def prove(loaded: Loaded, device: str) -> None:
-    """Let the problem test that it can train in this process, before anything is claimed.
-
-    Raises:
-        WorkError: it cannot; the message says why.
-    """
+    """Let the problem test that it can train in this process; raises WorkError, which says why it cannot."""
     try:
         loaded.problem.prove(device)
     except Exception as error:
@@ -61,17 +57,13 @@ def work(
     limit: int | None = None,
     max_trials: int | None = None,
 ) -> Tally:
-    """Work on the studies in their order until nothing is left.
+    """Work on the studies in their order until nothing is left, and return what was done in all of them together.
 
     Args:
         studies: each study with its problem. They are removed one by one, so that the memory of a problem is freed.
-        machine: how to train, how long a claim lasts without renewal, and how long to wait for the database.
         stopping: set from outside to hand the current configuration back and end.
         limit: work on the first `limit` configurations of each study only.
         max_trials: stop after this many configurations.
-
-    Returns:
-        What the worker did in all studies together.
 
     Raises:
         WorkError: this process cannot train.
@@ -82,29 +74,26 @@ def work(
     from pairsearch.search.workers.rounds import Rounds  # noqa: PLC0415
     from pairsearch.search.workers.worker import Worker  # noqa: PLC0415
 
-    def make(study: StoredStudy, objective: CrossValidation, rounds: Rounds) -> Worker:
-        return Worker(
-            database,
-            study,
-            objective,
-            stopping=stopping,
-            ledger=open_ledger(database, study, machine.lease),
-            rounds=rounds,
-            limit=limit,
-            patience=machine.patience,
-            checkpoints=machine.checkpoints,
-            models=machine.models,
-            say=say,
-        )
-
     tallies: list[Tally] = []
     while studies:
         study, loaded = studies.popleft()
         if not stopping.is_set():
             prove(loaded, machine.device)
         with isolated(loaded, database, stopping) as trained:
-            objective, rounds = CrossValidation(trained, machine.device), Rounds(trained, machine)
-            worker = patiently(partial(make, study, objective, rounds), machine.patience, stopping)
+            opened = partial(open_ledger, database, study, machine.lease)
+            worker = Worker(
+                database,
+                study,
+                CrossValidation(trained, machine.device),
+                stopping=stopping,
+                ledger=patiently(opened, machine.patience, stopping),
+                rounds=Rounds(trained, machine),
+                limit=limit,
+                patience=machine.patience,
+                checkpoints=machine.checkpoints,
+                models=machine.models,
+                say=say,
+            )
             done = sum(tally.finished + tally.failed for tally in tallies)
             left = None if max_trials is None else max_trials - done
             if stopping.is_set() or left == 0:

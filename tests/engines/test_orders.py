@@ -14,8 +14,8 @@ from pairsearch.search.database.urls import parse_url
 from pairsearch.search.engines.contract import Count, Engine, Order, is_here
 from pairsearch.search.engines.executor import Executed
 from pairsearch.search.engines.orders import order_for, storage_for
-from pairsearch.search.ledger.studies import look_up
 from pairsearch.search.setup import opening
+from pairsearch.search.setup.arguments import look_up
 
 SECRET = "hunter2-hunter2"  # noqa: S105 - of no database
 URL = f"postgresql://someone:{SECRET}@db.example.org/runs"

@@ -13,7 +13,7 @@ from project import FIT, Project
 
 import pairsearch
 from pairsearch.search.common.machine import Machine
-from pairsearch.search.ledger.studies import look_up
+from pairsearch.search.setup.arguments import look_up
 from pairsearch.search.setup.opening import load
 from pairsearch.search.workers.rehearsal import Rehearsal
 

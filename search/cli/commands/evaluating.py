@@ -21,7 +21,7 @@ from pairsearch.search.common.gpus import take_first
 from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.engines.fleet import evaluate_on
 from pairsearch.search.results.evaluations import By, TableRow
-from pairsearch.search.setup import opening
+from pairsearch.search.setup.arguments import look_all_up, look_stored_up
 from pairsearch.search.workers import evaluating
 from pairsearch.search.workers.models import ModelFolder
 
@@ -105,9 +105,9 @@ def run_evaluation(
     keep = model_folder(models, no_models, training.say)
     if "search" in by:
         database = open_database(training.storage)
-        known = opening.look_stored_up(database, given)
+        known = look_stored_up(database, given)
     else:
-        for looked_up in opening.look_all_up(find_database(training.storage), given):
+        for looked_up in look_all_up(find_database(training.storage), given):
             evaluating.paper_configuration(looked_up.definition)
         made = training.check(given).create()
         database, known = made.database, made.given

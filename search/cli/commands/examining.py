@@ -17,7 +17,8 @@ from pairsearch.studies.checks import Check
 
 if TYPE_CHECKING:
     from pairsearch.search.database.connection import Database
-    from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+    from pairsearch.search.ledger.studies import StoredStudy
+    from pairsearch.search.setup.arguments import StudyArgument
 
 
 def doctor(
@@ -60,7 +61,7 @@ def _of_studies(
     texts: Sequence[str], database: Database | None, stored: Sequence[StoredStudy], machine: Machine
 ) -> Iterator[Check]:
     try:
-        from pairsearch.search.setup.opening import look_all_up
+        from pairsearch.search.setup.arguments import look_all_up
         from pairsearch.studies.loading import LOADED
     except Exception as error:
         yield Check("studies", False, _reason(error))

@@ -178,6 +178,23 @@ def test_the_upgraded_tables_are_those_that_a_new_database_has(old: str) -> None
         database.close()
 
 
+def test_a_table_that_a_version_added_comes_in_beside_the_rows_of_all_others(old: str) -> None:
+    upgrade(old)
+    database = open_database(old)
+    try:
+        kept = [table for table in metadata.tables if table != "pairsearch_submissions"]
+        before = [sorted(found(database, f"select * from {table}")) for table in kept]  # noqa: S608 - our own
+        assert sum(map(len, before)) > 40
+        tiny.execute(database, "drop table pairsearch_submissions")
+        tiny.execute(database, "update pairsearch_schema set version = 5")
+        assert upgrade(old).before == 5
+        assert [sorted(found(database, f"select * from {table}")) for table in kept] == before  # noqa: S608
+        assert found(database, "select * from pairsearch_submissions") == []
+        assert not [name for name in sa.inspect(database.engine).get_table_names() if "_old_" in name]
+    finally:
+        database.close()
+
+
 def test_a_value_that_no_table_has_any_more_is_one_line_and_nothing_is_changed(old: str) -> None:
     before = Database(old)
     tiny.execute(before, "update pairsearch_runs set epochs = -1 where id = 1")

@@ -20,7 +20,7 @@ from scipy import stats
 from pairsearch.search.common.errors import WorkError
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StudyArgument
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.workers import program, rehearsal
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.rehearsal import Measured, Rehearsal, digest

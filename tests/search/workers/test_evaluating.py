@@ -20,7 +20,8 @@ from pairsearch.search.common.errors import InputError, StudyError, WorkError
 from pairsearch.search.common.machine import ONE_CORE, Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.workers import evaluating, worker
 from pairsearch.search.workers.evaluating import (
     Chosen,

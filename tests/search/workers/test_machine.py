@@ -14,7 +14,8 @@ import tiny
 
 from pairsearch.search.common.machine import Machine, available_memory, cores
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.ledger.studies import list_studies, look_up
+from pairsearch.search.ledger.studies import list_studies
+from pairsearch.search.setup.arguments import look_up
 from pairsearch.search.workers import searching
 from pairsearch.search.workers.searching import too_many
 from pairsearch.studies.pairs.problem import Pairs

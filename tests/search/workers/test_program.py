@@ -12,7 +12,7 @@ import pytest
 import tiny
 
 from pairsearch.search.database.connection import open_database
-from pairsearch.search.ledger.studies import look_up
+from pairsearch.search.setup.arguments import look_up
 from pairsearch.search.workers import program
 
 # As the console script starts, which does not look for modules in the working directory either.

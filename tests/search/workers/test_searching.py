@@ -17,8 +17,9 @@ from pairsearch.search.common.errors import DatabaseAwayError, InputError, WorkE
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.studies import StoredStudy, StudyArgument
+from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.progress import Progress, read_progress
+from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.workers import searching
 from pairsearch.search.workers.forking import Zygote
 from pairsearch.search.workers.searching import conclude, pool_of, search, usual_workers
