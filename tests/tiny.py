@@ -271,4 +271,4 @@ def let_leases_run_out(database: Database) -> None:
 
 def finish(ledger: Ledger, claim: Claim, outcome: Outcome) -> Finish:
     """Store the outcome of a job, and claim nothing with it."""
-    return ledger.finish_and_claim(claim, outcome, None)[0]
+    return ledger.finish_and_claim(claim, outcome, None, 1)[0]

@@ -353,7 +353,7 @@ def evaluate_on(
         return sum(progress.rounds_left for progress in found)
 
     def failed() -> int:
-        return sum(ledger.jobs_left(JobState.FAILED, kinds=["round"]) for ledger in ledgers)
+        return sum(ledger.jobs_left(JobState.FAILED, kind="round") for ledger in ledgers)
 
     for ledger in ledgers:
         ledger.go_on()

@@ -15,7 +15,7 @@ import socket
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import IntEnum, auto
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, select, update
@@ -60,9 +60,9 @@ class Claim:
     count: int
     token: str
     worker: str
-    stored: tuple[int, ...] = ()
-    again: bool = False
-    shown: Shown | None = None
+    stored: tuple[int, ...]
+    again: bool
+    shown: Shown | None
 
     @property
     def held(self) -> dict[str, object]:
@@ -84,8 +84,8 @@ class Renewal(IntEnum):
     """What became of a claim whose lease was renewed; false where it was lost."""
 
     LOST = 0
-    HELD = 1
-    TO_STOP = 2
+    HELD = auto()
+    TO_STOP = auto()
     """It is held, and the study's workers are to end."""
 
 
@@ -153,7 +153,7 @@ class Leases:
         but: Collection[str] = (),
         begun: bool = False,
         runs: int = 1,
-        kinds: Collection[Kind] = ("fold", "round"),
+        kind: Kind | None = None,
     ) -> Claim | None:
         """Claim the first pending job, under a lease: rounds first, then the folds of the lowest rank.
 
@@ -167,13 +167,12 @@ class Leases:
             but: keys of configurations not to claim.
             runs: take up to so many folds of a configuration at once, where each is a job of its own; they are one job
                 from then on.
-            kinds: claim only jobs of these kinds.
+            kind: claim only jobs of this kind.
             begun: claim only rounds, and folds of configurations of which another fold was claimed before.
 
         Returns:
             The claim, or None if no such job is pending, or the study's workers are to stop.
         """
-        kind = next(iter(kinds)) if len(kinds) == 1 else None
         options = {"of_limit": limit, "of_key": key, "of_but": list(but) or None, "of_kind": kind}
         given: dict[str, object] = {name: value for name, value in options.items() if value is not None}
         with self.database.write() as connection:
@@ -186,7 +185,7 @@ class Leases:
         token: str,
         runs: int,
         given: dict[str, object],
-        begun: bool = False,
+        begun: bool,
     ) -> Claim | None:
         statement = taking(frozenset(given), begun)
         given |= {"token": token, "by": worker, "lease": self.lease_seconds, "of_study": self.study_id}
@@ -209,7 +208,7 @@ class Leases:
         # With the rank: PostgreSQL goes through all pending jobs for the key, as long as it has no statistics of a new
         # study.
         given = {"of_key": row.key, "of_rank": row.rank, "of_kind": "fold", "of_errors": 0, "of_lapses": 0}
-        return self._taken(connection, worker, token, runs, given)
+        return self._taken(connection, worker, token, runs, given, begun=False)
 
     def _merged(self, connection: Connection, row: Any, most: int) -> int:
         """Make the next jobs of a configuration, which nobody has tried, part of a job; return how many they were."""

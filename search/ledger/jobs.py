@@ -9,7 +9,7 @@ process may do, makes jobs pending again whose lease ran out.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from enum import IntEnum
+from enum import IntEnum, auto
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
@@ -40,9 +40,9 @@ class Finish(IntEnum):
 
     SUPERSEDED = 0
     """The claim was lost; the result is kept, and counts nowhere."""
-    CLOSED = 1
+    CLOSED = auto()
     """It is stored, and its configuration has ended with it, or earlier."""
-    STORED = 2
+    STORED = auto()
     """It is stored, and other folds of its configuration are still to come."""
 
 
@@ -91,7 +91,7 @@ class Ledger(Unfinished):
             return held
 
     def finish_and_claim(
-        self, claim: Claim, outcome: Outcome, token: str | None, runs: int = 1
+        self, claim: Claim, outcome: Outcome, token: str | None, runs: int
     ) -> tuple[Finish, Claim | None]:
         """Store the folds of a job that are not stored yet, and the result of its configuration if it has all folds.
 
@@ -258,11 +258,15 @@ class Ledger(Unfinished):
         limit: int | None = None,
         key: str | None = None,
         but: Collection[str] = (),
-        kinds: Collection[Kind] = ("fold", "round"),
+        kind: Kind | None = None,
     ) -> int:
         """Count the jobs in some states, rounds and folds; the arguments select as those of `Ledger.claim` do."""
-        which = and_(of_job.state.in_(states), of_job.kind.in_(kinds))
-        return self._count(of_job, which if key is None else which & (of_job.key == key), limit, but)
+        which = of_job.state.in_(states)
+        if key is not None:
+            which &= of_job.key == key
+        if kind is not None:
+            which &= of_job.kind == kind
+        return self._count(of_job, which, limit, but)
 
     def _count(self, c: Any, which: ColumnElement[bool], limit: int | None, but: Collection[str]) -> int:
         statement = select(func.count()).where(c.study_id == self.study_id, which)

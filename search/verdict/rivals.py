@@ -111,9 +111,9 @@ def leading(values_CK: FloatArray, size: int, overlap: float = 0.0) -> tuple[Gro
     """
     folds = values_CK.shape[1]
     means_C = values_CK.mean(axis=1)
-    group = before = Group.of(values_CK, means_C <= np.partition(means_C, size - 1)[size - 1])
+    group = before = Group.of(values_CK, means_C <= np.sort(means_C)[size - 1])
     rounding_C = ROUNDING * np.abs(values_CK).max(axis=1)
-    while group.inside.sum() > 1:
+    while True:
         differences_CK = values_CK - group.mean
         deviations_C = differences_CK.std(axis=1, ddof=1)
         errors_C = np.maximum(deviations_C, group.spread) / np.sqrt(folds)

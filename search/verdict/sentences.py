@@ -132,8 +132,10 @@ def _cheapest_line(found: StudyVerdict, verdict: Verdict) -> str:
 
 def _mean_lines(found: StudyVerdict, verdict: Verdict) -> list[str]:
     """Say how good the winner is after correction for its selection, and what choosing it may cost."""
-    if verdict.interval is None or verdict.optimism is None or verdict.regret is None:
+    if verdict.interval is None:
         return []
+    assert verdict.optimism is not None, "there are folds enough for an interval"  # noqa: S101
+    assert verdict.regret is not None, "it comes with the interval"  # noqa: S101
     metric, sure = found.metrics[found.metric], f"{100 * (1 - verdict.alpha):g} %"
     low, high = sorted(map(found.value, verdict.interval))
     chosen = f"chosen among {verdict.considered}, " if verdict.considered > 1 else ""

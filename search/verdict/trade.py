@@ -31,7 +31,7 @@ class Front:
     """Number of bootstrap samples; 0 where no figure varies by fold, or the front is too large."""
 
 
-def find_front(figures: Sequence[FloatArray], overlap: float = 0.0, seed: int = 0) -> Front:
+def find_front(figures: Sequence[FloatArray], overlap: float, seed: int) -> Front:
     """Find the front of the means over folds, and again in bootstrap samples of the folds.
 
     A sample has the same folds for all configurations and figures, since these are compared fold by fold.
@@ -53,8 +53,8 @@ def find_front(figures: Sequence[FloatArray], overlap: float = 0.0, seed: int = 
     places = places[np.lexsort(means_FC[::-1, places])]
     values_FCK = np.stack([widened(*one, overlap) for one in zip(values_FCK, means_FC, strict=True)])
     rivals = _rivals(values_FCK, places)
-    draws = 0 if folds == 1 else min(DRAWS, WORK // (len(rivals) * len(places)))
-    if draws < FEWEST_DRAWS:
+    draws = min(DRAWS, WORK // (len(rivals) * len(places)))
+    if folds == 1 or draws < FEWEST_DRAWS:
         return Front(places.tolist(), [None] * len(places), 0)
     stayed_C = np.zeros(means_FC.shape[1])
     weights_BK = np.random.default_rng(seed).multinomial(folds, np.full(folds, 1 / folds), size=draws) / folds
@@ -84,9 +84,8 @@ def _rivals(values_FCK: FloatArray, places: Places) -> Places:
 
 def on_front(points_FC: FloatArray) -> Places:
     """Return who is on the front of figures without folds, (figures, configurations); equals are on it together."""
-    scale_F = np.ptp(points_FC, axis=1, keepdims=True)
     # Low sums come first, since these beat many; the front does not depend on it.
-    left: Places = (points_FC / np.where(scale_F > 0, scale_F, 1.0)).sum(axis=0).argsort()
+    left: Places = points_FC.sum(axis=0).argsort()
     points, place = points_FC[:, left], 0
     while place < len(left):
         one = points[:, [place]]

@@ -104,8 +104,8 @@ class Worker:
         self.unkept: list[ProblemError | WorkError] = []
         self._heartbeat = Heartbeat(self.ledger, stopping)
         self._faults = Faults(self.ledger, objective, self._patiently)
-        kinds: tuple[Kind, ...] = ("fold",) if rounds is None else ("fold", "round")
-        within = {"limit": limit, "key": key, "kinds": kinds}
+        kind: Kind | None = "fold" if rounds is None else None
+        within = {"limit": limit, "key": key, "kind": kind}
         sampler = adviser if sampled else None
         self._choice = Choice(self.ledger, self.name, self._faults, sampler, within)
         # Whether a traceback was printed.

@@ -44,7 +44,10 @@ OTHER_NAMES = {
     "floor": "ceil",
 }
 CLAUSES = {"where", "filter", "and_", "or_", "order_by", "limit", "distinct", "join", "group_by"}
-COMMUTE = {"where", "and_", "or_", "min", "max", "isinstance", "isclose", "getattr", "cast", "partial"}
+COMMUTE = {
+    "where", "and_", "or_", "min", "max", "minimum", "maximum", "hypot", "isinstance", "isclose", "getattr", "cast",
+    "partial",
+}  # fmt: skip
 CONVERSIONS = {
     "len", "str", "int", "float", "bool", "list", "tuple", "dict", "set", "type", "repr", "iter", "next", "range",
     "super",

@@ -31,6 +31,7 @@ def made(code: str, file: str = "search/verdict/x.py") -> set[str]:
         ("x = q.where(a, b)", {"x = q", "x = q.where(a, )", "x = q.where(b)"}),
         ("x = q.desc()", {"x = q.asc()"}),
         ("x = ', '.join(a)", set()),
+        ("x = np.maximum(a, b)", set()),
         ("x = -a if b else c", {"x = a if b else c", "x = -a if not (b) else c"}),
         ("x = [a for a in b if c]", {"x = [a for a in b if not (c)]"}),
         ("return a", {"return None"}),

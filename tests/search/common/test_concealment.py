@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 
 from pairsearch.search.common import redaction
 from pairsearch.search.common.errors import PairsearchError
-from pairsearch.search.common.redaction import conceal, learn, presentable
+from pairsearch.search.common.redaction import conceal, learn, presentable, printable
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.urls import mask, parse_url
 from pairsearch.search.mirror.tables import open_optuna
@@ -169,6 +169,19 @@ def test_a_password_that_nobody_told_of_is_hidden_by_its_place(text: str) -> Non
 )
 def test_what_holds_no_password_is_left_alone(text: str) -> None:
     assert conceal(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "keep", "shown"),
+    [
+        ("plain ö", "", "plain ö"),
+        ("ö\x1b[31m\n\t", "", "ö\\x1b[31m\\n\\t"),
+        ("ö\x1b[31m\n\t", "\n\t", "ö\\x1b[31m\n\t"),
+        ("\udcff\u200b", "\n", "\\udcff\\u200b"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text: str, keep: str, shown: str) -> None:
+    assert printable(text, keep) == shown
 
 
 @pytest.mark.parametrize("secret", ["a", "ann", "db", "postgresql", "pairsearch"])

@@ -514,7 +514,7 @@ def test_progress_counts_folds_where_workers_take_them_one_by_one(
     ledger = shown(database, mine)
     ledger.insert_rounds(mine.definition.grid.configurations()[0], 1)
     assert read_progress(database, mine).folds == (0, 8)
-    claim = ledger.claim("ann", kinds=("fold",))
+    claim = ledger.claim("ann", kind="fold")
     assert claim is not None
     end(ledger, loaded, claim)
     progress = read_progress(database, mine)

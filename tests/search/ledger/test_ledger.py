@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -12,10 +15,9 @@ from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, OPEN, State
 from pairsearch.search.database.tables import jobs
-from pairsearch.search.ledger.claims import Claim, new_token
+from pairsearch.search.ledger.claims import Claim, new_token, worker_name
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.ledger.unfinished import LONGEST_TRACEBACK
 from pairsearch.studies.seeds import layout_order
 
 OTHER = tiny.point(batch_size=99, learning_rate=0.5, weight_decay=0.0)
@@ -25,6 +27,11 @@ def taken(ledger: Ledger, worker: str = "ann", key: str | None = None) -> Claim:
     claim = ledger.claim(worker, key=key)
     assert claim is not None
     return claim
+
+
+def test_a_worker_s_name_says_where_it_is() -> None:
+    assert re.fullmatch(rf"{re.escape(socket.gethostname())}:{os.getpid()}:[0-9a-f]{{6}}", worker_name())
+    assert worker_name() != worker_name()
 
 
 def test_every_configuration_is_laid_out_once(database: Database, study: StoredStudy, ledger: Ledger) -> None:
@@ -323,13 +330,15 @@ def test_of_a_long_reason_the_beginning_is_kept_and_of_a_long_traceback_the_end(
     ledger.fail_attempt(claim, long, traceback=long)
     [(reason, kept)] = tiny.rows(database, "failures", "reason, traceback")
     assert tiny.rows(database, "configurations", "reason", "where rank = 0") == [(reason,)]
-    assert (len(reason), len(kept)) == (1000, LONGEST_TRACEBACK)
+    assert (len(reason), len(kept)) == (1000, 20_000)
     assert long.startswith(reason)
     assert long.endswith(kept)
     claim = taken(ledger, key=claim.configuration.key)
     tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     assert tiny.rows(database, "configurations", "reason", "where rank = 0") == [(None,)]
     assert ledger.first_traceback() is None
+    ledger.fail_attempt(taken(ledger), long, final=True)
+    assert tiny.rows(database, "configurations", "reason", "where state = 'failed'") == [(reason,)]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -24,11 +24,12 @@ from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.report.content import Paragraph, Table
 from pairsearch.search.report.document import compose_stored
 from pairsearch.search.report.page import render
-from pairsearch.search.results.chosen_figures import choice, read_chosen
+from pairsearch.search.results.chosen_figures import Chosen, ChosenFigure, choice, read_chosen
 from pairsearch.search.results.fold_figures import read_unjudged
 from pairsearch.search.verdict import trade
+from pairsearch.search.verdict.judging import judge
 from pairsearch.search.verdict.study_trade import StudyTrade, trade_on
-from pairsearch.search.verdict.study_verdict import verdict_on
+from pairsearch.search.verdict.study_verdict import StudyVerdict, verdict_on
 from pairsearch.search.verdict.trade import find_front, on_front
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.intervals import FloatArray, mean_interval
@@ -62,46 +63,199 @@ def test_the_front_of_means_has_equals_and_ties_at_any_scale(scale: float) -> No
     random = np.random.default_rng(4)
     for folds, levels in product((1, 3, 4), (3, 1000)):
         whole = random.integers(-levels, levels, size=(2, 40, folds))
-        found = find_front([one * scale for one in whole])
+        # One that is far worse than the others changes nothing for them.
+        worst = np.full((1, folds), 1e20)
+        found = find_front([np.vstack([whole[0] * scale, worst]), np.vstack([whole[1], worst])], 0.0, 0)
         assert set(found.members) == by_loops(whole.sum(axis=2).T.tolist())
         assert not found.draws or all(found.stays)
 
 
-@pytest.mark.parametrize("overlap", [0.0, 0.2])
-def test_how_often_a_member_stays_is_that_of_plain_loops(overlap: float) -> None:
+@pytest.mark.parametrize(("folds", "overlap"), [(2, 0.0), (FOLDS, 0.0), (FOLDS, 0.2)])
+def test_how_often_a_member_stays_is_that_of_plain_loops(folds: int, overlap: float) -> None:
     random = np.random.default_rng(3)
-    error, size = random.random((40, FOLDS)), random.integers(5, size=(40, 1)).astype(float)
+    error, size = random.random((40, folds)), random.integers(5, size=(40, 1)).astype(float)
     found = find_front([error, size], overlap, seed=9)
+    assert found.draws == 500
     means = error.mean(axis=1)
     assert set(found.members) == by_loops(np.column_stack([means, size[:, 0]]).tolist())
     assert means[found.members].tolist() == sorted(means[found.members])
     # The widened deviations have the variance of the corrected resampled t-test.
-    wide = means[:, None] + np.sqrt(1 + FOLDS * overlap) * (error - means[:, None])
-    draws = np.random.default_rng(9).multinomial(FOLDS, [1 / FOLDS] * FOLDS, size=found.draws)
+    wide = means[:, None] + np.sqrt(1 + folds * overlap) * (error - means[:, None])
+    draws = np.random.default_rng(9).multinomial(folds, [1 / folds] * folds, size=found.draws)
     fronts = [
-        by_loops([[*pair] for pair in zip(wide @ draw / FOLDS, size[:, 0], strict=True)]) for draw in draws
+        by_loops([[*pair] for pair in zip(wide @ draw / folds, size[:, 0], strict=True)]) for draw in draws
     ]
     assert found.stays == [np.mean([place in front for front in fronts]) for place in found.members]
     assert 0 < min(found.stays) < 1
     assert find_front([error, size], overlap, seed=9) == found
 
 
-def test_without_folds_that_differ_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("ahead", "behind", "equal"),
+    [
+        ([0.6, 0.6], [0.6, 0.6 + 6e-13], True),
+        ([0.6, 0.6], [0.6, 0.6 + 6e-12], False),
+        ([1.0, -1.0, 0.0], [1.0, -1.0 + 1.5e-15, 0.0], True),
+        ([1.0, -1.0, 0.0], [1.0, -1.0 + 4.5e-15, 0.0], False),
+    ],
+)
+def test_means_are_equal_to_twelve_digits_or_next_to_none(
+    ahead: list[float], behind: list[float], equal: bool
+) -> None:
+    found = find_front([np.array([ahead, behind]), np.zeros((2, 1))], 0.0, 0)
+    assert found.members == ([0, 1] if equal else [0])
+
+
+def test_without_folds_that_differ_nothing_is_drawn() -> None:
     cost, gain = np.array([[1.0], [2.0], [3.0]]), np.array([[3.0], [1.0], [2.0]])
-    assert find_front([cost, gain]) == trade.Front([0, 1], [None, None], 0)
-    # Nor from a front that is too large.
-    monkeypatch.setattr(trade, "WORK", 2 * 2 * trade.FEWEST_DRAWS - 1)
-    assert find_front([cost + np.arange(5) / 9, gain]).draws == 0
+    assert find_front([cost, gain], 0.0, 0) == trade.Front([0, 1], [None, None], 0)
+
+
+@pytest.mark.parametrize(("work", "draws"), [(239, 0), (240, 20), (371, 30), (12 * 1000, 500)])
+def test_draws_are_fewer_where_more_have_to_be_compared(
+    monkeypatch: pytest.MonkeyPatch, work: int, draws: int
+) -> None:
+    monkeypatch.setattr(trade, "WORK", work)
+    cost = np.array([1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 1.0])[:, None]
+    loss = [[4, 4], [1, 1], [1, 1], [0.5, 3], [1, 2], [2, 2], [4, 9]]
+    # Three are on the front, and are compared with each other and the fourth, which is better than all in one fold.
+    found = find_front([cost, np.array(loss, float)], 0.0, 0)
+    assert (found.members, found.draws) == ([0, 1, 2], draws)
 
 
 def test_ten_thousand_configurations_take_a_second() -> None:
     random = np.random.default_rng(0)
     error = random.standard_normal((10_000, 1)) + random.standard_normal((10_000, 10))
     start = time.process_time()
-    found = find_front([error, random.random((10_000, 1)), error + random.standard_normal(error.shape)])
+    figures = [error, random.random((10_000, 1)), error + random.standard_normal(error.shape)]
+    found = find_front(figures, 0.0, 0)
     assert found.draws > 100
     # Half a second on an idle machine.
     assert time.process_time() - start < 4
+
+
+ACCURACY = [[1.0, 1.0, 1.0, 0.9], [0.8, 0.9, 0.7, 0.9], [0.9, 0.9, 0.8, 1.0], [0.5, 0.6, 0.4, 0.5], [1.0] * 4]
+LOSS = [
+    [0.4, 0.3, 0.5, 0.2],
+    [0.1, 0.2, 0.4, 0.1],
+    [0.3, 0.1, 0.4, 0.3],
+    [0.5, 0.6, 0.5, 0.6],
+    [0.2, 0.2, np.nan, 0.2],
+]
+SIZE = [[12345.0], [10.0], [20.0], [np.nan], [1.0]]
+
+
+@pytest.fixture
+def front() -> StudyTrade:
+    """The trade-off between three figures of five configurations, of which the last two lack one."""
+    loaded = tiny.anything(folds=4, seed=3, grid={"x": [1, 2, 3, 4, 5], "batch_size": [8]})
+    given = loaded.definition
+    study = StoredStudy(1, "tiny", 0, given, given.grid.choices, loaded.traits)
+    configurations = tuple(given.grid.configurations())
+    figures = (
+        ChosenFigure("accuracy", Metric(percent=True, maximise=True), np.array(ACCURACY), declared=True),
+        ChosenFigure("loss", Metric(), np.array(LOSS), declared=True),
+        ChosenFigure("size", Metric(), np.array(SIZE), declared=False),
+    )
+    keys = [one.key for one in configurations]
+    verdict = judge(1 - np.array(ACCURACY), keys, np.ones(5), alpha=0.0)
+    # The second is on the front and is not among those that may be the best.
+    verdict = replace(
+        verdict, winner=keys[0], members=tuple(one for one in verdict.members if one.key != keys[1])
+    )
+    judged = StudyVerdict("tiny", "accuracy", {}, 0.2, verdict, {}, {}, {}, 0, "none", 0)
+    found = trade_on(Chosen(study, configurations, figures), judged)
+    assert found is not None
+    return found
+
+
+def test_a_trade_off_has_means_intervals_and_standings_of_those_that_lack_nothing(front: StudyTrade) -> None:
+    assert (front.lacking, front.draws) == ({"loss": 1, "size": 1}, 500)
+    means = np.column_stack([np.mean(one[:3], axis=1) for one in (ACCURACY, LOSS, SIZE)])
+    assert front.means == pytest.approx(means)
+    whole = [np.array(one[:3]) for one in (ACCURACY, LOSS, SIZE)]
+    expected = find_front([-whole[0], whole[1], whole[2]], 0.2, 3)
+    assert expected.members == [0, 2, 1]
+    assert [one.configuration.params["x"] for one in front.members] == [1, 3, 2]
+    assert [one.stays for one in front.members] == expected.stays
+    assert [one.standing for one in front.members] == ["the best", "may be the best", ""]
+    for place, one in zip(expected.members, front.members, strict=True):
+        assert one.means == pytest.approx(means[place])
+        assert one.intervals == (
+            mean_interval(ACCURACY[place], overlap=0.2, shares=True),
+            mean_interval(LOSS[place], overlap=0.2),
+            None,
+        )
+
+
+def test_a_trade_off_is_shown_in_a_table_and_explained(front: StudyTrade) -> None:
+    fields = front.fields()
+    assert [(one.name, one.right, one.prose) for one in fields] == [
+        ("configuration", False, True),
+        ("verdict", False, True),
+        *[(name, True, False) for name in ("accuracy, %", "loss", "size", "stays, %")],
+    ]
+    first = front.members[0]
+    of_accuracy, of_loss, _ = first.intervals
+    assert of_accuracy is not None
+    assert of_loss is not None
+    assert [one.cell(first) for one in fields] == [
+        "x 1 BS 8",
+        "the best",
+        f"97.50 ({100 * of_accuracy.low:.2f} to 100.00)",
+        f"0.3500 ({of_loss.low:.4f} to {of_loss.high:.4f})",
+        "12,345",
+        f"{100 * (first.stays or 0):.0f}",
+    ]
+    assert fields[-1].cell(replace(first, stays=None)) == "–"
+    assert (
+        front.title
+        == "Trade-off between accuracy (more is better), loss and size: 3 of 3 configurations are on the front"
+    )
+    meaning, stays, *left_out = front.lines()
+    assert "Figures are means over folds, with their 95 % intervals. BS batch size." in meaning
+    assert stays.startswith("Stays: in which share of 500 bootstrap samples of the folds")
+    assert left_out == ["Left out: 1 finished without loss.", "Left out: 1 finished without size."]
+    assert (
+        replace(front, draws=0).lines()[1].startswith("How far the front depends on the folds is not known")
+    )
+    plain = replace(front.chosen.study, choices={"x": (1, 2)})
+    assert replace(front, chosen=replace(front.chosen, study=plain)).lines()[0].endswith("95 % intervals.")
+
+
+def test_a_trade_off_is_written_with_figures_as_they_are_stored(front: StudyTrade) -> None:
+    told = front.to_json()
+    first, of_front = front.members[0], told.pop("front")
+    assert told == {
+        "figures": {"accuracy": "max", "loss": "min", "size": "min"},
+        "considered": 3,
+        "lacking": {"loss": 1, "size": 1},
+        "draws": 500,
+    }
+    of_accuracy, of_loss, _ = first.intervals
+    assert of_accuracy is not None
+    assert of_loss is not None
+    assert len(of_front) == 3
+    assert of_front[0] == {
+        "params": {"x": 1, "batch_size": 8},
+        "figures": dict(zip(("accuracy", "loss", "size"), first.means, strict=True)),
+        "intervals": {
+            "accuracy": [of_accuracy.low, 1.0], "loss": [of_loss.low, of_loss.high], "size": None,
+        },
+        "stays": first.stays,
+        "verdict": "the best",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("members", "shown"), [(1, 1), (2, 2), (40, 40), (41, 21), (80, 40), (81, 27)])
+def test_of_a_large_front_some_are_shown_evenly(front: StudyTrade, members: int, shown: int) -> None:
+    many = replace(front, members=front.members[:1] * members)
+    assert len(many.shown) == shown
+    said = f"Shown are {shown} of the {members}, evenly by the first figure."
+    assert (said in many.lines()) == (shown < members)
+    assert not [line for line in many.lines() if line.startswith("Shown") and line != said]
+    are = "configuration is" if members == 1 else "configurations are"
+    assert many.title.endswith(f"{members} of 3 {are} on the front")
 
 
 def of_folds(configuration: Configuration) -> tuple[FloatArray, FloatArray]:

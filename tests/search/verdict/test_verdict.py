@@ -11,7 +11,8 @@ import pytest
 from calibration import LAYOUTS, NOISES, PROTOCOLS, Scenario, measure
 from scipy import stats
 
-from pairsearch.search.verdict.judging import Verdict, judge
+from pairsearch.search.verdict import rivals
+from pairsearch.search.verdict.judging import Verdict, judge, widened
 from pairsearch.search.verdict.rivals import (
     CORRECTION,
     CORRECTION_OF_OVERLAPPING,
@@ -68,6 +69,31 @@ def test_folds_that_overlap_are_compared_by_the_corrected_resampled_t_statistic(
     )
     assert p_values(verdict)[worse] > p_values(judged(values, alpha=0.0))[worse]
     assert "Nadeau & Bengio" in verdict.test
+
+
+def test_what_is_at_the_level_itself_is_excluded() -> None:
+    values = noisy(6, 8)
+    level = min(p_values(judged(values, alpha=0.0)))
+    verdict = judged(values, alpha=level)
+    assert verdict.others is not None
+    assert (len(verdict.members), verdict.others.count) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("configurations", "sizes"), [(2, [2]), (9, [8]), (24, [8, 12]), (64, [8, 32]), (65, [9, 33])]
+)
+def test_rivals_are_sought_in_the_better_half_and_the_best_eighth(
+    monkeypatch: pytest.MonkeyPatch, configurations: int, sizes: list[int]
+) -> None:
+    asked: list[int] = []
+
+    def noted(values: FloatArray, size: int, overlap: float) -> FloatArray:
+        asked.append(size)
+        return differences(values, size, overlap)
+
+    monkeypatch.setattr(rivals, "differences", noted)
+    judged(noisy(configurations, 5))
+    assert asked == sizes
 
 
 def test_the_rivals_of_a_fold_are_found_on_the_other_folds() -> None:
@@ -189,15 +215,33 @@ def test_of_the_members_the_fastest_is_cheapest_and_the_better_of_equals() -> No
     assert judged(values, seconds=seconds).cheapest == str(worse)
 
 
-def test_the_cheapest_within_one_standard_error_need_not_be_the_cheapest_member() -> None:
+@pytest.mark.parametrize("overlap", [0.0, 0.2])
+def test_the_cheapest_within_one_standard_error_need_not_be_the_cheapest_member(overlap: float) -> None:
     values = noisy(3, 10, spread=0.0)
     values -= values.mean(axis=1, keepdims=True)
-    error = stats.sem(values[0])
-    values[1] = values[1] + 0.9 * error
-    values[2] = 30 * values[2] + 1.1 * error  # varies so much that it may be the best
-    verdict = judged(values, seconds=np.array([3.0, 2.0, 1.0]))
+    error = values[0].std(ddof=1) * math.sqrt(1 / 10 + overlap)
+    values[1] = values[1] + 0.99 * error
+    values[2] = 30 * values[2] + 1.01 * error  # varies so much that it may be the best
+    verdict = judged(values, seconds=np.array([3.0, 2.0, 1.0]), overlap=overlap)
     assert members(verdict) == {"0", "1", "2"}
     assert (verdict.winner, verdict.cheapest, verdict.cheapest_within_one_error) == ("0", "2", "1")
+
+
+@pytest.mark.parametrize(("folds", "cheapest"), [(1, "0"), (2, "1")])
+def test_a_single_fold_has_no_standard_error(folds: int, cheapest: str) -> None:
+    verdict = judged([[0.1, 0.3][:folds], [0.2, 0.3][:folds]], seconds=np.array([2.0, 1.0]))
+    assert (verdict.cheapest_within_one_error, verdict.optimism is None) == (cheapest, folds == 1)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.2, 1.0])
+def test_widened_deviations_have_the_corrected_variance(overlap: float) -> None:
+    values = noisy(3, 5)
+    means = values.mean(axis=1)
+    wide = widened(values, means, overlap)
+    assert wide.mean(axis=1) == pytest.approx(means)
+    corrected = (1 / 5 + overlap) * values.var(axis=1, ddof=1)
+    assert wide.var(axis=1, ddof=1) / 5 == pytest.approx(corrected)
+    assert np.array_equal(wide, values) == (overlap == 0)
 
 
 def test_what_has_no_figure_in_some_fold_is_left_out_and_counted() -> None:
@@ -214,14 +258,24 @@ def test_figures_whose_squares_are_not_finite_are_hopeless_and_disturb_nobody() 
     with_one = judged(np.vstack([values, np.full((1, 10), 1e308)]))
     assert members(with_one) == members(judged(values))
     assert "12" not in members(with_one)
+    # They count as 1e100.
+    others = judged([values[0], [1e308] * 10]).others
+    assert others is not None
+    assert others.difference == pytest.approx(1e100)
 
 
 @pytest.mark.parametrize("value", [0.3, 0.0])
 def test_equal_configurations_are_all_members_and_keep_their_order(value: float) -> None:
-    verdict = judged(np.full((4, 10), value))
+    verdict = judged(np.full((40, 10), value))
     assert verdict.winner == verdict.cheapest == verdict.cheapest_within_one_error == "0"
-    assert [(m.key, m.p) for m in verdict.members] == [("0", 1.0), ("1", 1.0), ("2", 1.0), ("3", 1.0)]
+    assert [(m.key, m.p) for m in verdict.members] == [(str(place), 1.0) for place in range(40)]
     assert (verdict.optimism, verdict.regret) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("behind", "winner"), [(1e-15, "0"), (3e-13, "0"), (3e-12, "1")])
+def test_means_that_agree_to_twelve_decimals_are_ties(behind: float, winner: str) -> None:
+    verdict = judged([[0.3 + behind] * 10, [0.3] * 10])
+    assert verdict.winner == winner
 
 
 def test_the_last_bits_of_a_mean_break_no_tie() -> None:
@@ -232,6 +286,23 @@ def test_the_last_bits_of_a_mean_break_no_tie() -> None:
 def test_differences_that_are_rounding_are_none() -> None:
     folds = np.linspace(0.2, 0.9, 10)
     assert members(judged([folds, folds * (1 + 2e-16), folds + 1e-15])) == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(("difference", "leads"), [(1e-12, False), (3e-12, True)])
+def test_nobody_leads_by_rounding(difference: float, leads: bool) -> None:
+    """One is better than their mean by half of it, in the unit of the largest value."""
+    folds = np.linspace(1.0, 100.0, 10)
+    group, before = leading(np.array([folds, folds + 100 * difference]), 2)
+    assert (group is not before) == leads
+
+
+@pytest.mark.parametrize(("difference", "excluded"), [(2e-12, False), (4e-12, True)])
+def test_an_error_is_never_below_rounding(difference: float, excluded: bool) -> None:
+    """The difference is so many times the error, in the unit of the largest value; others have larger values."""
+    folds = np.linspace(1.0, 100.0, 10)
+    far = 1e4 * folds
+    verdict = judged([folds, folds + 100 * difference, far, far])
+    assert members(verdict) == ({"0"} if excluded else {"0", "1"})
 
 
 def test_a_configuration_that_is_worse_by_the_same_in_every_fold_is_excluded() -> None:
@@ -253,6 +324,8 @@ def test_few_folds_exclude_nothing_however_clear_they_look(folds: int, decisive:
     assert verdict.decisive is decisive
     assert members(verdict) == ({"0"} if decisive else {"0", "1"})
     assert (verdict.interval is None) is not decisive
+    assert verdict.test.startswith("paired t" if decisive else "none: fewer than 5 folds")
+    assert "Nadeau & Bengio" not in verdict.test
 
 
 @pytest.mark.parametrize(

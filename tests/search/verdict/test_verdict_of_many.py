@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pairsearch.search.verdict import rivals
-from pairsearch.search.verdict.judging import BOOTSTRAPS, expected_optimism, judge
+from pairsearch.search.verdict.judging import expected_optimism, judge
 from pairsearch.search.verdict.rivals import Group
 from pairsearch.studies.intervals import FloatArray
 
@@ -28,7 +28,7 @@ def plain_optimism(values_CK: FloatArray) -> float:
     """`expected_optimism` as its definition reads."""
     folds = values_CK.shape[1]
     random = np.random.default_rng(0)
-    weights_BK = random.multinomial(folds, np.full(folds, 1 / folds), size=BOOTSTRAPS) / folds
+    weights_BK = random.multinomial(folds, np.full(folds, 1 / folds), size=2000) / folds
     chosen_B = (weights_BK @ values_CK.T).argmin(axis=1)
     left_out_BK = weights_BK == 0.0
     some = left_out_BK.any(axis=1)
@@ -45,6 +45,13 @@ def test_blocks_give_what_the_whole_gives(count: int, monkeypatch: pytest.Monkey
     whole = group.chance(values, 0.0, 0.05)
     monkeypatch.setattr(rivals, "BLOCK", 100)
     assert group.chance(values, 0.0, 0.05) == pytest.approx(whole)
+
+
+def test_of_equals_in_a_sample_the_first_is_chosen() -> None:
+    """Means of so few whole numbers are often equal, and exactly so."""
+    values = np.random.default_rng(0).integers(3, size=(600, 4)).astype(float)
+    values = values[np.argsort(values.mean(axis=1), kind="stable")] + np.arange(4)
+    assert expected_optimism(values) == pytest.approx(plain_optimism(values))
 
 
 def test_it_tells_how_far_it_is() -> None:

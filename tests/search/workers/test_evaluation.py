@@ -180,7 +180,7 @@ def test_workers_take_rounds_before_folds_and_at_any_limit(
         ("round", outside, [0]),
         ("fold", layout_order(study.definition)[0], [0, 1]),
     ]
-    assert ledger.claim("ann", kinds=("round",)) is None
+    assert ledger.claim("ann", kind="round") is None
 
 
 def test_rounds_of_a_worker_that_died_are_trained_by_another(
