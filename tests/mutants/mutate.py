@@ -52,14 +52,16 @@ CONVERSIONS = {
 """Without these a call is not merely wrong, it fails at once."""
 MESSAGES = re.compile(r"\w*(Error|Warning|Exception)|warn|warning|debug|info|print|echo")
 LOOKS = {
-    "align", "alt", "anchor", "autorange", "automargin", "bgcolor", "bordercolor", "boxpoints", "caption", "color",
-    "colorbar", "colorscale", "colour", "colours", "dash", "domain", "fill", "fillcolor", "fixedrange", "font",
-    "gap", "gridcolor", "height", "hoverinfo", "hoverlabel", "hovermode", "jitter", "labels", "least_width", "legend",
-    "legendgroup", "line", "linecolor", "margin", "marker", "mode", "opacity", "orientation", "pointpos",
-    "range", "rangemode", "showarrow", "showgrid", "showlegend", "showscale", "side", "size", "standoff", "subtitle",
-    "symbol", "template", "textangle", "textfont", "textposition", "texttemplate", "tickangle", "tickcolor",
-    "tickfont", "tickmode", "ticks", "title", "traceorder", "width", "xanchor", "xgap", "xref", "xshift", "yanchor",
-    "ygap", "yref", "yshift", "zeroline",
+    "align", "alt", "anchor", "automargin", "autorange", "bargap", "bgcolor", "bordercolor", "boxpoints",
+    "caption", "choice", "cliponaxis", "color", "colorbar", "colorscale", "colour", "colours", "dash",
+    "domain", "fill", "fillcolor", "fixedrange", "font", "gap", "gridcolor", "height", "hoverinfo",
+    "hoverlabel", "hovermode", "hoverongaps", "jitter", "labels", "least_width", "legend", "legendgroup",
+    "line", "linecolor", "margin", "marker", "mode", "opacity", "orientation", "outlinewidth", "pointpos",
+    "range", "rangemode", "right", "shape", "showarrow", "showgrid", "showlegend", "showscale", "side",
+    "size", "standoff", "subtitle", "symbol", "template", "textangle", "textfont", "textposition",
+    "texttemplate", "thickness", "tickangle", "tickcolor", "tickfont", "tickmode", "ticks", "title",
+    "traceorder", "visible", "width", "xanchor", "xgap", "xref", "xshift", "yanchor", "ygap", "yref",
+    "yshift", "zeroline",
 }  # fmt: skip
 
 
