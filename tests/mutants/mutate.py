@@ -204,13 +204,15 @@ class _Finder(ast.NodeVisitor):
         self.put(self.span(node), "pass")
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        if not self.functions and self.report:
+        if self.report and (not self.functions or _names_looks(node.targets[0])):
             return
         if isinstance(node.targets[0], ast.Attribute | ast.Subscript):
             self.put(self.span(node), "pass")
         self.visit(node.value)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if self.report and _are_looks(node.value):
+            return
         self.put(self.span(node), "pass")
         self.put_between(node.target, node.value, node.op)
         self.visit(node.value)
@@ -336,7 +338,9 @@ class _Finder(ast.NodeVisitor):
             if own and not isinstance(node.args[0], ast.GeneratorExp):
                 self.put(self.span(node), f"({self.text(node.args[0])})")
         given = [
-            one for one in node.keywords if not (self.report and one.arg in LOOKS) and one.arg != "strict"
+            one
+            for one in node.keywords
+            if not (self.report and (one.arg in LOOKS or _are_looks(one.value))) and one.arg != "strict"
         ]
         for keyword in given:
             if keyword.arg is not None:
@@ -367,6 +371,21 @@ TEXTS = (ast.JoinedStr, ast.List, ast.Tuple, ast.Constant)
 
 def _is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def _names_looks(target: ast.expr) -> bool:
+    return (
+        isinstance(target, ast.Subscript)
+        and isinstance(target.slice, ast.Constant)
+        and target.slice.value in LOOKS
+    )
+
+
+def _are_looks(value: ast.expr) -> bool:
+    """Whether a dictionary says nothing but looks."""
+    return isinstance(value, ast.Dict) and all(
+        isinstance(key, ast.Constant) and key.value in LOOKS for key in value.keys
+    )
 
 
 def _name(function: ast.expr) -> str:

@@ -275,6 +275,15 @@ def test_times_are_of_the_configurations_that_took_some(report: Document, points
     assert "Drawn are" not in shown.caption
 
 
+def test_times_are_shown_by_the_parameter_whose_medians_differ_most(reading: Reading) -> None:
+    for place, label in ((1, "learning rate"), (3, "hidden units"), (4, "aux loss weight")):
+        slower = tuple(replace(one, seconds=2.0 + 10 * one.places[place]) for one in reading.points)
+        shown = time_section(replace(reading, points=slower))
+        assert shown is not None
+        (drawn,) = (block for block in shown.blocks if isinstance(block, Figure))
+        assert drawn.title == f"Training time by {label}"
+
+
 def test_without_times_and_without_ends_nothing_is_said_of_them(reading: Reading) -> None:
     timeless = tuple(replace(one, seconds=0.0) for one in reading.points)
     assert time_section(replace(reading, points=timeless)) is None
