@@ -167,14 +167,14 @@ def test_a_trial_that_nobody_trains_is_closed_and_one_that_somebody_trains_goes_
     alive, left, lost = (ledger.claim("ann") for _ in range(3))
     assert alive is not None
     assert left is not None
+    assert left.shown is not None
     assert lost is not None
     ledger.fail_attempt(lost, "no room", final=True)
     before = everything(storage)
     tiny.execute(
         database,
-        "update pairsearch_configurations set state = 'pending', trial_id = null "
-        f"where key = '{left.configuration.key}'",
-        f"update trials set datetime_start = '2020-01-01 00:00:00' where study_id = {study.optuna_study_id}",
+        f"update pairsearch_configurations set state = 'pending', trial_id = null where id = {left.shown.row_id}",  # noqa: S608
+        f"update trials set datetime_start = '2020-01-01 00:00:00' where study_id = {study.optuna_study_id}",  # noqa: S608
     )
     rows = tiny.rows(database, "configurations", "id, trial_id", "order by id")
     begun = datetime.now(UTC).replace(tzinfo=None)
