@@ -354,7 +354,7 @@ def test_cells_without_a_figure_say_why(report: Document, reading: Reading, poin
         )
         assert heat["text"][y][x] == (briefly(LOSS, one.value) if one.finished else "")
         assert (heat["z"][y][x] is None) == (not one.finished)
-        assert heat["coloraxis"] == "coloraxis"
+        assert (heat["coloraxis"], heat["texttemplate"]) == ("coloraxis", "%{text}")
         if one is best:
             expected.setdefault(("search’s best", axis), set()).add((x, y, "the search’s best"))
         if not one.finished:
@@ -372,6 +372,7 @@ def test_cells_without_a_figure_say_why(report: Document, reading: Reading, poin
     assert named == ["search’s best", "diverged", "pruned", "failed", "running", "not started"]
     assert {trace["name"] for trace in marks if trace["hoverinfo"] == "skip"} == {"search’s best"}
     assert "a square the paper’s configuration" not in shown.caption
+    assert "Point at a cell" not in shown.caption, "there is room to write in them"
 
 
 def test_facets_are_named_and_stand_in_rows_and_columns(report: Document, points: list[Point]) -> None:
