@@ -112,9 +112,9 @@ def finish(database: Database, study: StoredStudy, count: int | None = None, hos
         count = None if count is None else count - 1
 
 
-def end(database: Database, study: StoredStudy, state: State, reason: str) -> str:
-    """Give the next pending configuration a state and a reason without folds; its key."""
-    claim = Ledger(database, study).claim("worker")
+def end(database: Database, study: StoredStudy, state: State, reason: str, key: str | None = None) -> str:
+    """Give a pending configuration, the next unless a key is given, a state and a reason without folds; its key."""
+    claim = Ledger(database, study).claim("worker", key=key)
     assert claim is not None
     with database.write() as connection:
         of = {"seconds": 0.0, "provenance_id": provenance_id(connection, {"host": "here"})}

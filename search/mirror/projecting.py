@@ -109,7 +109,7 @@ def make_study(connection: Connection, study: StoredStudy, *, new: bool = False)
         study_id = tables.insert_study(connection, study.name, wanted)
     else:
         own = select(trials.c.trial_id).where(trials.c.study_id == study_id).limit(1)
-        ours = own.join(notes, notes.c.trial_id == trials.c.trial_id).where(notes.c.key == "configuration")
+        ours = own.join(notes).where(notes.c.key == "configuration")
         stored = select(tables.directions.c.direction).where(tables.directions.c.study_id == study_id)
         if [*connection.execute(stored).scalars()] != [wanted] or (
             connection.execute(own).first() and (new or not connection.execute(ours).first())
@@ -147,7 +147,7 @@ def project(connection: Connection, study: StoredStudy) -> int:
     study_id = make_study(connection, study)
     known = connection.execute(
         select(trials.c.trial_id, trials.c.state, notes.c.value_json)
-        .join(notes, notes.c.trial_id == trials.c.trial_id)
+        .join(notes)
         .where(trials.c.study_id == study_id, notes.c.key == tables.ROW)
     ).all()
     rows = connection.execute(
@@ -200,7 +200,7 @@ def extend_choices(connection: Connection, study: StoredStudy, choices: Choices)
     mine = select(trials.c.trial_id).where(trials.c.study_id == study_id)
     before, after = (Space(grown).distributions for grown in (study.choices, choices))
     for name, distribution in after.items():
-        if name in before and distribution != before[name]:
+        if distribution != before.get(name):
             connection.execute(
                 update(tables.params)
                 .where(tables.params.c.param_name == name, tables.params.c.trial_id.in_(mine))

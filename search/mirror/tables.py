@@ -53,9 +53,9 @@ def make_tables(database: Database) -> bool:
     with database.read() as connection:
         found = set(sa.inspect(connection).get_table_names())
     if not {*models.BaseModel.metadata.tables, "alembic_version"} <= found:
-        # Creating the tables takes a second connection. Optuna's check of their version would take one too.
-        with database.translated(), optuna_storage(database) as storage:
-            models.BaseModel.metadata.create_all(storage.engine)
+        # Optuna makes them as it opens the database, which takes a second connection.
+        with database.translated(), optuna_storage(database):
+            pass
     return known_here(database)
 
 

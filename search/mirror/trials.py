@@ -60,7 +60,8 @@ class Trials(_Shown):
     def start(self, connection: Connection, shown: Shown, worker: str) -> int:
         """Add a trial in state RUNNING, with its parameters; return its id."""
         trial = make_trial(TrialState.RUNNING, {"worker": worker})
-        return add_trials(connection, self._study, {shown: trial})[0]
+        (trial_id,) = add_trials(connection, self._study, {shown: trial})
+        return trial_id
 
     def report(self, connection: Connection, shown: Shown, reports: Mapping[int, float]) -> None:
         """Write the metric after some steps (`StoredStudy.report_steps`), where it is finite."""
@@ -78,7 +79,8 @@ class Trials(_Shown):
         trial = ended_trial(self._study, worker, outcome)
         if shown.trial_id is None or not self._closed(connection, shown, shown.trial_id, trial.state):
             # Somebody deleted it, or closed it.
-            return add_trials(connection, self._study, {shown: trial})[0]
+            (trial_id,) = add_trials(connection, self._study, {shown: trial})
+            return trial_id
         tables.write_trials(connection, {shown.trial_id: trial})
         return shown.trial_id
 

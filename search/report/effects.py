@@ -177,11 +177,11 @@ def time_section(reading: Reading) -> Section | None:
 def _ratio(groups: Groups) -> float:
     """Return the ratio of the longest to the shortest median time."""
     medians = [statistics.median(_seconds(points)) for points in groups.values() if points]
-    return max(medians) / max(min(medians), 1e-6)
+    return max(medians) / min(medians)
 
 
 def _seconds(points: Iterable[Point]) -> list[float]:
-    return [point.seconds or 0.0 for point in points]
+    return [point.seconds for point in points if point.seconds]
 
 
 def _times(reading: Reading, parameter: Parameter, groups: Groups) -> Table:
@@ -216,7 +216,7 @@ def _time_boxes(reading: Reading, parameter: Parameter, groups: Groups) -> Figur
     boxes = drawing.boxes(
         "configurations",
         [place for place, _ in drawn],
-        [round(point.seconds or 0.0, 3) for _, point in drawn],
+        [round(seconds, 3) for seconds in _seconds(point for _, point in drawn)],
         drawing.BLUE,
         text=[drawing.plain(describe(point.configuration.params)) for _, point in drawn],
         jitter=0.6,

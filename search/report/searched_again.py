@@ -85,10 +85,10 @@ def _lines(table: StudyTable, title: str, along: FloatArray, regrets_4B: FloatAr
     band: Spec = {"fill": "tonexty", "fillcolor": drawing.faded(BLUE, 0.2), "hoverinfo": "skip"}
     return drawing.chart(
         [
-            line(low, 0, showlegend=False, hoverinfo="skip"),
-            line(high, 0, name="random order, 90 %", **band),
-            line(middle, 2.5, name="random order, median", line={"color": BLUE}),
-            line(grid, 1.5, name="the study's own order", line={"color": VERMILLION}),
+            line(low, width=0, showlegend=False, hoverinfo="skip"),
+            line(high, width=0, name="random order, 90 %", **band),
+            line(middle, width=2.5, name="random order, median", line={"color": BLUE}),
+            line(grid, width=1.5, name="the study's own order", line={"color": VERMILLION}),
         ],
         xaxis=drawing.axis(title),
         yaxis=drawing.axis(f"regret, {headed(table.definition.metric, table.metric)}", rangemode="tozero"),

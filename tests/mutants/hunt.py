@@ -15,7 +15,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
 import hashlib
 import importlib
@@ -77,6 +76,8 @@ HEAVY = (
 ENOUGH = 0.95
 KEPT = ROOT / "build" / "mutants-tests.json"
 """What was measured, by test file; measured again when the file or the code has changed."""
+MEASURED, RESULTS = "measured-tests.json", "results.json"
+"""What the two steps of a process leave in its folder."""
 
 
 def main() -> int:
@@ -87,36 +88,74 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=200, help="how many bugs to draw")
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
     parser.add_argument("--budget", type=float, default=90.0, help="seconds of tests for each bug")
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="each has a copy of its own"
+    )
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "mutants.json", help="where results go")
-    parser.add_argument("--within", help=argparse.SUPPRESS)
+    parser.add_argument("--within", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.within is None:
-        # Modules that are kept compiled make each start faster.
-        variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        with tempfile.TemporaryDirectory(prefix="m") as folder:
-            command = [copied(Path(folder)), __file__, *sys.argv[1:], "--within", folder]
-            return subprocess.run(command, env=variables, check=False).returncode
-    tree = Path(options.within) / "pairsearch"
+    if options.within is not None:
+        return work(options)
+    # Modules that are kept compiled make each start faster.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    with tempfile.TemporaryDirectory(prefix="m") as name:
+        # PostgreSQL's server, which does not run as root, has its files in there.
+        Path(name).chmod(0o711)
+        folders = [Path(name) / str(part) for part in range(options.processes)]
+        pythons = [copied(folder) for folder in folders]
+        kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+        for step in (MEASURED, RESULTS):
+            (Path(name) / KEPT.name).write_text(json.dumps(kept))
+            running = [
+                subprocess.Popen(
+                    [python, __file__, *sys.argv[1:], "--within", folder, "--part", str(part)], env=variables
+                )
+                for part, (python, folder) in enumerate(zip(pythons, folders, strict=True))
+            ]
+            ended = [one.wait() for one in running]
+            if any(ended):
+                return 1
+            found = [json.loads((folder / step).read_text()) for folder in folders]
+            if step == MEASURED:
+                kept = {file: tests for part in found for file, tests in part.items()}
+                KEPT.parent.mkdir(exist_ok=True)
+                KEPT.write_text(json.dumps(kept))
+    population = len(drawable(ROOT, options.rooms))
+    results = [result for part in found for result in part]
+    options.json.parent.mkdir(exist_ok=True)
+    options.json.write_text(json.dumps(results, indent=1))
+    return summary(results, population, options.seed)
+
+
+def work(options: argparse.Namespace) -> int:
+    """One process's part of a step: to measure its test files where that is left to do, else to hunt its mutants."""
+    folder, tree = options.within, options.within / "pairsearch"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in HEAVY:
             importlib.import_module(name)
-    tests = measured_tests(tree)
-    files = [file for room in options.rooms for file in _modules(tree, room)]
-    everything = [mutant for file in files for mutant in mutants_of(file, (tree / file).read_bytes())]
+    kept = json.loads((folder.parent / KEPT.name).read_text())
+    if not (folder / MEASURED).exists():
+        files = test_files(tree)[options.part :: options.processes]
+        (folder / MEASURED).write_text(json.dumps(measured_tests(tree, files, kept)))
+        return 0
+    tests = {name: test for file in kept.values() for name, test in file["tests"].items()}
+    everything = drawable(tree, options.rooms)
     drawn = random.Random(options.seed).sample(everything, min(options.sample, len(everything)))  # noqa: S311
-    results: list[dict[str, Any]] = []
-    with contextlib.suppress(KeyboardInterrupt):
-        results += hunted(tree, drawn, tests, options.budget)
-    options.json.parent.mkdir(exist_ok=True)
-    options.json.write_text(json.dumps(results, indent=1))
-    return summary(results, len(everything), options.seed)
+    results = list(hunted(tree, drawn[options.part :: options.processes], tests, options.budget))
+    (folder / RESULTS).write_text(json.dumps(results))
+    return 0
+
+
+def drawable(tree: Path, rooms: Sequence[str]) -> list[Mutant]:
+    files = [file for room in rooms for file in _modules(tree, room)]
+    return [mutant for file in files for mutant in mutants_of(file, (tree / file).read_bytes())]
 
 
 def copied(folder: Path) -> Path:
     """Copy the working tree into a folder, with an environment whose programs import the copy; its Python."""
-    # PostgreSQL's server, which does not run as root, has its files in there.
-    folder.chmod(0o711)
+    folder.mkdir(mode=0o711)
     # With compiled kernels and their times, so that they need not be compiled again.
     left = shutil.ignore_patterns(".git", ".venv", "build", "_build", "*.egg-info")
     shutil.copytree(ROOT, folder / "pairsearch", ignore=left)
@@ -207,26 +246,30 @@ def chosen_tests(mutant: Mutant, tests: dict[str, Any]) -> dict[str, float]:
     return {name: tests[name]["seconds"] for name in asked}
 
 
-def measured_tests(tree: Path) -> dict[str, Any]:
-    """By test: its seconds, the lines that it runs, and whether it starts programs."""
-    kept: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+def test_files(tree: Path) -> list[str]:
+    return [file for folder in TESTS for file in _modules(tree, folder) if "/test_" in file]
+
+
+def measured_tests(tree: Path, files: Sequence[str], kept: dict[str, Any]) -> dict[str, Any]:
+    """By test file: its mark, and by test its seconds, the lines that it runs, and whether it starts programs."""
     code = hashlib.sha256()
     for path in (*sorted((tree / "search").rglob("*.py")), *sorted((tree / "tests").glob("*.py"))):
         code.update(path.read_bytes())
-    files = [file for folder in TESTS for file in _modules(tree, folder) if "/test_" in file]
     marks = {file: hashlib.sha256((tree / file).read_bytes() + code.digest()).hexdigest() for file in files}
     new = [file for file in files if kept.get(file, {}).get("mark") != marks[file]]
+    found: dict[str, Any] = {}
     if new:
         print(f"measuring {len(new)} files of tests", file=sys.stderr)
         found = measured(tree, new)
-        for file in new:
-            kept[file] = {
-                "mark": marks[file],
-                "tests": {name: test for name, test in found.items() if name.split("::")[0] == file},
-            }
-        KEPT.parent.mkdir(exist_ok=True)
-        KEPT.write_text(json.dumps({file: kept[file] for file in files}))
-    return {name: test for file in files for name, test in kept[file]["tests"].items()}
+    return {
+        file: {
+            "mark": marks[file],
+            "tests": {name: test for name, test in found.items() if name.split("::")[0] == file},
+        }
+        if file in new
+        else kept[file]
+        for file in files
+    }
 
 
 def _modules(tree: Path, place: str) -> list[str]:

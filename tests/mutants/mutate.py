@@ -55,14 +55,16 @@ CONVERSIONS = {
 """Without these a call is not merely wrong, it fails at once."""
 MESSAGES = re.compile(r"\w*(Error|Warning|Exception)|warn|warning|debug|info|print|echo")
 LOOKS = {
-    "align", "alt", "anchor", "autorange", "automargin", "bgcolor", "bordercolor", "boxpoints", "caption", "color",
-    "colorbar", "colorscale", "colour", "colours", "dash", "domain", "fill", "fillcolor", "fixedrange", "font",
-    "gap", "gridcolor", "height", "hoverinfo", "hoverlabel", "hovermode", "jitter", "labels", "least_width", "legend",
-    "legendgroup", "line", "linecolor", "margin", "marker", "mode", "opacity", "orientation", "pointpos",
-    "range", "rangemode", "showarrow", "showgrid", "showlegend", "showscale", "side", "size", "standoff", "subtitle",
-    "symbol", "template", "textangle", "textfont", "textposition", "texttemplate", "tickangle", "tickcolor",
-    "tickfont", "tickmode", "ticks", "title", "traceorder", "width", "xanchor", "xgap", "xref", "xshift", "yanchor",
-    "ygap", "yref", "yshift", "zeroline",
+    "align", "alt", "anchor", "automargin", "autorange", "bargap", "bgcolor", "bordercolor", "boxpoints",
+    "caption", "choice", "cliponaxis", "color", "colorbar", "colorscale", "colour", "colours", "dash",
+    "domain", "fill", "fillcolor", "fixedrange", "font", "gap", "gridcolor", "height", "hoverinfo",
+    "hoverlabel", "hovermode", "hoverongaps", "jitter", "labels", "least_width", "legend", "legendgroup",
+    "line", "linecolor", "margin", "marker", "mode", "opacity", "orientation", "outlinewidth", "pointpos",
+    "range", "rangemode", "right", "shape", "showarrow", "showgrid", "showlegend", "showscale", "side",
+    "size", "standoff", "subtitle", "symbol", "template", "textangle", "textfont", "textposition",
+    "texttemplate", "thickness", "tickangle", "tickcolor", "tickfont", "tickmode", "ticks", "title",
+    "traceorder", "visible", "width", "xanchor", "xgap", "xref", "xshift", "yanchor", "ygap", "yref",
+    "yshift", "zeroline",
 }  # fmt: skip
 
 
@@ -205,13 +207,15 @@ class _Finder(ast.NodeVisitor):
         self.put(self.span(node), "pass")
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        if not self.functions and self.report:
+        if self.report and (not self.functions or _names_looks(node.targets[0])):
             return
         if isinstance(node.targets[0], ast.Attribute | ast.Subscript):
             self.put(self.span(node), "pass")
         self.visit(node.value)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if self.report and _are_looks(node.value):
+            return
         self.put(self.span(node), "pass")
         self.put_between(node.target, node.value, node.op)
         self.visit(node.value)
@@ -337,7 +341,9 @@ class _Finder(ast.NodeVisitor):
             if own and not isinstance(node.args[0], ast.GeneratorExp):
                 self.put(self.span(node), f"({self.text(node.args[0])})")
         given = [
-            one for one in node.keywords if not (self.report and one.arg in LOOKS) and one.arg != "strict"
+            one
+            for one in node.keywords
+            if not (self.report and (one.arg in LOOKS or _are_looks(one.value))) and one.arg != "strict"
         ]
         for keyword in given:
             if keyword.arg is not None:
@@ -368,6 +374,21 @@ TEXTS = (ast.JoinedStr, ast.List, ast.Tuple, ast.Constant)
 
 def _is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def _names_looks(target: ast.expr) -> bool:
+    return (
+        isinstance(target, ast.Subscript)
+        and isinstance(target.slice, ast.Constant)
+        and target.slice.value in LOOKS
+    )
+
+
+def _are_looks(value: ast.expr) -> bool:
+    """Whether a dictionary says nothing but looks."""
+    return isinstance(value, ast.Dict) and all(
+        isinstance(key, ast.Constant) and key.value in LOOKS for key in value.keys
+    )
 
 
 def _name(function: ast.expr) -> str:

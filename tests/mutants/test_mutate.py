@@ -68,3 +68,7 @@ def test_the_looks_of_the_report_are_left_alone() -> None:
     code = "x = {'color': a + b, 'y': a + b}"
     assert len(made(code)) == 4
     assert made(code, "search/report/x.py") == {"x = {'color': a + b, 'y': a - b}"}
+    for statement in ("x |= {'color': 0}", "x['color'] = 0", "y = chart(x, axis={'color': 0})"):
+        assert made(statement) != set()
+        assert made(statement, "search/report/x.py") == set()
+        assert made(statement.replace("color", "y"), "search/report/x.py") != set()

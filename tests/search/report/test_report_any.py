@@ -151,6 +151,27 @@ def test_a_union_of_grids_with_texts_booleans_and_a_maximised_fraction(
     assert {row[5:] for row in gamma} == {("–", "0")}
 
 
+def test_folds_that_are_trained_one_by_one_are_counted_by_what_computed_them(
+    database: Database, tmp_path: Path
+) -> None:
+    grid = {"a": [1, 2]}
+    study = finished(database, tmp_path, grid)
+    finished(database, tmp_path, grid | {"a": [1, 2, 3]}, name="other")
+    tiny.execute(
+        database,
+        "insert into pairsearch_provenances (id, digest, facts) values (900, 'x', '{\"host\": \"far\"}')",
+        "insert into pairsearch_provenances (id, digest, facts) values (901, 'y', '{\"host\": \"loaded\"}')",
+        "update pairsearch_runs set provenance_id = 900, seconds = 2 where kind = 'fold'",
+        "update pairsearch_runs set provenance_id = null, seconds = null where kind = 'fold' and run = 0",
+        "update pairsearch_configurations set provenance_id = 901",
+    )
+    origins = [one for one in read(database, study).origins if one.work != "evaluation"]
+    assert [(one.work, one.facts["host"], one.results, one.seconds) for one in origins] == [
+        ("search, folds", "far", 4, 8.0),
+        ("search, folds", "loaded", 2, 0.0),
+    ]
+
+
 def test_the_best_of_a_maximised_figure_is_the_highest_everywhere(database: Database, tmp_path: Path) -> None:
     study = finished(database, tmp_path, UNION)
     report, reading = drawn(database, study), read(database, study)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.findings import Decision, Finding, Weighed
 from pairsearch.search.claims.sentences import opening, row, status
@@ -104,3 +106,27 @@ def test_effects_are_drawn_with_their_intervals_and_bounds_a_view_for_each_figur
     assert high < 0
     (point, bound) = losses["data"]
     assert (point["name"], point["x"], bound["x"]) == ("holds", [0.5], [0.0])
+    assert forest.alt == (
+        "Forest plot of 4 effects. "
+        + "; ".join(
+            f"{what}: {effect}, claimed {claimed}, {says}"
+            for what, _, effect, claimed, _, says in map(row, (BETTER, WORSE, OPEN, OTHER))
+        )
+    )
+    assert [spec["layout"]["xaxis"]["title"]["text"] for spec in (errors, losses)] == [
+        "effect, error, %", "effect, log loss",
+    ]  # fmt: skip
+    assert bound["y"] == [0]
+    assert (point["hovertemplate"], bound["hovertemplate"]) == (
+        "%{text}<extra></extra>", "claimed: beyond %{x:.4g}<extra></extra>",
+    )  # fmt: skip
+
+
+def test_a_long_comparison_is_shortened_and_without_bounds_none_are_drawn() -> None:
+    long, fits = (replace(OPEN, what="x" * count) for count in (61, 60))
+    forest = section(claim(long, fits)).blocks[2]
+    assert isinstance(forest, Figure)
+    spec = forest.views[0].spec
+    assert spec["layout"]["yaxis"]["ticktext"] == ["x" * 59 + "…", "x" * 60]
+    assert [trace["name"] for trace in spec["data"]] == ["undecided"]
+    assert spec["layout"]["yaxis"]["range"] == [1.6, -0.6]

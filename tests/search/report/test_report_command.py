@@ -8,6 +8,7 @@ import webbrowser
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import programs
 import pytest
@@ -20,6 +21,7 @@ from pairsearch.search.common.errors import InputError, WorkError
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.report import document, images
+from pairsearch.search.report.content import Figure, View
 
 NO_KALEIDO = "kaleido is not installed: pip install 'pairsearch[images]' brings it"
 
@@ -151,6 +153,47 @@ def test_images_that_cannot_be_drawn_leave_nothing_and_say_why(
     with pytest.raises(expected, match=words):
         images.write([], tmp_path / "figures", images.ImageFormat.SVG)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "scale"), [("svg", 1), ("png", 2)])
+def test_images_are_drawn_as_large_as_their_figure_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, scale: int
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def draw(jobs: list[dict[str, Any]], **options: Any) -> None:
+        for job in jobs:
+            Path(job["path"]).write_text(str(job["fig"]))
+        asked.append(options | {"jobs": jobs})
+
+    errors = SimpleNamespace()
+    kaleido = SimpleNamespace(write_fig_from_object_sync=draw)
+    monkeypatch.setattr(images, "check_renderer", lambda: (kaleido, errors))
+    views = (View("a", {"a": 1}), View("b", {"b": 2}))
+    figures = [
+        Figure("one", "", "", "", views, height=300),
+        Figure("two", "", "", "", views[:1], least_width=1200),
+    ]
+    written = images.write(figures, tmp_path, images.ImageFormat(kind))
+    assert {path.name: path.read_text() for path in written} == {
+        f"one-1.{kind}": "{'a': 1}", f"one-2.{kind}": "{'b': 2}", f"two.{kind}": "{'a': 1}",
+    }  # fmt: skip
+    (options,) = asked
+    assert (options["cancel_on_error"], options["kopts"]) == (True, {"mathjax": False})
+    assert [job["opts"] for job in options["jobs"]] == [
+        {"format": kind, "width": width, "height": height, "scale": scale}
+        for width, height in ((1000, 300), (1000, 300), (1200, 420))
+    ]
+
+
+def test_a_browser_of_one_s_own_is_looked_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("kaleido") is None:
+        unavailable(NO_KALEIDO)
+    from choreographer.browsers.chromium import Chromium  # noqa: PLC0415
+
+    monkeypatch.setattr(Chromium, "find_browser", lambda *, skip_local: not skip_local)
+    kaleido, errors = images.check_renderer()
+    assert (kaleido.__name__, errors.__name__) == ("kaleido", "kaleido.errors")
 
 
 @pytest.mark.parametrize(("kind", "start"), [("svg", b"<svg"), ("png", b"\x89PNG")])

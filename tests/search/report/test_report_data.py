@@ -17,13 +17,15 @@ from reported import figure, read, table
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.report import document
-from pairsearch.search.report.content import Document, Notice
+from pairsearch.search.replay.simulation import Stopping, replay
+from pairsearch.search.report import document, searched_again
+from pairsearch.search.report.content import Document, Figure, Notice
 from pairsearch.search.report.drawing import briefly
 from pairsearch.search.report.evaluation import others
 from pairsearch.search.report.importance import decompose, importance
 from pairsearch.search.report.parameters import number
 from pairsearch.search.report.reading import Reading
+from pairsearch.search.report.searched_again import _stopping, section
 from pairsearch.search.results.formatting import duration
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.problem import Metric
@@ -492,6 +494,146 @@ def test_the_study_s_own_order_needed_so_many_trials(report: Document, reading: 
     # Half a standard error of the best's mean, and one: its folds are 0.02 apart.
     error = 0.02 / math.sqrt(3)
     assert [row[1] for row in own[1:]] == [f"{error / 2:.4f}", f"{error:.4f}"]
+
+
+def test_random_orders_needed_what_half_and_nearly_all_of_them_needed(
+    report: Document, reading: Reading
+) -> None:
+    assert reading.table is not None
+    random = replay(reading.table, "random")
+    regrets = random.course.regret
+    assert random.searches == len(regrets)
+    values = sorted(map(value_of, reading.study.definition.grid.configurations()))
+    listed = table(report, "How much of the grid had to be seen")
+    assert listed.header == (
+        "order", "regret at most", "trials, half of the searches", "of the grid, %", "trials, 95 %", "seconds, half",
+    )  # fmt: skip
+    rows = [row for row in listed.rows if row[0] == "random order"]
+    assert len(rows) == 3
+    for row, most in zip(rows, (0.0, 0.01 / math.sqrt(3), 0.02 / math.sqrt(3)), strict=True):
+        reached = regrets <= most * (1 + 1e-9) + 1e-12
+        trials = np.sort(reached.argmax(axis=1) + 1)
+        seconds = np.sort(np.take_along_axis(random.course.seconds, reached.argmax(axis=1)[:, None], 1)[:, 0])
+        half, most_of_all = trials[len(trials) // 2 - 1], trials[math.ceil(0.95 * len(trials)) - 1]
+        assert abs(int(row[2]) - half) <= 1
+        assert row[3] == f"{100 * int(row[2]) / len(values):.1f}"
+        assert abs(int(row[4]) - most_of_all) <= 1
+        assert abs(float(row[5]) - seconds[len(seconds) // 2]) <= 0.05 * seconds[-1]
+
+
+def test_what_early_stopping_saves_and_loses_is_drawn_rule_by_rule(reading: Reading) -> None:
+    assert reading.table is not None
+    none = np.zeros(40)
+    rules = [
+        Stopping("median", 50.0, True, 40, 0.123456, 0.654321, none),
+        Stopping("race", 0.05, True, 40, 0.5, 0.0, none),
+    ]
+    shown = _stopping(reading.table, rules)
+    points = shown.views[0].spec["data"]
+    assert [(point["x"], point["y"]) for point in points] == [([12.35], [65.43]), ([50.0], [0.0])]
+    assert [point["name"] for point in points] == ["median (percentile 50)", "race (error rate 0.05)"]
+    for point, rule in zip(points, rules, strict=True):
+        low, high = (100 * end for end in rule.interval)
+        assert point["error_y"]["array"] == [round(high - 100 * rule.lost, 2)]
+        assert point["error_y"]["arrayminus"] == [round(100 * rule.lost - low, 2)]
+        assert (
+            point["hovertemplate"] == f"{rule.pruner}: %{{x}} % saved, best lost in %{{y}} %<extra></extra>"
+        )
+    assert len({point["marker"]["color"] for point in points}) == 2
+    layout = shown.views[0].spec["layout"]
+    assert [layout[axis]["title"]["text"] for axis in ("xaxis", "yaxis")] == [
+        "training saved, %",
+        "best lost, %",
+    ]
+    assert shown.caption.startswith("Over 40 random orders")
+    assert shown.alt.endswith("share of training saved: median 12 %, 65 %; race 50 %, 0 %")
+
+
+def test_a_study_is_searched_again_when_it_has_ended_and_is_small_enough(
+    report: Document, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provisional = replace(reading, judged=replace(reading.judged, open=1))
+    assert section(provisional) is None
+    assert section(replace(reading, points=reading.points[:1])) is None
+    large = section(replace(reading, table=None))
+    assert large is not None
+    (notice,) = large.blocks
+    assert isinstance(notice, Notice)
+    assert "`pairsearch replay pairs` does it" in notice.text
+    asked: list[tuple[int, bool]] = []
+
+    def measure(_: object, searches: int, every: bool) -> list[Stopping]:
+        asked.append((searches, every))
+        return []
+
+    monkeypatch.setattr(searched_again, "measure_stopping", measure)
+    for work in (32 * 19, 32 * 50, 32 * 101):
+        monkeypatch.setattr(searched_again, "WORK", work)
+        shown = section(replace(reading, points=reading.points[:2]))
+        assert shown is not None
+        assert len(shown.blocks) == 2, "without rules that can stop anything there is no figure of them"
+    assert asked == [(20, False), (50, False), (100, False)]
+    for view, (title, last) in zip(
+        figure(report, "pairs-regret").views,
+        (("trials", 32), ("seconds of training, one after the other", None)),
+        strict=True,
+    ):
+        layout, traces = view.spec["layout"], view.spec["data"]
+        assert layout["xaxis"]["title"]["text"] == title
+        assert layout["yaxis"]["title"]["text"] == "regret, validation loss"
+        assert [len(trace["x"]) for trace in traces] == [last or 200] * 4
+        assert [trace.get("name") for trace in traces[1:]] == [
+            "random order, 90 %", "random order, median", "the study's own order",
+        ]  # fmt: skip
+        steps = np.diff(traces[0]["x"])
+        assert steps == pytest.approx(np.full(len(steps), traces[0]["x"][0]), rel=0.01)
+
+
+def test_the_importance_names_what_it_leaves_out(reading: Reading) -> None:
+    """All but one of the configurations, and one of each kind of study."""
+    some = importance(replace(reading, points=tuple(reading.points[1:])))
+    assert isinstance(some, Figure)
+    gone = reading.points[0].configuration.params
+    assert some.caption.startswith("What moves the logarithm of the mean validation loss over the finished")
+    assert (
+        "covers 16 of the 31 finished configurations: its largest complete part found, without batch size "
+        f"{gone['batch_size']}." in some.caption
+    )
+    whole = importance(reading)
+    assert isinstance(whole, Figure)
+    (bars,) = whole.views[0].spec["data"]
+    names = whole.views[0].spec["layout"]["yaxis"]["ticktext"]
+    assert bars["x"] == [round(x, 3) for x in bars["x"]]
+    said = ", ".join(f"{name} {text} %" for name, text in zip(names[:5], bars["text"], strict=False))
+    assert whole.alt == f"Bar chart of the share of variance by parameter: {said}."
+    layout = whole.views[0].spec["layout"]
+    assert layout["xaxis"]["title"]["text"] == "share of variance, %"
+    assert (layout["yaxis"]["range"], layout["yaxis"]["tickvals"]) == ([10.5, -0.5], list(range(11)))
+    shifted = tuple(replace(point, value=point.known - 0.4) for point in reading.points)
+    below = importance(replace(reading, points=shifted))
+    assert isinstance(below, Figure)
+    assert below.caption.startswith("What moves the mean validation loss over")
+    for count, kind in ((7, Notice), (8, Figure)):
+        # The first eight by place are a complete grid of three parameters.
+        by_place = sorted(reading.points, key=lambda point: point.places)
+        assert isinstance(importance(replace(reading, points=tuple(by_place[:count]))), kind)
+
+
+def test_parallel_coordinates_are_named_and_say_which_is_the_best(
+    report: Document, ranked: list[Configuration]
+) -> None:
+    shown = figure(report, "pairs-parallel")
+    assert shown.alt == (
+        f"Parallel coordinates of 32 finished configurations; the best has {describe(ranked[0].params)}."
+    )
+    assert "Drawn are" not in shown.caption
+    layout = shown.views[0].spec["layout"]
+    assert layout["xaxis"]["ticktext"] == [*(name.replace("_", " ") for name in GRID), "validation loss"]
+    best = shown.views[0].spec["data"][-1]
+    # Two values a parameter; the best stands 0.15 above the lower end of the band of its value.
+    assert best["y"][:-2] == [round((place(name, ranked[0]) + 0.15) / 2, 4) for name in GRID]
+    worst = shown.views[0].spec["data"][0]["y"][-7:-2]
+    assert worst == [round((place(name, ranked[-1]) + 0.15 + 0.7 * 31 / 32) / 2, 4) for name in GRID]
 
 
 def test_parts_and_sections_stand_in_their_order(report: Document) -> None:

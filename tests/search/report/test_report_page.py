@@ -322,6 +322,17 @@ def test_only_the_scripts_of_the_page_may_run_and_nothing_may_be_loaded(database
     assert {source for source in sources if source} == {"data:,"}
 
 
+def test_figures_are_numbered_and_the_markup_has_no_empty_lines(database: Database) -> None:
+    page = render(composed(database, whole(database)))
+    for what in ("figure", "data"):
+        numbers = [int(number) for number in re.findall(rf'id="{what}-(\d+)"', page)]
+        assert numbers == list(range(1, 12))
+    body = page.partition("<body>")[2].partition("<noscript>")[0]
+    assert not [line for line in body.splitlines() if line != line.strip()]
+    assert "\n\n" not in body
+    assert inline_json({"a": [1, 2]}) == '{"a":[1,2]}'
+
+
 def test_json_in_a_page_refuses_what_json_does_not_have() -> None:
     assert json.loads(inline_json({"a": HOSTILE})) == {"a": HOSTILE}
     with pytest.raises(ValueError, match="JSON"):

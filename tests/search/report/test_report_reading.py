@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,17 +10,21 @@ import pytest
 import reported
 import tiny
 from reported import read, table
-from sqlalchemy import delete, event, update
+from sqlalchemy import delete, event, select, text, update
 
 from pairsearch.search.common.errors import DamagedError, StudyError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
-from pairsearch.search.database.tables import configurations, jobs, studies
+from pairsearch.search.database.tables import configurations, curves, jobs, runs, studies
 from pairsearch.search.ledger.jobs import Ledger
+from pairsearch.search.ledger.outcome import RunResult
+from pairsearch.search.ledger.rows import MEAN, write_runs
 from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.report import document
 from pairsearch.search.report import reading as reading_module
 from pairsearch.search.report.reading import TOP, Reading
+from pairsearch.search.results.fold_figures import Unjudged
+from pairsearch.search.verdict.study_verdict import StudyVerdict
 from pairsearch.studies.configuration import Configuration
 
 # Where the kind of database makes no difference.
@@ -52,8 +56,8 @@ def test_figures_are_those_of_the_ledger(database: Database) -> None:
     assert values == sorted(reported.value_of(point.configuration) for point in reading.finished)
     assert reading.best == reading.finished[0].configuration
     assert len(reading.top) == TOP
-    for point, runs in zip(reading.finished, reading.top, strict=False):
-        assert tuple(runs) == reported.outcome(point.configuration).folds
+    for point, folds in zip(reading.finished, reading.top, strict=False):
+        assert tuple(folds) == reported.outcome(point.configuration).folds
     expected = reported.outcome(reading.finished[0].configuration)
     assert reading.finished[0].figures == expected.figures
 
@@ -141,6 +145,121 @@ def test_rounds_come_with_their_curves_in_order(database: Database) -> None:
     assert [entry.figures["test_error"] for entry in rounds] == [0.05, 0.07]
     curve = reading.rounds[configuration.key][1].curves["test_error"]
     assert curve == pytest.approx([0.37, 0.27, 0.17, 0.07])
+
+
+@ON_SQLITE
+def test_curves_are_of_the_best_and_the_paper_s_configuration_alone(database: Database) -> None:
+    study = reported.create(database)
+    reported.finish(database, study)
+    assert study.definition.paper is not None
+    paper = study.definition.paper.configuration
+    ranked = [point.configuration for point in read(database, study).finished]
+    for one, error in ((ranked[0], 0.01), (ranked[1], 0.02), (paper, 0.03), (ranked[-1], 0.04)):
+        reported.evaluate(database, study, one, [error, error])
+    reading = read(database, study)
+    assert set(reading.evaluated) == {one.key for one in (*ranked[:2], paper, ranked[-1])}
+    assert {key: [run.curves["test_error"][-1] for run in runs] for key, runs in reading.rounds.items()} == {
+        ranked[0].key: [0.01, 0.01],
+        paper.key: [0.03, 0.03],
+    }
+
+
+@ON_SQLITE
+def test_where_no_fold_has_a_curve_that_of_their_mean_is_drawn(database: Database) -> None:
+    study = reported.create(database)
+    reported.finish(database, study, 5)
+    first, second, third = (point.configuration for point in read(database, study).finished[:3])
+    with database.write() as connection:
+        for one, bare in ((first, (0, 1, 2)), (second, (0,))):
+            of_key = (runs.c.key == one.key) & (runs.c.kind == "fold") & runs.c.run.in_(bare)
+            lost = select(runs.c.id).where(of_key)
+            connection.execute(delete(curves).where(curves.c.run_id.in_(lost)))
+            connection.execute(update(runs).where(of_key).values(epochs=0))
+            mean = RunResult(0, {"val_loss": [0.5, 0.25]})
+            write_runs(
+                connection, one.key, MEAN, [mean], {"study_id": study.id, "seconds": None, "worker": None}
+            )
+    reading = read(database, study)
+    assert reading.of_mean
+    assert [run.curves for run in reading.top[0]] == [{"val_loss": [0.5, 0.25]}]
+    assert [len(run.curves) for run in reading.top[1]] == [0, 3, 3]
+    assert tuple(reading.top[2]) == reported.outcome(third).folds
+
+
+@ON_SQLITE
+def test_results_are_counted_by_what_computed_them_in_each_study(database: Database) -> None:
+    study, other = reported.create(database), reported.create(database, name="other")
+    for one, counts in ((study, {"b": 2, "a": 2, "c": 3}), (other, {"a": 1})):
+        for host, count in counts.items():
+            reported.finish(database, one, count, host=host)
+        assert one.definition.paper is not None
+        reported.evaluate(database, one, one.definition.paper.configuration, [0.1] * len(counts))
+    found = [
+        [(one.work, one.facts["host"], one.results, one.seconds) for one in read(database, of).origins]
+        for of in (study, other)
+    ]
+    assert found == [
+        [
+            ("search", "c", 3, 0.75),
+            ("search", "a", 2, 0.5),
+            ("search", "b", 2, 0.5),
+            ("evaluation", "there", 3, 1.5),
+        ],
+        [("search", "a", 1, 0.25), ("evaluation", "there", 1, 0.5)],
+    ]
+
+
+@ON_SQLITE
+def test_reasons_are_of_one_study_the_most_frequent_first_and_may_be_missing(database: Database) -> None:
+    study, other = reported.create(database), reported.create(database, name="other")
+    for reason in ("b", "c", "a", "c", ""):
+        reported.end(database, study, State.FAILED, reason)
+    reported.end(database, other, State.FAILED, "d")
+    with database.write() as connection:
+        connection.execute(text("update pairsearch_configurations set reason = null where reason = ''"))
+    assert [(one.reason, one.configurations) for one in read(database, study).remarks] == [
+        ("c", 2), ("no reason given", 1), ("a", 1), ("b", 1),
+    ]  # fmt: skip
+    reading = read(database, other)
+    assert [(one.reason, one.configurations) for one in reading.remarks] == [("d", 1)]
+    assert f"{reading.remarks[0].example}: d" in str(reading.ended)
+
+
+@ON_SQLITE
+def test_a_study_of_so_many_configurations_is_searched_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = reported.create(database)
+    reported.finish(database, study)
+    for most, searched in ((32, True), (31, False)):
+        monkeypatch.setattr(reading_module, "SEARCHED", most)
+        assert (read(database, study).table is not None) is searched
+
+
+@ON_SQLITE
+def test_whoever_reads_is_told_what_is_judged(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = reported.create(database)
+    said: list[str] = []
+    real = reading_module.verdict_on
+
+    def judge(unjudged: Unjudged, tell: Callable[[str], None]) -> StudyVerdict:
+        tell("judging")
+        return real(unjudged)
+
+    monkeypatch.setattr(reading_module, "verdict_on", judge)
+    (reading,) = reading_module.read_all(database, [study], said.append)
+    assert said == ["reading pairs", "judging"]
+    assert reading.trade is None
+
+
+@ON_SQLITE
+def test_a_study_without_configurations_has_no_claims(database: Database) -> None:
+    study = reported.create(database)
+    with database.write() as connection:
+        connection.execute(delete(jobs))
+        connection.execute(delete(configurations))
+    reading = read(database, study)
+    assert (reading.points, reading.claims, reading.errors, reading.covered) == ((), 0, 0, 0)
 
 
 @ON_SQLITE

@@ -43,9 +43,16 @@ def test_shares_are_those_of_least_squares_and_sum_to_one(shape: tuple[int, ...]
     assert sum(shares.main.values()) + sum(shares.pairs.values()) + shares.rest == pytest.approx(1.0)
 
 
-def test_where_nothing_varies_every_share_is_zero() -> None:
-    shares = decompose(np.full((3, 2), 0.1), ["a", "b"])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e-20, 0.1e20])
+def test_where_nothing_varies_every_share_is_zero(value: float) -> None:
+    shares = decompose(np.full((3, 2), value), ["a", "b"])
     assert (dict(shares.main), dict(shares.pairs), shares.rest) == ({"a": 0, "b": 0}, {("a", "b"): 0}, 0)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e20, -1.0])
+def test_shares_do_not_depend_on_the_unit(scale: float) -> None:
+    shares = decompose(scale * np.array([[1.0, 2.0], [3.0, 6.0]]), ["row", "column"])
+    assert shares.main == pytest.approx({"row": 9 / 14, "column": 4 / 14})
 
 
 CHOICES = {"a": (1, 2, 3), "b": (10, 20), "c": (7,)}
