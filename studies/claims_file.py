@@ -20,6 +20,7 @@ A claims file is TOML; `studies/claims/paper.toml` is shipped:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -110,13 +111,13 @@ class Within(Evidence):
     def _chosen(self) -> list[Choice]:
         return [getattr(self, name) for name in self.configurations]
 
-    def each(self) -> list[tuple[str, ...]]:
-        """Return the study of each configuration, once for each of `studies` where there are some."""
-        return [tuple(choice.study or study for choice in self._chosen()) for study in self.studies or ("",)]
+    def each(self) -> list[list[tuple[str, Choice]]]:
+        """Return the configurations with their studies, once for each of `studies` where there are some."""
+        every = self.studies or ("",)
+        return [[(choice.study or study, choice) for choice in self._chosen()] for study in every]
 
     def choices(self) -> Iterator[tuple[str, Choice]]:
-        for studies in self.each():
-            yield from zip(studies, self._chosen(), strict=True)
+        return chain.from_iterable(self.each())
 
 
 class Compare(Within):
@@ -225,7 +226,7 @@ class InSet(Within):
         return iter(())
 
     def grids(self) -> Iterator[str]:
-        return (study for (study,) in self.each())
+        return (study for ((study, _),) in self.each())
 
 
 AnyEvidence = Annotated[Compare | Effect | Reaches | InSet, Field(discriminator="kind")]

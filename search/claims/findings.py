@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from pairsearch.search.results.formatting import figure, label, words
+from pairsearch.search.results.formatting import figure, label, reach, words
 from pairsearch.studies.claims_file import AnyEvidence, Compare, Effect
 from pairsearch.studies.configuration import Configuration, Params, Value, shown
 from pairsearch.studies.intervals import Interval, mean_interval
@@ -175,11 +175,8 @@ def in_words(configuration: Configuration) -> str:
 
 def interval_text(metric: Metric, estimated: Interval, level: float, percent: str = "%") -> str:
     """Format an interval of a figure: `93.33 % (95 % interval 77.93 to 99.18)`."""
-    estimate, low, high = (
-        figure(metric, value) for value in (estimated.estimate, estimated.low, estimated.high)
-    )
-    unit = percent if metric.percent else metric.unit
-    return f"{estimate}{unit and ' '}{unit} ({100 * level:.4g} % interval {low} to {high})"
+    unit, within = percent if metric.percent else metric.unit, reach(metric, estimated)
+    return f"{figure(metric, estimated.estimate)}{unit and ' '}{unit} ({100 * level:.4g} % interval {within})"
 
 
 def better_or_worse(metric: Metric, effect: Interval, level: float) -> str:

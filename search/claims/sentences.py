@@ -6,7 +6,7 @@ from typing import Any
 
 from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.findings import Finding, Weighed
-from pairsearch.search.results.formatting import DASH, figure, headed
+from pairsearch.search.results.formatting import DASH, figure, headed, reach
 from pairsearch.studies.intervals import LEVEL, Interval
 from pairsearch.studies.problem import Metric
 
@@ -29,8 +29,7 @@ SIGNS = (
 
 def with_interval(metric: Metric, effect: Interval) -> str:
     """Format an effect as `5.31 (4.75 to 5.87)`."""
-    estimate, low, high = (figure(metric, value) for value in (effect.estimate, effect.low, effect.high))
-    return f"{estimate} ({low} to {high})"
+    return f"{figure(metric, effect.estimate)} ({reach(metric, effect)})"
 
 
 def row(finding: Finding) -> tuple[str, ...]:

@@ -52,6 +52,11 @@ from pairsearch.studies.problem import Metric
 
 SHARE = Metric("share of rounds", percent=True, maximise=True)
 """The metric of a share of rounds."""
+SHARED = "Rounds of one number draw the same data for both, and are compared pair by pair."
+NOT_SHARED = (
+    "The studies have not the same seed, problem and data: their rounds have nothing in common, which costs precision "
+    "only."
+)
 ByRest = dict[str, FloatArray]
 """(folds,) of a figure, lower is better, by the key of the other parameters."""
 
@@ -62,10 +67,8 @@ def weigh(evidence: AnyEvidence, material: Material, rounds: int, level: float =
     It raises StudyError where the evidence names a configuration or a figure that does not exist.
     """
     try:
-        if isinstance(evidence, Compare):
-            return _compare(evidence, material, rounds, level)
         if not isinstance(evidence, Effect):
-            return _each(evidence, material, rounds, level)
+            return _within(evidence, material, rounds, level)
         if evidence.at is not None:
             return _effect_at(evidence, material, rounds, level)
         return _effect_on_grid(evidence, material, level)
@@ -126,30 +129,50 @@ class Side:
         return f"{self.name}: {in_words(self.configuration)}."
 
 
-def _compare(evidence: Compare, material: Material, rounds: int, level: float) -> Weighed:
-    """Compare two configurations; in several studies, within each, and if `pooled` in the mean over them too."""
-    findings, sides, differences = [], [], []
-    for one, other in evidence.each():
+def _within(evidence: Compare | Reaches | InSet, material: Material, rounds: int, level: float) -> Weighed:
+    """Weigh evidence about configurations; in several studies, within each, and if `pooled` in the mean over them."""
+    findings: list[Finding] = []
+    found: list[list[Side]] = []
+    for chosen in evidence.each():
         try:
-            first = Side.of(material, one, evidence.first, rounds)
-            second = Side.of(material, other, evidence.second, rounds)
+            if isinstance(evidence, InSet):
+                material.table(chosen[0][0], whole=True)
+            sides = [Side.of(material, study, choice, rounds) for study, choice in chosen]
         except LackingError as lacking:
-            findings.append(nothing(evidence, " – ".join(dict.fromkeys((one, other))), str(lacking)))
+            what = " – ".join(dict.fromkeys(study for study, _ in chosen))
+            findings.append(nothing(evidence, what, str(lacking)))
             continue
-        sides += [first, second]
-        differences.append(_differences(first, second, evidence.figure))
-        findings.append(_between(evidence, first, second, level))
-    if evidence.pooled:
+        found.append(sides)
+        if isinstance(evidence, Compare):
+            findings.append(_between(evidence, sides[0], sides[1], level))
+        elif isinstance(evidence, InSet):
+            findings.append(_membership(evidence, sides[0], level))
+        else:
+            findings.append(_reaching(evidence, sides[0], level))
+    if isinstance(evidence, Compare) and evidence.pooled:
         findings = [replace(one, decides=False) for one in findings]
-        what = f"mean over {', '.join(evidence.studies)}"
-        missing = tuple(dict.fromkeys(reason for one in findings for reason in one.missing))
-        pooled = nothing(evidence, what)
-        if len(differences) == len(evidence.studies):
-            shared = sorted(set.intersection(*map(set, differences)))
-            means = [statistics.fmean(one[index] for one in differences) for index in shared]
-            pooled = judged(evidence, what, round_metric(sides[0].table, evidence.figure), means, level)
-        findings.append(replace(pooled, missing=missing))
-    return Weighed(evidence, tuple(findings), _remarks(sides))
+        findings.append(_pooled(evidence, found, findings, level))
+    every = [side for sides in found for side in sides]
+    remarks = [*dict.fromkeys(side.params for side in every)]
+    if isinstance(evidence, Compare) and every:
+        shared = all(share_random_numbers(every[0].table, side.table) for side in every)
+        remarks.append(SHARED if shared else NOT_SHARED)
+    return Weighed(evidence, tuple(findings), tuple(remarks))
+
+
+def _pooled(
+    evidence: Compare, found: Sequence[Sequence[Side]], findings: Sequence[Finding], level: float
+) -> Finding:
+    """Compare by the mean over the studies, once all of them are there."""
+    what = f"mean over {', '.join(evidence.studies)}"
+    missing = tuple(dict.fromkeys(reason for one in findings for reason in one.missing))
+    if len(found) < len(evidence.studies):
+        return nothing(evidence, what, *missing)
+    differences = [_differences(first, second, evidence.figure) for first, second in found]
+    shared = sorted(set.intersection(*map(set, differences)))
+    means = [statistics.fmean(one[index] for one in differences) for index in shared]
+    metric = round_metric(found[0][0].table, evidence.figure)
+    return replace(judged(evidence, what, metric, means, level), missing=missing)
 
 
 def _differences(first: Side, second: Side, name: str) -> dict[int, float]:
@@ -176,19 +199,6 @@ def _between(evidence: Compare | Effect, first: Side, second: Side, level: float
     return replace(finding, sentence="; ".join(parts), missing=tuple(missing))
 
 
-def _remarks(sides: Sequence[Side]) -> tuple[str, ...]:
-    """Describe the configurations, and whether their rounds share random numbers."""
-    if not sides:
-        return ()
-    shared = (
-        "Rounds of one number draw the same data for both, and are compared pair by pair."
-        if all(share_random_numbers(sides[0].table, side.table) for side in sides)
-        else "The studies have not the same seed, problem and data: their rounds have nothing in common, which costs "
-        "precision only."
-    )
-    return (*dict.fromkeys(side.params for side in sides), shared)
-
-
 def _effect_at(evidence: Effect, material: Material, rounds: int, level: float) -> Weighed:
     """Compare the values of a parameter of one configuration, each with the one before."""
     study, name, at = evidence.studies[0], evidence.figure, evidence.at
@@ -203,25 +213,6 @@ def _effect_at(evidence: Effect, material: Material, rounds: int, level: float) 
     means = by_value(evidence, metric, f"up to {rounds} rounds", spreads)
     steps = better_and_worse_steps(evidence, findings)
     return Weighed(evidence, tuple(findings), (means, *steps, sides[0].params))
-
-
-def _each(evidence: Reaches | InSet, material: Material, rounds: int, level: float) -> Weighed:
-    """Count for each study the rounds that reach a bound, or find whether a configuration is in the verdict's set."""
-    findings, sides = [], []
-    for (study,) in evidence.each():
-        try:
-            if isinstance(evidence, InSet):
-                material.table(study, whole=True)
-            side = Side.of(material, study, evidence.configuration, rounds)
-        except LackingError as lacking:
-            findings.append(nothing(evidence, study, str(lacking)))
-            continue
-        sides.append(side)
-        if isinstance(evidence, InSet):
-            findings.append(_membership(evidence, side, level))
-        else:
-            findings.append(_reaching(evidence, side, level))
-    return Weighed(evidence, tuple(findings), tuple(dict.fromkeys(side.params for side in sides)))
 
 
 def _reaching(evidence: Reaches, side: Side, level: float) -> Finding:

@@ -119,6 +119,11 @@ def from_zero(metric: Metric) -> Spec:
     return {"rangemode": "tozero"} if metric.percent else {}
 
 
+def ranging(metric: Metric, figures: Iterable[float]) -> Spec:
+    """Return the range of an axis that these figures have, logarithmic for losses above 0."""
+    return {"type": "log"} if logarithmic(metric, figures) else from_zero(metric)
+
+
 def scaled(metric: Metric, value: float) -> float:
     """Scale a figure to the unit of its axis, and round it."""
     return float(f"{100 * value if metric.percent else value:.6g}")

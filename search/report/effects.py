@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from pairsearch.search.report import drawing
 from pairsearch.search.report.content import Block, Figure, Notice, Section, Spec, Table, View
 from pairsearch.search.report.parameters import Parameter, Places
-from pairsearch.search.report.reading import Point, Reading
+from pairsearch.search.report.reading import Reading
 from pairsearch.search.results.fields import Field
+from pairsearch.search.results.fold_figures import Point
 from pairsearch.search.results.formatting import DASH, duration, figure, headed, label
 from pairsearch.studies.configuration import describe
 from pairsearch.studies.problem import Metric
@@ -26,15 +27,12 @@ Groups = dict[str, list[Point]]
 
 def by_value(reading: Reading, points: Iterable[Point]) -> dict[int, Groups]:
     """Group points by the values of each parameter, which is named by its index."""
-    levels: dict[int, list[list[Point]]] = {
-        place: [[] for _ in one.levels] for place, one in enumerate(reading.parameters)
-    }
+    texts = [one.texts for one in reading.parameters]
+    groups: dict[int, Groups] = {place: {text: [] for text in of} for place, of in enumerate(texts)}
     for point in points:
-        for place, level in enumerate(point.places):
-            levels[place][level].append(point)
-    return {
-        place: dict(zip(reading.parameters[place].texts, of, strict=True)) for place, of in levels.items()
-    }
+        for place, level in enumerate(reading.places[point.key]):
+            groups[place][texts[place][level]].append(point)
+    return groups
 
 
 def section(reading: Reading) -> Section | None:
@@ -54,15 +52,16 @@ def section(reading: Reading) -> Section | None:
     return Section("Effect of each parameter", (_figure(reading, groups, shown), *tables))
 
 
-def matched(groups: Groups, place: int) -> Groups:
+def matched(places: Mapping[str, Places], groups: Groups, place: int) -> Groups:
     """Keep only configurations whose other parameters occur with every value that has finished ones."""
-    others = {text: {_others(one.places, place): one for one in points} for text, points in groups.items()}
+
+    def others_of(point: Point) -> Places:
+        of = places[point.key]
+        return of[:place] + of[place + 1 :]
+
+    others = {text: {others_of(one): one for one in points} for text, points in groups.items()}
     shared = sorted(set.intersection(*(set(by_others) for by_others in others.values() if by_others)))
     return {text: [known[key] for key in shared] if known else [] for text, known in others.items()}
-
-
-def _others(places: Places, place: int) -> Places:
-    return places[:place] + places[place + 1 :]
 
 
 def _values(points: Iterable[Point], name: str) -> list[float]:
@@ -115,11 +114,10 @@ def _boxes(parameter: Parameter, groups: Groups, name: str, metric: Metric) -> S
         marker={"size": 8},
         hovertemplate="best %{y:.4g}<extra></extra>",
     )
-    kind = {"type": "log"} if drawing.logarithmic(metric, columns[0]) else drawing.from_zero(metric)
     return drawing.chart(
         [spread, best],
         xaxis=drawing.categories(parameter.texts, parameter.label),
-        yaxis=drawing.axis(headed(name, metric), **kind),
+        yaxis=drawing.axis(headed(name, metric), **drawing.ranging(metric, columns[0])),
     )
 
 
@@ -135,7 +133,7 @@ class _Row(NamedTuple):
 def _table(reading: Reading, groups: dict[int, Groups], name: str, metric: Metric) -> Table:
     rows = []
     for place, of in groups.items():
-        parameter, alike = reading.parameters[place].label, matched(of, place)
+        parameter, alike = reading.parameters[place].label, matched(reading.places, of, place)
         rows += [
             _Row(parameter, text, len(points), _values(points, name), _values(alike[text], name))
             for text, points in of.items()

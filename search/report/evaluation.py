@@ -20,10 +20,10 @@ from pairsearch.search.results.formatting import (
     DASH,
     abbreviations,
     compact,
-    figure,
     headed,
     label,
     legend,
+    reach,
     spread,
 )
 from pairsearch.studies.intervals import mean_interval
@@ -115,9 +115,7 @@ def _interval(reading: Reading, rounds: Sequence[Round]) -> str:
 def shown_interval(metric: Metric, values: Sequence[float]) -> str:
     """Format the 95 % interval of the mean as `5.14 to 6.98`; that of fractions is clipped to [0, 1]."""
     interval = mean_interval(values, shares=metric.percent)
-    if interval is None:
-        return DASH
-    return f"{figure(metric, interval.low)} to {figure(metric, interval.high)}"
+    return DASH if interval is None else reach(metric, interval)
 
 
 def _missing(readings: Sequence[Reading]) -> Iterator[Block]:

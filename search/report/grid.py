@@ -17,8 +17,9 @@ from pairsearch.search.report.content import Figure, Notice, Section, Spec, View
 from pairsearch.search.report.drawing import INK, MUTED, VERMILLION, Shade
 from pairsearch.search.report.importance import importance
 from pairsearch.search.report.parallel import parallel_coordinates
-from pairsearch.search.report.parameters import Parameter
-from pairsearch.search.report.reading import Point, Reading
+from pairsearch.search.report.parameters import Parameter, Places
+from pairsearch.search.report.reading import Reading
+from pairsearch.search.results.fold_figures import Point
 from pairsearch.search.results.formatting import label, unit, with_unit
 from pairsearch.studies.configuration import describe
 from pairsearch.studies.problem import Metric
@@ -61,8 +62,8 @@ class Dimension:
     def texts(self) -> list[str]:
         return [self.parameter.texts[level] for level in self.shown]
 
-    def level(self, point: Point) -> int:
-        return 0 if self.place is None else point.places[self.place]
+    def level(self, places: Places) -> int:
+        return 0 if self.place is None else places[self.place]
 
 
 def _kept(parameter: Parameter, marked: set[int], room: int) -> tuple[int, ...]:
@@ -114,9 +115,10 @@ class HeatMap:
         ]
         x, y = (*whole, Dimension())[:2]
         rooms = (*(min(FACETS, max(2, ROOM // (NARROW * len(axis.shown)))) for axis in (x, y)), FACETS)
-        marked = [point for point in reading.points if point.configuration in {reading.best, reading.paper}]
+        drawn = {reading.best, reading.paper}
+        marked = [reading.places[point.key] for point in reading.points if point.configuration in drawn]
         facets = [
-            Dimension(parameter, place, _kept(parameter, {point.places[place] for point in marked}, room))
+            Dimension(parameter, place, _kept(parameter, {places[place] for places in marked}, room))
             for (place, parameter), room in zip(others, rooms, strict=False)
         ]
         columns, rows, selector = (*facets, Dimension(), Dimension(), Dimension())[:3]
@@ -227,9 +229,10 @@ class HeatMap:
         """Group points by facet, which is a level of the columns and one of the rows, and by cell."""
         facets: dict[tuple[int, int], Cells] = {}
         for point in self.reading.points:
-            if selected is None or self.selector.level(point) == selected:
-                cells = facets.setdefault((self.columns.level(point), self.rows.level(point)), {})
-                cells.setdefault((self.x.level(point), self.y.level(point)), []).append(point)
+            places = self.reading.places[point.key]
+            if selected is None or self.selector.level(places) == selected:
+                cells = facets.setdefault((self.columns.level(places), self.rows.level(places)), {})
+                cells.setdefault((self.x.level(places), self.y.level(places)), []).append(point)
         return facets
 
     def _heat(self, cells: Cells) -> Spec:

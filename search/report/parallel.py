@@ -11,7 +11,8 @@ import math
 from pairsearch.search.report import drawing
 from pairsearch.search.report.content import Figure, Spec, View
 from pairsearch.search.report.drawing import BLUE, MUTED, SKY, VERMILLION, Shade
-from pairsearch.search.report.reading import Point, Reading
+from pairsearch.search.report.reading import Reading
+from pairsearch.search.results.fold_figures import Point
 from pairsearch.search.results.formatting import headed
 from pairsearch.studies.configuration import describe
 
@@ -77,7 +78,7 @@ def _line(reading: Reading, point: Point, rank: float, shade: Shade) -> list[flo
     """Return the heights in [0, 1] of a point's line: one for each parameter and one for its figure."""
     heights = [
         (place + 0.15 + 0.7 * rank) / len(parameter.levels)
-        for place, parameter in zip(point.places, reading.parameters, strict=True)
+        for place, parameter in zip(reading.places[point.key], reading.parameters, strict=True)
     ]
     return [round(height, 4) for height in (*heights, shade.of(point.known))]
 

@@ -23,12 +23,12 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, jobs, provenances, runs, superseded
 from pairsearch.search.ledger.outcome import RunResult
-from pairsearch.search.ledger.rows import MEAN, read_figures, read_runs
+from pairsearch.search.ledger.rows import MEAN, read_runs
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.report.parameters import Parameter, Places, parameters_of, places_of
 from pairsearch.search.results.chosen_figures import Choice, read_chosen
 from pairsearch.search.results.evaluations import Round, rounds_within
-from pairsearch.search.results.fold_figures import Unjudged, read_unjudged
+from pairsearch.search.results.fold_figures import Point, Unjudged, read_unjudged
 from pairsearch.search.results.progress import Ended, folds_ended
 from pairsearch.search.results.study_table import StudyTable, table_within
 from pairsearch.search.verdict.study_trade import StudyTrade, trade_on
@@ -44,28 +44,6 @@ REASONS = 20
 """Number of reasons that are listed for each state, the most frequent ones."""
 
 columns = configurations.c
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    configuration: Configuration
-    places: Places
-    """Indices of its levels, in the order of the study's parameters."""
-    state: State
-    value: float | None
-    figures: Mapping[str, float | None]
-    """Means over folds; those of an earlier epoch if the configuration was pruned."""
-    seconds: float | None
-
-    @property
-    def known(self) -> float:
-        """The value of a finished configuration."""
-        assert self.value is not None  # noqa: S101 - `Reading.finished` leaves the others out
-        return self.value
-
-    def figure(self, name: str) -> float | None:
-        """Return a figure, None unless the configuration is finished."""
-        return self.figures.get(name) if self.state is State.FINISHED else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +76,9 @@ class Reading:
     study: StoredStudy
     parameters: tuple[Parameter, ...]
     points: tuple[Point, ...]
-    """All configurations, the best first; ties, and points without a value, in the order of claims."""
+    """All configurations, as in `Unjudged`."""
+    places: Mapping[str, Places]
+    """For each point, by key, the indices of its levels, in the order of `parameters`."""
     evaluated: Mapping[str, tuple[Round, ...]]
     """Rounds by the configuration's key, for every configuration that has some."""
     rounds: Mapping[str, Sequence[RunResult]]
@@ -214,11 +194,11 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         .where(jobs.c.study_id == study.id)
     ).scalar_one()
     unjudged = read_unjudged(connection, study)
-    parameters = parameters_of(study.choices, unjudged.configurations.values())
-    points = _points(unjudged, parameters)
+    points = unjudged.points
+    parameters = parameters_of(study.choices, (point.configuration for point in points))
     rounds = rounds_within(connection, study)
     evaluated = {key: tuple(entries) for key, entries in groupby(rounds, key=lambda entry: entry.key)}
-    best = [point.configuration.key for point in points if point.state == State.FINISHED][:TOP]
+    best = [point.key for point in points if point.state == State.FINISHED][:TOP]
     paper = [] if study.definition.paper is None else [study.definition.paper.configuration.key]
     folds = [read_runs(connection, study.id, key, "fold") for key in best]
     means = [
@@ -235,6 +215,7 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         study=study,
         parameters=parameters,
         points=points,
+        places=_places(parameters, points),
         evaluated=evaluated,
         rounds={
             key: read_runs(connection, study.id, key, "round")
@@ -254,20 +235,20 @@ def _read(connection: Connection, study: StoredStudy) -> tuple[partial[Reading],
         folds=folds_ended(connection, study, len(points)),
         first_result=first,
         last_result=last,
-        table=table_within(connection, study, [metric], unjudged.folds, rounds) if searched else None,
+        table=table_within(connection, unjudged, rounds, [metric]) if searched else None,
     )
     return reading, unjudged
 
 
-def _points(unjudged: Unjudged, parameters: Sequence[Parameter]) -> tuple[Point, ...]:
-    every = [unjudged.configurations[row.key] for row in unjudged.rows]
-    points = []
-    for row, one, places in zip(unjudged.rows, every, places_of(parameters, every), strict=True):
+def _places(parameters: Sequence[Parameter], points: Sequence[Point]) -> dict[str, Places]:
+    found = {}
+    each = places_of(parameters, (point.configuration for point in points))
+    for point, places in zip(points, each, strict=True):
         if places is None:
-            wanted = "values of the study's grid"
-            raise WrongValueError(configurations.name, "params", wanted, row.params, f"key={row.key!a}")
-        points.append(Point(one, places, State(row.state), row.value, read_figures(row.figures), row.seconds))
-    return tuple(points)
+            wanted, where = "values of the study's grid", f"key={point.key!a}"
+            raise WrongValueError(configurations.name, "params", wanted, point.configuration.text, where)
+        found[point.key] = places
+    return found
 
 
 def _of_search(study: StoredStudy) -> tuple[str, Select[int, float]]:

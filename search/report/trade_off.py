@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pairsearch.search.report import drawing
-from pairsearch.search.report.content import Figure, Paragraph, Section, Spec, Table, View
+from pairsearch.search.report.content import Figure, Paragraph, Section, Table, View
 from pairsearch.search.report.reading import Reading
-from pairsearch.search.results.chosen_figures import ChosenFigure
 from pairsearch.search.verdict.study_trade import StudyTrade
 from pairsearch.studies.configuration import describe
 
@@ -54,8 +51,8 @@ def _figure(trade: StudyTrade) -> Figure:
                 hovertemplate="%{x:.4g}, %{y:.4g}: %{text}<extra></extra>",
             ),
         ],
-        xaxis=drawing.axis(x.header, **_scale(x, across)),
-        yaxis=drawing.axis(y.header, **_scale(y, down)),
+        xaxis=drawing.axis(x.header, **drawing.ranging(x.metric, across)),
+        yaxis=drawing.axis(y.header, **drawing.ranging(y.metric, down)),
     )
     left_out = drawing.thinned_note(len(others), len(across), POINTS, "them")
     return Figure(
@@ -66,7 +63,3 @@ def _figure(trade: StudyTrade) -> Figure:
         f"Scatter chart of {y.header} by {x.header} with {len(members)} configurations on the front.",
         (View("", spec),),
     )
-
-
-def _scale(figure: ChosenFigure, values: Sequence[float]) -> Spec:
-    return {"type": "log"} if drawing.logarithmic(figure.metric, values) else drawing.from_zero(figure.metric)

@@ -96,24 +96,24 @@ def read_chosen(connection: Connection, study: StoredStudy, chosen: Choice) -> C
     of_folds = {name: metric for name, metric in study.traits.of_folds.items() if not metric.training}
     finished = select(c.key, c.params, c.seconds).where(c.study_id == study.id, c.state == State.FINISHED)
     rows = connection.execute(finished.order_by(c.rank)).all()
+    if not rows:
+        return Chosen(study, (), ())
     places = {row.key: place for place, row in enumerate(rows)}
-    values = {name: np.full((len(rows), study.definition.folds), np.nan) for name in chosen.keys() & of_folds}
-    for key, name, fold, value in fold_figures(connection, study) if values else ():
-        if key in places and name in values and value is not None:
-            values[name][places[key], fold] = value
+    own = chosen.keys() & of_folds
+    values = fold_figures(connection, study, list(places), own) if own else {}
     others = _facts(connection, study, places) if chosen.keys() - of_folds - {SECONDS} else {}
     # Results of other programs that were loaded without times have 0 seconds.
     whole = np.array([[row.seconds or np.nan] for row in rows], float)
     others[SECONDS] = _seconds(connection, study, places, whole)
     values = others | values
-    if rows and (unknown := [name for name in chosen if name not in values]):
+    if unknown := [name for name in chosen if name not in values]:
         raise StudyError(
             f"{study.name} has no figure {unknown[0]!r} to trade: expected some of "
             f"{', '.join(dict.fromkeys([*of_folds, *others]))}; a fact counts where it is a "
             "number that is stored, a figure of training examples does not"
         )
     figures = []
-    for name, more in chosen.items() if rows else ():
+    for name, more in chosen.items():
         metric = of_folds.get(name, Metric())
         directed = metric if more is None else replace(metric, maximise=more)
         figures.append(ChosenFigure(name, directed, values[name], name in of_folds))

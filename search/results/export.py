@@ -173,7 +173,7 @@ def _short(connection: Connection, study: StoredStudy, table: Table) -> tuple[It
         problem=json.dumps(study.traits.to_json()),
     )
     if table is CONFIGURATIONS:
-        return _configurations(connection, study, columns), described
+        return _stored(connection, study, columns), described
     return _curve_points(read_curves(connection, study, ("fold",)), study, columns), described
 
 
@@ -236,8 +236,6 @@ def _folder_rows(
     counts: Mapping[str, Counter[str]],
 ) -> Iterable[Row]:
     name = columns.table.name
-    if name == CONFIGURATIONS.name:
-        return _configurations(connection, study, columns, origins)
     if name == ALL_CURVES.name:
         if which == WhichCurves.ALL:
             return _curve_points(read_curves(connection, study, ("fold", "round", MEAN)), study, columns)
@@ -246,59 +244,48 @@ def _folder_rows(
         row = connection.execute(select(studies).where(studies.c.id == study.id)).one()
         texts = {column: getattr(row, column) for column in ("definition", "choices", "problem")}
         return [{"study": study.name} | texts | {table: of[study.name] for table, of in counts.items()}]
-    return _runs(connection, study, columns, origins)
+    return _stored(connection, study, columns, origins)
 
 
 NAMED = {"configuration": "key", "position": "rank", "fold": "run", "round": "run"}
 """Columns that are called otherwise in the database."""
 
 
-def _copied(table: Table, there: sa.Table) -> dict[str, sa.Column[Any]]:
-    """Return the columns of a table of the database, with its provenance, by the columns that are copied from them."""
-    names = {column.name: NAMED.get(column.name, column.name) for column in table.columns}
-    found = {name: there.c[of] for name, of in names.items() if of in there.c}
-    return found | ({"provenance": provenances.c.facts} if "provenance" in names else {})
-
-
-def _configurations(
+def _stored(
     connection: Connection, study: StoredStudy, columns: Columns, origins: dict[str, int] | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of configurations; of a folder, whose `origins` are numbered, none that workers hold."""
-    stored = _copied(CONFIGURATIONS, configurations)
+    """Yield the rows of a table of configurations or of runs.
+
+    Args:
+        origins: where provenances are numbered, as in a folder, which also has no configuration that a worker holds.
+    """
+    c, p, of_runs = configurations.c, provenances.c, columns.table.name != CONFIGURATIONS.name
+    there = runs.c if of_runs else c
+    source: sa.FromClause = OF_RUNS if of_runs else configurations
+    order: Sequence[Any] = IN_ORDER if of_runs else (c.rank, c.id)
+    names = {column.name: NAMED.get(column.name, column.name) for column in columns.table.columns}
+    copied = {name: there[of] for name, of in names.items() if of in there}
+    if "provenance" in names:
+        copied["provenance"] = p.facts
     statement = (
-        select(*stored.values(), configurations.c.params, configurations.c.figures)
-        .join(provenances, provenances.c.id == configurations.c.provenance_id, isouter=True)
-        .where(configurations.c.study_id == study.id)
-        .order_by(configurations.c.rank, configurations.c.id)
+        select(*copied.values(), c.params, there.figures)
+        .select_from(source.join(provenances, p.id == there.provenance_id, isouter=True))
+        .where(there.study_id == study.id)
+        .order_by(*order)
     )
+    if of_runs:
+        statement = statement.where(runs.c.kind == columns.table.name.removesuffix("s"))
     for row in stream(connection, statement):
         *cells, params, figures = row
-        found = dict(zip(stored, cells, strict=True))
-        if found["reason"] is not None:
+        found: Row = {"study": study.name} | dict(zip(copied, cells, strict=True))
+        if found.get("reason") is not None:
             found["reason"] = conceal(found["reason"])
-        if origins is not None:
+        if origins is not None and "provenance" in found:
             found["provenance"] = _origin(found["provenance"], origins)
-            if found["state"] == State.RUNNING:
+            if found.get("state") == State.RUNNING:
                 found |= {"state": State.PENDING.value, "worker": None, "started_at": None}
-        params = read_configuration(found["configuration"], params).params
-        yield {"study": study.name} | found | columns.point(params) | columns.values(read_figures(figures))
-
-
-def _runs(
-    connection: Connection, study: StoredStudy, columns: Columns, origins: dict[str, int]
-) -> Iterator[Row]:
-    stored = _copied(columns.table, runs)
-    statement = (
-        select(*stored.values(), runs.c.figures)
-        .select_from(OF_RUNS.join(provenances, provenances.c.id == runs.c.provenance_id, isouter=True))
-        .where(runs.c.study_id == study.id, runs.c.kind == columns.table.name.removesuffix("s"))
-        .order_by(*IN_ORDER)
-    )
-    for row in stream(connection, statement):
-        *cells, figures = row
-        found = {"study": study.name} | dict(zip(stored, cells, strict=True))
-        if "provenance" in found:
-            found["provenance"] = _origin(found["provenance"], origins)
+        if not of_runs:
+            found |= columns.point(read_configuration(found["configuration"], params).params)
         yield found | columns.values(read_figures(figures))
 
 

@@ -1,15 +1,16 @@
-"""Reads the figures of folds: for verdicts, for tables of finished studies, and for races."""
+"""Reads the configurations of a study and the figures of folds: for verdicts, reports, tables and races."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from pairsearch.search.database.column_types import WrongValueError
-from pairsearch.search.database.states import OPEN, State
+from pairsearch.search.database.states import State
 from pairsearch.search.database.tables import configurations, runs
 from pairsearch.search.ledger.rows import read_configuration, read_figures
 from pairsearch.search.ledger.studies import StoredStudy
@@ -19,32 +20,36 @@ from pairsearch.studies.configuration import Configuration
 if TYPE_CHECKING:  # NumPy is imported only if there is something to judge
     from pairsearch.studies.intervals import FloatArray
 
-# A row of `configurations`; releases of SQLAlchemy differ in the type parameters of `Row`.
-Row = Any
-
 CHUNK = 20_000
 """Rows in memory at a time."""
 
-FoldFigure = tuple[str, str, int, float | None]
-"""Key of a configuration, name of a figure, fold, value."""
-
 
 def fold_figures(
-    connection: Connection, study: StoredStudy, *within: ColumnElement[bool]
-) -> Iterator[FoldFigure]:
-    """Yield the figures of a study's folds after their last epoch, as stored, in no particular order.
+    connection: Connection,
+    study: StoredStudy,
+    keys: Sequence[str],
+    figures: Collection[str],
+    *within: ColumnElement[bool],
+) -> dict[str, FloatArray]:
+    """Read figures of folds after their last epoch, as stored: (keys, folds) by name, NaN where there is none.
 
     Args:
+        keys: the configurations, each of which has a row.
         within: further conditions on the rows of `runs`.
     """
-    c = runs.c
+    import numpy as np  # noqa: PLC0415
+
+    c, folds = runs.c, study.definition.folds
+    places = {key: place for place, key in enumerate(keys)}
+    values = {name: np.full((len(keys), folds), np.nan) for name in figures}
     statement = select(c.id, c.key, c.run, c.figures).where(c.study_id == study.id, c.kind == "fold", *within)
     for run_id, key, fold, text in stream(connection, statement):
-        if fold >= study.definition.folds:
-            wanted = f"number below {study.definition.folds}"
-            raise WrongValueError(runs.name, "run", wanted, fold, f"id={run_id}")
-        for figure, value in read_figures(text).items():
-            yield key, figure, fold, value
+        if fold >= folds:
+            raise WrongValueError(runs.name, "run", f"number below {folds}", fold, f"id={run_id}")
+        for name, value in read_figures(text).items() if key in places else ():
+            if name in values and value is not None:
+                values[name][places[key], fold] = value
+    return values
 
 
 def stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
@@ -55,57 +60,66 @@ def stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """A configuration of a study, with its result as far as it has one."""
+
+    configuration: Configuration
+    state: State
+    value: float | None
+    figures: Mapping[str, float | None]
+    """Means over folds; those of an earlier epoch if the configuration was pruned."""
+    seconds: float | None
+
+    @property
+    def key(self) -> str:
+        return self.configuration.key
+
+    @property
+    def known(self) -> float:
+        """The value of a finished configuration."""
+        assert self.value is not None  # noqa: S101 - others are left out
+        return self.value
+
+    def figure(self, name: str) -> float | None:
+        """Return a figure, None unless the configuration is finished."""
+        return self.figures.get(name) if self.state is State.FINISHED else None
+
+
+@dataclass(frozen=True, slots=True)
 class Unjudged:
     """What a verdict is about, from one snapshot of the database."""
 
     study: StoredStudy
-    rows: Sequence[Row]
-    """Rows of the configurations in any state, ordered by value, then by claim."""
-    configurations: Mapping[str, Configuration]
-    """The configurations of the rows, by key."""
-    values: FloatArray | None
-    """(configurations, folds) of the study's metric, NaN where there is none; None if nothing is finished. Lower is
-    better: a metric that is maximised has its sign changed."""
-
-    @property
-    def ended(self) -> list[bool]:
-        """Whether each configuration is trained, or will not be."""
-        return [row.state not in OPEN for row in self.rows]
-
-    @property
-    def finished(self) -> list[tuple[Row, dict[str, float | None]]]:
-        """The finished configurations, with their figures as means over folds."""
-        return [(row, read_figures(row.figures)) for row in self.rows if row.state == State.FINISHED]
-
-    @property
-    def folds(self) -> Iterator[FoldFigure]:
-        """The study's metric in each fold, as it is stored."""
-        if self.values is not None:
-            metric, sign = self.study.definition.metric, self.study.metric.sign
-            for row, values in zip(self.rows, (sign * self.values).tolist(), strict=True):
-                for fold, value in enumerate(values):
-                    yield row.key, metric, fold, value
+    points: tuple[Point, ...]
+    """All configurations, the best first; ties, and those without a value, in the order of claims."""
+    values: Mapping[str, FloatArray]
+    """(points, folds) of the study's metric, and of other figures that were read, as they are stored: NaN where there
+    is none, as for points that are not finished. Nothing if none is finished."""
 
 
-def read_unjudged(connection: Connection, study: StoredStudy) -> Unjudged:
-    """Read what a study has so far."""
+def read_unjudged(
+    connection: Connection, study: StoredStudy, figures: Collection[str] | None = None
+) -> Unjudged:
+    """Read what a study has so far.
+
+    Args:
+        figures: those that are read of folds; None for the study's metric.
+    """
     c = configurations.c
-    names = ("id", "key", "params", "state", "value", "figures", "seconds")
-    rows = connection.execute(
-        select(*(c[name] for name in names)).where(c.study_id == study.id).order_by(best_first(study), c.id)
-    ).all()
-    finished = [row for row in rows if row.state == State.FINISHED]
-    points = {row.key: read_configuration(row.key, row.params) for row in rows}
-    if not finished:
-        return Unjudged(study, rows, points, None)
-    import numpy as np  # noqa: PLC0415
-
-    metric, sign = study.definition.metric, study.metric.sign
-    values = np.full((len(rows), study.definition.folds), np.nan)
+    every = select(c.key, c.params, c.state, c.value, c.figures, c.seconds).where(c.study_id == study.id)
+    points = tuple(
+        Point(read_configuration(key, params), State(state), value, read_figures(figures), seconds)
+        for key, params, state, value, figures, seconds in connection.execute(
+            every.order_by(best_first(study), c.id)
+        )
+    )
     # A pruned configuration has figures too, but of an earlier epoch.
-    places = {row.key: place for place, row in enumerate(rows) if row.state == State.FINISHED}
-    for key, name, fold, value in fold_figures(connection, study):
-        place = places.get(key)
-        if place is not None and name == metric and value is not None:
-            values[place, fold] = sign * value
-    return Unjudged(study, rows, points, values)
+    unfinished = [one.state != State.FINISHED for one in points]
+    if all(unfinished):
+        return Unjudged(study, points, {})
+    values = fold_figures(
+        connection, study, [one.key for one in points], figures or [study.definition.metric]
+    )
+    for of_figure in values.values():
+        of_figure[unfinished] = math.nan
+    return Unjudged(study, points, values)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pairsearch.search.results.evaluations import Spread
 from pairsearch.studies.configuration import Params, shown
 from pairsearch.studies.definition import Stated
+from pairsearch.studies.intervals import Interval
 from pairsearch.studies.problem import Metric
 
 DASH = "–"
@@ -26,6 +27,11 @@ def spread(metric: Metric, value: Spread | Stated | None) -> str:
     if value is None:
         return DASH
     return figure(metric, value.mean) + (f" ± {figure(metric, value.std)}" if value.std is not None else "")
+
+
+def reach(metric: Metric, interval: Interval) -> str:
+    """Format the ends of an interval as `4.75 to 5.87`."""
+    return f"{figure(metric, interval.low)} to {figure(metric, interval.high)}"
 
 
 def words(name: str) -> str:

@@ -12,12 +12,12 @@ import numpy as np
 from sqlalchemy import Connection, and_, case, func, select
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import COVERED, State
+from pairsearch.search.database.states import OPEN, State
 from pairsearch.search.database.tables import configurations, curves, runs
-from pairsearch.search.ledger.rows import MEAN, read_configuration, read_curve, read_points
+from pairsearch.search.ledger.rows import MEAN, read_curve, read_points
 from pairsearch.search.ledger.studies import StoredStudy, seen_by
 from pairsearch.search.results.evaluations import Round, rounds_within
-from pairsearch.search.results.fold_figures import FoldFigure, fold_figures, stream
+from pairsearch.search.results.fold_figures import Unjudged, fold_figures, read_unjudged, stream
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import LARGEST, Definition
 from pairsearch.studies.intervals import FloatArray
@@ -72,53 +72,49 @@ def mean_curve(points_of_folds: Sequence[Sequence[float]]) -> list[float | None]
 def read_table(database: Database, study: StoredStudy) -> StudyTable:
     """Read the table of a study from a snapshot of the database; raises what `Database.read` raises."""
     with database.snapshot() as connection:
-        return table_within(connection, seen_by(connection, study))
+        seen = seen_by(connection, study)
+        unjudged = read_unjudged(connection, seen, seen.traits.of_folds)
+        return table_within(connection, unjudged, rounds_within(connection, seen))
 
 
 def table_within(
     connection: Connection,
-    study: StoredStudy,
+    unjudged: Unjudged,
+    rounds: Sequence[Round],
     curves_of: Collection[str] | None = None,
-    folds: Iterable[FoldFigure] | None = None,
-    rounds: Sequence[Round] | None = None,
 ) -> StudyTable:
-    """Read the table as `read_table` does, in the caller's transaction.
+    """Make the table of a study that was read in the caller's transaction, with its mean curves.
 
     Args:
-        study: the study, as the transaction sees it.
+        unjudged: the study with its folds; figures of folds that were not read are NaN.
+        rounds: its finished rounds.
         curves_of: figures whose curves are read, None for all; the curves of others are NaN.
-        folds: figures of the folds where they were read before; those of others are NaN.
-        rounds: the finished rounds where they were read before.
     """
-    c, definition, figures = configurations.c, study.definition, study.traits.of_folds
-    ended = select(c.key, c.params, c.state, c.seconds).where(
-        c.study_id == study.id, c.state.in_([*COVERED, State.FAILED])
-    )
+    study, definition, points = unjudged.study, unjudged.study.definition, unjudged.points
     order = {one.key: place for place, one in enumerate(definition.grid.configurations())}
-    rows = sorted(connection.execute(ended), key=lambda row: order[row.key])
-    finished = [row for row in rows if row.state == State.FINISHED]
-    places = {row.key: place for place, row in enumerate(finished)}
-    values = {name: np.full((len(places), definition.folds), np.nan) for name in figures}
-    means = {name: np.full((len(places), definition.epochs), np.nan) for name in figures}
-    for key, name, fold, value in fold_figures(connection, study) if folds is None else folds:
-        if key in places and name in values and value is not None:
-            values[name][places[key], fold] = value
+    rows = [row for row, one in enumerate(points) if one.state == State.FINISHED]
+    rows.sort(key=lambda row: order[points[row].key])
+    finished = [points[row] for row in rows]
+    places = {one.key: place for place, one in enumerate(finished)}
+    none = np.full((len(points), definition.folds), np.nan)
+    values = {name: unjudged.values.get(name, none)[rows] for name in study.traits.of_folds}
+    means = {name: np.full((len(places), definition.epochs), np.nan) for name in values}
     for key, _, _, read in mean_curves(read_curves(connection, study, ("fold", MEAN), curves_of)):
         for name in read.keys() & means.keys() if key in places else ():
             known = read[name][: definition.epochs]
             means[name][places[key], : len(known)] = known
     rounds_of: dict[str, dict[int, Mapping[str, float | None]]] = {}
-    for one in rounds_within(connection, study) if rounds is None else rounds:
+    for one in rounds:
         rounds_of.setdefault(one.key, {})[one.index] = one.figures
     return StudyTable(
         name=definition.name,
         definition=definition,
         traits=study.traits,
-        configurations=tuple(read_configuration(row.key, row.params) for row in finished),
-        excluded=len(rows) - len(finished),
+        configurations=tuple(one.configuration for one in finished),
+        excluded=sum(one.state not in OPEN for one in points) - len(finished),
         values=values,
         curves=means,
-        seconds=np.array([row.seconds for row in finished], dtype=np.float64),
+        seconds=np.array([one.seconds for one in finished], dtype=np.float64),
         rounds=rounds_of,
     )
 
@@ -137,12 +133,11 @@ def finished_folds(
     c = configurations.c
     finished = select(c.key).where(c.study_id == study.id, c.state == State.FINISHED).order_by(c.rank)
     new = [key for key in connection.execute(finished).scalars() if key not in but]
-    folds_of = {key: np.full(study.definition.folds, np.nan) for key in new}
+    folds_of: dict[str, FloatArray] = {}
     for start in range(0, len(new), KEYS):
-        mine = runs.c.key.in_(new[start : start + KEYS])
-        for key, figure, fold, value in fold_figures(connection, study, mine):
-            if figure == study.definition.metric and value is not None:
-                folds_of[key][fold] = value
+        some = new[start : start + KEYS]
+        read = fold_figures(connection, study, some, [study.definition.metric], runs.c.key.in_(some))
+        folds_of |= zip(some, read[study.definition.metric], strict=True)
     return folds_of
 
 

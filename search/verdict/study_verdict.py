@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pairsearch.search.database.states import State
-from pairsearch.search.results.fold_figures import Unjudged
+from pairsearch.search.database.states import OPEN, State
+from pairsearch.search.ledger.studies import StoredStudy
+from pairsearch.search.results.fold_figures import Point, Unjudged
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
 
 if TYPE_CHECKING:  # NumPy is imported only if there is something to judge
     from pairsearch.search.verdict.judging import Verdict
-
-# A row of `configurations`; releases of SQLAlchemy differ in the type parameters of `Row`.
-Row = Any
-
-
-@dataclass(frozen=True, slots=True)
-class Winner:
-    """The finished configuration with the best mean of a figure."""
-
-    configuration: Configuration
-    figures: Mapping[str, float | None]
-    """All its figures, as means over folds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +35,7 @@ class StudyVerdict:
     """The finished configurations by key."""
     seconds: Mapping[str, float]
     """Training time of the finished configurations by key."""
-    winners: Mapping[str, Winner]
+    winners: Mapping[str, Point]
     """The best finished configuration by each figure."""
     open: int
     """Number of configurations still to be trained. While there are any, the verdict is provisional."""
@@ -72,41 +61,40 @@ def verdict_on(
     Configurations that diverged, were pruned or failed cannot be compared and count as excluded. Ties are broken as in
     `search.results.ranking.read_best`: by the study's value, then in the order of the grid.
     """
-    study = unjudged.study
-    step = f"judging the {len(unjudged.rows):,} configurations of {study.name}"
-    finished = [row for row, _ in unjudged.finished]
-    pruner = study.definition.pruner
+    study, points, pruner = unjudged.study, unjudged.points, unjudged.study.definition.pruner
+    step = f"judging the {len(points):,} configurations of {study.name}"
+    finished = [one for one in points if one.state == State.FINISHED]
     return StudyVerdict(
         study=study.name,
         metric=study.definition.metric,
         metrics=study.traits.of_folds,
         overlap=study.traits.overlap,
         verdict=_judge(unjudged, alpha, lambda share: tell(f"{step}: {share:.0%}")),
-        configurations={row.key: unjudged.configurations[row.key] for row in finished},
-        seconds={row.key: row.seconds for row in finished},
-        winners=_winners(unjudged),
-        open=unjudged.ended.count(False),
+        configurations={one.key: one.configuration for one in finished},
+        seconds={one.key: one.seconds or 0.0 for one in finished},
+        winners=_winners(study, finished),
+        open=sum(one.state in OPEN for one in points),
         pruner=pruner,
-        uncovered=0 if pruner == "race" else sum(row.state == State.PRUNED for row in unjudged.rows),
+        uncovered=0 if pruner == "race" else sum(one.state == State.PRUNED for one in points),
     )
 
 
 def _judge(unjudged: Unjudged, alpha: float, progress: Callable[[float], None]) -> Verdict | None:
-    if unjudged.values is None:
+    if not unjudged.values:
         return None
     import numpy as np  # noqa: PLC0415
 
     from pairsearch.search.verdict.judging import judge  # noqa: PLC0415
 
-    values = unjudged.values[np.array(unjudged.ended)]
+    study, ended = unjudged.study, [one for one in unjudged.points if one.state not in OPEN]
+    stored = unjudged.values[study.definition.metric][[one.state not in OPEN for one in unjudged.points]]
+    values = study.metric.sign * stored
     if not np.isfinite(values).all(axis=1).any():
         return None
-    rows = [row for row, over in zip(unjudged.rows, unjudged.ended, strict=True) if over]
-    study = unjudged.study
     verdict = judge(
         values,
-        [row.key for row in rows],
-        np.array([row.seconds or 0.0 for row in rows]),
+        [one.key for one in ended],
+        np.array([one.seconds or 0.0 for one in ended]),
         overlap=study.traits.overlap,
         alpha=alpha,
         seed=study.definition.seed,
@@ -121,16 +109,10 @@ def _judge(unjudged: Unjudged, alpha: float, progress: Callable[[float], None]) 
     return verdict
 
 
-def _winners(unjudged: Unjudged) -> dict[str, Winner]:
+def _winners(study: StoredStudy, finished: Sequence[Point]) -> dict[str, Point]:
     winners = {}
-    for name, metric in unjudged.study.traits.of_folds.items():
-        # Rounded as in `search.verdict.judging.judge`: the last bits of a mean break no tie.
-        known = [
-            (round(metric.sign * value, 12), row, of_row)
-            for row, of_row in unjudged.finished
-            if (value := of_row.get(name)) is not None
-        ]
-        if known:
-            _, row, of_row = min(known, key=lambda entry: entry[0])
-            winners[name] = Winner(unjudged.configurations[row.key], of_row)
+    for name, metric in study.traits.of_folds.items():
+        if known := [(value, one) for one in finished if (value := one.figures.get(name)) is not None]:
+            # Rounded as in `search.verdict.judging.judge`: the last bits of a mean break no tie.
+            winners[name] = min(known, key=lambda entry: round(metric.sign * entry[0], 12))[1]
     return winners

@@ -180,7 +180,8 @@ def measured(tree: Path, files: Sequence[str]) -> dict[str, Any]:
     settings, result = folder / "coveragerc", folder / "measured.json"
     settings.write_text(SETTINGS.format(folder=folder))
     (folder / "programs").mkdir()
-    startup = Path(site.getsitepackages()[0]) / "measured.pth"
+    # Its name comes after that of the file that finds the packages.
+    startup = Path(site.getsitepackages()[0]) / "zz-measured.pth"
     startup.write_text(STARTUP.format(settings=str(settings)))
 
     def work(say: Callable[[str], None]) -> None:

@@ -111,7 +111,7 @@ def test_a_point_has_the_figures_of_its_configuration(reading: Reading, ranked: 
             pytest.approx(value_of(point.configuration)),
             seconds_of(point.configuration),
         )
-        assert point.places == tuple(place(name, point.configuration) for name in GRID)
+        assert reading.places[point.key] == tuple(place(name, point.configuration) for name in GRID)
         assert point.figure("val_error") == pytest.approx(value_of(point.configuration) / 7)
     assert (reading.best, reading.covered) == (ranked[0], 32)
     assert [point.configuration for point in reading.finished[: len(reading.top)]] == ranked[:3]
@@ -414,7 +414,7 @@ def test_every_evaluated_configuration_is_listed_the_best_first_where_table_1_do
 
 def test_without_a_complete_part_of_the_grid_there_is_no_importance(reading: Reading) -> None:
     # Each configuration differs in two parameters from every other, so that no two by two are finished.
-    points = [point for point in reading.points if sum(point.places) % 2 == 0]
+    points = [point for point in reading.points if sum(reading.places[point.key]) % 2 == 0]
     assert len(points) == 16
     said = importance(replace(reading, points=tuple(points)))
     assert isinstance(said, Notice)
