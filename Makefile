@@ -19,7 +19,7 @@ run: venv ## the main job, a quick slice of it: search, evaluate, print Table 1
 test: venv ## the whole test suite
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-soak: venv ## the promise under many faults, crowds of workers, clusters, and what make run prints; some 25 minutes
+soak: venv ## the promise under many faults, crowds of workers, clusters, what make run and the tutorial print; some 25 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -s tests/faults tests/engines tests/docs tests/search tests/benchmarks
 
 SAMPLE ?= 200

@@ -46,8 +46,8 @@ def load_by_copying(paper: str) -> None:
     shipped.load = partial(copy_database, paper)
 
 
-SHELL = frozenset("|&;<>()$`?[]#~%\n\\")
-"""Characters that only a shell reads; a line without any is a program and its arguments, with `*` in names of files."""
+FORKED = re.compile(r"(?P<words>(?:pairsearch|python) [^|&;<>()$`?\[\]#~%\n\\]+?)(?P<told>; echo \$\?)?")
+"""A line that needs no shell: a program, with `*` in names of files, and perhaps its exit code."""
 LIMIT = 120
 """Seconds after which a command of a page counts as hanging."""
 AMOUNT = re.compile(r"\b\d+(?:[.,]\d+)*(?:e-?\d+)? ?(?:ns|µs|ms|s|min|h|kB|KiB|MB|MiB|GB|GiB)\b")
@@ -217,15 +217,18 @@ class Reader:
     def _type(self, typed: list[Command]) -> None:
         for number, command in enumerate(typed):
             # A reader has one shell, in which `$?` is that of the command before.
-            words = shlex.split(command.line) if set(command.line).isdisjoint(SHELL) else []
-            if words[:1] == ["pairsearch"]:
-                printed = self._fork([*itertools.chain(*map(self._named, words[1:]))])
-            elif words[:2] == ["python", "-m"]:
-                printed = self._fork(words[3:], words[2])
-            elif words[:1] == ["python"]:
-                printed = self._fork(words[2:], words[1])
-            else:
+            forked = FORKED.fullmatch(command.line)
+            if forked is None:
                 printed = self._run(["bash", "-c", f"(exit {self._code})\n{command.line}"], command.line)
+            else:
+                program, *words = itertools.chain(*map(self._named, shlex.split(forked["words"])))
+                module = None
+                if program == "python":
+                    words = words[1:] if words[0] == "-m" else words
+                    module, *words = words
+                printed = self._fork(words, module)
+                if forked["told"]:
+                    printed, self._code = f"{printed}{self._code}\n", 0
             told = number + 1 < len(typed) and "$?" in typed[number + 1].line
             assert self._code == 0 or told, f"$ {command.line}\nexit code {self._code}\n{printed}"
             self._hold(command.line, command.printed, printed, command.place)

@@ -12,7 +12,7 @@ import torch
 from histories import History, Trainer, history_of
 from jobs import make_job, make_member
 
-from pairsearch.models import compiled
+from pairsearch.models import compiled, nets
 from pairsearch.models.arithmetic import flushed, flushing, supported
 from pairsearch.models.trainer import Pairs, SetResult, TrainingJob
 
@@ -79,12 +79,21 @@ def test_training_that_raises_puts_it_back(
     assert flushing() == mode
 
 
-def collapsing(architecture: str, weight_decay: float) -> TrainingJob:
+def collapsing(architecture: str) -> TrainingJob:
     """A job at batch size 1 and a high rate: units die, and weight decay shrinks their weights without end."""
-    member = make_member(0, pairs=100, learning_rate=0.01, weight_decay=weight_decay, aux_loss_weight=1.0)
+    member = make_member(0, pairs=100, learning_rate=0.01, weight_decay=0.01, aux_loss_weight=1.0)
     images = torch.where(member.train.images < 140, 0.0, member.train.images)
     pairs = Pairs(images, member.train.target, member.train.classes)
     return make_job(architecture, batch_size=1, epochs=16, members=(replace(member, train=pairs),))
+
+
+@pytest.fixture
+def fading(monkeypatch: pytest.MonkeyPatch) -> TrainingJob:
+    """A job of one epoch whose weights are small from the start: the other takes some trainers seconds."""
+    drawn = nets._uniform
+    monkeypatch.setattr(nets, "_uniform", lambda tensor, bound: drawn(tensor, 1e-36 * bound))
+    member = make_member(0, pairs=100, learning_rate=1e-3, weight_decay=50.0)
+    return make_job("b1", batch_size=1, epochs=1, optimiser="sgd", members=(member,))
 
 
 def subnormals(history: History) -> int:
@@ -98,16 +107,17 @@ def count_subnormals(values: torch.Tensor) -> int:
     return int(((bits > 0) & (bits < 1 << 23)).sum())
 
 
-def test_weights_that_decay_end_as_zeros(trainer: Trainer) -> None:
-    assert subnormals(trainer(collapsing("b1", 0.01))) == 0
+def test_weights_that_decay_end_as_zeros(trainer: Trainer, fading: TrainingJob) -> None:
+    assert subnormals(trainer(fading)) == 0
 
 
-def test_those_of_shared_layers_too() -> None:
-    assert subnormals(history_of(compiled.train, collapsing("wsal", 0.01))) == 0
+@pytest.mark.parametrize("architecture", ["b1", "wsal"])
+def test_those_of_units_that_die_too(architecture: str) -> None:
+    assert subnormals(history_of(compiled.train, collapsing(architecture))) == 0
 
 
 def test_the_state_of_the_compiled_optimiser_ends_as_zeros_too() -> None:
-    job = collapsing("b1", 0.01)
+    job = collapsing("b1")
     (trainee,) = compiled.trainees_of(job)
     space = trainee.layout.workspace()
     for epoch in range(job.epochs):
@@ -116,6 +126,12 @@ def test_the_state_of_the_compiled_optimiser_ends_as_zeros_too() -> None:
     assert count_subnormals(torch.from_numpy(trainee._state)) == 0
 
 
-def test_they_would_end_as_subnormals(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_would_end_as_subnormals(monkeypatch: pytest.MonkeyPatch, fading: TrainingJob) -> None:
     monkeypatch.setattr("pairsearch.models.arithmetic.flushed", nullcontext)
-    assert subnormals(history_of(reference.train, collapsing("b1", 0.01))) > 1000
+    assert subnormals(history_of(reference.train, fading)) > 1000
+
+
+@pytest.mark.parametrize("architecture", ["b1", "wsal"])
+def test_those_of_units_that_die_would_too(monkeypatch: pytest.MonkeyPatch, architecture: str) -> None:
+    monkeypatch.setattr(compiled, "flushed", nullcontext)
+    assert subnormals(history_of(compiled.train, collapsing(architecture))) > 1000
