@@ -136,7 +136,7 @@ def at_the_start(database: Database, study: StoredStudy) -> dict[str, float]:
     # All folds of a configuration are held, and its next one is looked for in vain, as where many workers are.
     times["store_ms"] = milliseconds(
         lambda: ledger.finish_and_claim(
-            claims[0], objective.on(claims[0].numbers)(claims.pop(0).configuration), new_token()
+            claims[0], objective.on(claims[0].numbers)(claims.pop(0).configuration), new_token(), 1
         )
     )
     return times

@@ -152,7 +152,7 @@ class Simulated:
         outcome = self._objective.on(claim.numbers)(claim.configuration)
         token = new_token()
         stored, following = self._tally.timed(
-            "store", lambda: self._ledger.finish_and_claim(claim, outcome, token)
+            "store", lambda: self._ledger.finish_and_claim(claim, outcome, token, 1)
         )
         self._tally.counts["stored" if stored else "superseded"] += 1
         if following is not None:

@@ -261,7 +261,7 @@ class Ledger(Unfinished):
         kind: Kind | None = None,
     ) -> int:
         """Count the jobs in some states, rounds and folds; the arguments select as those of `Ledger.claim` do."""
-        which = of_job.state.in_(states)
+        which: ColumnElement[bool] = of_job.state.in_(states)
         if key is not None:
             which &= of_job.key == key
         if kind is not None:
