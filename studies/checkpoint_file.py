@@ -12,6 +12,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,7 @@ def pack(state: State) -> bytes:
         "arrays.safetensors": arrays_format.save(arrays),
     }
     if tensors:
-        from safetensors import torch as tensors_format  # noqa: PLC0415 - only who uses PyTorch has tensors
-
-        contents["tensors.safetensors"] = tensors_format.save(tensors)
+        contents["tensors.safetensors"] = _tensors_format().save(tensors)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as parts:
         for name, content in contents.items():
@@ -58,12 +57,34 @@ def unpack(content: bytes) -> Any:
             arrays = arrays_format.load(parts.read("arrays.safetensors"))
             tensors: dict[str, Any] = {}
             if "tensors.safetensors" in parts.namelist():
-                from safetensors import torch as tensors_format  # noqa: PLC0415
-
-                tensors = tensors_format.load(parts.read("tensors.safetensors"))
+                tensors = _tensors_format().load(parts.read("tensors.safetensors"))
         return _restored(structure, arrays, tensors)
     except (zipfile.BadZipFile, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReportError(f"checkpoint: it is damaged ({type(error).__name__}): it is not used") from error
+
+
+def stored_tensor(tensor: Any) -> Any:
+    """Return a copy of a tensor as safetensors stores it, on the CPU; raises a ValueError where it cannot.
+
+    A copy, because tensors that share memory, as those of a module may, would be refused.
+    """
+    import torch  # noqa: PLC0415 - slow to import
+
+    try:
+        copy = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        _tensors_format().save({"": torch.empty(0, dtype=tensor.dtype)})
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"a {tensor.layout} tensor of {tensor.dtype} on {tensor.device}: "
+            "expected a dense one, with content, of real numbers"
+        ) from error
+    return copy
+
+
+def _tensors_format() -> ModuleType:
+    from safetensors import torch as tensors_format  # noqa: PLC0415 - only who uses PyTorch has tensors
+
+    return tensors_format
 
 
 def _described(value: Any, where: str, arrays: dict[str, Any], tensors: dict[str, Any]) -> Any:
@@ -84,8 +105,10 @@ def _described(value: Any, where: str, arrays: dict[str, Any], tensors: dict[str
         return {"tuple" if isinstance(value, tuple) else "list": items}
     if torch is not None and isinstance(value, torch.Tensor):
         name = str(len(tensors))
-        # Tensors that share memory would be refused.
-        tensors[name] = value.detach().cpu().clone().contiguous()
+        try:
+            tensors[name] = stored_tensor(value)
+        except ValueError as error:
+            raise ReportError(f"checkpoint: {where} is {error}") from error
         return {"tensor": name, "device": str(value.device)}
     if isinstance(value, np.ndarray | np.generic) and value.dtype.name in DTYPES:
         name = str(len(arrays))

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pairsearch.studies.checkpoint_file import stored_tensor
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import NAME_PATTERN, Count, Setting
 from pairsearch.studies.errors import ProblemError
@@ -90,8 +91,7 @@ def as_tensors(weights: Weights) -> dict[str, Any]:
                 f"weights: expected arrays or tensors by name, or None, got {type(value).__name__} for {name!a}"
             )
         try:
-            # Two tensors of a module may share memory, which safetensors refuse: copy them.
-            found[name] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
+            found[name] = stored_tensor(torch.as_tensor(value))
         except (TypeError, ValueError, RuntimeError) as error:
             raise ProblemError(f"weights: {name!a}: {error}") from None
     return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 
 from pairsearch.search.database.clock import now
-from pairsearch.search.database.tables import checkpoints
+from pairsearch.search.database.tables import checkpoints, jobs
 from pairsearch.search.ledger.outcome import finite
 from pairsearch.search.ledger.rows import read_points
 
@@ -62,3 +62,16 @@ def drop_checkpoints(
 ) -> None:
     """Delete the checkpoints of runs."""
     connection.execute(delete(checkpoints).where(_of(study_id, key, kind, runs)))
+
+
+def drop_checkpoints_of(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Delete the checkpoints of the runs of some jobs, which are given as a condition on `jobs`."""
+    c = jobs.c
+    theirs = select(c.id).where(
+        which,
+        c.study_id == columns.study_id,
+        c.key == columns.key,
+        c.kind == columns.kind,
+        columns.run.between(c.first, c.first + c.count - 1),
+    )
+    connection.execute(delete(checkpoints).where(theirs.exists()))

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from pairsearch.search.database.clock import now, up_since
 from pairsearch.search.database.states import JobState, State
 from pairsearch.search.database.tables import configurations, failures, jobs
+from pairsearch.search.ledger.checkpoints import drop_checkpoints_of
 from pairsearch.search.ledger.claims import Claim, Leases
 from pairsearch.search.ledger.statements import HELD, columns, of_job
 
@@ -210,11 +211,11 @@ class Unfinished(Leases):
             fresh = {"state": State.PENDING, "errors": 0, "lapses": 0}
             for key in keys:
                 mine = and_(of_job.study_id == self.study_id, of_job.key == key, of_job.state.in_(again))
+                # What failed may have failed because of where it went on from.
+                drop_checkpoints_of(connection, mine)
                 of_them = failures.c.job_id.in_(select(of_job.id).where(mine))
                 connection.execute(delete(failures).where(of_them))
                 connection.execute(update(jobs).where(mine).values(fresh))
-                # What failed may have failed because of where it went on from.
-                self._closing.forget(connection, key)
                 connection.execute(
                     update(configurations)
                     .where(self._configuration(key), columns.state == State.FAILED)

@@ -95,9 +95,10 @@ def settle(street: Street, name: str) -> None:
         assert ledger.finish_rounds(first, [result(name, first, 0)], {"host": name}, {0: b"model"})
         street.round[name, one] = claim(one, "round")
         reason = f"no {name} {one.params['x']}"
-        ledger.fail_attempt(claim(one, "round"), reason, final=True, traceback=f"Traceback of {name}'s round")
-        for held in (street.fold[name, one], street.round[name, one]):
-            assert ledger.save_checkpoint(held, 1, kept(name, held))
+        lost = claim(one, "round")
+        for held in (street.fold[name, one], street.round[name, one], lost):
+            assert ledger.save_checkpoint(held, held.first, kept(name, held))
+        ledger.fail_attempt(lost, reason, final=True, traceback=f"Traceback of {name}'s round")
     for _ in range(FOLDS):
         finish(DONE)
     ledger.fail_attempt(claim(BROKEN, "fold"), "impossible", final=True)
@@ -270,7 +271,11 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     # The folds of a configuration begin anew with its rounds.
     "retry": (
         lambda street, ledger: ledger.retry() == [ONE.key, TWO.key, BROKEN.key],
-        {f"{x} {what}" for x in (1, 2) for what in ("jobs round 2", "failures round 2", "checkpoints fold 1")}
+        {
+            f"{x} {what}"
+            for x in (1, 2)
+            for what in ("jobs round 2", "failures round 2", "checkpoints round 2")
+        }
         | {"4 configurations", "4 failures fold 0", *(f"4 jobs fold {fold}" for fold in range(FOLDS))},
     ),
     "stop": (lambda street, ledger: ledger.stop() or True, {" studies"}),
@@ -297,7 +302,7 @@ def test_what_is_read_is_no_neighbour_s(street: Street, name: str) -> None:
         fold, of_round = street.fold[name, one], street.round[name, one]
         for claim in (fold, of_round):
             assert ledger.find_checkpoint(claim, 1) == kept(name, claim)
-            assert [ledger.find_checkpoint(claim, run) for run in (0, 2)] == [None, None]
+            assert [ledger.find_checkpoint(claim, run) for run in (0, 3)] == [None, None]
             reports = ledger.reports_before(replace(claim, stored=(0,)))
             assert reports == {1: number(claim, 0) + more}
         assert ledger.reports_before(fold) == {}

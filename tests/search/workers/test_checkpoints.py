@@ -35,8 +35,9 @@ from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.checkpoint_file import pack, unpack
 from pairsearch.studies.definition import parse
-from pairsearch.studies.errors import ReportError
+from pairsearch.studies.errors import ProblemError, ReportError
 from pairsearch.studies.loading import Loaded, load
+from pairsearch.studies.model_card import as_tensors
 from pairsearch.studies.problem import Run
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -125,6 +126,24 @@ def test_what_cannot_be_stored_is_named_with_its_place(value: object, named: str
         ReportError, match=rf"checkpoint: state\['inner'\]\[1\] is {named}: expected mappings"
     ):
         pack({"inner": [0, value]})
+
+
+@pytest.mark.parametrize(
+    ("tensor", "named"),
+    [
+        (torch.zeros(2, dtype=torch.complex128), "torch.strided tensor of torch.complex128 on cpu"),
+        (torch.eye(2).to_sparse(), "torch.sparse_coo tensor of torch.float32 on cpu"),
+        (torch.zeros(2, device="meta"), "torch.strided tensor of torch.float32 on meta"),
+    ],
+)
+def test_a_tensor_that_cannot_be_stored_is_named(tensor: torch.Tensor, named: str) -> None:
+    complaint = f"a {named}: expected a dense one, with content, of real numbers"
+    with pytest.raises(ReportError) as refused:
+        pack({"weights": tensor})
+    assert str(refused.value) == f"checkpoint: state['weights'] is {complaint}"
+    with pytest.raises(ProblemError) as refused_weights:
+        as_tensors({"fc": tensor})
+    assert str(refused_weights.value) == f"weights: 'fc': {complaint}"
 
 
 def make(
