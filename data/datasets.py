@@ -14,6 +14,7 @@ import shutil
 import socket
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -158,7 +159,8 @@ def download(root: Path, name: str) -> bool:
 
     The data set is fetched into a staging folder, with torchvision's progress bar on standard error. When all of its
     files are verified there, the missing ones are renamed into place, so that a file in place is always whole; files
-    that were there stay. A lock in `root` makes other processes wait.
+    that were there stay. A lock in `root` makes other processes wait. A download that fails leaves neither the lock nor
+    new folders behind.
 
     Returns:
         False where another process had downloaded them before the lock was free.
@@ -167,13 +169,21 @@ def download(root: Path, name: str) -> bool:
         DownloadError: no mirror delivered, or `root` cannot be written.
     """
     chosen = DATASETS[name]
+    made = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{name}.lock"):
-            absent = missing(root, name)
-            if absent:
-                _stage(chosen, root, root / f".{name}-download", absent)
-            return bool(absent)
+        lock = root / f".{name}.lock"
+        with FileLock(lock):
+            try:
+                absent = missing(root, name)
+                if absent:
+                    _stage(chosen, root, root / f".{name}-download", absent)
+                return bool(absent)
+            except BaseException:
+                # Remove the lock while it is held: a process that waits for it notices and makes a new one.
+                with suppress(OSError):
+                    lock.unlink()
+                raise
     except (CorruptDataError, MissingDataError, HTTPException, RuntimeError, *FAULTS) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         files = ", ".join(file.name for file in chosen.files)
@@ -181,6 +191,11 @@ def download(root: Path, name: str) -> bool:
             f"{chosen.title} could not be downloaded to {root} ({reason}); check the network and the folder, or put "
             f"{files} into {chosen.folder(root)}, or use the digits source"
         ) from error
+    finally:
+        # `rmdir` removes only those that are still empty.
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def _stage(chosen: Dataset, root: Path, staging: Path, absent: list[str]) -> None:

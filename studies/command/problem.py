@@ -33,8 +33,8 @@ PYTHONS = ("python", "python3")
 SEEDS = 2**31
 """Seeds are below this, so that every language takes them."""
 NO_FOLD = (
-    "command: neither {fold} nor {seed} stands in it: folds differ only where the program reads PAIRSEARCH_FOLD or "
-    "PAIRSEARCH_SEED"
+    "command: neither {fold} nor {seed} stands in it: folds differ only where the program reads PAIRSEARCH_FOLD "
+    "or PAIRSEARCH_SEED"
 )
 NO_KIND = (
     "command: {kind} does not stand in it: a round of the final evaluation looks like a fold to the program, unless it "

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import mirror
+import platformdirs
 import programs
 import pytest
 from filelock import FileLock
@@ -134,19 +135,31 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypa
     assert message.startswith(f"MNIST could not be downloaded to {tmp_path} (")
     assert f"put {', '.join(NAMES)} into {tmp_path / 'MNIST/raw'}" in message
     assert "\n" not in message
-    assert left_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == [], "not even a lock"
+
+
+@pytest.mark.usefixtures("open_sockets_forgiven")
+def test_a_failed_download_takes_the_folders_back_that_it_made(tmp_path, monkeypatch, files):
+    mirror.expect(monkeypatch, files)
+    monkeypatch.setattr(platformdirs, "user_data_path", lambda *_, **__: tmp_path / "share" / "pairsearch")
+    with mirror.mirror({}) as (address, _):
+        monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
+        for root in (None, tmp_path / "mnist"):
+            with pytest.raises(DownloadError):
+                load("mnist", root)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("open_sockets_forgiven")
 def test_a_failed_download_leaves_what_was_there(root, monkeypatch, files):
     mirror.expect(monkeypatch, files)
     (root / "MNIST/raw" / NAMES[1]).unlink()
-    before = left_in(root)
+    before = sorted(root.rglob("*"))
     with mirror.mirror({}) as (address, _):
         monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         with pytest.raises(DownloadError):
             load("mnist", root)
-    assert left_in(root) == before
+    assert sorted(root.rglob("*")) == before
 
 
 def test_nothing_is_downloaded_to_a_path_that_was_mistyped(tmp_path, files):
@@ -243,14 +256,14 @@ def packed(root: Path, *names: str) -> None:
 def test_files_that_were_fetched_by_hand_need_no_unpacking(root, files, count):
     plain = load("mnist", root, download=False)
     packed(root, *NAMES[:count])
-    before = left_in(root)
+    before = sorted(root.rglob("*"))
     (root / "MNIST/raw").chmod(0o500)
     try:
         found = load("mnist", root)
     finally:
         (root / "MNIST/raw").chmod(0o700)
     assert found.fingerprint == plain.fingerprint
-    assert left_in(root) == before
+    assert sorted(root.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,16 @@ FIELDS: dict[str, Any] = {
 OWN = Path(__file__).parent / "own_problem"
 """A user's definition, and the file with its problem beside it."""
 
+HUNGRY = """
+import numpy as np
+from pairsearch import Metric, OneByOne
+
+class Hungry(OneByOne):
+    metrics = {"loss": Metric()}
+
+    def fit(self, params, run, report):
+        report(1, loss=float(np.ones(params["bytes"], "uint8")[0]))
+"""
 LONG = """
 import random, time
 import numpy as np
@@ -91,6 +101,15 @@ def create_own(folder: Path, url: str, *, rest: float = 0.02, problem: str = "Cl
     file = folder / "climb.toml"
     text = file.read_text(encoding="utf-8").replace("rest = 0.02", f"rest = {rest}")
     file.write_text(text.replace("py:Climb", f"py:{problem}"), encoding="utf-8")
+    return _created(folder, url, file)
+
+
+def create_hungry(folder: Path, url: str, sizes: list[int]) -> Path:
+    """Create a study whose points are the bytes that training takes."""
+    (folder / "hungry.py").write_text(HUNGRY, encoding="utf-8")
+    fields = {"name": "hungry", "problem": "hungry.py:Hungry", "metric": "loss", "epochs": 1, "folds": 2}
+    file = folder / "hungry.toml"
+    file.write_text(tiny.as_toml(fields | {"grid": {"bytes": sizes}}), encoding="utf-8")
     return _created(folder, url, file)
 
 

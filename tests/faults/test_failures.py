@@ -42,13 +42,12 @@ def test_out_of_memory_is_tried_again_after_a_control_shown_and_laid_out_again(
 
 
 def test_a_size_that_no_machine_has_memory_for_fails_with_the_reason(tmp_path: Path, sqlite_url: str) -> None:
-    """A real one: PyTorch cannot allocate the weights."""
-    grid = promise.ONE_POINT | {"hidden_units": [10, 2**31 - 1]}
-    study = promise.create(tmp_path, sqlite_url, architecture="ws", grid=grid)
+    """A real one: NumPy cannot allocate an exabyte."""
+    study = promise.create_hungry(tmp_path, sqlite_url, [1, 2**60])
     ended = promise.work(tmp_path / "worker", sqlite_url, study)
     assert ended.code == 1
     database = open_database(sqlite_url)
     assert tiny.states(database) == {"finished": 1, "failed": 1}
     [(reason,)] = tiny.rows(database, "configurations", "reason", "where state = 'failed'")
-    assert "memory" in reason
+    assert reason.startswith("MemoryError: Unable to allocate 1.00 EiB for an array")
     database.close()

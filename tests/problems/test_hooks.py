@@ -21,7 +21,7 @@ def test_run_warns_of_memory_where_a_problem_says_what_its_workers_take(on_sqlit
     on_sqlite.write(NEEDING.format(bytes=2**50), problem="mine.py:Mine", epochs=1)
     ended = on_sqlite.run("run", "mine.toml", "--workers", "1")
     assert ended.code == 0, ended.err
-    assert ended.err.startswith("note: memory may not hold 1 workers: ")
+    assert ended.err.startswith("note: memory may not hold 1 worker: ")
     assert "each takes some 1048576.0 GiB" in ended.err
     # Another figure makes no other study.
     assert on_sqlite.study().traits.worker_bytes == 2**50

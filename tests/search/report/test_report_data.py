@@ -615,7 +615,7 @@ def test_the_importance_names_what_it_leaves_out(reading: Reading) -> None:
     assert below.caption.startswith("What moves the mean validation loss over")
     for count, kind in ((7, Notice), (8, Figure)):
         # The first eight by place are a complete grid of three parameters.
-        by_place = sorted(reading.points, key=lambda point: point.places)
+        by_place = sorted(reading.points, key=lambda point: reading.places[point.key])
         assert isinstance(importance(replace(reading, points=tuple(by_place[:count]))), kind)
 
 

@@ -227,7 +227,9 @@ def test_nothing_is_said_of_effects_before_two_values_have_finished_ones(
     assert alone.blocks == (Notice("No parameter has finished configurations with two of its values yet."),)
     for other in readings[1:]:
         assert effects(other) is None
-    first = replace(reading, points=tuple(one for one in reading.points if one.places[1:3] == (1, 0)))
+    first = replace(
+        reading, points=tuple(one for one in reading.points if reading.places[one.key][1:3] == (1, 0))
+    )
     some = effects(first)
     assert some is not None
     found = some.blocks[1]
@@ -277,7 +279,9 @@ def test_times_are_of_the_configurations_that_took_some(report: Document, points
 
 def test_times_are_shown_by_the_parameter_whose_medians_differ_most(reading: Reading) -> None:
     for place, label in ((1, "learning rate"), (3, "hidden units"), (4, "aux loss weight")):
-        slower = tuple(replace(one, seconds=2.0 + 10 * one.places[place]) for one in reading.points)
+        slower = tuple(
+            replace(one, seconds=2.0 + 10 * reading.places[one.key][place]) for one in reading.points
+        )
         shown = time_section(replace(reading, points=slower))
         assert shown is not None
         (drawn,) = (block for block in shown.blocks if isinstance(block, Figure))

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from pairsearch.search.database.states import State
+from pairsearch.search.results.fold_figures import Point
 from pairsearch.search.verdict.judging import Member, Others, Verdict
 from pairsearch.search.verdict.sentences import verdict_json, verdict_lines
-from pairsearch.search.verdict.study_verdict import StudyVerdict, Winner
+from pairsearch.search.verdict.study_verdict import StudyVerdict
 from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.problem import Metric
 
@@ -40,9 +42,9 @@ FOUND = StudyVerdict(
     configurations={one.key: one for one in (A, B, C)},
     seconds={A.key: 9.0, B.key: 4.0, C.key: 0.0},
     winners={
-        "loss": Winner(A, {"loss": 0.5, "error": 0.25}),
-        "error": Winner(B, {"loss": 0.625, "error": 0.125, "train": None}),
-        "train": Winner(C, {"train": 0.0}),
+        "loss": Point(A, State.FINISHED, None, {"loss": 0.5, "error": 0.25}, None),
+        "error": Point(B, State.FINISHED, None, {"loss": 0.625, "error": 0.125, "train": None}, None),
+        "train": Point(C, State.FINISHED, None, {"train": 0.0}, None),
     },
     open=0,
     pruner="none",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ import tiny
 
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.results.fold_figures import Unjudged
+from pairsearch.search.results.fold_figures import Point, Unjudged
 from pairsearch.search.verdict.judging import judge
 from pairsearch.search.verdict.study_verdict import verdict_on
 from pairsearch.studies.configuration import Configuration
@@ -37,19 +35,17 @@ def read(
     metrics = {"val_loss": metric or Metric(), "val_error": Metric(maximise=True), "train_loss": Metric()}
     traits = replace(loaded.traits, metrics=metrics, validated=tuple(metrics), overlap=overlap)
     study = StoredStudy(1, "tiny", 0, loaded.definition, loaded.definition.grid.choices, traits)
-    points = [Configuration({"x": x}) for x in range(count)]
-    rows = [
-        SimpleNamespace(key=point.key, state=state, figures=json.dumps(known), seconds=took)
-        for point, state, known, took in zip(
-            points,
-            states or [State.FINISHED] * count,
-            figures or [{}] * count,
-            seconds or [1.0] * count,
-            strict=True,
-        )
-    ]
-    sign = study.metric.sign
-    return Unjudged(study, rows, {point.key: point for point in points}, sign * np.array(values, float))
+    rows = zip(
+        states or [State.FINISHED] * count,
+        figures or [{}] * count,
+        seconds or [1.0] * count,
+        strict=True,
+    )
+    points = tuple(
+        Point(Configuration({"x": x}), state, None, known, took)
+        for x, (state, known, took) in enumerate(rows)
+    )
+    return Unjudged(study, points, {"val_loss": np.array(values, float)})
 
 
 ZEROS, ONES = [[0.0, 0.0, 0.0, 0.0, 0.0, 0.1]], [[1.0, 1.0, 1.0, 1.0, 1.0, 0.9]]
@@ -74,8 +70,10 @@ def test_the_interval_of_a_share_ends_at_none_and_at_all(
 ) -> None:
     given = read(values, metric=metric)
     found = verdict_on(given).verdict
-    keys = [row.key for row in given.rows]
-    plain = judge(given.values, keys, np.ones(len(keys)), seed=given.study.definition.seed)
+    keys = [point.key for point in given.points]
+    plain = judge(
+        metric.sign * given.values["val_loss"], keys, np.ones(len(keys)), seed=given.study.definition.seed
+    )
     assert found is not None
     assert found.interval is not None
     assert plain.interval is not None
@@ -86,7 +84,7 @@ def test_the_interval_of_a_share_ends_at_none_and_at_all(
 
 def test_few_folds_have_no_interval_of_a_share() -> None:
     given = read([[0.5] * FOLDS], metric=Metric(percent=True))
-    few = replace(given, values=given.values[:, :3])
+    few = replace(given, values={"val_loss": given.values["val_loss"][:, :3]})
     assert verdict_on(few).verdict.interval is None
 
 
@@ -96,14 +94,14 @@ def test_settings_of_the_study_reach_the_verdict() -> None:
     seen = replace(given.study, definition=given.study.definition.model_copy(update={"seed": 11}))
     told: list[str] = []
     found = verdict_on(replace(given, study=seen), alpha=0.2, tell=told.append)
-    keys = [row.key for row in given.rows]
+    keys = [point.key for point in given.points]
     seconds = np.array([5.0, 0.0, 3.0, 0.5, 4.0])
     assert found.verdict == judge(noise, keys, seconds, overlap=0.2, alpha=0.2, seed=11)
     assert found.verdict != judge(noise, keys, seconds, overlap=0.2, alpha=0.2, seed=7)
     assert (found.study, found.metric, found.overlap) == ("tiny", "val_loss", 0.2)
     assert found.metrics == seen.traits.of_folds
-    assert found.configurations == given.configurations
-    assert found.seconds == dict(zip(keys, [5.0, None, 3.0, 0.5, 4.0], strict=True))
+    assert found.configurations == {point.key: point.configuration for point in given.points}
+    assert found.seconds == dict(zip(keys, seconds, strict=True))
     assert told[0] == "judging the 5 configurations of tiny: 0%"
     assert told[-1] == "judging the 5 configurations of tiny: 100%"
 
@@ -126,7 +124,7 @@ def test_what_is_not_finished_is_counted_by_what_became_of_it() -> None:
     assert verdict_on(replace(raced, study=replace(raced.study, definition=race))).uncovered == 0
     lacking = [[0.1] * (FOLDS - 1) + [np.nan]]
     assert verdict_on(read(lacking)).verdict is None
-    assert verdict_on(replace(raced, values=None)).verdict is None
+    assert verdict_on(replace(raced, values={})).verdict is None
 
 
 def test_by_each_figure_the_first_of_the_best_wins() -> None:

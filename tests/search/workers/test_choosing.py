@@ -25,7 +25,7 @@ from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.seeds import layout_order
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-WITHIN = {"limit": None, "key": None, "kinds": ("fold",)}
+WITHIN = {"limit": None, "key": None, "kind": "fold"}
 
 
 class Proposes:
