@@ -176,7 +176,7 @@ class Ledger(Unfinished):
         )
         row = self._first(
             select(of_job.id, failures.c.reason)
-            .join(failures, failures.c.job_id == of_job.id, isouter=True)
+            .join(failures, isouter=True)
             .where(which if key is None else which & (of_job.key == key))
             .order_by(of_job.first, failures.c.id.desc())
         )

@@ -58,6 +58,17 @@ def test_claims_come_in_the_order_of_the_layout(study: StoredStudy, ledger: Ledg
     assert ledger.claim("ann") is None
 
 
+def test_jobs_of_configurations_that_have_ended_since_are_dropped(
+    database: Database, study, ledger: Ledger
+) -> None:
+    order = layout_order(study.definition)
+    tiny.execute(database, "update pairsearch_configurations set state = 'failed' where rank < 2")
+    assert taken(ledger).configuration == order[2]
+    assert tiny.rows(database, "jobs", "state", "order by rank, first")[:4] == [
+        ("dropped",), ("dropped",), ("running",), ("pending",),
+    ]  # fmt: skip
+
+
 def test_a_limit_leaves_the_rest_of_the_grid_alone(ledger: Ledger) -> None:
     assert ledger.count(State.PENDING, limit=2) == 2
     assert ledger.claim("ann", limit=2)
