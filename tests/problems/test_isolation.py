@@ -708,9 +708,10 @@ def fit(params, run, report):
         report(1, loss=1.0)
         Path(__file__).with_name("begun").touch()
         time.sleep(1000)
-    finally:
+    except BaseException as error:
         time.sleep(0.5)
-        Path(__file__).with_name("tidied").touch()
+        Path(__file__).with_name("tidied").write_text(type(error).__name__)
+        raise
 """
 
 
@@ -727,7 +728,14 @@ def test_a_run_that_is_ended_has_time_to_tidy_up(
                 train(trained, {"x": 1}, runs, lambda _: True, keeper=Held())
         else:
             assert train(trained, {"x": 1}, runs, lambda _: False, keeper=Held()).stopped
-    assert (on_sqlite.folder / "tidied").exists()
+    assert (on_sqlite.folder / "tidied").read_text() == "Stopped"
+
+
+def test_a_run_whose_worker_has_failed_is_killed(on_sqlite: Project) -> None:
+    loaded = isolation_of(on_sqlite, TIDIES)
+    with isolated(loaded) as trained, pytest.raises(ZeroDivisionError):
+        train(trained, {"x": 1}, loaded.definition.runs("fold"), lambda _: bool(1 / 0), keeper=Held())
+    assert not (on_sqlite.folder / "begun").exists()
 
 
 ENDINGS = {

@@ -219,6 +219,10 @@ def test_nothing_of_a_fold_is_stored_once_its_configuration_ended_while_its_job_
     assert tiny.states(database) == {"diverged": 1}
     assert tiny.rows(database, "runs", "run") == [(0,)]
     assert not second.renew(rest)
+    tiny.execute(database, "update pairsearch_jobs set state = 'running' where state = 'dropped'")
+    assert tiny.finish(second, rest, outcome) == Finish.SUPERSEDED
+    assert tiny.rows(database, "jobs", "state", "order by first") == [("done",), ("dropped",)]
+    assert tiny.rows(database, "runs", "run") == [(0,)]
     database.close()
     other.close()
 
