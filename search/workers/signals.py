@@ -32,7 +32,7 @@ class _Watch:
         self.caught: set[int] = set()
         self.training = False
         self._interrupts = 0
-        self._others: int | None = None
+        self._others = -1
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
         self._thread = threading.Thread(target=self._read, name="signals", daemon=True)
@@ -55,9 +55,8 @@ class _Watch:
         numbers = b""
         while END not in numbers:
             numbers = os.read(self._reading, 1024)
-            if others := self._others:
-                with suppress(OSError):  # it may be closed by now
-                    os.write(others, numbers)
+            with suppress(OSError):  # there may be none, or it is closed by now
+                os.write(self._others, numbers)
             if mine := [number for number in numbers if number in self.wanted]:
                 self._note(mine)
 
@@ -68,7 +67,7 @@ class _Watch:
                 signal.signal(number, self.handle)
         others = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         if others != self._writing:
-            self._others = None if others == -1 else others
+            self._others = others
 
     def release(self) -> None:
         """Give a forked process its signals back, or `terminate` of `multiprocessing` would not end it."""

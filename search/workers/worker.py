@@ -176,11 +176,11 @@ class Worker:
                 final = self._trains_another(claim, ended.error)
                 if final:
                     ended = attempt(claim)
-        if ended.rounds:
+        if ended.rounds or ended.outcome is not None:
             self._faults.acquit()
+        if ended.rounds:
             self._store_rounds(claim, ended.rounds)
         elif ended.outcome is not None:
-            self._faults.acquit()
             self._store(claim, ended.outcome)
         elif ended.over is not None:
             self._fail(claim, ended.over, final=True)

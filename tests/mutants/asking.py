@@ -170,8 +170,10 @@ def fork(tree: Path, work: Callable[[Callable[[str], None]], None]) -> tuple[int
         os._exit(0)
 
 
-def run_pytest(files: Sequence[str], plugin: object, *options: str) -> None:
-    pytest.main(["-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *options, *files], plugins=[plugin])
+def run_pytest(files: Sequence[str], plugin: object, *options: str) -> int:
+    return pytest.main(
+        ["-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *options, *files], plugins=[plugin]
+    )
 
 
 def measured(tree: Path, files: Sequence[str]) -> dict[str, Any]:
@@ -210,7 +212,14 @@ def noticed(tree: Path, chosen: Mapping[str, float], budget: float) -> str | Non
         began within `budget` seconds.
     """
     files = list(dict.fromkeys(name.split("::")[0] for name in chosen))
-    child, pipe = fork(tree, lambda say: run_pytest(files, Ask(list(chosen), say), "-x") or say("end"))
+
+    def work(say: Callable[[str], None]) -> None:
+        # Ctrl-C, as a test may get it from a mutant, is no failure to pytest, but its exit code says so.
+        code = run_pytest(files, Ask(list(chosen), say), "-x")
+        passed = code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        say("end" if passed else f"failed with pytest's exit code {code}")
+
+    child, pipe = fork(tree, work)
     begun, patience, current, rest = time.monotonic(), 60.0, "collection", b""
     try:
         while True:
