@@ -130,8 +130,8 @@ def judge(
         raise ValueError(f"expected keys and seconds of {count} configurations, as there are values")
     if not overlap >= 0:
         raise ValueError(f"overlap: expected a number >= 0, got {overlap!r}")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha: expected a number between 0 and 1, got {alpha!r}")
+    if not 0 <= alpha < 1:
+        raise ValueError(f"alpha: expected a number >= 0 and < 1, got {alpha!r}")
     kept = np.flatnonzero(np.isfinite(values).all(axis=1))
     if not len(kept):
         raise ValueError(f"expected a configuration with a value in every fold, got none in {count}")

@@ -336,9 +336,9 @@ def test_few_folds_exclude_nothing_however_clear_they_look(folds: int, decisive:
         ([[1.0, 1.0]], {"seconds": np.ones(2)}, "of 1 configurations"),
         ([[1.0, 1.0]], {"overlap": -0.1}, "overlap: expected a number >= 0, got -0.1"),
         ([[1.0, 1.0]], {"overlap": math.nan}, "overlap: expected a number >= 0, got nan"),
-        ([[1.0, 1.0]], {"alpha": 1}, "alpha: expected a number between 0 and 1, got 1"),
-        ([[1.0, 1.0]], {"alpha": 0.0}, "alpha: expected a number between 0 and 1, got 0.0"),
-        ([[1.0, 1.0]], {"alpha": math.nan}, "alpha: expected a number between 0 and 1, got nan"),
+        ([[1.0, 1.0]], {"alpha": 1}, "alpha: expected a number >= 0 and < 1, got 1"),
+        ([[1.0, 1.0]], {"alpha": -0.1}, "alpha: expected a number >= 0 and < 1, got -0.1"),
+        ([[1.0, 1.0]], {"alpha": math.nan}, "alpha: expected a number >= 0 and < 1, got nan"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(
