@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import programs
-import pytest
 import psutil
+import pytest
 from ports import free_ports
 
 from pairsearch.search.engines.contract import Engine, engine_named
