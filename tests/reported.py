@@ -23,6 +23,15 @@ from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import parse
 
 FOLDS, EPOCHS = 3, 4
+OF_ROUNDS = (
+    "n",
+    "training error, %",
+    "test error, %",
+    "95 % interval, test error, %",
+    "paper: training error, %",
+    "paper: test error, %",
+)
+"""The columns of Table 1 that say what rounds have found."""
 
 RAW: dict[str, Any] = {
     "name": "pairs",

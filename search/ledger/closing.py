@@ -57,7 +57,9 @@ class Closing:
             ended = outcome
         if ended.state == State.DIVERGED:
             self._drop(connection, row.key)
-        self.forget(connection, row.key)
+        if not self._study.traits.together:
+            folds = range(self._study.definition.folds)
+            drop_checkpoints(connection, self._study.id, row.key, "fold", folds)
         trial_id = self._view.finish(connection, shown(row), worker, ended)
         self._update(
             connection,
@@ -126,12 +128,6 @@ class Closing:
         left = select(of_job.id).where(self._jobs(key, *OPEN_JOBS), of_job.first >= first)
         dropped = update(jobs).where(of_job.id.in_(left.with_for_update(skip_locked=True)))
         connection.execute(dropped.values(state=JobState.DROPPED, lease_expires=None))
-
-    def forget(self, connection: Connection, key: str) -> None:
-        """Delete the checkpoints of the folds of a configuration."""
-        if not self._study.traits.together:
-            folds = range(self._study.definition.folds)
-            drop_checkpoints(connection, self._study.id, key, "fold", folds)
 
     def give_up(
         self, connection: Connection, key: str, why: str, *, failed: bool = False, **values: object

@@ -138,7 +138,8 @@ def run_evaluation(
             evaluating.ask(database, chosen, rounds, leave=say)
     if training.as_json:
         print_json(table_1_json(rows))
-    for table in () if training.as_json else tables_1(rows):
+        return
+    for table in tables_1(rows):
         console().print(table)
 
 

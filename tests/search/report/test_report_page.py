@@ -201,12 +201,7 @@ def test_table_1_has_our_figures_with_their_interval_beside_the_paper_s(database
         "configuration",
         "hyperparameters",
         "parameters",
-        "n",
-        "training error, %",
-        "test error, %",
-        "95 % interval, test error, %",
-        "paper: training error, %",
-        "paper: test error, %",
+        *reported.OF_ROUNDS,
     )
     assert found.caption.endswith(
         "BS batch size, LR learning rate, WD weight decay, HU hidden units, ALW aux loss weight."

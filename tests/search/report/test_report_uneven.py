@@ -442,14 +442,7 @@ def test_curves_that_were_loaded_as_means_say_so(reading: Reading) -> None:
 def test_table_1_has_a_row_for_each_study_s_best_and_paper_s(readings: list[Reading]) -> None:
     found = evaluation.table_1(readings)
     stated = ("0.00 ± 0.00", "6.06 ± 1.28")
-    assert found.header[4:] == (
-        "n",
-        "training error, %",
-        "test error, %",
-        "95 % interval, test error, %",
-        "paper: training error, %",
-        "paper: test error, %",
-    )
+    assert found.header[4:] == reported.OF_ROUNDS
     by_study: dict[str, list[tuple[str, ...]]] = {}
     for row in found.rows:
         by_study.setdefault(row[0] or next(reversed(by_study)), []).append(row[1:])
