@@ -380,8 +380,8 @@ def ask_for_rounds(
     ledger.insert_rounds(configuration, wanted)
     left = len(set(range(wanted)) - stored_rounds(database, study, configuration).keys())
     if leave is not None:
-        said = f"{left} of them are for `pairsearch worker {study.name}` to train"
-        leave(f"{_label(study, configuration, wanted)}: {said if left else 'all stored before'}")
+        said = f"{left} of them are left to workers" if left else "all stored before"
+        leave(f"{_label(study, configuration, wanted)}: {said}")
     elif left:
         ledger.go_on()
     if not left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -134,8 +135,9 @@ def run_evaluation(
                 rows = evaluating.complete(database, chosen, (), loaded, there, rounds)
         elif wait:
             rows = evaluating.evaluate(database, chosen, known, loaded, evaluator, rounds)
-        else:
-            evaluating.ask(database, chosen, rounds, leave=say)
+        elif evaluating.ask(database, chosen, rounds, leave=say):
+            # As they were given here: a problem of one's own needs the file of its study.
+            say(f"`pairsearch worker {shlex.join(one.text for one in known)}` trains them")
     if training.as_json:
         print_json(table_1_json(rows))
         return

@@ -147,7 +147,7 @@ def test_rounds_that_others_train_need_no_training_here(
     ledger = Ledger(database, study)
     ledger.stop()
     assert ask(database, chosen, None, said.append) == math.inf
-    assert said == [f"tiny: 2 rounds of {some.key}: 2 of them are for `pairsearch worker tiny` to train"]
+    assert said == [f"tiny: 2 rounds of {some.key}: 2 of them are left to workers"]
     assert ledger.stopped()
     assert ask(database, chosen, None) == math.inf
     assert not ledger.stopped()

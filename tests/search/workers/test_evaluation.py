@@ -486,7 +486,8 @@ def test_rounds_that_are_not_waited_for_are_trained_by_a_worker_elsewhere(
     asked = programs.run(tmp_path, *arguments, "--no-wait", **variables)
     assert asked.code == 0, asked.err
     assert "2 rounds of" in asked.out
-    assert "2 of them are for `pairsearch worker tiny` to train" in asked.out
+    assert "2 of them are left to workers" in asked.out
+    assert "`pairsearch worker tiny.toml` trains them" in asked.out
     assert "Table 1" not in asked.out
     assert (
         "tiny: 2 rounds of the final evaluation are left" in programs.run(tmp_path, "status", **variables).out
