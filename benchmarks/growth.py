@@ -53,8 +53,9 @@ _END = (
     "insert into trial_user_attributes (trial_id, key, value_json) select c.trial_id, 'row', cast(c.id as varchar(20)) "
     "from pairsearch_configurations c on conflict do nothing",
     "update trials set state = 'COMPLETE' where state = 'RUNNING'",
-    "update pairsearch_configurations set state = 'finished' where rank < (select max(rank) from "
-    "pairsearch_configurations)",
+    "update pairsearch_configurations set state = 'finished', value = 0.5, seconds = 1.0, "
+    "provenance_id = (select min(id) from pairsearch_provenances) "
+    "where rank < (select max(rank) from pairsearch_configurations)",
     "vacuum analyze",
 )
 

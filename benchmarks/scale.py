@@ -5,8 +5,8 @@ view, hold each for a while, renew its lease as a heartbeat does, and store the 
 several processes, because the threads of one share a core. With `--times 10` each thread does what ten workers do: it
 holds a job for a tenth of the time and renews ten times as often. The server is a temporary one with its usual
 settings, but for `max_connections` and a log of some of its statements, from which their times are taken. The section
-`scale N`, N workers, is added to `bench.json`; the exit code is 1 where a fold was lost or stored twice, or a lease
-ran out. Examples:
+`scale N`, N workers, is added to `bench.json`; the exit code is 1 where a fold was lost or stored twice, a lease
+ran out, or a worker broke. Examples:
 
     python benchmarks/scale.py --output bench.json
     python benchmarks/scale.py --times 10
@@ -125,8 +125,7 @@ class Simulated:
         self._ledger.reap()
         self._objective = InstantFold()
         faults = Faults(self._ledger, self._objective, lambda call: call())
-        within = {"limit": None, "key": None, "kinds": ("fold", "round")}
-        self._choice = Choice(self._ledger, worker_name(), faults, None, within)
+        self._choice = Choice(self._ledger, worker_name(), faults, None, {})
         # Folds that train apart are reported by being stored.
         self._reports = study.report_steps if study.traits.together else ()
         self._epochs = study.definition.epochs
@@ -191,7 +190,7 @@ def work(plan: Plan, numbers: Sequence[int]) -> Tally:
         try:
             Simulated(plan, plan.end + ENDING * number / plan.workers, tally, compiled).run()
         except Exception as error:
-            tally.counts[f"{type(error).__name__}: {error}"[:200]] += 1
+            tally.counts.update(["broken", f"{type(error).__name__}: {error}"[:200]])
 
     threads = [threading.Thread(target=one, args=pair) for pair in zip(numbers, tallies, strict=True)]
     for thread in threads:
@@ -224,6 +223,7 @@ def kept(url: str, tally: Tally) -> dict[str, int]:
             "held_at_the_end": count("select count(*) from pairsearch_jobs where state = 'running'"),
             "superseded": count("select count(*) from pairsearch_superseded") + tally.counts["superseded"],
             "lost_leases": tally.counts["lost leases"],
+            "broken_workers": tally.counts["broken"],
         }
 
 
